@@ -1,0 +1,8 @@
+"""The one exception that both packages show to a user as one line."""
+
+
+class RequestError(ValueError):
+    """What was asked for cannot be carried out: a bad spec, missing data, an unreadable checkpoint.
+
+    The message is one line that says what, where and how to mend it; the command line prints it and exits with 2.
+    """

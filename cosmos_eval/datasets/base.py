@@ -1,0 +1,125 @@
+"""What a reader gives: pictures that can be opened, and what is known about them."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+
+
+class Picture:
+    """One picture of a dataset. `key` names it within the dataset and never holds a machine's path."""
+
+    key: str
+
+    def content(self) -> bytes:
+        """The bytes that identify the picture; equal bytes are encoded once."""
+        raise NotImplementedError
+
+    def load(self) -> Image.Image:
+        """The picture as RGB, decoded in full.
+
+        Conversion comes before any resizing: a palette picture resized first is resized by nearest neighbour.
+
+        Raises:
+            RequestError: the picture cannot be decoded; names it.
+        """
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        return hashlib.blake2b(self.content(), digest_size=16).hexdigest()
+
+
+def decode(content: bytes, name: object) -> Image.Image:
+    """Decode an encoded picture to RGB; `name` is what an error calls it."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RequestError(f"cannot decode the picture {name}: {error}; replace the file") from error
+
+
+@dataclass(frozen=True)
+class FilePicture(Picture):
+    """A picture in a file of its own."""
+
+    key: str
+    path: Path
+
+    def content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise RequestError(f"cannot read the picture {self.path}: {error.strerror}") from error
+
+    def load(self) -> Image.Image:
+        return decode(self.content(), self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPicture(Picture):
+    """A picture in memory: pixels (H, W, 3) uint8."""
+
+    key: str
+    pixels: np.ndarray
+
+    def content(self) -> bytes:
+        return repr(self.pixels.shape).encode() + self.pixels.tobytes()
+
+    def load(self) -> Image.Image:
+        return Image.fromarray(self.pixels)
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """Pictures with captions: `texts[j]` belongs to picture `text_picture[j]`."""
+
+    pictures: Sequence[Picture]
+    texts: Sequence[str]
+    text_picture: np.ndarray  # (M,) int64
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class ClassificationData:
+    """Pictures with one label each. `templates` are applied to every class, or given for each class by its index."""
+
+    pictures: Sequence[Picture]
+    labels: np.ndarray  # (N,) int64
+    class_names: Sequence[str]
+    templates: Sequence[str] | Sequence[Sequence[str]]
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class PerceptionData:
+    """Pictures with one right and one wrong text each; `subsets[i]` groups the items."""
+
+    pictures: Sequence[Picture]
+    item_picture: np.ndarray  # (I,) int64
+    positives: Sequence[str]
+    negatives: Sequence[str]
+    subsets: Sequence[str]
+    fingerprint: str = ""
+
+
+Data = RetrievalData | ClassificationData | PerceptionData
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Whether the disk holds what a benchmark needs. No problems means ready."""
+
+    benchmark: str
+    expected: dict[str, int] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+Reader = Callable[[Any, Path], Data]

@@ -1,0 +1,29 @@
+"""Where tests find data that is not part of the project; absent data skips with a reason."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
+
+SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """The golden pack: numbers computed with the original implementation."""
+    folder = Path(os.environ.get("COSMOS_PARITY_DIR", SHARED / "parity"))
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no golden pack at {folder}; set COSMOS_PARITY_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_dir() -> Path:
+    """Real pictures, captions and a real small encoder's answers."""
+    folder = SHARED / "real"
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"no real data at {folder}; set COSMOS_SHARED_DIR")
+    return folder
