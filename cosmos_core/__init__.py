@@ -2,7 +2,7 @@
 
 from cosmos_core.lazy import lazy_exports
 
-__all__ = ["COSMOS", "CosmosLoss", "MultiCrop", "TextCrop", "load_checkpoint", "train"]  # noqa: F822
+__all__ = ["COSMOS", "CosmosLoss", "MultiCrop", "TextCrop", "load_checkpoint", "train"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -12,6 +12,5 @@ __getattr__, __dir__ = lazy_exports(
         "MultiCrop": "cosmos_core.views",
         "TextCrop": "cosmos_core.views",
         "load_checkpoint": "cosmos_core.checkpoint",
-        "train": "cosmos_core.train",
     },
 )
