@@ -2,7 +2,7 @@
 
 from cosmos_core.lazy import lazy_exports
 
-__all__ = ["COSMOS", "CosmosLoss", "MultiCrop", "TextCrop", "load_checkpoint", "train"]
+__all__ = ["COSMOS", "CosmosLoss", "MultiCrop", "TextCrop", "load_checkpoint"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
