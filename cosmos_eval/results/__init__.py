@@ -1,0 +1,1 @@
+"""Results: the record, its schema, reading and writing."""

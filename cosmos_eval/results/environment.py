@@ -1,0 +1,44 @@
+"""What a number was measured with: versions and hardware, for the record."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "clip-benchmark", "numpy", "pillow", "pandas")
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """Versions of what decides a number, and the hardware; nothing that names the user or the machine."""
+    import torch
+
+    import cosmos_eval
+
+    versions = {"cosmos-eval": cosmos_eval.__version__}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    hardware: dict[str, Any] = {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.startswith("cuda") and torch.cuda.is_available():
+        hardware["gpu"] = torch.cuda.get_device_name(torch.device(device))
+        hardware["cuda"] = torch.version.cuda
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "packages": versions,
+        "hardware": hardware,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
