@@ -1,0 +1,1 @@
+"""Leaderboards: tables made from results only."""

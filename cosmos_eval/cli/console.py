@@ -1,0 +1,104 @@
+"""Progress for the person at the keyboard: a rich bar in a terminal, a plain line every few seconds in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from cosmos_eval.progress import Advance, Reporter
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def make_reporter() -> Reporter:
+    """A bar where standard error is a terminal, lines where it is not. Data goes to standard output, progress never."""
+    return RichReporter() if sys.stderr.isatty() else LineReporter(sys.stderr)
+
+
+class LineReporter:
+    """Plain lines: one at the start, one every ten seconds, one at the end with the rate."""
+
+    def __init__(self, stream: TextIO, every: float = SECONDS_BETWEEN_LINES) -> None:
+        self.stream = stream
+        self.every = every
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
+        start = last = time.monotonic()
+        done = 0
+
+        def line() -> str:
+            seconds = time.monotonic() - start
+            rate = done / seconds if seconds > 0 else 0.0
+            left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+            return f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {duration(seconds)}{left}"
+
+        def advance(n: int) -> None:
+            nonlocal done, last
+            done += n
+            if time.monotonic() - last >= self.every:
+                last = time.monotonic()
+                self.note(line())
+
+        yield advance
+        self.note(line())
+
+    def note(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class RichReporter:
+    """A bar with rate and time left, gone when its work is done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text("" if speed is None else f"{speed:,.1f} {unit}/s", style="cyan")
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(description, total=total)
+            yield lambda n: bar.advance(task, n)
+
+    def note(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: 7 s, 2 min 5 s, 1 h 3 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

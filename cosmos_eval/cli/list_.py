@@ -1,0 +1,61 @@
+"""`cosmos-eval list`: what there is, with what each needs on disk."""
+
+from collections.abc import Sequence
+
+import typer
+
+app = typer.Typer(
+    help="What there is: models, benchmarks, suites.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: cosmos-eval list benchmarks",
+)
+
+
+@app.command(epilog="Example: cosmos-eval list models")
+def models() -> None:
+    """Kinds of model spec, and the released COSMOS checkpoints."""
+    from cosmos_eval.models.spec import list_models
+
+    show(("model", "what it is", "needs"), list_models())
+
+
+@app.command(epilog="Example: cosmos-eval list benchmarks")
+def benchmarks() -> None:
+    """Every benchmark definition that ships with us."""
+    from cosmos_eval.protocol import list_benchmarks, load_benchmark
+
+    rows = []
+    for name in list_benchmarks():
+        benchmark = load_benchmark(name)
+        expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
+        rows.append((name, f"{benchmark.task} v{benchmark.version}", expected or "-", benchmark.summary))
+    show(("benchmark", "task", "expects", "what it is"), rows)
+
+
+@app.command(epilog="Example: cosmos-eval list suites")
+def suites() -> None:
+    """Ordered lists of benchmarks."""
+    from cosmos_eval.protocol import list_suites, load_suite
+
+    show(("suite", "benchmarks"), [(name, ", ".join(b.name for b in load_suite(name))) for name in list_suites()])
+
+
+def show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table in a terminal; tab-separated lines where the output is read by a program."""
+    import sys
+
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,133 @@
+"""The entry point: commands, and what becomes of an error (one line and an exit code, never a traceback)."""
+
+import contextlib
+import errno
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.cli import data, leaderboard, list_, quickstart, run, train
+
+DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+app = typer.Typer(
+    name="cosmos-eval",
+    help="Zero-shot evaluation of CLIP-like models: retrieval, classification, and leaderboards of measured numbers.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: cosmos-eval quickstart",
+)
+app.command(epilog=quickstart.EXAMPLE)(quickstart.quickstart)
+app.command(epilog=run.EXAMPLE)(run.run)
+app.command(epilog=train.EXAMPLE)(train.train)
+app.command(epilog=leaderboard.EXAMPLE)(leaderboard.leaderboard)
+app.add_typer(list_.app, name="list")
+app.add_typer(data.app, name="data")
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: unwind like Ctrl-C, so that temporary files are removed."""
+
+
+def version(show: bool) -> None:
+    """Print the version and stop."""
+    if show:
+        import cosmos_eval
+
+        print(f"cosmos-eval {cosmos_eval.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the whole command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with the exit codes of the contract."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 our fault, 130, 143."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before: Any = None
+    with contextlib.suppress(ValueError):  # not in the main thread (a test): signals stay as they are
+        before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        code = typer.main.get_command(app).main(
+            args=list(arguments) if arguments is not None else None, prog_name="cosmos-eval", standalone_mode=False
+        )
+        return code if isinstance(code, int) else DONE
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted; what was finished is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except Terminated:
+        say("terminated; what was finished is kept, and the same command goes on from there")
+        return TERMINATED
+    except RequestError as error:
+        say(str(error))
+        return BAD_REQUEST
+    except OSError as error:
+        return say_os_error(error)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the parser
+            say(f"{error.format_message()} See 'cosmos-eval --help'.")
+            return BAD_REQUEST
+        return say_our_fault(error)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def say(line: str) -> None:
+    """One line on standard error, whatever the message holds."""
+    print(f"cosmos-eval: {' '.join(line.split())}", file=sys.stderr)
+
+
+def say_os_error(error: OSError) -> int:
+    """What the system refused: a full disk, a forbidden folder."""
+    if error.errno is None:
+        return say_our_fault(error)
+    if isinstance(error, BrokenPipeError):
+        return DONE  # the reader of our output has seen enough
+    mend = {
+        errno.ENOSPC: "make room and run again; what was finished is kept",
+        errno.EDQUOT: "make room and run again; what was finished is kept",
+        errno.EACCES: "choose a folder that you may use",
+        errno.EROFS: "choose a folder that can be written",
+    }.get(error.errno, "check the path and run again")
+    where = f" {error.filename}" if error.filename else ""
+    say(f"{error.strerror}:{where or ' while writing'}; {mend}")
+    return BAD_REQUEST
+
+
+def say_our_fault(error: Exception) -> int:
+    """A fault of ours: one line, and the traceback in a file that it names."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as report:
+        report.write("".join(traceback.format_exception(error)))
+    say(f"a fault of ours ({type(error).__name__}: {error}); please report it with {report.name}")
+    return OUR_FAULT
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""`cosmos-eval run`: evaluate models on benchmarks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = (
+    "Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval "
+    "--data-root data --out results"
+)
+DEFAULT_MODEL = "cosmos:toybox"
+DEFAULT_SUITE = "toybox"
+
+
+def run(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Model spec; repeat for several (default: {DEFAULT_MODEL}, the checkpoint shipped with us)."
+        ),
+    ] = None,
+    suite: Annotated[list[str] | None, typer.Option(help=f"Suite; repeatable (default: {DEFAULT_SUITE}).")] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="Benchmark name or a YAML file of your own; repeatable.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for results; made if absent.")] = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Pictures, and texts, in one forward pass.")] = 64,
+    workers: Annotated[int, typer.Option(help="Processes that decode pictures; 0 decodes in this one.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling behind the intervals.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is finished.")] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+) -> None:
+    """Evaluate models zero-shot and write results; what is finished already is kept."""
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.models.spec import parse_spec
+    from cosmos_eval.plan import make_plan
+
+    specs = list(dict.fromkeys(model or [DEFAULT_MODEL]))
+    for spec in specs:
+        parse_spec(spec)  # a bad spec stops before any data is read
+    names: list[str] = [*(suite or []), *(benchmark or [])] or [DEFAULT_SUITE]
+    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run)
+    if dry_run:
+        for spec in specs:
+            for planned in plan:
+                problems = "; ".join(planned.problems)
+                print(f"{spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else 'ready'}")
+        raise typer.Exit(2 if any(planned.problems for planned in plan) and not skip_missing else 0)
+
+    from cosmos_eval.cli.table import print_results
+    from cosmos_eval.runner import Session
+
+    reporter = make_reporter()
+    session = Session(
+        out=out,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        seed=seed,
+        overwrite=overwrite,
+        reporter=reporter,
+    )
+    results = []
+    for spec in specs:
+        reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
+        results += session.measure(spec, plan)
+    if not results:
+        from cosmos_core.errors import RequestError
+
+        raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
+    print_results(results, out)

@@ -1,0 +1,55 @@
+"""One long pandas frame from results: a row for each model, benchmark and metric. Every table is made from it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cosmos_eval.results.record import Result
+
+COLUMNS = (
+    "model", "spec", "digest", "benchmark", "version", "fingerprint", "dataset", "task", "metric", "value", "low",
+    "high", "n", "images", "precision", "limit", "primary",
+)  # fmt: skip
+
+
+def results_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """(results × metrics, columns of COLUMNS); values are fractions, or ranks for `*_rank`."""
+    rows = [
+        (
+            result.label,
+            result.model["spec"],
+            result.model["digest"],
+            result.benchmark["name"],
+            result.benchmark["version"],
+            result.benchmark["fingerprint"],
+            result.dataset["fingerprint"],
+            result.benchmark["task"],
+            name,
+            metric.value,
+            metric.low,
+            metric.high,
+            metric.n,
+            result.dataset["n"].get("images", 0),
+            result.precision,
+            result.limit,
+            name == result.primary,
+        )
+        for result in results
+        for name, metric in result.metrics.items()
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["limit"] = frame["limit"].astype("Int64")
+    return frame
+
+
+def ranked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a ranking may use: those measured on all of their data."""
+    return frame[frame["limit"].isna()]
+
+
+def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give models that share a label but not their weights the start of their digest: they are different models."""
+    frame = frame.copy()
+    shared = frame.groupby("model")["digest"].transform("nunique") > 1
+    frame.loc[shared, "model"] = frame.loc[shared, "model"] + " (" + frame.loc[shared, "digest"].str[:8] + ")"
+    return frame

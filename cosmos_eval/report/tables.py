@@ -1,0 +1,148 @@
+"""Leaderboards as Markdown and CSV. Percent with 95 % intervals; the best of a column in bold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cosmos_core.errors import RequestError
+from cosmos_core.files import atomic_write_text
+from cosmos_eval.report.frame import distinct_labels, ranked, results_frame
+from cosmos_eval.results.record import Result
+
+HEADLINES = {
+    "retrieval": ("image_to_text_recall@1", "text_to_image_recall@1"),
+    "classification": ("top1",),
+}
+SHORT = {
+    "image_to_text_recall@": "I→T R@",
+    "text_to_image_recall@": "T→I R@",
+    "image_to_text_": "I→T ",
+    "text_to_image_": "T→I ",
+    "mean_per_class": "mean per class",
+    "mean_rank": "mean rank",
+    "median_rank": "median rank",
+    "top1": "top-1",
+    "top5": "top-5",
+}
+FORMATS = ("md", "csv")
+MISSING = "–"
+
+
+def write_leaderboard(results: Sequence[Result], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write leaderboard.md and leaderboard.csv into a folder; returns their paths.
+
+    Raises:
+        RequestError: a format that is not known.
+    """
+    frame = distinct_labels(results_frame(results))
+    paths = []
+    for name in formats:
+        path = folder / f"leaderboard.{name}"
+        atomic_write_text(path, render(frame, name))
+        paths.append(path)
+    return paths
+
+
+def render(frame: pd.DataFrame, name: str) -> str:
+    """One leaderboard as text in a format of FORMATS."""
+    if name == "md":
+        return markdown(frame)
+    if name == "csv":
+        return frame.to_csv(index=False)
+    raise RequestError(f"no table format {name!r}; known: {', '.join(FORMATS)}")
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The headline table, then every metric of each benchmark.
+
+    A column belongs to one protocol fingerprint and one dataset fingerprint: numbers that were not made the same way
+    never stand in one column. Results of a limited run are named below the tables and left out of them.
+    """
+    full = ranked(frame)
+    parts = ["# Leaderboard", ""]
+    if not full.empty:
+        parts += [headline_table(full), "", f"Percent, with 95 % intervals in brackets. {MISSING}: not measured."]
+        for _, some in full.groupby(["benchmark", "fingerprint", "dataset"], sort=False):
+            parts += ["", benchmark_heading(some), "", benchmark_table(some)]
+    limited = frame[frame["limit"].notna()]
+    if not limited.empty:
+        names = limited[["model", "benchmark", "limit"]].drop_duplicates()
+        listed = "; ".join(f"{row.model} on {row.benchmark} ({row.limit} pictures)" for row in names.itertuples())
+        parts += ["", f"Made with --limit, and so not ranked: {listed}."]
+    return "\n".join(parts) + "\n"
+
+
+def headline_table(frame: pd.DataFrame) -> str:
+    """Models as rows, the headline metrics of every benchmark as columns; models with the best average first."""
+    columns: dict[str, pd.DataFrame] = {}
+    for (name, *_), some in frame.groupby(["benchmark", "fingerprint", "dataset"], sort=False):
+        wanted = HEADLINES.get(some["task"].iloc[0]) or tuple(some.loc[some["primary"], "metric"].unique())
+        for metric in wanted:
+            rows = some[some["metric"] == metric]
+            title = f"{name} {short(metric)}"
+            if title in columns:  # the same benchmark under another fingerprint
+                title += f" ({rows['fingerprint'].iloc[0][:8]}/{rows['dataset'].iloc[0][:8]})"
+            columns[title] = rows.drop_duplicates("model", keep="last").set_index("model")
+    values = pd.DataFrame({title: rows["value"] for title, rows in columns.items()})
+    order = values.rank(ascending=False).mean(axis=1).sort_values(kind="stable").index
+    table = pd.DataFrame(
+        {title: cells(rows.reindex(order), higher_is_better=True) for title, rows in columns.items()}, index=order
+    )
+    return to_markdown(table)
+
+
+def benchmark_heading(frame: pd.DataFrame) -> str:
+    """What one table was measured with: version, fingerprints, pictures and precision."""
+    row = frame.iloc[0]
+    precision = ", ".join(sorted(frame["precision"].unique()))
+    return (
+        f"## {row['benchmark']}\n\n{row['task']}, protocol version {row['version']} ({row['fingerprint'][:8]}), "
+        f"data {row['dataset'][:8]}, {row['images']:,} pictures, {precision}"
+    )
+
+
+def benchmark_table(frame: pd.DataFrame) -> str:
+    """Models as rows, every metric of one benchmark as columns."""
+    models = frame["model"].unique()
+    table = {}
+    for metric in frame["metric"].unique():
+        rows = frame[frame["metric"] == metric].drop_duplicates("model", keep="last").set_index("model")
+        table[short(metric)] = cells(rows.reindex(models), higher_is_better=not metric.endswith("_rank"))
+    return to_markdown(pd.DataFrame(table, index=pd.Index(models, name="model")))
+
+
+def cells(rows: pd.DataFrame, *, higher_is_better: bool) -> list[str]:
+    """`value [low, high]` of each row, the best in bold, missing ones as a dash."""
+    best = rows["value"].max() if higher_is_better else rows["value"].min()
+    scale = 100 if higher_is_better else 1
+    out = []
+    for row in rows.itertuples():
+        if pd.isna(row.value):
+            out.append(MISSING)
+            continue
+        value = f"{row.value * scale:.1f}"
+        if row.value == best:
+            value = f"**{value}**"
+        out.append(f"{value} [{row.low * scale:.1f}, {row.high * scale:.1f}]")
+    return out
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A pipe table with aligned columns; a pipe in a name does not end its cell."""
+    table = table.map(escape)
+    table.index = pd.Index([escape(str(name)) for name in table.index], name="model")
+    table.columns = pd.Index([escape(str(name)) for name in table.columns])
+    return table.to_markdown(tablefmt="github", disable_numparse=True)
+
+
+def escape(cell: str) -> str:
+    """Text that cannot break a Markdown table."""
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def short(metric: str) -> str:
+    """A metric's name as a column head."""
+    for long, brief in SHORT.items():
+        metric = metric.replace(long, brief)
+    return metric

@@ -1,0 +1,228 @@
+"""spec -> dataset -> items -> features -> outcome -> result: the one way that a row of data walks."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import datasets, tasks
+from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData
+from cosmos_eval.engine import Engine, resolve_device, resolve_precision
+from cosmos_eval.models import load_model
+from cosmos_eval.models.base import Model
+from cosmos_eval.models.spec import slug
+from cosmos_eval.plan import Planned, make_plan
+from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.protocol import Benchmark
+from cosmos_eval.results.environment import environment
+from cosmos_eval.results.record import Result, identity
+from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
+from cosmos_eval.tasks.outcome import Outcome
+
+
+def evaluate(
+    model: str | Model,
+    benchmarks: Sequence[str | Path | Benchmark] | str | Path | Benchmark,
+    data_root: Path | str | None = None,
+    *,
+    out: Path | str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int = 64,
+    workers: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    skip_missing: bool = False,
+    label: str | None = None,
+    reporter: Reporter | None = None,
+) -> list[Result]:
+    """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
+
+    Args:
+        model: a model spec, or a loaded model.
+        benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
+        data_root: the folder that holds the datasets (default: `data`, or a YAML's own folder).
+        out: the folder for results; without one nothing is written.
+        limit: measure on this many pictures only; such results are marked and never ranked.
+        seed: of the resampling behind the intervals.
+        label: how tables call the model, instead of its spec.
+
+    Returns:
+        One result for each benchmark that could run, in order.
+
+    Raises:
+        RequestError: a bad spec, missing or broken data, or embeddings that are not finite.
+    """
+    if isinstance(benchmarks, str | Path | Benchmark):
+        benchmarks = [benchmarks]
+    root = Path(data_root) if data_root is not None else None
+    session = Session(
+        out=Path(out) if out is not None else None,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        seed=seed,
+        overwrite=overwrite,
+        reporter=reporter or Silent(),
+    )
+    return session.measure(model, make_plan(benchmarks, root, skip_missing=skip_missing), label=label)
+
+
+class Session:
+    """The settings of one run, and the datasets that its models share."""
+
+    def __init__(
+        self,
+        *,
+        out: Path | None,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 64,
+        workers: int = 0,
+        limit: int | None = None,
+        seed: int = 0,
+        overwrite: bool = False,
+        reporter: Reporter | None = None,
+    ) -> None:
+        for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 0), ("limit", limit or 1, 1)):
+            if value < least:
+                raise RequestError(f"{name} must be at least {least}, got {value}")
+        self.out = out
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.limit = limit
+        self.seed = seed
+        self.overwrite = overwrite
+        self.reporter = reporter or Silent()
+        self._data: dict[str, Data] = {}
+
+    def measure(self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None) -> list[Result]:
+        """One model on every benchmark of a plan; those with problems are recorded as not run."""
+        loaded = load_model(model, device=str(self.device)) if isinstance(model, str) else model
+        engine = Engine(
+            loaded,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            precision=self.precision,
+            reporter=self.reporter,
+        )
+        results = []
+        for planned in plan:
+            folder = self._folder(loaded, planned.benchmark)
+            if planned.problems:
+                if folder is not None:
+                    write_not_run(folder, planned.benchmark.name, "; ".join(planned.problems))
+                self.reporter.note(f"{planned.benchmark.name}: not run: {'; '.join(planned.problems)}")
+                continue
+            results.append(self._measure_one(loaded, engine, planned, folder, label))
+        return results
+
+    def _measure_one(
+        self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
+    ) -> Result:
+        benchmark = planned.benchmark
+        data = self._load(planned)
+        key = identity(model.digest, benchmark.fingerprint, data.fingerprint, self.precision, self.limit)
+        if folder is not None and not self.overwrite:
+            done = finished(folder, key)
+            if done is not None:
+                self.reporter.note(f"{benchmark.name}: already done, kept")
+                return done
+            self._refuse_to_lose_a_full_result(folder)
+        started = datetime.now(UTC)
+        clock = time.perf_counter()
+        outcome = tasks.run(benchmark, data, engine, seed=self.seed)
+        seconds = time.perf_counter() - clock
+        result = self._record(model, benchmark, data, outcome, folder, label, started, seconds)
+        if folder is not None:
+            write_result(folder, result)
+        return result
+
+    def _record(
+        self,
+        model: Model,
+        benchmark: Benchmark,
+        data: Data,
+        outcome: Outcome,
+        folder: Path | None,
+        label: str | None,
+        started: datetime,
+        seconds: float,
+    ) -> Result:
+        samples: dict[str, Any] = {"file": "samples.parquet", "rows": len(outcome.samples), "sha256": "0" * 64}
+        if folder is not None:
+            samples = write_samples(folder, outcome.samples)
+        return Result(
+            benchmark={
+                "name": benchmark.name,
+                "version": benchmark.version,
+                "task": benchmark.task,
+                "fingerprint": benchmark.fingerprint,
+            },
+            dataset={
+                "fingerprint": data.fingerprint,
+                "n": counts(data),
+                "n_expected": dict(benchmark.dataset.get("expected", {})),
+            },
+            model={**model.describe(), "spec": model.spec, "label": label, "digest": model.digest},
+            metrics=outcome.metrics,
+            primary=outcome.primary,
+            precision=self.precision,
+            limit=self.limit,
+            environment=environment(str(self.device)),
+            timing={
+                "seconds": round(seconds, 3),
+                "started": started.isoformat(timespec="seconds"),
+                "batch_size": self.batch_size,
+                "workers": self.workers,
+            },
+            samples=samples,
+            warnings=tuple(outcome.warnings),
+        )
+
+    def _load(self, planned: Planned) -> Data:
+        name = planned.benchmark.name
+        if name not in self._data:
+            data = datasets.load(planned.benchmark, planned.data_root)
+            self._data[name] = datasets.limit(data, self.limit) if self.limit else data
+        return self._data[name]
+
+    def _folder(self, model: Model, benchmark: Benchmark) -> Path | None:
+        if self.out is None:
+            return None
+        return self.out / model_folder(model) / benchmark.name
+
+    def _refuse_to_lose_a_full_result(self, folder: Path) -> None:
+        path = folder / RESULT
+        if not self.limit or not path.is_file():
+            return
+        try:
+            there = read_result(path)
+        except RequestError:
+            return
+        if there.limit is None:
+            raise RequestError(f"{path} was measured on all pictures; give another --out for --limit, or --overwrite")
+
+
+def model_folder(model: Model) -> str:
+    """The readable part of the spec, and the digest's start: a changed checkpoint gets a folder of its own."""
+    return f"{slug(model.spec)}-{model.digest[:8]}" if model.digest else slug(model.spec)
+
+
+def counts(data: Data) -> dict[str, int]:
+    """How many pictures, texts, classes or items a dataset holds."""
+    n = {"images": len(data.pictures)}
+    if isinstance(data, RetrievalData):
+        n["texts"] = len(data.texts)
+    elif isinstance(data, ClassificationData):
+        n["classes"] = len(data.class_names)
+    elif isinstance(data, PerceptionData):
+        n["items"] = len(data.positives)
+    return n

@@ -1,0 +1,95 @@
+"""Tables say what the results say, and never put different protocols in one column."""
+
+import io
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.report.frame import distinct_labels, results_frame
+from cosmos_eval.report.tables import markdown, render, write_leaderboard
+from cosmos_eval.tasks.outcome import Metric
+from tests.eval.test_results import make_result
+
+
+def result(label: str, value: float, *, fingerprint: str = "a" * 64, digest: str = "", **changes):
+    base = make_result()
+    return make_result(
+        model={**base.model, "label": label, "digest": digest or label * 8},
+        benchmark={**base.benchmark, "fingerprint": fingerprint},
+        metrics={"top1": Metric(value, value - 0.1, value + 0.1, 4)},
+        **changes,
+    )
+
+
+def table_rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_best_model_comes_first_and_is_bold():
+    rows = table_rows(markdown(results_frame([result("weak", 0.25), result("strong", 0.75)])))
+    assert rows[0] == ["model", "toy top-1"]
+    assert rows[2] == ["strong", "**75.0** [65.0, 85.0]"]
+    assert rows[3] == ["weak", "25.0 [15.0, 35.0]"]
+
+
+def test_for_ranks_the_smallest_is_the_best():
+    base = make_result()
+    ranks = {"top1": Metric(0.5, 0.4, 0.6, 4), "image_to_text_mean_rank": Metric(3.0, 2.0, 4.0, 4)}
+    worse = {"top1": Metric(0.5, 0.4, 0.6, 4), "image_to_text_mean_rank": Metric(9.0, 8.0, 10.0, 4)}
+    near, far = (
+        replace(base, metrics=ranks, model={**base.model, "label": "near", "digest": "1" * 8}),
+        replace(base, metrics=worse, model={**base.model, "label": "far", "digest": "2" * 8}),
+    )
+    text = markdown(results_frame([near, far]))
+    assert "**3.0** [2.0, 4.0]" in text
+    assert "**9.0**" not in text
+
+
+def test_different_fingerprints_never_share_a_column():
+    text = markdown(results_frame([result("one", 0.5), result("two", 0.6, fingerprint="f" * 64)]))
+    header = table_rows(text)[0]
+    assert len(header) == 3
+    assert table_rows(text)[2].count("–") == 1
+
+
+def test_different_data_never_share_a_column():
+    other = result("two", 0.6)
+    other = replace(other, dataset={**other.dataset, "fingerprint": "9" * 64})
+    assert len(table_rows(markdown(results_frame([result("one", 0.5), other])))[0]) == 3
+
+
+def test_a_limited_result_is_named_and_not_ranked():
+    text = markdown(results_frame([result("full", 0.5), result("quick", 0.9, limit=2)]))
+    assert [row[0] for row in table_rows(text)[:3]][2] == "full"
+    assert "not ranked: quick on toy (2 pictures)" in text
+    assert "90.0" not in text
+
+
+def test_models_that_share_a_name_but_not_their_weights_are_two_rows():
+    frame = distinct_labels(results_frame([result("m", 0.5, digest="1" * 64), result("m", 0.6, digest="2" * 64)]))
+    assert set(frame["model"]) == {"m (11111111)", "m (22222222)"}
+
+
+def test_a_name_cannot_break_the_table():
+    text = markdown(results_frame([result("a|b\n<script>", 0.5)]))
+    assert "a\\|b &lt;script>" in text
+    assert (
+        len({line.count("|") for line in text.splitlines() if line.startswith("| toy") or line.startswith("| mod")})
+        == 1
+    )
+
+
+def test_csv_and_markdown_hold_the_same_numbers(tmp_path):
+    results = [result("weak", 0.25), result("strong", 0.75)]
+    paths = write_leaderboard(results, tmp_path)
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv"]
+    frame = pd.read_csv(io.StringIO(paths[1].read_text()))
+    for row in frame.itertuples():
+        assert f"{row.value * 100:.1f}" in paths[0].read_text()
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(RequestError, match="no table format 'xls'"):
+        render(results_frame([result("a", 0.5)]), "xls")
