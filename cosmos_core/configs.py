@@ -1,0 +1,142 @@
+"""Model configurations: what may stand in one, the presets, and which of open_clip's can carry COSMOS.
+
+A configuration is a plain dict in the original project's vocabulary: `embed_dim`, `vision_cfg`, `text_cfg`, and
+optionally `quick_gelu` (False: exact GELU, the default). `attn_pooler_heads` stands in both towers' parts.
+"""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from cosmos_core.errors import RequestError
+
+Config = dict[str, Any]
+
+POOLER_HEADS = 8
+"""Heads of a cross-attention pooler where the configuration does not say."""
+
+PRESETS: dict[str, Config] = {
+    "ViT-B-16": {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
+    },
+    "ViT-B-32": {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
+    },
+    # Small enough to train on two cores in minutes: 64-pixel pictures, captions of 40 tokens, a folded vocabulary.
+    "toybox": {
+        "embed_dim": 128,
+        "vision_cfg": {
+            "image_size": 64,
+            "layers": 4,
+            "width": 128,
+            "head_width": 32,
+            "patch_size": 8,
+            "attn_pooler_heads": 4,
+        },
+        "text_cfg": {
+            "context_length": 40,
+            "vocab_size": 1200,
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+            "attn_pooler_heads": 4,
+        },
+    },
+}
+
+TOP_LEVEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+ALWAYS_ON = {"output_all", "attentional_pool", "cosmos"}
+"""Switches of the original that make a CLIP a COSMOS: they may be written, but only as true."""
+
+
+def preset(name: str) -> Config:
+    """A copy of the preset called `name`; RequestError where there is none."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise RequestError(f"no model preset {name!r}: there are {', '.join(PRESETS)}{hint}")
+    return copy.deepcopy(PRESETS[name])
+
+
+def open_clip_config(arch: str) -> Config:
+    """open_clip's configuration called `arch`; RequestError where there is none or where it cannot carry COSMOS."""
+    import open_clip
+
+    found = open_clip.get_model_config(arch)
+    if found is None:
+        near = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise RequestError(f"open_clip has no architecture {arch!r}{hint}")
+    return checked(found, arch)
+
+
+def why_not(config: Mapping[str, Any]) -> str:
+    """Why a configuration cannot carry COSMOS, in a few words; empty where it can.
+
+    Needed: open_clip's own VisionTransformer with class-token pooling (patch tokens come from the same final norm), its
+    own text tower with causal attention, and a text width that equals `embed_dim`, since the text-side pooler works at
+    text width and its output is added to features of `embed_dim`.
+    """
+    missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    vision, text, embed_dim = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping) or not isinstance(embed_dim, int):
+        return "vision_cfg and text_cfg must be mappings and embed_dim a whole number"
+    width, heads = text.get("width", 512), text.get("heads", 8)
+    vision_width, head_width = vision.get("width", 768), vision.get("head_width", 64)
+    reasons = [
+        (vision.get("timm_model_name"), "its image tower is a timm model, not open_clip's VisionTransformer"),
+        (isinstance(vision.get("layers"), list | tuple), "its image tower is a ResNet, not a VisionTransformer"),
+        (vision.get("attentional_pool"), "its image tower pools by attention, not by the class token"),
+        (vision.get("pool_type", "tok") != "tok", f"its image tower pools by {vision.get('pool_type')!r}, not 'tok'"),
+        (vision.get("final_ln_after_pool"), "its final norm stands after pooling, so patch tokens have none"),
+        (text.get("hf_model_name"), "its text tower is a transformers model, not open_clip's"),
+        ("multimodal_cfg" in config, "it has a caption decoder (CoCa)"),
+        (config.get("custom_text"), "its text tower is a module of its own (custom_text)"),
+        (text.get("embed_cls"), "its text tower appends a class token"),
+        (text.get("no_causal_mask"), "its text attention is not causal"),
+        (text.get("pool_type", "argmax") not in ("argmax", "eos"), "its text is not pooled at the end token"),
+        (text.get("proj_type", "linear") != "linear" or text.get("proj_bias"), "its text projection is not one matrix"),
+        (width != embed_dim, f"its text width {width} is not its embed_dim {embed_dim}"),
+        (width % heads, f"its text width {width} does not divide by its {heads} heads"),
+        (vision_width % head_width, f"its image width {vision_width} does not divide by its head width {head_width}"),
+    ]
+    for tower in (vision, text):
+        pooler_heads = tower.get("attn_pooler_heads", POOLER_HEADS)
+        reasons.append(
+            (embed_dim % pooler_heads, f"its embed_dim {embed_dim} does not divide by {pooler_heads} pooler heads")
+        )
+    return next((why for holds, why in reasons if holds), "")
+
+
+def checked(config: Mapping[str, Any], name: str = "the model configuration") -> Config:
+    """A deep copy of `config`, fit to build a COSMOS; RequestError (one line) with the reason where it is not."""
+    reason = why_not(config)
+    if reason:
+        raise RequestError(f"{name} cannot carry COSMOS: {reason}")
+    for key in ALWAYS_ON & set(config):
+        if not config[key]:
+            raise RequestError(f"{name} has {key} off: COSMOS needs it on")
+    unknown = sorted(set(config) - TOP_LEVEL - ALWAYS_ON)
+    for part, allowed in allowed_keys().items():
+        unknown += [f"{part}.{key}" for key in sorted(set(config[part]) - allowed)]
+    if unknown:
+        raise RequestError(f"{name} has keys that no model configuration has: {', '.join(unknown)}")
+    return copy.deepcopy({key: config[key] for key in config if key in TOP_LEVEL})
+
+
+def allowed_keys() -> dict[str, set[str]]:
+    from dataclasses import fields
+
+    import open_clip
+
+    return {
+        "vision_cfg": {item.name for item in fields(open_clip.CLIPVisionCfg)},
+        "text_cfg": {item.name for item in fields(open_clip.CLIPTextCfg)} | {"attn_pooler_heads"},
+    }
