@@ -1,7 +1,7 @@
 """From a scene to pixels and masks, with numpy and Pillow alone.
 
-An object's outline is drawn once, at `OVERSAMPLE` times the size, and averaged down to its coverage of each pixel. Picture
-and masks read the same coverage: a pixel belongs to an object where the object covers at least half of it.
+An object's outline is drawn once, at `OVERSAMPLE` times the size, and averaged down to its coverage of each pixel.
+Picture and masks read the same coverage: a pixel belongs to an object where the object covers at least half of it.
 """
 
 import math
@@ -99,7 +99,7 @@ def _draw_outline(draw: ImageDraw.ImageDraw, shape: str, x: float, y: float, r: 
 
 @lru_cache
 def _corners(shape: str) -> tuple[tuple[float, float], ...]:
-    """Corners of a shape around the origin, y down, at most 1.05 from it before turning (a small turn keeps the reach)."""
+    """Corners of a shape around the origin, y down, at most 1.05 from it so that a turn stays in reach."""
     if shape == "square":
         return ((-0.74, -0.74), (0.74, -0.74), (0.74, 0.74), (-0.74, 0.74))
     if shape == "triangle":

@@ -41,7 +41,7 @@ RADII = {"small": (0.12, 0.135), "large": (0.195, 0.21)}
 
 @dataclass(frozen=True)
 class Thing:
-    """One object. What captions speak of, then what they do not: centre and radius (shares of the side), turn, shade."""
+    """One object: what captions speak of, then what they do not (centre and radius as shares of the side, turn, shade)."""
 
     shape: str
     colour: str
@@ -77,7 +77,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Speck:
-    """A short line or dot that is no object and in no caption. Shares of the picture's side; `tone` -1 dark, 1 light."""
+    """A short line or dot, no object and in no caption. Shares of the picture's side; `tone` from -1, dark, to 1, light."""
 
     x: float
     y: float
@@ -135,7 +135,7 @@ def single_object_scene(seed: int, split: str, label: int, index: int) -> Scene:
 
 
 def _draw_until_in_split(key: str, split: str, draw: Callable[[Dice, str, str], Scene]) -> Scene:
-    """Draw scenes until one's content belongs to the split: overlap is impossible by construction, whatever the seeds."""
+    """Draw until a scene's content belongs to the split, so that overlap is impossible whatever the seeds."""
     if split not in SPLITS:
         raise RequestError(f"toybox has the splits {', '.join(SPLITS)}, not {split!r}")
     dice = Dice("scene", VERSION, key)

@@ -5,6 +5,7 @@ Sentences are lower case and carry no final period, as in DreamLIP's records: a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cosmos_eval.datasets.toybox.dice import Dice
 from cosmos_eval.datasets.toybox.scenes import Scene, Thing
@@ -55,7 +56,7 @@ def captions(scene: Scene) -> Captions:
     """All captions of a scene; the choice among wordings is seeded by its key."""
     dice = Dice("words", scene.key)
     things = dice.sample(scene.objects, len(scene.objects))
-    pairs = list(zip(things, things[1:], strict=False))
+    pairs = list(pairwise(things))
     ground = f"{scene.background.pattern} {scene.background.colour}"
 
     raw_things = things[: 1 + dice.below(2)]
@@ -71,7 +72,7 @@ def captions(scene: Scene) -> Captions:
 
     again = dice.sample(things, len(things))
     full = (
-        " and ".join(f"a {whole(t)} at {t.place}" for t in things) + f" on a {ground} background",
+        " and ".join(f"a {whole(t)} at {t.place}" for t in things) + f" on {ground}",
         f"{COUNTS[len(things) - 1]} on {ground}, " + ", ".join(f"{t.place} a {whole(t)}" for t in again),
     )
 
@@ -95,8 +96,8 @@ def _count(things: Sequence[Thing]) -> str:
 def record(scene: Scene) -> dict[str, list[str]]:
     """The captions in DreamLIP's record structure: seven keys, each with a list of sentences.
 
-    One raw caption (terse, like a web caption: not everything is named), two complete descriptions and a short one under
-    the three `short` keys, and three multi-sentence descriptions, one sentence an entry, under the three `long` keys.
+    One raw caption (terse, like a web caption: not everything is named), two complete descriptions and a partial one
+    under the three `short` keys, and three multi-sentence descriptions, a sentence an entry, under the `long` keys.
     """
     said = captions(scene)
     lists = ([said.raw], [said.full[0]], [said.short], [said.full[1]], *map(list, said.long))

@@ -1,7 +1,7 @@
 """toybox's words: what a scene can hold and the few words that captions are made of.
 
-Every word is one token of CLIP's byte-pair vocabulary. Folded as `1 + id mod (V - 3)` the words stay apart for a vocabulary
-of V = 1,000 entries (and 864, 896, 1,536, 2,048; not for 1,024, where "blue" and "below" meet); a test holds this.
+Every word is one token of CLIP's byte-pair vocabulary. Folded as `1 + id mod (V - 3)` the words stay apart for a
+vocabulary of V = 1,200 entries (not for every V: in 1,024 "blue" and "below" meet); a test holds this.
 """
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
