@@ -17,7 +17,7 @@ def models() -> None:
     """Kinds of model spec, and the released COSMOS checkpoints."""
     from cosmos_eval.models.spec import list_models
 
-    show(("model", "what it is", "needs"), list_models())
+    show(("model", "what it is", "needs"), [(model.spec, model.about, model.needs) for model in list_models()])
 
 
 @app.command(epilog="Example: cosmos-eval list benchmarks")

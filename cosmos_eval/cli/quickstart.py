@@ -1,0 +1,41 @@
+"""`cosmos-eval quickstart`: from nothing to a leaderboard on the embedded world."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: cosmos-eval quickstart --out quickstart --seed 0"
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, results and tables.")] = Path("quickstart"),
+    seed: Annotated[int, typer.Option(help="One seed gives the same numbers, to the bit, on one machine.")] = 0,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the training preset; repeatable."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train and measure again what is finished.")] = False,
+) -> None:
+    """Render toybox, pretrain a small COSMOS and its baseline, evaluate both, and write a leaderboard and a report."""
+    import time
+
+    from cosmos_eval.cli.console import duration, make_reporter
+    from cosmos_eval.quickstart import quickstart as run_quickstart
+    from cosmos_eval.quickstart import times_chance
+    from cosmos_eval.report.frame import results_frame
+    from cosmos_eval.report.tables import headline_table, short
+
+    start = time.monotonic()
+    done = run_quickstart(out, seed=seed, changes=changes or (), overwrite=overwrite, reporter=make_reporter())
+    print(headline_table(results_frame(done.results)))
+    print()
+    for result in done.results:
+        ratios = ", ".join(f"{short(name)} {times:.0f} × chance" for name, times in times_chance(result).items())
+        if ratios:
+            print(f"{result.label}, {result.benchmark['name']}: {ratios}")
+    print("\n".join(["", *done.verdict]))
+    print(f"\nDone in {duration(time.monotonic() - start)}.")
+    print(f"Leaderboard: {done.leaderboard}")
+    print(f"Report with pictures: {done.report}")
+    print("Next: cosmos-eval run --model open_clip:ARCH/TAG --suite quick --data-root data")

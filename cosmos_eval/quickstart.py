@@ -1,0 +1,121 @@
+"""The whole way on the embedded world: pretrain a COSMOS and its CLIP baseline, evaluate them, write the tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.results.record import Result
+
+if TYPE_CHECKING:
+    from cosmos_core.config import TrainConfig
+
+SUITE = "toybox"
+OBJECTIVES = ("cosmos", "clip")
+FINISHED = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What a quickstart leaves behind."""
+
+    results: list[Result]
+    leaderboard: Path
+    report: Path
+    verdict: list[str]
+    """Where COSMOS is ahead of its baseline and where it is not."""
+
+
+def quickstart(
+    out: Path, *, seed: int = 0, changes: Sequence[str] = (), overwrite: bool = False, reporter: Reporter | None = None
+) -> Quickstart:
+    """Train with the toybox preset under both objectives, evaluate the toybox suite, write tables and report to `out`.
+
+    Every number is measured here: the two models just trained at equal pictures and steps, one with random weights,
+    and the checkpoint that ships with the package (the same preset, trained for longer). A training that is finished
+    under the same configuration is kept, and so are finished results.
+
+    Args:
+        seed: of weights, scenes, views and captions; one seed gives the same bits on one machine.
+        changes: `key=value` changes of the training preset, for a shorter trial.
+    """
+    from cosmos_core.config import load_preset
+    from cosmos_eval.plan import make_plan
+    from cosmos_eval.report.page import write_page
+    from cosmos_eval.report.tables import write_leaderboard
+    from cosmos_eval.runner import Session
+
+    reporter = reporter or Silent()
+    folders = {}
+    for objective in OBJECTIVES:
+        folders[objective] = out / "train" / objective
+        config = load_preset("toybox", [f"seed={seed}", *changes, f"objective={objective}"])
+        train_once(config, folders[objective], overwrite=overwrite, reporter=reporter)
+    ours, baseline = f"COSMOS, {config.steps} steps", f"CLIP loss, {config.steps} steps"
+    models = {
+        "cosmos:toybox": "COSMOS, shipped checkpoint (trained longer)",
+        f"cosmos:{folders['cosmos'] / 'last.pt'}": ours,
+        f"cosmos:{folders['clip'] / 'last.pt'}": baseline,
+        f"cosmos:untrained-toybox?seed={seed}": "untrained",
+    }
+    session = Session(out=out / "results", seed=seed, overwrite=overwrite, reporter=reporter)
+    plan = make_plan([SUITE])
+    results = []
+    for spec, label in models.items():
+        results += session.measure(spec, plan, label=label)
+    said = verdict(results, ours, baseline)
+    leaderboard, *_ = write_leaderboard(results, out)
+    report = write_page(out, results, {name: folder / "metrics.jsonl" for name, folder in folders.items()}, said)
+    return Quickstart(results, leaderboard, report, said)
+
+
+def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter: Reporter) -> None:
+    """Train into a folder unless the same training stands there finished."""
+    import dataclasses
+
+    import yaml
+
+    from cosmos_core.files import atomic_write_text
+    from cosmos_eval.training import train_from
+
+    # The folder is no part of what was trained, so that a quickstart that was moved is still recognised.
+    record = yaml.safe_dump({**config.to_dict(), "out": ""}, sort_keys=False)
+    done = folder / FINISHED
+    if not overwrite and done.is_file() and (folder / "last.pt").is_file():
+        if done.read_text(encoding="utf-8") != record:
+            raise RequestError(f"{folder} holds another training; give another --out, or --overwrite")
+        reporter.note(f"{config.objective}: already trained, kept")
+        return
+    done.unlink(missing_ok=True)
+    train_from(dataclasses.replace(config, out=str(folder)), reporter)
+    atomic_write_text(done, record)
+
+
+def times_chance(result: Result) -> dict[str, float]:
+    """How many times chance the headline metrics are. Chance: one of N pictures, or one of C classes."""
+    from cosmos_eval.report.tables import HEADLINES
+
+    n = result.dataset["n"]
+    choices = n["classes"] if result.benchmark["task"] == "classification" else n["images"]
+    wanted = HEADLINES.get(result.benchmark["task"], ())
+    return {name: result.metrics[name].value * choices for name in wanted}
+
+
+def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
+    """One line a headline metric: whether the model labelled `ours` is ahead of `other`, and by how much."""
+    from cosmos_eval.report.tables import HEADLINES, short
+
+    by_key = {(result.label, result.benchmark["name"]): result for result in results}
+    lines = []
+    for (label, name), result in by_key.items():
+        if label != ours or (other, name) not in by_key:
+            continue
+        for metric in HEADLINES.get(result.benchmark["task"], ()):
+            mine, theirs = result.metrics[metric], by_key[other, name].metrics[metric]
+            gap = 100 * (mine.value - theirs.value)
+            word = "ahead of" if gap > 0 else "behind" if gap < 0 else "level with"
+            clear = "intervals apart" if mine.low > theirs.high or mine.high < theirs.low else "intervals overlap"
+            lines.append(f"{name} {short(metric)}: {ours} is {word} {other} ({gap:+.1f} points, {clear})")
+    return lines
