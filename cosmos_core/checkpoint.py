@@ -1,0 +1,235 @@
+"""Checkpoints: a model from a file or a released name, and files written whole or not at all.
+
+Our own files are the original's (`epoch`, `name`, `student`, `teacher`, `optimizer`) with the model's `config` beside
+them, so that either project reads the other's. A file without a config is matched to a preset by its shapes.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cosmos_core import released
+from cosmos_core.configs import PRESETS, Config, checked, preset
+from cosmos_core.errors import RequestError
+from cosmos_core.files import atomic_path
+from cosmos_core.layouts import Which, plain_state, read_file, read_state
+from cosmos_core.model import COSMOS
+from cosmos_core.positions import resize_image_positions, resize_text_positions
+
+__all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_checkpoint", "save_safetensors"]
+
+TOLERATED = ("attn_mask",)
+"""Buffers that some files hold and no model needs from them."""
+
+
+def load_checkpoint(
+    path_or_name: Path | str, weights: Which = "teacher", config: Config | Path | str | None = None
+) -> COSMOS:
+    """A model in eval mode, on the CPU in float32, from a checkpoint file or a released checkpoint's name.
+
+    Args:
+        path_or_name: a file in any layout of `cosmos_core.layouts`, or a name such as `vitb16-merged30m`, which is
+            fetched through huggingface_hub unless its cache holds it; nothing else is ever downloaded.
+        weights: `teacher` (what the paper reports) or `student`.
+        config: the architecture, as a dict, a preset's name or the path of a JSON or YAML file, where the file does not
+            carry it and no preset has its shapes. Position embeddings are resized where it has another grid or context.
+
+    Raises:
+        RequestError: in one line, which file and why: missing, truncated, not a checkpoint, objects in it that would
+            run code, another architecture, keys missing or too many, weights that are not finite, no network.
+    """
+    path = Path(path_or_name)
+    known = released.RELEASED.get(str(path_or_name))
+    if known and not path.is_file():
+        path = released.fetch(known.name)
+        config = config if config is not None else known.arch
+    elif not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        raise RequestError(
+            f"no checkpoint file {path_or_name}, and no released checkpoint of that name; released: "
+            f"{', '.join(released.RELEASED)}"
+        )
+    stored = read_state(path, weights)
+    if config is not None:
+        wanted = read_config(config)
+        state = resized(stored.state, wanted)
+    else:
+        state, wanted = stored.state, stored.config or preset_of(stored.state, path)
+    return load_weights(wanted, state, str(path))
+
+
+def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
+    """A model in eval mode with exactly these weights, copied to float32; RequestError, naming `name`, if they differ."""
+    with torch.device("meta"):  # no memory, and no random numbers drawn, for weights that are replaced
+        model = COSMOS.from_config(checked(config, f"{name}: its config"))
+    problem = difference(model, state)
+    if problem:
+        raise RequestError(f"{name} does not fit its architecture: {problem}")
+    wanted = model.state_dict()
+    copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in wanted}
+    bad = next((key for key, value in copied.items() if not torch.isfinite(value).all()), None)
+    if bad:
+        raise RequestError(f"{name} is broken: {bad} holds NaN or infinite values")
+    model.load_state_dict(copied, assign=True)
+    length = model.context_length
+    model.attn_mask = torch.full((length, length), -torch.inf).triu_(1)
+    return model.eval()
+
+
+def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
+    """How weights differ from what a model needs, in a few words; empty where they do not."""
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    missing = [key for key in wanted if key not in state]
+    extra = [key for key in state if key not in wanted and key.split(".")[-1] not in TOLERATED]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, not {shape}"
+        for key, shape in wanted.items()
+        if key in state and tuple(state[key].shape) != shape
+    ]
+    if any("attn_cross_pool" in key for key in missing) and not any("attn_cross_pool" in key for key in state):
+        return "it has no cross-attention poolers: a plain CLIP (open_clip:ARCH/FILE loads those), or no COSMOS at all"
+    parts = [("missing keys", missing), ("unexpected keys", extra), ("other shapes", shapes)]
+    return "; ".join(f"{title}: {a_few(names)}" for title, names in parts if names)
+
+
+def a_few(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def preset_of(state: Mapping[str, Tensor], path: Path | str) -> Config:
+    """The preset whose shapes these weights have; RequestError naming the nearest one where there is none."""
+    problems: dict[str, str] = {}
+    nearness: dict[str, int] = {}
+    for name, config in PRESETS.items():
+        with torch.device("meta"):
+            model = COSMOS.from_config(config)
+        problems[name] = difference(model, state)
+        if not problems[name]:
+            return preset(name)
+        nearness[name] = sum(
+            key in state and state[key].shape == value.shape for key, value in model.state_dict().items()
+        )
+    nearest = max(nearness, key=lambda name: nearness[name])
+    raise RequestError(
+        f"{path} carries no config and is none of {', '.join(PRESETS)}; against {nearest}: {problems[nearest]}; "
+        "give its architecture (config=)"
+    )
+
+
+def read_config(config: Config | Path | str) -> Config:
+    """A model configuration from a dict, a preset's name, or a JSON or YAML file."""
+    if isinstance(config, Mapping):
+        return dict(config)
+    if str(config) in PRESETS:
+        return preset(str(config))
+    path = Path(config)
+    if not path.is_file():
+        raise RequestError(f"no model config {config}: neither a file nor one of {', '.join(PRESETS)}")
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not a model config: neither JSON nor YAML") from error
+    if not isinstance(content, Mapping):
+        raise RequestError(f"{path} is not a model config: it holds a {type(content).__name__}")
+    return dict(content)
+
+
+def resized(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights with position embeddings resampled to the grid and context of `config`, where those differ."""
+    result = dict(state)
+    with torch.device("meta"):
+        model = COSMOS.from_config(config)
+    image, text = result.get("visual.positional_embedding"), result.get("positional_embedding")
+    grid = model.visual.grid_size
+    if image is not None and image.ndim == 2 and len(image) != 1 + grid[0] * grid[1]:
+        try:
+            result["visual.positional_embedding"] = resize_image_positions(image.float(), grid)
+        except ValueError as error:
+            raise RequestError(f"position embeddings cannot be resized to a grid of {grid}: {error}") from error
+    if text is not None and text.ndim == 2:
+        result["positional_embedding"] = resize_text_positions(text.float(), model.context_length)
+    return result
+
+
+def save_checkpoint(
+    path: Path | str,
+    *,
+    config: Mapping[str, Any],
+    student: nn.Module | Mapping[str, Tensor],
+    teacher: nn.Module | Mapping[str, Tensor] | None,
+    optimizer: Optimizer | Mapping[str, Any] | None,
+    epoch: int,
+    name: str,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a training checkpoint whole or not at all; `read_file` gives it back as a dictionary.
+
+    Args:
+        path: where; the folder is made if absent.
+        config: the model's configuration (`model.config`).
+        student, teacher, optimizer: the objects or their state dicts; wrappers' prefixes are taken off, None is left out.
+        epoch: completed epochs.
+        name: of the run.
+        extra: whatever else resuming needs, under keys of its own; plain values and tensors only.
+
+    Raises:
+        TypeError: something in it is no plain value or tensor, and could not be read back safely (names the place).
+        OSError: the disk is full or not writable; what was there before stays.
+    """
+    content: dict[str, Any] = {"epoch": epoch, "name": name, "config": dict(config)}
+    for key, network in (("student", student), ("teacher", teacher)):
+        if network is not None:
+            state = network.state_dict() if isinstance(network, nn.Module) else network
+            content[key] = plain_state(state, Path(path))
+    if optimizer is not None:
+        content["optimizer"] = optimizer.state_dict() if isinstance(optimizer, Optimizer) else dict(optimizer)
+    taken = content.keys() & (extra or {}).keys()
+    if taken:
+        raise TypeError(f"extra keys that a checkpoint has already: {', '.join(sorted(taken))}")
+    content.update(extra or {})
+    refuse_objects(content, "checkpoint")
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def refuse_objects(value: Any, place: str) -> None:
+    """TypeError where a value is something that a reader of plain data would refuse (numpy scalars among them)."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            refuse_objects(key, f"{place}'s key {key!r}")
+            refuse_objects(item, f"{place}/{key}")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            refuse_objects(item, f"{place}/{i}")
+    elif type(value) not in (type(None), bool, int, float, str, bytes) and not isinstance(value, Tensor):
+        raise TypeError(
+            f"{place} is a {type(value).__module__}.{type(value).__name__}; only plain values and tensors are saved"
+        )
+
+
+def save_safetensors(
+    path: Path | str, model: COSMOS, dtype: torch.dtype = torch.float32, weights: Which = "teacher"
+) -> None:
+    """Write one model's weights and config as safetensors, whole or not at all.
+
+    Args:
+        path: where; the folder is made if absent.
+        model: the network; its config travels in the file's metadata.
+        dtype: of matrices; float16 halves the file. Vectors and temperatures, which weigh nothing, stay float32.
+            Loading always gives float32.
+        weights: whose they are, so that asking for the other network is refused.
+    """
+    state = {
+        key: value.detach().cpu().to(dtype if value.ndim > 1 else torch.float32).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    metadata = {"format": "pt", "config": json.dumps(model.config), "weights": weights}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata)

@@ -1,0 +1,89 @@
+"""Text to token ids: OpenAI's byte-pair encoding, whole or folded to a small vocabulary.
+
+The encoding is open_clip's (lower case, ftfy, HTML entities resolved twice). What is ours is the frame: start and end
+tokens, truncation that keeps the end token, padding with 0, and the folding that lets a small model read any text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+
+OPENAI_VOCABULARY = 49408
+PADDING = 0
+
+
+@lru_cache(maxsize=1)
+def byte_pair_encoding() -> Any:
+    """open_clip's tokenizer; built once, since reading its 48,894 merges takes a while."""
+    from open_clip import SimpleTokenizer
+
+    return SimpleTokenizer()
+
+
+class Tokenizer:
+    """Texts -> ids (B, L) of a model with the given context length and vocabulary.
+
+    A vocabulary of 49,408 is OpenAI's. In a smaller one of V, an ordinary id becomes 1 + id mod (V - 3), the start
+    token V - 2 and the end token V - 1, so that any text works and the end token stays the largest id, which is where
+    text is pooled. Padding is 0 in both. A literal end marker inside a text is an end token, and cuts pooling there.
+    """
+
+    def __init__(self, context_length: int = 77, vocab_size: int = OPENAI_VOCABULARY) -> None:
+        if context_length < 2:
+            raise RequestError(f"a context of {context_length} tokens has no room for the start and end tokens")
+        if vocab_size < 4 or vocab_size > OPENAI_VOCABULARY:
+            raise RequestError(f"a vocabulary of {vocab_size} is outside 4 to {OPENAI_VOCABULARY}, OpenAI's size")
+        self.context_length, self.vocab_size = context_length, vocab_size
+
+    @property
+    def name(self) -> str:
+        """What a result records."""
+        folded = "" if self.vocab_size == OPENAI_VOCABULARY else f" folded to {self.vocab_size}"
+        return f"openai-bpe{folded}"
+
+    def encode(self, text: str) -> list[int]:
+        """OpenAI's ids of a text, without start and end, neither cut nor folded."""
+        return byte_pair_encoding().encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of OpenAI's ids; words are followed by a space."""
+        return byte_pair_encoding().decode(list(ids))
+
+    def fold(self, token: int) -> int:
+        """The id of this vocabulary for one of OpenAI's."""
+        if self.vocab_size == OPENAI_VOCABULARY:
+            return token
+        specials = {OPENAI_VOCABULARY - 2: self.vocab_size - 2, OPENAI_VOCABULARY - 1: self.vocab_size - 1}
+        return specials.get(token, 1 + token % (self.vocab_size - 3))
+
+    def __call__(self, texts: str | Sequence[str], context_length: int | None = None) -> Tensor:
+        """B texts (or one) -> (B, L) int64; what does not fit is cut, and the last id is then the end token."""
+        length = context_length or self.context_length
+        texts = [texts] if isinstance(texts, str) else texts
+        start, end = self.fold(OPENAI_VOCABULARY - 2), self.fold(OPENAI_VOCABULARY - 1)
+        rows = torch.full((len(texts), length), PADDING, dtype=torch.long)
+        for row, text in zip(rows, texts, strict=True):
+            ids = [start, *(self.fold(token) for token in self.encode(text)), end]
+            if len(ids) > length:
+                ids = [*ids[: length - 1], end]
+            row[: len(ids)] = torch.tensor(ids)
+        return rows
+
+
+def build_tokenizer(text_cfg: Mapping[str, Any]) -> Callable[[Sequence[str]], Tensor]:
+    """The tokenizer that a text tower's configuration asks for: texts -> (B, context_length) ids.
+
+    Raises:
+        RequestError: the tower needs another tokenizer than OpenAI's, which would have to be downloaded.
+    """
+    foreign = text_cfg.get("hf_tokenizer_name") or text_cfg.get("tokenizer_mode") or text_cfg.get("tokenizer_kwargs")
+    if foreign:
+        raise RequestError(
+            f"the text tower asks for the tokenizer {foreign!r}; only OpenAI's byte-pair encoding is built in"
+        )
+    return Tokenizer(text_cfg.get("context_length", 77), text_cfg.get("vocab_size", OPENAI_VOCABULARY))
