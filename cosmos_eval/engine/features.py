@@ -1,0 +1,167 @@
+"""Features of pictures and texts: the one place where a model is called."""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import Picture
+from cosmos_eval.engine.pictures import digests, picture_batches
+from cosmos_eval.engine.precision import resolve_precision, tower_precision
+from cosmos_eval.metrics.similarity import plain_float32
+from cosmos_eval.progress import Reporter, Silent
+
+TEXTS_PER_PICTURE = 4
+"""Texts of a batch for each picture of a batch: a caption costs a tower a fraction of what a picture does."""
+
+
+class Features(Protocol):
+    """What a task asks for: rows by item, in the order given, of unit length, float32."""
+
+    def image_features(self, pictures: Sequence[Picture]) -> Tensor: ...
+
+    def text_features(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class Engine:
+    """Features of one model.
+
+    Equal inputs (pictures by content, texts by their string) are encoded once and share one row, so that ties which are
+    real stay exact. Batches are consecutive distinct inputs in order of first appearance: their members depend on the
+    order of the dataset and on `batch_size` only, never on `workers`.
+
+    A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
+
+    Args:
+        model: an adapter (cosmos_eval.models.base.Model).
+        batch_size: pictures of a batch; a batch of texts holds four times as many.
+        workers: processes that decode and preprocess; 0 does it in this one.
+        precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to.
+        reporter: where progress goes.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int = 64,
+        workers: int = 0,
+        precision: str = "auto",
+        reporter: Reporter | None = None,
+    ) -> None:
+        if batch_size < 1 or workers < 0:
+            raise RequestError(f"batch size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+        self.model = model
+        self.device = torch.device(model.device)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.precision = resolve_precision(precision, self.device)
+        self.reporter = reporter or Silent()
+
+    def image_features(self, pictures: Sequence[Picture]) -> Tensor:
+        """(N, D) float32 rows of unit length on the model's device, row i for picture i.
+
+        Raises:
+            RequestError: no pictures, one that cannot be read or decoded, or an embedding that is zero or not finite;
+                names the first.
+        """
+        _refuse_none(pictures, "pictures")
+        if hasattr(self.model, "image_rows"):
+            return unit_rows(self.model.image_rows(pictures).to(self.device), pictures, _picture_name)
+        places, index = _distinct(digests(pictures, self.reporter))
+        distinct = [pictures[i] for i in places]
+        batches = picture_batches(
+            distinct, self.model.preprocess, self.batch_size, self.workers, pin_memory=self.device.type == "cuda"
+        )
+        rows = self._encode(batches, self._encode_image, distinct, _picture_name, "encoding pictures", "pictures")
+        return rows[index.to(rows.device)]
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """(M, D) float32 rows of unit length on the model's device, row j for text j.
+
+        Raises:
+            RequestError: no texts, or an embedding that is zero or not finite; names the first.
+        """
+        _refuse_none(texts, "texts")
+        if hasattr(self.model, "text_rows"):
+            return unit_rows(self.model.text_rows(texts).to(self.device), texts, _text_name)
+        places, index = _distinct(texts)
+        distinct = [texts[j] for j in places]
+        size = self.batch_size * TEXTS_PER_PICTURE
+        batches = (distinct[start : start + size] for start in range(0, len(distinct), size))
+        rows = self._encode(batches, self.model.encode_text, distinct, _text_name, "encoding texts", "texts")
+        return rows[index.to(rows.device)]
+
+    def _encode_image(self, x: Tensor) -> Tensor:
+        return self.model.encode_image(x.to(self.device, non_blocking=True))
+
+    def _encode(
+        self,
+        batches: Iterable[Any],
+        encode: Callable[[Any], Tensor],
+        items: Sequence[Any],
+        name: Callable[[Any], str],
+        description: str,
+        unit: str,
+    ) -> Tensor:
+        rows: list[Tensor] = []
+        done = 0
+        with self.reporter.task(description, len(items), unit) as advance:
+            for batch in batches:
+                members = items[done : done + len(batch)]
+                with tower_precision(self.precision, self.device):
+                    encoded = encode(batch)
+                rows.append(unit_rows(encoded, members, name))
+                done += len(batch)
+                advance(len(batch))
+        return torch.cat(rows)
+
+
+def unit_rows(rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+    """(N, D) of any float type as float32 of unit length; `name(items[i])` says in an error whose row i is.
+
+    Raises:
+        RequestError: not one row an item, or a row that holds NaN or infinity or is zero; names the first.
+    """
+    if rows.ndim != 2 or len(rows) != len(items):
+        raise RequestError(
+            f"the model gave embeddings of shape {tuple(rows.shape)} for {len(items)} inputs; make it ({len(items)}, D)"
+        )
+    with torch.no_grad(), plain_float32():
+        rows = rows.float()
+        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        good = torch.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+        if not good.all():
+            first = int((~good).nonzero()[0])
+            what = "zero" if norms[first] == 0 else "not finite"
+            raise RequestError(
+                f"the embedding of {name(items[first])} is {what}; check the weights, or raise the precision to fp32"
+            )
+        return rows / norms
+
+
+def _distinct(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:
+    """Where each distinct key first appears, in order, and for every key its place among them."""
+    seen: dict[Hashable, int] = {}
+    places: list[int] = []
+    index: list[int] = []
+    for i, key in enumerate(keys):
+        place = seen.setdefault(key, len(seen))
+        if place == len(places):
+            places.append(i)
+        index.append(place)
+    return places, torch.tensor(index, dtype=torch.int64)
+
+
+def _refuse_none(items: Sequence[Any], what: str) -> None:
+    if len(items) == 0:
+        raise RequestError(f"there are no {what} to encode; the dataset is empty")
+
+
+def _picture_name(picture: Picture) -> str:
+    return f"picture {picture.key}"
+
+
+def _text_name(text: str) -> str:
+    return f"the text {text if len(text) <= 80 else text[:77] + '...'!r}"

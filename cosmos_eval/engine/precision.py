@@ -1,0 +1,61 @@
+"""Where a tower runs and in which precision; both are resolved once, recorded, and part of a result's identity."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.metrics.similarity import plain_float32
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        RequestError: not a device, or one that this machine lacks.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise RequestError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise RequestError(
+            f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give --device cpu"
+        )
+    return chosen
+
+
+def resolve_precision(precision: str, device: torch.device | str) -> str:
+    """`fp32`, `bf16` or `fp16`; `auto` is fp32 on the CPU and bf16 autocast on CUDA.
+
+    Raises:
+        RequestError: another word.
+    """
+    if precision == "auto":
+        return "bf16" if torch.device(device).type == "cuda" else "fp32"
+    if precision not in PRECISIONS:
+        raise RequestError(f"unknown precision {precision!r}; give auto, {', '.join(PRECISIONS)}")
+    return precision
+
+
+@contextmanager
+def tower_precision(precision: str, device: torch.device) -> Iterator[None]:
+    """The precision of what runs inside: autocast for bf16 and fp16, true float32 (TF32 off) for fp32. No gradients."""
+    with torch.inference_mode():
+        if precision == "fp32":
+            before = torch.backends.cudnn.allow_tf32
+            torch.backends.cudnn.allow_tf32 = False
+            try:
+                with plain_float32():
+                    yield
+            finally:
+                torch.backends.cudnn.allow_tf32 = before
+        else:
+            with torch.autocast(device.type, dtype=_AUTOCAST[precision]):
+                yield

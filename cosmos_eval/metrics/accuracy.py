@@ -1,0 +1,135 @@
+"""Accuracies of classification and of right-or-wrong pairs, each sample a number in [0, 1]."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cosmos_eval.metrics.similarity import (
+    BLOCK_BYTES,
+    check_features,
+    plain_float32,
+    score_blocks,
+    share_equal_rows,
+)
+
+
+@dataclass(frozen=True)
+class ClassPlaces:
+    """Where the true class of each sample stands; all (N,) on the CPU."""
+
+    better: Tensor
+    """int64: classes scored strictly above the true one."""
+    tied: Tensor
+    """int64: classes with exactly its score, itself included."""
+    prediction: Tensor
+    """int64: the class with the highest score, the lowest index among equals; for people, never for a metric."""
+    margin: Tensor
+    """float32: score of the true class minus that of the best other one; infinite where there is no other."""
+
+
+def count_classes(features: Tensor, weights: Tensor, labels: Tensor, block_bytes: int = BLOCK_BYTES) -> ClassPlaces:
+    """Compare every sample with every class by the dot product in float32.
+
+    Args:
+        features: (N, D), one row a sample.
+        weights: (C, D), one row a class, on the same device. Classes with equal rows (equal names) tie exactly.
+        labels: (N,) int64 true classes.
+        block_bytes: memory that the scores of one block may take.
+
+    Raises:
+        ValueError: features that are not finite, or a label out of range; names the first.
+    """
+    check_features(features, "sample")
+    check_features(weights, "class")
+    labels = labels.long().cpu()
+    check_labels(labels, len(features), len(weights))
+    shared = share_equal_rows(weights)
+    better, tied, prediction, margin = [], [], [], []
+    for start, stop, scores in score_blocks(features, shared, block_bytes):
+        scores = scores[:, shared.column] if len(shared.repeats) else scores
+        own = labels[start:stop, None].to(scores.device)
+        true = scores.gather(1, own)
+        better.append((scores > true).sum(1))
+        tied.append((scores == true).sum(1))
+        # argmax leaves open which of several maxima it gives; the first of them is the same on every device.
+        prediction.append((scores == scores.amax(1, keepdim=True)).int().argmax(1))
+        others = scores.scatter(1, own, -torch.inf)
+        margin.append(true[:, 0] - others.amax(1))
+    return ClassPlaces(*(torch.cat(parts).cpu() for parts in (better, tied, prediction, margin)))
+
+
+def expected_topk(places: ClassPlaces, k: int) -> Tensor:
+    """(N,) float64 probability that the true class is among the first k when ties are ordered at random.
+
+    Raises:
+        ValueError: k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    return ((k - places.better).double() / places.tied.double()).clamp(0, 1)
+
+
+def check_labels(labels: Tensor, samples: int, classes: int) -> None:
+    """Refuse labels that are not (samples,) or lie outside [0, classes); ValueError names the first bad sample."""
+    if tuple(labels.shape) != (samples,):
+        raise ValueError(f"labels must have shape ({samples},), got {tuple(labels.shape)}")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise ValueError(f"sample {first} has label {int(labels[first])}, there are {classes} classes")
+
+
+def mean_per_class(values: Tensor, labels: Tensor, classes: int) -> float:
+    """Unweighted mean over classes of the mean of (N,) `values` inside each class.
+
+    Raises:
+        ValueError: a class without samples (names the first), or a label out of range.
+    """
+    labels = labels.long().cpu()
+    check_labels(labels, len(values), classes)
+    counts = torch.bincount(labels, minlength=classes)
+    if (counts == 0).any():
+        raise ValueError(f"class {int((counts == 0).nonzero()[0])} has no samples")
+    sums = torch.bincount(labels, weights=values.double().cpu(), minlength=classes)
+    return float((sums / counts).mean())
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Scores of the right and of the wrong candidate of each item; all (I,) on the CPU."""
+
+    right: Tensor
+    wrong: Tensor
+
+    @property
+    def strict(self) -> Tensor:
+        """float64, 1 where the right one scores strictly higher: a tie is wrong."""
+        return (self.right > self.wrong).double()
+
+    @property
+    def expected(self) -> Tensor:
+        """float64, a tie counts one half."""
+        return self.strict + (self.right == self.wrong).double() / 2
+
+
+def compare_pairs(anchors: Tensor, right: Tensor, wrong: Tensor) -> Pairs:
+    """Score a right and a wrong candidate against the anchor of each item.
+
+    Args:
+        anchors, right, wrong: (I, D) features; row i of each belongs to item i.
+
+    Raises:
+        ValueError: shapes differ, or features that are not finite (names the first item).
+    """
+    if not anchors.shape == right.shape == wrong.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (anchors, right, wrong))
+        raise ValueError(f"anchors, right and wrong candidates must have one shape, got {shapes}")
+    for features in (anchors, right, wrong):
+        check_features(features, "item")
+    with plain_float32():
+        of_right = (anchors.float() * right.float()).sum(1)
+        of_wrong = (anchors.float() * wrong.float()).sum(1)
+    # Equal candidates tie whatever the order in which a kernel adds up.
+    equal = (right == wrong).all(1)
+    return Pairs(of_right.cpu(), torch.where(equal, of_right, of_wrong).cpu())

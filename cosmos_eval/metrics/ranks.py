@@ -1,0 +1,124 @@
+"""Ranks and recall of retrieval, as expectations over a random order of tied candidates.
+
+A query counts at k when any of its positives is among the first k candidates, and its rank is the place of the
+best-placed one ("CLIP-style" recall). Candidates with equal scores have no order of their own: whatever a sort makes of
+them is an accident of its kernel, and a model that scores everything alike must get chance.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, score_blocks, share_equal_rows
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the best positive of each query stands: all (Q,) int64 on the CPU."""
+
+    better: Tensor
+    """g: candidates scored strictly above the best positive."""
+    tied: Tensor
+    """t: candidates with exactly its score, the positives among them included."""
+    tied_positives: Tensor
+    """p: positives with exactly its score, at least 1."""
+
+
+def count_places(
+    queries: Tensor,
+    candidates: Tensor,
+    positive_query: Tensor,
+    positive_candidate: Tensor,
+    block_bytes: int = BLOCK_BYTES,
+) -> Places:
+    """Count the candidates above and level with the best positive of every query, without sorting.
+
+    Args:
+        queries: (Q, D) features, compared in float32 by their dot product.
+        candidates: (C, D) features on the same device.
+        positive_query, positive_candidate: (P,) int64; candidate `positive_candidate[i]` is right for query
+            `positive_query[i]`. Any number a query, at least one; any order.
+        block_bytes: memory that the scores of one block may take.
+
+    Returns:
+        The counts of every query.
+
+    Raises:
+        ValueError: features that are not finite, an index out of range, or a query without a positive; names the first.
+    """
+    check_features(queries, "query")
+    check_features(candidates, "candidate")
+    device = candidates.device
+    query, candidate, bounds = _by_query(positive_query, positive_candidate, len(queries), len(candidates))
+    shared = share_equal_rows(candidates)
+    column = shared.column[candidate.to(device)]
+    query = query.to(device)
+    better, tied, tied_positives = [], [], []
+    for start, stop, scores in score_blocks(queries, shared, block_bytes):
+        own = slice(int(bounds[start]), int(bounds[stop]))
+        row = query[own] - start
+        of_positives = scores[row, column[own]]
+        best = torch.full((stop - start,), -torch.inf, device=device).scatter_reduce(0, row, of_positives, "amax")
+        among = (of_positives == best[row]).long()
+        tied_positives.append(torch.zeros(stop - start, dtype=torch.int64, device=device).index_add(0, row, among))
+        above, level = _count(scores, best)
+        if len(shared.repeats):
+            more_above, more_level = _count(scores[:, shared.repeats], best)
+            above, level = above + more_above, level + more_level
+        better.append(above)
+        tied.append(level)
+    return Places(torch.cat(better).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())
+
+
+def expected_rank(places: Places) -> Tensor:
+    """(Q,) float64 expected place of the best-placed positive, 1 is first: g + (t + 1) / (p + 1)."""
+    return places.better.double() + (places.tied + 1).double() / (places.tied_positives + 1).double()
+
+
+def expected_hit(places: Places, k: int) -> Tensor:
+    """(Q,) float64 probability that a positive is among the first k.
+
+    k - g places are left for the t tied candidates; all of them go to the t - p negatives with the hypergeometric
+    probability C(t - p, k - g) / C(t, k - g).
+
+    Raises:
+        ValueError: k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    left = (k - places.better).clamp_min(0).minimum(places.tied)
+    negatives = places.tied - places.tied_positives
+    miss = torch.ones(len(left), dtype=torch.float64)
+    for i in range(int(left.max())):
+        # The (i+1)-th place goes to a negative too, given that the i before it did.
+        step = (negatives - i).clamp_min(0).double() / (places.tied - i).clamp_min(1).double()
+        miss = torch.where(left > i, miss * step, miss)
+        if not miss[left > i].any():
+            break
+    return 1 - miss
+
+
+def _by_query(query: Tensor, candidate: Tensor, queries: int, candidates: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Positives sorted by query, and where those of each query begin: (Q + 1,)."""
+    query, candidate = query.long().cpu(), candidate.long().cpu()
+    if query.shape != candidate.shape or query.ndim != 1:
+        raise ValueError(
+            f"positives must be two lists of one length, got {tuple(query.shape)}, {tuple(candidate.shape)}"
+        )
+    for name, index, size in (("query", query, queries), ("candidate", candidate, candidates)):
+        wrong = (index < 0) | (index >= size)
+        if wrong.any():
+            first = int(wrong.nonzero()[0])
+            raise ValueError(f"positive {first} points at {name} {int(index[first])}, there are {size}")
+    query, order = query.sort(stable=True)
+    counts = torch.bincount(query, minlength=queries)
+    if (counts == 0).any():
+        raise ValueError(f"query {int((counts == 0).nonzero()[0])} has no positive")
+    return query, candidate[order], torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+
+
+def _count(scores: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of (B, U) scores lie above, and level with, (B,) `best`."""
+    level = torch.count_nonzero(scores == best[:, None], dim=1)
+    return torch.count_nonzero(scores > best[:, None], dim=1), level

@@ -1,0 +1,73 @@
+"""Zero-shot classification: the class whose averaged prompts lie nearest, ties in expectation."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import ClassificationData
+from cosmos_eval.engine.features import Features
+from cosmos_eval.metrics.accuracy import count_classes, expected_topk
+from cosmos_eval.protocol import Benchmark
+from cosmos_eval.tasks.common import (
+    Measured,
+    collapse_warnings,
+    primary_metric,
+    refuse_index,
+    refuse_lengths,
+    refuse_unused,
+)
+from cosmos_eval.tasks.outcome import Outcome
+from cosmos_eval.tasks.prompts import class_prompts, class_weights
+
+DATA = ClassificationData
+PRIMARY = "top1"
+TOP = 5
+
+
+def validate(benchmark: Benchmark, data: ClassificationData) -> None:
+    """RequestError for a label out of range, a class without pictures, unusable prompts, or an unreported metric."""
+    refuse_lengths(benchmark, pictures=len(data.pictures), labels=len(data.labels))
+    refuse_index(benchmark, data.labels, len(data.class_names), "picture", "class")
+    if not data.empty_classes_allowed:
+        refuse_unused(benchmark, data.labels, list(data.class_names), "classes", "pictures")
+    try:
+        class_prompts(data.class_names, data.templates)
+    except RequestError as error:
+        raise RequestError(f"{benchmark.name}: {error}") from error
+    primary_metric(benchmark, metric_names(len(data.class_names)), PRIMARY)
+
+
+def metric_names(classes: int) -> list[str]:
+    """`top1`, `mean_per_class`, and `top5` where there are at least five classes."""
+    return ["top1", "top5", "mean_per_class"] if classes >= TOP else ["top1", "mean_per_class"]
+
+
+def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
+    """Top-1, top-5 and mean per-class accuracy, by cosine similarity to the class weights.
+
+    `mean_per_class` is the unweighted mean over the classes that have pictures. `samples` has a row for each picture:
+    `picture`, `label`, `prediction` (indices; the first of equal classes), `correct` and `top5` (in [0, 1]), `margin`
+    (cosine of the true class minus that of the best other one).
+    """
+    images = engine.image_features(data.pictures)
+    weights = class_weights(engine, data.class_names, data.templates)
+    labels = np.asarray(data.labels, dtype=np.int64)
+    places = count_classes(images, weights, torch.from_numpy(labels))
+    correct = expected_topk(places, 1).numpy()
+    picture = np.arange(len(images))
+    measured = Measured(len(images))
+    measured.mean("top1", correct, picture)
+    columns = {"label": labels, "prediction": places.prediction.numpy(), "correct": correct}
+    if "top5" in metric_names(len(weights)):
+        columns["top5"] = expected_topk(places, TOP).numpy()
+        measured.mean("top5", columns["top5"], picture)
+    measured.mean_per_class("mean_per_class", correct, labels, picture)
+    metrics = measured.metrics(seed)
+    keys = [picture.key for picture in data.pictures]
+    return Outcome(
+        metrics=metrics,
+        samples=pd.DataFrame({"picture": keys, **columns, "margin": places.margin.numpy()}),
+        primary=primary_metric(benchmark, metrics, PRIMARY),
+        warnings=collapse_warnings({"pictures": images, "class prompts": weights}),
+    )

@@ -1,0 +1,80 @@
+"""Zero-shot retrieval: pictures find their captions and captions their picture, both ways, ties in expectation."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cosmos_eval.datasets.base import RetrievalData
+from cosmos_eval.engine.features import Features
+from cosmos_eval.metrics.ranks import count_places, expected_hit, expected_rank
+from cosmos_eval.protocol import Benchmark
+from cosmos_eval.tasks.common import (
+    Measured,
+    collapse_warnings,
+    cutoffs,
+    primary_metric,
+    refuse_index,
+    refuse_lengths,
+    refuse_unused,
+)
+from cosmos_eval.tasks.outcome import Outcome
+
+DATA = RetrievalData
+PRIMARY = "image_to_text_recall@1"
+K = (1, 5, 10)
+DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+def validate(benchmark: Benchmark, data: RetrievalData) -> None:
+    """RequestError for a caption without a picture, a picture without a caption, or a metric that is not reported."""
+    refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.text_picture))
+    refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
+    refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
+    primary_metric(benchmark, metric_names(cutoffs(benchmark, K)), PRIMARY)
+
+
+def metric_names(k: list[int]) -> list[str]:
+    """`image_to_text_recall@1`, ..., `text_to_image_median_rank`."""
+    kinds = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
+    return [f"{direction}_{kind}" for direction in DIRECTIONS for kind in kinds]
+
+
+def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int = 0) -> Outcome:
+    """Recall at k, mean and median rank of the best-placed positive, in both directions.
+
+    `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
+    `picture` (the key that the sample hangs on), `rank` (expected) and `hit@k` (in [0, 1]).
+    """
+    images = engine.image_features(data.pictures)
+    texts = engine.text_features(data.texts)
+    k = cutoffs(benchmark, K)
+    picture_of_text = torch.as_tensor(data.text_picture, dtype=torch.int64)
+    text = torch.arange(len(texts))
+    keys = np.array([picture.key for picture in data.pictures], dtype=object)
+    sides = {
+        "image_to_text": (count_places(images, texts, picture_of_text, text), np.arange(len(images)), keys),
+        "text_to_image": (
+            count_places(texts, images, text, picture_of_text),
+            picture_of_text.numpy(),
+            np.array([str(j) for j in range(len(texts))], dtype=object),
+        ),
+    }
+    measured = Measured(len(images))
+    frames = []
+    for direction, (places, picture, queries) in sides.items():
+        rank = expected_rank(places).numpy()
+        hits = {f"hit@{n}": expected_hit(places, n).numpy() for n in k}
+        for n in k:
+            measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], picture)
+        measured.mean(f"{direction}_mean_rank", rank, picture)
+        measured.median(f"{direction}_median_rank", rank, picture)
+        frames.append(
+            pd.DataFrame({"direction": direction, "query": queries, "picture": keys[picture], "rank": rank, **hits})
+        )
+    metrics = measured.metrics(seed)
+    return Outcome(
+        metrics=metrics,
+        samples=pd.concat(frames, ignore_index=True),
+        primary=primary_metric(benchmark, metrics, PRIMARY),
+        warnings=collapse_warnings({"pictures": images, "texts": texts}),
+    )
