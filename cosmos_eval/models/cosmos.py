@@ -1,0 +1,124 @@
+"""`cosmos:`: a COSMOS, from a released name, a checkpoint file, the package itself, or memory."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cosmos_core.checkpoint import load_checkpoint
+from cosmos_core.configs import PRESETS
+from cosmos_core.model import COSMOS
+from cosmos_core.tokenizer import build_tokenizer
+from cosmos_eval.models import digest as identity
+from cosmos_eval.models.activation import activation_of
+from cosmos_eval.models.base import as_rows
+from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.spec import ModelSpec
+
+UNTRAINED = "untrained-"
+
+
+class CosmosModel:
+    """A COSMOS ready to encode, as it stands in memory.
+
+    The network is not changed: a model that is being trained keeps its training mode and its gradients. The digest is
+    that of the weights when it is first asked for; wrap the network again after it has learnt more.
+
+    Args:
+        core: the network; pictures are scaled to its own size, texts tokenized for its own vocabulary and context.
+        spec: what results call it.
+        device: where it is moved to; where it is already when absent.
+        source: the file or name that it came from, without folders of this machine.
+    """
+
+    def __init__(
+        self,
+        core: COSMOS,
+        spec: str = "cosmos:in-memory",
+        device: str | torch.device | None = None,
+        source: str = "in memory",
+    ) -> None:
+        self.core = core if device is None else core.to(device)
+        self.spec = spec
+        self.source = source
+        self.device = next(self.core.parameters()).device
+        self.preprocess = ImagePreprocess(self.core.image_size)
+        self.tokenize = build_tokenizer(self.core.config["text_cfg"])
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        with self._at_rest():
+            return as_rows(self.core.encode_image(x.to(self.device)), len(x), f"{self.spec}: encode_image")
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        with self._at_rest():
+            ids = self.tokenize(list(texts)).to(self.device)
+            return as_rows(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        was_training = self.core.training
+        self.core.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.core.train(was_training)
+
+    @cached_property
+    def digest(self) -> str:
+        return identity.model_digest(
+            self.core.state_dict(),
+            {"kind": "cosmos", **self.core.config},
+            {"identity": identity.tokenizer_identity(self.tokenize)},
+            self.preprocess.describe(),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        text = self.core.config["text_cfg"]
+        folded = text["vocab_size"] != PRESETS["ViT-B-16"]["text_cfg"]["vocab_size"]
+        return {
+            "arch": _architecture(self.core.config),
+            "activation": activation_of(self.core),
+            "tokenizer": f"OpenAI BPE folded to {text['vocab_size']}" if folded else "OpenAI BPE",
+            "context_length": self.core.context_length,
+            "text_case": identity.text_case(self.tokenize),
+            "padding": identity.text_padding(self.tokenize, self.core.context_length),
+            **self.preprocess.describe(),
+            "parameters": identity.count_parameters(list(self.core.parameters())),
+            "source": self.source,
+        }
+
+
+def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosModel:
+    """Load what a `cosmos:` spec names: `toybox` (comes with the package), `untrained-PRESET?seed=N`, a released
+    name, or a path. A released checkpoint is fetched unless it is in the cache already.
+
+    Raises:
+        RequestError: no such name or file, or a file that is not a COSMOS checkpoint; says which and why.
+    """
+    if spec.name.startswith(UNTRAINED):
+        from cosmos_core.train import initial_model
+
+        core = initial_model(spec.name.removeprefix(UNTRAINED), spec.seed)
+        source = f"initial weights of seed {spec.seed}"
+    elif spec.name == "toybox":
+        with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
+            core, source = load_checkpoint(asset, weights=spec.selector), "comes with the package"
+    else:
+        core = load_checkpoint(spec.name, weights=spec.selector)
+        source = f"{Path(spec.name).name}#{spec.selector}"
+    core.requires_grad_(False)
+    return CosmosModel(core.eval(), spec.text, device, source)
+
+
+def _architecture(config: dict[str, Any]) -> str:
+    for name, known in PRESETS.items():
+        if config == known:
+            return f"COSMOS {name}"
+    vision = config["vision_cfg"]
+    return f"COSMOS {vision.get('layers', 12)}x{vision.get('width', 768)}/{vision.get('patch_size', 16)}"

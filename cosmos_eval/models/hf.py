@@ -1,0 +1,207 @@
+"""`hf:`: transformers' CLIP and SigLIP (SigLIP 2 of fixed resolution included), from the hub or a folder.
+
+Everything comes from the files beside the weights: resize, crop, mean and deviation from the image processor, run by
+Pillow as at training; vocabulary, context and padding from tokenizer and configuration. Remote code is never run, and
+weights that transformers would fill with random numbers (it only warns) are refused.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models import digest as identity
+from cosmos_eval.models.activation import activation_of
+from cosmos_eval.models.base import as_rows, one_line
+from cosmos_eval.models.spec import ModelSpec
+
+FAMILIES = ("clip", "siglip")
+_DECIDING = ("do_", "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", "default_to_square")
+
+
+class ProcessorPreprocess:
+    """A transformers image processor as a function of one picture; picklable."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(3, H, W) float32."""
+        return self.processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the pixels, as JSON values."""
+        own = json.loads(json.dumps(self.processor.to_dict(), default=str))
+        return {key: value for key, value in sorted(own.items()) if key.startswith(_DECIDING)}
+
+
+class HfModel:
+    """A transformers dual encoder with its processor and tokenizer, ready to encode."""
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        preprocess: ProcessorPreprocess,
+        *,
+        spec: str,
+        source: str,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.network = network.to(device).float().eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.spec = spec
+        self.source = source
+        self.device = torch.device(device)
+        self.family: str = network.config.model_type
+        self.context_length: int = network.config.text_config.max_position_embeddings
+        # All SigLIPs were trained on lower-case text; the files of those with Gemma's tokenizer do not say so.
+        self._lower = False
+        self._lower = self.family == "siglip" and identity.text_case(self.tokenize) == "kept"
+
+    @torch.no_grad()
+    def encode_image(self, x: Tensor) -> Tensor:
+        rows = _pooled(self.network.get_image_features(pixel_values=x.to(self.device)))
+        return as_rows(rows, len(x), f"{self.spec}: encode_image")
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        inputs = {key: value.to(self.device) for key, value in self._inputs(list(texts)).items()}
+        return as_rows(_pooled(self.network.get_text_features(**inputs)), len(texts), f"{self.spec}: encode_text")
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """(B, L) ids. SigLIP pools the last position of the whole context and needs every text padded to it."""
+        return self._inputs(texts)["input_ids"]
+
+    def _inputs(self, texts: list[str]) -> dict[str, Tensor]:
+        siglip = self.family == "siglip"
+        tokens = self.tokenizer(
+            [text.lower() for text in texts] if self._lower else texts,
+            padding="max_length" if siglip else "longest",
+            truncation=True,
+            max_length=self.context_length,
+            return_tensors="pt",
+        )
+        # SigLIP was trained without a padding mask, whatever the tokenizer offers.
+        wanted = ("input_ids",) if siglip else ("input_ids", "attention_mask")
+        return {key: tokens[key] for key in wanted}
+
+    @cached_property
+    def digest(self) -> str:
+        config = self.network.config.to_dict()
+        drop = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
+        return identity.model_digest(
+            self.network.state_dict(),
+            _without(json.loads(json.dumps(config, default=str)), drop) | {"activation": activation_of(self.network)},
+            {"identity": identity.tokenizer_identity(self.tokenize, self.tokenizer.get_vocab())},
+            self.preprocess.settings(),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        settings = self.preprocess.settings()
+        size = settings.get("size") or {}
+        squash = "height" in size
+        crop = settings.get("crop_size") if settings.get("do_center_crop") else None
+        pixels = crop or size
+        vision = self.network.config.vision_config
+        return {
+            "arch": f"{self.family} {vision.num_hidden_layers}x{vision.hidden_size}/{vision.patch_size}",
+            "activation": activation_of(self.network),
+            "tokenizer": type(self.tokenizer).__name__,
+            "context_length": self.context_length,
+            "text_case": identity.text_case(self.tokenize),
+            "padding": "max_length" if self.family == "siglip" else "longest",
+            "image_size": [pixels["height"], pixels["width"]] if "height" in pixels else size.get("shortest_edge"),
+            "resize": "squash" if squash else "shortest",
+            "resize_to": size,
+            "interpolation": _RESAMPLE.get(int(settings.get("resample", 3)), "unknown"),
+            "mean": settings.get("image_mean"),
+            "std": settings.get("image_std"),
+            "parameters": identity.count_parameters(list(self.network.parameters())),
+            "source": self.source,
+        }
+
+
+_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+
+def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
+    """Load what an `hf:` spec names. A folder is read with nothing fetched; a hub id is fetched unless it is in the
+    cache.
+
+    Raises:
+        RequestError: no such folder or hub id, another kind of model, missing or left-over weights, a processor that
+        makes
+            pictures of another size than the model takes.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+
+    local = Path(spec.name).expanduser().is_dir()
+    name = str(Path(spec.name).expanduser()) if local else spec.name
+    if not local and not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec.name):
+        raise RequestError(f"{spec.text}: there is no folder {spec.name}; give a folder of save_pretrained or a hub id")
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        if config.model_type not in FAMILIES:
+            raise RequestError(
+                f"{spec.text} is a {config.model_type} model; this adapter reads {' and '.join(FAMILIES)}"
+                f"{' (of fixed resolution)' if config.model_type == 'siglip2' else ''}: write a python: adapter for it"
+            )
+        network, report = AutoModel.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+        processor = AutoImageProcessor.from_pretrained(name, backend="pil", **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except RequestError:
+        raise
+    except Exception as error:
+        where = "the folder" if local else "the cache, and the hub cannot be reached for it"
+        raise RequestError(f"{spec.text}: not readable from {where}: {one_line(error)}") from error
+    _refuse_partial(spec, report)
+    preprocess = ProcessorPreprocess(processor)
+    _refuse_other_size(spec, preprocess, config.vision_config.image_size)
+    source = Path(name).name if local else spec.name
+    return HfModel(network, tokenizer, preprocess, spec=spec.text, source=source, device=device)
+
+
+def _refuse_partial(spec: ModelSpec, report: dict[str, Any]) -> None:
+    for kind, what in (
+        ("missing_keys", "lacks"),
+        ("unexpected_keys", "has besides"),
+        ("mismatched_keys", "misfits in"),
+    ):
+        # position_ids are counted, not learnt; old files carry them
+        keys = sorted(str(key) for key in report.get(kind, ()) if not str(key).endswith("position_ids"))
+        if keys:
+            raise RequestError(
+                f"{spec.text}: the weights file {what} {len(keys)} of the model's tensors: {', '.join(keys[:3])}; "
+                "it belongs to another configuration"
+            )
+
+
+def _refuse_other_size(spec: ModelSpec, preprocess: ProcessorPreprocess, image_size: int) -> None:
+    shape = tuple(preprocess(Image.new("RGB", (40, 30))).shape)
+    if shape != (3, image_size, image_size):
+        raise RequestError(
+            f"{spec.text}: the processor makes pictures of {shape[-2]}x{shape[-1]} and the model takes "
+            f"{image_size}x{image_size}; mend size or crop_size in preprocessor_config.json"
+        )
+
+
+def _pooled(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.pooler_output
+
+
+def _without(tree: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without(value, names) for key, value in tree.items() if key not in names}
+    return tree

@@ -1,0 +1,236 @@
+"""`open_clip:ARCH/X`: a model of open_clip, X a tag of its registry or a checkpoint file.
+
+The weights' own configuration decides the activation. open_clip builds what ARCH says and only warns when the weights
+were trained otherwise (ViT-B-16 with the tag openai: four points of ImageNet lost); here the tag's configuration is
+applied, a file that says otherwise than ARCH is refused, and the activation that a result records is read from the
+built modules.
+"""
+
+import difflib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models import digest as identity
+from cosmos_eval.models.activation import activation_of
+from cosmos_eval.models.base import as_rows, one_line
+from cosmos_eval.models.open_clip_files import check_grids, file_says, peek
+from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.spec import ModelSpec
+
+_QUICK = "-quickgelu"
+
+
+class OpenClipModel:
+    """An open_clip network with its tokenizer and preprocessing, ready to encode."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        tokenizer: Any,
+        preprocess: ImagePreprocess,
+        *,
+        arch: str,
+        config: dict[str, Any],
+        spec: str,
+        source: str,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """`config` is open_clip's model configuration with the `quick_gelu` that was built; `source` a tag or a file
+        name."""
+        self.network = network.to(device).float().eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.arch = arch
+        self.config = config
+        self.spec = spec
+        self.source = source
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def encode_image(self, x: Tensor) -> Tensor:
+        rows = self.network.encode_image(x.to(self.device))  # type: ignore[operator]
+        return as_rows(rows, len(x), f"{self.spec}: encode_image")
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        rows = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
+        return as_rows(rows, len(texts), f"{self.spec}: encode_text")
+
+    @cached_property
+    def digest(self) -> str:
+        return identity.model_digest(
+            self.network.state_dict(),
+            {**self.config, "activation": activation_of(self.network)},
+            {"identity": identity.tokenizer_identity(self.tokenizer, _vocabulary(self.tokenizer))},
+            self.preprocess.describe(),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        context_length = self.tokenizer(["a"]).shape[1]
+        return {
+            "arch": self.arch,
+            "activation": activation_of(self.network),
+            "tokenizer": type(self.tokenizer).__name__,
+            "context_length": context_length,
+            "text_case": identity.text_case(self.tokenizer),
+            "padding": identity.text_padding(self.tokenizer, context_length),
+            **self.preprocess.describe(),
+            "parameters": identity.count_parameters(list(self.network.parameters())),
+            "source": self.source,
+        }
+
+
+def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenClipModel:
+    """Build what an `open_clip:` spec names. A tag's weights are fetched unless they are in the cache already.
+
+    Raises:
+        RequestError: unknown architecture or tag, no such file, a file that is not a checkpoint or would run code,
+            weights of another architecture, size or activation, or a download that fails.
+    """
+    base, quick_asked = _architecture(spec)
+    tag_config = get_pretrained_cfg(base, spec.rest)
+    preprocessing: dict[str, Any]
+    if tag_config:
+        # An architecture built with QuickGELU without the suffix (roberta-ViT-B-32) keeps it: its tags are not marked.
+        quick = bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(base).get("quick_gelu", False))
+        if quick_asked and not quick:
+            raise RequestError(
+                f"{spec.text}: the weights {spec.rest} were trained with GELU; write open_clip:{base}/{spec.rest}"
+            )
+        path = Path(_fetch(spec, tag_config))
+        preprocessing = {
+            k: v for k, v in tag_config.items() if k in ("mean", "std", "interpolation", "resize_mode", "size")
+        }
+        source = f"{spec.rest} of open_clip's registry"
+    else:
+        path = Path(spec.rest).expanduser()
+        if not path.is_file():
+            tags = ", ".join(list_pretrained_tags_by_model(base)) or "none"
+            raise RequestError(f"{spec.text}: {spec.rest!r} is neither a file nor a tag of {base}; its tags: {tags}")
+        quick = quick_asked or bool(open_clip.get_model_config(base).get("quick_gelu", False))
+        preprocessing = _preprocessing_of_file(spec, base, path)
+        source = path.name
+    content = peek(path)
+    _refuse_other_activation(spec, base, quick, path, content)
+    config = {**open_clip.get_model_config(base), "quick_gelu": quick}
+    network = _build(spec, base, quick, path, preprocessing)
+    check_grids(network, content, path, base)
+    built = activation_of(network)
+    if quick != ("quick_gelu" in built) and _native(config):
+        raise RuntimeError(f"asked open_clip for quick_gelu={quick} and got {built}")  # ours to mend, not the user's
+    try:
+        tokenizer = open_clip.get_tokenizer(base)
+    except Exception as error:
+        raise RequestError(f"{spec.text}: the tokenizer of {base} cannot be loaded: {one_line(error)}") from error
+    return OpenClipModel(
+        network,
+        tokenizer,
+        _image_preprocess(network),
+        arch=base + (_QUICK if quick and not base.endswith(_QUICK) else ""),
+        config=config,
+        spec=spec.text,
+        source=source,
+        device=device,
+    )
+
+
+def _architecture(spec: ModelSpec) -> tuple[str, bool]:
+    """Name of the configuration, and whether the suffix -quickgelu, which is ARCH with another activation, stands."""
+    known = open_clip.list_models()
+    base = spec.name.removesuffix(_QUICK)
+    if base not in known:
+        close = difflib.get_close_matches(base, [name for name in known if not name.endswith(_QUICK)], n=5, cutoff=0.5)
+        raise RequestError(
+            f"{spec.text}: open_clip knows no architecture {spec.name!r}; near it: {', '.join(close) or 'none'}"
+        )
+    return base, base != spec.name
+
+
+def _native(config: dict[str, Any]) -> bool:
+    """Whether a tower is open_clip's own and so obeys `quick_gelu`; timm's and transformers' bring their activation."""
+    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
+
+
+def _fetch(spec: ModelSpec, tag_config: dict[str, Any]) -> str:
+    try:
+        return download_pretrained(tag_config)
+    except Exception as error:
+        raise RequestError(
+            f"{spec.text}: the weights are not in the cache and cannot be fetched: {one_line(error)}; "
+            f"fetch them on a connected machine, or give a file: open_clip:{spec.name}/PATH"
+        ) from error
+
+
+def _preprocessing_of_file(spec: ModelSpec, base: str, path: Path) -> dict[str, Any]:
+    """Of the configuration beside the file, else what the registry's weights of this arch share, else CLIP's."""
+    beside = file_says(path, {}).get("preprocessing")
+    if beside:
+        return beside
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    registered = [get_pretrained_cfg(base, tag) for tag in list_pretrained_tags_by_model(base)]
+    settings = {
+        json.dumps({key: list(c[key]) if key in ("mean", "std") else c[key] for key in keys}) for c in registered
+    }
+    if len(settings) == 1:
+        return json.loads(settings.pop())
+    # Where they differ (ViT-L-14, ViT-H-14: one odd set of weights each) or are none, open_clip's training uses CLIP's.
+    return dict(_CLIP)
+
+
+_CLIP = {
+    "mean": list(open_clip.OPENAI_DATASET_MEAN),
+    "std": list(open_clip.OPENAI_DATASET_STD),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
+def _refuse_other_activation(spec: ModelSpec, base: str, quick: bool, path: Path, content: dict[str, Any]) -> None:
+    said = file_says(path, content)
+    if said.get("quick_gelu", quick) != quick:
+        right = base + (_QUICK if said["quick_gelu"] else "")
+        raise RequestError(
+            f"{spec.text}: {said['where']} says that the weights were trained with "
+            f"{'QuickGELU' if said['quick_gelu'] else 'GELU'}; write open_clip:{right}/{spec.rest}"
+        )
+
+
+def _build(spec: ModelSpec, base: str, quick: bool, path: Path, preprocessing: dict[str, Any]) -> torch.nn.Module:
+    try:
+        return open_clip.create_model(
+            base,
+            pretrained=str(path.resolve()),
+            pretrained_text=False,
+            force_preprocess_cfg=preprocessing,
+            weights_only=True,
+            quick_gelu=quick,
+        )
+    except Exception as error:
+        raise RequestError(f"{spec.text}: {path.name} does not load as {base}: {one_line(error)}") from error
+
+
+def _image_preprocess(network: torch.nn.Module) -> ImagePreprocess:
+    settings = open_clip.get_model_preprocess_cfg(network)
+    return ImagePreprocess(
+        settings["size"],
+        mean=settings["mean"],
+        std=settings["std"],
+        resize=settings["resize_mode"],
+        interpolation=settings["interpolation"],
+        fill=settings.get("fill_color", 0),
+    )
+
+
+def _vocabulary(tokenizer: Any) -> dict[str, int] | None:
+    if hasattr(tokenizer, "encoder"):
+        return tokenizer.encoder
+    return tokenizer.tokenizer.get_vocab() if hasattr(tokenizer, "tokenizer") else None

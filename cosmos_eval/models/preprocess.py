@@ -1,0 +1,86 @@
+"""Image preprocessing by open_clip's own transforms, with the conversion to RGB first."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.transform import image_transform
+from PIL import Image
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+
+RESIZE_MODES = ("shortest", "longest", "squash")
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+@dataclass(frozen=True)
+class ImagePreprocess:
+    """A picture to a normalised float tensor (3, H, W), in the way that the weights were trained to see it.
+
+    `shortest` scales the shorter side to `size` and crops the centre, `longest` scales the longer side and pads,
+    `squash` scales both sides without keeping the ratio. Two equal instances do the same thing; instances travel to
+    worker processes.
+    """
+
+    size: int | tuple[int, int]
+    """Side of a square, or (height, width)."""
+    mean: tuple[float, ...] = OPENAI_DATASET_MEAN
+    std: tuple[float, ...] = OPENAI_DATASET_STD
+    resize: str = "shortest"
+    interpolation: str = "bicubic"
+    fill: int = 0
+    """Grey level of the padding of `longest`."""
+
+    def __post_init__(self) -> None:
+        # JSON and open_clip give lists where a tuple is meant; equal settings must compare and hash alike.
+        size = self.size if isinstance(self.size, int) else tuple(self.size)
+        if isinstance(size, tuple) and size[0] == size[1]:
+            size = size[0]
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
+        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        if self.resize not in RESIZE_MODES or self.interpolation not in INTERPOLATIONS:
+            raise RequestError(
+                f"image preprocessing {self.resize!r}, {self.interpolation!r} is not known; "
+                f"resize is one of {', '.join(RESIZE_MODES)}, interpolation one of {', '.join(INTERPOLATIONS)}"
+            )
+        if isinstance(size, tuple) and self.resize == "shortest" and self.interpolation != "bicubic":
+            # open_clip's non-square branch takes bicubic whatever is asked; what we record must be what happens.
+            raise RequestError("a non-square target with resize 'shortest' is always bicubic; choose bicubic or squash")
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(3, H, W) float32. Conversion to RGB comes first: a palette picture resized before it is resized by
+        nearest."""
+        return self.transform(image.convert("RGB"))
+
+    @cached_property
+    def transform(self) -> Any:
+        """The transform alone, which takes the picture in whatever mode it is in."""
+        return image_transform(
+            self.size,
+            is_train=False,
+            mean=self.mean,
+            std=self.std,
+            resize_mode=self.resize,
+            interpolation=self.interpolation,
+            fill_color=self.fill,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return asdict(self)  # the transform is rebuilt on the other side
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain JSON values, under the names that a result records."""
+        settings = {
+            "image_size": list(self.size) if isinstance(self.size, tuple) else self.size,
+            "resize": self.resize,
+            "interpolation": self.interpolation,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+        return settings | ({"fill": self.fill} if self.resize == "longest" else {})

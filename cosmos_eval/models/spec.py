@@ -1,0 +1,143 @@
+"""Model specs: what `--model` takes, parsed without importing torch."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmos_core.errors import RequestError
+
+KINDS = {
+    "cosmos": "cosmos:NAME or cosmos:PATH, with #student or #teacher",
+    "open_clip": "open_clip:ARCH/TAG or open_clip:ARCH/PATH",
+    "hf": "hf:HUB-ID or hf:FOLDER",
+    "python": "python:package.module:factory",
+    "embeddings": "embeddings:DIR",
+}
+SELECTORS = ("teacher", "student")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A parsed spec. `text` is what the user wrote; the other fields are its parts."""
+
+    text: str
+    kind: str
+    name: str
+    """cosmos: name or path; open_clip: the architecture; hf: hub id or folder; python: the module; embeddings: the
+    folder."""
+    rest: str = ""
+    """open_clip: tag or path; python: the factory; empty for the others."""
+    selector: str = ""
+    """cosmos: `teacher` or `student`; empty for the others."""
+    seed: int = 0
+    """cosmos: the seed of an `untrained-PRESET?seed=N`."""
+
+
+def parse_spec(text: str) -> ModelSpec:
+    """Split a model spec into its parts; neither the disk nor torch is touched.
+
+    Raises:
+        RequestError: no or an unknown kind, or a part is missing; lists the forms that exist.
+    """
+    kind, colon, name = text.partition(":")
+    if not colon or kind not in KINDS:
+        raise RequestError(f"model spec {text!r} is of no known kind; write one of: {'; '.join(KINDS.values())}")
+    if not name.strip():
+        raise RequestError(f"model spec {text!r} names nothing; write {KINDS[kind]}")
+    if kind == "cosmos":
+        return _parse_cosmos(text, name)
+    if kind == "open_clip":
+        arch, slash, weights = name.partition("/")
+        if not (arch and slash and weights):
+            raise RequestError(f"model spec {text!r} needs an architecture and weights; write {KINDS[kind]}")
+        return ModelSpec(text, kind, arch, rest=weights)
+    if kind == "python":
+        module, colon, factory = name.rpartition(":")
+        if not (module and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+            raise RequestError(f"model spec {text!r} does not name a module and a function in it; write {KINDS[kind]}")
+        return ModelSpec(text, kind, module, rest=factory)
+    return ModelSpec(text, kind, name)
+
+
+def _parse_cosmos(text: str, name: str) -> ModelSpec:
+    name, _, selector = name.rpartition("#") if "#" in name else (name, "", "teacher")
+    if selector not in SELECTORS or not name:
+        raise RequestError(f"model spec {text!r} selects {selector!r}; write #teacher (the default) or #student")
+    seed = 0
+    if name.startswith("untrained-") and "?" in name:
+        name, _, option = name.partition("?")
+        key, _, value = option.partition("=")
+        if key != "seed" or not value.isdecimal():
+            raise RequestError(f"model spec {text!r} has the option {option!r}; the only one is ?seed=NUMBER")
+        seed = int(value)
+    return ModelSpec(text, "cosmos", name, selector=selector, seed=seed)
+
+
+def slug(spec: str) -> str:
+    """A folder name for the model: letters, digits, `.`, `_` and `-`, at most 80 characters, no folders of this
+    machine.
+
+    Paths keep their last two parts, so that `runs/exp1/last.pt` and `runs/exp2/last.pt` stay apart; whatever else could
+    collide is told apart by the digest that follows the slug in a result's folder name.
+    """
+    parsed = parse_spec(spec)
+    if parsed.kind == "cosmos":
+        words = [_short(parsed.name)]
+        words += ["student"] if parsed.selector == "student" else []
+        words += [f"seed{parsed.seed}"] if parsed.seed else []
+    elif parsed.kind == "hf" or parsed.kind == "embeddings":
+        words = [_short(parsed.name)]
+    elif parsed.kind == "open_clip":
+        words = [parsed.name, _short(parsed.rest)]
+    else:
+        words = [parsed.name, parsed.rest]
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join([parsed.kind, *words])).strip("-.")
+    return safe[:80].rstrip("-.")
+
+
+def _short(name: str) -> str:
+    """The last two parts of a path or hub id, without a checkpoint's ending; `/` alone becomes `root`."""
+    path = Path(name)
+    parts = [part for part in path.parts[-2:] if part not in ("/", ".", "..")]
+    if path.suffix in (".pt", ".pth", ".bin", ".safetensors"):
+        parts[-1] = path.stem
+    return "-".join(parts) or "root"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A line of `list models`."""
+
+    spec: str
+    needs: str
+    about: str
+
+
+def list_models() -> list[KnownModel]:
+    """Everything that a spec can name, with what each needs on disk or from the network. Imports no torch."""
+    from cosmos_core.released import RELEASED
+
+    rows = [
+        KnownModel(
+            "cosmos:toybox", "nothing: it comes with the package", "small COSMOS trained on toybox; the default"
+        ),
+        KnownModel(
+            "cosmos:untrained-PRESET?seed=0", "nothing", "random weights of a preset: toybox, ViT-B-16 or ViT-B-32"
+        ),
+    ]
+    rows += [
+        KnownModel(f"cosmos:{name}", f"{model.file} of {model.repository}, fetched when first asked for", model.about)
+        for name, model in RELEASED.items()
+    ]
+    rows += [
+        KnownModel(
+            "cosmos:PATH", "a checkpoint file of COSMOS training", "the teacher; append #student for the student"
+        ),
+        KnownModel("open_clip:ARCH/TAG", "weights of open_clip's registry, fetched when first asked for", "open_clip"),
+        KnownModel("open_clip:ARCH/PATH", "a checkpoint file of open_clip training", "open_clip, local weights"),
+        KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "transformers"),
+        KnownModel("hf:FOLDER", "a folder written by save_pretrained", "transformers, local weights"),
+        KnownModel("python:package.module:factory", "an importable module", "your own adapter"),
+        KnownModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "vectors made elsewhere"),
+    ]
+    return rows

@@ -1,0 +1,150 @@
+"""Vectors from a folder: found by picture and text, refused in one line where something is missing or wrong."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import Picture
+from cosmos_eval.models import load_model
+from cosmos_eval.models.base import Model
+from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
+
+
+@dataclass(frozen=True)
+class Named(Picture):
+    key: str
+
+
+def named(*keys):
+    return [Named(key) for key in keys]
+
+
+IDS = ["a/1.jpg", "a/2.jpg", "b/2.jpg"]
+IMAGES = np.array([[1, 0], [0, 2], [3, 3]], dtype=np.float32)
+TEXTS = ["one", "two", "été", ""]
+TEXT_ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_embeddings(tmp_path / "v", IDS, IMAGES, TEXTS, TEXT_ROWS, {"arch": "mine", "trained": [1, 2], "epochs": 3})
+    return tmp_path / "v"
+
+
+def test_rows_come_back_in_the_order_asked_for_as_they_were_written(folder):
+    model = load_model(f"embeddings:{folder}")
+    assert isinstance(model, Model)
+    assert torch.equal(model.image_rows(named("b/2.jpg", "a/1.jpg")), torch.tensor([[3.0, 3], [1, 0]]))
+    assert torch.equal(model.text_rows(["", "été", "one", "one"]), torch.from_numpy(TEXT_ROWS[[3, 2, 0, 0]]))
+    assert model.image_rows(named("a/1.jpg")).dtype == torch.float32
+
+
+def test_a_picture_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
+    model = load_model(f"embeddings:{folder}")
+    assert torch.equal(model.image_rows(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
+    with pytest.raises(RequestError, match="lacks 1 of 1 pictures: 'elsewhere/2"):
+        model.image_rows(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
+
+
+def test_two_pictures_never_share_a_row_by_the_last_part_alone(tmp_path):
+    write_embeddings(tmp_path, ["1.jpg"], IMAGES[:1], TEXTS, TEXT_ROWS)
+    with pytest.raises(RequestError, match="would share one row"):
+        EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "dog/1.jpg"))
+    assert len(EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "cat/1.jpg"))) == 2
+
+
+def test_what_is_missing_is_counted_and_the_first_few_are_named(folder):
+    model = load_model(f"embeddings:{folder}")
+    with pytest.raises(RequestError, match=r"texts\.npz lacks 4 of 5 texts: 'p', 'q', 'r', \.\.\.; encode") as refusal:
+        model.text_rows(["one", "p", "q", "r", "s"])
+    assert "\n" not in str(refusal.value)
+
+
+def test_pixels_are_refused(folder):
+    with pytest.raises(RequestError, match="image_rows"):
+        load_model(f"embeddings:{folder}").encode_image(torch.zeros(1, 3, 2, 2))
+
+
+def test_the_digest_follows_names_and_numbers_and_nothing_else(folder, tmp_path):
+    def digest(ids=IDS, images=IMAGES, texts=TEXTS, text_rows=TEXT_ROWS, meta=None):
+        write_embeddings(tmp_path / "w", ids, images, texts, text_rows, meta)
+        return EmbeddingsModel(tmp_path / "w").digest
+
+    same = EmbeddingsModel(folder).digest
+    assert digest() == same == digest(meta={"note": "other words"})
+    changed = [
+        digest(ids=["a/1.jpg", "a/2.jpg", "c/2.jpg"]),
+        digest(images=IMAGES + np.float32(1e-6)),
+        digest(texts=["one", "two", "ete", ""]),
+        digest(text_rows=TEXT_ROWS[::-1].copy()),
+    ]
+    assert len({same, *changed}) == 5
+
+
+def test_the_description_holds_the_meta_as_plain_values(folder):
+    described = load_model(f"embeddings:{folder}").describe()
+    assert described["arch"] == "mine"
+    assert described["epochs"] == 3
+    assert (described["images"], described["texts"], described["dimensions"]) == (3, 4, 2)
+    assert str(folder.parent) not in json.dumps(described)
+
+
+def test_equal_inputs_are_written_once_and_two_rows_for_one_text_are_refused(tmp_path):
+    write_embeddings(tmp_path, ["x", "x"], np.ones((2, 2)), ["t"], torch.ones(1, 2, requires_grad=True))
+    assert len(EmbeddingsModel(tmp_path).text_rows(["t"])) == 1
+    with pytest.raises(RequestError, match="'t' has two different rows"):
+        write_embeddings(tmp_path, ["x"], np.ones((1, 2)), ["t", "t"], np.array([[1.0, 2], [2, 1]]))
+
+
+def replaced(folder, file, **arrays):
+    with np.load(folder / file) as old:
+        content = {**old, **arrays}
+    np.savez(folder / file, **{key: value for key, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("file", "arrays", "said"),
+    [
+        ("images.npz", {"ids": np.array(["a", "b", "b"])}, "1 repeated ids, 'b' first"),
+        ("texts.npz", {"texts": np.array(["a", "a", "a", "a"])}, "3 repeated texts, 'a' first"),
+        ("images.npz", {"ids": np.array(["a", "b"])}, r"must be float32 \(2, D\)"),
+        ("images.npz", {"ids": np.array([1, 2, 3])}, r"'ids' is int64 .* unicode array"),
+        ("images.npz", {"embeddings": IMAGES.astype(np.float64)}, "float64"),
+        ("images.npz", {"embeddings": IMAGES[:, 0]}, r"\(3,\)"),
+        ("images.npz", {"embeddings": np.full((3, 2), np.nan, np.float32)}, "3 rows hold NaN or infinity, 'a/1.jpg'"),
+        ("images.npz", {"embeddings": np.ones((3, 5), np.float32)}, "5 dimensions and text vectors 2"),
+        ("texts.npz", {"texts": None}, "must hold the arrays 'texts' and 'embeddings'"),
+        ("texts.npz", {"texts": np.array(["a", None, "b", "c"], dtype=object)}, "no pickles"),
+    ],
+)
+def test_a_wrong_array_is_refused_in_one_line(folder, file, arrays, said):
+    replaced(folder, file, **arrays)
+    with pytest.raises(RequestError, match=said) as refusal:
+        load_model(f"embeddings:{folder}")
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_absent_or_broken_file_is_refused(folder, tmp_path):
+    with pytest.raises(RequestError, match="there is no folder"):
+        load_model(f"embeddings:{tmp_path / 'nowhere'}")
+    whole = (folder / "images.npz").read_bytes()
+    (folder / "images.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RequestError, match=r"cannot read .*images\.npz"):
+        load_model(f"embeddings:{folder}")
+    (folder / "images.npz").unlink()
+    with pytest.raises(RequestError, match=r"cannot read .*images\.npz"):
+        load_model(f"embeddings:{folder}")
+    (folder / "meta.json").write_text("[]")
+    with pytest.raises(RequestError, match=r"meta\.json holds a list"):
+        load_model(f"embeddings:{folder}")
+
+
+def test_a_failed_write_leaves_the_old_folder_readable(folder):
+    before = EmbeddingsModel(folder).digest
+    with pytest.raises(RequestError, match="NaN"):
+        write_embeddings(folder, IDS, IMAGES, ["t"], np.array([[np.nan, 0]]))
+    assert EmbeddingsModel(folder).digest == before

@@ -1,0 +1,103 @@
+"""Model specs and what the rest of the package asks of them before torch is there."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models.spec import KINDS, ModelSpec, list_models, parse_spec, slug
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cosmos:vitb16-merged30m", ModelSpec("", "cosmos", "vitb16-merged30m", selector="teacher")),
+        ("cosmos:runs/exp1/last.pt#student", ModelSpec("", "cosmos", "runs/exp1/last.pt", selector="student")),
+        ("cosmos:/a#b/last.pt#teacher", ModelSpec("", "cosmos", "/a#b/last.pt", selector="teacher")),
+        ("cosmos:untrained-toybox?seed=7", ModelSpec("", "cosmos", "untrained-toybox", selector="teacher", seed=7)),
+        ("open_clip:ViT-B-16/openai", ModelSpec("", "open_clip", "ViT-B-16", rest="openai")),
+        ("open_clip:ViT-B-16//data/x.pt", ModelSpec("", "open_clip", "ViT-B-16", rest="/data/x.pt")),
+        ("open_clip:ViT-B-16/runs/a/x.pt", ModelSpec("", "open_clip", "ViT-B-16", rest="runs/a/x.pt")),
+        ("hf:google/siglip-base-patch16-224", ModelSpec("", "hf", "google/siglip-base-patch16-224")),
+        ("hf:C:\\models\\clip", ModelSpec("", "hf", "C:\\models\\clip")),
+        ("python:package.module:factory", ModelSpec("", "python", "package.module", rest="factory")),
+        ("embeddings:out/vectors", ModelSpec("", "embeddings", "out/vectors")),
+    ],
+)
+def test_every_form_of_the_contract_is_taken_apart(text, expected):
+    got = parse_spec(text)
+    assert got == ModelSpec(text, expected.kind, expected.name, expected.rest, expected.selector, expected.seed)
+
+
+@pytest.mark.parametrize("text", ["", "toybox", "runs/last.pt", "clip:ViT-B-16", "openclip:ViT-B-16/openai"])
+def test_an_unknown_kind_is_refused_in_one_line_that_lists_the_kinds(text):
+    with pytest.raises(RequestError) as refusal:
+        parse_spec(text)
+    assert "\n" not in str(refusal.value)
+    assert all(f"{kind}:" in str(refusal.value) for kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cosmos:", "names nothing"),
+        ("cosmos:x.pt#pupil", "#student"),
+        ("cosmos:#student", "#student"),
+        ("cosmos:untrained-toybox?sed=1", "seed=NUMBER"),
+        ("cosmos:untrained-toybox?seed=one", "seed=NUMBER"),
+        ("open_clip:ViT-B-16", "open_clip:ARCH/TAG"),
+        ("open_clip:/openai", "open_clip:ARCH/TAG"),
+        ("python:module", "python:package.module:factory"),
+        ("python:a b:factory", "python:package.module:factory"),
+        ("python:/tmp/file.py:factory", "python:package.module:factory"),
+        ("python:module:lambda x", "python:package.module:factory"),
+    ],
+)
+def test_a_spec_that_lacks_a_part_is_told_the_form(text, said):
+    with pytest.raises(RequestError, match=said.replace("?", r"\?").replace("#", r"\#")):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "folder"),
+    [
+        ("cosmos:toybox", "cosmos-toybox"),
+        ("cosmos:/home/me/runs/exp1/last.pt", "cosmos-exp1-last"),
+        ("cosmos:/home/me/runs/exp1/last.pt#student", "cosmos-exp1-last-student"),
+        ("cosmos:untrained-toybox?seed=3", "cosmos-untrained-toybox-seed3"),
+        ("cosmos:../last.pt", "cosmos-last"),
+        ("open_clip:ViT-B-16/laion2b_s34b_b88k", "open_clip-ViT-B-16-laion2b_s34b_b88k"),
+        ("open_clip:ViT-B-16//data/exp/epoch_3.pt", "open_clip-ViT-B-16-exp-epoch_3"),
+        ("hf:google/siglip-base-patch16-224", "hf-google-siglip-base-patch16-224"),
+        ("hf:/models/clip v2/", "hf-models-clip-v2"),
+        ("python:package.module:factory", "python-package.module-factory"),
+        ("embeddings:/", "embeddings-root"),
+        ("embeddings:..", "embeddings-root"),
+    ],
+)
+def test_a_slug_is_a_plain_folder_name_without_this_machines_folders(spec, folder):
+    assert slug(spec) == folder
+
+
+def test_a_slug_stays_short():
+    assert len(slug("cosmos:" + "x" * 300)) == 80
+
+
+def test_the_list_names_every_kind_and_the_ten_released_checkpoints():
+    rows = list_models()
+    assert {row.spec.partition(":")[0] for row in rows} == set(KINDS)
+    assert sum(row.spec.startswith(("cosmos:vitb16-", "cosmos:vitb32-")) for row in rows) == 10
+    assert all(row.needs and row.about for row in rows)
+    for row in rows:
+        parse_spec(row.spec.replace("seed=N", "seed=0"))
+
+
+def test_specs_slugs_and_the_list_import_nothing_heavy():
+    code = (
+        "import sys; from cosmos_eval.models import load_model, parse_spec; "
+        "from cosmos_eval.models.spec import list_models, slug; list_models(); slug('hf:a/b'); parse_spec('cosmos:x'); "
+        "print(sorted({'torch', 'numpy', 'pandas', 'open_clip', 'transformers', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
