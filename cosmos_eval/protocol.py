@@ -1,8 +1,19 @@
 """A benchmark definition: one frozen protocol, read from YAML, checked, and hashed into a fingerprint."""
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.catalog import PLACE, READERS
+from cosmos_eval.protocol_check import check_definition, check_suite
+from cosmos_eval.protocol_source import Source, read_source
+from cosmos_eval.protocol_words import Words, resolve_words
+
+DEFINITIONS = Path(__file__).parent / "protocols"
 
 
 @dataclass(frozen=True)
@@ -14,14 +25,115 @@ class Benchmark:
     task: str
     """retrieval, classification, segmentation or perception."""
     dataset: dict[str, Any]
-    """`reader`, its options (paths relative to the data root), and `expected` counts."""
+    """`reader`, its options (paths relative to the data root), `expected` counts, and `needs` for people."""
     metrics: dict[str, Any]
     """`primary`, and what the task takes (`k`)."""
     prompts: dict[str, Any] = field(default_factory=dict)
-    """Classification: `class_names` and `templates`, each a named set, a list or a file."""
+    """Classification: `class_names` and `templates`, each a named set, a list or a file; `words` gives the words."""
     source: str = ""
     summary: str = ""
     fingerprint: str = ""
     """Of everything above that decides a number, prompts resolved to their words."""
     folder: Path | None = None
     """The folder of a user's own YAML: its data root when none is given."""
+    preprocessing: str = ""
+    """What is done to a picture before the model's own preprocessing; empty: nothing but conversion to RGB."""
+
+    def words(self) -> Words:
+        """Class names and templates as words; None where the dataset brings them."""
+        return resolve_words(self.prompts, self.folder)
+
+
+def load_benchmark(name_or_path: str | Path) -> Benchmark:
+    """The definition of that name, or of a user's own YAML file.
+
+    Raises:
+        RequestError: an unknown name (with near ones), or a definition that does not hold (with file and line).
+    """
+    path, own = _find(name_or_path)
+    source = read_source(path)
+    value = check_definition(source)
+    if not own and value["name"] != path.stem:
+        raise source.refuse(("name",), f"the name must be the file's, {path.stem}")
+    benchmark = Benchmark(**value, folder=path.parent if own else None)
+    _check_words(benchmark, source)
+    return replace(benchmark, fingerprint=protocol_fingerprint(benchmark))
+
+
+def list_benchmarks() -> list[str]:
+    """The names of all definitions that the package ships, in alphabetical order."""
+    return sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
+
+
+def load_suite(name: str) -> list[Benchmark]:
+    """The benchmarks of a suite, in its order.
+
+    Raises:
+        RequestError: an unknown suite (with near names), or one that lists something unknown.
+    """
+    path = DEFINITIONS / "suites" / f"{name}.yaml"
+    if name not in list_suites():
+        raise RequestError(f"there is no suite {name!r}{_suggest(name, list_suites())}")
+    source = read_source(path)
+    return [load_benchmark(benchmark) for benchmark in check_suite(source)["benchmarks"]]
+
+
+def list_suites() -> list[str]:
+    """The names of all suites, in alphabetical order."""
+    return sorted(path.stem for path in (DEFINITIONS / "suites").glob("*.yaml"))
+
+
+def protocol_fingerprint(benchmark: Benchmark) -> str:
+    """SHA-256 of everything in a definition that decides a number.
+
+    Name, version, task, the dataset's reader and options, metrics, preprocessing, and the prompts as words (so that a
+    new wording in a library or a file is another protocol). Left out: where the data lie and how many there should be
+    (the dataset's own fingerprint covers what was read), the source and other words for people.
+    """
+    info = READERS[benchmark.dataset["reader"]]
+    options = {
+        key: value
+        for key, value in benchmark.dataset.items()
+        if key not in ("expected", "needs") and info.kind(key) != PLACE
+    }
+    decides: dict[str, Any] = {
+        "name": benchmark.name,
+        "version": benchmark.version,
+        "task": benchmark.task,
+        "dataset": options,
+        "metrics": benchmark.metrics,
+        "preprocessing": benchmark.preprocessing,
+    }
+    if benchmark.prompts:
+        words = benchmark.words()
+        decides["class_names"] = words.class_names
+        decides["templates"] = words.templates
+    text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find(name_or_path: str | Path) -> tuple[Path, bool]:
+    """The definition's file, and whether it is a user's own."""
+    text = str(name_or_path)
+    if text in list_benchmarks():
+        return DEFINITIONS / f"{text}.yaml", False
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RequestError(f"there is no definition {path}; give a YAML file that exists or a name")
+        return path, True
+    if text in list_suites():
+        raise RequestError(f"{text} is a suite, not a benchmark; give it with --suite")
+    raise RequestError(f"there is no benchmark {text!r}{_suggest(text, list_benchmarks())}")
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=3, cutoff=0.5) or [one for one in known if name and name in one][:3]
+    return f"; did you mean {' or '.join(close)}?" if close else "; see `cosmos-eval list`"
+
+
+def _check_words(benchmark: Benchmark, source: Source) -> None:
+    def refuse(key: str, message: str) -> RequestError:
+        return source.refuse(("prompts", key), f"{key}: {message}")
+
+    resolve_words(benchmark.prompts, benchmark.folder, refuse)

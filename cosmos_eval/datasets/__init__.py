@@ -1,0 +1,120 @@
+"""Reading what is on disk: `load` gives the data of a benchmark, `check` says what is missing.
+
+A reader is a function (benchmark, data root) -> Data that raises `DataProblems` with everything it finds missing, so
+that `load` and `check` can never disagree. Readers are found by name in `catalog.READERS`, imported when first used.
+"""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cosmos_eval.datasets.base import Data, DataCheck, Reader
+    from cosmos_eval.progress import Reporter
+    from cosmos_eval.protocol import Benchmark
+
+__all__ = ["check", "dataset_fingerprint", "limit", "load"]
+
+
+def load(
+    benchmark: "Benchmark",
+    data_root: Path | str | None = None,
+    limit: int | None = None,
+    workers: int = 8,
+    reporter: "Reporter | None" = None,
+) -> "Data":
+    """The data of a benchmark, checked, with their fingerprint.
+
+    Args:
+        data_root: the folder that holds the datasets; None is a user's own YAML's folder.
+        limit: only this many pictures, spread evenly; the others are not even hashed.
+        workers: threads that read the pictures for the fingerprint.
+
+    Raises:
+        RequestError: something is missing or does not fit together; one line with all of it.
+    """
+    from dataclasses import replace
+
+    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+    from cosmos_eval.datasets.subset import take_pictures
+
+    data = _read(benchmark, data_root)
+    if limit is not None:
+        data = take_pictures(data, limit)
+    if data.fingerprint:
+        return data
+    return replace(data, fingerprint=dataset_fingerprint(data, workers, reporter))
+
+
+def check(
+    benchmark: "Benchmark",
+    data_root: Path | str | None = None,
+    deep: bool = False,
+    workers: int = 8,
+    reporter: "Reporter | None" = None,
+) -> "DataCheck":
+    """Whether the disk holds what a benchmark needs: counts, and every problem found; `deep` decodes every picture."""
+    from cosmos_core.errors import RequestError
+    from cosmos_eval.datasets.base import DataCheck
+    from cosmos_eval.datasets.survey import DataProblems, counts_of
+
+    expected = dict(benchmark.dataset.get("expected", {}))
+    try:
+        data = _read(benchmark, data_root)
+    except DataProblems as problems:
+        return DataCheck(benchmark.name, expected, problems.found, problems.problems)
+    except RequestError as error:
+        return DataCheck(benchmark.name, expected, {}, (f"{benchmark.name}: {error}",))
+    found = counts_of(data)
+    if not deep:
+        return DataCheck(benchmark.name, expected, found)
+    from cosmos_eval.datasets.deep import undecodable
+
+    return DataCheck(benchmark.name, expected, found, undecodable(benchmark.name, data, workers, reporter))
+
+
+def limit(data: "Data", n: int, workers: int = 8) -> "Data":
+    """The data of `n` pictures spread evenly over the order, with a fingerprint of their own (see subset.py)."""
+    from dataclasses import replace
+
+    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+    from cosmos_eval.datasets.subset import take_pictures
+
+    part = take_pictures(data, n)
+    return part if part.fingerprint else replace(part, fingerprint=dataset_fingerprint(part, workers))
+
+
+def dataset_fingerprint(data: "Data", workers: int = 8) -> str:
+    """See fingerprint.py."""
+    from cosmos_eval.datasets import fingerprint
+
+    return fingerprint.dataset_fingerprint(data, workers)
+
+
+def find_reader(name: str) -> "Reader":
+    """The function of a reader.
+
+    Raises:
+        RequestError: no reader of that name.
+    """
+    from cosmos_core.errors import RequestError
+    from cosmos_eval.datasets.catalog import READERS
+
+    if name not in READERS:
+        raise RequestError(f"there is no dataset reader {name!r}; known: {', '.join(READERS)}")
+    module, _, function = READERS[name].where.partition(":")
+    reader: Any = getattr(importlib.import_module(module), function)
+    return reader
+
+
+def _read(benchmark: "Benchmark", data_root: Path | str | None) -> "Data":
+    from cosmos_core.errors import RequestError
+    from cosmos_eval.datasets.catalog import READERS
+
+    reader = find_reader(benchmark.dataset["reader"])
+    root = Path(data_root) if data_root is not None else benchmark.folder
+    if root is None:
+        if READERS[benchmark.dataset["reader"]].needs_root:
+            raise RequestError(f"{benchmark.name} reads from the disk; say where its data are with --data-root")
+        root = Path()
+    return reader(benchmark, root)

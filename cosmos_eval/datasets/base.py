@@ -33,7 +33,12 @@ class Picture:
         raise NotImplementedError
 
     def digest(self) -> str:
-        return hashlib.blake2b(self.content(), digest_size=16).hexdigest()
+        """Of the content; computed once, so that fingerprint and engine read each picture's file once between them."""
+        known = self.__dict__.get("_digest")
+        if known is None:
+            known = hashlib.blake2b(self.content(), digest_size=16).hexdigest()
+            self.__dict__["_digest"] = known
+        return known
 
 
 def decode(content: bytes, name: object) -> Image.Image:
@@ -41,7 +46,7 @@ def decode(content: bytes, name: object) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise RequestError(f"cannot decode the picture {name}: {error}; replace the file") from error
 
 
@@ -95,6 +100,8 @@ class ClassificationData:
     class_names: Sequence[str]
     templates: Sequence[str] | Sequence[Sequence[str]]
     fingerprint: str = ""
+    empty_classes_allowed: bool = False
+    """Set where only some of the pictures are read (`limit`): every class still competes, but a class may have none."""
 
 
 @dataclass(frozen=True)

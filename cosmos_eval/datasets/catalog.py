@@ -1,0 +1,77 @@
+"""The readers by name: where each one's code is and which options a definition may give it. Imports nothing heavy."""
+
+from dataclasses import dataclass, field
+
+PLACE = "a path inside the data root, or a list of paths of which the first that exists is read"
+TEXT = "a text"
+NUMBER = "a whole number"
+NAMES = "a list of texts"
+SWITCH = "true or false"
+
+
+@dataclass(frozen=True)
+class ReaderInfo:
+    """One reader. Options are name -> kind; a PLACE says where things lie and never enters a protocol's fingerprint."""
+
+    where: str
+    """`module:function`; the function takes (benchmark, data root) and returns Data or raises DataProblems."""
+    tasks: tuple[str, ...]
+    required: dict[str, str] = field(default_factory=dict)
+    optional: dict[str, str] = field(default_factory=dict)
+    needs_root: bool = True
+
+    def kind(self, option: str) -> str | None:
+        return self.required.get(option) or self.optional.get(option)
+
+
+READERS: dict[str, ReaderInfo] = {
+    "coco-captions": ReaderInfo(
+        "cosmos_eval.datasets.coco:read_captions",
+        tasks=("retrieval",),
+        required={"images": PLACE, "annotations": PLACE},
+    ),
+    "karpathy": ReaderInfo(
+        "cosmos_eval.datasets.karpathy:read_karpathy",
+        tasks=("retrieval",),
+        required={"images": PLACE, "annotations": PLACE, "split": TEXT},
+    ),
+    "image-folder": ReaderInfo(
+        "cosmos_eval.datasets.folders:read_image_folder",
+        tasks=("classification",),
+        required={"path": PLACE},
+    ),
+    "imagenet": ReaderInfo(
+        "cosmos_eval.datasets.imagenet:read_imagenet",
+        tasks=("classification",),
+        required={"path": PLACE},
+        optional={"labels": PLACE},
+    ),
+    "jsonl": ReaderInfo(
+        "cosmos_eval.datasets.jsonl:read_jsonl",
+        tasks=("retrieval", "classification", "perception"),
+        required={"path": PLACE},
+        optional={"images": PLACE},
+    ),
+    "clip-benchmark": ReaderInfo(
+        "cosmos_eval.datasets.clip_benchmark:read_torchvision",
+        tasks=("classification",),
+        required={"dataset": TEXT, "path": PLACE},
+        optional={"split": TEXT, "without": NAMES, "random_split": NUMBER, "skip": NUMBER},
+    ),
+    "wds": ReaderInfo(
+        "cosmos_eval.datasets.wds:read_wds",
+        tasks=("classification", "retrieval"),
+        required={"path": PLACE},
+        optional={"split": TEXT},
+    ),
+    "toybox": ReaderInfo(
+        "cosmos_eval.datasets.toybox:read_toybox",
+        tasks=("retrieval", "classification", "perception", "segmentation"),
+        required={"split": TEXT, "seed": NUMBER},
+        optional={"scenes": NUMBER, "per_class": NUMBER},
+        needs_root=False,
+    ),
+}
+
+COUNTS = ("images", "texts", "classes", "items")
+"""What `expected` may count."""

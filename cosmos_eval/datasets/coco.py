@@ -1,0 +1,74 @@
+"""COCO captions: the official annotation JSON with a folder of pictures (cocodataset.org, "captions_val2017.json")."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmos_eval.datasets.base import Data, FilePicture, RetrievalData
+from cosmos_eval.datasets.survey import Survey, first, read_json
+
+
+def read_captions(benchmark: Any, data_root: Path) -> Data:
+    """Every picture of the annotation file with all of its captions.
+
+    Pictures are sorted by file name and each one's captions by annotation id, whatever their order in the file.
+    Captions are kept as they are written, and all of them: 25,014 for val2017's 5,000 pictures, not 5 each.
+
+    Options: `images` (folder), `annotations` (JSON with `images` and `annotations`).
+
+    Raises:
+        DataProblems: files missing, captions that point at no picture, pictures without a caption, ids given twice.
+        RequestError: not JSON (with line and column).
+    """
+    survey = Survey(benchmark, data_root)
+    folder, path = survey.place("images", "folder"), survey.place("annotations", "file")
+    if folder is None or path is None:
+        survey.stop_if_any()
+    assert folder is not None
+    assert path is not None
+    content = read_json(path)
+    images, annotations = _tables(content, path, survey)
+
+    twice = [str(i) for i, times in Counter(image["id"] for image in images).items() if times > 1]
+    if twice:
+        survey.add(f"has image ids twice in {path}: {first(twice)}")
+    twice = [str(i) for i, times in Counter(caption["id"] for caption in annotations).items() if times > 1]
+    if twice:
+        survey.add(f"has annotation ids twice in {path}: {first(twice)}")
+
+    images = sorted(images, key=lambda image: image["file_name"])
+    place = {image["id"]: i for i, image in enumerate(images)}
+    lost = [f"annotation {one['id']} (image {one['image_id']})" for one in annotations if one["image_id"] not in place]
+    if lost:
+        survey.add(f"has {len(lost):,} captions that point at no picture in {path}: {first(lost)}")
+    survey.pictures(folder, [image["file_name"] for image in images])
+    captions = sorted(
+        (one for one in annotations if one["image_id"] in place), key=lambda one: (place[one["image_id"]], one["id"])
+    )
+    return survey.finish(
+        RetrievalData(
+            pictures=[FilePicture(image["file_name"], folder / image["file_name"]) for image in images],
+            texts=[one["caption"] for one in captions],
+            text_picture=np.array([place[one["image_id"]] for one in captions], dtype=np.int64),
+        )
+    )
+
+
+def _tables(content: Any, path: Path, survey: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The two lists of the file, each row with the keys and types that are read below."""
+    tables = []
+    for table, keys in (
+        ("images", {"id": int, "file_name": str}),
+        ("annotations", {"id": int, "image_id": int, "caption": str}),
+    ):
+        rows = content.get(table) if isinstance(content, dict) else None
+        if not isinstance(rows, list):
+            survey.refuse(f"finds no list {table!r} in {path}; is it a COCO captions file?")
+        for i, row in enumerate(rows):
+            for key, kind in keys.items():
+                if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+                    survey.refuse(f"finds no {key!r} in {table}[{i}] of {path}; is it a COCO captions file?")
+        tables.append(rows)
+    return tables[0], tables[1]

@@ -1,0 +1,88 @@
+"""The identity of a dataset as it was read: every picture's content in order, and every word."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, Picture, RetrievalData
+from cosmos_eval.progress import Reporter, Silent
+
+
+def dataset_fingerprint(data: Data, workers: int = 8, reporter: Reporter | None = None) -> str:
+    """Hash of what a model will see and be asked, in order; equal data give equal fingerprints on every machine.
+
+    Covers picture keys and contents, captions and whom they belong to, labels, class names, templates and subsets;
+    never a path of this machine. Reading the pictures is most of the work and happens in `workers` threads; a picture
+    remembers its digest, so the engine does not read it again to find equal ones.
+
+    Returns:
+        64 hexadecimal digits (SHA-256).
+
+    Raises:
+        RequestError: a picture cannot be read; names it.
+    """
+    hashed = _Hash(type(data).__name__)
+    hashed.strings("keys", (picture.key for picture in data.pictures))
+    hashed.strings("contents", picture_digests(data.pictures, workers, reporter))
+    if isinstance(data, RetrievalData):
+        hashed.strings("texts", data.texts)
+        hashed.integers("text_picture", data.text_picture)
+    elif isinstance(data, ClassificationData):
+        hashed.integers("labels", data.labels)
+        hashed.strings("class_names", data.class_names)
+        for template in data.templates:
+            hashed.strings("templates", [template] if isinstance(template, str) else template)
+    elif isinstance(data, PerceptionData):
+        hashed.integers("item_picture", data.item_picture)
+        hashed.strings("positives", data.positives)
+        hashed.strings("negatives", data.negatives)
+        hashed.strings("subsets", data.subsets)
+    else:
+        raise TypeError(f"no fingerprint is defined for {type(data).__name__}")
+    return hashed.hexdigest()
+
+
+def picture_digests(pictures: Sequence[Picture], workers: int = 8, reporter: Reporter | None = None) -> list[str]:
+    """The content digest of every picture, in order."""
+    digests: list[str] = []
+    with (reporter or Silent()).task("hashing pictures", len(pictures), "pictures") as advance:
+        if workers < 2 or len(pictures) < 2:
+            for picture in pictures:
+                digests.append(picture.digest())
+                advance(1)
+            return digests
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for digest in pool.map(lambda picture: picture.digest(), pictures):
+                digests.append(digest)
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an unreadable picture or Ctrl-C must not wait for the other thousands
+    return digests
+
+
+class _Hash:
+    """SHA-256 of named lists. Every string goes in after its length, so that no two different lists look alike."""
+
+    def __init__(self, kind: str) -> None:
+        self._hash = hashlib.sha256()
+        self._add(kind.encode())
+
+    def _add(self, content: bytes) -> None:
+        self._hash.update(len(content).to_bytes(8, "little"))
+        self._hash.update(content)
+
+    def strings(self, name: str, values: Iterable[str]) -> None:
+        values = list(values)
+        self._add(f"{name} {len(values)}".encode())
+        for value in values:
+            self._add(value.encode("utf-8", "surrogatepass"))
+
+    def integers(self, name: str, values: np.ndarray) -> None:
+        self._add(f"{name} {len(values)}".encode())
+        self._add(np.ascontiguousarray(values, dtype="<i8").tobytes())
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()

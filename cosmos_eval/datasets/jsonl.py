@@ -1,0 +1,170 @@
+"""A user's own data, one JSON object a line: pictures with captions, with a label, or with a right and a wrong text."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture, PerceptionData, RetrievalData
+from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.survey import Survey, escapes, read_lines
+
+KEYS = {
+    "retrieval": ({"image", "captions"}, set[str]()),
+    "classification": ({"image", "label"}, set[str]()),
+    "perception": ({"image", "positive", "negative"}, {"subset"}),
+}
+
+
+def read_jsonl(benchmark: Any, data_root: Path) -> Data:
+    """Pictures and what is known about them, in the order of the file.
+
+    A line is, by task:
+        retrieval: {"image": "a.jpg", "captions": ["...", "..."]} (a picture may have several lines)
+        classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line a picture
+        perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; several lines a picture
+
+    Pictures are below `images`, or beside the file. Class names come from `prompts.class_names`; without it they are
+    the labels' different names in alphabetical order. Blank lines are left out.
+
+    Options: `path` (the file), `images` (folder).
+
+    Raises:
+        DataProblems: a line that does not fit (file and line), pictures missing, labels out of range, empty classes.
+    """
+    survey = Survey(benchmark, data_root)
+    path = survey.place("path", "file")
+    folder = survey.place("images", "folder") if "images" in survey.options else None
+    if path is None or (folder is None and "images" in survey.options):
+        survey.stop_if_any()
+    assert path is not None
+    rows = _Rows(path, benchmark.task, survey)
+    return survey.finish(_MAKE[benchmark.task](rows, folder or path.parent, benchmark))
+
+
+class _Rows:
+    """The lines of the file that hold something, each with its number and the right keys."""
+
+    def __init__(self, path: Path, task: str, survey: Survey) -> None:
+        self.path, self.survey = path, survey
+        self.required, self.optional = KEYS[task]
+        self.lines: dict[str, int] = {}
+        """Where each picture was named first."""
+
+    def refuse(self, line: int, message: str) -> NoReturn:
+        self.survey.refuse(f"cannot use {self.path}:{line}: {message}")
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in enumerate(read_lines(self.path), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                column = f" column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
+                self.refuse(number, f"not JSON:{column}")
+            if not isinstance(row, dict):
+                self.refuse(number, 'a line is one object, such as {"image": "a.jpg", ...}')
+            for key in sorted(self.required - row.keys()):
+                self.refuse(number, f"the key {key!r} is missing")
+            for key in sorted(row.keys() - self.required - self.optional):
+                self.refuse(number, f"unknown key {key!r}; known: {', '.join(sorted(self.required | self.optional))}")
+            self.text(number, row, "image")
+            if escapes(row["image"]):
+                self.refuse(number, f"the picture {row['image']!r} leads out of the data root")
+            self.lines.setdefault(row["image"], number)
+            yield number, row
+
+    def text(self, line: int, row: dict[str, Any], key: str) -> str:
+        value = row[key]
+        if not isinstance(value, str) or not value.strip():
+            self.refuse(line, f"{key!r} must be a text")
+        return value
+
+    def pictures(self, folder: Path) -> list[FilePicture]:
+        names = list(self.lines)
+        if not names:
+            self.survey.refuse(f"finds no line in {self.path}")
+        self.survey.pictures(folder, names)
+        return [FilePicture(name, folder / name) for name in names]
+
+
+def _retrieval(rows: _Rows, folder: Path, benchmark: Any) -> RetrievalData:
+    captions: dict[str, list[str]] = {}
+    for line, row in rows:
+        given = row["captions"]
+        if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
+            rows.refuse(line, "'captions' must be a list with at least one text")
+        captions.setdefault(row["image"], []).extend(given)
+    pictures = rows.pictures(folder)
+    counts = [len(captions[picture.key]) for picture in pictures]
+    return RetrievalData(
+        pictures=pictures,
+        texts=[caption for picture in pictures for caption in captions[picture.key]],
+        text_picture=np.repeat(np.arange(len(pictures), dtype=np.int64), counts),
+    )
+
+
+def _classification(rows: _Rows, folder: Path, benchmark: Any) -> ClassificationData:
+    words = benchmark.words()
+    if words.templates is None:
+        rows.survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
+    if isinstance(words.class_names, dict):
+        rows.survey.refuse("gives prompts.class_names as a map; with jsonl it is a list, in class order")
+    given: list[tuple[int, str | int]] = []
+    for line, row in rows:
+        label = row["label"]
+        if rows.lines[row["image"]] != line:
+            rows.refuse(line, f"{row['image']} has a label already, in line {rows.lines[row['image']]}")
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            rows.refuse(line, "'label' must be a class name or a class index from 0")
+        if isinstance(label, int) and words.class_names is None:
+            rows.refuse(line, "an index as 'label' needs prompts.class_names")
+        given.append((line, label))
+    pictures = rows.pictures(folder)
+    names = list(words.class_names or sorted({str(label) for _, label in given}))
+    index = {name: i for i, name in enumerate(names)}
+    labels = []
+    for line, label in given:
+        value = index.get(label, -1) if isinstance(label, str) else label
+        if not 0 <= value < len(names):
+            what = (
+                f"{label!r} is not among the class names"
+                if isinstance(label, str)
+                else f"{label} is not 0 to {len(names) - 1}"
+            )
+            rows.refuse(line, f"the label {what}")
+        labels.append(value)
+    return ClassificationData(
+        pictures=pictures,
+        labels=np.array(labels, dtype=np.int64),
+        class_names=names,
+        templates=templates_by_class(words.templates, names, rows.survey),
+    )
+
+
+def _perception(rows: _Rows, folder: Path, benchmark: Any) -> PerceptionData:
+    names, positives, negatives, subsets = [], [], [], []
+    for line, row in rows:
+        names.append(row["image"])
+        positives.append(rows.text(line, row, "positive"))
+        negatives.append(rows.text(line, row, "negative"))
+        subsets.append(rows.text(line, row, "subset") if "subset" in row else "all")
+    pictures = rows.pictures(folder)
+    place = {picture.key: i for i, picture in enumerate(pictures)}
+    return PerceptionData(
+        pictures=pictures,
+        item_picture=np.array([place[name] for name in names], dtype=np.int64),
+        positives=positives,
+        negatives=negatives,
+        subsets=subsets,
+    )
+
+
+_MAKE: dict[str, Callable[[_Rows, Path, Any], Data]] = {
+    "retrieval": _retrieval,
+    "classification": _classification,
+    "perception": _perception,
+}

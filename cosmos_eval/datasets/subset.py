@@ -1,0 +1,49 @@
+"""A part of a dataset, for a quick look; such results are marked and never ranked."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData
+
+
+def take_pictures(data: Data, n: int) -> Data:
+    """The data of `n` pictures spread evenly over the dataset's order, with their own texts or labels.
+
+    Spread rather than the first ones, because class folders come sorted: the first hundred pictures of ImageNet show
+    two classes. All class names stay, so the task keeps its difficulty. The fingerprint is left empty; `n` at or above
+    the number of pictures gives the data back as they are.
+
+    Raises:
+        RequestError: n < 1.
+    """
+    if n < 1:
+        raise RequestError(f"a limit of {n} pictures leaves nothing to measure; give at least 1")
+    total = len(data.pictures)
+    if n >= total:
+        return data
+    kept = np.arange(n, dtype=np.int64) * total // n  # strictly increasing because n < total
+    pictures = [data.pictures[i] for i in kept.tolist()]
+    place = np.full(total, -1, dtype=np.int64)  # a kept picture's new index
+    place[kept] = np.arange(n)
+    if isinstance(data, ClassificationData):
+        return replace(data, pictures=pictures, labels=data.labels[kept], fingerprint="", empty_classes_allowed=True)
+    if isinstance(data, RetrievalData):
+        rows = np.flatnonzero(place[data.text_picture] >= 0)
+        texts = [data.texts[j] for j in rows]
+        return replace(
+            data, pictures=pictures, texts=texts, text_picture=place[data.text_picture[rows]], fingerprint=""
+        )
+    if isinstance(data, PerceptionData):
+        rows = np.flatnonzero(place[data.item_picture] >= 0)
+        return replace(
+            data,
+            pictures=pictures,
+            item_picture=place[data.item_picture[rows]],
+            positives=[data.positives[j] for j in rows],
+            negatives=[data.negatives[j] for j in rows],
+            subsets=[data.subsets[j] for j in rows],
+            fingerprint="",
+        )
+    raise TypeError(f"no limit is defined for {type(data).__name__}")

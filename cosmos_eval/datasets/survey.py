@@ -1,0 +1,257 @@
+"""What a reader finds on the disk, and everything that is missing, collected before anything is refused."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.catalog import COUNTS
+
+FIRST = 3
+"""How many names an error shows."""
+PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items"}
+
+
+class DataProblems(RequestError):
+    """Data that are missing or do not fit together: one line with all of it, and the list."""
+
+    def __init__(self, problems: Sequence[str], expected: dict[str, int], found: dict[str, int]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+        self.expected = expected
+        self.found = found
+
+
+class Survey:
+    """Collects problems while a reader goes on as far as it can; `stop_if_any` ends with all of them at once."""
+
+    def __init__(self, benchmark: Any, data_root: Path) -> None:
+        self.name: str = benchmark.name
+        self.options: dict[str, Any] = benchmark.dataset
+        self.root = Path(data_root)
+        self.expected: dict[str, int] = dict(self.options.get("expected", {}))
+        self.found: dict[str, int] = {}
+        self.problems: list[str] = []
+        self.pictures_in = self.root
+        """The folder that a wrong number of pictures is told with."""
+        self._missing_pictures: list[str] = []
+        self._needs: str = self.options.get("needs", "")
+
+    def add(self, problem: str) -> None:
+        """Note a problem; the benchmark's name is put before it."""
+        self.problems.append(f"{self.name} {problem}")
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Note a problem that nothing can be read beyond, and stop with all that were found."""
+        self.add(problem)
+        self.stop_if_any()
+        raise AssertionError("unreachable")
+
+    def stop_if_any(self) -> None:
+        if self.problems:
+            raise DataProblems(self.problems, self.expected, self.found)
+
+    def place(self, option: str, kind: str) -> Path | None:
+        """The path that a PLACE option names, `kind` being folder or file; None with a problem noted when absent.
+
+        Of several alternatives the first that exists is taken.
+
+        Raises:
+            RequestError: a path that leads out of the data root.
+        """
+        given = self.options[option]
+        places = [self.inside(one) for one in ([given] if isinstance(given, str) else given)]
+        for path in places:
+            if path.is_dir() if kind == "folder" else path.is_file():
+                return path
+        shown = " or ".join(str(path) for path in places)
+        self.add(f"needs the {kind} {shown}, which is not there{self._hint()}")
+        return None
+
+    def inside(self, relative: str, base: Path | None = None) -> Path:
+        """`relative` under the data root (or under `base`, itself a folder in it).
+
+        Raises:
+            RequestError: an absolute path, or one with `..`: only what the data root holds is read.
+        """
+        check_inside(relative, self.name)
+        return (base or self.root) / relative
+
+    def pictures(self, folder: Path, names: Sequence[str]) -> None:
+        """Note which of the files `names` (relative to `folder`) are not there. Lists each folder once."""
+        bad = next((name for name in names if escapes(name)), None)
+        if bad is not None:
+            self.refuse(f"names a picture outside its folder: {bad!r}; only files below {folder} are read")
+        missing = [name for name in names if not _listed(folder, name)]
+        _names_in.cache_clear()
+        self.count(images=len(names) - len(missing))
+        self._missing_pictures, self.pictures_in = missing, folder
+
+    def count(self, **found: int) -> None:
+        """Note how many there are; `finish` compares with what is expected."""
+        unknown = found.keys() - set(COUNTS)
+        assert not unknown, unknown
+        self.found |= found
+
+    def finish(self, data: Data) -> Data:
+        """The data, once counts are as expected and everything in them belongs together.
+
+        Raises:
+            DataProblems: otherwise, with all of it.
+        """
+        self._note_counts(data)
+        self.problems.extend(f"{self.name} {problem}" for problem in inconsistencies(data))
+        self.stop_if_any()
+        return data
+
+    def stop_if_pictures_are_missing(self) -> None:
+        """For a reader that cannot go on without its files."""
+        if self._missing_pictures:
+            self._note_counts(None)
+            self.stop_if_any()
+
+    def _note_counts(self, data: Data | None) -> None:
+        if data is not None:
+            self.found = {"images": len(data.pictures) - len(self._missing_pictures), **counts_of(data), **self.found}
+        for key, found in self.found.items():
+            missing = self._missing_pictures if key == "images" else []
+            expected = self.expected.get(key, found + len(missing))
+            if found == expected and not missing:
+                continue
+            where = f" in {self.pictures_in}" if key == "images" else ""
+            named = f"; missing: {first(missing)}" if missing else ""
+            self.add(f"needs {expected:,} {NOUNS[key]}{where}, found {found:,}{named}{self._hint()}")
+
+    def _hint(self) -> str:
+        """What to fetch, said once."""
+        hint, self._needs = self._needs, ""
+        return f" ({hint})" if hint else ""
+
+
+def escapes(relative: str) -> bool:
+    """Whether a relative path leads out of its folder, on any system."""
+    path = PurePosixPath(relative.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or bool(re.match(r"[A-Za-z]:", relative)) or "\0" in relative
+
+
+def check_inside(relative: str, name: str) -> None:
+    if escapes(relative):
+        raise RequestError(f"{name} asks for {relative!r}, which leads out of the data root; give a path inside it")
+
+
+def first(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
+    return ", ".join(names[:FIRST]) + more
+
+
+@lru_cache(maxsize=4096)
+def _names_in(folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
+    except OSError:
+        return frozenset()
+
+
+def _listed(folder: Path, name: str) -> bool:
+    parent, _, own = name.rpartition("/")
+    return own in _names_in(os.path.join(folder, parent))  # noqa: PTH118 - one join for each of 50,000 names
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        RequestError: unreadable, or not JSON (with line and column).
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise RequestError(f"{path} is not JSON: line {error.lineno} column {error.colno}: {error.msg}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"{path} is not JSON in UTF-8: {error}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file without their ends.
+
+    Raises:
+        RequestError: unreadable, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not a text file in UTF-8; save it as UTF-8") from error
+
+
+def counts_of(data: Data) -> dict[str, int]:
+    """How many pictures, texts, classes or items there are."""
+    if isinstance(data, RetrievalData):
+        return {"images": len(data.pictures), "texts": len(data.texts)}
+    if isinstance(data, ClassificationData):
+        return {"images": len(data.pictures), "classes": len(data.class_names)}
+    return {"images": len(data.pictures), "items": len(data.positives)}
+
+
+def inconsistencies(data: Data) -> list[str]:
+    """What in the data does not belong together, whichever reader made them; empty when all is well."""
+    problems = []
+    keys = [picture.key for picture in data.pictures]
+    if not keys:
+        return ["has no pictures"]
+    twice = [key for key, times in Counter(keys).items() if times > 1]
+    if twice:
+        problems.append(f"has {len(twice):,} pictures twice: {first(twice)}")
+    if isinstance(data, RetrievalData):
+        if len(data.texts) != len(data.text_picture):
+            problems.append(f"has {len(data.texts):,} texts but {len(data.text_picture):,} pictures named for them")
+        wrong = [repr(data.texts[j]) for j, i in enumerate(data.text_picture) if not 0 <= i < len(keys)]
+        if wrong:
+            problems.append(f"has {len(wrong):,} captions that belong to no picture: {first(wrong)}")
+        without = sorted(set(range(len(keys))) - set(data.text_picture.tolist()))
+        if without:
+            problems.append(f"has {len(without):,} pictures without a caption: {first(keys[i] for i in without)}")
+    elif isinstance(data, ClassificationData):
+        problems += _label_problems(data, keys)
+    elif isinstance(data, PerceptionData):
+        lengths = {len(data.positives), len(data.negatives), len(data.subsets), len(data.item_picture)}
+        if len(lengths) > 1:
+            problems.append("has items of unequal parts (picture, right text, wrong text, subset)")
+        if any(not 0 <= i < len(keys) for i in data.item_picture):
+            problems.append("has items that belong to no picture")
+    return problems
+
+
+def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
+    problems = []
+    classes = len(data.class_names)
+    if len(data.labels) != len(keys):
+        return [f"has {len(keys):,} pictures but {len(data.labels):,} labels"]
+    wrong = [f"{keys[i]} ({label})" for i, label in enumerate(data.labels) if not 0 <= label < classes]
+    if wrong:
+        problems.append(f"has {len(wrong):,} labels outside 0 to {classes - 1}: {first(wrong)}")
+    if not data.empty_classes_allowed:
+        empty = sorted(set(range(classes)) - set(data.labels.tolist()))
+        if empty:
+            problems.append(
+                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}"
+            )
+    per_class = data.templates and not isinstance(data.templates[0], str)
+    if not data.templates:
+        problems.append("has no prompt templates")
+    elif per_class and len(data.templates) != classes:
+        problems.append(f"has prompts for {len(data.templates):,} classes, but {classes:,} classes")
+    return problems

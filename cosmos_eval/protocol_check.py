@@ -1,0 +1,171 @@
+"""Whether a benchmark definition or suite says only what can be carried out; every refusal names file and line."""
+
+from typing import Any
+
+from cosmos_eval.datasets.catalog import COUNTS, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
+from cosmos_eval.protocol_source import Keys, Source, near
+
+TASKS = ("retrieval", "classification", "segmentation", "perception")
+TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
+OPTIONAL = {"prompts": dict, "source": str, "summary": str, "preprocessing": str}
+_NAMED = {str: "a text", int: "a whole number", dict: "a map", list: "a list", float: "a number", bool: "true or false"}
+DEFAULT_K = (1, 5, 10)
+
+
+def check_definition(source: Source) -> dict[str, Any]:
+    """The definition as a map with every key known, every type right, and `metrics.k` filled in.
+
+    Raises:
+        RequestError: the first thing that is wrong, with its line and the nearest known word.
+    """
+    value = source.value
+    if not isinstance(value, dict):
+        raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
+    _keys(source, (), value, required=TOP, optional=OPTIONAL)
+    if not value["name"] or not all(c.isalnum() or c in "-_." for c in value["name"]) or value["name"][0] in "-.":
+        raise source.refuse(("name",), f"the name {value['name']!r} must be letters, digits, '-', '_' and '.'")
+    if value["version"] < 1:
+        raise source.refuse(("version",), "versions count from 1")
+    if value["task"] not in TASKS:
+        raise source.refuse(("task",), f"unknown task {value['task']!r}{near(value['task'], TASKS)}")
+    _dataset(source, value)
+    metrics = _metrics(source, value)
+    _prompts(source, value)
+    return {**value, "metrics": metrics}
+
+
+def check_suite(source: Source) -> dict[str, Any]:
+    """A suite: `benchmarks`, a list of names in order, and a `summary`."""
+    value = source.value
+    if not isinstance(value, dict):
+        raise source.refuse((), "a suite is a map with the key benchmarks")
+    _keys(source, (), value, required={"benchmarks": list}, optional={"summary": str, "name": str})
+    if not value["benchmarks"]:
+        raise source.refuse(("benchmarks",), "a suite needs at least one benchmark")
+    for i, name in enumerate(value["benchmarks"]):
+        _type(source, ("benchmarks", i), name, str)
+        if name in value["benchmarks"][:i]:
+            raise source.refuse(("benchmarks", i), f"{name} is listed twice")
+    return value
+
+
+def metric_names(task: str, k: tuple[int, ...] | list[int] = DEFAULT_K) -> tuple[str, ...]:
+    """Every metric that a task reports; `*` stands for a subset's name."""
+    if task == "retrieval":
+        each = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
+        return tuple(f"{way}_{name}" for way in ("image_to_text", "text_to_image") for name in each)
+    if task == "classification":
+        return ("top1", "top5", "mean_per_class")
+    if task == "segmentation":
+        return ("miou", "pixel_accuracy", "mean_accuracy")
+    return ("accuracy", "macro_accuracy", "*/accuracy", "text_score", "image_score", "group_score")
+
+
+def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, Any], optional: dict[str, Any]) -> None:
+    where = f" in {at[-1]}" if at else ""
+    for key in value:
+        if key not in required and key not in optional:
+            known = [*required, *optional]
+            raise source.refuse((*at, key), f"unknown key {key!r}{where}{near(str(key), known)}")
+    for key in required:
+        if key not in value:
+            raise source.refuse(at, f"the key {key!r} is missing{where}")
+    for key, kind in (required | optional).items():
+        if key in value and isinstance(kind, type):
+            _type(source, (*at, key), value[key], kind)
+
+
+def _type(source: Source, at: Keys, value: Any, kind: type) -> None:
+    right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if not right:
+        found = (
+            "nothing" if value is None else f"{value!r}" if not isinstance(value, dict | list) else f"a {_kind(value)}"
+        )
+        raise source.refuse(at, f"{at[-1]} must be {_NAMED[kind]}, not {found}")
+
+
+def _kind(value: Any) -> str:
+    return "map" if isinstance(value, dict) else "list"
+
+
+def _dataset(source: Source, value: dict[str, Any]) -> None:
+    dataset = value["dataset"]
+    if "reader" not in dataset:
+        raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
+    _type(source, ("dataset", "reader"), dataset["reader"], str)
+    info = READERS.get(dataset["reader"])
+    if info is None:
+        raise source.refuse(
+            ("dataset", "reader"), f"unknown reader {dataset['reader']!r}{near(dataset['reader'], READERS)}"
+        )
+    _keys(
+        source,
+        ("dataset",),
+        dataset,
+        required={"reader": str, **info.required},
+        optional={**info.optional, "expected": dict, "needs": str},
+    )
+    if value["task"] not in info.tasks:
+        fits = ", ".join(info.tasks)
+        raise source.refuse(("task",), f"the reader {dataset['reader']} gives data for {fits}, not for {value['task']}")
+    for option, given in dataset.items():
+        kind = info.kind(option)
+        if kind is not None:
+            _option(source, ("dataset", option), given, kind)
+    for key, count in dataset.get("expected", {}).items():
+        if key not in COUNTS:
+            raise source.refuse(
+                ("dataset", "expected", key), f"unknown key {key!r} in expected{near(str(key), COUNTS)}"
+            )
+        _type(source, ("dataset", "expected", key), count, int)
+
+
+def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
+    if kind == PLACE:
+        if not isinstance(given, list):
+            _type(source, at, given, str)
+        for i, place in enumerate(given if isinstance(given, list) else []):
+            _type(source, (*at, i), place, str)
+        if not given:
+            raise source.refuse(at, f"{at[-1]} must be {PLACE}")
+    elif kind == NAMES:
+        _type(source, at, given, list)
+        for i, name in enumerate(given):
+            _type(source, (*at, i), name, str)
+    else:
+        _type(source, at, given, {TEXT: str, NUMBER: int, SWITCH: bool}[kind])
+
+
+def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
+    metrics, task = value["metrics"], value["task"]
+    optional: dict[str, Any] = {"k": list} if task == "retrieval" else {}
+    _keys(source, ("metrics",), metrics, required={"primary": str}, optional=optional)
+    if task == "retrieval":
+        metrics = {"k": list(DEFAULT_K), **metrics}
+        for i, k in enumerate(metrics["k"]):
+            _type(source, ("metrics", "k", i), k, int)
+            if k < 1:
+                raise source.refuse(("metrics", "k", i), "a cut-off k is at least 1")
+        if not metrics["k"] or sorted(set(metrics["k"])) != metrics["k"]:
+            raise source.refuse(("metrics", "k"), "k is a list of different cut-offs, the smallest first")
+    known = metric_names(task, metrics.get("k", []))
+    primary = metrics["primary"]
+    if primary not in known and not ("*/accuracy" in known and primary.endswith("/accuracy")):
+        raise source.refuse(("metrics", "primary"), f"unknown metric {primary!r} of {task}{near(primary, known)}")
+    return metrics
+
+
+def _prompts(source: Source, value: dict[str, Any]) -> None:
+    prompts = value.get("prompts", {})
+    if value["task"] not in ("classification", "segmentation"):
+        if prompts:
+            raise source.refuse(("prompts",), f"{value['task']} takes no prompts")
+        return
+    if value["task"] == "classification" and "templates" not in prompts:
+        at: Keys = ("prompts",) if "prompts" in value else ()
+        raise source.refuse(at, "the key 'templates' is missing in prompts, such as templates: [\"a photo of a {c}.\"]")
+    for key in prompts:
+        if key not in ("class_names", "templates"):
+            raise source.refuse(
+                ("prompts", key), f"unknown key {key!r} in prompts{near(str(key), ('class_names', 'templates'))}"
+            )
