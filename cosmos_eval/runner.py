@@ -190,8 +190,9 @@ class Session:
     def _load(self, planned: Planned) -> Data:
         name = planned.benchmark.name
         if name not in self._data:
-            data = datasets.load(planned.benchmark, planned.data_root)
-            self._data[name] = datasets.limit(data, self.limit) if self.limit else data
+            self._data[name] = datasets.load(
+                planned.benchmark, planned.data_root, limit=self.limit, reporter=self.reporter
+            )
         return self._data[name]
 
     def _folder(self, model: Model, benchmark: Benchmark) -> Path | None:
