@@ -75,13 +75,12 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         code = typer.main.get_command(app).main(
             args=list(arguments) if arguments is not None else None, prog_name="cosmos-eval", standalone_mode=False
         )
-        return code if isinstance(code, int) else DONE
+        # The parser may take Ctrl-C itself, and tell it by the code only.
+        return say_stopped(INTERRUPTED) if code == INTERRUPTED else code if isinstance(code, int) else DONE
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted; what was finished is kept, and the same command goes on from there")
-        return INTERRUPTED
+        return say_stopped(INTERRUPTED)
     except Terminated:
-        say("terminated; what was finished is kept, and the same command goes on from there")
-        return TERMINATED
+        return say_stopped(TERMINATED)
     except RequestError as error:
         say(str(error))
         return BAD_REQUEST
@@ -89,7 +88,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return say_os_error(error)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser
-            say(f"{error.format_message()} See 'cosmos-eval --help'.")
+            say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
             return BAD_REQUEST
         return say_our_fault(error)
     finally:
@@ -100,6 +99,13 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 def say(line: str) -> None:
     """One line on standard error, whatever the message holds."""
     print(f"cosmos-eval: {' '.join(line.split())}", file=sys.stderr)
+
+
+def say_stopped(code: int) -> int:
+    """Ctrl-C or SIGTERM ended the work."""
+    how = "interrupted" if code == INTERRUPTED else "terminated"
+    say(f"{how}; what was finished is kept, and the same command goes on from there")
+    return code
 
 
 def say_os_error(error: OSError) -> int:

@@ -74,7 +74,7 @@ def test_the_version_is_the_package_s(capsys):
         (["run", "--model", "nonsense"], "nonsense"),
         (["run", "--model", "keras:x"], "keras"),
         (["run", "--benchmark", "imagenet2k"], "imagenet2k"),
-        (["run", "--batch-size", "many"], "many"),
+        (["run", "--batch-size", "many"], "--batch-size"),
         (["leaderboard", "/nonexistent/place"], "/nonexistent/place"),
         (["train", "toybx"], "toybx"),
         (["train", "toybox", "--set", "stepz=3", "--dry-run"], "stepz"),
