@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.configs import PRESETS
+from cosmos_core.layouts import Which
 from cosmos_core.model import COSMOS
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models import digest as identity
@@ -48,7 +49,7 @@ class CosmosModel:
         self.source = source
         self.device = next(self.core.parameters()).device
         self.preprocess = ImagePreprocess(self.core.image_size)
-        self.tokenize = build_tokenizer(self.core.config["text_cfg"])
+        self.tokenize: Any = build_tokenizer(self.core.config["text_cfg"])
 
     def encode_image(self, x: Tensor) -> Tensor:
         with self._at_rest():
@@ -79,12 +80,10 @@ class CosmosModel:
         )
 
     def describe(self) -> dict[str, Any]:
-        text = self.core.config["text_cfg"]
-        folded = text["vocab_size"] != PRESETS["ViT-B-16"]["text_cfg"]["vocab_size"]
         return {
             "arch": _architecture(self.core.config),
             "activation": activation_of(self.core),
-            "tokenizer": f"OpenAI BPE folded to {text['vocab_size']}" if folded else "OpenAI BPE",
+            "tokenizer": self.tokenize.name,
             "context_length": self.core.context_length,
             "text_case": identity.text_case(self.tokenize),
             "padding": identity.text_padding(self.tokenize, self.core.context_length),
@@ -101,6 +100,7 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
     Raises:
         RequestError: no such name or file, or a file that is not a COSMOS checkpoint; says which and why.
     """
+    which: Which = "student" if spec.selector == "student" else "teacher"
     if spec.name.startswith(UNTRAINED):
         from cosmos_core.train import initial_model
 
@@ -108,10 +108,10 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
         source = f"initial weights of seed {spec.seed}"
     elif spec.name == "toybox":
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
-            core, source = load_checkpoint(asset, weights=spec.selector), "comes with the package"
+            core, source = load_checkpoint(asset, weights=which), "comes with the package"
     else:
-        core = load_checkpoint(spec.name, weights=spec.selector)
-        source = f"{Path(spec.name).name}#{spec.selector}"
+        core = load_checkpoint(spec.name, weights=which)
+        source = f"{Path(spec.name).name}#{which}"
     core.requires_grad_(False)
     return CosmosModel(core.eval(), spec.text, device, source)
 

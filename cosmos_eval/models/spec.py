@@ -115,24 +115,22 @@ class KnownModel:
 
 def list_models() -> list[KnownModel]:
     """Everything that a spec can name, with what each needs on disk or from the network. Imports no torch."""
-    from cosmos_core.released import RELEASED
+    from cosmos_core.released import HUB_REPOSITORY, RELEASED
 
     rows = [
-        KnownModel(
-            "cosmos:toybox", "nothing: it comes with the package", "small COSMOS trained on toybox; the default"
-        ),
-        KnownModel(
-            "cosmos:untrained-PRESET?seed=0", "nothing", "random weights of a preset: toybox, ViT-B-16 or ViT-B-32"
-        ),
-    ]
-    rows += [
-        KnownModel(f"cosmos:{name}", f"{model.file} of {model.repository}, fetched when first asked for", model.about)
-        for name, model in RELEASED.items()
+        KnownModel("cosmos:toybox", "nothing: comes with the package", "small COSMOS trained on toybox; the default"),
+        KnownModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
     ]
     rows += [
         KnownModel(
-            "cosmos:PATH", "a checkpoint file of COSMOS training", "the teacher; append #student for the student"
-        ),
+            f"cosmos:{released.name}",
+            f"{released.file} of {HUB_REPOSITORY}, fetched when first asked for",
+            f"released COSMOS {released.arch}, trained on {released.data}",
+        )
+        for released in RELEASED.values()
+    ]
+    rows += [
+        KnownModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
         KnownModel("open_clip:ARCH/TAG", "weights of open_clip's registry, fetched when first asked for", "open_clip"),
         KnownModel("open_clip:ARCH/PATH", "a checkpoint file of open_clip training", "open_clip, local weights"),
         KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "transformers"),
