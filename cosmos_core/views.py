@@ -1,0 +1,171 @@
+"""Views of a sample: image multi-crop (after DINO, arXiv 2104.14294, section 3.1) and text-crop.
+
+The strengths that are the defaults here are the published COSMOS ones. Every draw comes from the generator that the
+caller gives; nothing reads torch's, NumPy's or Python's global randomness.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter, ImageOps
+from torch import Tensor
+from torchvision.transforms import functional as tvf
+
+from cosmos_core.errors import RequestError
+from cosmos_core.seeds import Generator, as_random
+from cosmos_core.text_crop import TextCrop, candidate_sentences, sample_sentences, split_caption
+
+__all__ = ["MultiCrop", "TextCrop", "candidate_sentences", "sample_sentences", "split_caption"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+CROP_TRIES = 10
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class MultiCrop:
+    """Global and local crops of a picture, each with its own colour and blur draws.
+
+    Called with a picture (PIL, or (H, W, 3) uint8) and a generator (`random.Random` or `torch.Generator`), it gives a
+    list of normalised float32 tensors (3, size, size): first the global crops, then the local ones, the order that the
+    model relies on. Triples give a probability for the first global crop, the other global crops and the local crops.
+
+    Raises:
+        RequestError: a setting out of range, or a picture that is not one.
+    """
+
+    global_crops: int = 2
+    local_crops: int = 6
+    global_size: int = 224
+    """Pixels on a side."""
+    local_size: int = 96
+    """The original's value whatever the global size."""
+    crop_scale: float = 0.4
+    """Global crops cover this share of the picture's area or more; local ones at most this share."""
+    max_scale: float = 1.0
+    min_scale: float = 0.05
+    """Smallest share that a local crop covers."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Range of width over height."""
+    flip: float = 0.5
+    """Probability of a horizontal flip; 0 where captions tell left from right."""
+    jitter: float = 0.8
+    """Probability of colour jitter."""
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    """Largest relative change of each (hue: share of the colour circle, at most 0.5); 0 leaves it alone."""
+    gray: float = 0.2
+    """Probability of grayscale; 0 where captions name colours."""
+    blur: Triple = (1.0, 0.1, 0.5)
+    blur_radius: tuple[float, float] = (0.1, 2.0)
+    """Standard deviation of the blur, in pixels of the view."""
+    solarise: Triple = (0.0, 0.2, 0.0)
+    mean: Triple = CLIP_MEAN
+    std: Triple = CLIP_STD
+
+    def __post_init__(self) -> None:
+        if self.global_crops < 1 or self.local_crops < 0:
+            raise RequestError(f"at least 1 global and 0 local crops, not {self.global_crops} and {self.local_crops}")
+        if not 0 < self.min_scale <= self.crop_scale <= self.max_scale <= 1:
+            raise RequestError(
+                "crop shares must satisfy 0 < min_scale <= crop_scale <= max_scale <= 1, got "
+                f"{self.min_scale}, {self.crop_scale}, {self.max_scale}"
+            )
+        chances = [self.flip, self.jitter, self.gray, *self.blur, *self.solarise]
+        if not all(0 <= chance <= 1 for chance in chances) or not 0 <= self.hue <= 0.5:
+            raise RequestError("probabilities of the image views lie in 0..1 and hue in 0..0.5")
+
+    def __call__(self, picture: Image.Image | np.ndarray, generator: Generator) -> list[Tensor]:
+        draw = as_random(generator)
+        image = as_rgb(picture)
+        views = []
+        for index in range(self.global_crops + self.local_crops):
+            is_local = index >= self.global_crops
+            size = self.local_size if is_local else self.global_size
+            shares = (self.min_scale, self.crop_scale) if is_local else (self.crop_scale, self.max_scale)
+            view = crop(image, size, random_box(image.size, shares, self.ratio, draw))
+            views.append(self._finish(view, 2 if is_local else min(index, 1), draw))
+        return views
+
+    def _finish(self, view: Image.Image, kind: int, draw: random.Random) -> Tensor:
+        if chance(self.flip, draw):
+            view = ImageOps.mirror(view)
+        if chance(self.jitter, draw):
+            view = self._jitter(view, draw)
+        if chance(self.gray, draw):
+            view = view.convert("L").convert("RGB")
+        if chance(self.blur[kind], draw):
+            view = view.filter(ImageFilter.GaussianBlur(draw.uniform(*self.blur_radius)))
+        if chance(self.solarise[kind], draw):
+            view = ImageOps.solarize(view, threshold=128)
+        return normalised(view, self.mean, self.std)
+
+    def _jitter(self, view: Image.Image, draw: random.Random) -> Image.Image:
+        changes = [
+            (tvf.adjust_brightness, self.brightness),
+            (tvf.adjust_contrast, self.contrast),
+            (tvf.adjust_saturation, self.saturation),
+        ]
+        steps = [(change, draw.uniform(max(0.0, 1 - most), 1 + most)) for change, most in changes if most]
+        if self.hue:
+            steps.append((tvf.adjust_hue, draw.uniform(-self.hue, self.hue)))
+        draw.shuffle(steps)  # as torchvision's ColorJitter: the changes do not commute
+        for change, factor in steps:
+            view = change(view, factor)
+        return view
+
+
+def chance(probability: float, draw: random.Random) -> bool:
+    """A coin that falls with `probability`; a certain one costs no draw."""
+    return probability >= 1 or (probability > 0 and draw.random() < probability)
+
+
+def as_rgb(picture: Image.Image | np.ndarray) -> Image.Image:
+    """RGB before anything else: a palette picture resized first is resized by nearest neighbour."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise RequestError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
+        return Image.fromarray(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def random_box(
+    size: tuple[int, int], shares: tuple[float, float], ratio: tuple[float, float], draw: random.Random
+) -> tuple[int, int, int, int]:
+    """A box (left, top, right, bottom) with area uniform in `shares` of the picture and log-uniform aspect ratio.
+
+    After ten misfits it is the largest centred box whose aspect ratio lies within `ratio`, as torchvision's
+    RandomResizedCrop does.
+    """
+    width, height = size
+    for _ in range(CROP_TRIES):
+        area = width * height * draw.uniform(*shares)
+        aspect = math.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = draw.randint(0, width - w), draw.randint(0, height - h)
+            return left, top, left + w, top + h
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def crop(image: Image.Image, size: int, box: tuple[int, int, int, int]) -> Image.Image:
+    return image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def normalised(view: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(3, H, W) float32 with each channel's mean and standard deviation taken out."""
+    pixels = torch.from_numpy(np.array(view)).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
+    return pixels.mul_(scale).sub_(shift)
