@@ -1,0 +1,244 @@
+"""What a training run is: one dataclass, read from a preset or a YAML file, changed by `key=value`, checked at once."""
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cosmos_core.errors import RequestError
+from cosmos_core.schedule import SCHEDULES
+from cosmos_core.views import MultiCrop
+
+PRESETS = Path(__file__).parent / "presets"
+OBJECTIVES = ("cosmos", "clip")
+PRECISIONS = ("auto", "fp32", "amp", "amp_bf16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Lengths are in optimizer steps unless a field says otherwise; 0 switches an option off."""
+
+    name: str = "run"
+    """What the run is called in its files."""
+    out: str = ""
+    """Folder for checkpoints and metrics; empty writes nothing."""
+    seed: int = 0
+    """Decides initial weights, order, views and captions."""
+
+    data: str = ""
+    """Shards (path, glob or `{000..011}` range), or `toybox`, whose records the caller hands to `train`."""
+    samples: int = 0
+    """Samples in an epoch; for toybox the scenes to render. 0: as many as the data has (unknown for shards)."""
+
+    model: Any = "toybox"
+    """Name of a model configuration, or the configuration itself."""
+    objective: str = "cosmos"
+    """`cosmos`, or `clip`: one global view and one global caption of each sample, contrastive loss only."""
+
+    steps: int = 0
+    """Length of the run; 0: `epochs` times the whole batches of an epoch."""
+    epochs: int = 1
+    """Passes over the data when `steps` is 0."""
+    batch_size: int = 1024
+    """Samples in a step."""
+
+    lr: float = 5e-4
+    """Peak learning rate of AdamW."""
+    lr_schedule: str = "cosine"
+    """`cosine`, `const` or `const-cooldown`."""
+    warmup: int = 2000
+    """Linear rise of the learning rate."""
+    lr_cooldown_steps: int = 0
+    """Length of the fall at the end of `const-cooldown`."""
+    lr_cooldown_power: float = 1.0
+    """Exponent of that fall."""
+    lr_cooldown_end: float = 0.0
+    """Learning rate at its end."""
+    weight_decay: float = 0.5
+    """Of matrices and embeddings; gains, biases and temperatures have none."""
+    beta1: float = 0.9
+    """AdamW's first momentum."""
+    beta2: float = 0.98
+    """AdamW's second momentum."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    grad_clip: float = 0.0
+    """Largest norm of the whole gradient; 0: no clipping."""
+
+    momentum_teacher: float = 0.999
+    """Share of the teacher that stays at each step (published: 0.999 at batch 1,024, 0.99 at 4,096)."""
+    fix_momentum: bool = True
+    """Keep that share; otherwise it rises to 1 along half a cosine."""
+    ema_before_step: bool = True
+    """Average the student into the teacher before the optimizer step, as the original does; false: after it."""
+
+    views: MultiCrop = field(default_factory=MultiCrop)
+    """Image views; set one by `views.flip=0`."""
+    captions: int = 8
+    """Captions of a sample: 2 global ones and the rest local."""
+    caption_mode: str = "textcrop"
+    """How captions are drawn: textcrop, random, short, long or raw."""
+
+    precision: str = "auto"
+    """`fp32`, `amp` (float16 with loss scaling) or `amp_bf16`; mixed precision runs on CUDA only. auto: amp there."""
+    device: str = "auto"
+    """A torch device; auto: CUDA where there is one."""
+    threads: int = 0
+    """CPU threads of torch; 0: leave them. Figures are bit-identical for one number of threads only."""
+    log_every: int = 10
+    """Steps between two lines of metrics."""
+    save_every: int = 0
+    """Steps between two checkpoints; 0: one at the end."""
+
+    def __post_init__(self) -> None:
+        one_of("objective", self.objective, OBJECTIVES)
+        one_of("lr_schedule", self.lr_schedule, SCHEDULES)
+        one_of("precision", self.precision, PRECISIONS)
+        for key in ("batch_size", "epochs", "log_every"):
+            at_least(key, getattr(self, key), 1)
+        for key in ("steps", "samples", "warmup", "lr", "weight_decay", "grad_clip", "threads", "save_every"):
+            at_least(key, getattr(self, key), 0)
+        if not 0 <= self.momentum_teacher <= 1:
+            raise RequestError(f"momentum_teacher lies in 0..1, got {self.momentum_teacher}")
+        if self.objective == "cosmos" and (self.views.global_crops != 2 or self.captions < 2):
+            raise RequestError(
+                "objective cosmos needs views.global_crops=2 and captions of at least 2, "
+                f"got {self.views.global_crops} and {self.captions}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that YAML and JSON can hold, and `config_from` reads back."""
+        return dataclasses.asdict(self)
+
+
+def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise RequestError(f"{key}: {value!r} is none of {', '.join(known)}")
+
+
+def at_least(key: str, value: float, least: float) -> None:
+    if value < least:
+        raise RequestError(f"{key} must be at least {least}, got {value}")
+
+
+def one_preset(name: Any, path: Path) -> str:
+    """`name` if it is a shipped preset: files do not build on files, so that no two can build on each other."""
+    if name not in list_presets():
+        raise RequestError(f"{path}: preset {name!r} is none of {', '.join(list_presets())}")
+    return str(name)
+
+
+def list_presets() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) -> TrainConfig:
+    """The configuration of a preset, or of a YAML file with the same keys, with `key=value` changes applied in order.
+
+    A YAML file may build on a preset by `preset: NAME`.
+
+    Raises:
+        RequestError: no such preset or file, an unknown key (names the nearest), or a value of the wrong type.
+    """
+    config = _load(str(name_or_yaml))
+    for change in overrides or []:
+        key, separator, text = change.partition("=")
+        if not separator:
+            raise RequestError(f"--set takes key=value, got {change!r}")
+        try:
+            value = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError:
+            value = text
+        config = updated(config, _nested(key.strip(), value), f"--set {change}")
+    return config
+
+
+def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:
+    """A copy of a configuration dataclass with `values` in place, each checked against its field's type."""
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=3, cutoff=0.5)
+            hint = (
+                f"did you mean {' or '.join(prefix + name for name in near)}" if near else f"known: {', '.join(hints)}"
+            )
+            raise RequestError(f"{where}: unknown key {prefix + key}; {hint}")
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+            if not isinstance(value, dict):
+                raise RequestError(
+                    f"{where}: {prefix + key} takes its own keys, as {prefix + key}.{_first(current)}=..."
+                )
+            changes[key] = updated(current, value, where, f"{prefix}{key}.")
+        else:
+            changes[key] = _typed(value, hints[key], f"{where}: {prefix + key}")
+    try:
+        return replace(config, **changes)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from error
+
+
+def _load(name_or_yaml: str) -> TrainConfig:
+    path = Path(name_or_yaml)
+    if path.suffix not in (".yaml", ".yml"):
+        path = PRESETS / f"{name_or_yaml}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(name_or_yaml, list_presets(), n=1)
+            hint = f"did you mean {near[0]}" if near else f"there are: {', '.join(list_presets())}"
+            raise RequestError(f"no training preset {name_or_yaml!r}; {hint}; a file of your own ends in .yaml")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise RequestError(f"{path} must hold key: value pairs")
+    base = TrainConfig(name=path.stem)
+    if "preset" in values:
+        base = _load(one_preset(values.pop("preset"), path))
+    return updated(base, values, str(path))
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    head, _, rest = key.partition(".")
+    return {head: _nested(rest, value) if rest else value}
+
+
+def _first(config: Any) -> str:
+    return fields(config)[0].name
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the field wants it; an int passes for a float, and so does `5e-4`, which YAML takes for text."""
+    if hint is Any:
+        return value
+    if typing.get_origin(hint) is tuple:
+        parts = typing.get_args(hint)
+        if not isinstance(value, list | tuple) or len(value) != len(parts):
+            raise RequestError(
+                f"{where} takes {len(parts)} values, as [{', '.join('0' for _ in parts)}], got {value!r}"
+            )
+        return tuple(_typed(part, kind, where) for part, kind in zip(value, parts, strict=True))
+    if hint is float and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)  # a name or folder that looks like a number
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise RequestError(f"{where} takes {_article(hint)}, got {value!r}")
+    return value
+
+
+def _article(hint: type) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, hint.__name__)

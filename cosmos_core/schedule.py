@@ -1,0 +1,100 @@
+"""Learning rate, teacher momentum and parameter groups, as the original training has them (float64, exact)."""
+
+import math
+from collections.abc import Callable
+
+from torch import nn
+
+from cosmos_core.errors import RequestError
+
+Schedule = Callable[[int], float]
+
+SCHEDULES = ("cosine", "const", "const-cooldown")
+NO_DECAY = ("bn", "ln", "bias", "logit_scale")
+
+
+def warmed_up(base: float, warmup: int, step: int) -> float:
+    """Linear rise: the first step already has 1/warmup of `base`, step warmup - 1 has all of it."""
+    return base * (step + 1) / warmup
+
+
+def cosine_lr(base: float, warmup: int, steps: int) -> Schedule:
+    """Linear warm-up, then half a cosine towards 0, which lies one step past the end of the run.
+
+    A run of warm-up only (steps == warmup) keeps the last warm-up value for steps past its end.
+    """
+
+    def at(step: int) -> float:
+        if step < warmup:
+            return warmed_up(base, warmup, step)
+        if steps == warmup:
+            return base
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) * base
+
+    return at
+
+
+def const_lr(base: float, warmup: int) -> Schedule:
+    """Linear warm-up, then `base`."""
+    return lambda step: warmed_up(base, warmup, step) if step < warmup else base
+
+
+def const_lr_cooldown(
+    base: float, warmup: int, steps: int, cooldown_steps: int, power: float = 1.0, end: float = 0.0
+) -> Schedule:
+    """Linear warm-up, then `base`, then a polynomial fall to `end` over the last `cooldown_steps` steps."""
+    start = steps - cooldown_steps
+
+    def at(step: int) -> float:
+        if step < warmup:
+            return warmed_up(base, warmup, step)
+        if step < start:
+            return base
+        return (base - end) * (1 - (step - start) / cooldown_steps) ** power + end
+
+    return at
+
+
+def cosine_momentum(base: float, final: float, steps: int, warmup: int = 0) -> Schedule:
+    """Teacher momentum: linear rise to `base` over `warmup`, then half a cosine from `base` to `final`."""
+
+    def at(step: int) -> float:
+        if step < warmup:
+            return warmed_up(base, warmup, step)
+        return final - 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) * (final - base)
+
+    return at
+
+
+def lr_schedule(
+    name: str, base: float, warmup: int, steps: int, cooldown_steps: int = 0, power: float = 1.0, end: float = 0.0
+) -> Schedule:
+    """The schedule called `name`: cosine, const or const-cooldown.
+
+    Raises:
+        RequestError: another name, or a cool-down of no steps.
+    """
+    if name == "cosine":
+        return cosine_lr(base, warmup, steps)
+    if name == "const":
+        return const_lr(base, warmup)
+    if name == "const-cooldown":
+        if cooldown_steps < 1:
+            raise RequestError("lr_schedule const-cooldown needs lr_cooldown_steps of at least 1")
+        return const_lr_cooldown(base, warmup, steps, cooldown_steps, power, end)
+    raise RequestError(f"unknown lr_schedule {name!r}; there are: {', '.join(SCHEDULES)}")
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay applies: matrices do, position and token embeddings among them; gains, biases and
+    temperatures do not. Matched on the name's text, like the original, so that groups agree parameter by parameter."""
+    return parameter.ndim >= 2 and not any(part in name for part in NO_DECAY)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Two optimizer groups in the model's own order: the undecayed parameters, then the decayed ones."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for name, p in named if not is_decayed(name, p)], "weight_decay": 0.0},
+        {"params": [p for name, p in named if is_decayed(name, p)], "weight_decay": weight_decay},
+    ]
