@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example: cosmos-eval leaderboard results --format md,csv"
+EXAMPLE = "Example: cosmos-eval leaderboard runs/eval --format md,csv"
 
 
 def leaderboard(

@@ -7,7 +7,7 @@ import typer
 
 EXAMPLE = (
     "Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval "
-    "--data-root data --out results"
+    "--data-root data --out runs/eval"
 )
 DEFAULT_MODEL = "cosmos:toybox"
 DEFAULT_SUITE = "toybox"
@@ -27,7 +27,7 @@ def run(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results; made if absent.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for results; made if absent.")] = Path("runs/eval"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Pictures, and texts, in one forward pass.")] = 64,
