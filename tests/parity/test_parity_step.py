@@ -1,0 +1,163 @@
+"""One iteration, and four, of the training loop equal the original's."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cosmos_core.config import TrainConfig
+from cosmos_core.data import Batch
+from cosmos_core.model import COSMOS
+from cosmos_core.schedule import cosine_lr, cosine_momentum, parameter_groups
+from cosmos_core.train import Run, Stepper
+from cosmos_core.views import MultiCrop
+from tests.parity.golden import Pack, Rule, compare
+
+
+@pytest.fixture(scope="module")
+def pack(parity_dir: Path) -> Pack:
+    return Pack(parity_dir)
+
+
+def networks(pack: Pack) -> tuple[COSMOS, COSMOS]:
+    models = []
+    for name in ("student", "teacher"):
+        model = COSMOS.from_config(pack.json("model/config.json"))
+        model.load_state_dict(pack.tensors(f"model/{name}_init.safetensors"))
+        models.append(model.train())
+    return models[0], models[1].requires_grad_(False)
+
+
+def batch(tensors: dict[str, Tensor], prefix: str = "") -> Batch:
+    names = sorted(name for name in tensors if name.startswith(f"{prefix}images."))
+    texts = tensors[f"{prefix}texts_BnL"].long()
+    return Batch([tensors[name].float() for name in names], texts, keys=[str(i) for i in range(len(texts))])
+
+
+def training(pack: Pack, config: TrainConfig, steps: int, step: int = 0) -> tuple[Run, Stepper]:
+    student, teacher = networks(pack)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(student, config.weight_decay), config.lr, (config.beta1, config.beta2), config.eps
+    )
+    run = Run(config, student, teacher, optimizer, steps=steps, step=step)
+    return run, Stepper(run)
+
+
+@pytest.fixture(scope="module")
+def one_step(pack: Pack) -> tuple[Run, dict[str, float]]:
+    stored = pack.json("model/optimizer.json")
+    config = TrainConfig(
+        lr=stored["lr"],
+        lr_schedule="const",
+        warmup=0,
+        weight_decay=stored["group1"]["weight_decay"],
+        beta1=stored["betas"][0],
+        beta2=stored["betas"][1],
+        eps=stored["eps"],
+        momentum_teacher=stored["momentum_teacher"],
+        batch_size=len(pack.tensors("model/inputs.safetensors")["texts_BnL"]),
+    )
+    run, stepper = training(pack, config, steps=1)
+    return run, stepper(batch(pack.tensors("model/inputs.safetensors")))
+
+
+def test_the_student_and_the_teacher_after_one_step(pack: Pack, one_step: tuple[Run, dict[str, float]]):
+    run, _ = one_step
+    pack.compare("model/student_after_step.safetensors", run.student.state_dict())
+    pack.compare("model/teacher_after_step.safetensors", run.teacher.state_dict())
+
+
+def test_what_the_step_reports_and_what_the_clamp_leaves(pack: Pack, one_step: tuple[Run, dict[str, float]]):
+    run, metrics = one_step
+    pack.compare("model/optimizer.json", logged(metrics, "logged/"), only="logged/*")
+    scales = {
+        "teacher_logit_scale/after": run.teacher.logit_scale,
+        "teacher_distill_logit_scale/after": run.teacher.distill_logit_scale,
+    }
+    pack.compare("model/optimizer.json", scales, only="teacher_*/after")
+    scales = {
+        "student_logit_scale_after": run.student.logit_scale,
+        "student_distill_logit_scale_after": run.student.distill_logit_scale,
+    }
+    pack.compare("model/optimizer.json", scales, only="student_*_after")
+
+
+def test_averaging_after_the_optimizer_step_is_the_other_order(pack: Pack, one_step: tuple[Run, dict[str, float]]):
+    config = replace(one_step[0].config, ema_before_step=False)
+    run, stepper = training(pack, config, steps=1)
+    stepper(batch(pack.tensors("model/inputs.safetensors")))
+    stored = pack.tensors("model/teacher_after_step.safetensors")
+    differences = [
+        (ours - stored[name]).abs().max().item()
+        for name, ours in run.teacher.state_dict().items()
+        if not name.endswith("logit_scale")  # clamped in the pack's teacher
+    ]
+    expected = pack.json("model/optimizer.json")["largest_teacher_difference_if_ema_ran_after_the_optimizer"]
+    assert max(differences) == pytest.approx(expected, rel=0.1)
+    with pytest.raises(AssertionError):
+        pack.compare("model/teacher_after_step.safetensors", run.teacher.state_dict())
+
+
+def logged(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    """The loop's measurements under the original's names; momentum and learning rate are those of the step."""
+    names = {
+        "train/scale": "logit_scale",
+        "train/lr": "lr",
+        "train/momentum": "momentum",
+        "train/distil_scale": "distill_logit_scale",
+        "train/distill_loss": "distill_loss",
+        "train/clip_loss": "clip_loss",
+        "train/loss": "loss",
+    }
+    return {prefix + theirs: metrics[ours] for theirs, ours in names.items()}
+
+
+def test_four_steps_follow_the_original_trajectory(pack: Pack):
+    stored, optimizer = pack.json("model/trajectory.json"), pack.json("model/optimizer.json")
+    config = TrainConfig(
+        lr=stored["base_lr"],
+        warmup=stored["warmup"],
+        weight_decay=optimizer["group1"]["weight_decay"],
+        beta1=optimizer["betas"][0],
+        beta2=optimizer["betas"][1],
+        eps=optimizer["eps"],
+        momentum_teacher=stored["base_momentum"],
+        fix_momentum=False,
+        grad_clip=stored["grad_clip_norm"],
+    )
+    first = stored["epoch"] * stored["batches"]
+    run, stepper = training(pack, config, steps=stored["total_steps"], step=first)
+    ours: dict[str, Any] = {}
+    for i in range(stored["batches"]):
+        file, prefix = ("inputs", "") if i == 0 else ("trajectory_inputs", f"{i}.")
+        metrics = stepper(batch(pack.tensors(f"model/{file}.safetensors"), prefix))
+        ours |= logged(metrics, f"steps/{run.step}/")
+        run.step += 1
+    for name, model in (("student", run.student), ("teacher", run.teacher)):
+        for parameter, value in model.state_dict().items():
+            ours[f"{name}_final/{parameter}/sum"] = value.double().sum()
+            ours[f"{name}_final/{parameter}/l2"] = value.double().norm()
+    compared = pack.compared("model/trajectory.json")
+    assert set(compared) == set(ours)
+    pack.compare("model/trajectory.json", ours)
+
+
+def test_the_learning_rate_is_set_before_the_forward(pack: Pack):
+    stored = pack.json("model/trajectory.json")
+    lr = cosine_lr(stored["base_lr"], stored["warmup"], stored["total_steps"])
+    momentum = cosine_momentum(stored["base_momentum"], 1.0, stored["total_steps"])
+    for step, values in stored["steps"].items():
+        compare(f"step {step}", [lr(int(step))], [values["train/lr"]], Rule(relative=1e-10))
+        compare(f"step {step}", [momentum(int(step))], [values["train/momentum"]], Rule(relative=1e-10))
+
+
+def test_views_of_the_pack_have_the_order_that_multi_crop_gives(pack: Pack):
+    images = batch(pack.tensors("model/inputs.safetensors")).images
+    sizes = [view.shape[-1] for view in images]
+    crops = MultiCrop(local_crops=len(images) - 2, global_size=sizes[0], local_size=sizes[-1])
+    picture = (images[0][0].permute(1, 2, 0) * 0).to(torch.uint8).numpy()
+    assert [view.shape[-1] for view in crops(picture, random.Random(0))] == sizes
