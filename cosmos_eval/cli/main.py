@@ -27,10 +27,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: cosmos-eval quickstart",
 )
-app.command(epilog=quickstart.EXAMPLE)(quickstart.quickstart)
-app.command(epilog=run.EXAMPLE)(run.run)
-app.command(epilog=train.EXAMPLE)(train.train)
-app.command(epilog=leaderboard.EXAMPLE)(leaderboard.leaderboard)
+app.command(epilog=quickstart.EXAMPLE, short_help="The whole way on the embedded world, in minutes.")(
+    quickstart.quickstart
+)
+app.command(epilog=run.EXAMPLE, short_help="Evaluate models and write results.")(run.run)
+app.command(epilog=train.EXAMPLE, short_help="Pretrain a COSMOS or its CLIP baseline.")(train.train)
+app.command(epilog=leaderboard.EXAMPLE, short_help="Make tables from results.")(leaderboard.leaderboard)
 app.add_typer(list_.app, name="list")
 app.add_typer(data.app, name="data")
 
