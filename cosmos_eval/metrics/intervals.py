@@ -56,7 +56,7 @@ def mean_per_class_of(values: np.ndarray, labels: np.ndarray, unit: np.ndarray) 
         counts = np.bincount(labels, weights=weight, minlength=classes)
         sums = np.bincount(labels, weights=weight * values, minlength=classes)
         present = counts > 0
-        return float((sums[present] / counts[present]).mean())
+        return float((sums[present] / counts[present]).mean()) if present.any() else np.nan
 
     return estimate
 

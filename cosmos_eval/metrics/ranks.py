@@ -38,7 +38,7 @@ def count_places(
         queries: (Q, D) features, compared in float32 by their dot product.
         candidates: (C, D) features on the same device.
         positive_query, positive_candidate: (P,) int64; candidate `positive_candidate[i]` is right for query
-            `positive_query[i]`. Any number a query, at least one; any order.
+            `positive_query[i]`. Distinct pairs, any number a query, at least one; any order.
         block_bytes: memory that the scores of one block may take.
 
     Returns:

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_eval.metrics.intervals import intervals, mean_of, mean_per_class_of, median_of
+from tests.oracles import accuracy
+from tests.oracles.intervals import resampled
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 25))
+@settings(max_examples=40, deadline=None)
+def test_all_three_agree_with_resamples_written_out(seed, units, samples):
+    rng = np.random.default_rng(seed)
+    unit = rng.integers(0, units, samples)
+    values = rng.integers(0, 5, samples) / 4
+    labels = rng.integers(0, 3, samples)
+    slow = [
+        resampled(lambda i: float(values[i].mean()), unit, units, 20, seed),
+        resampled(lambda i: float(np.median(values[i])), unit, units, 20, seed),
+        resampled(lambda i: accuracy.mean_per_class(values[i].tolist(), labels[i].tolist()), unit, units, 20, seed),
+    ]
+    estimators = [mean_of(values, unit, units), median_of(values, unit), mean_per_class_of(values, labels, unit)]
+    if not slow[0]:
+        return  # 20 resamples without a single sample: nothing to compare
+    found = intervals(estimators, units, resamples=20, seed=seed)
+    for (low, high), written_out in zip(found, slow, strict=True):
+        assert [low, high] == pytest.approx(np.quantile(written_out, [0.025, 0.975]).tolist(), abs=1e-12)
+
+
+def test_a_perfect_and_a_constant_sample_have_no_width():
+    ones, own = np.ones(50), np.arange(50)
+    assert intervals([mean_of(ones, own, 50), median_of(ones, own)], 50) == [(1, 1), (1, 1)]
+
+
+def test_the_mean_of_coin_tosses_has_the_width_of_the_binomial():
+    values = np.tile([0.0, 1.0], 500)
+    ((low, high),) = intervals([mean_of(values, np.arange(1000), 1000)], 1000)
+    # 1.96 * sqrt(0.25 / 1000) = 0.031, within the noise of a thousand resamples
+    assert low == pytest.approx(0.5 - 0.031, abs=0.004)
+    assert high == pytest.approx(0.5 + 0.031, abs=0.004)
+
+
+def test_captions_of_one_picture_count_as_one_when_they_all_agree():
+    values = np.tile([0.0, 1.0], 100)
+    together = intervals([mean_of(values.repeat(5), np.arange(200).repeat(5), 200)], 200)
+    alone = intervals([mean_of(values, np.arange(200), 200)], 200)
+    apart = intervals([mean_of(values.repeat(5), np.arange(1000), 1000)], 1000)
+    assert together == alone
+    assert together[0][1] - together[0][0] > 1.8 * (apart[0][1] - apart[0][0])
+
+
+def test_a_seed_gives_the_same_interval_and_another_seed_another():
+    values = np.random.default_rng(0).random(40)
+    estimator = mean_of(values, np.arange(40), 40)
+    assert intervals([estimator], 40, seed=3) == intervals([estimator], 40, seed=3)
+    assert intervals([estimator], 40, seed=3) != intervals([estimator], 40, seed=4)
+
+
+def test_metrics_measured_together_have_the_intervals_that_they_have_alone():
+    values, own = np.random.default_rng(0).random(40), np.arange(40)
+    both = intervals([median_of(values, own), mean_of(values, own, 40)], 40)
+    assert both == [*intervals([median_of(values, own)], 40), *intervals([mean_of(values, own, 40)], 40)]
+
+
+def test_an_interval_needs_units_and_resamples():
+    with pytest.raises(ValueError, match="at least 1 unit"):
+        intervals([lambda drawn: 0.0], 0)
+    with pytest.raises(ValueError, match="2 resamples"):
+        intervals([lambda drawn: 0.0], 5, resamples=1)

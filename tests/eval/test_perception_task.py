@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import tasks
+from cosmos_eval.datasets.base import PerceptionData
+from cosmos_eval.engine import Engine
+from tests.eval.stand_ins import Constant, Given, RandomModel, benchmark, pictures
+
+GIVEN = Given(
+    {"picture-0": [1, 0], "picture-1": [0, 1]},
+    {"right": [0.8, 0.6], "wrong": [0.6, 0.8], "level": [0.8, 0.6], "worse": [1, 0]},
+)
+
+
+def data(**changed):
+    fields = {
+        "pictures": pictures(2),
+        "item_picture": np.array([0, 0, 1, 1]),
+        "positives": ["right", "right", "right", "right"],
+        "negatives": ["wrong", "level", "wrong", "worse"],
+        "subsets": ["add", "add", "swap", "add"],
+    }
+    return PerceptionData(**(fields | changed))
+
+
+def values(outcome):
+    return {name: metric.value for name, metric in outcome.metrics.items()}
+
+
+def test_four_items_by_hand():
+    outcome = tasks.run(benchmark("perception"), data(), GIVEN)
+    # 0.8 > 0.6 right; 0.8 = 0.8 tie; 0.6 < 0.8 wrong; 0.6 > 0 right
+    assert values(outcome) == pytest.approx(
+        {
+            "add/accuracy": 2 / 3,
+            "swap/accuracy": 0,
+            "accuracy": 2 / 4,
+            "macro_accuracy": 1 / 3,
+            "add/accuracy_expected": 2.5 / 3,
+            "swap/accuracy_expected": 0,
+            "accuracy_expected": 2.5 / 4,
+            "macro_accuracy_expected": 2.5 / 6,
+        }
+    )
+    assert outcome.primary == "accuracy"
+    assert outcome.metrics["add/accuracy"].n == 3
+    samples = outcome.samples
+    assert samples["picture"].tolist() == ["picture-0", "picture-0", "picture-1", "picture-1"]
+    assert samples["subset"].tolist() == ["add", "add", "swap", "add"]
+    assert samples["margin"].tolist() == pytest.approx([0.2, 0, -0.2, 0.6])
+    assert samples["positive_score"].tolist() == pytest.approx([0.8, 0.8, 0.6, 0.6])
+    assert samples["negative_score"].tolist() == pytest.approx([0.6, 0.8, 0.8, 0])
+    assert samples["correct"].tolist() == [1, 0, 0, 1]
+    assert samples["expected"].tolist() == [1, 0.5, 0, 1]
+
+
+def test_a_perfect_model_is_right_everywhere():
+    perfect = Given({"picture-0": [1, 0], "picture-1": [1, 0]}, {"right": [1, 0], "wrong": [0, 1]})
+    outcome = tasks.run(benchmark("perception"), data(negatives=["wrong"] * 4), perfect)
+    assert set(values(outcome).values()) == {1.0}
+
+
+def test_a_constant_model_gets_nothing_strictly_and_one_half_in_expectation():
+    outcome = tasks.run(benchmark("perception"), data(), Constant())
+    for name, value in values(outcome).items():
+        assert value == (0.5 if name.endswith("_expected") else 0), name
+    assert len(outcome.warnings) == 2
+
+
+def test_the_interval_resamples_pictures_not_items():
+    many = pictures(40)
+    item_picture = np.repeat(np.arange(40), 25)
+    given = Given(
+        {picture.key: [1, 0] if i % 2 else [0, 1] for i, picture in enumerate(many)}, {"x": [1, 0], "y": [0, 1]}
+    )
+    some = PerceptionData(many, item_picture, ["x"] * 1000, ["y"] * 1000, ["all"] * 1000)
+    metric = tasks.run(benchmark("perception"), some, given).metrics["accuracy"]
+    assert metric.value == 0.5
+    # the width of 40 tosses (0.31), not that of 1,000 (0.06)
+    assert 0.2 < metric.high - metric.low < 0.4
+
+
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        (data(item_picture=np.array([0, 1, 2, 0])), "item 2 points at picture 2, there are 2"),
+        (data(negatives=["wrong"]), "4 positives, 1 negatives"),
+        (data(item_picture=np.array([], int), positives=[], negatives=[], subsets=[]), "at least one"),
+    ],
+)
+def test_items_that_cannot_be_measured_are_refused_before_any_compute(broken, line):
+    model = RandomModel()
+    with pytest.raises(RequestError, match=line):
+        tasks.run(benchmark("perception"), broken, Engine(model))
+    assert model.image_batches == []
+
+
+def test_the_primary_metric_may_be_a_subset_or_the_mean_over_subsets():
+    for primary in ("swap/accuracy", "macro_accuracy", "accuracy_expected"):
+        assert tasks.run(benchmark("perception", primary=primary), data(), GIVEN).primary == primary
+    with pytest.raises(RequestError, match="no metric 'replace/accuracy'"):
+        tasks.validate(benchmark("perception", primary="replace/accuracy"), data())

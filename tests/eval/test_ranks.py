@@ -1,0 +1,203 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
+from cosmos_eval.metrics.similarity import collapsed, share_equal_rows
+from tests.oracles import ranks as oracle
+
+SCORES = torch.tensor([[0.9, 0.1, 0.8, 0.2], [0.9, 0.1, 0.5, 0.7], [0.3, 0.3, 0.3, 0.3]])
+TEXT_PICTURE = torch.tensor([0, 0, 1, 2])
+EYE = torch.eye(3)
+
+
+def places(better: int, tied: int, positives: int) -> Places:
+    return Places(torch.tensor([better]), torch.tensor([tied]), torch.tensor([positives]))
+
+
+def positives_of(query: torch.Tensor, candidate: torch.Tensor, queries: int) -> list[list[int]]:
+    return [candidate[query == q].tolist() for q in range(queries)]
+
+
+def test_three_pictures_and_four_texts_by_hand():
+    found = count_places(EYE, SCORES.T, TEXT_PICTURE, torch.arange(4))
+    assert found.better.tolist() == [0, 2, 0]
+    assert found.tied.tolist() == [1, 1, 4]
+    assert found.tied_positives.tolist() == [1, 1, 1]
+    assert expected_rank(found).tolist() == [1, 3, 2.5]
+    assert expected_hit(found, 1).tolist() == [1, 0, 0.25]
+    assert expected_hit(found, 3).tolist() == [1, 1, 0.75]
+
+
+def test_the_other_direction_by_hand():
+    found = count_places(SCORES.T, EYE, torch.arange(4), TEXT_PICTURE)
+    assert expected_rank(found).tolist() == [1.5, 2.5, 2, 2]
+    assert expected_hit(found, 1).tolist() == [0.5, 0, 0, 0]
+    assert expected_hit(found, 2).tolist() == [1, 0.5, 1, 1]
+
+
+def test_a_perfect_model_is_always_first():
+    rows = torch.eye(6)
+    found = count_places(rows, rows.repeat_interleave(3, 0), torch.arange(6).repeat_interleave(3), torch.arange(18))
+    # the three captions of a picture tie with each other, and whichever comes first is right
+    assert expected_rank(found).tolist() == [1] * 6
+    assert expected_hit(found, 1).tolist() == [1] * 6
+
+
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_a_constant_model_scores_chance_with_five_positives_among_a_hundred(k):
+    found = count_places(
+        torch.ones(20, 4), torch.ones(100, 4), torch.arange(20).repeat_interleave(5), torch.arange(100)
+    )
+    chance = float(oracle.expected_hit(0, 100, 5, k))
+    assert expected_hit(found, k).tolist() == pytest.approx([chance] * 20, abs=1e-12)
+    assert expected_rank(found).tolist() == [101 / 6] * 20
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_expectations_are_the_mean_over_every_order_of_the_tied(data):
+    tied = data.draw(st.integers(1, 6))
+    positives = data.draw(st.integers(1, tied))
+    better = data.draw(st.integers(0, 5))
+    k = data.draw(st.integers(1, 12))
+    rank, hit = oracle.by_every_order(better, tied, positives, k)
+    assert (rank, hit) == (
+        oracle.expected_rank(better, tied, positives),
+        oracle.expected_hit(better, tied, positives, k),
+    )
+    assert expected_rank(places(better, tied, positives)).item() == pytest.approx(float(rank), abs=1e-12)
+    assert expected_hit(places(better, tied, positives), k).item() == pytest.approx(float(hit), abs=1e-12)
+
+
+@given(st.integers(0, 3000), st.integers(1, 3000), st.integers(1, 40), st.integers(1, 200))
+@settings(max_examples=150, deadline=None)
+def test_large_ties_agree_with_exact_fractions(better, negatives, positives, k):
+    tied = negatives + positives
+    found = places(better, tied, positives)
+    assert expected_hit(found, k).item() == pytest.approx(
+        float(oracle.expected_hit(better, tied, positives, k)), abs=1e-12
+    )
+    assert expected_rank(found).item() == pytest.approx(float(oracle.expected_rank(better, tied, positives)), rel=1e-12)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_counting_agrees_with_the_slow_oracle_in_any_block_size(data):
+    queries, candidates, width = (data.draw(st.integers(1, high)) for high in (7, 12, 3))
+    rng = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    # Small whole numbers: exact in float32 in any order of summation, and full of ties.
+    q = torch.randint(-2, 3, (queries, width), generator=rng).float()
+    c = torch.randint(-2, 3, (candidates, width), generator=rng).float()
+    owner = torch.cat(
+        [torch.arange(queries), torch.randint(0, queries, (data.draw(st.integers(0, 9)),), generator=rng)]
+    )
+    candidate = torch.randint(0, candidates, (len(owner),), generator=rng)
+    pairs = torch.stack([owner, candidate], 1).unique(dim=0)
+    pairs = pairs[torch.randperm(len(pairs), generator=rng)]  # any order of the positives
+    scores = (q.double() @ c.double().T).numpy()
+    expected = oracle.places(scores, positives_of(pairs[:, 0], pairs[:, 1], queries))
+    found = count_places(q, c, pairs[:, 0], pairs[:, 1], block_bytes=data.draw(st.sampled_from([1, 100, 10**6])))
+    assert list(zip(found.better.tolist(), found.tied.tolist(), found.tied_positives.tolist(), strict=True)) == expected
+
+
+def test_random_features_agree_with_float64_where_scores_are_further_apart_than_rounding():
+    rng = torch.Generator().manual_seed(5)
+    q = torch.nn.functional.normalize(torch.randn(200, 48, generator=rng), dim=1)
+    c = torch.nn.functional.normalize(torch.randn(900, 48, generator=rng), dim=1)
+    owner = torch.randint(0, 200, (900,), generator=rng)
+    owner[:200] = torch.arange(200)
+    found = count_places(q, c, owner, torch.arange(900), block_bytes=50_000)
+    scores = q.double() @ c.double().T
+    clear = 0
+    for i in range(200):
+        best = scores[i][owner == i].max()
+        others = scores[i][owner != i]
+        if (others - best).abs().min() > 1e-6:
+            clear += 1
+            assert (found.better[i], found.tied[i]) == ((others > best).sum(), 1)
+    assert clear > 150
+
+
+@pytest.mark.parametrize("width", [1, 7, 48, 257])
+@pytest.mark.parametrize("queries", [1, 5, 33])
+def test_equal_rows_tie_exactly_wherever_they_stand(queries, width):
+    rng = torch.Generator().manual_seed(queries * 1000 + width)
+    c = torch.randn(311, width, generator=rng)
+    copies = torch.randint(0, 311, (12,), generator=rng)
+    c = torch.cat([c, c[copies]])
+    q = torch.randn(queries, width, generator=rng)
+    for j, original in enumerate(copies.tolist()):
+        found = count_places(q, c, torch.arange(queries), torch.full((queries,), 311 + j))
+        assert (found.tied >= 1 + int((c[:311] == c[original]).all(1).sum())).all()
+        assert (found.tied_positives == 1).all()
+
+
+def test_zero_and_minus_zero_are_one_row():
+    shared = share_equal_rows(torch.tensor([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0]]))
+    assert shared.column.tolist() == [0, 0, 1]
+    assert shared.repeats.tolist() == [0]
+    assert len(shared.rows) == 2
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+def test_a_query_that_is_not_finite_is_named(bad):
+    q = torch.ones(4, 3)
+    q[2, 1] = bad
+    with pytest.raises(ValueError, match="query 2 are not finite"):
+        count_places(q, torch.ones(4, 3), torch.arange(4), torch.arange(4))
+
+
+def test_a_candidate_that_is_not_finite_is_named():
+    c = torch.ones(4, 3)
+    c[3, 0] = float("nan")
+    with pytest.raises(ValueError, match="candidate 3 are not finite"):
+        count_places(torch.ones(4, 3), c, torch.arange(4), torch.arange(4))
+
+
+def test_a_query_without_a_positive_is_named():
+    with pytest.raises(ValueError, match="query 1 has no positive"):
+        count_places(torch.ones(3, 2), torch.ones(3, 2), torch.tensor([0, 2]), torch.tensor([0, 1]))
+
+
+def test_a_positive_that_points_nowhere_is_named():
+    with pytest.raises(ValueError, match="positive 1 points at candidate 3, there are 3"):
+        count_places(torch.ones(3, 2), torch.ones(3, 2), torch.arange(3), torch.tensor([0, 3, 1]))
+    with pytest.raises(ValueError, match="points at query -1"):
+        count_places(torch.ones(3, 2), torch.ones(3, 2), torch.tensor([0, -1, 2]), torch.arange(3))
+
+
+def test_k_starts_at_one_and_may_exceed_the_candidates():
+    assert expected_hit(places(2, 1, 1), 50).tolist() == [1.0]
+    with pytest.raises(ValueError, match="at least 1"):
+        expected_hit(places(0, 1, 1), 0)
+
+
+def test_reduced_precision_settings_outside_do_not_reach_the_scores():
+    q, c = torch.randn(50, 64), torch.randn(70, 64)
+    positives = torch.arange(50), torch.arange(50)
+    plain = count_places(q, c, *positives)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            again = count_places(q, c, *positives)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert plain.better.tolist() == again.better.tolist()
+    assert again.tied.max() == 1  # bfloat16 scores of 70 candidates would tie often
+
+
+def test_collapsed_means_within_rounding_of_each_other():
+    row = torch.nn.functional.normalize(torch.randn(1, 8), dim=1)
+    assert collapsed(row.repeat(5, 1) + 4e-6 * torch.tensor([[0.0], [1], [-1], [1], [0]]))
+    assert not collapsed(torch.cat([row.repeat(5, 1), row + 1e-3]))
+    assert not collapsed(row)
+
+
+def test_counts_do_not_depend_on_numpy_or_torch_integer_types():
+    found = count_places(EYE, SCORES.T, torch.from_numpy(np.array([0, 0, 1, 2], dtype=np.int32)), torch.arange(4))
+    assert expected_rank(found).tolist() == [1, 3, 2.5]
