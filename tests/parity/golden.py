@@ -96,6 +96,18 @@ class Pack:
     folder: Path
     cache: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def at(cls, folder: Path | str) -> "Pack":
+        """The pack in a folder; the same object each time, so that what was read or computed for it is kept."""
+        return PACKS.setdefault(Path(folder), cls(Path(folder)))
+
+    def ours(self, file: str, compute: "Callable[[Pack], dict[str, Any]]") -> dict[str, Any]:
+        """What our code gives for a file, computed once."""
+        key = f"ours:{file}"
+        if key not in self.cache:
+            self.cache[key] = compute(self)
+        return self.cache[key]
+
     def files(self, *folders: str) -> list[str]:
         """Every file of the folders (default: FOLDERS), relative to the pack."""
         chosen = folders or FOLDERS
@@ -204,6 +216,7 @@ def altered(value: Any) -> Iterator[Any]:
         yield next(shifts(value, EXACT))
 
 
+PACKS: dict[Path, Pack] = {}
 RuleOf = Callable[[Pack, str, str], Rule]
 RULES: list[tuple[str, Rule | RuleOf]] = []
 
