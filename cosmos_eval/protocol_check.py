@@ -58,7 +58,8 @@ def metric_names(task: str, k: tuple[int, ...] | list[int] = DEFAULT_K) -> tuple
         return ("top1", "top5", "mean_per_class")
     if task == "segmentation":
         return ("miou", "pixel_accuracy", "mean_accuracy")
-    return ("accuracy", "macro_accuracy", "*/accuracy", "text_score", "image_score", "group_score")
+    each = ("accuracy", "macro_accuracy", "*/accuracy", "text_score", "image_score", "group_score")
+    return (*each, *(f"{name}_expected" for name in each))
 
 
 def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, Any], optional: dict[str, Any]) -> None:
@@ -150,7 +151,8 @@ def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
             raise source.refuse(("metrics", "k"), "k is a list of different cut-offs, the smallest first")
     known = metric_names(task, metrics.get("k", []))
     primary = metrics["primary"]
-    if primary not in known and not ("*/accuracy" in known and primary.endswith("/accuracy")):
+    subset, _, rest = primary.rpartition("/")
+    if (f"*/{rest}" if subset else primary) not in known:
         raise source.refuse(("metrics", "primary"), f"unknown metric {primary!r} of {task}{near(primary, known)}")
     return metrics
 

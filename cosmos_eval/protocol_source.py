@@ -38,14 +38,17 @@ def read_source(path: Path) -> Source:
         raise RequestError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{path} is not a text file in UTF-8; save it as UTF-8") from error
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         lines: dict[Keys, int] = {}
         source = Source(path, None, lines)
         if node is not None:
             source.value = _plain(loader, node, (), source)
         return source
+    except RequestError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}: " if mark else f"{path}: "
@@ -53,7 +56,8 @@ def read_source(path: Path) -> Source:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RequestError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _plain(loader: Any, node: Any, keys: Keys, source: Source) -> Any:

@@ -110,7 +110,7 @@ def check_templates(given: Any, wrong: Callable[[str], RequestError], least: int
         rest = template.replace(PLACEHOLDER, "")
         if not least <= count <= 1 or "{" in rest or "}" in rest:
             raise wrong(
-                f"the template {one!r} must hold the class name's place, {{c}} or {{}}, exactly once and no other brace"
+                f"the template {one!r} must have one place for the class name, {{c}} or {{}}, and no other brace"
             )
         templates.append(template)
     return tuple(templates)

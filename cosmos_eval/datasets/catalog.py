@@ -65,10 +65,10 @@ READERS: dict[str, ReaderInfo] = {
         optional={"split": TEXT},
     ),
     "toybox": ReaderInfo(
-        "cosmos_eval.datasets.toybox:read_toybox",
-        tasks=("retrieval", "classification", "perception", "segmentation"),
+        "cosmos_eval.datasets.toybox.reader:read_toybox",
+        tasks=("retrieval", "classification", "perception"),
         required={"split": TEXT, "seed": NUMBER},
-        optional={"scenes": NUMBER, "per_class": NUMBER},
+        optional={"scenes": NUMBER, "per_class": NUMBER, "size": NUMBER},
         needs_root=False,
     ),
 }

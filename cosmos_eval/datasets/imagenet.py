@@ -66,9 +66,7 @@ def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey
     if not there:
         survey.refuse(f"finds neither class folders (n01440764, ...) nor pictures in {root}")
     if "labels" not in survey.options:
-        survey.refuse(
-            f"finds a flat folder {root}; a definition for it gives dataset.labels, a file of lines 'picture label'"
-        )
+        survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'picture label'")
     path = survey.place("labels", "file")
     if path is None:
         survey.stop_if_any()

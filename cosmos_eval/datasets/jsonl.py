@@ -130,12 +130,8 @@ def _classification(rows: _Rows, folder: Path, benchmark: Any) -> Classification
     for line, label in given:
         value = index.get(label, -1) if isinstance(label, str) else label
         if not 0 <= value < len(names):
-            what = (
-                f"{label!r} is not among the class names"
-                if isinstance(label, str)
-                else f"{label} is not 0 to {len(names) - 1}"
-            )
-            rows.refuse(line, f"the label {what}")
+            right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"
+            rows.refuse(line, f"the label {label!r} is not {right}")
         labels.append(value)
     return ClassificationData(
         pictures=pictures,

@@ -72,8 +72,12 @@ class Survey:
             if path.is_dir() if kind == "folder" else path.is_file():
                 return path
         shown = " or ".join(str(path) for path in places)
-        self.add(f"needs the {kind} {shown}, which is not there{self._hint()}")
+        self.missing(f"the {kind} {shown}")
         return None
+
+    def missing(self, what: str) -> None:
+        """Note a file or folder that is not there."""
+        self.add(f"needs {what}, which is not there{self.hint()}")
 
     def inside(self, relative: str, base: Path | None = None) -> Path:
         """`relative` under the data root (or under `base`, itself a folder in it).
@@ -127,9 +131,9 @@ class Survey:
                 continue
             where = f" in {self.pictures_in}" if key == "images" else ""
             named = f"; missing: {first(missing)}" if missing else ""
-            self.add(f"needs {expected:,} {NOUNS[key]}{where}, found {found:,}{named}{self._hint()}")
+            self.add(f"needs {expected:,} {NOUNS[key]}{where}, found {found:,}{named}{self.hint()}")
 
-    def _hint(self) -> str:
+    def hint(self) -> str:
         """What to fetch, said once."""
         hint, self._needs = self._needs, ""
         return f" ({hint})" if hint else ""

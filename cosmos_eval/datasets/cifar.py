@@ -1,0 +1,83 @@
+"""CIFAR's pickles: read only as they were published, and never with more than arrays and texts in them."""
+
+import hashlib
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.survey import Survey
+
+CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+"""clip-benchmark's name -> torchvision's class, which knows files and checksums."""
+
+ARRAY_PARTS = {
+    ("_codecs", "encode"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
+}
+"""What a pickled numpy array is put together from; none of it can call anything else."""
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads maps, lists, numbers, texts and numpy arrays; any other object is refused before it is looked up."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not part of an array")
+        return super().find_class(module, name)
+
+
+def load_arrays(file: Any, *, encoding: str = "ASCII", **_: Any) -> Any:
+    """Stands in for `pickle.load`.
+
+    Raises:
+        RequestError: the pickle holds something other than arrays and plain values, or is broken.
+    """
+    name = getattr(file, "name", "a pickle")
+    try:
+        return ArrayUnpickler(io.BytesIO(file.read()), encoding=encoding).load()
+    except Exception as error:  # a broken pickle makes its reader stumble in many ways
+        raise RequestError(f"cannot read {name}: {error}; unpack CIFAR's archive again") from error
+
+
+@contextmanager
+def safe_unpickling() -> Iterator[None]:
+    """Torchvision's CIFAR classes read their files through `load_arrays`."""
+    from torchvision.datasets import cifar
+
+    with patch.object(cifar, "pickle", SimpleNamespace(load=load_arrays)):
+        yield
+
+
+def checked_files(root: Path, name: str, survey: Survey) -> None:
+    """Note every file of a CIFAR archive that is missing or differs from the one published (MD5, as torchvision lists).
+
+    Raises:
+        DataProblems: with all of them.
+    """
+    import torchvision
+
+    published = getattr(torchvision.datasets, CIFAR[name])
+    files = [*published.train_list, *published.test_list, [published.meta["filename"], published.meta["md5"]]]
+    for file, md5 in files:
+        path = root / published.base_folder / file
+        if not path.is_file():
+            survey.missing(str(path))
+        elif _md5(path) != md5:
+            survey.add(f"finds {path} changed or cut short (its checksum differs); unpack {published.filename} again")
+    survey.stop_if_any()
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

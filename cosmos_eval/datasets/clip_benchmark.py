@@ -1,0 +1,225 @@
+"""Datasets that clip-benchmark reads through torchvision: its builder, names and templates, never its downloads."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
+from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
+from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.survey import Survey, first
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "caltech101": ("caltech101/101_ObjectCategories",),
+    "cars": (
+        "stanford_cars/cars_test_annos_withlabels.mat",
+        "stanford_cars/devkit/cars_meta.mat",
+        "stanford_cars/cars_test",
+    ),
+    "cifar10": ("cifar-10-batches-py",),
+    "cifar100": ("cifar-100-python",),
+    "country211": ("country211/{split}",),
+    "dtd": ("dtd/dtd/labels/{split}1.txt", "dtd/dtd/images"),
+    "eurosat": ("eurosat/2750",),
+    "fgvc_aircraft": (
+        "fgvc-aircraft-2013b/data/variants.txt",
+        "fgvc-aircraft-2013b/data/images_variant_{split}.txt",
+        "fgvc-aircraft-2013b/data/images",
+    ),
+    "flowers": ("flowers-102/setid.mat", "flowers-102/imagelabels.mat", "flowers-102/jpg"),
+    "food101": ("food-101/meta/{split}.json", "food-101/images"),
+    "gtsrb": ("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv"),
+    "pets": ("oxford-iiit-pet/annotations/{split}.txt", "oxford-iiit-pet/images"),
+    "renderedsst2": ("rendered-sst2/{split}",),
+    "sun397": ("SUN397/ClassName.txt",),
+}
+"""What torchvision looks for below the folder that the builder is given, checked before the builder is called."""
+
+_ONE_AT_A_TIME = RLock()  # the builder is disarmed by standing in for module attributes
+
+
+def read_torchvision(benchmark: Any, data_root: Path) -> Data:
+    """A dataset of clip-benchmark's builder, in torchvision's folder layout below `path`.
+
+    The order is the dataset's own; where torchvision takes the file system's (SUN397), pictures are sorted by path.
+
+    Options: `dataset` (clip-benchmark's name), `path` (the folder it calls root), `split` (test), `without` (names of
+    classes left out), and for a random part `random_split` (seed) with `skip`: the pictures that remain of PyTorch's
+    `random_split` with a generator of that seed once the first `skip` are taken away.
+
+    Raises:
+        DataProblems: files missing (named), counts not as expected, a checksum that differs (CIFAR, Flowers).
+        RequestError: a dataset that is not read from files, or one that the builder cannot open.
+    """
+    survey = Survey(benchmark, data_root)
+    name, split = survey.options["dataset"], survey.options.get("split", "test")
+    if name not in NEEDED:
+        survey.refuse(f"asks clip-benchmark for {name!r}; read here are {', '.join(sorted(NEEDED))}")
+    root = _root(survey, name, split)
+    if name in CIFAR:
+        checked_files(root, name, survey)
+    built = _build(root, name, split, survey)
+    labels = _labels(built)
+    pictures = _pictures(built, root, len(labels), survey)
+    order = list(range(len(pictures)))
+    if name == "sun397":
+        order.sort(key=lambda i: pictures[i].key)
+    class_names = [str(name) for name in built.classes]
+    labels, order, class_names = _without(labels, order, class_names, survey)
+    order = _random_part(order, survey)
+    words = benchmark.words()
+    if words.class_names is not None:
+        if isinstance(words.class_names, dict) or len(words.class_names) != len(class_names):
+            survey.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
+        class_names = list(words.class_names)
+    templates = built.templates if words.templates is None else words.templates
+    chosen = [pictures[i] for i in order]
+    files = [picture for picture in chosen if isinstance(picture, FilePicture)]
+    if files:
+        survey.pictures(root, [picture.key for picture in files])
+    return survey.finish(
+        ClassificationData(
+            pictures=chosen,
+            labels=labels[order],
+            class_names=class_names,
+            templates=templates_by_class(templates, class_names, survey),
+        )
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedPicture(Picture):
+    """A picture that only its dataset can decode."""
+
+    key: str
+    dataset: Any
+    index: int
+
+    def content(self) -> bytes:
+        image = self.load()
+        return repr(image.size).encode() + image.tobytes()
+
+    def load(self) -> Image.Image:
+        try:
+            image = self.dataset[self.index][0]
+            return image.convert("RGB")
+        except Exception as error:  # the dataset's own code on a broken file
+            raise RequestError(f"cannot decode the picture {self.key}: {error}; replace the file") from error
+
+
+def _root(survey: Survey, name: str, split: str) -> Path:
+    """The folder for the builder: the first alternative that has what the dataset needs first."""
+    given = survey.options["path"]
+    places = [survey.inside(one) for one in ([given] if isinstance(given, str) else given)]
+    needed = [one.format(split=split) for one in NEEDED[name]]
+    root = next((place for place in places if (place / needed[0]).exists()), None)
+    if root is None:
+        shown = " or ".join(str(place / needed[0]) for place in places)
+        survey.missing(shown)
+        root = next((place for place in places if place.is_dir()), places[0])
+        needed = needed[1:]
+    for one in needed:
+        if not (root / one).exists():
+            survey.missing(str(root / one))
+    survey.stop_if_any()
+    return root
+
+
+def _build(root: Path, name: str, split: str, survey: Survey) -> Any:
+    from clip_benchmark.datasets.builder import build_dataset
+
+    try:
+        with disarmed(), safe_unpickling():
+            return build_dataset(name, root=str(root), transform=None, split=split, download=False)
+    except RequestError:
+        raise
+    except (Exception, SystemExit) as error:  # someone else's code on someone's files: whatever it says is the reason
+        said = " ".join(str(error).split()).replace(" You can use download=True to download it", "")
+        survey.refuse(f"cannot be read by clip-benchmark from {root}: {said or type(error).__name__}{survey.hint()}")
+
+
+@contextmanager
+def disarmed() -> Iterator[None]:
+    """Clip-benchmark's builder without its shell: nothing that it calls can run a command or fetch a file."""
+    from clip_benchmark.datasets import builder
+
+    def refuse(command: Any, *args: Any, **kwargs: Any) -> Any:
+        raise RequestError(f"clip-benchmark wanted to run {str(command)[:80]!r}; nothing is downloaded here")
+
+    with (
+        _ONE_AT_A_TIME,
+        patch.object(builder, "call", refuse),
+        patch("os.popen", refuse),
+        patch("os.system", refuse),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="split argument ignored")  # said in the definition
+        yield
+
+
+def _labels(built: Any) -> np.ndarray:
+    for attribute in ("targets", "_labels", "labels", "y"):
+        if hasattr(built, attribute):
+            return np.asarray(getattr(built, attribute), dtype=np.int64)
+    for attribute in ("samples", "_samples"):
+        if hasattr(built, attribute):
+            return np.array([int(sample[1]) for sample in getattr(built, attribute)], dtype=np.int64)
+    return np.array([int(built[i][1]) for i in range(len(built))], dtype=np.int64)
+
+
+def _pictures(built: Any, root: Path, count: int, survey: Survey) -> list[Picture]:
+    """File by file where the dataset shows its files, so that they are read as they are; else through the dataset."""
+    data = getattr(built, "data", None)
+    if isinstance(data, np.ndarray) and data.ndim == 4 and data.shape[-1] == 3 and data.dtype == np.uint8:
+        return [ArrayPicture(f"{i:05d}", pixels) for i, pixels in enumerate(np.ascontiguousarray(data))]
+    paths: list[Path] | None = None
+    for attribute in ("_image_files", "_images", "samples", "_samples"):
+        if hasattr(built, attribute):
+            rows = getattr(built, attribute)
+            paths = [Path(row[0] if isinstance(row, tuple | list) else row) for row in rows]
+            break
+    else:
+        if hasattr(built, "categories") and hasattr(built, "index"):  # Caltech101 numbers its files within a class
+            folder = Path(built.root) / "101_ObjectCategories"
+            names = zip(built.y, built.index, strict=True)
+            paths = [folder / built.categories[label] / f"image_{number:04d}.jpg" for label, number in names]
+    if paths is None:
+        return [IndexedPicture(f"{i:05d}", built, i) for i in range(count)]
+    outside = [str(path) for path in paths if not path.is_relative_to(root)]
+    if outside:
+        survey.refuse(f"is given pictures outside {root} by torchvision: {first(outside)}")
+    return [FilePicture(path.relative_to(root).as_posix(), path) for path in paths]
+
+
+def _without(
+    labels: np.ndarray, order: list[int], class_names: list[str], survey: Survey
+) -> tuple[np.ndarray, list[int], list[str]]:
+    """The data without the classes that the definition leaves out; the others keep their order."""
+    left_out = survey.options.get("without", [])
+    unknown = [name for name in left_out if name not in class_names]
+    if unknown:
+        survey.refuse(f"leaves out classes that the dataset does not have: {first(unknown)}")
+    kept = [i for i, name in enumerate(class_names) if name not in left_out]
+    place = np.full(len(class_names), -1, dtype=np.int64)
+    place[kept] = np.arange(len(kept))
+    labels = place[labels]
+    return labels, [i for i in order if labels[i] >= 0], [class_names[i] for i in kept]
+
+
+def _random_part(order: list[int], survey: Survey) -> list[int]:
+    if "random_split" not in survey.options:
+        return order
+    import torch
+
+    generator = torch.Generator().manual_seed(survey.options["random_split"])
+    shuffled = torch.randperm(len(order), generator=generator).tolist()
+    return [order[i] for i in shuffled[survey.options.get("skip", 0) :]]

@@ -1,0 +1,135 @@
+"""A user's own data, one object a line, for every family."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import datasets
+from cosmos_eval.datasets.base import ClassificationData, PerceptionData, RetrievalData
+from tests.eval.datasets_on_disk import define, write_picture
+
+MINE = {"reader": "jsonl", "path": "mine.jsonl"}
+A = {"templates": ["a {c}"]}
+
+
+def write(root: Path, *lines: str) -> None:
+    (root / "mine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for i, name in enumerate(["a.jpg", "b.png", "more/c.webp"]):
+        write_picture(root / name, seed=i)
+
+
+def refusal(tmp_path: Path, task: str, prompts: dict[str, Any] | None = None) -> str:
+    with pytest.raises(RequestError) as caught:
+        datasets.load(define(tmp_path, task, MINE, prompts))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_captions_in_the_order_of_the_file(tmp_path: Path):
+    write(
+        tmp_path,
+        '{"image": "b.png", "captions": ["one", "two "]}',
+        "",
+        '{"image": "more/c.webp", "captions": ["three"]}',
+        '{"image": "b.png", "captions": ["four"]}',
+    )
+    data = datasets.load(define(tmp_path, "retrieval", {**MINE, "expected": {"images": 2, "texts": 4}}))
+    assert isinstance(data, RetrievalData)
+    assert [one.key for one in data.pictures] == ["b.png", "more/c.webp"]
+    assert data.texts == ["one", "two ", "four", "three"]
+    assert data.text_picture.tolist() == [0, 0, 0, 1]
+
+
+def test_labels_by_name_and_by_index(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "label": "dog"}', '{"image": "b.png", "label": 0}')
+    prompts = {**A, "class_names": ["cat", "dog"]}
+    data = datasets.load(define(tmp_path, "classification", MINE, prompts))
+    assert isinstance(data, ClassificationData)
+    assert data.labels.tolist() == [1, 0]
+    assert data.class_names == ["cat", "dog"]
+
+
+def test_without_class_names_the_labels_are_the_names_in_alphabetical_order(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "label": "dog"}', '{"image": "b.png", "label": "cat"}')
+    data = datasets.load(define(tmp_path, "classification", MINE, A))
+    assert isinstance(data, ClassificationData)
+    assert data.class_names == ["cat", "dog"]
+    assert data.labels.tolist() == [1, 0]
+
+
+def test_right_and_wrong_texts_share_pictures(tmp_path: Path):
+    write(
+        tmp_path,
+        '{"image": "b.png", "positive": "a", "negative": "b", "subset": "swap"}',
+        '{"image": "a.jpg", "positive": "c", "negative": "d"}',
+        '{"image": "b.png", "positive": "e", "negative": "f", "subset": "add"}',
+    )
+    data = datasets.load(define(tmp_path, "perception", MINE))
+    assert isinstance(data, PerceptionData)
+    assert [one.key for one in data.pictures] == ["b.png", "a.jpg"]
+    assert data.item_picture.tolist() == [0, 1, 0]
+    assert (data.positives, data.negatives) == (["a", "c", "e"], ["b", "d", "f"])
+    assert data.subsets == ["swap", "all", "add"]
+
+
+def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path):
+    write(tmp_path, '{"image": "c.webp", "captions": ["one"]}')
+    data = datasets.load(define(tmp_path, "retrieval", {**MINE, "images": "more"}))
+    assert data.pictures[0].key == "c.webp"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"image": "b.png", "captions": ["x"}', "mine.jsonl:2: not JSON: column 36"),
+        ('["b.png"]', "mine.jsonl:2: a line is one object"),
+        ('{"captions": ["x"]}', "mine.jsonl:2: the key 'image' is missing"),
+        ('{"image": "b.png", "caption": ["x"]}', "mine.jsonl:2: the key 'captions' is missing"),
+        ('{"image": "b.png", "captions": ["x"], "split": 1}', "mine.jsonl:2: unknown key 'split'"),
+        ('{"image": "b.png", "captions": "x"}', "mine.jsonl:2: 'captions' must be a list"),
+        ('{"image": "b.png", "captions": []}', "mine.jsonl:2: 'captions' must be a list"),
+        ('{"image": "b.png", "captions": [1]}', "mine.jsonl:2: 'captions' must be a list"),
+        ('{"image": 3, "captions": ["x"]}', "mine.jsonl:2: 'image' must be a text"),
+        ('{"image": "/etc/a.png", "captions": ["x"]}', "mine.jsonl:2: the picture '/etc/a.png' leads out"),
+        ('{"image": "../b.png", "captions": ["x"]}', "mine.jsonl:2: the picture '../b.png' leads out"),
+        ('{"image": "d.png", "captions": ["x"]}', "missing: d.png"),
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str):
+    write(tmp_path, '{"image": "a.jpg", "captions": ["x"]}', line)
+    assert said in refusal(tmp_path, "retrieval")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"image": "b.png", "label": 2}', "mine.jsonl:3: the label 2 is not from 0 to 1"),
+        ('{"image": "b.png", "label": -1}', "mine.jsonl:3: the label -1 is not from 0 to 1"),
+        ('{"image": "b.png", "label": "dgo"}', "mine.jsonl:3: the label 'dgo' is not among the class names"),
+        ('{"image": "b.png", "label": true}', "mine.jsonl:3: 'label' must be"),
+        ('{"image": "b.png", "label": 1.0}', "mine.jsonl:3: 'label' must be"),
+        ('{"image": "a.jpg", "label": 1}', "mine.jsonl:3: a.jpg has a label already, in line 1"),
+    ],
+)
+def test_a_label_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str):
+    write(tmp_path, '{"image": "a.jpg", "label": 0}', '{"image": "more/c.webp", "label": 1}', line)
+    assert said in refusal(tmp_path, "classification", {**A, "class_names": ["cat", "dog"]})
+
+
+def test_a_class_without_pictures_and_an_index_without_names_are_refused(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "label": 0}')
+    assert "1 classes without a picture: dog" in refusal(
+        tmp_path, "classification", {**A, "class_names": ["cat", "dog"]}
+    )
+    assert "needs prompts.class_names" in refusal(tmp_path, "classification", A)
+
+
+def test_an_empty_or_missing_file_is_refused(tmp_path: Path):
+    write(tmp_path)
+    assert "no line" in refusal(tmp_path, "retrieval")
+    (tmp_path / "mine.jsonl").write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in refusal(tmp_path, "retrieval")
+    (tmp_path / "mine.jsonl").unlink()
+    assert "mine.jsonl, which is not there" in refusal(tmp_path, "retrieval")

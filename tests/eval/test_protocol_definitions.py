@@ -1,0 +1,173 @@
+"""Definitions and suites: what ships is sound, and a mistake in one's own is named with file and line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.protocol import list_benchmarks, list_suites, load_benchmark, load_suite
+from tests.eval.datasets_on_disk import define
+
+GOOD = """\
+name: cats
+version: 1
+task: classification
+dataset:
+  reader: image-folder
+  path: pictures
+prompts:
+  templates: ["a photo of a {c}."]
+metrics: {primary: top1}
+"""
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "cats.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RequestError) as caught:
+        load_benchmark(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
+
+
+def test_every_shipped_definition_loads_and_no_two_share_a_fingerprint():
+    prints = {name: load_benchmark(name).fingerprint for name in list_benchmarks()}
+    assert len(prints) >= 20
+    assert len(set(prints.values())) == len(prints)
+    assert all(len(one) == 64 for one in prints.values())
+
+
+def test_every_shipped_definition_says_what_it_is_and_where_it_comes_from():
+    for name in list_benchmarks():
+        benchmark = load_benchmark(name)
+        assert benchmark.summary, name
+        assert benchmark.source, name
+        assert benchmark.dataset["expected"]["images"] > 0, name
+        assert benchmark.folder is None, name
+
+
+def test_suites_list_definitions_in_their_order():
+    assert set(list_suites()) >= {"toybox", "paper-retrieval", "paper-classification", "paper", "quick"}
+    assert [one.name for one in load_suite("toybox")] == ["toybox-retrieval", "toybox-classification"]
+    parts = [*load_suite("paper-retrieval"), *load_suite("paper-classification")]
+    assert [one.name for one in load_suite("paper")] == [one.name for one in parts]
+    for suite in list_suites():
+        assert load_suite(suite)
+
+
+def test_the_published_counts_stand_in_the_definitions():
+    def expected(name: str) -> dict[str, int]:
+        return load_benchmark(name).dataset["expected"]
+
+    assert expected("coco-val2017-retrieval") == {"images": 5000, "texts": 25014}
+    assert expected("coco-karpathy-retrieval") == {"images": 5000, "texts": 25010}
+    assert expected("flickr30k-test-retrieval") == {"images": 1000, "texts": 5000}
+    assert expected("flickr30k-val-retrieval") == {"images": 1014, "texts": 5070}
+    assert expected("caltech101-cosmos")["images"] == 5677
+    assert expected("caltech101-vtab")["images"] == 6085
+    assert expected("sun397-full")["images"] == 108754
+
+
+def test_loading_definitions_imports_neither_torch_nor_numpy():
+    code = (
+        "import sys; from cosmos_eval.protocol import list_benchmarks, load_benchmark\n"
+        "for name in list_benchmarks(): load_benchmark(name)\n"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'open_clip', 'clip_benchmark') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_name_gets_near_ones():
+    with pytest.raises(RequestError, match="did you mean coco-val2017-retrieval"):
+        load_benchmark("coco-val2017-retreival")
+    with pytest.raises(RequestError, match="toybox is a suite"):
+        load_benchmark("toybox")
+    with pytest.raises(RequestError, match="did you mean paper-retrieval"):
+        load_suite("paper-retreival")
+    with pytest.raises(RequestError, match="no definition"):
+        load_benchmark("nowhere.yaml")
+
+
+def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
+    path = tmp_path / "cats.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    benchmark = load_benchmark(path)
+    assert benchmark.folder == tmp_path
+    assert benchmark.words().templates == ("a photo of a {c}.",)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("reader: image-folder", "reader: image-foldr"),
+            ":5: unknown reader 'image-foldr'; did you mean",
+        ),
+        (("  path: pictures", "  pth: pictures"), ":6: unknown key 'pth' in dataset; did you mean path"),
+        (("  path: pictures\n", ""), ":4: the key 'path' is missing in dataset"),
+        (("version: 1", "version: one"), ":2: version must be a whole number, not 'one'"),
+        (("version: 1", "version: true"), ":2: version must be a whole number, not True"),
+        (("version: 1", "version: 0"), ":2: versions count from 1"),
+        (
+            ("task: classification", "task: clasification"),
+            ":3: unknown task 'clasification'; did you mean",
+        ),
+        (("task: classification", "task: retrieval"), ":3: the reader image-folder gives data for classification"),
+        (("primary: top1", "primary: top2"), ":9: unknown metric 'top2' of classification; did you mean top"),
+        (("primary: top1", "k: [1]"), ":9: unknown key 'k' in metrics"),
+        (("metrics: {primary: top1}\n", ""), ":1: the key 'metrics' is missing"),
+        (('templates: ["a photo of a {c}."]', 'templates: ["a photo."]'), ":8: templates: the template 'a photo.'"),
+        (('templates: ["a photo of a {c}."]', "templates: openai-81"), ":8: templates: unknown set 'openai-81'"),
+        (('templates: ["a photo of a {c}."]', "class_names: [a]"), ":7: the key 'templates' is missing in prompts"),
+        (("name: cats", "name: ../cats"), ":1: the name '../cats' must be"),
+        (("name: cats", "name: cats\nname: dogs"), ":2: 'name' is given twice"),
+        (("name: cats", "name: [cats"), ":2: not YAML"),
+        (("  path: pictures", "  path: pictures\n  expected: {pictures: 3}"), ":7: unknown key 'pictures' in expected"),
+        (("  path: pictures", "  path: 3"), ":6: path must be a text, not 3"),
+        (("name: cats", "naem: cats"), ":1: unknown key 'naem'; did you mean name"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, change: tuple[str, str], said: str):
+    assert change[0] in GOOD
+    assert refusal(tmp_path, GOOD.replace(*change)).startswith(said)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "a: !!python/object/apply:os.system [true]\n", "\x00"])
+def test_what_is_no_definition_is_refused(tmp_path: Path, text: str):
+    assert refusal(tmp_path, text)
+
+
+def test_a_primary_metric_must_be_among_the_cut_offs(tmp_path: Path):
+    text = "name: a\nversion: 1\ntask: retrieval\ndataset: {reader: jsonl, path: a.jsonl}\n"
+    assert "unknown metric" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@5, k: [1, 10]}\n")
+    assert "smallest first" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@1, k: [10, 1]}\n")
+    assert "at least 1" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@1, k: [0, 1]}\n")
+
+
+def test_where_data_lie_does_not_enter_the_fingerprint_but_words_do(tmp_path: Path):
+    def fingerprint(path: str = "a", template: str = "a {c}", **more: object) -> str:
+        dataset = {"reader": "image-folder", "path": path, **more}
+        return define(tmp_path, "classification", dataset, {"templates": [template]}).fingerprint
+
+    assert fingerprint() == fingerprint(path="b") == fingerprint(expected={"images": 3}) == fingerprint(template="a {}")
+    assert fingerprint() != fingerprint(template="the {c}")
+
+
+def test_a_named_set_and_its_words_have_one_fingerprint(tmp_path: Path):
+    dataset = {"reader": "image-folder", "path": "a"}
+    named = define(tmp_path, "classification", dataset, {"templates": "simple-7"})
+    words = named.words().templates
+    assert words is not None
+    assert len(words) == 7
+    spelt = define(tmp_path, "classification", dataset, {"templates": list(words)})
+    assert named.fingerprint == spelt.fingerprint
+
+
+def test_cut_offs_left_out_are_the_usual_ones(tmp_path: Path):
+    dataset = {"reader": "jsonl", "path": "a.jsonl"}
+    assert define(tmp_path, "retrieval", dataset).metrics["k"] == [1, 5, 10]
