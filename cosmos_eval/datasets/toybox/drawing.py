@@ -103,7 +103,7 @@ def _corners(shape: str) -> tuple[tuple[float, float], ...]:
     if shape == "square":
         return ((-0.74, -0.74), (0.74, -0.74), (0.74, 0.74), (-0.74, 0.74))
     if shape == "triangle":
-        return ((0.0, -0.98), (0.94, 0.72), (-0.94, 0.72))
+        return ((0.0, -0.96), (0.9, 0.68), (-0.9, 0.68))
     if shape == "cross":
         a, b = 0.33, 0.98
         quarter = ((-a, -a), (-a, -b), (a, -b))

@@ -41,7 +41,7 @@ RADII = {"small": (0.12, 0.135), "large": (0.195, 0.21)}
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: what captions speak of, then what they do not (centre and radius as shares of the side, turn, shade)."""
+    """One object: what captions speak of, then what they do not (lengths are shares of the side)."""
 
     shape: str
     colour: str
@@ -77,7 +77,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Speck:
-    """A short line or dot, no object and in no caption. Shares of the picture's side; `tone` from -1, dark, to 1, light."""
+    """A short line or dot, no object and in no caption (lengths as above; `tone` from -1, dark, to 1, light)."""
 
     x: float
     y: float

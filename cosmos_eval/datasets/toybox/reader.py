@@ -1,0 +1,123 @@
+"""The reader `toybox`: a benchmark's data made in memory, from a seed and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import (
+    ArrayPicture,
+    ClassificationData,
+    Data,
+    PerceptionData,
+    RetrievalData,
+)
+from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.datasets.toybox.contrasts import negatives
+from cosmos_eval.datasets.toybox.drawing import render
+from cosmos_eval.datasets.toybox.scenes import SPLITS, Scene, make_scene, single_object_scene
+from cosmos_eval.datasets.toybox.sentences import captions
+from cosmos_eval.datasets.toybox.words import CLASSES
+
+if TYPE_CHECKING:
+    from cosmos_eval.protocol import Benchmark
+
+TEMPLATES = ("{c}", "large {c}", "a large {c}", "the {c} is large")
+"""Prompts of a definition that asks for the dataset's own; in the words of toybox's captions."""
+
+SCENES, PER_CLASS, SIZE = 1000, 20, 64
+"""What a definition that does not say it reads: scenes, pictures of a class, pixels of a side."""
+
+
+def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
+    """The data of a toybox benchmark; nothing is read from `data_root`.
+
+    Options: `split`, `seed`, `size` (pixels of a side, 64); retrieval and perception: `scenes` (1,000);
+    classification: `per_class` (20). Retrieval: `distinct_scenes`, each with its two complete descriptions.
+    Perception: the same scenes, an item for every negative, its kind as the subset. Classification: balanced, class
+    by class; `prompts` may bring other class names (48) and templates.
+
+    Raises:
+        DataProblems: counts not as expected.
+        RequestError: an unknown split, a number that is not positive, or a task that toybox does not serve.
+    """
+    survey = Survey(benchmark, data_root)
+    split = survey.options.get("split", "test")
+    if split not in SPLITS:
+        raise RequestError(f"{benchmark.name}: toybox has the splits {', '.join(SPLITS)}, not {split!r}")
+    seed, size = _number(benchmark, "seed", 0, least=0), _number(benchmark, "size", SIZE, least=8)
+    if benchmark.task == "retrieval":
+        return survey.finish(retrieval_data(distinct_scenes(seed, split, _number(benchmark, "scenes", SCENES)), size))
+    if benchmark.task == "perception":
+        return survey.finish(perception_data(distinct_scenes(seed, split, _number(benchmark, "scenes", SCENES)), size))
+    if benchmark.task == "classification":
+        words = benchmark.words()
+        names = list(words.class_names or CLASSES) if not isinstance(words.class_names, dict) else None
+        if names is None or len(names) != len(CLASSES):
+            survey.refuse(f"needs prompts.class_names as a list of {len(CLASSES)} names, in toybox's order, or none")
+        data = classification_data(class_scenes(seed, split, _number(benchmark, "per_class", PER_CLASS)), size)
+        templates = templates_by_class(words.templates or list(TEMPLATES), names, survey)
+        return survey.finish(replace(data, class_names=names, templates=templates))
+    raise RequestError(f"{benchmark.name}: toybox is for retrieval, classification, perception, not {benchmark.task}")
+
+
+def distinct_scenes(seed: int, split: str, n: int) -> list[Scene]:
+    """The first n scenes of a seed in a split, leaving out those whose content an earlier one has.
+
+    So no two pictures of a retrieval set have the same complete description.
+    """
+    seen: dict[str, Scene] = {}
+    index = 0
+    while len(seen) < n:
+        scene = make_scene(seed, split, index)
+        seen.setdefault(scene.signature(), scene)
+        index += 1
+    return list(seen.values())
+
+
+def class_scenes(seed: int, split: str, per_class: int) -> list[tuple[int, Scene]]:
+    """(label, scene) of `per_class` pictures of every class, class by class."""
+    return [
+        (label, single_object_scene(seed, split, label, index))
+        for label in range(len(CLASSES))
+        for index in range(per_class)
+    ]
+
+
+def retrieval_data(scenes: Sequence[Scene], size: int = SIZE) -> RetrievalData:
+    """Every scene's picture with its two complete descriptions."""
+    texts = [text for scene in scenes for text in captions(scene).full]
+    return RetrievalData(_pictures(scenes, size), texts, np.repeat(np.arange(len(scenes)), 2))
+
+
+def perception_data(scenes: Sequence[Scene], size: int = SIZE) -> PerceptionData:
+    """Every negative of every scene."""
+    items = [(i, negative) for i, scene in enumerate(scenes) for negative in negatives(scene)]
+    return PerceptionData(
+        pictures=_pictures(scenes, size),
+        item_picture=np.array([i for i, _ in items], dtype=np.int64),
+        positives=[negative.positive for _, negative in items],
+        negatives=[negative.negative for _, negative in items],
+        subsets=[negative.kind for _, negative in items],
+    )
+
+
+def classification_data(labelled: Sequence[tuple[int, Scene]], size: int = SIZE) -> ClassificationData:
+    """Pictures of one large object each, with toybox's own class names and templates."""
+    labels = np.array([label for label, _ in labelled], dtype=np.int64)
+    return ClassificationData(_pictures([scene for _, scene in labelled], size), labels, CLASSES, TEMPLATES)
+
+
+def _pictures(scenes: Sequence[Scene], size: int) -> list[ArrayPicture]:
+    return [ArrayPicture(scene.key, render(scene, size)) for scene in scenes]
+
+
+def _number(benchmark: "Benchmark", key: str, default: int, least: int = 1) -> int:
+    value = benchmark.dataset.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise RequestError(f"{benchmark.name}: dataset.{key} must be a whole number from {least}, not {value!r}")
+    return value
