@@ -32,8 +32,11 @@ def dataset_fingerprint(data: Data, workers: int = 8, reporter: Reporter | None 
     elif isinstance(data, ClassificationData):
         hashed.integers("labels", data.labels)
         hashed.strings("class_names", data.class_names)
-        for template in data.templates:
-            hashed.strings("templates", [template] if isinstance(template, str) else template)
+        shared = [template for template in data.templates if isinstance(template, str)]
+        hashed.strings("templates", shared)
+        for own in data.templates:
+            if not isinstance(own, str):
+                hashed.strings("templates of a class", own)
     elif isinstance(data, PerceptionData):
         hashed.integers("item_picture", data.item_picture)
         hashed.strings("positives", data.positives)

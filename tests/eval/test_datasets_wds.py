@@ -1,0 +1,162 @@
+"""WebDataset shards as clip-benchmark publishes them."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clip_benchmark.datasets.builder import build_dataset
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import datasets
+from cosmos_eval.datasets.base import ClassificationData, RetrievalData
+from tests.eval.datasets_on_disk import define
+
+WDS = {"reader": "wds", "path": "wds_mine"}
+Member = tuple[str, bytes]
+
+
+def picture(seed: int, kind: str = "png") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **({"lossless": True} if kind == "webp" else {}))
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, members: list[Member]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def shards(root: Path) -> Path:
+    """Two shards of two samples, with pictures of two formats."""
+    folder = root / "wds_mine"
+    write_tar(
+        folder / "test/0.tar",
+        [
+            ("s0.cls", b"1"),
+            ("s0.png", picture(0)),
+            ("s0.json", b"{}"),
+            ("s1.webp", picture(1, "webp")),
+            ("s1.cls", b"0"),
+        ],
+    )
+    write_tar(
+        folder / "test/1.tar", [("s2.png", picture(2)), ("s2.cls", b"1\n"), ("s3.png", picture(0)), ("s3.cls", b"2")]
+    )
+    (folder / "test/nshards.txt").write_text("2\n", encoding="utf-8")
+    (folder / "classnames.txt").write_text("cat\ndog \nfish\n", encoding="utf-8")
+    (folder / "zeroshot_classification_templates.txt").write_text("a {c}\nthe {c}.\n", encoding="utf-8")
+    return folder
+
+
+def refusal(tmp_path: Path, dataset: dict[str, Any] = WDS, prompts: dict[str, Any] | None = None) -> str:
+    with pytest.raises(RequestError) as caught:
+        datasets.load(define(tmp_path, "classification", dataset, prompts or {"templates": "dataset"}))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_samples_labels_and_words_are_those_that_clip_benchmark_reads(tmp_path: Path):
+    folder = shards(tmp_path)
+    dataset = {**WDS, "expected": {"images": 4, "classes": 3}}
+    data = datasets.load(define(tmp_path, "classification", dataset, {"templates": "dataset"}))
+    assert isinstance(data, ClassificationData)
+    assert [one.key for one in data.pictures] == ["0/s0.png", "0/s1.webp", "1/s2.png", "1/s3.png"]
+    assert data.labels.tolist() == [1, 0, 1, 2]
+    assert data.class_names == ["cat", "dog", "fish"]
+    assert data.templates == ["a {c}", "the {c}."]
+    assert data.pictures[0].digest() == data.pictures[3].digest() != data.pictures[1].digest()
+    theirs = build_dataset("wds/mine", root=str(folder), transform=lambda image: image, split="test")
+    rows = [(np.asarray(image.convert("RGB")).tolist(), label) for image, label in theirs]
+    ours = [(np.asarray(one.load()).tolist(), label) for one, label in zip(data.pictures, data.labels, strict=True)]
+    assert ours == rows
+    assert (theirs.classes, theirs.templates) == (data.class_names, data.templates)
+
+
+def test_a_definitions_own_words_come_before_those_on_the_disk(tmp_path: Path):
+    folder = shards(tmp_path)
+    (folder / "classnames.txt").unlink()
+    (folder / "zeroshot_classification_templates.txt").unlink()
+    said = refusal(tmp_path)
+    assert "classnames.txt, which is not there" in said
+    assert "templates.txt, which is not there" in said
+    prompts = {"class_names": ["a", "b", "c"], "templates": ["{c}"]}
+    data = datasets.load(define(tmp_path, "classification", WDS, prompts))
+    assert isinstance(data, ClassificationData)
+    assert data.class_names == ["a", "b", "c"]
+
+
+def test_captions_are_one_a_line(tmp_path: Path):
+    folder = tmp_path / "wds_mine"
+    write_tar(
+        folder / "test/0.tar",
+        [("s0.png", picture(0)), ("s0.txt", b"one\ntwo\n"), ("s1.png", picture(1)), ("s1.txt", b"three")],
+    )
+    (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
+    data = datasets.load(define(tmp_path, "retrieval", WDS))
+    assert isinstance(data, RetrievalData)
+    assert data.texts == ["one", "two", "three"]
+    assert data.text_picture.tolist() == [0, 0, 1]
+
+
+def test_missing_shards_are_counted_and_named(tmp_path: Path):
+    folder = shards(tmp_path)
+    (folder / "test/nshards.txt").write_text("5", encoding="utf-8")
+    (folder / "test/0.tar").unlink()
+    said = refusal(tmp_path, {**WDS, "needs": "fetch it"})
+    assert "needs 5 shards" in said
+    assert "found 1; missing: 0.tar, 2.tar, 3.tar and 1 more (fetch it)" in said
+    (folder / "test/nshards.txt").write_text("many", encoding="utf-8")
+    assert "'many'" in refusal(tmp_path)
+    (folder / "test/nshards.txt").unlink()
+    assert "nshards.txt, which is not there" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("s0.png", b"x")], "the sample s0 without .cls"),
+        ([("s0.cls", b"0"), ("s0.gif", b"x")], "the sample s0 without a picture"),
+        ([("s0.png", b"x"), ("s0.cls", b"cat")], "the label 'cat' of 0/s0.png"),
+        ([("s0.png", b"x"), ("s0.cls", b"7")], "1 labels outside 0 to 2: 0/s0.png (7)"),
+        ([("s0.png", b"x"), ("s0.cls", b"0"), ("s0.png", b"y")], "s0.png is in it twice"),
+        ([], "has no pictures"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_named(tmp_path: Path, members: list[Member], said: str):
+    folder = shards(tmp_path)
+    write_tar(folder / "test/0.tar", members)
+    (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
+    assert said in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 600, 1100])
+def test_a_shard_that_is_cut_short_is_refused(tmp_path: Path, keep: int):
+    folder = shards(tmp_path)
+    path = folder / "test/1.tar"
+    path.write_bytes(path.read_bytes()[:keep])
+    said = refusal(tmp_path)
+    assert "1.tar" in said
+
+
+def test_a_compressed_shard_is_refused(tmp_path: Path):
+    folder = shards(tmp_path)
+    with tarfile.open(folder / "test/1.tar", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("s2.cls"))
+    assert "cannot read the shard" in refusal(tmp_path)
+
+
+def test_deep_checking_names_the_picture_in_the_shard(tmp_path: Path):
+    folder = shards(tmp_path)
+    write_tar(folder / "test/1.tar", [("s2.png", picture(2)[:60]), ("s2.cls", b"2")])
+    check = datasets.check(define(tmp_path, "classification", WDS, {"templates": "dataset"}), deep=True)
+    assert len(check.problems) == 1
+    assert "1/s2.png" in check.problems[0]
