@@ -61,4 +61,4 @@ def prepare(
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
 
     prepare_toybox(out, seed=seed, train=train, test=test, per_class=per_class, reporter=make_reporter())
-    print(f"toybox written to {out}; try: cosmos-eval data check toybox-on-disk --data-root {out}")
+    print(f"toybox written to {out}; try: cosmos-eval run --benchmark {out}/toybox-coco.yaml")
