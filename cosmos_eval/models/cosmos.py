@@ -1,7 +1,7 @@
 """`cosmos:`: a COSMOS, from a released name, a checkpoint file, the package itself, or memory."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,10 +14,12 @@ from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.configs import PRESETS
 from cosmos_core.layouts import Which
 from cosmos_core.model import COSMOS
+from cosmos_core.released import RELEASED
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_rows
+from cosmos_eval.models.hub import quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
 
@@ -110,7 +112,8 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
             core, source = load_checkpoint(asset, weights=which), "comes with the package"
     else:
-        core = load_checkpoint(spec.name, weights=which)
+        with quiet_hub() if spec.name in RELEASED else nullcontext():
+            core = load_checkpoint(spec.name, weights=which)
         source = f"{Path(spec.name).name}#{which}"
     core.requires_grad_(False)
     return CosmosModel(core.eval(), spec.text, device, source)

@@ -7,7 +7,9 @@ weights that transformers would fill with random numbers (it only warns) are ref
 
 import json
 import re
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_rows, one_line
+from cosmos_eval.models.hub import quiet_hub
 from cosmos_eval.models.spec import ModelSpec
 
 FAMILIES = ("clip", "siglip")
@@ -51,21 +54,21 @@ class HfModel:
         tokenizer: Any,
         preprocess: ProcessorPreprocess,
         *,
+        clean: Callable[[str], str] = str,
         spec: str,
         source: str,
         device: str | torch.device = "cpu",
     ) -> None:
+        """`clean` is done to every text before the tokenizer sees it."""
         self.network = network.to(device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        self.clean = clean
         self.preprocess = preprocess
         self.spec = spec
         self.source = source
         self.device = torch.device(device)
         self.family: str = network.config.model_type
         self.context_length: int = network.config.text_config.max_position_embeddings
-        # All SigLIPs were trained on lower-case text; the files of those with Gemma's tokenizer do not say so.
-        self._lower = False
-        self._lower = self.family == "siglip" and identity.text_case(self.tokenize) == "kept"
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class HfModel:
     def _inputs(self, texts: list[str]) -> dict[str, Tensor]:
         siglip = self.family == "siglip"
         tokens = self.tokenizer(
-            [text.lower() for text in texts] if self._lower else texts,
+            [self.clean(text) for text in texts],
             padding="max_length" if siglip else "longest",
             truncation=True,
             max_length=self.context_length,
@@ -108,9 +111,6 @@ class HfModel:
     def describe(self) -> dict[str, Any]:
         settings = self.preprocess.settings()
         size = settings.get("size") or {}
-        squash = "height" in size
-        crop = settings.get("crop_size") if settings.get("do_center_crop") else None
-        pixels = crop or size
         vision = self.network.config.vision_config
         return {
             "arch": f"{self.family} {vision.num_hidden_layers}x{vision.hidden_size}/{vision.patch_size}",
@@ -119,8 +119,8 @@ class HfModel:
             "context_length": self.context_length,
             "text_case": identity.text_case(self.tokenize),
             "padding": "max_length" if self.family == "siglip" else "longest",
-            "image_size": [pixels["height"], pixels["width"]] if "height" in pixels else size.get("shortest_edge"),
-            "resize": "squash" if squash else "shortest",
+            "image_size": vision.image_size,  # the processor was checked to make just that
+            "resize": "squash" if "height" in size else "shortest",
             "resize_to": size,
             "interpolation": _RESAMPLE.get(int(settings.get("resample", 3)), "unknown"),
             "mean": settings.get("image_mean"),
@@ -142,7 +142,10 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
         makes
             pictures of another size than the model takes.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # progress is ours to show
 
     local = Path(spec.name).expanduser().is_dir()
     name = str(Path(spec.name).expanduser()) if local else spec.name
@@ -150,17 +153,18 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
         raise RequestError(f"{spec.text}: there is no folder {spec.name}; give a folder of save_pretrained or a hub id")
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(name, **options)
-        if config.model_type not in FAMILIES:
-            raise RequestError(
-                f"{spec.text} is a {config.model_type} model; this adapter reads {' and '.join(FAMILIES)}"
-                f"{' (of fixed resolution)' if config.model_type == 'siglip2' else ''}: write a python: adapter for it"
+        with nullcontext() if local else quiet_hub():
+            config = AutoConfig.from_pretrained(name, **options)
+            if config.model_type not in FAMILIES:
+                raise RequestError(
+                    f"{spec.text} is a {config.model_type} model; this adapter reads {' and '.join(FAMILIES)} of one "
+                    "image size: write a python: adapter for it"
+                )
+            network, report = AutoModel.from_pretrained(
+                name, config=config, dtype=torch.float32, output_loading_info=True, **options
             )
-        network, report = AutoModel.from_pretrained(
-            name, config=config, dtype=torch.float32, output_loading_info=True, **options
-        )
-        processor = AutoImageProcessor.from_pretrained(name, backend="pil", **options)
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+            processor = AutoImageProcessor.from_pretrained(name, backend="pil", **options)
+            tokenizer, clean = _tokenizer(name, config.model_type, options)
     except RequestError:
         raise
     except Exception as error:
@@ -169,8 +173,39 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
     _refuse_partial(spec, report)
     preprocess = ProcessorPreprocess(processor)
     _refuse_other_size(spec, preprocess, config.vision_config.image_size)
+    words, embeddings = max(tokenizer.get_vocab().values()), config.text_config.vocab_size
+    if words >= embeddings:
+        raise RequestError(
+            f"{spec.text}: the tokenizer has ids up to {words} and the model {embeddings} embeddings; "
+            "it belongs to another model"
+        )
     source = Path(name).name if local else spec.name
-    return HfModel(network, tokenizer, preprocess, spec=spec.text, source=source, device=device)
+    return HfModel(network, tokenizer, preprocess, clean=clean, spec=spec.text, source=source, device=device)
+
+
+def _tokenizer(name: str, family: str, options: dict[str, Any]) -> tuple[Any, Callable[[str], str]]:
+    """The tokenizer of the files, and what must be done to a text before it."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except ImportError:  # SigLIP's own class wants sentencepiece; tokenizer.json holds the same vocabulary
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **options)
+    if family != "siglip":
+        return tokenizer, str
+    # SigLIP's own class cleans texts in Python, where no vocabulary file says so; it costs nothing to do it twice. All
+    # others (Gemma's, of SigLIP 2) belong to models that were trained on lower-case text, and do not say so either.
+    declared = str(get_tokenizer_config(name, **options).get("tokenizer_class", ""))
+    return tokenizer, canonical if declared.startswith("SiglipTokenizer") else str.lower
+
+
+def canonical(text: str) -> str:
+    """SigLIP's text as at training: lower case, no punctuation, single spaces."""
+    return " ".join(text.lower().translate(_NO_PUNCTUATION).split())
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def _refuse_partial(spec: ModelSpec, report: dict[str, Any]) -> None:

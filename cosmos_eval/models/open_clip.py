@@ -9,7 +9,8 @@ built modules.
 import difflib
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_rows, one_line
+from cosmos_eval.models.hub import quiet_hub
 from cosmos_eval.models.open_clip_files import check_grids, file_says, peek
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
@@ -100,8 +102,7 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
     tag_config = get_pretrained_cfg(base, spec.rest)
     preprocessing: dict[str, Any]
     if tag_config:
-        # An architecture built with QuickGELU without the suffix (roberta-ViT-B-32) keeps it: its tags are not marked.
-        quick = bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(base).get("quick_gelu", False))
+        quick = trained_with_quick_gelu(base, tag_config)
         if quick_asked and not quick:
             raise RequestError(
                 f"{spec.text}: the weights {spec.rest} were trained with GELU; write open_clip:{base}/{spec.rest}"
@@ -128,7 +129,8 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
     if quick != ("quick_gelu" in built) and _native(config):
         raise RuntimeError(f"asked open_clip for quick_gelu={quick} and got {built}")  # ours to mend, not the user's
     try:
-        tokenizer = open_clip.get_tokenizer(base)
+        with quiet_hub() if config["text_cfg"].get("hf_tokenizer_name") else nullcontext():
+            tokenizer = _tokenizer(base)
     except Exception as error:
         raise RequestError(f"{spec.text}: the tokenizer of {base} cannot be loaded: {one_line(error)}") from error
     return OpenClipModel(
@@ -143,6 +145,15 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
     )
 
 
+def trained_with_quick_gelu(base: str, tag_config: dict[str, Any]) -> bool:
+    """The activation of a tag's weights, which the registry marks on the tag.
+
+    An architecture that has QuickGELU in its own configuration without the suffix (roberta-ViT-B-32) keeps it: its tags
+    are not marked, and were trained with what stands there.
+    """
+    return bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(base).get("quick_gelu", False))
+
+
 def _architecture(spec: ModelSpec) -> tuple[str, bool]:
     """Name of the configuration, and whether the suffix -quickgelu, which is ARCH with another activation, stands."""
     known = open_clip.list_models()
@@ -155,6 +166,11 @@ def _architecture(spec: ModelSpec) -> tuple[str, bool]:
     return base, base != spec.name
 
 
+@lru_cache(maxsize=4)
+def _tokenizer(base: str) -> Any:
+    return open_clip.get_tokenizer(base)
+
+
 def _native(config: dict[str, Any]) -> bool:
     """Whether a tower is open_clip's own and so obeys `quick_gelu`; timm's and transformers' bring their activation."""
     return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
@@ -162,7 +178,8 @@ def _native(config: dict[str, Any]) -> bool:
 
 def _fetch(spec: ModelSpec, tag_config: dict[str, Any]) -> str:
     try:
-        return download_pretrained(tag_config)
+        with quiet_hub():
+            return download_pretrained(tag_config)
     except Exception as error:
         raise RequestError(
             f"{spec.text}: the weights are not in the cache and cannot be fetched: {one_line(error)}; "

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,9 @@ def peek(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return _peek_safetensors(path)
     try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, ValueError) as error:
-            if "mmap" not in str(error):
-                raise
-            content = torch.load(path, map_location="cpu", weights_only=True)  # written by torch before 1.6
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of archives and protocols that it then refuses
+            content = _load(path)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise RequestError(f"{path} {_reason(error)}") from error
     if not isinstance(content, dict):
@@ -39,6 +37,15 @@ def peek(path: Path) -> dict[str, Any]:
         raise RequestError(f"{path} holds {', '.join(list(map(str, content))[:5])}, not the weights of a model")
     rest = {key: value for key, value in content.items() if key != "state_dict"} if weights is not content else {}
     return {**rest, "state_dict": {str(key).removeprefix("module."): value for key, value in weights.items()}}
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, ValueError) as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=True)  # written by torch before 1.6
 
 
 def _peek_safetensors(path: Path) -> dict[str, Any]:

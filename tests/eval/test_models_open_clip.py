@@ -1,0 +1,235 @@
+"""open_clip's models: a wrong activation, image size or context cannot get in silently."""
+
+import json
+import pickle
+
+import open_clip
+import pytest
+import torch
+from open_clip import factory as registry
+from open_clip import pretrained
+from PIL import Image
+from safetensors.torch import save_file
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models import load_model
+from cosmos_eval.models.base import Model
+from cosmos_eval.models.open_clip import trained_with_quick_gelu
+
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+LARGER = {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "image_size": 64}}
+SHORTER = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "context_length": 32}}
+TEXTS = ["a red cube", "A RED cube", "two blue spheres"]
+INCEPTION = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "interpolation": "bilinear", "resize_mode": "squash"}
+CLIP = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+CLIP |= {"interpolation": "bicubic", "resize_mode": "shortest"}
+
+
+def built(config=CONFIG, quick=False, seed=0):
+    torch.manual_seed(seed)
+    return open_clip.CLIP(**config, quick_gelu=quick).eval()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A registry with a small architecture, its weights of both activations, and tags that say which is which."""
+    for name, config in (("tiny", CONFIG), ("tiny-64", LARGER), ("tiny-32", SHORTER)):
+        monkeypatch.setitem(registry._MODEL_CONFIGS, name, config)
+    torch.save(built().state_dict(), tmp_path / "weights.pt")
+    tags = {
+        "exact": {**CLIP, "file": str(tmp_path / "weights.pt")},
+        "openai": {**CLIP, "file": str(tmp_path / "weights.pt"), "quick_gelu": True},
+    }
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", tags)
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny-quickgelu", {"openai": tags["openai"]})
+    return tmp_path
+
+
+def test_vectors_are_those_of_the_network_unnormalised(folder):
+    model = load_model(f"open_clip:tiny/{folder / 'weights.pt'}")
+    assert isinstance(model, Model)
+    x = torch.stack([model.preprocess(Image.new("RGB", (50, 40), colour)) for colour in ("red", "blue")])
+    network, tokenizer = built(), open_clip.get_tokenizer("tiny")
+    with torch.no_grad():
+        assert torch.equal(model.encode_image(x), network.encode_image(x))
+        assert torch.equal(model.encode_text(TEXTS), network.encode_text(tokenizer(TEXTS)))
+    assert torch.equal(model.encode_text(TEXTS)[0], model.encode_text(TEXTS)[1])
+    assert not model.encode_text(TEXTS).requires_grad
+
+
+def test_a_tag_trained_with_quick_gelu_gets_it_whatever_the_architecture_says(folder):
+    quick, exact = load_model("open_clip:tiny/openai"), load_model("open_clip:tiny/exact")
+    assert (quick.describe()["activation"], exact.describe()["activation"]) == ("quick_gelu", "gelu")
+    with torch.no_grad():
+        want = built(quick=True).encode_text(open_clip.get_tokenizer("tiny")(TEXTS))
+    assert torch.equal(quick.encode_text(TEXTS), want)
+    assert not torch.equal(quick.encode_text(TEXTS), exact.encode_text(TEXTS))
+    assert quick.digest != exact.digest
+    assert load_model("open_clip:tiny-quickgelu/openai").digest == quick.digest
+
+
+def test_a_tag_trained_with_gelu_refuses_quick_gelu(folder):
+    with pytest.raises(RequestError, match="trained with GELU; write open_clip:tiny/exact"):
+        load_model("open_clip:tiny-quickgelu/exact")
+
+
+def test_every_registered_pair_gets_the_activation_that_its_tag_is_marked_with():
+    """open_clip's own factory builds 27 of these pairs otherwise than marked, with a warning."""
+    known = [(arch, tag) for arch, tag in open_clip.list_pretrained() if not arch.endswith("-quickgelu")]
+    decided, built_by_default, marked = {}, {}, {}
+    for arch, tag in known:
+        if arch in open_clip.list_models():
+            config = pretrained.get_pretrained_cfg(arch, tag)
+            decided[arch, tag] = trained_with_quick_gelu(arch, config)
+            marked[arch, tag] = config.get("quick_gelu", False)
+            built_by_default[arch, tag] = open_clip.get_model_config(arch).get("quick_gelu", False)
+    assert decided["ViT-B-16", "openai"] is True
+    assert decided["ViT-B-32", "laion2b_s34b_b79k"] is False
+    # the one architecture with QuickGELU in its configuration and no mark on its weights
+    assert [pair for pair in decided if decided[pair] != marked[pair]] == [("roberta-ViT-B-32", "laion2b_s12b_b32k")]
+    assert sum(decided[pair] != built_by_default[pair] for pair in decided) == 27
+
+
+def test_a_file_is_built_as_the_architecture_says_and_the_result_says_which(folder):
+    file = folder / "weights.pt"
+    exact, quick = load_model(f"open_clip:tiny/{file}"), load_model(f"open_clip:tiny-quickgelu/{file}")
+    assert (exact.describe()["activation"], quick.describe()["activation"]) == ("gelu", "quick_gelu")
+    assert (exact.describe()["arch"], quick.describe()["arch"]) == ("tiny", "tiny-quickgelu")
+    assert exact.digest != quick.digest
+
+
+@pytest.mark.parametrize(
+    ("content", "right", "wrong"),
+    [
+        ({"name": "2024_01_01-model_tiny-quickgelu-lr_0.001-b_64"}, "tiny-quickgelu", "tiny"),
+        ({"name": "2024_01_01-model_tiny-lr_0.001-b_64"}, "tiny", "tiny-quickgelu"),
+        ({"config": {"quick_gelu": True}}, "tiny-quickgelu", "tiny"),
+        ({"model_cfg": {"quick_gelu": False}}, "tiny", "tiny-quickgelu"),
+    ],
+)
+def test_a_file_that_says_otherwise_than_the_architecture_is_refused(folder, content, right, wrong):
+    torch.save(
+        {**content, "state_dict": {f"module.{k}": v for k, v in built().state_dict().items()}}, folder / "run.pt"
+    )
+    load_model(f"open_clip:{right}/{folder / 'run.pt'}")
+    with pytest.raises(RequestError, match=f"write open_clip:{right}/") as refusal:
+        load_model(f"open_clip:{wrong}/{folder / 'run.pt'}")
+    assert "\n" not in str(refusal.value)
+
+
+def test_openais_own_archives_are_known_by_their_numbers(folder):
+    numbers = {
+        "input_resolution": torch.tensor(32),
+        "context_length": torch.tensor(77),
+        "vocab_size": torch.tensor(49408),
+    }
+    torch.save({**built().state_dict(), **numbers}, folder / "ViT.pt")
+    with pytest.raises(RequestError, match="QuickGELU; write open_clip:tiny-quickgelu/"):
+        load_model(f"open_clip:tiny/{folder / 'ViT.pt'}")
+
+
+def test_a_configuration_beside_the_file_decides_activation_and_preprocessing(folder):
+    beside = {"model_cfg": {**CONFIG, "quick_gelu": True}, "preprocess_cfg": INCEPTION}
+    (folder / "open_clip_config.json").write_text(json.dumps(beside))
+    with pytest.raises(RequestError, match=r"open_clip_config\.json says .* QuickGELU"):
+        load_model(f"open_clip:tiny/{folder / 'weights.pt'}")
+    described = load_model(f"open_clip:tiny-quickgelu/{folder / 'weights.pt'}").describe()
+    assert (described["resize"], described["interpolation"], described["mean"]) == ("squash", "bilinear", [0.5] * 3)
+    (folder / "open_clip_config.json").write_text("{")
+    with pytest.raises(RequestError, match="not a configuration"):
+        load_model(f"open_clip:tiny/{folder / 'weights.pt'}")
+
+
+def test_preprocessing_comes_from_the_tag_or_from_what_all_tags_of_the_architecture_share(folder, monkeypatch):
+    file = str(folder / "weights.pt")
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"webli": {**INCEPTION, "file": file}})
+    for spec in ("open_clip:tiny/webli", f"open_clip:tiny/{file}"):
+        described = load_model(spec).describe()
+        assert (described["resize"], described["interpolation"], described["std"]) == ("squash", "bilinear", [0.5] * 3)
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"webli": {**INCEPTION, "file": file}, "exact": {**CLIP}})
+    described = load_model(f"open_clip:tiny/{file}").describe()
+    assert (described["resize"], described["mean"]) == ("shortest", list(open_clip.OPENAI_DATASET_MEAN))
+
+
+def test_the_digest_follows_preprocessing(folder, monkeypatch):
+    first = load_model("open_clip:tiny/exact").digest
+    assert load_model(f"open_clip:tiny/{folder / 'weights.pt'}").digest == first
+    other = {"exact": {**INCEPTION, "file": str(folder / "weights.pt")}}
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", other)
+    assert load_model("open_clip:tiny/exact").digest != first
+
+
+def test_safetensors_and_a_training_checkpoint_are_the_same_model(folder):
+    save_file(built().state_dict(), folder / "weights.safetensors")
+    torch.save({"epoch": 3, "name": "run", "state_dict": built().state_dict(), "optimizer": {}}, folder / "epoch_3.pt")
+    files = ("weights.pt", "weights.safetensors", "epoch_3.pt")
+    assert len({load_model(f"open_clip:tiny/{folder / file}").digest for file in files}) == 1
+
+
+def test_weights_of_another_image_size_or_context_are_refused_instead_of_resized(folder):
+    with pytest.raises(RequestError, match="5 image patches and tiny-64 has 17"):
+        load_model(f"open_clip:tiny-64/{folder / 'weights.pt'}")
+    with pytest.raises(RequestError, match="77 text positions and tiny-32 has 32"):
+        load_model(f"open_clip:tiny-32/{folder / 'weights.pt'}")
+
+
+def test_what_is_not_there_is_refused_with_what_is(folder):
+    with pytest.raises(RequestError, match=r"knows no architecture 'ViT-B-61'; near it: .*ViT-B-16"):
+        load_model("open_clip:ViT-B-61/openai")
+    with pytest.raises(RequestError, match="neither a file nor a tag of tiny; its tags: exact, openai"):
+        load_model("open_clip:tiny/laion5b")
+
+
+def test_a_download_that_fails_is_one_line(folder, monkeypatch):
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"far": {**CLIP, "hf_hub": "nobody/nothing/"}})
+
+    def offline(*_, **__):
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr(pretrained, "hf_hub_download", offline)
+    with pytest.raises(RequestError, match=r"not in the cache and cannot be fetched.*no network at all") as refusal:
+        load_model("open_clip:tiny/far")
+    assert "\n" not in str(refusal.value)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (print, ("a checkpoint ran code",))
+
+
+@pytest.mark.parametrize(
+    "kind", ["pickle", "truncated", "text", "no weights", "objects", "other architecture", "script"]
+)
+def test_a_file_that_is_no_checkpoint_of_this_architecture_is_refused_in_one_line(folder, kind, capsys):
+    path = folder / "broken.pt"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": Bomb()}))
+    elif kind == "truncated":
+        path.write_bytes((folder / "weights.pt").read_bytes()[:1000])
+    elif kind == "text":
+        path.write_text("<html>not found</html>")
+    elif kind == "no weights":
+        torch.save({"epoch": 3, "args": "x"}, path)
+    elif kind == "objects":
+        torch.save({"state_dict": built().state_dict(), "args": Bomb()}, path)
+    elif kind == "other architecture":
+        torch.save(torch.nn.Linear(3, 3).state_dict(), path)
+    else:
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    with pytest.raises(RequestError, match=r"broken\.pt") as refusal:
+        load_model(f"open_clip:tiny/{path}")
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 500
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_what_only_half_fits_is_refused(folder):
+    state = built().state_dict()
+    state.pop("ln_final.weight")
+    torch.save(state, folder / "half.pt")
+    with pytest.raises(RequestError, match=r"half\.pt does not load as tiny: .*ln_final\.weight"):
+        load_model(f"open_clip:tiny/{folder / 'half.pt'}")
