@@ -45,7 +45,8 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
         survey.add(f"has {len(lost):,} captions that point at no picture in {path}: {first(lost)}")
     survey.pictures(folder, [image["file_name"] for image in images])
     captions = sorted(
-        (one for one in annotations if one["image_id"] in place), key=lambda one: (place[one["image_id"]], one["id"])
+        (one for one in annotations if one["image_id"] in place),
+        key=lambda one: (place[one["image_id"]], isinstance(one["id"], str), one["id"]),
     )
     return survey.finish(
         RetrievalData(
@@ -59,10 +60,11 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
 def _tables(content: Any, path: Path, survey: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The two lists of the file, each row with the keys and types that are read below."""
     tables = []
-    for table, keys in (
-        ("images", {"id": int, "file_name": str}),
-        ("annotations", {"id": int, "image_id": int, "caption": str}),
-    ):
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("images", {"id": int | str, "file_name": str}),
+        ("annotations", {"id": int | str, "image_id": int | str, "caption": str}),
+    )
+    for table, keys in kinds:
         rows = content.get(table) if isinstance(content, dict) else None
         if not isinstance(rows, list):
             survey.refuse(f"finds no list {table!r} in {path}; is it a COCO captions file?")

@@ -65,8 +65,14 @@ def class_folders(root: Path) -> list[str]:
 def pictures_below(folder: Path) -> list[str]:
     """Paths (with `/`) of the pictures below `folder`, folders in sorted order and names sorted in each."""
     found = []
+    walked = set()
     for place, inner, names in os.walk(folder, followlinks=True):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
+        real = os.path.realpath(place)
+        if real in walked:  # a link to a folder above would go round for ever
+            inner[:] = []
+            continue
+        walked.add(real)
         relative = Path(place).relative_to(folder).as_posix()
         start = "" if relative == "." else f"{relative}/"
         found += [start + name for name in sorted(names) if is_picture(name)]

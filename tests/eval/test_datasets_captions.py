@@ -34,6 +34,17 @@ def test_coco_is_sorted_by_file_and_annotation_and_keeps_every_caption_as_it_is(
     assert data.text_picture.tolist() == [0, 0, 0, 1, 1]
 
 
+def test_ids_may_be_texts(tmp_path: Path):
+    images = [{"id": name, "file_name": f"00000000000{name}.jpg"} for name in "73"]
+    captions = [
+        {"id": i, "image_id": name, "caption": f"{name}{i}"} for i, name in (("b", "3"), ("a", "7"), ("c", "3"))
+    ]
+    changed_coco(tmp_path, images=images, annotations=captions)
+    data = datasets.load(define(tmp_path, "retrieval", COCO))
+    assert isinstance(data, RetrievalData)
+    assert data.texts == ["3b", "3c", "7a"]
+
+
 def test_half_of_coco_is_refused_with_counts_and_the_first_names(tmp_path: Path):
     coco_files(tmp_path)
     (tmp_path / "coco/images/val2017/000000000003.jpg").unlink()

@@ -51,6 +51,14 @@ def test_classes_are_sorted_folders_and_pictures_of_any_format_are_read(tmp_path
     assert data.pictures[1].load().mode == "RGB"
 
 
+def test_a_link_to_a_folder_above_is_walked_once(tmp_path: Path):
+    pets(tmp_path)
+    (tmp_path / "pets/cat/round").symlink_to(tmp_path / "pets/cat")
+    (tmp_path / "pets/dog/more").symlink_to(tmp_path / "pets/cat/inner")
+    keys = [one.key for one in load(tmp_path, FOLDER).pictures]
+    assert keys == ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png", "dog/more/1.bmp"]
+
+
 def test_names_are_given_as_a_list_or_a_map(tmp_path: Path):
     pets(tmp_path)
     listed = load(tmp_path, FOLDER, {**A, "class_names": ["a bird", "a cat", "a dog"]})
