@@ -64,7 +64,7 @@ def load_checkpoint(
 
 
 def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
-    """A model in eval mode with exactly these weights, copied to float32; RequestError, naming `name`, if they differ."""
+    """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
     with torch.device("meta"):  # no memory, and no random numbers drawn, for weights that are replaced
         model = COSMOS.from_config(checked(config, f"{name}: its config"))
     problem = difference(model, state)
@@ -115,10 +115,28 @@ def preset_of(state: Mapping[str, Tensor], path: Path | str) -> Config:
             key in state and state[key].shape == value.shape for key, value in model.state_dict().items()
         )
     nearest = max(nearness, key=lambda name: nearness[name])
-    raise RequestError(
-        f"{path} carries no config and is none of {', '.join(PRESETS)}; against {nearest}: {problems[nearest]}; "
-        "give its architecture (config=)"
-    )
+    if nearness[nearest] * 2 > len(state):
+        reason = f"it is nearest to {nearest}, but {problems[nearest]}"
+    else:
+        reason = f"it has the shapes of none of {', '.join(PRESETS)} ({shapes_in_words(state)})"
+    raise RequestError(f"{path} carries no config and {reason}; give its architecture (config=) if it is a COSMOS")
+
+
+def shapes_in_words(state: Mapping[str, Tensor]) -> str:
+    """What the weights themselves tell about their architecture."""
+    words = [f"{len(state)} tensors"]
+    for key, what, axis in (
+        ("visual.conv1.weight", "image width", 0),
+        ("visual.conv1.weight", "patch", -1),
+        ("text_projection", "text width", 0),
+        ("positional_embedding", "context", 0),
+        ("token_embedding.weight", "vocabulary", 0),
+    ):
+        if key in state and state[key].ndim > 0:
+            words.append(f"{what} {state[key].shape[axis]}")
+    if not any("attn_cross_pool" in key for key in state):
+        words.append("no cross-attention poolers")
+    return ", ".join(words)
 
 
 def read_config(config: Config | Path | str) -> Config:
@@ -174,7 +192,7 @@ def save_checkpoint(
     Args:
         path: where; the folder is made if absent.
         config: the model's configuration (`model.config`).
-        student, teacher, optimizer: the objects or their state dicts; wrappers' prefixes are taken off, None is left out.
+        student, teacher, optimizer: the objects or their state dicts; wrappers' prefixes go, None is left out.
         epoch: completed epochs.
         name: of the run.
         extra: whatever else resuming needs, under keys of its own; plain values and tensors only.

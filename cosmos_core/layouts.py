@@ -7,6 +7,7 @@ bare state dict, and safetensors. `module.` is stripped key by key, since only t
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ def read_state(path: Path | str, weights: Which = "teacher") -> StoredWeights:
     if weights not in ("teacher", "student"):
         raise RequestError(f"no weights called {weights!r} in a checkpoint: teacher (default) or student")
     content = read_file(path)
-    if content.get("config") is not None and not isinstance(content["config"], Mapping):
-        raise RequestError(f"{path} is damaged: its config is no mapping")
-    config = dict(content["config"]) if content.get("config") else None
+    own = content.get("config")
+    # other projects keep settings of their runs under this name
+    config = dict(own) if isinstance(own, Mapping) and "embed_dim" in own else None
     epoch = content["epoch"] if isinstance(content.get("epoch"), int) else None
     if "student" in content or "teacher" in content:
         if weights not in content:
@@ -63,9 +64,9 @@ def read_state(path: Path | str, weights: Which = "teacher") -> StoredWeights:
         averaged = content.get("ema_state_dict") if weights == "teacher" else None
         state = averaged if averaged is not None else content["state_dict"]
     else:
-        own = content.get("weights")
-        if own is not None and own != weights:
-            raise RequestError(f"{path} holds the {own} only; ask for #{own}")
+        holds = content.get("weights")
+        if holds is not None and holds != weights:
+            raise RequestError(f"{path} holds the {holds} only; ask for #{holds}")
         state = content["bare"]
     return StoredWeights(plain_state(state, path), config, epoch)
 
@@ -115,9 +116,13 @@ def read_pickle(path: Path, start: bytes) -> Any:
         raise RequestError(f"{path} is not a checkpoint: it is neither a torch file nor safetensors")
     if zipped and not zipfile.is_zipfile(path):
         raise RequestError(f"{path} is truncated: its end is missing; copy or download it again")
+    if zipped and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        raise RequestError(f"{path} is a TorchScript program, not a checkpoint; save its weights as safetensors")
     try:
-        # mapped, so that the optimizer's state of a full checkpoint is never read
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that are refused below
+            # mapped, so that the optimizer's state of a full checkpoint is never read
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         found = re.search(
             r"(?:Unsupported global: GLOBAL|GLOBAL) ([\w.]+)|Unsupported (?:class|operand)[^\n]*", str(error)
@@ -125,7 +130,7 @@ def read_pickle(path: Path, start: bytes) -> Any:
         what = f" ({found.group(1) or one_line(found.group(0))})" if found else ""
         if found or "Weights only load failed" in str(error):
             raise RequestError(
-                f"{path} holds Python objects{what} that could run code; it is not read: save its weights as safetensors"
+                f"{path} holds Python objects{what} that could run code and is not read: save weights as safetensors"
             ) from error
         raise RequestError(f"{path} is damaged ({one_line(error)}); copy or download it again") from error
     except (
@@ -138,10 +143,6 @@ def read_pickle(path: Path, start: bytes) -> Any:
         UnicodeDecodeError,
         AttributeError,
     ) as error:
-        if "TorchScript" in str(error):
-            raise RequestError(
-                f"{path} is a TorchScript program, not a checkpoint; save its weights as safetensors"
-            ) from error
         raise RequestError(f"{path} is damaged or truncated ({one_line(error)}); copy or download it again") from error
 
 

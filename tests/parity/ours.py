@@ -35,9 +35,8 @@ def encode_outputs(pack: Pack) -> dict[str, Any]:
     network = model(pack).eval()
     inputs = pack.tensors("model/inputs.safetensors")
     views, texts = images(inputs), inputs["texts_nB_L"]
-    local = next(view for view in views if view.shape != views[0].shape)
     ours: dict[str, Any] = {}
-    for name, view in (("global0", views[0]), ("local0", local)):
+    for name, view in (("global0", views[0]), ("local0", views[GLOBAL_VIEWS])):
         pooled, tokens = network.image_tower(view)
         ours |= {
             f"{name}.visual_raw_tokens": tokens,
