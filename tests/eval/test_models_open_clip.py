@@ -233,3 +233,35 @@ def test_what_only_half_fits_is_refused(folder):
     torch.save(state, folder / "half.pt")
     with pytest.raises(RequestError, match=r"half\.pt does not load as tiny: .*ln_final\.weight"):
         load_model(f"open_clip:tiny/{folder / 'half.pt'}")
+
+
+def test_siglips_text_side_fills_its_context_and_is_canonical(folder, monkeypatch):
+    """What open_clip's SigLIP configurations ask for, on a tokenizer of a dozen words."""
+    from tokenizers import Tokenizer, pre_tokenizers, processors
+    from tokenizers import models as kinds
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {word: i for i, word in enumerate(["</s>", "<unk>", "a", "red", "cube", "its", "photo", "of", "cat", "."])}
+    words = Tokenizer(kinds.WordLevel(vocab, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(folder / "words")
+    text = {**CONFIG["text_cfg"], "context_length": 9, "vocab_size": 10, "pool_type": "last", "no_causal_mask": True}
+    text |= {"hf_tokenizer_name": str(folder / "words"), "tokenizer_kwargs": {"clean": "canonicalize"}}
+    config = {**CONFIG, "text_cfg": text, "custom_text": True}
+    monkeypatch.setitem(registry._MODEL_CONFIGS, "tiny-siglip", config)
+    torch.manual_seed(0)
+    made = open_clip.create_model("tiny-siglip").eval()
+    torch.save(made.state_dict(), folder / "siglip.pt")
+    tag = {"webli": {**INCEPTION, "file": str(folder / "siglip.pt")}}
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny-siglip", tag)
+
+    model = load_model("open_clip:tiny-siglip/webli")
+    with torch.no_grad():
+        expected = made.encode_text(torch.tensor([[2, 3, 4, 0, 0, 0, 0, 0, 0]]))
+    assert torch.equal(model.encode_text(["A red, CUBE."]), expected)
+    described = model.describe()
+    assert (described["padding"], described["context_length"]) == ("max_length", 9)
+    assert (described["text_case"], described["tokenizer"]) == ("canonical", "HFTokenizer")
+    assert (described["resize"], described["mean"]) == ("squash", [0.5] * 3)

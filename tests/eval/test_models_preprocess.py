@@ -1,0 +1,80 @@
+"""The shared image preprocessing: what each resize mode keeps, and that what is recorded is what happens."""
+
+import pickle
+
+import pytest
+import torch
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models.preprocess import ImagePreprocess
+
+PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
+
+
+def halves(width, height):
+    """Left half red, right half blue."""
+    image = Image.new("RGB", (width, height), (255, 0, 0))
+    image.paste((0, 0, 255), (width // 2, 0, width, height))
+    return image
+
+
+def red_share(x):
+    return (x[0] > 0.5).float().mean().item()
+
+
+def test_shortest_crops_the_middle_squash_keeps_all_and_longest_pads():
+    wide = halves(300, 100)
+    wide.paste((0, 255, 0), (0, 0, 50, 100))  # a green edge that a centre crop loses
+    green = {mode: ImagePreprocess(60, resize=mode, **PLAIN)(wide)[1] for mode in ("shortest", "squash", "longest")}
+    assert green["shortest"].max() < 0.1
+    assert green["squash"][:, :8].min() > 0.9
+    assert green["longest"][:18].max() == green["longest"][-18:].max() == 0  # padding above and below
+    assert green["longest"][25:35, :8].min() > 0.9
+    assert all(x.shape == (60, 60) for x in green.values())
+
+
+def test_a_flat_picture_worked_by_hand():
+    x = ImagePreprocess(8, mean=(0.5, 0.25, 0), std=(0.5, 0.25, 2))(Image.new("RGB", (20, 12), (255, 0, 51)))
+    assert x.dtype == torch.float32
+    assert x.shape == (3, 8, 8)
+    assert x[:, 3, 3].tolist() == pytest.approx([1.0, -1.0, 0.1])
+
+
+def test_conversion_to_rgb_comes_before_resizing():
+    palette = halves(64, 64).convert("P", palette=Image.Palette.ADAPTIVE).resize((65, 65))
+    preprocess = ImagePreprocess(9, **PLAIN)
+    assert torch.equal(preprocess(palette), preprocess(palette.convert("RGB")))
+    assert not torch.equal(preprocess.transform(palette), preprocess(palette))
+
+
+def test_height_comes_before_width():
+    preprocess = ImagePreprocess((64, 96), **PLAIN)
+    assert preprocess(halves(200, 100)).shape == (3, 64, 96)
+    assert preprocess.describe()["image_size"] == [64, 96]
+    assert ImagePreprocess((64, 64)) == ImagePreprocess(64)
+
+
+def test_interpolation_is_obeyed_and_recorded():
+    sharp = halves(50, 50)
+    bicubic, bilinear = (ImagePreprocess(224, interpolation=i, **PLAIN)(sharp) for i in ("bicubic", "bilinear"))
+    assert not torch.equal(bicubic, bilinear)
+    assert ImagePreprocess(224, interpolation="bilinear").describe()["interpolation"] == "bilinear"
+
+
+def test_what_would_be_recorded_and_not_done_is_refused():
+    with pytest.raises(RequestError, match="always bicubic"):
+        ImagePreprocess((64, 96), interpolation="bilinear")
+    with pytest.raises(RequestError, match="one of shortest, longest, squash"):
+        ImagePreprocess(64, resize="crop")
+    with pytest.raises(RequestError, match="one of bicubic, bilinear"):
+        ImagePreprocess(64, interpolation="lanczos")
+
+
+def test_an_instance_travels_after_it_was_used_and_does_the_same():
+    preprocess = ImagePreprocess(32, resize="longest", fill=128)
+    first = preprocess(halves(50, 20))
+    again = pickle.loads(pickle.dumps(preprocess))
+    assert again == preprocess
+    assert hash(again) == hash(preprocess)
+    assert torch.equal(again(halves(50, 20)), first)
