@@ -79,8 +79,7 @@ def _coverage(thing: Thing, size: int) -> tuple[np.ndarray, int, int]:
     left, top = max(0, int(cx - reach)), max(0, int(cy - reach))
     right, bottom = min(size, int(cx + reach) + 1), min(size, int(cy + reach) + 1)
     fine = Image.new("L", ((right - left) * OVERSAMPLE, (bottom - top) * OVERSAMPLE))
-    # Pillow's coordinates name pixel centres: half a fine pixel off the plane's own.
-    x, y, r = ((cx - left) * OVERSAMPLE - 0.5, (cy - top) * OVERSAMPLE - 0.5, radius * OVERSAMPLE)
+    x, y, r = (cx - left) * OVERSAMPLE, (cy - top) * OVERSAMPLE, radius * OVERSAMPLE
     _draw_outline(ImageDraw.Draw(fine), thing.shape, x, y, r, thing.turn)
     return np.asarray(fine.reduce(OVERSAMPLE), np.float32) / 255, top, left
 

@@ -8,6 +8,7 @@ the circle stands higher or lower. "the" claims no more than "a": no scene holds
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cosmos_eval.datasets.toybox.scenes import Scene, Thing
 from cosmos_eval.datasets.toybox.words import (
@@ -57,8 +58,12 @@ def is_true(text: str, scene: Scene) -> bool:
     Raises:
         ValueError: a sentence is not of toybox's language; names the sentence and the word.
     """
-    claims = [read(sentence) for sentence in text.removesuffix(".").split(". ")]
-    return all(_holds(claim, scene) for claim in claims)
+    return all(_holds(claim, scene) for claim in _claims(text))
+
+
+@lru_cache(maxsize=4096)
+def _claims(text: str) -> tuple["Claim", ...]:
+    return tuple(read(sentence) for sentence in text.removesuffix(".").split(". "))
 
 
 def related(first: Thing, relation: str, second: Thing) -> bool:
@@ -145,13 +150,14 @@ class _Sentence:
                 self.relation()
             return
         while True:
-            if self.take("at"):
+            if self.claim.phrases[-1].place is None and self.take("at"):
                 self.claim.phrases[-1].place = self.need(*PLACES)
             elif self.peek(*RELATIONS):
                 self.relation()
-            if not self.take("and"):
+            elif self.take("and"):
+                self.thing()
+            else:
                 break
-            self.thing()
         if self.take("on"):
             self.ground()
 

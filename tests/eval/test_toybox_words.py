@@ -1,0 +1,294 @@
+"""toybox's words: captions are true, negatives false, and the checker that says so agrees with a slow obvious one."""
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_eval.datasets.toybox import (
+    KINDS,
+    Background,
+    Scene,
+    Thing,
+    captions,
+    distinct_scenes,
+    is_true,
+    make_scene,
+    negatives,
+    record,
+    single_object_scene,
+    vocabulary,
+)
+from cosmos_eval.datasets.toybox.truth import related
+from cosmos_eval.datasets.toybox.words import (
+    BACKGROUND_COLOURS,
+    BACKGROUND_PATTERNS,
+    COLOURS,
+    COUNTS,
+    PLACES,
+    RELATIONS,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+)
+
+SCENES = st.builds(make_scene, st.integers(0, 2**31), st.sampled_from(["train", "val", "test"]), st.integers(0, 10**6))
+KEYS = ["raw_caption"] + [f"{length}{by}_captions" for length in ("short", "long") for by in ("IB", "SV", "LLA")]
+
+# a small red striped circle top left, a large blue dotted star bottom right, a small blue plain circle top right
+BY_HAND = Scene(
+    (
+        Thing("circle", "red", "small", "striped", "top left"),
+        Thing("star", "blue", "large", "dotted", "bottom right"),
+        Thing("circle", "blue", "small", "plain", "top right"),
+    ),
+    Background("gray", "lined"),
+    "by-hand",
+    "test",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a red circle",
+        "blue star and small red circle on gray",
+        "a circle and a circle",
+        "a red circle left of a blue star",
+        "a red circle above a blue star and a blue circle",
+        "the blue star is below the blue circle",
+        "a small striped red circle at top left and a blue star at bottom right on lined gray",
+        "there are three objects",
+        "three objects on lined gray, top left a small striped red circle, bottom right a large dotted blue star",
+        "the background is lined gray",
+        "a blue star on a gray background",
+        "the blue star is large and dotted",
+        "top right holds a blue circle",
+        "bottom left is empty. center is empty",
+    ],
+)
+def test_true_by_hand(text):
+    assert is_true(text, BY_HAND)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a green circle",
+        "a red star",
+        "a red circle and a red circle",
+        "a circle and a circle and a circle",
+        "a red circle right of a blue star",
+        "a red circle above a blue circle",
+        "a large red circle",
+        "a plain red circle",
+        "a red circle at bottom right and a blue star at top left",
+        "there are two objects",
+        "two objects on lined gray, top left a small striped red circle",
+        "the background is smooth gray",
+        "a blue star on brown",
+        "the blue star is small and dotted",
+        "top right holds a red circle",
+        "bottom left is empty. top left is empty",
+    ],
+)
+def test_false_by_hand(text):
+    assert not is_true(text, BY_HAND)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a mauve circle", "a red", "red circle blue star", "a circle on", "the circle is", "there are", "a ring ring"],
+)
+def test_what_is_not_of_the_language_is_refused(text):
+    with pytest.raises(ValueError, match="not a sentence of toybox"):
+        is_true(text, BY_HAND)
+
+
+@given(SCENES)
+@settings(max_examples=200, deadline=None)
+def test_every_caption_is_true(scene):
+    said = captions(scene)
+    for text in (said.raw, *said.full, said.short, *(". ".join(sentences) for sentences in said.long)):
+        assert is_true(text, scene), text
+    for sentence in itertools.chain(*record(scene).values()):
+        assert is_true(sentence, scene), sentence
+
+
+@given(SCENES)
+@settings(max_examples=200, deadline=None)
+def test_every_negative_is_false_and_a_step_from_a_true_caption(scene):
+    made = negatives(scene)
+    kinds = [negative.kind for negative in made]
+    assert kinds == [kind for kind in KINDS if kind in kinds]
+    assert {"replace_obj", "replace_att", "replace_rel", "add_obj", "add_att"} <= set(kinds)
+    assert ("swap_obj" in kinds) == (len(scene.objects) > 1)
+    for negative in made:
+        assert is_true(negative.positive, scene), negative
+        assert not is_true(negative.negative, scene), negative
+        words, others = (bag(text) for text in (negative.positive, negative.negative))
+        new, gone = others - words, words - others
+        if negative.kind.startswith("swap"):
+            assert not new, negative
+            assert not gone, negative
+        elif negative.kind == "replace_rel":
+            assert 1 <= new.total() <= 2, negative
+        elif negative.kind.startswith("replace"):
+            assert (new.total(), gone.total()) == (1, 1), negative
+        elif negative.kind == "add_att":
+            assert (new.total(), gone.total()) == (1, 0), negative
+        else:
+            assert (new.total(), gone.total()) == (3, 0), negative
+
+
+def bag(text: str) -> Counter:
+    """The words of a text, "of" left out and articles left out."""
+    return Counter(word for word in text.split() if word not in ("a", "an", "of"))
+
+
+@given(SCENES, st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_complete_description_is_false_once_anything_changes(scene, data):
+    at = data.draw(st.integers(0, len(scene.objects) - 1))
+    thing = scene.objects[at]
+    values = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "texture": TEXTURES, "place": PLACES}
+    what = data.draw(st.sampled_from([*values, "ground", "pattern"]))
+    if what == "ground":
+        colour = data.draw(st.sampled_from([c for c in BACKGROUND_COLOURS if c != scene.background.colour]))
+        other = replace(scene, background=replace(scene.background, colour=colour))
+    elif what == "pattern":
+        pattern = data.draw(st.sampled_from([p for p in BACKGROUND_PATTERNS if p != scene.background.pattern]))
+        other = replace(scene, background=replace(scene.background, pattern=pattern))
+    else:
+        value = data.draw(st.sampled_from([v for v in values[what] if v != getattr(thing, what)]))
+        changed = (*scene.objects[:at], replace(thing, **{what: value}), *scene.objects[at + 1 :])
+        other = replace(scene, objects=changed)
+    for text in captions(scene).full:
+        assert is_true(text, scene)
+        assert not is_true(text, other)
+
+
+@st.composite
+def phrases(draw):
+    """One to three object phrases as (shape, colour, size, texture, place), None where nothing is said."""
+
+    def maybe(values):
+        return st.none() | st.sampled_from(values)
+
+    one = st.tuples(
+        st.sampled_from(SHAPES[:3]), maybe(COLOURS[:2]), maybe(SIZES), maybe(TEXTURES[:2]), maybe(PLACES[:4])
+    )
+    return draw(st.lists(one, min_size=1, max_size=3))
+
+
+@given(phrases(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_checker_agrees_with_trying_every_assignment(claimed, data):
+    count = data.draw(st.integers(1, 4))
+    places = data.draw(st.permutations(PLACES[:4]))[:count]
+    things = [
+        Thing(*(data.draw(st.sampled_from(v)) for v in (SHAPES[:3], COLOURS[:2], SIZES, TEXTURES[:2])), place)
+        for place in places
+    ]
+    relation = data.draw(st.none() | st.sampled_from(RELATIONS)) if len(claimed) == 2 else None
+    said = [
+        "a " + " ".join(word for word in (size, texture, colour, shape) if word) + (f" at {place}" if place else "")
+        for shape, colour, size, texture, place in claimed
+    ]
+    scene = Scene(tuple(things), Background("gray", "smooth"), "k", "test")
+
+    columns = {"top left": 0, "bottom left": 0, "top right": 1, "bottom right": 1}
+    rows = {"top left": 0, "top right": 0, "bottom left": 1, "bottom right": 1}
+    holds = {
+        "left of": lambda a, b: columns[a] < columns[b],
+        "right of": lambda a, b: columns[a] > columns[b],
+        "above": lambda a, b: rows[a] < rows[b],
+        "below": lambda a, b: rows[a] > rows[b],
+    }
+    expected = any(
+        all(
+            want in (None, have)
+            for asked, thing in zip(claimed, chosen, strict=True)
+            for want, have in zip(
+                asked, (thing.shape, thing.colour, thing.size, thing.texture, thing.place), strict=True
+            )
+        )
+        and (relation is None or holds[relation](chosen[0].place, chosen[1].place))
+        for chosen in itertools.permutations(things, len(claimed))
+    )
+    assert is_true((f" {relation} " if relation else " and ").join(said), scene) == expected
+
+
+def test_of_two_objects_apart_one_is_left_or_above_and_never_both_ways():
+    for one, other in itertools.permutations(PLACES, 2):
+        a, b = (Thing("star", "red", "small", "plain", place) for place in (one, other))
+        held = {relation for relation in RELATIONS if related(a, relation, b)}
+        assert held
+        assert not {"left of", "right of"} <= held
+        assert not {"above", "below"} <= held
+        assert {relation for relation in RELATIONS if related(b, relation, a)} == {
+            {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[relation]
+            for relation in held
+        }
+
+
+@given(SCENES)
+@settings(max_examples=100, deadline=None)
+def test_a_record_has_dreamlips_structure_in_short_sentences_of_the_vocabulary(scene):
+    made = record(scene)
+    assert list(made) == KEYS
+    words = set(vocabulary())
+    for key, sentences in made.items():
+        assert sentences, key
+        for sentence in sentences:
+            tokens = sentence.replace(",", " ,").split()
+            assert set(tokens) <= words | {","}
+            assert "." not in sentence
+            # a complete description and the start and end of text fit the toybox preset's 40 tokens
+            assert len(tokens) <= (38 if sentence in captions(scene).full else 14)
+
+
+def test_every_word_of_the_vocabulary_is_used_and_articles_fit():
+    used = set()
+    for i in range(800):
+        scene = make_scene(0, "train", i)
+        texts = [*itertools.chain(*record(scene).values()), *(n.negative for n in negatives(scene))]
+        for text in texts:
+            words = text.replace(",", "").split()
+            used.update(words)
+            for article, following in itertools.pairwise(words):
+                assert article != "a" or following[0] not in "aeiou", text
+                assert article != "an" or following[0] in "aeiou", text
+    assert used == set(vocabulary())
+    assert len(COUNTS) == 4
+
+
+def test_nearly_every_complete_description_is_true_of_one_test_scene_only():
+    scenes = distinct_scenes(0, "test", 300)
+    texts = [(i, text) for i, scene in enumerate(scenes) for text in captions(scene).full]
+    alone = [all(not is_true(text, other) for j, other in enumerate(scenes) if j != i) for i, text in texts]
+    assert sum(alone) / len(alone) >= 0.97
+
+
+def test_replaced_words_do_not_give_themselves_away():
+    """A word that were commoner in true captions than in false ones would let a model answer without the picture."""
+    right, wrong = Counter(), Counter()
+    for i in range(1500):
+        for negative in negatives(make_scene(9, "train", i)):
+            if negative.kind.startswith("replace"):
+                words, others = bag(negative.positive), bag(negative.negative)
+                right.update((negative.kind, word) for word in words - others)
+                wrong.update((negative.kind, word) for word in others - words)
+    assert len(right | wrong) == 6 + 13 + 7
+    for word in right | wrong:
+        n = right[word] + wrong[word]
+        assert n > 100
+        assert abs(right[word] - wrong[word]) <= 4 * n**0.5, (word, right[word], wrong[word])
+
+
+def test_negatives_of_a_single_object_have_no_swap():
+    kinds = [negative.kind for negative in negatives(single_object_scene(0, "test", 0, 0))]
+    assert kinds == ["replace_obj", "replace_att", "replace_rel", "add_obj", "add_att"]
