@@ -302,7 +302,7 @@ RULES += [
     ("model/pos_embed.safetensors::image.*", INPUT),
     ("model/pos_embed.safetensors::image_raw_tokens_sum.*", _sum_over_patches),
     ("model/pos_embed.safetensors::*", RAW),
-    ("model/distributed.safetensors::rank1.*", INPUT),
+    ("model/distributed.safetensors::rank[0-9]*", INPUT),
     ("model/distributed.safetensors::*", GRADIENT),
     ("model/distributed.json::world_size", INPUT),
     ("model/distributed.json::ddp_*", NOTE),
