@@ -30,7 +30,8 @@ def test_the_mask_is_where_the_picture_shows_the_objects(scene, size):
     bare = render(replace(scene, objects=()), size)
     changed = (render(scene, size) != bare).any(-1)
     inside = mask(scene, size) > 0
-    assert (changed & inside).sum() >= 0.97 * inside.sum()  # a few may be the background's very colour
+    # a pixel or two may happen to have the background's very colour
+    assert (inside & ~changed).sum() <= 2 + 0.02 * inside.sum()
     # outside, only edges that an object covers by less than half are touched (a star's tip is such for some pixels)
     assert not (changed & ~near(inside, 3)).any()
 
