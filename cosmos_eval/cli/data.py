@@ -43,10 +43,12 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: cosmos-eval data prepare toybox --out data")
+@app.command(epilog="Example: cosmos-eval data prepare toybox --out data/toybox")
 def prepare(
     name: Annotated[str, typer.Argument(help="What to make: toybox.")],
-    out: Annotated[Path, typer.Option(help="Data root to write into; made if absent.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Data root to write: a folder that is empty or absent.")] = Path(
+        "data/toybox"
+    ),
     seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
     train: Annotated[int, typer.Option(help="Scenes in the training shards.")] = 2000,
     test: Annotated[int, typer.Option(help="Scenes for retrieval and segmentation.")] = 1000,
