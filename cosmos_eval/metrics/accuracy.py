@@ -47,7 +47,7 @@ def count_classes(features: Tensor, weights: Tensor, labels: Tensor, block_bytes
     shared = share_equal_rows(weights)
     better, tied, prediction, margin = [], [], [], []
     for start, stop, scores in score_blocks(features, shared, block_bytes):
-        scores = scores[:, shared.column] if len(shared.repeats) else scores
+        scores = scores[:, shared.column] if len(shared.rows) < len(shared.column) else scores
         own = labels[start:stop, None].to(scores.device)
         true = scores.gather(1, own)
         better.append((scores > true).sum(1))

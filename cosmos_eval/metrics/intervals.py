@@ -21,8 +21,9 @@ def mean_of(values: np.ndarray, unit: np.ndarray, units: int) -> Estimator:
     counts = np.bincount(unit, minlength=units).astype(np.float64)
 
     def estimate(drawn: np.ndarray) -> float:
-        n = drawn @ counts
-        return float(drawn @ sums / n) if n else np.nan
+        # Not `drawn @ sums`: a threaded product adds up in an order that depends on the number of threads.
+        n = (drawn * counts).sum()
+        return float((drawn * sums).sum() / n) if n else np.nan
 
     return estimate
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, score_blocks, share_equal_rows
+from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, plain_float32, score_blocks, share_equal_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def count_places(
         candidates: (C, D) features on the same device.
         positive_query, positive_candidate: (P,) int64; candidate `positive_candidate[i]` is right for query
             `positive_query[i]`. Distinct pairs, any number a query, at least one; any order.
-        block_bytes: memory that the scores of one block may take.
+        block_bytes: memory for the scores of one block and the marks made on them (one query always fits).
 
     Returns:
         The counts of every query.
@@ -55,19 +55,18 @@ def count_places(
     column = shared.column[candidate.to(device)]
     query = query.to(device)
     better, tied, tied_positives = [], [], []
-    for start, stop, scores in score_blocks(queries, shared, block_bytes):
+    hits = torch.empty(0, len(shared.rows), device=device)
+    for start, stop, scores in score_blocks(queries, shared, block_bytes // 2):
+        hits = hits if len(hits) else torch.empty_like(scores)
         own = slice(int(bounds[start]), int(bounds[stop]))
         row = query[own] - start
         of_positives = scores[row, column[own]]
         best = torch.full((stop - start,), -torch.inf, device=device).scatter_reduce(0, row, of_positives, "amax")
         among = (of_positives == best[row]).long()
         tied_positives.append(torch.zeros(stop - start, dtype=torch.int64, device=device).index_add(0, row, among))
-        above, level = _count(scores, best)
-        if len(shared.repeats):
-            more_above, more_level = _count(scores[:, shared.repeats], best)
-            above, level = above + more_above, level + more_level
-        better.append(above)
-        tied.append(level)
+        hit = hits[: stop - start]
+        better.append(_count(torch.gt(scores, best[:, None], out=hit), shared.copies))
+        tied.append(_count(torch.eq(scores, best[:, None], out=hit), shared.copies))
     return Places(torch.cat(better).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())
 
 
@@ -118,7 +117,7 @@ def _by_query(query: Tensor, candidate: Tensor, queries: int, candidates: int) -
     return query, candidate[order], torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
 
 
-def _count(scores: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of (B, U) scores lie above, and level with, (B,) `best`."""
-    level = torch.count_nonzero(scores == best[:, None], dim=1)
-    return torch.count_nonzero(scores > best[:, None], dim=1), level
+def _count(hits: Tensor, copies: Tensor) -> Tensor:
+    """(B,) int64 sums of (B, U) zeros and ones, column u counted `copies[u]` times: whole numbers, exact in float32."""
+    with plain_float32():
+        return (hits @ copies).long()

@@ -60,27 +60,30 @@ class Candidates:
 
     rows: Tensor  # (U, D) float32
     column: Tensor  # (C,) int64
-    repeats: Tensor  # (C - U,) int64: the column of every candidate after the first with its row
+    copies: Tensor  # (U,) float32: how many candidates share each row
 
 
 def share_equal_rows(features: Tensor) -> Candidates:
-    """Group equal rows of (C, D), in order of first appearance."""
+    """Group equal rows of (C, D), in order of first appearance.
+
+    Raises:
+        ValueError: more rows than float32 can count (2**24).
+    """
+    if len(features) > 2**24:
+        raise ValueError(f"{len(features):,} candidates are more than float32 can count exactly ({2**24:,})")
     features = features.float() + 0.0  # + 0.0 turns -0.0 into 0.0, which has other bytes
     seen: dict[bytes, int] = {}
     first: list[int] = []
     column: list[int] = []
-    repeats: list[int] = []
     for i, row in enumerate(features.detach().cpu().contiguous().numpy()):
-        key = hashlib.blake2b(row, digest_size=16).digest()
-        place = seen.setdefault(key, len(seen))
-        column.append(place)
+        place = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
         if place == len(first):
             first.append(i)
-        else:
-            repeats.append(place)
-    rows = features if not repeats else features[torch.tensor(first, device=features.device)]
-    indices = [torch.tensor(index, dtype=torch.int64, device=features.device) for index in (column, repeats)]
-    return Candidates(rows, *indices)
+        column.append(place)
+    index = torch.tensor(column, device=features.device)
+    copies = torch.bincount(index).float()
+    rows = features if len(first) == len(features) else features[torch.tensor(first, device=features.device)]
+    return Candidates(rows, index, copies)
 
 
 def score_blocks(
@@ -91,17 +94,19 @@ def score_blocks(
     A block holds whole rows, hence the score of a positive and those of its rivals come from one product.
 
     Args:
-        queries: (Q, D) float32 on the candidates' device.
+        queries: (Q, D) on the candidates' device.
         candidates: U distinct rows.
-        block_bytes: what the scores of a block, repeats included, may take.
+        block_bytes: what the scores of a block may take.
 
     Yields:
-        start, stop, and the (stop - start, U) similarities of queries start to stop.
+        start, stop, and the (stop - start, U) float32 similarities of queries start to stop, in a buffer that the next
+        block overwrites: blocks of a few megabytes that come and go would leave the heap in pieces.
     """
-    per_query = 4 * (len(candidates.column) + len(candidates.repeats))
-    step = max(1, block_bytes // per_query)
+    width = len(candidates.rows)
+    step = min(len(queries), max(1, block_bytes // (4 * width)))
+    buffer = torch.empty(step, width, device=candidates.rows.device)
     for start in range(0, len(queries), step):
         stop = min(start + step, len(queries))
-        with plain_float32():
-            scores = queries[start:stop].float() @ candidates.rows.T
+        with torch.no_grad(), plain_float32():
+            scores = torch.mm(queries[start:stop].float(), candidates.rows.T, out=buffer[: stop - start])
         yield start, stop, scores

@@ -1,5 +1,4 @@
-"""clip-benchmark's own `evaluate` functions on the same model and data: equal where nothing ties, theirs an accident of the
-order where something does."""
+"""clip-benchmark's own `evaluate` functions on the same model and data: equal where nothing ties, and what ties do."""
 
 import numpy as np
 import open_clip

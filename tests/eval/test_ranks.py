@@ -138,8 +138,8 @@ def test_equal_rows_tie_exactly_wherever_they_stand(queries, width):
 def test_zero_and_minus_zero_are_one_row():
     shared = share_equal_rows(torch.tensor([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0]]))
     assert shared.column.tolist() == [0, 0, 1]
-    assert shared.repeats.tolist() == [0]
-    assert len(shared.rows) == 2
+    assert shared.copies.tolist() == [2, 1]
+    assert shared.rows.tolist() == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
