@@ -65,12 +65,14 @@ class CosmosModel:
     @contextmanager
     def _at_rest(self) -> Iterator[None]:
         was_training = self.core.training
-        self.core.eval()
+        if was_training:
+            self.core.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.core.train(was_training)
+            if was_training:
+                self.core.train()
 
     @cached_property
     def digest(self) -> str:

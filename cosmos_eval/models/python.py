@@ -128,13 +128,18 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
         raise
     except Exception as error:
         raise RequestError(f"{spec.text}: {spec.rest}() failed: {one_line(error)}") from error
-    return PythonModel(adapter, spec.text, device)
+    model = PythonModel(adapter, spec.text, device)
+    if not hasattr(model, "image_rows"):
+        _check_preprocess(model)
+    return model
 
 
-def check_picture(model: Any, image: Image.Image) -> Tensor:
-    """Preprocess one picture and check the shape, for a first try of an adapter."""
-    x = model.preprocess(image)
+def _check_preprocess(model: PythonModel) -> None:
+    """Try `preprocess` on a small grey picture, so that a wrong one is refused before any data are read."""
+    try:
+        x = model.preprocess(Image.new("RGB", (40, 30), (128, 128, 128)))
+    except Exception as error:
+        raise RequestError(f"{model.spec}: preprocess failed on a grey picture: {one_line(error)}") from error
     if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] != 3 or not x.is_floating_point():
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise RequestError(f"{model.spec}: preprocess returned {got}; return a float tensor (3, H, W)")
-    return x

@@ -131,10 +131,14 @@ def list_models() -> list[KnownModel]:
     ]
     rows += [
         KnownModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
-        KnownModel("open_clip:ARCH/TAG", "weights of open_clip's registry, fetched when first asked for", "open_clip"),
-        KnownModel("open_clip:ARCH/PATH", "a checkpoint file of open_clip training", "open_clip, local weights"),
-        KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "transformers"),
-        KnownModel("hf:FOLDER", "a folder written by save_pretrained", "transformers, local weights"),
+        KnownModel(
+            "open_clip:ARCH/TAG",
+            "weights of open_clip's registry, fetched when first asked for",
+            "a model of open_clip",
+        ),
+        KnownModel("open_clip:ARCH/PATH", "a checkpoint file of open_clip training", "the same, local weights"),
+        KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "a model of transformers"),
+        KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
         KnownModel("python:package.module:factory", "an importable module", "your own adapter"),
         KnownModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "vectors made elsewhere"),
     ]

@@ -148,3 +148,19 @@ def test_a_failed_write_leaves_the_old_folder_readable(folder):
     with pytest.raises(RequestError, match="NaN"):
         write_embeddings(folder, IDS, IMAGES, ["t"], np.array([[np.nan, 0]]))
     assert EmbeddingsModel(folder).digest == before
+
+
+def test_vectors_written_from_a_model_are_the_models_features_again(tmp_path):
+    from cosmos_eval.datasets.base import ArrayPicture
+    from cosmos_eval.engine.features import Engine
+
+    rng = np.random.default_rng(0)
+    pictures = [ArrayPicture(f"scenes/{i}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for i in range(5)]
+    texts = ["a red cube", "a blue sphere", "a red cube"]
+    own = Engine(load_model("cosmos:untrained-toybox"), batch_size=4)
+    images, captions = own.image_features(pictures), own.text_features(texts)
+    write_embeddings(tmp_path, [p.key for p in pictures], images, texts, captions)
+    stored = Engine(load_model(f"embeddings:{tmp_path}"))
+    assert stored.image_features(pictures[::-1]).allclose(images.flip(0), atol=1e-6)
+    assert stored.text_features(texts).allclose(captions, atol=1e-6)
+    assert torch.equal(stored.text_features(texts)[0], stored.text_features(texts)[2])

@@ -121,6 +121,9 @@ def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, tex
         ("def factory(): raise OSError('weights\\nare gone')", r"factory\(\) failed: OSError: weights are gone"),
         ("def factory(): return object()", "without preprocess, encode_image, encode_text"),
         (adapter(extra="digest = 5"), "digest is a int"),
+        (adapter().replace("torch.zeros(3, 4, 4)", "image"), "preprocess returned Image; return a float tensor"),
+        (adapter().replace("torch.zeros(3, 4, 4)", "torch.zeros(4, 4, 3)"), r"preprocess returned .*\(4, 4, 3\)"),
+        (adapter().replace("torch.zeros(3, 4, 4)", "1 / 0"), "preprocess failed on a grey picture: ZeroDivisionError"),
     ],
 )
 def test_a_module_that_does_not_do_is_refused_in_one_line(module, source, said):
