@@ -109,7 +109,7 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
         decides["class_names"] = words.class_names
         decides["templates"] = words.templates
     text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _find(name_or_path: str | Path) -> tuple[Path, bool]:

@@ -82,7 +82,8 @@ def _type(source: Source, at: Keys, value: Any, kind: type) -> None:
         found = (
             "nothing" if value is None else f"{value!r}" if not isinstance(value, dict | list) else f"a {_kind(value)}"
         )
-        raise source.refuse(at, f"{at[-1]} must be {_NAMED[kind]}, not {found}")
+        name = at[-1] if isinstance(at[-1], str) else f"{at[-2]}[{at[-1]}]"
+        raise source.refuse(at, f"{name} must be {_NAMED[kind]}, not {found}")
 
 
 def _kind(value: Any) -> str:

@@ -56,7 +56,8 @@ def check(
     """Whether the disk holds what a benchmark needs: counts, and every problem found; `deep` decodes every picture."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.survey import DataProblems, counts_of
+    from cosmos_eval.datasets.consistency import counts_of
+    from cosmos_eval.datasets.survey import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:
@@ -117,4 +118,9 @@ def _read(benchmark: "Benchmark", data_root: Path | str | None) -> "Data":
         if READERS[benchmark.dataset["reader"]].needs_root:
             raise RequestError(f"{benchmark.name} reads from the disk; say where its data are with --data-root")
         root = Path()
-    return reader(benchmark, root)
+    try:
+        return reader(benchmark, root)
+    except OSError as error:  # a folder that may not be read, a disk that fails
+        raise RequestError(
+            f"{benchmark.name} cannot read {error.filename or root}: {error.strerror or error}"
+        ) from error

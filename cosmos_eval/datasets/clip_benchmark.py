@@ -15,8 +15,9 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
+from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.survey import Survey, first
+from cosmos_eval.datasets.survey import Survey
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "caltech101": ("caltech101/101_ObjectCategories",),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cosmos_eval.datasets.base import Data, FilePicture, RetrievalData
-from cosmos_eval.datasets.survey import Survey, first, read_json
+from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.survey import Survey, read_json
 
 
 def read_captions(benchmark: Any, data_root: Path) -> Data:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
-from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey, first
+from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
 
 
 def read_image_folder(benchmark: Any, data_root: Path) -> Data:

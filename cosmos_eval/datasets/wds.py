@@ -13,8 +13,9 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
 from cosmos_eval.datasets.clip_benchmark import disarmed
+from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.survey import Survey, first
+from cosmos_eval.datasets.survey import Survey
 
 PICTURES = ("webp", "png", "jpg", "jpeg")
 """The endings that clip-benchmark looks for, in its order."""

@@ -125,6 +125,7 @@ SMALL: dict[str, tuple[Callable[[Path], None], list[str], list[int], list[str]]]
 }
 
 
+@pytest.mark.filterwarnings("ignore:split argument ignored")
 @pytest.mark.parametrize("name", SMALL)
 def test_pictures_labels_and_words_are_the_builders(tmp_path: Path, name: str):
     make, keys, labels, class_names = SMALL[name]

@@ -74,6 +74,11 @@ def test_right_and_wrong_texts_share_pictures(tmp_path: Path):
     assert data.subsets == ["swap", "all", "add"]
 
 
+def test_a_caption_cut_inside_a_character_is_named(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "captions": ["a smile \\ud83d", "\\ud83d\\ude00 whole"]}')
+    assert "1 texts with half a character: 'a smile" in refusal(tmp_path, "retrieval")
+
+
 def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path):
     write(tmp_path, '{"image": "c.webp", "captions": ["one"]}')
     data = datasets.load(define(tmp_path, "retrieval", {**MINE, "images": "more"}))

@@ -64,6 +64,7 @@ def refusal(tmp_path: Path, dataset: dict[str, Any] = WDS, prompts: dict[str, An
     return str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*shardshuffle")
 def test_samples_labels_and_words_are_those_that_clip_benchmark_reads(tmp_path: Path):
     folder = shards(tmp_path)
     dataset = {**WDS, "expected": {"images": 4, "classes": 3}}

@@ -1,0 +1,84 @@
+"""Whether pictures, texts and labels belong together, whichever reader made them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData
+
+FIRST = 3
+"""How many names an error shows."""
+
+
+def counts_of(data: Data) -> dict[str, int]:
+    """How many pictures, texts, classes or items there are."""
+    if isinstance(data, RetrievalData):
+        return {"images": len(data.pictures), "texts": len(data.texts)}
+    if isinstance(data, ClassificationData):
+        return {"images": len(data.pictures), "classes": len(data.class_names)}
+    return {"images": len(data.pictures), "items": len(data.positives)}
+
+
+def inconsistencies(data: Data) -> list[str]:
+    """What in the data does not belong together, whichever reader made them; empty when all is well."""
+    problems = []
+    keys = [picture.key for picture in data.pictures]
+    if not keys:
+        return ["has no pictures"]
+    twice = [key for key, times in Counter(keys).items() if times > 1]
+    if twice:
+        problems.append(f"has {len(twice):,} pictures twice: {first(twice)}")
+    if isinstance(data, RetrievalData):
+        if len(data.texts) != len(data.text_picture):
+            problems.append(f"has {len(data.texts):,} texts but {len(data.text_picture):,} pictures named for them")
+        wrong = [repr(data.texts[j]) for j, i in enumerate(data.text_picture) if not 0 <= i < len(keys)]
+        if wrong:
+            problems.append(f"has {len(wrong):,} captions that belong to no picture: {first(wrong)}")
+        problems += _broken_texts(data.texts)
+        without = sorted(set(range(len(keys))) - set(data.text_picture.tolist()))
+        if without:
+            problems.append(f"has {len(without):,} pictures without a caption: {first(keys[i] for i in without)}")
+    elif isinstance(data, ClassificationData):
+        problems += _label_problems(data, keys)
+    elif isinstance(data, PerceptionData):
+        lengths = {len(data.positives), len(data.negatives), len(data.subsets), len(data.item_picture)}
+        if len(lengths) > 1:
+            problems.append("has items of unequal parts (picture, right text, wrong text, subset)")
+        problems += _broken_texts([*data.positives, *data.negatives])
+        if any(not 0 <= i < len(keys) for i in data.item_picture):
+            problems.append("has items that belong to no picture")
+    return problems
+
+
+def _broken_texts(texts: Sequence[str]) -> list[str]:
+    """Half of a surrogate pair (a caption cut inside an emoji) is no text: tokenizers fail on it in mid-run."""
+    broken = [f"{text!r}" for text in texts if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)]
+    return [f"has {len(broken):,} texts with half a character: {first(broken)}"] if broken else []
+
+
+def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
+    problems = []
+    classes = len(data.class_names)
+    if len(data.labels) != len(keys):
+        return [f"has {len(keys):,} pictures but {len(data.labels):,} labels"]
+    wrong = [f"{keys[i]} ({label})" for i, label in enumerate(data.labels) if not 0 <= label < classes]
+    if wrong:
+        problems.append(f"has {len(wrong):,} labels outside 0 to {classes - 1}: {first(wrong)}")
+    if not data.empty_classes_allowed:
+        empty = sorted(set(range(classes)) - set(data.labels.tolist()))
+        if empty:
+            problems.append(
+                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}"
+            )
+    per_class = data.templates and not isinstance(data.templates[0], str)
+    if not data.templates:
+        problems.append("has no prompt templates")
+    elif per_class and len(data.templates) != classes:
+        problems.append(f"has prompts for {len(data.templates):,} classes, but {classes:,} classes")
+    return problems
+
+
+def first(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
+    return ", ".join(names[:FIRST]) + more
