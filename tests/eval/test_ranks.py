@@ -121,16 +121,20 @@ def test_random_features_agree_with_float64_where_scores_are_further_apart_than_
     assert clear > 150
 
 
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("width", [1, 7, 48, 257])
 @pytest.mark.parametrize("queries", [1, 5, 33])
-def test_equal_rows_tie_exactly_wherever_they_stand(queries, width):
+def test_equal_rows_tie_exactly_wherever_they_stand(queries, width, device):
     rng = torch.Generator().manual_seed(queries * 1000 + width)
     c = torch.randn(311, width, generator=rng)
     copies = torch.randint(0, 311, (12,), generator=rng)
     c = torch.cat([c, c[copies]])
     q = torch.randn(queries, width, generator=rng)
     for j, original in enumerate(copies.tolist()):
-        found = count_places(q, c, torch.arange(queries), torch.full((queries,), 311 + j))
+        found = count_places(q.to(device), c.to(device), torch.arange(queries), torch.full((queries,), 311 + j))
         assert (found.tied >= 1 + int((c[:311] == c[original]).all(1).sum())).all()
         assert (found.tied_positives == 1).all()
 
