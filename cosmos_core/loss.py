@@ -36,8 +36,11 @@ def pair_losses(ours: Tensor, theirs: Tensor, scale: Tensor) -> Tensor:
     """
     n, batch, width = ours.shape
     m = len(theirs)
-    logits = (scale * ours.reshape(-1, width)) @ theirs.reshape(-1, width).T  # (n * B, m * B)
-    logits = logits.reshape(n, batch, m, batch)
+    # In float32 whatever the towers run in: at a scale of 100, bfloat16 would round the logits to halves.
+    dtype = torch.promote_types(torch.promote_types(ours.dtype, theirs.dtype), torch.float32)
+    ours, theirs = ours.reshape(-1, width).to(dtype), theirs.reshape(-1, width).to(dtype)
+    with torch.autocast(ours.device.type, enabled=False):
+        logits = ((scale * ours) @ theirs.T).reshape(n, batch, m, batch)
     matches = logits.diagonal(dim1=1, dim2=3)  # (n, m, B)
     forward = logits.logsumexp(dim=3).mean(dim=1)  # (n, m)
     backward = logits.logsumexp(dim=1).mean(dim=2)

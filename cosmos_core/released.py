@@ -41,15 +41,15 @@ def fetch(name: str) -> Path:
     if name not in RELEASED:
         raise RequestError(f"no released checkpoint {name!r}; there are {', '.join(RELEASED)}")
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     file = RELEASED[name].file
     try:
-        return Path(hf_hub_download(HUB_REPOSITORY, file))
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # offline, refused, no such file: the hub's errors are all of these
+        try:
+            return Path(hf_hub_download(HUB_REPOSITORY, file, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return Path(hf_hub_download(HUB_REPOSITORY, file))
+    except Exception as error:  # offline, refused, no such file: the hub's and its transport's own, version by version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RequestError(
             f"{name} is not in the local cache and could not be fetched ({file} of {HUB_REPOSITORY}: {reason}); "

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from cosmos_core import COSMOS, checkpoint, load_checkpoint, released
@@ -309,21 +310,38 @@ def test_a_released_name_is_fetched_from_the_hub_and_loaded(tmp_path: Path, monk
     model = COSMOS.from_config("toybox")
     asked = []
 
-    def download(repository: str, file: str) -> str:
-        asked.append((repository, file))
+    def download(repository: str, file: str, local_files_only: bool = False) -> str:
+        asked.append((repository, file, local_files_only))
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
         return str(write(tmp_path / file, model, model, config=model.config))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setitem(released.RELEASED, "toy", released.Released("toy", "toybox", "toybox", "toy.pt"))
     assert same(load_checkpoint("toy"), model)
-    assert asked == [("sankim2/cosmos", "toy.pt")]
+    assert asked == [("sankim2/cosmos", "toy.pt", True), ("sankim2/cosmos", "toy.pt", False)]
+
+
+def test_a_released_checkpoint_in_the_cache_is_loaded_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import huggingface_hub
+
+    model = COSMOS.from_config("toybox")
+
+    def download(repository: str, file: str, local_files_only: bool = False) -> str:
+        assert local_files_only
+        return str(write(tmp_path / file, model, model, config=model.config))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setitem(released.RELEASED, "toy", released.Released("toy", "toybox", "toybox", "toy.pt"))
+    assert same(load_checkpoint("toy"), model)
 
 
 def test_without_a_network_a_released_name_gives_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def offline(repository: str, file: str) -> str:
+    def offline(repository: str, file: str, local_files_only: bool = False) -> str:
         raise LocalEntryNotFoundError("cannot find the file in the cache\nand no connection")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)

@@ -139,6 +139,13 @@ def test_the_means_of_what_processes_compute_from_their_own_rows_is_the_whole():
     torch.testing.assert_close(sum(parts) / 2, whole)
 
 
+def test_mixed_precision_does_not_round_the_logits():
+    student, teacher = some_features(3, 2, 2, 6, seed=0), some_features(3, 2, 2, 6, seed=1, cross=False)
+    expected = CosmosLoss()(student, teacher, 3).total
+    with torch.autocast("cpu", torch.bfloat16):
+        assert CosmosLoss()(student, teacher, 3).total == expected
+
+
 def test_what_is_missing_is_said():
     student, teacher = some_features(3, 2, 2, 6, seed=0), some_features(3, 2, 2, 6, seed=1, cross=False)
     with pytest.raises(ValueError, match="needs a teacher"):
