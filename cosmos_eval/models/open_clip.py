@@ -121,7 +121,8 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
         preprocessing = _preprocessing_of_file(spec, base, path)
         source = path.name
     content = peek(path)
-    _refuse_other_activation(spec, base, quick, path, content)
+    if not tag_config:
+        _refuse_other_activation(spec, base, quick, path, content)
     config = {**open_clip.get_model_config(base), "quick_gelu": quick}
     network = _build(spec, base, quick, path, preprocessing)
     check_grids(network, content, path, base)
