@@ -180,7 +180,7 @@ def test_k_starts_at_one_and_may_exceed_the_candidates():
 
 
 def test_reduced_precision_settings_outside_do_not_reach_the_scores():
-    q, c = torch.randn(50, 64), torch.randn(70, 64)
+    q, c = torch.randn(50, 64), torch.randn(900, 64)
     positives = torch.arange(50), torch.arange(50)
     plain = count_places(q, c, *positives)
     before = torch.get_float32_matmul_precision()
@@ -192,7 +192,9 @@ def test_reduced_precision_settings_outside_do_not_reach_the_scores():
     finally:
         torch.set_float32_matmul_precision(before)
     assert plain.better.tolist() == again.better.tolist()
-    assert again.tied.max() == 1  # bfloat16 scores of 70 candidates would tie often
+    # bfloat16 scores of 900 candidates would tie often, and bfloat16 cannot count to 900
+    assert again.tied.max() == 1
+    assert plain.better.max() > 256
 
 
 def test_collapsed_means_within_rounding_of_each_other():
