@@ -56,7 +56,7 @@ READERS: dict[str, ReaderInfo] = {
         "cosmos_eval.datasets.clip_benchmark:read_torchvision",
         tasks=("classification",),
         required={"dataset": TEXT, "path": PLACE},
-        optional={"split": TEXT, "without": NAMES, "random_split": NUMBER, "skip": NUMBER},
+        optional={"split": TEXT, "without": NAMES, "random_split": NUMBER, "skip": NUMBER, "published": SWITCH},
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.wds:read_wds",

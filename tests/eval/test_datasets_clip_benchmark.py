@@ -286,13 +286,24 @@ class Trap:
         return os.mkdir, ("sprung",)
 
 
+def test_files_that_say_they_are_not_the_published_ones_are_read_without_checksums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pixels, labels = cifar_files(tmp_path / "data", monkeypatch)
+    monkeypatch.undo()
+    data = load(tmp_path, "cifar100", templates="clip-benchmark:cifar100", published=False)
+    assert data.labels.tolist() == labels
+    assert [np.asarray(one.load()).tolist() for one in data.pictures] == pixels.tolist()
+
+
+@pytest.mark.parametrize("published", [True, False])
 @pytest.mark.parametrize("content", [pickle.dumps(Trap(), protocol=2), pickle.dumps(Image.Image), b"cut short", b""])
 def test_a_pickle_with_more_than_arrays_is_refused_whatever_its_checksum(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, published: bool
 ):
     monkeypatch.chdir(tmp_path)
     cifar_files(tmp_path / "data", monkeypatch, content)
-    assert "unpack CIFAR's archive again" in refusal(tmp_path, "cifar100")
+    assert "unpack CIFAR's archive again" in refusal(tmp_path, "cifar100", published=published)
     assert not (tmp_path / "sprung").exists()
 
 

@@ -153,7 +153,7 @@ def _definitions(test: int, single: int) -> dict[str, str]:
         "imagenet": ("classification", f"{{reader: image-folder, path: imagenet/val, {classes}}}", prompts),
         "cifar100": (
             "classification",
-            f"{{reader: clip-benchmark, dataset: cifar100, path: cifar100, split: test, {classes}}}",
+            f"{{reader: clip-benchmark, dataset: cifar100, path: cifar100, split: test, published: false, {classes}}}",
             prompts,
         ),
     }
