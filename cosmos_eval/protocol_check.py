@@ -52,8 +52,8 @@ def check_suite(source: Source) -> dict[str, Any]:
 def metric_names(task: str, k: tuple[int, ...] | list[int] = DEFAULT_K) -> tuple[str, ...]:
     """Every metric that a task reports; `*` stands for a subset's name."""
     if task == "retrieval":
-        each = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
-        return tuple(f"{way}_{name}" for way in ("image_to_text", "text_to_image") for name in each)
+        kinds = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
+        return tuple(f"{way}_{kind}" for way in ("image_to_text", "text_to_image") for kind in kinds)
     if task == "classification":
         return ("top1", "top5", "mean_per_class")
     if task == "segmentation":

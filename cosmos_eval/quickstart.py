@@ -94,13 +94,12 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
 
 
 def times_chance(result: Result) -> dict[str, float]:
-    """How many times chance the headline metrics are. Chance: one of N pictures, or one of C classes."""
+    """How many times chance the headline metrics are. Chance: one of N pictures, one of C classes, one of two texts."""
     from cosmos_eval.report.tables import HEADLINES
 
-    n = result.dataset["n"]
-    choices = n["classes"] if result.benchmark["task"] == "classification" else n["images"]
-    wanted = HEADLINES.get(result.benchmark["task"], ())
-    return {name: result.metrics[name].value * choices for name in wanted}
+    n, task = result.dataset["n"], result.benchmark["task"]
+    choices = {"retrieval": n["images"], "classification": n.get("classes", 0), "perception": 2}
+    return {name: result.metrics[name].value * choices[task] for name in HEADLINES.get(task, ()) if task in choices}
 
 
 def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:

@@ -31,7 +31,7 @@ def quickstart(
     print(headline_table(results_frame(done.results)))
     print()
     for result in done.results:
-        ratios = ", ".join(f"{short(name)} {times:.0f} × chance" for name, times in times_chance(result).items())
+        ratios = ", ".join(f"{short(name)} {times:.1f} × chance" for name, times in times_chance(result).items())
         if ratios:
             print(f"{result.label}, {result.benchmark['name']}: {ratios}")
     print("\n".join(["", *done.verdict]))

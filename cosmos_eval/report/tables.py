@@ -13,6 +13,7 @@ from cosmos_eval.results.record import Result
 HEADLINES = {
     "retrieval": ("image_to_text_recall@1", "text_to_image_recall@1"),
     "classification": ("top1",),
+    "perception": ("macro_accuracy",),
 }
 SHORT = {
     "image_to_text_recall@": "I→T R@",

@@ -52,7 +52,7 @@ def test_every_shipped_definition_says_what_it_is_and_where_it_comes_from():
 
 def test_suites_list_definitions_in_their_order():
     assert set(list_suites()) >= {"toybox", "paper-retrieval", "paper-classification", "paper", "quick"}
-    assert [one.name for one in load_suite("toybox")] == ["toybox-retrieval", "toybox-classification"]
+    assert [one.task for one in load_suite("toybox")] == ["retrieval", "classification", "perception"]
     parts = [*load_suite("paper-retrieval"), *load_suite("paper-classification")]
     assert [one.name for one in load_suite("paper")] == [one.name for one in parts]
     for suite in list_suites():
