@@ -141,9 +141,7 @@ class Shards:
             paths += [Path(path) for path in found] or [Path(name)]
         missing = [str(path) for path in paths if not path.is_file()]
         if missing:
-            raise RequestError(
-                f"training data {pattern}: no file {missing[0]} ({len(missing)} of {len(paths)} missing)"
-            )
+            raise RequestError(f"training data {pattern}: no file {missing[0]}; {len(missing)} of {len(paths)} missing")
         return cls(tuple(paths))
 
     def __iter__(self) -> Iterator[Sample]:

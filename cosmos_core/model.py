@@ -17,6 +17,10 @@ from torch.nn import functional as F
 from cosmos_core.configs import POOLER_HEADS, checked, open_clip_config, preset
 from cosmos_core.cross_pool import CrossAttentionPool, cross_modal_features
 from cosmos_core.positions import run_time_positions
+from cosmos_core.tokenizer import PADDING
+
+TEXT_GROUPS = 4
+"""Groups of like length that texts pass the tower in where their padding is left out."""
 
 
 @dataclass
@@ -157,7 +161,7 @@ class COSMOS(nn.Module):
         """
         views = [images] if isinstance(images, Tensor) else list(images)
         pooled_images, image_tokens = self._encode_views(views, with_tokens=batch_size is not None)
-        pooled_texts, text_tokens = self.text_tower(texts)
+        pooled_texts, text_tokens = self._encode_texts(texts, batch_size or 0)
         features = Features(
             image_features=F.normalize(pooled_images, dim=-1),
             text_features=F.normalize(pooled_texts, dim=-1),
@@ -169,7 +173,7 @@ class COSMOS(nn.Module):
         if image_tokens is None or len(image_tokens) != batch_size or len(texts) % batch_size:
             raise ValueError(f"{len(views[0])} pictures a view and {len(texts)} texts for a batch of {batch_size}")
         features.image_cross_features = cross_modal_features(
-            self.text_attn_cross_pool, pooled_images, self.text_token_mapping(text_tokens[:batch_size])
+            self.text_attn_cross_pool, pooled_images, self.text_token_mapping(text_tokens)
         )
         features.text_cross_features = cross_modal_features(
             self.visual.attn_cross_pool, pooled_texts, self.image_token_mapping(image_tokens)
@@ -193,6 +197,25 @@ class COSMOS(nn.Module):
                 # the final norm works token by token: only the tokens that somebody reads pass through it
                 tokens = self.visual.ln_post(hidden[: len(views[0]), 1:])
         return torch.cat([pooled[i] for i in range(len(views))]), tokens
+
+    def _encode_texts(self, ids: Tensor, with_tokens: int) -> tuple[Tensor, Tensor]:
+        """Pooled features of all texts in their order, and tokens (with_tokens, L, width) of the first ones.
+
+        Of the other texts nobody reads tokens. On a CPU they pass the tower in groups of like length, without padding:
+        attention is causal, so pooled features stay, and a step on short captions takes about a third less.
+        """
+        if ids.is_cuda:
+            pooled, tokens = self.text_tower(ids)
+            return pooled, tokens[:with_tokens]
+        places = torch.arange(1, ids.shape[1] + 1)
+        lengths = ((ids[with_tokens:] != PADDING) * places).amax(dim=1)
+        groups = [group + with_tokens for group in lengths.argsort(stable=True).chunk(TEXT_GROUPS) if len(group)]
+        pooled, tokens = self.text_tower(ids[:with_tokens])
+        parts = [pooled]
+        for group in groups:
+            parts.append(self.text_tower(ids[group, : lengths[group[-1] - with_tokens]])[0])
+        order = torch.cat([torch.arange(with_tokens), *groups])
+        return torch.cat(parts)[order.argsort()], tokens
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the towers recompute activations in the backward pass to save memory."""

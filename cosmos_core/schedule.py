@@ -50,7 +50,7 @@ def const_lr_cooldown(
             return warmed_up(base, warmup, step)
         if step < start:
             return base
-        return (base - end) * (1 - (step - start) / cooldown_steps) ** power + end
+        return (base - end) * max(0.0, 1 - (step - start) / cooldown_steps) ** power + end
 
     return at
 
