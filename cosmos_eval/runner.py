@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def evaluate(
     if isinstance(benchmarks, str | Path | Benchmark):
         benchmarks = [benchmarks]
     root = Path(data_root) if data_root is not None else None
+    if device == "auto" and not isinstance(model, str):
+        device = str(model.device)  # a loaded model stays where it is
     session = Session(
         out=Path(out) if out is not None else None,
         device=device,
@@ -73,39 +76,35 @@ def evaluate(
     return session.measure(model, make_plan(benchmarks, root, skip_missing=skip_missing), label=label)
 
 
+@dataclass
 class Session:
-    """The settings of one run, and the datasets that its models share."""
+    """The settings of one run (as `evaluate` takes them), and the datasets that its models share."""
 
-    def __init__(
-        self,
-        *,
-        out: Path | None,
-        device: str = "auto",
-        precision: str = "auto",
-        batch_size: int = 64,
-        workers: int = 0,
-        limit: int | None = None,
-        seed: int = 0,
-        overwrite: bool = False,
-        reporter: Reporter | None = None,
-    ) -> None:
-        for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 0), ("limit", limit or 1, 1)):
+    out: Path | None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 64
+    workers: int = 0
+    limit: int | None = None
+    seed: int = 0
+    overwrite: bool = False
+    reporter: Reporter = field(default_factory=Silent)
+    _data: dict[str, Data] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("batch size", self.batch_size, 1),
+            ("workers", self.workers, 0),
+            ("limit", 1 if self.limit is None else self.limit, 1),
+        ):
             if value < least:
                 raise RequestError(f"{name} must be at least {least}, got {value}")
-        self.out = out
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.batch_size = batch_size
-        self.workers = workers
-        self.limit = limit
-        self.seed = seed
-        self.overwrite = overwrite
-        self.reporter = reporter or Silent()
-        self._data: dict[str, Data] = {}
+        self.device = str(resolve_device(self.device))
+        self.precision = resolve_precision(self.precision, self.device)
 
     def measure(self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None) -> list[Result]:
         """One model on every benchmark of a plan; those with problems are recorded as not run."""
-        loaded = load_model(model, device=str(self.device)) if isinstance(model, str) else model
+        loaded = load_model(model, device=self.device) if isinstance(model, str) else model
         engine = Engine(
             loaded,
             batch_size=self.batch_size,
@@ -176,7 +175,7 @@ class Session:
             primary=outcome.primary,
             precision=self.precision,
             limit=self.limit,
-            environment=environment(str(self.device)),
+            environment=environment(self.device),
             timing={
                 "seconds": round(seconds, 3),
                 "started": started.isoformat(timespec="seconds"),
