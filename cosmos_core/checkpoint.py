@@ -57,7 +57,7 @@ def load_checkpoint(
     stored = read_state(path, weights)
     if config is not None:
         wanted = read_config(config)
-        state = resized(stored.state, wanted)
+        state = resized(stored.state, wanted, str(path))
     else:
         state, wanted = stored.state, stored.config or preset_of(stored.state, path)
     return load_weights(wanted, state, str(path))
@@ -159,18 +159,18 @@ def read_config(config: Config | Path | str) -> Config:
     return dict(content)
 
 
-def resized(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+def resized(state: Mapping[str, Tensor], config: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     """Weights with position embeddings resampled to the grid and context of `config`, where those differ."""
     result = dict(state)
     with torch.device("meta"):
-        model = COSMOS.from_config(config)
+        model = COSMOS.from_config(checked(config, f"the config for {name}"))
     image, text = result.get("visual.positional_embedding"), result.get("positional_embedding")
     grid = model.visual.grid_size
     if image is not None and image.ndim == 2 and len(image) != 1 + grid[0] * grid[1]:
         try:
             result["visual.positional_embedding"] = resize_image_positions(image.float(), grid)
         except ValueError as error:
-            raise RequestError(f"position embeddings cannot be resized to a grid of {grid}: {error}") from error
+            raise RequestError(f"{name}: {error}, so they cannot be resized to {grid[0]} x {grid[1]}") from error
     if text is not None and text.ndim == 2:
         result["positional_embedding"] = resize_text_positions(text.float(), model.context_length)
     return result

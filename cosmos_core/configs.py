@@ -28,19 +28,21 @@ PRESETS: dict[str, Config] = {
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
     },
     # Small enough to train on two cores in minutes: 64-pixel pictures, captions of 40 tokens, a folded vocabulary.
+    # At most 2.5 M parameters: the checkpoint that ships in half precision must stay below 5 MB (an image width of 192
+    # with four layers is too large: 2.7 M, 5.4 MB).
     "toybox": {
         "embed_dim": 128,
         "vision_cfg": {
             "image_size": 64,
             "layers": 4,
-            "width": 128,
+            "width": 160,
             "head_width": 32,
-            "patch_size": 8,
+            "patch_size": 16,
             "attn_pooler_heads": 4,
         },
         "text_cfg": {
             "context_length": 40,
-            "vocab_size": 1200,
+            "vocab_size": 1000,
             "width": 128,
             "heads": 4,
             "layers": 2,
@@ -49,6 +51,17 @@ PRESETS: dict[str, Config] = {
     },
 }
 
+COUNTS = (
+    "image_size",
+    "patch_size",
+    "layers",
+    "width",
+    "head_width",
+    "heads",
+    "context_length",
+    "vocab_size",
+    "attn_pooler_heads",
+)
 TOP_LEVEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
 ALWAYS_ON = {"output_all", "attentional_pool", "cosmos"}
 """Switches of the original that make a CLIP a COSMOS: they may be written, but only as true."""
@@ -85,12 +98,15 @@ def why_not(config: Mapping[str, Any]) -> str:
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing:
         return f"it lacks {', '.join(missing)}"
-    vision, text, embed_dim = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
-    if not isinstance(vision, Mapping) or not isinstance(text, Mapping) or not isinstance(embed_dim, int):
-        return "vision_cfg and text_cfg must be mappings and embed_dim a whole number"
-    width, heads = text.get("width", 512), text.get("heads", 8)
-    vision_width, head_width = vision.get("width", 768), vision.get("head_width", 64)
-    reasons = [
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
+        return "its vision_cfg and text_cfg must be mappings"
+    return wrong_kind(config, vision, text) or wrong_number(config, vision, text) or wrong_size(config, vision, text)
+
+
+def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """Why a tower is not of the kind that COSMOS needs."""
+    return first_reason(
         (vision.get("timm_model_name"), "its image tower is a timm model, not open_clip's VisionTransformer"),
         (isinstance(vision.get("layers"), list | tuple), "its image tower is a ResNet, not a VisionTransformer"),
         (vision.get("attentional_pool"), "its image tower pools by attention, not by the class token"),
@@ -103,15 +119,38 @@ def why_not(config: Mapping[str, Any]) -> str:
         (text.get("no_causal_mask"), "its text attention is not causal"),
         (text.get("pool_type", "argmax") not in ("argmax", "eos"), "its text is not pooled at the end token"),
         (text.get("proj_type", "linear") != "linear" or text.get("proj_bias"), "its text projection is not one matrix"),
+    )
+
+
+def wrong_number(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """Which count in a configuration is not a whole number above 0."""
+    found = [("embed_dim", config["embed_dim"])]
+    for part, tower in (("vision_cfg", vision), ("text_cfg", text)):
+        for key in COUNTS:
+            value = tower.get(key, 1)
+            pair = key in ("image_size", "patch_size") and isinstance(value, list | tuple) and len(value) == 2
+            found += [(f"{part}.{key}", item) for item in (value if pair else [value])]
+    wrong = [f"{key} {value!r}" for key, value in found if type(value) is not int or value < 1]
+    return f"not a whole number above 0: {', '.join(wrong)}" if wrong else ""
+
+
+def wrong_size(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """Which sizes of a configuration do not go together."""
+    embed_dim, width, heads = config["embed_dim"], text.get("width", 512), text.get("heads", 8)
+    vision_width, head_width = vision.get("width", 768), vision.get("head_width", 64)
+    image, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
+    sides = zip(*(size if isinstance(size, list | tuple) else (size, size) for size in (image, patch)), strict=True)
+    poolers = [tower.get("attn_pooler_heads", POOLER_HEADS) for tower in (vision, text)]
+    return first_reason(
         (width != embed_dim, f"its text width {width} is not its embed_dim {embed_dim}"),
         (width % heads, f"its text width {width} does not divide by its {heads} heads"),
         (vision_width % head_width, f"its image width {vision_width} does not divide by its head width {head_width}"),
-    ]
-    for tower in (vision, text):
-        pooler_heads = tower.get("attn_pooler_heads", POOLER_HEADS)
-        reasons.append(
-            (embed_dim % pooler_heads, f"its embed_dim {embed_dim} does not divide by {pooler_heads} pooler heads")
-        )
+        (any(side < own for side, own in sides), f"its pictures of {image} are smaller than a patch of {patch}"),
+        *((embed_dim % n, f"its embed_dim {embed_dim} does not divide by {n} pooler heads") for n in poolers),
+    )
+
+
+def first_reason(*reasons: tuple[Any, str]) -> str:
     return next((why for holds, why in reasons if holds), "")
 
 

@@ -102,7 +102,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
         state = load_file(path)
         config = json.loads(metadata["config"]) if "config" in metadata else None
-    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as error:
+    except Exception as error:  # damage can make the reader fail in any way
         raise RequestError(
             f"{path} is not a whole safetensors file ({one_line(error)}); copy or download it again"
         ) from error
@@ -114,9 +114,7 @@ def read_pickle(path: Path, start: bytes) -> Any:
     zipped = start.startswith(b"PK\x03\x04")
     if not zipped and not start.startswith(b"\x80"):
         raise RequestError(f"{path} is not a checkpoint: it is neither a torch file nor safetensors")
-    if zipped and not zipfile.is_zipfile(path):
-        raise RequestError(f"{path} is truncated: its end is missing; copy or download it again")
-    if zipped and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+    if zipped and any(name.endswith("/constants.pkl") for name in members(path)):
         raise RequestError(f"{path} is a TorchScript program, not a checkpoint; save its weights as safetensors")
     try:
         with warnings.catch_warnings():
@@ -133,17 +131,21 @@ def read_pickle(path: Path, start: bytes) -> Any:
                 f"{path} holds Python objects{what} that could run code and is not read: save weights as safetensors"
             ) from error
         raise RequestError(f"{path} is damaged ({one_line(error)}); copy or download it again") from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        UnicodeDecodeError,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # a damaged stream can make its reader fail in any way
         raise RequestError(f"{path} is damaged or truncated ({one_line(error)}); copy or download it again") from error
+
+
+def members(path: Path) -> list[str]:
+    """The names in a zip archive; RequestError where its directory, which stands at the end, is missing or damaged."""
+    try:
+        if not zipfile.is_zipfile(path):
+            raise RequestError(f"{path} is truncated: its end is missing; copy or download it again")
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except RequestError:
+        raise
+    except Exception as error:  # a damaged directory can make its reader fail in any way
+        raise RequestError(f"{path} is damaged ({one_line(error)}); copy or download it again") from error
 
 
 def plain_state(state: Any, path: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import errno
 import json
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,38 @@ def test_files_that_are_no_whole_checkpoints_are_refused_with_their_reason(tmp_p
     assert "does not exist" in refusal(tmp_path / "absent.pt")
     assert "is a folder" in refusal(tmp_path)
     assert "no released checkpoint of that name" in refusal("vitb16-laion")
+
+
+def test_position_embeddings_that_fill_no_square_are_refused(tmp_path: Path, model: COSMOS):
+    state = {**model.state_dict(), "visual.positional_embedding": torch.zeros(12, 24)}
+    line = refusal(write(tmp_path / "last.pt", state, None), weights="student", config=TINY)
+    assert "11 patch positions do not fill a grid of 3 x 3" in line
+
+
+@pytest.mark.parametrize("kind", ["zipped", "old", "safetensors"])
+def test_a_file_with_damage_anywhere_is_read_or_refused_in_one_line(tmp_path: Path, model: COSMOS, kind: str):
+    path = tmp_path / "damaged"
+    if kind == "safetensors":
+        save_safetensors(path, model)
+    else:
+        content = {"student": model.state_dict(), "teacher": model.state_dict(), "config": TINY}
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "zipped")
+    whole = path.read_bytes()
+    generator = random.Random(0)
+    refused = 0
+    for _ in range(30):
+        damaged = bytearray(whole)
+        # damage is likeliest to be seen near the ends, where the structure stands
+        start = generator.choice([0, len(damaged) - 3000, generator.randrange(len(damaged))])
+        for _ in range(generator.choice([1, 20])):
+            damaged[min(len(damaged) - 1, start + generator.randrange(3000))] = generator.randrange(256)
+        path.write_bytes(damaged[: generator.choice([len(damaged), len(damaged), generator.randrange(len(damaged))])])
+        try:
+            load_checkpoint(path)
+        except RequestError as refusal:
+            refused += 1
+            assert "\n" not in str(refusal)  # noqa: PT017
+    assert refused > 5
 
 
 @pytest.mark.parametrize(

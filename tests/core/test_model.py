@@ -227,7 +227,11 @@ def test_quick_gelu_of_open_clips_configuration_is_kept():
         ({"vision_cfg": {"widht": 7}}, "vision_cfg.widht"),
         ({"cosmos": False}, "has cosmos off"),
         ({"colour": "blue"}, "colour"),
-        ({"embed_dim": "16"}, "whole number"),
+        ({"embed_dim": "16"}, "not a whole number above 0: embed_dim '16'"),
+        ({"vision_cfg": {"layers": 2.5}, "text_cfg": {"heads": 0}}, "vision_cfg.layers 2.5, text_cfg.heads 0"),
+        ({"vision_cfg": {"image_size": [32, "32"]}}, "vision_cfg.image_size '32'"),
+        ({"vision_cfg": {"patch_size": 64}}, "pictures of 32 are smaller than a patch of 64"),
+        ({"text_cfg": "small"}, "must be mappings"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_with_its_reason(change: dict[str, Any], reason: str):
