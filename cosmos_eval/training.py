@@ -10,13 +10,9 @@ if TYPE_CHECKING:
 
 
 def train_from(config: "TrainConfig", reporter: Reporter | None = None) -> "TrainResult":
-    """Train what a configuration describes; `data: toybox` renders its scenes from the seed first."""
+    """Train what a configuration describes; `data: toybox` renders its scenes from the seed as they are read."""
     from cosmos_core.train import train
     from cosmos_eval.datasets.toybox import train_records
 
-    reporter = reporter or Silent()
-    data = None
-    if config.data == "toybox":
-        with reporter.task("rendering toybox", config.samples, "scenes") as advance:
-            data = train_records(config.seed, config.samples, on_done=advance)
-    return train(config, data, reporter=reporter)
+    data = train_records(config.seed, config.samples) if config.data == "toybox" else None
+    return train(config, data, reporter=reporter or Silent())
