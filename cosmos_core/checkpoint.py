@@ -233,7 +233,11 @@ def refuse_objects(value: Any, place: str) -> None:
 
 
 def save_safetensors(
-    path: Path | str, model: COSMOS, dtype: torch.dtype = torch.float32, weights: Which = "teacher"
+    path: Path | str,
+    model: COSMOS,
+    dtype: torch.dtype = torch.float32,
+    weights: Which = "teacher",
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write one model's weights and config as safetensors, whole or not at all.
 
@@ -243,11 +247,12 @@ def save_safetensors(
         dtype: of matrices; float16 halves the file. Vectors and temperatures, which weigh nothing, stay float32.
             Loading always gives float32.
         weights: whose they are, so that asking for the other network is refused.
+        notes: what else people should know of the file (seed, command), into its metadata; read by nothing.
     """
     state = {
         key: value.detach().cpu().to(dtype if value.ndim > 1 else torch.float32).contiguous()
         for key, value in model.state_dict().items()
     }
-    metadata = {"format": "pt", "config": json.dumps(model.config), "weights": weights}
+    metadata = {**(notes or {}), "format": "pt", "config": json.dumps(model.config), "weights": weights}
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata)

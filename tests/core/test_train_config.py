@@ -7,7 +7,10 @@ import pytest
 import yaml
 
 from cosmos_core.config import TrainConfig, list_presets, load_preset
+from cosmos_core.configs import preset
 from cosmos_core.errors import RequestError
+from cosmos_core.tokenizer import build_tokenizer
+from cosmos_eval.datasets.toybox import captions, make_scene, vocabulary
 
 
 def test_the_toybox_preset_loads_and_runs_the_cosmos_objective():
@@ -22,6 +25,20 @@ def test_toybox_views_keep_captions_true():
     assert views.gray == 0  # colours keep their names
     assert views.solarise == (0, 0, 0)
     assert views.hue == 0
+
+
+def test_no_two_words_of_toybox_meet_in_the_folded_vocabulary():
+    tokenizer = build_tokenizer(preset("toybox")["text_cfg"])
+    rows = tokenizer([*vocabulary(), ",", "."])
+    assert ((rows != 0).sum(1) == 3).all()  # start, the word, end
+    words = rows[:, 1].tolist()
+    assert len(set(words)) == len(words) == len(vocabulary()) + 2
+
+
+def test_complete_descriptions_of_toybox_fit_the_context():
+    tokenizer = build_tokenizer({**preset("toybox")["text_cfg"], "context_length": 77})
+    texts = [text for i in range(300) for text in captions(make_scene(0, "val", i)).full]
+    assert (tokenizer(texts) != 0).sum(1).max() <= preset("toybox")["text_cfg"]["context_length"]
 
 
 def test_changes_are_applied_in_order_and_typed():
