@@ -17,14 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.seeds import derive_seed, sample_generator
 from cosmos_core.text_crop import Record, TextCrop
-from cosmos_core.views import MultiCrop
+from cosmos_core.views import MultiCrop, normalised
 
 Sample = tuple[str, Any, Record]
 Tokenizer = Callable[[list[str]], Tensor]
@@ -69,7 +68,7 @@ class ViewLoader:
         Raises:
             RequestError: not one whole batch could be made; says how many samples were left out and why the first was.
         """
-        ready: list[tuple[str, list[Tensor], list[str]]] = []
+        ready: list[tuple[str, list[np.ndarray], list[str]]] = []
         batches = 0
         for key, picture, record in self._ordered(epoch):
             try:
@@ -89,10 +88,10 @@ class ViewLoader:
                 + (f", the first because {first}" if first else "")
             )
 
-    def sample(self, key: str, picture: Any, record: Record, epoch: int) -> tuple[str, list[Tensor], list[str]]:
-        """Key, views (3, H, W) and captions of one sample, from generators of its own."""
+    def sample(self, key: str, picture: Any, record: Record, epoch: int) -> tuple[str, list[np.ndarray], list[str]]:
+        """Key, views (H, W, 3) uint8 and captions of one sample, from generators of its own."""
         captions = self.captions(record, sample_generator(self.seed, epoch, key, "captions"), key)
-        views = self.views(open_picture(picture, key), sample_generator(self.seed, epoch, key, "views"))
+        views = self.views.pixels(open_picture(picture, key), sample_generator(self.seed, epoch, key, "views"))
         return key, views, captions[: self.kept_captions]
 
     def _ordered(self, epoch: int) -> Iterator[Sample]:
@@ -108,11 +107,11 @@ class ViewLoader:
         for place in places:
             yield self.data[place]
 
-    def _collate(self, ready: list[tuple[str, list[Tensor], list[str]]]) -> Batch:
+    def _collate(self, ready: list[tuple[str, list[np.ndarray], list[str]]]) -> Batch:
         keys, views, captions = zip(*ready, strict=True)
         ids = self.tokenizer([caption for drawn in captions for caption in drawn])
         return Batch(
-            images=[torch.stack(view) for view in zip(*views, strict=True)],
+            images=[normalised(np.stack(v), self.views.mean, self.views.std) for v in zip(*views, strict=True)],
             texts=ids.reshape(len(ready), len(captions[0]), -1),
             keys=list(keys),
         )

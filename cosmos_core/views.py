@@ -84,6 +84,10 @@ class MultiCrop:
             raise RequestError("probabilities of the image views lie in 0..1 and hue in 0..0.5")
 
     def __call__(self, picture: Image.Image | np.ndarray, generator: Generator) -> list[Tensor]:
+        return [normalised(view, self.mean, self.std) for view in self.pixels(picture, generator)]
+
+    def pixels(self, picture: Image.Image | np.ndarray, generator: Generator) -> list[np.ndarray]:
+        """The same views before normalisation, (size, size, 3) uint8: a loader normalises a whole batch at once."""
         draw = as_random(generator)
         image = as_rgb(picture)
         views = []
@@ -92,10 +96,10 @@ class MultiCrop:
             size = self.local_size if is_local else self.global_size
             shares = (self.min_scale, self.crop_scale) if is_local else (self.crop_scale, self.max_scale)
             view = crop(image, size, random_box(image.size, shares, self.ratio, draw))
-            views.append(self._finish(view, 2 if is_local else min(index, 1), draw))
+            views.append(np.asarray(self._change(view, 2 if is_local else min(index, 1), draw)))
         return views
 
-    def _finish(self, view: Image.Image, kind: int, draw: random.Random) -> Tensor:
+    def _change(self, view: Image.Image, kind: int, draw: random.Random) -> Image.Image:
         if chance(self.flip, draw):
             view = ImageOps.mirror(view)
         if chance(self.jitter, draw):
@@ -106,7 +110,7 @@ class MultiCrop:
             view = view.filter(ImageFilter.GaussianBlur(draw.uniform(*self.blur_radius)))
         if chance(self.solarise[kind], draw):
             view = ImageOps.solarize(view, threshold=128)
-        return normalised(view, self.mean, self.std)
+        return view
 
     def _jitter(self, view: Image.Image, draw: random.Random) -> Image.Image:
         changes = [
@@ -163,9 +167,9 @@ def crop(image: Image.Image, size: int, box: tuple[int, int, int, int]) -> Image
     return image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def normalised(view: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(3, H, W) float32 with each channel's mean and standard deviation taken out."""
-    pixels = torch.from_numpy(np.array(view)).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 (..., H, W, 3) to float32 (..., 3, H, W) with each channel's mean and standard deviation taken out."""
+    channels = torch.from_numpy(np.moveaxis(pixels, -1, -3).astype(np.float32, order="C"))
     scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
-    return pixels.mul_(scale).sub_(shift)
+    return channels.mul_(scale).sub_(shift)

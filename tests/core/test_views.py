@@ -151,9 +151,12 @@ def test_a_coin_of_probability_zero_or_one_costs_no_draw():
 
 
 def test_normalising_is_the_textbook_formula():
-    image = Image.fromarray(PICTURE)
     expected = (PICTURE / 255 - np.array(CLIP_MEAN)) / np.array(CLIP_STD)
-    np.testing.assert_allclose(normalised(image, CLIP_MEAN, CLIP_STD).permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    one = normalised(PICTURE, CLIP_MEAN, CLIP_STD)
+    np.testing.assert_allclose(one.permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    several = normalised(np.stack([PICTURE, PICTURE[::-1]]), CLIP_MEAN, CLIP_STD)
+    assert torch.equal(several[0], one)
+    assert torch.equal(several[1], one.flip(1))
 
 
 @pytest.mark.parametrize(
