@@ -1,11 +1,11 @@
 """What a run is going to do: models × benchmarks, with everything that is missing found before any compute."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol import Benchmark, list_suites, load_benchmark, load_suite
+from cosmos_eval.protocol import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 DEFAULT_DATA_ROOT = Path("data")
 
@@ -22,6 +22,8 @@ class Planned:
 def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmark]:
     """Definitions for benchmark names, suite names, YAML paths or definitions, in order, each once.
 
+    A definition made in memory is fingerprinted anew, so that a changed copy is another protocol.
+
     Raises:
         RequestError: a name that is neither, or two definitions of one name (their results would share a folder).
     """
@@ -29,14 +31,14 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
     found: dict[str, Benchmark] = {}
     for name in names:
         if isinstance(name, Benchmark):
-            some = [name]
+            some = [replace(name, fingerprint=protocol_fingerprint(name))]
         elif str(name) in suites:
             some = load_suite(str(name))
         else:
             some = [load_benchmark(name)]
         for benchmark in some:
             known = found.setdefault(benchmark.name, benchmark)
-            if known.fingerprint != benchmark.fingerprint:
+            if known != benchmark:
                 raise RequestError(f"two definitions are called {benchmark.name}; rename one of them")
     if not found:
         raise RequestError("no benchmark was asked for; give --suite or --benchmark")
@@ -48,7 +50,8 @@ def make_plan(
 ) -> list[Planned]:
     """Check the data of every benchmark.
 
-    A user's own YAML without `data_root` reads beside the YAML; the others read `data_root` (default: `data`).
+    Definitions read `data_root` (default: `data`). A user's own YAML reads beside itself where no `data_root` is given,
+    or where that lacks its data and the YAML's folder has it.
 
     Raises:
         RequestError: something is missing and `skip_missing` is off; lists it all in one line.
@@ -57,9 +60,17 @@ def make_plan(
 
     planned = []
     for benchmark in resolve_benchmarks(benchmarks):
-        root = data_root or benchmark.folder or DEFAULT_DATA_ROOT
-        planned.append(Planned(benchmark, root, datasets.check(benchmark, root).problems))
+        checked = [
+            Planned(benchmark, root, datasets.check(benchmark, root).problems) for root in roots(benchmark, data_root)
+        ]
+        planned.append(next((item for item in checked if not item.problems), checked[0]))
     missing = [problem for item in planned for problem in item.problems]
     if missing and not skip_missing:
         raise RequestError("; ".join(missing) + "; or run the rest with --skip-missing")
     return planned
+
+
+def roots(benchmark: Benchmark, data_root: Path | None) -> list[Path]:
+    """Where a definition's data may be, the likeliest first."""
+    own = [benchmark.folder] if benchmark.folder else []
+    return [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]

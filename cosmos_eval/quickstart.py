@@ -56,8 +56,8 @@ def quickstart(
     ours, baseline = f"COSMOS, {config.steps} steps", f"CLIP loss, {config.steps} steps"
     models = {
         "cosmos:toybox": "COSMOS, shipped checkpoint (trained longer)",
-        f"cosmos:{folders['cosmos'] / 'last.pt'}": ours,
-        f"cosmos:{folders['clip'] / 'last.pt'}": baseline,
+        f"cosmos:{folders['cosmos'] / 'last.pt'}#teacher": ours,
+        f"cosmos:{folders['clip'] / 'last.pt'}#teacher": baseline,
         f"cosmos:untrained-toybox?seed={seed}": "untrained",
     }
     session = Session(out=out / "results", seed=seed, overwrite=overwrite, reporter=reporter)

@@ -96,11 +96,14 @@ class Session:
             ("batch size", self.batch_size, 1),
             ("workers", self.workers, 0),
             ("limit", 1 if self.limit is None else self.limit, 1),
+            ("seed", self.seed, 0),
         ):
             if value < least:
                 raise RequestError(f"{name} must be at least {least}, got {value}")
         self.device = str(resolve_device(self.device))
-        self.precision = resolve_precision(self.precision, self.device)
+        resolve_precision(self.precision, self.device)  # a wrong word stops here; each model's device decides `auto`
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
 
     def measure(self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None) -> list[Result]:
         """One model on every benchmark of a plan; those with problems are recorded as not run."""
@@ -117,7 +120,7 @@ class Session:
             folder = self._folder(loaded, planned.benchmark)
             if planned.problems:
                 if folder is not None:
-                    write_not_run(folder, planned.benchmark.name, "; ".join(planned.problems))
+                    write_not_run(folder, label or loaded.spec, planned.benchmark.name, "; ".join(planned.problems))
                 self.reporter.note(f"{planned.benchmark.name}: not run: {'; '.join(planned.problems)}")
                 continue
             results.append(self._measure_one(loaded, engine, planned, folder, label))
@@ -128,18 +131,22 @@ class Session:
     ) -> Result:
         benchmark = planned.benchmark
         data = self._load(planned)
-        key = identity(model.digest, benchmark.fingerprint, data.fingerprint, self.precision, self.limit)
+        key = identity(model.digest, benchmark.fingerprint, data.fingerprint, engine.precision, self.limit)
         if folder is not None and not self.overwrite:
             done = finished(folder, key)
             if done is not None:
-                self.reporter.note(f"{benchmark.name}: already done, kept")
+                seed = done.timing.get("seed", self.seed)
+                self.reporter.note(
+                    f"{benchmark.name}: already done, kept"
+                    + (f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != self.seed else "")
+                )
                 return done
-            self._refuse_to_lose_a_full_result(folder)
+            refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, engine.precision, self.limit)
         started = datetime.now(UTC)
         clock = time.perf_counter()
         outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
-        result = self._record(model, benchmark, data, outcome, folder, label, started, seconds)
+        result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
         if folder is not None:
             write_result(folder, result)
         return result
@@ -147,6 +154,7 @@ class Session:
     def _record(
         self,
         model: Model,
+        engine: Engine,
         benchmark: Benchmark,
         data: Data,
         outcome: Outcome,
@@ -173,14 +181,15 @@ class Session:
             model={**model.describe(), "spec": model.spec, "label": label, "digest": model.digest},
             metrics=outcome.metrics,
             primary=outcome.primary,
-            precision=self.precision,
+            precision=engine.precision,
             limit=self.limit,
-            environment=environment(self.device),
+            environment=environment(str(engine.device)),
             timing={
                 "seconds": round(seconds, 3),
                 "started": started.isoformat(timespec="seconds"),
                 "batch_size": self.batch_size,
                 "workers": self.workers,
+                "seed": self.seed,
             },
             samples=samples,
             warnings=tuple(outcome.warnings),
@@ -199,16 +208,27 @@ class Session:
             return None
         return self.out / model_folder(model) / benchmark.name
 
-    def _refuse_to_lose_a_full_result(self, folder: Path) -> None:
-        path = folder / RESULT
-        if not self.limit or not path.is_file():
-            return
-        try:
-            there = read_result(path)
-        except RequestError:
-            return
-        if there.limit is None:
-            raise RequestError(f"{path} was measured on all pictures; give another --out for --limit, or --overwrite")
+
+def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, limit: int | None) -> None:
+    """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go."""
+    path = folder / RESULT
+    if not path.is_file():
+        return
+    try:
+        there = read_result(path)
+    except RequestError:
+        return  # broken: measured again
+    if there.limit is not None or not there.identity:
+        return
+    differs = {
+        "all pictures": limit is not None,
+        "other data": there.dataset["fingerprint"] != dataset,
+        "another version of the protocol": there.benchmark["fingerprint"] != protocol,
+        f"precision {there.precision}": there.precision != precision,
+    }
+    reasons = [reason for reason, holds in differs.items() if holds]
+    if reasons:
+        raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
 
 
 def model_folder(model: Model) -> str:

@@ -4,9 +4,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from cosmos_eval.progress import Advance, Reporter
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -17,7 +20,7 @@ def make_reporter() -> Reporter:
 
 
 class LineReporter:
-    """Plain lines: one at the start, one every ten seconds, one at the end with the rate."""
+    """Plain lines: one every ten seconds, and one at the end with the rate."""
 
     def __init__(self, stream: TextIO, every: float = SECONDS_BETWEEN_LINES) -> None:
         self.stream = stream
@@ -51,10 +54,10 @@ class LineReporter:
 class RichReporter:
     """A bar with rate and time left, gone when its work is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
         from rich.console import Console
 
-        self.console = Console(stderr=True)
+        self.console = console or Console(stderr=True)
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:

@@ -25,13 +25,17 @@ def check(
 ) -> None:
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval import datasets
-    from cosmos_eval.plan import DEFAULT_DATA_ROOT, resolve_benchmarks
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.plan import resolve_benchmarks, roots
     from cosmos_eval.protocol import list_benchmarks
 
     complete = True
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
-        root = data_root or benchmark.folder or DEFAULT_DATA_ROOT
-        report = datasets.check(benchmark, root, deep=deep)
+        reports = [
+            datasets.check(benchmark, root, deep=deep, reporter=make_reporter() if deep else None)
+            for root in roots(benchmark, data_root)
+        ]
+        report = next((one for one in reports if not one.problems), reports[0])
         found = ", ".join(f"{n:,} {what}" for what, n in report.found.items())
         if report.problems:
             complete = False

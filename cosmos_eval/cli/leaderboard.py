@@ -14,13 +14,12 @@ def leaderboard(
     out: Annotated[Path | None, typer.Option(help="Where to write the tables (default: beside the results).")] = None,
 ) -> None:
     """Write leaderboard.md and leaderboard.csv from the results below a folder, and print the table."""
-    from cosmos_eval.report.frame import distinct_labels, results_frame
     from cosmos_eval.report.tables import render, write_leaderboard
-    from cosmos_eval.results.store import read_results
+    from cosmos_eval.results.store import read_not_run, read_results
 
-    results = read_results(folder)
+    results, not_run = read_results(folder), read_not_run(folder)
     names = [name.strip() for name in formats.split(",") if name.strip()]
-    paths = write_leaderboard(results, out or folder, names)
-    print(render(distinct_labels(results_frame(results)), names[0] if names else "md"))
+    paths = write_leaderboard(results, out or folder, names, not_run)
+    print(render(results, names[0] if names else "md", not_run))
     for path in paths:
         print(f"written: {path}")

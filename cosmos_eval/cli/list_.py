@@ -29,8 +29,9 @@ def benchmarks() -> None:
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
         expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
-        rows.append((name, f"{benchmark.task} v{benchmark.version}", expected or "-", benchmark.summary))
-    show(("benchmark", "task", "expects", "what it is"), rows)
+        needs = str(benchmark.dataset.get("needs", "-"))
+        rows.append((name, f"{benchmark.task} v{benchmark.version}", expected or "-", benchmark.summary, needs))
+    show(("benchmark", "task", "expects", "what it is", "needs in the data root"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list suites")

@@ -88,7 +88,12 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return BAD_REQUEST
     except OSError as error:
         return say_os_error(error)
+    except SystemExit:  # the parser's answer to a reader of our output that has seen enough (`| head`)
+        return DONE
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.ctx.get_help())  # type: ignore[attr-defined]
+            return DONE
         if hasattr(error, "format_message"):  # a usage error of the parser
             say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
             return BAD_REQUEST
@@ -100,7 +105,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 def say(line: str) -> None:
     """One line on standard error, whatever the message holds."""
-    print(f"cosmos-eval: {' '.join(line.split())}", file=sys.stderr)
+    text = f"cosmos-eval: {' '.join(line.split())}"
+    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 
 
 def say_stopped(code: int) -> int:
@@ -129,11 +135,15 @@ def say_os_error(error: OSError) -> int:
 
 def say_our_fault(error: Exception) -> int:
     """A fault of ours: one line, and the traceback in a file that it names."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as report:
-        report.write("".join(traceback.format_exception(error)))
-    say(f"a fault of ours ({type(error).__name__}: {error}); please report it with {report.name}")
+    what = f"a fault of ours ({type(error).__name__}: {error})"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as report:
+            report.write("".join(traceback.format_exception(error)))
+        say(f"{what}; please report it with {report.name}")
+    except OSError:
+        say(f"{what}; there was no room for its traceback")
     return OUR_FAULT
 
 

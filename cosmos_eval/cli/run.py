@@ -35,7 +35,7 @@ def run(
     limit: Annotated[
         int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling behind the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is finished.")] = False,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
@@ -46,12 +46,15 @@ def run(
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.models.spec import parse_spec
     from cosmos_eval.plan import make_plan
+    from cosmos_eval.protocol import load_suite
 
     specs = list(dict.fromkeys(model or [DEFAULT_MODEL]))
     for spec in specs:
         parse_spec(spec)  # a bad spec stops before any data is read
-    names: list[str] = [*(suite or []), *(benchmark or [])] or [DEFAULT_SUITE]
-    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run)
+    if not suite and not benchmark:
+        suite = [DEFAULT_SUITE]
+    of_suites = [one for name in suite or () for one in load_suite(name)]
+    plan = make_plan([*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run)
     if dry_run:
         for spec in specs:
             for planned in plan:

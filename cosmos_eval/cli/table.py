@@ -9,12 +9,8 @@ if TYPE_CHECKING:
 
 
 def print_results(results: "Sequence[Result]", out: Path) -> None:
-    """Print the tables of these results, their warnings, and where the results lie."""
-    from cosmos_eval.report.frame import distinct_labels, results_frame
-    from cosmos_eval.report.tables import markdown
+    """Print the tables of these results, and where the results lie."""
+    from cosmos_eval.report.tables import render
 
-    print(markdown(distinct_labels(results_frame(results))))
-    for result in results:
-        for warning in result.warnings:
-            print(f"{result.label}, {result.benchmark['name']}: {warning}")
+    print(render(results, "md"))
     print(f"Results: {out}. All of them in one table: cosmos-eval leaderboard {out}")

@@ -14,6 +14,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and metrics (default: runs/NAME).")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a training that stands in the folder.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration, and stop.")] = False,
 ) -> None:
     """Pretrain a COSMOS (or a plain CLIP, with --set objective=clip) and write its checkpoint."""
@@ -30,6 +33,10 @@ def train(
 
         print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
         return
+    if (Path(config.out) / "last.pt").exists() and not overwrite:
+        from cosmos_core.errors import RequestError
+
+        raise RequestError(f"{config.out} holds a training already; give another --out, or --overwrite")
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.training import train_from
 

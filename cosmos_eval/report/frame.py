@@ -48,8 +48,9 @@ def ranked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give models that share a label but not their weights the start of their digest: they are different models."""
+    """Tell apart rows that share a label: other weights get the start of their digest, other precisions their name."""
     frame = frame.copy()
-    shared = frame.groupby("model")["digest"].transform("nunique") > 1
-    frame.loc[shared, "model"] = frame.loc[shared, "model"] + " (" + frame.loc[shared, "digest"].str[:8] + ")"
+    for column, length in (("digest", 8), ("precision", None)):
+        shared = frame.groupby("model")[column].transform("nunique") > 1
+        frame.loc[shared, "model"] = frame.loc[shared, "model"] + " (" + frame.loc[shared, column].str[:length] + ")"
     return frame

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.files import atomic_path, atomic_write_text
-from cosmos_eval.report.frame import distinct_labels, results_frame
-from cosmos_eval.report.tables import HEADLINES, markdown, short
+from cosmos_eval.report.tables import HEADLINES, render, short
 from cosmos_eval.results.record import Result
 
 if TYPE_CHECKING:
@@ -27,10 +26,10 @@ def write_page(out: Path, results: Sequence[Result], curves: Mapping[str, Path],
     save(scenes_figure(), pictures / "scenes.png")
     save(metrics_figure(results), pictures / "metrics.png")
     save(loss_figure(curves), pictures / "loss.png")
-    table = markdown(distinct_labels(results_frame(results))).removeprefix("# Leaderboard\n")
+    table = render(results, "md").removeprefix("# Leaderboard\n")
     page = f"""# Quickstart report
 
-Small models on toybox, a world of pictures and captions rendered from a seed. Every number was measured in this run.
+Small models on toybox, a world of pictures and captions rendered from a seed. Every number was measured here.
 
 ![Headline metrics with 95 % intervals](pictures/metrics.png)
 

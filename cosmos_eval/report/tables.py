@@ -30,32 +30,37 @@ FORMATS = ("md", "csv")
 MISSING = "–"
 
 
-def write_leaderboard(results: Sequence[Result], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write leaderboard.md and leaderboard.csv into a folder; returns their paths.
+def write_leaderboard(
+    results: Sequence[Result], folder: Path, formats: Sequence[str] = FORMATS, not_run: Sequence[str] = ()
+) -> list[Path]:
+    """Write leaderboard.md and leaderboard.csv into a folder; returns their paths. `not_run` are lines for the end.
+
+    Raises:
+        RequestError: a format that is not known.
+    """
+    texts = {name: render(results, name, not_run) for name in formats}
+    for name, text in texts.items():
+        atomic_write_text(folder / f"leaderboard.{name}", text)
+    return [folder / f"leaderboard.{name}" for name in texts]
+
+
+def render(results: Sequence[Result], name: str, not_run: Sequence[str] = ()) -> str:
+    """One leaderboard as text in a format of FORMATS.
 
     Raises:
         RequestError: a format that is not known.
     """
     frame = distinct_labels(results_frame(results))
-    paths = []
-    for name in formats:
-        path = folder / f"leaderboard.{name}"
-        atomic_write_text(path, render(frame, name))
-        paths.append(path)
-    return paths
-
-
-def render(frame: pd.DataFrame, name: str) -> str:
-    """One leaderboard as text in a format of FORMATS."""
     if name == "md":
-        return markdown(frame)
+        warnings = [f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings]
+        return markdown(frame, [*warnings, *not_run])
     if name == "csv":
         return frame.to_csv(index=False)
     raise RequestError(f"no table format {name!r}; known: {', '.join(FORMATS)}")
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """The headline table, then every metric of each benchmark.
+def markdown(frame: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
+    """The headline table, then every metric of each benchmark, then remarks.
 
     A column belongs to one protocol fingerprint and one dataset fingerprint: numbers that were not made the same way
     never stand in one column. Results of a limited run are named below the tables and left out of them.
@@ -63,7 +68,9 @@ def markdown(frame: pd.DataFrame) -> str:
     full = ranked(frame)
     parts = ["# Leaderboard", ""]
     if not full.empty:
-        parts += [headline_table(full), "", f"Percent, with 95 % intervals in brackets. {MISSING}: not measured."]
+        precision = ", ".join(sorted(full["precision"].unique()))
+        parts += [f"Percent, with 95 % intervals in brackets; {precision}. {MISSING}: not measured.", ""]
+        parts += [headline_table(full)]
         for _, some in full.groupby(["benchmark", "fingerprint", "dataset"], sort=False):
             parts += ["", benchmark_heading(some), "", benchmark_table(some)]
     limited = frame[frame["limit"].notna()]
@@ -71,11 +78,16 @@ def markdown(frame: pd.DataFrame) -> str:
         names = limited[["model", "benchmark", "limit"]].drop_duplicates()
         listed = "; ".join(f"{row.model} on {row.benchmark} ({row.limit} pictures)" for row in names.itertuples())
         parts += ["", f"Made with --limit, and so not ranked: {listed}."]
+    if remarks:
+        parts += ["", "## Remarks", "", *(f"- {escape(remark)}" for remark in remarks)]
     return "\n".join(parts) + "\n"
 
 
 def headline_table(frame: pd.DataFrame) -> str:
-    """Models as rows, the headline metrics of every benchmark as columns; models with the best average first."""
+    """Models as rows, the headline metrics of every benchmark as columns; the best mean rank over them first.
+
+    A model that lacks a column is ranked last in it.
+    """
     columns: dict[str, pd.DataFrame] = {}
     for (name, *_), some in frame.groupby(["benchmark", "fingerprint", "dataset"], sort=False):
         wanted = HEADLINES.get(some["task"].iloc[0]) or tuple(some.loc[some["primary"], "metric"].unique())
@@ -86,7 +98,7 @@ def headline_table(frame: pd.DataFrame) -> str:
                 title += f" ({rows['fingerprint'].iloc[0][:8]}/{rows['dataset'].iloc[0][:8]})"
             columns[title] = rows.drop_duplicates("model", keep="last").set_index("model")
     values = pd.DataFrame({title: rows["value"] for title, rows in columns.items()})
-    order = values.rank(ascending=False).mean(axis=1).sort_values(kind="stable").index
+    order = values.rank(ascending=False, na_option="bottom").mean(axis=1).sort_values(kind="stable").index
     table = pd.DataFrame(
         {title: cells(rows.reindex(order), higher_is_better=True) for title, rows in columns.items()}, index=order
     )

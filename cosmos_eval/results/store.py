@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
-from cosmos_eval.results.record import Result
+from cosmos_eval.results.record import Result, first_fault
 
 if TYPE_CHECKING:
     import pandas
@@ -29,14 +29,32 @@ def write_samples(folder: Path, samples: "pandas.DataFrame") -> dict[str, object
 def write_result(folder: Path, result: Result) -> Path:
     """Write RESULT.json last, after its samples: a folder that has one is finished."""
     path = folder / RESULT
-    atomic_write_text(path, result.to_json())
+    text = result.to_json()
+    fault = first_fault(json.loads(text))
+    if fault:
+        raise RequestError(f"{result.label} on {result.benchmark['name']}: the result would not be valid: {fault}")
+    atomic_write_text(path, text)
     (folder / NOT_RUN).unlink(missing_ok=True)
     return path
 
 
-def write_not_run(folder: Path, benchmark: str, reason: str) -> None:
-    """Record that a benchmark was asked for and why it was not run, so that a table shows it as missing."""
-    atomic_write_text(folder / NOT_RUN, json.dumps({"benchmark": benchmark, "reason": reason}, indent=2) + "\n")
+def write_not_run(folder: Path, model: str, benchmark: str, reason: str) -> None:
+    """Record that a benchmark was asked for and why it was not run, unless a result of it stands there."""
+    if not (folder / RESULT).is_file():
+        record = {"model": model, "benchmark": benchmark, "reason": reason}
+        atomic_write_text(folder / NOT_RUN, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_not_run(folder: Path) -> list[str]:
+    """A line for each benchmark below a folder that was asked for and not run."""
+    lines = []
+    for path in sorted(folder.rglob(NOT_RUN)):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            lines.append(f"{record['model']}, {record['benchmark']}: not run: {record['reason']}")
+        except (ValueError, KeyError, TypeError):
+            lines.append(f"{path} is not readable; delete it and run again")
+    return lines
 
 
 def read_result(path: Path) -> Result:

@@ -77,6 +77,8 @@ def test_the_version_is_the_package_s(capsys):
         (["run", "--batch-size", "many"], "--batch-size"),
         (["leaderboard", "/nonexistent/place"], "/nonexistent/place"),
         (["train", "toybx"], "toybx"),
+        (["run", "--suite", "papr"], "there is no suite 'papr'"),
+        (["run", "--seed", "-1"], "--seed"),
         (["train", "toybox", "--set", "stepz=3", "--dry-run"], "stepz"),
         (["data", "prepare", "imagenet"], "imagenet"),
         (["data", "check", "no-such-set"], "no-such-set"),
@@ -144,7 +146,22 @@ def test_lists_are_lines_that_a_program_can_read(capsys):
     assert cli.run_command(["list", "benchmarks"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert {"toybox-retrieval", "coco-val2017-retrieval", "imagenet1k"} <= {row[0] for row in rows}
-    assert all(len(row) == 4 for row in rows)
+    assert all(len(row) == 5 for row in rows)
+    (coco,) = (row for row in rows if row[0] == "coco-val2017-retrieval")
+    assert "val2017" in coco[4]  # what it needs on disk
+
+
+@pytest.mark.parametrize("words", [[], ["list"], ["data"]], ids=["nothing", "list", "data"])
+def test_a_command_without_arguments_shows_its_help(words, capsys):
+    assert cli.run_command(words) == 0
+    assert "Usage: cosmos-eval" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    script = f"{sys.executable} -m cosmos_eval list benchmarks | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def test_train_dry_run_prints_the_resolved_configuration(capsys):
@@ -169,6 +186,26 @@ def test_plain_progress_tells_rate_and_end(capsys):
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (125, "2 min 5 s"), (3780, "1 h 3 min")])
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_bar_of_a_terminal_tells_rate_and_time_left():
+    import io
+
+    from rich.console import Console
+
+    from cosmos_eval.cli.console import RichReporter
+
+    stream = io.StringIO()
+    reporter = RichReporter(Console(file=stream, force_terminal=True, width=120))
+    reporter.note("[bold]not markup[/bold]")
+    with reporter.task("encoding [x]", 10, "pictures") as advance:
+        for _ in range(10):
+            advance(1)
+            time.sleep(0.02)
+    shown = stream.getvalue()
+    assert "[bold]not markup[/bold]" in shown
+    for part in ("encoding [x]", "10/10", "pictures/s", "eta"):
+        assert part in shown
 
 
 def test_dry_run_says_what_is_missing_and_writes_nothing(tmp_path, capsys):

@@ -194,3 +194,50 @@ def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number
     assert again.returncode == 0, again.stderr
     assert results(tmp_path / "out") == ["first", "second"]
     assert kept.stat().st_mtime_ns == before  # what was finished was kept, not measured again
+
+
+def test_two_definitions_of_one_name_are_refused(refused, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    worlds = [captions_world(tmp_path / folder) for folder in ("a", "b")]
+    line = refused("--model", COLOURS, "--benchmark", str(worlds[0]), "--benchmark", str(worlds[1]))
+    assert "two definitions are called pairs" in line
+
+
+def test_another_measurement_in_the_same_folder_is_not_replaced_unasked(refused, tmp_path, capsys):
+    world = captions_world(tmp_path)
+    command = ["--model", COLOURS, "--benchmark", str(world)]
+    out = ["--out", str(tmp_path / "out")]
+    assert run_command(["run", *command, *out]) == 0
+    (path,) = (tmp_path / "out").rglob("RESULT.json")
+    before = path.read_bytes()
+    assert "all pictures" in refused(*command, "--limit", "2")
+    assert "precision fp32" in refused(*command, "--precision", "bf16")
+    edit_json(tmp_path / "pairs" / "captions.json", lambda file: file["annotations"][0].update(caption="another"))
+    assert "other data" in refused(*command)
+    assert path.read_bytes() == before
+    assert run_command(["run", *command, *out, "--overwrite"]) == 0
+    assert path.read_bytes() != before
+
+
+def test_a_limited_result_gives_way_to_a_full_one(tmp_path):
+    command = ["run", "--model", COLOURS, "--benchmark", str(captions_world(tmp_path)), "--out", str(tmp_path / "out")]
+    assert run_command([*command, "--limit", "3"]) == 0
+    (path,) = (tmp_path / "out").rglob("RESULT.json")
+    assert read_result(path).limit == 3
+    assert read_result(path).dataset["n"]["images"] == 3
+    assert run_command(command) == 0
+    assert read_result(path).limit is None
+
+
+def test_a_training_is_not_replaced_unasked(tmp_path, capsys):
+    (tmp_path / "last.pt").write_bytes(b"precious")
+    assert run_command(["train", "toybox", "--out", str(tmp_path)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "last.pt").read_bytes() == b"precious"
+
+
+def test_a_definition_beside_its_data_runs_with_another_data_root_for_the_others(tmp_path):
+    world = captions_world(tmp_path)
+    command = ["run", "--model", COLOURS, "--benchmark", str(world), "--data-root", str(tmp_path / "elsewhere")]
+    assert run_command([*command, "--out", str(tmp_path / "out")]) == 0

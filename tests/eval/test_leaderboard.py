@@ -83,7 +83,8 @@ def test_a_name_cannot_break_the_table():
 
 def test_csv_and_markdown_hold_the_same_numbers(tmp_path):
     results = [result("weak", 0.25), result("strong", 0.75)]
-    paths = write_leaderboard(results, tmp_path)
+    paths = write_leaderboard(results, tmp_path, not_run=["m, coco: not run: no pictures"])
+    assert "no pictures" in paths[0].read_text()
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv"]
     frame = pd.read_csv(io.StringIO(paths[1].read_text()))
     for row in frame.itertuples():
@@ -92,4 +93,28 @@ def test_csv_and_markdown_hold_the_same_numbers(tmp_path):
 
 def test_an_unknown_format_is_refused():
     with pytest.raises(RequestError, match="no table format 'xls'"):
-        render(results_frame([result("a", 0.5)]), "xls")
+        render([result("a", 0.5)], "xls")
+
+
+def test_an_unknown_format_writes_nothing(tmp_path):
+    with pytest.raises(RequestError):
+        write_leaderboard([result("a", 0.5)], tmp_path, ["csv", "xls"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_precisions_of_one_model_are_two_rows():
+    text = render([result("m", 0.5), result("m", 0.6, precision="bf16")], "md")
+    assert {row[0] for row in table_rows(text)[2:4]} == {"m (fp32)", "m (bf16)"}
+    assert "bf16, fp32" in text
+
+
+def test_warnings_reach_the_table():
+    assert "m, toy: collapsed" in render([result("m", 0.5)], "md")
+
+
+def test_a_model_that_lacks_a_column_does_not_lead_by_its_one_good_number():
+    other = result("one", 0.9)
+    whole, half = result("whole", 0.5), result("half", 0.6)
+    second = replace(whole, benchmark={**whole.benchmark, "name": "second"})
+    rows = table_rows(markdown(results_frame([half, whole, second, other])))[2:5]
+    assert [row[0] for row in rows][-1] == "half"

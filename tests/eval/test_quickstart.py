@@ -41,7 +41,8 @@ def test_every_number_of_the_table_is_a_result_on_disk(done):
     text = (done / "leaderboard.md").read_text()
     for result in results:
         metric = result.metrics[result.primary]
-        assert f"{100 * metric.value:.1f}" in text
+        value, low, high = (f"{100 * x:.1f}" for x in (metric.value, metric.low, metric.high))
+        assert re.search(rf"(\| |\*\*){re.escape(value)}(\*\*)? \[{re.escape(low)}, {re.escape(high)}\]", text)
 
 
 def test_one_seed_gives_the_same_bits(done, tmp_path):

@@ -10,7 +10,15 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, first_fault, identity
-from cosmos_eval.results.store import finished, read_result, read_results, write_result, write_samples
+from cosmos_eval.results.store import (
+    finished,
+    read_not_run,
+    read_result,
+    read_results,
+    write_not_run,
+    write_result,
+    write_samples,
+)
 from cosmos_eval.tasks.outcome import Metric
 
 
@@ -105,6 +113,20 @@ def test_a_model_without_a_digest_is_never_taken_as_done(tmp_path):
     result = stored(tmp_path, model={**make_result().model, "digest": ""})
     assert result.identity == ""
     assert finished(tmp_path, result.identity) is None
+
+
+def test_a_result_that_could_not_be_read_back_is_not_written(tmp_path):
+    with pytest.raises(RequestError, match=r"would not be valid: model\.arch"):
+        stored(tmp_path, model={**make_result().model, "arch": 3})
+    assert not (tmp_path / "RESULT.json").exists()
+
+
+def test_what_was_not_run_is_told_and_a_result_outweighs_it(tmp_path):
+    write_not_run(tmp_path / "m" / "coco", "m", "coco", "no pictures")
+    assert read_not_run(tmp_path) == ["m, coco: not run: no pictures"]
+    stored(tmp_path / "m" / "coco")
+    write_not_run(tmp_path / "m" / "coco", "m", "coco", "no pictures")
+    assert read_not_run(tmp_path) == []
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
