@@ -75,7 +75,8 @@ def measured(real_dir, tmp_path_factory) -> dict:
         path.write_text(yaml.safe_dump({"name": name, "version": 1, "source": "real data of the tests", **fields}))
         names += ["--benchmark", str(path)]
     out = tmp_path_factory.mktemp("out")
-    assert run_command(["run", "--model", MODEL, *names, "--out", str(out), "--batch-size", "100"]) == 0
+    how = ["--batch-size", "100", "--device", "cpu", "--precision", "fp32"]
+    assert run_command(["run", "--model", MODEL, *names, "--out", str(out), *how]) == 0
     return {result.benchmark["name"]: result for result in read_results(out)}
 
 
