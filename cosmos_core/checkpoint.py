@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cosmos_core import released
-from cosmos_core.configs import PRESETS, Config, checked, preset
+from cosmos_core.configs import PRESETS, Config, checked, grid_of, preset, why_not
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
 from cosmos_core.layouts import Which, plain_state, read_file, read_state
@@ -26,6 +26,8 @@ __all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_c
 
 TOLERATED = ("attn_mask",)
 """Buffers that some files hold and no model needs from them."""
+POSITIONS = ("visual.positional_embedding", "positional_embedding")
+"""The weights that may be resized."""
 
 
 def load_checkpoint(
@@ -57,7 +59,7 @@ def load_checkpoint(
     stored = read_state(path, weights)
     if config is not None:
         wanted = read_config(config)
-        state = resized(stored.state, wanted, str(path))
+        state = resized(stored.state, wanted, str(path), stored.config)
     else:
         state, wanted = stored.state, stored.config or preset_of(stored.state, path)
     return load_weights(wanted, state, str(path))
@@ -71,6 +73,7 @@ def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: s
     if problem:
         raise RequestError(f"{name} does not fit its architecture: {problem}")
     wanted = model.state_dict()
+    refuse_odd_weights({key: state[key] for key in wanted}, name)
     copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in wanted}
     bad = next((key for key, value in copied.items() if not torch.isfinite(value).all()), None)
     if bad:
@@ -79,6 +82,17 @@ def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: s
     length = model.context_length
     model.attn_mask = torch.full((length, length), -torch.inf).triu_(1)
     return model.eval()
+
+
+def refuse_odd_weights(state: Mapping[str, Tensor], name: str) -> None:
+    """RequestError naming the first tensor that is not a dense one of real floating-point numbers."""
+    for key, value in state.items():
+        if value.is_meta:
+            raise RequestError(f"{name} is broken: {key} has a shape but no values (a meta tensor); save it again")
+        if value.layout is not torch.strided or not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            kind = kind if value.layout is torch.strided else f"sparse {kind}"
+            raise RequestError(f"{name} is not a checkpoint to load: {key} is {kind}, not dense floating point")
 
 
 def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
@@ -159,19 +173,34 @@ def read_config(config: Config | Path | str) -> Config:
     return dict(content)
 
 
-def resized(state: Mapping[str, Tensor], config: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """Weights with position embeddings resampled to the grid and context of `config`, where those differ."""
+def resized(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], name: str, own: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """Weights with position embeddings resampled to the grid and context of `config`, where those differ.
+
+    Args:
+        own: the config that came with the weights; it tells their grid. Without it as many patches as wanted are
+            taken to have the wanted grid, and any other number to fill a square.
+    """
     result = dict(state)
     with torch.device("meta"):
         model = COSMOS.from_config(checked(config, f"the config for {name}"))
     image, text = result.get("visual.positional_embedding"), result.get("positional_embedding")
+    refuse_odd_weights({key: result[key] for key in POSITIONS if key in result}, name)
     grid = model.visual.grid_size
-    if image is not None and image.ndim == 2 and len(image) != 1 + grid[0] * grid[1]:
-        try:
-            result["visual.positional_embedding"] = resize_image_positions(image.float(), grid)
-        except ValueError as error:
-            raise RequestError(f"{name}: {error}, so they cannot be resized to {grid[0]} x {grid[1]}") from error
+    if image is not None and image.ndim == 2:
+        if len(image) < 2:
+            raise RequestError(f"{name} is broken: {len(image)} position embeddings of pictures, none of a patch")
+        native = grid_of(own) if own is not None and not why_not(own) else None
+        native = native if native and native[0] * native[1] == len(image) - 1 else None
+        if (native or grid) != grid or len(image) != 1 + grid[0] * grid[1]:
+            try:
+                result["visual.positional_embedding"] = resize_image_positions(image.float(), grid, native)
+            except ValueError as error:
+                raise RequestError(f"{name}: {error}, so they cannot be resized to {grid[0]} x {grid[1]}") from error
     if text is not None and text.ndim == 2:
+        if not len(text):
+            raise RequestError(f"{name} is broken: no position embeddings of texts")
         result["positional_embedding"] = resize_text_positions(text.float(), model.context_length)
     return result
 
@@ -214,7 +243,18 @@ def save_checkpoint(
     content.update(extra or {})
     refuse_objects(content, "checkpoint")
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        write_torch(content, temporary)
+
+
+def write_torch(content: Mapping[str, Any], path: Path) -> None:
+    """`torch.save` that raises OSError where the disk is full, not the RuntimeError that torch makes of it."""
+    with path.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # from the archive's end, after a write in it had failed
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def refuse_objects(value: Any, place: str) -> None:
@@ -255,4 +295,4 @@ def save_safetensors(
     }
     metadata = {**(notes or {}), "format": "pt", "config": json.dumps(model.config), "weights": weights}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+        temporary.write_bytes(to_safetensors(state, metadata))  # its save_file has errors of its own for a full disk

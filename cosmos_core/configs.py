@@ -6,6 +6,7 @@ optionally `quick_gelu` (False: exact GELU, the default). `attn_pooler_heads` st
 
 import copy
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,11 @@ COUNTS = (
     "attn_pooler_heads",
 )
 TOP_LEVEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+NUMBERS = {"mlp_ratio", "ls_init_value"}
+MAPPINGS = {"act_kwargs", "norm_kwargs"}
+SWITCHES = {"no_ln_pre", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"}
+OPTIONAL = {"ls_init_value", "act_kwargs", "norm_kwargs"}
+"""Those that may be null."""
 ALWAYS_ON = {"output_all", "attentional_pool", "cosmos"}
 """Switches of the original that make a CLIP a COSMOS: they may be written, but only as true."""
 
@@ -95,13 +101,19 @@ def why_not(config: Mapping[str, Any]) -> str:
     own text tower with causal attention, and a text width that equals `embed_dim`, since the text-side pooler works at
     text width and its output is added to features of `embed_dim`.
     """
+    if not isinstance(config, Mapping):
+        return f"it is {config!r}, neither a mapping nor a preset's name"
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing:
         return f"it lacks {', '.join(missing)}"
     vision, text = config["vision_cfg"], config["text_cfg"]
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
         return "its vision_cfg and text_cfg must be mappings"
-    return wrong_kind(config, vision, text) or wrong_number(config, vision, text) or wrong_size(config, vision, text)
+    odd = [repr(key) for part in (config, vision, text) for key in part if not isinstance(key, str)]
+    if odd:
+        return f"keys that are not text: {', '.join(odd)}"
+    tests = (wrong_kind, wrong_number, wrong_type, wrong_size)
+    return next((why for test in tests if (why := test(config, vision, text))), "")
 
 
 def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
@@ -111,6 +123,7 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         (isinstance(vision.get("layers"), list | tuple), "its image tower is a ResNet, not a VisionTransformer"),
         (vision.get("attentional_pool"), "its image tower pools by attention, not by the class token"),
         (vision.get("pool_type", "tok") != "tok", f"its image tower pools by {vision.get('pool_type')!r}, not 'tok'"),
+        (vision.get("patch_dropout"), "its image tower drops patches (patch_dropout); COSMOS trains without"),
         (vision.get("final_ln_after_pool"), "its final norm stands after pooling, so patch tokens have none"),
         (text.get("hf_model_name"), "its text tower is a transformers model, not open_clip's"),
         ("multimodal_cfg" in config, "it has a caption decoder (CoCa)"),
@@ -132,6 +145,27 @@ def wrong_number(config: Mapping[str, Any], vision: Mapping[str, Any], text: Map
             found += [(f"{part}.{key}", item) for item in (value if pair else [value])]
     wrong = [f"{key} {value!r}" for key, value in found if type(value) is not int or value < 1]
     return f"not a whole number above 0: {', '.join(wrong)}" if wrong else ""
+
+
+def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """Which other value is not of the type that open_clip's towers take."""
+    found = [("quick_gelu", config.get("quick_gelu", False), "true or false")]
+    for part, tower in (("vision_cfg", vision), ("text_cfg", text)):
+        for key, value in tower.items():
+            wanted = "a number above 0" if key in NUMBERS else "a mapping" if key in MAPPINGS else ""
+            wanted = "true or false" if key in SWITCHES else wanted
+            if wanted and not (value is None and key in OPTIONAL):
+                found.append((f"{part}.{key}", value, wanted))
+    fits = {
+        "true or false": lambda value: isinstance(value, bool),
+        "a mapping": lambda value: isinstance(value, Mapping),
+        "a number above 0": lambda value: (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        ),
+    }
+    return first_reason(
+        *((not fits[wanted](value), f"{key} {value!r} is not {wanted}") for key, value, wanted in found)
+    )
 
 
 def wrong_size(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
@@ -168,6 +202,14 @@ def checked(config: Mapping[str, Any], name: str = "the model configuration") ->
     if unknown:
         raise RequestError(f"{name} has keys that no model configuration has: {', '.join(unknown)}")
     return copy.deepcopy({key: config[key] for key in config if key in TOP_LEVEL})
+
+
+def grid_of(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and columns of the patches of a configuration that `checked` has passed."""
+    vision = config["vision_cfg"]
+    sizes = (vision.get("image_size", 224), vision.get("patch_size", 16))
+    (height, width), (rows, columns) = (size if isinstance(size, list | tuple) else (size, size) for size in sizes)
+    return height // rows, width // columns
 
 
 def allowed_keys() -> dict[str, set[str]]:

@@ -204,7 +204,7 @@ class COSMOS(nn.Module):
         Of the other texts nobody reads tokens. On a CPU they pass the tower in groups of like length, without padding:
         attention is causal, so pooled features stay, and a step on short captions takes about a third less.
         """
-        if ids.is_cuda:
+        if ids.device.type != "cpu":
             pooled, tokens = self.text_tower(ids)
             return pooled, tokens[:with_tokens]
         places = torch.arange(1, ids.shape[1] + 1)

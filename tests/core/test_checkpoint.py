@@ -2,9 +2,12 @@
 
 import errno
 import json
+import os
 import pickle
 import random
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -296,28 +299,99 @@ def test_the_network_that_a_file_does_not_hold_is_not_replaced_by_the_other(tmp_
     assert "no weights called" in refusal(tmp_path / "s.pt", weights="both")
 
 
-@pytest.mark.parametrize("save", ["save_checkpoint", "save_safetensors"])
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, model: COSMOS, other: COSMOS, monkeypatch: pytest.MonkeyPatch, save: str
+def save_pt(path: Path, model: COSMOS) -> None:
+    write(path, model, model)
+
+
+@pytest.mark.parametrize("save", [save_pt, save_safetensors])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, model: COSMOS, other: COSMOS, monkeypatch: pytest.MonkeyPatch, save: Callable[[Path, COSMOS], None]
 ):
     path = tmp_path / "last.pt"
+    save(path, model)
 
-    def full(content: Any, target: Any, *rest: Any) -> None:
-        Path(target).write_bytes(b"half of it")
+    def full(content: Any, target: Any) -> None:
+        target.write(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    if save == "save_checkpoint":
-        write(path, model, model)
-        monkeypatch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="No space"):
-            write(path, other, other)
-    else:
-        save_safetensors(path, model)
-        monkeypatch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(OSError, match="No space"):
-            save_safetensors(path, other)
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", lambda path, content: full(content, path.open("wb")))
+    with pytest.raises(OSError, match="No space"):
+        save(path, other)
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
     assert same(load_checkpoint(path), model)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one tiny checkpoint and a half; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    options = ["-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if mount is None or os.geteuid() != 0 or subprocess.run([mount, *options], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False)
+
+
+@pytest.mark.parametrize("save", [save_pt, save_safetensors])
+def test_a_disk_that_is_really_full_is_an_error_of_the_system_and_leaves_the_old_file(
+    small_disk: Path, model: COSMOS, other: COSMOS, save: Callable[[Path, COSMOS], None]
+):
+    save(small_disk / "last.pt", model)
+    used = (small_disk / "last.pt").stat().st_size
+    (small_disk / "filler").write_bytes(b"x" * (512 * 1024 - used - used // 2 - 8192))
+    with pytest.raises(OSError, match="No space left"):
+        save(small_disk / "last.pt", other)
+    assert sorted(entry.name for entry in small_disk.iterdir()) == ["filler", "last.pt"]
+    assert same(load_checkpoint(small_disk / "last.pt"), model)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda x: x.to("meta"), "no values"),
+        (lambda x: x.to_sparse(), "sparse float32"),
+        (lambda x: x.to(torch.complex64), "complex64"),
+        (lambda x: x.long(), "int64"),
+    ],
+)
+@pytest.mark.parametrize("key", ["visual.positional_embedding", "visual.proj"])
+def test_weights_that_are_no_dense_real_numbers_are_refused(model: COSMOS, key: str, change: Any, reason: str):
+    state = {**model.state_dict(), key: change(model.state_dict()[key])}
+    for load in (
+        lambda: checkpoint.load_weights(TINY, state, "x.pt"),
+        lambda: checkpoint.load_weights(TINY, checkpoint.resized(state, TINY, "x.pt"), "x.pt"),
+    ):
+        with pytest.raises(RequestError, match=f"x.pt .*{key} .*{reason}") as caught:
+            load()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["visual.positional_embedding", "positional_embedding"])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_position_embeddings_of_no_patch_and_no_token_are_refused(tmp_path: Path, model: COSMOS, key: str, rows: int):
+    state = {**model.state_dict(), key: model.state_dict()[key][:rows].clone()}
+    torch.save(state, tmp_path / "short.pt")
+    if (key, rows) == ("positional_embedding", 1):  # one position can be stretched, as any other number
+        assert load_checkpoint(tmp_path / "short.pt", config=TINY).positional_embedding.shape == (10, 16)
+    else:
+        assert "position embeddings of" in refusal(tmp_path / "short.pt", config=TINY)
+
+
+def test_a_grid_with_as_many_patches_of_another_form_is_resized_where_the_file_tells_its_own(tmp_path: Path):
+    def config(height: int, width: int) -> dict[str, Any]:
+        return {**TINY, "vision_cfg": {**TINY["vision_cfg"], "image_size": [height, width]}}
+
+    model = COSMOS.from_config(config(16, 48))
+    with torch.no_grad():  # values that grow along the columns
+        model.visual.positional_embedding[1:] = torch.arange(6.0).repeat(2)[:, None]
+    path = write(tmp_path / "last.pt", model, model, config=model.config)
+    loaded = load_checkpoint(path, config=config(24, 32))
+    rows = loaded.visual.positional_embedding[1:, 0].reshape(3, 4)
+    assert torch.allclose(rows, rows[:1].expand(3, 4), atol=1e-5)
+    assert (rows.diff(dim=1) > 0).all()
 
 
 def test_objects_that_could_not_be_read_back_are_refused_before_writing(tmp_path: Path, model: COSMOS):

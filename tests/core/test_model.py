@@ -232,14 +232,41 @@ def test_quick_gelu_of_open_clips_configuration_is_kept():
         ({"vision_cfg": {"image_size": [32, "32"]}}, "vision_cfg.image_size '32'"),
         ({"vision_cfg": {"patch_size": 64}}, "pictures of 32 are smaller than a patch of 64"),
         ({"text_cfg": "small"}, "must be mappings"),
+        ({"vision_cfg": {"patch_dropout": 0.5}}, "drops patches .* trains without"),
+        ({"vision_cfg": {"mlp_ratio": "4"}}, "vision_cfg.mlp_ratio '4' is not a number above 0"),
+        ({"text_cfg": {"mlp_ratio": float("nan")}}, "text_cfg.mlp_ratio nan is not a number"),
+        ({"text_cfg": {"norm_kwargs": [1]}}, r"text_cfg.norm_kwargs \[1\] is not a mapping"),
+        ({"vision_cfg": {"qk_norm": "no"}}, "vision_cfg.qk_norm 'no' is not true or false"),
+        ({"quick_gelu": "false"}, "quick_gelu 'false' is not true or false"),
+        ({"vision_cfg": {1: 2}}, "keys that are not text: 1"),
+        ({3: 4}, "keys that are not text: 3"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_with_its_reason(change: dict[str, Any], reason: str):
     config = copy.deepcopy(TINY)
     for key, value in change.items():
         config[key] = {**config[key], **value} if isinstance(value, dict) else value
-    with pytest.raises(RequestError, match=reason):
+    with pytest.raises(RequestError, match=reason) as caught:
         COSMOS.from_config(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [3, None, True, ["ViT-B-16"]])
+def test_what_is_no_configuration_at_all_is_refused(config: Any):
+    with pytest.raises(RequestError, match="neither a mapping nor a preset's name"):
+        COSMOS.from_config(config)
+
+
+def test_off_the_cpu_texts_pass_the_tower_whole(monkeypatch: pytest.MonkeyPatch):
+    # sorting and indexing by groups would wait for any accelerator, not for CUDA alone
+    with torch.device("meta"):
+        model, texts = COSMOS.from_config(TINY), torch.ones(6, 10, dtype=torch.long)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        model, "text_tower", lambda ids: (seen.append(len(ids)), torch.empty(len(ids), 16), torch.empty(6, 10, 16))[1:]
+    )
+    model._encode_texts(texts, 2)
+    assert seen == [6]
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():
