@@ -15,7 +15,8 @@ else:
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed from the text of `parts`, equal on every machine and in every process (Python's hash() is not)."""
     text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    content = text.encode("utf-8", "surrogatepass")  # names of files that are not Unicode hold lone surrogates
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
 def sample_generator(seed: int, epoch: int, key: str, purpose: str) -> random.Random:

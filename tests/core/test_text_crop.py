@@ -1,5 +1,6 @@
 """Text-crop: what may be drawn, in which order, and what is refused."""
 
+import hashlib
 import random
 from collections import Counter
 
@@ -157,3 +158,10 @@ def test_seeds_depend_on_every_part_and_are_stable():
     seeds = {derive_seed(*parts) for parts in [(0, 1, "a"), (0, 1, "b"), (1, 0, "a"), (0, "1a"), (0, 1, "a", "")]}
     assert len(seeds) == 5
     assert sample_generator(0, 0, "k", "views").random() != sample_generator(0, 0, "k", "captions").random()
+
+
+def test_a_key_that_is_no_unicode_gives_a_seed_and_ordinary_ones_keep_theirs():
+    assert derive_seed(0, "pictures/\udce9.png") != derive_seed(0, "pictures/\udcea.png")
+    # as before: the published small checkpoint depends on it
+    expected = int.from_bytes(hashlib.blake2b("7\x1fkey é".encode(), digest_size=8).digest(), "little") >> 1
+    assert derive_seed(7, "key é") == expected
