@@ -40,7 +40,9 @@ class _Refusal:
     line: str
 
 
-class _Preprocessed(Dataset[Tensor | _Refusal]):
+class _Preprocessed(Dataset[tuple[str, Tensor] | _Refusal]):
+    """Key and pixels of each picture. A fault in our own preprocessing stays one: only refusals become lines."""
+
     def __init__(self, pictures: Sequence[Picture], preprocess: Callable[[Image.Image], Tensor]) -> None:
         self.pictures = pictures
         self.preprocess = preprocess
@@ -48,18 +50,36 @@ class _Preprocessed(Dataset[Tensor | _Refusal]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, i: int) -> Tensor | _Refusal:
+    def __getitem__(self, i: int) -> tuple[str, Tensor] | _Refusal:
+        picture = self.pictures[i]
         try:
-            return self.preprocess(self.pictures[i].load())
+            image = picture.load()
         except RequestError as error:
             return _Refusal(str(error))
+        try:
+            return picture.key, self.preprocess(image)
+        except RequestError as error:
+            return _Refusal(f"picture {picture.key}: {error}")
 
 
-def _collate(items: list[Tensor | _Refusal]) -> Tensor | _Refusal:
+def _collate(items: list[tuple[str, Tensor] | _Refusal]) -> Tensor | _Refusal:
+    keys, pixels = [], []
     for item in items:
         if isinstance(item, _Refusal):
             return item
-    return torch.stack([item for item in items if isinstance(item, Tensor)])
+        keys.append(item[0])
+        pixels.append(item[1])
+    for key, x in zip(keys, pixels, strict=True):
+        if x.shape != pixels[0].shape or x.dtype != pixels[0].dtype:
+            return _Refusal(
+                f"picture {key}: the model's preprocess made {_form(x)} of it and {_form(pixels[0])} of picture "
+                f"{keys[0]}; make all of one size"
+            )
+    return torch.stack(pixels)
+
+
+def _form(x: Tensor) -> str:
+    return f"{'x'.join(map(str, x.shape))} {str(x.dtype).removeprefix('torch.')}"
 
 
 def picture_batches(
@@ -72,7 +92,8 @@ def picture_batches(
     """Preprocessed pictures (B, 3, H, W) in order; batch i holds pictures i * batch_size and on, whatever `workers` is.
 
     Raises:
-        RequestError: a picture that cannot be decoded; the first in order, the same line with and without workers.
+        RequestError: a picture that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
+            first in order, the same line with and without workers.
     """
     loader = DataLoader(
         _Preprocessed(pictures, preprocess),

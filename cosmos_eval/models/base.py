@@ -1,6 +1,7 @@
 """What every adapter offers, whatever the weights' origin."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -59,5 +60,37 @@ def as_rows(values: Any, count: int, owner: str) -> Tensor:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An exception of somebody else's as part of a one-line refusal."""
-    line = " ".join(f"{type(error).__name__}: {error}".split())
+    line = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory is used up, the device's or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator has no class of its own.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def json_values(values: Any, owner: str) -> dict[str, Any]:
+    """What a model says of itself, as the plain values that a result holds; `arch` and `activation` strings or None.
+
+    Raises:
+        RequestError: not a dictionary, a key that is no string, a value that JSON has no word for (NaN, infinity, half
+            a character, an object); names the key. `owner` says whose it is.
+    """
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{owner} is a {type(values).__name__}; make it a dictionary of JSON values")
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise RequestError(f"{owner}: the key {key!r} is a {type(key).__name__}; make it a string")
+        try:
+            text = json.dumps([key, value], allow_nan=False, ensure_ascii=False)
+            text.encode()
+            plain[key] = json.loads(text)[1]
+        except (TypeError, ValueError, RecursionError) as error:
+            raise RequestError(f"{owner}: {key!r} is not a JSON value: {one_line(error)}") from error
+        if key in ("arch", "activation") and not isinstance(value, str | None):
+            raise RequestError(f"{owner}: {key!r} is a {type(value).__name__}; make it a string, or leave it out")
+    return plain

@@ -27,14 +27,17 @@ modules in the current directory can be imported. This one, saved as `colours.py
 
 Optional besides `digest`: `describe()` (a dictionary of JSON values for the result), `device`, and
 `image_rows(pictures)` with `text_rows(texts)` for vectors that exist already. `preprocess` runs in worker processes:
-make it picklable.
+make it picklable. `encode_image` gets its batch on the model's device: the adapter's `device` where it has that, else
+the one asked for. An nn.Module without a `device` is moved there, unless its factory takes `device` and so does it.
 '''
 
+import copy
+import hashlib
 import importlib
 import inspect
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +46,25 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models.base import as_rows, one_line
+from cosmos_eval.models.base import as_rows, json_values, one_line, out_of_memory
 from cosmos_eval.models.spec import ModelSpec
 
 _NEEDED = ("preprocess", "encode_image", "encode_text")
 
 
 class PythonModel:
-    """A user's adapter behind checks: wrong returns are refused in one line instead of failing far away."""
+    """A user's adapter behind checks: what it raises and wrong returns are refused in one line, by method.
 
-    def __init__(self, adapter: Any, spec: str, device: str | torch.device = "cpu") -> None:
+    `device` is the adapter's own where it has that attribute; else the one asked for, where an nn.Module is moved to
+    unless its factory was given the device. `digest` is the SHA-256 of the adapter's string, so that no two strings
+    share the first characters; empty where there is none.
+
+    Raises:
+        RequestError: a method is absent, `digest` or `device` is not what it must be, `describe()` gives no
+            JSON values.
+    """
+
+    def __init__(self, adapter: Any, spec: str, device: str | torch.device = "cpu", move: bool = True) -> None:
         lacking = [name for name in _NEEDED if not callable(getattr(adapter, name, None))]
         if lacking:
             raise RequestError(
@@ -61,13 +73,15 @@ class PythonModel:
             )
         self.adapter = adapter
         self.spec = spec
-        self.device = torch.device(getattr(adapter, "device", device))
-        self.preprocess = adapter.preprocess
-        self.digest = getattr(adapter, "digest", "")
-        if not isinstance(self.digest, str):
-            raise RequestError(f"{spec}: digest is a {type(self.digest).__name__}; make it a string, or leave it out")
+        self.device = self._own_device(device)
         if isinstance(adapter, torch.nn.Module):
             adapter.eval()
+            if move and getattr(adapter, "device", None) is None:
+                with _in_one_line(f"{spec}: moving it to {self.device}"):
+                    adapter.to(self.device)
+        self.preprocess = GuardedPreprocess(adapter.preprocess, spec)
+        self.digest = self._digest()
+        self._described = self._describe()
         for name in ("image_rows", "text_rows"):
             if callable(getattr(adapter, name, None)):
                 # An attribute only where the adapter has it: the engine asks by hasattr.
@@ -80,41 +94,89 @@ class PythonModel:
         return self._rows("encode_text", list(texts))
 
     def describe(self) -> dict[str, Any]:
-        """What the adapter says of itself, over a minimum. The result is plain JSON values.
+        """What the adapter said of itself when it was loaded, over a minimum: plain JSON values."""
+        return copy.deepcopy(self._described)
 
-        Raises:
-            RequestError: the adapter's `describe` returns something else.
-        """
+    def _own_device(self, asked: str | torch.device) -> torch.device:
+        with _in_one_line(f"{self.spec}: device"):
+            own = getattr(self.adapter, "device", None)
+            return torch.device(asked if own is None else own)
+
+    def _digest(self) -> str:
+        with _in_one_line(f"{self.spec}: digest"):
+            own = getattr(self.adapter, "digest", "")
+        if not isinstance(own, str):
+            raise RequestError(f"{self.spec}: digest is a {type(own).__name__}; make it a string, or leave it out")
+        return hashlib.sha256(own.encode("utf-8", "surrogatepass")).hexdigest() if own else ""
+
+    def _describe(self) -> dict[str, Any]:
         described: dict[str, Any] = {"arch": type(self.adapter).__name__, "activation": "unknown", "source": self.spec}
         parameters = self.adapter.parameters() if isinstance(self.adapter, torch.nn.Module) else []
         described["parameters"] = sum(p.numel() for p in parameters) or None
-        own = self.adapter.describe() if callable(getattr(self.adapter, "describe", None)) else {}
-        try:
-            return {**described, **json.loads(json.dumps(dict(own), allow_nan=False))}
-        except (TypeError, ValueError) as error:
-            raise RequestError(f"{self.spec}: describe() must return a dictionary of JSON values: {error}") from error
+        if callable(getattr(self.adapter, "describe", None)):
+            with _in_one_line(f"{self.spec}: describe"):
+                own = self.adapter.describe()
+            described |= json_values(own, f"{self.spec}: what describe() returns")
+        return described
 
     def _checked(self, name: str) -> Any:
         return lambda items: self._rows(name, list(items))
 
     def _rows(self, name: str, items: Any) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), _in_one_line(f"{self.spec}: {name}"):
             values = getattr(self.adapter, name)(items)
         return as_rows(values, len(items), f"{self.spec}: {name}").to(self.device)
+
+
+class GuardedPreprocess:
+    """An adapter's `preprocess` that refuses in one line; picklable where the adapter's is. The engine adds the
+    picture."""
+
+    def __init__(self, preprocess: Callable[[Image.Image], Tensor], spec: str) -> None:
+        self.own = preprocess
+        self.spec = spec
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(3, H, W), float.
+
+        Raises:
+            RequestError: the adapter's method raised, or returned something else.
+        """
+        with _in_one_line(f"{self.spec}: preprocess", memory_too=True):
+            x = self.own(image)
+        if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] != 3 or not x.is_floating_point():
+            got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise RequestError(f"{self.spec}: preprocess returned {got}; return a float tensor (3, H, W)")
+        return x
+
+
+@contextmanager
+def _in_one_line(what: str, memory_too: bool = False) -> Iterator[None]:
+    """Somebody else's code: whatever it raises becomes one line; running out of memory only with `memory_too`, since
+    the engine has a better line for that."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except (Exception, SystemExit) as error:
+        if out_of_memory(error) and not memory_too:
+            raise
+        raise RequestError(f"{what} failed: {one_line(error)}") from error
 
 
 def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonModel:
     """Import the module, call the factory, check what it returns.
 
     Raises:
-        RequestError: the module cannot be imported, the factory is absent or fails, or the object lacks a method.
+        RequestError: the module cannot be imported, the factory is absent or fails, the object lacks a method, or what
+            it says of itself is not JSON.
     """
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does; the module may import its neighbours later on
     try:
         module = importlib.import_module(spec.name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RequestError(
             f"{spec.text}: cannot import {spec.name}: {one_line(error)}; looked in {here} first"
         ) from error
@@ -122,13 +184,14 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
     if not callable(factory):
         raise RequestError(f"{spec.text}: {spec.name} has no function {spec.rest!r}; name one that returns the model")
     try:
-        takes_device = "device" in inspect.signature(factory).parameters
-        adapter = factory(device=device) if takes_device else factory()
-    except RequestError:
-        raise
+        with _in_one_line(f"{spec.text}: {spec.rest}()"):
+            takes_device = "device" in inspect.signature(factory).parameters
+            adapter = factory(device=device) if takes_device else factory()
+        model = PythonModel(adapter, spec.text, device, move=not takes_device)
     except Exception as error:
-        raise RequestError(f"{spec.text}: {spec.rest}() failed: {one_line(error)}") from error
-    model = PythonModel(adapter, spec.text, device)
+        if not out_of_memory(error):
+            raise
+        raise RequestError(f"{spec.text}: out of memory making the model on {device}; give another --device") from error
     if not hasattr(model, "image_rows"):
         _check_preprocess(model)
     return model
@@ -137,9 +200,6 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
 def _check_preprocess(model: PythonModel) -> None:
     """Try `preprocess` on a small grey picture, so that a wrong one is refused before any data are read."""
     try:
-        x = model.preprocess(Image.new("RGB", (40, 30), (128, 128, 128)))
-    except Exception as error:
-        raise RequestError(f"{model.spec}: preprocess failed on a grey picture: {one_line(error)}") from error
-    if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] != 3 or not x.is_floating_point():
-        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise RequestError(f"{model.spec}: preprocess returned {got}; return a float tensor (3, H, W)")
+        model.preprocess(Image.new("RGB", (40, 30), (128, 128, 128)))
+    except RequestError as error:
+        raise RequestError(f"{error} (tried on a grey picture)") from error

@@ -1,14 +1,19 @@
 """`python:` adapters: the documented example really runs, wrong returns are refused in one line."""
 
+import hashlib
 import pickle
+import re
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model, python
 from cosmos_eval.models.base import Model
 
@@ -44,7 +49,7 @@ def test_the_documented_example_is_about_twenty_lines_and_tells_colours_apart(mo
     module(source, "colours")
     model = load_model("python:colours:build")
     assert isinstance(model, Model)
-    assert model.digest == "colours-1"
+    assert model.digest == hashlib.sha256(b"colours-1").hexdigest()
     batch = torch.stack([model.preprocess(Image.new("RGB", (50, 40), colour)) for colour in ("red", "blue")])
     images = torch.nn.functional.normalize(model.encode_image(batch), dim=-1)
     texts = torch.nn.functional.normalize(model.encode_text(["a blue thing", "Red , red"]), dim=-1)
@@ -120,10 +125,14 @@ def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, tex
         ("factory = 3", "has no function 'factory'"),
         ("def factory(): raise OSError('weights\\nare gone')", r"factory\(\) failed: OSError: weights are gone"),
         ("def factory(): return object()", "without preprocess, encode_image, encode_text"),
+        ("import sys; sys.exit('no licence')", "cannot import .*SystemExit: no licence"),
+        ("def factory(): raise MemoryError", "out of memory making the model on cpu"),
         (adapter(extra="digest = 5"), "digest is a int"),
+        (adapter(extra="digest = property(lambda self: 1 / 0)"), "digest failed: ZeroDivisionError"),
+        (adapter(extra="device = 'abacus'"), "device failed: RuntimeError"),
         (adapter().replace("torch.zeros(3, 4, 4)", "image"), "preprocess returned Image; return a float tensor"),
         (adapter().replace("torch.zeros(3, 4, 4)", "torch.zeros(4, 4, 3)"), r"preprocess returned .*\(4, 4, 3\)"),
-        (adapter().replace("torch.zeros(3, 4, 4)", "1 / 0"), "preprocess failed on a grey picture: ZeroDivisionError"),
+        (adapter().replace("torch.zeros(3, 4, 4)", "1 / 0"), r"preprocess failed: ZeroDivisionError.*grey picture"),
     ],
 )
 def test_a_module_that_does_not_do_is_refused_in_one_line(module, source, said):
@@ -137,10 +146,128 @@ def test_an_absent_module_says_where_it_was_looked_for(module, tmp_path):
         load_model("python:nowhere.at_all:factory")
 
 
-def test_a_description_that_is_no_json_is_refused(module):
-    bad = "def describe(self): return {'weights': torch.ones(1)}"
-    with pytest.raises(RequestError, match="JSON"):
-        load_model(f"python:{module(adapter(extra=bad))}:factory").describe()
-    good = "def describe(self): return {'arch': 'mine', 'depth': 3}"
-    described = load_model(f"python:{module(adapter(extra=good))}:factory").describe()
-    assert (described["arch"], described["depth"]) == ("mine", 3)
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("{'weights': torch.ones(1)}", "'weights' is not a JSON value: TypeError"),
+        ("{'layers': {'depth': [1, float('nan')]}}", "'layers' is not a JSON value"),
+        ("{'notes': chr(0xD800)}", "'notes' is not a JSON value"),
+        ("{'arch': 12}", "'arch' is a int; make it a string"),
+        ("{'activation': ['gelu']}", "'activation' is a list; make it a string"),
+        ("{3: 'layers'}", "the key 3 is a int"),
+        ("['arch']", "is a list; make it a dictionary"),
+        ("None", "is a NoneType; make it a dictionary"),
+        ("1 / 0", "describe failed: ZeroDivisionError"),
+    ],
+)
+def test_a_description_that_no_result_can_hold_is_refused_when_the_model_is_loaded(module, returned, said):
+    name = module(adapter(extra=f"def describe(self): return {returned}"))
+    with pytest.raises(RequestError, match=said) as refusal:
+        load_model(f"python:{name}:factory")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_description_is_what_the_adapter_said_when_it_was_loaded(module):
+    good = "def describe(self): return {'arch': 'mine', 'activation': None, 'depth': 3}"
+    model = load_model(f"python:{module(adapter(extra=good))}:factory")
+    model.describe()["arch"] = "another"
+    described = model.describe()
+    assert (described["arch"], described["activation"], described["depth"]) == ("mine", None, 3)
+
+
+def test_digests_that_begin_alike_differ_in_their_first_characters_and_none_is_a_path(module):
+    found = []
+    for own in ("colours-1", "colours-2", "../../x", "../../y", "färben"):
+        found.append(load_model(f"python:{module(adapter(extra=f'digest = {own!r}'))}:factory").digest)
+    assert len({digest[:8] for digest in found}) == len(found)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found)
+    assert load_model(f"python:{module(adapter(extra=chr(39) * 2))}:factory").digest == ""
+    assert load_model(f"python:{module(adapter(extra='digest = str()'))}:factory").digest == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("encode_image", lambda model: model.encode_image(torch.zeros(2, 3, 4, 4))),
+        ("encode_text", lambda model: model.encode_text(["a", "b"])),
+        ("image_rows", lambda model: model.image_rows(["a", "b"])),
+    ],
+)
+def test_what_an_adapter_raises_is_one_line_that_names_the_method(module, method, call):
+    raising = f"""def {method}(self, *_):
+        raise KeyError('no\\nkey')"""
+    source = adapter().replace(f"def {method}(", f"def _{method}(").replace("    pass\n", f"    {raising}\n")
+    model = load_model(f"python:{module(source)}:factory")
+    with pytest.raises(RequestError, match=f"factory: {method} failed: KeyError: ") as refusal:
+        call(model)
+    assert "\n" not in str(refusal.value)
+
+
+PIXELS = """
+    def preprocess(self, image):
+        {body}
+        return torch.zeros(3, 4, 4)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("if image.width == 9: raise ValueError('odd')", "picture picture-9: .*preprocess failed: ValueError: odd"),
+        ("if image.width == 9: raise MemoryError", "picture picture-9: .*preprocess failed: MemoryError"),
+        ("if image.width == 9: return None", "picture picture-9: .*preprocess returned NoneType"),
+        ("return torch.zeros(3, 4, image.width)", "picture picture-9: .* 3x4x9 .* 3x4x8 .*picture-8; make all of one"),
+    ],
+)
+def test_what_preprocess_does_wrong_names_the_picture_with_and_without_workers(module, body, said, workers):
+    source = adapter().replace("    def preprocess(self, image):\n        return torch.zeros(3, 4, 4)\n", "")
+    model = load_model(f"python:{module(source.replace('    pass', PIXELS.format(body=body)))}:factory")
+    some = [ArrayPicture(f"picture-{width}", np.zeros((8, width, 3), np.uint8)) for width in (8, 9, 10)]
+    with pytest.raises(RequestError, match=said) as refusal:
+        Engine(model, batch_size=3, workers=workers).image_features(some)
+    assert "\n" not in str(refusal.value)
+    assert "Traceback" not in str(refusal.value)
+
+
+MODULE = """
+import torch
+class Adapter(torch.nn.Module):
+    {extra}
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(3))
+    def preprocess(self, image):
+        return torch.zeros(3, 4, 4)
+    def encode_image(self, x):
+        return x.mean((2, 3)) * self.scale
+    def encode_text(self, texts):
+        return self.scale.expand(len(texts), 3)
+def factory({arguments}):
+    return Adapter()
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "arguments", "of_model", "of_weights"),
+    [
+        ("pass", "", "meta", "meta"),  # moved
+        ("pass", "device", "meta", "cpu"),  # its factory was told and knows best
+        ("device = torch.device('cpu')", "", "cpu", "cpu"),  # has a device of its own
+        ("device = 'cpu'", "device", "cpu", "cpu"),
+    ],
+)
+def test_a_module_is_moved_unless_it_decides_itself(module, extra, arguments, of_model, of_weights):
+    name = module(MODULE.format(extra=extra, arguments=arguments))
+    model = load_model(f"python:{name}:factory", device="meta")  # the one other device that every machine has
+    assert (model.device.type, model.adapter.scale.device.type) == (of_model, of_weights)
+    assert Engine(model, precision="auto").device.type == of_model
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("extra", "kind"), [("pass", "cuda"), ("device = torch.device('cpu')", "cpu")])
+def test_a_module_runs_where_its_model_says(module, extra, kind):
+    model = load_model(f"python:{module(MODULE.format(extra=extra, arguments=''))}:factory", device="cuda")
+    engine = Engine(model)
+    assert engine.text_features(["a"]).device.type == kind
+    assert engine.precision == ("bf16" if kind == "cuda" else "fp32")

@@ -128,7 +128,9 @@ class LitEncoder(nn.Module):
         rows: list[Tensor] = [torch.empty(0)] * len(texts)
         for start in range(0, len(order), TEXT_CHUNK):
             chunk = order[start : start + TEXT_CHUNK]
-            tokens = self.tokenizer([texts[i] for i in chunk], padding="longest", return_tensors="pt")
+            tokens = self.tokenizer([texts[i] for i in chunk], padding="longest", return_tensors="pt").to(
+                self.mean.device
+            )
             hidden = self.text_tower(tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
             mask = tokens["attention_mask"][..., None].to(hidden.dtype)
             pooled = F.normalize((hidden * mask).sum(1) / mask.sum(1)) * 20
