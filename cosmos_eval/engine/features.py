@@ -1,6 +1,7 @@
 """Features of pictures and texts: the one place where a model is called."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import resolve_precision, tower_precision
 from cosmos_eval.metrics.similarity import plain_float32
+from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.progress import Reporter, Silent
 
 TEXTS_PER_PICTURE = 4
@@ -33,12 +35,14 @@ class Engine:
     order of the dataset and on `batch_size` only, never on `workers`.
 
     A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
+    `self.device` is the model's device, which may be another than was asked for.
 
     Args:
         model: an adapter (cosmos_eval.models.base.Model).
         batch_size: pictures of a batch; a batch of texts holds four times as many.
         workers: processes that decode and preprocess; 0 does it in this one.
-        precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to.
+        precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to on the model's own device: fp32 for
+            vectors made elsewhere, whatever was asked for.
         reporter: where progress goes.
     """
 
@@ -56,19 +60,21 @@ class Engine:
         self.device = torch.device(model.device)
         self.batch_size = batch_size
         self.workers = workers
-        self.precision = resolve_precision(precision, self.device)
+        resolved = resolve_precision(precision, self.device)
+        # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
+        self.precision = "fp32" if hasattr(model, "image_rows") else resolved
         self.reporter = reporter or Silent()
 
     def image_features(self, pictures: Sequence[Picture]) -> Tensor:
         """(N, D) float32 rows of unit length on the model's device, row i for picture i.
 
         Raises:
-            RequestError: no pictures, one that cannot be read or decoded, or an embedding that is zero or not finite;
-                names the first.
+            RequestError: no pictures, one that cannot be read or decoded, an embedding that is zero or not finite
+                (names the first), or a batch that the memory does not hold.
         """
         _refuse_none(pictures, "pictures")
         if hasattr(self.model, "image_rows"):
-            return unit_rows(self.model.image_rows(pictures).to(self.device), pictures, _picture_name)
+            return self._given(self.model.image_rows, pictures, _picture_name, "pictures")
         places, index = _distinct(digests(pictures, self.reporter))
         distinct = [pictures[i] for i in places]
         batches = picture_batches(
@@ -81,11 +87,12 @@ class Engine:
         """(M, D) float32 rows of unit length on the model's device, row j for text j.
 
         Raises:
-            RequestError: no texts, or an embedding that is zero or not finite; names the first.
+            RequestError: no texts, an embedding that is zero or not finite (names the first), or a batch that the
+                memory does not hold.
         """
         _refuse_none(texts, "texts")
         if hasattr(self.model, "text_rows"):
-            return unit_rows(self.model.text_rows(texts).to(self.device), texts, _text_name)
+            return self._given(self.model.text_rows, texts, _text_name, "texts")
         places, index = _distinct(texts)
         distinct = [texts[j] for j in places]
         size = self.batch_size * TEXTS_PER_PICTURE
@@ -95,6 +102,12 @@ class Engine:
 
     def _encode_image(self, x: Tensor) -> Tensor:
         return self.model.encode_image(x.to(self.device, non_blocking=True))
+
+    def _given(
+        self, rows_of: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
+    ) -> Tensor:
+        with _memory(f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"):
+            return unit_rows(rows_of(items).to(self.device), items, name)
 
     def _encode(
         self,
@@ -107,15 +120,28 @@ class Engine:
     ) -> Tensor:
         rows: list[Tensor] = []
         done = 0
+        too_much = f"{description} with batch size {self.batch_size} on {self.device}; lower --batch-size"
         with self.reporter.task(description, len(items), unit) as advance:
             for batch in batches:
                 members = items[done : done + len(batch)]
-                with tower_precision(self.precision, self.device):
-                    encoded = encode(batch)
-                rows.append(unit_rows(encoded, members, name))
+                with _memory(too_much):
+                    with tower_precision(self.precision, self.device):
+                        encoded = encode(batch)
+                    rows.append(unit_rows(encoded, members, name))
                 done += len(batch)
                 advance(len(batch))
         return torch.cat(rows)
+
+
+@contextmanager
+def _memory(doing: str) -> Iterator[None]:
+    """Running out of memory inside is a refusal in one line."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise RequestError(f"out of memory {doing}") from error
+        raise
 
 
 def unit_rows(rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:

@@ -16,7 +16,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """`auto` is the first CUDA device where there is one, else the CPU.
 
     Raises:
-        RequestError: not a device, or one that this machine lacks.
+        RequestError: not a device, or one that this machine lacks or cannot compute on (`meta` among them).
     """
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,6 +28,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         raise RequestError(
             f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give --device cpu"
         )
+    try:
+        torch.ones(1, device=chosen).item()  # a number must come back: `meta` has none
+    except Exception as error:  # torch raises five kinds here, by device
+        line = " ".join(str(error).split())
+        raise RequestError(f"no device {device}: {line[:160]}; give auto, cpu, cuda or cuda:N") from error
     return chosen
 
 

@@ -210,6 +210,70 @@ def test_an_unknown_or_absent_device_is_refused():
         resolve_device("cuda:99")
 
 
+@pytest.mark.parametrize("device", ["meta", "mps", "xla", "hpu", "vulkan"])
+def test_a_device_that_cannot_compute_here_is_refused_in_one_line(device):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    with pytest.raises(RequestError, match=f"device {device}") as caught:
+        resolve_device(device)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_precision_is_that_of_the_models_own_device_and_stored_vectors_are_float32():
+    class Elsewhere(RandomModel):
+        def __init__(self):
+            super().__init__()
+            self.device = torch.device("cuda")  # nothing is computed there in this test
+
+    class Stored(Elsewhere):
+        def image_rows(self, some):
+            raise AssertionError
+
+    assert Engine(Elsewhere(), precision="auto").precision == "bf16"
+    assert Engine(Elsewhere(), precision="fp32").precision == "fp32"
+    assert Engine(Stored(), precision="auto").precision == "fp32"
+    assert Engine(Stored(), precision="bf16").precision == "fp32"
+    with pytest.raises(RequestError, match="unknown precision"):
+        Engine(Stored(), precision="double")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_batch_that_the_memory_does_not_hold_is_one_line_that_says_what_to_lower(error):
+    class Large(RandomModel):
+        def encode_image(self, x):
+            raise error
+
+        def encode_text(self, texts):
+            raise error
+
+    engine = Engine(Large(), batch_size=48)
+    for unit, call in (
+        ("pictures", lambda: engine.image_features(pictures(2))),
+        ("texts", lambda: engine.text_features(["a"])),
+    ):
+        with pytest.raises(RequestError) as caught:
+            call()
+        line = f"out of memory encoding {unit} with batch size 48 on cpu; lower --batch-size"
+        assert str(caught.value) == line
+
+
+def test_another_runtime_error_of_a_tower_stays_a_fault():
+    class Faulty(RandomModel):
+        def encode_text(self, texts):
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        Engine(Faulty()).text_features(["a"])
+
+
 def test_bfloat16_reaches_the_tower_while_rows_are_normalised_in_float32():
     some = pictures(20)
     exact = Engine(RandomModel(), precision="fp32").image_features(some)
