@@ -21,6 +21,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_eval.datasets.base import Picture
+from cosmos_eval.models.base import json_values
 from cosmos_eval.models.spec import ModelSpec
 
 _NAMED = 3  # missing items that a refusal spells out
@@ -101,8 +102,8 @@ class EmbeddingsModel:
 
     def describe(self) -> dict[str, Any]:
         described = {
-            "arch": str(self.meta.get("arch", "embeddings")),
-            "activation": str(self.meta.get("activation", "unknown")),
+            "arch": self.meta.get("arch") or "embeddings",
+            "activation": self.meta.get("activation") or "unknown",
             "tokenizer": str(self.meta.get("tokenizer", "unknown")),
             "source": self.folder.name,
             "dimensions": int(self._images.shape[1]),
@@ -139,9 +140,11 @@ def write_embeddings(
         text_embeddings: (M, D) finite, one row for each of `texts`.
 
     Raises:
-        RequestError: shapes that do not fit, a value that is not finite, one name with two different rows.
+        RequestError: shapes that do not fit, a value that is not finite, one name with two different rows, a
+            `meta` that is not JSON.
     """
     folder = Path(folder)
+    said = json_values(meta or {}, str(folder / "meta.json"))
     sides = [("images.npz", "ids", ids, image_embeddings), ("texts.npz", "texts", texts, text_embeddings)]
     arrays = []
     for file, names_key, names, vectors in sides:
@@ -153,7 +156,7 @@ def write_embeddings(
     for path, content in arrays:
         with atomic_path(path) as temporary, temporary.open("wb") as file_handle:
             np.savez(file_handle, allow_pickle=False, **content)
-    atomic_write_text(folder / "meta.json", json.dumps(dict(meta or {}), indent=1, ensure_ascii=False) + "\n")
+    atomic_write_text(folder / "meta.json", json.dumps(said, indent=1, ensure_ascii=False) + "\n")
 
 
 def _once(names: list[str], vectors: np.ndarray, path: Path) -> tuple[list[str], np.ndarray]:
@@ -170,11 +173,11 @@ def _once(names: list[str], vectors: np.ndarray, path: Path) -> tuple[list[str],
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"cannot read {path}: {error}; it must be a JSON object, {{}} at least") from error
     if not isinstance(meta, dict):
         raise RequestError(f"{path} holds a {type(meta).__name__}; it must be a JSON object, {{}} at least")
-    return meta
+    return json_values(meta, str(path))  # Python's reader lets NaN and 1e999 pass
 
 
 def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:

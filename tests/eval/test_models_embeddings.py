@@ -9,6 +9,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
+from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
@@ -164,3 +165,42 @@ def test_vectors_written_from_a_model_are_the_models_features_again(tmp_path):
     assert stored.image_features(pictures[::-1]).allclose(images.flip(0), atol=1e-6)
     assert stored.text_features(texts).allclose(captions, atol=1e-6)
     assert torch.equal(stored.text_features(texts)[0], stored.text_features(texts)[2])
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", '{"deep": [NaN]}', '"\\ud800"'])
+def test_a_description_with_what_json_has_no_word_for_is_refused_by_its_key(folder, number):
+    (folder / "meta.json").write_text(f'{{"arch": "mine", "loss": {number}}}')
+    with pytest.raises(RequestError, match=r"meta\.json: 'loss' is not a JSON value") as refusal:
+        load_model(f"embeddings:{folder}")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("arch", 3), ("activation", ["gelu"])])
+def test_a_description_of_the_wrong_kind_is_refused_by_its_key(folder, key, value):
+    (folder / "meta.json").write_text(json.dumps({key: value}))
+    with pytest.raises(RequestError, match=f"'{key}' is a {type(value).__name__}; make it a string"):
+        load_model(f"embeddings:{folder}")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"arch"'])
+def test_a_description_that_is_no_object_is_refused(folder, content):
+    (folder / "meta.json").write_text(content)
+    with pytest.raises(RequestError, match=r"meta\.json holds a .*must be a JSON object"):
+        load_model(f"embeddings:{folder}")
+
+
+def test_a_description_that_could_not_be_read_again_is_not_written(tmp_path):
+    with pytest.raises(RequestError, match="'loss' is not a JSON value"):
+        write_embeddings(tmp_path / "w", IDS, IMAGES, TEXTS, TEXT_ROWS, {"loss": float("nan")})
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_description_that_leaves_the_architecture_open_says_so(folder):
+    (folder / "meta.json").write_text('{"arch": null}')
+    described = load_model(f"embeddings:{folder}").describe()
+    assert (described["arch"], described["activation"]) == ("embeddings", "unknown")
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
+def test_stored_vectors_count_as_float32_whatever_was_asked(folder, precision):
+    assert Engine(load_model(f"embeddings:{folder}"), precision=precision).precision == "fp32"
