@@ -9,7 +9,8 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.catalog import PLACE, READERS
-from cosmos_eval.protocol_check import check_definition, check_suite
+from cosmos_eval.metric_names import CUTOFFS
+from cosmos_eval.protocol_check import PROMPTED, check_definition, check_suite
 from cosmos_eval.protocol_source import Source, read_source
 from cosmos_eval.protocol_words import Words, resolve_words
 
@@ -36,8 +37,6 @@ class Benchmark:
     """Of everything above that decides a number, prompts resolved to their words."""
     folder: Path | None = None
     """The folder of a user's own YAML: its data root when none is given."""
-    preprocessing: str = ""
-    """What is done to a picture before the model's own preprocessing; empty: nothing but conversion to RGB."""
 
     def words(self) -> Words:
         """Class names and templates as words; None where the dataset brings them."""
@@ -86,11 +85,18 @@ def list_suites() -> list[str]:
 def protocol_fingerprint(benchmark: Benchmark) -> str:
     """SHA-256 of everything in a definition that decides a number.
 
-    Name, version, task, the dataset's reader and options, metrics, preprocessing, and the prompts as words (so that a
-    new wording in a library or a file is another protocol). Left out: where the data lie and how many there should be
-    (the dataset's own fingerprint covers what was read), the source and other words for people.
+    Name, version, task, the dataset's reader and options, metrics, and the prompts as words (so that a new wording in
+    a library or a file is another protocol). Left out: where the data lie and how many there should be (the dataset's
+    own fingerprint covers what was read), the source and other words for people; and `benchmark.fingerprint` itself,
+    so that a definition changed in memory (`dataclasses.replace`) gets its own here.
+
+    Raises:
+        RequestError: an unknown reader, words that cannot be resolved, or a value that no definition can hold.
     """
-    info = READERS[benchmark.dataset["reader"]]
+    reader = benchmark.dataset.get("reader")
+    if reader not in READERS:
+        raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {', '.join(READERS)}")
+    info = READERS[reader]
     options = {
         key: value
         for key, value in benchmark.dataset.items()
@@ -101,14 +107,16 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
         "version": benchmark.version,
         "task": benchmark.task,
         "dataset": options,
-        "metrics": benchmark.metrics,
-        "preprocessing": benchmark.preprocessing,
+        "metrics": {"k": CUTOFFS, **benchmark.metrics} if benchmark.task == "retrieval" else benchmark.metrics,
     }
-    if benchmark.prompts:
+    if benchmark.task in PROMPTED:
         words = benchmark.words()
         decides["class_names"] = words.class_names
         decides["templates"] = words.templates
-    text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except TypeError as error:
+        raise RequestError(f"{benchmark.name}: {error}; definitions hold texts, numbers, lists and maps") from error
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

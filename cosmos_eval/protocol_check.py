@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from cosmos_eval.datasets.catalog import COUNTS, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
+from cosmos_eval.datasets.catalog import COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
+from cosmos_eval.metric_names import CUTOFFS, SUBSET, reported
 from cosmos_eval.protocol_source import Keys, Source, near
 
 TASKS = ("retrieval", "classification", "segmentation", "perception")
+PROMPTED = ("classification", "segmentation")
+"""The tasks that ask with class names and templates."""
 TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
-OPTIONAL = {"prompts": dict, "source": str, "summary": str, "preprocessing": str}
+OPTIONAL = {"prompts": dict, "source": str, "summary": str}
 _NAMED = {str: "a text", int: "a whole number", dict: "a map", list: "a list", float: "a number", bool: "true or false"}
-DEFAULT_K = (1, 5, 10)
 
 
 def check_definition(source: Source) -> dict[str, Any]:
@@ -47,19 +49,6 @@ def check_suite(source: Source) -> dict[str, Any]:
         if name in value["benchmarks"][:i]:
             raise source.refuse(("benchmarks", i), f"{name} is listed twice")
     return value
-
-
-def metric_names(task: str, k: tuple[int, ...] | list[int] = DEFAULT_K) -> tuple[str, ...]:
-    """Every metric that a task reports; `*` stands for a subset's name."""
-    if task == "retrieval":
-        kinds = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
-        return tuple(f"{way}_{kind}" for way in ("image_to_text", "text_to_image") for kind in kinds)
-    if task == "classification":
-        return ("top1", "top5", "mean_per_class")
-    if task == "segmentation":
-        return ("miou", "pixel_accuracy", "mean_accuracy")
-    each = ("accuracy", "macro_accuracy", "*/accuracy", "text_score", "image_score", "group_score")
-    return (*each, *(f"{name}_expected" for name in each))
 
 
 def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, Any], optional: dict[str, Any]) -> None:
@@ -114,12 +103,18 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
         kind = info.kind(option)
         if kind is not None:
             _option(source, ("dataset", option), given, kind)
+    for option, with_ in info.only_with.items():
+        if option in dataset and with_ not in dataset:
+            raise source.refuse(("dataset", option), f"{option} does nothing without {with_}; add it or leave it out")
+    counts = COUNTS_OF[value["task"]]
     for key, count in dataset.get("expected", {}).items():
-        if key not in COUNTS:
-            raise source.refuse(
-                ("dataset", "expected", key), f"unknown key {key!r} in expected{near(str(key), COUNTS)}"
-            )
-        _type(source, ("dataset", "expected", key), count, int)
+        at: Keys = ("dataset", "expected", key)
+        if key not in counts:
+            known = ", ".join(counts)
+            raise source.refuse(at, f"unknown key {key!r} in expected; for {value['task']} it counts {known}")
+        _type(source, at, count, int)
+        if count < 1:
+            raise source.refuse(at, f"expected {key} is at least 1; leave it out where it is not known")
 
 
 def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
@@ -136,31 +131,37 @@ def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
             _type(source, (*at, i), name, str)
     else:
         _type(source, at, given, {TEXT: str, NUMBER: int, SWITCH: bool}[kind])
+        if kind == NUMBER and given < 0:
+            raise source.refuse(at, f"{at[-1]} must be {NUMBER} from 0 on, not {given}")
 
 
 def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
     metrics, task = value["metrics"], value["task"]
     optional: dict[str, Any] = {"k": list} if task == "retrieval" else {}
+    for key in metrics:
+        if key != "primary" and key not in optional:
+            allowed = " and ".join(["primary", *optional])
+            raise source.refuse(("metrics", key), f"unknown key {key!r} in metrics; for {task} it takes {allowed}")
     _keys(source, ("metrics",), metrics, required={"primary": str}, optional=optional)
     if task == "retrieval":
-        metrics = {"k": list(DEFAULT_K), **metrics}
+        metrics = {"k": list(CUTOFFS), **metrics}
         for i, k in enumerate(metrics["k"]):
             _type(source, ("metrics", "k", i), k, int)
             if k < 1:
                 raise source.refuse(("metrics", "k", i), "a cut-off k is at least 1")
         if not metrics["k"] or sorted(set(metrics["k"])) != metrics["k"]:
             raise source.refuse(("metrics", "k"), "k is a list of different cut-offs, the smallest first")
-    known = metric_names(task, metrics.get("k", []))
+    known = reported(task, metrics.get("k", ()))
     primary = metrics["primary"]
     subset, _, rest = primary.rpartition("/")
-    if (f"*/{rest}" if subset else primary) not in known:
+    if (f"{SUBSET}/{rest}" if subset else primary) not in known:
         raise source.refuse(("metrics", "primary"), f"unknown metric {primary!r} of {task}{near(primary, known)}")
     return metrics
 
 
 def _prompts(source: Source, value: dict[str, Any]) -> None:
     prompts = value.get("prompts", {})
-    if value["task"] not in ("classification", "segmentation"):
+    if value["task"] not in PROMPTED:
         if prompts:
             raise source.refuse(("prompts",), f"{value['task']} takes no prompts")
         return

@@ -80,7 +80,10 @@ def _plain(loader: Any, node: Any, keys: Keys, source: Source) -> Any:
             source.lines[inner] = key_node.start_mark.line + 1
             values[key] = _plain(loader, value_node, inner, source)
         return values
-    return loader.construct_object(node)
+    value = loader.construct_object(node)
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise source.refuse(keys, f"half a character (not UTF-8) in {value!r}; write it in full")
+    return value
 
 
 def near(word: str, known: Any) -> str:

@@ -66,7 +66,7 @@ def _class_names(given: Any, folder: Path | None, refuse: Refuse) -> Sequence[st
         given = {str(key): name for key, name in given.items()}
         names = list(given.values())
     else:
-        names = given
+        names = list(given) if isinstance(given, tuple) else given
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise wrong("must be a list of names, a map from folder to name, a file or one of " + ", ".join(NAMED_CLASSES))
     return given if isinstance(given, dict) else tuple(names)
@@ -131,7 +131,7 @@ def _from_file(name: str, folder: Path | None, named: Sequence[str], wrong: Call
     except UnicodeDecodeError as error:
         raise wrong(f"{path} is not a text file in UTF-8") from error
     if relative.suffix == ".txt":
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return [line.strip() for line in text.split("\n") if line.strip()]
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

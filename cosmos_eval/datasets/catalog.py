@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-PLACE = "a path inside the data root, or a list of paths of which the first that exists is read"
+PLACE = "a path inside the data root, or a list of paths of which the first that has the data is read"
 TEXT = "a text"
 NUMBER = "a whole number"
 NAMES = "a list of texts"
@@ -19,6 +19,8 @@ class ReaderInfo:
     required: dict[str, str] = field(default_factory=dict)
     optional: dict[str, str] = field(default_factory=dict)
     needs_root: bool = True
+    only_with: dict[str, str] = field(default_factory=dict)
+    """Option -> the other option without which it does nothing."""
 
     def kind(self, option: str) -> str | None:
         return self.required.get(option) or self.optional.get(option)
@@ -57,6 +59,7 @@ READERS: dict[str, ReaderInfo] = {
         tasks=("classification",),
         required={"dataset": TEXT, "path": PLACE},
         optional={"split": TEXT, "without": NAMES, "random_split": NUMBER, "skip": NUMBER, "published": SWITCH},
+        only_with={"skip": "random_split"},
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.wds:read_wds",
@@ -73,5 +76,10 @@ READERS: dict[str, ReaderInfo] = {
     ),
 }
 
-COUNTS = ("images", "texts", "classes", "items")
-"""What `expected` may count."""
+COUNTS_OF = {
+    "retrieval": ("images", "texts"),
+    "classification": ("images", "classes"),
+    "segmentation": ("images", "classes"),
+    "perception": ("images", "items"),
+}
+"""What `expected` may count, by task."""

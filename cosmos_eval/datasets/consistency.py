@@ -24,6 +24,7 @@ def inconsistencies(data: Data) -> list[str]:
     keys = [picture.key for picture in data.pictures]
     if not keys:
         return ["has no pictures"]
+    problems += _broken_texts("picture names", keys)
     twice = [key for key, times in Counter(keys).items() if times > 1]
     if twice:
         problems.append(f"has {len(twice):,} pictures twice: {first(twice)}")
@@ -33,7 +34,7 @@ def inconsistencies(data: Data) -> list[str]:
         wrong = [repr(data.texts[j]) for j, i in enumerate(data.text_picture) if not 0 <= i < len(keys)]
         if wrong:
             problems.append(f"has {len(wrong):,} captions that belong to no picture: {first(wrong)}")
-        problems += _broken_texts(data.texts)
+        problems += _broken_texts("texts", data.texts)
         without = sorted(set(range(len(keys))) - set(data.text_picture.tolist()))
         if without:
             problems.append(f"has {len(without):,} pictures without a caption: {first(keys[i] for i in without)}")
@@ -43,21 +44,27 @@ def inconsistencies(data: Data) -> list[str]:
         lengths = {len(data.positives), len(data.negatives), len(data.subsets), len(data.item_picture)}
         if len(lengths) > 1:
             problems.append("has items of unequal parts (picture, right text, wrong text, subset)")
-        problems += _broken_texts([*data.positives, *data.negatives])
+        problems += _broken_texts("texts", [*data.positives, *data.negatives])
+        problems += _broken_texts("subsets", list(dict.fromkeys(data.subsets)))
         if any(not 0 <= i < len(keys) for i in data.item_picture):
             problems.append("has items that belong to no picture")
     return problems
 
 
-def _broken_texts(texts: Sequence[str]) -> list[str]:
-    """Half of a surrogate pair (a caption cut inside an emoji) is no text: tokenizers fail on it in mid-run."""
-    broken = [f"{text!r}" for text in texts if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)]
-    return [f"has {len(broken):,} texts with half a character: {first(broken)}"] if broken else []
+def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:
+    """Half of a surrogate pair is no text: tokenizers fail on it in mid-run, and no file or terminal takes it.
+
+    It comes from a caption cut inside an emoji, or from a file name that is not UTF-8 (as `os.fsdecode` gives it).
+    """
+    broken = [f"{text!r}" for text in texts if text != printable(text)]
+    return [f"has {len(broken):,} {what} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
 
 
 def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
-    problems = []
     classes = len(data.class_names)
+    problems = _broken_texts("class names", data.class_names)
+    shared = [own for own in data.templates if isinstance(own, str)]
+    problems += _broken_texts("prompts", shared or [one for own in data.templates for one in own])
     if len(data.labels) != len(keys):
         return [f"has {len(keys):,} pictures but {len(data.labels):,} labels"]
     wrong = [f"{keys[i]} ({label})" for i, label in enumerate(data.labels) if not 0 <= label < classes]
@@ -78,7 +85,12 @@ def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
 
 
 def first(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
-    names = list(names)
+    """The first few names, printable, and how many more there are."""
+    names = [printable(name) for name in names]
     more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
+
+
+def printable(text: str) -> str:
+    """The text with halves of surrogate pairs written as escapes; any other text as it is."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Data
-from cosmos_eval.datasets.catalog import COUNTS
-from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies
+from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, printable
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items"}
@@ -21,6 +20,7 @@ class DataProblems(RequestError):
     """Data that are missing or do not fit together: one line with all of it, and the list."""
 
     def __init__(self, problems: Sequence[str], expected: dict[str, int], found: dict[str, int]) -> None:
+        problems = [printable(problem) for problem in problems]
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
         self.expected = expected
@@ -56,19 +56,22 @@ class Survey:
         if self.problems:
             raise DataProblems(self.problems, self.expected, self.found)
 
-    def place(self, option: str, kind: str) -> Path | None:
+    def place(self, option: str, kind: str, holding: str | None = None) -> Path | None:
         """The path that a PLACE option names, `kind` being folder or file; None with a problem noted when absent.
 
-        Of several alternatives the first that exists is taken.
+        Of several alternatives the first that has `holding` (the first file or folder needed below it) is taken, since
+        a folder of that name may be there for another dataset; where none has it, the first that exists.
 
         Raises:
             RequestError: a path that leads out of the data root.
         """
         given = self.options[option]
         places = [self.inside(one) for one in ([given] if isinstance(given, str) else given)]
-        for path in places:
-            if path.is_dir() if kind == "folder" else path.is_file():
-                return path
+        there = [path for path in places if (path.is_dir() if kind == "folder" else path.is_file())]
+        if there:
+            if holding is None or escapes(holding):  # a name that leads out is refused by `pictures`
+                return there[0]
+            return next((path for path in there if os.path.exists(path / holding)), there[0])  # noqa: PTH110 - any name
         shown = " or ".join(str(path) for path in places)
         self.missing(f"the {kind} {shown}")
         return None
@@ -98,7 +101,7 @@ class Survey:
 
     def count(self, **found: int) -> None:
         """Note how many there are; `finish` compares with what is expected."""
-        unknown = found.keys() - set(COUNTS)
+        unknown = found.keys() - NOUNS.keys()
         assert not unknown, unknown
         self.found |= found
 
@@ -108,20 +111,13 @@ class Survey:
         Raises:
             DataProblems: otherwise, with all of it.
         """
-        self._note_counts(data)
+        self._compare_counts(data)
         self.problems.extend(f"{self.name} {problem}" for problem in inconsistencies(data))
         self.stop_if_any()
         return data
 
-    def stop_if_pictures_are_missing(self) -> None:
-        """For a reader that cannot go on without its files."""
-        if self._missing_pictures:
-            self._note_counts(None)
-            self.stop_if_any()
-
-    def _note_counts(self, data: Data | None) -> None:
-        if data is not None:
-            self.found = {"images": len(data.pictures) - len(self._missing_pictures), **counts_of(data), **self.found}
+    def _compare_counts(self, data: Data) -> None:
+        self.found = {"images": len(data.pictures) - len(self._missing_pictures), **counts_of(data), **self.found}
         for key, found in self.found.items():
             missing = self._missing_pictures if key == "images" else []
             expected = self.expected.get(key, found + len(missing))
@@ -179,14 +175,18 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file without their ends.
+    """The lines of a UTF-8 text file without their ends, which are "\\n" or "\\r\\n".
+
+    No other character ends a line (`str.splitlines` knows eight more): U+2028 may stand inside a JSON string.
 
     Raises:
         RequestError: unreadable, or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{path} is not a text file in UTF-8; save it as UTF-8") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]

@@ -5,8 +5,10 @@ import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import ClassificationData
 from cosmos_eval.engine.features import Features
+from cosmos_eval.metric_names import TOP
 from cosmos_eval.metrics.accuracy import count_classes, expected_topk
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
@@ -22,7 +24,6 @@ from cosmos_eval.tasks.prompts import class_prompts, class_weights
 
 DATA = ClassificationData
 PRIMARY = "top1"
-TOP = 5
 
 
 def validate(benchmark: Benchmark, data: ClassificationData) -> None:
@@ -35,12 +36,7 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
         class_prompts(data.class_names, data.templates)
     except RequestError as error:
         raise RequestError(f"{benchmark.name}: {error}") from error
-    primary_metric(benchmark, metric_names(len(data.class_names)), PRIMARY)
-
-
-def metric_names(classes: int) -> list[str]:
-    """`top1`, `mean_per_class`, and `top5` where there are at least five classes."""
-    return ["top1", "top5", "mean_per_class"] if classes >= TOP else ["top1", "mean_per_class"]
+    primary_metric(benchmark, metric_names.classification(len(data.class_names)), PRIMARY)
 
 
 def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
@@ -59,7 +55,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     measured = Measured(len(images))
     measured.mean("top1", correct, picture)
     columns = {"label": labels, "prediction": places.prediction.numpy(), "correct": correct}
-    if "top5" in metric_names(len(weights)):
+    if "top5" in metric_names.classification(len(weights)):
         columns["top5"] = expected_topk(places, TOP).numpy()
         measured.mean("top5", columns["top5"], picture)
     measured.mean_per_class("mean_per_class", correct, labels, picture)

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.metrics import intervals
 from cosmos_eval.metrics.similarity import COLLAPSED, collapsed
 from cosmos_eval.protocol import Benchmark
@@ -59,9 +60,9 @@ def primary_metric(benchmark: Benchmark, names: Iterable[str], default: str) -> 
     return primary
 
 
-def cutoffs(benchmark: Benchmark, default: Iterable[int]) -> list[int]:
+def cutoffs(benchmark: Benchmark) -> list[int]:
     """The k of a protocol, ascending."""
-    found = sorted({int(k) for k in benchmark.metrics.get("k", default)})
+    found = sorted({int(k) for k in benchmark.metrics.get("k", CUTOFFS)})
     if not found or found[0] < 1:
         raise RequestError(f"{benchmark.name}: metrics.k must be whole numbers from 1 on, got {found}")
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import PerceptionData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.metrics.accuracy import compare_pairs
@@ -30,13 +31,7 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
         subsets=len(data.subsets),
     )
     refuse_index(benchmark, data.item_picture, len(data.pictures), "item", "picture")
-    primary_metric(benchmark, metric_names(data), PRIMARY)
-
-
-def metric_names(data: PerceptionData) -> list[str]:
-    """`accuracy` over items, `macro_accuracy` over subsets, `<subset>/accuracy`, and each with `_expected`."""
-    each = [*(f"{subset}/accuracy" for subset in _subsets(data)), "accuracy", "macro_accuracy"]
-    return [f"{name}{suffix}" for suffix in ("", "_expected") for name in each]
+    primary_metric(benchmark, metric_names.perception(_subsets(data)), PRIMARY)
 
 
 def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.metrics.ranks import count_places, expected_hit, expected_rank
@@ -21,8 +22,6 @@ from cosmos_eval.tasks.outcome import Outcome
 
 DATA = RetrievalData
 PRIMARY = "image_to_text_recall@1"
-K = (1, 5, 10)
-DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def validate(benchmark: Benchmark, data: RetrievalData) -> None:
@@ -30,13 +29,7 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.text_picture))
     refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
     refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
-    primary_metric(benchmark, metric_names(cutoffs(benchmark, K)), PRIMARY)
-
-
-def metric_names(k: list[int]) -> list[str]:
-    """`image_to_text_recall@1`, ..., `text_to_image_median_rank`."""
-    kinds = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
-    return [f"{direction}_{kind}" for direction in DIRECTIONS for kind in kinds]
+    primary_metric(benchmark, metric_names.retrieval(cutoffs(benchmark)), PRIMARY)
 
 
 def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int = 0) -> Outcome:
@@ -47,7 +40,7 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
     """
     images = engine.image_features(data.pictures)
     texts = engine.text_features(data.texts)
-    k = cutoffs(benchmark, K)
+    k = cutoffs(benchmark)
     picture_of_text = torch.as_tensor(data.text_picture, dtype=torch.int64)
     text = torch.arange(len(texts))
     keys = np.array([picture.key for picture in data.pictures], dtype=object)

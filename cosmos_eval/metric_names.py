@@ -1,0 +1,42 @@
+"""What each task reports, by name: the one list behind checking a definition and measuring. Imports nothing."""
+
+from collections.abc import Iterable, Sequence
+
+CUTOFFS = (1, 5, 10)
+"""The k of recall@k where a definition does not say them."""
+TOP = 5
+"""`top5` is reported where there are at least so many classes."""
+SUBSET = "*"
+"""Stands for a subset's name while none is known."""
+
+
+def retrieval(k: Sequence[int] = CUTOFFS) -> list[str]:
+    """`image_to_text_recall@1`, ..., `text_to_image_median_rank`."""
+    kinds = [*(f"recall@{n}" for n in k), "mean_rank", "median_rank"]
+    return [f"{direction}_{kind}" for direction in ("image_to_text", "text_to_image") for kind in kinds]
+
+
+def classification(classes: int | None = None) -> list[str]:
+    """`top1`, `mean_per_class`, and `top5` where there are at least five classes (or it is not known how many)."""
+    few = classes is not None and classes < TOP
+    return ["top1", "mean_per_class"] if few else ["top1", "top5", "mean_per_class"]
+
+
+def perception(subsets: Iterable[str] = (SUBSET,)) -> list[str]:
+    """`accuracy` over items, `macro_accuracy` over subsets, `<subset>/accuracy`, and each with `_expected`."""
+    each = [*(f"{subset}/accuracy" for subset in subsets), "accuracy", "macro_accuracy"]
+    return [f"{name}{suffix}" for suffix in ("", "_expected") for name in each]
+
+
+def segmentation() -> list[str]:
+    """Mean intersection over union, accuracy over pixels, and its mean over classes."""
+    return ["miou", "pixel_accuracy", "mean_accuracy"]
+
+
+def reported(task: str, k: Sequence[int] = CUTOFFS) -> list[str]:
+    """Every metric that a task can report, before anything is known of its data; `*` stands for a subset's name."""
+    if task == "retrieval":
+        return retrieval(k)
+    if task == "classification":
+        return classification()
+    return segmentation() if task == "segmentation" else perception()
