@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.configs import PRESETS
+from cosmos_core.errors import RequestError
 from cosmos_core.layouts import Which
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
@@ -111,6 +112,8 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
         core = initial_model(spec.name.removeprefix(UNTRAINED), spec.seed)
         source = f"initial weights of seed {spec.seed}"
     elif spec.name == "toybox":
+        if which == "student":
+            raise RequestError(f"{spec.text}: the package holds toybox's teacher only; write cosmos:toybox")
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
             core, source = load_checkpoint(asset, weights=which), "comes with the package"
     else:

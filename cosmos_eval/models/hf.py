@@ -120,9 +120,9 @@ class HfModel:
             "text_case": identity.text_case(self.tokenize),
             "padding": "max_length" if self.family == "siglip" else "longest",
             "image_size": vision.image_size,  # the processor was checked to make just that
-            "resize": "squash" if "height" in size else "shortest",
+            "resize": ("squash" if "height" in size else "shortest") if _resizes(settings) else "none",
             "resize_to": size,
-            "interpolation": _RESAMPLE.get(int(settings.get("resample", 3)), "unknown"),
+            "interpolation": _interpolation(settings),
             "mean": settings.get("image_mean"),
             "std": settings.get("image_std"),
             "parameters": identity.count_parameters(list(self.network.parameters())),
@@ -130,7 +130,16 @@ class HfModel:
         }
 
 
-_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+def _interpolation(settings: dict[str, Any]) -> str:
+    """The name of Pillow's filter; `resample` may be null where pictures are only cropped."""
+    return _RESAMPLE.get(settings.get("resample"), "unknown") if _resizes(settings) else "none"
+
+
+def _resizes(settings: dict[str, Any]) -> bool:
+    return bool(settings.get("do_resize", True))
+
+
+_RESAMPLE: dict[Any, str] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
 def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
@@ -224,7 +233,12 @@ def _refuse_partial(spec: ModelSpec, report: dict[str, Any]) -> None:
 
 
 def _refuse_other_size(spec: ModelSpec, preprocess: ProcessorPreprocess, image_size: int) -> None:
-    shape = tuple(preprocess(Image.new("RGB", (40, 30))).shape)
+    try:
+        shape = tuple(preprocess(Image.new("RGB", (40, 30))).shape)
+    except Exception as error:
+        raise RequestError(
+            f"{spec.text}: the processor fails on a picture: {one_line(error)}; mend preprocessor_config.json"
+        ) from error
     if shape != (3, image_size, image_size):
         raise RequestError(
             f"{spec.text}: the processor makes pictures of {shape[-2]}x{shape[-1]} and the model takes "

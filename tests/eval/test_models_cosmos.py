@@ -129,3 +129,10 @@ def test_what_is_not_there_is_refused_in_one_line(spec):
     with pytest.raises(RequestError) as refusal:
         load_model(spec)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_packaged_models_student_is_refused_without_a_path_of_this_machine():
+    with pytest.raises(RequestError, match=r"holds toybox's teacher only; write cosmos:toybox$") as refusal:
+        load_model("cosmos:toybox#student")
+    assert "safetensors" not in str(refusal.value)
+    assert "/" not in str(refusal.value)

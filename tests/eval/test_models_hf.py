@@ -141,6 +141,25 @@ def test_descriptions_name_what_decides_the_numbers(clip_folder, siglip_folder):
     assert str(siglip_folder.parent) not in json.dumps(described)
 
 
+def test_a_processor_that_only_crops_is_described_without_a_filter(tmp_path):
+    path = clip(tmp_path) / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "resample": None, "do_resize": False}))
+    model = load_model(f"hf:{tmp_path}")
+    described = model.describe()
+    assert (described["interpolation"], described["resize"]) == ("none", "none")
+    left, top = (50 - 32) // 2, (40 - 32) // 2
+    cropped = noise().crop((left, top, left + 32, top + 32))
+    assert torch.equal(model.preprocess(noise()), model.preprocess(cropped))
+
+
+def test_a_processor_that_cannot_make_a_picture_is_refused_in_one_line(tmp_path):
+    path = clip(tmp_path) / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "resample": None}))
+    with pytest.raises(RequestError, match=r"the processor fails on a picture: ValueError: .*resample") as refusal:
+        load_model(f"hf:{tmp_path}")
+    assert "\n" not in str(refusal.value)
+
+
 def test_the_digest_follows_activation_preprocessing_and_tokenizer_but_not_the_folder(tmp_path, siglip_folder):
     same = [load_model(f"hf:{folder}").digest for folder in (siglip_folder, siglip(tmp_path / "copy"))]
     others = [siglip(tmp_path / "mean", mean=0.4), siglip(tmp_path / "case", canonical=False)]
