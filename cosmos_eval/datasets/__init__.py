@@ -5,10 +5,13 @@ that `load` and `check` can never disagree. Readers are found by name in `catalo
 """
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cosmos_eval.datasets.base import Data, DataCheck, Reader
     from cosmos_eval.progress import Reporter
     from cosmos_eval.protocol import Benchmark
@@ -52,26 +55,37 @@ def check(
     deep: bool = False,
     workers: int = 8,
     reporter: "Reporter | None" = None,
+    validate: "Callable[[Benchmark, Data], None] | None" = None,
 ) -> "DataCheck":
-    """Whether the disk holds what a benchmark needs: counts, and every problem found; `deep` decodes every picture."""
+    """Whether the disk holds what a benchmark needs: counts, and every problem found.
+
+    Args:
+        deep: also decode every picture.
+        validate: what else must hold of the data read (`cosmos_eval.tasks.validate`); its RequestError is a problem.
+    """
     from cosmos_core.errors import RequestError
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.consistency import counts_of
+    from cosmos_eval.datasets.consistency import counts_of, printable
     from cosmos_eval.datasets.survey import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:
         data = _read(benchmark, data_root)
-    except DataProblems as problems:
-        return DataCheck(benchmark.name, expected, problems.found, problems.problems)
+    except DataProblems as error:
+        return DataCheck(benchmark.name, expected, error.found, error.problems)
     except RequestError as error:
-        return DataCheck(benchmark.name, expected, {}, (f"{benchmark.name}: {error}",))
-    found = counts_of(data)
-    if not deep:
-        return DataCheck(benchmark.name, expected, found)
-    from cosmos_eval.datasets.deep import undecodable
+        return DataCheck(benchmark.name, expected, {}, (f"{benchmark.name}: {printable(str(error))}",))
+    problems: list[str] = []
+    if validate is not None:
+        try:
+            validate(benchmark, data)
+        except RequestError as error:
+            problems.append(printable(str(error)))
+    if deep:
+        from cosmos_eval.datasets.deep import undecodable
 
-    return DataCheck(benchmark.name, expected, found, undecodable(benchmark.name, data, workers, reporter))
+        problems += undecodable(benchmark.name, data, workers, reporter)
+    return DataCheck(benchmark.name, expected, counts_of(data), tuple(problems))
 
 
 def limit(data: "Data", n: int, workers: int = 8) -> "Data":
@@ -111,6 +125,7 @@ def find_reader(name: str) -> "Reader":
 def _read(benchmark: "Benchmark", data_root: Path | str | None) -> "Data":
     from cosmos_core.errors import RequestError
     from cosmos_eval.datasets.catalog import READERS
+    from cosmos_eval.datasets.consistency import printable
 
     reader = find_reader(benchmark.dataset["reader"])
     root = Path(data_root) if data_root is not None else benchmark.folder
@@ -121,6 +136,5 @@ def _read(benchmark: "Benchmark", data_root: Path | str | None) -> "Data":
     try:
         return reader(benchmark, root)
     except OSError as error:  # a folder that may not be read, a disk that fails
-        raise RequestError(
-            f"{benchmark.name} cannot read {error.filename or root}: {error.strerror or error}"
-        ) from error
+        where = os.fsdecode(error.filename) if error.filename else str(root)
+        raise RequestError(printable(f"{benchmark.name} cannot read {where}: {error.strerror or error}")) from error

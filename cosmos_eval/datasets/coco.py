@@ -44,7 +44,9 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
     lost = [f"annotation {one['id']} (image {one['image_id']})" for one in annotations if one["image_id"] not in place]
     if lost:
         survey.add(f"has {len(lost):,} captions that point at no picture in {path}: {first(lost)}")
-    survey.pictures(folder, [image["file_name"] for image in images])
+    names = [image["file_name"] for image in images]
+    folder = survey.place("images", "folder", holding=names[0] if names else None) or folder
+    survey.pictures(folder, names)
     captions = sorted(
         (one for one in annotations if one["image_id"] in place),
         key=lambda one: (place[one["image_id"]], isinstance(one["id"], str), one["id"]),

@@ -35,12 +35,12 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
         DataProblems: class folders missing (named), pictures of the label file missing, labels that are no class.
     """
     survey = Survey(benchmark, data_root)
-    root = survey.place("path", "folder")
+    wnids = imagenet_wnids()
+    root = survey.place("path", "folder", holding=wnids[0])
     if root is None:
         survey.stop_if_any()
     assert root is not None
     words = benchmark.words()
-    wnids = imagenet_wnids()
     names = list(words.class_names or ())
     if len(names) != len(wnids) or words.templates is None:
         survey.refuse(

@@ -40,15 +40,15 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
     if path is None or (folder is None and "images" in survey.options):
         survey.stop_if_any()
     assert path is not None
-    rows = _Rows(path, benchmark.task, survey)
-    return survey.finish(_MAKE[benchmark.task](rows, folder or path.parent, benchmark))
+    rows = _Rows(path, folder or path.parent, benchmark.task, survey)
+    return survey.finish(_MAKE[benchmark.task](rows, benchmark))
 
 
 class _Rows:
     """The lines of the file that hold something, each with its number and the right keys."""
 
-    def __init__(self, path: Path, task: str, survey: Survey) -> None:
-        self.path, self.survey = path, survey
+    def __init__(self, path: Path, folder: Path, task: str, survey: Survey) -> None:
+        self.path, self.folder, self.survey = path, folder, survey
         self.required, self.optional = KEYS[task]
         self.lines: dict[str, int] = {}
         """Where each picture was named first."""
@@ -83,22 +83,25 @@ class _Rows:
             self.refuse(line, f"{key!r} must be a text")
         return value
 
-    def pictures(self, folder: Path) -> list[FilePicture]:
+    def pictures(self) -> list[FilePicture]:
         names = list(self.lines)
         if not names:
             self.survey.refuse(f"finds no line in {self.path}")
+        folder = self.folder
+        if "images" in self.survey.options:
+            folder = self.survey.place("images", "folder", holding=names[0]) or folder
         self.survey.pictures(folder, names)
         return [FilePicture(name, folder / name) for name in names]
 
 
-def _retrieval(rows: _Rows, folder: Path, benchmark: Any) -> RetrievalData:
+def _retrieval(rows: _Rows, benchmark: Any) -> RetrievalData:
     captions: dict[str, list[str]] = {}
     for line, row in rows:
         given = row["captions"]
         if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
             rows.refuse(line, "'captions' must be a list with at least one text")
         captions.setdefault(row["image"], []).extend(given)
-    pictures = rows.pictures(folder)
+    pictures = rows.pictures()
     counts = [len(captions[picture.key]) for picture in pictures]
     return RetrievalData(
         pictures=pictures,
@@ -107,7 +110,7 @@ def _retrieval(rows: _Rows, folder: Path, benchmark: Any) -> RetrievalData:
     )
 
 
-def _classification(rows: _Rows, folder: Path, benchmark: Any) -> ClassificationData:
+def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
     words = benchmark.words()
     if words.templates is None:
         rows.survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
@@ -123,7 +126,7 @@ def _classification(rows: _Rows, folder: Path, benchmark: Any) -> Classification
         if isinstance(label, int) and words.class_names is None:
             rows.refuse(line, "an index as 'label' needs prompts.class_names")
         given.append((line, label))
-    pictures = rows.pictures(folder)
+    pictures = rows.pictures()
     names = list(words.class_names or sorted({str(label) for _, label in given}))
     index = {name: i for i, name in enumerate(names)}
     labels = []
@@ -141,14 +144,14 @@ def _classification(rows: _Rows, folder: Path, benchmark: Any) -> Classification
     )
 
 
-def _perception(rows: _Rows, folder: Path, benchmark: Any) -> PerceptionData:
+def _perception(rows: _Rows, benchmark: Any) -> PerceptionData:
     names, positives, negatives, subsets = [], [], [], []
     for line, row in rows:
         names.append(row["image"])
         positives.append(rows.text(line, row, "positive"))
         negatives.append(rows.text(line, row, "negative"))
         subsets.append(rows.text(line, row, "subset") if "subset" in row else "all")
-    pictures = rows.pictures(folder)
+    pictures = rows.pictures()
     place = {picture.key: i for i, picture in enumerate(pictures)}
     return PerceptionData(
         pictures=pictures,
@@ -159,7 +162,7 @@ def _perception(rows: _Rows, folder: Path, benchmark: Any) -> PerceptionData:
     )
 
 
-_MAKE: dict[str, Callable[[_Rows, Path, Any], Data]] = {
+_MAKE: dict[str, Callable[[_Rows, Any], Data]] = {
     "retrieval": _retrieval,
     "classification": _classification,
     "perception": _perception,

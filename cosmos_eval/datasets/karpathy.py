@@ -34,6 +34,7 @@ def read_karpathy(benchmark: Any, data_root: Path) -> Data:
         rows = [_from_list(row, i, path, survey) for i, row in enumerate(content)]
     else:
         rows = _from_splits(content, survey.options["split"], path, survey)
+    folder = survey.place("images", "folder", holding=rows[0][0] if rows else None) or folder
     survey.pictures(folder, [name for name, _ in rows])
     return survey.finish(
         RetrievalData(

@@ -61,11 +61,12 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
             is no number, counts not as expected.
     """
     survey = Survey(benchmark, data_root)
-    root = survey.place("path", "folder")
+    part = survey.options.get("split", "test")
+    root = survey.place("path", "folder", holding=f"{part}/nshards.txt")
     if root is None:
         survey.stop_if_any()
     assert root is not None
-    split = root / survey.options.get("split", "test")
+    split = root / part
     shards = _shards(split, survey)
     words = benchmark.words()
     if benchmark.task == "classification":

@@ -192,3 +192,32 @@ def test_what_a_karpathy_file_lacks_is_named(tmp_path: Path):
     assert "outside its folder" in refusal(tmp_path, karpathy(tmp_path, filepath="/etc"))
     write_json(tmp_path / "dataset.json", {"info": 1})
     assert "no list 'images'" in refusal(tmp_path, dataset)
+
+
+def test_of_several_folders_the_one_that_has_the_pictures_is_read(tmp_path: Path):
+    """Karpathy's val2014 pictures beside `coco/images` with val2017."""
+    write_picture(tmp_path / "coco/images/val2017/000000000139.jpg")
+    write_picture(tmp_path / "coco/val2014/COCO_val2014_000000000042.jpg")
+    record = {
+        "filepath": "val2014",
+        "filename": "COCO_val2014_000000000042.jpg",
+        "split": "test",
+        "sentences": [{"raw": "a dog"}],
+    }
+    write_json(tmp_path / "coco/dataset_coco.json", {"images": [record]})
+    shipped = load_benchmark("coco-karpathy-retrieval").dataset
+    checked = datasets.check(define(tmp_path, "retrieval", {**shipped, "expected": {"images": 1, "texts": 1}}))
+    assert checked.problems == ()
+    dataset = {**COCO, "images": ["coco/empty", "coco/images/val2017"]}
+    coco_files(tmp_path)
+    (tmp_path / "coco/empty").mkdir()
+    assert not datasets.check(define(tmp_path, "retrieval", dataset)).problems
+
+
+def test_where_no_folder_has_the_first_picture_the_first_folder_is_told(tmp_path: Path):
+    coco_files(tmp_path)
+    (tmp_path / "coco/images/val2017/000000000003.jpg").unlink()
+    (tmp_path / "coco/empty").mkdir()
+    dataset = {**COCO, "images": ["coco/images/val2017", "coco/empty"]}
+    said = refusal(tmp_path, dataset)
+    assert "coco/images/val2017, found 1; missing: 000000000003.jpg" in said

@@ -1,5 +1,7 @@
 """Class folders, ImageNet in both layouts, and what is wrong with half of them."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,23 @@ def test_a_flat_folder_needs_labels_and_pictures(tmp_path: Path):
     assert "labels.txt, which is not there" in refusal(tmp_path, FLAT, NAMES)
     (tmp_path / "empty").mkdir()
     assert "neither class folders" in refusal(tmp_path, {**FLAT, "path": "empty"}, NAMES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes are Linux's")
+@pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"c\xe9t/a.png"])
+def test_a_file_name_that_is_not_utf_8_is_one_printable_problem(tmp_path: Path, name: bytes):
+    path = os.path.join(os.fsencode(tmp_path), b"pictures", name)  # noqa: PTH118 - bytes
+    os.makedirs(os.path.dirname(path))  # noqa: PTH103, PTH120 - bytes
+    content = write_picture(tmp_path / "a.png").read_bytes()
+    with open(path, "wb") as file:  # noqa: PTH123 - bytes
+        file.write(content)
+    benchmark = define(
+        tmp_path, "classification", {"reader": "image-folder", "path": "pictures"}, {"templates": ["a {c}"]}
+    )
+    problems = datasets.check(benchmark).problems
+    assert "1 picture names with half a character" in problems[0]
+    assert ("1 class names with half a character" in " ".join(problems)) == name.startswith(b"c\xe9t")
+    assert all("\\udce9" in problem.encode().decode() for problem in problems)
+    with pytest.raises(RequestError) as caught:
+        datasets.load(benchmark)
+    assert str(caught.value).encode()

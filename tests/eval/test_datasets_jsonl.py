@@ -1,12 +1,14 @@
 """A user's own data, one object a line, for every family."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import datasets
+from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import ClassificationData, PerceptionData, RetrievalData
 from tests.eval.datasets_on_disk import define, write_picture
 
@@ -138,3 +140,71 @@ def test_an_empty_or_missing_file_is_refused(tmp_path: Path):
     assert "UTF-8" in refusal(tmp_path, "retrieval")
     (tmp_path / "mine.jsonl").unlink()
     assert "mine.jsonl, which is not there" in refusal(tmp_path, "retrieval")
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
+    if character in "\x0b\x0c\x1c":  # JSON wants these escaped inside a text, but they may stand between lines
+        write(tmp_path, '{"image": "a.jpg", "captions": ["one"]}', f" {character} ", '{"image": "b.png"}')
+        assert "mine.jsonl:3: the key 'captions' is missing" in refusal(tmp_path, "retrieval")
+        return
+    line = json.dumps({"image": "a.jpg", "captions": [f"one{character}two"]}, ensure_ascii=False) + "\r"
+    write(tmp_path, line, '{"image": "b.png"}')
+    assert "mine.jsonl:2: the key 'captions' is missing" in refusal(tmp_path, "retrieval")
+    write(tmp_path, line)
+    data = datasets.load(define(tmp_path, "retrieval", MINE))
+    assert isinstance(data, RetrievalData)
+    assert data.texts == [f"one{character}two"]
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "said"),
+    [
+        (
+            "retrieval",
+            '{"image": "\\ud800.jpg", "captions": ["x"]}',
+            "1 picture names with half a character: '\\ud800.jpg",
+        ),
+        ("retrieval", '{"image": "a.jpg", "captions": ["x\\ud800"]}', "1 texts with half a character"),
+        ("classification", '{"image": "a.jpg", "label": "x\\ud800"}', "1 class names with half a character"),
+        (
+            "perception",
+            '{"image": "a.jpg", "positive": "x", "negative": "y", "subset": "z\\udfff"}',
+            "1 subsets with half a character",
+        ),
+    ],
+)
+def test_half_a_character_anywhere_is_one_printable_problem(tmp_path: Path, task: str, line: str, said: str):
+    write(tmp_path, line)
+    prompts = A if task == "classification" else None
+    message = refusal(tmp_path, task, prompts)
+    assert said in message
+    assert message.encode()  # can be printed and written
+    assert all(problem.encode() for problem in datasets.check(define(tmp_path, task, MINE, prompts)).problems)
+
+
+def test_of_several_folders_the_one_that_has_the_pictures_is_read(tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    write(tmp_path, '{"image": "c.webp", "captions": ["one"]}')
+    data = datasets.load(define(tmp_path, "retrieval", {**MINE, "images": ["other", "more"]}))
+    assert data.pictures[0].load().size == (8, 8)
+
+
+def test_what_a_task_asks_of_the_data_is_a_problem_before_compute(tmp_path: Path):
+    rows = [f'{{"image": "{name}", "label": {i}}}' for i, name in enumerate(["a.jpg", "b.png", "more/c.webp"])]
+    write(tmp_path, *rows)
+    benchmark = define(tmp_path, "classification", MINE, {**A, "class_names": ["x", "y", "z"]})
+    assert not datasets.check(benchmark, validate=tasks.validate).problems
+    top5 = replace(benchmark, metrics={"primary": "top5"})
+    assert not datasets.check(top5).problems
+    checked = datasets.check(top5, deep=True, validate=tasks.validate)
+    assert checked.problems == ("mine: no metric 'top5' here; metrics.primary may be top1, mean_per_class",)
+    assert checked.found == {"images": 3, "classes": 3}
+
+
+def test_the_subset_of_a_primary_metric_must_be_in_the_data(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "positive": "x", "negative": "y", "subset": "swap"}')
+    benchmark = define(tmp_path, "perception", MINE)
+    for primary, problems in (("swap/accuracy", 0), ("add/accuracy", 1)):
+        changed = replace(benchmark, metrics={"primary": primary})
+        assert len(datasets.check(changed, validate=tasks.validate).problems) == problems
