@@ -16,7 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
 from cosmos_eval.datasets.consistency import first
-from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.folders import pictures_below, templates_by_class
 from cosmos_eval.datasets.survey import Survey
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -36,11 +36,19 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "fgvc-aircraft-2013b/data/images_variant_{split}.txt",
         "fgvc-aircraft-2013b/data/images",
     ),
+    "fer2013": ("{split}",),
     "flowers": ("flowers-102/setid.mat", "flowers-102/imagelabels.mat", "flowers-102/jpg"),
     "food101": ("food-101/meta/{split}.json", "food-101/images"),
     "gtsrb": ("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv"),
+    "mnist": tuple(
+        f"MNIST/raw/{part}-{kind}-ubyte" for part in ("t10k", "train") for kind in ("images-idx3", "labels-idx1")
+    ),
     "pets": ("oxford-iiit-pet/annotations/{split}.txt", "oxford-iiit-pet/images"),
-    "renderedsst2": ("rendered-sst2/{split}",),
+    "renderedsst2": ("rendered-sst2/{split}/negative", "rendered-sst2/{split}/positive"),
+    "stl10": tuple(
+        f"stl10_binary/{file}"
+        for file in ("test_X.bin", "test_y.bin", "class_names.txt", "train_X.bin", "train_y.bin", "unlabeled_X.bin")
+    ),
     "sun397": ("SUN397/ClassName.txt",),
 }
 """What torchvision looks for below the folder that the builder is given, checked before the builder is called."""
@@ -78,6 +86,10 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     if name == "sun397":
         order.sort(key=lambda i: pictures[i].key)
     class_names = [str(name) for name in built.classes]
+    _refuse_stray_folders(built, root, len(class_names), survey)
+    wrong = [f"{pictures[i].key} ({labels[i]})" for i in np.flatnonzero((labels < 0) | (labels >= len(class_names)))]
+    if wrong:
+        survey.refuse(f"has {len(wrong):,} labels outside 0 to {len(class_names) - 1} below {root}: {first(wrong)}")
     labels, order, class_names = _without(labels, order, class_names, survey)
     order = _random_part(order, survey)
     words = benchmark.words()
@@ -183,9 +195,9 @@ def _labels(built: Any) -> np.ndarray:
 
 def _pictures(built: Any, root: Path, count: int, survey: Survey) -> list[Picture]:
     """File by file where the dataset shows its files, so that they are read as they are; else through the dataset."""
-    data = getattr(built, "data", None)
-    if isinstance(data, np.ndarray) and data.ndim == 4 and data.shape[-1] == 3 and data.dtype == np.uint8:
-        return [ArrayPicture(f"{i:05d}", pixels) for i, pixels in enumerate(np.ascontiguousarray(data))]
+    pixels = _pixels(built)
+    if pixels is not None:
+        return [ArrayPicture(f"{i:05d}", one) for i, one in enumerate(pixels)]
     paths: list[Path] | None = None
     for attribute in ("_image_files", "_images", "samples", "_samples"):
         if hasattr(built, attribute):
@@ -205,6 +217,40 @@ def _pictures(built: Any, root: Path, count: int, survey: Survey) -> list[Pictur
     return [FilePicture(path.relative_to(root).as_posix(), path) for path in paths]
 
 
+def _pixels(built: Any) -> np.ndarray | None:
+    """All pictures (N, H, W, 3) uint8 where the dataset holds them: CIFAR, STL-10 (channels first), MNIST (grey)."""
+    data = getattr(built, "data", None)
+    if data is None or not hasattr(data, "dtype"):
+        return None
+    data = np.asarray(data)
+    if data.dtype != np.uint8 or data.ndim not in (3, 4):
+        return None
+    if data.ndim == 3:
+        data = np.repeat(data[..., np.newaxis], 3, axis=-1)
+    elif data.shape[-1] != 3 and data.shape[1] == 3:
+        data = data.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(data) if data.shape[-1] == 3 else None
+
+
+def _refuse_stray_folders(built: Any, root: Path, classes: int, survey: Survey) -> None:
+    """Refuse a folder among the class folders that is none: every class after it would carry the next one's label.
+
+    The builder lists what lies there and sets names of its own beside it. A folder without a picture (`__MACOSX`) is
+    the stray one; where all have some, those that get no name are told.
+    """
+    folders = list(getattr(built, "categories", None) or getattr(built, "class_to_idx", {}))
+    if not folders or len(folders) == classes:
+        return
+    if hasattr(built, "categories"):
+        place = Path(built.root) / "101_ObjectCategories"
+    else:
+        samples = getattr(built, "samples", None) or [(str(root), 0)]
+        place = Path(samples[0][0]).parent.parent
+    strays = [name for name in folders if not pictures_below(place / name)] or folders[classes:]
+    told = f"; no class: {first(strays)}; take it away" if strays else "; unpack the archive again"
+    survey.refuse(f"needs {classes:,} class folders in {place}, found {len(folders):,}{told}")
+
+
 def _without(
     labels: np.ndarray, order: list[int], class_names: list[str], survey: Survey
 ) -> tuple[np.ndarray, list[int], list[str]]:
@@ -222,6 +268,8 @@ def _without(
 
 def _random_part(order: list[int], survey: Survey) -> list[int]:
     if "random_split" not in survey.options:
+        if "skip" in survey.options:
+            survey.refuse("gives skip without random_split, where it does nothing; add random_split or leave skip out")
         return order
     import torch
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +320,109 @@ def test_flowers_with_a_changed_label_file_is_refused(tmp_path: Path):
     for name in ("setid.mat", "imagelabels.mat"):
         (root / name).write_bytes(b"not it")
     assert "cannot be read by clip-benchmark" in refusal(tmp_path, "flowers")
+
+
+@pytest.mark.usefixtures("three_caltech_names")
+def test_a_stray_folder_among_the_classes_is_named(tmp_path: Path):
+    """`__MACOSX` sorts before the small letters: every class after it would carry the next one's name."""
+    caltech101(tmp_path / "data")
+    folder = tmp_path / "data/caltech101/101_ObjectCategories/__MACOSX"
+    write_picture(folder / "accordion/._image_0001.jpg")
+    said = refusal(tmp_path, "caltech101")
+    assert f"needs 3 class folders in {folder.parent}, found 4; no class: __MACOSX; take it away" in said
+    write_picture(folder / "image_0001.jpg")
+    assert "needs 3 class folders" in refusal(tmp_path, "caltech101")
+
+
+def gtsrb(root: Path, last: int = 42) -> None:
+    rows = [f"{label:05d}.ppm;0;0;0;0;0;0;{label}" for label in [*range(42), last]]
+    lines(root / "gtsrb/GT-final_test.csv", "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId", *rows)
+    for row in rows:
+        write_picture(root / "gtsrb/GTSRB/Final_Test/Images" / row.split(";")[0])
+
+
+@pytest.mark.parametrize("label", [43, -1])
+def test_a_label_out_of_range_is_refused(tmp_path: Path, label: int):
+    gtsrb(tmp_path / "data", last=label)
+    assert f"1 labels outside 0 to 42 below {tmp_path / 'data'}" in refusal(tmp_path, "gtsrb")
+
+
+def class_folders(folder: Path, names: list[str]) -> None:
+    for i, name in enumerate(names):
+        write_picture(folder / name / f"{name}_1.png", seed=i)
+
+
+def mnist(root: Path) -> None:
+    raw = root / "MNIST/raw"
+    raw.mkdir(parents=True)
+    for part in ("t10k", "train"):
+        pixels = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
+        header = np.array([0x803, 10, 28, 28], dtype=">i4").tobytes()
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+        header = np.array([0x801, 10], dtype=">i4").tobytes()
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + bytes(reversed(range(10))))
+
+
+def stl10(root: Path) -> None:
+    folder = root / "stl10_binary"
+    lines(folder / "class_names.txt", "airplane", "bird", "car")
+    for part in ("test", "train", "unlabeled"):
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 96, 96), dtype=np.uint8)
+        (folder / f"{part}_X.bin").write_bytes(pixels.tobytes())
+        (folder / f"{part}_y.bin").write_bytes(bytes([2, 3, 1]))
+
+
+FACES = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
+MORE: dict[str, tuple[Callable[[Path], None], list[int], str]] = {
+    "country211": (
+        lambda root: class_folders(root / "country211/test", [f"{i:03d}" for i in range(211)]),
+        list(range(211)),
+        "Andorra",
+    ),
+    "eurosat": (
+        lambda root: class_folders(root / "eurosat/2750", [f"Kind{i}" for i in range(10)]),
+        list(range(10)),
+        "annual crop land",
+    ),
+    "gtsrb": (gtsrb, list(range(43)), "red and white circle 20 kph speed limit"),
+    "renderedsst2": (
+        lambda root: class_folders(root / "rendered-sst2/test", ["negative", "positive"]),
+        [0, 1],
+        "negative",
+    ),
+    "mnist": (mnist, list(reversed(range(10))), "0"),
+    "stl10": (stl10, [1, 2, 0], "airplane"),
+    "fer2013": (lambda root: class_folders(root / "test", FACES), list(range(7)), "angry"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:split argument ignored")
+@pytest.mark.parametrize("name", MORE)
+def test_the_other_sets_of_the_clip_paper_are_the_builders_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    make, labels, first_name = MORE[name]
+    make(tmp_path / "data")
+    monkeypatch.setattr(torchvision.datasets.stl10, "check_integrity", lambda path, md5=None: Path(path).is_file())
+    data = load(tmp_path, name, expected={"images": len(labels), "classes": len(set(labels))})
+    assert data.labels.tolist() == labels
+    assert data.class_names[0] == first_name
+    built = builder.build_dataset(name, root=str(tmp_path / "data"), transform=None, split="test", download=False)
+    assert data.class_names == built.classes
+    assert data.templates == built.templates
+    for i in range(0, len(labels), 20):
+        image, label = built[i]
+        assert data.pictures[i].load().tobytes() == image.convert("RGB").tobytes()
+        assert label == labels[i]
+
+
+def test_skip_without_a_random_split_is_refused(tmp_path: Path):
+    food101(tmp_path / "data")
+    with pytest.raises(RequestError, match=r"mine.yaml:\d+: skip does nothing without random_split"):
+        load(tmp_path, "food101", skip=1)
+    with pytest.raises(RequestError, match="skip must be a whole number from 0 on"):
+        load(tmp_path, "food101", random_split=1, skip=-1)
+    dataset = {"reader": "clip-benchmark", "dataset": "food101", "path": "data"}
+    whole = define(tmp_path, "classification", dataset, {"templates": "dataset"})
+    with pytest.raises(RequestError, match="skip without random_split"):
+        datasets.load(replace(whole, dataset={**dataset, "skip": 1}))
