@@ -2,12 +2,24 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol import list_benchmarks, list_suites, load_benchmark, load_suite
+from cosmos_eval import tasks
+from cosmos_eval.datasets.catalog import COUNTS_OF
+from cosmos_eval.protocol import (
+    DEFINITIONS,
+    Benchmark,
+    list_benchmarks,
+    list_suites,
+    load_benchmark,
+    load_suite,
+    protocol_fingerprint,
+)
+from cosmos_eval.protocol_source import read_source
 from tests.eval.datasets_on_disk import define
 
 GOOD = """\
@@ -119,7 +131,7 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         ),
         (("task: classification", "task: retrieval"), ":3: the reader image-folder gives data for classification"),
         (("primary: top1", "primary: top2"), ":9: unknown metric 'top2' of classification; did you mean top"),
-        (("primary: top1", "k: [1]"), ":9: unknown key 'k' in metrics"),
+        (("primary: top1", "k: [1]"), ":9: unknown key 'k' in metrics; for classification it takes primary"),
         (("metrics: {primary: top1}\n", ""), ":1: the key 'metrics' is missing"),
         (('templates: ["a photo of a {c}."]', 'templates: ["a photo."]'), ":8: templates: the template 'a photo.'"),
         (('templates: ["a photo of a {c}."]', "templates: openai-81"), ":8: templates: unknown set 'openai-81'"),
@@ -128,6 +140,13 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         (("name: cats", "name: cats\nname: dogs"), ":2: 'name' is given twice"),
         (("name: cats", "name: [cats"), ":2: not YAML"),
         (("  path: pictures", "  path: pictures\n  expected: {pictures: 3}"), ":7: unknown key 'pictures' in expected"),
+        (
+            ("  path: pictures", "  path: pictures\n  expected: {images: 3, texts: 3}"),
+            ":7: unknown key 'texts' in expected; for classification it counts images, classes",
+        ),
+        (("  path: pictures", "  path: pictures\n  expected: {images: 0}"), ":7: expected images is at least 1"),
+        (("name: cats", "preprocessing: centre\nname: cats"), ":1: unknown key 'preprocessing'"),
+        (("name: cats", 'name: cats\nsummary: "half \\ud83d"'), ":2: half a character"),
         (("  path: pictures", "  path: 3"), ":6: path must be a text, not 3"),
         (("name: cats", "naem: cats"), ":1: unknown key 'naem'; did you mean name"),
     ],
@@ -171,3 +190,74 @@ def test_a_named_set_and_its_words_have_one_fingerprint(tmp_path: Path):
 def test_cut_offs_left_out_are_the_usual_ones(tmp_path: Path):
     dataset = {"reader": "jsonl", "path": "a.jsonl"}
     assert define(tmp_path, "retrieval", dataset).metrics["k"] == [1, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("task", "primary", "right"),
+    [
+        ("perception", "group_score", False),
+        ("perception", "swap/accuracy", True),
+        ("perception", "macro_accuracy_expected", True),
+        ("perception", "swap/group_score", False),
+        ("retrieval", "text_to_image_median_rank", True),
+        ("retrieval", "recall@1", False),
+    ],
+)
+def test_a_primary_metric_is_one_that_the_task_reports(tmp_path: Path, task: str, primary: str, right: bool):
+    text = f"name: a\nversion: 1\ntask: {task}\ndataset: {{reader: jsonl, path: a.jsonl}}\n"
+    text += f"metrics: {{primary: {primary}}}\n"
+    if right:
+        (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+        assert load_benchmark(tmp_path / "a.yaml").metrics["primary"] == primary
+    else:
+        assert f":5: unknown metric '{primary}' of {task}" in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", list_benchmarks())
+def test_a_definition_s_fingerprint_can_be_computed_again(name: str):
+    benchmark = load_benchmark(name)
+    assert protocol_fingerprint(benchmark) == benchmark.fingerprint
+    assert protocol_fingerprint(replace(benchmark, fingerprint="", folder=None)) == benchmark.fingerprint
+    assert protocol_fingerprint(replace(benchmark, version=99)) != benchmark.fingerprint
+    assert protocol_fingerprint(replace(benchmark, metrics={"primary": "x"})) != benchmark.fingerprint
+
+
+def test_a_definition_in_memory_has_the_fingerprint_of_its_file(tmp_path: Path):
+    (tmp_path / "names.txt").write_text("cat\ndog\n", encoding="utf-8")
+    dataset = {"reader": "image-folder", "path": "a"}
+    prompts = {"class_names": "names.txt", "templates": ["a {}"]}
+    filed = define(tmp_path, "classification", dataset, prompts)
+    words = filed.words()
+    resolved = {"class_names": words.class_names, "templates": words.templates}
+    memory = Benchmark("mine", 1, "classification", {**dataset, "path": "b"}, {"primary": "top1"}, resolved)
+    assert protocol_fingerprint(memory) == filed.fingerprint
+    assert protocol_fingerprint(replace(memory, prompts={**resolved, "templates": ["the {}"]})) != filed.fingerprint
+    with pytest.raises(RequestError, match="definition's own folder"):
+        protocol_fingerprint(replace(filed, folder=None))
+    filed = define(tmp_path, "retrieval", {"reader": "jsonl", "path": "a.jsonl"})
+    memory = Benchmark("mine", 1, "retrieval", {"reader": "jsonl"}, {"primary": filed.metrics["primary"]})
+    assert protocol_fingerprint(memory) == filed.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"dataset": {"reader": "none"}}, {"metrics": {"primary": Path("x")}}])
+def test_a_fingerprint_of_what_no_definition_can_hold_is_refused_in_one_line(change: dict[str, object]):
+    with pytest.raises(RequestError) as caught:
+        protocol_fingerprint(replace(load_benchmark("toybox-retrieval"), **change))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_shipped_counts_are_of_what_the_task_has_and_paths_are_named_alike():
+    for name in list_benchmarks():
+        benchmark = load_benchmark(name)
+        assert set(benchmark.dataset["expected"]) == set(COUNTS_OF[benchmark.task]), name
+        if benchmark.dataset["reader"] == "wds":
+            folder = benchmark.dataset["path"][1]
+            assert benchmark.dataset["path"] == [f"wds/{folder}", folder]
+            assert name.endswith("-vtab" if folder.startswith("wds_vtab-") else "-wds")
+
+
+def test_a_suite_of_every_family_holds_every_family():
+    for name in list_suites():
+        summary = read_source(DEFINITIONS / "suites" / f"{name}.yaml").value["summary"]
+        if "family" in summary:
+            assert {one.task for one in load_suite(name)} == set(tasks.WHERE), name
