@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas
 import pytest
 
 from cosmos_eval.datasets.toybox import prepare
@@ -23,32 +24,52 @@ def in_memory(name: str, expected: dict[str, int], **options):
     return replace(benchmark, dataset={**benchmark.dataset, **options, "expected": expected})
 
 
-def metrics(benchmark) -> dict:
-    (result,) = evaluate(MODEL, benchmark, batch_size=16)
-    return result.metrics
+@pytest.fixture(scope="module")
+def measure(tmp_path_factory):
+    """benchmark -> its metrics and, in the order of the data, what happened to every sample."""
+
+    def measured(benchmark) -> tuple[dict, pandas.DataFrame]:
+        out = tmp_path_factory.mktemp("out")
+        (result,) = evaluate(MODEL, benchmark, out=out, batch_size=16)
+        (path,) = out.rglob("samples.parquet")
+        return result.metrics, pandas.read_parquet(path)
+
+    return measured
+
+
+def same_outcome(one: pandas.DataFrame, other: pandas.DataFrame) -> None:
+    """Every sample alike but for the pictures' names, which are the formats' own."""
+    names = [column for column in ("picture", "query") if column in one]
+    pandas.testing.assert_frame_equal(one.drop(columns=names), other.drop(columns=names), check_exact=True)
 
 
 @pytest.fixture(scope="module")
-def retrieval() -> dict:
-    return metrics(in_memory("toybox-retrieval", {"images": SCENES, "texts": 2 * SCENES}, scenes=SCENES))
+def retrieval(measure):
+    return measure(in_memory("toybox-retrieval", {"images": SCENES, "texts": 2 * SCENES}, scenes=SCENES))
 
 
 @pytest.mark.parametrize("name", ["coco", "flickr30k"])
-def test_retrieval_formats_give_the_numbers_of_memory(world, retrieval, name):
-    assert metrics(world / f"toybox-{name}.yaml") == retrieval
+def test_retrieval_formats_give_the_outcome_of_memory(world, measure, retrieval, name):
+    metrics, samples = measure(world / f"toybox-{name}.yaml")
+    assert metrics == retrieval[0]
+    same_outcome(samples, retrieval[1])
 
 
-def test_class_folders_give_the_numbers_of_memory(world):
-    memory = in_memory("toybox-classification", {"images": 48, "classes": 48}, per_class=PER_CLASS)
-    assert metrics(world / "toybox-imagenet.yaml") == metrics(memory)
-
-
-def test_cifar_s_pickles_through_clip_benchmark_give_the_numbers_of_memory(world):
-    memory = in_memory("toybox-classification", {"images": 48, "classes": 48}, per_class=PER_CLASS, size=32)
-    assert metrics(world / "toybox-cifar100.yaml") == metrics(memory)
+@pytest.mark.parametrize(("name", "options"), [("imagenet", {}), ("cifar100", {"size": 32})])
+def test_classification_formats_give_the_outcome_of_memory(world, measure, name, options):
+    """Class folders, and CIFAR's pickles through clip-benchmark; the same top-1 alone could be another labelling's."""
+    memory = in_memory("toybox-classification", {"images": 48, "classes": 48}, per_class=PER_CLASS, **options)
+    metrics, samples = measure(world / f"toybox-{name}.yaml")
+    expected, expected_samples = measure(memory)
+    assert metrics == expected
+    assert samples["margin"].nunique() > 24
+    assert samples["label"].nunique() == 48
+    same_outcome(samples, expected_samples)
 
 
 def test_the_numbers_are_not_all_alike(retrieval):
     # an untrained model on 60 scenes: were every metric 0 or 1, equality above would show little
-    assert 1 < retrieval["image_to_text_mean_rank"].value < 120
-    assert retrieval["image_to_text_mean_rank"].value != retrieval["text_to_image_mean_rank"].value
+    metrics, samples = retrieval
+    assert 1 < metrics["image_to_text_mean_rank"].value < 120
+    assert metrics["image_to_text_mean_rank"].value != metrics["text_to_image_mean_rank"].value
+    assert samples["rank"].nunique() > 20
