@@ -3,7 +3,8 @@
 The weights' own configuration decides the activation. open_clip builds what ARCH says and only warns when the weights
 were trained otherwise (ViT-B-16 with the tag openai: four points of ImageNet lost); here the tag's configuration is
 applied, a file that says otherwise than ARCH is refused, and the activation that a result records is read from the
-built modules.
+built modules. A file that says nothing (OpenAI's weights saved again) where ARCH is trained both ways needs the user's
+word: `ARCH-quickgelu/PATH`, `ARCH/PATH#quickgelu` or `ARCH/PATH#gelu`.
 """
 
 import difflib
@@ -26,9 +27,7 @@ from cosmos_eval.models.base import as_rows, one_line
 from cosmos_eval.models.hub import quiet_hub
 from cosmos_eval.models.open_clip_files import check_grids, file_says, peek
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.models.spec import ModelSpec
-
-_QUICK = "-quickgelu"
+from cosmos_eval.models.spec import QUICK, ModelSpec
 
 
 class OpenClipModel:
@@ -44,10 +43,11 @@ class OpenClipModel:
         config: dict[str, Any],
         spec: str,
         source: str,
+        activation_source: str,
         device: str | torch.device = "cpu",
     ) -> None:
         """`config` is open_clip's model configuration with the `quick_gelu` that was built; `source` a tag or a file
-        name."""
+        name; `activation_source` who said which activation: registry tag, file, user or architecture."""
         self.network = network.to(device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.preprocess = preprocess
@@ -55,6 +55,7 @@ class OpenClipModel:
         self.config = config
         self.spec = spec
         self.source = source
+        self.activation_source = activation_source
         self.device = torch.device(device)
 
     @torch.no_grad()
@@ -81,6 +82,7 @@ class OpenClipModel:
         return {
             "arch": self.arch,
             "activation": activation_of(self.network),
+            "activation_source": self.activation_source,
             "tokenizer": type(self.tokenizer).__name__,
             "context_length": context_length,
             "text_case": identity.text_case(self.tokenizer),
@@ -96,33 +98,34 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
 
     Raises:
         RequestError: unknown architecture or tag, no such file, a file that is not a checkpoint or would run code,
-            weights of another architecture, size or activation, or a download that fails.
+            weights of another architecture, size or activation, a file whose activation nobody tells, or a download
+            that fails.
     """
-    base, quick_asked = _architecture(spec)
+    base, asked = _architecture(spec)
     tag_config = get_pretrained_cfg(base, spec.rest)
     preprocessing: dict[str, Any]
     if tag_config:
         quick = trained_with_quick_gelu(base, tag_config)
-        if quick_asked and not quick:
+        if asked not in (None, quick):
             raise RequestError(
-                f"{spec.text}: the weights {spec.rest} were trained with GELU; write open_clip:{base}/{spec.rest}"
+                f"{spec.text}: the weights {spec.rest} were trained with {'QuickGELU' if quick else 'GELU'}; "
+                f"write open_clip:{base}/{spec.rest}"
             )
         path = Path(_fetch(spec, tag_config))
         preprocessing = {
             k: v for k, v in tag_config.items() if k in ("mean", "std", "interpolation", "resize_mode", "size")
         }
-        source = f"{spec.rest} of open_clip's registry"
+        source, decided_by = f"{spec.rest} of open_clip's registry", "registry tag"
+        content = peek(path)
     else:
         path = Path(spec.rest).expanduser()
         if not path.is_file():
             tags = ", ".join(list_pretrained_tags_by_model(base)) or "none"
             raise RequestError(f"{spec.text}: {spec.rest!r} is neither a file nor a tag of {base}; its tags: {tags}")
-        quick = quick_asked or bool(open_clip.get_model_config(base).get("quick_gelu", False))
+        content = peek(path)
+        quick, decided_by = _activation_of_file(spec, base, asked, path, content)
         preprocessing = _preprocessing_of_file(spec, base, path)
         source = path.name
-    content = peek(path)
-    if not tag_config:
-        _refuse_other_activation(spec, base, quick, path, content)
     config = {**open_clip.get_model_config(base), "quick_gelu": quick}
     network = _build(spec, base, quick, path, preprocessing)
     check_grids(network, content, path, base)
@@ -138,10 +141,11 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
         network,
         tokenizer,
         _image_preprocess(network),
-        arch=base + (_QUICK if quick and not base.endswith(_QUICK) else ""),
+        arch=base + (QUICK if quick and not base.endswith(QUICK) else ""),
         config=config,
         spec=spec.text,
         source=source,
+        activation_source=decided_by,
         device=device,
     )
 
@@ -155,16 +159,60 @@ def trained_with_quick_gelu(base: str, tag_config: dict[str, Any]) -> bool:
     return bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(base).get("quick_gelu", False))
 
 
-def _architecture(spec: ModelSpec) -> tuple[str, bool]:
-    """Name of the configuration, and whether the suffix -quickgelu, which is ARCH with another activation, stands."""
+def _architecture(spec: ModelSpec) -> tuple[str, bool | None]:
+    """Name of the configuration, and whether the user asks for QuickGELU: by the suffix -quickgelu, which is ARCH with
+    another activation, or by #quickgelu; False by #gelu, None where nothing is asked."""
     known = open_clip.list_models()
-    base = spec.name.removesuffix(_QUICK)
+    base = spec.name.removesuffix(QUICK)
     if base not in known:
-        close = difflib.get_close_matches(base, [name for name in known if not name.endswith(_QUICK)], n=5, cutoff=0.5)
+        close = difflib.get_close_matches(base, [name for name in known if not name.endswith(QUICK)], n=5, cutoff=0.5)
         raise RequestError(
             f"{spec.text}: open_clip knows no architecture {spec.name!r}; near it: {', '.join(close) or 'none'}"
         )
-    return base, base != spec.name
+    if base != spec.name or spec.selector == "quickgelu":
+        return base, True
+    return base, False if spec.selector == "gelu" else None
+
+
+def known_activations(base: str) -> set[bool]:
+    """Whether an architecture is known with QuickGELU (True), without (False) or both: by its own configuration, by a
+    twin of the suffix -quickgelu, and by the registry's weights. RN50x4 is both: plain by name, while its only weights
+    are of QuickGELU."""
+    own = open_clip.get_model_config(base)
+    if not _native(own):
+        return {False}  # its towers bring their activation
+    found = {bool(own.get("quick_gelu", False))}
+    found |= {
+        trained_with_quick_gelu(base, get_pretrained_cfg(base, tag)) for tag in list_pretrained_tags_by_model(base)
+    }
+    twin = base + QUICK
+    return found | {True} if twin in open_clip.list_models() or list_pretrained_tags_by_model(twin) else found
+
+
+def _activation_of_file(
+    spec: ModelSpec, base: str, asked: bool | None, path: Path, content: dict[str, Any]
+) -> tuple[bool, str]:
+    """Whether a file's weights want QuickGELU, and who says so: file, user or architecture."""
+    said = file_says(path, content)
+    known = known_activations(base)
+    own = bool(open_clip.get_model_config(base).get("quick_gelu", False))
+    quick = own if asked is None else asked
+    if "quick_gelu" in said:
+        if said["quick_gelu"] != quick:
+            right = f"{base}{QUICK}/{spec.rest}" if said["quick_gelu"] else f"{base}/{spec.rest}#gelu"
+            raise RequestError(
+                f"{spec.text}: {said['where']} says that the weights were trained with "
+                f"{'QuickGELU' if said['quick_gelu'] else 'GELU'}; write open_clip:{right}"
+            )
+        return quick, "file"
+    if asked is not None:
+        return quick, "user"
+    if len(known) > 1:
+        raise RequestError(
+            f"{spec.text}: {path.name} does not say whether it was trained with QuickGELU, and {base} exists with "
+            f"and without; write open_clip:{base}/{spec.rest}#quickgelu (OpenAI's, and what began from them) or #gelu"
+        )
+    return quick, "architecture"
 
 
 @lru_cache(maxsize=4)
@@ -210,16 +258,6 @@ _CLIP = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-
-
-def _refuse_other_activation(spec: ModelSpec, base: str, quick: bool, path: Path, content: dict[str, Any]) -> None:
-    said = file_says(path, content)
-    if said.get("quick_gelu", quick) != quick:
-        right = base + (_QUICK if said["quick_gelu"] else "")
-        raise RequestError(
-            f"{spec.text}: {said['where']} says that the weights were trained with "
-            f"{'QuickGELU' if said['quick_gelu'] else 'GELU'}; write open_clip:{right}/{spec.rest}"
-        )
 
 
 def _build(spec: ModelSpec, base: str, quick: bool, path: Path, preprocessing: dict[str, Any]) -> torch.nn.Module:

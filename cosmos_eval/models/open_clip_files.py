@@ -71,9 +71,10 @@ def _reason(error: BaseException) -> str:
 def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Activation and preprocessing that a file declares: `quick_gelu` with `where` it says so, and `preprocessing`.
 
-    Looks at open_clip's `open_clip_config.json` beside it, a configuration or a run name inside it (open_clip's
-    training writes `model_ARCH` into the name), and the numbers that mark OpenAI's own archives. Empty where nothing
-    is said.
+    Looks at open_clip's `open_clip_config.json` beside it, a configuration inside it, a run name inside it that ends in
+    `-quickgelu` (open_clip's training writes `model_ARCH` into the name; one without the suffix proves nothing, as
+    `--force-quick-gelu` and a start from OpenAI's weights leave it out), and the numbers that mark OpenAI's own
+    archives. Empty where nothing is said.
     """
     said: dict[str, Any] = {}
     beside = path.parent / "open_clip_config.json"
@@ -92,9 +93,8 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         inside = content.get(key)
         if isinstance(inside, dict) and "quick_gelu" in inside:
             said.update(quick_gelu=bool(inside["quick_gelu"]), where=f"{key} in {path.name}")
-    name = re.search(r"model_([A-Za-z0-9_-]+?)-(?:lr|b)_", str(content.get("name", "")))
-    if name:
-        said.update(quick_gelu=name.group(1).endswith("-quickgelu"), where=f"the run name in {path.name}")
+    if re.search(r"model_[A-Za-z0-9_-]+?-quickgelu-(?:lr|b)_", str(content.get("name", ""))):
+        said.update(quick_gelu=True, where=f"the run name in {path.name}")
     if weights.keys() >= _OPENAI_KEYS:
         said.update(quick_gelu=True, where=f"{path.name}, an archive of OpenAI's,")
     return said

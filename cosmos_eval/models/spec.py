@@ -8,12 +8,15 @@ from cosmos_core.errors import RequestError
 
 KINDS = {
     "cosmos": "cosmos:NAME or cosmos:PATH, with #student or #teacher",
-    "open_clip": "open_clip:ARCH/TAG or open_clip:ARCH/PATH",
+    "open_clip": "open_clip:ARCH/TAG or open_clip:ARCH/PATH, with #gelu or #quickgelu",
     "hf": "hf:HUB-ID or hf:FOLDER",
     "python": "python:package.module:factory",
     "embeddings": "embeddings:DIR",
 }
 SELECTORS = ("teacher", "student")
+ACTIVATIONS = ("gelu", "quickgelu")
+QUICK = "-quickgelu"
+"""What open_clip puts after an architecture's name to mean the same with QuickGELU."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class ModelSpec:
     rest: str = ""
     """open_clip: tag or path; python: the factory; empty for the others."""
     selector: str = ""
-    """cosmos: `teacher` or `student`; empty for the others."""
+    """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` where the user told; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
 
@@ -50,7 +53,7 @@ def parse_spec(text: str) -> ModelSpec:
         arch, slash, weights = name.partition("/")
         if not (arch and slash and weights):
             raise RequestError(f"model spec {text!r} needs an architecture and weights; write {KINDS[kind]}")
-        return ModelSpec(text, kind, arch, rest=weights)
+        return _parse_open_clip(text, arch, weights)
     if kind == "python":
         module, colon, factory = name.rpartition(":")
         if not (module and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))):
@@ -73,6 +76,17 @@ def _parse_cosmos(text: str, name: str) -> ModelSpec:
     return ModelSpec(text, "cosmos", name, selector=selector, seed=seed)
 
 
+def _parse_open_clip(text: str, arch: str, weights: str) -> ModelSpec:
+    head, mark, told = weights.rpartition("#")
+    if not mark or "/" in told or "." in told:  # a path may hold the sign itself
+        return ModelSpec(text, "open_clip", arch, rest=weights)
+    if told not in ACTIVATIONS or not head:
+        raise RequestError(f"model spec {text!r} selects {told!r}; write #gelu or #quickgelu after the weights")
+    if told == "gelu" and arch.endswith(QUICK):
+        raise RequestError(f"model spec {text!r} asks for both activations; drop {QUICK} or #gelu")
+    return ModelSpec(text, "open_clip", arch, rest=head, selector=told)
+
+
 def slug(spec: str) -> str:
     """A folder name for the model: letters, digits, `.`, `_` and `-`, at most 80 characters, no folders of this
     machine.
@@ -88,7 +102,7 @@ def slug(spec: str) -> str:
     elif parsed.kind == "hf" or parsed.kind == "embeddings":
         words = [_short(parsed.name)]
     elif parsed.kind == "open_clip":
-        words = [parsed.name, _short(parsed.rest)]
+        words = [parsed.name, _short(parsed.rest), *([parsed.selector] if parsed.selector else [])]
     else:
         words = [parsed.name, parsed.rest]
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join([parsed.kind, *words])).strip("-.")
@@ -118,7 +132,11 @@ def list_models() -> list[KnownModel]:
     from cosmos_core.released import HUB_REPOSITORY, RELEASED
 
     rows = [
-        KnownModel("cosmos:toybox", "nothing: comes with the package", "small COSMOS trained on toybox; the default"),
+        KnownModel(
+            "cosmos:toybox",
+            "nothing: comes with the package",
+            "small COSMOS trained on toybox, its teacher only; the default",
+        ),
         KnownModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
     ]
     rows += [
@@ -136,7 +154,11 @@ def list_models() -> list[KnownModel]:
             "weights of open_clip's registry, fetched when first asked for",
             "a model of open_clip",
         ),
-        KnownModel("open_clip:ARCH/PATH", "a checkpoint file of open_clip training", "the same, local weights"),
+        KnownModel(
+            "open_clip:ARCH/PATH",
+            "a checkpoint file of open_clip training",
+            "the same, local weights; with #gelu or #quickgelu where neither the file nor ARCH says which",
+        ),
         KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "a model of transformers"),
         KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
         KnownModel("python:package.module:factory", "an importable module", "your own adapter"),

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
-from cosmos_eval.models.open_clip import trained_with_quick_gelu
+from cosmos_eval.models.open_clip import known_activations, trained_with_quick_gelu
 
 CONFIG = {
     "embed_dim": 16,
@@ -50,7 +50,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_vectors_are_those_of_the_network_unnormalised(folder):
-    model = load_model(f"open_clip:tiny/{folder / 'weights.pt'}")
+    model = load_model(f"open_clip:tiny/{folder / 'weights.pt'}#gelu")
     assert isinstance(model, Model)
     x = torch.stack([model.preprocess(Image.new("RGB", (50, 40), colour)) for colour in ("red", "blue")])
     network, tokenizer = built(), open_clip.get_tokenizer("tiny")
@@ -94,9 +94,9 @@ def test_every_registered_pair_gets_the_activation_that_its_tag_is_marked_with()
     assert sum(decided[pair] != built_by_default[pair] for pair in decided) == 27
 
 
-def test_a_file_is_built_as_the_architecture_says_and_the_result_says_which(folder):
+def test_a_file_is_built_as_the_user_says_and_the_result_says_which(folder):
     file = folder / "weights.pt"
-    exact, quick = load_model(f"open_clip:tiny/{file}"), load_model(f"open_clip:tiny-quickgelu/{file}")
+    exact, quick = load_model(f"open_clip:tiny/{file}#gelu"), load_model(f"open_clip:tiny-quickgelu/{file}")
     assert (exact.describe()["activation"], quick.describe()["activation"]) == ("gelu", "quick_gelu")
     assert (exact.describe()["arch"], quick.describe()["arch"]) == ("tiny", "tiny-quickgelu")
     assert exact.digest != quick.digest
@@ -106,7 +106,7 @@ def test_a_file_is_built_as_the_architecture_says_and_the_result_says_which(fold
     ("content", "right", "wrong"),
     [
         ({"name": "2024_01_01-model_tiny-quickgelu-lr_0.001-b_64"}, "tiny-quickgelu", "tiny"),
-        ({"name": "2024_01_01-model_tiny-lr_0.001-b_64"}, "tiny", "tiny-quickgelu"),
+        ({"config": {"quick_gelu": False}}, "tiny", "tiny-quickgelu"),
         ({"config": {"quick_gelu": True}}, "tiny-quickgelu", "tiny"),
         ({"model_cfg": {"quick_gelu": False}}, "tiny", "tiny-quickgelu"),
     ],
@@ -119,6 +119,74 @@ def test_a_file_that_says_otherwise_than_the_architecture_is_refused(folder, con
     with pytest.raises(RequestError, match=f"write open_clip:{right}/") as refusal:
         load_model(f"open_clip:{wrong}/{folder / 'run.pt'}")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_says_nothing_is_refused_where_the_architecture_is_known_both_ways(folder):
+    """OpenAI's weights saved again look like anybody's: built with plain GELU they lose four points of ImageNet."""
+    weights = {"state_dict": built().state_dict()}
+    torch.save({**weights, "name": "2024_01_01-model_tiny-lr_0.001-b_64"}, folder / "run.pt")  # --force-quick-gelu?
+    for file in (folder / "weights.pt", folder / "run.pt"):
+        with pytest.raises(RequestError, match=r"open_clip:tiny/.*#quickgelu .* or #gelu$") as refusal:
+            load_model(f"open_clip:tiny/{file}")
+        assert "\n" not in str(refusal.value)
+        exact, quick = load_model(f"open_clip:tiny/{file}#gelu"), load_model(f"open_clip:tiny/{file}#quickgelu")
+        assert (exact.describe()["activation"], quick.describe()["activation"]) == ("gelu", "quick_gelu")
+        assert load_model(f"open_clip:tiny-quickgelu/{file}").digest == quick.digest != exact.digest
+
+
+@pytest.mark.parametrize("how", ["tags of both kinds", "all tags quick", "a twin with tags", "a twin configuration"])
+def test_an_architecture_is_known_both_ways_by_its_tags_or_by_its_twin(folder, monkeypatch, how):
+    plain, quick = {**CLIP, "file": "x"}, {**CLIP, "file": "x", "quick_gelu": True}
+    monkeypatch.delitem(pretrained._PRETRAINED, "tiny-quickgelu")
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"a": plain})
+    assert known_activations("tiny") == {False}
+    if how == "tags of both kinds":
+        monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"a": plain, "b": quick})
+    elif how == "all tags quick":  # RN50x4: its own configuration says plain GELU
+        monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"b": quick})
+    elif how == "a twin with tags":
+        monkeypatch.setitem(pretrained._PRETRAINED, "tiny-quickgelu", {"b": quick})
+    else:
+        monkeypatch.setitem(registry._MODEL_CONFIGS, "tiny-quickgelu", {**CONFIG, "quick_gelu": True})
+    assert known_activations("tiny") == {False, True}
+    with pytest.raises(RequestError, match="does not say whether it was trained with QuickGELU"):
+        load_model(f"open_clip:tiny/{folder / 'weights.pt'}")
+
+
+def test_the_architectures_of_openais_weights_are_known_both_ways_and_others_load_unasked():
+    both = {name for name in open_clip.list_models() if len(known_activations(name.removesuffix("-quickgelu"))) > 1}
+    openai = {name for name, tag in open_clip.list_pretrained() if tag == "openai"}
+    assert openai <= both
+    assert {"ViT-H-14", "ViT-bigG-14"} <= both
+    assert not both & {"ViT-B-16-SigLIP", "ViT-B-16-plus-240", "ViT-B-32-256", "convnext_base_w", "roberta-ViT-B-32"}
+
+
+def test_who_said_which_activation_is_part_of_the_description(folder):
+    weights, state = folder / "weights.pt", built(SHORTER).state_dict()
+    torch.save(state, folder / "short.pt")
+    torch.save({"config": {"quick_gelu": True}, "state_dict": built().state_dict()}, folder / "quick.pt")
+    found = {
+        spec: load_model(spec).describe()["activation_source"]
+        for spec in (
+            "open_clip:tiny/openai",
+            f"open_clip:tiny/{weights}#gelu",
+            f"open_clip:tiny-quickgelu/{weights}",
+            f"open_clip:tiny/{folder / 'quick.pt'}#quickgelu",
+            f"open_clip:tiny-32/{folder / 'short.pt'}",
+        )
+    }
+    assert list(found.values()) == ["registry tag", "user", "user", "file", "architecture"]
+
+
+def test_a_tag_and_a_file_that_say_otherwise_than_the_mark_are_refused(folder):
+    assert load_model("open_clip:tiny/exact#gelu").digest == load_model("open_clip:tiny/exact").digest
+    with pytest.raises(RequestError, match=r"trained with QuickGELU; write open_clip:tiny/openai$"):
+        load_model("open_clip:tiny/openai#gelu")
+    with pytest.raises(RequestError, match=r"trained with GELU; write open_clip:tiny/exact$"):
+        load_model("open_clip:tiny/exact#quickgelu")
+    torch.save({"config": {"quick_gelu": False}, "state_dict": built().state_dict()}, folder / "plain.pt")
+    with pytest.raises(RequestError, match=r"trained with GELU; write open_clip:tiny/.*plain\.pt#gelu$"):
+        load_model(f"open_clip:tiny/{folder / 'plain.pt'}#quickgelu")
 
 
 def test_openais_own_archives_are_known_by_their_numbers(folder):
@@ -147,17 +215,17 @@ def test_a_configuration_beside_the_file_decides_activation_and_preprocessing(fo
 def test_preprocessing_comes_from_the_tag_or_from_what_all_tags_of_the_architecture_share(folder, monkeypatch):
     file = str(folder / "weights.pt")
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"webli": {**INCEPTION, "file": file}})
-    for spec in ("open_clip:tiny/webli", f"open_clip:tiny/{file}"):
+    for spec in ("open_clip:tiny/webli", f"open_clip:tiny/{file}#gelu"):
         described = load_model(spec).describe()
         assert (described["resize"], described["interpolation"], described["std"]) == ("squash", "bilinear", [0.5] * 3)
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"webli": {**INCEPTION, "file": file}, "exact": {**CLIP}})
-    described = load_model(f"open_clip:tiny/{file}").describe()
+    described = load_model(f"open_clip:tiny/{file}#gelu").describe()
     assert (described["resize"], described["mean"]) == ("shortest", list(open_clip.OPENAI_DATASET_MEAN))
 
 
 def test_the_digest_follows_preprocessing(folder, monkeypatch):
     first = load_model("open_clip:tiny/exact").digest
-    assert load_model(f"open_clip:tiny/{folder / 'weights.pt'}").digest == first
+    assert load_model(f"open_clip:tiny/{folder / 'weights.pt'}#gelu").digest == first
     other = {"exact": {**INCEPTION, "file": str(folder / "weights.pt")}}
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", other)
     assert load_model("open_clip:tiny/exact").digest != first
@@ -167,7 +235,7 @@ def test_safetensors_and_a_training_checkpoint_are_the_same_model(folder):
     save_file(built().state_dict(), folder / "weights.safetensors")
     torch.save({"epoch": 3, "name": "run", "state_dict": built().state_dict(), "optimizer": {}}, folder / "epoch_3.pt")
     files = ("weights.pt", "weights.safetensors", "epoch_3.pt")
-    assert len({load_model(f"open_clip:tiny/{folder / file}").digest for file in files}) == 1
+    assert len({load_model(f"open_clip:tiny/{folder / file}#gelu").digest for file in files}) == 1
 
 
 def test_weights_of_another_image_size_or_context_are_refused_instead_of_resized(folder):
@@ -221,7 +289,7 @@ def test_a_file_that_is_no_checkpoint_of_this_architecture_is_refused_in_one_lin
     else:
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
     with pytest.raises(RequestError, match=r"broken\.pt") as refusal:
-        load_model(f"open_clip:tiny/{path}")
+        load_model(f"open_clip:tiny/{path}#gelu")
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 500
     assert "ran code" not in capsys.readouterr().out
@@ -232,7 +300,7 @@ def test_what_only_half_fits_is_refused(folder):
     state.pop("ln_final.weight")
     torch.save(state, folder / "half.pt")
     with pytest.raises(RequestError, match=r"half\.pt does not load as tiny: .*ln_final\.weight"):
-        load_model(f"open_clip:tiny/{folder / 'half.pt'}")
+        load_model(f"open_clip:tiny/{folder / 'half.pt'}#gelu")
 
 
 def test_siglips_text_side_fills_its_context_and_is_canonical(folder, monkeypatch):
