@@ -8,6 +8,7 @@ and key only, so that a loader with workers can give the same batches.
 import glob
 import io
 import json
+import os
 import random
 import re
 import tarfile
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.seeds import derive_seed, sample_generator
-from cosmos_core.text_crop import Record, TextCrop
+from cosmos_core.text_crop import Record, TextCrop, has_words
 from cosmos_core.views import MultiCrop, normalised
 
 Sample = tuple[str, Any, Record]
@@ -89,8 +90,14 @@ class ViewLoader:
             )
 
     def sample(self, key: str, picture: Any, record: Record, epoch: int) -> tuple[str, list[np.ndarray], list[str]]:
-        """Key, views (H, W, 3) uint8 and captions of one sample, from generators of its own."""
+        """Key, views (H, W, 3) uint8 and captions of one sample, from generators of its own.
+
+        Raises:
+            RequestError: it has no words (the original would train on empty captions) or a picture that is none.
+        """
         captions = self.captions(record, sample_generator(self.seed, epoch, key, "captions"), key)
+        if not any(caption.strip(" .") for caption in captions) and not has_words(record, self.captions.mode, key):
+            raise RequestError(f"record {key} has no words to draw a caption from; drop it or give it a caption")
         views = self.views.pixels(open_picture(picture, key), sample_generator(self.seed, epoch, key, "views"))
         return key, views, captions[: self.kept_captions]
 
@@ -151,15 +158,22 @@ class Shards:
         paths = list(self.paths)
         if order is not None:
             order.shuffle(paths)
+        # as much of the path as tells shards apart, and no more: keys, and so draws, are those of any other folder
+        alike = len({path.name for path in paths}) < len(set(paths))
+        root = os.path.commonpath([path.parent for path in paths]) if alike else ""
         for path in paths:
-            yield from read_shard(path)
+            yield from read_shard(path, path.relative_to(root).as_posix() if alike else path.name)
 
 
-def read_shard(path: Path) -> Iterator[Sample]:
+def read_shard(path: Path, name: str = "") -> Iterator[Sample]:
     """The samples of one shard, in its order.
 
+    Args:
+        name: what their keys begin with; the file's name if empty.
+
     Raises:
-        RequestError: the file is not a whole tar archive.
+        RequestError: the file is no tar archive, or is cut within a member or its header. One cut between two members
+            cannot be told from a whole one.
     """
     key, fields = "", dict[str, bytes]()
     try:
@@ -167,29 +181,31 @@ def read_shard(path: Path) -> Iterator[Sample]:
             for member in archive:
                 if not member.isfile():
                     continue
-                name = PurePosixPath(member.name)
-                stem, _, extension = name.name.partition(".")
-                here = str(name.parent / stem)
+                inside = PurePosixPath(member.name)
+                stem, _, extension = inside.name.partition(".")
+                here = str(inside.parent / stem)
                 if here != key:
-                    yield from _as_sample(key, fields, path)
+                    yield from _as_sample(key, fields, name or path.name)
                     key, fields = here, {}
                 content = archive.extractfile(member)
                 assert content is not None
                 fields[extension.lower()] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise RequestError(f"shard {path} cannot be read as a tar file: {error}; write it again") from error
-    yield from _as_sample(key, fields, path)
+    yield from _as_sample(key, fields, name or path.name)
 
 
 def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
-    """A picture in memory as it is; encoded bytes decoded to RGB.
+    """A picture in memory as it is, one that PIL has only opened read whole; encoded bytes decoded to RGB.
 
     Raises:
-        RequestError: bytes that are no picture; names the sample.
+        RequestError: bytes or a file that are no whole picture; names the sample.
     """
-    if not isinstance(picture, bytes):
-        return picture
     try:
+        if isinstance(picture, Image.Image):
+            picture.load()
+        if not isinstance(picture, bytes):
+            return picture
         with Image.open(io.BytesIO(picture)) as image:
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -210,11 +226,11 @@ def buffered(stream: Iterable[Sample], order: random.Random, size: int = SHUFFLE
     yield from buffer
 
 
-def _as_sample(key: str, fields: dict[str, bytes], path: Path) -> Iterator[Sample]:
+def _as_sample(key: str, fields: dict[str, bytes], shard: str) -> Iterator[Sample]:
     picture = next((fields[kind] for kind in PICTURES if kind in fields), None)
     if picture is None:  # before the first member, or a member that is no sample
         return
-    name = f"{path.name}/{key}"
+    name = f"{shard}/{key}"
     record: Record = {}
     try:
         if "json" in fields:

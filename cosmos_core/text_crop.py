@@ -65,7 +65,8 @@ def candidate_sentences(record: Record, mode: str = "textcrop", key: str | None 
         key: what an error calls the record; by default its own `__key__`, if it has one.
 
     Raises:
-        RequestError: an unknown layout, a mode that the layout does not have, or no words at all; names the record.
+        RequestError: an unknown layout, a mode that the layout does not have, or nothing in its fields; names the
+            record. An empty string in them is something, as in the original; `has_words` tells such records.
     """
     mode = mode.removesuffix("_pixelprose")
     if key is None and isinstance(record, Mapping):
@@ -90,9 +91,14 @@ def candidate_sentences(record: Record, mode: str = "textcrop", key: str | None 
                     f"it has: {', '.join(map(str, record)) or 'nothing'}"
                 )
         found = split_caption(plain) if isinstance(plain, str) and mode != "raw" else _texts(plain, name)
-    if not any(text.strip() for text in found):
+    if not found:
         raise RequestError(f"{name} has no words to draw a caption from (mode {mode}); drop it or give it a caption")
     return found
+
+
+def has_words(record: Record, mode: str = "textcrop", key: str | None = None) -> bool:
+    """Whether any caption of a record is more than white space; RequestError as for `candidate_sentences`."""
+    return any(text.strip() for text in candidate_sentences(record, mode, key))
 
 
 class TextCrop:
@@ -108,7 +114,7 @@ class TextCrop:
         mode: one of textcrop, random, short, long, raw.
 
     Raises:
-        RequestError: an unknown mode or too small a k; when called, a record without words (named by `key`).
+        RequestError: an unknown mode or too small a k; when called, a record without captions (named by `key`).
     """
 
     def __init__(self, k: int = 8, mode: str = "textcrop") -> None:

@@ -85,13 +85,20 @@ def test_global_randomness_is_left_alone():
 
 
 def test_a_sample_without_words_or_with_a_broken_picture_is_left_out_and_counted():
-    data = samples(6)
+    data = samples(8)
     data[1] = ("wordless", data[1][1], {"raw_caption": []})
     data[2] = ("broken", b"no picture", data[2][2])
+    data[6] = ("blank", data[6][1], {"original_caption": "", "caption": " . "})
+    encoded = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(encoded, "JPEG")
+    data[7] = ("lazy", Image.open(io.BytesIO(encoded.getvalue()[:-800])), data[7][2])
     made = loader(data, batch_size=2)
     keys = {key for batch in made.epoch(0) for key in batch.keys}
     assert keys == {"key0", "key3", "key4", "key5"}
-    assert set(made.skipped) == {"wordless", "broken"}
+    assert set(made.skipped) == {"wordless", "broken", "blank", "lazy"}
+    assert "record blank has no words" in made.skipped["blank"]
+    assert "picture of lazy" in made.skipped["lazy"]
     assert "record wordless" in made.skipped["wordless"]
     assert "picture of broken" in made.skipped["broken"]
 
@@ -192,6 +199,15 @@ def test_shards_are_found_by_range_and_by_glob_and_mixed_anew_in_each_epoch(tmp_
     orders = [[key for batch in loader(by_range).epoch(epoch) for key in batch.keys] for epoch in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_shards_of_one_name_in_two_folders_have_keys_of_their_own(tmp_path: Path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_shard(tmp_path / folder / "0.tar", {"1.png": picture_bytes(1), "1.txt": b"words"})
+    shards = Shards.find(str(tmp_path / "*" / "0.tar"))
+    assert [key for key, _, _ in shards] == ["a/0.tar/1", "b/0.tar/1"]
+    assert [key for key, _, _ in Shards(shards.paths[:1])] == ["0.tar/1"]
 
 
 def test_a_missing_shard_is_named(tmp_path: Path):

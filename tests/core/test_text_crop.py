@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_core.seeds import as_random, derive_seed, sample_generator
-from cosmos_core.text_crop import TextCrop, candidate_sentences, sample_sentences, split_caption
+from cosmos_core.text_crop import TextCrop, candidate_sentences, has_words, sample_sentences, split_caption
 
 DREAMLIP = {
     "raw_caption": ["raw"],
@@ -109,8 +109,6 @@ def test_a_forgotten_generator_is_an_error():
     ("record", "why"),
     [
         ({"raw_caption": [], "longIB_captions": []}, "no words"),
-        ({"original_caption": "", "caption": " . \n "}, "no words"),
-        ({"original_caption": None, "caption": None}, "no words"),
         ({"width": 3, "height": 4}, "has none of the fields .* it has: width, height"),
         ({}, "it has: nothing"),
         ("", "no words"),
@@ -121,6 +119,18 @@ def test_a_forgotten_generator_is_an_error():
 def test_a_record_without_words_is_refused_by_name(record, why):
     with pytest.raises(RequestError, match=f"record 000123 .*{why}|record 000123 {why}"):
         TextCrop(4)(record, random.Random(0), key="000123")
+
+
+@pytest.mark.parametrize(
+    "record", [{"original_caption": "", "caption": " . \n "}, {"original_caption": None}, {"raw_caption": ["", " "]}]
+)
+def test_empty_captions_are_drawn_as_in_the_original_and_told_apart(record):
+    assert not has_words(record)
+    assert all(not caption.strip(" .") for caption in TextCrop(4)(record, random.Random(0)))
+
+
+def test_an_empty_caption_of_pixelprose_is_what_its_raw_mode_draws():
+    assert TextCrop(3, mode="raw")({"original_caption": "", "caption": "Words."}, random.Random(0)) == [""] * 3
 
 
 def test_a_record_that_knows_its_key_is_named_without_being_told():
