@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -98,10 +99,15 @@ class TrainConfig:
         one_of("objective", self.objective, OBJECTIVES)
         one_of("lr_schedule", self.lr_schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
-        for key in ("batch_size", "epochs", "log_every"):
+        for key in ("batch_size", "epochs", "captions", "log_every"):
             at_least(key, getattr(self, key), 1)
         for key in ("steps", "samples", "warmup", "lr", "weight_decay", "grad_clip", "threads", "save_every"):
             at_least(key, getattr(self, key), 0)
+        for key in ("eps", "lr_cooldown_steps", "lr_cooldown_power", "lr_cooldown_end"):
+            at_least(key, getattr(self, key), 0)
+        for key in ("beta1", "beta2"):
+            if not 0 <= getattr(self, key) < 1:
+                raise RequestError(f"{key} lies in 0..1, 1 left out, got {getattr(self, key)}")
         if not 0 <= self.momentum_teacher <= 1:
             raise RequestError(f"momentum_teacher lies in 0..1, got {self.momentum_teacher}")
         if self.objective == "cosmos" and (self.views.global_crops != 2 or self.captions < 2):
@@ -121,8 +127,8 @@ def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def at_least(key: str, value: float, least: float) -> None:
-    if value < least:
-        raise RequestError(f"{key} must be at least {least}, got {value}")
+    if not least <= value < math.inf:  # NaN is not
+        raise RequestError(f"{key} must be at least {least} and finite, got {value}")
 
 
 def one_preset(name: Any, path: Path) -> str:
@@ -159,7 +165,8 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
 
 def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:
     """A copy of a configuration dataclass with `values` in place, each checked against its field's type."""
-    hints = typing.get_type_hints(type(config))
+    types = typing.get_type_hints(type(config))
+    hints = {item.name: types[item.name] for item in fields(config)}
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in hints:

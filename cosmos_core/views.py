@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -68,8 +69,9 @@ class MultiCrop:
     blur_radius: tuple[float, float] = (0.1, 2.0)
     """Standard deviation of the blur, in pixels of the view."""
     solarise: Triple = (0.0, 0.2, 0.0)
-    mean: Triple = CLIP_MEAN
-    std: Triple = CLIP_STD
+    mean: ClassVar[Triple] = CLIP_MEAN
+    std: ClassVar[Triple] = CLIP_STD
+    """No settings: evaluation normalises by these two as well."""
 
     def __post_init__(self) -> None:
         if self.global_crops < 1 or self.local_crops < 0:
@@ -82,6 +84,16 @@ class MultiCrop:
         chances = [self.flip, self.jitter, self.gray, *self.blur, *self.solarise]
         if not all(0 <= chance <= 1 for chance in chances) or not 0 <= self.hue <= 0.5:
             raise RequestError("probabilities of the image views lie in 0..1 and hue in 0..0.5")
+        for name in ("global_size", "local_size"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"{name} of the image views is at least 1 pixel, got {getattr(self, name)}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise RequestError(f"ratio of the image views is two numbers above 0, the smaller first, got {self.ratio}")
+        if not 0 <= self.blur_radius[0] <= self.blur_radius[1] < math.inf:
+            raise RequestError(f"blur_radius is two numbers from 0, the smaller first, got {self.blur_radius}")
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise RequestError(f"{name} of the image views is a number from 0, got {getattr(self, name)}")
 
     def __call__(self, picture: Image.Image | np.ndarray, generator: Generator) -> list[Tensor]:
         return [normalised(view, self.mean, self.std) for view in self.pixels(picture, generator)]
