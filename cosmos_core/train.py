@@ -22,7 +22,7 @@ from cosmos_core.model import COSMOS
 from cosmos_core.schedule import cosine_momentum, lr_schedule, parameter_groups
 from cosmos_core.seeds import derive_seed
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.views import TextCrop
+from cosmos_core.views import MultiCrop, TextCrop
 
 LARGEST_LOG_SCALE = math.log(100)
 TEMPERATURES = ("logit_scale", "distill_logit_scale")
@@ -52,6 +52,8 @@ class Run:
     """Of the last step."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Samples left out so far: key and reason."""
+    scaler: torch.amp.GradScaler | None = None
+    """Loss scaling of float16, where it is used."""
 
 
 class Callback:
@@ -92,8 +94,9 @@ def train(
 ) -> TrainResult:
     """Pretrain a model as `config` says.
 
-    On one machine with one number of threads, the same configuration and data give bit-identical parameters: initial
-    weights come from the seed, and what is drawn for a sample from seed, epoch and its key.
+    On the CPU of one machine with one number of threads, the same configuration and data give bit-identical parameters:
+    initial weights come from the seed, and what is drawn for a sample from seed, epoch and its key. On other devices
+    draws are the same, but kernels add in an order of their own.
 
     Args:
         data: samples (key, picture, record); None reads the shards that `config.data` names.
@@ -111,6 +114,7 @@ def train(
         parameter_groups(student, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps
     )
     loader = view_loader(config, student, data)
+    check_sizes(loader.views, student)
     run = Run(config, student, teacher, optimizer, run_length(config, loader.data), skipped=loader.skipped)
     stepper = Stepper(run)
     log: list[dict[str, float]] = []
@@ -189,6 +193,17 @@ def view_loader(config: TrainConfig, model: COSMOS, data: Sequence[Sample] | Ite
     )
 
 
+def check_sizes(views: MultiCrop, model: COSMOS) -> None:
+    """RequestError where a view is too small to hold one patch of the model."""
+    sizes = {"global_size": views.global_size, **({"local_size": views.local_size} if views.local_crops else {})}
+    for name, size in sizes.items():
+        if size < max(model.patch_size):
+            raise RequestError(
+                f"views.{name}={size} is below the model's patch of {' x '.join(map(str, model.patch_size))} pixels; "
+                f"its pictures are {' x '.join(map(str, model.image_size))}"
+            )
+
+
 def run_length(config: TrainConfig, data: Sequence[Sample] | Iterable[Sample]) -> int:
     """Optimizer steps of the run.
 
@@ -239,6 +254,7 @@ class Stepper:
         self.device = next(run.student.parameters()).device
         self.dtype = amp_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        run.scaler = self.scaler if self.scaler.is_enabled() else None
 
     def __call__(self, batch: Batch) -> dict[str, float]:
         """Do one iteration and return what it measured; temperatures are log-domain values from before the step.
@@ -322,7 +338,8 @@ def clamp_temperatures(model: nn.Module) -> None:
 
 
 def write(run: Run, path: Path) -> Path:
-    """Write student, teacher and optimizer, whole or not at all."""
+    """Write student, teacher, optimizer and, where losses are scaled, the scaler, whole or not at all."""
+    scaler = {} if run.scaler is None else {"scaler": run.scaler.state_dict()}
     save_checkpoint(
         path,
         config=run.student.config,
@@ -331,6 +348,6 @@ def write(run: Run, path: Path) -> Path:
         optimizer=run.optimizer,
         epoch=run.epoch,
         name=run.config.name,
-        extra={"step": run.step, "training": run.config.to_dict()},
+        extra={"step": run.step, "training": run.config.to_dict(), **scaler},
     )
     return path

@@ -13,7 +13,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data import Sample
 from cosmos_core.errors import RequestError
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.train import Callback, Run, Stepper, average, initial_model, run_length, train, view_loader
+from cosmos_core.train import Callback, Run, Stepper, average, initial_model, run_length, train, view_loader, write
 from cosmos_core.views import MultiCrop
 
 TINY = {
@@ -203,6 +203,17 @@ def test_files_hold_both_networks_their_config_and_a_line_of_metrics_now_and_the
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.pt", "metrics.jsonl"]
 
 
+def test_the_scaler_of_mixed_precision_is_written_where_there_is_one(tmp_path: Path):
+    student = initial_model(TINY, 0)
+    run = Run(CONFIG, student, initial_model(TINY, 0), torch.optim.SGD(student.parameters(), lr=0.1), steps=2)
+    assert "scaler" not in read_file(write(run, tmp_path / "without.pt"))
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=4096.0)
+    stored = read_file(write(run, tmp_path / "with.pt"))["scaler"]
+    again = torch.amp.GradScaler("cpu")
+    again.load_state_dict(stored)
+    assert again.get_scale() == 4096.0
+
+
 class Explode(Callback):
     """Spoils the weights after some steps, as a learning rate that is too high would."""
 
@@ -268,11 +279,14 @@ def test_the_length_of_a_run_comes_from_steps_or_from_epochs_of_whole_batches():
         ({"device": "cuda:99"}, "device 'cuda:99'"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"model": "toyboks"}, "did you mean toybox"),
+        ({"model": 3}, "neither a mapping nor a preset's name"),
+        ({"views": replace(STILL, local_size=7)}, "views.local_size=7 is below the model's patch of 8 x 8"),
+        ({"views": replace(STILL, global_size=4)}, "views.global_size=4 is below .* its pictures are 16 x 16"),
     ],
 )
 def test_a_run_that_cannot_start_says_why_in_one_line(change: dict, why: str):
     with pytest.raises(RequestError, match=why) as caught:
-        train(replace(CONFIG, **change))
+        train(replace(CONFIG, **change), coloured(8) if change.keys() & {"model", "views"} else None)
     assert "\n" not in str(caught.value)
 
 
