@@ -1,6 +1,7 @@
 """WebDataset shards as clip-benchmark publishes them."""
 
 import io
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,13 @@ def test_deep_checking_names_the_picture_in_the_shard(tmp_path: Path):
     check = datasets.check(define(tmp_path, "classification", WDS, {"templates": "dataset"}), deep=True)
     assert len(check.problems) == 1
     assert "1/s2.png" in check.problems[0]
+
+
+def test_of_several_folders_the_one_that_has_the_shards_is_read(tmp_path: Path):
+    shards(tmp_path)
+    (tmp_path / "wds/wds_mine/train").mkdir(parents=True)
+    dataset = {**WDS, "path": ["wds/wds_mine", "wds_mine"]}
+    data = datasets.load(define(tmp_path, "classification", dataset, {"templates": "dataset"}))
+    assert len(data.pictures) == 4
+    shutil.rmtree(tmp_path / "wds_mine")
+    assert f"{tmp_path / 'wds/wds_mine/test/nshards.txt'}, which is not there" in refusal(tmp_path, dataset)
