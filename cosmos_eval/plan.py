@@ -56,12 +56,13 @@ def make_plan(
     Raises:
         RequestError: something is missing and `skip_missing` is off; lists it all in one line.
     """
-    from cosmos_eval import datasets
+    from cosmos_eval import datasets, tasks
 
     planned = []
     for benchmark in resolve_benchmarks(benchmarks):
         checked = [
-            Planned(benchmark, root, datasets.check(benchmark, root).problems) for root in roots(benchmark, data_root)
+            Planned(benchmark, root, datasets.check(benchmark, root, validate=tasks.validate).problems)
+            for root in roots(benchmark, data_root)
         ]
         planned.append(next((item for item in checked if not item.problems), checked[0]))
     missing = [problem for item in planned for problem in item.problems]

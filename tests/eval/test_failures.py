@@ -241,3 +241,11 @@ def test_a_definition_beside_its_data_runs_with_another_data_root_for_the_others
     world = captions_world(tmp_path)
     command = ["run", "--model", COLOURS, "--benchmark", str(world), "--data-root", str(tmp_path / "elsewhere")]
     assert run_command([*command, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_metric_that_the_data_cannot_give_is_found_before_any_compute(refused, tmp_path, capsys):
+    world = classes_world(tmp_path, classes=3)
+    world.write_text(world.read_text().replace("primary: top1", "primary: top5"))
+    assert run_command(["data", "check", str(world)]) == 1
+    assert "top5" in capsys.readouterr().out
+    assert "top5" in refused("--model", COLOURS, "--benchmark", str(world))
