@@ -8,7 +8,6 @@ unique.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,8 +191,9 @@ def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:
             names, vectors = content[names_key], content["embeddings"]
     except RequestError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise RequestError(f"cannot read {path}: {error}; write it with numpy.savez, no pickles") from error
+    except Exception as error:  # an array alone, and damage in a zip archive, fail in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RequestError(f"cannot read {path}: {reason}; write it with numpy.savez, no pickles") from error
     _check(names, vectors, path, names_key)
     return names.tolist(), vectors
 

@@ -28,7 +28,7 @@ def peek(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of archives and protocols that it then refuses
             content = _load(path)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged stream can make its reader fail in any way
         raise RequestError(f"{path} {_reason(error)}") from error
     if not isinstance(content, dict):
         raise RequestError(f"{path} holds a {type(content).__name__}, not the weights of a model")
@@ -49,14 +49,14 @@ def _load(path: Path) -> Any:
 
 
 def _peek_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as content:
             weights = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
             return {**(content.metadata() or {}), "state_dict": weights}
-    except (SafetensorError, OSError) as error:
-        raise RequestError(f"{path} is not a whole safetensors file: {error}") from error
+    except Exception as error:  # as above
+        raise RequestError(f"{path} is not a whole safetensors file: {' '.join(str(error).split())[:200]}") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -65,7 +65,7 @@ def _reason(error: BaseException) -> str:
         return "is a TorchScript archive, which can run code; save its state_dict(), or name its registry tag"
     if isinstance(error, pickle.UnpicklingError):
         return "holds objects besides tensors, which could run code; save the state_dict alone"
-    return f"is not a whole checkpoint: {' '.join(text.split())[:200]}"
+    return f"is not a whole checkpoint: {' '.join(text.split())[:200] or type(error).__name__}"
 
 
 def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
