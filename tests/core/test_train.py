@@ -54,6 +54,15 @@ CONFIG = TrainConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Steps this small are slower on two threads, and on a busy machine a hundred times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def coloured(n: int) -> list[Sample]:
     """Plain squares of four colours and their names: as easy as a world can be."""
     names = [list(COLOURS)[i % 4] for i in range(n)]
