@@ -1,4 +1,8 @@
-"""The objective with a loop over the pairs of views, and what several processes would make of it."""
+"""The objective with a loop over the pairs of views, and what several processes would make of it.
+
+For several processes there is nothing in `cosmos_core` yet to compare with: until there is, the golden pack checks
+this oracle alone.
+"""
 
 import torch
 from torch import Tensor

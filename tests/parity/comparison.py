@@ -78,7 +78,8 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def shifts(theirs: Any, rule: Rule) -> Iterator[Any]:
-    """The stored value moved by ten times its tolerance (exact ones by one unit): everywhere, then in one element."""
+    """The stored value moved by ten times its tolerance (exact ones by one unit), up and down: everywhere, then in one
+    element."""
     if not is_numeric(theirs):
         yield from altered(theirs)
         return
@@ -87,26 +88,28 @@ def shifts(theirs: Any, rule: Rule) -> Iterator[Any]:
         yield np.zeros(1)
         return
     if rule.exact:
-        moved = one_unit(stored)
+        moves = [one_unit(stored, 1), one_unit(stored, -1)]
     elif rule.low is not None and rule.high is not None:
         yield np.full(stored.shape, rule.high + 10 * rule.absolute)
         yield np.full(stored.shape, rule.low - 10 * rule.absolute)
         return
     else:
-        moved = stored.astype(np.float64) + 10 * rule.tolerance(stored.astype(np.float64))
-    yield moved
-    for place in {0, stored.size // 2, stored.size - 1}:
-        single = stored.astype(moved.dtype).copy().reshape(-1)
-        single[place] = moved.reshape(-1)[place]
-        yield single.reshape(stored.shape)
+        exact, step = stored.astype(np.float64), 10 * rule.tolerance(stored.astype(np.float64))
+        moves = [exact + step, exact - step]
+    for moved in moves:
+        yield moved
+        for place in {0, stored.size // 2, stored.size - 1}:
+            single = stored.astype(moved.dtype).copy().reshape(-1)
+            single[place] = moved.reshape(-1)[place]
+            yield single.reshape(stored.shape)
 
 
-def one_unit(stored: np.ndarray) -> np.ndarray:
+def one_unit(stored: np.ndarray, direction: int) -> np.ndarray:
     if stored.dtype == bool:
         return ~stored
     if stored.dtype.kind == "f":
-        return np.nextafter(stored, np.asarray(np.inf, stored.dtype))
-    return stored.astype(np.int64) + 1
+        return np.nextafter(stored, np.asarray(direction * np.inf, stored.dtype))
+    return stored.astype(np.int64) + direction
 
 
 def altered(value: Any) -> Iterator[Any]:

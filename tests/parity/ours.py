@@ -167,7 +167,11 @@ def positions(pack: Pack) -> dict[str, Any]:
 
 @dataclasses.dataclass
 class Ranks:
-    """The pack's processes, each with its own batch, played by one."""
+    """The pack's processes, each with its own batch, played by one.
+
+    Features come from our model; the loss of several processes is the oracle's (`tests.oracles.cosmos_loss`), since
+    `cosmos_core.loss` is that of one process. What is compared here checks the oracle.
+    """
 
     steps: list[Step]
 
@@ -183,7 +187,8 @@ class Ranks:
         return cls([forward(student, teacher, *batch) for batch in batches])
 
     def loss(self, rank: int, local: bool, with_grad: bool) -> dict[str, Tensor]:
-        """What process `rank` computes; without gradients through the gathering, only its own features carry any."""
+        """What process `rank` computes, by the oracle; where the gathering passes no gradients, only its own features
+        carry any."""
         students = [
             step.features if with_grad or i == rank else detached(step.features) for i, step in enumerate(self.steps)
         ]
@@ -227,7 +232,7 @@ MODES = {
 
 
 def distributed_runs(pack: Pack) -> dict[str, Any]:
-    """For each mode the losses of every process and the mean gradients."""
+    """For each mode the losses of every process and the mean gradients, by the oracle."""
     ranks = Ranks.of(pack)
     return {
         mode: ([ranks.loss(rank, *flags) for rank in range(len(ranks.steps))], ranks.gradients(*flags))
@@ -236,7 +241,7 @@ def distributed_runs(pack: Pack) -> dict[str, Any]:
 
 
 def distributed_tensors(pack: Pack) -> dict[str, Any]:
-    """Every stored gradient: the single process from our own loss, the modes from the played processes."""
+    """Every stored gradient: the single process from our own loss, the modes from the played processes (oracle)."""
     single = pack.ours("full batch", full_batch)["gradients"]
     runs = pack.ours("distributed runs", distributed_runs)
     ours: dict[str, Any] = {}

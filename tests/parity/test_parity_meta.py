@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SHARED
-from tests.parity import ours, test_parity_checkpoint, test_parity_classifier, test_parity_tokenizer
+from tests.parity import (
+    ours,
+    test_parity_checkpoint,
+    test_parity_classifier,
+    test_parity_retrieval,
+    test_parity_schedules,
+    test_parity_step,
+    test_parity_text,
+    test_parity_tokenizer,
+    test_parity_transforms,
+)
 from tests.parity.golden import EXACT, Pack, Rule, compare, shifts, within
 
 
@@ -16,7 +26,17 @@ def folder() -> Path | None:
     return found if (found / "manifest.json").is_file() else None
 
 
-OURS = ours.FILES | test_parity_checkpoint.FILES | test_parity_classifier.FILES | test_parity_tokenizer.FILES
+OURS = {
+    **ours.FILES,
+    **test_parity_step.FILES,
+    **test_parity_checkpoint.FILES,
+    **test_parity_schedules.FILES,
+    **test_parity_text.FILES,
+    **test_parity_tokenizer.FILES,
+    **test_parity_retrieval.FILES,
+    **test_parity_classifier.FILES,
+    **test_parity_transforms.FILES,
+}
 """What our code gives for a file of the pack."""
 FILES = Pack(path).files() if (path := folder()) else []
 
@@ -34,6 +54,13 @@ def test_every_stored_value_shifted_by_ten_tolerances_is_refused(pack: Pack, fil
         for shifted in shifts(stored[key], rule):
             with pytest.raises(AssertionError):
                 compare(key, shifted, stored[key], rule)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_our_code_gives_every_stored_value_that_is_no_input_and_no_remark(pack: Pack, file: str):
+    wanted = set(pack.compared(file))
+    assert wanted == (set(pack.ours(file, OURS[file])) if file in OURS else set())
+    assert wanted or all(pack.rule(file, key).skip for key in pack.leaves(file))
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file in OURS])

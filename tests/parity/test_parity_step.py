@@ -1,26 +1,30 @@
 """One iteration, and four, of the training loop equal the original's."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from cosmos_core.checkpoint import read_file
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
 from cosmos_core.model import COSMOS
 from cosmos_core.schedule import cosine_lr, cosine_momentum, parameter_groups
 from cosmos_core.train import Run, Stepper
 from cosmos_core.views import MultiCrop
-from tests.parity.golden import Pack, Rule, compare
+from tests.parity.golden import EXACT, GRADIENT, Pack, Rule, compare, flatten, within
+from tests.parity.test_parity_schedules import clamp, groups_of_the_pack
 
 
 @pytest.fixture(scope="module")
 def pack(parity_dir: Path) -> Pack:
-    return Pack(parity_dir)
+    return Pack.at(parity_dir)
 
 
 def networks(pack: Pack) -> tuple[COSMOS, COSMOS]:
@@ -47,8 +51,8 @@ def training(pack: Pack, config: TrainConfig, steps: int, step: int = 0) -> tupl
     return run, Stepper(run)
 
 
-@pytest.fixture(scope="module")
-def one_step(pack: Pack) -> tuple[Run, dict[str, float]]:
+def first_iteration(pack: Pack) -> dict[str, Any]:
+    """The run after the pack's one iteration, and what it measured."""
     stored = pack.json("model/optimizer.json")
     config = TrainConfig(
         lr=stored["lr"],
@@ -62,32 +66,70 @@ def one_step(pack: Pack) -> tuple[Run, dict[str, float]]:
         batch_size=len(pack.tensors("model/inputs.safetensors")["texts_BnL"]),
     )
     run, stepper = training(pack, config, steps=1)
-    return run, stepper(batch(pack.tensors("model/inputs.safetensors")))
+    metrics = stepper(batch(pack.tensors("model/inputs.safetensors")))
+    return {"run": run, "metrics": metrics}
 
 
-def test_the_student_and_the_teacher_after_one_step(pack: Pack, one_step: tuple[Run, dict[str, float]]):
-    run, _ = one_step
-    pack.compare("model/student_after_step.safetensors", run.student.state_dict())
-    pack.compare("model/teacher_after_step.safetensors", run.teacher.state_dict())
+def one_step(pack: Pack) -> Run:
+    return pack.ours("first iteration", first_iteration)["run"]
 
 
-def test_what_the_step_reports_and_what_the_clamp_leaves(pack: Pack, one_step: tuple[Run, dict[str, float]]):
-    run, metrics = one_step
-    pack.compare("model/optimizer.json", logged(metrics, "logged/"), only="logged/*")
-    scales = {
+def optimizer_numbers(pack: Pack) -> dict[str, Any]:
+    run = one_step(pack)
+    group = run.optimizer.param_groups[0]
+    return {
+        **logged(pack.ours("first iteration", first_iteration)["metrics"], "logged/"),
+        "lr": group["lr"],
+        "betas": list(group["betas"]),
+        "eps": group["eps"],
+        "momentum_teacher": run.config.momentum_teacher,
         "teacher_logit_scale/after": run.teacher.logit_scale,
         "teacher_distill_logit_scale/after": run.teacher.distill_logit_scale,
-    }
-    pack.compare("model/optimizer.json", scales, only="teacher_*/after")
-    scales = {
         "student_logit_scale_after": run.student.logit_scale,
         "student_distill_logit_scale_after": run.student.distill_logit_scale,
+        **groups_of_the_pack(pack),
+        **clamp(pack),
     }
-    pack.compare("model/optimizer.json", scales, only="student_*_after")
 
 
-def test_averaging_after_the_optimizer_step_is_the_other_order(pack: Pack, one_step: tuple[Run, dict[str, float]]):
-    config = replace(one_step[0].config, ema_before_step=False)
+@pytest.mark.parametrize("which", ["student", "teacher"])
+def test_the_student_and_the_teacher_after_one_step(pack: Pack, which: str):
+    pack.compare(f"model/{which}_after_step.safetensors", FILES[f"model/{which}_after_step.safetensors"](pack))
+
+
+def test_what_the_step_reports_and_what_the_clamp_leaves(pack: Pack):
+    pack.compare("model/optimizer.json", optimizer_numbers(pack))
+
+
+def test_the_optimizers_state_after_one_step_is_the_stored_one(pack: Pack):
+    run, stored = one_step(pack), read_file(pack.path("checkpoint/train_format.pt"))["optimizer"]
+    ours = run.optimizer.state_dict()
+    options = [dict(flatten(as_lists(group))) for group in ours["param_groups"]]
+    theirs = [dict(flatten(as_lists(group))) for group in stored["param_groups"]]
+    assert options == theirs  # options, and which parameters in which order
+    names = {id(parameter): name for name, parameter in run.student.named_parameters()}
+    order = [names[id(parameter)] for group in run.optimizer.param_groups for parameter in group["params"]]
+    assert list(ours["state"]) == list(stored["state"]) == list(range(len(order)))
+    gradients = pack.tensors("model/grads.safetensors")
+    beta1, beta2 = run.config.beta1, run.config.beta2
+    for i, name in enumerate(order):
+        mine, his = ours["state"][i], stored["state"][i]
+        assert set(mine) == set(his)
+        compare(f"{name}/step", mine["step"], his["step"], EXACT)
+        # the moments of one step are shares of the gradient and of its square, and so are their errors
+        slack = GRADIENT.tolerance(gradients[name].double().numpy())
+        compare(f"{name}/exp_avg", mine["exp_avg"], his["exp_avg"], within((1 - beta1) * slack))
+        size = np.abs(gradients[name].double().numpy())
+        squared = (1 - beta2) * (2 * size + slack) * slack + 1e-12
+        compare(f"{name}/exp_avg_sq", mine["exp_avg_sq"], his["exp_avg_sq"], within(squared))
+
+
+def as_lists(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in group.items()}
+
+
+def test_averaging_after_the_optimizer_step_is_the_other_order(pack: Pack):
+    config = replace(one_step(pack).config, ema_before_step=False)
     run, stepper = training(pack, config, steps=1)
     stepper(batch(pack.tensors("model/inputs.safetensors")))
     stored = pack.tensors("model/teacher_after_step.safetensors")
@@ -116,7 +158,7 @@ def logged(metrics: dict[str, float], prefix: str) -> dict[str, float]:
     return {prefix + theirs: metrics[ours] for theirs, ours in names.items()}
 
 
-def test_four_steps_follow_the_original_trajectory(pack: Pack):
+def trajectory(pack: Pack) -> dict[str, Any]:
     stored, optimizer = pack.json("model/trajectory.json"), pack.json("model/optimizer.json")
     config = TrainConfig(
         lr=stored["base_lr"],
@@ -141,9 +183,19 @@ def test_four_steps_follow_the_original_trajectory(pack: Pack):
         for parameter, value in model.state_dict().items():
             ours[f"{name}_final/{parameter}/sum"] = value.double().sum()
             ours[f"{name}_final/{parameter}/l2"] = value.double().norm()
-    compared = pack.compared("model/trajectory.json")
-    assert set(compared) == set(ours)
-    pack.compare("model/trajectory.json", ours)
+    return ours
+
+
+FILES: dict[str, Callable[[Pack], dict[str, Any]]] = {
+    "model/student_after_step.safetensors": lambda pack: one_step(pack).student.state_dict(),
+    "model/teacher_after_step.safetensors": lambda pack: one_step(pack).teacher.state_dict(),
+    "model/optimizer.json": optimizer_numbers,
+    "model/trajectory.json": trajectory,
+}
+
+
+def test_four_steps_follow_the_original_trajectory(pack: Pack):
+    pack.compare("model/trajectory.json", pack.ours("model/trajectory.json", trajectory))
 
 
 def test_the_learning_rate_is_set_before_the_forward(pack: Pack):
