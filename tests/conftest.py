@@ -1,6 +1,9 @@
 """Where tests find data that is not part of the project; absent data skips with a reason."""
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,16 @@ def real_dir() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"no real data at {folder}; set COSMOS_SHARED_DIR")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB that can really be full; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    options = ["-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if mount is None or os.geteuid() != 0 or subprocess.run([mount, *options], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False)

@@ -2,12 +2,9 @@
 
 import errno
 import json
-import os
 import pickle
 import random
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -320,19 +317,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         save(path, other)
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
     assert same(load_checkpoint(path), model)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for one tiny checkpoint and a half; needs the right to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    if mount is None or os.geteuid() != 0 or subprocess.run([mount, *options], capture_output=True).returncode:
-        pytest.skip("no right to mount a small file system here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=False)
 
 
 @pytest.mark.parametrize("save", [save_pt, save_safetensors])
