@@ -13,6 +13,7 @@ import pytest
 
 from cosmos_eval.cli import main as cli
 from cosmos_eval.cli.console import LineReporter, duration
+from tests.eval.processes import hear_ctrl_c
 
 HEAVY = ("torch", "torchvision", "pandas", "numpy", "open_clip", "mmseg", "mmengine", "clip_benchmark", "transformers")
 HELP = [
@@ -132,7 +133,11 @@ def test_ctrl_c_and_sigterm_leave_with_their_codes(number, code):
         "sys.exit(run_command(['list', 'benchmarks']))\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     ) as process:
         assert process.stdout.readline() == "waiting\n"
         time.sleep(0.1)

@@ -13,6 +13,7 @@ import torch
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.results.store import read_result
+from tests.eval.processes import hear_ctrl_c
 from tests.eval.worlds import captions_world, classes_world, edit_json
 
 COLOURS = "python:tests.eval.tiny_models:Colours"
@@ -162,7 +163,9 @@ def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number
         "--benchmark", str(first), "--benchmark", str(second), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     environment = {**os.environ, "COSMOS_TEST_MARK": str(mark), "COSMOS_TEST_SLOW": "second picture 0, caption 0"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
         deadline = time.monotonic() + 120
         while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
