@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.progress import Reporter
 from cosmos_eval.protocol import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
+
+if TYPE_CHECKING:
+    from cosmos_eval.datasets.base import DataCheck
 
 DEFAULT_DATA_ROOT = Path("data")
 
@@ -56,22 +61,29 @@ def make_plan(
     Raises:
         RequestError: something is missing and `skip_missing` is off; lists it all in one line.
     """
-    from cosmos_eval import datasets, tasks
-
     planned = []
     for benchmark in resolve_benchmarks(benchmarks):
-        checked = [
-            Planned(benchmark, root, datasets.check(benchmark, root, validate=tasks.validate).problems)
-            for root in roots(benchmark, data_root)
-        ]
-        planned.append(next((item for item in checked if not item.problems), checked[0]))
+        root, report = check_data(benchmark, data_root)
+        planned.append(Planned(benchmark, root, report.problems))
     missing = [problem for item in planned for problem in item.problems]
     if missing and not skip_missing:
         raise RequestError("; ".join(missing) + "; or run the rest with --skip-missing")
     return planned
 
 
-def roots(benchmark: Benchmark, data_root: Path | None) -> list[Path]:
-    """Where a definition's data may be, the likeliest first."""
+def check_data(
+    benchmark: Benchmark, data_root: Path | None, *, deep: bool = False, reporter: Reporter | None = None
+) -> tuple[Path, "DataCheck"]:
+    """The first place that has a definition's data, and what was found there; the likeliest place where none has it."""
+    from cosmos_eval import datasets, tasks
+
     own = [benchmark.folder] if benchmark.folder else []
-    return [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
+    likeliest, *others = [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
+    first = datasets.check(benchmark, likeliest, deep=deep, reporter=reporter, validate=tasks.validate)
+    if not first.problems:
+        return likeliest, first
+    for root in others:
+        report = datasets.check(benchmark, root, deep=deep, reporter=reporter, validate=tasks.validate)
+        if not report.problems:
+            return root, report
+    return likeliest, first

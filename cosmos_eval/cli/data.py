@@ -24,20 +24,13 @@ def check(
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every picture.")] = False,
 ) -> None:
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
-    from cosmos_eval import datasets, tasks
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.plan import resolve_benchmarks, roots
+    from cosmos_eval.plan import check_data, resolve_benchmarks
     from cosmos_eval.protocol import list_benchmarks
 
     complete = True
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
-        reports = [
-            datasets.check(
-                benchmark, root, deep=deep, reporter=make_reporter() if deep else None, validate=tasks.validate
-            )
-            for root in roots(benchmark, data_root)
-        ]
-        report = next((one for one in reports if not one.problems), reports[0])
+        _, report = check_data(benchmark, data_root, deep=deep, reporter=make_reporter() if deep else None)
         found = ", ".join(f"{n:,} {what}" for what, n in report.found.items())
         if report.problems:
             complete = False
