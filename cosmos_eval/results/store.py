@@ -1,6 +1,7 @@
 """Results on disk: OUT/<model>/<benchmark>/RESULT.json beside samples.parquet, whole or absent."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,17 +77,95 @@ def read_results(folder: Path) -> list[Result]:
     Raises:
         RequestError: the folder is absent, holds no result, or holds a broken one.
     """
+    return [result for _, result in located_results(folder)]
+
+
+def located_results(folder: Path) -> list[tuple[Path, Result]]:
+    """Every result below a folder with the path of its RESULT.json, in path order; errors as of `read_results`."""
     if not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run")
-    results = [read_result(path) for path in result_paths(folder)]
-    if not results:
+    found: list[tuple[Path, Result]] = []
+    broken: list[RequestError] = []
+    for path in result_paths(folder):
+        try:
+            found.append((path, read_result(path)))
+        except RequestError as error:
+            broken.append(error)
+    if broken:
+        more = f" (and {len(broken) - 1} more below {folder})" if len(broken) > 1 else ""
+        raise RequestError(f"{broken[0]}{more}") from broken[0]
+    if not found:
         raise RequestError(f"no {RESULT} below {folder}; give the --out folder of a run")
-    return results
+    return found
+
+
+def one_model(path: Path) -> dict[str, tuple[Path, Result]]:
+    """The results of the one model below a folder, or the one of a RESULT.json, by benchmark in path order.
+
+    Returns:
+        Name of the benchmark -> path of its RESULT.json, and the result.
+
+    Raises:
+        RequestError: nothing there, a broken result, several models, or several results of one benchmark.
+    """
+    located = [(path, read_result(path))] if path.is_file() else located_results(path)
+    models: dict[str, Path] = {}
+    for place, result in located:  # a model without a digest is known by its spec
+        models.setdefault(result.model["digest"] or result.model["spec"], place.parent.parent)
+    if len(models) > 1:
+        some = ", ".join(str(folder) for folder in list(models.values())[:3])
+        raise RequestError(
+            f"{path} holds results of {len(models)} models; give the folder of one: {some}"
+            + (", ..." if len(models) > 3 else "")
+        )
+    found: dict[str, tuple[Path, Result]] = {}
+    for place, result in located:
+        name = result.benchmark["name"]
+        if name in found:
+            raise RequestError(f"two results of {name}: {found[name][0]} and {place}; give the path of one")
+        found[name] = (place, result)
+    return found
 
 
 def result_paths(folder: Path) -> Iterator[Path]:
     """Paths of the results below a folder, sorted."""
     yield from sorted(folder.rglob(RESULT))
+
+
+def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
+    """The per-sample table beside a RESULT.json, when it is the very table that the result was made from.
+
+    Args:
+        path: of RESULT.json, as `read_result` takes it.
+        result: what stands in it.
+
+    Raises:
+        RequestError: the table is absent, truncated or altered (its SHA-256 is not the recorded one), or no table.
+    """
+    import pandas
+
+    place = path.parent / SAMPLES
+    try:
+        content = place.read_bytes()
+    except FileNotFoundError:
+        raise RequestError(
+            f"{place} is not there; copy it with its {RESULT}, or delete that file and run again"
+        ) from None
+    except OSError as error:
+        raise RequestError(f"cannot read {place}: {error.strerror}") from error
+    mend = f"copy it again with its {RESULT}, or delete both and run again"
+    # the bytes that were checked are the bytes that are read
+    if hashlib.sha256(content).hexdigest() != result.samples["sha256"]:
+        raise RequestError(f"{place} is not what {RESULT} was written with: truncated or altered; {mend}")
+    try:
+        frame = pandas.read_parquet(io.BytesIO(content))
+    except Exception as error:  # what the reader of parquet raises has no common class
+        raise RequestError(
+            f"{place} is no table: {str(error).splitlines()[0] if str(error) else error!r}; {mend}"
+        ) from error
+    if len(frame) != result.samples["rows"]:
+        raise RequestError(f"{place} has {len(frame):,} rows, and {RESULT} says {result.samples['rows']:,}; {mend}")
+    return frame
 
 
 def finished(folder: Path, identity: str) -> Result | None:

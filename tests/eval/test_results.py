@@ -11,10 +11,13 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, first_fault, identity
 from cosmos_eval.results.store import (
+    file_digest,
     finished,
+    one_model,
     read_not_run,
     read_result,
     read_results,
+    read_samples,
     write_not_run,
     write_result,
     write_samples,
@@ -141,3 +144,69 @@ def test_the_environment_names_versions_and_hardware_and_nobody():
     assert {"torch", "numpy", "cosmos-eval"} <= set(record["packages"])
     assert record["hardware"]["cores"] >= 1
     assert str(Path.home()) not in json.dumps(record)
+
+
+def test_samples_are_read_where_they_are_those_of_the_result(tmp_path):
+    result = stored(tmp_path)
+    frame = read_samples(tmp_path / "RESULT.json", result)
+    assert frame["key"].tolist() == ["a", "b"]
+    assert frame["correct"].tolist() == [1.0, 0.5]
+
+
+def test_samples_that_are_absent_truncated_or_altered_are_refused_by_name(tmp_path):
+    result = stored(tmp_path)
+    samples = tmp_path / "samples.parquet"
+    whole = samples.read_bytes()
+    for content in (whole[:-1], b"", whole + b"x", whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]):
+        samples.write_bytes(content)
+        with pytest.raises(
+            RequestError, match=r"samples\.parquet is not what RESULT\.json was written with: .*copy it"
+        ):
+            read_samples(tmp_path / "RESULT.json", result)
+    samples.unlink()
+    with pytest.raises(RequestError, match=r"samples\.parquet is not there; copy it"):
+        read_samples(tmp_path / "RESULT.json", result)
+    samples.mkdir()
+    with pytest.raises(RequestError, match=r"cannot read .*samples\.parquet: Is a directory"):
+        read_samples(tmp_path / "RESULT.json", result)
+
+
+def test_samples_of_the_recorded_digest_that_are_no_table_are_refused(tmp_path):
+    samples = tmp_path / "samples.parquet"
+    samples.write_bytes(b"PAR1 and nothing more\n")
+    recorded = {"file": "samples.parquet", "rows": 2, "sha256": file_digest(samples)}
+    with pytest.raises(RequestError, match=r"^.*samples\.parquet is no table: .*copy it again") as refused:
+        read_samples(tmp_path / "RESULT.json", make_result(samples=recorded))
+    assert "\n" not in str(refused.value)
+    written = write_samples(tmp_path, pd.DataFrame({"key": ["a", "b"]}))
+    with pytest.raises(RequestError, match=r"has 2 rows, and RESULT\.json says 7"):
+        read_samples(tmp_path / "RESULT.json", make_result(samples={**written, "rows": 7}))
+
+
+def test_the_results_of_one_model_by_benchmark(tmp_path):
+    base = make_result()
+    stored(tmp_path / "m" / "toy")
+    stored(tmp_path / "m" / "other", benchmark={**base.benchmark, "name": "other"})
+    found = one_model(tmp_path)
+    assert {name: path for name, (path, _) in found.items()} == {
+        "toy": tmp_path / "m/toy/RESULT.json",
+        "other": tmp_path / "m/other/RESULT.json",
+    }
+    assert found["other"][1].benchmark["name"] == "other"
+    assert list(one_model(tmp_path / "m/toy/RESULT.json")) == ["toy"]
+
+    stored(tmp_path / "n" / "toy", limit=2)
+    with pytest.raises(RequestError, match=r"two results of toy: .*m/toy/RESULT\.json and .*n/toy/RESULT\.json"):
+        one_model(tmp_path)
+    stored(tmp_path / "n" / "toy", model={**base.model, "digest": "e" * 64})
+    with pytest.raises(RequestError, match=r"holds results of 2 models; give the folder of one: .*/m, .*/n$"):
+        one_model(tmp_path)
+
+
+def test_every_broken_result_of_a_folder_is_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        stored(tmp_path / name)
+    (tmp_path / "a/RESULT.json").write_text("{")
+    (tmp_path / "c/RESULT.json").write_text("")
+    with pytest.raises(RequestError, match=r"a/RESULT\.json is not a result: .* \(and 1 more below"):
+        read_results(tmp_path)
