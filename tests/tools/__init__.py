@@ -1,0 +1,1 @@
+"""Scripts that make committed files from what lies beside the repository."""

@@ -1,0 +1,112 @@
+"""Make `cosmos_eval/report/published.csv` from the two collected tables of published figures.
+
+    python -m tests.tools.published_numbers
+
+reads `published_numbers.csv` and `released_checkpoints.csv` from COSMOS_SHARED_DIR (default: `../shared`). What is
+added here to a collected row: the benchmark and metric of ours that it is, where the protocol is the same; the model
+spec, where it is certain; the decimals that were printed; and whether a third party tells it (`secondary`).
+"""
+
+import csv
+import io
+import os
+import re
+from pathlib import Path
+
+from tests.tools.published_words import ROOT, benchmarks_of, spec_of
+
+OUT = ROOT / "cosmos_eval" / "report" / "published.csv"
+COLUMNS = (
+    "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "printed", "secondary",
+    "printed_benchmark", "printed_metric", "source",
+)  # fmt: skip
+SECONDARY = re.compile(r"\b(secondary|unverified|aggregator)\b")
+OF_TABLE = {
+    "coco_i2t_r1": ("COCO retrieval", "I2T R@1"),
+    "coco_t2i_r1": ("COCO retrieval", "T2I R@1"),
+    "flickr_i2t_r1": ("Flickr30k retrieval", "I2T R@1"),
+    "flickr_t2i_r1": ("Flickr30k retrieval", "T2I R@1"),
+    "imagenet_top1": ("ImageNet-1k zero-shot", "top-1"),
+}
+"""Columns of released_checkpoints.csv, by the words of published_numbers.csv."""
+
+
+def shared() -> Path:
+    """Where the collected tables lie."""
+    return Path(os.environ.get("COSMOS_SHARED_DIR", ROOT.parent / "shared"))
+
+
+def make(numbers: Path, checkpoints: Path) -> str:
+    """The text of published.csv.
+
+    Raises:
+        ValueError: the two tables disagree, or a figure is no percentage.
+    """
+    rows = read(numbers)
+    _check_checkpoints(rows, read(checkpoints))
+    decimals: dict[str, int] = {}  # a paper prints equal decimals; trailing zeros were lost when figures were collected
+    for row in rows:
+        shown = len(row["value"].partition(".")[2].rstrip("0"))
+        decimals[row["paper"]] = max(decimals.get(row["paper"], 0), shown)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        paper, benchmark, metric = row["paper"], row["benchmark"], row["metric"]
+        for ours, our_metric in benchmarks_of(paper, row["model"], benchmark, metric) or [("", "")]:
+            writer.writerow(
+                (
+                    paper,
+                    row["model"],
+                    spec_of(paper, row["model"], row["arch"], row["pretraining_data"]),
+                    row["arch"],
+                    row["pretraining_data"],
+                    ours,
+                    our_metric,
+                    f"{_percentage(row):.{decimals[paper]}f}",
+                    "yes" if SECONDARY.search(row["source"]) else "",
+                    benchmark,
+                    metric,
+                    row["source"],
+                )
+            )
+    return out.getvalue()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """A table with a header."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _percentage(row: dict[str, str]) -> float:
+    value = float(row["value"])
+    if not 0 <= value <= 100:
+        raise ValueError(f"{row['paper']}, {row['model']}, {row['benchmark']}: {value:g} is no percentage")
+    return value
+
+
+def _check_checkpoints(rows: list[dict[str, str]], checkpoints: list[dict[str, str]]) -> None:
+    """The model table is in both files: it must say the same."""
+    for checkpoint in checkpoints:
+        model = f"COSMOS {checkpoint['file'].removesuffix('.pt')}"
+        own = [row for row in rows if row["model"] == model]
+        for column, (benchmark, metric) in OF_TABLE.items():
+            found = [float(r["value"]) for r in own if r["benchmark"].startswith(benchmark) and r["metric"] == metric]
+            if found != [float(checkpoint[column])]:
+                raise ValueError(f"{model}, {benchmark} {metric}: {checkpoint[column]} and {found}")
+
+
+def main() -> None:
+    """Write the file and say what is in it."""
+    text = make(shared() / "published_numbers.csv", shared() / "released_checkpoints.csv")
+    OUT.write_text(text, encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    mapped = [row for row in rows if row["benchmark"]]
+    print(f"{OUT.relative_to(ROOT)}: {len(rows)} rows, {len(mapped)} of a benchmark of ours, ", end="")
+    print(f"{sum(bool(row['spec']) for row in mapped)} of these of a model that a spec names, ", end="")
+    print(f"{sum(row['secondary'] == 'yes' for row in rows)} secondary")
+
+
+if __name__ == "__main__":
+    main()
