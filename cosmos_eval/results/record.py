@@ -9,9 +9,8 @@ from importlib import resources
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -49,25 +48,37 @@ class Result:
         """How a table calls the model."""
         return self.model.get("label") or self.model["spec"]
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the whole record, as it stands in RESULT.json (`cosmos_eval.results.versions.checksum`)."""
+        return checksum(self._record())
+
     def to_json(self) -> str:
-        """The text of RESULT.json."""
-        record = {"schema": SCHEMA, **asdict(self), "warnings": list(self.warnings)}
-        return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The text of RESULT.json: every number reads back as the same number."""
+        text = json.dumps(with_checksum(self._record()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half a surrogate pair, as in the name of a file that is no UTF-8: JSON can say it
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+        return text
+
+    def _record(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self), "warnings": list(self.warnings)}
 
     @classmethod
     def from_json(cls, text: str, where: object) -> "Result":
-        """Read and validate; `where` is what an error calls the file.
+        """Read and validate; `where` is what an error calls the file. Older versions are brought to the newest one.
 
         Raises:
-            RequestError: not JSON, another schema, or a field that is missing or wrong; names the file and the field.
+            RequestError: not JSON, a version that is not known, a field that is missing or wrong, or content that is
+                not the one that was written (its checksum); names the file and the field.
         """
-        try:
-            record = json.loads(text, parse_constant=_refuse_constant)
-        except ValueError as error:
-            raise RequestError(f"{where} is not a result: {error}; delete it and run again") from error
+        record, _ = parse(text, where)
         fault = first_fault(record)
         if fault:
-            raise RequestError(f"{where} is not a valid result: {fault}; delete it and run again")
+            raise RequestError(f"{where} is not a valid result: {fault}; {DAMAGED}")
+        if record.pop("checksum") != checksum(record):
+            raise RequestError(f"{where} was edited or damaged after it was written (its checksum differs); {DAMAGED}")
         record.pop("schema")
         record["metrics"] = {name: Metric(**value) for name, value in record["metrics"].items()}
         record["warnings"] = tuple(record["warnings"])
@@ -94,18 +105,26 @@ def _validator() -> Any:
 
 
 def first_fault(record: Any) -> str:
-    """The first thing wrong with a record, in words; empty when it is valid."""
+    """The first thing wrong with a record of the newest version, in words; empty when it is valid."""
     errors = sorted(_validator().iter_errors(record), key=lambda error: [str(step) for step in error.absolute_path])
     if errors:
         place = ".".join(str(step) for step in errors[0].absolute_path)
-        return (f"{place}: " if place else "") + errors[0].message.split("\n")[0][:200]
+        said = (f"{place}: " if place else "") + errors[0].message
+        return " ".join(said.split())[:200]
     if record["primary"] not in record["metrics"]:
         return f"primary: {record['primary']!r} is not among the metrics"
     for name, metric in record["metrics"].items():
-        if not all(math.isfinite(metric[key]) for key in ("value", "low", "high")):
+        if not all(_finite(metric[key]) for key in ("value", "low", "high")):
             return f"metrics.{name}: not finite"
+    try:
+        checksum(record)
+    except (ValueError, RecursionError) as error:  # a number that is not finite elsewhere; nested beyond reason
+        return str(error)
     return ""
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that a result may hold")
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_eval.results.record import Result, first_fault
+from cosmos_eval.results.versions import NewerSchema
 
 if TYPE_CHECKING:
     import pandas
@@ -62,7 +63,8 @@ def read_result(path: Path) -> Result:
     """Read one RESULT.json.
 
     Raises:
-        RequestError: unreadable, truncated or edited into something that is no result; names the file.
+        RequestError: unreadable, truncated, edited after it was written, or of a newer version (NewerSchema); names the
+            file and how to mend it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -169,14 +171,22 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
 
 
 def finished(folder: Path, identity: str) -> Result | None:
-    """The result that stands in `folder` if it is the same measurement and its samples are whole; else None."""
+    """The result that stands in `folder` if it is the same measurement and its samples are whole; else None.
+
+    Raises:
+        NewerSchema: a newer cosmos-eval wrote it; it is not to be replaced as if it were broken.
+    """
     path = folder / RESULT
-    if not identity or not path.is_file():
+    if not path.is_file():
         return None
     try:
         result = read_result(path)
+    except NewerSchema:
+        raise
     except RequestError:
         return None  # a broken record is measured again and replaced
+    if not identity:
+        return None
     samples = folder / SAMPLES
     if result.identity != identity or not samples.is_file() or file_digest(samples) != result.samples["sha256"]:
         return None
