@@ -59,3 +59,14 @@ def reported(task: str, k: Sequence[int] = CUTOFFS) -> list[str]:
     if task == "classification":
         return classification()
     return segmentation() if task == "segmentation" else perception()
+
+
+def is_reported(metric: str, task: str, k: Sequence[int] = CUTOFFS) -> bool:
+    """Whether a task can report a metric; what stands before the last `/` may be any subset or class."""
+    subset, _, rest = metric.rpartition("/")
+    return (f"{SUBSET}/{rest}" if subset else metric) in reported(task, k)
+
+
+def is_rank(metric: str) -> bool:
+    """Whether a metric is a rank, where less is better; all others are fractions, where more is."""
+    return metric.endswith("_rank")

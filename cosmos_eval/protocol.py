@@ -12,6 +12,7 @@ from cosmos_eval.datasets.catalog import PLACE, READERS
 from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.protocol_check import PROMPTED, check_definition, check_suite
 from cosmos_eval.protocol_source import Source, read_source
+from cosmos_eval.protocol_suite import Suite, read_averages
 from cosmos_eval.protocol_words import Words, resolve_words
 
 DEFINITIONS = Path(__file__).parent / "protocols"
@@ -99,13 +100,24 @@ def load_suite(name: str) -> list[Benchmark]:
     """The benchmarks of a suite, in its order.
 
     Raises:
+        RequestError: as `read_suite`.
+    """
+    return list(read_suite(name).benchmarks)
+
+
+def read_suite(name: str) -> Suite:
+    """A suite: its benchmarks in order, and the averages that tables of it show.
+
+    Raises:
         RequestError: an unknown suite (with near names), or one that lists something unknown.
     """
-    path = DEFINITIONS / "suites" / f"{name}.yaml"
     if name not in list_suites():
         raise RequestError(f"there is no suite {name!r}{_suggest(name, list_suites())}")
-    source = read_source(path)
-    return [load_benchmark(benchmark) for benchmark in check_suite(source)["benchmarks"]]
+    source = read_source(DEFINITIONS / "suites" / f"{name}.yaml")
+    value = check_suite(source)
+    benchmarks = {one: load_benchmark(one) for one in value["benchmarks"]}
+    averages = read_averages(source, benchmarks)
+    return Suite(name, tuple(benchmarks.values()), averages, value.get("summary", ""))
 
 
 def list_suites() -> list[str]:

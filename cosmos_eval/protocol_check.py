@@ -3,7 +3,7 @@
 from typing import Any
 
 from cosmos_eval.datasets.catalog import COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
-from cosmos_eval.metric_names import CUTOFFS, SUBSET, reported
+from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
 from cosmos_eval.protocol_segmentation import check_segmentation
 from cosmos_eval.protocol_source import Keys, Source, near
 
@@ -42,11 +42,11 @@ def check_definition(source: Source) -> dict[str, Any]:
 
 
 def check_suite(source: Source) -> dict[str, Any]:
-    """A suite: `benchmarks`, a list of names in order, and a `summary`."""
+    """A suite: `benchmarks`, a list of names in order, a `summary`, and `averages` (read by `protocol_suite`)."""
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a suite is a map with the key benchmarks")
-    _keys(source, (), value, required={"benchmarks": list}, optional={"summary": str, "name": str})
+    _keys(source, (), value, required={"benchmarks": list}, optional={"summary": str, "name": str, "averages": list})
     if not value["benchmarks"]:
         raise source.refuse(("benchmarks",), "a suite needs at least one benchmark")
     for i, name in enumerate(value["benchmarks"]):
@@ -159,8 +159,7 @@ def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
             raise source.refuse(("metrics", "k"), "k is a list of different cut-offs, the smallest first")
     known = reported(task, metrics.get("k", ()))
     primary = metrics["primary"]
-    subset, _, rest = primary.rpartition("/")
-    if (f"{SUBSET}/{rest}" if subset else primary) not in known:
+    if not is_reported(primary, task, metrics.get("k", ())):
         raise source.refuse(("metrics", "primary"), f"unknown metric {primary!r} of {task}{near(primary, known)}")
     return metrics
 

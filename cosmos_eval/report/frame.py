@@ -50,9 +50,16 @@ def ranked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Tell apart rows that share a label: other weights get the start of their digest, other precisions their name."""
+    """Tell apart rows that share a label: other weights get the start of their digest, other precisions their name.
+
+    Weights that nobody can identify are told apart by their spec. Adds `spec_or_digest`, which with `model` and
+    `precision` makes a row of a table.
+    """
     frame = frame.copy()
-    for column, length in (("digest", 8), ("precision", None)):
+    frame["spec_or_digest"] = frame["digest"].where(frame["digest"] != "", "of " + frame["spec"])
+    for column, length in (("spec_or_digest", 8), ("precision", None)):
         shared = frame.groupby("model")[column].transform("nunique") > 1
-        frame.loc[shared, "model"] = frame.loc[shared, "model"] + " (" + frame.loc[shared, column].str[:length] + ")"
+        words = frame.loc[shared, column]
+        words = words.str[:length].where(~words.str.startswith("of "), words.str[3:])
+        frame.loc[shared, "model"] = frame.loc[shared, "model"] + " (" + words + ")"
     return frame

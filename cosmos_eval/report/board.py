@@ -1,0 +1,172 @@
+"""The board: rows, columns and cells of a leaderboard, made once from results. Every format prints this and no more."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from cosmos_eval.protocol_suite import Suite
+from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table
+from cosmos_eval.report.board_references import place_references
+from cosmos_eval.report.frame import distinct_labels, ranked, results_frame
+from cosmos_eval.results.record import Result
+
+MEASURED, PUBLISHED = "measured", "published"
+ROW_FIELDS = ("label", "spec", "digest", "precision", "kind", "source")
+CELL_FIELDS = ("row", "column", "value", "low", "high", "n", "place", "decimals", "source")
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard before it is printed.
+
+    `rows` and `columns` are in the order of print, and their index is what `row` and `column` of a cell mean. A cell
+    that is absent was not measured. Values are fractions, or ranks where `higher_is_better` is False.
+    """
+
+    rows: pd.DataFrame
+    """label, spec, digest, precision, kind ("measured", "published"), source (of what was published)."""
+    columns: pd.DataFrame
+    """kind ("metric", "average"), benchmark (an average: its name), metric, task (empty: of several families),
+    version, fingerprint, dataset (its fingerprint), n (samples; an average: benchmarks), images, items, left_out,
+    higher_is_better, headline, primary, group (columns of one benchmark, protocol and data share it), of (what an
+    average is the mean of), title."""
+    cells: pd.DataFrame
+    """row, column, value, low, high (missing for averages and published values), n, place (1 the best of its column, 2
+    the second, else missing; published values have none), decimals (of percent, as published), source."""
+    limited: pd.DataFrame
+    """model, benchmark, limit of results that were made with --limit: named, never ranked."""
+    remarks: tuple[str, ...] = ()
+    suite: str = ""
+
+    @cached_property
+    def _at(self) -> dict[tuple[int, int], Any]:
+        return {(cell.row, cell.column): cell for cell in self.cells.itertuples(index=False)}
+
+    def cell(self, row: int, column: int) -> Any | None:
+        """A cell with the fields of `cells`; None where nothing was measured."""
+        return self._at.get((row, column))
+
+    def of_kind(self, kind: str) -> list[int]:
+        """The rows that were measured here, or published elsewhere."""
+        return self.rows.index[self.rows["kind"] == kind].tolist()
+
+    def headline(self) -> pd.DataFrame:
+        """The columns that people look at first, averages among them."""
+        return self.columns[self.columns["headline"]]
+
+    def groups(self) -> Iterator[pd.DataFrame]:
+        """The columns of each benchmark under one protocol and on one set of data that somebody measured."""
+        some = self.columns[(self.columns["kind"] != AVERAGE) & (self.columns["dataset"] != "")]
+        for _, columns in some.groupby("group", sort=False):
+            yield columns
+
+    @cached_property
+    def precisions(self) -> list[str]:
+        """The precisions of what was measured."""
+        return sorted(self.rows.loc[self.rows["kind"] == MEASURED, "precision"].unique())
+
+
+def make_board(results: Sequence[Result], references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
+    """The board of some results.
+
+    Args:
+        references: published values, with the columns of `cosmos_eval.report.references.COLUMNS`.
+        suite: selects benchmarks, their order, and averages; a benchmark that nobody measured has a column, too.
+    """
+    return board_of(results_frame(results), references, suite)
+
+
+def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
+    """As `make_board`, from the long frame of `results_frame`.
+
+    A column belongs to one protocol fingerprint and one dataset fingerprint, so that numbers that were not made the
+    same way never stand in one column.
+    """
+    frame = distinct_labels(frame)
+    limited = frame.loc[frame["limit"].notna(), ["model", "benchmark", "limit"]].drop_duplicates(ignore_index=True)
+    full, remarks = _of_suite(ranked(frame), suite)
+    full, twice = _once_each(full)
+    columns = column_table(full, suite)
+    cells = _measured_cells(full, columns)
+    rows, cells = _ranked_rows(full, columns, cells)
+    columns, cells = average_columns(columns, cells, suite)
+    cells["place"] = _places(cells, columns)
+    rows["kind"], rows["source"] = MEASURED, ""
+    cells["decimals"], cells["source"] = pd.array([pd.NA] * len(cells), dtype="Int64"), ""
+    remarks += twice
+    if references is not None:
+        more, values, said = place_references(references, columns, len(rows))
+        rows = pd.concat([rows, more.assign(kind=PUBLISHED)]) if len(more) else rows
+        cells = pd.concat([cells, values], ignore_index=True) if len(values) else cells
+        remarks += said
+    cells["place"] = cells["place"].astype("Int64")
+    return Board(
+        rows[list(ROW_FIELDS)], columns, cells[list(CELL_FIELDS)], limited, tuple(remarks), suite.name if suite else ""
+    )
+
+
+def _of_suite(full: pd.DataFrame, suite: Suite | None) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a suite's benchmarks; says which others there were, and which have another protocol."""
+    if suite is None:
+        return full, []
+    prints = {one.name: one.fingerprint for one in suite.benchmarks}
+    inside = full["benchmark"].isin(prints)
+    remarks = []
+    outside = full.loc[~inside, "benchmark"].unique()
+    if len(outside):
+        remarks.append(f"Not in the suite {suite.name}, and so left out: {', '.join(outside)}.")
+    full = full[inside]
+    for row in full.drop_duplicates(["benchmark", "fingerprint"]).itertuples():
+        if row.fingerprint != prints[row.benchmark]:
+            remarks.append(
+                f"{row.benchmark} was also measured under the protocol {row.fingerprint[:8]}, which is not the suite's "
+                f"({prints[row.benchmark][:8]}): its own column, and in no average."
+            )
+    return full, remarks
+
+
+def _once_each(full: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Where a model was measured twice in the same way, the later result; says so where the two differ."""
+    full = full.assign(row=full.groupby(["model", "spec_or_digest", "precision"], sort=False, dropna=False).ngroup())
+    key = ["row", "benchmark", "fingerprint", "dataset", "metric"]
+    again = full.duplicated(key, keep=False)
+    remarks = []
+    if again.any():
+        spread = full[again].groupby(key, sort=False)["value"].agg(lambda values: values.max() - values.min())
+        for row, benchmark in dict.fromkeys((at[0], at[1]) for at in spread.index[spread > 0]):
+            label = full.loc[full["row"] == row, "model"].iloc[0]
+            remarks.append(f"{label} was measured twice on {benchmark}, with different numbers: the later is shown.")
+    return full.drop_duplicates(key, keep="last"), remarks
+
+
+def _measured_cells(full: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    key = ["benchmark", "fingerprint", "dataset", "metric"]
+    ids = columns[key].assign(column=columns.index)
+    cells = full[[*key, "row", "value", "low", "high", "n"]].merge(ids, on=key, how="inner", validate="many_to_one")
+    return cells[["row", "column", "value", "low", "high", "n"]]
+
+
+def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows in the order of their mean rank over the headline columns, the best first; cells with the new numbers.
+
+    A row that lacks a column is ranked last in it, so that nobody leads by one good number.
+    """
+    rows = full.drop_duplicates("row").set_index("row").rename(columns={"model": "label"})
+    first = columns.index[columns["headline"]]
+    values = cells[cells["column"].isin(first)].pivot(index="row", columns="column", values="value")
+    values = values.reindex(rows.index) * columns.loc[values.columns, "higher_is_better"].map({True: 1, False: -1})
+    ranks = values.rank(ascending=False, na_option="bottom").mean(axis=1)
+    order = ranks.sort_values(kind="stable").index
+    cells = cells.assign(row=cells["row"].map({row: place for place, row in enumerate(order)}))
+    rows = rows.loc[order].reset_index(drop=True)
+    return rows[["label", "spec", "digest", "precision"]], cells.sort_values(["row", "column"], ignore_index=True)
+
+
+def _places(cells: pd.DataFrame, columns: pd.DataFrame) -> pd.Series:
+    """1 for the best of a column and 2 for the second; two that tie for the best leave no second."""
+    sign = cells["column"].map(columns["higher_is_better"]).map({True: -1, False: 1})
+    ranks = (cells["value"] * sign).groupby(cells["column"]).rank(method="min")
+    return ranks.where(ranks <= 2).astype("Int64")

@@ -1,0 +1,137 @@
+"""The columns of a board: one for each metric of a benchmark under one protocol on one set of data, and averages."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from cosmos_eval.metric_names import is_rank
+from cosmos_eval.protocol_suite import PRIMARY, Average, Suite
+from cosmos_eval.report.names import headlines, short
+
+METRIC, AVERAGE = "metric", "average"
+FAMILIES = ("retrieval", "classification", "segmentation", "perception")
+"""The order of families where no suite gives one."""
+FIELDS = (
+    "kind", "benchmark", "metric", "task", "version", "fingerprint", "dataset", "n", "images", "items", "left_out",
+    "higher_is_better", "headline", "primary", "group", "of", "title",
+)  # fmt: skip
+
+
+def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame:
+    """(columns, FIELDS): by family, then in the suite's order or that of the results, headline metrics as they come.
+
+    Args:
+        full: a long frame of results that were not limited.
+        suite: its benchmarks have a column for each headline metric even where nobody measured them.
+    """
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in full.drop_duplicates(["benchmark", "fingerprint", "dataset", "metric"]).itertuples():
+        columns = groups.setdefault((row.benchmark, row.fingerprint, row.dataset), [])
+        columns.append({key: getattr(row, key) for key in FIELDS if hasattr(row, key)})
+    if suite is not None:
+        measured = {key[:2] for key in groups}
+        for one in suite.benchmarks:
+            if (one.name, one.fingerprint) not in measured:
+                groups[one.name, one.fingerprint, ""] = _unmeasured(one)
+    order = _order(groups, suite)
+    names = [key[0] for key in order]
+    table: list[dict[str, Any]] = []
+    for number, key in enumerate(order):
+        columns = groups[key]
+        primary = [one["metric"] for one in columns if one["primary"]]
+        first = [
+            name for name in headlines(columns[0]["task"]) if name in {one["metric"] for one in columns}
+        ] or primary
+        again = f" ({key[1][:8]}/{key[2][:8]})" if names.count(key[0]) > 1 else ""
+        for column in columns:
+            metric = column["metric"]
+            more = {"kind": METRIC, "group": number, "of": (), "title": f"{key[0]} {short(metric)}{again}"}
+            table.append({**column, **more, "higher_is_better": not is_rank(metric), "headline": metric in first})
+    return pd.DataFrame(table, columns=list(FIELDS)).astype({"higher_is_better": bool, "headline": bool})
+
+
+def _unmeasured(benchmark: Any) -> list[dict[str, Any]]:
+    """Columns of a benchmark that nobody measured: its headline metrics, without data."""
+    primary = benchmark.metrics["primary"]
+    common = {"benchmark": benchmark.name, "task": benchmark.task, "version": benchmark.version, "dataset": ""}
+    common |= {"fingerprint": benchmark.fingerprint, "n": 0, "images": 0, "items": 0, "left_out": 0}
+    names = dict.fromkeys([*headlines(benchmark.task), primary])
+    return [{**common, "metric": name, "primary": name == primary} for name in names]
+
+
+def _order(groups: dict[tuple[str, str, str], list[dict[str, Any]]], suite: Suite | None) -> list[tuple[str, str, str]]:
+    tasks = {key: columns[0]["task"] for key, columns in groups.items()}
+    names = [one.name for one in suite.benchmarks] if suite else []
+    families = list(dict.fromkeys([*(one.task for one in suite.benchmarks)] if suite else FAMILIES))
+    families += [task for task in dict.fromkeys(tasks.values()) if task not in families]
+    prints = {one.name: one.fingerprint for one in suite.benchmarks} if suite else {}
+
+    def place(key: tuple[str, str, str]) -> tuple[int, int, bool]:
+        name, fingerprint, _ = key
+        return families.index(tasks[key]), names.index(name) if name in names else 0, prints.get(name) != fingerprint
+
+    return sorted(groups, key=place)
+
+
+def average_columns(
+    columns: pd.DataFrame, cells: pd.DataFrame, suite: Suite | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put the suite's averages behind their family's columns, and their cells among the cells.
+
+    An average is over the suite's own protocols; of data sets with different fingerprints it takes the one that most
+    rows were measured on. A row that lacks a benchmark has no average. Averages have no interval: benchmarks often
+    share pictures, so that their errors are not independent.
+    """
+    if suite is None or not suite.averages:
+        return columns, cells
+    tasks = {one.name: one.task for one in suite.benchmarks}
+    table: list[tuple[int, dict[str, Any]]] = [(number, row) for number, row in enumerate(columns.to_dict("records"))]
+    made: list[tuple[int, list[int]]] = []  # where in `table` an average is, and the columns that it is of
+    ends = {row["task"]: number for number, row in table}
+    for average in suite.averages:
+        found = [_member(columns, cells, suite, name, average.metric) for name in average.benchmarks]
+        members = [one for one in found if one is not None]
+        families = {tasks[name] for name in average.benchmarks}
+        task = families.pop() if len(families) == 1 else ""
+        if len(members) == len(found):  # else nobody's results have that metric, and no row has the average
+            made.append((len(table), members))
+        table.append((ends.get(task, len(columns)), _average(average, columns.loc[members], task)))
+    # `sorted` is stable: averages come behind the last column of their family, in the suite's order
+    order = sorted(range(len(table)), key=lambda number: (table[number][0], number))
+    new = {old: place for place, old in enumerate(order)}
+    both = pd.DataFrame([table[old][1] for old in order], columns=list(FIELDS))
+    moved = cells.assign(column=cells["column"].map(new))
+    parts = [moved, *(_means(moved, [new[one] for one in members], new[at]) for at, members in made)]
+    return both, pd.concat([part for part in parts if len(part)] or [moved], ignore_index=True)
+
+
+def _member(columns: pd.DataFrame, cells: pd.DataFrame, suite: Suite, name: str, metric: str) -> int | None:
+    """The column of one benchmark that an average reads, if there is one."""
+    benchmark = next(one for one in suite.benchmarks if one.name == name)
+    asked = benchmark.metrics["primary"] if metric == PRIMARY else metric
+    own = (columns["benchmark"] == name) & (columns["fingerprint"] == benchmark.fingerprint)
+    candidates = columns.index[own & (columns["metric"] == asked)].tolist()
+    return max(candidates, key=lambda column: (cells["column"] == column).sum(), default=None)
+
+
+def _average(average: Average, members: pd.DataFrame, task: str) -> dict[str, Any]:
+    of = [[row.benchmark, row.metric, row.fingerprint, row.dataset] for row in members.itertuples()]
+    text = json.dumps(of, ensure_ascii=False)
+    return {
+        "kind": AVERAGE, "benchmark": average.name, "metric": average.metric, "task": task, "version": 0,
+        "fingerprint": hashlib.sha256(text.encode()).hexdigest(), "dataset": "", "n": len(of), "images": 0, "items": 0,
+        "left_out": 0, "higher_is_better": True, "headline": True, "primary": False, "group": -1,
+        "of": tuple(average.benchmarks), "title": average.name,
+    }  # fmt: skip
+
+
+def _means(cells: pd.DataFrame, members: Sequence[int], column: int) -> pd.DataFrame:
+    some = cells[cells["column"].isin(members)].groupby("row")["value"].agg(["mean", "size"])
+    whole = some.loc[some["size"] == len(members), "mean"]
+    return pd.DataFrame(
+        {"row": whole.index, "column": column, "value": whole.to_numpy(), "low": float("nan"), "high": float("nan"),
+         "n": len(members)}
+    )  # fmt: skip

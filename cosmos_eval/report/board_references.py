@@ -1,0 +1,80 @@
+"""Values from elsewhere on a board: rows of their own, which nothing ranks, in the columns whose protocol they name."""
+
+import pandas as pd
+
+from cosmos_core.errors import RequestError
+
+COLUMNS = (
+    "paper", "model", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source", "fingerprint",
+    "dataset",
+)  # fmt: skip
+"""Of a frame of references. `benchmark` and `metric` in our words; `value` a fraction, or a rank; `decimals` of
+percent; `fingerprint` and `dataset` where the file tells them, else empty: then the benchmark is the definition of that
+name that ships with us."""
+
+
+def place_references(
+    references: pd.DataFrame, columns: pd.DataFrame, first: int
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Rows numbered from `first`, their cells, and what could not be placed.
+
+    A value belongs to the columns of its benchmark and metric that have its protocol. Two values of one model for one
+    column (papers correct themselves) make two rows.
+    """
+    some = _known(references)
+    ids = columns.loc[columns["kind"] == "metric", ["benchmark", "metric", "fingerprint", "dataset"]]
+    ids = ids.rename(columns={"fingerprint": "protocol", "dataset": "data"}).assign(column=ids.index)
+    some = some.assign(order=range(len(some))).merge(ids, on=["benchmark", "metric"], how="inner")
+    other = (some["fingerprint"] != some["protocol"]) | ((some["dataset"] != "") & (some["dataset"] != some["data"]))
+    remarks = [
+        f"{paper}: its values for {benchmark} are of another protocol or other data than those measured; left out."
+        for paper, benchmark in dict.fromkeys(zip(some.loc[other, "paper"], some.loc[other, "benchmark"], strict=True))
+        if not ((some["paper"] == paper) & (some["benchmark"] == benchmark) & ~other).any()
+    ]
+    some = some[~other].drop_duplicates([*_MODEL, "column", "value"]).sort_values(["order", "column"])
+    if some.empty:
+        return pd.DataFrame(), pd.DataFrame(), remarks
+    some["again"] = some.groupby([*_MODEL, "column"], sort=False).cumcount()
+    some["row"] = first + some.groupby([*_MODEL, "again"], sort=False).ngroup()
+    rows = some.groupby("row", sort=True).agg(
+        label=("label", "first"), source=("source", lambda all_: "; ".join(dict.fromkeys(all_)))
+    )
+    rows = rows.assign(spec="", digest="", precision="", source=_paper(some).str.cat(rows["source"], sep=": "))
+    cells = some[["row", "column", "value", "decimals", "source"]].assign(
+        low=float("nan"), high=float("nan"), n=pd.array([pd.NA] * len(some), dtype="Int64"), place=pd.NA
+    )
+    return rows, cells, remarks
+
+
+_MODEL = ["paper", "model", "arch", "pretraining"]
+
+
+def _paper(some: pd.DataFrame) -> pd.Series:
+    return some.groupby("row", sort=True)["paper"].first()
+
+
+def _known(references: pd.DataFrame) -> pd.DataFrame:
+    """The references of benchmarks that are named, with labels, and the protocol of each."""
+    from cosmos_eval.protocol import list_benchmarks, load_benchmark
+
+    some = references.reindex(columns=list(COLUMNS))
+    for column in ("paper", "model", "arch", "pretraining", "source", "fingerprint", "dataset", "benchmark", "metric"):
+        some[column] = some[column].fillna("").astype(str)
+    some["decimals"] = some["decimals"].astype("Int64")
+    bad = some["value"].isna() | (some["benchmark"] == "")
+    if bad.any():
+        row = some[bad].iloc[0]
+        raise RequestError(f"{row['source']}: a reference of {row['model']!r} lacks its value or its benchmark")
+    shipped = set(list_benchmarks())
+    prints = {
+        name: load_benchmark(name).fingerprint
+        for name in some.loc[some["fingerprint"] == "", "benchmark"].unique()
+        if name in shipped
+    }
+    own = some["benchmark"].map(prints).fillna("")
+    some["fingerprint"] = some["fingerprint"].where(some["fingerprint"] != "", own)
+    some["label"] = [
+        ", ".join([model, *(word for word in words if word and word not in model)])
+        for model, *words in some[["model", "arch", "pretraining"]].itertuples(index=False)
+    ]
+    return some[some["fingerprint"] != ""]

@@ -1,0 +1,114 @@
+"""Cells as text, and which columns stand together: shared by every format that people read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from cosmos_eval.report.board import Board
+from cosmos_eval.report.board_columns import AVERAGE
+from cosmos_eval.report.names import short
+
+DECIMALS = 1
+OF_ONE_CLASS = "/iou"
+PARTS = 60
+"""Metrics of single parts that a table has room for."""
+WIDE = 12
+"""Headline columns that fit into one table; where there are more, each family has its own."""
+FAMILY = {"": "All families"}
+"""What a family is called where its name with a capital will not do."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell in percent (ranks as they are): texts, `low` and `high` empty where there is no interval."""
+
+    value: str
+    low: str
+    high: str
+    place: int | None
+
+    @property
+    def interval(self) -> str:
+        """`[low, high]`, or nothing."""
+        return f"[{self.low}, {self.high}]" if self.low else ""
+
+
+def shown(board: Board, row: int, column: int) -> Shown | None:
+    """One cell as text; None where nothing was measured."""
+    cell = board.cell(row, column)
+    if cell is None:
+        return None
+    scale = 100 if board.columns.at[column, "higher_is_better"] else 1
+    decimals = DECIMALS if pd.isna(cell.decimals) else int(cell.decimals)
+    value, low, high = (
+        "" if pd.isna(number) else f"{number * scale:.{decimals}f}" for number in (cell.value, cell.low, cell.high)
+    )
+    return Shown(value, low, high, None if pd.isna(cell.place) else int(cell.place))
+
+
+def family(task: str) -> str:
+    """A family's name as a heading."""
+    return FAMILY.get(task, task.capitalize())
+
+
+def sections(board: Board) -> list[tuple[str, list[int]]]:
+    """Headline columns that make one table, with a title: all of them where they fit, else those of each family."""
+    headline = board.headline()
+    if len(headline) <= WIDE:
+        return [("", headline.index.tolist())] if len(headline) else []
+    return [(family(str(task)), some.index.tolist()) for task, some in headline.groupby("task", sort=False)]
+
+
+def by_family(board: Board, columns: list[int]) -> Iterator[tuple[str, list[int]]]:
+    """Neighbouring columns of one family, with its name."""
+    run: list[int] = []
+    for column in columns:
+        if run and board.columns.at[column, "task"] != board.columns.at[run[-1], "task"]:
+            yield family(board.columns.at[run[-1], "task"]), run
+            run = []
+        run.append(column)
+    if run:
+        yield family(board.columns.at[run[-1], "task"]), run
+
+
+def detail(columns: pd.DataFrame) -> list[int]:
+    """The metrics of one benchmark that its table shows. Where it has many classes (171) or parts (70 tags, each with
+    six metrics), only those over all of them; leaderboard.csv, leaderboard.json and every RESULT.json hold the others.
+    """
+    parts = columns["metric"].str.contains("/").sum()
+
+    def of_one_part(metric: str) -> bool:
+        return metric.endswith(OF_ONE_CLASS) or ("/" in metric and "/macro_" not in metric and parts > PARTS)
+
+    return [column for column, metric in columns["metric"].items() if not of_one_part(metric)]
+
+
+def with_values(board: Board, rows: list[int], columns: list[int]) -> list[int]:
+    """Those of the rows that have at least one of the columns."""
+    return [row for row in rows if any(board.cell(row, column) is not None for column in columns)]
+
+
+def about(board: Board, column: int) -> str:
+    """What a column was measured with, in short: `protocol fc0d3282, data a4a753a7, n = 1,000`."""
+    one: Any = board.columns.loc[column]
+    if one["kind"] == AVERAGE:
+        return f"macro mean of {one['n']} ({one['fingerprint'][:8]})"
+    data = f"data {one['dataset'][:8]}, n = {one['n']:,}" if one["dataset"] else "not measured"
+    return f"protocol {one['fingerprint'][:8]}, {data}"
+
+
+def average_lines(board: Board) -> list[str]:
+    """What each average is the mean of."""
+    return [
+        f"{one.title}: the plain mean of {short(one.metric)} over {', '.join(one.of)}; missing where one of them is"
+        for one in board.columns.itertuples()
+        if one.kind == AVERAGE
+    ]
+
+
+def limited_line(board: Board) -> str:
+    """The results that no table ranks, in one line; empty where there are none."""
+    listed = "; ".join(f"{one.model} on {one.benchmark} ({one.limit} pictures)" for one in board.limited.itertuples())
+    return f"Made with --limit, and so not ranked: {listed}." if listed else ""

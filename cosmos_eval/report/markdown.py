@@ -1,0 +1,126 @@
+"""A board as Markdown: the headline table, then every metric of each benchmark, then remarks."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cosmos_eval.report.board import MEASURED, PUBLISHED, Board
+from cosmos_eval.report.cells import average_lines, detail, limited_line, sections, shown, with_values
+from cosmos_eval.report.names import MISSING, short
+
+
+def board_markdown(board: Board, remarks: Sequence[str] = ()) -> str:
+    """The page. Percent with 95 % intervals; the best of a column in bold; published rows in tables of their own.
+
+    Results of a limited run are named below the tables and left out of them.
+    """
+    parts = ["# Leaderboard", ""]
+    if len(board.rows):
+        precision = ", ".join(board.precisions)
+        parts += [f"Percent, with 95 % intervals in brackets; {precision}. {MISSING}: not measured.", ""]
+        parts += [headline_tables(board)]
+        averages = average_lines(board)
+        if averages:
+            parts += ["", "Averages:", "", *(f"- {escape(line)}" for line in averages)]
+        for columns in board.groups():
+            parts += ["", benchmark_heading(board, columns), "", benchmark_tables(board, columns)]
+    if limited_line(board):
+        parts += ["", escape(limited_line(board))]
+    remarks = [*board.remarks, *remarks]
+    if remarks:
+        parts += ["", "## Remarks", "", *(f"- {escape(remark)}" for remark in remarks)]
+    return "\n".join(parts) + "\n"
+
+
+def headline_tables(board: Board) -> str:
+    """Models as rows, the headline metrics of every benchmark as columns; the best mean rank over them first.
+
+    One table, or one for each family where it would be too wide.
+    """
+    parts = []
+    for title, columns in sections(board):
+        heads = [board.columns.at[column, "title"] for column in columns]
+        heading = f"## {title}\n\n" if title else ""
+        parts.append(heading + table(board, board.of_kind(MEASURED), columns, heads))
+        parts += published(board, columns, heads)
+    return "\n\n".join(parts)
+
+
+def benchmark_heading(board: Board, columns: pd.DataFrame) -> str:
+    """What one table was measured with: version, fingerprints, pictures and precision."""
+    one = columns.iloc[0]
+    rows = with_values(board, board.of_kind(MEASURED), columns.index.tolist())
+    precision = ", ".join(sorted(board.rows.loc[rows, "precision"].unique()))
+    of_all = f", {one['items']:,} of {one['items'] + one['left_out']:,} items" if one["left_out"] else ""
+    return (
+        f"## {escape(one['benchmark'])}\n\n{one['task']}, protocol version {one['version']} "
+        f"({one['fingerprint'][:8]}), data {one['dataset'][:8]}, {one['images']:,} pictures{of_all}, {precision}"
+    )
+
+
+def benchmark_tables(board: Board, columns: pd.DataFrame) -> str:
+    """Models as rows, the metrics of one benchmark as columns."""
+    ids = detail(columns)
+    heads = [short(board.columns.at[column, "metric"]) for column in ids]
+    rows = with_values(board, board.of_kind(MEASURED), ids)
+    return "\n\n".join([table(board, rows, ids, heads), *published(board, ids, heads)])
+
+
+def published(board: Board, columns: list[int], heads: list[str]) -> list[str]:
+    """A line and a table of what others published for these columns; nothing where there is none."""
+    rows = with_values(board, board.of_kind(PUBLISHED), columns)
+    if not rows:
+        return []
+    return ["Published, not measured here:", table(board, rows, columns, heads, sources=True)]
+
+
+def table(board: Board, rows: list[int], columns: list[int], heads: list[str], *, sources: bool = False) -> str:
+    """A pipe table of some rows and columns; with `sources`, each row's source in a column of its own."""
+    lines = [
+        [
+            escape(board.rows.at[row, "label"]),
+            *(cell_text(board, row, column) for column in columns),
+            *([escape(board.rows.at[row, "source"])] if sources else []),
+        ]
+        for row in rows
+    ]
+    return pipe_table(["model", *map(escape, heads), *(["source"] if sources else [])], lines)
+
+
+def cell_text(board: Board, row: int, column: int) -> str:
+    """`value [low, high]`, the best in bold; a dash where nothing was measured."""
+    cell = shown(board, row, column)
+    if cell is None:
+        return MISSING
+    value = f"**{cell.value}**" if cell.place == 1 else cell.value
+    return f"{value} {cell.interval}".rstrip()
+
+
+def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub table whose columns line up in a fixed-width font; cells must be escaped."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(3, *(width(line[i]) for line in lines)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell + " " * (n - width(cell)) for cell, n in zip(cells, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (n + 2) for n in widths) + "|"
+    return "\n".join([line(lines[0]), rule, *map(line, lines[1:])])
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian wide characters two, combining marks none."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    marks = sum(unicodedata.category(character) in ("Mn", "Me", "Cf") for character in text)
+    return len(text) + wide - marks
+
+
+def escape(text: str) -> str:
+    """Text that stays text in a cell of a Markdown table: one line, no cell's end, no markup, no HTML."""
+    text = " ".join(str(text).split()).replace("\\", "\\\\")
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
+    # An underscore within a word is one; elsewhere it may begin emphasis.
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+    return re.sub(r"([|*`$~\[\]])", r"\\\1", text)

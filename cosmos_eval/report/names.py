@@ -1,0 +1,35 @@
+"""What tables call things: the metrics that people look at first, and metrics' names as column heads."""
+
+HEADLINES = {
+    "retrieval": ("image_to_text_recall@1", "text_to_image_recall@1"),
+    "classification": ("top1",),
+    "segmentation": ("miou",),
+}
+"""Of a task that is not here, the primary metric is the headline."""
+SHORT = {
+    "image_to_text_recall@": "I→T R@",
+    "text_to_image_recall@": "T→I R@",
+    "image_to_text_": "I→T ",
+    "text_to_image_": "T→I ",
+    "mean_per_class": "mean per class",
+    "mean_rank": "mean rank",
+    "median_rank": "median rank",
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "top1": "top-1",
+    "top5": "top-5",
+}
+MISSING = "–"
+
+
+def headlines(task: str, *primary: str) -> tuple[str, ...]:
+    """The metrics of a benchmark that people look at first: its task's, else its primary one."""
+    return HEADLINES.get(task, primary)
+
+
+def short(metric: str) -> str:
+    """A metric's name as a column head."""
+    for long, brief in SHORT.items():
+        metric = metric.replace(long, brief)
+    return metric
