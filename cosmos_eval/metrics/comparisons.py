@@ -4,7 +4,8 @@ An item is a matrix of scores, pictures as rows, texts as columns:
 
 - 1 x n: the first text is right (SugarCrepe, ARO). `accuracy`: it scores strictly above all others.
 - m x 1: the first picture is right (SVO-Probes as CLIP papers rank it). `accuracy`, the same; for m = 2 also
-  `match_accuracy`, the official reading: each pair is called a match or not, here by the median score of the set.
+  `match_accuracy`, the official reading: each pair of a picture and a text is called a match or not. The authors take
+  the model's own decision. A dual encoder has none, and the threshold here is ours (`match_threshold`).
 - 2 x 2: picture k and text k belong together (Winoground, Thrush et al., 2022; MMVP-VLM, Tong et al., 2024).
   `text_score`: both pictures prefer their text; `image_score`: both texts prefer their picture; `group_score`: both.
 
@@ -15,6 +16,7 @@ order. A model that scores everything alike gets 0 by the strict rule and exactl
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,11 +69,17 @@ def pair_scores(images: Tensor, texts: Tensor, item_images: Tensor, item_texts: 
     return torch.cat(scores)[place]
 
 
-def readings(scores: Tensor) -> dict[str, Reading]:
+def pair_numbers(item_images: Tensor, item_texts: Tensor) -> Tensor:
+    """(I, m) a number for each picture of an item with its first text, equal where both are; arguments as above."""
+    return item_images * (int(item_texts.max()) + 1) + item_texts[:, :1]
+
+
+def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
     """The rules that items of this shape have, by the name of their metric.
 
     Args:
         scores: (I, m, n), one of the shapes above.
+        pairs: (I, m) of `pair_numbers`, for what recurs in several items; without it nothing does.
 
     Raises:
         ValueError: another shape.
@@ -83,7 +91,7 @@ def readings(scores: Tensor) -> dict[str, Reading]:
         return {"accuracy": _choice(scores[:, 0, :])}
     if n == 1 and m > 1:
         found = {"accuracy": _choice(scores[:, :, 0])}
-        return {**found, "match_accuracy": _match(scores[:, :, 0])} if m == 2 else found
+        return {**found, "match_accuracy": _match(scores[:, :, 0], pairs)} if m == 2 else found
     raise ValueError(f"no rule for items of {m} pictures and {n} texts")
 
 
@@ -104,14 +112,33 @@ def _choice(scores: Tensor) -> Reading:
     return Reading((right > rivals).double(), expected, right - rivals)
 
 
-def _match(scores: Tensor) -> Reading:
-    """(I, 2): a match (first) and no match (second), decided by the median of all scores; half an item each."""
-    threshold = scores.flatten().double().quantile(0.5).float()
-
-    leads = torch.stack([scores[:, 0] - threshold, threshold - scores[:, 1]], dim=1)
+def _match(scores: Tensor, pairs: Tensor | None) -> Reading:
+    """(I, 2): a match (first) and no match (second), each judged by itself; half an item each."""
+    threshold = match_threshold(scores, pairs)
+    leads = torch.stack([scores[:, 0].double() - threshold, threshold - scores[:, 1].double()], dim=1)
     strict = (leads > 0).double()
     expected = strict + (leads == 0).double() / 2
-    return Reading(strict.mean(1), expected.mean(1), leads.amin(1), halves=(strict, expected))
+    return Reading(strict.mean(1), expected.mean(1), leads.amin(1).float(), halves=(strict, expected))
+
+
+def match_threshold(scores: Tensor, pairs: Tensor | None = None) -> float:
+    """The score above which a pair is called a match: as many distinct pairs lie above it as are matches.
+
+    Midway between two neighbouring scores. It is the median where there are as many matches as others; in SVO-Probes
+    a match recurs in the rows of several negatives, and the median of the distinct pairs would call some of the others
+    matches even where every match scores highest.
+
+    Args:
+        scores: (I, 2), of the match and of the other of each item.
+        pairs: (I, 2) of `pair_numbers`; a pair counts once among the matches, and once among the others.
+    """
+    if pairs is None:
+        pairs = torch.arange(scores.numel()).view(scores.shape)
+    once = [np.unique(pairs[:, side].numpy(), return_index=True)[1] for side in range(2)]
+    ranked = torch.cat([scores[torch.from_numpy(own), side] for side, own in enumerate(once)]).double()
+    ranked = ranked.sort(descending=True).values
+    matches = len(once[0])
+    return float((ranked[matches - 1] + ranked[matches]) / 2)
 
 
 Place = tuple[int, int]

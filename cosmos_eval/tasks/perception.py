@@ -18,7 +18,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import PerceptionData
 from cosmos_eval.engine.features import Features
-from cosmos_eval.metrics.comparisons import Reading, pair_scores, reading_names, readings
+from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, reading_names, readings
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -70,8 +70,9 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     images = engine.image_features(data.pictures)
     texts = engine.text_features(data.texts)
     refuse_widths(benchmark, images.shape[1], texts.shape[1])
-    scores = pair_scores(images, texts, torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts))
-    read = readings(scores)
+    places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
+    scores = pair_scores(images, texts, *places)
+    read = readings(scores, pair_numbers(*places))
     pictures = data.item_images[:, 0]
     wholes = {whole: i for i, whole in enumerate(dict.fromkeys(picture.whole for picture in data.pictures))}
     units = np.array([wholes[picture.whole] for picture in data.pictures])

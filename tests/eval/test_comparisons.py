@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_eval.metrics.comparisons import pair_scores, reading_names, readings
+from cosmos_eval.metrics.comparisons import match_threshold, pair_numbers, pair_scores, reading_names, readings
 from tests.oracles import comparisons as oracle
 
 SQUARES = {"text_score": oracle.text_rule, "image_score": oracle.image_rule, "group_score": oracle.group_rule}
@@ -72,11 +72,49 @@ def test_choices_agree_with_every_order_of_ties(items, of_texts):
         assert found.expected[i] == pytest.approx(float(oracle.over_orders(oracle.first_is_best, own)))
 
 
-def test_a_match_is_called_above_the_median_of_the_set():
+def test_where_nothing_recurs_a_match_is_called_above_the_median_of_the_set():
     scores = torch.tensor([[0.9, 0.1], [0.8, 0.7], [0.2, 0.3]])[:, :, None]  # the median is 0.5
     reading = readings(scores)["match_accuracy"]
     assert reading.strict.tolist() == [1, 0.5, 0.5]
     assert readings(scores)["accuracy"].strict.tolist() == [1, 1, 0]
+
+
+def test_a_pair_that_recurs_counts_once_in_the_threshold():
+    scores = torch.tensor([[0.3, 0.8], [0.3, 0.7], [0.3, 0.2], [0.9, 0.1]])
+    numbers = pair_numbers(torch.tensor([[0, 2], [0, 3], [0, 4], [1, 5]]), torch.zeros(4, 1, dtype=torch.int64))
+    # two matches among .9 .8 | .7 .3 .2 .1; by rows it were .9 .8 .7 .3 | .3 .3 .2 .1
+    assert match_threshold(scores, numbers) == pytest.approx(0.75)
+    reading = readings(scores[:, :, None], numbers)["match_accuracy"]
+    assert reading.strict.tolist() == [0, 0.5, 0.5, 1]
+    assert reading.halves is not None
+    assert reading.halves[0].tolist() == [[0, 0], [0, 1], [0, 1], [1, 1]]
+
+
+def test_matches_that_score_highest_are_all_told_from_the_others_however_many_those_are():
+    """As in SVO-Probes, where a match stands against several others: their median would call one of them a match."""
+    scores = torch.tensor([[0.9, 0.8], [0.9, 0.2], [0.9, 0.1]])
+    numbers = pair_numbers(torch.tensor([[0, 1], [0, 2], [0, 3]]), torch.zeros(3, 1, dtype=torch.int64))
+    assert match_threshold(scores, numbers) == pytest.approx(0.85)
+    assert readings(scores[:, :, None], numbers)["match_accuracy"].strict.tolist() == [1, 1, 1]
+
+
+def test_pairs_are_the_same_where_picture_and_text_both_are():
+    numbers = pair_numbers(torch.tensor([[0, 1], [1, 0], [0, 1]]), torch.tensor([[0], [0], [1]]))
+    assert numbers[0, 0] == numbers[1, 1]
+    assert numbers[0, 1] == numbers[1, 0]
+    assert len(numbers.unique()) == 4
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(4, 9), st.integers(0, 2)), min_size=1, max_size=12))
+def test_as_many_distinct_pairs_are_called_a_match_as_are_one(rows):
+    scores = torch.rand(10, 3, generator=torch.Generator().manual_seed(len(rows)))
+    images = torch.tensor([row[:2] for row in rows])
+    texts = torch.tensor([row[2:] for row in rows])
+    threshold = match_threshold(scores[images, texts], pair_numbers(images, texts))
+    pairs = {(right, text) for right, _, text in rows} | {(wrong, text) for _, wrong, text in rows}
+    above = [pair for pair in pairs if scores[pair] > threshold]
+    assert len(above) == len({(right, text) for right, _, text in rows})
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1), (2, 2, 3), (2, 3, 2)])

@@ -113,11 +113,28 @@ def test_a_match_counts_each_picture_and_text_once():
         pictures(4), ["x"], np.array([[0, 1], [0, 2], [0, 3], [1, 3]]), np.zeros((4, 1), int), ["s", "s", "v", "v"]
     )
     found = values(tasks.run(benchmark("perception"), some, given))
-    # Scores 1, 0, 1, .6, 1, .8, 0, .8: the median is .8. Matches: picture 0 is right (once), picture 1 is wrong. The
-    # others: 0 and .6 lie below, .8 is level with the median.
+    # Matches score 1 and 0, others 0, .6 and .8, each once: two lie above .7. Picture 0 is called a match and picture 1
+    # is not; of the others 0 and .6 lie below.
     assert found["match_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert found["match_accuracy_expected"] == pytest.approx((1 / 2 + 2.5 / 3) / 2)
+    assert found["match_accuracy_expected"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert found["s/match_accuracy"] == 1
     assert found["v/match_accuracy"] == pytest.approx((1 / 2 + 0) / 2)
     assert found["macro_match_accuracy"] == pytest.approx((1 + 1 / 4) / 2)
     assert found["accuracy"] == 3 / 4
+
+
+def recurring() -> PerceptionData:
+    """One match a sentence, and three others, as most sentences of SVO-Probes have."""
+    images = np.array([[4 * i, 4 * i + k] for i in range(3) for k in (1, 2, 3)])
+    texts = np.repeat(np.arange(3), 3)[:, None]
+    return PerceptionData(pictures(12), ["x", "y", "z"], images, texts, ["subject", "verb", "object"] * 3)
+
+
+def test_a_match_that_recurs_costs_a_perfect_model_nothing_and_gains_a_constant_one_nothing():
+    axes = np.eye(4)
+    images = {f"picture-{i}": axes[3 if i % 4 else i // 4] for i in range(12)}
+    perfect = Given(images, dict(zip("xyz", axes, strict=False)))
+    assert set(values(tasks.run(benchmark("perception"), recurring(), perfect)).values()) == {1.0}
+    constant = Given({f"picture-{i}": [1, 0] for i in range(12)}, {text: [1, 0] for text in "xyz"})
+    for name, value in values(tasks.run(benchmark("perception"), recurring(), constant)).items():
+        assert value == (0.5 if name.endswith("_expected") else 0), name
