@@ -51,7 +51,11 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
 
 
 def make_plan(
-    benchmarks: Sequence[str | Path | Benchmark], data_root: Path | None = None, *, skip_missing: bool = False
+    benchmarks: Sequence[str | Path | Benchmark],
+    data_root: Path | None = None,
+    *,
+    skip_missing: bool = False,
+    reporter: Reporter | None = None,
 ) -> list[Planned]:
     """Check the data of every benchmark.
 
@@ -63,7 +67,7 @@ def make_plan(
     """
     planned = []
     for benchmark in resolve_benchmarks(benchmarks):
-        root, report = check_data(benchmark, data_root)
+        root, report = check_data(benchmark, data_root, reporter=reporter)
         planned.append(Planned(benchmark, root, report.problems))
     missing = [problem for item in planned for problem in item.problems]
     if missing and not skip_missing:

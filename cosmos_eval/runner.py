@@ -74,7 +74,8 @@ def evaluate(
         overwrite=overwrite,
         reporter=reporter or Silent(),
     )
-    return session.measure(model, make_plan(benchmarks, root, skip_missing=skip_missing), label=label)
+    plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
+    return session.measure(model, plan, label=label)
 
 
 @dataclass

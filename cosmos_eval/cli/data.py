@@ -32,8 +32,9 @@ def check(
     from cosmos_eval.protocol import list_benchmarks
 
     complete = True
+    reporter = make_reporter()
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
-        _, report = check_data(benchmark, data_root, deep=deep, reporter=make_reporter() if deep else None)
+        _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         if report.problems:
             complete = False

@@ -53,7 +53,10 @@ def run(
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     of_suites = [one for name in suite or () for one in load_suite(name)]
-    plan = make_plan([*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run)
+    reporter = make_reporter()
+    plan = make_plan(
+        [*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
+    )
     if dry_run:
         for spec in specs:
             for planned in plan:
@@ -65,7 +68,6 @@ def run(
     from cosmos_eval.evaluations import swept_lines
     from cosmos_eval.runner import Session
 
-    reporter = make_reporter()
     session = Session(
         out=out,
         device=device,

@@ -40,6 +40,7 @@ def watch(
 ) -> None:
     """Evaluate each checkpoint of a run once, as it appears, and draw the curve; ends when the run has ended."""
     from cosmos_core.errors import RequestError
+    from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.plan import make_plan
     from cosmos_eval.protocol import load_suite
 
@@ -50,14 +51,13 @@ def watch(
     if not suite and not benchmark:
         suite = ["toybox"]
     of_suites = [one for name in suite or () for one in load_suite(name)]
-    plan = make_plan([*of_suites, *(benchmark or ())], data_root)
+    reporter = make_reporter()
+    plan = make_plan([*of_suites, *(benchmark or ())], data_root, reporter=reporter)
 
-    from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.report.curves import curve_table
     from cosmos_eval.runner import Session
     from cosmos_eval.watcher import Watcher
 
-    reporter = make_reporter()
     session = Session(
         out=None,
         device=device,

@@ -41,7 +41,7 @@ def load(
     from cosmos_eval.datasets.fingerprint import dataset_fingerprint
     from cosmos_eval.datasets.subset import take_pictures
 
-    data = read(benchmark, data_root)
+    data = read(benchmark, data_root, reporter)
     if limit is not None:
         data = take_pictures(data, limit)
     if data.fingerprint:
@@ -70,7 +70,7 @@ def check(
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:
-        data = read(benchmark, data_root)
+        data = read(benchmark, data_root, reporter)
     except DataProblems as error:
         return DataCheck(benchmark.name, expected, error.found, error.problems)
     except RequestError as error:
@@ -123,8 +123,11 @@ def find_reader(name: str) -> "Reader":
     return reader
 
 
-def read(benchmark: "Benchmark", data_root: Path | str | None = None) -> "Data":
+def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: "Reporter | None" = None) -> "Data":
     """The data of a benchmark as its reader gives them, without the fingerprint that would open every picture.
+
+    Args:
+        reporter: shows the progress of readers that decode pictures, which some definitions ask for.
 
     Raises:
         RequestError: as `load`.
@@ -132,6 +135,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None) -> "Data":
     from cosmos_core.errors import RequestError
     from cosmos_eval.datasets.catalog import READERS
     from cosmos_eval.datasets.consistency import printable
+    from cosmos_eval.progress import showing
 
     reader = find_reader(benchmark.dataset["reader"])
     root = Path(data_root) if data_root is not None else benchmark.folder
@@ -140,7 +144,8 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None) -> "Data":
             raise RequestError(f"{benchmark.name} reads from the disk; say where its data are with --data-root")
         root = Path()
     try:
-        return reader(benchmark, root)
+        with showing(reporter):
+            return reader(benchmark, root)
     except OSError as error:  # a folder that may not be read, a disk that fails
         where = os.fsdecode(error.filename) if error.filename else str(root)
         raise RequestError(printable(f"{benchmark.name} cannot read {where}: {error.strerror or error}")) from error

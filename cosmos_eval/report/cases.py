@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cosmos_eval.datasets.base import PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.comparisons import Reading, pair_scores, readings
+from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, readings
 from cosmos_eval.metrics.similarity import plain_float32
 
 BLOCK = 256
@@ -109,19 +109,26 @@ class Item:
     correct: tuple[bool, ...]
 
 
-def perception_cases(data: PerceptionData, engines: Sequence[Engine], count: int) -> tuple[str, dict[str, list[Item]]]:
-    """The reading that decides (the first of `cosmos_eval.metrics.comparisons`), and items worth a look.
+def perception_cases(
+    data: PerceptionData, engines: Sequence[Engine], count: int, primary: str = ""
+) -> tuple[str, dict[str, list[Item]]]:
+    """The reading that decides, and items worth a look.
 
     One model: where it is right and wrong by most. Two: where one is right and the other is not, ordered by how far
     apart their margins are.
+
+    Args:
+        primary: the definition's primary metric; its reading decides (`macro_image_score`: `image_score`), by default
+            the first of `cosmos_eval.metrics.comparisons`.
     """
     all_scores, read = [], []
     name = ""
+    places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     for engine in engines:
         images, texts = engine.image_features(data.pictures), engine.text_features(data.texts)
-        scores = pair_scores(images, texts, torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts))
-        found = readings(scores)
-        name = list(found)[-1] if "group_score" in found else next(iter(found))
+        scores = pair_scores(images, texts, *places)
+        found = readings(scores, pair_numbers(*places))
+        name = reading_of(primary, list(found))
         all_scores.append(scores.numpy())
         read.append(found[name])
 
@@ -145,6 +152,12 @@ def perception_cases(data: PerceptionData, engines: Sequence[Engine], count: int
             "the second is right, the first is not": _disagreement(read[1], read[0], count),
         }
     return name, {kind: [item(i) for i in places] for kind, places in chosen.items()}
+
+
+def reading_of(metric: str, readings: Sequence[str]) -> str:
+    """The one of `readings` that a metric is made of: `asymmetric/macro_accuracy` is of `accuracy`; else the first."""
+    own = metric.rpartition("/")[2].removeprefix("macro_").removesuffix("_expected")
+    return own if own in readings else readings[0]
 
 
 def _disagreement(right: Reading, wrong: Reading, count: int) -> list[int]:

@@ -66,7 +66,7 @@ def show_retrieval(
     Raises:
         RequestError: no retrieval benchmark, data that is missing, or a model that cannot be loaded.
     """
-    definition, data = _read(benchmark, "retrieval", data_root)
+    definition, data = _read(benchmark, "retrieval", data_root, reporter)
     assert isinstance(data, RetrievalData)
     engine = _engine(spec, options or Options(), reporter)
     files, counts = {}, {}
@@ -95,10 +95,10 @@ def show_perception(
     """
     if not 1 <= len(specs) <= 2:
         raise RequestError(f"{len(specs)} models; show perception takes one, or two to compare")
-    definition, data = _read(benchmark, "perception", data_root)
+    definition, data = _read(benchmark, "perception", data_root, reporter)
     assert isinstance(data, PerceptionData)
     engines = [_engine(spec, options or Options(), reporter) for spec in specs]
-    reading, chosen = perception_cases(data, engines, count)
+    reading, chosen = perception_cases(data, engines, count, str(definition.metrics.get("primary", "")))
     files, counts = {}, {}
     for kind, items in chosen.items():
         counts[kind] = len(items)
@@ -108,12 +108,14 @@ def show_perception(
     return Gallery(files, counts)
 
 
-def _read(benchmark: str | Path, task: str, data_root: Path | None) -> tuple[Benchmark, Data]:
+def _read(
+    benchmark: str | Path, task: str, data_root: Path | None, reporter: Reporter | None
+) -> tuple[Benchmark, Data]:
     definition = load_benchmark(benchmark)
     if definition.task != task:
         raise RequestError(f"{definition.name} is {definition.task}; show {task} needs a {task} benchmark")
-    (planned,) = make_plan([definition], data_root)
-    return planned.benchmark, datasets.read(planned.benchmark, planned.data_root)
+    (planned,) = make_plan([definition], data_root, reporter=reporter)
+    return planned.benchmark, datasets.read(planned.benchmark, planned.data_root, reporter)
 
 
 def _engine(spec: str, options: Options, reporter: Reporter | None) -> Engine:

@@ -1,6 +1,9 @@
 """The readers of perception and composition: what they read, and what they say of files that do not fit."""
 
+import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.datasets.perception.mmvp import PATTERNS
+from cosmos_eval.progress import Advance, Silent
+from cosmos_eval.runner import evaluate
 from tests.eval import perception_on_disk as on_disk
 from tests.eval.datasets_on_disk import COCO, define, write_json, write_picture
 from tests.eval.perception_on_disk import small
@@ -118,6 +123,82 @@ def test_dead_pictures_are_counted_or_refused_as_the_definition_says(tmp_path: P
     assert check.found == {"images": 6, "items": 3, "left_out": 3}
     assert check.left_out == whole.left_out
     assert "missing: 10.jpg" in refusal("svo-probes", tmp_path, leave_out_missing=False)
+
+
+def cut_short(path: Path) -> None:
+    """A download that broke off: the header is whole, so that the file opens, and the pixels are not all there."""
+    write_picture(path, size=64)
+    path.write_bytes(path.read_bytes()[:-300])
+    with Image.open(path) as image:
+        assert image.size == (64, 64)
+
+
+def test_a_picture_that_opens_and_breaks_off_is_left_out(tmp_path: Path):
+    on_disk.svo(tmp_path)
+    cut_short(tmp_path / "svo_probes/images/22.jpg")
+    cut_short(tmp_path / "svo_probes/images/13.png")
+    data = load("svo-probes", tmp_path)
+    assert data.left_out == (
+        "line 4: 22.jpg cannot be decoded to its end",
+        "line 5: 13.png cannot be decoded to its end",
+    )
+    assert len(data.item_images) == 4
+    check = datasets.check(small("svo-probes", expected={"rows": 9}), tmp_path, deep=True)
+    assert (check.problems, check.found) == ((), {"images": 8, "items": 4, "left_out": 2})
+    outcome = tasks.run(small("svo-probes"), data, Constant())
+    assert "2 of 6 items left out, the first: line 4: 22.jpg cannot be decoded to its end" in outcome.warnings
+
+
+def test_a_picture_that_was_mended_is_seen_at_once(tmp_path: Path):
+    on_disk.svo(tmp_path)
+    path = tmp_path / "svo_probes/images/22.jpg"
+    cut_short(path)
+    assert len(load("svo-probes", tmp_path).left_out) == 1
+    write_picture(path, size=64)
+    assert load("svo-probes", tmp_path).left_out == ()
+
+
+@pytest.mark.parametrize("name", ["sugarcrepe", "winoground", "aro-relation"])
+def test_readers_that_leave_nothing_out_name_the_picture_that_breaks_off(tmp_path: Path, name: str):
+    on_disk.write_all(tmp_path)
+    path = {
+        "sugarcrepe": "coco/images/val2017/000000000285.jpg",
+        "winoground": "winoground/images/ex_1_img_0.png",
+        "aro-relation": "aro/images/8.jpg",
+    }[name]
+    cut_short(tmp_path / path)
+    (problem,) = datasets.check(small(name), tmp_path, deep=True).problems
+    assert problem.startswith(f"{name}: cannot decode the picture {tmp_path / path}: ")
+    with pytest.raises(RequestError, match=r"cannot decode the picture .*; replace the file") as caught:
+        evaluate("cosmos:untrained-toybox?seed=0", [small(name)], data_root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_box_of_a_picture_that_breaks_off_is_left_out(tmp_path: Path):
+    on_disk.aro(tmp_path)
+    cut_short(tmp_path / "aro/images/8.jpg")
+    data = load("aro-relation", tmp_path, leave_out_missing=True)
+    assert data.left_out == ("row 3: 8.jpg cannot be decoded to its end",)
+
+
+def test_progress_of_decoding_is_shown_where_it_takes_long(tmp_path: Path, monkeypatch):
+    on_disk.svo(tmp_path)
+    shown: list[tuple[str, int]] = []
+
+    class Noting(Silent):
+        @contextmanager
+        def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
+            yield lambda n, text="": shown.append((description, n))
+
+    def decoding() -> list[int]:
+        shown.clear()
+        datasets.check(small("svo-probes"), tmp_path, reporter=Noting())
+        return [n for description, n in shown if description == "decoding pictures"]
+
+    assert decoding() == []
+    monkeypatch.setattr("cosmos_eval.progress.time.monotonic", itertools.count(0, 0.5).__next__)
+    found = decoding()
+    assert (sum(found), found[0] > 1) == (12, True)
 
 
 def test_other_pictures_that_are_gone_are_other_data(tmp_path: Path):

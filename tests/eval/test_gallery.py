@@ -9,7 +9,10 @@ from PIL import Image
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.base import PerceptionData, RetrievalData
-from cosmos_eval.report.cases import perception_cases, retrieval_cases
+from cosmos_eval.report.cases import perception_cases, reading_of, retrieval_cases
+from cosmos_eval.report.curves import figure
+from cosmos_eval.report.gallery import show_perception
+from tests.eval import perception_on_disk as on_disk
 from tests.eval.stand_ins import Given, pictures
 
 
@@ -70,6 +73,69 @@ def test_one_model_is_shown_where_it_is_right_and_wrong_by_most():
     only = Given({"picture-0": [1, 0], "picture-1": [0, 1], "picture-2": [0.8, 0.6]}, {"a": [1, 0], "b": [0, 1]})
     _, found = perception_cases(pairs(), [only], 1)
     assert [[item.index for item in items] for items in found.values()] == [[0], [1]]
+
+
+def squares() -> PerceptionData:
+    """Both texts prefer their picture in item 0 only, both pictures their text in item 1 only."""
+    return PerceptionData(
+        pictures(4), ["a", "b", "c", "d"], np.array([[0, 1], [2, 3]]), np.array([[0, 1], [2, 3]]), ["x", "y"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("primary", "reading", "right"),
+    [
+        ("macro_image_score", "image_score", [0]),
+        ("x/image_score_expected", "image_score", [0]),
+        ("text_score", "text_score", [1]),
+        ("group_score", "group_score", []),
+        ("", "text_score", [1]),
+    ],
+)
+def test_the_primary_metric_says_which_reading_decides(primary: str, reading: str, right: list[int]):
+    image_first = torch.tensor([[0.8, 0.9], [0.5, 0.95]])  # text a: .8 > .5, text b: .95 > .9; picture 0 prefers b
+    text_first = torch.tensor([[0.9, 0.85], [0.91, 0.92]])  # picture 0: .9 > .85, picture 1: .92 > .91; text a: .91
+    own = {f"picture-{2 * k + i}": [0.0] * 4 for k in range(2) for i in range(2)}
+    for k, matrix in enumerate((image_first, text_first)):
+        for i in range(2):
+            own[f"picture-{2 * k + i}"][2 * k : 2 * k + 2] = matrix[i].tolist()
+    given = Given(own, {text: np.eye(4)[j].tolist() for j, text in enumerate("abcd")})
+    name, found = perception_cases(squares(), [given], 5, primary)
+    assert name == reading
+    assert [item.index for item in found["right by most"]] == right
+
+
+@pytest.mark.parametrize(
+    ("metric", "reading"),
+    [
+        ("asymmetric/macro_accuracy", "accuracy"),
+        ("macro_match_accuracy", "match_accuracy"),
+        ("a/b/accuracy", "accuracy"),
+    ],
+)
+def test_the_reading_that_a_metric_is_made_of(metric: str, reading: str):
+    assert reading_of(metric, ("accuracy", "match_accuracy")) == reading
+
+
+def test_the_gallery_of_a_benchmark_goes_by_its_own_primary_metric(tmp_path: Path, monkeypatch):
+    titles = []
+
+    def recorded(items, data, specs, title):
+        titles.append(title)
+        return figure(1, 1)
+
+    monkeypatch.setattr("cosmos_eval.report.gallery.item_figure", recorded)
+    on_disk.winoground(tmp_path)
+    path = tmp_path / "mine.yaml"
+    for primary in ("text_score", "macro_image_score"):
+        path.write_text(
+            f"{{name: mine, base: winoground, dataset: {{expected: {{items: 3}}}}, metrics: {{primary: {primary}}}}}",
+            encoding="utf-8",
+        )
+        show_perception(["cosmos:untrained-toybox?seed=0"], path, tmp_path / "out", tmp_path)
+        assert titles
+        assert all(f"mine, {primary.removeprefix('macro_')}: " in title for title in titles)
+        titles.clear()
 
 
 SMALL = """name: small-{task}

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from cosmos_eval.datasets.base import FilePicture, PerceptionData, Picture
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.perception.crops import Box, CroppedPicture, shows_nothing
+from cosmos_eval.datasets.perception.decodable import decode_all
 from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey, escapes
+from cosmos_eval.progress import shown_progress
 
 LEAVE_OUT = "leave_out_missing"
-"""The option: items whose pictures are missing are counted and left out. Without it they are a problem."""
+"""The option: items whose pictures are missing or cannot be decoded are counted and left out. Without it a missing one
+is a problem."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,11 @@ class Items:
 
     def _reasons(self, folder: Path, files: dict[str, str]) -> dict[str, str]:
         """Why pictures, or the boxes of items, cannot be shown: by the picture's name, or by the item's."""
-        sizes: dict[str, tuple[int, int]] = {}
-        reasons: dict[str, str] = {}
-        for name, file in files.items():
-            try:
-                with Image.open(folder / file) as image:
-                    sizes[name] = image.size
-            except FileNotFoundError:
-                reasons[name] = f"{file} is not there"
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-                reasons[name] = f"{file} is no picture"  # dead addresses often answer with a page
+        decoded = decode_all(folder, files, shown_progress())
+        reasons = {name: f"{files[name]} {one.problem}" for name, one in decoded.items() if one.problem}
         for item in self.items:
             for name in item.pictures:
-                if item.box is not None and name in sizes and shows_nothing(item.box, sizes[name]):
+                if item.box is not None and name not in reasons and shows_nothing(item.box, decoded[name].size):
                     reasons[item.name] = f"the box {item.box} shows nothing of {files[name]}"
         return reasons
 

@@ -1,0 +1,76 @@
+"""Which files are pictures that can be decoded to the end; those that an address from the web once gave often are not.
+
+A file is decoded once in a process: a plan, a check and the reading of the data ask for it in turn.
+"""
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from cosmos_eval.progress import Reporter, after_a_while
+
+WORKERS = 8
+"""Threads that decode; decoders release the lock."""
+
+_known: dict[tuple[str, int, int], "Decoded"] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of decoding one file."""
+
+    size: tuple[int, int] = (0, 0)
+    """Width and height."""
+    problem: str = ""
+    """Why it cannot be shown, to be put behind its name."""
+
+
+def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> dict[str, Decoded]:
+    """Decode every file of `files` (any key -> its name below the folder) in full, as the engine does; progress is
+    shown where that takes longer than a person waits without wondering."""
+    found = {}
+    with (
+        after_a_while(reporter, "decoding pictures", len(files), "pictures") as advance,
+        ThreadPoolExecutor(WORKERS) as pool,
+    ):
+        try:
+            for key, one in zip(files, pool.map(lambda file: _decoded(folder / file), files.values()), strict=True):
+                found[key] = one
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return found
+
+
+def _decoded(path: Path) -> Decoded:
+    try:
+        state = path.stat()
+    except OSError:
+        return Decoded(problem="is not there")
+    key = (str(path), state.st_mtime_ns, state.st_size)
+    with _lock:
+        known = _known.get(key)
+    if known is None:
+        known = _decode(path)
+        with _lock:
+            _known[key] = known
+    return known
+
+
+def _decode(path: Path) -> Decoded:
+    try:
+        with Image.open(path) as image:
+            try:
+                image.convert("RGB")
+            except Exception:  # decoders raise whatever a broken file makes them stumble over
+                return Decoded(problem="cannot be decoded to its end")
+            return Decoded(image.size)
+    except FileNotFoundError:
+        return Decoded(problem="is not there")
+    except Exception:  # dead addresses often answer with a page
+        return Decoded(problem="is no picture")
