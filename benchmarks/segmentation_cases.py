@@ -1,6 +1,5 @@
 """What the benchmark of segmentation compares: one window of one picture at a time, and ours, on the same pictures."""
 
-import gc
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.memory import available, held
 from cosmos_eval.datasets.base import ArrayPicture, Picture
 from cosmos_eval.protocol_segmentation import SETTINGS
 
@@ -252,33 +252,3 @@ def peak(world: Any, plan: Plan, arm: str) -> dict[str, int | None]:
 
 NEEDS = 5
 """Times the logits of a picture at its original size: what the peer takes of memory, with some to spare."""
-
-
-def held(device: torch.device, reset: bool = False) -> int:
-    """The most bytes that this process has held, or has held of a GPU, since the last reset."""
-    if device.type != "cuda":
-        return resident(reset)
-    if reset:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.max_memory_allocated(device)
-
-
-def resident(reset: bool = False) -> int:
-    if reset:
-        gc.collect()
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("the system does not say how much memory a process held")
-
-
-def available(device: torch.device) -> int:
-    """Bytes of memory that may be used."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0

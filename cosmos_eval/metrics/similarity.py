@@ -11,6 +11,9 @@ from torch import Tensor
 BLOCK_BYTES = 64 * 2**20
 """What one block of scores may take unless told otherwise; one row of scores is always allowed."""
 
+HASHED = 1024
+"""Rows that are hashed in one go."""
+
 COLLAPSED = 1e-5
 """Embeddings that differ by less than this differ by rounding only."""
 
@@ -71,15 +74,17 @@ def share_equal_rows(features: Tensor) -> Candidates:
     """
     if len(features) > 2**24:
         raise ValueError(f"{len(features):,} candidates are more than float32 can count exactly ({2**24:,})")
-    features = features.float() + 0.0  # + 0.0 turns -0.0 into 0.0, which has other bytes
+    features = features.detach().float()
     seen: dict[bytes, int] = {}
     first: list[int] = []
     column: list[int] = []
-    for i, row in enumerate(features.detach().cpu().contiguous().numpy()):
-        place = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
-        if place == len(first):
-            first.append(i)
-        column.append(place)
+    for start in range(0, len(features), HASHED):
+        # + 0.0 turns -0.0 into 0.0, which has other bytes; on a part at a time, or all features would be there twice
+        for row in (features[start : start + HASHED].cpu() + 0.0).contiguous().numpy():
+            place = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
+            if place == len(first):
+                first.append(len(column))
+            column.append(place)
     index = torch.tensor(column, device=features.device)
     copies = torch.bincount(index).float()
     rows = features if len(first) == len(features) else features[torch.tensor(first, device=features.device)]

@@ -1,0 +1,233 @@
+"""How fast recall is counted beside clip-benchmark, from the same embeddings, and in what memory.
+
+    python benchmarks/scoring.py [--quick] [--device cuda] [--out results/scoring.md]
+
+Embeddings of 5,000 pictures and 25,000 texts, five a picture, in 512 dimensions (1,000 and 5,000 with --quick). Both
+sides compute the similarities and recall at 1, 5 and 10 in both directions; the peer is clip-benchmark's own
+`evaluate` (batch 64, no mixed precision) on a model that hands the embeddings through. Both must give the same figures
+to 1e-4, or the exit code is 1. The ratio of times is the median over repetitions; memory is the most that a process of
+its own holds above the embeddings. Prints one JSON line last.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.memory import held
+from benchmarks.timing import Times, take_turns
+from benchmarks.worlds import run_in_worlds
+from cosmos_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+K = (1, 5, 10)
+BATCH = 64
+PER_PICTURE = 5
+SAME = 1e-4
+ARMS = ("peer", "ours")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is scored."""
+
+    pictures: int
+    repetitions: int
+    width: int = 512
+    device: str = "cpu"
+
+
+FULL, QUICK = {"pictures": 5000, "repetitions": 3}, {"pictures": 1000, "repetitions": 3}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="1,000 pictures instead of 5,000")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
+    parser.add_argument("--out", type=Path, help="write the table here as well")
+    chosen = parser.parse_args(arguments)
+    plan = Plan(**(QUICK if chosen.quick else FULL), device=chosen.device)
+    load = os.getloadavg()[0]
+    try:
+        found = run_in_worlds([1], "benchmarks.scoring:measure", plan, threads=chosen.threads)[1]
+        peaks = {
+            arm: run_in_worlds([1], "benchmarks.scoring:peak", plan, arm, threads=chosen.threads)[1] for arm in ARMS
+        }
+    except RequestError as error:
+        print(f"scoring: {error}", file=sys.stderr)
+        return 2
+    apart = found["apart"]
+    if not apart <= SAME:
+        print(f"scoring: recall differs by {apart:.2g}, so no times are compared", file=sys.stderr)
+        return 1
+    text = "\n".join(table(found, peaks, plan))
+    print(text)
+    if chosen.out:
+        command = "python benchmarks/scoring.py" + " --quick" * chosen.quick
+        command += f" --device {chosen.device}" * (chosen.device != "cpu") + f" --out {chosen.out}"
+        chosen.out.write_text(page(text, command, plan.device), encoding="utf-8")
+    print(json.dumps(record(found, peaks, plan, load)))
+    return 0
+
+
+def measure(world: Any, plan: Plan) -> dict[str, Any]:
+    """Both arms in turns: seconds, and how far their figures are apart."""
+    import torch
+
+    images, texts = embeddings(plan)
+    ours, peer = recalls(images, texts), peer_recalls(images, texts)
+    apart = max(abs(ours[name] - peer[name]) for name in ours)
+    arms = {"peer": partial(peer_recalls, images, texts), "ours": partial(recalls, images, texts)}
+    times = take_turns(arms, plan.repetitions, world, warm_up=0)  # warmed up by the comparison
+    return {"seconds": times.seconds, "apart": apart, "recall": ours, "threads": torch.get_num_threads()}
+
+
+def peak(world: Any, plan: Plan, arm: str) -> int:
+    """The most bytes that one arm holds above the embeddings; a small case first loads libraries and their buffers."""
+    way = {"peer": peer_recalls, "ours": recalls}[arm]
+    way(*embeddings(Plan(pictures=128, repetitions=1, device=plan.device)))
+    images, texts = embeddings(plan)
+    before = held(images.device, reset=True)
+    way(images, texts)
+    return held(images.device) - before
+
+
+def embeddings(plan: Plan) -> "tuple[Tensor, Tensor]":
+    """(N, D) pictures and (5 N, D) texts of unit length; a text is its picture with noise."""
+    import torch
+    from torch.nn.functional import normalize
+
+    rng = torch.Generator().manual_seed(0)
+    images = normalize(torch.randn(plan.pictures, plan.width, generator=rng), dim=1)
+    noise = torch.randn(plan.pictures * PER_PICTURE, plan.width, generator=rng)
+    noise *= 7 / plan.width**0.5  # seven times the picture's length: recall at 1 is neither 0 nor 1
+    texts = normalize(noise.add_(images.repeat_interleave(PER_PICTURE, dim=0)), dim=1)
+    return images.to(plan.device), texts.to(plan.device)
+
+
+def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
+    """Recall at each k in both directions, ours."""
+    import torch
+
+    from cosmos_eval.metrics.ranks import count_places, expected_hit
+
+    picture = torch.arange(len(images)).repeat_interleave(PER_PICTURE)
+    text = torch.arange(len(texts))
+    found = {}
+    for side, places in (
+        ("text", count_places(images, texts, picture, text)),
+        ("image", count_places(texts, images, text, picture)),
+    ):
+        found |= {f"{side}_retrieval_recall@{k}": float(expected_hit(places, k).mean()) for k in K}
+    return found
+
+
+def peer_recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
+    """The same from clip-benchmark, whose words name what is retrieved."""
+    import contextlib
+    import io
+
+    from clip_benchmark.metrics import zeroshot_retrieval
+
+    loader = [
+        (images[start : start + BATCH], [range(PER_PICTURE * i, PER_PICTURE * (i + 1)) for i in range(start, stop)])
+        for start in range(0, len(images), BATCH)
+        for stop in [min(start + BATCH, len(images))]
+    ]
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        return zeroshot_retrieval.evaluate(
+            HandsThrough(), loader, lambda rows: texts[list(rows)], images.device.type, amp=False, recall_k_list=list(K)
+        )
+
+
+class HandsThrough:
+    """A model whose inputs are embeddings already."""
+
+    def encode_image(self, rows: "Tensor") -> "Tensor":
+        return rows
+
+    encode_text = encode_image
+
+
+def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]:
+    """What was measured, as Markdown."""
+    from benchmarks.train_step import ratio, row
+
+    times = Times(found["seconds"])
+    texts = plan.pictures * PER_PICTURE
+    return [
+        f"{plan.pictures:,} pictures × {texts:,} texts in {plan.width} dimensions, recall at {K} in both directions, "
+        f"on {plan.device}; medians, ratio with quartiles.",
+        "",
+        row(["", "clip-benchmark", "ours", "ratio"]),
+        row(["---"] * 4),
+        row(["seconds", f"{times.median('peer'):.2f}", f"{times.median('ours'):.2f}", ratio(times, "peer")]),
+        row(
+            [
+                "MiB above the embeddings",
+                *(f"{peaks[arm] / 2**20:,.0f}" for arm in ARMS),
+                f"{peaks['peer'] / peaks['ours']:.1f}",
+            ]
+        ),
+        "",
+        f"Figures are at most {found['apart']:.1g} apart; recall at 1 is "
+        f"{found['recall']['text_retrieval_recall@1']:.3f} for pictures and "
+        f"{found['recall']['image_retrieval_recall@1']:.3f} for texts.",
+    ]
+
+
+def record(found: dict[str, Any], peaks: dict[str, int], plan: Plan, load: float) -> dict[str, Any]:
+    """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
+    from benchmarks.train_step import rounded
+    from cosmos_eval.results.environment import environment
+
+    times = Times(found["seconds"])
+    figures = {
+        "pictures": plan.pictures,
+        "texts": plan.pictures * PER_PICTURE,
+        "width": plan.width,
+        "peer_seconds": times.median("peer"),
+        "ours_seconds": times.median("ours"),
+        "ratio_quartiles": times.quartiles("peer", "ours"),
+        "peer_peak_bytes": peaks["peer"],
+        "ours_peak_bytes": peaks["ours"],
+        "apart": found["apart"],
+    }
+    about = environment(plan.device)
+    about["hardware"]["threads"] = found["threads"]
+    return {
+        "name": "scoring",
+        "ratios": {
+            "time": round(times.ratio("peer", "ours"), 3),
+            "memory": round(peaks["peer"] / peaks["ours"], 3),
+        },
+        "figures": rounded(figures),
+        "environment": {**about, "load_before": load},
+    }
+
+
+def page(text: str, command: str, device: str) -> str:
+    """The table as a page of `results/`, with the command that makes it and what it ran on."""
+    from cosmos_eval.results.environment import environment
+
+    found = environment(device)
+    hardware, packages = found["hardware"], found["packages"]
+    return (
+        "# Counting recall beside clip-benchmark\n\n"
+        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, Python "
+        f"{found['python']}, torch {packages['torch']}, clip-benchmark {packages['clip-benchmark']}.\n\n{text}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
