@@ -20,6 +20,7 @@ from cosmos_eval.cli import (
     leaderboard,
     list_,
     quickstart,
+    results,
     run,
     show,
     show_attention,
@@ -50,6 +51,7 @@ app.command(epilog=watch.EXAMPLE, short_help="Evaluate a run's checkpoints as th
 app.command(epilog=leaderboard.EXAMPLE, short_help="Make tables from results.")(leaderboard.leaderboard)
 app.add_typer(list_.app, name="list")
 app.add_typer(data.app, name="data")
+app.add_typer(results.app, name="results")
 show.app.command(epilog=show_attention.EXAMPLE)(show_attention.attention)
 show.app.command(epilog=show_gallery.RETRIEVAL)(show_gallery.retrieval)
 show.app.command(epilog=show_gallery.PERCEPTION)(show_gallery.perception)

@@ -50,7 +50,7 @@ def write_not_run(folder: Path, model: str, benchmark: str, reason: str) -> None
 def read_not_run(folder: Path) -> list[str]:
     """A line for each benchmark below a folder that was asked for and not run."""
     lines = []
-    for path in sorted(folder.rglob(NOT_RUN)):
+    for path in visible(folder, NOT_RUN):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             lines.append(f"{record['model']}, {record['benchmark']}: not run: {record['reason']}")
@@ -131,7 +131,14 @@ def one_model(path: Path) -> dict[str, tuple[Path, Result]]:
 
 def result_paths(folder: Path) -> Iterator[Path]:
     """Paths of the results below a folder, sorted."""
-    yield from sorted(folder.rglob(RESULT))
+    yield from visible(folder, RESULT)
+
+
+def visible(folder: Path, name: str) -> Iterator[Path]:
+    """Files of a name below a folder, sorted; folders whose names begin with a dot (a merge under way) are left out."""
+    for path in sorted(folder.rglob(name)):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def read_samples(path: Path, result: Result) -> "pandas.DataFrame":

@@ -21,6 +21,8 @@ HELP = [
     ["list"], ["list", "models"], ["list", "benchmarks"], ["list", "suites"],
     ["list", "presets"], ["list", "settings"],
     ["data"], ["data", "check"], ["data", "prepare"],
+    ["results"], ["results", "list"], ["results", "show"], ["results", "diff"], ["results", "merge"],
+    ["results", "schema"],
     ["show"], ["show", "segmentation"], ["show", "attention"], ["show", "retrieval"],
     ["show", "perception"],
 ]  # fmt: skip
@@ -159,7 +161,7 @@ def test_lists_are_lines_that_a_program_can_read(capsys):
     assert "val2017" in coco[4]  # what it needs on disk
 
 
-@pytest.mark.parametrize("words", [[], ["list"], ["data"]], ids=["nothing", "list", "data"])
+@pytest.mark.parametrize("words", [[], ["list"], ["data"], ["results"]], ids=["nothing", "list", "data", "results"])
 def test_a_command_without_arguments_shows_its_help(words, capsys):
     assert cli.run_command(words) == 0
     assert "Usage: cosmos-eval" in capsys.readouterr().out

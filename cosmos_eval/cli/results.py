@@ -1,0 +1,91 @@
+"""`cosmos-eval results`: look at results on disk, compare them, and bring those of several machines together."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cosmos_eval.cli.list_ import show as print_rows
+
+app = typer.Typer(
+    help="Results on disk: list, show, diff, merge; the schema of RESULT.json.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: cosmos-eval results list runs/eval",
+)
+
+
+@app.command("list", epilog="Example: cosmos-eval results list runs/eval --json")
+def list_results(
+    folder: Annotated[Path, typer.Argument(help="The --out folder of a run, or a folder of several.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Whole records, for a program.")] = False,
+) -> None:
+    """One line for each result below a folder, and one for each benchmark that was asked for and not run."""
+    import json
+
+    from cosmos_eval.results.store import located_results, read_not_run
+    from cosmos_eval.results.summary import LISTED, as_listed, as_record, plain
+
+    located, not_run = located_results(folder), read_not_run(folder)
+    if as_json:
+        records = [as_record(path, result) for path, result in located]
+        print(json.dumps({"results": records, "not_run": not_run}, indent=2))
+        return
+    print_rows(LISTED, [as_listed(path, result, folder) for path, result in located])
+    for line in not_run:
+        print(plain(line))
+
+
+@app.command(epilog="Example: cosmos-eval results show runs/eval/cosmos-toybox-2adfb4b1/toybox-retrieval")
+def show(path: Annotated[Path, typer.Argument(help="RESULT.json, or a folder that holds one.")]) -> None:
+    """Every field of one result: what was measured, the metrics, and where they come from."""
+    from cosmos_eval.results.summary import as_fields
+
+    print_rows(("field", "value"), as_fields(path))
+
+
+@app.command(epilog="Example: cosmos-eval results diff before/cosmos-last-1a2b3c4d after/cosmos-last-5e6f7a8b")
+def diff(
+    first: Annotated[Path, typer.Argument(help="RESULT.json, or a folder of one model.")],
+    second: Annotated[Path, typer.Argument(help="Likewise.")],
+) -> None:
+    """What differs: what decides the numbers, what surrounds them, and the metrics, in percent. Exit 1 when the numbers
+    differ. Whether a difference is more than chance is for 'cosmos-eval regress' to say."""
+    from cosmos_eval.results.summary import DIFFERENCES, differences
+
+    rows, compared, other = differences(first, second)
+    if rows:
+        print_rows(DIFFERENCES, rows)
+    benchmarks = f"{compared} benchmark" + ("" if compared == 1 else "s")
+    if other:
+        print(f"other numbers in {other}, {benchmarks} compared")
+        raise typer.Exit(1)
+    print(f"equal numbers, {benchmarks} compared")
+
+
+@app.command(epilog="Example: cosmos-eval results merge machine1/eval machine2/eval --out all")
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; results that are in it stay.")],
+) -> None:
+    """Bring the results of several machines into one folder, each measurement once. Different numbers of the same
+    measurement are a conflict: it is named, and nothing is written."""
+    from cosmos_eval.results.merge import merge as merge_folders
+
+    merged = merge_folders(folders, out)
+    total, models = merged.copied + merged.there, f"{merged.models} model" + ("" if merged.models == 1 else "s")
+    print(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.there} were there")
+    if merged.repeated:
+        print(f"{merged.repeated} stood in several places with the same numbers, and once in {out}")
+    for place in merged.aside:
+        print(f"{place}: another protocol, data, precision or limit than its neighbour, in a folder of its own")
+    for place in merged.not_run:
+        print(f"{place}: not run anywhere")
+
+
+@app.command(epilog="Example: cosmos-eval results schema > result.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of RESULT.json."""
+    from importlib import resources
+
+    print(resources.files("cosmos_eval.results").joinpath("schema.json").read_text(encoding="utf-8"), end="")

@@ -1,0 +1,99 @@
+"""What differs between two results: what decides their numbers, what surrounds them, and the numbers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cosmos_eval.results.record import Result
+from cosmos_eval.tasks.outcome import Metric
+
+IDENTITY = ("model.digest", "benchmark.fingerprint", "dataset.fingerprint", "precision", "limit")
+"""The parts of `Result.identity`, as fields of the record."""
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field of the record (`environment.python`) that differs; ABSENT where one of the two lacks it."""
+
+    kind: str
+    """`identity` (it decides the numbers), or the record's part that it belongs to."""
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A metric that differs; None where one of the two lacks it."""
+
+    name: str
+    before: Metric | None
+    after: Metric | None
+
+    @property
+    def delta(self) -> float | None:
+        """By how much its value is higher in the second."""
+        return None if self.before is None or self.after is None else self.after.value - self.before.value
+
+
+def same_numbers(first: Result, second: Result) -> bool:
+    """Whether every metric has exactly the same value, interval and n.
+
+    Intervals are not compared where the two were resampled with seeds that are known to differ.
+    """
+    return not moved_metrics(first, second)
+
+
+def moved_metrics(first: Result, second: Result) -> list[Moved]:
+    """The metrics that differ, those of the first result in its order and then those that only the second has."""
+    intervals = not _other_seed(first, second)
+    moved = []
+    for name in dict.fromkeys((*first.metrics, *second.metrics)):
+        ours, theirs = first.metrics.get(name), second.metrics.get(name)
+        if ours is None or theirs is None or _numbers(ours, intervals) != _numbers(theirs, intervals):
+            moved.append(Moved(name, ours, theirs))
+    return moved
+
+
+def changes(first: Result, second: Result) -> list[Change]:
+    """Every field but the metrics that differs: those that decide the numbers first, then in the record's order."""
+    ours, theirs = flat(first), flat(second)
+    absent = object()
+    fields = [
+        field
+        for field in dict.fromkeys((*IDENTITY, *ours, *theirs))
+        if ours.get(field, absent) != theirs.get(field, absent)
+    ]
+    kinds = {field: "identity" if field in IDENTITY else field.partition(".")[0] for field in fields}
+    parts = ["identity", *asdict(first)]
+    return [
+        Change(kinds[field], field, ours.get(field, ABSENT), theirs.get(field, ABSENT))
+        for field in sorted(fields, key=lambda field: parts.index(kinds[field]))
+    ]
+
+
+def flat(result: Result) -> dict[str, Any]:
+    """Every field of the record but the metrics, by its dotted name."""
+    record = asdict(result)
+    del record["metrics"]
+    return _flat(record)
+
+
+def _flat(record: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping) and value:
+            fields |= _flat(value, f"{above}{key}.")
+        else:
+            fields[f"{above}{key}"] = value
+    return fields
+
+
+def _numbers(metric: Metric, interval: bool) -> tuple[float, ...]:
+    return (metric.value, metric.n, *((metric.low, metric.high) if interval else ()))
+
+
+def _other_seed(first: Result, second: Result) -> bool:
+    seeds = [one.timing.get("seed") for one in (first, second)]
+    return None not in seeds and seeds[0] != seeds[1]

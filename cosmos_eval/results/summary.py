@@ -1,0 +1,149 @@
+"""Results in words, for `results list`, `results show` and `results diff`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.results.compare import changes, flat, moved_metrics
+from cosmos_eval.results.record import Result
+from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, one_model, read_result, result_paths
+from cosmos_eval.results.versions import SCHEMA, parse
+from cosmos_eval.tasks.outcome import Metric
+
+LISTED = ("model", "benchmark", "primary metric", "value", "n", "precision", "limit", "started", "where")
+DIFFERENCES = ("benchmark", "what", "field", "first", "second", "difference")
+NONE = "-"
+
+
+def as_listed(path: Path, result: Result, below: Path) -> tuple[str, ...]:
+    """One row of `results list`, under LISTED."""
+    return (
+        plain(result.label),
+        plain(f"{result.benchmark['name']} v{result.benchmark['version']}"),
+        plain(result.primary),
+        shown(result.primary, result.metrics[result.primary]),
+        f"{result.metrics[result.primary].n:,}",
+        result.precision,
+        NONE if result.limit is None else str(result.limit),
+        plain(result.timing["started"]),
+        plain(str(path.parent.relative_to(below))),
+    )
+
+
+def as_record(path: Path, result: Result) -> dict[str, Any]:
+    """One result of `results list --json`: its path, identity and label, and all that RESULT.json holds."""
+    return {"path": str(path), "identity": result.identity, "label": result.label, **json.loads(result.to_json())}
+
+
+def as_fields(path: Path) -> list[tuple[str, str]]:
+    """Every field of one result for a reader: where it lies, what it measured, its metrics, and its provenance."""
+    path = the_result(path)
+    result = read_result(path)
+    _, version = parse(path.read_text(encoding="utf-8"), path)
+    rows = [
+        ("file", str(path)),
+        ("schema", str(version) if version == SCHEMA else f"{version}, read as {SCHEMA}"),
+        ("checksum", result.checksum if version > 1 else "none before schema 2"),
+        ("identity", result.identity or "none: the weights of this model cannot be identified"),
+    ]
+    fields = flat(result)
+    metrics = {
+        f"metrics.{name}": f"{shown(name, metric)}, n {metric.n:,}" + (" (primary)" if name == result.primary else "")
+        for name, metric in result.metrics.items()
+    }
+    for field, value in fields.items():
+        if field == "primary":
+            rows += metrics.items()
+        elif field != "warnings":
+            rows.append((field, said(value)))
+    rows += [("samples", samples_state(path, result)), *(("warning", warning) for warning in result.warnings)]
+    return [(plain(field), plain(value)) for field, value in rows]
+
+
+def samples_state(path: Path, result: Result) -> str:
+    """Whether the table beside a RESULT.json is the one that it was made from."""
+    place = path.parent / SAMPLES
+    if not place.is_file():
+        return f"{place} is not there"
+    if file_digest(place) != result.samples["sha256"]:
+        return f"{place} is not what {RESULT} was written with: truncated or altered"
+    return f"{place} is whole, {place.stat().st_size:,} bytes"
+
+
+def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, int]:
+    """What differs between two results, or between two folders of one model each, benchmark by benchmark.
+
+    Returns:
+        Rows under DIFFERENCES; how many benchmarks were compared; and how many of all have other numbers, or stand in
+        one of the two only.
+    """
+    ours, theirs = one_model(first), one_model(second)
+    if len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys():  # two results: whatever they are
+        theirs = dict(zip(ours, theirs.values(), strict=True))
+    rows: list[tuple[str, ...]] = []
+    compared = other = 0
+    for name in dict.fromkeys((*ours, *theirs)):
+        if name not in ours or name not in theirs:
+            where = first if name in ours else second
+            rows.append(
+                (name, "result", "", *(("there", NONE) if name in ours else (NONE, "there")), f"only in {where}")
+            )
+            other += 1
+            continue
+        compared += 1
+        (_, before), (_, after) = ours[name], theirs[name]
+        rows += [(name, one.kind, one.field, said(one.before), said(one.after), "") for one in changes(before, after)]
+        moved = moved_metrics(before, after)
+        other += bool(moved)
+        for one in moved:
+            values = (NONE if metric is None else shown(one.name, metric) for metric in (one.before, one.after))
+            rows.append((name, "metric", one.name, *values, NONE if one.delta is None else step(one.name, one.delta)))
+    return [tuple(plain(cell) for cell in row) for row in rows], compared, other
+
+
+def the_result(path: Path) -> Path:
+    """The RESULT.json that a path means: itself, or the only one below a folder.
+
+    Raises:
+        RequestError: nothing there, no result below the folder, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = list(result_paths(path))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RequestError(f"no {RESULT} below {path}; give the path of one")
+    raise RequestError(f"{len(found)} results below {path}; give the path of one, such as {found[0]}")
+
+
+def is_rank(name: str) -> bool:
+    """Whether a metric counts places instead of being a fraction."""
+    return name.endswith("_rank")
+
+
+def shown(name: str, metric: Metric) -> str:
+    """`value [low, high]`: percent with two decimals; ranks as they are."""
+    scale = 1 if is_rank(name) else 100
+    value, low, high = (f"{number * scale:.2f}" for number in (metric.value, metric.low, metric.high))
+    return f"{value} [{low}, {high}]"
+
+
+def step(name: str, delta: float) -> str:
+    """A difference with its sign, in points of percent (ranks: places); one that is too small for two decimals is told
+    by its order."""
+    delta *= 1 if is_rank(name) else 100
+    return f"{delta:+.2f}" if abs(delta) >= 0.005 or not delta else f"{delta:+.0e}"
+
+
+def plain(text: str) -> str:
+    """Text that stays in its cell of a terminal's table or of a line with tabs, whatever a record holds."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def said(value: Any) -> str:
+    """A field's value as text."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
