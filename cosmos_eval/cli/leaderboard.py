@@ -5,21 +5,55 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example: cosmos-eval leaderboard runs/eval --format md,csv"
+EXAMPLE = "Example: cosmos-eval leaderboard runs/eval --suite paper --reference paper --format md,tex"
 
 
 def leaderboard(
     folder: Annotated[Path, typer.Argument(help="The --out folder of a run.")],
-    formats: Annotated[str, typer.Option("--format", help="md, csv, or both with a comma.")] = "md,csv",
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="One or several with commas: md, csv, tex, html, json; clip-benchmark (its JSON, a file a model and "
+            "dataset), model-index (a model card's YAML, a file a model).",
+        ),
+    ] = "md,csv",
+    suite: Annotated[
+        str | None, typer.Option(help="A suite's benchmarks only, in its order, with the averages that it declares.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Published rows, apart from the measured ones: paper, or a file of clip-benchmark's results or of "
+            "open_clip's tables. Repeat for several."
+        ),
+    ] = None,
+    secondary: Annotated[
+        bool, typer.Option("--secondary", help="With --reference paper: also figures that only a third party tells.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write the tables (default: beside the results).")] = None,
 ) -> None:
-    """Write leaderboard.md and leaderboard.csv from the results below a folder, and print the table."""
-    from cosmos_eval.report.tables import render, write_leaderboard
+    """Write leaderboard.md, leaderboard.csv, ... from the results below a folder, and print the first of them."""
+    import sys
+
+    from cosmos_core.errors import RequestError
+    from cosmos_eval.protocol import read_suite
+    from cosmos_eval.report.references import PAPER, read_references
+    from cosmos_eval.report.tables import check_format, write_leaderboard
     from cosmos_eval.results.store import read_not_run, read_results
 
+    names = list(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip()))
+    if not names:
+        raise RequestError("--format names no format; write md, or several with commas")
+    for name in names:
+        check_format(name)
+    if secondary and PAPER not in (reference or ()):
+        raise RequestError("--secondary is for --reference paper")
+    chosen = read_suite(suite) if suite is not None else None
+    references = read_references(reference, secondary=secondary) if reference else None
     results, not_run = read_results(folder), read_not_run(folder)
-    names = [name.strip() for name in formats.split(",") if name.strip()]
-    paths = write_leaderboard(results, out or folder, names, not_run)
-    print(render(results, names[0] if names else "md", not_run))
+    paths = write_leaderboard(results, out or folder, names, not_run, references=references, suite=chosen)
+    if paths[0].is_file():
+        print(paths[0].read_text(encoding="utf-8"))
     for path in paths:
-        print(f"written: {path}")
+        print(f"written: {path}", file=sys.stderr)

@@ -37,7 +37,7 @@ class Board:
     """row, column, value, low, high (missing for averages and published values), n, place (1 the best of its column, 2
     the second, else missing; published values have none), decimals (of percent, as published), source."""
     limited: pd.DataFrame
-    """model, benchmark, limit of results that were made with --limit: named, never ranked."""
+    """Results that were made with --limit, as in the long frame: named, never ranked."""
     remarks: tuple[str, ...] = ()
     suite: str = ""
 
@@ -86,7 +86,7 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
     same way never stand in one column.
     """
     frame = distinct_labels(frame)
-    limited = frame.loc[frame["limit"].notna(), ["model", "benchmark", "limit"]].drop_duplicates(ignore_index=True)
+    limited = frame[frame["limit"].notna()].reset_index(drop=True)
     full, remarks = _of_suite(ranked(frame), suite)
     full, twice = _once_each(full)
     columns = column_table(full, suite)

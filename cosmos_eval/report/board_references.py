@@ -5,12 +5,12 @@ import pandas as pd
 from cosmos_core.errors import RequestError
 
 COLUMNS = (
-    "paper", "model", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source", "fingerprint",
-    "dataset",
+    "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source",
+    "fingerprint", "dataset",
 )  # fmt: skip
 """Of a frame of references. `benchmark` and `metric` in our words; `value` a fraction, or a rank; `decimals` of
 percent; `fingerprint` and `dataset` where the file tells them, else empty: then the benchmark is the definition of that
-name that ships with us."""
+name that ships with us. `model`, `benchmark`, `metric` and `value` are needed."""
 
 
 def place_references(
@@ -33,13 +33,17 @@ def place_references(
     ]
     some = some[~other].drop_duplicates([*_MODEL, "column", "value"]).sort_values(["order", "column"])
     if some.empty:
-        return pd.DataFrame(), pd.DataFrame(), remarks
+        return pd.DataFrame(), pd.DataFrame(), [*remarks, "No published value is of a column of this table."]
     some["again"] = some.groupby([*_MODEL, "column"], sort=False).cumcount()
     some["row"] = first + some.groupby([*_MODEL, "again"], sort=False).ngroup()
     rows = some.groupby("row", sort=True).agg(
-        label=("label", "first"), source=("source", lambda all_: "; ".join(dict.fromkeys(all_)))
+        label=("label", "first"),
+        spec=("spec", "first"),
+        paper=("paper", "first"),
+        sources=("source", lambda all_: "; ".join(one for one in dict.fromkeys(all_) if one)),
     )
-    rows = rows.assign(spec="", digest="", precision="", source=_paper(some).str.cat(rows["source"], sep=": "))
+    source = [": ".join(word for word in words if word) for words in zip(rows["paper"], rows["sources"], strict=True)]
+    rows = rows.assign(digest="", precision="", source=source)
     cells = some[["row", "column", "value", "decimals", "source"]].assign(
         low=float("nan"), high=float("nan"), n=pd.array([pd.NA] * len(some), dtype="Int64"), place=pd.NA
     )
@@ -49,16 +53,12 @@ def place_references(
 _MODEL = ["paper", "model", "arch", "pretraining"]
 
 
-def _paper(some: pd.DataFrame) -> pd.Series:
-    return some.groupby("row", sort=True)["paper"].first()
-
-
 def _known(references: pd.DataFrame) -> pd.DataFrame:
     """The references of benchmarks that are named, with labels, and the protocol of each."""
     from cosmos_eval.protocol import list_benchmarks, load_benchmark
 
     some = references.reindex(columns=list(COLUMNS))
-    for column in ("paper", "model", "arch", "pretraining", "source", "fingerprint", "dataset", "benchmark", "metric"):
+    for column in set(COLUMNS) - {"value", "decimals"}:
         some[column] = some[column].fillna("").astype(str)
     some["decimals"] = some["decimals"].astype("Int64")
     bad = some["value"].isna() | (some["benchmark"] == "")

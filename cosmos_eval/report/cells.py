@@ -1,7 +1,7 @@
 """Cells as text, and which columns stand together: shared by every format that people read."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -61,16 +61,19 @@ def sections(board: Board) -> list[tuple[str, list[int]]]:
     return [(family(str(task)), some.index.tolist()) for task, some in headline.groupby("task", sort=False)]
 
 
-def by_family(board: Board, columns: list[int]) -> Iterator[tuple[str, list[int]]]:
+def by_family(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
     """Neighbouring columns of one family, with its name."""
-    run: list[int] = []
-    for column in columns:
-        if run and board.columns.at[column, "task"] != board.columns.at[run[-1], "task"]:
-            yield family(board.columns.at[run[-1], "task"]), run
-            run = []
-        run.append(column)
-    if run:
-        yield family(board.columns.at[run[-1], "task"]), run
+    return [(family(board.columns.at[run[0], "task"]), run) for run in _runs(columns, board.columns["task"])]
+
+
+def by_benchmark(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
+    """Neighbouring columns of one benchmark, with its name; each average stands alone, under its own."""
+    kept = board.columns["group"].where(board.columns["kind"] != AVERAGE, -1 - board.columns.index.to_series())
+    return [(board.columns.at[run[0], "benchmark"], run) for run in _runs(columns, kept)]
+
+
+def _runs(columns: list[int], key: pd.Series) -> list[list[int]]:
+    return [list(run) for _, run in groupby(columns, key=lambda column: key[column])]
 
 
 def detail(columns: pd.DataFrame) -> list[int]:
@@ -110,5 +113,6 @@ def average_lines(board: Board) -> list[str]:
 
 def limited_line(board: Board) -> str:
     """The results that no table ranks, in one line; empty where there are none."""
-    listed = "; ".join(f"{one.model} on {one.benchmark} ({one.limit} pictures)" for one in board.limited.itertuples())
+    names = board.limited[["model", "benchmark", "limit"]].drop_duplicates()
+    listed = "; ".join(f"{one.model} on {one.benchmark} ({one.limit} pictures)" for one in names.itertuples())
     return f"Made with --limit, and so not ranked: {listed}." if listed else ""

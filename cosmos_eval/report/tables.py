@@ -1,6 +1,6 @@
 """Leaderboards in every format, all of them printed from one board."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +8,12 @@ import pandas as pd
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.protocol_suite import Suite
-from cosmos_eval.report.board import board_of
-from cosmos_eval.report.frame import distinct_labels, results_frame
+from cosmos_eval.report.board import Board, board_of, make_board
+from cosmos_eval.report.data_files import board_csv, board_json
+from cosmos_eval.report.exchange_clip_benchmark import clip_benchmark_files
+from cosmos_eval.report.exchange_model_index import model_index_files
+from cosmos_eval.report.html_table import board_html
+from cosmos_eval.report.latex import board_latex
 from cosmos_eval.report.markdown import board_markdown, escape, headline_tables
 from cosmos_eval.report.names import HEADLINES, MISSING, SHORT, headlines, short
 from cosmos_eval.results.record import Result
@@ -18,13 +22,23 @@ __all__ = [
     "FORMATS", "HEADLINES", "MISSING", "SHORT", "escape", "headline_table", "headlines", "markdown", "render", "short",
     "write_leaderboard",
 ]  # fmt: skip
-FORMATS = ("md", "csv")
+Render = Callable[[Board, Sequence[str]], str]
+FORMATS: dict[str, Render] = {
+    "md": board_markdown, "csv": board_csv, "tex": board_latex, "html": board_html, "json": board_json,
+}  # fmt: skip
+"""What prints a board and some remarks, by the ending of its file."""
+EXCHANGE: dict[str, Callable[[Board], dict[str, str]]] = {
+    "clip-benchmark": clip_benchmark_files,
+    "model-index": model_index_files,
+}
+"""What other programs read: a folder of files each."""
+DEFAULT = ("md", "csv")
 
 
 def write_leaderboard(
     results: Sequence[Result],
     folder: Path,
-    formats: Sequence[str] = ("md", "csv"),
+    formats: Sequence[str] = DEFAULT,
     not_run: Sequence[str] = (),
     *,
     references: pd.DataFrame | None = None,
@@ -32,23 +46,30 @@ def write_leaderboard(
 ) -> list[Path]:
     """Write leaderboard.md, leaderboard.csv, ... into a folder; returns their paths. `not_run` are lines for the end.
 
+    A format of EXCHANGE is a folder of that name below it, whose files of another time are left as they are.
+
     Raises:
-        RequestError: a format that is not known.
+        RequestError: a format that is not known; nothing is written then.
     """
-    texts = {name: render(results, name, not_run, references=references, suite=suite) for name in formats}
-    for name, text in texts.items():
-        atomic_write_text(folder / f"leaderboard.{name}", text)
-    return [folder / f"leaderboard.{name}" for name in texts]
+    for name in formats:
+        check_format(name)
+    board = make_board(results, references, suite)
+    said = [*warnings_of(results), *not_run]
+    texts: dict[Path, str] = {}
+    paths = []
+    for name in formats:
+        if name in EXCHANGE:
+            paths.append(folder / name)
+            texts |= {folder / name / file: text for file, text in EXCHANGE[name](board).items()}
+        else:
+            paths.append(folder / f"leaderboard.{name}")
+            texts[paths[-1]] = FORMATS[name](board, said)
+    for path, text in texts.items():
+        atomic_write_text(path, text)
+    return paths
 
 
-def render(
-    results: Sequence[Result],
-    name: str,
-    not_run: Sequence[str] = (),
-    *,
-    references: pd.DataFrame | None = None,
-    suite: Suite | None = None,
-) -> str:
+def render(results: Sequence[Result], name: str, not_run: Sequence[str] = ()) -> str:
     """One leaderboard as text in a format of FORMATS.
 
     Raises:
@@ -56,11 +77,18 @@ def render(
     """
     if name not in FORMATS:
         raise RequestError(f"no table format {name!r}; known: {', '.join(FORMATS)}")
-    frame = results_frame(results)
-    warnings = [f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings]
-    if name == "md":
-        return board_markdown(board_of(frame, references, suite), [*warnings, *not_run])
-    return distinct_labels(frame).drop(columns="spec_or_digest").to_csv(index=False)
+    return FORMATS[name](make_board(results), [*warnings_of(results), *not_run])
+
+
+def check_format(name: str) -> None:
+    """Refuse a format that is not known."""
+    if name not in FORMATS and name not in EXCHANGE:
+        raise RequestError(f"no table format {name!r}; known: {', '.join([*FORMATS, *EXCHANGE])}")
+
+
+def warnings_of(results: Sequence[Result]) -> list[str]:
+    """A line for each warning of a result."""
+    return [f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings]
 
 
 def markdown(frame: pd.DataFrame, remarks: Sequence[str] = ()) -> str:

@@ -1,0 +1,68 @@
+"""A board for programs: CSV, a line a cell, and JSON, with nothing rounded."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from cosmos_eval.report.board import Board
+from cosmos_eval.report.frame import COLUMNS
+
+MORE = ("kind", "place", "source")
+FORM, VERSION = "cosmos-eval leaderboard", 1
+
+
+def board_frame(board: Board) -> pd.DataFrame:
+    """(cells, the columns of `frame.COLUMNS` and `kind`, `place`, `source`): rows in the board's order; results that
+    were limited last, without a place.
+
+    `kind` is measured, average or published.
+    """
+    columns = board.columns.drop(columns=["kind", "n", "group", "of", "title", "headline", "higher_is_better"])
+    cells = board.cells.drop(columns=["decimals"])
+    frame = cells.join(columns, on="column").join(board.rows.drop(columns="source"), on="row")
+    average = frame["column"].map(board.columns["kind"]) == "average"
+    frame["kind"] = frame["kind"].where(~average, "average")
+    frame = frame.sort_values(["row", "column"]).rename(columns={"label": "model"}).assign(limit=pd.NA)
+    some = board.limited.assign(kind="measured", place=pd.NA, source="")
+    wanted = [*COLUMNS, *MORE]
+    frame = pd.concat([one[wanted] for one in (frame, some) if len(one)] or [frame[wanted]], ignore_index=True)
+    return frame.astype({"limit": "Int64", "place": "Int64", "n": "Int64"})
+
+
+def board_csv(board: Board, remarks: Sequence[str] = ()) -> str:
+    """The long table. A CSV has no room for remarks."""
+    return board_frame(board).to_csv(index=False)
+
+
+def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
+    """`rows`, `columns` and `cells` as they are on the board; cells name theirs by place, counted from 0."""
+    record = {
+        "format": FORM,
+        "version": VERSION,
+        "suite": board.suite or None,
+        "precision": board.precisions,
+        "columns": _records(board.columns),
+        "rows": _records(board.rows),
+        "cells": _records(board.cells),
+        "limited": _records(board.limited[["model", "benchmark", "limit"]].drop_duplicates()),
+        "remarks": [*board.remarks, *remarks],
+    }
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Plain values; what is missing is null."""
+    return [
+        {key: _plain(value) for key, value in zip(frame.columns, row, strict=True)}
+        for row in frame.itertuples(index=False, name=None)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

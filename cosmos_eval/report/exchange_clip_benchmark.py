@@ -1,0 +1,186 @@
+"""clip-benchmark's result files: written from a board, so that its `build` reads them, and read as references."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.report.board import MEASURED, Board
+from cosmos_eval.report.board_references import COLUMNS
+from cosmos_eval.report.exchange_names import (
+    SELECTION,
+    SUGAR_CREPE,
+    TASKS,
+    benchmarks_of,
+    dataset_names,
+    our_metric,
+    their_metric,
+)
+
+ENGLISH = "en"
+PARTS = "/accuracy"
+Record = dict[str, Any]
+
+
+def clip_benchmark_files(board: Board) -> dict[str, str]:
+    """File name -> text: one JSON a model and dataset, of everything that was measured without a limit.
+
+    `dataset`, `task` and `metrics` have clip-benchmark's names where it has the same benchmark or metric, else ours;
+    `benchmark`, `protocol_fingerprint`, `dataset_fingerprint`, `digest` and `precision` are ours beside them.
+    """
+    files: dict[str, str] = {}
+    for row in board.of_kind(MEASURED):
+        for columns in board.groups():
+            for record in _records(board, row, columns):
+                stem = _slug("_".join(record[key] for key in ("dataset", "pretrained", "model", "language", "task")))
+                name, again = f"{stem}.json", 2
+                while name in files:
+                    name, again = f"{stem}-{again}.json", again + 1
+                files[name] = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    return files
+
+
+def _records(board: Board, row: int, columns: pd.DataFrame) -> Iterator[Record]:
+    one, head = board.rows.loc[row], columns.iloc[0]
+    cells = {metric: board.cell(row, column) for column, metric in columns["metric"].items()}
+    values = {metric: float(cell.value) for metric, cell in cells.items() if cell is not None}
+    if not values:
+        return
+    model, pretrained = _model(one)
+    ours = {
+        "benchmark": head["benchmark"],
+        "protocol_fingerprint": head["fingerprint"],
+        "dataset_fingerprint": head["dataset"],
+        "digest": one["digest"],
+        "precision": one["precision"],
+    }
+    name, same = head["benchmark"], _is_shipped(head["benchmark"], head["fingerprint"])
+    dataset = dataset_names().get(name, name) if same else name
+    task = SELECTION if name in dataset_names() and head["task"] == "perception" else TASKS.get(head["task"])
+    yield {
+        "dataset": dataset,
+        "model": model,
+        "pretrained": pretrained,
+        "task": task or f"zeroshot_{head['task']}",
+        "metrics": {their_metric(head["task"], metric): value for metric, value in values.items()},
+        "language": ENGLISH,
+        **ours,
+    }
+    if name == "sugarcrepe" and same:
+        for metric, value in values.items():
+            if metric.endswith(PARTS):
+                yield {
+                    "dataset": SUGAR_CREPE + metric.removesuffix(PARTS),
+                    "model": model,
+                    "pretrained": pretrained,
+                    "task": SELECTION,
+                    "metrics": {"text_acc": value, "acc": value},
+                    "language": ENGLISH,
+                    **ours,
+                }
+
+
+def _model(row: pd.Series) -> tuple[str, str]:
+    """Architecture and tag of an open_clip model; else the label and the start of the digest."""
+    if row["label"] == row["spec"] and row["spec"].startswith("open_clip:"):
+        spec = parse_spec(row["spec"])
+        return spec.name, spec.rest + (f"#{spec.selector}" if spec.selector else "")
+    return row["label"], row["digest"][:8]
+
+
+def _is_shipped(name: str, fingerprint: str) -> bool:
+    from cosmos_eval.protocol import list_benchmarks, load_benchmark
+
+    return name in list_benchmarks() and load_benchmark(name).fingerprint == fingerprint
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:150] or "result"
+
+
+def read_clip_benchmark(path: Path) -> pd.DataFrame:
+    """References from one JSON of clip-benchmark, a folder of them, or the CSV that its `build` makes.
+
+    Only zero-shot results in English are read, and of these what is a benchmark and metric of ours. A file that we
+    wrote ourselves says its protocol and data, and is held to them.
+
+    Raises:
+        RequestError: unreadable, or not such a file; names it.
+    """
+    paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not paths:
+        raise RequestError(f"no JSON files in {path}; give clip-benchmark's results or the CSV of its build command")
+    rows = [row for one in paths for record in _read(one) for row in _references(record, one)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _read(path: Path) -> list[Record]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot read {path}: {error}") from error
+    if path.suffix == ".csv":
+        flat = list(csv.DictReader(text.splitlines()))
+        return [_check({**row, "metrics": _flat_metrics(row)}, path) for row in flat]
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise RequestError(f"{path} is not JSON: {error}; give a result of clip-benchmark") from error
+    return [_check(record, path)]
+
+
+def _flat_metrics(row: Record) -> Record:
+    """The filled columns of a built CSV that hold numbers."""
+    metrics = {}
+    for name, value in row.items():
+        try:
+            metrics[name] = float(value)
+        except (TypeError, ValueError):
+            continue
+    return metrics
+
+
+def _check(record: Any, path: Path) -> Record:
+    wanted = ("dataset", "model", "pretrained", "task", "language")
+    right = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
+    if not right or not all(isinstance(record.get(key), str) for key in wanted):
+        raise RequestError(
+            f"{path} is not a result of clip-benchmark: it needs {', '.join(wanted)} as texts and metrics as a map"
+        )
+    return record
+
+
+def _references(record: Record, path: Path) -> Iterator[Record]:
+    dataset, ours = record["dataset"], record.get("protocol_fingerprint") or ""
+    common = {
+        "paper": path.name,
+        "model": f"{record['model']} {record['pretrained']}".strip(),
+        "arch": "",
+        "pretraining": "",
+        "source": "",
+        "fingerprint": ours,
+        "dataset": record.get("dataset_fingerprint") or "",
+    }
+    if record["language"] != ENGLISH:
+        return
+    tasks = {theirs: task for task, theirs in TASKS.items()} | {SELECTION: "perception"}
+    task = tasks.get(record["task"], record["task"].removeprefix("zeroshot_") if ours else "")
+    if not task:
+        return
+    names = [record["benchmark"]] if ours and record.get("benchmark") else benchmarks_of(dataset)
+    for metric, value in record["metrics"].items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            continue  # clip-benchmark writes NaN for the top 5 of four classes
+        if dataset.startswith(SUGAR_CREPE):
+            known = dataset.removeprefix(SUGAR_CREPE) + PARTS if metric == "text_acc" else ""
+        else:
+            known = our_metric(task, metric) or (metric if ours else "")
+        for name in names if known else []:
+            yield {**common, "benchmark": name, "metric": known, "value": float(value), "decimals": 2}

@@ -1,0 +1,73 @@
+"""The `model-index` of a Hugging Face model card, one for each model of a board."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cosmos_eval.report.board import MEASURED, Board
+from cosmos_eval.report.cells import detail
+from cosmos_eval.report.names import short
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+TASKS = {
+    "retrieval": ("image-text-retrieval", "Zero-shot image-text retrieval"),
+    "classification": ("zero-shot-image-classification", "Zero-shot image classification"),
+    "segmentation": ("image-segmentation", "Zero-shot semantic segmentation"),
+    "perception": ("image-text-matching", "Perception and composition"),
+}
+METRICS = {"top1": "accuracy", "miou": "mean_iou"}
+"""What the hub calls a metric; others keep our name."""
+
+
+def model_index_files(board: Board) -> dict[str, str]:
+    """File name -> YAML: `model-index:` with everything that was measured without a limit, as fractions.
+
+    To be pasted between the `---` lines of a model card. A dataset's `config` is the protocol's version and
+    fingerprint, its `revision` the fingerprint of the data; `args` of a metric hold its 95 % interval and n.
+    """
+    from huggingface_hub import ModelCardData
+
+    files: dict[str, str] = {}
+    for row in board.of_kind(MEASURED):
+        one = board.rows.loc[row]
+        results = [result for columns in board.groups() for result in _results(board, row, columns)]
+        if not results:
+            continue
+        name = stem = _slug(f"{one['label'][:80]}-{one['digest'][:8]}")
+        again = 2
+        while f"{name}.yaml" in files:
+            name, again = f"{stem}-{again}", again + 1
+        label = " ".join(one["label"].split())
+        files[f"{name}.yaml"] = ModelCardData(model_name=label, eval_results=results).to_yaml() + "\n"
+    return files
+
+
+def _results(board: Board, row: int, columns: pd.DataFrame) -> Iterator["EvalResult"]:
+    from huggingface_hub import EvalResult
+
+    head = columns.iloc[0]
+    task = TASKS.get(head["task"], (head["task"], head["task"]))
+    for column in detail(columns):
+        cell, metric = board.cell(row, column), board.columns.at[column, "metric"]
+        if cell is None:
+            continue
+        yield EvalResult(
+            task_type=task[0],
+            task_name=task[1],
+            dataset_type=head["benchmark"],
+            dataset_name=head["benchmark"],
+            dataset_config=f"v{head['version']}-{head['fingerprint'][:8]}",
+            dataset_revision=head["dataset"],
+            metric_type=METRICS.get(metric, metric),
+            metric_name=short(metric),
+            metric_value=float(cell.value),
+            metric_args={"low": float(cell.low), "high": float(cell.high), "n": int(cell.n)},
+        )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "model"

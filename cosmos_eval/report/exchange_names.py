@@ -1,0 +1,72 @@
+"""What clip-benchmark calls our benchmarks and metrics: one table for writing its files and for reading them."""
+
+from functools import cache
+
+from cosmos_eval.protocol import DEFINITIONS, list_benchmarks, read_definition
+
+TASKS = {"retrieval": "zeroshot_retrieval", "classification": "zeroshot_classification"}
+SELECTION = "image_caption_selection"
+"""Its task for Winoground and SugarCrepe."""
+SAME = {
+    "imagenet1k": "imagenet1k",
+    "coco-karpathy-retrieval": "mscoco_captions",
+    "flickr30k-test-retrieval": "flickr30k",
+    "flickr8k-test-retrieval": "flickr8k",
+    "winoground": "winoground",
+}
+"""Benchmarks that another reader of ours reads, with the pictures, names and templates of clip-benchmark's."""
+SUGAR_CREPE = "sugar_crepe/"
+"""Before each of SugarCrepe's seven files, which are a dataset each there."""
+PLAIN = {"reader", "dataset", "path", "split", "expected", "needs", "published"}
+"""What a definition of its own builder may say: with other options it is another set of pictures."""
+METRICS = {
+    "classification": {"top1": "acc1", "top5": "acc5", "mean_per_class": "mean_per_class_recall"},
+    "retrieval": {
+        "text_to_image_recall@": "image_retrieval_recall@",
+        "image_to_text_recall@": "text_retrieval_recall@",
+    },
+    "perception": {"text_score": "text_acc", "image_score": "image_acc", "group_score": "acc"},
+}
+"""Ours to theirs; a key that ends in `@` is followed by k."""
+
+
+@cache
+def dataset_names() -> dict[str, str]:
+    """Our benchmark -> clip-benchmark's dataset, for those that are the same."""
+    names = dict(SAME)
+    for name in list_benchmarks():
+        dataset = read_definition(DEFINITIONS / f"{name}.yaml").value["dataset"]
+        if dataset["reader"] == "wds":
+            folder = dataset["path"][-1].removeprefix("wds_")
+            names[name] = "wds/" + folder.replace("vtab-", "vtab/", 1)
+        elif dataset["reader"] == "clip-benchmark" and set(dataset) <= PLAIN:
+            names[name] = dataset["dataset"]
+    return names
+
+
+def benchmarks_of(dataset: str) -> list[str]:
+    """Our benchmarks that a dataset of clip-benchmark is; none where none is the same.
+
+    ImageNet's shards hold the pictures, names and templates of our `imagenet1k`, and are that, too.
+    """
+    if dataset.startswith(SUGAR_CREPE):
+        return ["sugarcrepe"]
+    found = [ours for ours, theirs in dataset_names().items() if theirs == dataset]
+    plain = dataset.removeprefix("wds/")
+    return found + [ours for ours, theirs in SAME.items() if theirs == plain and ours not in found]
+
+
+def their_metric(task: str, metric: str) -> str:
+    """A metric of ours in clip-benchmark's words; ours where it has none."""
+    for ours, theirs in METRICS.get(task, {}).items():
+        if metric == ours or (ours.endswith("@") and metric.startswith(ours)):
+            return theirs + metric.removeprefix(ours)
+    return metric
+
+
+def our_metric(task: str, metric: str) -> str:
+    """A metric of clip-benchmark's in our words; empty where we have none."""
+    for ours, theirs in METRICS.get(task, {}).items():
+        if metric == theirs or (theirs.endswith("@") and metric.startswith(theirs)):
+            return ours + metric.removeprefix(theirs)
+    return ""

@@ -1,0 +1,108 @@
+"""open_clip's published tables (docs/openclip_results.csv and the two beside it), read as references."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.report.board_references import COLUMNS
+
+NAMED = ("name", "pretrained")
+"""The first two columns: architecture and tag."""
+TOP1 = {
+    "ImageNet 1k": ("imagenet1k-wds", "imagenet1k"),
+    "CIFAR-10": ("cifar10-vtab",),
+    "CIFAR-100": ("cifar100-vtab",),
+    "CLEVR Counts": ("clevr-count-vtab",),
+    "CLEVR Distance": ("clevr-distance-vtab",),
+    "Country211": ("country211-wds",),
+    "Describable Textures": ("dtd-vtab",),
+    "EuroSAT": ("eurosat-vtab",),
+    "Food-101": ("food101-wds",),
+    "GTSRB": ("gtsrb-wds",),
+    "ImageNet Sketch": ("imagenet-sketch-wds",),
+    "ImageNet v2": ("imagenetv2-wds",),
+    "ImageNet-A": ("imagenet-a-wds",),
+    "ImageNet-O": ("imagenet-o-wds",),
+    "ImageNet-R": ("imagenet-r-wds",),
+    "KITTI Vehicle Distance": ("kitti-distance-vtab",),
+    "MNIST": ("mnist-wds",),
+    "ObjectNet": ("objectnet-wds",),
+    "Pascal VOC 2007": ("voc2007-wds",),
+    "PatchCamelyon": ("pcam-vtab",),
+    "Rendered SST2": ("renderedsst2-wds",),
+    "RESISC45": ("resisc45-vtab",),
+    "Stanford Cars": ("cars-wds",),
+    "STL-10": ("stl10-wds",),
+    "SUN397": ("sun397-wds",),
+    "SVHN": ("svhn-vtab",),
+}
+PER_CLASS = {
+    "Caltech-101": ("caltech101-vtab",),
+    "FGVC Aircraft": ("fgvc-aircraft-wds",),
+    "Oxford Flowers-102": ("flowers-vtab",),
+    "Oxford-IIIT Pet": ("pets-vtab",),
+}
+"""Those four have the mean recall over classes, as DataComp's list of tasks says; all others top-1."""
+RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retrieval"}
+DIRECTIONS = {"image retr.": "text_to_image", "text retr.": "image_to_text"}
+
+
+def is_open_clip(header: list[str]) -> bool:
+    """Whether a CSV's header is that of one of open_clip's tables."""
+    return tuple(header[:2]) == NAMED and any(column in known_columns() for column in header)
+
+
+def known_columns() -> dict[str, list[tuple[str, str]]]:
+    """A column -> our benchmarks and metrics that it is. Their averages, and sets that we lack, are not among them."""
+    known = {name: [(one, "top1") for one in ours] for name, ours in TOP1.items()}
+    known |= {name: [(one, "mean_per_class") for one in ours] for name, ours in PER_CLASS.items()}
+    for set_, ours in RETRIEVAL.items():
+        for words, direction in DIRECTIONS.items():
+            known |= {f"{set_} {words} R@{k}": [(ours, f"{direction}_recall@{k}")] for k in (1, 5, 10)}
+    return known
+
+
+def read_open_clip(path: Path) -> pd.DataFrame:
+    """References from one of open_clip's tables, of the columns that are benchmarks of ours.
+
+    Raises:
+        RequestError: not such a table, a line of another length, or a value that is no fraction; names file and line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"cannot read {path}: {error}") from error
+    if not lines or not is_open_clip(lines[0]):
+        raise RequestError(f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained")
+    return pd.DataFrame(list(_rows(path, lines)), columns=list(COLUMNS))
+
+
+def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
+    header, known = lines[0], known_columns()
+    for number, line in enumerate(lines[1:], 2):
+        if not any(line):
+            continue
+        if len(line) != len(header):
+            raise RequestError(f"{path}:{number}: {len(line)} values for {len(header)} columns; fetch the file again")
+        for column, text in zip(header, line, strict=True):
+            for benchmark, metric in known.get(column, []) if text.strip() else []:
+                yield {
+                    "paper": path.name, "model": f"{line[0]} {line[1]}", "arch": "", "pretraining": "", "source": "",
+                    "benchmark": benchmark, "metric": metric, "value": _fraction(text, f"{path}:{number}", column),
+                    "decimals": max(len(text.strip().partition(".")[2]) - 2, 0),
+                }  # fmt: skip
+
+
+def _fraction(text: str, where: str, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise RequestError(f"{where}: {column} is {text!r}, not a fraction from 0 to 1; mend the line or take it out")
+    return value

@@ -1,0 +1,133 @@
+"""A board as LaTeX: booktabs tables of the headline metrics, the best of a column in bold, the second underlined."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from cosmos_eval.report.board import MEASURED, PUBLISHED, Board
+from cosmos_eval.report.board_columns import AVERAGE
+from cosmos_eval.report.cells import (
+    about,
+    average_lines,
+    by_benchmark,
+    by_family,
+    limited_line,
+    sections,
+    shown,
+    with_values,
+)
+from cosmos_eval.report.names import short
+
+ABSENT = "--"
+"""An en dash: not measured."""
+SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
+    "→": r"$\rightarrow$", "–": r"\textendash{}", "—": r"\textemdash{}", "×": r"$\times$", "±": r"$\pm$",
+    "-": "-{}", "!": "!{}", "?": "?{}", ",": ",{}",
+}  # fmt: skip
+"""The last four so that no two characters melt into one: `--` is a dash, ?` and ,, are other signs."""
+LONELY = "-!?,"
+HEAD = (
+    "Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}; names beyond Latin letters need XeLaTeX or LuaLaTeX "
+    "and a font that has them."
+)
+
+
+def board_latex(board: Board, remarks: Sequence[str] = ()) -> str:
+    """A table for each family, or one where all fit: a fragment for \\input. Percent, 95 % intervals in brackets.
+
+    Published rows stand below a rule and a line that says so, with their sources in the notes; limited results and
+    remarks are comments.
+    """
+    lines = [f"% {HEAD}"]
+    for column in board.headline().index:
+        one = board.columns.loc[column]
+        lines.append(comment(f"{one['title']}: {about(board, column)}, fingerprint {one['fingerprint']}"))
+    for title, columns in sections(board):
+        lines += ["", *_table(board, title, columns)]
+    lines += ["", *(comment(line) for line in [limited_line(board), *board.remarks, *remarks] if line)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _table(board: Board, title: str, columns: list[int]) -> list[str]:
+    measured = board.of_kind(MEASURED)
+    others = with_values(board, board.of_kind(PUBLISHED), columns)
+    sources = list(dict.fromkeys(board.rows.at[row, "source"] for row in others))
+    precision = ", ".join(board.precisions) or "nothing measured"
+    caption = f"{title}: p" if title else "P"
+    lines = [
+        r"\begin{table}[t]", r"\centering", r"\small",
+        rf"\caption{{{caption}ercent, with 95\,\% intervals in brackets; {escape(precision)}. The best of a column is "
+        rf"bold, the second underlined; {ABSENT}: not measured.}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule", *_head(board, columns), r"\midrule",
+    ]  # fmt: skip
+    lines += [row_line(board, row, columns) for row in measured]
+    if others:
+        lines += [r"\midrule", rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{Published, not measured here}}}} \\"]
+        lines += [
+            row_line(board, row, columns, note=str(sources.index(board.rows.at[row, "source"]) + 1)) for row in others
+        ]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    notes = [f"{escape(line)}." for line in average_lines(board)]
+    notes += [rf"\textsuperscript{{{number}}}~{escape(source)}." for number, source in enumerate(sources, 1)]
+    if notes:
+        lines += [r"\par\smallskip", rf"{{\footnotesize {' '.join(notes)}\par}}"]
+    return [*lines, r"\end{table}"]
+
+
+def _head(board: Board, columns: list[int]) -> list[str]:
+    """Family, benchmark, metric, and what the column was measured with."""
+    at = {column: place for place, column in enumerate(columns, 2)}
+    families, rules = [""], []
+    for name, some in by_family(board, columns):
+        families.append(_over(len(some), name))
+        rules.append(rf"\cmidrule(lr){{{at[some[0]]}-{at[some[-1]]}}}")
+    names = ["", *(_over(len(some), name) for name, some in by_benchmark(board, columns))]
+    metrics, prints, counts = ["model"], [""], [""]
+    for column in columns:
+        one = board.columns.loc[column]
+        metrics.append(escape(short(one["metric"])))
+        data = "" if one["kind"] == AVERAGE else f"/{one['dataset'][:8] or 'no data'}"
+        prints.append(rf"{{\tiny {escape(one['fingerprint'][:8] + data)}}}")
+        counts.append(rf"{{\tiny $n={one['n']}$}}" if one["n"] else "")
+    return [_line(families), " ".join(rules), *map(_line, (names, metrics, prints, counts))]
+
+
+def _over(columns: int, text: str) -> str:
+    return rf"\multicolumn{{{columns}}}{{c}}{{{escape(text)}}}"
+
+
+def row_line(board: Board, row: int, columns: list[int], note: str = "") -> str:
+    """One row. The label is in braces: a `[` or `*` that begins a row would be read as the end of the row before."""
+    label = f"{{{escape(board.rows.at[row, 'label'])}}}" + (rf"\textsuperscript{{{note}}}" if note else "")
+    return _line([label, *(cell_text(board, row, column) for column in columns)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells).lstrip() + r" \\"
+
+
+def cell_text(board: Board, row: int, column: int) -> str:
+    """`value {\\tiny [low, high]}`, the best in bold, the second underlined."""
+    cell = shown(board, row, column)
+    if cell is None:
+        return ABSENT
+    mark = {1: r"\textbf{%s}", 2: r"\underline{%s}"}.get(cell.place or 0, "%s")
+    return (mark % cell.value + (rf" {{\tiny {cell.interval}}}" if cell.interval else "")).strip()
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it is; control characters become spaces."""
+    clean = "".join(" " if unicodedata.category(character).startswith("C") else character for character in str(text))
+    clean = " ".join(clean.split())
+    out = []
+    for character, after in zip(clean, [*clean[1:], ""], strict=True):
+        lonely = character in LONELY and after not in (*LONELY, "`", "'")
+        out.append(character if lonely else SPECIAL.get(character, character))
+    return "".join(out)
+
+
+def comment(text: str) -> str:
+    """A comment of one line."""
+    return "% " + " ".join(str(text).split())
