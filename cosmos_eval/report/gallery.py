@@ -30,8 +30,10 @@ CASES = 4
 SIDE = 256
 """Pixels of a drawn picture's longer side."""
 RIGHT, WRONG, NEUTRAL = "#2a8a3e", "#c0392b", "0.5"
-PANEL = 2.0
-"""Inches of a picture's panel."""
+PANEL, LINE, BETWEEN = 2.0, 0.14, 0.09
+"""Inches: a picture's panel, a line of text, between two texts."""
+MOST_LINES = 12
+"""Of one text."""
 
 
 @dataclass(frozen=True)
@@ -133,55 +135,89 @@ def _engine(spec: str, options: Options, reporter: Reporter | None) -> Engine:
 
 def query_figure(queries: Sequence[Query], data: RetrievalData, title: str) -> "Figure":
     """A row a query: the query, then its candidates with their scores, the right ones in green."""
-    columns = 2 if queries[0].picture else 1 + SHOWN
-    drawn = figure(PANEL * (4.2 if queries[0].picture else columns), (PANEL + 0.35) * len(queries) + 0.4)
-    ratios = [1, 3.2] if queries[0].picture else [1.2, *[1] * SHOWN]
-    axes = drawn.subplots(len(queries), columns, squeeze=False, width_ratios=ratios)
-    for row, query in zip(axes, queries, strict=True):
-        for axis in row:
-            axis.axis("off")
-        if query.picture:
+    pictures = queries[0].picture
+    if pictures:
+        texts = [_wrapped([(data.texts[i], score, right) for i, score, right in one.candidates], 78) for one in queries]
+    else:
+        texts = [_wrapped([(data.texts[one.index], None, None)], 30) for one in queries]
+    rows = _Rows(PANEL * (4.2 if pictures else 1 + SHOWN), [1, 3.2] if pictures else [1.2, *[1] * SHOWN], texts)
+    for row, query, text in zip(rows.axes, queries, texts, strict=True):
+        if pictures:
             picture = data.pictures[query.index]
             _picture(row[0], picture, f"{end_of(picture.key, 24)}, rank {query.rank:,}", NEUTRAL)
-            lines = [(data.texts[i], score, right) for i, score, right in query.candidates]
-            _lines(row[1], lines, width=78)
+            _lines(row[1], text)
             continue
-        _lines(row[0], [(data.texts[query.index], None, None)], width=24, note=f"rank {query.rank:,}")
+        _lines(row[0], text, note=f"rank {query.rank:,}")
         for axis, (i, score, right) in zip(row[1:], query.candidates, strict=False):
             _picture(axis, data.pictures[i], f"{score:.3f}", RIGHT if right else WRONG)
-    drawn.suptitle(plain(title), fontsize=10)
-    return drawn
+    return rows.entitled(title)
 
 
 def item_figure(items: Sequence[Item], data: PerceptionData, specs: Sequence[str], title: str) -> "Figure":
     """A row an item: its pictures, and its texts with the scores of every model."""
     shown = data.item_images.shape[1]
-    drawn = figure(PANEL * (shown + 3.4), (PANEL + 0.35) * len(items) + 0.4)
-    axes = drawn.subplots(len(items), shown + 1, squeeze=False, width_ratios=[*[1] * shown, 3.4])
-    for row, item in zip(axes, items, strict=True):
-        for axis in row:
-            axis.axis("off")
+    texts = [_wrapped(_said(item, data, specs), 88) for item in items]
+    rows = _Rows(PANEL * (shown + 3.4), [*[1] * shown, 3.4], texts)
+    for row, item, text in zip(rows.axes, items, texts, strict=True):
         for k, place in enumerate(data.item_images[item.index].tolist()):
             right = shown == 1 or data.item_texts.shape[1] > 1 or k == 0
             picture = data.pictures[place]
             _picture(row[k], picture, end_of(picture.key, 24), RIGHT if right else WRONG)
-        words = [data.texts[j] for j in data.item_texts[item.index].tolist()]
-        lines: list[tuple[str, float | None, bool | None]] = []
-        for j, text in enumerate(words):
-            belongs = "" if shown == 1 or len(words) == 1 else f" (picture {j + 1})"
-            lines.append((f"{text}{belongs}", None, shown > 1 or j == 0))
-        for spec, scores, margin, correct in zip(specs, item.scores, item.margins, item.correct, strict=True):
-            values = " / ".join(f"{value:.3f}" for value in np.asarray(scores).ravel())
-            lines.append((f"{spec}: {values}, margin {margin:+.3f}", None, correct))
-        _lines(row[-1], lines, width=72, note=f"{data.subsets[item.index]}, item {item.index:,}")
-    drawn.suptitle(plain(title), fontsize=10)
-    return drawn
+        _lines(row[-1], text, note=f"{data.subsets[item.index]}, item {item.index:,}")
+    return rows.entitled(title)
+
+
+Line = tuple[str, float | None, bool | None]
+"""A text, its score, and whether it is right: green, red, or black where there is no right and wrong."""
+
+
+def _said(item: Item, data: PerceptionData, specs: Sequence[str]) -> list[Line]:
+    """An item's texts, and what every model makes of them."""
+    shown = data.item_images.shape[1]
+    words = [data.texts[j] for j in data.item_texts[item.index].tolist()]
+    square = shown > 1 and len(words) > 1
+    lines: list[Line] = []
+    for j, text in enumerate(words):
+        lines.append((f"{text} (picture {j + 1})" if square else text, None, shown > 1 or j == 0))
+    for spec, scores, margin, correct in zip(specs, item.scores, item.margins, item.correct, strict=True):
+        of_each = [" / ".join(f"{value:.3f}" for value in row) for row in np.asarray(scores)]
+        values = [f"picture {k + 1} {row}" for k, row in enumerate(of_each)] if square else [" / ".join(of_each)]
+        lines.append((f"{spec}: {', '.join(values)}, margin {margin:+.3f}", None, correct))
+    return lines
+
+
+def _wrapped(lines: Sequence[Line], width: int) -> list[tuple[list[str], str]]:
+    """Each text on lines of so many letters, with its colour; what is longer than a few lines ends with dots."""
+    found = []
+    for text, score, right in lines:
+        said = text if score is None else f"{score:.3f}  {text}"
+        colour = "black" if right is None else RIGHT if right else WRONG
+        found.append((textwrap.wrap(said, width, max_lines=MOST_LINES, placeholder=" …") or [""], colour))
+    return found
+
+
+class _Rows:
+    """A figure of rows, each as tall as its texts are and no less than a picture."""
+
+    def __init__(self, width: float, ratios: Sequence[float], texts: Sequence[list[tuple[list[str], str]]]) -> None:
+        heights = [max(PANEL + 0.35, 0.4 + sum(LINE * len(lines) + BETWEEN for lines, _ in own)) for own in texts]
+        self.figure = figure(width, sum(heights) + 0.4)
+        self.axes = self.figure.subplots(
+            len(texts), len(ratios), squeeze=False, width_ratios=ratios, height_ratios=heights
+        )
+        for axis in self.axes.flat:
+            axis.axis("off")
+
+    def entitled(self, title: str) -> "Figure":
+        self.figure.suptitle(plain(title), fontsize=10)
+        return self.figure
 
 
 def _picture(axis: "Axes", picture: Picture, title: str, colour: str) -> None:
     image = picture.load()
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
     axis.imshow(np.asarray(image))
+    axis.set_anchor("N")
     axis.axis("on")
     axis.set_xticks([])
     axis.set_yticks([])
@@ -190,15 +226,13 @@ def _picture(axis: "Axes", picture: Picture, title: str, colour: str) -> None:
     axis.set_title(plain(title), fontsize=7)
 
 
-def _lines(axis: "Axes", lines: Sequence[tuple[str, float | None, bool | None]], width: int, note: str = "") -> None:
-    """Texts below each other, with their scores: right ones in green, wrong ones in red, others in black."""
-    top = 1.0
-    if note:
-        axis.text(0, top, plain(note), fontsize=7, color=NEUTRAL, va="top", transform=axis.transAxes)
-        top -= 0.12
-    for text, score, right in lines:
-        said = plain(text if score is None else f"{score:.3f}  {text}")
-        wrapped = textwrap.wrap(said, width)[:4] or [""]
-        colour = "black" if right is None else RIGHT if right else WRONG
-        axis.text(0, top, "\n".join(wrapped), fontsize=8, color=colour, va="top", transform=axis.transAxes)
-        top -= 0.1 * len(wrapped) + 0.05
+def _lines(axis: "Axes", lines: Sequence[tuple[list[str], str]], note: str = "") -> None:
+    """Wrapped texts below each other from the top of the axis down, below a grey note."""
+    from matplotlib.transforms import ScaledTranslation
+
+    assert axis.figure is not None
+    down = 0.0
+    for wrapped, colour, size in [*([([note], NEUTRAL, 7)] if note else []), *((*one, 8) for one in lines)]:
+        place = axis.transAxes + ScaledTranslation(0, -down, axis.figure.dpi_scale_trans)
+        axis.text(0, 1, plain("\n".join(wrapped)), fontsize=size, color=colour, va="top", transform=place)
+        down += LINE * len(wrapped) + BETWEEN

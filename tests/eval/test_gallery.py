@@ -1,5 +1,6 @@
 """Galleries: the cases that are picked, against scores written down, and files that can be looked at."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from PIL import Image
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.base import PerceptionData, RetrievalData
-from cosmos_eval.report.cases import perception_cases, reading_of, retrieval_cases
+from cosmos_eval.report.cases import Item, Query, perception_cases, reading_of, retrieval_cases
 from cosmos_eval.report.curves import figure
-from cosmos_eval.report.gallery import show_perception
+from cosmos_eval.report.gallery import item_figure, query_figure, show_perception
 from tests.eval import perception_on_disk as on_disk
 from tests.eval.stand_ins import Given, pictures
 
@@ -115,6 +116,46 @@ def test_the_primary_metric_says_which_reading_decides(primary: str, reading: st
 )
 def test_the_reading_that_a_metric_is_made_of(metric: str, reading: str):
     assert reading_of(metric, ("accuracy", "match_accuracy")) == reading
+
+
+LONG = "a small plain white cross at bottom right, a large dotted black circle at top right and a green triangle"
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_long_captions_are_drawn_whole_and_above_each_other(picture: bool):
+    data = RetrievalData(pictures(5), [f"{LONG} {i}" for i in range(5)], np.arange(5))
+    candidates = tuple((i, 0.5, i == 2) for i in range(5))
+    drawn = query_figure([Query(2, picture, 3, -0.1, candidates)] * 2, data, "title")
+    drawn.canvas.draw()
+    texts = [text for axis in drawn.axes for text in axis.texts if "cross" in text.get_text()]
+    assert len(texts) == (10 if picture else 2)
+    for text in texts:
+        assert LONG in " ".join(text.get_text().split())
+    boxes = [text.get_window_extent() for text in texts]
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(boxes))
+    assert min(box.y0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= drawn.bbox.x1
+
+
+def test_a_text_without_end_ends_with_dots():
+    data = RetrievalData(pictures(1), ["word " * 400], np.arange(1))
+    drawn = query_figure([Query(0, True, 1, 0.1, ((0, 0.5, True),))], data, "title")
+    (text,) = drawn.axes[1].texts
+    assert text.get_text().endswith(" …")
+
+
+def test_scores_of_two_pictures_and_two_texts_say_whose_they_are():
+    scores = np.array([[0.9, 0.8], [0.7, 0.6]])
+    item = Item(0, (scores, scores), (0.1, -0.1), (True, False))
+    drawn = item_figure([item], squares(), ["first", "second"], "title")
+    said = [text.get_text() for text in drawn.axes[-1].texts]
+    assert said[-2:] == [
+        "first: picture 1 0.900 / 0.800, picture 2 0.700 / 0.600, margin +0.100",
+        "second: picture 1 0.900 / 0.800, picture 2 0.700 / 0.600, margin -0.100",
+    ]
+    one = Item(0, (np.array([[0.9, 0.8]]),), (0.1,), (True,))
+    drawn = item_figure([one], pairs(), ["first"], "title")
+    assert drawn.axes[-1].texts[-1].get_text() == "first: 0.900 / 0.800, margin +0.100"
 
 
 def test_the_gallery_of_a_benchmark_goes_by_its_own_primary_metric(tmp_path: Path, monkeypatch):
