@@ -1,0 +1,130 @@
+"""One file of stored rows: written whole or not at all, named by its own SHA-256, checked whenever rows are taken."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from cosmos_core.files import atomic_path
+
+FORM = "cosmos-eval rows 1"
+SUFFIX = ".safetensors"
+KEY_BYTES = 16
+NAME_DIGITS = 32
+"""Hexadecimal digits of the SHA-256 that a file's name holds."""
+_LONGEST_HEADER = 2**20
+
+
+class Damaged(Exception):
+    """A file that is not, byte for byte, what was written under its name; says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Keys (N, 16) uint8 of items and their rows (N, D) float32, of unit length."""
+
+    keys: np.ndarray
+    rows: np.ndarray
+
+
+def write_shard(folder: Path, kind: str, space: str, shard: Shard) -> Path:
+    """Write a shard of one kind ("pictures" or "texts") of a space; returns its path.
+
+    Raises:
+        OSError: no room, or no right to write; nothing is left behind.
+    """
+    content = save(
+        {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.rows, dtype=np.float32)},
+        # one entry: the library writes several in any order, and equal shards shall be equal files
+        {FORM: json.dumps({"kind": kind, "space": space})},
+    )
+    return write_named(folder, kind, SUFFIX, content)
+
+
+def read_shard(path: Path, space: str) -> Shard:
+    """The whole of a shard, checked against its name.
+
+    Raises:
+        Damaged: other bytes than were written, or rows of another space.
+        OSError: it cannot be read; gone, for one.
+    """
+    content = read_named(path)
+    try:
+        _check_header(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]), path, space)
+        arrays = load(content)
+        shard = Shard(arrays["keys"], arrays["rows"])
+    except Damaged:
+        raise
+    except Exception as error:  # a file that somebody made and named by its checksum may hold anything
+        raise Damaged(f"it is no shard of ours ({type(error).__name__})") from error
+    keys, rows = shard.keys, shard.rows
+    if keys.shape != (len(rows), KEY_BYTES) or keys.dtype != np.uint8 or rows.ndim != 2 or rows.dtype != np.float32:
+        raise Damaged(f"it holds keys {keys.shape} and rows {rows.shape}")
+    return shard
+
+
+def read_keys(path: Path, space: str) -> np.ndarray:
+    """The keys (N, 16) of a shard alone, without a check of its bytes: enough to know whether to read it.
+
+    No memory map: a file that another process removes from a network disk would end this one.
+
+    Raises:
+        Damaged: no shard of this space, or cut short.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= _LONGEST_HEADER:
+            raise Damaged("its header is not one")
+        try:
+            header = json.loads(stream.read(length))
+            _check_header(header, path, space)
+            start, end = header["keys"]["data_offsets"]
+            count, width = header["keys"]["shape"]
+            stream.seek(8 + length + start)
+            content = stream.read(end - start)
+        except Damaged:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged("its header is not one") from error
+    if width != KEY_BYTES or len(content) != count * KEY_BYTES:
+        raise Damaged("it is cut short")
+    return np.frombuffer(content, dtype=np.uint8).reshape(count, KEY_BYTES)
+
+
+def write_named(folder: Path, kind: str, suffix: str, content: bytes) -> Path:
+    """Write a file whose name holds the checksum of its content. One that is there is replaced: it may be damaged."""
+    path = folder / f"{kind}-{checksum(content)}{suffix}"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def read_named(path: Path) -> bytes:
+    """The content of a file that `write_named` wrote.
+
+    Raises:
+        Damaged: it does not have the checksum that its name says.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    if path.stem.rpartition("-")[2] != checksum(content):
+        raise Damaged("its checksum is not that of its name" if content else "it is empty")
+    return content
+
+
+def checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:NAME_DIGITS]
+
+
+def _check_header(header: Mapping[str, Any], path: Path, space: str) -> None:
+    about = json.loads(header["__metadata__"][FORM])
+    if about["kind"] != path.name.rpartition("-")[0]:
+        raise Damaged("it is a shard of another kind")
+    if about["space"] != space:
+        raise Damaged("its rows are of another model or precision")
