@@ -11,6 +11,7 @@ from benchmarks.ablation.leg import FINISHED
 from benchmarks.ablation.rows import ROWS
 from benchmarks.ablation.statistics import Outcomes
 from cosmos_core.errors import RequestError
+from cosmos_eval.results.store import RESULT, read_result, read_samples
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,13 @@ def outcomes(legs: dict[int, Leg], metric: Metric, seeds: list[int]) -> Outcomes
     """What happened to every sample of a metric in the given seeds of one row.
 
     Raises:
-        RequestError: two legs were tested on different samples.
+        RequestError: two legs were tested on different samples, or samples are not those of their result.
     """
-    import pandas as pd
-
     frames = []
     for seed in seeds:
         leg = legs[seed]
-        frame = pd.read_parquet(leg.folder / leg.record["results"][metric.benchmark] / "samples.parquet")
+        path = leg.folder / leg.record["results"][metric.benchmark] / RESULT
+        frame = read_samples(path, read_result(path))
         if metric.only is not None:
             frame = frame[frame[metric.only[0]] == metric.only[1]]
         frames.append(frame.reset_index(drop=True))

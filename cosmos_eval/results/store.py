@@ -54,7 +54,7 @@ def read_not_run(folder: Path) -> list[str]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             lines.append(f"{record['model']}, {record['benchmark']}: not run: {record['reason']}")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             lines.append(f"{path} is not readable; delete it and run again")
     return lines
 
@@ -110,6 +110,8 @@ def one_model(path: Path) -> dict[str, tuple[Path, Result]]:
     Raises:
         RequestError: nothing there, a broken result, several models, or several results of one benchmark.
     """
+    if not path.exists():
+        raise RequestError(f"there is no {path}; give a {RESULT}, or a folder with the results of one model")
     located = [(path, read_result(path))] if path.is_file() else located_results(path)
     models: dict[str, Path] = {}
     for place, result in located:  # a model without a digest is known by its spec

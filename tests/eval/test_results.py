@@ -195,6 +195,8 @@ def test_the_results_of_one_model_by_benchmark(tmp_path):
     assert found["other"][1].benchmark["name"] == "other"
     assert list(one_model(tmp_path / "m/toy/RESULT.json")) == ["toy"]
 
+    with pytest.raises(RequestError, match=r"there is no .*absent; give a RESULT\.json, or a folder"):
+        one_model(tmp_path / "absent")
     stored(tmp_path / "n" / "toy", limit=2)
     with pytest.raises(RequestError, match=r"two results of toy: .*m/toy/RESULT\.json and .*n/toy/RESULT\.json"):
         one_model(tmp_path)

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cli.main import run_command
+from cosmos_eval.report.tables import render
 from cosmos_eval.results.merge import merge
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import (
@@ -27,6 +29,7 @@ from cosmos_eval.results.store import (
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.test_results import make_result, stored
 from tests.eval.test_results_versions import as_version_1
+from tests.eval.worlds import captions_world, classes_world
 
 BASE = make_result()
 
@@ -290,3 +293,25 @@ def test_a_writer_that_is_killed_leaves_a_whole_result_or_none(tmp_path):
     (metric,) = read_result(tmp_path / "RESULT.json").metrics.values()
     assert metric.value == 0.0
     assert json.loads((tmp_path / "RESULT.json").read_text())["samples"]["rows"] == 1
+
+
+def test_two_machines_make_the_table_of_one_and_a_run_goes_on_from_it(tmp_path, capsys):
+    colours = "python:tests.eval.tiny_models:Colours"
+    worlds = [captions_world(tmp_path), classes_world(tmp_path)]
+
+    def run(out: str, *some: Path) -> None:
+        names = [word for world in some for word in ("--benchmark", str(world))]
+        assert run_command(["run", "--model", colours, *names, "--out", str(tmp_path / out)]) == 0
+
+    run("one", worlds[0])
+    run("two", worlds[1])
+    run("single", *worlds)
+    merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
+    before = content(tmp_path / "all")
+    capsys.readouterr()
+    run("all", *worlds)
+    assert capsys.readouterr().err.count("already done, kept") == 2
+    assert content(tmp_path / "all") == before
+    tables = [render(read_results(tmp_path / name), "md") for name in ("single", "all")]
+    assert tables[0] == tables[1]
+    assert merge([tmp_path / "single"], tmp_path / "all").repeated == 2  # measured twice, to the same numbers
