@@ -1,1 +1,1 @@
-"""Results: the record, its schema, reading and writing."""
+"""Results: the record, its schema and versions, reading and writing, comparing and merging."""

@@ -18,6 +18,7 @@ from cosmos_eval.results.store import (
     read_result,
     read_results,
     read_samples,
+    result_paths,
     write_not_run,
     write_result,
     write_samples,
@@ -212,3 +213,11 @@ def test_every_broken_result_of_a_folder_is_counted(tmp_path):
     (tmp_path / "c/RESULT.json").write_text("")
     with pytest.raises(RequestError, match=r"a/RESULT\.json is not a result: .* \(and 1 more below"):
         read_results(tmp_path)
+
+
+def test_hidden_folders_are_not_read(tmp_path):
+    stored(tmp_path / ".all.x.tmp" / "m" / "toy")
+    write_not_run(tmp_path / ".all.x.tmp" / "m" / "coco", "m", "coco", "no pictures")
+    assert list(result_paths(tmp_path)) == []
+    assert read_not_run(tmp_path) == []
+    assert len(read_results(tmp_path / ".all.x.tmp")) == 1  # asked for by name
