@@ -11,7 +11,7 @@ from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, one_model, r
 from cosmos_eval.results.versions import SCHEMA, parse
 from cosmos_eval.tasks.outcome import Metric
 
-LISTED = ("model", "benchmark", "primary metric", "value", "n", "precision", "limit", "started", "where")
+LISTED = ("model", "benchmark", "primary metric", "value", "n", "precision", "limit", "date", "where")
 DIFFERENCES = ("benchmark", "what", "field", "first", "second", "difference")
 NONE = "-"
 
@@ -26,7 +26,7 @@ def as_listed(path: Path, result: Result, below: Path) -> tuple[str, ...]:
         f"{result.metrics[result.primary].n:,}",
         result.precision,
         NONE if result.limit is None else str(result.limit),
-        plain(result.timing["started"]),
+        plain(result.timing["started"])[:10],
         plain(str(path.parent.relative_to(below))),
     )
 
