@@ -20,6 +20,7 @@ from cosmos_eval.cli import (
     leaderboard,
     list_,
     quickstart,
+    regress,
     results,
     run,
     show,
@@ -49,6 +50,7 @@ app.command(epilog=train.EXAMPLE, short_help="Pretrain a COSMOS or its CLIP base
 app.command(epilog=export.EXAMPLE, short_help="Write a checkpoint for other programs.")(export.export)
 app.command(epilog=watch.EXAMPLE, short_help="Evaluate a run's checkpoints as they appear.")(watch.watch)
 app.command(epilog=leaderboard.EXAMPLE, short_help="Make tables from results.")(leaderboard.leaderboard)
+app.command(epilog=regress.EXAMPLE, short_help="Is a checkpoint worse than another?")(regress.regress)
 app.add_typer(list_.app, name="list")
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")

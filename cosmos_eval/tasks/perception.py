@@ -64,8 +64,9 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     have no metric of their own.
 
     `samples` has a row for each item: `item` (its index in the dataset), `subset`, a column for each group, `picture`
-    (the key of its first one), `scores` (cosines, picture by picture), and for each reading its margin, whether it
-    holds strictly, and the expectation.
+    (the key of its first one), `whole` (the key of the picture that this one is a part of: the unit of intervals and
+    paired tests), `scores` (cosines, picture by picture), and for each reading its margin, whether it holds strictly,
+    and the expectation.
     """
     images = engine.image_features(data.pictures)
     texts = engine.text_features(data.texts)
@@ -90,6 +91,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
             "subset": np.array(data.subsets, dtype=object),
             **{f"group {name}": np.array(parts, dtype=object) for name, parts in data.groups.items()},
             "picture": [data.pictures[i].key for i in pictures.tolist()],
+            "whole": [data.pictures[i].whole for i in pictures.tolist()],
             "scores": scores.flatten(1).tolist(),
             **_columns(read),
         }

@@ -17,7 +17,7 @@ from tests.eval.processes import hear_ctrl_c
 
 HEAVY = ("torch", "torchvision", "pandas", "numpy", "open_clip", "mmseg", "mmengine", "clip_benchmark", "transformers")
 HELP = [
-    [], ["quickstart"], ["run"], ["train"], ["watch"], ["leaderboard"],
+    [], ["quickstart"], ["run"], ["train"], ["watch"], ["leaderboard"], ["regress"],
     ["list"], ["list", "models"], ["list", "benchmarks"], ["list", "suites"],
     ["list", "presets"], ["list", "settings"],
     ["data"], ["data", "check"], ["data", "prepare"],

@@ -1,0 +1,55 @@
+"""`cosmos-eval regress`: a gate that a worse checkpoint does not pass."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: cosmos-eval regress baseline/ runs/eval --max-drop 0.5 --junit regress.xml"
+
+
+def regress(
+    baseline: Annotated[Path, typer.Argument(help="A RESULT.json, or a folder with results of one model.")],
+    candidate: Annotated[Path, typer.Argument(help="The same of the model that may be worse.")],
+    max_drop: Annotated[float, typer.Option(help="Points: a drop of at most this is no regression.")] = 0.0,
+    alpha: Annotated[float, typer.Option(help="Chance of any false alarm, over all tests together.")] = 0.05,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric to test instead of the headline ones (recall@1 both ways, the primary); repeatable."),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="Test these of the baseline's benchmarks only; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap behind mean IoUs.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Resamples of that bootstrap.")] = 10_000,
+    allow_precision: Annotated[
+        bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
+    ] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write the printed text, for a pull request's summary.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything, as JSON.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the tests as JUnit XML.")] = None,
+) -> None:
+    """Compare two models sample by sample: 1 where the candidate is worse by more than --max-drop, 0 where no such drop
+    is found, 2 where the results cannot be compared or nothing could be found."""
+    from cosmos_core.files import atomic_write_text
+    from cosmos_eval.report import regression_text as text
+    from cosmos_eval.report.regression import compare
+    from cosmos_eval.report.regression_answer import Settings
+    from cosmos_eval.results.store import one_model
+
+    settings = Settings(
+        max_drop=max_drop / 100,
+        alpha=alpha,
+        metrics=tuple(metric or ()),
+        benchmarks=tuple(benchmark or ()),
+        seed=seed,
+        resamples=resamples,
+        allow_precision=allow_precision,
+    )
+    answer = compare(one_model(baseline), one_model(candidate), settings)
+    print(text.markdown(answer), end="")
+    for path, write in ((markdown, text.markdown), (json, text.to_json), (junit, text.to_junit)):
+        if path is not None:
+            atomic_write_text(path, write(answer))
+    if answer.exit_code:
+        raise typer.Exit(answer.exit_code)

@@ -1,0 +1,115 @@
+"""What `regress` asks and answers: settings, one record a test, verdicts after Holm's correction, the exit code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.metrics.paired import holm
+from cosmos_eval.metrics.paired_areas import RESAMPLES
+
+REGRESSION, PASSED, NO_TEST, NOT_COMPARABLE = "regression", "no regression", "no test possible", "not comparable"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What counts as a regression.
+
+    Raises:
+        RequestError: a number out of its range.
+    """
+
+    max_drop: float = 0.0
+    """A fraction: a true drop of at most this is no regression."""
+    alpha: float = 0.05
+    """The chance of any false alarm over all the tests together."""
+    metrics: tuple[str, ...] = ()
+    """Instead of the headline metrics."""
+    benchmarks: tuple[str, ...] = ()
+    """Only these."""
+    seed: int = 0
+    resamples: int = RESAMPLES
+    allow_precision: bool = False
+
+    def __post_init__(self) -> None:
+        for name, holds, wanted in (
+            ("max-drop", 0 <= self.max_drop < 1, "a number of points from 0 to below 100"),
+            ("alpha", 0 < self.alpha <= 0.5, "a number above 0 and at most 0.5"),
+            ("seed", self.seed >= 0, "a whole number from 0"),
+            ("resamples", 100 <= self.resamples <= 10**7, "a whole number from 100 to 10,000,000"),
+        ):
+            if not holds:
+                raise RequestError(f"--{name} must be {wanted}")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One metric of one benchmark. Fractions; a difference is candidate minus baseline, a drop its opposite."""
+
+    benchmark: str
+    metric: str
+    method: str
+    """In words."""
+    n: int
+    units: int
+    baseline: float
+    candidate: float
+    low: float
+    """Of the difference's 95 % interval."""
+    high: float
+    p: float
+    least_p: float
+    """What the worst candidate there can be would get: where it is above alpha, no test is possible."""
+    adjusted: float = 1.0
+    """p after Holm's correction over all tests."""
+    detectable: float = float("inf")
+    """The smallest true drop that would be found with 80 % power; infinite where none would."""
+    verdict: str = PASSED
+
+    @property
+    def difference(self) -> float:
+        return self.candidate - self.baseline
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The whole answer."""
+
+    baseline: str
+    candidate: str
+    settings: Settings
+    tests: tuple[Tested, ...]
+    problems: tuple[tuple[str, str], ...]
+    """Benchmark, and why its results cannot be compared."""
+    remarks: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def regressions(self) -> tuple[Tested, ...]:
+        return tuple(one for one in self.tests if one.verdict == REGRESSION)
+
+    @cached_property
+    def untestable(self) -> tuple[Tested, ...]:
+        return tuple(one for one in self.tests if one.verdict == NO_TEST)
+
+    @property
+    def exit_code(self) -> int:
+        """2 where anything could not be compared or tested, else 1 for a regression, else 0."""
+        if self.problems or self.untestable:
+            return 2
+        return 1 if self.regressions else 0
+
+
+def decided(tests: Sequence[Tested], count: int, alpha: float, max_drop: float) -> list[Tested]:
+    """The tests with verdicts and Holm's correction over `count` of them; those that could not be made never reject."""
+    adjusted = holm([*(one.p for one in tests), *[1.0] * (count - len(tests))])
+    return [
+        replace(one, adjusted=p, verdict=verdict(one, p, alpha, count, max_drop))
+        for one, p in zip(tests, adjusted, strict=False)
+    ]
+
+
+def verdict(one: Tested, adjusted: float, alpha: float, count: int, max_drop: float) -> str:
+    """A test that no candidate could fail is none, unless the interval alone rules a regression out."""
+    if adjusted <= alpha:
+        return REGRESSION
+    return NO_TEST if one.least_p > alpha / count and one.low < -max_drop else PASSED

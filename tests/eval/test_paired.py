@@ -1,0 +1,167 @@
+"""Tests on differences by unit: by hand, against slow versions, and what they must never do."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_eval.metrics.detectable import chance_to_find, churn_of, detectable_drop
+from cosmos_eval.metrics.paired import (
+    Drops,
+    class_weights,
+    drops_of,
+    holm,
+    interval_of_drop,
+    mcnemar,
+    p_of_drop,
+)
+from tests.oracles import paired as oracle
+
+
+def lone(losses: int, wins: int, unchanged: int) -> Drops:
+    """Samples of 0 and 1 that stand alone."""
+    baseline = np.repeat([1.0, 0.0, 1.0], [losses, wins, unchanged])
+    candidate = np.repeat([0.0, 1.0, 1.0], [losses, wins, unchanged])
+    return drops_of(baseline, candidate, np.arange(len(baseline)))
+
+
+@pytest.mark.parametrize(("losses", "wins"), [(0, 0), (1, 0), (0, 3), (5, 0), (7, 2), (4, 4), (2, 9)])
+def test_mcnemar_counts_the_ways(losses, wins):
+    assert mcnemar(losses, wins) == pytest.approx(float(oracle.mcnemar(losses, wins)), abs=1e-14)
+
+
+def test_five_losses_and_no_win_are_the_first_to_be_significant():
+    # one half to the fifth
+    assert p_of_drop(lone(5, 0, 100)) == pytest.approx(1 / 32)
+    assert p_of_drop(lone(4, 0, 100)) == pytest.approx(1 / 16)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_the_weighted_test_is_mcnemar_where_samples_of_0_and_1_stand_alone(losses, wins, unchanged):
+    drops = lone(losses, wins, unchanged)
+    assert drops.alone
+    weighted = p_of_drop(Drops(drops.lost, drops.share, alone=False))
+    assert weighted == pytest.approx(mcnemar(losses, wins), rel=1e-9, abs=1e-14)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6), st.floats(0, 0.3))
+@settings(max_examples=12, deadline=None)
+def test_p_is_the_bootstrap_as_it_is_told(seed, units, max_drop):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(units, 4 * units + 1))
+    unit = np.concatenate([np.arange(units), rng.integers(0, units, n - units)])
+    baseline, candidate = rng.integers(0, 5, (2, n)) / 4
+    weights = rng.integers(1, 4, n) / 1.0
+    slow = oracle.p_of_drop(baseline, candidate, unit, weights / weights.sum(), max_drop, draws=4000)
+    fast = p_of_drop(drops_of(baseline, candidate, unit, weights), max_drop)
+    assert fast == pytest.approx(slow, abs=0.033)  # four standard errors of a share among 4,000
+
+
+def test_captions_of_one_picture_count_as_one():
+    # five pictures lose all of their five captions: as much evidence as five lost samples, not as twenty-five
+    baseline, candidate = np.ones(200), np.ones(200)
+    candidate[:25] = 0
+    by_picture = p_of_drop(drops_of(baseline, candidate, np.repeat(np.arange(40), 5)))
+    assert by_picture == pytest.approx(1 / 32)
+    assert p_of_drop(drops_of(baseline, candidate, np.arange(200))) < 1e-7
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_neither_the_order_of_samples_nor_the_names_of_units_matter(seed):
+    rng = np.random.default_rng(seed)
+    unit = rng.integers(0, 9, 30)
+    baseline, candidate = rng.integers(0, 3, (2, 30)) / 2
+    order, names = rng.permutation(30), rng.permutation(1000)[:9]
+    one = drops_of(baseline, candidate, unit)
+    other = drops_of(baseline[order], candidate[order], names[unit[order]])
+    assert p_of_drop(one, 0.02) == pytest.approx(p_of_drop(other, 0.02), abs=1e-9)
+    assert interval_of_drop(one) == pytest.approx(interval_of_drop(other), abs=1e-6)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_p_rises_with_max_drop_and_falls_with_every_loss(seed):
+    rng = np.random.default_rng(seed)
+    unit = rng.integers(0, 12, 40)
+    baseline, candidate = rng.integers(0, 3, (2, 40)) / 2
+    p = [p_of_drop(drops_of(baseline, candidate, unit), m) for m in (0.0, 0.01, 0.1, 0.5)]
+    assert p == sorted(p)
+    worse = candidate.copy()
+    worse[rng.integers(40)] = 0
+    assert p_of_drop(drops_of(baseline, worse, unit), 0.01) <= p[1] + 1e-12
+
+
+def test_equal_models_and_better_ones_never_regress():
+    rng = np.random.default_rng(0)
+    hits = rng.integers(0, 2, 300).astype(float)
+    unit = np.arange(300) // 3
+    assert p_of_drop(drops_of(hits, hits, unit)) == 1
+    assert p_of_drop(drops_of(hits, hits, unit), 0.01) > 0.9
+    assert p_of_drop(drops_of(hits, np.ones(300), unit)) > 0.999
+
+
+def test_three_units_can_never_say_anything():
+    assert p_of_drop(drops_of(np.ones(30), np.zeros(30), np.arange(30) // 10)) == pytest.approx(1 / 8)
+    assert p_of_drop(drops_of(np.ones(50), np.zeros(50), np.arange(50) // 10)) == pytest.approx(1 / 32)
+
+
+def test_a_rare_win_that_was_not_drawn_is_reckoned_with():
+    # twenty units lose a hundredth each. Were there one in a hundred that wins all, nothing would be lost in truth, and
+    # most draws of twenty would look like this one; sign flips and a t-test would both be certain of a drop
+    drops = drops_of(np.full(20, 0.51), np.full(20, 0.50), np.arange(20))
+    assert p_of_drop(drops) > 0.5
+
+
+def test_interval_and_test_say_the_same():
+    drops = lone(30, 8, 200)
+    low, high = interval_of_drop(drops)
+    assert low < drops.drop < high
+    assert p_of_drop(drops, low) == pytest.approx(0.025, abs=1e-4)
+    mirrored = Drops(-drops.lost, drops.share, drops.alone)
+    assert p_of_drop(mirrored, -high) == pytest.approx(0.025, abs=1e-4)
+
+
+def test_a_mean_over_classes_weighs_classes_alike():
+    classes = np.array([0, 0, 0, 2])
+    baseline, candidate = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])
+    drops = drops_of(baseline, candidate, np.arange(4), class_weights(classes))
+    assert drops.drop == pytest.approx((1 / 3 + 1) / 2)
+    assert drops.share.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+
+
+def test_bad_samples_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        drops_of(np.ones(0), np.ones(0), np.ones(0, dtype=int))
+    with pytest.raises(ValueError, match="as many of each"):
+        drops_of(np.ones(3), np.ones(2), np.arange(3))
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        drops_of(np.array([1.5]), np.ones(1), np.arange(1))
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        drops_of(np.array([np.nan]), np.ones(1), np.arange(1))
+
+
+def test_holm_by_hand():
+    # sorted .01 .02 .03 .5: times 4, 3, 2, 1, never falling
+    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_detectable_drop_shrinks_with_data_and_grows_with_churn_and_max_drop():
+    few, many = detectable_drop(churn_of(lone(0, 0, 100))), detectable_drop(churn_of(lone(0, 0, 10_000)))
+    assert 10 * many < few
+    quiet, noisy = (detectable_drop(churn_of(lone(k, k, 1000 - 2 * k))) for k in (5, 100))
+    assert quiet < noisy
+    assert detectable_drop(churn_of(lone(5, 5, 990)), 0.01) > quiet + 0.01
+    # 2.49 standard errors of the normal theory, where changes are many
+    assert detectable_drop(churn_of(lone(2000, 2000, 46_000))) == pytest.approx(2.49 * 4000**0.5 / 50_000, rel=0.1)
+
+
+def test_what_cannot_be_found_has_no_detectable_drop():
+    assert detectable_drop(churn_of(lone(0, 0, 4))) == float("inf")
+    churn = churn_of(lone(2, 2, 60))
+    smallest = detectable_drop(churn)
+    assert chance_to_find(churn, smallest, 0.0, 0.05) >= 0.8
+    assert chance_to_find(churn, 0.9 * smallest, 0.0, 0.05) < 0.8
