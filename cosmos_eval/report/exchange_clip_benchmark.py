@@ -1,6 +1,7 @@
 """clip-benchmark's result files: written from a board, so that its `build` reads them, and read as references."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -123,11 +124,11 @@ def read_clip_benchmark(path: Path) -> pd.DataFrame:
 
 def _read(path: Path) -> list[Record]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"cannot read {path}: {error}") from error
     if path.suffix == ".csv":
-        flat = list(csv.DictReader(text.splitlines()))
+        flat = list(csv.DictReader(io.StringIO(text, newline="")))
         return [_check({**row, "metrics": _flat_metrics(row)}, path) for row in flat]
     try:
         record = json.loads(text)

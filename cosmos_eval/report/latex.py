@@ -122,8 +122,8 @@ def escape(text: str) -> str:
     clean = "".join(" " if unicodedata.category(character).startswith("C") else character for character in str(text))
     clean = " ".join(clean.split())
     out = []
-    for character, after in zip(clean, [*clean[1:], ""], strict=True):
-        lonely = character in LONELY and after not in (*LONELY, "`", "'")
+    for place, character in enumerate(clean):
+        lonely = character in LONELY and clean[place + 1 : place + 2] not in (*LONELY, "`", "'")
         out.append(character if lonely else SPECIAL.get(character, character))
     return "".join(out)
 

@@ -23,14 +23,14 @@ def board_markdown(board: Board, remarks: Sequence[str] = ()) -> str:
         parts += [headline_tables(board)]
         averages = average_lines(board)
         if averages:
-            parts += ["", "Averages:", "", *(f"- {escape(line)}" for line in averages)]
+            parts += ["", "Averages:", "", *map(bullet, averages)]
         for columns in board.groups():
             parts += ["", benchmark_heading(board, columns), "", benchmark_tables(board, columns)]
     if limited_line(board):
         parts += ["", escape(limited_line(board))]
     remarks = [*board.remarks, *remarks]
     if remarks:
-        parts += ["", "## Remarks", "", *(f"- {escape(remark)}" for remark in remarks)]
+        parts += ["", "## Remarks", "", *map(bullet, remarks)]
     return "\n".join(parts) + "\n"
 
 
@@ -115,6 +115,11 @@ def width(text: str) -> int:
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     marks = sum(unicodedata.category(character) in ("Mn", "Me", "Cf") for character in text)
     return len(text) + wide - marks
+
+
+def bullet(text: str) -> str:
+    """An item of a list, which does not begin a heading, a quotation or another list."""
+    return "- " + re.sub(r"^(\d*)([#>+.)-])", r"\1\\\2", escape(text))
 
 
 def escape(text: str) -> str:

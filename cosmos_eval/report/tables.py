@@ -65,7 +65,8 @@ def write_leaderboard(
             paths.append(folder / f"leaderboard.{name}")
             texts[paths[-1]] = FORMATS[name](board, said)
     for path, text in texts.items():
-        atomic_write_text(path, text)
+        # a name may hold half a character (a path that is not UTF-8): written as \udcff, not refused
+        atomic_write_text(path, text.encode("utf-8", "backslashreplace").decode())
     return paths
 
 
