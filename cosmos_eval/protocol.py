@@ -11,6 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.catalog import PLACE, READERS
 from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.protocol_check import PROMPTED, check_definition, check_suite
+from cosmos_eval.protocol_published import Difference
 from cosmos_eval.protocol_source import Source, read_source
 from cosmos_eval.protocol_suite import Suite, read_averages
 from cosmos_eval.protocol_words import Words, resolve_words
@@ -41,6 +42,8 @@ class Benchmark:
     """Of everything above that decides a number, prompts resolved to their words."""
     folder: Path | None = None
     """The folder of a user's own YAML: its data root when none is given."""
+    published: tuple[Difference, ...] = ()
+    """Why and how far published figures may differ from ours; for people, and not in the fingerprint."""
 
     def words(self) -> Words:
         """Class names and templates as words; None where the dataset brings them."""
@@ -117,7 +120,7 @@ def read_suite(name: str) -> Suite:
     value = check_suite(source)
     benchmarks = {one: load_benchmark(one) for one in value["benchmarks"]}
     averages = read_averages(source, benchmarks)
-    return Suite(name, tuple(benchmarks.values()), averages, value.get("summary", ""))
+    return Suite(name, tuple(benchmarks.values()), averages, value.get("summary", ""), value["published"])
 
 
 def list_suites() -> list[str]:
@@ -130,8 +133,8 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
 
     Name, version, task, the dataset's reader and options, metrics, and the prompts as words (so that a new wording in
     a library or a file is another protocol). Left out: where the data lie and how many there should be (the dataset's
-    own fingerprint covers what was read), the source and other words for people; and `benchmark.fingerprint` itself,
-    so that a definition changed in memory (`dataclasses.replace`) gets its own here.
+    own fingerprint covers what was read); the source, what is known of published figures, and other words for people;
+    `benchmark.fingerprint` itself, so that a definition changed in memory (`dataclasses.replace`) gets its own here.
 
     Raises:
         RequestError: an unknown reader, words that cannot be resolved, or a value that no definition can hold.

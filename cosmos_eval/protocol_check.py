@@ -4,6 +4,7 @@ from typing import Any
 
 from cosmos_eval.datasets.catalog import COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
 from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
+from cosmos_eval.protocol_published import read_differences, read_papers
 from cosmos_eval.protocol_segmentation import check_segmentation
 from cosmos_eval.protocol_source import Keys, Source, near
 
@@ -11,7 +12,7 @@ TASKS = ("retrieval", "classification", "segmentation", "perception")
 PROMPTED = ("classification", "segmentation")
 """The tasks that ask with class names and templates."""
 TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
-OPTIONAL = {"prompts": dict, "segmentation": dict, "source": str, "summary": str}
+OPTIONAL = {"prompts": dict, "segmentation": dict, "source": str, "summary": str, "published": list}
 _NAMED = {str: "a text", int: "a whole number", dict: "a map", list: "a list", float: "a number", bool: "true or false"}
 
 
@@ -34,6 +35,8 @@ def check_definition(source: Source) -> dict[str, Any]:
     _dataset(source, value)
     metrics = _metrics(source, value)
     _prompts(source, value)
+    if "published" in value:
+        value = {**value, "published": read_differences(source)}
     if value["task"] == "segmentation":
         return {**value, "metrics": metrics, "segmentation": check_segmentation(source)}
     if "segmentation" in value:
@@ -42,18 +45,19 @@ def check_definition(source: Source) -> dict[str, Any]:
 
 
 def check_suite(source: Source) -> dict[str, Any]:
-    """A suite: `benchmarks`, a list of names in order, a `summary`, and `averages` (read by `protocol_suite`)."""
+    """A suite: `benchmarks`, names in order; a `summary`, `averages` (`protocol_suite` reads them) and `published`."""
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a suite is a map with the key benchmarks")
-    _keys(source, (), value, required={"benchmarks": list}, optional={"summary": str, "name": str, "averages": list})
+    optional = {"summary": str, "name": str, "averages": list, "published": list}
+    _keys(source, (), value, required={"benchmarks": list}, optional=optional)
     if not value["benchmarks"]:
         raise source.refuse(("benchmarks",), "a suite needs at least one benchmark")
     for i, name in enumerate(value["benchmarks"]):
         _type(source, ("benchmarks", i), name, str)
         if name in value["benchmarks"][:i]:
             raise source.refuse(("benchmarks", i), f"{name} is listed twice")
-    return value
+    return {**value, "published": read_papers(source)}
 
 
 def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, Any], optional: dict[str, Any]) -> None:

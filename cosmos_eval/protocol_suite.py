@@ -1,4 +1,4 @@
-"""A suite: an ordered list of benchmarks, and the averages that its tables show. Data for people: nothing is hashed."""
+"""A suite: an ordered list of benchmarks, averages for tables, papers to compare with. Nothing of it is hashed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ class Suite:
     benchmarks: tuple["Benchmark", ...]
     averages: tuple[Average, ...] = ()
     summary: str = ""
+    published: tuple[str, ...] = ()
+    """The papers, by the start of their name, whose figures `reproduce` compares it with."""
 
 
 def read_averages(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> tuple[Average, ...]:

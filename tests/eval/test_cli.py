@@ -20,7 +20,7 @@ HELP = [
     [], ["quickstart"], ["run"], ["train"], ["watch"], ["leaderboard"], ["regress"],
     ["list"], ["list", "models"], ["list", "benchmarks"], ["list", "suites"],
     ["list", "presets"], ["list", "settings"],
-    ["data"], ["data", "check"], ["data", "prepare"],
+    ["reproduce"], ["data"], ["data", "check"], ["data", "prepare"],
     ["results"], ["results", "list"], ["results", "show"], ["results", "diff"], ["results", "merge"],
     ["results", "schema"],
     ["show"], ["show", "segmentation"], ["show", "attention"], ["show", "retrieval"],

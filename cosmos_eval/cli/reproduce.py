@@ -1,0 +1,54 @@
+"""`cosmos-eval reproduce`: measured beside published."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: cosmos-eval reproduce paper-retrieval --results runs/eval --model cosmos:vitb16-merged30m"
+DEFAULT_RESULTS = Path("runs/eval")
+
+
+def reproduce(
+    suite: Annotated[str, typer.Argument(help="Such as paper, paper-retrieval, open-clip, sclip, compositional.")],
+    results: Annotated[
+        Path | None, typer.Option(help=f"The --out folder of runs (default: {DEFAULT_RESULTS}).")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this published model; repeatable. PUBLISHED=SPEC takes the results of SPEC for it, such as a "
+            "copy of its weights."
+        ),
+    ] = None,
+    secondary: Annotated[
+        bool, typer.Option("--secondary", help="Also figures that third parties tell; they never decide.")
+    ] = False,
+    formats: Annotated[str, typer.Option("--format", help="Files to write: md, json, or both with a comma.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Where to write them (default: beside the results).")] = None,
+) -> None:
+    """Compare results with what papers print, figure by figure; exit 1 if one is missed.
+
+    Where nothing was measured it says what to run: weights, data and commands.
+    """
+    from cosmos_core.errors import RequestError
+    from cosmos_core.files import atomic_write_text
+    from cosmos_eval.report import reproduction, reproduction_tables
+    from cosmos_eval.results.store import read_results, result_paths
+
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    reproduction_tables.check_formats(names)
+    if out is not None and not names:
+        raise RequestError(f"--out {out} without --format writes nothing; add --format md,json")
+    folder = results or DEFAULT_RESULTS
+    if results is not None and not folder.is_dir():
+        raise RequestError(f"no folder {folder}; give the --out folder of a run, or leave --results out")
+    measured = read_results(folder) if folder.is_dir() and any(result_paths(folder)) else []
+    found = reproduction.reproduce(suite, measured, model or (), secondary)
+    print(reproduction_tables.render(found, "md", str(folder)), end="")
+    for name in names:
+        path = (out or folder) / f"reproduce-{suite}.{name}"
+        atomic_write_text(path, reproduction_tables.render(found, name, str(folder)))
+        print(f"written: {path}")
+    if found.missed:
+        raise typer.Exit(1)
