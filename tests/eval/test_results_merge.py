@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
@@ -176,6 +179,32 @@ def test_models_without_a_digest_are_the_same_only_in_the_same_record(tmp_path):
     assert merged.aside == [Path("own") / f"toy-{third.checksum[:8]}"]
 
 
+MEASURED = st.tuples(*map(st.sampled_from, ("12", "ab", ("toy", "other"), ("fp32", "bf16"), (None, 2))))
+
+
+@settings(max_examples=12, deadline=None)
+@given(measured=st.lists(MEASURED, min_size=1, max_size=8), turned=st.booleans())
+def test_whatever_was_measured_where_every_measurement_is_there_once(measured, turned):
+    with tempfile.TemporaryDirectory() as folder:
+        root, expected = Path(folder), {}
+        for machine, model, benchmark, precision, limit in measured:
+            # two measurements of one benchmark are of two runs, so in two folders
+            run = root / machine / f"{precision}-{limit}"
+            result = place(run, model, benchmark, precision=precision, limit=limit)
+            expected[result.identity] = result
+        sources = sorted({root / machine for machine, *_ in measured}, reverse=turned)
+        merged = merge(sources, root / "all")
+        found = {result.identity: result for result in read_results(root / "all")}
+        assert found == expected
+        assert merged.copied == len(expected) == len(list(result_paths(root / "all")))
+        assert merged.repeated == len(set(measured)) - len(expected)
+        assert merged.models == len({model for _, model, *_ in measured}) == len(list((root / "all").iterdir()))
+        for path in result_paths(root / "all"):
+            read_samples(path, read_result(path))
+        again = merge([*sources, root / "all"], root / "all")
+        assert (again.copied, again.there) == (0, len(expected))
+
+
 def test_old_results_travel_as_they_are(tmp_path):
     result = place(tmp_path / "1", "a", "toy")
     (path,) = result_paths(tmp_path / "1")
@@ -196,6 +225,20 @@ def test_samples_that_are_not_those_of_their_result_stop_the_merge(machines, tmp
             merge(machines, out)
         assert content(out) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_a_result_that_changes_under_the_copy_stops_the_merge(machines, tmp_path, monkeypatch):
+    copy = shutil.copyfile
+
+    def and_change(source: Path, target: Path) -> None:
+        if source.name == "RESULT.json":
+            write_result(source.parent, replace(read_result(source), warnings=("another",)))
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", and_change)
+    with pytest.raises(RequestError, match=r"first/.*/RESULT\.json changed while it was copied; merge again"):
+        merge(machines, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
 
 
 def test_folders_without_results_and_broken_results_are_refused(machines, tmp_path):
@@ -233,6 +276,7 @@ def killed_at(calls: int, work) -> bool:
     """Do some work in a process of its own that is killed as it moves its n-th file into place; whether it was."""
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # never a test that hangs
         count, move = 0, Path.replace
 
         def counted(self, target):
@@ -275,10 +319,20 @@ def test_a_merge_that_is_killed_leaves_whole_results_and_goes_on(machines, tmp_p
 
 def test_a_writer_that_is_killed_leaves_a_whole_result_or_none(tmp_path):
     old = stored(tmp_path)
-    frame = pd.DataFrame({"key": ["c"], "correct": [0.0]})
+    pd.DataFrame({"key": ["c"], "correct": [0.0]}).to_parquet(tmp_path / "table")
+    table = (tmp_path / "table").read_bytes()
+
+    class Frame:
+        """A table that is made already: the forked process starts no threads."""
+
+        def __len__(self) -> int:
+            return 1
+
+        def to_parquet(self, path: Path, index: bool) -> None:
+            path.write_bytes(table)
 
     def write() -> None:
-        samples = write_samples(tmp_path, frame)
+        samples = write_samples(tmp_path, Frame())
         write_result(tmp_path, replace(old, samples=samples, metrics={"top1": Metric(0.0, 0.0, 0.0, 1)}))
 
     calls = 1
