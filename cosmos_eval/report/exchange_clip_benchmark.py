@@ -37,9 +37,10 @@ def clip_benchmark_files(board: Board) -> dict[str, str]:
     `benchmark`, `protocol_fingerprint`, `dataset_fingerprint`, `digest` and `precision` are ours beside them.
     """
     files: dict[str, str] = {}
-    for row in board.of_kind(MEASURED):
-        for columns in board.groups():
-            for record in _records(board, row, columns):
+    for columns in board.groups():
+        same = _is_shipped(columns["benchmark"].iloc[0], columns["fingerprint"].iloc[0])
+        for row in board.of_kind(MEASURED):
+            for record in _records(board, row, columns, same):
                 stem = _slug("_".join(record[key] for key in ("dataset", "pretrained", "model", "language", "task")))
                 name, again = f"{stem}.json", 2
                 while name in files:
@@ -48,7 +49,8 @@ def clip_benchmark_files(board: Board) -> dict[str, str]:
     return files
 
 
-def _records(board: Board, row: int, columns: pd.DataFrame) -> Iterator[Record]:
+def _records(board: Board, row: int, columns: pd.DataFrame, same: bool) -> Iterator[Record]:
+    """The files of one row and benchmark; `same`: the benchmark is the one of that name that ships with us."""
     one, head = board.rows.loc[row], columns.iloc[0]
     cells = {metric: board.cell(row, column) for column, metric in columns["metric"].items()}
     values = {metric: float(cell.value) for metric, cell in cells.items() if cell is not None}
@@ -62,9 +64,10 @@ def _records(board: Board, row: int, columns: pd.DataFrame) -> Iterator[Record]:
         "digest": one["digest"],
         "precision": one["precision"],
     }
-    name, same = head["benchmark"], _is_shipped(head["benchmark"], head["fingerprint"])
+    name = head["benchmark"]
     dataset = dataset_names().get(name, name) if same else name
-    task = SELECTION if name in dataset_names() and head["task"] == "perception" else TASKS.get(head["task"])
+    selects = same and name in dataset_names() and head["task"] == "perception"
+    task = SELECTION if selects else TASKS.get(head["task"])
     yield {
         "dataset": dataset,
         "model": model,
