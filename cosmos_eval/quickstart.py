@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.results.record import Result
+from cosmos_eval.tasks.outcome import Metric
 
 if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
@@ -17,6 +18,8 @@ SHOWN = "toybox-segmentation-csa"
 """The benchmark that the report shows pictures of."""
 LOOKED_AT = (3, "purple ring", "a white ring and a green star")
 """The test scene that the report shows maps of, and the texts."""
+KINDS, CHANCE = ("replace", "swap", "add"), 0.5
+"""What is done to a caption to make it wrong; one of two captions is right."""
 OBJECTIVES = ("cosmos", "clip")
 SETTINGS = "config.yaml"
 """Beside a training: what it was asked to be."""
@@ -30,7 +33,7 @@ class Quickstart:
     leaderboard: Path
     report: Path
     verdict: list[str]
-    """Where COSMOS is ahead of its baseline and where it is not."""
+    """Where COSMOS is ahead of its baseline and where it is not, and which kinds of wrong captions it can tell."""
 
 
 def quickstart(
@@ -72,7 +75,7 @@ def quickstart(
     results = []
     for spec, label in models.items():
         results += session.measure(spec, plan, label=label)
-    said = verdict(results, ours, baseline)
+    said = [*verdict(results, ours, baseline), *against_chance(results, ours, "untrained")]
     leaderboard, *_ = write_leaderboard(results, out)
     best = next(spec for spec, label in models.items() if label == ours)
     shown = show_segmentation(best, SHOWN, out / "pictures" / "segmentation", results=out / "results")
@@ -136,3 +139,30 @@ def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
             clear = "intervals apart" if mine.low > theirs.high or mine.high < theirs.low else "intervals overlap"
             lines.append(f"{name} {short(metric)}: {ours} is {word} {other} ({gap:+.1f} points, {clear})")
     return lines
+
+
+def against_chance(results: Sequence[Result], ours: str, other: str) -> list[str]:
+    """One line a kind of wrong caption: whether `ours` tells it from the right one, beside the model labelled `other`.
+
+    A model that knows nothing may prefer shorter captions, so that without training it is above chance where words are
+    added: hence its own figure.
+    """
+    by_key = {(result.label, result.benchmark["name"]): result for result in results}
+    lines = []
+    for (label, name), result in by_key.items():
+        if label != ours or result.benchmark["task"] != "perception":
+            continue
+        for kind in KINDS:
+            mine = result.metrics.get(f"{kind}/accuracy")
+            if mine is None:
+                continue
+            word = "above" if mine.low > CHANCE else "below" if mine.high < CHANCE else "not told from"
+            theirs = by_key[other, name].metrics[f"{kind}/accuracy"] if (other, name) in by_key else None
+            beside = f"; {other} has {percent(theirs)}" if theirs is not None else ""
+            lines.append(f"{name} {kind}: {ours} has {percent(mine)}, {word} chance ({100 * CHANCE:.0f}){beside}")
+    return lines
+
+
+def percent(metric: Metric) -> str:
+    """A metric with its interval, as tables write it."""
+    return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"

@@ -8,7 +8,7 @@ import torch
 
 from cosmos_core.checkpoint import read_file
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.quickstart import times_chance, verdict
+from cosmos_eval.quickstart import against_chance, times_chance, verdict
 from cosmos_eval.results.store import read_results, result_paths
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.test_results import make_result
@@ -31,6 +31,10 @@ def test_it_leaves_a_leaderboard_a_report_and_pictures(done):
     for name in re.findall(r"\]\((pictures/\S+)\)", report):
         assert (done / name).read_bytes().startswith(b"\x89PNG")
     assert "COSMOS, 3 steps is" in report
+    for kind in ("replace", "swap", "add"):
+        assert re.search(
+            rf"^- toybox-perception {kind}: COSMOS, 3 steps has .* chance .*; untrained has ", report, re.M
+        )
     assert "](pictures/segmentation/overlays.png)" in report
     assert "](pictures/attention/attention.png)" in report
 
@@ -88,6 +92,27 @@ def test_the_verdict_says_who_is_ahead_and_whether_the_intervals_touch():
     near = labelled("CLIP", 0.5, 0.4, 0.6)
     assert verdict([ours, near], "COSMOS", "CLIP") == [
         "toy top-1: COSMOS is level with CLIP (+0.0 points, intervals overlap)"
+    ]
+
+
+def perceiving(label: str, **kinds: tuple[float, float, float]):
+    base = make_result()
+    benchmark = {**base.benchmark, "name": "toy-perception", "task": "perception"}
+    metrics = {f"{kind}/accuracy": Metric(*values, 100) for kind, values in kinds.items()}
+    return replace(base, benchmark=benchmark, model={**base.model, "label": label}, metrics=metrics)
+
+
+def test_kinds_of_wrong_captions_stand_against_chance_and_against_no_training():
+    ours = perceiving("COSMOS", replace=(0.587, 0.571, 0.604), swap=(0.514, 0.487, 0.539), add=(0.4, 0.3, 0.49))
+    other = perceiving("untrained", replace=(0.49, 0.47, 0.51), swap=(0.5, 0.47, 0.52), add=(0.643, 0.622, 0.663))
+    assert against_chance([labelled("COSMOS", 0.5, 0.4, 0.6), ours, other], "COSMOS", "untrained") == [
+        "toy-perception replace: COSMOS has 58.7 [57.1, 60.4], above chance (50); untrained has 49.0 [47.0, 51.0]",
+        "toy-perception swap: COSMOS has 51.4 [48.7, 53.9], not told from chance (50); untrained has 50.0 [47.0, 52.0]",
+        "toy-perception add: COSMOS has 40.0 [30.0, 49.0], below chance (50); untrained has 64.3 [62.2, 66.3]",
+    ]
+    alone = perceiving("COSMOS", add=(0.75, 0.7, 0.8))
+    assert against_chance([alone], "COSMOS", "untrained") == [
+        "toy-perception add: COSMOS has 75.0 [70.0, 80.0], above chance (50)"
     ]
 
 
