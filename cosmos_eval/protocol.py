@@ -70,7 +70,7 @@ def read_definition(path: Path) -> Source:
     """The YAML of a definition; one with `base: NAME` is that definition with its own keys laid over it.
 
     Maps (`segmentation`, `dataset`, ...) are laid over each other key by key. A base is a shipped definition or a file
-    beside this one, and has no base of its own.
+    beside this one, and has no base of its own; a user's file may be called as the shipped one that it changes.
 
     Raises:
         RequestError: no such base, or one that has a base.
@@ -80,7 +80,7 @@ def read_definition(path: Path) -> Source:
         return source
     name = source.value["base"]
     beside = path.parent / f"{name}.yaml"
-    found = beside if beside.is_file() else DEFINITIONS / f"{name}.yaml"
+    found = beside if beside.is_file() and beside != path else DEFINITIONS / f"{name}.yaml"
     if not isinstance(name, str) or not found.is_file() or found == path:
         raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
     below = read_source(found).value

@@ -260,6 +260,20 @@ def test_shipped_counts_are_of_what_the_task_has_and_paths_are_named_alike():
             assert name.endswith("-vtab" if folder.startswith("wds_vtab-") else "-wds")
 
 
+def test_a_user_s_file_may_be_called_as_the_shipped_definition_that_it_changes(tmp_path: Path):
+    path = tmp_path / "sugarcrepe.yaml"
+    path.write_text("name: mine\nbase: sugarcrepe\ndataset: {leave_out_missing: true}\n", encoding="utf-8")
+    mine, shipped = load_benchmark(path), load_benchmark("sugarcrepe")
+    assert mine.dataset == {**shipped.dataset, "leave_out_missing": True}
+    path.write_text("name: mine\nbase: sugar\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="there is no definition 'sugar'; did you mean"):
+        load_benchmark(path)
+    itself = tmp_path / "mine.yaml"
+    itself.write_text("name: mine\nbase: mine\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="there is no definition 'mine'"):
+        load_benchmark(itself)
+
+
 def test_a_suite_of_every_family_holds_every_family():
     for name in list_suites():
         summary = read_source(DEFINITIONS / "suites" / f"{name}.yaml").value["summary"]
