@@ -21,6 +21,7 @@ from cosmos_eval.cli import (
     list_,
     quickstart,
     regress,
+    report,
     reproduce,
     results,
     run,
@@ -52,6 +53,7 @@ app.command(epilog=export.EXAMPLE, short_help="Write a checkpoint for other prog
 app.command(epilog=watch.EXAMPLE, short_help="Evaluate a run's checkpoints as they appear.")(watch.watch)
 app.command(epilog=leaderboard.EXAMPLE, short_help="Make tables from results.")(leaderboard.leaderboard)
 app.command(epilog=regress.EXAMPLE, short_help="Is a checkpoint worse than another?")(regress.regress)
+app.command(epilog=report.EXAMPLE, short_help="Write one HTML page about results.")(report.report)
 app.command(epilog=reproduce.EXAMPLE, short_help="Compare results with published figures.")(reproduce.reproduce)
 app.add_typer(list_.app, name="list")
 app.add_typer(data.app, name="data")

@@ -17,7 +17,7 @@ from tests.eval.processes import hear_ctrl_c
 
 HEAVY = ("torch", "torchvision", "pandas", "numpy", "open_clip", "mmseg", "mmengine", "clip_benchmark", "transformers")
 HELP = [
-    [], ["quickstart"], ["run"], ["train"], ["watch"], ["leaderboard"], ["regress"],
+    [], ["quickstart"], ["run"], ["train"], ["watch"], ["leaderboard"], ["regress"], ["report"],
     ["list"], ["list", "models"], ["list", "benchmarks"], ["list", "suites"],
     ["list", "presets"], ["list", "settings"],
     ["reproduce"], ["data"], ["data", "check"], ["data", "prepare"],

@@ -1,0 +1,94 @@
+// The page: heading, contents, theme, sections in their order, and what the page lacks.
+
+const STORED = "cosmos-eval theme";
+
+/** A button that turns light and dark round; the system decides until it is pressed, and again in a browser that forgets. */
+function themeButton() {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const button = el("button", { type: "button", class: "theme" });
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  function show() {
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Use ${isDark() ? "light" : "dark"} colours`);
+  }
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    try {
+      localStorage.setItem(STORED, root.dataset.theme);
+    } catch {
+      // A page from a file may not be allowed to store: the choice holds until it is closed.
+    }
+    show();
+  });
+  try {
+    const stored = localStorage.getItem(STORED);
+    if (stored === "dark" || stored === "light") root.dataset.theme = stored;
+  } catch {
+    // as above
+  }
+  system.addEventListener("change", show);
+  show();
+  return button;
+}
+
+/** The models, one row each, with what identifies them. */
+function modelsSection() {
+  if (!data.models.length) return null;
+  const entries = data.models.map((model, row) => {
+    if (isPublished(row)) return el("details", { class: "model" }, el("summary", {}, model.label), facts([["published", model.source]]));
+    const results = data.results.filter((one) => one.row === row);
+    const result = results[0];
+    const seconds = results.reduce((sum, one) => sum + one.timing.seconds, 0);
+    const record = data.records[result.record];
+    const environment = data.environments[result.environment];
+    const known = [
+      ["spec", record.spec], ["architecture", record.arch], ["activation", record.activation],
+      ["weights", record.digest || "no digest: never cached"],
+      ["precision", [...new Set(results.map((one) => one.precision))]],
+      ["results", results.length], ["seconds in all", Math.round(seconds * 10) / 10],
+      ["measured", [...new Set(results.map((one) => one.timing.started.slice(0, 10)))]],
+      ["hardware", environment.hardware], ["packages", environment.packages],
+    ];
+    return el("details", { class: "model" }, el("summary", {}, model.label), facts(known));
+  });
+  return section("models", "Models", el("p", {}, "What each row of the tables is. Every number of this page says the same of itself when it is pressed."), entries);
+}
+
+function listSection(id, title, lead, lines) {
+  if (!lines.length) return null;
+  return section(id, title, lead ? el("p", {}, lead) : null, el("ul", { class: "lines" }, lines.map((line) => el("li", {}, line))));
+}
+
+function summary() {
+  const full = data.results.filter((result) => result.limit === null);
+  const precisions = [...new Set(data.results.map((result) => result.precision))].sort();
+  const dates = data.results.map((result) => result.timing.started.slice(0, 10)).sort();
+  const span = dates.length ? (dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`) : null;
+  const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+  const parts = [
+    plural(data.models.length, "model"), plural(new Set(data.groups.map((group) => group.name)).size, "benchmark"),
+    plural(full.length, "result"), precisions.join(", "), span && `measured ${span}`,
+  ];
+  return el("p", { class: "summary" }, parts.filter(Boolean).join(" · "));
+}
+
+function page() {
+  const sections = [
+    listSection("findings", "Findings", null, data.lead),
+    leaderboardSection(), partialSection(), forestSection(), familySection(), curveSection(), classSection(),
+    metricsSection(), pictureSection(), modelsSection(),
+    listSection("remarks", "Remarks", null, data.remarks),
+    listSection("not-run", "Not run", "Asked for, and not measured.", data.notRun),
+    listSection("left-out", "Left out", "The page is kept small; the folder has these.", data.leftOut),
+  ].filter(Boolean);
+  document.body.append(
+    el("a", { class: "skip", href: "#main" }, "To the content"),
+    el("header", {}, el("div", { class: "head" }, el("h1", {}, data.title), themeButton()), summary(), el("nav", { "aria-label": "Contents" }, contents)),
+    el("main", { id: "main", tabindex: "-1" }, sections),
+    el("footer", {}, el("p", {}, `Made by ${data.madeBy} from results on disk. This page loads nothing from a network.`)),
+    dialog,
+  );
+}
+
+page();

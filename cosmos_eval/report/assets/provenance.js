@@ -1,0 +1,109 @@
+// Where a number comes from: one dialog, opened by every number of the page. Escape closes it, focus goes back.
+
+const dialogBody = el("div", { class: "dialog-body" });
+const dialogTitle = el("h2", { id: "dialog-title" });
+const dialog = el(
+  "dialog",
+  { "aria-labelledby": "dialog-title", class: "provenance" },
+  el(
+    "div",
+    { class: "dialog-head" },
+    dialogTitle,
+    el("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => dialog.close() }, "×"),
+  ),
+  dialogBody,
+);
+// A click beside the dialog meets the dialog itself, whose content fills it.
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+
+let opener = null;
+dialog.addEventListener("close", () => {
+  if (opener?.isConnected) opener.focus();
+  opener = null;
+});
+
+function openDialog(title, kind, ...children) {
+  opener = document.activeElement;
+  dialog.className = kind;
+  dialogTitle.textContent = title;
+  replaceIn(dialogBody, ...children);
+  dialog.showModal();
+  dialogBody.scrollTop = 0;
+}
+
+/** A number that tells where it comes from when it is pressed. */
+function numberButton(text, label, open, className = "") {
+  return el("button", { type: "button", class: `number ${className}`.trim(), "aria-label": label, onclick: open }, text);
+}
+
+/** Names and values; values that are objects become lists of their own. */
+function facts(pairs) {
+  const list = el("dl");
+  for (const [name, value] of pairs) {
+    if (value === null || value === undefined || value === "") continue;
+    const isObject = typeof value === "object" && !Array.isArray(value);
+    if (isObject && !Object.keys(value).length) continue;
+    const text = Array.isArray(value) ? value.map(String).join(", ") : typeof value === "number" ? count(value) : String(value);
+    list.append(el("dt", {}, name), el("dd", {}, isObject ? facts(Object.entries(value)) : text));
+  }
+  return list;
+}
+
+const block = (title, pairs) => el("div", { class: "facts" }, el("h3", {}, title), facts(pairs));
+
+/** The statement of one number: what it is, of what, and with which interval. */
+function statement(metric, name, values) {
+  const [value, , , n] = values;
+  return el(
+    "p",
+    { class: "statement" },
+    el("strong", {}, `${shown(metric, value)}${unitOf(metric)}`),
+    ` ${name}, 95 % interval ${interval(metric, values)}, from ${count(n)} samples`,
+  );
+}
+
+/** Everything about one metric of one result. */
+function openResult(result, metric) {
+  const group = data.groups[result.group];
+  const { spec, digest, label, ...rest } = data.records[result.record];
+  const { packages, hardware, ...system } = data.environments[result.environment];
+  const { seconds, started, ...options } = result.timing;
+  const limited = result.limit === null ? null : `first ${count(result.limit)} samples only; never ranked`;
+  openDialog(
+    `${data.models[result.row].label}, ${group.title}`,
+    "provenance",
+    statement(metric, shortName(group, metric), valueOf(result, metric)),
+    ...result.warnings.map((warning) => el("p", { class: "warning" }, warning)),
+    block("Model", [["spec", spec], ["label", label], ["digest", digest || "none: never cached"], ...Object.entries(rest)]),
+    block("Protocol", [
+      ["benchmark", group.name], ["family", group.task], ["version", group.version], ["fingerprint", group.fingerprint],
+      ["metric", metric], ["limit", limited],
+    ]),
+    block("Data", [["fingerprint", group.dataset], ["n", result.n], ["expected", result.expected]]),
+    block("Measurement", [
+      ["precision", result.precision], ["started", started], ["seconds", seconds], ...Object.entries(options),
+      ...Object.entries(system), ["hardware", hardware], ["packages", packages],
+    ]),
+    block("File", [
+      ["result", result.path], ["samples", result.samples.rows], ["SHA-256 of samples.parquet", result.samples.sha256],
+    ]),
+  );
+}
+
+/** The button of one metric of one result. */
+function resultButton(result, metric, className = "") {
+  const group = data.groups[result.group];
+  const values = valueOf(result, metric);
+  const text = shown(metric, values[0]);
+  const label = `${text}${unitOf(metric)}, ${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}: where it comes from`;
+  return numberButton(text, label, () => openResult(result, metric), className);
+}
+
+// Open details close with Escape, too, and give the focus back to what opened them.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || dialog.open) return;
+  const open = document.activeElement?.closest("details[open]");
+  if (!open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});

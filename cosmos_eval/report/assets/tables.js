@@ -1,0 +1,57 @@
+// Tables that sort by any of their columns: the head of each is a button, and aria-sort tells the order.
+
+/**
+ * A table.
+ *   columns: {key, title, note, value(row) -> number, string or null, cell(row) -> node or text, text, ascending};
+ *     the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
+ *   rows: anything, in the order that stands before a column is chosen.
+ *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
+ *   isApart: rows that stand below the others, under the heading `apart`, whatever the order.
+ */
+function sortable(caption, columns, rows, state, { isApart = () => false, apart = "" } = {}) {
+  const table = el("table", {}, el("caption", {}, caption));
+  const heads = columns.map((column, index) => {
+    const button = el("button", { type: "button", class: "sort", onclick: () => sortBy(index) }, column.title, el("span", { class: "arrow", "aria-hidden": "true" }));
+    return el("th", { scope: "col", class: column.text ? "text" : "figure" }, button, column.note ? el("small", {}, column.note) : null);
+  });
+
+  function sortBy(index) {
+    // A first press puts the best on top, the next one turns the order round.
+    const { key, text, ascending } = columns[index];
+    state.descending = state.key === key ? !state.descending : !text && !ascending;
+    state.key = key;
+    draw();
+  }
+
+  function draw() {
+    const column = columns.find((one) => one.key === state.key);
+    const keyed = rows.map((row, index) => ({ row, index, key: column ? column.value(row) : index }));
+    keyed.sort((a, b) => {
+      // What is missing comes last in both orders.
+      if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.index - b.index;
+      const order = typeof a.key === "string" ? a.key.localeCompare(b.key, "en", { numeric: true }) : a.key - b.key;
+      return (state.descending ? -order : order) || a.index - b.index;
+    });
+    heads.forEach((head, index) => {
+      if (columns[index] !== column) head.removeAttribute("aria-sort");
+      else head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
+    });
+    const bodies = [false, true].map((below) => {
+      const some = keyed.filter(({ row }) => isApart(row) === below);
+      if (!some.length) return null;
+      const heading = below ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, apart)) : null;
+      return el("tbody", {}, heading ?? [], some.map(({ row }) => rowOf(row)));
+    });
+    table.querySelectorAll("tbody").forEach((body) => body.remove());
+    table.append(...bodies.filter(Boolean));
+  }
+
+  function rowOf(row) {
+    const [first, ...others] = columns;
+    return el("tr", {}, el("th", { scope: "row" }, first.cell(row)), others.map((one) => el("td", { class: one.text ? "text" : "figure" }, one.cell(row))));
+  }
+
+  table.append(el("thead", {}, el("tr", {}, heads)));
+  draw();
+  return scroller(caption, table);
+}

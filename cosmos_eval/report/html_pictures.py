@@ -1,0 +1,110 @@
+"""Pictures below a folder as data of a page: made smaller, stripped of what else their files tell, within a budget."""
+
+import base64
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+SIDES = (1600, 1100, 750)
+"""Pixels of the longer side at most; the next where the picture is still too large."""
+MOST = 120
+"""Pictures in one page."""
+LARGEST = 450_000
+"""Bytes of one picture in the page, at most."""
+PIXELS = 60_000_000
+"""Pictures beyond that are not opened."""
+DRAWN = ("curve.png", "curve.csv")
+"""A plot and its numbers, which the page draws itself."""
+MASKS = "masks"
+"""Folder of predicted label maps, which `show segmentation --masks` writes: numbers, not pictures to look at."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A picture in the page; `path` is relative to the folder, `source` a data URI."""
+
+    path: str
+    width: int
+    height: int
+    source: str
+
+
+def embed(folder: Path, budget: int) -> tuple[list[Embedded], list[str]]:
+    """Pictures below a folder until `budget` characters are used, and a line for each group that was left out.
+
+    Folders take turns, so that a gallery of hundreds leaves room for the pictures of others.
+    """
+    kept: list[Embedded] = []
+    full: dict[str, int] = {}
+    broken: list[str] = []
+    left = budget
+    for path in in_turns(pictures_below(folder)):
+        name = path.relative_to(folder).as_posix()
+        group = path.parent.relative_to(folder).as_posix()
+        if group in full:
+            full[group] += 1
+            continue
+        found = shrink(path)
+        if isinstance(found, str):
+            broken.append(f"{name}: {found}")
+            continue
+        source, width, height = found
+        if len(source) > left or len(kept) == MOST:
+            full[group] = 1
+            continue
+        left -= len(source)
+        kept.append(Embedded(name, width, height, source))
+    kept.sort(key=lambda one: one.path)
+    return kept, [*(no_room(group, count) for group, count in sorted(full.items())), *broken]
+
+
+def no_room(folder: str, count: int) -> str:
+    """A line about pictures of one folder that were left out."""
+    return (
+        f"{'the folder itself' if folder == '.' else folder}: {count:,} more picture{'s' if count > 1 else ''}, no room"
+    )
+
+
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """Files with a picture's ending, sorted; none that is hidden, a link, a label map, or a curve that the page has."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MASKS)
+        drawn = DRAWN[0] if set(DRAWN) <= set(names) else ""
+        for name in sorted(names):
+            path = Path(place) / name
+            if name.lower().endswith(ENDINGS) and name[0] != "." and name != drawn and not path.is_symlink():
+                yield path
+
+
+def in_turns(paths: Iterable[Path]) -> Iterator[Path]:
+    """The first of each folder, then the second of each, and so on."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    for turn in range(max(map(len, folders.values()), default=0)):
+        yield from (some[turn] for some in folders.values() if turn < len(some))
+
+
+def shrink(path: Path) -> tuple[str, int, int] | str:
+    """A data URI with its width and height; or in words why there is none."""
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > PIXELS:
+                return f"{opened.width:,} × {opened.height:,} pixels are too many"
+            picture = opened.convert("RGBA" if opened.mode in ("RGBA", "LA", "P", "PA") else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"no readable picture ({type(error).__name__})"
+    for side in SIDES:
+        smaller = picture.copy()
+        smaller.thumbnail((side, side), Image.Resampling.LANCZOS)
+        content = io.BytesIO()
+        smaller.save(content, format="WEBP", quality=82, method=4)  # a new file: no EXIF, no place where it was taken
+        if content.tell() <= LARGEST:
+            source = "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+            return source, smaller.width, smaller.height
+    return "too large even when made smaller"

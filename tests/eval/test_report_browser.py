@@ -1,0 +1,296 @@
+"""The HTML report in a real Chromium: it sorts, filters, tells where numbers come from, and runs nothing but itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cosmos_eval.report.html_report import write_report
+from tests.eval.chromium import Tab, find_chromium, running
+from tests.eval.report_folder import MODELS, attack, fill
+
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    return write_report(fill(tmp_path_factory.mktemp("report"))).path
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium here; install Debian's package chromium, or name a browser in COSMOS_CHROMIUM")
+    with running(program, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser.new_tab()
+
+
+@pytest.fixture
+def opened(tab, page) -> Tab:
+    tab.open(page)
+    return tab
+
+
+BOARD = "#leaderboard tbody tr:not(.apart)"
+
+
+def column(tab: Tab, title: str) -> int:
+    """The place of a leaderboard's column, as nth-child counts."""
+    heads = tab.texts("#leaderboard thead th")
+    (index,) = [i for i, head in enumerate(heads) if head.startswith(title)]
+    return index + 1
+
+
+def choose(tab: Tab, selector: str, text: str) -> None:
+    """Take an option of a list by its text."""
+    tab.run(
+        f"one = document.querySelector('{selector}'); one.value = [...one.options].find(o => o.text == '{text}').value"
+    )
+    tab.run("one.dispatchEvent(new Event('change'))")
+
+
+def open_details(tab: Tab) -> None:
+    """Open everything that opens, and wait until the numbers of curves are there."""
+    tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tab.wait_for("document.querySelector('#curves table')")
+
+
+def models(tab: Tab) -> list[str]:
+    return tab.texts(f"{BOARD} th")
+
+
+def test_nothing_is_said_to_the_console_and_nothing_is_fetched(opened, page):
+    for name in ("intervals", "families", "curves", "classes", "metrics", "pictures", "models"):
+        assert opened.run(f"document.querySelector('#{name} h2').offsetHeight") > 0
+    open_details(opened)
+    opened.run("Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode())))")
+    assert opened.complaints == []
+    assert opened.requests == [page.as_uri()]
+
+
+def test_no_name_becomes_markup(opened):
+    open_details(opened)
+    opened.click(".thumb")
+    assert opened.run("window.pwned") is None
+    assert opened.run("document.querySelectorAll('script').length") == 2
+    outside = "[...document.images].filter(i => !i.src.startsWith('data:image/')).length"
+    assert opened.run(outside) == 0
+    text = opened.run("document.body.textContent")
+    for where in ("label", "warning", "class", "network", "not run", "reason"):
+        assert attack(where) in text
+    assert "pictures/</script><img src=x onerror=window.pwned=1>" in text
+    assert "<img src=x onerror=window.pwned=2>.png" in text
+    assert opened.complaints == []
+
+
+def test_the_policy_stops_a_script_that_comes_in_all_the_same(opened):
+    opened.run("document.body.append(document.createRange().createContextualFragment('<script>pwned = 3</script>'))")
+    opened.run("document.body.insertAdjacentHTML('beforeend', '<img src=\"http://127.0.0.1:9/x.png\">')")
+    assert opened.run("window.pwned") is None
+    assert any("Content Security Policy" in line for line in opened.complaints)
+    assert opened.refused == [request for request in opened.requests if request.startswith("http")] != []
+
+
+def test_a_press_on_a_head_sorts_and_a_second_one_turns_it_round(opened):
+    assert models(opened)[:3] != list(MODELS)[::-1]
+    head = f"#leaderboard thead th:nth-child({column(opened, 'streets mIoU')})"
+    opened.click(f"{head} button")
+    assert models(opened)[:3] == list(MODELS)
+    assert opened.run(f"document.querySelector('{head}').ariaSort") == "descending"
+    opened.click(f"{head} button")
+    assert models(opened)[:3] == list(MODELS)[::-1]
+    assert opened.run(f"document.querySelector('{head}').ariaSort") == "ascending"
+    assert models(opened)[-2:] != list(MODELS)[:2]  # who was not measured stays below in both orders
+    assert opened.run("document.querySelectorAll('#leaderboard [aria-sort]').length") == 1
+    opened.click("#leaderboard thead th:first-child button")
+    assert models(opened)[1:] == sorted(models(opened)[1:])
+
+
+def test_for_ranks_a_first_press_puts_the_smallest_on_top(opened):
+    opened.run(
+        "s = document.querySelector('#metrics select'); s.value = [...s.options].find(o => o.text == 'pairs').value"
+    )
+    opened.run("s.dispatchEvent(new Event('change'))")
+    heads = opened.texts("#metrics thead th")
+    place = 1 + next(i for i, head in enumerate(heads) if head.startswith("I→T mean rank"))
+    opened.click(f"#metrics thead th:nth-child({place}) button")
+    assert opened.texts("#metrics tbody th") == list(MODELS)
+    assert opened.texts(f"#metrics tbody tr:first-child td:nth-child({place})") == ["1.1[1.0, 1.2]"]
+
+
+def test_filters_leave_what_they_say_in_table_and_charts(opened):
+    everybody = len(models(opened))
+    opened.type("#leaderboard input[type=search]", "GOOD mod")
+    assert models(opened) == ["Good model"]
+    assert set(opened.texts("#families .row-label")) == {"Good model"}
+    assert opened.texts("#intervals .row-label") == ["Good model"]
+    assert opened.texts("#leaderboard [role=status]")[0].startswith(f"1 of {everybody} models")
+    opened.type("#leaderboard input[type=search]", "nobody")
+    assert models(opened) == []
+    assert "Nothing is left" in opened.texts("#leaderboard")[0]
+    opened.type("#leaderboard input[type=search]", "")
+    assert len(models(opened)) == everybody
+    choose(opened, "#leaderboard select", "retrieval")
+    assert [head.split(" ")[0] for head in opened.texts("#leaderboard thead th")] == ["Model", "pairs", "pairs"]
+    assert opened.complaints == []
+
+
+def test_keys_reach_and_work_everything(opened):
+    opened.key("Tab")
+    assert opened.run("document.activeElement.textContent") == "To the content"
+    for _ in range(60):
+        opened.key("Tab")
+        if opened.run("document.activeElement.closest('thead') !== null"):
+            break
+    assert opened.run("document.activeElement.textContent").startswith("Model")
+    shadow = "s = getComputedStyle(document.activeElement); [s.outlineStyle, parseFloat(s.outlineWidth)]"
+    style, width = opened.run(shadow)
+    assert (style, width >= 2) == ("solid", True)
+    opened.key("Enter")
+    assert opened.run("document.querySelector('#leaderboard thead th').ariaSort") == "ascending"
+    assert opened.run("document.activeElement.textContent").startswith("Model")  # the focus has not gone with the rows
+    opened.key("Space")
+    assert opened.run("document.querySelector('#leaderboard thead th').ariaSort") == "descending"
+    while not opened.run("document.activeElement.matches('tbody .number')"):
+        opened.key("Tab")
+    name = opened.run("document.activeElement.ariaLabel")
+    opened.key("Enter")
+    assert opened.run("document.querySelector('dialog').open") is True
+    assert opened.run("document.querySelector('dialog').contains(document.activeElement)") is True
+    opened.key("Escape")
+    opened.wait_for("!document.querySelector('dialog').open")
+    opened.wait_for(f"document.activeElement.ariaLabel === {json.dumps(name)}")
+
+
+def test_details_close_with_escape(opened):
+    opened.click("#models summary")
+    opened.wait_for("document.querySelector('#models details').open")
+    opened.key("Escape")
+    opened.wait_for("!document.querySelector('#models details').open")
+
+
+def test_every_number_tells_where_it_comes_from(opened):
+    place = column(opened, "streets mIoU")
+    opened.click(f"{BOARD}:first-child td:nth-child({place}) button")
+    assert opened.texts("dialog h2") == ["Good model, streets"]
+    body = " ".join(opened.texts("dialog .dialog-body"))
+    assert "90.0 % mIoU, 95 % interval [88.0, 92.0], from 400 samples" in body
+    said = dict(zip(opened.texts("dialog dl > dt"), opened.texts("dialog dl > dd"), strict=True))
+    assert said["spec"] == "cosmos:Good model"
+    assert said["digest"] == b"Good model".hex()
+    assert said["version"] == "3"
+    assert said["precision"] == "fp32"
+    assert said["started"] == "2026-11-22T02:20:36+00:00"
+    assert said["seconds"] == "12.5"
+    assert said["torch"] == "2.11.0"
+    assert said["cpu"] == "a processor"
+    assert said["result"] == "Goodmodel/streets/RESULT.json"
+    prints = [
+        value
+        for name, value in zip(opened.texts("dialog dt"), opened.texts("dialog dd"), strict=True)
+        if name == "fingerprint"
+    ]
+    assert prints == [b"streets".hex() * 4, "b" * 64]
+    opened.click("dialog .close")
+    buttons = opened.run("document.querySelectorAll('#leaderboard tbody td small').length")
+    assert opened.run("document.querySelectorAll('#leaderboard tbody td .number').length") == buttons
+
+
+def test_points_of_a_curve_and_classes_tell_it_too(opened):
+    opened.click("#curves summary")
+    opened.wait_for("document.querySelector('#curves table')")
+    assert opened.texts("#curves tbody th") == ["100", "200", "300"]
+    opened.click("#curves tbody tr:last-child .number")
+    assert opened.texts("dialog .statement")[0].startswith("75.0 % top1, 95 % interval [60.0, 100.0]")
+    opened.key("Escape")
+    opened.click("#classes tbody .number")
+    assert opened.texts("dialog .statement")[0].startswith("90.0 %")
+
+
+def test_limited_results_stand_apart_and_protocols_have_their_own_columns(opened):
+    assert "Quick look" not in models(opened)
+    assert opened.texts("#partial tbody th") == ["Quick look"]
+    assert "first 10" in opened.texts("#partial tbody td")[0]
+    assert "Quick look" not in " ".join(opened.texts("#intervals .row-label") + opened.texts("#families .row-label"))
+    heads = [head for head in opened.texts("#leaderboard thead th") if head.startswith("flowers")]
+    assert len(heads) == 2
+    other = next(row for row in opened.texts(BOARD) if row.startswith("Other protocol"))
+    assert other.count("–") == len(opened.texts("#leaderboard thead th")) - 2
+
+
+def test_the_best_is_bold_and_the_second_underlined(opened):
+    place = column(opened, "streets mIoU")
+    good, fair = (f"{BOARD}:nth-child({row}) td:nth-child({place}) button" for row in (1, 2))
+    assert opened.run(f"getComputedStyle(document.querySelector('{good}')).fontWeight") == "700"
+    assert opened.run(f"getComputedStyle(document.querySelector('{fair}')).textDecorationStyle") == "solid"
+    line = "getComputedStyle(document.querySelector('{}')).textDecorationColor"
+    assert opened.run(line.format(fair)) != "rgba(0, 0, 0, 0)" == opened.run(line.format(good))
+
+
+def test_pictures_open_larger(opened):
+    opened.click("#pictures figure:first-of-type .thumb")
+    assert opened.run("document.querySelector('dialog img').naturalWidth") == 400
+    opened.key("Escape")
+    opened.wait_for("!document.querySelector('dialog').open")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_scrolls_in_one_direction_only(tab, page, dark):
+    tab.open(page, **PHONE, dark=dark)
+    wide = "document.documentElement.scrollWidth"
+    assert tab.run(wide) <= PHONE["width"]
+    open_details(tab)
+    assert tab.run(wide) <= PHONE["width"]
+    assert tab.run("s = document.querySelector('#leaderboard .scroller'); s.scrollWidth > s.clientWidth") is True
+    tab.click("#leaderboard tbody .number")
+    assert tab.run(wide) <= PHONE["width"]
+    assert tab.run("b = document.querySelector('dialog .dialog-body'); b.scrollWidth <= b.clientWidth") is True
+    assert tab.complaints == []
+
+
+# Contrast as WCAG 2 defines it, of every text against the nearest background that is opaque.
+CONTRAST = """(() => {
+  const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (c) => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+  const worst = {};
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length || e.closest('script, noscript, caption')) continue;
+    const isClear = (c) => c.length === 4 && c[3] < 1;
+    let at = e;
+    while (at && isClear(parse(getComputedStyle(at).backgroundColor))) at = at.parentElement;
+    const back = at ? parse(getComputedStyle(at).backgroundColor) : [255, 255, 255];
+    const style = getComputedStyle(e);
+    const front = parse(e instanceof SVGElement ? style.fill : style.color);
+    const [a, b] = [light(front.slice(0, 3)), light(back.slice(0, 3))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const name = e.tagName + '.' + (e.getAttribute('class') ?? '');
+    if (!(worst[name] <= ratio)) worst[name] = ratio;
+  }
+  return worst;
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_readable_in_light_and_dark(tab, page, dark):
+    tab.open(page, dark=dark)
+    open_details(tab)
+    tab.click("#leaderboard tbody .number")
+    ratios = tab.run(CONTRAST)
+    assert len(ratios) > 15
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+    background = tab.run("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") is not dark
+
+
+def test_the_button_turns_the_theme_round(tab, page):
+    tab.open(page)
+    before = tab.run("getComputedStyle(document.body).backgroundColor")
+    tab.click(".theme")
+    assert tab.run("getComputedStyle(document.body).backgroundColor") != before
+    assert tab.run("document.querySelector('.theme').ariaLabel") == "Use light colours"
+    tab.click(".theme")
+    assert tab.run("getComputedStyle(document.body).backgroundColor") == before
+    tab.run("localStorage.clear()")
