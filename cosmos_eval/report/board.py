@@ -15,7 +15,7 @@ from cosmos_eval.results.record import Result
 
 MEASURED, PUBLISHED = "measured", "published"
 ROW_FIELDS = ("label", "spec", "digest", "precision", "kind", "source")
-CELL_FIELDS = ("row", "column", "value", "low", "high", "n", "place", "decimals", "source")
+CELL_FIELDS = ("row", "column", "value", "low", "high", "n", "place", "started", "decimals", "source")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Board:
     average is the mean of), title."""
     cells: pd.DataFrame
     """row, column, value, low, high (missing for averages and published values), n, place (1 the best of its column, 2
-    the second, else missing; published values have none), decimals (of percent, as published), source."""
+    the second, else missing; published values have none), started (when it was measured), decimals (of percent, as
+    published), source."""
     limited: pd.DataFrame
     """Results that were made with --limit, as in the long frame: named, never ranked."""
     remarks: tuple[str, ...] = ()
@@ -96,7 +97,8 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
     cells["place"] = _places(cells, columns)
     rows["kind"], rows["source"] = MEASURED, ""
     cells["decimals"], cells["source"] = pd.array([pd.NA] * len(cells), dtype="Int64"), ""
-    remarks += twice
+    cells["started"] = cells["started"].fillna("")  # averages have no time
+    remarks += [*twice, *_precisions(rows)]
     if references is not None:
         more, values, said = place_references(references, columns, len(rows))
         rows = pd.concat([rows, more.assign(kind=PUBLISHED)]) if len(more) else rows
@@ -139,14 +141,22 @@ def _once_each(full: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         for row, benchmark in dict.fromkeys((at[0], at[1]) for at in spread.index[spread > 0]):
             label = full.loc[full["row"] == row, "model"].iloc[0]
             remarks.append(f"{label} was measured twice on {benchmark}, with different numbers: the later is shown.")
-    return full.drop_duplicates(key, keep="last"), remarks
+    latest = full.sort_values("started", kind="stable").drop_duplicates(key, keep="last")
+    return full.loc[full.index.isin(latest.index)], remarks
+
+
+def _precisions(rows: pd.DataFrame) -> list[str]:
+    """Which rows were measured in which precision, where they differ."""
+    names = rows.groupby("precision")["label"].agg(", ".join)
+    return [f"Measured in {precision}: {labels}." for precision, labels in names.items()] if len(names) > 1 else []
 
 
 def _measured_cells(full: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
     key = ["benchmark", "fingerprint", "dataset", "metric"]
     ids = columns[key].assign(column=columns.index)
-    cells = full[[*key, "row", "value", "low", "high", "n"]].merge(ids, on=key, how="inner", validate="many_to_one")
-    return cells[["row", "column", "value", "low", "high", "n"]]
+    values = ["value", "low", "high", "n", "started"]
+    cells = full[[*key, "row", *values]].merge(ids, on=key, how="inner", validate="many_to_one")
+    return cells[["row", "column", *values]]
 
 
 def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

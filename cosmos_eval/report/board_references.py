@@ -45,7 +45,7 @@ def place_references(
     source = [": ".join(word for word in words if word) for words in zip(rows["paper"], rows["sources"], strict=True)]
     rows = rows.assign(digest="", precision="", source=source)
     cells = some[["row", "column", "value", "decimals", "source"]].assign(
-        low=float("nan"), high=float("nan"), n=pd.array([pd.NA] * len(some), dtype="Int64"), place=pd.NA
+        low=float("nan"), high=float("nan"), n=pd.array([pd.NA] * len(some), dtype="Int64"), place=pd.NA, started=""
     )
     return rows, cells, remarks
 
@@ -59,7 +59,7 @@ def _known(references: pd.DataFrame) -> pd.DataFrame:
 
     some = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:
-        some[column] = some[column].fillna("").astype(str)
+        some[column] = ["" if pd.isna(text) else str(text) for text in some[column]]
     some["decimals"] = some["decimals"].astype("Int64")
     bad = some["value"].isna() | (some["benchmark"] == "")
     if bad.any():

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.metric_names import is_rank
 from cosmos_eval.models.spec import parse_spec
 from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.board_references import COLUMNS
@@ -37,15 +38,14 @@ def clip_benchmark_files(board: Board) -> dict[str, str]:
     `benchmark`, `protocol_fingerprint`, `dataset_fingerprint`, `digest` and `precision` are ours beside them.
     """
     files: dict[str, str] = {}
+    taken: set[str] = set()  # in small letters: some file systems know no others
     for columns in board.groups():
         same = _is_shipped(columns["benchmark"].iloc[0], columns["fingerprint"].iloc[0])
         for row in board.of_kind(MEASURED):
             for record in _records(board, row, columns, same):
                 stem = _slug("_".join(record[key] for key in ("dataset", "pretrained", "model", "language", "task")))
-                name, again = f"{stem}.json", 2
-                while name in files:
-                    name, again = f"{stem}-{again}.json", again + 1
-                files[name] = json.dumps(record, ensure_ascii=False, allow_nan=False)
+                name = untaken(stem, taken)
+                files[f"{name}.json"] = json.dumps(record, allow_nan=False) + "\n"
     return files
 
 
@@ -109,6 +109,15 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:150] or "result"
 
 
+def untaken(stem: str, taken: set[str]) -> str:
+    """`stem`, or `stem-2`, ... where that is taken; the name is taken from then on."""
+    name, again = stem, 2
+    while name.lower() in taken:
+        name, again = f"{stem}-{again}", again + 1
+    taken.add(name.lower())
+    return name
+
+
 def read_clip_benchmark(path: Path) -> pd.DataFrame:
     """References from one JSON of clip-benchmark, a folder of them, or the CSV that its `build` makes.
 
@@ -131,11 +140,14 @@ def _read(path: Path) -> list[Record]:
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"cannot read {path}: {error}") from error
     if path.suffix == ".csv":
-        flat = list(csv.DictReader(io.StringIO(text, newline="")))
+        try:
+            flat = list(csv.DictReader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise RequestError(f"cannot read {path}: {error}") from error
         return [_check({**row, "metrics": _flat_metrics(row)}, path) for row in flat]
     try:
         record = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{path} is not JSON: {error}; give a result of clip-benchmark") from error
     return [_check(record, path)]
 
@@ -186,5 +198,7 @@ def _references(record: Record, path: Path) -> Iterator[Record]:
             known = dataset.removeprefix(SUGAR_CREPE) + PARTS if metric == "text_acc" else ""
         else:
             known = our_metric(task, metric) or (metric if ours else "")
+        if known and not is_rank(known) and not 0 <= value <= 1:
+            raise RequestError(f"{path}: {metric} of {common['model']} is {value:g}, not a fraction from 0 to 1")
         for name in names if known else []:
             yield {**common, "benchmark": name, "metric": known, "value": float(value), "decimals": 2}

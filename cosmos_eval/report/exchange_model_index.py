@@ -8,6 +8,7 @@ import pandas as pd
 
 from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.cells import detail
+from cosmos_eval.report.exchange_clip_benchmark import untaken
 from cosmos_eval.report.names import short
 
 if TYPE_CHECKING:
@@ -32,16 +33,14 @@ def model_index_files(board: Board) -> dict[str, str]:
     from huggingface_hub import ModelCardData
 
     files: dict[str, str] = {}
+    taken: set[str] = set()
     for row in board.of_kind(MEASURED):
         one = board.rows.loc[row]
         results = [result for columns in board.groups() for result in _results(board, row, columns)]
         if not results:
             continue
-        name = stem = _slug(f"{one['label'][:80]}-{one['digest'][:8]}")
-        again = 2
-        while f"{name}.yaml" in files:
-            name, again = f"{stem}-{again}", again + 1
-        label = " ".join(one["label"].split())
+        name = untaken(_slug(f"{one['label'][:80]}-{one['digest'][:8]}"), taken)
+        label = " ".join(one["label"].split()) or name
         files[f"{name}.yaml"] = ModelCardData(model_name=label, eval_results=results).to_yaml() + "\n"
     return files
 

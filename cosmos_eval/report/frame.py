@@ -9,6 +9,7 @@ from cosmos_eval.results.record import Result
 COLUMNS = (
     "model", "spec", "digest", "benchmark", "version", "fingerprint", "dataset", "task", "metric", "value", "low",
     "high", "n", "images", "items", "left_out", "precision", "limit", "primary",
+    "started",
 )  # fmt: skip
 
 
@@ -16,15 +17,15 @@ def results_frame(results: Sequence[Result]) -> pd.DataFrame:
     """(results × metrics, columns of COLUMNS); values are fractions, or ranks for `*_rank`."""
     rows = [
         (
-            result.label,
-            result.model["spec"],
-            result.model["digest"],
-            result.benchmark["name"],
+            whole(result.label),
+            whole(result.model["spec"]),
+            whole(result.model["digest"]),
+            whole(result.benchmark["name"]),
             result.benchmark["version"],
             result.benchmark["fingerprint"],
             result.dataset["fingerprint"],
             result.benchmark["task"],
-            name,
+            whole(name),
             metric.value,
             metric.low,
             metric.high,
@@ -35,6 +36,7 @@ def results_frame(results: Sequence[Result]) -> pd.DataFrame:
             result.precision,
             result.limit,
             name == result.primary,
+            result.timing["started"],
         )
         for result in results
         for name, metric in result.metrics.items()
@@ -42,6 +44,11 @@ def results_frame(results: Sequence[Result]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["limit"] = frame["limit"].astype("Int64")
     return frame
+
+
+def whole(text: str) -> str:
+    """A text that can be written: half a character, of a path that is not UTF-8, as `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def ranked(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from cosmos_eval.report.board import Board, board_of, make_board
 from cosmos_eval.report.data_files import board_csv, board_json
 from cosmos_eval.report.exchange_clip_benchmark import clip_benchmark_files
 from cosmos_eval.report.exchange_model_index import model_index_files
+from cosmos_eval.report.frame import whole
 from cosmos_eval.report.html_table import board_html
 from cosmos_eval.report.latex import board_latex
 from cosmos_eval.report.markdown import board_markdown, escape, headline_tables
@@ -65,8 +66,7 @@ def write_leaderboard(
             paths.append(folder / f"leaderboard.{name}")
             texts[paths[-1]] = FORMATS[name](board, said)
     for path, text in texts.items():
-        # a name may hold half a character (a path that is not UTF-8): written as \udcff, not refused
-        atomic_write_text(path, text.encode("utf-8", "backslashreplace").decode())
+        atomic_write_text(path, text)
     return paths
 
 
@@ -89,7 +89,7 @@ def check_format(name: str) -> None:
 
 def warnings_of(results: Sequence[Result]) -> list[str]:
     """A line for each warning of a result."""
-    return [f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings]
+    return [whole(f"{one.label}, {one.benchmark['name']}: {said}") for one in results for said in one.warnings]
 
 
 def markdown(frame: pd.DataFrame, remarks: Sequence[str] = ()) -> str:

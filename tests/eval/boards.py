@@ -48,11 +48,12 @@ def result_of(label: str, benchmark: str, seed: int = 0, **changes) -> Result:
     """A result of one benchmark of the toybox suite."""
     (one,) = [one for one in suite().benchmarks if one.name == benchmark]
     base = make_result(warnings=())
+    digest = f"{zlib.crc32(label.encode('utf-8', 'surrogatepass')):064x}"
     values = {
         "benchmark": {"name": one.name, "version": one.version, "task": one.task, "fingerprint": one.fingerprint},
         "dataset": {**base.dataset, "n": {"images": 1234, "items": 100}},
-        "model": {**base.model, "label": label, "digest": f"{zlib.crc32(label.encode()):064x}"},
-        "metrics": metrics_of(one.task, random.Random(f"{label} {benchmark} {seed}")),
+        "model": {**base.model, "label": label, "digest": digest},
+        "metrics": metrics_of(one.task, random.Random(f"{digest} {benchmark} {seed}")),
         "primary": one.metrics["primary"],
     }
     return make_result(warnings=(), **(values | changes))

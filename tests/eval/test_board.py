@@ -11,6 +11,7 @@ from cosmos_eval.protocol_suite import Average, Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, make_board
 from cosmos_eval.report.cells import sections
 from cosmos_eval.report.markdown import board_markdown
+from cosmos_eval.report.tables import EXCHANGE, FORMATS
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.boards import references_of_toybox, result_of
 
@@ -149,11 +150,34 @@ def test_limited_results_have_no_cell():
 
 
 def test_a_model_measured_twice_shows_the_later_and_says_so():
-    first, second = valued("m", CLASSES, 0.5), valued("m", CLASSES, 0.6)
-    board = make_board([first, second])
-    assert values_of(board, f"{CLASSES} top-1") == {"m": 0.6}
-    assert "measured twice" in board.remarks[0]
+    early, late = ({"seconds": 1.0, "started": f"2026-11-2{day}T00:00:00+00:00"} for day in (1, 2))
+    first, second = valued("m", CLASSES, 0.5, timing=early), valued("m", CLASSES, 0.6, timing=late)
+    for results in ([first, second], [second, first]):
+        board = make_board(results)
+        assert values_of(board, f"{CLASSES} top-1") == {"m": 0.6}
+        assert "measured twice" in board.remarks[0]
+        assert set(board.cells["started"]) == {late["started"]}
     assert make_board([first, first]).remarks == ()
+
+
+def test_rows_of_several_precisions_are_told_apart_in_a_remark():
+    board = make_board([valued("a", CLASSES, 0.5), valued("b", CLASSES, 0.6, precision="bf16")])
+    assert board.remarks == ("Measured in bf16: b.", "Measured in fp32: a.")
+    assert make_board([valued("a", CLASSES, 0.5), valued("b", CLASSES, 0.6)]).remarks == ()
+
+
+@pytest.mark.parametrize("references", [None, references_of_toybox()], ids=["alone", "published"])
+@pytest.mark.parametrize("suite", [None, read_suite("toybox")], ids=["free", "suite"])
+def test_every_format_prints_nothing_limited_results_and_broken_names(references, suite):
+    broken = [result_of("half a character \udcff", RETRIEVAL), valued("", CLASSES, 0.5)]
+    for results in ([], [valued("b", CLASSES, 0.9, limit=3)], broken):
+        board = make_board(results, references, suite)
+        for print_ in FORMATS.values():
+            text = print_(board, ["a remark"])
+            text.encode("utf-8")
+            assert ("half a character" in text) == (results is broken)
+        for files in EXCHANGE.values():
+            assert bool(files(board)) == (results is broken)
 
 
 def test_models_that_nobody_can_identify_are_told_apart_by_their_specs():

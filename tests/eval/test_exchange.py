@@ -134,6 +134,16 @@ def test_limited_results_are_not_exported():
     assert model_index_files(board) == {}
 
 
+def test_names_that_differ_in_small_letters_only_are_two_files():
+    one, two = (measured("cifar10", {"top1": value}, "python:m:f") for value in (0.5, 0.6))
+    board = make_board([
+        replace(one, model={**one.model, "label": "Model", "digest": "1" * 64}),
+        replace(two, model={**two.model, "label": "model", "digest": "1" * 8 + "2" * 56}),
+    ])  # fmt: skip
+    for files in (clip_benchmark_files(board), model_index_files(board)):
+        assert len({name.lower() for name in files}) == 2
+
+
 def test_clip_benchmarks_names_are_names_of_clip_benchmark():
     from clip_benchmark.datasets.builder import dataset_collection
 
@@ -188,6 +198,8 @@ def test_results_of_clip_benchmark_become_reference_rows(tmp_path):
         ("x.json", "[]", "is not a result of clip-benchmark"),
         ("x.json", their_file(metrics=[1]), "is not a result of clip-benchmark"),
         ("x.json", their_file(model=None), "is not a result of clip-benchmark"),
+        ("x.json", "[" * 100_000, "is not JSON"),
+        ("x.json", their_file(metrics={"text_retrieval_recall@1": 52.4}), "x.json: .* is 52.4, not a fraction"),
         ("x.csv", "a,b\n1,2\n", "is not a result of clip-benchmark"),
         ("x.csv", "name,pretrained,ImageNet 1k\nA,b,1.5\n", "x.csv:2: ImageNet 1k is '1.5', not a fraction"),
         ("x.csv", "name,pretrained,ImageNet 1k\nA,b,best\n", "'best', not a fraction"),
