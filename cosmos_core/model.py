@@ -14,10 +14,10 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cosmos_core.byte_pairs import PADDING
 from cosmos_core.configs import POOLER_HEADS, checked, open_clip_config, preset
 from cosmos_core.cross_pool import CrossAttentionPool, cross_modal_features
 from cosmos_core.positions import run_time_positions
-from cosmos_core.tokenizer import PADDING
 
 TEXT_GROUPS = 4
 """Groups of like length that texts pass the tower in where their padding is left out."""

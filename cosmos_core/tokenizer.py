@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from cosmos_core.byte_pairs import BytePairs, framed
 from cosmos_core.errors import RequestError
 
 OPENAI_VOCABULARY = 49408
-PADDING = 0
 
 
 @lru_cache(maxsize=1)
@@ -23,6 +22,11 @@ def byte_pair_encoding() -> Any:
     from open_clip import SimpleTokenizer
 
     return SimpleTokenizer()
+
+
+@lru_cache(maxsize=1)
+def _byte_pairs() -> BytePairs:
+    return BytePairs(byte_pair_encoding())
 
 
 class Tokenizer:
@@ -48,7 +52,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """OpenAI's ids of a text, without start and end, neither cut nor folded."""
-        return byte_pair_encoding().encode(text)
+        return _byte_pairs().encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of OpenAI's ids; words are followed by a space."""
@@ -66,13 +70,10 @@ class Tokenizer:
         length = context_length or self.context_length
         texts = [texts] if isinstance(texts, str) else texts
         start, end = self.fold(OPENAI_VOCABULARY - 2), self.fold(OPENAI_VOCABULARY - 1)
-        rows = torch.full((len(texts), length), PADDING, dtype=torch.long)
-        for row, text in zip(rows, texts, strict=True):
-            ids = [start, *(self.fold(token) for token in self.encode(text)), end]
-            if len(ids) > length:
-                ids = [*ids[: length - 1], end]
-            row[: len(ids)] = torch.tensor(ids)
-        return rows
+        ids = [self.encode(text) for text in texts]
+        if self.vocab_size != OPENAI_VOCABULARY:
+            ids = [[self.fold(token) for token in own] for own in ids]
+        return framed(ids, length, start, end)
 
 
 def build_tokenizer(text_cfg: Mapping[str, Any]) -> Callable[[Sequence[str]], Tensor]:

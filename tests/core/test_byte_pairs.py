@@ -1,0 +1,85 @@
+"""The encoding at speed gives open_clip's ids for every text."""
+
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
+
+from cosmos_core.byte_pairs import BytePairs, fast, framed
+from cosmos_core.tokenizer import byte_pair_encoding
+from cosmos_eval.models.digest import PROBES
+
+PAIRS = BytePairs(byte_pair_encoding())
+ASCII = st.text(alphabet=[chr(code) for code in range(0x00, 0x80)], max_size=60)
+PIECES = st.lists(
+    st.sampled_from(
+        ["it's", "IT'S", "we're", "'", "''s", "dog's!", "n't", "b52", "3.50", "...", "!'s", "&amp;", "&", "<b>", "  ",
+         "<start_of_text>", "<end_of_text>", "<END_OF_TEXT>", "<end_of_text", "\n", "\t", "\x7f", "\x1b[1m", "a", "-",
+         "naïve", "Ã¼", "K", "ı", "ſ's", "猫", "🐱", "\ud800", "\u2019s", "1/2", "½", "_", "\\", "`"]
+    ),
+    max_size=10,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=400)
+@given(ASCII)
+def test_any_ascii_text_has_the_ids_of_open_clip(text):
+    assert PAIRS.encode(text) == byte_pair_encoding().encode(text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(PIECES, st.sampled_from(["", " "]))
+def test_marks_entities_endings_and_broken_text_have_the_ids_of_open_clip(pieces, between):
+    text = between.join(pieces)
+    try:
+        expected = byte_pair_encoding().encode(text)
+    except UnicodeEncodeError:
+        with pytest.raises(UnicodeEncodeError):
+            PAIRS.encode(text)
+        return
+    assert PAIRS.encode(text) == expected
+
+
+def test_rows_are_those_of_the_tokenizer_for_prompts_probes_and_long_texts():
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    prompts = [template(name) for name in IMAGENET_CLASSNAMES[::97] for template in OPENAI_IMAGENET_TEMPLATES]
+    texts = [*prompts, *PROBES, " ".join(["cube"] * 75), " ".join(["cube"] * 76), " ".join(["cube"] * 74), "!!!"]
+    assert torch.equal(fast(tokenizer)(texts), tokenizer(texts))
+    short = SimpleTokenizer(context_length=5)
+    assert torch.equal(fast(short)(texts), short(texts))
+    assert fast(tokenizer)([]).shape == (0, 77)
+
+
+def test_words_are_encoded_once():
+    class Counting:
+        def __init__(self):
+            self.asked = []
+            self.pat = byte_pair_encoding().pat
+
+        def encode(self, text):
+            self.asked.append(text)
+            return byte_pair_encoding().encode(text)
+
+    counting = Counting()
+    pairs = BytePairs(counting)
+    assert pairs.encode("A red cube, a RED cube") == byte_pair_encoding().encode("a red cube, a red cube")
+    assert counting.asked == ["a", "red", "cube", ","]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"clean": "canonicalize"}, {"clean": "whitespace"}, {"reduction_mask": "simple"}, {"context_length": None}],
+)
+def test_a_tokenizer_of_another_kind_is_left_as_it_is(options):
+    tokenizer = SimpleTokenizer(**options)
+    assert fast(tokenizer) is tokenizer
+
+
+def test_a_frame_cuts_and_pads():
+    rows = framed([[5], [5, 6, 7], [], [5, 6]], 4, start=8, end=9)
+    assert rows.tolist() == [[8, 5, 9, 0], [8, 5, 6, 9], [8, 9, 0, 0], [8, 5, 6, 9]]
+    assert framed([[5]], 2, 8, 9).tolist() == [[8, 9]]
+    assert framed([], 4, 8, 9).shape == (0, 4)
