@@ -13,12 +13,10 @@ from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.known import KnownRows
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import resolve_precision, tower_precision
+from cosmos_eval.engine.texts import plan_texts
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.models.base import out_of_memory, patch_encoder
 from cosmos_eval.progress import Reporter, Silent
-
-TEXTS_PER_PICTURE = 4
-"""Texts of a batch for each picture of a batch: a caption costs a tower a fraction of what a picture does."""
 
 
 class Features(Protocol):
@@ -34,15 +32,16 @@ class Engine:
 
     Equal inputs (pictures by content, texts by their string) are encoded once and share one row, so that ties which are
     real stay exact; pictures also across calls, so that benchmarks which share them encode them once. Batches are
-    consecutive distinct inputs that are not known yet, in order of first appearance: their members depend on the order
-    of the datasets and on `batch_size` only, never on `workers`.
+    consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a tower reads no
+    further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on the order
+    of the datasets, the lengths of texts and `batch_size` only, never on `workers`.
 
     A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
     `self.device` is the model's device, which may be another than was asked for.
 
     Args:
         model: an adapter (cosmos_eval.models.base.Model).
-        batch_size: pictures of a batch; a batch of texts holds four times as many.
+        batch_size: pictures of a batch; a batch of texts holds four times as many, or as many tokens as those.
         workers: processes that decode and preprocess; 0 does it in this one.
         precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to on the model's own device: fp32 for
             vectors made elsewhere, whatever was asked for.
@@ -97,18 +96,18 @@ class Engine:
         """(M, D) float32 rows of unit length on the model's device, row j for text j.
 
         Raises:
-            RequestError: no texts, an embedding that is zero or not finite (names the first), or a batch that the
-                memory does not hold.
+            RequestError: no texts, an embedding that is zero or not finite (names the first to be encoded), or a batch
+                that the memory does not hold.
         """
         _refuse_none(texts, "texts")
         if hasattr(self.model, "text_rows"):
             return self._given(self.model.text_rows, texts, _text_name, "texts")
         places, index = _distinct(texts)
         distinct = [texts[j] for j in places]
-        size = self.batch_size * TEXTS_PER_PICTURE
-        batches = (distinct[start : start + size] for start in range(0, len(distinct), size))
-        rows = self._encode(batches, self.model.encode_text, distinct, _text_name, "encoding texts", "texts")
-        return rows[index.to(rows.device)]
+        plan = plan_texts(self.model, distinct, self.batch_size, self.reporter)
+        members = [distinct[j] for j in plan.members]
+        rows = self._encode(plan, plan.encode, members, _text_name, "encoding texts", "texts")
+        return rows[plan.row_of_text[index].to(rows.device)]
 
     def window_features(
         self, pictures: Sequence[Picture], settings: Mapping[str, Any], keep_pixels: bool = False

@@ -19,6 +19,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.layouts import Which
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
+from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models import digest as identity
@@ -27,6 +28,7 @@ from cosmos_eval.models.base import as_patches, as_rows
 from cosmos_eval.models.hub import quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
+from cosmos_eval.models.trimmed import TrimmedText
 
 UNTRAINED = "untrained-"
 
@@ -66,6 +68,11 @@ class CosmosModel:
         with self._at_rest():
             ids = self.tokenize(list(texts)).to(self.device)
             return as_rows(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
+
+    @property
+    def trimmed_text(self) -> TrimmedText:
+        tower = CausalText(self.core, self.core.text_pool_type, self.core.text_end_id)
+        return TrimmedText(self.tokenize, tower, self.device, self._at_rest)
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         with self._at_rest():

@@ -20,8 +20,10 @@ import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from torch import Tensor
 
+from cosmos_core.byte_pairs import fast
 from cosmos_core.dense import patch_features, refuse_tower
 from cosmos_core.errors import RequestError
+from cosmos_core.text_tower import causal_text
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_patches, as_rows, one_line
@@ -29,6 +31,7 @@ from cosmos_eval.models.hub import quiet_hub
 from cosmos_eval.models.open_clip_files import check_grids, file_says, peek
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import QUICK, ModelSpec
+from cosmos_eval.models.trimmed import TrimmedText
 
 
 class OpenClipModel:
@@ -68,6 +71,12 @@ class OpenClipModel:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         rows = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
         return as_rows(rows, len(texts), f"{self.spec}: encode_text")
+
+    @cached_property
+    def trimmed_text(self) -> TrimmedText | None:
+        """For texts that are cut behind the token that is read; None where the tower must see whole contexts."""
+        tower = causal_text(self.network)
+        return None if tower is None else TrimmedText(fast(self.tokenizer), tower, self.device)
 
     @torch.no_grad()
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
