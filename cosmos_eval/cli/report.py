@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example: cosmos-eval report runs/eval --out report.html"
+EXAMPLE = "Example: cosmos-eval report runs/eval --suite paper --reference paper --out report.html"
 
 
 def report(
@@ -13,15 +13,32 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="The page (default: report.html in the folder).")
     ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="The leaderboard of a suite, in its order, with the averages that it declares.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Published rows, apart from the measured ones, as of 'leaderboard'; repeat for several."),
+    ] = None,
+    secondary: Annotated[
+        bool, typer.Option("--secondary", help="With --reference paper: also figures that only a third party tells.")
+    ] = False,
+    title: Annotated[str | None, typer.Option(help="What the page is called (default: by the folder).")] = None,
 ) -> None:
     """Write results, intervals, curves and pictures below a folder as one HTML page that needs nothing else."""
     from cosmos_core.errors import RequestError
 
     if out is not None and (out.suffix.lower() not in (".html", ".htm") or out.is_dir()):
         raise RequestError(f"--out {out} is no .html file; the report is one page")
+    from cosmos_eval.protocol import read_suite
     from cosmos_eval.report.html_report import write_report
+    from cosmos_eval.report.references import PAPER, read_references
 
-    done = write_report(folder, out)
+    if secondary and PAPER not in (reference or ()):
+        raise RequestError("--secondary is for --reference paper")
+    chosen = read_suite(suite) if suite is not None else None
+    references = read_references(reference, secondary=secondary) if reference else None
+    done = write_report(folder, out, title=title, references=references, suite=chosen)
     megabytes = done.path.stat().st_size / 1e6
     print(f"{done.models:,} models, {done.benchmarks:,} benchmarks, {done.pictures:,} pictures; {megabytes:.1f} MB")
     for line in done.left_out:

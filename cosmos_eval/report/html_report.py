@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cosmos_eval
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_eval.report.board import MEASURED
 from cosmos_eval.report.html_assembly import assemble, embedded
 from cosmos_eval.report.html_curves import curve_data
 from cosmos_eval.report.html_data import Found, report_data
@@ -31,6 +32,7 @@ class HtmlReport:
 
     path: Path
     models: int
+    """Those that were measured."""
     benchmarks: int
     pictures: int
     left_out: list[str]
@@ -81,7 +83,8 @@ def put_together(folder: Path, data: dict[str, Any], left_out: Sequence[str], pa
     lacks = [*left_out, *without]
     whole = {**data, "pictures": [vars(picture) for picture in pictures], "leftOut": lacks}
     atomic_write_text(path, assemble(whole, data["title"]))
-    return HtmlReport(path, len(data["models"]), len(data["groups"]), len(pictures), lacks)
+    measured = sum(model["kind"] == MEASURED for model in data["models"])
+    return HtmlReport(path, measured, len(data["groups"]), len(pictures), lacks)
 
 
 def in_tables(found: Sequence[Found]) -> list[Found]:

@@ -13,6 +13,10 @@ from tests.eval.test_results import make_result
 ATTACK = "<img src=x onerror=\"window.pwned='{}'\"></script><script>window.pwned='{}'</script>"
 MODELS = ("Good model", "Fair model", "Poor model")
 BENCHMARKS = {"flowers": "classification", "pairs": "retrieval", "streets": "segmentation", "words": "perception"}
+PRIMARY = {
+    "classification": "top1", "retrieval": "text_to_image_recall@1", "segmentation": "miou",
+    "perception": "macro_accuracy",
+}  # fmt: skip
 CLASSES = ("road", "sky", ATTACK.format("class", "class"))
 
 
@@ -35,9 +39,6 @@ def metrics_of(task: str, value: float) -> dict[str, Metric]:
     return {"macro_accuracy": at, "swap/accuracy": at}
 
 
-PRIMARY = {"classification": "top1", "retrieval": "text_to_image_recall@1", "segmentation": "miou"}
-
-
 def one(label: str, benchmark: str, value: float, /, **changes) -> Result:
     """A result of a model that is known by its label, on one of BENCHMARKS."""
     base, task = make_result(), BENCHMARKS[benchmark]
@@ -45,7 +46,7 @@ def one(label: str, benchmark: str, value: float, /, **changes) -> Result:
         "model": {**base.model, "spec": f"cosmos:{label}", "label": label, "digest": label.encode().hex()[:64]},
         "benchmark": {"name": benchmark, "version": 3, "task": task, "fingerprint": benchmark.encode().hex() * 4},
         "metrics": metrics_of(task, value),
-        "primary": PRIMARY.get(task, "macro_accuracy"),
+        "primary": PRIMARY[task],
         "environment": {"python": "3.11.7", "packages": {"torch": "2.11.0"}, "hardware": {"cpu": "a processor"}},
         "timing": {"seconds": 12.5, "started": "2026-11-22T02:20:36+00:00", "batch_size": 64},
         "warnings": (),

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from cosmos_eval.protocol_suite import Average, Suite
 from cosmos_eval.report.html_report import write_report
 from tests.eval.chromium import Tab, find_chromium, running
-from tests.eval.report_folder import MODELS, attack, fill
+from tests.eval.report_folder import MODELS, PRIMARY, attack, fill, one, write
 
 PHONE = {"width": 360, "height": 740}
 
@@ -37,7 +40,7 @@ BOARD = "#leaderboard tbody tr:not(.apart)"
 
 def column(tab: Tab, title: str) -> int:
     """The place of a leaderboard's column, as nth-child counts."""
-    heads = tab.texts("#leaderboard thead th")
+    heads = tab.texts("#leaderboard .heads th")
     (index,) = [i for i, head in enumerate(heads) if head.startswith(title)]
     return index + 1
 
@@ -94,7 +97,7 @@ def test_the_policy_stops_a_script_that_comes_in_all_the_same(opened):
 
 def test_a_press_on_a_head_sorts_and_a_second_one_turns_it_round(opened):
     assert models(opened)[:3] != list(MODELS)[::-1]
-    head = f"#leaderboard thead th:nth-child({column(opened, 'streets mIoU')})"
+    head = f"#leaderboard .heads th:nth-child({column(opened, 'streets mIoU')})"
     opened.click(f"{head} button")
     assert models(opened)[:3] == list(MODELS)
     assert opened.run(f"document.querySelector('{head}').ariaSort") == "descending"
@@ -103,7 +106,7 @@ def test_a_press_on_a_head_sorts_and_a_second_one_turns_it_round(opened):
     assert opened.run(f"document.querySelector('{head}').ariaSort") == "ascending"
     assert models(opened)[-2:] != list(MODELS)[:2]  # who was not measured stays below in both orders
     assert opened.run("document.querySelectorAll('#leaderboard [aria-sort]').length") == 1
-    opened.click("#leaderboard thead th:first-child button")
+    opened.click("#leaderboard .heads th:first-child button")
     assert models(opened)[1:] == sorted(models(opened)[1:])
 
 
@@ -112,9 +115,9 @@ def test_for_ranks_a_first_press_puts_the_smallest_on_top(opened):
         "s = document.querySelector('#metrics select'); s.value = [...s.options].find(o => o.text == 'pairs').value"
     )
     opened.run("s.dispatchEvent(new Event('change'))")
-    heads = opened.texts("#metrics thead th")
+    heads = opened.texts("#metrics .heads th")
     place = 1 + next(i for i, head in enumerate(heads) if head.startswith("I→T mean rank"))
-    opened.click(f"#metrics thead th:nth-child({place}) button")
+    opened.click(f"#metrics .heads th:nth-child({place}) button")
     assert opened.texts("#metrics tbody th") == list(MODELS)
     assert opened.texts(f"#metrics tbody tr:first-child td:nth-child({place})") == ["1.1[1.0, 1.2]"]
 
@@ -125,14 +128,14 @@ def test_filters_leave_what_they_say_in_table_and_charts(opened):
     assert models(opened) == ["Good model"]
     assert set(opened.texts("#families .row-label")) == {"Good model"}
     assert opened.texts("#intervals .row-label") == ["Good model"]
-    assert opened.texts("#leaderboard [role=status]")[0].startswith(f"1 of {everybody} models")
+    assert opened.texts("#leaderboard [role=status]")[0].startswith(f"1 of {everybody} rows")
     opened.type("#leaderboard input[type=search]", "nobody")
     assert models(opened) == []
     assert "Nothing is left" in opened.texts("#leaderboard")[0]
     opened.type("#leaderboard input[type=search]", "")
     assert len(models(opened)) == everybody
     choose(opened, "#leaderboard select", "retrieval")
-    assert [head.split(" ")[0] for head in opened.texts("#leaderboard thead th")] == ["Model", "pairs", "pairs"]
+    assert [head.split(" ")[0] for head in opened.texts("#leaderboard .heads th")] == ["Model", "pairs", "pairs"]
     assert opened.complaints == []
 
 
@@ -148,10 +151,10 @@ def test_keys_reach_and_work_everything(opened):
     style, width = opened.run(shadow)
     assert (style, width >= 2) == ("solid", True)
     opened.key("Enter")
-    assert opened.run("document.querySelector('#leaderboard thead th').ariaSort") == "ascending"
+    assert opened.run("document.querySelector('#leaderboard .heads th').ariaSort") == "ascending"
     assert opened.run("document.activeElement.textContent").startswith("Model")  # the focus has not gone with the rows
     opened.key("Space")
-    assert opened.run("document.querySelector('#leaderboard thead th').ariaSort") == "descending"
+    assert opened.run("document.querySelector('#leaderboard .heads th').ariaSort") == "descending"
     while not opened.run("document.activeElement.matches('tbody .number')"):
         opened.key("Tab")
     name = opened.run("document.activeElement.ariaLabel")
@@ -208,15 +211,54 @@ def test_points_of_a_curve_and_classes_tell_it_too(opened):
     assert opened.texts("dialog .statement")[0].startswith("90.0 %")
 
 
+@pytest.fixture(scope="module")
+def with_references(tmp_path_factory) -> Path:
+    """A page of a suite with an average over two families, and a published row."""
+    folder = tmp_path_factory.mktemp("references")
+    results = [
+        one(label, name, value) for label, value in (("low", 0.2), ("high", 0.4)) for name in ("flowers", "words")
+    ]
+    for result in results:
+        write(folder, result)
+    prints = {result.benchmark["name"]: result.benchmark for result in results}
+    benchmarks = tuple(
+        SimpleNamespace(**known, metrics={"primary": PRIMARY[known["task"]]}) for known in prints.values()
+    )
+    suite = Suite("mine", benchmarks, (Average("mean of two", ("flowers", "words"), "primary"),))  # type: ignore[arg-type]
+    row = {
+        "paper": attack("paper"), "model": attack("model"), "benchmark": "flowers", "metric": "top1", "value": 0.3123,
+        "decimals": 2, "source": attack("source"), "fingerprint": prints["flowers"]["fingerprint"],
+    }  # fmt: skip
+    return write_report(folder, references=pd.DataFrame([row]), suite=suite).path
+
+
+def test_published_rows_stay_apart_below_and_averages_say_of_what(tab, with_references):
+    tab.open(with_references)
+    assert tab.texts("#leaderboard thead .family") == ["classification", "perception", "all families"]
+    for order in (["high", "low"], ["low", "high"]):
+        tab.click("#leaderboard .heads th:nth-child(2) button")
+        heads = ["Published elsewhere, not measured here", attack("model")]
+        assert tab.texts("#leaderboard tbody th") == [*order, *heads]
+    tab.click("#leaderboard tbody:last-child .number")
+    assert tab.texts("dialog .statement") == ["31.23 as published; nothing here was measured"]
+    assert attack("source") in tab.texts("dialog dd")[0]
+    tab.key("Escape")
+    tab.click("#leaderboard tbody tr:first-child td:last-child .number")
+    assert tab.texts("dialog .statement")[0].startswith("20.0 macro mean of 2")
+    assert tab.texts("dialog dt") == ["mean of", "flowers top-1", "words macro_accuracy"]
+    assert attack("model") not in tab.texts("#families .row-label")
+    assert (tab.run("window.pwned"), tab.complaints) == (None, [])
+
+
 def test_limited_results_stand_apart_and_protocols_have_their_own_columns(opened):
     assert "Quick look" not in models(opened)
     assert opened.texts("#partial tbody th") == ["Quick look"]
     assert "first 10" in opened.texts("#partial tbody td")[0]
     assert "Quick look" not in " ".join(opened.texts("#intervals .row-label") + opened.texts("#families .row-label"))
-    heads = [head for head in opened.texts("#leaderboard thead th") if head.startswith("flowers")]
+    heads = [head for head in opened.texts("#leaderboard .heads th") if head.startswith("flowers")]
     assert len(heads) == 2
     other = next(row for row in opened.texts(BOARD) if row.startswith("Other protocol"))
-    assert other.count("–") == len(opened.texts("#leaderboard thead th")) - 2
+    assert other.count("–") == len(opened.texts("#leaderboard .heads th")) - 2
 
 
 def test_the_best_is_bold_and_the_second_underlined(opened):

@@ -24,7 +24,7 @@ function metricColumn(index, metric, results, options = {}) {
   return {
     key: `${index} ${metric}`,
     title: options.title ?? `${group.title} ${shortName(group, metric)}`,
-    note: options.note,
+    notes: options.notes,
     ascending: isRank(metric),
     values: new Map([...byRow].map(([row, result]) => [row, valueOf(result, metric)[0]])),
     node(row) {
@@ -46,7 +46,8 @@ function boardColumn(column, number) {
   return {
     key: `column ${number}`,
     title: column.title,
-    note: column.about,
+    notes: column.about.split(/, (?=\D)/),
+    family: column.task || "all families",
     ascending: column.lowerIsBetter,
     values: new Map([...cells].map(([row, cell]) => [row, cell[2]])),
     node(row) {
@@ -118,7 +119,7 @@ function leaderboardSection() {
   onFilter(() => {
     const columns = all.filter((_, number) => isIn(data.columns[number].task, data.columns[number].title));
     const rows = ranked.filter((row) => modelIsShown(row) && columns.some((column) => column.values.has(row)));
-    status.textContent = `${rows.length} of ${ranked.length} models, ${columns.length} of ${all.length} columns.`;
+    status.textContent = `${rows.length} of ${ranked.length} rows, ${columns.length} of ${all.length} columns.`;
     replaceIn(place, rows.length ? modelTable("Leaderboard", rows, columns, state) : nothing());
   });
   return section(

@@ -36,7 +36,7 @@ function themeButton() {
 function modelsSection() {
   if (!data.models.length) return null;
   const entries = data.models.map((model, row) => {
-    if (isPublished(row)) return el("details", { class: "model" }, el("summary", {}, model.label), facts([["published", model.source]]));
+    if (isPublished(row)) return [];
     const results = data.results.filter((one) => one.row === row);
     const result = results[0];
     const seconds = results.reduce((sum, one) => sum + one.timing.seconds, 0);
@@ -52,7 +52,7 @@ function modelsSection() {
     ];
     return el("details", { class: "model" }, el("summary", {}, model.label), facts(known));
   });
-  return section("models", "Models", el("p", {}, "What each row of the tables is. Every number of this page says the same of itself when it is pressed."), entries);
+  return section("models", "Models", el("p", {}, "What each row of the tables is. Every number of this page says the same of itself when it is pressed."), entries.flat());
 }
 
 function listSection(id, title, lead, lines) {
@@ -66,8 +66,9 @@ function summary() {
   const dates = data.results.map((result) => result.timing.started.slice(0, 10)).sort();
   const span = dates.length ? (dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`) : null;
   const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+  const published = data.models.filter((model) => model.kind === "published").length;
   const parts = [
-    plural(data.models.length, "model"), plural(new Set(data.groups.map((group) => group.name)).size, "benchmark"),
+    plural(data.models.length - published, "model"), published && plural(published, "published row"), plural(new Set(data.groups.map((group) => group.name)).size, "benchmark"),
     plural(full.length, "result"), precisions.join(", "), span && `measured ${span}`,
   ];
   return el("p", { class: "summary" }, parts.filter(Boolean).join(" · "));
@@ -91,4 +92,9 @@ function page() {
   );
 }
 
-page();
+try {
+  page();
+} catch (error) {
+  document.body.append(el("p", { role: "alert" }, `A fault of ours: this page could not be drawn (${error.message}). leaderboard.md has the numbers.`));
+  throw error;
+}

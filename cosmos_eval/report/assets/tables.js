@@ -2,7 +2,7 @@
 
 /**
  * A table.
- *   columns: {key, title, note, value(row) -> number, string or null, cell(row) -> node or text, text, ascending};
+ *   columns: {key, title, notes, family, value(row) -> number, string or null, cell(row) -> node or text, text, ascending};
  *     the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
  *   rows: anything, in the order that stands before a column is chosen.
  *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
@@ -12,7 +12,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
   const table = el("table", {}, el("caption", {}, caption));
   const heads = columns.map((column, index) => {
     const button = el("button", { type: "button", class: "sort", onclick: () => sortBy(index) }, column.title, el("span", { class: "arrow", "aria-hidden": "true" }));
-    return el("th", { scope: "col", class: column.text ? "text" : "figure" }, button, column.note ? el("small", {}, column.note) : null);
+    return el("th", { scope: "col", class: column.text ? "text" : "figure" }, button, (column.notes ?? []).map((note) => el("small", {}, note)));
   });
 
   function sortBy(index) {
@@ -51,7 +51,18 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
     return el("tr", {}, el("th", { scope: "row" }, first.cell(row)), others.map((one) => el("td", { class: one.text ? "text" : "figure" }, one.cell(row))));
   }
 
-  table.append(el("thead", {}, el("tr", {}, heads)));
+  table.append(el("thead", {}, familyRow(columns), el("tr", { class: "heads" }, heads)));
   draw();
   return scroller(caption, table);
+}
+
+/** A row above the heads that names the family of neighbouring columns, where there are several families. */
+function familyRow(columns) {
+  const runs = [];
+  for (const { family } of columns) {
+    if (runs.length && runs.at(-1).family === family) runs.at(-1).span += 1;
+    else runs.push({ family, span: 1 });
+  }
+  if (runs.filter((run) => run.family !== undefined).length < 2) return [];
+  return el("tr", {}, runs.map(({ family, span }) => (family === undefined ? el("td", { colspan: span }) : el("th", { class: "family", scope: "colgroup", colspan: span }, el("span", {}, family)))));
 }
