@@ -120,10 +120,11 @@ def _row(cell: Cell, one: Measurement, several: bool, reasons: dict[str, int]) -
             number = reasons.setdefault(f"{target.benchmark}: {difference.why}{points}", len(reasons) + 1)
             notes.append(f"({number})")
     verdict = one.verdict if one.verdict == REPRODUCED else f"**{one.verdict}**"
+    digits = len(target.printed.partition(".")[2]) + 1  # one more than printed, so that rounding can be checked by eye
     return [
         *_figure(cell, one.label, several),
-        f"{100 * one.value:.2f} {escape(f'[{100 * one.low:.2f}, {100 * one.high:.2f}]')}",
-        f"{one.difference:+.2f}",
+        f"{100 * one.value:.{digits}f} {escape(f'[{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]')}",
+        f"{one.difference:+.{digits}f}",
         _tolerance(cell),
         verdict if one.decides and not target.secondary else f"({one.verdict})",
         " ".join(_sentences(notes)),
