@@ -36,7 +36,7 @@ def reproduce(
     from cosmos_eval.report import reproduction, reproduction_tables
     from cosmos_eval.results.store import read_results, result_paths
 
-    names = [name.strip() for name in formats.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip()))
     reproduction_tables.check_formats(names)
     if out is not None and not names:
         raise RequestError(f"--out {out} without --format writes nothing; add --format md,json")

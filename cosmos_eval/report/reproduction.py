@@ -142,8 +142,8 @@ def reproduce(
     chosen = _choose(models, targets, suite)
     if chosen:
         targets = [target for target in targets if same_model(target.spec) in chosen]
-    by_model = _by_model(results, chosen)
     fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in found.benchmarks}
+    by_model = _by_model([one for one in results if one.benchmark["name"] in fingerprints], chosen)
     cells = tuple(_cell(target, by_model, fingerprints[target.benchmark]) for target in targets)
     limited = [line for cell in cells for line in cell.refused if "--limit" in line]
     if limited and not any(cell.measured for cell in cells):
@@ -236,10 +236,14 @@ def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerp
             kept.append(result)
     kept.sort(key=lambda result: (result.model["digest"], result.precision != REFERENCE, result.precision))
     reference = {result.model["digest"] for result in kept if result.precision == REFERENCE}
+    name = same_model(target.spec)
+    of_name = [one for (model, _), some in by_model.items() if model == name for one in some if one.limit is None]
+    weights = len({one.model["digest"] or id(one) for one in of_name})
     measured = []
     for result in kept:
         decides = result.precision == REFERENCE or result.model["digest"] not in reference
-        measured.append(_measure(target, result, decides, _notes(target, result, decides, kept)))
+        notes = _notes(target, result, decides, weights, len({one.dataset["fingerprint"] for one in kept}))
+        measured.append(_measure(target, result, decides, notes))
     return Cell(target, tuple(measured), tuple(refused))
 
 
@@ -253,18 +257,18 @@ def _refused(result: Result, target: Target, fingerprint: str) -> str:
     return "" if target.metric in result.metrics else f"has no {target.metric}; run it again"
 
 
-def _notes(target: Target, result: Result, decides: bool, beside: Sequence[Result]) -> list[str]:
-    """What a reader must know of one result among those for the same figure."""
+def _notes(target: Target, result: Result, decides: bool, weights: int, datasets: int) -> list[str]:
+    """What a reader must know of one result, where so many weights have its name in the suite, and so many data sets
+    were measured for its figure."""
     notes = []
     if result.precision != REFERENCE:
         what = "run it with --precision fp32 before you conclude" if decides else "the float32 result decides"
         notes.append(f"{result.precision}: {what}")
     spec, digest = result.model["spec"], result.model["digest"]
-    weights = len({one.model["digest"] or id(one) for one in beside})
     if weights > 1:
         these = f"these are {digest[:8]}" if digest else "these cannot be identified"
         notes.append(f"{weights} different weights answer to this name; {these}")
-    if len({one.dataset["fingerprint"] for one in beside}) > 1:
+    if datasets > 1:
         notes.append(f"on the data {result.dataset['fingerprint'][:8]}; there are results on other data")
     if spec != target.spec:
         notes.append(f"measured as {spec}")

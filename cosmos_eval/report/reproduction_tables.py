@@ -123,7 +123,7 @@ def _row(cell: Cell, one: Measurement, several: bool, reasons: dict[str, int]) -
     digits = len(target.printed.partition(".")[2]) + 1  # one more than printed, so that rounding can be checked by eye
     return [
         *_figure(cell, one.label, several),
-        f"{100 * one.value:.{digits}f} {escape(f'[{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]')}",
+        f"{100 * one.value:.{digits}f} [{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]",
         f"{one.difference:+.{digits}f}",
         _tolerance(cell),
         verdict if one.decides and not target.secondary else f"({one.verdict})",

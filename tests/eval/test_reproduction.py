@@ -139,6 +139,19 @@ def test_of_two_checkpoints_with_one_name_both_are_shown_and_the_worse_decides()
         assert "2 different weights answer to this name; these are 11111111" in found.measured[0].notes
 
 
+def test_another_checkpoint_on_another_benchmark_is_noted_too():
+    found = cells([measured(digest="1" * 64), measured(FLICKR, digest="2" * 64)])
+    assert found[COCO, I2T].measured[0].notes == ("2 different weights answer to this name; these are 11111111",)
+    assert found[FLICKR, I2T].measured[0].notes == ("2 different weights answer to this name; these are 22222222",)
+    # elsewhere it is nobody's business
+    found = cells([measured(digest="1" * 64), replace(measured(digest="2" * 64), benchmark=other_benchmark())])
+    assert found[COCO, I2T].measured[0].notes == ()
+
+
+def other_benchmark() -> dict:
+    return {"name": "toybox-retrieval", "version": 1, "task": "retrieval", "fingerprint": "f" * 64}
+
+
 def test_float32_of_one_checkpoint_does_not_silence_another():
     results = [measured(digest="1" * 64), measured(digest="2" * 64, precision="bf16", off="-3")]
     assert cells(results)[COCO, I2T].verdict == MISSED
