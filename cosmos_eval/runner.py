@@ -12,6 +12,7 @@ from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
+from cosmos_eval.engine.store import FOLDER, LIMIT, Store
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
@@ -39,6 +40,8 @@ def evaluate(
     overwrite: bool = False,
     skip_missing: bool = False,
     label: str | None = None,
+    cache: Path | str | bool = True,
+    cache_limit: int = LIMIT,
     reporter: Reporter | None = None,
 ) -> list[Result]:
     """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
@@ -51,6 +54,8 @@ def evaluate(
         limit: measure on this many pictures only; such results are marked and never ranked.
         seed: of the resampling behind the intervals.
         label: how tables call the model, instead of its spec.
+        cache: the folder that keeps embeddings for later runs; True is `.embeddings` in `out`, if given; False none.
+        cache_limit: bytes that all of them may take.
 
     Returns:
         One result for each benchmark that could run, in order.
@@ -72,6 +77,8 @@ def evaluate(
         limit=limit,
         seed=seed,
         overwrite=overwrite,
+        cache=store_folder(cache, out),
+        cache_limit=cache_limit,
         reporter=reporter or Silent(),
     )
     plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
@@ -90,6 +97,9 @@ class Session:
     limit: int | None = None
     seed: int = 0
     overwrite: bool = False
+    cache: Path | None = None
+    """The store of embeddings; None keeps none."""
+    cache_limit: int = LIMIT
     reporter: Reporter = field(default_factory=Silent)
     _data: dict[str, Data] = field(default_factory=dict, init=False)
 
@@ -116,6 +126,7 @@ class Session:
             workers=self.workers,
             precision=self.precision,
             reporter=self.reporter,
+            store=Store(self.cache, self.cache_limit) if self.cache is not None else None,
         )
         results = []
         for planned in plan:
@@ -146,6 +157,8 @@ class Session:
             refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, engine.precision, self.limit)
         started = datetime.now(UTC)
         clock = time.perf_counter()
+        engine.benchmark = benchmark.name
+        engine.encoded = dict.fromkeys(engine.encoded, 0)
         outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
         result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
@@ -192,6 +205,7 @@ class Session:
                 "batch_size": self.batch_size,
                 "workers": self.workers,
                 "seed": self.seed,
+                "encoded": engine.encoded,
             },
             samples=samples,
             warnings=tuple(outcome.warnings),
@@ -231,6 +245,13 @@ def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, li
     reasons = [reason for reason, holds in differs.items() if holds]
     if reasons:
         raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
+
+
+def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
+    """The folder that `cache` of `evaluate` means."""
+    if isinstance(cache, bool):
+        return Path(out) / FOLDER if cache and out is not None else None
+    return Path(cache)
 
 
 def model_folder(model: Model) -> str:

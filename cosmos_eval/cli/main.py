@@ -15,6 +15,7 @@ import typer
 from cosmos_core.errors import RequestError
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
+    cache,
     data,
     export,
     leaderboard,
@@ -57,6 +58,7 @@ app.command(epilog=report.EXAMPLE, short_help="Write one HTML page about results
 app.command(epilog=reproduce.EXAMPLE, short_help="Compare results with published figures.")(reproduce.reproduce)
 app.add_typer(list_.app, name="list")
 app.add_typer(data.app, name="data")
+app.add_typer(cache.app, name="cache")
 app.add_typer(results.app, name="results")
 show.app.command(epilog=show_attention.EXAMPLE)(show_attention.attention)
 show.app.command(epilog=show_gallery.RETRIEVAL)(show_gallery.retrieval)

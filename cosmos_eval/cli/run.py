@@ -41,14 +41,24 @@ def run(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
     ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps embeddings for later runs (default: OUT/.embeddings).")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")] = False,
+    cache_limit: Annotated[
+        float, typer.Option(help="GB that kept embeddings may take; those used least recently go first.")
+    ] = 10.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
     """Evaluate models zero-shot and write results; what is finished already is kept."""
+    from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.models.sweep import expand_all
     from cosmos_eval.plan import make_plan
     from cosmos_eval.protocol import load_suite
 
+    if cache is not None and no_cache:
+        raise RequestError("--cache and --no-cache exclude each other")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
@@ -66,7 +76,7 @@ def run(
 
     from cosmos_eval.cli.table import print_results
     from cosmos_eval.evaluations import swept_lines
-    from cosmos_eval.runner import Session
+    from cosmos_eval.runner import Session, store_folder
 
     session = Session(
         out=out,
@@ -77,6 +87,8 @@ def run(
         limit=limit,
         seed=seed,
         overwrite=overwrite,
+        cache=store_folder(cache or not no_cache, out),
+        cache_limit=round(cache_limit * 1e9),
         reporter=reporter,
     )
     results, by_step = [], []
@@ -87,8 +99,6 @@ def run(
         if spec in swept:
             by_step += swept_lines(swept[spec], measured)
     if not results:
-        from cosmos_core.errors import RequestError
-
         raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
     print_results(results, out)
     if by_step:

@@ -10,10 +10,12 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
-from cosmos_eval.engine.known import KnownRows
+from cosmos_eval.engine.known import Batches, KnownRows
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import resolve_precision, tower_precision
-from cosmos_eval.engine.texts import plan_texts
+from cosmos_eval.engine.store import Space, Store, about_rows
+from cosmos_eval.engine.store_names import write_names
+from cosmos_eval.engine.texts import in_order, read_texts
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.models.base import out_of_memory, patch_encoder
 from cosmos_eval.progress import Reporter, Silent
@@ -31,7 +33,8 @@ class Engine:
     """Features of one model.
 
     Equal inputs (pictures by content, texts by their string) are encoded once and share one row, so that ties which are
-    real stay exact; pictures also across calls, so that benchmarks which share them encode them once. Batches are
+    real stay exact; across calls, too, so that benchmarks which share them encode them once, and across runs where
+    there is a store: see `cosmos_eval.engine.known`, which also says why a run that was killed ends alike. Batches are
     consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a tower reads no
     further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on the order
     of the datasets, the lengths of texts and `batch_size` only, never on `workers`.
@@ -46,7 +49,11 @@ class Engine:
         precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to on the model's own device: fp32 for
             vectors made elsewhere, whatever was asked for.
         reporter: where progress goes.
+        store: keeps rows for later runs; never those of a model without a digest, nor vectors made elsewhere.
     """
+
+    benchmark: str = ""
+    """Who asks: a store keeps by it what items are called."""
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class Engine:
         workers: int = 0,
         precision: str = "auto",
         reporter: Reporter | None = None,
+        store: Store | None = None,
     ) -> None:
         if batch_size < 1 or workers < 0:
             raise RequestError(f"batch size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
@@ -66,7 +74,13 @@ class Engine:
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.precision = "fp32" if hasattr(model, "image_rows") else resolved
         self.reporter = reporter or Silent()
-        self.known = KnownRows()
+        self.encoded = {"pictures": 0, "texts": 0}
+        """How many passed the model; windows of pictures do not count."""
+        self.space: Space | None = None
+        if store is not None and model.digest and not hasattr(model, "image_rows"):
+            self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
+        self.pictures = KnownRows("pictures", self.space, self.device)
+        self.texts = KnownRows("texts", self.space, self.device)
 
     def image_features(self, pictures: Sequence[Picture]) -> Tensor:
         """(N, D) float32 rows of unit length on the model's device, row i for picture i.
@@ -81,16 +95,18 @@ class Engine:
         keys = digests(pictures, self.reporter)
         places, index = _distinct(keys)
         distinct = [pictures[i] for i in places]
-        rows = self.known.complete(
+        self._name("pictures", [picture.key for picture in pictures], keys)
+        rows = self.pictures.complete(
             [keys[i] for i in places], lambda new: self._encode_pictures([distinct[i] for i in new])
         )
         return rows[index.to(rows.device)]
 
-    def _encode_pictures(self, pictures: list[Picture]) -> Tensor:
-        batches = picture_batches(
+    def _encode_pictures(self, pictures: list[Picture]) -> Batches:
+        pixels = picture_batches(
             pictures, self.model.preprocess, self.batch_size, self.workers, pin_memory=self.device.type == "cuda"
         )
-        return self._encode(batches, self._encode_image, pictures, _picture_name, "encoding pictures", "pictures")
+        plan = in_order(len(pictures), self.batch_size)
+        return self._encode(plan, pixels, self._encode_image, lambda i: _picture_name(pictures[i]), "pictures")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(M, D) float32 rows of unit length on the model's device, row j for text j.
@@ -102,12 +118,20 @@ class Engine:
         _refuse_none(texts, "texts")
         if hasattr(self.model, "text_rows"):
             return self._given(self.model.text_rows, texts, _text_name, "texts")
-        places, index = _distinct(texts)
-        distinct = [texts[j] for j in places]
-        plan = plan_texts(self.model, distinct, self.batch_size, self.reporter)
-        members = [distinct[j] for j in plan.members]
-        rows = self._encode(plan, plan.encode, members, _text_name, "encoding texts", "texts")
-        return rows[plan.row_of_text[index].to(rows.device)]
+        strings, of_string = _distinct(texts)
+        distinct = [texts[j] for j in strings]
+        read = read_texts(self.model, distinct, self.batch_size, self.reporter)
+        self._name("texts", distinct, read.keys)
+        places, index = _distinct(read.keys)
+
+        def encode(new: list[int]) -> Batches:
+            some = [places[i] for i in new]
+            plan = read.batches(some)
+            inputs = (read.inputs([some[i] for i in members]) for members in plan)
+            return self._encode(plan, inputs, read.encode, lambda i: _text_name(distinct[some[i]]), "texts")
+
+        rows = self.texts.complete([read.keys[i] for i in places], encode)
+        return rows[index[of_string].to(rows.device)]
 
     def window_features(
         self, pictures: Sequence[Picture], settings: Mapping[str, Any], keep_pixels: bool = False
@@ -156,26 +180,33 @@ class Engine:
 
     def _encode(
         self,
-        batches: Iterable[Any],
+        plan: Sequence[Sequence[int]],
+        inputs: Iterable[Any],
         encode: Callable[[Any], Tensor],
-        items: Sequence[Any],
-        name: Callable[[Any], str],
-        description: str,
+        name: Callable[[int], str],
         unit: str,
-    ) -> Tensor:
-        rows: list[Tensor] = []
-        done = 0
-        too_much = f"{description} with batch size {self.batch_size} on {self.device}; lower --batch-size"
-        with self.reporter.task(description, len(items), unit) as advance:
-            for batch in batches:
-                members = items[done : done + len(batch)]
+    ) -> Batches:
+        """Each batch of `plan` (places of items) and its rows of unit length.
+
+        Args:
+            inputs: what `encode` takes, for each batch.
+            name: what an error calls the item at a place.
+        """
+        doing = f"encoding {unit}"
+        too_much = f"{doing} with batch size {self.batch_size} on {self.device}; lower --batch-size"
+        with self.reporter.task(doing, sum(map(len, plan)), unit) as advance:
+            for members, batch in zip(plan, inputs, strict=True):
                 with _memory(too_much):
                     with tower_precision(self.precision, self.device):
                         encoded = encode(batch)
-                    rows.append(unit_rows(encoded, members, name))
-                done += len(batch)
-                advance(len(batch))
-        return torch.cat(rows)
+                    rows = unit_rows(encoded, members, name)
+                self.encoded[unit] += len(members)
+                yield members, rows
+                advance(len(members))
+
+    def _name(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
+        if self.space is not None:
+            write_names(self.space, kind, self.benchmark, names, keys)
 
 
 @contextmanager

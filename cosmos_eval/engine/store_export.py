@@ -81,8 +81,7 @@ def _by_name(items: Sequence[tuple[str, str, str]]) -> dict[str, str]:
                 )
             one, two = sorted((other, benchmark))
             raise RequestError(
-                f"{name!r} is a picture of {one} and another one of {two}; export them one by one with "
-                "--benchmark"
+                f"{name!r} is a picture of {one} and another one of {two}; export them one by one with --benchmark"
             )
     return {name: key for name, (_, key) in found.items()}
 

@@ -1,12 +1,13 @@
 """Batches of texts: of like length, cut behind the longest, where a tower reads no further; else whole and in order."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cosmos_eval.engine.known import key_of
 from cosmos_eval.progress import Reporter
 
 TEXTS_PER_PICTURE = 4
@@ -14,30 +15,34 @@ TEXTS_PER_PICTURE = 4
 
 
 @dataclass(frozen=True)
-class TextPlan:
-    """How texts pass a model. Depends on the texts, their order and the batch size, on nothing else."""
+class TextInputs:
+    """What a model is given for each of some texts."""
 
-    batches: list[Tensor]
-    """Places in the texts of the members of each batch."""
-    row_of_text: Tensor
-    """(N,) the row of each text among all members in their order; texts that the tower cannot tell apart share one."""
-    inputs: Callable[[Tensor], Any]
+    keys: list[str]
+    """Digests of what the model sees of each: texts that it cannot tell apart share one."""
+    whole: int
+    """Texts of a whole context that a batch may hold."""
+    inputs: Callable[[Sequence[int]], Any]
     """What `encode` takes for the texts at some places."""
     encode: Callable[[Any], Tensor]
     """Inputs of a batch -> (B, D), unnormalised."""
+    lengths: Tensor | None = None
+    """(N,) tokens of each, where a batch costs as much as its longest."""
+    context_length: int = 0
 
-    @property
-    def members(self) -> list[int]:
-        """Places of the texts that are encoded, in the order in which they are."""
-        return torch.cat(self.batches).tolist()
+    def batches(self, some: Sequence[int]) -> list[Sequence[int]]:
+        """Places in `some` texts, in batches that depend on their order, their lengths and the batch size only.
 
-    def __iter__(self) -> Iterator[Any]:
-        """Inputs of the batches, each as long as its batch."""
-        return (self.inputs(places) for places in self.batches)
+        A list that loses whole batches of its own falls into the others as before.
+        """
+        if self.lengths is None:
+            return in_order(len(some), self.whole)
+        lengths = self.lengths[torch.tensor(some)]
+        return [places.tolist() for places in by_length(lengths, self.whole * self.context_length)]
 
 
-def plan_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Reporter) -> TextPlan:
-    """Batches of distinct texts, each of at most as many tokens as `batch_size` * TEXTS_PER_PICTURE whole texts have.
+def read_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Reporter) -> TextInputs:
+    """Distinct texts, for batches of at most as many tokens as `batch_size` * TEXTS_PER_PICTURE whole texts have.
 
     A model with `trimmed_text` gets batches of texts of like length, the longest first: what memory is needed shows at
     once. Any other gets the texts as they are, in their order.
@@ -45,17 +50,23 @@ def plan_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Repo
     whole = batch_size * TEXTS_PER_PICTURE
     trimmed = getattr(model, "trimmed_text", None)
     if trimmed is None:
-        every = torch.arange(len(texts))
-        return TextPlan(
-            list(every.split(whole)), every, lambda places: [texts[j] for j in places.tolist()], model.encode_text
-        )
+        keys = [key_of(b"text", text.encode("utf-8", "surrogatepass")) for text in texts]
+        return TextInputs(keys, whole, lambda some: [texts[j] for j in some], model.encode_text)
     with reporter.task("reading texts", len(texts), "texts") as advance:
         tokens = trimmed.tokens(texts, advance)
-    first, same = tokens.distinct()
-    batches = [first[group] for group in by_length(tokens.lengths[first], whole * trimmed.context_length)]
-    row = torch.empty(len(texts), dtype=torch.int64)
-    row[torch.cat(batches)] = torch.arange(len(first))
-    return TextPlan(batches, row[first[same]], tokens.batch, trimmed.encode)
+    return TextInputs(
+        [key_of(b"ids", content) for content in tokens.contents()],
+        whole,
+        lambda some: tokens.batch(torch.tensor(some)),
+        trimmed.encode,
+        tokens.lengths,
+        trimmed.context_length,
+    )
+
+
+def in_order(count: int, size: int) -> list[Sequence[int]]:
+    """The places of so many items, in batches of `size`."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def by_length(lengths: Tensor, budget: int) -> list[Tensor]:

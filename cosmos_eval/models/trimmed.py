@@ -51,20 +51,11 @@ class Tokens:
         """(N,) where each begins in `ids`."""
         return self.lengths.cumsum(0) - self.lengths
 
-    def distinct(self) -> tuple[Tensor, Tensor]:
-        """Where each distinct sequence of ids first appears, in order, and for every text its place among them (N,)."""
-        content = self.ids.numpy().tobytes()
-        size = self.ids.element_size()
-        starts = (self.starts * size).tolist()
-        seen: dict[bytes, int] = {}
-        first: list[int] = []
-        same: list[int] = []
-        for j, (start, length) in enumerate(zip(starts, self.lengths.tolist(), strict=True)):
-            place = seen.setdefault(content[start : start + length * size], len(seen))
-            if place == len(first):
-                first.append(j)
-            same.append(place)
-        return torch.tensor(first), torch.tensor(same)
+    def contents(self) -> list[bytes]:
+        """The ids of each text; equal for texts that the tower cannot tell apart."""
+        content, size = self.ids.numpy().tobytes(), self.ids.element_size()
+        bounds = zip((self.starts * size).tolist(), (self.lengths * size).tolist(), strict=True)
+        return [content[start : start + length] for start, length in bounds]
 
     def batch(self, places: Tensor) -> Batch:
         """The texts at `places`, in that order."""

@@ -25,6 +25,7 @@ HELP = [
     ["results", "schema"],
     ["show"], ["show", "segmentation"], ["show", "attention"], ["show", "retrieval"],
     ["show", "perception"],
+    ["cache"], ["cache", "list"], ["cache", "verify"], ["cache", "clear"], ["cache", "export"],
 ]  # fmt: skip
 
 

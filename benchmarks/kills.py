@@ -1,0 +1,148 @@
+"""Fifty SIGKILLs at random moments of a suite: do its results end as those of a run that nobody disturbed, to the bit,
+and is nothing computed again that was safely stored?
+
+    python benchmarks/kills.py [--quick] [--kills 50] [--limit 200] [--seed 0]
+
+The suite `toybox` with the checkpoint that ships with us, each start a process of its own. A round is over when its run
+is; then the next one begins in an empty folder, until the kills are done. Shards are written every 0.2 s, and not every
+five as usual, so that kills fall among many of them. Prints one JSON line last; ends with 1 if anything differed.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SECONDS_BETWEEN_SHARDS = 0.2
+
+
+def child(log: str, arguments: Sequence[str]) -> int:
+    """In a process that may be killed: the command, with a line in `log` for every item that passed the model."""
+    from cosmos_eval.cli.main import run_command
+    from cosmos_eval.engine import store
+    from cosmos_eval.engine.known import Batches, KnownRows
+
+    store.SECONDS = SECONDS_BETWEEN_SHARDS
+    complete = KnownRows.complete
+
+    def logged(self: KnownRows, keys: Sequence[str], encode: Any) -> Any:
+        def noted(new: list[int]) -> Batches:
+            for members, rows in encode(new):
+                with Path(log).open("a") as file:
+                    file.write("".join(f"{keys[new[i]]}\n" for i in members))
+                yield members, rows
+
+        return complete(self, keys, noted)
+
+    KnownRows.complete = logged  # type: ignore[method-assign]
+    return run_command(arguments)
+
+
+def start(out: Path, log: Path, limit: int) -> subprocess.Popen:
+    arguments = ["run", "--suite", "toybox", "--limit", str(limit), "--out", str(out), "--batch-size", "16"]
+    command = [sys.executable, __file__, "--child", str(log), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.with_suffix(".said").open("w"))
+
+
+def stored(out: Path) -> set[str]:
+    """Keys of all rows that are whole on disk."""
+    from cosmos_eval.engine.store_shard import read_shard
+
+    shards = (read_shard(path, path.parent.name) for path in out.glob(".embeddings/*/*.safetensors"))
+    return {bytes(key).hex() for shard in shards for key in shard.keys}
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """Everything that the results say but the time they took."""
+    from cosmos_eval.results.store import read_results
+
+    found = {}
+    for result in read_results(out):
+        samples = next(out.rglob(f"{result.benchmark['name']}/samples.parquet")).read_bytes()
+        found[result.benchmark["name"]] = result.metrics, result.warnings, result.dataset, result.identity, samples
+    return found
+
+
+def encoded(log: Path) -> Counter:
+    return Counter(log.read_text().split()) if log.exists() else Counter()
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--child"]:
+        return child(sys.argv[2], sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="five kills, 60 pictures a benchmark")
+    parser.add_argument("--kills", type=int, help="how many (default: 50)")
+    parser.add_argument("--limit", type=int, help="pictures of a benchmark (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    given = parser.parse_args()
+    kills = given.kills or (5 if given.quick else 50)
+    limit = given.limit or (60 if given.quick else 200)
+    draw = random.Random(given.seed)
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        clock = time.monotonic()
+        if start(root / "whole", root / "whole.log", limit).wait() != 0:
+            print((root / "whole.said").read_text(), file=sys.stderr)
+            return 1
+        length = time.monotonic() - clock
+        expected = outcome(root / "whole")
+        inputs = encoded(root / "whole.log")
+        print(f"{len(expected)} benchmarks, {len(inputs):,} inputs, {length:.1f} s undisturbed")
+
+        killed = rounds = starts = 0
+        again = lost = differing = 0  # inputs made again though stored; made again, not stored yet; results
+        while killed < kills:
+            rounds += 1
+            out = root / f"round-{rounds}"
+            made: Counter = Counter()
+            finished = False
+            while not finished:
+                starts += 1
+                safe = stored(out)
+                log = root / f"start-{starts}.log"
+                process = start(out, log, limit)
+                try:
+                    finished = process.wait(draw.uniform(0, length) if killed < kills else None) == 0
+                    if not finished:
+                        print(log.with_suffix(".said").read_text(), file=sys.stderr)
+                        return 1
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    killed += 1
+                own = encoded(log)
+                again += sum(count for key, count in own.items() if key in safe)
+                made += own
+            lost += made.total() - len(made)
+            own_outcome = outcome(out)
+            differing += sum(own_outcome.get(name) != value for name, value in expected.items())
+            print(f"round {rounds}: {killed} of {kills} kills, {made.total():,} inputs for {len(inputs):,}")
+
+    from cosmos_eval.results.environment import environment
+
+    figures = {
+        "kills": killed,
+        "rounds": rounds,
+        "results_that_differ": differing,
+        "inputs_of_a_round": len(inputs),
+        "stored_inputs_computed_again": again,
+        "inputs_computed_again_before_they_were_stored": lost,
+        "seconds_undisturbed": round(length, 1),
+    }
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    print(json.dumps({"name": "kills", "ratios": {}, "figures": figures, "environment": environment()}))
+    return 1 if differing or again else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
