@@ -31,6 +31,8 @@ def reproduce(
 
     Where nothing was measured it says what to run: weights, data and commands.
     """
+    import sys
+
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
     from cosmos_eval.report import reproduction, reproduction_tables
@@ -49,6 +51,6 @@ def reproduce(
     for name in names:
         path = (out or folder) / f"reproduce-{suite}.{name}"
         atomic_write_text(path, reproduction_tables.render(found, name, str(folder)))
-        print(f"written: {path}")
+        print(f"written: {path}", file=sys.stderr)
     if found.missed:
         raise typer.Exit(1)

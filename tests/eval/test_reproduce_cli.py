@@ -100,8 +100,10 @@ def test_files_hold_the_same_in_markdown_and_json(folder, tmp_path, capsys):
     where = folder(measured(off={I2T: "0.2"}))
     out = tmp_path / "tables"
     assert run("paper-retrieval", "--results", where, "--format", "md,json", "--out", str(out)) == 1
-    printed = capsys.readouterr().out
-    assert (out / "reproduce-paper-retrieval.md").read_text() in printed
+    printed = capsys.readouterr()
+    assert (out / "reproduce-paper-retrieval.md").read_text() == printed.out
+    written = [f"written: {out / f'reproduce-paper-retrieval.{ending}'}" for ending in ("md", "json")]
+    assert printed.err.splitlines() == written
     record = json.loads((out / "reproduce-paper-retrieval.json").read_text())
     assert record["counts"] == {"reproduced": 1, "within": 0, "missed": 1, "not run": 38}
     assert record["missed"] is True
