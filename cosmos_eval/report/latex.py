@@ -29,8 +29,8 @@ SPECIAL = {
 """The last four so that no two characters melt into one: `--` is a dash, ?` and ,, are other signs."""
 LONELY = "-!?,"
 HEAD = (
-    "Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}; names beyond Latin letters need XeLaTeX or LuaLaTeX "
-    "and a font that has them."
+    "Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and a LaTeX of 2020 or later; names beyond Latin letters "
+    "need XeLaTeX or LuaLaTeX and a font that has them."
 )
 
 
