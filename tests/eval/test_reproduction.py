@@ -4,6 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol import list_suites, read_suite
@@ -16,6 +18,7 @@ from cosmos_eval.report.reproduction import (
     WITHIN,
     Cell,
     Target,
+    _measure,
     reproduce,
     same_model,
 )
@@ -93,6 +96,15 @@ def test_an_error_in_the_last_bits_does_not_move_a_figure_over_an_edge():
     assert edge > 0.6805
     result = replace(result, metrics={**result.metrics, I2T: replace(metric, value=edge)})
     assert cells([result])[COCO, I2T].verdict == REPRODUCED
+
+
+@given(st.floats(0, 1), st.sampled_from([1, 2]))
+def test_whatever_is_printed_of_a_measurement_is_reproduced_by_it(value, decimals):
+    printed = f"{100 * value:.{decimals}f}"
+    result = replace(measured(), metrics={I2T: Metric(value, 0.0, 1.0, 5000)})
+    difference = _measure(target(printed), result, True, ()).difference
+    assert target(printed).verdict(difference) == REPRODUCED
+    assert target(printed).verdict(difference + Decimal(11).scaleb(-decimals - 1)) == MISSED  # 1.1 of the last digit
 
 
 def test_nothing_measured_is_not_run_and_nothing_is_missed():
