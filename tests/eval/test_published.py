@@ -156,3 +156,13 @@ def test_rows_of_weights_in_the_wrong_activation_have_no_spec():
     gelu = ("open_clip retrieval suite", "ViT-B-32 laion400m_e32", "ViT-B-32")
     assert spec_of(*gelu, "LAION-400M (GELU config; see quickgelu row)") == ""
     assert spec_of(*gelu, "LAION-400M") == "open_clip:ViT-B-32/laion400m_e32"
+
+
+def test_sources_are_places_that_a_reader_can_look_for():
+    sources = published(secondary=True, unmapped=True)["source"]
+    assert not sources.str.contains(r"\bid \d|^page ").any()
+    assert (
+        published_numbers.source_of("notes repo file id 12 (a post; secondary)")
+        == "notes on the paper (a post; secondary)"
+    )
+    assert published_numbers.source_of("github:a/b README.md") == "github:a/b README.md"

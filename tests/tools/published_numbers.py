@@ -21,6 +21,13 @@ COLUMNS = (
     "printed_benchmark", "printed_metric", "source",
 )  # fmt: skip
 SECONDARY = re.compile(r"\b(secondary|unverified|aggregator)\b")
+PLACES = (
+    (r"^notes repo file id \d+ \(", "notes on the paper ("),
+    (r"confirmed by notes id \d+", "confirmed by other notes"),
+    (r"^page paperswithcode2 (paper/\d+) \(PWC archive rows\)", r"Papers with Code, archive, \1"),
+    (r"^page ", ""),
+)
+"""How collected sources are written for readers: numbers of files that only the collectors had are left out."""
 OF_TABLE = {
     "coco_i2t_r1": ("COCO retrieval", "I2T R@1"),
     "coco_t2i_r1": ("COCO retrieval", "T2I R@1"),
@@ -67,10 +74,17 @@ def make(numbers: Path, checkpoints: Path) -> str:
                     "yes" if SECONDARY.search(row["source"]) else "",
                     benchmark,
                     metric,
-                    row["source"],
+                    source_of(row["source"]),
                 )
             )
     return out.getvalue()
+
+
+def source_of(source: str) -> str:
+    """Where a figure stands, in words that help a reader to find it."""
+    for pattern, words in PLACES:
+        source = re.sub(pattern, words, source)
+    return source
 
 
 def read(path: Path) -> list[dict[str, str]]:
