@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cosmos_eval.protocol_suite import PRIMARY
 from cosmos_eval.report.board import Board
 from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.names import short
@@ -105,7 +106,8 @@ def about(board: Board, column: int) -> str:
 def average_lines(board: Board) -> list[str]:
     """What each average is the mean of."""
     return [
-        f"{one.title}: the plain mean of {short(one.metric)} over {', '.join(one.of)}; missing where one of them is"
+        f"{one.title}: the plain mean of {short(one.metric) if one.metric != PRIMARY else 'the primary metrics'} over "
+        f"{', '.join(one.of)}; missing where one of them is"
         for one in board.columns.itertuples()
         if one.kind == AVERAGE
     ]

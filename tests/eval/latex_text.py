@@ -9,6 +9,7 @@ UNESCAPED = {
     r"\textquotesingle{}": "'", r"\textendash{}": "–", r"\textemdash{}": "—", r"$\rightarrow$": "→",
     r"$\times$": "×", r"$\pm$": "±",
 }  # fmt: skip
+LIGATURES = {"---": "—", "--": "–", "``": "“", "''": "”", "?`": "¿", "!`": "¡", ",,": "„", "<<": "«", ">>": "»"}
 RULES = (r"\toprule", r"\midrule", r"\bottomrule")
 
 
@@ -84,6 +85,19 @@ def plain(text: str) -> str:
     pattern = "|".join(map(re.escape, sorted(UNESCAPED, key=len, reverse=True)))
     parts = re.split(rf"({pattern}|\\[{{}}$&#%_]|\{{\}})", text)
     return "".join(
-        UNESCAPED[part] if part in UNESCAPED else part[1:] if part.startswith("\\") else "" if part == "{}" else part
+        UNESCAPED[part]
+        if part in UNESCAPED
+        else part[1:]
+        if part.startswith("\\")
+        else ""
+        if part == "{}"
+        else melt(part)
         for part in parts
     )
+
+
+def melt(text: str) -> str:
+    """Neighbouring characters that fonts print as one sign."""
+    for pair, sign in LIGATURES.items():
+        text = text.replace(pair, sign)
+    return text
