@@ -95,7 +95,7 @@ def _left_out(found: Reproduction) -> list[str]:
     wanted = {cell.target.benchmark for cell in found.cells}
     without = [benchmark.name for benchmark in found.suite.benchmarks if benchmark.name not in wanted]
     if without:
-        lines.append(f"Without a published figure at hand: {', '.join(without)}.")
+        lines.append(f"No published figure at hand of what was asked for, on: {', '.join(without)}.")
     return lines
 
 

@@ -183,4 +183,4 @@ def test_hearsay_is_counted_apart():
     assert "Secondary figures, which do not decide: 0 reproduced, 0 within, 0 missed, 1 not run." in text
     plain = render(reproduce("paper-perception", []), "md", "out")
     assert "1 more figure is told by a third party and left out; --secondary shows them." in plain
-    assert "Without a published figure at hand: sugarcrepe, svo-probes, mmvp-vlm." in plain
+    assert "No published figure at hand of what was asked for, on: sugarcrepe, svo-probes, mmvp-vlm." in plain
