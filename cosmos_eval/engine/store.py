@@ -29,7 +29,17 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.engine.store_shard import SUFFIX, Damaged, Shard, read_keys, read_shard, write_shard
+from cosmos_eval.engine.store_shard import (
+    SUFFIX,
+    Damaged,
+    Shard,
+    files_of,
+    read_keys,
+    read_shard,
+    shard_bytes,
+    spaces_of,
+    write_named,
+)
 from cosmos_eval.progress import Reporter, Silent
 
 FOLDER = ".embeddings"
@@ -49,7 +59,6 @@ ROWS = 1
 """Raised when our own code makes other rows of the same model and input."""
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "pillow")
 """Packages whose versions decide the numbers of a row: towers, and the pixels that they see."""
-KINDS = ("pictures", "texts")
 
 
 @dataclass
@@ -69,7 +78,7 @@ class Store:
             raise RequestError(f"the size limit of stored embeddings must be above 0, got {self.limit} bytes")
         if self.folder.exists() and not self.folder.is_dir():
             raise RequestError(f"{self.folder} is no folder; give another place for stored embeddings (--cache)")
-        for path in self.folder.glob("*/.*.tmp"):  # of a process that was killed
+        for path in (file for space in spaces_of(self.folder) for file in files_of(space, temporary=True)):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE:
                     path.unlink()
@@ -81,11 +90,10 @@ class Store:
     def files(self) -> list[tuple[float, int, Path]]:
         """When each file was last used, its size, and its path; the least recently used first."""
         found = []
-        for path in self.folder.glob("*/*-*"):
+        for path in (file for space in spaces_of(self.folder) for file in files_of(space)):
             with suppress(OSError):  # another process removed it
-                if path.suffix in (SUFFIX, ".json"):
-                    status = path.stat()
-                    found.append((status.st_mtime, status.st_size, path))
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
         return sorted(found)
 
     def shrink(self) -> None:
@@ -165,33 +173,35 @@ class Space:
         return Writer(self, kind)
 
     def put(self, kind: str, shard: Shard) -> None:
-        """Write a shard. A disk that refuses, or is nearly full, costs a note and all further writing."""
+        """Write a shard."""
+        path = self.write(kind, SUFFIX, shard_bytes(kind, self.name, shard))
+        if path is not None:
+            self._keys[path] = shard.keys.tobytes()
+
+    def write(self, kind: str, suffix: str, content: bytes) -> Path | None:
+        """Write a file of this space and make room for it by the limit; returns its path.
+
+        A disk that refuses, or is nearly full, costs a note and all further writing: None, from there on.
+        """
         if not self.writing:
-            return
+            return None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
-            if free < RESERVE + shard.rows.nbytes:
+            if free < RESERVE + len(content):
                 raise OSError(f"the disk has {free / 2**20:,.0f} MiB left, which results may need")
-            self.introduce()
-            path = write_shard(self.folder, kind, self.name, shard)
-            self._keys[path] = shard.keys.tobytes()
+            about = self.folder / "space.json"
+            if not about.exists():
+                atomic_write_text(about, json.dumps(self.about, indent=1) + "\n")
+            path = write_named(self.folder, kind, suffix, content)
             self.store.shrink()
+            return path
         except OSError as error:
-            self.stop(error)
-
-    def introduce(self) -> None:
-        """Write what people want to know of this space."""
-        path = self.folder / "space.json"
-        if not path.exists():
-            atomic_write_text(path, json.dumps(self.about, indent=1) + "\n")
-
-    def stop(self, error: OSError) -> None:
-        if self.writing:
             self.writing = False
             self.reporter.note(
                 f"embeddings are not stored from here on, and the run goes on: {error.strerror or error}: {self.folder}"
             )
+            return None
 
     def _shards(self, kind: str) -> list[Path]:
         """The shards that are there now, also those of other processes, with their keys in `_keys`."""

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.store import FOLDER, KINDS
-from cosmos_eval.engine.store_names import NAMES
-from cosmos_eval.engine.store_shard import SUFFIX, Damaged, read_keys, read_named, read_shard
+from cosmos_eval.engine.store import FOLDER
+from cosmos_eval.engine.store_shard import SUFFIX, Damaged, files_of, read_keys, read_named, read_shard, spaces_of
 
-PATTERNS = (*(f"{kind}-*{SUFFIX}" for kind in KINDS), *(f"{names}-*.json" for names in NAMES.values()))
 ID_DIGITS = 8
 
 
@@ -32,17 +30,16 @@ class Held:
         """`cosmos_eval.engine.store.about_rows`; unknown words where its file is gone or broken."""
         precision, _, device = self.folder.name.rpartition("-")[0].partition("-")
         unknown = {"spec": "unknown", "digest": "", "precision": precision, "device": device, "model": {}}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, LookupError, TypeError):
             found = json.loads((self.folder / "space.json").read_text(encoding="utf-8"))
-            if isinstance(found, dict):
-                return unknown | found
+            return unknown | {key: found[key] for key in unknown if isinstance(found[key], type(unknown[key]))}
         return unknown
 
     def files(self) -> list[Path]:
-        return sorted(path for pattern in PATTERNS for path in self.folder.glob(pattern))
+        return files_of(self.folder)
 
     def shards(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}-*{SUFFIX}"))
+        return [path for path in self.files() if path.name.startswith(f"{kind}-")]
 
     def rows(self, kind: str) -> int:
         """Distinct items with a row; shards that cannot be read count nothing."""
@@ -75,7 +72,7 @@ def store_at(path: Path) -> Path:
 
 def held(store: Path) -> list[Held]:
     """What a store holds, by the name of the model."""
-    found = [Held(path) for path in store.iterdir() if path.is_dir() and _ours(path)]
+    found = [Held(path) for path in spaces_of(store) if files_of(path) or (path / "space.json").is_file()]
     return sorted(found, key=lambda one: (one.about["spec"], one.folder.name))
 
 
@@ -115,7 +112,7 @@ def clear(some: Sequence[Held]) -> int:
     """Remove these, and their folders where nothing else lies there; returns the bytes that were freed."""
     freed = 0
     for one in some:
-        for path in [*one.files(), *one.folder.glob(".*.tmp"), one.folder / "space.json"]:
+        for path in [*one.files(), *files_of(one.folder, temporary=True), one.folder / "space.json"]:
             with suppress(FileNotFoundError):
                 size = path.stat().st_size
                 path.unlink()
@@ -123,10 +120,6 @@ def clear(some: Sequence[Held]) -> int:
         with suppress(OSError):
             one.folder.rmdir()
     return freed
-
-
-def _ours(folder: Path) -> bool:
-    return any(next(folder.glob(pattern), None) for pattern in (*PATTERNS, "space.json"))
 
 
 def _status(path: Path, what: str) -> Any:

@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cosmos_eval.engine.store import Space
-from cosmos_eval.engine.store_shard import Damaged, checksum, read_named, write_named
+from cosmos_eval.engine.store_shard import NAMES, Damaged, checksum, read_named
 
-NAMES = {"pictures": "picture_names", "texts": "text_names"}
 SUFFIX = ".json"
 
 
@@ -19,20 +18,13 @@ def write_names(space: Space, kind: str, benchmark: str, names: Sequence[str], k
 
     As with rows, a disk that refuses costs a note.
     """
-    if not space.writing:
-        return
     content = json.dumps({"benchmark": benchmark, "names": list(names), "keys": list(keys)}).encode()
     path = space.folder / f"{NAMES[kind]}-{checksum(content)}{SUFFIX}"
-    try:
-        if path.exists():
-            with suppress(OSError):
-                os.utime(path)
-            return
-        space.folder.mkdir(parents=True, exist_ok=True)
-        space.introduce()
-        write_named(space.folder, NAMES[kind], SUFFIX, content)
-    except OSError as error:
-        space.stop(error)
+    if path.exists():
+        with suppress(OSError):
+            os.utime(path)
+    else:
+        space.write(NAMES[kind], SUFFIX, content)
 
 
 def read_names(folder: Path, kind: str) -> Iterator[tuple[str, list[str], list[str]]]:

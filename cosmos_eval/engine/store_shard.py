@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,14 @@ SUFFIX = ".safetensors"
 KEY_BYTES = 16
 NAME_DIGITS = 32
 """Hexadecimal digits of the SHA-256 that a file's name holds."""
+KINDS = ("pictures", "texts")
+NAMES = {"pictures": "picture_names", "texts": "text_names"}
+"""The kind of file that says what items of a kind are called."""
+_SPACE = re.compile(r"[a-z0-9]+-[a-z]+-[0-9a-f]{32}")
+_FILE = re.compile(
+    rf"((?:{'|'.join(KINDS)})-[0-9a-f]{{{NAME_DIGITS}}}\.safetensors|"
+    rf"(?:{'|'.join(NAMES.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.json)"
+)
 _LONGEST_HEADER = 2**20
 
 
@@ -32,18 +41,13 @@ class Shard:
     rows: np.ndarray
 
 
-def write_shard(folder: Path, kind: str, space: str, shard: Shard) -> Path:
-    """Write a shard of one kind ("pictures" or "texts") of a space; returns its path.
-
-    Raises:
-        OSError: no room, or no right to write; nothing is left behind.
-    """
-    content = save(
+def shard_bytes(kind: str, space: str, shard: Shard) -> bytes:
+    """The content of a file of one kind ("pictures" or "texts") of a space; equal for equal shards."""
+    return save(
         {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.rows, dtype=np.float32)},
-        # one entry: the library writes several in any order, and equal shards shall be equal files
+        # one entry: the library writes several in any order
         {FORM: json.dumps({"kind": kind, "space": space})},
     )
-    return write_named(folder, kind, SUFFIX, content)
 
 
 def read_shard(path: Path, space: str) -> Shard:
@@ -65,6 +69,8 @@ def read_shard(path: Path, space: str) -> Shard:
     keys, rows = shard.keys, shard.rows
     if keys.shape != (len(rows), KEY_BYTES) or keys.dtype != np.uint8 or rows.ndim != 2 or rows.dtype != np.float32:
         raise Damaged(f"it holds keys {keys.shape} and rows {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise Damaged("it holds rows that are not finite")
     return shard
 
 
@@ -98,7 +104,11 @@ def read_keys(path: Path, space: str) -> np.ndarray:
 
 
 def write_named(folder: Path, kind: str, suffix: str, content: bytes) -> Path:
-    """Write a file whose name holds the checksum of its content. One that is there is replaced: it may be damaged."""
+    """Write a file whose name holds the checksum of its content. One that is there is replaced: it may be damaged.
+
+    Raises:
+        OSError: no room, or no right to write; nothing is left behind.
+    """
     path = folder / f"{kind}-{checksum(content)}{suffix}"
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -116,6 +126,20 @@ def read_named(path: Path) -> bytes:
     if path.stem.rpartition("-")[2] != checksum(content):
         raise Damaged("its checksum is not that of its name" if content else "it is empty")
     return content
+
+
+def spaces_of(store: Path) -> list[Path]:
+    """The folders of a store that are named as ours are. Others, and what lies in them, are somebody else's."""
+    return sorted(path for path in store.glob("*") if _SPACE.fullmatch(path.name) and path.is_dir())
+
+
+def files_of(space: Path, temporary: bool = False) -> list[Path]:
+    """The shards and names in a folder; or the temporary files of processes that are writing some, or were killed."""
+    if temporary:
+        found = (path for path in space.glob(".*.tmp") if _FILE.match(path.name[1:]) or "space.json" in path.name)
+    else:
+        found = (path for path in space.glob("*-*") if _FILE.fullmatch(path.name))
+    return sorted(found)
 
 
 def checksum(content: bytes) -> str:

@@ -15,7 +15,7 @@ from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine import Engine, store
 from cosmos_eval.engine.store import Space, Store
 from cosmos_eval.engine.store_contents import damaged, held
-from cosmos_eval.engine.store_shard import checksum
+from cosmos_eval.engine.store_shard import KEY_BYTES, Shard, checksum, shard_bytes
 from cosmos_eval.models import load_model
 from tests.eval.killing import SERVER
 from tests.eval.stand_ins import RandomModel, pictures
@@ -198,6 +198,16 @@ def made_up(path: Path) -> None:
     (path.parent / f"pictures-{checksum(content)}.safetensors").write_bytes(content)
 
 
+def not_finite(path: Path) -> None:
+    """Whole by its checksum, with a row that no model of ours would have stored."""
+    rows = np.full((9, 16), np.nan, np.float32)
+    keys = np.stack([np.frombuffer(bytes.fromhex(one.digest()), np.uint8) for one in pictures(9)])
+    assert keys.shape == (9, KEY_BYTES)
+    content = shard_bytes("pictures", path.parent.name, Shard(keys, rows))
+    path.unlink()
+    (path.parent / f"pictures-{checksum(content)}.safetensors").write_bytes(content)
+
+
 DAMAGE = {
     **{f"a bit flipped at {place}": flipped(place) for place in (0.0, 0.005, 0.1, 0.25, 0.4, 0.7, 1.0)},
     "one byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
@@ -209,6 +219,7 @@ DAMAGE = {
     "a huge header": lambda path: path.write_bytes(b"\xff" * 64),
     "rows of another model": of_another_model,
     "made up": made_up,
+    "not finite": not_finite,
 }
 
 
@@ -357,12 +368,25 @@ def test_a_place_that_cannot_be_written_costs_one_note(tmp_path):
 def test_a_temporary_file_of_a_killed_process_goes_after_an_hour(tmp_path):
     engine(tmp_path).image_features(pictures(2))
     folder = shards(tmp_path)[0].parent
-    old, young = folder / ".pictures-1.safetensors.a.tmp", folder / ".pictures-2.safetensors.b.tmp"
-    for path in (old, young):
+    old, young = (folder / f".{shards(tmp_path)[0].name}.{end}.tmp" for end in ("a1", "b2"))
+    mine = folder / ".notes.tmp"
+    for path in (old, young, mine):
         path.write_bytes(b"half of it")
-    os.utime(old, (time.time() - 4000,) * 2)
+        os.utime(path, (time.time() - 4000 * (path != young),) * 2)
     Store(tmp_path)
-    assert (old.exists(), young.exists()) == (False, True)
+    assert [path.exists() for path in (old, young, mine)] == [False, True, True]
+
+
+def test_a_store_leaves_what_others_have_in_its_folder_alone(tmp_path):
+    weights = [tmp_path / "llm" / "model-00001-of-00002.safetensors", tmp_path / "mine-cpu" / "pictures-1.safetensors"]
+    for path in weights:
+        path.parent.mkdir()
+        path.write_bytes(bytes(5000))
+        os.utime(path, (0, 0))
+    engine(tmp_path, limit=1).image_features(pictures(9))
+    notes = shards(tmp_path)
+    assert all(path.exists() for path in weights)
+    assert notes == [weights[1]]
 
 
 def test_a_row_of_another_length_under_the_same_digest_is_refused(tmp_path):
