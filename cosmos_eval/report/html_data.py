@@ -74,6 +74,8 @@ def report_data(
     order of their group's `metrics`, [value, low, high, n], or 0 where there is none; `records` are what the results
     say of their models, `environments` likewise. `columns` and `cells` are the leaderboard's.
     """
+    # Of two measurements of one thing the page shows the later one, which the board has, too.
+    found = sorted(found, key=lambda one: one.result.timing["started"])
     named = [one.named for one in found]
     board = make_board(named, references, suite)
     rows, groups, records, environments = Pool(), Pool(), Pool(), Pool()

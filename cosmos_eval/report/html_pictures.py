@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SIDES = (1600, 1100, 750)
@@ -65,9 +65,8 @@ def embed(folder: Path, budget: int) -> tuple[list[Embedded], list[str]]:
 
 def no_room(folder: str, count: int) -> str:
     """A line about pictures of one folder that were left out."""
-    return (
-        f"{'the folder itself' if folder == '.' else folder}: {count:,} more picture{'s' if count > 1 else ''}, no room"
-    )
+    where = "the folder itself" if folder == "." else folder
+    return f"{where}: {count:,} more picture{'s' if count > 1 else ''}, no room"
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:
@@ -77,7 +76,13 @@ def pictures_below(folder: Path) -> Iterator[Path]:
         drawn = DRAWN[0] if set(DRAWN) <= set(names) else ""
         for name in sorted(names):
             path = Path(place) / name
-            if name.lower().endswith(ENDINGS) and name[0] != "." and name != drawn and not path.is_symlink():
+            if (
+                name.lower().endswith(ENDINGS)
+                and name[0] != "."
+                and name != drawn
+                and path.is_file()
+                and not path.is_symlink()
+            ):
                 yield path
 
 
@@ -96,8 +101,9 @@ def shrink(path: Path) -> tuple[str, int, int] | str:
         with Image.open(path) as opened:
             if opened.width * opened.height > PIXELS:
                 return f"{opened.width:,} × {opened.height:,} pixels are too many"
-            picture = opened.convert("RGBA" if opened.mode in ("RGBA", "LA", "P", "PA") else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            upright = ImageOps.exif_transpose(opened)  # what says which side is up goes with the rest of the file
+            picture = upright.convert("RGBA" if upright.mode in ("RGBA", "LA", "P", "PA") else "RGB")
+    except Exception as error:  # readers of broken files raise whatever they stumble over
         return f"no readable picture ({type(error).__name__})"
     for side in SIDES:
         smaller = picture.copy()

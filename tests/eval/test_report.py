@@ -1,6 +1,7 @@
 """What the HTML report is made of: the data of its tables and curves, pictures within a budget, and one closed page."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -110,6 +111,22 @@ def test_a_metric_that_only_some_results_have_is_missing_in_the_others():
     assert [result["values"][1:] for result in data["results"]] == [[0, 0], [[0.5, 0.48, 0.52, 400]] * 2]
 
 
+def test_of_two_measurements_of_one_thing_the_later_is_shown(tmp_path):
+    early = one("m", "flowers", 0.4, timing={"seconds": 1.0, "started": "2026-01-01T00:00:00+00:00"})
+    late = one("m", "flowers", 0.7, timing={"seconds": 1.0, "started": "2026-01-02T00:00:00+00:00"})
+    data = report_data([Found(late, "a/RESULT.json"), Found(early, "b/RESULT.json")])
+    assert [cell[2] for cell in data["cells"]] == [0.7]
+    assert data["results"][-1]["path"] == "a/RESULT.json"  # the page takes the last one of a row
+    assert any("measured twice" in line for line in data["remarks"])
+
+
+def test_a_report_of_some_results_leaves_others_out(tmp_path):
+    for label in ("kept", "stale"):
+        write(tmp_path, one(label, "flowers", 0.5))
+    kept = [result for result in read_results(tmp_path) if result.label == "kept"]
+    assert [model["label"] for model in data_of(write_report(tmp_path, only=kept).path)["models"]] == ["kept"]
+
+
 def test_published_values_are_rows_of_their_own():
     result = one("ours", "flowers", 0.5)
     row = {
@@ -208,7 +225,8 @@ def test_pictures_beyond_the_budget_are_named_and_folders_take_turns(tmp_path):
 def test_a_picture_is_made_smaller_and_loses_what_else_its_file_tells(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
-    Image.new("RGB", (4000, 1000), "red").save(tmp_path / "wide.jpg", exif=exif)
+    exif[0x0112] = 6  # lies on its side
+    Image.new("RGB", (1000, 4000), "red").save(tmp_path / "wide.jpg", exif=exif)
     (found,), _ = embed(tmp_path, 10**6)
     assert (found.width, found.height) == (1600, 400)
     import base64
@@ -221,6 +239,7 @@ def test_what_is_no_picture_is_named_and_label_maps_links_and_hidden_files_are_p
     for name in ("masks/1.png", ".cache/1.png", ".hidden.png", "evaluations/curve.png"):
         noise(tmp_path / name, 8)
     (tmp_path / "evaluations" / "curve.csv").write_text("step")
+    os.mkfifo(tmp_path / "pipe.png")  # whoever opens it waits for ever
     (tmp_path / "link.png").symlink_to(tmp_path / "masks" / "1.png")
     kept, left_out = embed(tmp_path, 10**6)
     assert kept == []
