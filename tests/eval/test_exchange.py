@@ -179,6 +179,7 @@ def test_results_of_clip_benchmark_become_reference_rows(tmp_path):
         their_file(dataset="sugar_crepe/swap_obj", task="image_caption_selection", metrics=crepe)
     )
     frame = read_references([str(tmp_path)])
+    assert len(frame) == 7
     assert {(row.benchmark, row.metric): row.value for row in frame.itertuples()} == {
         ("coco-karpathy-retrieval", "text_to_image_recall@5"): 0.6467,
         ("coco-karpathy-retrieval", "image_to_text_recall@5"): 0.7956,
