@@ -59,7 +59,7 @@ def embed(folder: Path, budget: int) -> tuple[list[Embedded], list[str]]:
             continue
         left -= len(source)
         kept.append(Embedded(name, width, height, source))
-    kept.sort(key=lambda one: one.path)
+    kept.sort(key=lambda one: one.path.rpartition("/"))
     return kept, [*(no_room(group, count) for group, count in sorted(full.items())), *broken]
 
 

@@ -39,7 +39,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
     const bodies = [false, true].map((below) => {
       const some = keyed.filter(({ row }) => isApart(row) === below);
       if (!some.length) return null;
-      const heading = below ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, apart)) : null;
+      const heading = below ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, el("span", {}, apart))) : null;
       return el("tbody", {}, heading ?? [], some.map(({ row }) => rowOf(row)));
     });
     table.querySelectorAll("tbody").forEach((body) => body.remove());
