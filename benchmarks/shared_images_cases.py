@@ -1,0 +1,205 @@
+"""What the benchmark of shared pictures compares: COCO's retrieval and SugarCrepe by clip-benchmark, and by us."""
+
+import contextlib
+import io
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch.utils.data import DataLoader
+
+from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
+from cosmos_eval.models.open_clip import OpenClipModel
+from cosmos_eval.protocol import Benchmark, load_benchmark
+
+COCO, SUGARCREPE = "coco-val2017-retrieval", "sugarcrepe"
+PICTURES, SHARED = 5000, 1560
+"""Of COCO val2017, and those of them that SugarCrepe shows."""
+ROWS = {
+    "replace_obj": 1652, "replace_att": 788, "replace_rel": 1406, "swap_obj": 245, "swap_att": 666, "add_obj": 2062,
+    "add_att": 692,
+}  # fmt: skip
+"""Of each of SugarCrepe's files."""
+K = (1, 5, 10)
+BATCH = 64
+ARMS = ("peer", "ours")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done: one in `part` of every picture and row that the two sets have."""
+
+    part: int
+    repetitions: int
+    workers: int = 2
+    device: str = "cpu"
+    precision: str = "fp32"
+    model: str = "ViT-B-32"
+
+    @property
+    def pictures(self) -> int:
+        return PICTURES // self.part
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {name: max(1, rows // self.part) for name, rows in ROWS.items()}
+
+
+QUICK = Plan(part=100, repetitions=1)
+FULL = Plan(part=25, repetitions=3)
+GPU = Plan(part=1, repetitions=3, workers=12)
+
+
+def random_model(name: str, device: str) -> OpenClipModel:
+    """One of open_clip's models with random weights, as our adapter; its network is the peer's, too."""
+    import open_clip
+
+    from cosmos_eval.models import load_model
+
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "random.pt"
+        torch.save(open_clip.create_model(name, pretrained=None).state_dict(), path)
+        model = load_model(f"open_clip:{name}/{path}#gelu", device=device)
+    assert isinstance(model, OpenClipModel)
+    return model
+
+
+def write_sets(plan: Plan, root: Path) -> None:
+    """Scenes as COCO's pictures (JPEG of 640 by 480), five captions each, and SugarCrepe's files about part of them."""
+    import json
+
+    from PIL import Image
+
+    from cosmos_eval.datasets.toybox import captions, distinct_scenes, render
+
+    pictures, annotations = root / "coco/images/val2017", root / "coco/annotations"
+    for folder in (pictures, annotations, root / "sugarcrepe"):
+        folder.mkdir(parents=True)
+    scenes = list(distinct_scenes(0, "test", plan.pictures))
+    texts = [captions(scene) for scene in scenes]
+    names = [f"{i + 1:012d}.jpg" for i in range(len(scenes))]
+    said = []
+    for i, (scene, name) in enumerate(zip(scenes, names, strict=True)):
+        Image.fromarray(render(scene, 640)[:480]).save(pictures / name, quality=90)
+        said += [f"{texts[i].raw}, seen for the {word} time" for word in ORDINALS]  # some ten words, as in COCO
+    content = {
+        "images": [{"id": i + 1, "file_name": name} for i, name in enumerate(names)],
+        "annotations": [
+            {"id": i, "image_id": i // len(ORDINALS) + 1, "caption": caption} for i, caption in enumerate(said)
+        ],
+    }
+    (annotations / "captions_val2017.json").write_text(json.dumps(content), encoding="utf-8")
+    shared = max(1, SHARED // plan.part)
+    for subset, count in plan.rows.items():
+        rows = {}
+        for j in range(count):
+            i, other = j % shared, texts[(j + 1 + j // shared) % len(texts)].raw
+            caption = said[len(ORDINALS) * i + j % len(ORDINALS)]  # a caption of COCO, as there
+            rows[str(j)] = {"filename": names[i], "caption": caption, "negative_caption": f"{other}, not {subset} {j}"}
+        (root / f"sugarcrepe/{subset}.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
+
+def definitions(plan: Plan) -> list[Benchmark]:
+    """Ours, which expect the part of the data that is there."""
+    expected = {
+        COCO: {"images": plan.pictures, "texts": plan.pictures * len(ORDINALS)},
+        SUGARCREPE: {"images": max(1, SHARED // plan.part), "items": sum(plan.rows.values())},
+    }
+    found = []
+    for name, counts in expected.items():
+        benchmark = load_benchmark(name)
+        found.append(replace(benchmark, dataset={**benchmark.dataset, "expected": counts}))
+    return found
+
+
+def ours(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
+    """Both benchmarks in one run of ours, from the files on disk to intervals."""
+    from cosmos_eval.runner import evaluate
+
+    coco, sugarcrepe = evaluate(
+        model, definitions(plan), root, batch_size=BATCH, workers=plan.workers, precision=plan.precision
+    )
+    found = {
+        f"{short} R@{k}": coco.metrics[f"{side}_recall@{k}"].value
+        for short, side in (("I2T", "image_to_text"), ("T2I", "text_to_image"))
+        for k in K
+    }
+    return found | {name: sugarcrepe.metrics[f"{name}/accuracy"].value for name in SUBSETS}
+
+
+def peer(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
+    """The same by clip-benchmark's evaluate functions, datasets and collation, one set after the other."""
+    import open_clip
+    from clip_benchmark.datasets.builder import image_captions_collate_fn
+    from clip_benchmark.datasets.sugar_crepe import SugarCrepe
+    from clip_benchmark.metrics import image_caption_selection, zeroshot_retrieval
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+    from torchvision.datasets import CocoCaptions
+
+    network, device, amp = model.network, plan.device, plan.precision != "fp32"
+    transform = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
+    tokenizer = open_clip.get_tokenizer(plan.model)
+    pictures = str(root / "coco/images/val2017")
+    loader = partial(
+        DataLoader, batch_size=BATCH, num_workers=plan.workers, collate_fn=image_captions_collate_fn, shuffle=False
+    )
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # its bars
+        coco = CocoCaptions(pictures, str(root / "coco/annotations/captions_val2017.json"), transform)
+        got = zeroshot_retrieval.evaluate(network, loader(coco), tokenizer, device, amp=amp, recall_k_list=list(K))
+        found = {}
+        for short, side in (("I2T", "text"), ("T2I", "image")):
+            found |= {f"{short} R@{k}": got[f"{side}_retrieval_recall@{k}"] for k in K}
+        for subset in SUBSETS:
+            rows = SugarCrepe(pictures, str(root / f"sugarcrepe/{subset}.json"), transform)
+            found[subset] = image_caption_selection.evaluate(network, loader(rows), tokenizer, device, amp=amp)[
+                "text_acc"
+            ]
+    return found
+
+
+def measure(world: Any, plan: Plan) -> dict[str, Any]:
+    """Both in turns: seconds, how far their figures are apart, and how many pictures each encoded."""
+    from benchmarks.timing import take_turns
+
+    model = random_model(plan.model, plan.device)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_sets(plan, root)
+        passed = counted(model)
+        figures = {"peer": peer(model, plan, root)}
+        encoded = {"peer": sum(passed)}
+        passed.clear()
+        figures["ours"] = ours(model, plan, root)
+        encoded["ours"] = sum(passed)
+        apart = {name: abs(figures["ours"][name] - value) for name, value in figures["peer"].items()}
+        arms = {"peer": partial(peer, model, plan, root), "ours": partial(ours, model, plan, root)}
+        times = take_turns(arms, plan.repetitions, world, warm_up=0)  # warmed up by the comparison
+    return {
+        "seconds": times.seconds,
+        "apart": max(apart.values()),
+        "encoded": encoded,
+        "figures": figures["ours"],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def counted(model: OpenClipModel) -> list[int]:
+    """A list that grows by the number of pictures of every forward pass of the image tower."""
+    passed: list[int] = []
+
+    def note(module: torch.nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> None:
+        passed.append(len(inputs[0]))
+
+    model.network.visual.register_forward_hook(note)
+    return passed
