@@ -203,6 +203,7 @@ class Session:
                 "seconds": round(seconds, 3),
                 "started": started.isoformat(timespec="seconds"),
                 "batch_size": self.batch_size,
+                "batch_size_used": engine.parts.sizes,
                 "workers": self.workers,
                 "seed": self.seed,
                 "encoded": engine.encoded,

@@ -11,6 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.known import Batches, KnownRows
+from cosmos_eval.engine.parts import Parts
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import resolve_precision, tower_precision
 from cosmos_eval.engine.store import Space, Store, about_rows
@@ -37,7 +38,8 @@ class Engine:
     there is a store: see `cosmos_eval.engine.known`, which also says why a run that was killed ends alike. Batches are
     consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a tower reads no
     further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on the order
-    of the datasets, the lengths of texts and `batch_size` only, never on `workers`.
+    of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory does not hold
+    passes the tower in parts (`cosmos_eval.engine.parts`).
 
     A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
     `self.device` is the model's device, which may be another than was asked for.
@@ -74,6 +76,7 @@ class Engine:
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.precision = "fp32" if hasattr(model, "image_rows") else resolved
         self.reporter = reporter or Silent()
+        self.parts = Parts(batch_size, self.device, self.reporter)
         self.encoded = {"pictures": 0, "texts": 0}
         """How many passed the model; windows of pictures do not count."""
         self.space: Space | None = None
@@ -87,7 +90,7 @@ class Engine:
 
         Raises:
             RequestError: no pictures, one that cannot be read or decoded, an embedding that is zero or not finite
-                (names the first), or a batch that the memory does not hold.
+                (names the first), or memory that does not hold one.
         """
         _refuse_none(pictures, "pictures")
         if hasattr(self.model, "image_rows"):
@@ -112,8 +115,8 @@ class Engine:
         """(M, D) float32 rows of unit length on the model's device, row j for text j.
 
         Raises:
-            RequestError: no texts, an embedding that is zero or not finite (names the first to be encoded), or a batch
-                that the memory does not hold.
+            RequestError: no texts, an embedding that is zero or not finite (names the first to be encoded), or memory
+                that does not hold one.
         """
         _refuse_none(texts, "texts")
         if hasattr(self.model, "text_rows"):
@@ -148,20 +151,20 @@ class Engine:
 
         Raises:
             RequestError: no pictures, a model without patch features, a picture that cannot be read or decoded, a patch
-                whose embedding is zero or not finite (names the picture), or a batch that the memory does not hold.
+                whose embedding is zero or not finite (names the picture), or memory that does not hold one window.
         """
         _refuse_none(pictures, "pictures")
         encode_patches = patch_encoder(self.model)
         normalise = Normalise.of(self.model, self.device)
-        too_much = f"encoding windows with batch size {self.batch_size} on {self.device}; lower --batch-size"
 
         def encode(windows: Tensor, members: list[Picture]) -> Tensor:
-            with _memory(too_much):
-                with tower_precision(self.precision, self.device):
-                    found = encode_patches(normalise(windows), attention=settings["attention"])
-                patches = found.shape[1] * found.shape[2]
-                owners = [picture for picture in members for _ in range(patches)]
-                return unit_rows(found.flatten(0, 2), owners, _picture_name).reshape(found.shape)
+            with tower_precision(self.precision, self.device):
+                found = self.parts.encode(
+                    "windows", windows, lambda part: encode_patches(normalise(part), attention=settings["attention"])
+                )
+            patches = found.shape[1] * found.shape[2]
+            owners = [picture for picture in members for _ in range(patches)]
+            return unit_rows(found.flatten(0, 2), owners, _picture_name).reshape(found.shape)
 
         kept = normalise if keep_pixels else None
         with self.reporter.task("encoding windows", len(pictures), "pictures") as advance:
@@ -192,14 +195,11 @@ class Engine:
             inputs: what `encode` takes, for each batch.
             name: what an error calls the item at a place.
         """
-        doing = f"encoding {unit}"
-        too_much = f"{doing} with batch size {self.batch_size} on {self.device}; lower --batch-size"
-        with self.reporter.task(doing, sum(map(len, plan)), unit) as advance:
+        with self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit) as advance:
             for members, batch in zip(plan, inputs, strict=True):
-                with _memory(too_much):
-                    with tower_precision(self.precision, self.device):
-                        encoded = encode(batch)
-                    rows = unit_rows(encoded, members, name)
+                with tower_precision(self.precision, self.device):
+                    encoded = self.parts.encode(unit, batch, encode)
+                rows = unit_rows(encoded, members, name)
                 self.encoded[unit] += len(members)
                 yield members, rows
                 advance(len(members))

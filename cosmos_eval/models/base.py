@@ -166,8 +166,11 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory is used up, the device's or the machine's."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU allocator has no class of its own.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    # The CPU's allocator has no class of its own, nor have CUDA's libraries.
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def json_values(values: Any, owner: str) -> dict[str, Any]:

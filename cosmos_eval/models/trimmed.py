@@ -33,6 +33,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def __getitem__(self, part: slice) -> "Batch":
+        return Batch(self.ids[part], self.lengths[part])
+
 
 @dataclass(frozen=True)
 class Tokens:

@@ -280,7 +280,7 @@ def test_precision_is_that_of_the_models_own_device_and_stored_vectors_are_float
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_a_batch_that_the_memory_does_not_hold_is_one_line_that_says_what_to_lower(error):
+def test_a_tower_that_memory_does_not_hold_is_one_line(error):
     class Large(RandomModel):
         def encode_image(self, x):
             raise error
@@ -295,7 +295,7 @@ def test_a_batch_that_the_memory_does_not_hold_is_one_line_that_says_what_to_low
     ):
         with pytest.raises(RequestError) as caught:
             call()
-        line = f"out of memory encoding {unit} with batch size 48 on cpu; lower --batch-size"
+        line = f"out of memory encoding {unit} on cpu, even one at a time; make room there, or give another --device"
         assert str(caught.value) == line
 
 

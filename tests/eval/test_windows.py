@@ -184,12 +184,12 @@ def test_models_without_patches_or_without_mean_and_std_are_refused():
         next(Engine(PatchModel()).window_features([], settings()))
 
 
-def test_a_batch_that_memory_does_not_hold_is_a_refusal():
+def test_a_tower_that_memory_does_not_hold_is_a_refusal():
     model = PatchModel()
 
     def encode(x, attention="vanilla"):
         raise MemoryError
 
     model.encode_patches = encode
-    with pytest.raises(RequestError, match="out of memory encoding windows with batch size 7"):
+    with pytest.raises(RequestError, match="out of memory encoding windows on cpu, even one at a time"):
         next(Engine(model, batch_size=7).window_features(pictures([(16, 16)]), settings()))
