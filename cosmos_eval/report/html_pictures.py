@@ -19,7 +19,7 @@ LARGEST = 450_000
 PIXELS = 60_000_000
 """Pictures beyond that are not opened."""
 DRAWN = ("curve.png", "curve.csv")
-"""A plot and its numbers, which the page draws itself."""
+"""A plot of what evaluations.jsonl holds, and its numbers."""
 MASKS = "masks"
 """Folder of predicted label maps, which `show segmentation --masks` writes: numbers, not pictures to look at."""
 
@@ -34,16 +34,19 @@ class Embedded:
     source: str
 
 
-def embed(folder: Path, budget: int) -> tuple[list[Embedded], list[str]]:
+def embed(folder: Path, budget: int, *, with_curves: bool = True) -> tuple[list[Embedded], list[str]]:
     """Pictures below a folder until `budget` characters are used, and a line for each group that was left out.
 
     Folders take turns, so that a gallery of hundreds leaves room for the pictures of others.
+
+    Args:
+        with_curves: whether plots of curves are pictures to show; not where the page draws them itself.
     """
     kept: list[Embedded] = []
     full: dict[str, int] = {}
     broken: list[str] = []
     left = budget
-    for path in in_turns(pictures_below(folder)):
+    for path in in_turns(pictures_below(folder, with_curves)):
         name = path.relative_to(folder).as_posix()
         group = path.parent.relative_to(folder).as_posix()
         if group in full:
@@ -69,11 +72,11 @@ def no_room(folder: str, count: int) -> str:
     return f"{where}: {count:,} more picture{'s' if count > 1 else ''}, no room"
 
 
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """Files with a picture's ending, sorted; none that is hidden, a link, a label map, or a curve that the page has."""
+def pictures_below(folder: Path, with_curves: bool) -> Iterator[Path]:
+    """Files with a picture's ending, sorted; none that is hidden, a link or a label map."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MASKS)
-        drawn = DRAWN[0] if set(DRAWN) <= set(names) else ""
+        drawn = DRAWN[0] if not with_curves and set(DRAWN) <= set(names) else ""
         for name in sorted(names):
             path = Path(place) / name
             if (

@@ -85,7 +85,8 @@ def write_report(
 
 def put_together(folder: Path, data: dict[str, Any], left_out: Sequence[str], path: Path) -> HtmlReport:
     """Fill the room that data leave with pictures, and write the page."""
-    pictures, without = embed(folder, max(0, min(FOR_PICTURES, LARGEST - len(embedded(data)))))
+    room = max(0, min(FOR_PICTURES, LARGEST - len(embedded(data))))
+    pictures, without = embed(folder, room, with_curves=not data["curves"])
     lacks = [*left_out, *without]
     whole = {**data, "pictures": [vars(picture) for picture in pictures], "leftOut": lacks}
     atomic_write_text(path, assemble(whole, data["title"]))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE = 30.0
+PATIENCE = 60.0
 # Descriptors 3 and 4 may be anything in the process that starts this one, so they are put in place behind a new start.
 STARTER = """
 import fcntl, os, sys
@@ -138,7 +138,7 @@ class Browser:
         options = [
             "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-extensions", "--force-prefers-reduced-motion", "--hide-scrollbars",
+            "--disable-extensions", "--disable-breakpad", "--force-prefers-reduced-motion", "--hide-scrollbars",
             "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "about:blank",
         ]  # fmt: skip
         command = [sys.executable, "-c", STARTER, str(theirs_in), str(theirs_out), program, *options]
