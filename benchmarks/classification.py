@@ -1,0 +1,169 @@
+"""How fast ImageNet's protocol is measured end to end beside clip-benchmark, and what bounds it.
+
+    python benchmarks/classification.py [--quick] [--device cuda] [--out results/classification.md]
+
+A ViT-B/32 with random weights on generated JPEG pictures in ImageNet's folders, with ImageNet's names and 80 templates
+in its true proportions: 50 pictures and 80 prompts a class, the first 20 classes on a CPU (5 with --quick); on a GPU
+all 1,000 with 10 pictures each (100 with 50 each). The head, decoding, the forward pass and scoring are part of it, and
+so are our digests, checks and intervals. The peer is clip-benchmark's own dataset and `evaluate`, with as many workers.
+Both must give the same figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions; the head and
+the pictures are also given alone, and the pictures as a share of what decoding or the tower reaches with nothing else
+to do. Prints one JSON line last.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.timing import Times
+from benchmarks.worlds import run_in_worlds
+from cosmos_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from benchmarks.classification_cases import Plan
+
+SAME = 1e-4
+ARMS = ("peer", "ours")
+PARTS = ("head", "pictures")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the classes, once: about a minute")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", default="fp32", help="fp32, or mixed precision for both")
+    parser.add_argument("--workers", type=int, help="processes that decode, of each side")
+    parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
+    parser.add_argument("--out", type=Path, help="write the table here as well")
+    chosen = parser.parse_args(arguments)
+    plan = plan_of(chosen)
+    load = os.getloadavg()[0]
+    try:
+        found = run_in_worlds([1], "benchmarks.classification_cases:measure", plan, threads=chosen.threads)[1]
+    except RequestError as error:
+        print(f"classification: {error}", file=sys.stderr)
+        return 2
+    if not found["apart"] <= SAME:
+        print(f"classification: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
+        return 1
+    text = "\n".join(table(found, plan))
+    print(text)
+    if chosen.out:
+        command = "python benchmarks/classification.py" + " --quick" * chosen.quick
+        command += f" --device {chosen.device}" * (chosen.device != "cpu")
+        command += f" --precision {chosen.precision}" * (chosen.precision != "fp32")
+        command += f" --workers {chosen.workers}" * (chosen.workers is not None)
+        chosen.out.write_text(page(text, f"{command} --out {chosen.out}", found, plan), encoding="utf-8")
+    print(json.dumps(record(found, plan, load)))
+    return 0
+
+
+def plan_of(chosen: argparse.Namespace) -> "Plan":
+    from benchmarks.classification_cases import FULL, GPU, GPU_QUICK, QUICK
+
+    plan = (QUICK if chosen.quick else FULL) if chosen.device == "cpu" else (GPU_QUICK if chosen.quick else GPU)
+    plan = replace(plan, device=chosen.device, precision=chosen.precision)
+    return plan if chosen.workers is None else replace(plan, workers=chosen.workers)
+
+
+def times_of(found: dict[str, Any], part: str = "") -> Times:
+    """Of all, or of one part."""
+    if not part:
+        return Times(found["seconds"])
+    return Times({arm: found["parts"][f"{arm} {part}"] for arm in ARMS})
+
+
+def shares(found: dict[str, Any], plan: "Plan") -> dict[str, float]:
+    """What our pictures reach of the pure rates: of decoding, of the tower, and of the lower of them."""
+    reached = plan.pictures / times_of(found, "pictures").median("ours")
+    rates = {"decode": found["decode_rate"], "forward": found["forward_rate"]}
+    return {
+        **{f"share_of_{name}": reached / rate for name, rate in rates.items()},
+        "share_of_bound": reached / min(rates.values()),
+    }
+
+
+def table(found: dict[str, Any], plan: "Plan") -> list[str]:
+    """What was measured, as Markdown."""
+    from benchmarks.train_step import ratio, row
+
+    lines = [
+        f"ImageNet's protocol with {plan.model}, {plan.classes:,} of 1,000 classes, {plan.pictures:,} pictures, "
+        f"{plan.classes * 80:,} prompts, in {plan.precision} on {plan.device}, batches of {plan.batch_size}, "
+        f"{plan.workers} workers; medians, ratio with quartiles.",
+        "",
+        row(["seconds", "clip-benchmark", "ours", "ratio"]),
+        row(["---"] * 4),
+    ]
+    for name, part in (("all", ""), ("head alone", "head"), ("pictures alone", "pictures")):
+        times = times_of(found, part)
+        lines.append(row([name, *(f"{times.median(arm):.2f}" for arm in ARMS), ratio(times, "peer")]))
+    share = shares(found, plan)
+    bound = "the forward pass" if found["forward_rate"] <= found["decode_rate"] else "decoding"
+    return [
+        *lines,
+        "",
+        f"With nothing else to do {found['decode_rate']:,.1f} pictures a second are decoded and preprocessed and "
+        f"{found['forward_rate']:,.1f} pass the tower: {bound} is the bound, and ours reach "
+        f"{share['share_of_bound']:.0%} of it, digests and the start of workers included.",
+        "",
+        f"Figures are at most {found['apart']:.1g} apart; top-1 is {found['figures']['top1']:.4f}, which is chance.",
+    ]
+
+
+def record(found: dict[str, Any], plan: "Plan", load: float) -> dict[str, Any]:
+    """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
+    from benchmarks.train_step import rounded
+    from cosmos_eval.results.environment import environment
+
+    times = times_of(found)
+    figures: dict[str, Any] = {
+        "classes": plan.classes,
+        "pictures": plan.pictures,
+        "prompts": plan.classes * 80,
+        "peer_seconds": times.median("peer"),
+        "ours_seconds": times.median("ours"),
+        "ratio_quartiles": times.quartiles("peer", "ours"),
+        "decode_rate": found["decode_rate"],
+        "forward_rate": found["forward_rate"],
+        **shares(found, plan),
+        "apart": found["apart"],
+        **{key: getattr(plan, key) for key in ("workers", "batch_size", "precision")},
+    }
+    for part in PARTS:
+        alone = times_of(found, part)
+        figures |= {f"{part}_{arm}_seconds": alone.median(arm) for arm in ARMS}
+        figures[f"{part}_ratio"] = alone.ratio("peer", "ours")
+    about = environment(plan.device)
+    about["hardware"]["threads"] = found["threads"]
+    return {
+        "name": "classification",
+        "ratios": {"classification": round(times.ratio("peer", "ours"), 3)},
+        "figures": rounded(figures),
+        "environment": {**about, "load_before": load},
+    }
+
+
+def page(text: str, command: str, found: dict[str, Any], plan: "Plan") -> str:
+    """The table as a page of `results/`, with the command that makes it and what it ran on."""
+    from cosmos_eval.results.environment import environment
+
+    about = environment(plan.device)
+    hardware, packages = about["hardware"], about["packages"]
+    return (
+        "# ImageNet's protocol end to end beside clip-benchmark\n\n"
+        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, {found['threads']} "
+        f"threads, Python {about['python']}, torch {packages['torch']}, open_clip_torch {packages['open_clip_torch']}, "
+        f"clip-benchmark {packages['clip-benchmark']}.\n\n{text}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
