@@ -75,6 +75,7 @@ def run(
         raise typer.Exit(2 if any(planned.problems for planned in plan) and not skip_missing else 0)
 
     from cosmos_eval.cli.table import print_results
+    from cosmos_eval.engine.store import Store
     from cosmos_eval.evaluations import swept_lines
     from cosmos_eval.runner import Session, store_folder
 
@@ -101,6 +102,9 @@ def run(
     if not results:
         raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
     print_results(results, out)
+    kept = Store(session.cache).size() if session.cache is not None else 0
+    if kept:
+        reporter.note(f"Embeddings for later runs: {kept / 1e6:,.1f} MB in {session.cache} (cosmos-eval cache --help)")
     if by_step:
         from cosmos_eval.report.curves import curve_table, write_curve
 

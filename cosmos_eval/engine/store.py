@@ -96,6 +96,10 @@ class Store:
                 found.append((status.st_mtime, status.st_size, path))
         return sorted(found)
 
+    def size(self) -> int:
+        """Bytes of all rows and names."""
+        return sum(size for _, size, _ in self.files())
+
     def shrink(self) -> None:
         """Remove what was used least recently until the rest keeps within the limit."""
         files = self.files()

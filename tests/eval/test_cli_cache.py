@@ -38,12 +38,15 @@ def said(capsys):
     return call
 
 
-def test_a_run_keeps_its_embeddings_and_the_list_shows_them(root, tmp_path, said):
+def test_a_run_keeps_its_embeddings_and_the_list_shows_them(root, tmp_path, said, capsys):
     out = tmp_path / "out"
     for model in (COLOURS, CONSTANT):
         assert run(root, out, model=model) == 0
+    size = sum(path.stat().st_size for path in (out / ".embeddings").glob("*/*-*"))
+    assert f"Embeddings for later runs: {size / 1e6:,.1f} MB in {out / '.embeddings'} " in capsys.readouterr().err
     code, text = said("list", "--cache", str(out))
     assert code == 0
+    assert text.splitlines()[-1] == f"{size / 1e6:,.1f} MB in {out / '.embeddings'}"
     rows = {line.split("\t")[1]: line.split("\t") for line in text.splitlines() if "\t" in line}
     assert rows[COLOURS][3:6] == ["fp32 cpu", "12", "15"]
     assert rows[CONSTANT][4:6] == ["12", "15"]
