@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 PADDING = 0
+WORDS = 2**18
+"""Words whose ids are kept; those of a corpus of millions of texts that come later are encoded each time."""
 
 
 class BytePairs:
@@ -30,7 +32,9 @@ class BytePairs:
         for word in self.bpe.pat.findall(" ".join(text.split()).lower()):
             own = known.get(word)
             if own is None:
-                own = known[word] = self.bpe.encode(word)
+                own = self.bpe.encode(word)
+                if len(known) < WORDS:
+                    known[word] = own
             ids += own
         return ids
 

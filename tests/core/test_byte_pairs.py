@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
+from cosmos_core import byte_pairs
 from cosmos_core.byte_pairs import BytePairs, fast, framed
 from cosmos_core.tokenizer import byte_pair_encoding
 from cosmos_eval.models.digest import PROBES
@@ -53,20 +54,29 @@ def test_rows_are_those_of_the_tokenizer_for_prompts_probes_and_long_texts():
     assert fast(tokenizer)([]).shape == (0, 77)
 
 
+class Counting:
+    """open_clip's encoding, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.pat = byte_pair_encoding().pat
+
+    def encode(self, text: str) -> list[int]:
+        self.asked.append(text)
+        return byte_pair_encoding().encode(text)
+
+
 def test_words_are_encoded_once():
-    class Counting:
-        def __init__(self):
-            self.asked = []
-            self.pat = byte_pair_encoding().pat
-
-        def encode(self, text):
-            self.asked.append(text)
-            return byte_pair_encoding().encode(text)
-
     counting = Counting()
-    pairs = BytePairs(counting)
-    assert pairs.encode("A red cube, a RED cube") == byte_pair_encoding().encode("a red cube, a red cube")
+    assert BytePairs(counting).encode("A red cube, a RED cube") == byte_pair_encoding().encode("a red cube, a red cube")
     assert counting.asked == ["a", "red", "cube", ","]
+
+
+def test_words_beyond_the_limit_are_encoded_each_time(monkeypatch):
+    monkeypatch.setattr(byte_pairs, "WORDS", 2)
+    counting = Counting()
+    assert BytePairs(counting).encode("a red cube a red cube") == byte_pair_encoding().encode("a red cube a red cube")
+    assert counting.asked == ["a", "red", "cube", "cube"]
 
 
 @pytest.mark.parametrize(
