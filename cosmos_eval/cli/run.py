@@ -59,6 +59,8 @@ def run(
 
     if cache is not None and no_cache:
         raise RequestError("--cache and --no-cache exclude each other")
+    if not 0 < cache_limit < float("inf"):
+        raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]

@@ -54,6 +54,14 @@ def test_a_model_is_evaluated_elsewhere_without_its_weights(world, run, tmp_path
     assert EmbeddingsModel(tmp_path).describe()["arch"] == own[0].model["arch"]
 
 
+def test_measuring_again_takes_every_row_from_the_store(world, run):
+    again = evaluate(MODEL, world[1], world[0], out=run[0], batch_size=4, overwrite=True)
+    for ours, theirs in zip(again, run[1], strict=True):
+        assert ours.metrics == theirs.metrics
+        assert theirs.timing["encoded"]["texts"] > 0
+        assert ours.timing["encoded"] == {"pictures": 0, "texts": 0}
+
+
 def test_one_benchmark_alone_is_exported_with_what_it_asked_for(world, run, tmp_path):
     (one,) = held(store_at(run[0]))
     assert export_rows(one, tmp_path, ["pairs"]) == (6, 12)
