@@ -1,8 +1,10 @@
 """Trimmed texts: which of open_clip's towers may leave padding out, and that nothing changes where they do."""
 
 import copy
+import re
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -189,6 +191,14 @@ def test_every_configuration_of_open_clip_is_classified():
         "nllb-clip-base-siglip": HF,
     }.items():
         assert reasons[arch] == reason, arch
+
+
+def test_the_table_of_the_documentation_counts_them():
+    page = (Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8")
+    table = [line.split(" | ") for line in page.splitlines() if re.match(r"\| .* \| \d+ \| (trimmed|whole) \|", line)]
+    found = Counter(said_by_configuration(arch) for arch in open_clip.list_models())
+    assert sorted(int(cells[-2]) for cells in table) == sorted(found.values())
+    assert [int(cells[-2]) for cells in table if cells[-1] == "trimmed |"] == [found[CAUSAL]]
 
 
 @pytest.mark.parametrize(
