@@ -13,7 +13,7 @@ STEP = 0.125
 """Of the trapezoid rule in x; the error is of the order exp(-pi**2 / (2 STEP)), below double precision."""
 FAR = 40.0
 """The integrand is followed down to exp(-FAR) of its height."""
-HALVINGS = 60
+HALVINGS = 30
 BLOCK = 2**22
 """Complex numbers of one block of the integrand."""
 

@@ -18,6 +18,7 @@ benchmarks/regress_calibration.py is our own search for one.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -101,10 +102,18 @@ def mcnemar(losses: int, wins: int) -> float:
     n = losses + wins
     if losses <= 0:
         return 1.0
-    k = np.arange(losses, n + 1)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    terms = log_factorial[n] - log_factorial[k] - log_factorial[n - k] - n * math.log(2)
-    return float(min(1.0, np.exp(terms).sum()))
+    k, log = np.arange(losses, n + 1), log_factorials(n)
+    return float(min(1.0, np.exp(log[n] - log[k] - log[n - k] - n * math.log(2)).sum()))
+
+
+@lru_cache(maxsize=4)
+def _log_factorials(size: int) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, size)))])
+
+
+def log_factorials(n: int) -> np.ndarray:
+    """log(k!) at least for k from 0 to n."""
+    return _log_factorials(1 << (n + 1).bit_length())
 
 
 def interval_of_drop(drops: Drops, confidence: float = 0.95) -> tuple[float, float]:

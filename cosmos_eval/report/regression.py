@@ -160,7 +160,7 @@ def examined(
             high=-low,
             p=p_of_drop(drops, settings.max_drop),
             least_p=p_of_drop(samples.if_all_lost(), settings.max_drop),
-            detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER, settings.seed),
+            detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER),
         )
     found = samples.drop(settings.resamples, settings.seed)
     for result, value in zip(results, found.values, strict=True):
@@ -175,7 +175,7 @@ def examined(
         high=-low,
         p=found.p(settings.max_drop),
         least_p=found.least_p(settings.max_drop),
-        detectable=detectable_drop(found.churn(), settings.max_drop, level, POWER, settings.seed),
+        detectable=detectable_drop(found.churn(), settings.max_drop, level, POWER),
     )
 
 
