@@ -4,18 +4,18 @@ and is nothing computed again that was safely stored?
     python benchmarks/kills.py [--quick] [--kills 50] [--limit 200] [--seed 0]
 
 The suite `toybox` without segmentation, whose patches are not stored, with the checkpoint that ships with us; each
-start is a process of its own. Two kills of three fall after the first batch of their start, one at any time since it
-began. A round is over when its run is; then the next one begins in an empty folder, until the kills are done. Shards
-are written every 0.05 s, and not every five as usual, so that kills fall among many of them. Prints one JSON line last;
-ends with 1 if anything differed.
+start is a process of its own, forked from one that has the imports behind it. Two kills of three fall after the first
+batch of their start, one at any time since it began. A round is over when its run is; then the next one begins in an
+empty folder, until the kills are done. Shards are written every 0.05 s, and not every five as usual, so that kills fall
+among many of them. Prints one JSON line last; ends with 1 if anything differed.
 """
 
 import argparse
 import json
 import math
+import multiprocessing
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,38 +25,46 @@ from pathlib import Path
 from typing import Any
 
 SECONDS_BETWEEN_SHARDS = 0.05
+SERVER = multiprocessing.get_context("forkserver")
+READY = "cosmos_eval.runner cosmos_eval.cli.main open_clip pandas pyarrow.parquet jsonschema"
+SERVER.set_forkserver_preload(READY.split())
 
 
-def child(log: str, arguments: Sequence[str]) -> int:
+def child(log: Path, arguments: Sequence[str]) -> None:
     """In a process that may be killed: the command, with a line in `log` for every item that passed the model."""
+    import torch
+
     from cosmos_eval.cli.main import run_command
     from cosmos_eval.engine import store
     from cosmos_eval.engine.known import Batches, KnownRows
 
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = log.with_suffix(".said").open("w", buffering=1)
     store.SECONDS = SECONDS_BETWEEN_SHARDS
     complete = KnownRows.complete
 
     def logged(self: KnownRows, keys: Sequence[str], encode: Any) -> Any:
         def noted(new: list[int]) -> Batches:
             for members, rows in encode(new):
-                with Path(log).open("a") as file:
+                with log.open("a") as file:
                     file.write("".join(f"{keys[new[i]]}\n" for i in members))
                 yield members, rows
 
         return complete(self, keys, noted)
 
     KnownRows.complete = logged  # type: ignore[method-assign]
-    return run_command(arguments)
+    sys.exit(run_command(arguments))
 
 
-def start(out: Path, log: Path, limit: int) -> subprocess.Popen:
+def start(out: Path, log: Path, limit: int) -> Any:
     from cosmos_eval.protocol import load_suite
 
     suite = [benchmark.name for benchmark in load_suite("toybox") if benchmark.task != "segmentation"]
     arguments = [word for name in suite for word in ("--benchmark", name)]
     arguments += ["--limit", str(limit), "--out", str(out), "--batch-size", "4"]
-    command = [sys.executable, __file__, "--child", str(log), "run", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.with_suffix(".said").open("w"))
+    process = SERVER.Process(target=child, args=(log, ["run", *arguments]))
+    process.start()
+    return process
 
 
 def until(condition: Callable[[], bool], seconds: float = math.inf) -> None:
@@ -90,8 +98,6 @@ def encoded(log: Path) -> Counter:
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["--child"]:
-        return child(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="five kills, 60 pictures a benchmark")
     parser.add_argument("--kills", type=int, help="how many (default: 50)")
@@ -104,12 +110,14 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        start(root / "first", root / "first.log", 8).join()  # the server has its imports then
         clock = time.monotonic()
         log = root / "whole.log"
         process = start(root / "whole", log, limit)
-        until(lambda: log.exists() or process.poll() is not None)
+        until(lambda: log.exists() or not process.is_alive())
         before = time.monotonic() - clock  # the first batch
-        if process.wait() != 0:
+        process.join()
+        if process.exitcode != 0:
             print((root / "whole.said").read_text(), file=sys.stderr)
             return 1
         length = time.monotonic() - clock
@@ -132,14 +140,14 @@ def main() -> int:
                 if killed < kills:
                     moment = draw.uniform(0, length)
                     if draw.random() < 2 / 3:
-                        until(lambda log=log, process=process: log.exists() or process.poll() is not None)
+                        until(lambda log=log, process=process: log.exists() or not process.is_alive())
                         moment = draw.uniform(0, length - before)
-                    until(lambda process=process: process.poll() is not None, moment)
+                    process.join(moment)
                     process.kill()  # no effect on one that has ended
-                code = process.wait()
-                finished = code == 0
-                killed += code == -signal.SIGKILL
-                if code not in (0, -signal.SIGKILL):
+                process.join()
+                finished = process.exitcode == 0
+                killed += process.exitcode == -signal.SIGKILL
+                if process.exitcode not in (0, -signal.SIGKILL):
                     print(log.with_suffix(".said").read_text(), file=sys.stderr)
                     return 1
                 own = encoded(log)
