@@ -94,7 +94,7 @@ def bootstrap_areas(
     nothing = dense[0] * np.array([0.0, 0.0, 1.0])[:, None]
     nothing = nothing[:, :, nothing.any((0, 1))]
     worst, worst_of_nothing = _worst(dense), _worst([dense[0], nothing])
-    step = max(1, BLOCK_BYTES // (8 * pictures))
+    step = max(1, BLOCK_BYTES // (8 * max(pictures, *(one[0].size for one in dense))))
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
         weights = rng.standard_exponential((stop - start, pictures))

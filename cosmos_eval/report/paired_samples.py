@@ -26,8 +26,10 @@ KEYS = {
     "retrieval": ("direction", "query", "picture"),
     "classification": ("picture", "label"),
     "perception": ("item", "subset", "picture"),
-    "segmentation": ("picture", "class", "label"),
+    "segmentation": ("picture", "class", "name", "label"),
 }
+"""Columns that say what a sample is, alike in both models."""
+AREAS = ("intersection", "prediction", "label")
 OF_PARTS = ("whole", "picture")
 """Columns of the unit in perception: the picture that a cut-out is cut from, where the table has it."""
 
@@ -69,9 +71,8 @@ class Areas:
 def refuse_other_samples(task: str, baseline: "pd.DataFrame", candidate: "pd.DataFrame") -> None:
     """RequestError unless both tables are of the same samples in the same order."""
     keys = [*KEYS[task], *(name for name in baseline.columns if name.startswith("group "))]
-    absent = [name for name in keys for frame in (baseline, candidate) if name not in frame]
-    if absent:
-        raise RequestError(f"samples.parquet has no column {absent[0]!r}; measure again")
+    for name in (*keys, *(AREAS if task == "segmentation" else ())):
+        _refuse_absent(name, baseline, candidate)
     if task == "segmentation":  # a class that is only predicted has a row in one table and none in the other
         baseline, candidate = (one[one["label"] > 0].reset_index(drop=True) for one in (baseline, candidate))
     if len(baseline) != len(candidate):
@@ -195,7 +196,7 @@ def _segmentation(metric: str, baseline: "pd.DataFrame", candidate: "pd.DataFram
         PresentAreas(
             own,
             frame["class"].to_numpy(np.int64),
-            frame[["intersection", "prediction", "label"]].to_numpy(np.int64),
+            frame[list(AREAS)].to_numpy(np.int64),
             class_count,
         )
         for frame, own in zip(frames, np.split(numbers, [len(baseline)]), strict=True)

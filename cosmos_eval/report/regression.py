@@ -58,7 +58,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             refuse_other_samples(results[0].benchmark["task"], *frames)
             # the level at which Holm's correction starts: what is found at it is found whatever the other tests give
             found = [examined(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]]
-        except RequestError as error:
+        except (RequestError, ValueError) as error:  # samples that hold something else than hits
             problems.append((name, str(error)))
             continue
         tests += found
@@ -139,7 +139,7 @@ def examined(
 ) -> Tested:
     """Test one metric; the verdict waits for the others. `level` is that of the smallest detectable drop."""
     if not can_be_paired(metric):
-        raise RequestError(f"{metric} has no paired test; ask for a metric that is a fraction of the samples")
+        raise RequestError(f"there is no paired test of {metric}, its primary metric; ask for another with --metric")
     samples = paired(metric, results, frames)
     about: dict[str, Any] = {
         "benchmark": results[0].benchmark["name"],
@@ -188,6 +188,8 @@ def label_of(located: Located) -> str:
 
 def _refuse_unknown_metrics(metrics: Mapping[str, Sequence[str]], settings: Settings) -> None:
     for name in settings.metrics:
+        if not can_be_paired(name):
+            raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
         if metrics and not any(name in found for found in metrics.values()):
             raise RequestError(f"no benchmark here reports {name!r} in both results")
 

@@ -22,10 +22,10 @@ def markdown(answer: Regression) -> str:
     """Title, table, and in words what the table cannot say."""
     settings = answer.settings
     lines = [
-        f"# {headline(answer)}",
+        f"# {escape(headline(answer))}",
         "",
         f"Baseline {escape(answer.baseline)}, candidate {escape(answer.candidate)}. A regression: a drop of more than "
-        f"{points(settings.max_drop)} points, at a false alarm rate of {100 * settings.alpha:g} % over all "
+        f"{100 * settings.max_drop:g} points, at a false alarm rate of {100 * settings.alpha:g} % over all "
         f"{len(answer.tests)} tests together (Holm). Percent; differences with 95 % intervals. The smallest drop that "
         "each test finds with 80 % power stands beside it: a smaller one may pass unseen.",
         "",
@@ -40,11 +40,13 @@ def markdown(answer: Regression) -> str:
 def headline(answer: Regression) -> str:
     """The answer in one line."""
     found = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.regressions]
-    parts = [f"Regression: {', '.join(map(escape, found))}"] if found else []
+    parts = [f"Regression: {', '.join(found)}"] if found else []
     if answer.problems:
-        parts.append(f"{len(answer.problems)} of the baseline's benchmarks cannot be compared")
+        parts.append(f"Not comparable: {', '.join(name for name, _ in answer.problems)}")
     if answer.untestable:
-        parts.append(f"no test possible for {len(answer.untestable)} metrics")
+        parts.append(
+            f"No test possible: {', '.join(f'{one.benchmark} {short(one.metric)}' for one in answer.untestable)}"
+        )
     return "; ".join(parts) if parts else "No regression found"
 
 

@@ -16,7 +16,7 @@ from cosmos_eval.report.paired_samples import Areas, Hits, paired
 from cosmos_eval.report.regression import compare
 from cosmos_eval.report.regression_answer import NO_TEST, PASSED, REGRESSION, Settings
 from cosmos_eval.report.regression_text import markdown, points, signed, to_json, to_junit
-from cosmos_eval.results.store import one_model, read_result, write_result
+from cosmos_eval.results.store import one_model, read_result, write_result, write_samples
 from tests.eval import fabricated
 from tests.eval.test_paired_areas import made
 
@@ -231,9 +231,36 @@ def test_a_benchmark_that_the_candidate_lacks_stops_the_gate(tmp_path):
 def test_ranks_have_no_test(tmp_path):
     for name in ("old", "new"):
         fabricated.retrieval(tmp_path / name, np.ones(40), np.ones((40, 2)))
-    answer = judged(tmp_path, metrics=("image_to_text_mean_rank",))
+    with pytest.raises(RequestError, match="no paired test of image_to_text_mean_rank"):
+        judged(tmp_path, metrics=("image_to_text_mean_rank",))
+    own = fabricated.retrieval(tmp_path / "old", np.ones(40), np.ones((40, 2)))
+    for name in ("old", "new"):
+        place = tmp_path / name / "made-retrieval"
+        (place / "samples.parquet").unlink()
+        kept = {"image_to_text_mean_rank": own.metrics["image_to_text_mean_rank"]}
+        frame = pd.DataFrame({"direction": ["image_to_text"], "query": ["p0"], "picture": ["p0"], "rank": [1.0]})
+        samples = write_samples(place, frame)
+        write_result(place, replace(own, metrics=kept, primary="image_to_text_mean_rank", samples=samples))
+    answer = judged(tmp_path)
     assert answer.exit_code == 2
-    assert "has no paired test" in answer.problems[0][1]
+    assert "its primary metric" in answer.problems[0][1]
+
+
+def test_samples_that_hold_no_hits_are_refused(tmp_path):
+    pair(tmp_path)
+    for name in ("old", "new"):
+        path = tmp_path / name / "made-classification" / "RESULT.json"
+        frame = pd.read_parquet(path.parent / "samples.parquet")
+        frame["correct"] += np.where(np.arange(200) % 2, 5.0, -5.0)  # the mean stays
+        write_result(path.parent, replace(read_result(path), samples=write_samples(path.parent, frame)))
+    answer = judged(tmp_path)
+    assert answer.exit_code == 2
+    assert "[0, 1]" in answer.problems[0][1]
+    for name in ("old", "new"):
+        path = tmp_path / name / "made-classification" / "RESULT.json"
+        frame = pd.read_parquet(path.parent / "samples.parquet").drop(columns="correct")
+        write_result(path.parent, replace(read_result(path), samples=write_samples(path.parent, frame)))
+    assert "no column 'correct'" in judged(tmp_path).problems[0][1]
 
 
 def test_wrong_requests_are_refused(tmp_path):
