@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas
 
     from cosmos_eval.protocol_suite import Suite
-    from cosmos_eval.results.record import Result
 
 NAME = "report.html"
 LARGEST = 4_900_000
@@ -46,7 +45,7 @@ def write_report(
     *,
     title: str | None = None,
     lead: Sequence[str] = (),
-    only: "Sequence[Result] | None" = None,
+    within: Sequence[Path] | None = None,
     references: "pandas.DataFrame | None" = None,
     suite: "Suite | None" = None,
 ) -> HtmlReport:
@@ -55,7 +54,7 @@ def write_report(
     Args:
         title: what the page is called; by default by the folder.
         lead: lines for its beginning, such as which of two models is ahead.
-        only: the results to show; by default all that lie there.
+        within: folders below `folder` whose results are shown; by default all of them.
         references: published values for rows of their own, as `make_board` takes them.
         suite: selects the leaderboard's benchmarks, their order, and averages.
 
@@ -64,11 +63,9 @@ def write_report(
     """
     if not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run")
-    located = located_results(folder) if any(result_paths(folder)) else []
+    places = [folder] if within is None else within
+    located = [one for place in places if any(result_paths(place)) for one in located_results(place)]
     found = [Found(result, path.relative_to(folder).as_posix()) for path, result in located]
-    if only is not None:
-        wanted = {result.checksum for result in only}
-        found = [one for one in found if one.result.checksum in wanted]
     panels, thinned = curve_data(folder)
     if not found and not panels:
         raise RequestError(f"no {RESULT} and no evaluations.jsonl below {folder}; give the --out folder of a run")

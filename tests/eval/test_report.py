@@ -120,11 +120,13 @@ def test_of_two_measurements_of_one_thing_the_later_is_shown(tmp_path):
     assert any("measured twice" in line for line in data["remarks"])
 
 
-def test_a_report_of_some_results_leaves_others_out(tmp_path):
+def test_a_report_of_some_folders_leaves_the_others_out_even_broken_ones(tmp_path):
     for label in ("kept", "stale"):
         write(tmp_path, one(label, "flowers", 0.5))
-    kept = [result for result in read_results(tmp_path) if result.label == "kept"]
-    assert [model["label"] for model in data_of(write_report(tmp_path, only=kept).path)["models"]] == ["kept"]
+    (tmp_path / "stale" / "flowers" / "RESULT.json").write_text("{")
+    data = data_of(write_report(tmp_path, within=[tmp_path / "kept"]).path)
+    assert [model["label"] for model in data["models"]] == ["kept"]
+    assert [result["path"] for result in data["results"]] == ["kept/flowers/RESULT.json"]
 
 
 def test_published_values_are_rows_of_their_own():
