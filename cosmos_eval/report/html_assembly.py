@@ -7,7 +7,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-STYLES = ("report.css", "charts.css")
+STYLES = ("colours.css", "report.css", "tables.css", "dialog.css", "charts.css", "narrow.css")
 SCRIPTS = (
     "elements.js",
     "provenance.js",

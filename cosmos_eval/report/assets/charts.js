@@ -6,7 +6,8 @@ function ticksOf(low, high, most = 5) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough) * power;
   const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1) ticks.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1)
+    ticks.push(Number((i * step).toPrecision(12)));
   return ticks;
 }
 
@@ -22,11 +23,16 @@ function spanOf(metric, values, fromZero) {
 
 /** Rows of a label, a drawn value with its interval, and the number; and an axis below. `kind`: "point" or "bar". */
 function valueRows(metric, entries, kind) {
-  const span = spanOf(metric, entries.map((entry) => entry.values), kind === "bar");
+  const span = spanOf(
+    metric,
+    entries.map((entry) => entry.values),
+    kind === "bar",
+  );
   const scale = scaleOf(metric);
   const at = (value) => `${((value - span.bottom) / (span.top - span.bottom || 1)) * 100}%`;
   const ticks = ticksOf(span.bottom, span.top);
-  const lines = () => ticks.map((tick) => svg("line", { class: "grid", x1: at(tick), x2: at(tick), y1: 0, y2: "100%" }));
+  const lines = () =>
+    ticks.map((tick) => svg("line", { class: "grid", x1: at(tick), x2: at(tick), y1: 0, y2: "100%" }));
   const rows = entries.map(({ label, values, button, colour }) => {
     const [value, low, high] = values.map((x) => scale * x);
     const mark =
@@ -38,7 +44,16 @@ function valueRows(metric, entries, kind) {
     const title = svg("title", {}, `${label}: ${shown(metric, values[0])} ${interval(metric, values)}`);
     return [
       el("div", { class: "row-label" }, label),
-      svg("svg", { class: "row-mark", height: 18, "aria-hidden": "true" }, title, lines(), kind === "bar" ? mark : null, whisker, caps, kind === "bar" ? null : mark),
+      svg(
+        "svg",
+        { class: "row-mark", height: 18, "aria-hidden": "true" },
+        title,
+        lines(),
+        kind === "bar" ? mark : null,
+        whisker,
+        caps,
+        kind === "bar" ? null : mark,
+      ),
       el("div", { class: "row-value" }, button),
     ];
   });
@@ -47,7 +62,14 @@ function valueRows(metric, entries, kind) {
     { class: "row-axis", height: 18, "aria-hidden": "true" },
     ticks.map((tick) => svg("text", { x: at(tick), y: 13, "text-anchor": "middle" }, String(tick))),
   );
-  return el("div", { class: "rows" }, rows.flat(), el("div", {}), axis, el("div", { class: "unit" }, isRank(metric) ? "rank" : "%"));
+  return el(
+    "div",
+    { class: "rows" },
+    rows.flat(),
+    el("div", {}),
+    axis,
+    el("div", { class: "unit" }, isRank(metric) ? "rank" : "%"),
+  );
 }
 
 const COLOURS = 8;
@@ -65,7 +87,9 @@ function entriesOf(index, metric) {
 }
 
 const rankedGroups = () =>
-  data.groups.map((group, index) => [index, group]).filter(([index, group]) => groupIsShown(group) && resultsOf(index).length);
+  data.groups
+    .map((group, index) => [index, group])
+    .filter(([index, group]) => groupIsShown(group) && resultsOf(index).length);
 
 /** Two choices that follow the filters, a benchmark and what `optionsOf` it: draws whenever one of them changes. */
 function chosen(groupsOf, optionsOf, draw) {
@@ -83,7 +107,10 @@ function chosen(groupsOf, optionsOf, draw) {
     draw(first.select.value === "" ? null : Number(first.select.value), second?.select.value);
   }
   onFilter(() => {
-    refill(first.select, groupsOf().map(([index, group]) => [index, group.title]));
+    refill(
+      first.select,
+      groupsOf().map(([index, group]) => [index, group.title]),
+    );
     fill();
     drawNow();
   });
@@ -102,7 +129,13 @@ function forestSection() {
     const entries = index === null ? [] : entriesOf(index, metric);
     replaceIn(place, entries.length ? valueRows(metric, entries, "point") : nothing());
   });
-  return section("intervals", "Intervals", el("p", {}, "A metric of one benchmark with its 95 % interval, best model first."), bar, place);
+  return section(
+    "intervals",
+    "Intervals",
+    el("p", {}, "A metric of one benchmark with its 95 % interval, best model first."),
+    bar,
+    place,
+  );
 }
 
 const FEW = 8;
@@ -128,7 +161,13 @@ function familySection() {
     if (filters.family && family.select.value) family.select.value = filters.family;
     draw();
   });
-  return section("families", "By family", el("p", {}, "Headline metrics of each benchmark of a family, with 95 % intervals."), el("div", { class: "filters" }, family.node), place);
+  return section(
+    "families",
+    "By family",
+    el("p", {}, "Headline metrics of each benchmark of a family, with 95 % intervals."),
+    el("div", { class: "filters" }, family.node),
+    place,
+  );
 }
 
 const IOU = "/iou";
@@ -138,7 +177,12 @@ function classSection() {
   const place = el("div");
   const state = { key: null, descending: false };
   const bar = chosen(groups, null, (index) => {
-    const results = index === null ? [] : resultsOf(index).filter((result) => modelIsShown(result.row)).sort((a, b) => a.row - b.row);
+    const results =
+      index === null
+        ? []
+        : resultsOf(index)
+            .filter((result) => modelIsShown(result.row))
+            .sort((a, b) => a.row - b.row);
     if (!results.length) return replaceIn(place, nothing());
     const metrics = data.groups[index].metrics.filter((metric) => metric.endsWith(IOU));
     const name = (metric) => metric.slice(0, -IOU.length);
@@ -158,7 +202,13 @@ function classSection() {
     ];
     return replaceIn(place, sortable(`IoU of each class, ${data.groups[index].title}`, columns, metrics, state));
   });
-  return section("classes", "IoU of each class", el("p", {}, "Percent. Press a model's name to sort by it; a number has its interval and where it comes from."), bar, place);
+  return section(
+    "classes",
+    "IoU of each class",
+    el("p", {}, "Percent. Press a model's name to sort by it; a number has its interval and where it comes from."),
+    bar,
+    place,
+  );
 }
 
 const PARTS = 60;
@@ -182,9 +232,15 @@ function metricsSection() {
     const all = group.metrics.filter((metric) => !metric.endsWith(IOU));
     const parts = all.filter((metric) => metric.includes("/")).length;
     const few = parts > PARTS && !wanted;
-    const metrics = all.filter((metric) => (few ? !metric.includes("/") || metric.includes("/macro_") : matches(`${metric} ${shortName(group, metric)}`, wanted)));
+    const metrics = all.filter((metric) =>
+      few
+        ? !metric.includes("/") || metric.includes("/macro_")
+        : matches(`${metric} ${shortName(group, metric)}`, wanted),
+    );
     note.textContent = few ? `${parts} metrics of single parts are hidden; search for one to see it.` : "";
-    const columns = metrics.map((metric) => metricColumn(index, metric, results, { title: shortName(group, metric), ranked: true }));
+    const columns = metrics.map((metric) =>
+      metricColumn(index, metric, results, { title: shortName(group, metric), ranked: true }),
+    );
     const rows = [...new Set(results.map((result) => result.row))].sort((a, b) => a - b);
     state.key = columns.some((column) => column.key === state.key) ? state.key : null;
     return replaceIn(place, modelTable(`Every metric of ${group.title}`, rows, columns, state));

@@ -1,6 +1,11 @@
 // Curves over a training: a line for each network with its interval as a band, and the numbers behind it.
 
-const WIDE = 420, HIGH = 230, LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 30;
+const WIDE = 420,
+  HIGH = 230,
+  LEFT = 44,
+  RIGHT = 12,
+  TOP = 10,
+  BOTTOM = 30;
 
 function openPoint(panel, name, point) {
   const [step, value, low, high, n, digest, seconds] = point;
@@ -8,13 +13,25 @@ function openPoint(panel, name, point) {
     `${panel.title}, ${name}, step ${count(step)}`,
     "provenance",
     statement(panel.metric, panel.metric, [value, low, high, n]),
-    block("Model", [["training and network", name], ["step", step], ["digest", digest || "none"]]),
+    block("Model", [
+      ["training and network", name],
+      ["step", step],
+      ["digest", digest || "none"],
+    ]),
     block("Protocol", [
-      ["benchmark", panel.shared.benchmark], ["fingerprint", panel.shared.fingerprint], ["metric", panel.metric],
+      ["benchmark", panel.shared.benchmark],
+      ["fingerprint", panel.shared.fingerprint],
+      ["metric", panel.metric],
       ["limit", panel.limit === null ? null : `first ${count(panel.limit)} samples only`],
     ]),
-    block("Data", [["fingerprint", panel.shared.dataset], ["n", n]]),
-    block("Measurement", [["precision", panel.shared.precision], ["seconds", seconds]]),
+    block("Data", [
+      ["fingerprint", panel.shared.dataset],
+      ["n", n],
+    ]),
+    block("Measurement", [
+      ["precision", panel.shared.precision],
+      ["seconds", seconds],
+    ]),
     el("p", {}, "Environment and date stand in the RESULT.json of this step."),
   );
 }
@@ -24,7 +41,11 @@ function curvePanel(panel) {
   const points = panel.series.flatMap((series) => series.points);
   const steps = points.map(([step]) => step);
   const [first, last] = [Math.min(...steps), Math.max(...steps)];
-  const span = spanOf(panel.metric, points.map((point) => point.slice(1)), false);
+  const span = spanOf(
+    panel.metric,
+    points.map((point) => point.slice(1)),
+    false,
+  );
   const x = (step) => LEFT + ((step - first) / (last - first || 1)) * (WIDE - LEFT - RIGHT);
   const y = (value) => TOP + (1 - (scale * value - span.bottom) / (span.top - span.bottom)) * (HIGH - TOP - BOTTOM);
   const across = (pairs) => pairs.map(([a, b]) => `${a.toFixed(1)},${b.toFixed(1)}`).join(" ");
@@ -33,29 +54,65 @@ function curvePanel(panel) {
     svg("line", { class: "grid", x1: LEFT, x2: WIDE - RIGHT, y1: y(tick / scale), y2: y(tick / scale) }),
     svg("text", { x: LEFT - 6, y: y(tick / scale) + 4, "text-anchor": "end" }, String(tick)),
   ]);
-  const feet = ticksOf(first, last).filter(Number.isInteger).map((tick) => svg("text", { x: x(tick), y: HIGH - 12, "text-anchor": "middle" }, count(tick)));
+  const feet = ticksOf(first, last)
+    .filter(Number.isInteger)
+    .map((tick) => svg("text", { x: x(tick), y: HIGH - 12, "text-anchor": "middle" }, count(tick)));
   const drawn = panel.series.map((series, index) => {
     const colour = `c${index % COLOURS}`;
-    const band = [...series.points.map((p) => [x(p[0]), y(p[3])]), ...series.points.map((p) => [x(p[0]), y(p[2])]).reverse()];
+    const band = [
+      ...series.points.map((p) => [x(p[0]), y(p[3])]),
+      ...series.points.map((p) => [x(p[0]), y(p[2])]).reverse(),
+    ];
     return [
       svg("polygon", { class: `band ${colour}`, points: across(band) }),
       svg("polyline", { class: `line ${colour}`, points: across(series.points.map((p) => [x(p[0]), y(p[1])])) }),
       series.points.map((point) =>
         svg(
           "circle",
-          { class: `point ${colour}`, cx: x(point[0]), cy: y(point[1]), r: 3.2, onclick: () => openPoint(panel, series.name, point) },
-          svg("title", {}, `${series.name}, step ${count(point[0])}: ${shown(panel.metric, point[1])} ${interval(panel.metric, point.slice(1))}`),
+          {
+            class: `point ${colour}`,
+            cx: x(point[0]),
+            cy: y(point[1]),
+            r: 3.2,
+            onclick: () => openPoint(panel, series.name, point),
+          },
+          svg(
+            "title",
+            {},
+            `${series.name}, step ${count(point[0])}: ` +
+              `${shown(panel.metric, point[1])} ${interval(panel.metric, point.slice(1))}`,
+          ),
         ),
       ),
     ];
   });
-  const chart = svg("svg", { class: "curve", viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${panel.title} by step; the numbers follow` }, grid, feet, drawn.flat(2));
+  const chart = svg(
+    "svg",
+    {
+      class: "curve",
+      viewBox: `0 0 ${WIDE} ${HIGH}`,
+      role: "img",
+      "aria-label": `${panel.title} by step; the numbers follow`,
+    },
+    grid,
+    feet,
+    drawn.flat(2),
+  );
   const legend = el(
     "ul",
     { class: "legend" },
-    panel.series.map((series, index) => el("li", {}, el("span", { class: `swatch c${index % COLOURS}`, "aria-hidden": "true" }), series.name)),
+    panel.series.map((series, index) =>
+      el("li", {}, el("span", { class: `swatch c${index % COLOURS}`, "aria-hidden": "true" }), series.name),
+    ),
   );
-  return el("div", { class: "panel" }, el("h3", {}, `${panel.title}${unitOf(panel.metric) ? ", %" : ""}`), chart, legend, numbersOf(panel));
+  return el(
+    "div",
+    { class: "panel" },
+    el("h3", {}, `${panel.title}${unitOf(panel.metric) ? ", %" : ""}`),
+    chart,
+    legend,
+    numbersOf(panel),
+  );
 }
 
 /** The numbers of a panel, each a button; drawn when they are asked for. */
@@ -78,7 +135,10 @@ function numbersOf(panel) {
             if (!point) return el("span", { class: "missing" }, MISSING);
             const text = shown(panel.metric, point[1]);
             const label = `${text}${unitOf(panel.metric)}, ${series.name}, step ${count(step)}: where it comes from`;
-            return [numberButton(text, label, () => openPoint(panel, series.name, point)), el("small", {}, interval(panel.metric, point.slice(1)))];
+            return [
+              numberButton(text, label, () => openPoint(panel, series.name, point)),
+              el("small", {}, interval(panel.metric, point.slice(1))),
+            ];
           },
         };
       }),
@@ -93,7 +153,11 @@ function curveSection() {
   return section(
     "curves",
     "Checkpoints",
-    el("p", {}, "Headline metrics by step of a training, with 95 % intervals. Each protocol and dataset has a panel of its own."),
+    el(
+      "p",
+      {},
+      "Headline metrics by step of a training, with 95 % intervals. Each protocol and dataset has a panel of its own.",
+    ),
     el("div", { class: "panels" }, data.curves.map(curvePanel)),
   );
 }

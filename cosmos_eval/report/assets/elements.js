@@ -42,7 +42,7 @@ function valueOf(result, metric) {
 
 const shortName = (group, metric) => group.short[group.metrics.indexOf(metric)] ?? metric;
 
-/** The results that a ranking may use: measured on all of their data. The last of a row stands where there are several. */
+/** The results that a ranking may use: measured on all of their data. Of several of a row the last one stands. */
 function resultsOf(group, limited = false) {
   const rows = new Map();
   for (const result of data.results) {
@@ -81,7 +81,10 @@ function search(label, placeholder, oninput) {
 /** Every word of `wanted` is somewhere in `text`. */
 function matches(text, wanted) {
   const low = text.toLowerCase();
-  return wanted.toLowerCase().split(/\s+/).every((word) => low.includes(word));
+  return wanted
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => low.includes(word));
 }
 
 const replaceIn = (place, ...children) => place.replaceChildren(...children.flat());

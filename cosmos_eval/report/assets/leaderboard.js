@@ -42,7 +42,8 @@ const intervalNode = (metric, values) => (filters.intervals ? small(interval(met
 /** A column of the board, with its places. */
 function boardColumn(column, number) {
   const cells = new Map(data.cells.filter((cell) => cell[1] === number).map((cell) => [cell[0], cell]));
-  const results = column.group === null ? new Map() : new Map(resultsOf(column.group).map((result) => [result.row, result]));
+  const results =
+    column.group === null ? new Map() : new Map(resultsOf(column.group).map((result) => [result.row, result]));
   return {
     key: `column ${number}`,
     title: column.title,
@@ -55,26 +56,44 @@ function boardColumn(column, number) {
       const style = placeClass(place);
       if (results.has(row)) {
         const result = results.get(row);
-        return [resultButton(result, column.metric, style), intervalNode(column.metric, valueOf(result, column.metric))];
+        return [
+          resultButton(result, column.metric, style),
+          intervalNode(column.metric, valueOf(result, column.metric)),
+        ];
       }
       const scale = column.lowerIsBetter ? 1 : 100;
       const text = (scale * value).toFixed(decimals ?? 1);
-      const open = isPublished(row) ? () => openPublished(row, column, text, source) : () => openAverage(row, column, text);
+      const open = isPublished(row)
+        ? () => openPublished(row, column, text, source)
+        : () => openAverage(row, column, text);
       const label = `${text}, ${data.models[row].label}, ${column.title}: where it comes from`;
-      return [numberButton(text, label, open, style), low === null ? null : small(interval(column.metric, [0, low, high]))];
+      return [
+        numberButton(text, label, open, style),
+        low === null ? null : small(interval(column.metric, [0, low, high])),
+      ];
     },
   };
 }
 
 /** A table of models; published ones stand apart below. */
 function modelTable(caption, rows, columns, state) {
-  const head = { key: "model", title: "Model", text: true, value: (row) => data.models[row].label, cell: (row) => data.models[row].label };
+  const head = {
+    key: "model",
+    title: "Model",
+    text: true,
+    value: (row) => data.models[row].label,
+    cell: (row) => data.models[row].label,
+  };
   const others = columns.map((column) => ({
     ...column,
     value: (row) => column.values.get(row) ?? null,
-    cell: (row) => (column.values.has(row) ? column.node(row) : el("span", { class: "missing", title: "not measured" }, MISSING)),
+    cell: (row) =>
+      column.values.has(row) ? column.node(row) : el("span", { class: "missing", title: "not measured" }, MISSING),
   }));
-  return sortable(caption, [head, ...others], rows, state, { isApart: isPublished, apart: "Published elsewhere, not measured here" });
+  return sortable(caption, [head, ...others], rows, state, {
+    isApart: isPublished,
+    apart: "Published elsewhere, not measured here",
+  });
 }
 
 function openPublished(row, column, text, source) {
@@ -82,7 +101,11 @@ function openPublished(row, column, text, source) {
     `${data.models[row].label}, ${column.title}`,
     "provenance",
     el("p", { class: "statement" }, el("strong", {}, text), " as published; nothing here was measured"),
-    block("Source", [["source", source || data.models[row].source], ["row", data.models[row].source], ["column", column.about]]),
+    block("Source", [
+      ["source", source || data.models[row].source],
+      ["row", data.models[row].source],
+      ["column", column.about],
+    ]),
   );
 }
 
@@ -93,8 +116,16 @@ function openAverage(row, column, text) {
   openDialog(
     `${data.models[row].label}, ${column.title}`,
     "provenance",
-    el("p", { class: "statement" }, el("strong", {}, text), ` ${column.about}; made from the numbers of its benchmarks, each with the same weight`),
-    block("Benchmarks", [["mean of", column.of], ...parts.map(({ one, cell }) => [one.title, shown(one.metric, cell[2])])]),
+    el(
+      "p",
+      { class: "statement" },
+      el("strong", {}, text),
+      ` ${column.about}; made from the numbers of its benchmarks, each with the same weight`,
+    ),
+    block("Benchmarks", [
+      ["mean of", column.of],
+      ...parts.map(({ one, cell }) => [one.title, shown(one.metric, cell[2])]),
+    ]),
   );
 }
 
@@ -125,8 +156,16 @@ function leaderboardSection() {
   return section(
     "leaderboard",
     "Leaderboard",
-    el("p", {}, "Percent; the best of a column in bold, the second underlined. Press a head to sort, a number to see where it comes from. A column holds one protocol and one dataset only; – is not measured. Filters hold for the charts below, too."),
-    bar, status, place,
+    el(
+      "p",
+      {},
+      "Percent; the best of a column in bold, the second underlined. Press a head to sort, a number to see where it " +
+        "comes from. A column holds one protocol and one dataset only; – is not measured. Filters hold for the charts " +
+        "below, too.",
+    ),
+    bar,
+    status,
+    place,
   );
 }
 
@@ -135,16 +174,31 @@ function partialSection() {
   const place = el("div");
   const state = { key: null, descending: false };
   onFilter(() => {
-    const columns = data.groups.flatMap((group, index) =>
-      groupIsShown(group) ? group.headlines.map((metric) => metricColumn(index, metric, resultsOf(index, true).filter((one) => modelIsShown(one.row)))) : [],
-    ).filter((column) => column.values.size);
+    const columns = data.groups
+      .flatMap((group, index) =>
+        groupIsShown(group)
+          ? group.headlines.map((metric) =>
+              metricColumn(
+                index,
+                metric,
+                resultsOf(index, true).filter((one) => modelIsShown(one.row)),
+              ),
+            )
+          : [],
+      )
+      .filter((column) => column.values.size);
     const rows = [...new Set(columns.flatMap((column) => [...column.values.keys()]))];
     replaceIn(place, rows.length ? modelTable("Partial results", rows, columns, state) : nothing());
   });
   return section(
     "partial",
     "Partial results",
-    el("p", {}, "Measured with --limit, on the first samples only. They are no part of the leaderboard or of any chart, and are not ranked."),
+    el(
+      "p",
+      {},
+      "Measured with --limit, on the first samples only. They are no part of the leaderboard or of any chart, and " +
+        "are not ranked.",
+    ),
     place,
   );
 }

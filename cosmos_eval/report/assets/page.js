@@ -2,7 +2,7 @@
 
 const STORED = "cosmos-eval theme";
 
-/** A button that turns light and dark round; the system decides until it is pressed, and again in a browser that forgets. */
+/** A button that turns light and dark round; the system decides until it is pressed. */
 function themeButton() {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -43,21 +43,43 @@ function modelsSection() {
     const record = data.records[result.record];
     const environment = data.environments[result.environment];
     const known = [
-      ["spec", record.spec], ["architecture", record.arch], ["activation", record.activation],
+      ["spec", record.spec],
+      ["architecture", record.arch],
+      ["activation", record.activation],
       ["weights", record.digest || "no digest: never cached"],
       ["precision", [...new Set(results.map((one) => one.precision))]],
-      ["results", results.length], ["seconds in all", Math.round(seconds * 10) / 10],
+      ["results", results.length],
+      ["seconds in all", Math.round(seconds * 10) / 10],
       ["measured", [...new Set(results.map((one) => one.timing.started.slice(0, 10)))]],
-      ["hardware", environment.hardware], ["packages", environment.packages],
+      ["hardware", environment.hardware],
+      ["packages", environment.packages],
     ];
     return el("details", { class: "model" }, el("summary", {}, model.label), facts(known));
   });
-  return section("models", "Models", el("p", {}, "What each row of the tables is. Every number of this page says the same of itself when it is pressed."), entries.flat());
+  return section(
+    "models",
+    "Models",
+    el(
+      "p",
+      {},
+      "What each row of the tables is. Every number of this page says the same of itself when it is pressed.",
+    ),
+    entries.flat(),
+  );
 }
 
 function listSection(id, title, lead, lines) {
   if (!lines.length) return null;
-  return section(id, title, lead ? el("p", {}, lead) : null, el("ul", { class: "lines" }, lines.map((line) => el("li", {}, line))));
+  return section(
+    id,
+    title,
+    lead ? el("p", {}, lead) : null,
+    el(
+      "ul",
+      { class: "lines" },
+      lines.map((line) => el("li", {}, line)),
+    ),
+  );
 }
 
 function summary() {
@@ -68,8 +90,12 @@ function summary() {
   const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
   const published = data.models.filter((model) => model.kind === "published").length;
   const parts = [
-    plural(data.models.length - published, "model"), published && plural(published, "published row"), plural(new Set(data.groups.map((group) => group.name)).size, "benchmark"),
-    plural(full.length, "result"), precisions.join(", "), span && `measured ${span}`,
+    plural(data.models.length - published, "model"),
+    published && plural(published, "published row"),
+    plural(new Set(data.groups.map((group) => group.name)).size, "benchmark"),
+    plural(full.length, "result"),
+    precisions.join(", "),
+    span && `measured ${span}`,
   ];
   return el("p", { class: "summary" }, parts.filter(Boolean).join(" · "));
 }
@@ -77,17 +103,34 @@ function summary() {
 function page() {
   const sections = [
     listSection("findings", "Findings", null, data.lead),
-    leaderboardSection(), partialSection(), forestSection(), familySection(), curveSection(), classSection(),
-    metricsSection(), pictureSection(), modelsSection(),
+    leaderboardSection(),
+    partialSection(),
+    forestSection(),
+    familySection(),
+    curveSection(),
+    classSection(),
+    metricsSection(),
+    pictureSection(),
+    modelsSection(),
     listSection("remarks", "Remarks", null, data.remarks),
     listSection("not-run", "Not run", "Asked for, and not measured.", data.notRun),
     listSection("left-out", "Left out", "The page is kept small; the folder has these.", data.leftOut),
   ].filter(Boolean);
   document.body.append(
     el("a", { class: "skip", href: "#main" }, "To the content"),
-    el("header", {}, el("div", { class: "head" }, el("h1", {}, data.title), themeButton()), summary(), el("nav", { "aria-label": "Contents" }, contents)),
+    el(
+      "header",
+      {},
+      el("div", { class: "head" }, el("h1", {}, data.title), themeButton()),
+      summary(),
+      el("nav", { "aria-label": "Contents" }, contents),
+    ),
     el("main", { id: "main", tabindex: "-1" }, sections),
-    el("footer", {}, el("p", {}, `Made by ${data.madeBy} from results on disk. This page loads nothing from a network.`)),
+    el(
+      "footer",
+      {},
+      el("p", {}, `Made by ${data.madeBy} from results on disk. This page loads nothing from a network.`),
+    ),
     dialog,
   );
 }
@@ -95,6 +138,12 @@ function page() {
 try {
   page();
 } catch (error) {
-  document.body.append(el("p", { role: "alert" }, `A fault of ours: this page could not be drawn (${error.message}). leaderboard.md has the numbers.`));
+  document.body.append(
+    el(
+      "p",
+      { role: "alert" },
+      `A fault of ours: this page could not be drawn (${error.message}). leaderboard.md has the numbers.`,
+    ),
+  );
   throw error;
 }

@@ -3,12 +3,22 @@
 /** An image of ours; anything but a picture inside the page is refused by the page's policy, and here. */
 function picture(one, lazy) {
   const isInside = /^data:image\/(png|jpeg|webp);base64,/.test(one.source);
-  return el("img", { src: isInside ? one.source : null, alt: wordsOf(one.path), width: one.width, height: one.height, loading: lazy ? "lazy" : null, decoding: "async" });
+  return el("img", {
+    src: isInside ? one.source : null,
+    alt: wordsOf(one.path),
+    width: one.width,
+    height: one.height,
+    loading: lazy ? "lazy" : null,
+    decoding: "async",
+  });
 }
 
 const folderOf = (path) => path.split("/").slice(0, -1).join("/");
 const nameOf = (path) => path.split("/").pop();
-const wordsOf = (path) => nameOf(path).replace(/\.[^.]*$/, "").replace(/[-_]+/g, " ");
+const wordsOf = (path) =>
+  nameOf(path)
+    .replace(/\.[^.]*$/, "")
+    .replace(/[-_]+/g, " ");
 
 function pictureSection() {
   if (!data.pictures.length) return null;
@@ -24,11 +34,20 @@ function pictureSection() {
         el(
           "figure",
           {},
-          el("button", { type: "button", class: "thumb", "aria-label": `Show ${one.path} larger`, onclick: () => open(one) }, picture(one, true)),
+          el(
+            "button",
+            { type: "button", class: "thumb", "aria-label": `Show ${one.path} larger`, onclick: () => open(one) },
+            picture(one, true),
+          ),
           el("figcaption", {}, wordsOf(one.path), el("small", {}, nameOf(one.path))),
         ),
       ),
     ),
   ]);
-  return section("pictures", "Pictures", el("p", {}, "Galleries and maps that lie below the folder, made smaller to fit in this page."), albums.flat());
+  return section(
+    "pictures",
+    "Pictures",
+    el("p", {}, "Galleries and maps that lie below the folder, made smaller to fit in this page."),
+    albums.flat(),
+  );
 }

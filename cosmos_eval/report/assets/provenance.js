@@ -33,7 +33,11 @@ function openDialog(title, kind, ...children) {
 
 /** A number that tells where it comes from when it is pressed. */
 function numberButton(text, label, open, className = "") {
-  return el("button", { type: "button", class: `number ${className}`.trim(), "aria-label": label, onclick: open }, text);
+  return el(
+    "button",
+    { type: "button", class: `number ${className}`.trim(), "aria-label": label, onclick: open },
+    text,
+  );
 }
 
 /** Names and values; values that are objects become lists of their own. */
@@ -43,7 +47,11 @@ function facts(pairs) {
     if (value === null || value === undefined || value === "") continue;
     const isObject = typeof value === "object" && !Array.isArray(value);
     if (isObject && !Object.keys(value).length) continue;
-    const text = Array.isArray(value) ? value.map(String).join(", ") : typeof value === "number" ? count(value) : String(value);
+    const text = Array.isArray(value)
+      ? value.map(String).join(", ")
+      : typeof value === "number"
+        ? count(value)
+        : String(value);
     list.append(el("dt", {}, name), el("dd", {}, isObject ? facts(Object.entries(value)) : text));
   }
   return list;
@@ -74,18 +82,38 @@ function openResult(result, metric) {
     "provenance",
     statement(metric, shortName(group, metric), valueOf(result, metric)),
     ...result.warnings.map((warning) => el("p", { class: "warning" }, warning)),
-    block("Model", [["spec", spec], ["label", label], ["digest", digest || "none: never cached"], ...Object.entries(rest)]),
-    block("Protocol", [
-      ["benchmark", group.name], ["family", group.task], ["version", group.version], ["fingerprint", group.fingerprint],
-      ["metric", metric], ["limit", limited],
+    block("Model", [
+      ["spec", spec],
+      ["label", label],
+      ["digest", digest || "none: never cached"],
+      ...Object.entries(rest),
     ]),
-    block("Data", [["fingerprint", group.dataset], ["n", result.n], ["expected", result.expected]]),
+    block("Protocol", [
+      ["benchmark", group.name],
+      ["family", group.task],
+      ["version", group.version],
+      ["fingerprint", group.fingerprint],
+      ["metric", metric],
+      ["limit", limited],
+    ]),
+    block("Data", [
+      ["fingerprint", group.dataset],
+      ["n", result.n],
+      ["expected", result.expected],
+    ]),
     block("Measurement", [
-      ["precision", result.precision], ["started", started], ["seconds", seconds], ...Object.entries(options),
-      ...Object.entries(system), ["hardware", hardware], ["packages", packages],
+      ["precision", result.precision],
+      ["started", started],
+      ["seconds", seconds],
+      ...Object.entries(options),
+      ...Object.entries(system),
+      ["hardware", hardware],
+      ["packages", packages],
     ]),
     block("File", [
-      ["result", result.path], ["samples", result.samples.rows], ["SHA-256 of samples.parquet", result.samples.sha256],
+      ["result", result.path],
+      ["samples", result.samples.rows],
+      ["SHA-256 of samples.parquet", result.samples.sha256],
     ]),
   );
 }
@@ -95,7 +123,8 @@ function resultButton(result, metric, className = "") {
   const group = data.groups[result.group];
   const values = valueOf(result, metric);
   const text = shown(metric, values[0]);
-  const label = `${text}${unitOf(metric)}, ${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}: where it comes from`;
+  const what = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
+  const label = `${text}${unitOf(metric)}, ${what}: where it comes from`;
   return numberButton(text, label, () => openResult(result, metric), className);
 }
 

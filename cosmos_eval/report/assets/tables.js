@@ -2,8 +2,8 @@
 
 /**
  * A table.
- *   columns: {key, title, notes, family, value(row) -> number, string or null, cell(row) -> node or text, text, ascending};
- *     the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
+ *   columns: {key, title, notes, family, value(row) -> number, string or null, cell(row) -> node or text, text,
+ *     ascending}; the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
  *   rows: anything, in the order that stands before a column is chosen.
  *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
  *   isApart: rows that stand below the others, under the heading `apart`, whatever the order.
@@ -11,8 +11,18 @@
 function sortable(caption, columns, rows, state, { isApart = () => false, apart = "" } = {}) {
   const table = el("table", {}, el("caption", {}, caption));
   const heads = columns.map((column, index) => {
-    const button = el("button", { type: "button", class: "sort", onclick: () => sortBy(index) }, column.title, el("span", { class: "arrow", "aria-hidden": "true" }));
-    return el("th", { scope: "col", class: column.text ? "text" : "figure" }, button, (column.notes ?? []).map((note) => el("small", {}, note)));
+    const button = el(
+      "button",
+      { type: "button", class: "sort", onclick: () => sortBy(index) },
+      column.title,
+      el("span", { class: "arrow", "aria-hidden": "true" }),
+    );
+    return el(
+      "th",
+      { scope: "col", class: column.text ? "text" : "figure" },
+      button,
+      (column.notes ?? []).map((note) => el("small", {}, note)),
+    );
   });
 
   function sortBy(index) {
@@ -39,8 +49,15 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
     const bodies = [false, true].map((below) => {
       const some = keyed.filter(({ row }) => isApart(row) === below);
       if (!some.length) return null;
-      const heading = below ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, el("span", {}, apart))) : null;
-      return el("tbody", {}, heading ?? [], some.map(({ row }) => rowOf(row)));
+      const heading = below
+        ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, el("span", {}, apart)))
+        : null;
+      return el(
+        "tbody",
+        {},
+        heading ?? [],
+        some.map(({ row }) => rowOf(row)),
+      );
     });
     table.querySelectorAll("tbody").forEach((body) => body.remove());
     table.append(...bodies.filter(Boolean));
@@ -48,7 +65,12 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
 
   function rowOf(row) {
     const [first, ...others] = columns;
-    return el("tr", {}, el("th", { scope: "row" }, first.cell(row)), others.map((one) => el("td", { class: one.text ? "text" : "figure" }, one.cell(row))));
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, first.cell(row)),
+      others.map((one) => el("td", { class: one.text ? "text" : "figure" }, one.cell(row))),
+    );
   }
 
   table.append(el("thead", {}, familyRow(columns), el("tr", { class: "heads" }, heads)));
@@ -64,5 +86,13 @@ function familyRow(columns) {
     else runs.push({ family, span: 1 });
   }
   if (runs.filter((run) => run.family !== undefined).length < 2) return [];
-  return el("tr", {}, runs.map(({ family, span }) => (family === undefined ? el("td", { colspan: span }) : el("th", { class: "family", scope: "colgroup", colspan: span }, el("span", {}, family)))));
+  return el(
+    "tr",
+    {},
+    runs.map(({ family, span }) =>
+      family === undefined
+        ? el("td", { colspan: span })
+        : el("th", { class: "family", scope: "colgroup", colspan: span }, el("span", {}, family)),
+    ),
+  );
 }
