@@ -63,11 +63,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
         root = Path(folder)
         write_pictures(plan, root)
         definition = imagenet(plan)
-        small = replace(plan, classes=min(5, plan.classes), per_class=2)
-        with tempfile.TemporaryDirectory() as other:  # libraries, threads and buffers
-            write_pictures(small, Path(other))
-            for side in (peer, ours):
-                side(model, small, Path(other), imagenet(small))
+        warm_up(model)
         figures: dict[str, dict[str, float]] = {}
         parts: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
 
@@ -86,6 +82,19 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
             **pure(model, plan, root),
             "threads": torch.get_num_threads(),
         }
+
+
+def warm_up(model: OpenClipModel) -> None:
+    """Load libraries, and let towers have their threads and buffers."""
+    import clip_benchmark.datasets.builder
+    import clip_benchmark.metrics.zeroshot_classification  # noqa: F401 - what the peer needs
+
+    import cosmos_eval.runner  # noqa: F401
+
+    side = model.network.visual.image_size
+    with torch.inference_mode():
+        model.encode_image(torch.zeros(8, 3, *side))
+        model.encode_text(["a"] * 8)
 
 
 def write_pictures(plan: Plan, root: Path) -> None:
