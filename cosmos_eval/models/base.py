@@ -14,7 +14,11 @@ from cosmos_core.errors import RequestError
 
 @runtime_checkable
 class Model(Protocol):
-    """A model that embeds pictures and texts in one space."""
+    """A model that embeds pictures and texts in one space.
+
+    An adapter whose text tower reads no further than the end of each text may also have `trimmed_text`
+    (`cosmos_eval.models.trimmed`), which the engine then takes instead of `encode_text`.
+    """
 
     spec: str
     """The spec it was loaded from, for people; never an identity."""
