@@ -1,4 +1,8 @@
-"""Features of every patch of every window: windows of several pictures share the batches that a tower sees."""
+"""Features of every patch of every window: windows of several pictures share the batches that a tower sees.
+
+Pictures come in chunks, and no batch holds windows of two chunks: so a process that is given some of the chunks makes
+the batches that one with all of them makes.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +22,17 @@ from cosmos_eval.engine.windows import Grid, resized, window_grid
 WAITING = 4
 """Batches' worth of windows that may wait, encoded or not, for a picture before them in the dataset."""
 
+CHUNK = 16
+"""Pictures of a chunk, at least."""
+
 Encode = Callable[[Tensor, list[Picture]], Tensor]
 """(B, H, W, 3) uint8 windows and the picture of each -> (B, h, w, D) features of unit length."""
+
+
+def chunk_size(batch_size: int) -> int:
+    """Pictures of a chunk. As a picture has several windows (six of VOC's usual size), one in some ten batches is a
+    smaller one."""
+    return max(CHUNK, batch_size)
 
 
 @dataclass(frozen=True)
@@ -69,9 +82,9 @@ def dense_features(
 ) -> Iterator[Dense]:
     """The patch features of each picture, in the order given.
 
-    Windows of equal shape share batches, across pictures, of exactly `batch_size`. A smaller batch runs at the end, and
-    for a picture that holds up more than `WAITING` batches' worth of later windows; so batches depend on the order of
-    the pictures and on `batch_size` only.
+    Windows of equal shape share batches, across pictures, of exactly `batch_size`. A smaller batch runs at the end of a
+    chunk, and for a picture that holds up more than `WAITING` batches' worth of later windows; so batches depend on the
+    order of the pictures and on `batch_size` only.
 
     Args:
         pictures: of any sizes.
@@ -88,6 +101,7 @@ def dense_features(
     queues: dict[tuple[int, int], deque[tuple[_Open, int]]] = {}
     opened: deque[_Open] = deque()
     held = 0  # windows of all open pictures
+    chunk = chunk_size(batch_size)
 
     def run(queue: deque[tuple[_Open, int]]) -> None:
         members = [queue.popleft() for _ in range(min(batch_size, len(queue)))]
@@ -113,12 +127,10 @@ def dense_features(
         while len(queue) >= batch_size:
             run(queue)
         yield from finished()
-        while opened and held - opened[0].grid.windows > WAITING * batch_size:
+        ends_chunk = (index + 1) % chunk == 0 or index + 1 == len(pictures)
+        while opened and (ends_chunk or held - opened[0].grid.windows > WAITING * batch_size):
             run(queues[opened[0].shape])
             yield from finished()
-    while opened:
-        run(queues[opened[0].shape])
-        yield from finished()
 
 
 def _resize(image: Image.Image, short_side: int | None, long_side: int) -> tuple[Tensor, tuple[int, int]]:

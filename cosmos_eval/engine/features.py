@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
+from cosmos_eval.engine.crew import Crew, Work
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.known import Batches, KnownRows
 from cosmos_eval.engine.parts import Parts
@@ -52,6 +53,7 @@ class Engine:
             vectors made elsewhere, whatever was asked for.
         reporter: where progress goes.
         store: keeps rows for later runs; never those of a model without a digest, nor vectors made elsewhere.
+        crew: the processes that share the work, each with an engine of its own that `Crew.open` left there.
     """
 
     benchmark: str = ""
@@ -65,6 +67,7 @@ class Engine:
         precision: str = "auto",
         reporter: Reporter | None = None,
         store: Store | None = None,
+        crew: Crew | None = None,
     ) -> None:
         if batch_size < 1 or workers < 0:
             raise RequestError(f"batch size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
@@ -76,6 +79,7 @@ class Engine:
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.precision = "fp32" if hasattr(model, "image_rows") else resolved
         self.reporter = reporter or Silent()
+        self.crew = crew or Crew(here=self)
         self.parts = Parts(batch_size, self.device, self.reporter)
         self.encoded = {"pictures": 0, "texts": 0}
         """How many passed the model; windows of pictures do not count."""
@@ -105,11 +109,9 @@ class Engine:
         return rows[index.to(rows.device)]
 
     def _encode_pictures(self, pictures: list[Picture]) -> Batches:
-        pixels = picture_batches(
-            pictures, self.model.preprocess, self.batch_size, self.workers, pin_memory=self.device.type == "cuda"
-        )
         plan = in_order(len(pictures), self.batch_size)
-        return self._encode(plan, pixels, self._encode_image, lambda i: _picture_name(pictures[i]), "pictures")
+        batches = ([pictures[i] for i in members] for members in plan)
+        return self._share(encode_pictures, None, batches, plan, "pictures")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(M, D) float32 rows of unit length on the model's device, row j for text j.
@@ -130,24 +132,30 @@ class Engine:
         def encode(new: list[int]) -> Batches:
             some = [places[i] for i in new]
             plan = read.batches(some)
-            inputs = (read.inputs([some[i] for i in members]) for members in plan)
-            return self._encode(plan, inputs, read.encode, lambda i: _text_name(distinct[some[i]]), "texts")
+            own = ([some[i] for i in members] for members in plan)
+            batches = (([distinct[j] for j in one], read.inputs(one)) for one in own)
+            return self._share(encode_texts, read.lengths is not None, batches, plan, "texts")
 
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
 
     def window_features(
-        self, pictures: Sequence[Picture], settings: Mapping[str, Any], keep_pixels: bool = False
+        self,
+        pictures: Sequence[Picture],
+        settings: Mapping[str, Any],
+        keep_pixels: bool = False,
+        reporter: Reporter | None = None,
     ) -> Iterator[Dense]:
         """Patch features of the sliding windows of each picture, in the order given (`cosmos_eval.engine.dense`).
 
-        Windows of several pictures share batches of exactly `batch_size`. Pictures are decoded, resized and encoded as
+        Windows of several pictures share batches of `batch_size`. Pictures are decoded, resized and encoded as
         the results are taken, so that memory holds a few batches whatever the dataset's size.
 
         Args:
             pictures: of any sizes; each is encoded, also where two are equal.
             settings: `benchmark.segmentation`.
             keep_pixels: whether results hold the resized, normalised picture, too.
+            reporter: where progress goes, instead of the engine's own.
 
         Raises:
             RequestError: no pictures, a model without patch features, a picture that cannot be read or decoded, a patch
@@ -167,12 +175,12 @@ class Engine:
             return unit_rows(found.flatten(0, 2), owners, _picture_name).reshape(found.shape)
 
         kept = normalise if keep_pixels else None
-        with self.reporter.task("encoding windows", len(pictures), "pictures") as advance:
+        with (reporter or self.reporter).task("encoding windows", len(pictures), "pictures") as advance:
             for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept):
                 advance(1)
                 yield dense
 
-    def _encode_image(self, x: Tensor) -> Tensor:
+    def encode_image(self, x: Tensor) -> Tensor:
         return self.model.encode_image(x.to(self.device, non_blocking=True))
 
     def _given(
@@ -181,32 +189,49 @@ class Engine:
         with _memory(f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"):
             return unit_rows(rows_of(items).to(self.device), items, name)
 
-    def _encode(
-        self,
-        plan: Sequence[Sequence[int]],
-        inputs: Iterable[Any],
-        encode: Callable[[Any], Tensor],
-        name: Callable[[int], str],
-        unit: str,
-    ) -> Batches:
-        """Each batch of `plan` (places of items) and its rows of unit length.
+    def rows(
+        self, batches: Iterable[tuple[Sequence[Any], Any]], encode: Callable[[Any], Tensor], unit: str
+    ) -> Iterator[Tensor]:
+        """(B, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
+        name = _picture_name if unit == "pictures" else _text_name
+        for items, batch in batches:
+            with tower_precision(self.precision, self.device):
+                encoded = self.parts.encode(unit, batch, encode)
+            rows = unit_rows(encoded, items, name)
+            yield rows if self.crew.is_main else rows.cpu()
 
-        Args:
-            inputs: what `encode` takes, for each batch.
-            name: what an error calls the item at a place.
-        """
+    def _share(
+        self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
+    ) -> Batches:
+        """Each batch of `plan` (places of items) and its rows, made by whichever rank."""
         with self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit) as advance:
-            for members, batch in zip(plan, inputs, strict=True):
-                with tower_precision(self.precision, self.device):
-                    encoded = self.parts.encode(unit, batch, encode)
-                rows = unit_rows(encoded, members, name)
+            for number, rows in self.crew.share(work, common, batches):
+                members = plan[number]
                 self.encoded[unit] += len(members)
-                yield members, rows
+                yield members, rows.to(self.device)
                 advance(len(members))
 
     def _name(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
         if self.space is not None:
             write_names(self.space, kind, self.benchmark, names, keys)
+
+
+def encode_pictures(engine: Engine, common: None, batches: Iterable[list[Picture]]) -> Iterator[Tensor]:
+    """Rows of batches of pictures, each of the engine's batch size but the last: what one rank does."""
+    whole = list(batches)
+    pixels = picture_batches(
+        [picture for batch in whole for picture in batch],
+        engine.model.preprocess,
+        engine.batch_size,
+        engine.workers,
+        pin_memory=engine.device.type == "cuda",
+    )
+    yield from engine.rows(zip(whole, pixels, strict=True), engine.encode_image, "pictures")
+
+
+def encode_texts(engine: Engine, trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
+    """Rows of batches of texts, each with what the model takes: what one rank does."""
+    yield from engine.rows(batches, engine.model.trimmed_text.encode if trimmed else engine.model.encode_text, "texts")
 
 
 @contextmanager

@@ -5,8 +5,9 @@ mmsegmentation: areas summed over the set, mean IoU over the classes that occur.
 everything puts every pixel into one class, which earns that class's share of the pixels over the number of classes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,14 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import IGNORED, SegmentationData
+from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
+from cosmos_eval.engine.texts import in_order
 from cosmos_eval.metrics.areas import PresentAreas, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, refuse_widths
 from cosmos_eval.tasks.label_maps import LabelMaps
@@ -64,39 +68,91 @@ def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) ->
         RequestError: a model without patch features, a picture or mask that cannot be read, a mask of another size than
             its picture or with a label that is no class; names the picture.
     """
-    yield from _Predictions(benchmark, data, engine)
+    patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
+    queries, of_class = query_features(benchmark, engine)
+    yield from _predictions(benchmark, data, engine, LabelMaps(queries, of_class, benchmark.segmentation))
 
 
-class _Predictions:
-    """`predictions`, which also watches whether the features differ at all."""
+def _predictions(
+    benchmark: Benchmark,
+    data: SegmentationData,
+    engine: Engine,
+    maps: LabelMaps,
+    see: Callable[[Tensor], None] = lambda rows: None,
+    reporter: Reporter | None = None,
+) -> Iterator[Prediction]:
+    """`predictions` by label maps that stand; `see` is shown the (N, D) features of each picture."""
+    settings = benchmark.segmentation
+    keep_pixels = bool(settings["pamr_steps"])
+    for dense in engine.window_features(data.pictures, settings, keep_pixels=keep_pixels, reporter=reporter):
+        refuse_widths(benchmark, dense.features.shape[-1], maps.queries.shape[1], "patch")
+        see(dense.features.flatten(0, -2))
+        truth = truth_of(benchmark, data, dense.index, dense.original)
+        predicted = maps.predict(dense)
+        yield Prediction(dense.index, predicted, truth, class_areas(predicted, truth, len(data.class_names)))
 
-    def __init__(self, benchmark: Benchmark, data: SegmentationData, engine: Engine) -> None:
-        self.benchmark, self.data, self.engine = benchmark, data, engine
-        patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
-        self.queries, of_class = query_features(benchmark, engine)
-        self.maps = LabelMaps(self.queries, of_class, benchmark.segmentation)
-        self.first: Tensor | None = None
-        self.collapsed = True
 
-    def __iter__(self) -> Iterator[Prediction]:
-        settings = self.benchmark.segmentation
-        keep_pixels = bool(settings["pamr_steps"])
-        for dense in self.engine.window_features(self.data.pictures, settings, keep_pixels=keep_pixels):
-            refuse_widths(self.benchmark, dense.features.shape[-1], self.queries.shape[1], "patch")
-            if self.collapsed:
-                rows = dense.features.flatten(0, -2)
-                self.first = rows[0] if self.first is None else self.first
-                self.collapsed = bool((rows - self.first).abs().amax() < COLLAPSED)
-            truth = truth_of(self.benchmark, self.data, dense.index, dense.original)
-            predicted = self.maps.predict(dense)
-            areas = class_areas(predicted, truth, len(self.data.class_names))
-            yield Prediction(dense.index, predicted, truth, areas)
+@dataclass
+class Spread:
+    """Between which values features lie, to know whether they differ at all."""
 
-    def warnings(self) -> tuple[str, ...]:
-        said = collapse_warnings({"words": self.queries})
-        if self.collapsed:
-            said += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
-        return said
+    first: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(D,) of the first."""
+    low: Tensor = field(default_factory=lambda: torch.empty(0))
+    high: Tensor = field(default_factory=lambda: torch.empty(0))
+    wide: bool = False
+    """Whether they differ for sure; no more are looked at then."""
+
+    def add(self, rows: Tensor) -> None:
+        """Look at (N, D) rows."""
+        if self.wide:
+            return
+        low, high = rows.amin(0), rows.amax(0)
+        if not len(self.first):
+            self.first, self.low, self.high = rows[0].clone(), low, high
+        self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
+        self.wide = bool((self.high - self.low).amax() >= 2 * COLLAPSED)
+
+    def cpu(self) -> "Spread":
+        return Spread(self.first.cpu(), self.low.cpu(), self.high.cpu(), self.wide)
+
+
+def collapsed(spreads: Sequence[Spread]) -> bool:
+    """Whether all features lie within rounding of the first."""
+    first = spreads[0].first
+    return all(
+        not one.wide and bool(torch.maximum(one.high - first, first - one.low).amax() < COLLAPSED) for one in spreads
+    )
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all chunks of a dataset share."""
+
+    benchmark: Benchmark
+    data: SegmentationData
+    """Without its pictures and masks."""
+    queries: Tensor
+    of_class: Tensor
+
+
+def areas_of_chunks(
+    engine: Engine, common: _Common, chunks: Iterable[SegmentationData]
+) -> Iterator[tuple[list[np.ndarray], Spread]]:
+    """The areas of each picture of a chunk, and how its features lie: what one rank does."""
+    some = list(chunks)
+    if not some:
+        return
+    pictures, masks = ([one for chunk in some for one in getattr(chunk, part)] for part in ("pictures", "masks"))
+    maps = LabelMaps(common.queries.to(engine.device), common.of_class, common.benchmark.segmentation)
+    data = replace(common.data, pictures=pictures, masks=masks)
+    reporter = Silent() if engine.crew.size > 1 else None  # whole chunks are shown there, of all ranks
+    made = _predictions(common.benchmark, data, engine, maps, lambda rows: spread.add(rows), reporter)
+    for chunk in some:
+        spread = Spread()
+        yield [prediction.areas for prediction in islice(made, len(chunk.pictures))], spread.cpu()
+    for _ in made:
+        raise AssertionError("more predictions than pictures")
 
 
 def query_features(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
@@ -134,10 +190,10 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     `samples` has a row for each picture and each class that is in it or predicted in it: `picture`, `class` (its
     index), `name`, and the areas `intersection`, `prediction` and `label` in pixels.
     """
-    made = _Predictions(benchmark, data, engine)
-    areas: list[np.ndarray] = [np.zeros(0)] * len(data.pictures)
-    for prediction in made:
-        areas[prediction.index] = prediction.areas
+    patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
+    queries, of_class = query_features(benchmark, engine)
+    common = _Common(benchmark, replace(data, pictures=(), masks=()), queries.cpu(), of_class)
+    areas, spreads = _areas(common, data, engine)
     names = class_labels(data)
     entries = present(areas, len(names))
     total = entries.total()
@@ -160,8 +216,28 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "label": entries.areas[:, 2],
         }
     )
+    warnings = collapse_warnings({"words": queries})
+    if collapsed(spreads):
+        warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
-    return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=made.warnings())
+    return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=warnings)
+
+
+def _areas(common: _Common, data: SegmentationData, engine: Engine) -> tuple[list[np.ndarray], list[Spread]]:
+    """The areas of every picture in the dataset's order, and how the features of each chunk lie."""
+    plan = in_order(len(data.pictures), chunk_size(engine.batch_size))
+    chunks = [
+        replace(common.data, pictures=[data.pictures[i] for i in places], masks=[data.masks[i] for i in places])
+        for places in plan
+    ]
+    found: dict[int, tuple[list[np.ndarray], Spread]] = {}
+    shown = engine.reporter if engine.crew.size > 1 else Silent()
+    with shown.task("encoding windows", len(data.pictures), "pictures") as advance:
+        for number, value in engine.crew.share(areas_of_chunks, common, chunks):
+            found[number] = value
+            advance(len(plan[number]))
+    in_turn = [found[number] for number in range(len(plan))]
+    return [areas for own, _ in in_turn for areas in own], [spread for _, spread in in_turn]
 
 
 class _Resampled:
