@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.store import Space
+from cosmos_eval.profiling import phase
 
 BUDGET = 2**29
 """Bytes of rows of one kind that are kept in memory, 250,000 in 512 dimensions; what came first goes first."""
@@ -68,8 +69,9 @@ class KnownRows:
             rows.put(old, self.rows([keys[i] for i in old]))  # first: room for others may cost these
         rest = [i for i, key in enumerate(keys) if key not in self]
         if self.space is not None and rest:
-            for found, stored in self.space.find(self.kind, [keys[i] for i in rest]):
-                rows.put([rest[i] for i in found], torch.from_numpy(stored).to(self.device))
+            with phase("store"):
+                for found, stored in self.space.find(self.kind, [keys[i] for i in rest]):
+                    rows.put([rest[i] for i in found], torch.from_numpy(stored).to(self.device))
         new = [i for i in rest if not rows.filled[i]]
         if new:
             self._make(rows, keys, new, encode)

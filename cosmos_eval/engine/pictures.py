@@ -1,10 +1,11 @@
 """Pictures on their way to a tower: content digests, decoding and preprocessing in worker processes, fixed batches."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -13,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.decoders import PILLOW, Decoder, decoding_by
+from cosmos_eval.profiling import current
 from cosmos_eval.progress import Reporter
 
 _THREADS = min(8, os.cpu_count() or 1)
@@ -41,42 +44,59 @@ class _Refusal:
     line: str
 
 
-class _Preprocessed(Dataset[tuple[str, Any] | _Refusal]):
-    """Key and pixels of each picture. A fault in our own preprocessing stays one: only refusals become lines."""
+class _Loaded(NamedTuple):
+    """What became of a picture, or of a batch of them, and the seconds that it took."""
 
-    def __init__(self, pictures: Sequence[Picture], preprocess: Callable[[Image.Image], Any]) -> None:
+    key: str
+    pixels: Any
+    decode: float
+    preprocess: float
+
+
+class _Preprocessed(Dataset[_Loaded | _Refusal]):
+    """The pixels of each picture. A fault in our own preprocessing stays one: only refusals become lines."""
+
+    def __init__(
+        self, pictures: Sequence[Picture], preprocess: Callable[[Image.Image], Any], decoder: Decoder = PILLOW
+    ) -> None:
         self.pictures = pictures
         self.preprocess = preprocess
+        self.decoder = decoder
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, i: int) -> tuple[str, Any] | _Refusal:
+    def __getitem__(self, i: int) -> _Loaded | _Refusal:
         picture = self.pictures[i]
+        start = time.perf_counter()
         try:
-            image = picture.load()
+            with decoding_by(self.decoder):
+                image = picture.load()
         except RequestError as error:
             return _Refusal(str(error))
+        decoded = time.perf_counter()
         try:
-            return picture.key, self.preprocess(image)
+            pixels = self.preprocess(image)
         except RequestError as error:
             return _Refusal(f"picture {picture.key}: {error}")
+        return _Loaded(picture.key, pixels, decoded - start, time.perf_counter() - decoded)
 
 
-def _collate(items: list[tuple[str, Tensor] | _Refusal]) -> Tensor | _Refusal:
-    keys, pixels = [], []
+def _collate(items: list[_Loaded | _Refusal]) -> _Loaded | _Refusal:
+    loaded: list[_Loaded] = []
     for item in items:
         if isinstance(item, _Refusal):
             return item
-        keys.append(item[0])
-        pixels.append(item[1])
-    for key, x in zip(keys, pixels, strict=True):
-        if x.shape != pixels[0].shape or x.dtype != pixels[0].dtype:
+        loaded.append(item)
+    key, first = loaded[0][:2]
+    for other, x, *_ in loaded:
+        if x.shape != first.shape or x.dtype != first.dtype:
             return _Refusal(
-                f"picture {key}: the model's preprocess made {_form(x)} of it and {_form(pixels[0])} of picture "
-                f"{keys[0]}; make all of one size"
+                f"picture {other}: the model's preprocess made {_form(x)} of it and {_form(first)} of picture "
+                f"{key}; make all of one size"
             )
-    return torch.stack(pixels)
+    pixels = torch.stack([one.pixels for one in loaded])
+    return _Loaded(key, pixels, sum(one.decode for one in loaded), sum(one.preprocess for one in loaded))
 
 
 def _form(x: Tensor) -> str:
@@ -89,15 +109,17 @@ def picture_batches(
     batch_size: int,
     workers: int,
     pin_memory: bool = False,
+    decoder: Decoder = PILLOW,
 ) -> Iterator[Tensor]:
-    """Preprocessed pictures (B, 3, H, W) in order; batch i holds pictures i * batch_size and on, whatever `workers` is.
+    """What `preprocess` makes of pictures, (B, ...) in order; batch i holds pictures i * batch_size and on, whatever
+    `workers` is.
 
     Raises:
         RequestError: a picture that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
             first in order, the same line with and without workers.
     """
     loader = DataLoader(
-        _Preprocessed(pictures, preprocess),
+        _Preprocessed(pictures, preprocess, decoder),
         batch_size=batch_size,
         shuffle=False,
         num_workers=min(workers, -(-len(pictures) // batch_size)),
@@ -105,28 +127,40 @@ def picture_batches(
         pin_memory=pin_memory,
     )
     for batch in loader:
-        if isinstance(batch, _Refusal):
-            raise RequestError(batch.line)
-        yield batch
+        yield _pixels(batch)
 
 
-def each_picture(pictures: Sequence[Picture], preprocess: Callable[[Image.Image], Any], workers: int) -> Iterator[Any]:
+def _pixels(loaded: _Loaded | _Refusal) -> Any:
+    """RequestError of a refusal; what it took goes to the profile, if any."""
+    if isinstance(loaded, _Refusal):
+        raise RequestError(loaded.line)
+    profile = current()
+    if profile is not None:
+        profile.did("decode", loaded.decode)
+        profile.did("preprocess", loaded.preprocess)
+    return loaded.pixels
+
+
+def each_picture(
+    pictures: Sequence[Picture],
+    preprocess: Callable[[Image.Image], Any],
+    workers: int,
+    decoder: Decoder = PILLOW,
+) -> Iterator[Any]:
     """What `preprocess` makes of each picture, of any shape, one at a time and in order; `workers` processes decode.
 
     Raises:
         RequestError: as `picture_batches`.
     """
     loader = DataLoader(
-        _Preprocessed(pictures, preprocess),
+        _Preprocessed(pictures, preprocess, decoder),
         batch_size=None,
         shuffle=False,
         num_workers=min(workers, len(pictures)),
         collate_fn=_as_it_is,
     )
     for item in loader:
-        if isinstance(item, _Refusal):
-            raise RequestError(item.line)
-        yield item[1]
+        yield _pixels(item)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -1,4 +1,8 @@
-"""Where a tower runs and in which precision; both are resolved once, recorded, and part of a result's identity."""
+"""Where a tower runs and in which precision; both are resolved once, recorded, and part of a result's identity.
+
+A compiled tower and another decoder than Pillow change numbers, too: results and stores name them behind the precision,
+`bf16+compile+torchvision` say, so that nothing takes them for the same measurement.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -49,9 +54,16 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     return precision
 
 
+def full_precision(precision: str, compiled: bool = False, decoder: str = PIL) -> str:
+    """How a result calls a resolved precision with what else changes the numbers of a tower."""
+    return "+".join([precision, *(["compile"] if compiled else []), *([decoder] if decoder != PIL else [])])
+
+
 @contextmanager
 def tower_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """The precision of what runs inside: autocast for bf16 and fp16, true float32 (TF32 off) for fp32. No gradients."""
+    """The precision of what runs inside, without what stands behind a "+": autocast for bf16 and fp16,
+    true float32 (TF32 off) for fp32. No gradients."""
+    precision = precision.partition("+")[0]
     with torch.inference_mode():
         if precision == "fp32":
             before = torch.backends.cudnn.allow_tf32

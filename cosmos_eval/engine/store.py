@@ -40,6 +40,7 @@ from cosmos_eval.engine.store_shard import (
     spaces_of,
     write_named,
 )
+from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 
 FOLDER = ".embeddings"
@@ -266,7 +267,8 @@ class Writer:
             return
         start = time.monotonic()
         keys = np.frombuffer(bytes.fromhex("".join(self.keys)), dtype=np.uint8).reshape(len(self.keys), -1)
-        self.space.put(self.kind, Shard(keys, torch.cat(self.rows).cpu().numpy()))
+        with phase("store"):
+            self.space.put(self.kind, Shard(keys, torch.cat(self.rows).cpu().numpy()))
         self.keys, self.rows = [], []
         now = time.monotonic()
         self.due = now + max(SECONDS, SHARE * (now - start))

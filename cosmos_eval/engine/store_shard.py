@@ -21,7 +21,7 @@ NAME_DIGITS = 32
 KINDS = ("pictures", "texts")
 NAMES = {"pictures": "picture_names", "texts": "text_names"}
 """The kind of file that says what items of a kind are called."""
-_SPACE = re.compile(r"[a-z0-9]+-[a-z]+-[0-9a-f]{32}")
+_SPACE = re.compile(r"[a-z0-9+]+-[a-z]+-[0-9a-f]{32}")
 _FILE = re.compile(
     rf"((?:{'|'.join(KINDS)})-[0-9a-f]{{{NAME_DIGITS}}}\.safetensors|"
     rf"(?:{'|'.join(NAMES.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.json)"

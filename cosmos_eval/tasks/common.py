@@ -10,6 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.metrics import intervals
 from cosmos_eval.metrics.similarity import COLLAPSED, collapsed
+from cosmos_eval.profiling import phase
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.outcome import Metric
 
@@ -39,7 +40,8 @@ class Measured:
         self.add(name, estimator(np.ones(self.pictures)), len(values), estimator)
 
     def metrics(self, seed: int) -> dict[str, Metric]:
-        found = intervals.intervals(list(self.estimators.values()), self.pictures, seed=seed)
+        with phase("intervals"):
+            found = intervals.intervals(list(self.estimators.values()), self.pictures, seed=seed)
         return {
             # A quantile of resamples may fall on the wrong side of the value by rounding, or where classes are missing.
             name: Metric(value, min(low, value), max(high, value), n)

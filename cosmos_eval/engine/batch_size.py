@@ -1,0 +1,75 @@
+"""`--batch-size auto`: the largest power of two whose pictures pass the tower in half of the memory that is free."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.models.base import out_of_memory
+
+AUTO = "auto"
+DEFAULT = 64
+FIRST, MOST = 32, 512
+"""Sizes that are tried; beyond 512 towers hardly get faster."""
+SHARE = 0.5
+"""Of the memory that is free, for a batch of pictures: texts, windows and scores need some, too."""
+
+
+def check_batch_size(asked: int | str) -> int | str:
+    """`auto`, or a number of pictures.
+
+    Raises:
+        RequestError: something else.
+    """
+    if asked == AUTO:
+        return AUTO
+    try:
+        size = int(asked)
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise RequestError(f"batch size must be at least 1, or auto; got {asked}")
+    return size
+
+
+def found_batch_size(run: Callable[[Tensor], object], one: Tensor, device: torch.device) -> int:
+    """The size that `auto` means: depends on the model, the precision and the memory that is free, not on times.
+
+    Args:
+        run: passes a batch through the tower.
+        one: (1, ...) a picture as a batch.
+    """
+    if device.type != "cuda":
+        return DEFAULT
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return largest(lambda size: _peak(run, one, size, device), free * SHARE)
+
+
+def largest(peak: Callable[[int], float | None], budget: float) -> int:
+    """The largest size whose `peak` (bytes; None where memory ran out) keeps within the budget, by doubling."""
+    best, size = FIRST, FIRST
+    while size <= MOST:
+        bytes_needed = peak(size)
+        if bytes_needed is None or bytes_needed > budget:
+            break
+        best = size
+        if 2 * bytes_needed > budget:  # twice as many would not fit
+            break
+        size *= 2
+    return best
+
+
+def _peak(run: Callable[[Tensor], object], one: Tensor, size: int, device: torch.device) -> float | None:
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        run(one.expand(size, *one.shape[1:]).contiguous())
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    return None

@@ -1,0 +1,60 @@
+"""What another decoder than Pillow changes: pixels, and the similarities of the embeddings that are made of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.decoders import Decoder, decoding_by
+from cosmos_eval.metrics.similarity import plain_float32
+
+COMPARED = 16
+"""Pictures, the first of a benchmark, that are decoded and encoded both ways."""
+
+
+def decoder_drift(
+    pictures: Sequence[Picture],
+    decoder: Decoder,
+    preprocess: Callable[[Image.Image], Tensor],
+    encode: Callable[[Tensor], Tensor] | None,
+) -> dict[str, Any]:
+    """Compare a decoder with Pillow on the first `COMPARED` pictures.
+
+    Args:
+        preprocess: what workers make of a picture.
+        encode: a batch of those -> (B, D) rows of unit length; None compares pixels only.
+
+    Returns:
+        `pictures`; `pixel_mean` and `pixel_max`, differences of 8-bit values at the decoder's size (Pillow's picture is
+        reduced to it by averaging, where it is smaller); `similarity_max`, the largest change of a cosine of two
+        of them.
+    """
+    some = list(pictures[:COMPARED])
+    ours = [picture.load() for picture in some]
+    with decoding_by(decoder):
+        theirs = [picture.load() for picture in some]
+    sums, count, most = 0.0, 0, 0
+    for one, other in zip(ours, theirs, strict=True):
+        a, b = (np.asarray(image, dtype=np.int16) for image in (_as_large_as(one, other), other))
+        difference = np.abs(a - b)
+        sums, count, most = sums + float(difference.sum()), count + difference.size, max(most, int(difference.max()))
+    found: dict[str, Any] = {"pictures": len(some), "pixel_mean": float(f"{sums / count:.4g}"), "pixel_max": most}
+    if encode is not None:
+        cosines = []
+        for images in (ours, theirs):
+            pixels = [preprocess(image) for image in images]
+            if len({x.shape for x in pixels}) > 1:
+                return found  # which is refused, with a better line, when they are encoded
+            rows = encode(torch.stack(pixels))
+            with plain_float32():
+                cosines.append((rows @ rows.T).double())
+        found["similarity_max"] = float(f"{float((cosines[0] - cosines[1]).abs().max()):.4g}")
+    return found
+
+
+def _as_large_as(image: Image.Image, other: Image.Image) -> Image.Image:
+    return image if image.size == other.size else image.resize(other.size, Image.Resampling.BOX)
