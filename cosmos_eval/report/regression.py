@@ -1,6 +1,6 @@
 """Is a candidate worse than a baseline? Paired tests of the headline metrics of every benchmark, corrected together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
     """
     names = wanted_benchmarks(baseline, candidate, settings)
     problems: list[tuple[str, str]] = []
-    remarks: list[str] = []
     pairs: dict[str, tuple[Result, Result]] = {}
     for name in names:
         if name not in candidate:
@@ -44,9 +43,6 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             problems.append((name, why))
         else:
             pairs[name] = results
-    only = [name for name in candidate if name not in baseline]
-    if only and not settings.benchmarks:
-        remarks.append(f"not in the baseline, and so not tested: {', '.join(only)}")
     metrics = {name: metrics_to_test(results, settings.metrics) for name, results in pairs.items()}
     _refuse_unknown_metrics(metrics, settings)
     tests: list[Tested] = []
@@ -62,16 +58,33 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             problems.append((name, str(error)))
             continue
         tests += found
-        if results[0].model["digest"] and results[0].model["digest"] == results[1].model["digest"]:
-            remarks.append(f"{name}: both results are of the same weights")
     return Regression(
         baseline=label_of(baseline),
         candidate=label_of(candidate),
         settings=settings,
         tests=tuple(decided(tests, count, settings.alpha, settings.max_drop)),
         problems=tuple(problems),
-        remarks=tuple(remarks),
+        remarks=tuple(remarks_on(candidate, [] if settings.benchmarks else baseline, pairs, metrics)),
     )
+
+
+def remarks_on(
+    candidate: Located,
+    baseline: Collection[str],
+    pairs: Mapping[str, tuple[Result, Result]],
+    metrics: Mapping[str, Sequence[str]],
+) -> Iterator[str]:
+    """What a reader should know beside the verdicts. `baseline`: the benchmarks that it has; empty where some were
+    asked for."""
+    only = [name for name in candidate if name not in baseline] if baseline else []
+    if only:
+        yield f"not in the baseline, and so not tested: {', '.join(only)}"
+    without = [name for name, found in metrics.items() if not found]
+    if without:
+        yield f"none of the metrics asked for, and so not tested: {', '.join(without)}"
+    same = [name for name, (a, b) in pairs.items() if a.model["digest"] and a.model["digest"] == b.model["digest"]]
+    if same:
+        yield f"the same weights in both: {', '.join(same)}"
 
 
 def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings) -> list[str]:

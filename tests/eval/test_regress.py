@@ -263,6 +263,21 @@ def test_samples_that_hold_no_hits_are_refused(tmp_path):
     assert "no column 'correct'" in judged(tmp_path).problems[0][1]
 
 
+def test_remarks_say_what_was_not_tested_and_what_is_the_same(tmp_path):
+    pair(tmp_path)
+    for name in ("old", "new"):
+        fabricated.retrieval(tmp_path / name, np.ones(40), np.ones((40, 2)), model={"digest": "7" * 64})
+        fabricated.classification(tmp_path / name, hits(99, 1), name="other", model={"digest": "7" * 64})
+        for path in (tmp_path / name).rglob("RESULT.json"):
+            result = read_result(path)
+            write_result(path.parent, replace(result, model={**result.model, "digest": "7" * 64}))
+    answer = judged(tmp_path, metrics=("top1",))
+    assert answer.remarks == (
+        "none of the metrics asked for, and so not tested: made-retrieval",
+        "the same weights in both: made-classification, made-retrieval, other",
+    )
+
+
 def test_wrong_requests_are_refused(tmp_path):
     pair(tmp_path)
     with pytest.raises(RequestError, match="no benchmark here reports 'top9'"):

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import regress_calibration as calibration
+from benchmarks import regress_search
+from benchmarks.regress_search import search
 from benchmarks.regress_worlds import SCENES, WORLDS, alone, captions, classes, rare_wins, unequal
 from cosmos_eval.metrics.detectable import chance_to_find, churn_of
+from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
 from cosmos_eval.metrics.paired import p_of_drop
 from cosmos_eval.metrics.paired_areas import bootstrap_areas
 
@@ -76,6 +79,32 @@ def test_the_script_writes_its_page_and_one_line_of_json(tmp_path, monkeypatch, 
     text = (tmp_path / "regress.md").read_text()
     assert "python -m benchmarks.regress_calibration --trials 4 --out results" in text
     assert text.count("alone, 0 or 1") >= 1
+
+
+def test_no_small_case_raises_more_false_alarms_than_its_level():
+    found = search(25, seed=3)
+    assert found.distributions > 1000
+    assert found.worst > 0.5
+    assert found.holds
+
+
+def test_the_search_finds_a_test_that_does_not_keep_its_level(monkeypatch):
+    # without the unit that was not seen, a draw of nothing but small losses is a sure drop
+    def seen_only(values, counts):
+        return chance_not_above_zero(values[:, :-1], counts[:, :-1])
+
+    monkeypatch.setattr(regress_search, "chance_not_above_zero", seen_only)
+    with np.errstate(divide="ignore"):
+        assert search(25, seed=3).worst > 2
+
+
+def test_the_outcomes_of_a_case_have_their_chances():
+    outcomes = regress_search.every_outcome(3, 2)
+    assert outcomes.tolist() == [[3, 0], [2, 1], [1, 2], [0, 3]]
+    assert regress_search.chances(outcomes, np.array([0.25, 0.75])) == pytest.approx([1 / 64, 9 / 64, 27 / 64, 27 / 64])
+    chance = regress_search.mean_zero(np.array([-0.5, 0.2, 1.0]), np.random.default_rng(0))
+    assert chance @ np.array([-0.5, 0.2, 1.0]) == pytest.approx(0)
+    assert chance.sum() == pytest.approx(1)
 
 
 def test_a_row_that_does_not_hold_is_marked():
