@@ -11,12 +11,16 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
+from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
+from cosmos_eval.engine.batch_size import AUTO, check_batch_size
+from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.store import FOLDER, LIMIT, Store
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
 from cosmos_eval.plan import Planned, make_plan
+from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.results.environment import environment
@@ -33,8 +37,10 @@ def evaluate(
     out: Path | str | None = None,
     device: str = "auto",
     precision: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | str = 64,
     workers: int = 0,
+    compile: bool = False,
+    decoder: str = PIL,
     limit: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -42,6 +48,7 @@ def evaluate(
     label: str | None = None,
     cache: Path | str | bool = True,
     cache_limit: int = LIMIT,
+    profile: Profile | None = None,
     reporter: Reporter | None = None,
 ) -> list[Result]:
     """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
@@ -51,11 +58,15 @@ def evaluate(
         benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
         data_root: the folder that holds the datasets (default: `data`, or a YAML's own folder).
         out: the folder for results; without one nothing is written.
+        batch_size: pictures in one forward pass; "auto" finds it on CUDA.
+        compile: whether torch.compile makes the image tower; part of the result's precision.
+        decoder: of JPEG files: pil, or torchvision or draft, which are part of the result's precision.
         limit: measure on this many pictures only; such results are marked and never ranked.
         seed: of the resampling behind the intervals.
         label: how tables call the model, instead of its spec.
         cache: the folder that keeps embeddings for later runs; True is `.embeddings` in `out`, if given; False none.
         cache_limit: bytes that all of them may take.
+        profile: is filled with where the time went, and written to profile.json in the model's folder of `out`.
 
     Returns:
         One result for each benchmark that could run, in order.
@@ -74,6 +85,8 @@ def evaluate(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        compiled=compile,
+        decoder=decoder,
         limit=limit,
         seed=seed,
         overwrite=overwrite,
@@ -82,7 +95,7 @@ def evaluate(
         reporter=reporter or Silent(),
     )
     plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
-    return session.measure(model, plan, label=label)
+    return session.measure(model, plan, label=label, profile=profile)
 
 
 @dataclass
@@ -92,8 +105,10 @@ class Session:
     out: Path | None
     device: str = "auto"
     precision: str = "auto"
-    batch_size: int = 64
+    batch_size: int | str = 64
     workers: int = 0
+    compiled: bool = False
+    decoder: str = PIL
     limit: int | None = None
     seed: int = 0
     overwrite: bool = False
@@ -104,8 +119,9 @@ class Session:
     _data: dict[str, Data] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        self.batch_size = check_batch_size(self.batch_size)
+        check_decoder(self.decoder)
         for name, value, least in (
-            ("batch size", self.batch_size, 1),
             ("workers", self.workers, 0),
             ("limit", 1 if self.limit is None else self.limit, 1),
             ("seed", self.seed, 0),
@@ -117,9 +133,18 @@ class Session:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
 
-    def measure(self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None) -> list[Result]:
+    def measure(
+        self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None, profile: Profile | None = None
+    ) -> list[Result]:
         """One model on every benchmark of a plan; those with problems are recorded as not run."""
-        loaded = load_model(model, device=self.device) if isinstance(model, str) else model
+        with profiled(profile):
+            return self._measure(model, plan, label, profile)
+
+    def _measure(
+        self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
+    ) -> list[Result]:
+        with phase("model"):
+            loaded = load_model(model, device=self.device) if isinstance(model, str) else model
         engine = Engine(
             loaded,
             batch_size=self.batch_size,
@@ -127,7 +152,11 @@ class Session:
             precision=self.precision,
             reporter=self.reporter,
             store=Store(self.cache, self.cache_limit) if self.cache is not None else None,
+            compiled=self.compiled,
+            decoder=self.decoder,
         )
+        if profile is not None:
+            begin_profile(profile, engine)
         results = []
         for planned in plan:
             folder = self._folder(loaded, planned.benchmark)
@@ -136,14 +165,18 @@ class Session:
                     write_not_run(folder, label or loaded.spec, planned.benchmark.name, "; ".join(planned.problems))
                 self.reporter.note(f"{planned.benchmark.name}: not run: {'; '.join(planned.problems)}")
                 continue
-            results.append(self._measure_one(loaded, engine, planned, folder, label))
+            with of_benchmark(planned.benchmark.name):
+                results.append(self._measure_one(loaded, engine, planned, folder, label))
+        if profile is not None:
+            end_profile(profile, engine, self.out / model_folder(loaded) if self.out is not None else None)
         return results
 
     def _measure_one(
         self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
     ) -> Result:
         benchmark = planned.benchmark
-        data = self._load(planned)
+        with phase("reading"):
+            data = self._load(planned)
         key = identity(model.digest, benchmark.fingerprint, data.fingerprint, engine.precision, self.limit)
         if folder is not None and not self.overwrite:
             done = finished(folder, key)
@@ -159,11 +192,15 @@ class Session:
         clock = time.perf_counter()
         engine.benchmark = benchmark.name
         engine.encoded = dict.fromkeys(engine.encoded, 0)
-        outcome = tasks.run(benchmark, data, engine, seed=self.seed)
+        engine.drift = None
+        with phase("scoring"):
+            outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
-        result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
-        if folder is not None:
-            write_result(folder, result)
+        encoded(engine.encoded)
+        with phase("writing"):
+            result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
+            if folder is not None:
+                write_result(folder, result)
         return result
 
     def _record(
@@ -198,11 +235,12 @@ class Session:
             primary=outcome.primary,
             precision=engine.precision,
             limit=self.limit,
-            environment=environment(str(engine.device)),
+            environment={**environment(str(engine.device)), **engine.means()},
             timing={
                 "seconds": round(seconds, 3),
                 "started": started.isoformat(timespec="seconds"),
-                "batch_size": self.batch_size,
+                "batch_size": engine.batch_size,
+                "batch_size_auto": self.batch_size == AUTO,
                 "batch_size_used": engine.parts.sizes,
                 "workers": self.workers,
                 "seed": self.seed,

@@ -31,8 +31,14 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for results; made if absent.")] = Path("runs/eval"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Pictures, and texts, in one forward pass.")] = 64,
+    batch_size: Annotated[str, typer.Option(help="Pictures in one forward pass; 'auto' finds it on CUDA.")] = "64",
     workers: Annotated[int, typer.Option(help="Processes that decode pictures; 0 decodes in this one.")] = 0,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the image tower; results say so and stand by themselves.")
+    ] = False,
+    decoder: Annotated[
+        str, typer.Option(help="pil, torchvision or draft (faster, other pixels); results say so, with the drift.")
+    ] = "pil",
     limit: Annotated[
         int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
     ] = None,
@@ -48,6 +54,9 @@ def run(
     cache_limit: Annotated[
         float, typer.Option(help="GB that kept embeddings may take; those used least recently go first.")
     ] = 10.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went; also as profile.json beside the results.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
     """Evaluate models zero-shot and write results; what is finished already is kept."""
@@ -55,6 +64,7 @@ def run(
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.models.sweep import expand_all
     from cosmos_eval.plan import make_plan
+    from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol import load_suite
 
     if cache is not None and no_cache:
@@ -87,6 +97,8 @@ def run(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        compiled=compile,
+        decoder=decoder,
         limit=limit,
         seed=seed,
         overwrite=overwrite,
@@ -95,15 +107,20 @@ def run(
         reporter=reporter,
     )
     results, by_step = [], []
+    times: list[Profile | None] = []
     for spec in specs:
         reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
-        measured = session.measure(spec, plan)
+        times.append(Profile() if profile else None)
+        measured = session.measure(spec, plan, profile=times[-1])
         results += measured
         if spec in swept:
             by_step += swept_lines(swept[spec], measured)
     if not results:
         raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
     print_results(results, out)
+    for one in times:
+        if one is not None:
+            print(f"\n{one.table()}")
     kept = Store(session.cache).size() if session.cache is not None else 0
     if kept:
         reporter.note(f"Embeddings for later runs: {kept / 1e6:,.1f} MB in {session.cache} (cosmos-eval cache --help)")

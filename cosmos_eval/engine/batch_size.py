@@ -29,7 +29,7 @@ def check_batch_size(asked: int | str) -> int | str:
     except ValueError:
         size = 0
     if size < 1:
-        raise RequestError(f"batch size must be at least 1, or auto; got {asked}")
+        raise RequestError(f"batch size must be at least 1, or auto; got {asked} (--batch-size)")
     return size
 
 

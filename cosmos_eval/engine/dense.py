@@ -16,8 +16,10 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.decoders import PILLOW, Decoder
 from cosmos_eval.engine.pictures import each_picture
 from cosmos_eval.engine.windows import Grid, resized, window_grid
+from cosmos_eval.profiling import timed
 
 WAITING = 4
 """Batches' worth of windows that may wait, encoded or not, for a picture before them in the dataset."""
@@ -79,6 +81,7 @@ def dense_features(
     workers: int,
     encode: Encode,
     normalised: Callable[[Tensor], Tensor] | None = None,
+    decoder: Decoder = PILLOW,
 ) -> Iterator[Dense]:
     """The patch features of each picture, in the order given.
 
@@ -93,6 +96,7 @@ def dense_features(
         workers: processes that decode and resize; 0 does it in this one.
         encode: the tower.
         normalised: makes `Dense.pixels` of (H, W, 3) uint8; not kept without it.
+        decoder: of the pictures.
 
     Raises:
         RequestError: a picture that cannot be read or decoded, and what `encode` refuses.
@@ -117,7 +121,7 @@ def dense_features(
             held -= first.grid.windows
             yield _dense(first, normalised)
 
-    for index, (pixels, original) in enumerate(each_picture(pictures, resize, workers)):
+    for index, (pixels, original) in enumerate(timed(each_picture(pictures, resize, workers, decoder), "waiting")):
         grid = window_grid(pixels.shape[0], pixels.shape[1], settings["crop"], settings["stride"])
         picture = _Open(index, original, grid, pixels)
         opened.append(picture)

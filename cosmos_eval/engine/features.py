@@ -2,24 +2,31 @@
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.decoders import PIL, check_decoder
+from cosmos_eval.engine.batch_size import DEFAULT, check_batch_size, found_batch_size
 from cosmos_eval.engine.crew import Crew, Work
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
+from cosmos_eval.engine.drift import decoder_drift
 from cosmos_eval.engine.known import Batches, KnownRows
 from cosmos_eval.engine.parts import Parts
 from cosmos_eval.engine.pictures import digests, picture_batches
-from cosmos_eval.engine.precision import resolve_precision, tower_precision
+from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.store import Space, Store, about_rows
 from cosmos_eval.engine.store_names import write_names
 from cosmos_eval.engine.texts import in_order, read_texts
+from cosmos_eval.engine.tower import ImageTower, decoder_for
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.models.base import out_of_memory, patch_encoder
+from cosmos_eval.profiling import phase, timed
 from cosmos_eval.progress import Reporter, Silent
 
 
@@ -47,13 +54,16 @@ class Engine:
 
     Args:
         model: an adapter (cosmos_eval.models.base.Model).
-        batch_size: pictures of a batch; a batch of texts holds four times as many, or as many tokens as those.
+        batch_size: pictures of a batch; a batch of texts holds four times as many, or as many tokens as those. `auto`
+            is found on the device (`cosmos_eval.engine.batch_size`).
         workers: processes that decode and preprocess; 0 does it in this one.
         precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to on the model's own device: fp32 for
             vectors made elsewhere, whatever was asked for.
         reporter: where progress goes.
         store: keeps rows for later runs; never those of a model without a digest, nor vectors made elsewhere.
         crew: the processes that share the work, each with an engine of its own that `Crew.open` left there.
+        compiled: whether torch.compile makes the image tower.
+        decoder: of JPEG files: pil, or another of `cosmos_eval.datasets.decoders`, which is part of the precision.
     """
 
     benchmark: str = ""
@@ -62,25 +72,33 @@ class Engine:
     def __init__(
         self,
         model: Any,
-        batch_size: int = 64,
+        batch_size: int | str = 64,
         workers: int = 0,
         precision: str = "auto",
         reporter: Reporter | None = None,
         store: Store | None = None,
         crew: Crew | None = None,
+        compiled: bool = False,
+        decoder: str = PIL,
     ) -> None:
-        if batch_size < 1 or workers < 0:
-            raise RequestError(f"batch size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+        asked = check_batch_size(batch_size)
+        if workers < 0:
+            raise RequestError(f"batch size must be at least 1, or auto, and workers at least 0; got {workers} workers")
         self.model = model
         self.device = torch.device(model.device)
-        self.batch_size = batch_size
         self.workers = workers
         resolved = resolve_precision(precision, self.device)
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
-        self.precision = "fp32" if hasattr(model, "image_rows") else resolved
+        given = hasattr(model, "image_rows")
+        self.precision = "fp32" if given else full_precision(resolved, compiled, check_decoder(decoder))
+        self.compiled = compiled and not given
+        self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
+        self.drift: dict[str, Any] | None = None
+        """What a decoder other than Pillow changed in the first pictures of the benchmark."""
         self.reporter = reporter or Silent()
+        self.batch_size = asked if isinstance(asked, int) else self._found_batch_size(given)
         self.crew = crew or Crew(here=self)
-        self.parts = Parts(batch_size, self.device, self.reporter)
+        self.parts = Parts(self.batch_size, self.device, self.reporter)
         self.encoded = {"pictures": 0, "texts": 0}
         """How many passed the model; windows of pictures do not count."""
         self.space: Space | None = None
@@ -88,6 +106,24 @@ class Engine:
             self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
         self.pictures = KnownRows("pictures", self.space, self.device)
         self.texts = KnownRows("texts", self.space, self.device)
+
+    @cached_property
+    def tower(self) -> ImageTower:
+        """Where pictures are encoded."""
+        return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["pictures"])
+
+    def _found_batch_size(self, given: bool) -> int:
+        """What `auto` comes to; vectors that are given need none."""
+        if given:
+            return DEFAULT
+        tower = ImageTower(self.model)
+        with tower_precision(self.precision, self.device):
+            found = found_batch_size(tower, tower.of_worker(Image.new("RGB", (640, 480)))[None], self.device)
+        if self.device.type == "cuda":
+            self.reporter.note(f"batch size {found}, found for {self.device}")
+        else:
+            self.reporter.note(f"batch size {found}: it is looked for on CUDA only")
+        return found
 
     def image_features(self, pictures: Sequence[Picture]) -> Tensor:
         """(N, D) float32 rows of unit length on the model's device, row i for picture i.
@@ -97,9 +133,15 @@ class Engine:
                 (names the first), or memory that does not hold one.
         """
         _refuse_none(pictures, "pictures")
+        with phase("rows"):
+            return self._image_features(pictures)
+
+    def _image_features(self, pictures: Sequence[Picture]) -> Tensor:
         if hasattr(self.model, "image_rows"):
             return self._given(self.model.image_rows, pictures, _picture_name, "pictures")
-        keys = digests(pictures, self.reporter)
+        self._compare_decoders(pictures)
+        with phase("reading"):
+            keys = digests(pictures, self.reporter)
         places, index = _distinct(keys)
         distinct = [pictures[i] for i in places]
         self._name("pictures", [picture.key for picture in pictures], keys)
@@ -121,11 +163,16 @@ class Engine:
                 that does not hold one.
         """
         _refuse_none(texts, "texts")
+        with phase("rows"):
+            return self._text_features(texts)
+
+    def _text_features(self, texts: Sequence[str]) -> Tensor:
         if hasattr(self.model, "text_rows"):
             return self._given(self.model.text_rows, texts, _text_name, "texts")
         strings, of_string = _distinct(texts)
         distinct = [texts[j] for j in strings]
-        read = read_texts(self.model, distinct, self.batch_size, self.reporter)
+        with phase("tokens"):
+            read = read_texts(self.model, distinct, self.batch_size, self.reporter)
         self._name("texts", distinct, read.keys)
         places, index = _distinct(read.keys)
 
@@ -163,25 +210,46 @@ class Engine:
         """
         _refuse_none(pictures, "pictures")
         encode_patches = patch_encoder(self.model)
+        self._compare_decoders(pictures)
         normalise = Normalise.of(self.model, self.device)
 
+        def encode_part(windows: Tensor) -> Tensor:
+            with phase("copy"):
+                x = normalise(windows)
+            return encode_patches(x, attention=settings["attention"])
+
         def encode(windows: Tensor, members: list[Picture]) -> Tensor:
-            with tower_precision(self.precision, self.device):
-                found = self.parts.encode(
-                    "windows", windows, lambda part: encode_patches(normalise(part), attention=settings["attention"])
-                )
+            with phase("windows"), tower_precision(self.precision, self.device):
+                found = self.parts.encode("windows", windows, encode_part)
             patches = found.shape[1] * found.shape[2]
             owners = [picture for picture in members for _ in range(patches)]
             return unit_rows(found.flatten(0, 2), owners, _picture_name).reshape(found.shape)
 
         kept = normalise if keep_pixels else None
         with (reporter or self.reporter).task("encoding windows", len(pictures), "pictures") as advance:
-            for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept):
+            for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept, self.decoder):
                 advance(1)
                 yield dense
 
-    def encode_image(self, x: Tensor) -> Tensor:
-        return self.model.encode_image(x.to(self.device, non_blocking=True))
+    def means(self) -> dict[str, Any]:
+        """What else than precision and versions made the rows of pictures, for the record."""
+        found: dict[str, Any] = {}
+        if self.device.type != "cpu" and not hasattr(self.model, "image_rows"):
+            found["memory_format"] = "channels_last"
+        if self.compiled:
+            found["compiled"] = "image tower"
+        if self.decoder.name != PIL:
+            found["decoder"] = {"name": self.decoder.name, "drift": self.drift}
+        return found
+
+    def _compare_decoders(self, pictures: Sequence[Picture]) -> None:
+        if self.decoder.name != PIL and self.drift is None:
+            with phase("drift"):
+                self.drift = decoder_drift(pictures, self.decoder, self.tower.of_worker, self._unit_pictures)
+
+    def _unit_pictures(self, batch: Tensor) -> Tensor:
+        with tower_precision(self.precision, self.device):
+            return unit_rows(self.parts.encode("pictures", batch, self.tower), range(len(batch)), str)
 
     def _given(
         self, rows_of: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
@@ -194,8 +262,8 @@ class Engine:
     ) -> Iterator[Tensor]:
         """(B, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
         name = _picture_name if unit == "pictures" else _text_name
-        for items, batch in batches:
-            with tower_precision(self.precision, self.device):
+        for items, batch in timed(batches, "waiting" if unit == "pictures" else "tokens"):
+            with phase(unit), tower_precision(self.precision, self.device):
                 encoded = self.parts.encode(unit, batch, encode)
             rows = unit_rows(encoded, items, name)
             yield rows if self.crew.is_main else rows.cpu()
@@ -213,7 +281,8 @@ class Engine:
 
     def _name(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
         if self.space is not None:
-            write_names(self.space, kind, self.benchmark, names, keys)
+            with phase("store"):
+                write_names(self.space, kind, self.benchmark, names, keys)
 
 
 def encode_pictures(engine: Engine, common: None, batches: Iterable[list[Picture]]) -> Iterator[Tensor]:
@@ -221,12 +290,13 @@ def encode_pictures(engine: Engine, common: None, batches: Iterable[list[Picture
     whole = list(batches)
     pixels = picture_batches(
         [picture for batch in whole for picture in batch],
-        engine.model.preprocess,
-        engine.batch_size,
+        engine.tower.of_worker,
+        max(map(len, whole), default=1),
         engine.workers,
         pin_memory=engine.device.type == "cuda",
+        decoder=engine.decoder,
     )
-    yield from engine.rows(zip(whole, pixels, strict=True), engine.encode_image, "pictures")
+    yield from engine.rows(zip(whole, pixels, strict=True), engine.tower, "pictures")
 
 
 def encode_texts(engine: Engine, trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:

@@ -28,9 +28,11 @@ class ImageTower:
     Args:
         model: an adapter.
         compiled: whether torch.compile makes the tower.
+        whole: how many pictures a compiled tower is given now, whatever a batch holds; each size would be compiled by
+            itself.
     """
 
-    def __init__(self, model: Any, compiled: bool = False) -> None:
+    def __init__(self, model: Any, compiled: bool = False, whole: Callable[[], int] = lambda: 0) -> None:
         self.device = torch.device(model.device)
         preprocess = model.preprocess
         self.in_halves = hasattr(preprocess, "pixels") and hasattr(preprocess, "normalised")
@@ -38,9 +40,8 @@ class ImageTower:
         """What becomes of a picture before it is part of a batch; picklable."""
         self._normalised = preprocess.normalised if self.in_halves else None
         self._encode = _compiled(model) if compiled else model.encode_image
-        self.pads = compiled
-        """Whether smaller batches are filled up: each size would be compiled by itself."""
-        self._whole = 0
+        self._pads = compiled
+        self._whole = whole
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(B, ...) as `of_worker` makes them -> (B, D) as the model gives it."""
@@ -60,13 +61,9 @@ class ImageTower:
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) on the device -> (B, D)."""
-        if not self.pads:
+        if not self._pads:
             return self._encode(x)
-        return self._encode(_filled(x, self._whole))[: len(x)]
-
-    def pad_to(self, size: int) -> None:
-        """How many pictures a compiled tower is given, whatever a batch holds."""
-        self._whole = size
+        return self._encode(_filled(x, self._whole()))[: len(x)]
 
     def rate(self, batch: Tensor) -> float:
         """Pictures a second on a batch that is ready on the device."""

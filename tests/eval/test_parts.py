@@ -39,7 +39,7 @@ class Notes(Silent):
 class Small(Colours):
     """Holds so many pictures, and so many texts, at a time."""
 
-    spec = "python:small"
+    spec = "python:tests.small:Small"
 
     def __init__(self, pictures: int, texts: int, error: BaseException = ERRORS[0]) -> None:
         self.holds = {"pictures": pictures, "texts": texts}
