@@ -109,13 +109,14 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     text = model.trimmed_text
     assert text is not None
     tokens = text.tokens(prompts)
+    lengths = dict(zip(tokens.contents(), tokens.lengths.tolist(), strict=True))
     return {
         "seconds": times.seconds,
         "apart": float((ours - peer).abs().max()),
         "prompts": len(prompts),
-        "distinct_prompts": len(tokens.distinct()[0]),
+        "distinct_prompts": len(lengths),
         "peer_tokens": len(prompts) * text.context_length,
-        "read_tokens": int(tokens.lengths[tokens.distinct()[0]].sum()),
+        "read_tokens": sum(lengths.values()),
         "threads": torch.get_num_threads(),
     }
 
