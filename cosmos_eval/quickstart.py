@@ -1,5 +1,6 @@
 """The whole way on the embedded world: pretrain a COSMOS and its CLIP baseline, evaluate them, write the tables."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ class Quickstart:
     results: list[Result]
     leaderboard: Path
     report: Path
+    """The page of tables, charts and pictures."""
+    regress: str
+    """A command to try: is COSMOS worse than its baseline?"""
     verdict: list[str]
     """Where COSMOS is ahead of its baseline and where it is not, and which kinds of wrong captions it can tell."""
 
@@ -50,12 +54,14 @@ def quickstart(
         changes: `key=value` changes of the training preset, for a shorter trial.
     """
     from cosmos_core.config import load_preset
+    from cosmos_eval.models import load_model
     from cosmos_eval.plan import make_plan
     from cosmos_eval.report.attention import show_attention
+    from cosmos_eval.report.html_report import write_report
     from cosmos_eval.report.page import write_page
     from cosmos_eval.report.showing import show_segmentation
     from cosmos_eval.report.tables import write_leaderboard
-    from cosmos_eval.runner import Session
+    from cosmos_eval.runner import Session, model_folder
 
     reporter = reporter or Silent()
     folders = {}
@@ -72,9 +78,11 @@ def quickstart(
     }
     session = Session(out=out / "results", seed=seed, overwrite=overwrite, reporter=reporter)
     plan = make_plan([SUITE])
-    results = []
+    results, places = [], {}
     for spec, label in models.items():
-        results += session.measure(spec, plan, label=label)
+        model = load_model(spec, device=session.device)
+        places[label] = out / "results" / model_folder(model)
+        results += session.measure(model, plan, label=label)
     said = [*verdict(results, ours, baseline), *against_chance(results, ours, "untrained")]
     leaderboard, *_ = write_leaderboard(results, out)
     best = next(spec for spec, label in models.items() if label == ours)
@@ -84,8 +92,11 @@ def quickstart(
         best, out / "pictures" / "attention", scene=scene, texts=texts, kinds=("attention", "similarity"), size=128
     )
     curves = {name: folder / "metrics.jsonl" for name, folder in folders.items()}
-    report = write_page(out, results, curves, said, {f"{ours}, {SHOWN}": shown.overlays[0]}, {ours: looked.png})
-    return Quickstart(results, leaderboard, report, said)
+    write_page(out, results, curves, said, {f"{ours}, {SHOWN}": shown.overlays[0]}, {ours: looked.png})
+    # Results of an earlier training may lie there, too; the page is about these.
+    page = write_report(out, title="Quickstart: small models on toybox", lead=said, within=list(places.values()))
+    compare = shlex.join(["cosmos-eval", "regress", str(places[baseline]), str(places[ours])])
+    return Quickstart(results, leaderboard, page.path, compare, said)
 
 
 def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter: Reporter) -> None:

@@ -37,5 +37,6 @@ def quickstart(
     print("\n".join(["", *done.verdict]))
     print(f"\nDone in {duration(time.monotonic() - start)}.")
     print(f"Leaderboard: {done.leaderboard}")
-    print(f"Report with pictures: {done.report}")
+    print(f"Report, for a browser: {done.report}")
+    print(f"Is COSMOS worse than its baseline? {done.regress}")
     print("Next: cosmos-eval run --model open_clip:ARCH/TAG --suite quick --data-root data")

@@ -1,6 +1,9 @@
 """The whole way with a few training steps: the same bits for a seed, kept when finished, honest about who is ahead."""
 
+import io
 import re
+import shlex
+from contextlib import redirect_stdout
 from dataclasses import replace
 
 import pytest
@@ -17,10 +20,17 @@ SHORT = ["--set", "steps=3", "--set", "batch_size=16", "--set", "samples=64", "-
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    out = tmp_path_factory.mktemp("quickstart")
-    assert run_command(["quickstart", "--out", str(out), "--seed", "5", *SHORT]) == 0
-    return out
+def run(tmp_path_factory):
+    """The folder of a quickstart, with a space in its name, and what the command printed."""
+    out = tmp_path_factory.mktemp("quick start")
+    with redirect_stdout(io.StringIO()) as printed:
+        assert run_command(["quickstart", "--out", str(out), "--seed", "5", *SHORT]) == 0
+    return out, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(run):
+    return run[0]
 
 
 def test_it_leaves_a_leaderboard_a_report_and_pictures(done):
@@ -37,6 +47,23 @@ def test_it_leaves_a_leaderboard_a_report_and_pictures(done):
         )
     assert "](pictures/segmentation/overlays.png)" in report
     assert "](pictures/attention/attention.png)" in report
+
+
+def test_it_ends_with_the_table_the_page_and_a_comparison_to_try(run, capsys):
+    out, printed = run
+    assert (out / "leaderboard.md").read_text().splitlines()[4] in printed  # the table's head
+    assert f"Report, for a browser: {out / 'report.html'}\n" in printed
+    page = (out / "report.html").read_text()
+    assert "COSMOS, 3 steps is" in page
+    for name in ("scenes.png", "segmentation/overlays.png", "attention/attention.png"):
+        assert f'"path":"pictures/{name}"' in page
+    (command,) = re.findall(r"^Is COSMOS worse than its baseline\? (.*)$", printed, re.M)
+    name, *arguments = shlex.split(command)
+    assert (name, arguments[0]) == ("cosmos-eval", "regress")
+    run_command(arguments)  # three steps teach nothing: whatever the answer is, it is about these two
+    said = capsys.readouterr().out
+    assert re.search(r"Baseline CLIP loss, 3 steps.*candidate COSMOS, 3 steps", said)
+    assert "toybox-segmentation-csa" in said
 
 
 def test_every_number_of_the_table_is_a_result_on_disk(done):
