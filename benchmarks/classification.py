@@ -90,6 +90,13 @@ def shares(found: dict[str, Any], plan: "Plan") -> dict[str, float]:
     }
 
 
+def spent(found: dict[str, Any]) -> str:
+    """Phases that take a hundredth of our time and more, the longest first."""
+    whole = sum(found["phases"].values())
+    by_time = sorted(found["phases"].items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in by_time if seconds >= 0.01 * whole)
+
+
 def table(found: dict[str, Any], plan: "Plan") -> list[str]:
     """What was measured, as Markdown."""
     from benchmarks.train_step import ratio, row
@@ -114,6 +121,8 @@ def table(found: dict[str, Any], plan: "Plan") -> list[str]:
         f"{found['forward_rate']:,.1f} pass the tower: {bound} is the bound, and ours reach "
         f"{share['share_of_bound']:.0%} of it, digests and the start of workers included.",
         "",
+        f"Where our time goes (`run --profile`): {spent(found)}.",
+        "",
         f"Figures are at most {found['apart']:.1g} apart; top-1 is {found['figures']['top1']:.4f}, which is chance.",
     ]
 
@@ -135,6 +144,7 @@ def record(found: dict[str, Any], plan: "Plan", load: float) -> dict[str, Any]:
         "forward_rate": found["forward_rate"],
         **shares(found, plan),
         "apart": found["apart"],
+        "phase_seconds": found["phases"],
         **{key: getattr(plan, key) for key in ("workers", "batch_size", "precision")},
     }
     for part in PARTS:

@@ -79,6 +79,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
             },
             "figures": figures["ours"],
             "apart": max(abs(figures["ours"][name] - value) for name, value in figures["peer"].items()),
+            "phases": phases(model, plan, root, definition),
             **pure(model, plan, root),
             "threads": torch.get_num_threads(),
         }
@@ -152,8 +153,17 @@ def words(plan: Plan) -> tuple[list[str], list[str]]:
     return list(found.class_names)[: plan.classes], list(found.templates)
 
 
+def phases(model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark) -> dict[str, float]:
+    """Seconds of each phase of one more run of ours, by the words that `run --profile` has for them."""
+    from cosmos_eval.profiling import PHASES, Profile
+
+    profile = Profile()
+    ours(model, plan, root, definition, profile)
+    return {PHASES[name]: seconds for name, seconds in profile.total().seconds.items()}
+
+
 def ours(
-    model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark
+    model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark, profile: Any = None
 ) -> tuple[dict[str, float], dict[str, float]]:
     """From the files on disk to intervals; figures and seconds."""
     from cosmos_eval.engine import Engine
@@ -168,6 +178,7 @@ def ours(
             workers=plan.workers,
             precision=plan.precision,
             device=plan.device,
+            profile=profile,
         )
     found = {name: result.metrics[name].value for name in ("top1", "top5", "mean_per_class")}
     return found, {"head": sum(head), "pictures": sum(pictures)}

@@ -59,6 +59,8 @@ def test_all_and_its_parts_are_timed(found):
     assert found["apart"] < 1e-6
     assert found["decode_rate"] > 0
     assert found["forward_rate"] > 0
+    assert {"forward pass of pictures", "forward pass of texts", "scoring"} <= set(found["phases"])
+    assert min(found["phases"].values()) >= 0
 
 
 def test_a_function_is_timed_while_inside_and_left_as_it_was():
@@ -91,6 +93,8 @@ def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "Made by `python benchmarks/classification.py --quick --workers 1 --out" in page
     assert "| pictures alone |" in page
+    assert "Where our time goes (`run --profile`): " in page
+    assert record["figures"]["phase_seconds"]["forward pass of texts"] > 0
 
 
 def test_figures_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
