@@ -30,6 +30,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.engine.store_shard import (
+    FORM,
     SUFFIX,
     Damaged,
     Shard,
@@ -132,7 +133,9 @@ def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, An
 
 def space_name(about: Mapping[str, Any]) -> str:
     """The folder of a space: precision, kind of device, and a digest of all that decides the numbers of its rows."""
-    decides = json.dumps([about[key] for key in ("digest", "precision", "device", "rows", "packages")], sort_keys=True)
+    decides = json.dumps(
+        [FORM, *(about[key] for key in ("digest", "precision", "device", "rows", "packages"))], sort_keys=True
+    )
     return f"{about['precision']}-{about['device']}-{hashlib.sha256(decides.encode()).hexdigest()[:32]}"
 
 
