@@ -41,6 +41,7 @@ def evaluate(
     workers: int = 0,
     compile: bool = False,
     decoder: str = PIL,
+    resized: Path | str | None = None,
     limit: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -61,6 +62,7 @@ def evaluate(
         batch_size: pictures in one forward pass; "auto" finds it on CUDA.
         compile: whether torch.compile makes the image tower; part of the result's precision.
         decoder: of JPEG files: pil, or torchvision or draft, which are part of the result's precision.
+        resized: a folder that `cosmos-eval data prepare resized` made; the numbers are those without it.
         limit: measure on this many pictures only; such results are marked and never ranked.
         seed: of the resampling behind the intervals.
         label: how tables call the model, instead of its spec.
@@ -87,6 +89,7 @@ def evaluate(
         workers=workers,
         compiled=compile,
         decoder=decoder,
+        resized=Path(resized) if resized is not None else None,
         limit=limit,
         seed=seed,
         overwrite=overwrite,
@@ -109,6 +112,7 @@ class Session:
     workers: int = 0
     compiled: bool = False
     decoder: str = PIL
+    resized: Path | None = None
     limit: int | None = None
     seed: int = 0
     overwrite: bool = False
@@ -154,6 +158,7 @@ class Session:
             store=Store(self.cache, self.cache_limit) if self.cache is not None else None,
             compiled=self.compiled,
             decoder=self.decoder,
+            resized=self.resized,
         )
         if profile is not None:
             begin_profile(profile, engine)

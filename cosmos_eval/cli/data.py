@@ -56,18 +56,22 @@ def prepare(
         str,
         typer.Argument(
             help="What to make: toybox; masks of coco-object, coco-stuff, cityscapes or context; shuffles of "
-            "aro-coco-order or aro-flickr30k-order."
+            "aro-coco-order or aro-flickr30k-order; resized, the pictures of benchmarks as a tower sees them."
         ),
     ],
+    benchmarks: Annotated[
+        list[str] | None, typer.Argument(help="resized: benchmarks, suites or YAML files whose pictures are resized.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Data root to write (toybox: a folder that is empty or absent, default data/toybox; "
-            "others: default --data-root)."
+            help="Data root to write (toybox: a folder that is empty or absent, default data/toybox; resized: a folder "
+            "of its own, default data/resized; others: default --data-root)."
         ),
     ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(help="Masks, shuffles: folder that holds the datasets (default: --out, or data).")
+        Path | None,
+        typer.Option(help="Masks, shuffles, resized: folder that holds the datasets (default: --out, or data)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
     tagger: Annotated[
@@ -77,12 +81,21 @@ def prepare(
     train: Annotated[int, typer.Option(help="toybox: scenes in the training shards.")] = 2000,
     test: Annotated[int, typer.Option(help="toybox: scenes for retrieval and segmentation.")] = 1000,
     per_class: Annotated[int, typer.Option(help="toybox: pictures of each class for classification.")] = 20,
+    size: Annotated[int, typer.Option(min=1, help="resized: side of the square that the tower sees.")] = 224,
+    resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
+    interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
 ) -> None:
     """Write the toybox world in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the
-    masks that a segmentation dataset's publisher leaves to its users; or shuffle captions for ARO's Order sets. Masks
-    that are there are kept."""
+    masks that a segmentation dataset's publisher leaves to its users; or shuffle captions for ARO's Order sets; or
+    resize pictures once for `run --resized`. Masks and resized pictures that are there are kept."""
+    from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
 
+    if name == "resized":
+        _prepare_resized(benchmarks or [], out, data_root, size, resize, interpolation)
+        return
+    if benchmarks:
+        raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
     if name in ("aro-coco-order", "aro-flickr30k-order"):
         from cosmos_eval.datasets.perception.order import prepare_order
         from cosmos_eval.plan import DEFAULT_DATA_ROOT
@@ -101,7 +114,6 @@ def prepare(
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
         print(f"{made.made:,} masks written to {made.folder} from {made.source}, {made.kept:,} were there")
         return
-    from cosmos_core.errors import RequestError
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
 
     if data_root is not None:
@@ -109,3 +121,25 @@ def prepare(
     out = out or Path("data/toybox")
     prepare_toybox(out, seed=seed, train=train, test=test, per_class=per_class, reporter=make_reporter())
     print(f"toybox written to {out}; try: cosmos-eval run --benchmark {out}/toybox-coco.yaml")
+
+
+def _prepare_resized(
+    names: list[str], out: Path | None, data_root: Path | None, size: int, resize: str, interpolation: str
+) -> None:
+    from cosmos_core.errors import RequestError
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.datasets import load
+    from cosmos_eval.datasets.resized import write_resized
+    from cosmos_eval.models.preprocess import ImagePreprocess
+    from cosmos_eval.plan import make_plan
+
+    if not names:
+        raise RequestError("say whose pictures: 'cosmos-eval data prepare resized BENCHMARK'")
+    preprocess = ImagePreprocess(size, resize=resize, interpolation=interpolation)
+    reporter = make_reporter()
+    out = out or Path("data/resized")
+    for planned in make_plan(names, data_root, reporter=reporter):
+        data = load(planned.benchmark, planned.data_root, reporter=reporter)
+        made, kept = write_resized(data.pictures, preprocess.geometry(), preprocess.pixels, out, reporter)
+        print(f"{planned.benchmark.name}: {made:,} pictures written to {out}, {kept:,} were there")
+    print(f"Read them with: cosmos-eval run --resized {out}")

@@ -39,6 +39,9 @@ def run(
     decoder: Annotated[
         str, typer.Option(help="pil, torchvision or draft (faster, other pixels); results say so, with the drift.")
     ] = "pil",
+    resized: Annotated[
+        Path | None, typer.Option(help="Folder of 'data prepare resized': the same pixels, read instead of made.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
     ] = None,
@@ -99,6 +102,7 @@ def run(
         workers=workers,
         compiled=compile,
         decoder=decoder,
+        resized=resized,
         limit=limit,
         seed=seed,
         overwrite=overwrite,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PIL, check_decoder
+from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
 from cosmos_eval.engine.batch_size import DEFAULT, check_batch_size, found_batch_size
 from cosmos_eval.engine.crew import Crew, Work
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
@@ -64,6 +66,7 @@ class Engine:
         crew: the processes that share the work, each with an engine of its own that `Crew.open` left there.
         compiled: whether torch.compile makes the image tower.
         decoder: of JPEG files: pil, or another of `cosmos_eval.datasets.decoders`, which is part of the precision.
+        resized: a folder of pictures that were resized before (`cosmos_eval.datasets.resized`); others are decoded.
     """
 
     benchmark: str = ""
@@ -80,6 +83,7 @@ class Engine:
         crew: Crew | None = None,
         compiled: bool = False,
         decoder: str = PIL,
+        resized: Path | None = None,
     ) -> None:
         asked = check_batch_size(batch_size)
         if workers < 0:
@@ -93,6 +97,7 @@ class Engine:
         self.precision = "fp32" if given else full_precision(resolved, compiled, check_decoder(decoder))
         self.compiled = compiled and not given
         self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
+        self.resized = None if resized is None or given else self._read_resized(resized)
         self.drift: dict[str, Any] | None = None
         """What a decoder other than Pillow changed in the first pictures of the benchmark."""
         self.reporter = reporter or Silent()
@@ -111,6 +116,14 @@ class Engine:
     def tower(self) -> ImageTower:
         """Where pictures are encoded."""
         return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["pictures"])
+
+    def _read_resized(self, folder: Path) -> Resized:
+        if self.decoder.name != PIL:
+            raise RequestError(f"--resized holds what Pillow decoded; leave --decoder {self.decoder.name} out")
+        found = read_resized(folder)
+        geometry = getattr(self.model.preprocess, "geometry", None)
+        found.refuse_other(geometry() if callable(geometry) else None, self.model.spec)
+        return found
 
     def _found_batch_size(self, given: bool) -> int:
         """What `auto` comes to; vectors that are given need none."""
@@ -145,6 +158,11 @@ class Engine:
         places, index = _distinct(keys)
         distinct = [pictures[i] for i in places]
         self._name("pictures", [picture.key for picture in pictures], keys)
+        if self.resized is not None:
+            absent = sum(key not in self.resized for key in keys)
+            if absent:
+                where = f"not in {self.resized.folder}: decoded here"
+                self.reporter.note(f"{absent:,} of {len(keys):,} pictures are {where}")
         rows = self.pictures.complete(
             [keys[i] for i in places], lambda new: self._encode_pictures([distinct[i] for i in new])
         )
@@ -238,6 +256,8 @@ class Engine:
             found["memory_format"] = "channels_last"
         if self.compiled:
             found["compiled"] = "image tower"
+        if self.resized is not None:
+            found["resized"] = digest_of(self.resized.made)
         if self.decoder.name != PIL:
             found["decoder"] = {"name": self.decoder.name, "drift": self.drift}
         return found
@@ -295,6 +315,7 @@ def encode_pictures(engine: Engine, common: None, batches: Iterable[list[Picture
         engine.workers,
         pin_memory=engine.device.type == "cuda",
         decoder=engine.decoder,
+        resized=engine.resized,
     )
     yield from engine.rows(zip(whole, pixels, strict=True), engine.tower, "pictures")
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, decoding_by
+from cosmos_eval.datasets.resized import Resized
 from cosmos_eval.profiling import current
 from cosmos_eval.progress import Reporter
 
@@ -57,11 +58,16 @@ class _Preprocessed(Dataset[_Loaded | _Refusal]):
     """The pixels of each picture. A fault in our own preprocessing stays one: only refusals become lines."""
 
     def __init__(
-        self, pictures: Sequence[Picture], preprocess: Callable[[Image.Image], Any], decoder: Decoder = PILLOW
+        self,
+        pictures: Sequence[Picture],
+        preprocess: Callable[[Image.Image], Any],
+        decoder: Decoder = PILLOW,
+        resized: Resized | None = None,
     ) -> None:
         self.pictures = pictures
         self.preprocess = preprocess
         self.decoder = decoder
+        self.resized = resized
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -70,6 +76,9 @@ class _Preprocessed(Dataset[_Loaded | _Refusal]):
         picture = self.pictures[i]
         start = time.perf_counter()
         try:
+            if self.resized is not None and picture.digest() in self.resized:
+                pixels = torch.from_numpy(self.resized.pixels(picture.digest()))
+                return _Loaded(picture.key, pixels, time.perf_counter() - start, 0.0)
             with decoding_by(self.decoder):
                 image = picture.load()
         except RequestError as error:
@@ -110,16 +119,17 @@ def picture_batches(
     workers: int,
     pin_memory: bool = False,
     decoder: Decoder = PILLOW,
+    resized: Resized | None = None,
 ) -> Iterator[Tensor]:
     """What `preprocess` makes of pictures, (B, ...) in order; batch i holds pictures i * batch_size and on, whatever
-    `workers` is.
+    `workers` is. Pictures in `resized` are read from there, as `preprocess` made them before.
 
     Raises:
         RequestError: a picture that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
             first in order, the same line with and without workers.
     """
     loader = DataLoader(
-        _Preprocessed(pictures, preprocess, decoder),
+        _Preprocessed(pictures, preprocess, decoder, resized),
         batch_size=batch_size,
         shuffle=False,
         num_workers=min(workers, -(-len(pictures) // batch_size)),
