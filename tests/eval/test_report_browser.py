@@ -268,6 +268,21 @@ def test_limited_results_stand_apart_and_protocols_have_their_own_columns(opened
     assert other.count("–") == len(opened.texts("#leaderboard .heads th")) - 2
 
 
+def test_pages_of_little_have_the_sections_that_they_can_fill(tab, tmp_path):
+    write(tmp_path / "limited", one("quick", "flowers", 0.5, limit=3))
+    write(tmp_path / "one", one("alone", "flowers", 0.0001))
+    for name, sections in (
+        ("limited", ["Partial results", "Models"]),
+        ("one", ["Leaderboard", "Intervals", "By family", "Every metric", "Models"]),
+    ):
+        tab.open(write_report(tmp_path / name).path)
+        assert tab.texts("section h2") == sections
+        tab.run("document.querySelectorAll('#leaderboard input[type=search]').forEach(i => i.value = 'nothing')")
+        boxes = "[...document.querySelectorAll('#leaderboard input[type=search]')]"
+        tab.run(f"{boxes}.forEach(i => i.dispatchEvent(new Event('input')))")
+        assert tab.complaints == []
+
+
 def test_the_best_is_bold_and_the_second_underlined(opened):
     place = column(opened, "streets mIoU")
     good, fair = (f"{BOARD}:nth-child({row}) td:nth-child({place}) button" for row in (1, 2))
