@@ -10,7 +10,7 @@ import pytest
 
 from cosmos_eval.protocol_suite import Average, Suite
 from cosmos_eval.report.html_report import write_report
-from tests.eval.chromium import Tab, find_chromium, running
+from tests.eval.chromium import CONTRAST, Tab, find_chromium, running
 from tests.eval.report_folder import MODELS, PRIMARY, attack, fill, one, write
 
 PHONE = {"width": 360, "height": 740}
@@ -311,30 +311,6 @@ def test_a_phone_scrolls_in_one_direction_only(tab, page, dark):
     assert tab.run(wide) <= PHONE["width"]
     assert tab.run("b = document.querySelector('dialog .dialog-body'); b.scrollWidth <= b.clientWidth") is True
     assert tab.complaints == []
-
-
-# Contrast as WCAG 2 defines it, of every text against the nearest background that is opaque.
-CONTRAST = """(() => {
-  const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (c) => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
-  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
-  const worst = {};
-  for (const e of document.querySelectorAll('body *')) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !e.getClientRects().length || e.closest('script, noscript, caption')) continue;
-    const isClear = (c) => c.length === 4 && c[3] < 1;
-    let at = e;
-    while (at && isClear(parse(getComputedStyle(at).backgroundColor))) at = at.parentElement;
-    const back = at ? parse(getComputedStyle(at).backgroundColor) : [255, 255, 255];
-    const style = getComputedStyle(e);
-    const front = parse(e instanceof SVGElement ? style.fill : style.color);
-    const [a, b] = [light(front.slice(0, 3)), light(back.slice(0, 3))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    const name = e.tagName + '.' + (e.getAttribute('class') ?? '');
-    if (!(worst[name] <= ratio)) worst[name] = ratio;
-  }
-  return worst;
-})()"""
 
 
 @pytest.mark.parametrize("dark", [False, True])
