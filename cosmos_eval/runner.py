@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
 from cosmos_eval.datasets.decoders import PIL, check_decoder
-from cosmos_eval.engine import Engine, resolve_device, resolve_precision
+from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.batch_size import AUTO, check_batch_size
+from cosmos_eval.engine.crew import Crew
+from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.store import FOLDER, LIMIT, Store
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
-from cosmos_eval.models.spec import slug
+from cosmos_eval.models.spec import parse_spec, slug
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent
@@ -26,6 +28,7 @@ from cosmos_eval.protocol import Benchmark
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
+from cosmos_eval.sharing import open_everywhere
 from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -120,6 +123,9 @@ class Session:
     """The store of embeddings; None keeps none."""
     cache_limit: int = LIMIT
     reporter: Reporter = field(default_factory=Silent)
+    crew: Crew = field(default_factory=Crew)
+    """The ranks that share the work of models that are given by their specs."""
+    _asked_device: str = field(default="", init=False)
     _data: dict[str, Data] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +138,8 @@ class Session:
         ):
             if value < least:
                 raise RequestError(f"{name} must be at least {least}, got {value}")
-        self.device = str(resolve_device(self.device))
+        self._asked_device = self.device
+        self.device = str(device_of_rank(self.device, self.crew.world))
         resolve_precision(self.precision, self.device)  # a wrong word stops here; each model's device decides `auto`
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -148,18 +155,8 @@ class Session:
         self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
     ) -> list[Result]:
         with phase("model"):
-            loaded = load_model(model, device=self.device) if isinstance(model, str) else model
-        engine = Engine(
-            loaded,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            precision=self.precision,
-            reporter=self.reporter,
-            store=Store(self.cache, self.cache_limit) if self.cache is not None else None,
-            compiled=self.compiled,
-            decoder=self.decoder,
-            resized=self.resized,
-        )
+            engine = self._engine(model)
+        loaded = engine.model
         if profile is not None:
             begin_profile(profile, engine)
         results = []
@@ -175,6 +172,23 @@ class Session:
         if profile is not None:
             end_profile(profile, engine, self.out / model_folder(loaded) if self.out is not None else None)
         return results
+
+    def settings(self) -> dict[str, Any]:
+        """What another process makes the same session of."""
+        kept = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+        del kept["reporter"], kept["crew"]
+        return {**kept, "device": self._asked_device}
+
+    def _engine(self, model: str | Model) -> Engine:
+        names = ("batch_size", "workers", "precision", "compiled", "decoder", "resized")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        # vectors made elsewhere are read, not encoded: there is nothing to share
+        if isinstance(model, str) and self.crew.size > 1 and parse_spec(model).kind != "embeddings":
+            about = {"spec": model, "device": self._asked_device, "options": options}
+            return open_everywhere(self.crew, {**about, "cache": self.cache, "cache_limit": self.cache_limit})
+        loaded = load_model(model, device=self.device) if isinstance(model, str) else model
+        store = Store(self.cache, self.cache_limit) if self.cache is not None else None
+        return Engine(loaded, reporter=self.reporter, store=store, **options)
 
     def _measure_one(
         self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
@@ -248,6 +262,7 @@ class Session:
                 "batch_size_auto": self.batch_size == AUTO,
                 "batch_size_used": engine.parts.sizes,
                 "workers": self.workers,
+                "ranks": engine.crew.size,
                 "seed": self.seed,
                 "encoded": engine.encoded,
             },

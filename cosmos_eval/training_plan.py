@@ -1,7 +1,6 @@
 """What a training would do and need, in lines that are comments of YAML: a plan below its configuration stays a file
 that `cosmos-eval train` takes."""
 
-import os
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,19 +13,6 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 WIDTH = 120
-
-
-def is_main() -> bool:
-    """Whether this process speaks for all that train together: torchrun's first, or one that is alone."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def ranks_here() -> int:
-    """How many processes train together: what torchrun says, or one."""
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdecimal():
-        raise RequestError(f"WORLD_SIZE must be a whole number, got {text!r}; torchrun sets it")
-    return int(text)
 
 
 def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:

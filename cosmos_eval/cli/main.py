@@ -32,6 +32,7 @@ from cosmos_eval.cli import (
     train,
     watch,
 )
+from cosmos_eval.ranks import is_main
 
 DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -144,7 +145,9 @@ def say(line: str) -> None:
 
 
 def say_stopped(code: int) -> int:
-    """Ctrl-C or SIGTERM ended the work."""
+    """Ctrl-C or SIGTERM ended the work; of several ranks the first one says it."""
+    if not is_main():
+        return code
     how = "interrupted" if code == INTERRUPTED else "terminated"
     say(f"{how}; what was finished is kept, and the same command goes on from there")
     return code

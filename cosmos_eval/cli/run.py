@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = (
-    "Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval "
-    "--data-root data --out runs/eval"
-)
+EXAMPLE = """\b
+Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval \\
+           --data-root data --out runs/eval
+On 8 GPUs: torchrun --nproc-per-node 8 -m cosmos_eval run --model ... (see docs/distributed.md)"""
 DEFAULT_MODEL = "cosmos:toybox"
 DEFAULT_SUITE = "toybox"
 
@@ -69,16 +69,29 @@ def run(
     from cosmos_eval.plan import make_plan
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol import load_suite
+    from cosmos_eval.ranks import is_main, ranks_here
 
+    if dry_run and not is_main():
+        return
+    reporter = make_reporter()
+    crew = None
+    if ranks_here() > 1 and not dry_run:
+        from cosmos_eval.engine.crew import join_crew
+
+        crew = join_crew(reporter)  # first of all: a rank that is refused something must not leave others waiting
+        if not crew.is_main:
+            crew.serve()
+            return
     if cache is not None and no_cache:
         raise RequestError("--cache and --no-cache exclude each other")
+    if profile and crew is not None:
+        raise RequestError("--profile times the work of one process; leave torchrun out")
     if not 0 < cache_limit < float("inf"):
         raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     of_suites = [one for name in suite or () for one in load_suite(name)]
-    reporter = make_reporter()
     plan = make_plan(
         [*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
     )
@@ -90,9 +103,11 @@ def run(
         raise typer.Exit(2 if any(planned.problems for planned in plan) and not skip_missing else 0)
 
     from cosmos_eval.cli.table import print_results
+    from cosmos_eval.engine.crew import Crew
     from cosmos_eval.engine.store import Store
     from cosmos_eval.evaluations import swept_lines
     from cosmos_eval.runner import Session, store_folder
+    from cosmos_eval.sharing import measure_models
 
     session = Session(
         out=out,
@@ -109,16 +124,15 @@ def run(
         cache=store_folder(cache or not no_cache, out),
         cache_limit=round(cache_limit * 1e9),
         reporter=reporter,
+        crew=crew or Crew(),
     )
     results, by_step = [], []
-    times: list[Profile | None] = []
-    for spec in specs:
-        reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
-        times.append(Profile() if profile else None)
-        measured = session.measure(spec, plan, profile=times[-1])
+    times = [Profile() if profile else None for _ in specs]
+    for spec, measured in zip(specs, measure_models(session, specs, plan, times), strict=True):
         results += measured
         if spec in swept:
             by_step += swept_lines(swept[spec], measured)
+    session.crew.finish()
     if not results:
         raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
     print_results(results, out)

@@ -43,7 +43,8 @@ def train(
     processes share each batch. The plan of a --dry-run stands in comments, so that what is printed is a settings file.
     """
     from cosmos_core.errors import RequestError
-    from cosmos_eval.training_plan import is_main, plan_lines, ranks_here, refuse_without_data
+    from cosmos_eval.ranks import is_main, ranks_here
+    from cosmos_eval.training_plan import plan_lines, refuse_without_data
 
     try:
         config = resolved(preset, changes or [], out)

@@ -340,15 +340,19 @@ def join_crew(reporter: Reporter) -> Crew:
         RequestError: the environment is incomplete, or the others do not come.
     """
     try:
-        world = join_world("cpu")  # the CPU's backend on any device: rows are small, and waiting costs no card
-        if world.size == 1:
-            return Crew(reporter=reporter)
-        group = dist.new_group(backend="gloo", timeout=PATIENCE)
-        GROUPS.append(group)
-        hosts = world.gather(socket.gethostname())
+        # the CPU's backend on any device: rows are small, and a rank that waits so leaves its card alone
+        return crew_of(join_world("cpu"), reporter)
     except RequestError:
         raise
     except (ValueError, RuntimeError) as error:
         line = " ".join(str(error).split())[:200]
         raise RequestError(f"the ranks cannot find each other ({line}); start them with torchrun") from error
-    return Crew(world, reporter if world.is_main else Notes(), hosts, group)
+
+
+def crew_of(world: World, reporter: Reporter) -> Crew:
+    """The ranks of a world that stands."""
+    if world.size == 1:
+        return Crew(reporter=reporter)
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    GROUPS.append(group)
+    return Crew(world, reporter if world.is_main else Notes(), world.gather(socket.gethostname()), group)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.world import World
 from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
 
@@ -39,6 +40,23 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         line = " ".join(str(error).split())
         raise RequestError(f"no device {device}: {line[:160]}; give auto, cpu, cuda or cuda:N") from error
     return chosen
+
+
+def device_of_rank(device: str | torch.device, world: World) -> torch.device:
+    """`resolve_device`; of several ranks each has the card of its place on its machine for `auto` and `cuda`.
+
+    Raises:
+        RequestError: as `resolve_device`, or a machine has fewer cards than ranks.
+    """
+    if world.size == 1 or str(device) not in ("auto", "cuda") or not torch.cuda.is_available():
+        return resolve_device(device)
+    if world.local_rank >= torch.cuda.device_count():
+        raise RequestError(
+            f"rank {world.rank} wants card {world.local_rank}, and its machine has {torch.cuda.device_count()}: start "
+            "as many processes as cards (torchrun --nproc-per-node), or give --device cpu"
+        )
+    torch.cuda.set_device(world.local_rank)  # what pins memory looks for it there
+    return resolve_device(f"cuda:{world.local_rank}")
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:

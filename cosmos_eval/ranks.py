@@ -1,0 +1,18 @@
+"""Which of torchrun's processes this one is, by its environment: what can be known without torch."""
+
+import os
+
+from cosmos_core.errors import RequestError
+
+
+def is_main() -> bool:
+    """Whether this process speaks for all that work together: torchrun's first, or one that is alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def ranks_here() -> int:
+    """How many processes work together: what torchrun says, or one."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal():
+        raise RequestError(f"WORLD_SIZE must be a whole number, got {text!r}; torchrun sets it")
+    return int(text)

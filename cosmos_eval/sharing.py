@@ -1,0 +1,145 @@
+"""One run on several ranks: they share the work of every model, or each takes whole models where there are enough."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.engine.crew import Crew
+from cosmos_eval.engine.features import Engine
+from cosmos_eval.engine.parts import Parts
+from cosmos_eval.engine.precision import device_of_rank
+from cosmos_eval.engine.store import Store, about_rows, space_name
+from cosmos_eval.models import load_model
+from cosmos_eval.plan import Planned
+from cosmos_eval.profiling import Profile
+from cosmos_eval.progress import Advance, Reporter
+from cosmos_eval.results.record import Result
+
+if TYPE_CHECKING:
+    from cosmos_eval.runner import Session
+
+SECONDS = 1.0
+"""Between two looks at whether another rank has failed."""
+FAILED = "failed"
+
+
+def measure_models(
+    session: "Session", specs: Sequence[str], plan: Sequence[Planned], times: Sequence[Profile | None]
+) -> list[list[Result]]:
+    """The results of each model on a plan, in order.
+
+    With at least as many models as ranks, each rank takes the next model when it is done with one, and whatever it
+    reads, encodes and scores is its own; with fewer, all ranks share the batches of one model after the other. Results
+    are the same.
+
+    Args:
+        times: what to fill with where the time of each model went; of one process only.
+
+    Raises:
+        RequestError: as `Session.measure`.
+    """
+    crew = session.crew
+    if crew.size > 1 and len(specs) >= crew.size:
+        session.reporter.note(f"{len(specs)} models on {crew.size} ranks: each rank takes whole models")
+        found = crew.open(measure_some, (session.settings(), list(specs), list(plan)))
+        by_model = dict(pair for some in found for pair in some)
+        return [by_model[i] for i in range(len(specs))]
+    measured = []
+    for spec, profile in zip(specs, times, strict=True):
+        session.reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
+        measured.append(session.measure(spec, plan, profile=profile))
+    return measured
+
+
+def open_engine(crew: Crew, about: dict[str, Any]) -> tuple[Engine, tuple[str, int]]:
+    """Load a model on this rank: its engine, an id of all that decides the numbers of its rows, and its batch size."""
+    crew.here = None  # the model before may go
+    model = load_model(about["spec"], device=str(device_of_rank(about["device"], crew.world)))
+    store = Store(about["cache"], about["cache_limit"]) if about["cache"] is not None and crew.is_main else None
+    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **about["options"])
+    return engine, (space_name(about_rows(model, engine.precision, engine.device)), engine.batch_size)
+
+
+def set_batch_size(crew: Crew, size: int) -> tuple[Engine, None]:
+    """Give the engine of this rank another batch size."""
+    engine = crew.here
+    engine.batch_size, engine.parts = size, Parts(size, engine.device, engine.reporter)
+    return engine, None
+
+
+def open_everywhere(crew: Crew, about: dict[str, Any]) -> Engine:
+    """The engine of rank 0, for a model that all ranks have loaded.
+
+    Raises:
+        RequestError: a rank cannot load it, or has another one under that name.
+    """
+    found = crew.open(open_engine, about)
+    for rank, (numbers, _) in enumerate(found):
+        if numbers != found[0][0]:
+            raise RequestError(
+                f"{crew.name(rank)} computes other numbers for {about['spec']} than rank 0: its weights, the kind of "
+                "its device, the precision or the versions of packages differ; make them alike"
+            )
+    sizes = {size for _, size in found}
+    if len(sizes) > 1:  # each has found its own
+        crew.open(set_batch_size, min(sizes))
+    return crew.here
+
+
+def measure_some(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planned]]) -> tuple[None, list[Any]]:
+    """What one rank does where each takes whole models: numbers of those that it took, and their results."""
+    from cosmos_eval.runner import Session
+
+    settings, specs, plan = about
+    crew.here = None
+    device = str(device_of_rank(settings["device"], crew.world))
+    session = Session(**{**settings, "device": device}, reporter=Heeding(crew.reporter, crew))
+    done = []
+    try:
+        while not crew.flag(FAILED) and (number := crew.take_number("models")) < len(specs):
+            session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
+            done.append((number, measured_by_name(session, specs[number], plan)))
+    except Stopped:
+        pass  # whoever failed tells it
+    except Exception:
+        crew.raise_flag(FAILED)
+        raise
+    return None, done
+
+
+def measured_by_name(session: "Session", spec: str, plan: Sequence[Planned]) -> list[Result]:
+    """`Session.measure`, whose refusals name the model."""
+    try:
+        return session.measure(spec, plan)
+    except RequestError as error:
+        raise error if spec in str(error) else RequestError(f"{spec}: {error}") from error
+
+
+class Stopped(Exception):
+    """Another rank has failed."""
+
+
+class Heeding:
+    """A reporter that ends work, by `Stopped`, once another rank has failed."""
+
+    def __init__(self, inner: Reporter, crew: Crew) -> None:
+        self.inner, self.crew = inner, crew
+        self.looked = time.monotonic()
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
+        with self.inner.task(description, total, unit) as advance:
+
+            def heeding(n: int, text: str = "") -> None:
+                advance(n, text)
+                if time.monotonic() - self.looked >= SECONDS:
+                    self.looked = time.monotonic()
+                    if self.crew.flag(FAILED):
+                        raise Stopped
+
+            yield heeding
+
+    def note(self, line: str) -> None:
+        self.inner.note(line)
