@@ -60,7 +60,8 @@ class ImagePreprocess:
 
     def pixels(self, image: Image.Image) -> Tensor:
         """(H, W, 3) uint8, resized and cropped: all that Pillow does, and a quarter of the bytes of the rest."""
-        return torch.from_numpy(np.array(self._geometry(image.convert("RGB"))))
+        rgb = image if image.mode == "RGB" else image.convert("RGB")  # which copies what is RGB already
+        return torch.from_numpy(np.array(self._geometry(rgb)))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """A batch (B, H, W, 3) of `pixels` as (B, 3, H, W) float32 on its device: bit by bit what calling this on each
