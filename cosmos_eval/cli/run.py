@@ -46,7 +46,9 @@ def run(
         int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is finished.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Measure again what is finished, from kept embeddings.")
+    ] = False,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
     ] = False,
