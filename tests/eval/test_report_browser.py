@@ -77,6 +77,15 @@ def test_nothing_is_said_to_the_console_and_nothing_is_fetched(opened, page):
     assert opened.requests == [page.as_uri()]
 
 
+def test_numbers_are_rounded_as_in_the_other_formats(tab, tmp_path):
+    values = [0.4425, 0.4475, 0.0025, 0.0015, 0.6135, 0.025, 1.0, 0.0, 0.3333]  # halves of a tenth that a float holds
+    for i, value in enumerate(values):
+        write(tmp_path, one(f"model {i}", "flowers", value))
+    tab.open(write_report(tmp_path).path)
+    shown = dict(zip(models(tab), tab.texts(f"{BOARD} td:nth-child(2) .number"), strict=True))
+    assert shown == {f"model {i}": f"{100 * value:.1f}" for i, value in enumerate(values)}
+
+
 def test_no_name_becomes_markup(opened):
     open_details(opened)
     opened.click(".thumb")

@@ -31,8 +31,15 @@ const unitOf = (metric) => (isRank(metric) ? "" : " %");
 const count = (number) => (typeof number === "number" ? number.toLocaleString("en") : String(number));
 const short8 = (digest) => digest.slice(0, 8);
 
+/** One decimal. Halves go to the even digit, as in the other formats: 44.25 is 44.2, where toFixed says 44.3. */
+function oneDecimal(value) {
+  const quarters = 4 * Math.abs(value); // halves of a tenth that a float can hold are odd quarters
+  if (quarters % 4 !== 1) return value.toFixed(1);
+  return (Math.sign(value) * (Math.abs(value) - 0.05)).toFixed(1);
+}
+
 /** A value as tables print it: percent, or a rank. */
-const shown = (metric, value) => (scaleOf(metric) * value).toFixed(1);
+const shown = (metric, value) => oneDecimal(scaleOf(metric) * value);
 const interval = (metric, [, low, high]) => `[${shown(metric, low)}, ${shown(metric, high)}]`;
 
 /** The [value, low, high, n] of a result, or null where it lacks the metric. */

@@ -62,7 +62,7 @@ function boardColumn(column, number) {
         ];
       }
       const scale = column.lowerIsBetter ? 1 : 100;
-      const text = (scale * value).toFixed(decimals ?? 1);
+      const text = (decimals ?? 1) === 1 ? oneDecimal(scale * value) : (scale * value).toFixed(decimals);
       const open = isPublished(row)
         ? () => openPublished(row, column, text, source)
         : () => openAverage(row, column, text);
