@@ -12,6 +12,7 @@ from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
 from cosmos_eval.datasets.decoders import PIL, check_decoder
+from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.batch_size import AUTO, check_batch_size
 from cosmos_eval.engine.crew import Crew
@@ -131,6 +132,8 @@ class Session:
     def __post_init__(self) -> None:
         self.batch_size = check_batch_size(self.batch_size)
         check_decoder(self.decoder)
+        if self.resized is not None:
+            read_resized(self.resized)  # what is none is refused before any compute
         for name, value, least in (
             ("workers", self.workers, 0),
             ("limit", 1 if self.limit is None else self.limit, 1),

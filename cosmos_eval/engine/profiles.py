@@ -9,6 +9,7 @@ import torch
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.precision import tower_precision
+from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.profiling import Profile
 
 PROFILE = "profile.json"
@@ -32,7 +33,11 @@ def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
     if profile.ready is not None:
         batch = profile.ready[: engine.parts.sizes["pictures"]]
         profile.ready = None
-        with tower_precision(engine.precision, engine.device):
-            profile.forward_per_second = engine.tower.rate(batch)
+        try:
+            with tower_precision(engine.precision, engine.device):
+                profile.forward_per_second = engine.tower.rate(batch)
+        except Exception as error:  # the results stand; they are not to be lost for a figure
+            if not out_of_memory(error):
+                raise
     if folder is not None:
         atomic_write_text(folder / PROFILE, json.dumps(profile.as_json(), indent=1, ensure_ascii=False) + "\n")

@@ -177,3 +177,37 @@ def test_the_rate_of_a_tower_is_that_of_a_ready_batch():
     tower = ImageTower(Whole())
     batch = torch.stack([tower.of_worker(ArrayPicture.load(one)) for one in pictures(3)])
     assert tower.rate(batch) > 0
+
+
+def test_the_rate_on_a_cpu_is_of_as_much_as_takes_a_moment(monkeypatch):
+    passed: list[int] = []
+    tower = ImageTower(Whole())
+
+    def seconds(x: torch.Tensor) -> float:
+        passed.append(len(x))
+        return len(x) / 5
+
+    monkeypatch.setattr(tower, "_seconds", seconds)
+    assert tower.rate(torch.zeros(64, 8, 8, 3, dtype=torch.uint8)) == pytest.approx(5)
+    assert passed == [8, 10]  # two seconds at five a second
+
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@cuda
+def test_floats_made_on_cuda_are_those_of_the_cpu_with_channels_last():
+    preprocess = ImagePreprocess(24)
+    pixels = torch.stack([preprocess.pixels(image(40, 31, seed)) for seed in range(8)])
+    made = preprocess.normalised(pixels.cuda())
+    assert torch.equal(made.cpu(), preprocess.normalised(pixels))
+    assert made.is_contiguous(memory_format=torch.channels_last)
+
+
+@cuda
+def test_auto_on_cuda_is_the_same_each_time():
+    class There(Whole):
+        device = torch.device("cuda")
+
+    sizes = {Engine(There(), batch_size="auto", precision="fp32").batch_size for _ in range(2)}
+    assert sizes == {MOST}

@@ -1,0 +1,42 @@
+"""docs/speed.md names what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cosmos_eval.cli.main import run_command
+from cosmos_eval.datasets.decoders import DECODERS
+from cosmos_eval.engine.batch_size import FIRST, MOST
+from cosmos_eval.engine.drift import COMPARED
+from cosmos_eval.profiling import PHASES
+
+DOCS = (Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8")
+
+
+def help_of(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run_command([*words, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_its_options_exist(monkeypatch, capsys):
+    known = help_of(["run"], monkeypatch, capsys) + help_of(["data", "prepare"], monkeypatch, capsys)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCS))
+    assert {"--profile", "--compile", "--decoder", "--resized", "--batch-size"} <= named
+    assert {option for option in named if f"{option} " not in known} == set()
+
+
+def test_its_phases_are_those_of_a_profile():
+    table = DOCS.partition("    Where the time went")[2].partition("What limits")[0]
+    lines = re.findall(r"^ {6}(\S.*?)  +[\d.]+ s", table, re.M)
+    assert len(lines) > 8
+    assert set(lines) <= set(PHASES.values())
+
+
+def test_its_numbers_are_those_of_the_code():
+    words = " ".join(DOCS.split())
+    assert f"from {FIRST} to at most {MOST} pictures" in words
+    assert f"The first {COMPARED} pictures of a benchmark" in words
+    for name in DECODERS[1:]:
+        assert f"`--decoder {name}`" in words
