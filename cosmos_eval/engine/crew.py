@@ -204,9 +204,13 @@ class Crew:
 
     def _judge(self, reports: list[Report], own: "Share") -> None:
         """Show what other ranks noted; raise the first failure."""
+        noted: dict[str, list[int]] = {}
         for rank, report in enumerate(reports[1:], start=1):
             for line in report.notes:
-                self.reporter.note(f"{self.name(rank)}: {line}")
+                noted.setdefault(line, []).append(rank)
+        for line, ranks in noted.items():
+            who = self.name(ranks[0]) if len(set(ranks)) == 1 else f"{len(set(ranks))} other ranks"
+            self.reporter.note(f"{who}: {line}")
         failures = [(report.failure.piece, rank) for rank, report in enumerate(reports) if report.failure]
         if not failures:
             return

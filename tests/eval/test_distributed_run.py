@@ -178,6 +178,8 @@ def test_with_as_many_models_as_ranks_each_takes_whole_models(suite, whole, tmp_
                 samples,
             )
     assert sum(encoded(tmp_path / "said", 2), Counter()) == Counter({k: 3 * n for k, n in whole.encoded.items()})
+    said = (tmp_path / "said/0").read_text()
+    assert [said.count(f"(model {number} of 3)") for number in (1, 2, 3)] == [1, 1, 1]  # also what rank 1 noted
     printed = (tmp_path / "said/0.out").read_text()
     assert [printed.count(HERE + model) for model in models] == [whole.printed.count(HERE + "Batchwise")] * 3
 
