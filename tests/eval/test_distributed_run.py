@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from cosmos_eval.engine.features import Engine, encode_pictures
 from cosmos_eval.models.embeddings import write_embeddings
+from cosmos_eval.tasks.segmentation import areas_of_chunks
 from tests.eval.killing import ended
 from tests.eval.killing_runs import outcome, rows_of
-from tests.eval.rank_runs import HERE, start, world
+from tests.eval.rank_runs import HERE, Batchwise, start, world
 from tests.eval.worlds import captions_world
 
 BATCH = ["--batch-size", "4"]
@@ -65,10 +67,11 @@ def whole(suite, tmp_path_factory) -> Whole:
     return Whole(outcome(folder / "out"), rows_of(folder / "out/.embeddings"), *encoded(folder / "said", 1), printed)
 
 
-@pytest.mark.parametrize(("ranks", "seconds"), [(2, "1.0"), (3, "0.0")])
-def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, whole, tmp_path, ranks, seconds):
+@pytest.mark.parametrize(("ranks", "seconds", "workers"), [(2, "1.0", "1"), (3, "0.0", "0")])
+def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, whole, tmp_path, ranks, seconds, workers):
     out = tmp_path / "out"
-    processes = start(command(suite, out, "Batchwise"), ranks, tmp_path / "said", COSMOS_TEST_SECONDS=seconds)
+    run = [*command(suite, out, "Batchwise"), "--workers", workers]
+    processes = start(run, ranks, tmp_path / "said", COSMOS_TEST_SECONDS=seconds)
     assert codes(processes) == [0] * ranks, told(tmp_path / "said", ranks)
     assert sorted(whole.out) == ["tiny-classification", "tiny-perception", "tiny-retrieval", "tiny-segmentation"]
     assert outcome(out) == whole.out
@@ -85,6 +88,17 @@ def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, wh
     assert codes(start(command(suite, out, "Batchwise"), ranks, tmp_path / "again")) == [0] * ranks
     assert (tmp_path / "again/0").read_text().count("already done, kept") == 4
     assert {path: path.stat().st_mtime_ns for path in out.rglob("RESULT.json")} == stamps
+
+
+def test_ranks_give_the_bits_of_one_process_with_a_tower_that_sees_trimmed_texts(suite, tmp_path):
+    found = {}
+    for ranks in (1, 2):
+        folder = tmp_path / str(ranks)
+        run = command(suite[:4], folder / "out", "cosmos:untrained-toybox?seed=3")
+        assert codes(start(run, ranks, folder / "said")) == [0] * ranks, told(folder / "said", ranks)
+        found[ranks] = outcome(folder / "out"), rows_of(folder / "out/.embeddings")
+    assert found[1] == found[2]
+    assert len(found[1][0]) == 2
 
 
 def test_a_rank_that_is_killed_is_named_and_the_same_command_ends_with_the_same_bits(suite, whole, tmp_path):
@@ -198,6 +212,12 @@ def test_vectors_made_elsewhere_are_scored_by_rank_0(tmp_path):
     run = command(["--benchmark", str(path)], tmp_path / "out", f"embeddings:{tmp_path / 'vectors'}")
     assert codes(start(run, 2, tmp_path / "said")) == [0, 0]
     assert outcome(tmp_path / "out")["pairs"][0]["text_to_image_recall@1"].value == 1
+
+
+def test_a_rank_without_a_share_has_nothing_to_do():
+    engine = Engine(Batchwise(), batch_size=4, workers=2)
+    assert list(encode_pictures(engine, None, [])) == []
+    assert list(areas_of_chunks(engine, None, [])) == []
 
 
 @pytest.mark.slow
