@@ -66,11 +66,13 @@ class Resized:
             with path.open("rb") as file:
                 file.seek(offset)
                 content = file.read(size)
+            if _checksum(content) == checksum:
+                return np.load(io.BytesIO(content), allow_pickle=False)
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}; make {self.folder} again") from error
-        if _checksum(content) != checksum:
-            raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
-        return np.load(io.BytesIO(content), allow_pickle=False)
+        except ValueError:
+            pass  # an index that points anywhere
+        raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
 
     def refuse_other(self, geometry: Mapping[str, Any] | None, model: str) -> None:
         """Refuse pictures that were made otherwise than a model sees them.

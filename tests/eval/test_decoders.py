@@ -8,9 +8,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.base import FilePicture, decode
 from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, decoding_by
 from cosmos_eval.engine import Engine
+from cosmos_eval.engine.store_shard import spaces_of
 from cosmos_eval.runner import evaluate
 from tests.eval.test_tower import Whole
 from tests.eval.worlds import captions_world
@@ -129,3 +131,21 @@ def test_a_result_is_not_replaced_by_one_of_another_decoder(tmp_path):
     evaluate(Whole(), world, tmp_path, out=tmp_path / "out")
     with pytest.raises(RequestError, match="was measured with precision fp32; give another --out"):
         evaluate(Whole(), world, tmp_path, out=tmp_path / "out", decoder="draft")
+
+
+def test_rows_of_another_decoder_are_stored_by_themselves_and_listed(tmp_path, capsys):
+    world = captions_world(tmp_path)
+    models = {name: Whole() for name in ("pil", "draft")}
+    for name, model in models.items():
+        evaluate(model, world, tmp_path, out=tmp_path / "out" / name, decoder=name, cache=tmp_path / "store")
+    assert models["draft"].passed["pictures"]
+    assert len(spaces_of(tmp_path / "store")) == 2
+    assert run_command(["cache", "list", "--cache", str(tmp_path / "store")]) == 0
+    assert "fp32+draft cpu" in capsys.readouterr().out
+    assert run_command(["results", "diff", *(str(tmp_path / "out" / name) for name in models)]) in (0, 1)
+    assert "fp32+draft" in capsys.readouterr().out
+    (folder,) = (tmp_path / "out/draft").glob("*/pairs")
+    assert run_command(["results", "show", str(folder)]) == 0
+    assert "similarity_max" in capsys.readouterr().out
+    assert run_command(["leaderboard", str(tmp_path / "out")]) == 0
+    assert "fp32+draft" in capsys.readouterr().out

@@ -141,6 +141,9 @@ def test_a_damaged_shard_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(RequestError, match=r"resized-00000\.tar is damaged or was changed"):
         found.pixels(given[0].digest())
+    found.places[given[0].digest()] = (0, 0, 10, module._checksum(bytes(content[:10])))  # of no array
+    with pytest.raises(RequestError, match="is damaged or was changed"):
+        found.pixels(given[0].digest())
     path.unlink()
     with pytest.raises(RequestError, match=r"cannot read .*resized-00000\.tar"):
         found.pixels(given[0].digest())
