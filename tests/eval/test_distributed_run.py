@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cosmos_core.errors import RequestError
+from cosmos_core.world import World
+from cosmos_eval.engine.crew import Crew, Failure, Notes, Report, Share
 from cosmos_eval.engine.features import Engine, encode_pictures
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.tasks.segmentation import areas_of_chunks
@@ -212,6 +215,21 @@ def test_vectors_made_elsewhere_are_scored_by_rank_0(tmp_path):
     run = command(["--benchmark", str(path)], tmp_path / "out", f"embeddings:{tmp_path / 'vectors'}")
     assert codes(start(run, 2, tmp_path / "said")) == [0, 0]
     assert outcome(tmp_path / "out")["pairs"][0]["text_to_image_recall@1"].value == 1
+
+
+def test_of_several_failures_the_first_piece_s_is_told_and_equal_notes_once():
+    notes = Notes()
+    crew = Crew(World(0, 4), notes, ["a", "a", "b", "b"])
+    failures = [None, Failure(9, "late"), Failure(6, "early"), None]
+    said = [[], ["slow"], ["slow"], ["odd"]]
+    reports = [Report([], lines, failure) for lines, failure in zip(said, failures, strict=True)]
+    share = Share(iter(()), range(0), Notes())
+    with pytest.raises(RequestError, match=r"^rank 2 on b: early$"):
+        crew._judge(reports, share)
+    assert notes.taken() == ["2 other ranks: slow", "rank 3 on b: odd"]
+    share.error = OSError("mine")
+    with pytest.raises(OSError, match="mine"):  # as it was raised, with its own traceback
+        crew._judge([Report([], [], Failure(0, "mine")), *reports[1:]], share)
 
 
 def test_a_rank_without_a_share_has_nothing_to_do():
