@@ -70,11 +70,10 @@ def whole(suite, tmp_path_factory) -> Whole:
     return Whole(outcome(folder / "out"), rows_of(folder / "out/.embeddings"), *encoded(folder / "said", 1), printed)
 
 
-@pytest.mark.parametrize(("ranks", "seconds", "workers"), [(2, "1.0", "1"), (3, "0.0", "0")])
-def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, whole, tmp_path, ranks, seconds, workers):
+@pytest.mark.parametrize(("ranks", "seconds"), [(2, "1.0"), (3, "0.0")])
+def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, whole, tmp_path, ranks, seconds):
     out = tmp_path / "out"
-    run = [*command(suite, out, "Batchwise"), "--workers", workers]
-    processes = start(run, ranks, tmp_path / "said", COSMOS_TEST_SECONDS=seconds)
+    processes = start(command(suite, out, "Batchwise"), ranks, tmp_path / "said", COSMOS_TEST_SECONDS=seconds)
     assert codes(processes) == [0] * ranks, told(tmp_path / "said", ranks)
     assert sorted(whole.out) == ["tiny-classification", "tiny-perception", "tiny-retrieval", "tiny-segmentation"]
     assert outcome(out) == whole.out
@@ -242,7 +241,7 @@ def test_a_rank_without_a_share_has_nothing_to_do():
 def test_torchrun_gives_the_tables_of_one_process(suite, whole, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COSMOS_TEST_LOG": str(tmp_path / "log")}
-    run = [*launcher, "-m", "cosmos_eval", *command(suite, tmp_path / "out", "Batchwise")]
+    run = [*launcher, "-m", "cosmos_eval", *command(suite, tmp_path / "out", "Batchwise"), "--workers", "1"]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.replace(str(tmp_path), "") == whole.printed
