@@ -122,7 +122,8 @@ def read_clip_benchmark(path: Path) -> pd.DataFrame:
     """References from one JSON of clip-benchmark, a folder of them, or the CSV that its `build` makes.
 
     Only zero-shot results in English are read, and of these what is a benchmark and metric of ours. A file that we
-    wrote ourselves says its protocol and data, and is held to them.
+    wrote ourselves says its protocol and data, and is held to them. A folder is one source: the files of a model in it,
+    one a dataset, make one row.
 
     Raises:
         RequestError: unreadable, or not such a file; names it.
@@ -130,7 +131,12 @@ def read_clip_benchmark(path: Path) -> pd.DataFrame:
     paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not paths:
         raise RequestError(f"no JSON files in {path}; give clip-benchmark's results or the CSV of its build command")
-    rows = [row for one in paths for record in _read(one) for row in _references(record, one)]
+    rows = [
+        {"paper": path.resolve().name, **row}
+        for one in paths
+        for record in _read(one)
+        for row in _references(record, one)
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -176,7 +182,6 @@ def _check(record: Any, path: Path) -> Record:
 def _references(record: Record, path: Path) -> Iterator[Record]:
     dataset, ours = record["dataset"], record.get("protocol_fingerprint") or ""
     common = {
-        "paper": path.name,
         "model": f"{record['model']} {record['pretrained']}".strip(),
         "arch": "",
         "pretraining": "",

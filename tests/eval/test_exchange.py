@@ -189,7 +189,18 @@ def test_results_of_clip_benchmark_become_reference_rows(tmp_path):
     }  # fmt: skip
     board = make_board([measured("imagenet1k", {"top1": 0.6})], frame)
     assert board.rows["label"].tolist() == ["open_clip:ViT-B-16/openai", "ViT-B-32 laion2b_e16"]
-    assert board.rows.at[1, "source"] == "in.json"
+    assert board.rows.at[1, "source"] == tmp_path.name
+    alone = make_board([measured("imagenet1k", {"top1": 0.6})], read_references([str(tmp_path / "in.json")]))
+    assert alone.rows.at[1, "source"] == "in.json"
+
+
+def test_the_files_of_a_model_in_one_folder_are_one_row(tmp_path):
+    results = [measured("imagenet1k", {"top1": 0.6}), measured("cifar10-vtab", {"top1": 0.9})]
+    folder = written(tmp_path, clip_benchmark_files(make_board(results)))
+    assert len(list(folder.glob("*.json"))) == 2
+    board = make_board(results, read_clip_benchmark(folder))
+    (row,) = board.of_kind(PUBLISHED)
+    assert sorted(board.cells.loc[board.cells["row"] == row, "value"]) == [0.6, 0.9]
 
 
 @pytest.mark.parametrize(
