@@ -31,12 +31,16 @@ def regress(
 ) -> None:
     """Compare two models sample by sample: 1 where the candidate is worse by more than --max-drop, 0 where no such drop
     is found, 2 where the results cannot be compared or nothing could be found."""
+    from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
     from cosmos_eval.report import regression_text as text
     from cosmos_eval.report.regression import compare
     from cosmos_eval.report.regression_answer import Settings
     from cosmos_eval.results.store import one_model
 
+    for option, path in (("--markdown", markdown), ("--json", json), ("--junit", junit)):
+        if path is not None and path.is_dir():
+            raise RequestError(f"{option} {path} is a folder; give a file")
     settings = Settings(
         max_drop=max_drop / 100,
         alpha=alpha,

@@ -25,9 +25,9 @@ def markdown(answer: Regression) -> str:
         f"# {escape(headline(answer))}",
         "",
         f"Baseline {escape(answer.baseline)}, candidate {escape(answer.candidate)}. A regression: a drop of more than "
-        f"{100 * settings.max_drop:g} points, at a false alarm rate of {100 * settings.alpha:g} % over all "
-        f"{len(answer.tests)} tests together (Holm). Percent; differences with 95 % intervals. The smallest drop that "
-        "each test finds with 80 % power stands beside it: a smaller one may pass unseen.",
+        f"{100 * settings.max_drop:g} points, at a false alarm rate of {100 * settings.alpha:g} %{_together(answer)}. "
+        "Percent; differences with 95 % intervals. The smallest drop that each test finds with 80 % power stands "
+        "beside it: a smaller one may pass unseen.",
         "",
         table(answer),
     ]
@@ -155,6 +155,10 @@ def p_value(p: float) -> str:
 def plain(text: str) -> str:
     """Without the characters that XML cannot hold."""
     return ILLEGAL.sub("\ufffd", text)
+
+
+def _together(answer: Regression) -> str:
+    return f" over all {len(answer.tests)} tests together (Holm)" if len(answer.tests) > 1 else ""
 
 
 def _untestable(one: Tested, answer: Regression) -> str:

@@ -327,6 +327,8 @@ def test_markdown_json_and_junit_say_the_same(tmp_path):
     rows = [line for line in markdown(answer).splitlines() if line.startswith("|")]
     assert len({len(row) for row in rows}) == 1, "the columns are aligned"
     assert "<b>" not in markdown(answer)
+    assert "5 % over all 3 tests together (Holm). Percent" in markdown(answer)
+    assert "alarm rate of 5 %. Percent" in markdown(replace(answer, tests=answer.tests[:1]))
     assert "-15.00" in rows[-2] or any("-15.00" in row for row in rows)
 
 
@@ -369,6 +371,10 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert cli.run_command(["regress", str(tmp_path / "nowhere"), str(tmp_path / "new")]) == 2
     assert cli.run_command(["regress", str(tmp_path / "old"), str(tmp_path / "new"), "--alpha", "2"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+    assert cli.run_command(["regress", str(tmp_path / "old"), str(tmp_path / "new"), "--junit", str(tmp_path)]) == 2
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err == f"cosmos-eval: --junit {tmp_path} is a folder; give a file\n"
 
 
 def test_areas_are_told_from_hits(tmp_path):
