@@ -40,7 +40,8 @@ def report(
     references = read_references(reference, secondary=secondary) if reference else None
     done = write_report(folder, out, title=title, references=references, suite=chosen)
     megabytes = done.path.stat().st_size / 1e6
-    print(f"{done.models:,} models, {done.benchmarks:,} benchmarks, {done.pictures:,} pictures; {megabytes:.1f} MB")
+    counts = {"model": done.models, "benchmark": done.benchmarks, "picture": done.pictures}
+    print(", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts.items()) + f"; {megabytes:.1f} MB")
     for line in done.left_out:
         print(f"left out: {line}")
     print(f"Report: {done.path}")

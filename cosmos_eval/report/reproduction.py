@@ -199,6 +199,11 @@ def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dic
     for model in models:
         match = _INSTEAD.fullmatch(model)
         ours, measured = (match["ours"], [match["measured"]]) if match else (model, [])
+        before, written, after = ours.partition("=")
+        if written and same_model(before) in known:
+            raise RequestError(
+                f"{model}: {after or 'nothing'} after = is no model spec; write {before}=KIND:NAME-OR-PATH"
+            )
         parse_spec(ours)
         if same_model(ours) not in known:
             raise RequestError(

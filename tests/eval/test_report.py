@@ -58,6 +58,12 @@ def test_what_cannot_be_reported_is_one_line_and_exit_2(tmp_path, arguments, sai
     assert error.count("\n") == 1
 
 
+def test_one_is_not_said_as_many(tmp_path, capsys):
+    write(tmp_path, one("m", "flowers", 0.5))
+    assert run_command(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("1 model, 1 benchmark, 0 pictures; ")
+
+
 def test_an_empty_folder_and_a_broken_result_are_refused_by_name(tmp_path):
     with pytest.raises(RequestError, match=r"no RESULT\.json and no evaluations\.jsonl"):
         write_report(tmp_path)

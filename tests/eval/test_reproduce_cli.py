@@ -131,6 +131,8 @@ def test_requests_that_cannot_be_carried_out_exit_with_2_and_one_line(folder, tm
         (["paper-retrieval", "--results", where], "made with --limit 10"),
         (["paper-retrieval", "--results", str(broken)], "RESULT.json"),
         (["paper-retrieval", "--model", "cosmos:toybox"], "no published figures of cosmos:toybox"),
+        (["paper-retrieval", "--model", f"{MODEL}=mine.pt"], f"mine.pt after = is no model spec; write {MODEL}=KIND:"),
+        (["paper-retrieval", "--model", f"{MODEL}="], "nothing after = is no model spec"),
         (["paper-retrieval", "--format", "pdf"], "no format 'pdf' of a reproduction; known: md, json"),
         (["paper-retrieval", "--out", str(tmp_path)], "without --format writes nothing"),
     ):
