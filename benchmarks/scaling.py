@@ -26,8 +26,8 @@ from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
 if TYPE_CHECKING:
-    from benchmarks.random_model import OpenClipModel
     from cosmos_eval.engine.crew import Crew
+    from cosmos_eval.models.open_clip import OpenClipModel
     from cosmos_eval.plan import Planned
 
 ARMS = ("one", "all")

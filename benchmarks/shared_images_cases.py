@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.random_model import random_model
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
 from cosmos_eval.models.open_clip import OpenClipModel
 from cosmos_eval.protocol import Benchmark, load_benchmark
@@ -55,21 +56,6 @@ class Plan:
 QUICK = Plan(part=100, repetitions=1)
 FULL = Plan(part=25, repetitions=3)
 GPU = Plan(part=1, repetitions=3, workers=12)
-
-
-def random_model(name: str, device: str) -> OpenClipModel:
-    """One of open_clip's models with random weights, as our adapter; its network is the peer's, too."""
-    import open_clip
-
-    from cosmos_eval.models import load_model
-
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "random.pt"
-        torch.save(open_clip.create_model(name, pretrained=None).state_dict(), path)
-        model = load_model(f"open_clip:{name}/{path}#gelu", device=device)
-    assert isinstance(model, OpenClipModel)
-    return model
 
 
 def write_sets(plan: Plan, root: Path) -> None:

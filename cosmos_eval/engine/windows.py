@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cosmos_eval.datasets.base import Picture
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -68,8 +66,3 @@ def resized(image: Image.Image, short_side: int | None, long_side: int) -> np.nd
     return np.ascontiguousarray(
         mmcv.imrescale(pixels, (long_side, short_side), interpolation="bilinear", backend="cv2")
     )
-
-
-def resized_pixels(picture: Picture, short_side: int | None, long_side: int) -> np.ndarray:
-    """`resized` of a dataset's picture; RequestError where it cannot be decoded."""
-    return resized(picture.load(), short_side, long_side)

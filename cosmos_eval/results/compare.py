@@ -37,16 +37,12 @@ class Moved:
         return None if self.before is None or self.after is None else self.after.value - self.before.value
 
 
-def same_numbers(first: Result, second: Result) -> bool:
-    """Whether every metric has exactly the same value, interval and n.
+def moved_metrics(first: Result, second: Result) -> list[Moved]:
+    """The metrics that differ in value, interval or n, those of the first result in its order and then those that only
+    the second has.
 
     Intervals are not compared where the two were resampled with seeds that are known to differ.
     """
-    return not moved_metrics(first, second)
-
-
-def moved_metrics(first: Result, second: Result) -> list[Moved]:
-    """The metrics that differ, those of the first result in its order and then those that only the second has."""
     intervals = not _other_seed(first, second)
     moved = []
     for name in dict.fromkeys((*first.metrics, *second.metrics)):

@@ -12,7 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import ArrayPicture, FilePicture
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import WAITING
-from cosmos_eval.engine.windows import resized, resized_pixels, window_grid
+from cosmos_eval.engine.windows import resized, window_grid
 from tests.eval.patch_models import PatchModel, noise, pictures, settings
 from tests.oracles.segmentation import window_boxes
 
@@ -70,7 +70,7 @@ def test_resizing_is_that_of_mmsegmentations_transform():
         # the reference reads blue first; channels do not mix
         expected = Resize(scale=(90, 32), keep_ratio=True)({"img": pixels[..., ::-1].copy()})["img"][..., ::-1]
         assert np.array_equal(resized(Image.fromarray(pixels), 32, 90), expected)
-    assert np.array_equal(resized_pixels(ArrayPicture("a", pixels), None, 2048), pixels)
+    assert np.array_equal(resized(Image.fromarray(pixels), None, 2048), pixels)
 
 
 def test_a_palette_picture_is_resized_by_its_colours():
@@ -128,7 +128,7 @@ def test_workers_change_nothing():
 def test_kept_pixels_are_the_resized_picture_as_the_model_normalises_it():
     model, some = PatchModel(), pictures([(20, 30)])
     dense = next(Engine(model).window_features(some, settings(short_side=40), keep_pixels=True))
-    expected = model.preprocess(Image.fromarray(resized_pixels(some[0], 40, 2048)))
+    expected = model.preprocess(Image.fromarray(resized(some[0].load(), 40, 2048)))
     assert dense.original == (20, 30)
     assert dense.pixels.shape == (3, 40, 60)
     assert torch.allclose(dense.pixels, expected, atol=1e-6)
