@@ -52,6 +52,12 @@ def leaderboard(
     chosen = read_suite(suite) if suite is not None else None
     references = read_references(reference, secondary=secondary) if reference else None
     results, not_run = read_results(folder), read_not_run(folder)
+    if chosen is not None and references is None:
+        names_here = {one.benchmark["name"] for one in results}
+        if names_here.isdisjoint(one.name for one in chosen.benchmarks):
+            raise RequestError(
+                f"no result below {folder} is of the suite {suite}; there are of {', '.join(sorted(names_here))}"
+            )
     paths = write_leaderboard(results, out or folder, names, not_run, references=references, suite=chosen)
     if paths[0].is_file():
         print(paths[0].read_text(encoding="utf-8"))

@@ -16,11 +16,11 @@ def board_markdown(board: Board, remarks: Sequence[str] = ()) -> str:
 
     Results of a limited run are named below the tables and left out of them.
     """
-    parts = ["# Leaderboard", ""]
+    parts = ["# Leaderboard"]
     if len(board.rows):
-        precision = ", ".join(board.precisions)
-        parts += [f"Percent, with 95 % intervals in brackets; {precision}. {MISSING}: not measured.", ""]
-        parts += [headline_tables(board)]
+        precision = ", ".join(board.precisions) or "nothing measured"
+        parts += ["", f"Percent, with 95 % intervals in brackets; {precision}. {MISSING}: not measured."]
+        parts += ["", headline_tables(board)]
         averages = average_lines(board)
         if averages:
             parts += ["", "Averages:", "", *map(bullet, averages)]

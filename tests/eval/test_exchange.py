@@ -342,6 +342,7 @@ def test_what_the_command_prints_in_json_is_json(folder, tmp_path, capsys):
         (["--format", "xls"], "no table format 'xls'"),
         (["--format", ","], "names no format"),
         (["--suite", "toybx"], "did you mean toybox"),
+        (["--suite", "paper-retrieval"], "is of the suite paper-retrieval; there are of toybox-"),
         (["--reference", "nowhere.csv"], "no reference 'nowhere.csv'"),
         (["--secondary"], "--secondary is for --reference paper"),
     ],
@@ -353,6 +354,16 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(folder, arguments, said, 
     assert len(lines) == 1
     assert said in lines[0]
     assert set(folder.rglob("*")) == before
+
+
+def test_published_rows_alone_are_a_table_that_says_so(folder, tmp_path, capsys):
+    options = ["--suite", "paper-retrieval", "--reference", "paper", "--format", "md", "--out", str(tmp_path)]
+    assert run_command(["leaderboard", str(folder), *options]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "# Leaderboard\n\nPercent, with 95 % intervals in brackets; nothing measured. –: not measured.\n"
+    )
+    assert "| 68.0 " in out
 
 
 TEX = next(filter(None, map(shutil.which, ("lualatex", "xelatex", "tectonic", "pdflatex"))), None)
