@@ -50,12 +50,16 @@ class Plan:
     workers: int = 0
 
 
-FULL, QUICK = {"pictures": 1000, "repetitions": 3}, {"pictures": 48, "repetitions": 2}
+FULL, QUICK = {"pictures": 1000, "repetitions": 3}, {"pictures": 96, "repetitions": 1, "batch_size": 8}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="48 pictures instead of 1,000")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="96 pictures instead of 1,000, in batches of 8, so that there are some for each process",
+    )
     parser.add_argument("--ranks", type=int, default=2, help="processes")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode, of each rank")
