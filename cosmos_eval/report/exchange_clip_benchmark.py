@@ -28,6 +28,7 @@ from cosmos_eval.report.exchange_names import (
 
 ENGLISH = "en"
 PARTS = "/accuracy"
+NEEDED = ("dataset", "model", "pretrained", "task", "language")
 Record = dict[str, Any]
 
 
@@ -147,9 +148,15 @@ def _read(path: Path) -> list[Record]:
         raise RequestError(f"cannot read {path}: {error}") from error
     if path.suffix == ".csv":
         try:
-            flat = list(csv.DictReader(io.StringIO(text, newline="")))
+            table = csv.DictReader(io.StringIO(text, newline=""))
+            flat = list(table)
         except csv.Error as error:
             raise RequestError(f"cannot read {path}: {error}") from error
+        if not set(NEEDED) <= set(table.fieldnames or ()):
+            raise RequestError(
+                f"{path} is neither the CSV of clip-benchmark's build (columns {', '.join(NEEDED)}) "
+                "nor one of open_clip's tables"
+            )
         return [_check({**row, "metrics": _flat_metrics(row)}, path) for row in flat]
     try:
         record = json.loads(text)
@@ -170,11 +177,10 @@ def _flat_metrics(row: Record) -> Record:
 
 
 def _check(record: Any, path: Path) -> Record:
-    wanted = ("dataset", "model", "pretrained", "task", "language")
     right = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
-    if not right or not all(isinstance(record.get(key), str) for key in wanted):
+    if not right or not all(isinstance(record.get(key), str) for key in NEEDED):
         raise RequestError(
-            f"{path} is not a result of clip-benchmark: it needs {', '.join(wanted)} as texts and metrics as a map"
+            f"{path} is not a result of clip-benchmark: it needs {', '.join(NEEDED)} as texts and metrics as a map"
         )
     return record
 
