@@ -88,7 +88,7 @@ def run(
         raise RequestError("--cache and --no-cache exclude each other")
     if profile and crew is not None:
         raise RequestError("--profile times the work of one process; leave torchrun out")
-    if not 0 < cache_limit < float("inf"):
+    if not 0 < cache_limit * 1e9 < float("inf"):
         raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
     if not suite and not benchmark:

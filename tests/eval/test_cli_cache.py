@@ -123,6 +123,6 @@ def test_no_cache_keeps_nothing_and_a_limit_is_kept(root, tmp_path, capsys):
     capsys.readouterr()
     assert run(root, tmp_path / "both", "--no-cache", "--cache", str(tmp_path)) == 2
     assert "exclude each other" in capsys.readouterr().err
-    for number in ("0", "-1", "nan", "inf"):
+    for number in ("0", "-1", "nan", "inf", "1e+300"):
         assert run(root, tmp_path / "zero", "--cache-limit", number) == 2
         assert f"must be a number of GB above 0, got {number}" in capsys.readouterr().err
