@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.printed import last_line, page, ratio, row
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -60,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += f" --device {chosen.device}" * (chosen.device != "cpu")
         command += f" --precision {chosen.precision}" * (chosen.precision != "fp32")
         command += f" --workers {chosen.workers}" * (chosen.workers is not None)
-        chosen.out.write_text(page(text, f"{command} --out {chosen.out}", found, plan), encoding="utf-8")
+        command += f" --out {chosen.out}"
+        title = "ImageNet's protocol end to end beside clip-benchmark"
+        packages = ("torch", "open_clip_torch", "clip-benchmark")
+        chosen.out.write_text(page(title, text, command, plan.device, packages, found["threads"]), encoding="utf-8")
     print(json.dumps(record(found, plan, load)))
     return 0
 
@@ -99,8 +103,6 @@ def spent(found: dict[str, Any]) -> str:
 
 def table(found: dict[str, Any], plan: "Plan") -> list[str]:
     """What was measured, as Markdown."""
-    from benchmarks.train_step import ratio, row
-
     lines = [
         f"ImageNet's protocol with {plan.model}, {plan.classes:,} of 1,000 classes, {plan.pictures:,} pictures, "
         f"{plan.classes * 80:,} prompts, in {plan.precision} on {plan.device}, batches of {plan.batch_size}, "
@@ -129,9 +131,6 @@ def table(found: dict[str, Any], plan: "Plan") -> list[str]:
 
 def record(found: dict[str, Any], plan: "Plan", load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from benchmarks.train_step import rounded
-    from cosmos_eval.results.environment import environment
-
     times = times_of(found)
     figures: dict[str, Any] = {
         "classes": plan.classes,
@@ -151,28 +150,8 @@ def record(found: dict[str, Any], plan: "Plan", load: float) -> dict[str, Any]:
         alone = times_of(found, part)
         figures |= {f"{part}_{arm}_seconds": alone.median(arm) for arm in ARMS}
         figures[f"{part}_ratio"] = alone.ratio("peer", "ours")
-    about = environment(plan.device)
-    about["hardware"]["threads"] = found["threads"]
-    return {
-        "name": "classification",
-        "ratios": {"classification": round(times.ratio("peer", "ours"), 3)},
-        "figures": rounded(figures),
-        "environment": {**about, "load_before": load},
-    }
-
-
-def page(text: str, command: str, found: dict[str, Any], plan: "Plan") -> str:
-    """The table as a page of `results/`, with the command that makes it and what it ran on."""
-    from cosmos_eval.results.environment import environment
-
-    about = environment(plan.device)
-    hardware, packages = about["hardware"], about["packages"]
-    return (
-        "# ImageNet's protocol end to end beside clip-benchmark\n\n"
-        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, {found['threads']} "
-        f"threads, Python {about['python']}, torch {packages['torch']}, open_clip_torch {packages['open_clip_torch']}, "
-        f"clip-benchmark {packages['clip-benchmark']}.\n\n{text}\n"
-    )
+    ratios = {"classification": times.ratio("peer", "ours")}
+    return last_line("classification", ratios, figures, plan.device, found["threads"], load)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.printed import last_line, page, ratio, row
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -86,7 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += f" --device {chosen.device}" * (chosen.device != "cpu")
         command += f" --precision {chosen.precision}" * (chosen.precision != "fp32")
         command += f" --classes {chosen.classes}" * bool(chosen.classes)
-        chosen.out.write_text(page(text, f"{command} --out {chosen.out}", found, plan), encoding="utf-8")
+        command += f" --out {chosen.out}"
+        packages = ("torch", "open_clip_torch", "clip-benchmark")
+        written = page("Zero-shot head beside clip-benchmark", text, command, plan.device, packages, found["threads"])
+        chosen.out.write_text(written, encoding="utf-8")
     print(json.dumps(record(found, plan, load)))
     return 0
 
@@ -156,8 +160,6 @@ def peer_head(model: "OpenClipModel", names: list[str], templates: list[str], pl
 
 def table(found: dict[str, Any], plan: Plan) -> list[str]:
     """What was measured, as Markdown."""
-    from benchmarks.train_step import ratio, row
-
     times = Times(found["seconds"])
     whose = "all 1,000 classes" if plan.classes == CLASSES else f"the first {plan.classes} of 1,000 classes"
     per_second = [f"{found['prompts'] / times.median(arm):,.0f}" for arm in ("peer", "ours")]
@@ -184,9 +186,6 @@ def table(found: dict[str, Any], plan: Plan) -> list[str]:
 
 def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from benchmarks.train_step import rounded
-    from cosmos_eval.results.environment import environment
-
     times = Times(found["seconds"])
     figures = {
         "classes": plan.classes,
@@ -197,28 +196,8 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         "precision": plan.precision,
         "batch_size": plan.batch_size,
     }
-    about = environment(plan.device)
-    about["hardware"]["threads"] = found["threads"]
-    return {
-        "name": "head",
-        "ratios": {"head": round(times.ratio("peer", "ours"), 3)},
-        "figures": rounded(figures),
-        "environment": {**about, "load_before": load},
-    }
-
-
-def page(text: str, command: str, found: dict[str, Any], plan: Plan) -> str:
-    """The table as a page of `results/`, with the command that makes it and what it ran on."""
-    from cosmos_eval.results.environment import environment
-
-    about = environment(plan.device)
-    hardware, packages = about["hardware"], about["packages"]
-    return (
-        "# Zero-shot head beside clip-benchmark\n\n"
-        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, {found['threads']} "
-        f"threads, Python {about['python']}, torch {packages['torch']}, open_clip_torch {packages['open_clip_torch']}, "
-        f"clip-benchmark {packages['clip-benchmark']}.\n\n{text}\n"
-    )
+    ratios = {"head": times.ratio("peer", "ours")}
+    return last_line("head", ratios, figures, plan.device, found["threads"], load)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.regress_search import LARGEST, UNITS, Found, search
-from benchmarks.regress_worlds import SCENES, WORLDS, Samples, Scenes, World, entries
+from benchmarks.regress_worlds import SCENES, WORLDS, Hits, Scenes, World, entries
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
 from cosmos_eval.metrics.paired import holm, p_of_drop
@@ -86,7 +86,7 @@ def sign_flips(excess: np.ndarray, rng: np.random.Generator) -> float:
     return float(((signs @ excess.astype(np.float32) >= excess.sum() - 1e-6).sum() + 1) / (FLIPS + 1))
 
 
-def other_tests(samples: Samples, max_drop: float, rng: np.random.Generator) -> list[float]:
+def other_tests(samples: Hits, max_drop: float, rng: np.random.Generator) -> list[float]:
     """p of OTHERS."""
     drops = samples.drops()
     excess = drops.lost - max_drop * drops.share

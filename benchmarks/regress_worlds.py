@@ -11,22 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.paired import Drops, class_weights, drops_of
+from cosmos_eval.metrics.paired import class_weights
+from cosmos_eval.report.paired_samples import Hits
 
 Rng = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Hits of both models, (N,), and what they belong to."""
-
-    baseline: np.ndarray
-    candidate: np.ndarray
-    unit: np.ndarray
-    weights: np.ndarray | None = None
-
-    def drops(self) -> Drops:
-        return drops_of(self.baseline, self.candidate, self.unit, self.weights)
 
 
 @dataclass(frozen=True)
@@ -36,10 +24,10 @@ class World:
     name: str
     units: int
     max_drop: float
-    draw: Callable[[Rng, int, float], Samples]
+    draw: Callable[[Rng, int, float], Hits]
     """From a generator, the number of units, and the true drop."""
 
-    def samples(self, rng: Rng, drop: float) -> Samples:
+    def samples(self, rng: Rng, drop: float) -> Hits:
         return self.draw(rng, self.units, drop)
 
 
@@ -50,25 +38,25 @@ def outcomes(rng: Rng, n: int, loss: np.ndarray | float, win: np.ndarray | float
     return (both & ~won) | lost, (both & ~lost) | won
 
 
-def alone(churn: float) -> Callable[[Rng, int, float], Samples]:
+def alone(churn: float) -> Callable[[Rng, int, float], Hits]:
     """Samples that stand alone; the share `churn` changes each way without any drop."""
 
-    def draw(rng: Rng, units: int, drop: float) -> Samples:
+    def draw(rng: Rng, units: int, drop: float) -> Hits:
         baseline, candidate = outcomes(rng, units, churn + drop, churn)
-        return Samples(baseline.astype(float), candidate.astype(float), np.arange(units))
+        return Hits(baseline.astype(float), candidate.astype(float), np.arange(units))
 
     return draw
 
 
 def captions(
     churn: float, each: int = 5, together: float = 0.6, fractions: bool = False
-) -> Callable[[Rng, int, float], Samples]:
+) -> Callable[[Rng, int, float], Hits]:
     """`each` captions a picture; in the share `together` of the pictures all of them do as the first one does.
 
     With `fractions`, a change is by a quarter, a half or a whole hit, as ties in expectation give it.
     """
 
-    def draw(rng: Rng, units: int, drop: float) -> Samples:
+    def draw(rng: Rng, units: int, drop: float) -> Hits:
         n, unit = units * each, np.repeat(np.arange(units), each)
         size = rng.choice([0.25, 0.5, 1.0], n) if fractions else np.ones(n)
         factor = 12 / 7 if fractions else 1.0  # one over the mean size of a change
@@ -77,15 +65,15 @@ def captions(
         first = unit * each
         lost, kept, size = (np.where(as_first, one[first], one) for one in (lost, kept, size))
         change = (lost.astype(float) - kept) * size
-        return Samples(np.where(change > 0, change, 0.0), np.where(change < 0, -change, 0.0), unit)
+        return Hits(np.where(change > 0, change, 0.0), np.where(change < 0, -change, 0.0), unit)
 
     return draw
 
 
-def unequal(churn: float, largest: int = 30) -> Callable[[Rng, int, float], Samples]:
+def unequal(churn: float, largest: int = 30) -> Callable[[Rng, int, float], Hits]:
     """Pictures with 1 to `largest` items, most with few; the larger one is, the likelier all of it is lost."""
 
-    def draw(rng: Rng, units: int, drop: float) -> Samples:
+    def draw(rng: Rng, units: int, drop: float) -> Hits:
         kinds = np.arange(1, largest + 1)
         chance = 1 / kinds**1.5
         chance /= chance.sum()
@@ -93,31 +81,31 @@ def unequal(churn: float, largest: int = 30) -> Callable[[Rng, int, float], Samp
         mean, square = (chance * kinds).sum(), (chance * kinds**2).sum()
         lost, kept = outcomes(rng, units, np.minimum(churn + drop * size * mean / square, 1 - churn), churn)
         unit = np.repeat(np.arange(units), size)
-        return Samples(lost[unit].astype(float), kept[unit].astype(float), unit)
+        return Hits(lost[unit].astype(float), kept[unit].astype(float), unit)
 
     return draw
 
 
-def rare_wins(rate: float) -> Callable[[Rng, int, float], Samples]:
+def rare_wins(rate: float) -> Callable[[Rng, int, float], Hits]:
     """Every sample loses a little, and one in 1 / `rate` wins a whole hit: most draws see the losses only."""
 
-    def draw(rng: Rng, units: int, drop: float) -> Samples:
+    def draw(rng: Rng, units: int, drop: float) -> Hits:
         little = (drop + rate) / (1 - rate)
         won = rng.random(units) < rate
         baseline = np.where(won, 0.0, 0.5 + little / 2)
-        return Samples(baseline, np.where(won, 1.0, 0.5 - little / 2), np.arange(units))
+        return Hits(baseline, np.where(won, 1.0, 0.5 - little / 2), np.arange(units))
 
     return draw
 
 
-def classes(churn: float, number: int = 20) -> Callable[[Rng, int, float], Samples]:
+def classes(churn: float, number: int = 20) -> Callable[[Rng, int, float], Hits]:
     """A mean over classes whose sizes differ twentyfold and are drawn anew; the drop is all in every second class."""
 
-    def draw(rng: Rng, units: int, drop: float) -> Samples:
+    def draw(rng: Rng, units: int, drop: float) -> Hits:
         chance = 1 / np.arange(1, number + 1)
         label = np.concatenate([np.arange(number), rng.choice(number, units - number, p=chance / chance.sum())])
         lost, kept = outcomes(rng, units, churn + np.where(label % 2, 2 * drop, 0.0), churn)
-        return Samples(lost.astype(float), kept.astype(float), np.arange(units), class_weights(label))
+        return Hits(lost.astype(float), kept.astype(float), np.arange(units), class_weights(label))
 
     return draw
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import printed
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -183,35 +184,20 @@ def table(times: Times, plan: Plan, threads: int) -> list[str]:
 
 def record(times: Times, plan: Plan, threads: int, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from cosmos_eval.results.environment import environment
-
-    about = environment(plan.device)
-    about["hardware"]["threads"] = threads
-    return {
-        "name": "scaling",
-        "ratios": {"scaling": round(times.ratio("one", "all"), 3)},
-        "figures": {
-            "ranks": plan.ranks,
-            "pictures": 2 * plan.pictures,
-            "one_seconds": round(times.median("one"), 3),
-            "all_seconds": round(times.median("all"), 3),
-            "pictures_per_second": round(2 * plan.pictures / times.median("all"), 1),
-        },
-        "environment": {**about, "load_before": load},
+    figures = {
+        "ranks": plan.ranks,
+        "pictures": 2 * plan.pictures,
+        "one_seconds": times.median("one"),
+        "all_seconds": times.median("all"),
+        "pictures_per_second": round(2 * plan.pictures / times.median("all"), 1),
     }
+    return printed.last_line("scaling", {"scaling": times.ratio("one", "all")}, figures, plan.device, threads, load)
 
 
 def page(text: str, arguments: Sequence[str], plan: Plan) -> str:
     """The table as a page of `results/`, with the command that makes it and what it ran on."""
-    from cosmos_eval.results.environment import environment
-
-    found = environment(plan.device)
-    hardware, packages = found["hardware"], found["packages"]
-    return (
-        "# From one process to several\n\n"
-        f"Made by `python benchmarks/scaling.py {' '.join(arguments)}`. {hardware.get('gpu', hardware['cpu'])}, "
-        f"{hardware['cores']} cores, Python {found['python']}, torch {packages['torch']}.\n\n{text}\n"
-    )
+    command = f"python benchmarks/scaling.py {' '.join(arguments)}"
+    return printed.page("From one process to several", text, command, plan.device, ("torch",))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import held
+from benchmarks.printed import last_line, page, ratio, row
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -75,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.out:
         command = "python benchmarks/scoring.py" + " --quick" * chosen.quick
         command += f" --device {chosen.device}" * (chosen.device != "cpu") + f" --out {chosen.out}"
-        chosen.out.write_text(page(text, command, plan.device), encoding="utf-8")
+        packages = ("torch", "clip-benchmark")
+        written = page("Counting recall beside clip-benchmark", text, command, plan.device, packages)
+        chosen.out.write_text(written, encoding="utf-8")
     print(json.dumps(record(found, peaks, plan, load)))
     return 0
 
@@ -161,8 +164,6 @@ class HandsThrough:
 
 def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]:
     """What was measured, as Markdown."""
-    from benchmarks.train_step import ratio, row
-
     times = Times(found["seconds"])
     texts = plan.pictures * PER_PICTURE
     return [
@@ -188,9 +189,6 @@ def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]
 
 def record(found: dict[str, Any], peaks: dict[str, int], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from benchmarks.train_step import rounded
-    from cosmos_eval.results.environment import environment
-
     times = Times(found["seconds"])
     figures = {
         "pictures": plan.pictures,
@@ -203,30 +201,8 @@ def record(found: dict[str, Any], peaks: dict[str, int], plan: Plan, load: float
         "ours_peak_bytes": peaks["ours"],
         "apart": found["apart"],
     }
-    about = environment(plan.device)
-    about["hardware"]["threads"] = found["threads"]
-    return {
-        "name": "scoring",
-        "ratios": {
-            "time": round(times.ratio("peer", "ours"), 3),
-            "memory": round(peaks["peer"] / peaks["ours"], 3),
-        },
-        "figures": rounded(figures),
-        "environment": {**about, "load_before": load},
-    }
-
-
-def page(text: str, command: str, device: str) -> str:
-    """The table as a page of `results/`, with the command that makes it and what it ran on."""
-    from cosmos_eval.results.environment import environment
-
-    found = environment(device)
-    hardware, packages = found["hardware"], found["packages"]
-    return (
-        "# Counting recall beside clip-benchmark\n\n"
-        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, Python "
-        f"{found['python']}, torch {packages['torch']}, clip-benchmark {packages['clip-benchmark']}.\n\n{text}\n"
-    )
+    ratios = {"time": times.ratio("peer", "ours"), "memory": peaks["peer"] / peaks["ours"]}
+    return last_line("scoring", ratios, figures, plan.device, found["threads"], load)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.printed import last_line, page, ratio, row
 from benchmarks.segmentation_cases import ARMS, FULL, GPU, QUICK, Plan
 from benchmarks.timing import Times
-from benchmarks.train_step import ratio, rounded, row
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.out:
         command = "python benchmarks/segmentation.py" + " --quick" * chosen.quick
         command += f" --device {chosen.device} --workers {chosen.workers}" * (chosen.device != "cpu")
-        chosen.out.write_text(page(text, found["times"], f"{command} --out {chosen.out}"), encoding="utf-8")
+        command += f" --out {chosen.out}"
+        title, packages = "Label maps beside one window of one picture at a time", ("torch", "open_clip_torch")
+        written = page(title, text, command, plan.device, packages, found["times"]["threads"])
+        chosen.out.write_text(written, encoding="utf-8")
     print(json.dumps(record(found, plan, load)))
     return 0
 
@@ -133,7 +136,6 @@ def memory_table(memory: dict[str, dict[str, Any]], plan: Plan) -> list[str]:
 
 def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from cosmos_eval.results.environment import environment
     from cosmos_eval.tasks.label_maps import BUDGET
 
     figures: dict[str, Any] = {}
@@ -159,28 +161,8 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     figures["budget_bytes"] = BUDGET
     figures["large_picture"] = {"size": plan.large, "logits_bytes": plan.logits_bytes}
     figures["batch_size"], figures["precision"] = plan.batch_size, plan.precision
-    about = environment(plan.device)
-    about["hardware"]["threads"] = found["times"]["threads"]
-    return {
-        "name": "segmentation",
-        "ratios": {"segmentation": round(min(ratios.values()), 3)},
-        "figures": rounded(figures),
-        "environment": {**about, "load_before": load},
-    }
-
-
-def page(text: str, times: dict[str, Any], command: str) -> str:
-    """The tables as a page of `results/`, with the command that makes it and what it ran on."""
-    from cosmos_eval.results.environment import environment
-
-    found = environment("cuda" if "cuda" in command else "cpu")
-    hardware, packages = found["hardware"], found["packages"]
-    return (
-        "# Label maps beside one window of one picture at a time\n\n"
-        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, {times['threads']} "
-        f"threads, Python {found['python']}, torch {packages['torch']}, open_clip_torch {packages['open_clip_torch']}."
-        f"\n\n{text}\n"
-    )
+    slowest = {"segmentation": min(ratios.values())}
+    return last_line("segmentation", slowest, figures, plan.device, found["times"]["threads"], load)
 
 
 if __name__ == "__main__":

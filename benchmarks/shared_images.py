@@ -20,9 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.printed import last_line, page, ratio, row
 from benchmarks.shared_images_cases import ARMS, FULL, GPU, ORDINALS, QUICK, Plan
 from benchmarks.timing import Times
-from benchmarks.train_step import ratio, rounded, row
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.out:
         command = "python benchmarks/shared_images.py" + " --quick" * chosen.quick
         command += f" --device {chosen.device}" * (chosen.device != "cpu") + f" --out {chosen.out}"
-        chosen.out.write_text(page(text, command, plan.device), encoding="utf-8")
+        title, packages = "COCO and SugarCrepe together, beside clip-benchmark", ("torch", "clip-benchmark")
+        chosen.out.write_text(page(title, text, command, plan.device, packages), encoding="utf-8")
     print(json.dumps(record(found, plan, load)))
     return 0
 
@@ -81,8 +82,6 @@ def table(found: dict[str, Any], plan: Plan) -> list[str]:
 
 def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from cosmos_eval.results.environment import environment
-
     times = Times(found["seconds"])
     figures = {
         "pictures": plan.pictures,
@@ -95,27 +94,8 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         "ours_pictures_encoded": found["encoded"]["ours"],
         "apart": found["apart"],
     }
-    about = environment(plan.device)
-    about["hardware"]["threads"] = found["threads"]
-    return {
-        "name": "shared_images",
-        "ratios": {"shared_images": round(times.ratio("peer", "ours"), 3)},
-        "figures": rounded(figures),
-        "environment": {**about, "load_before": load},
-    }
-
-
-def page(text: str, command: str, device: str) -> str:
-    """The table as a page of `results/`, with the command that makes it and what it ran on."""
-    from cosmos_eval.results.environment import environment
-
-    found = environment(device)
-    hardware, packages = found["hardware"], found["packages"]
-    return (
-        "# COCO and SugarCrepe together, beside clip-benchmark\n\n"
-        f"Made by `{command}`. {hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores, Python "
-        f"{found['python']}, torch {packages['torch']}, clip-benchmark {packages['clip-benchmark']}.\n\n{text}\n"
-    )
+    ratios = {"shared_images": times.ratio("peer", "ours")}
+    return last_line("shared_images", ratios, figures, plan.device, found["threads"], load)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.printed import ratio, rounded, row
 from benchmarks.timing import Times
 from benchmarks.train_step_plan import FULL, QUICK, TOLERANCE, Plan
 from benchmarks.worlds import run_in_worlds
@@ -186,26 +187,8 @@ def page(text: str, worlds: dict[int, dict[str, Any]], command: str) -> str:
     )
 
 
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def milliseconds(times: Times, arm: str) -> str:
     return f"{times.median(arm) * 1e3:.1f}"
-
-
-def ratio(times: Times, peer: str) -> str:
-    low, high = times.quartiles(peer, "ours")
-    return f"{times.ratio(peer, 'ours'):.2f} [{low:.2f}, {high:.2f}]"
-
-
-def rounded(value: Any) -> Any:
-    """Four significant digits of every number in a nest of mappings and sequences."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
