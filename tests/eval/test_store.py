@@ -428,7 +428,9 @@ def test_two_processes_fill_one_store_at_once(tmp_path):
     for seed in (1, 2):
         order = np.random.default_rng(seed).permutation(60)
         for start in range(0, 60, 12):
-            assert torch.allclose(torch.load(out / f"{seed}-{start}.pt"), rows[order[start : start + 12]], atol=1e-6)
+            assert torch.allclose(
+                torch.load(out / f"{seed}-{start}.pt", weights_only=True), rows[order[start : start + 12]], atol=1e-6
+            )
 
 
 def test_a_space_says_what_made_its_rows(tmp_path):
