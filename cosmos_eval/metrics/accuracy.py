@@ -1,4 +1,4 @@
-"""Accuracies of classification and of right-or-wrong pairs, each sample a number in [0, 1]."""
+"""Accuracies of classification, each sample a number in [0, 1]."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,6 @@ from torch import Tensor
 from cosmos_eval.metrics.similarity import (
     BLOCK_BYTES,
     check_features,
-    plain_float32,
     score_blocks,
     share_equal_rows,
 )
@@ -93,43 +92,3 @@ def mean_per_class(values: Tensor, labels: Tensor, classes: int) -> float:
         raise ValueError(f"class {int((counts == 0).nonzero()[0])} has no samples")
     sums = torch.bincount(labels, weights=values.double().cpu(), minlength=classes)
     return float((sums / counts).mean())
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Scores of the right and of the wrong candidate of each item; all (I,) on the CPU."""
-
-    right: Tensor
-    wrong: Tensor
-
-    @property
-    def strict(self) -> Tensor:
-        """float64, 1 where the right one scores strictly higher: a tie is wrong."""
-        return (self.right > self.wrong).double()
-
-    @property
-    def expected(self) -> Tensor:
-        """float64, a tie counts one half."""
-        return self.strict + (self.right == self.wrong).double() / 2
-
-
-def compare_pairs(anchors: Tensor, right: Tensor, wrong: Tensor) -> Pairs:
-    """Score a right and a wrong candidate against the anchor of each item.
-
-    Args:
-        anchors, right, wrong: (I, D) features; row i of each belongs to item i.
-
-    Raises:
-        ValueError: shapes differ, or features that are not finite (names the first item).
-    """
-    if not anchors.shape == right.shape == wrong.shape:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (anchors, right, wrong))
-        raise ValueError(f"anchors, right and wrong candidates must have one shape, got {shapes}")
-    for features in (anchors, right, wrong):
-        check_features(features, "item")
-    with plain_float32():
-        of_right = (anchors.float() * right.float()).sum(1)
-        of_wrong = (anchors.float() * wrong.float()).sum(1)
-    # Equal candidates tie whatever the order in which a kernel adds up.
-    equal = (right == wrong).all(1)
-    return Pairs(of_right.cpu(), torch.where(equal, of_right, of_wrong).cpu())

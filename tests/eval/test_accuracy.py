@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_eval.metrics.accuracy import compare_pairs, count_classes, expected_topk, mean_per_class
+from cosmos_eval.metrics.accuracy import count_classes, expected_topk, mean_per_class
 from tests.oracles import accuracy as oracle
+from tests.oracles.pairs import compare_pairs
 
 SCORES = torch.tensor([[0.9, 0.1, 0.8, 0.2], [0.9, 0.1, 0.5, 0.7], [0.3, 0.3, 0.3, 0.3]])
 LABELS = torch.tensor([0, 2, 3])

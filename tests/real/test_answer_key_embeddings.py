@@ -16,11 +16,12 @@ from torch import Tensor
 from cosmos_eval import tasks
 from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.accuracy import Pairs, compare_pairs, count_classes, expected_topk, mean_per_class
+from cosmos_eval.metrics.accuracy import count_classes, expected_topk, mean_per_class
 from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
 from cosmos_eval.metrics.similarity import share_equal_rows
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
 from tests.eval.stand_ins import benchmark
+from tests.oracles.pairs import Pairs, compare_pairs
 
 KS = (1, 5, 10)
 RETRIEVAL = ("flickr8k_test", "coco159")
