@@ -1,7 +1,6 @@
 """Features of pictures and texts: the one place where a model is called."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,12 +21,12 @@ from cosmos_eval.engine.known import Batches, KnownRows
 from cosmos_eval.engine.parts import Parts
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
+from cosmos_eval.engine.rows import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
 from cosmos_eval.engine.store import Space, Store, about_rows
 from cosmos_eval.engine.store_names import write_names
 from cosmos_eval.engine.texts import in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
-from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.models.base import out_of_memory, patch_encoder
+from cosmos_eval.models.base import patch_encoder
 from cosmos_eval.profiling import phase, timed
 from cosmos_eval.progress import Reporter, Silent
 
@@ -93,7 +92,8 @@ class Engine:
         self.workers = workers
         resolved = resolve_precision(precision, self.device)
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
-        given = hasattr(model, "image_rows")
+        self.given = given = hasattr(model, "image_rows")
+        """Whether the model hands out rows that were made elsewhere."""
         self.precision = "fp32" if given else full_precision(resolved, compiled, check_decoder(decoder))
         self.compiled = compiled and not given
         self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
@@ -107,7 +107,7 @@ class Engine:
         self.encoded = {"pictures": 0, "texts": 0}
         """How many passed the model; windows of pictures do not count."""
         self.space: Space | None = None
-        if store is not None and model.digest and not hasattr(model, "image_rows"):
+        if store is not None and model.digest and not given:
             self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
         self.pictures = KnownRows("pictures", self.space, self.device)
         self.texts = KnownRows("texts", self.space, self.device)
@@ -145,17 +145,17 @@ class Engine:
             RequestError: no pictures, one that cannot be read or decoded, an embedding that is zero or not finite
                 (names the first), or memory that does not hold one.
         """
-        _refuse_none(pictures, "pictures")
+        refuse_none(pictures, "pictures")
         with phase("rows"):
             return self._image_features(pictures)
 
     def _image_features(self, pictures: Sequence[Picture]) -> Tensor:
-        if hasattr(self.model, "image_rows"):
-            return self._given(self.model.image_rows, pictures, _picture_name, "pictures")
+        if self.given:
+            return self._given(self.model.image_rows, pictures, picture_name, "pictures")
         self._compare_decoders(pictures)
         with phase("reading"):
             keys = digests(pictures, self.reporter)
-        places, index = _distinct(keys)
+        places, index = distinct_keys(keys)
         distinct = [pictures[i] for i in places]
         self._name("pictures", [picture.key for picture in pictures], keys)
         if self.resized is not None:
@@ -180,19 +180,19 @@ class Engine:
             RequestError: no texts, an embedding that is zero or not finite (names the first to be encoded), or memory
                 that does not hold one.
         """
-        _refuse_none(texts, "texts")
+        refuse_none(texts, "texts")
         with phase("rows"):
             return self._text_features(texts)
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         if hasattr(self.model, "text_rows"):
-            return self._given(self.model.text_rows, texts, _text_name, "texts")
-        strings, of_string = _distinct(texts)
+            return self._given(self.model.text_rows, texts, text_name, "texts")
+        strings, of_string = distinct_keys(texts)
         distinct = [texts[j] for j in strings]
         with phase("tokens"):
             read = read_texts(self.model, distinct, self.batch_size, self.reporter)
         self._name("texts", distinct, read.keys)
-        places, index = _distinct(read.keys)
+        places, index = distinct_keys(read.keys)
 
         def encode(new: list[int]) -> Batches:
             some = [places[i] for i in new]
@@ -226,7 +226,7 @@ class Engine:
             RequestError: no pictures, a model without patch features, a picture that cannot be read or decoded, a patch
                 whose embedding is zero or not finite (names the picture), or memory that does not hold one window.
         """
-        _refuse_none(pictures, "pictures")
+        refuse_none(pictures, "pictures")
         encode_patches = patch_encoder(self.model)
         self._compare_decoders(pictures)
         normalise = Normalise.of(self.model, self.device)
@@ -241,7 +241,7 @@ class Engine:
                 found = self.parts.encode("windows", windows, encode_part)
             patches = found.shape[1] * found.shape[2]
             owners = [picture for picture in members for _ in range(patches)]
-            return unit_rows(found.flatten(0, 2), owners, _picture_name).reshape(found.shape)
+            return unit_rows(found.flatten(0, 2), owners, picture_name).reshape(found.shape)
 
         kept = normalise if keep_pixels else None
         with (reporter or self.reporter).task("encoding windows", len(pictures), "pictures") as advance:
@@ -252,7 +252,7 @@ class Engine:
     def means(self) -> dict[str, Any]:
         """What else than precision and versions made the rows of pictures, for the record."""
         found: dict[str, Any] = {}
-        if self.device.type != "cpu" and not hasattr(self.model, "image_rows"):
+        if self.device.type != "cpu" and not self.given:
             found["memory_format"] = "channels_last"
         if self.compiled:
             found["compiled"] = "image tower"
@@ -267,21 +267,22 @@ class Engine:
             with phase("drift"):
                 self.drift = decoder_drift(pictures, self.decoder, self.tower.of_worker, self._unit_pictures)
 
-    def _unit_pictures(self, batch: Tensor) -> Tensor:
+    def _unit_pictures(self, batch: Tensor, pictures: Sequence[Picture]) -> Tensor:
         with tower_precision(self.precision, self.device):
-            return unit_rows(self.parts.encode("pictures", batch, self.tower), range(len(batch)), str)
+            return unit_rows(self.parts.encode("pictures", batch, self.tower), pictures, picture_name)
 
     def _given(
         self, rows_of: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
     ) -> Tensor:
-        with _memory(f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"):
+        doing = f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"
+        with memory_for(doing):
             return unit_rows(rows_of(items).to(self.device), items, name)
 
     def rows(
         self, batches: Iterable[tuple[Sequence[Any], Any]], encode: Callable[[Any], Tensor], unit: str
     ) -> Iterator[Tensor]:
         """(B, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
-        name = _picture_name if unit == "pictures" else _text_name
+        name = picture_name if unit == "pictures" else text_name
         for items, batch in timed(batches, "waiting" if unit == "pictures" else "tokens"):
             with phase(unit), tower_precision(self.precision, self.device):
                 encoded = self.parts.encode(unit, batch, encode)
@@ -323,63 +324,3 @@ def encode_pictures(engine: Engine, common: None, batches: Iterable[list[Picture
 def encode_texts(engine: Engine, trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
     """Rows of batches of texts, each with what the model takes: what one rank does."""
     yield from engine.rows(batches, engine.model.trimmed_text.encode if trimmed else engine.model.encode_text, "texts")
-
-
-@contextmanager
-def _memory(doing: str) -> Iterator[None]:
-    """Running out of memory inside is a refusal in one line."""
-    try:
-        yield
-    except Exception as error:
-        if out_of_memory(error):
-            raise RequestError(f"out of memory {doing}") from error
-        raise
-
-
-def unit_rows(rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
-    """(N, D) of any float type as float32 of unit length; `name(items[i])` says in an error whose row i is.
-
-    Raises:
-        RequestError: not one row an item, or a row that holds NaN or infinity or is zero; names the first.
-    """
-    if rows.ndim != 2 or len(rows) != len(items):
-        raise RequestError(
-            f"the model gave embeddings of shape {tuple(rows.shape)} for {len(items)} inputs; make it ({len(items)}, D)"
-        )
-    with torch.no_grad(), plain_float32():
-        rows = rows.float()
-        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        good = torch.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
-        if not good.all():
-            first = int((~good).nonzero()[0])
-            what = "zero" if norms[first] == 0 else "not finite"
-            raise RequestError(
-                f"the embedding of {name(items[first])} is {what}; check the weights, or raise the precision to fp32"
-            )
-        return rows / norms
-
-
-def _distinct(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:
-    """Where each distinct key first appears, in order, and for every key its place among them."""
-    seen: dict[Hashable, int] = {}
-    places: list[int] = []
-    index: list[int] = []
-    for i, key in enumerate(keys):
-        place = seen.setdefault(key, len(seen))
-        if place == len(places):
-            places.append(i)
-        index.append(place)
-    return places, torch.tensor(index, dtype=torch.int64)
-
-
-def _refuse_none(items: Sequence[Any], what: str) -> None:
-    if len(items) == 0:
-        raise RequestError(f"there are no {what} to encode; the dataset is empty")
-
-
-def _picture_name(picture: Picture) -> str:
-    return f"picture {picture.key}"
-
-
-def _text_name(text: str) -> str:
-    return f"the text {text if len(text) <= 80 else text[:77] + '...'!r}"

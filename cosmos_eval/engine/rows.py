@@ -1,0 +1,73 @@
+"""Rows of unit length, and what errors call the items behind them."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import Picture
+from cosmos_eval.metrics.similarity import plain_float32
+from cosmos_eval.models.base import out_of_memory
+
+
+@contextmanager
+def memory_for(doing: str) -> Iterator[None]:
+    """Running out of memory inside is a refusal in one line."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise RequestError(f"out of memory {doing}") from error
+        raise
+
+
+def unit_rows(rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+    """(N, D) of any float type as float32 of unit length; `name(items[i])` says in an error whose row i is.
+
+    Raises:
+        RequestError: not one row an item, or a row that holds NaN or infinity or is zero; names the first.
+    """
+    if rows.ndim != 2 or len(rows) != len(items):
+        raise RequestError(
+            f"the model gave embeddings of shape {tuple(rows.shape)} for {len(items)} inputs; make it ({len(items)}, D)"
+        )
+    with torch.no_grad(), plain_float32():
+        rows = rows.float()
+        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        good = torch.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+        if not good.all():
+            first = int((~good).nonzero()[0])
+            what = "zero" if norms[first] == 0 else "not finite"
+            raise RequestError(
+                f"the embedding of {name(items[first])} is {what}; check the weights, or raise the precision to fp32"
+            )
+        return rows / norms
+
+
+def distinct_keys(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:
+    """Where each distinct key first appears, in order, and for every key its place among them."""
+    seen: dict[Hashable, int] = {}
+    places: list[int] = []
+    index: list[int] = []
+    for i, key in enumerate(keys):
+        place = seen.setdefault(key, len(seen))
+        if place == len(places):
+            places.append(i)
+        index.append(place)
+    return places, torch.tensor(index, dtype=torch.int64)
+
+
+def refuse_none(items: Sequence[Any], what: str) -> None:
+    if len(items) == 0:
+        raise RequestError(f"there are no {what} to encode; the dataset is empty")
+
+
+def picture_name(picture: Picture) -> str:
+    return f"picture {picture.key}"
+
+
+def text_name(text: str) -> str:
+    return f"the text {text if len(text) <= 80 else text[:77] + '...'!r}"
