@@ -129,6 +129,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.ctx.get_help())  # type: ignore[attr-defined]
             return DONE
+        if "DataLoader worker (pid" in str(error):  # raised by torch wherever the main process happens to be
+            say(f"a worker that decodes pictures died ({error}); where memory ran out, give fewer --workers")
+            return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
             say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
             return BAD_REQUEST

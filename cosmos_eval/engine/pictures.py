@@ -1,6 +1,7 @@
 """Pictures on their way to a tower: content digests, decoding and preprocessing in worker processes, fixed batches."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -135,9 +136,19 @@ def picture_batches(
         num_workers=min(workers, -(-len(pictures) // batch_size)),
         collate_fn=_collate,
         pin_memory=pin_memory,
+        worker_init_fn=_leave_without_a_word,
     )
     for batch in loader:
         yield _pixels(batch)
+
+
+def _leave_without_a_word(number: int) -> None:
+    """In a worker: end on signals, which terminals and batch systems send to all processes, while the main one speaks.
+
+    torch's own handler of SIGTERM prints a complaint. Ignoring it would not do: torch waits for those it sends it to.
+    """
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, lambda *_: os._exit(0))
 
 
 def _pixels(loaded: _Loaded | _Refusal) -> Any:
@@ -168,6 +179,7 @@ def each_picture(
         shuffle=False,
         num_workers=min(workers, len(pictures)),
         collate_fn=_as_it_is,
+        worker_init_fn=_leave_without_a_word,
     )
     for item in loader:
         yield _pixels(item)

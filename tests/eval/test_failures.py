@@ -185,6 +185,42 @@ def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number
     assert kept.stat().st_mtime_ns == before  # what was finished was kept, not measured again
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes_of_a_run_is_told_once(tmp_path, number, code):
+    mark = tmp_path / "mark"
+    command = [
+        sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.eval.tiny_models:SlowPictures",
+        "--benchmark", str(captions_world(tmp_path)), "--out", str(tmp_path / "out"), "--workers", "2",
+    ]  # fmt: skip
+    environment = {**os.environ, "COSMOS_TEST_MARK": str(mark)}
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not mark.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert [line for line in err.splitlines() if "DataLoader" in line or "Traceback" in line or "rror" in line] == []
+    assert err.count("what was finished is kept") == 1
+
+
+def test_a_worker_that_the_kernel_kills_is_one_line(refused, tmp_path):
+    world = captions_world(tmp_path)
+    line = refused(
+        "--model", "python:tests.eval.tiny_models:Killed", "--benchmark", str(world), "--workers", "2", "--no-cache"
+    )
+    assert "a worker that decodes pictures died" in line
+    assert "fewer --workers" in line
+
+
 def test_two_definitions_of_one_name_are_refused(refused, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

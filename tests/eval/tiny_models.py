@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 
 class Colours:
@@ -52,3 +54,26 @@ class Slow(Colours):
             Path(os.environ["COSMOS_TEST_MARK"]).touch()
             time.sleep(120)
         return super().encode_text(texts)
+
+
+class SlowPictures(Colours):
+    """Workers wait at each picture, after touching the file COSMOS_TEST_MARK."""
+
+    digest = "510e91c" * 8
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        if get_worker_info() is not None:
+            Path(os.environ["COSMOS_TEST_MARK"]).touch()
+            time.sleep(20)
+        return super().preprocess(image)
+
+
+class Killed(Colours):
+    """Its preprocessing ends a worker as the kernel does where memory runs out."""
+
+    digest = "911ed" * 10
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().preprocess(image)
