@@ -12,6 +12,9 @@ from torch import Tensor
 
 from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, plain_float32, score_blocks, share_equal_rows
 
+MARKED_BYTES = 2 * 2**20
+"""What is compared in one go on a CPU, so that its caches hold the marks; a GPU compares a whole block."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -55,18 +58,17 @@ def count_places(
     column = shared.column[candidate.to(device)]
     query = query.to(device)
     better, tied, tied_positives = [], [], []
-    hits = torch.empty(0, len(shared.rows), device=device)
     for start, stop, scores in score_blocks(queries, shared, block_bytes // 2):
-        hits = hits if len(hits) else torch.empty_like(scores)
         own = slice(int(bounds[start]), int(bounds[stop]))
         row = query[own] - start
         of_positives = scores[row, column[own]]
         best = torch.full((stop - start,), -torch.inf, device=device).scatter_reduce(0, row, of_positives, "amax")
         among = (of_positives == best[row]).long()
         tied_positives.append(torch.zeros(stop - start, dtype=torch.int64, device=device).index_add(0, row, among))
-        hit = hits[: stop - start]
-        better.append(_count(torch.gt(scores, best[:, None], out=hit), shared.copies))
-        tied.append(_count(torch.eq(scores, best[:, None], out=hit), shared.copies))
+        marked = MARKED_BYTES if device.type == "cpu" else block_bytes // 2
+        above, level = _count_marks(scores, best, shared.copies, marked)
+        better.append(above)
+        tied.append(level)
     return Places(torch.cat(better).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())
 
 
@@ -117,7 +119,19 @@ def _by_query(query: Tensor, candidate: Tensor, queries: int, candidates: int) -
     return query, candidate[order], torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
 
 
-def _count(hits: Tensor, copies: Tensor) -> Tensor:
-    """(B,) int64 sums of (B, U) zeros and ones, column u counted `copies[u]` times: whole numbers, exact in float32."""
+def _count_marks(scores: Tensor, best: Tensor, copies: Tensor, marked_bytes: int) -> tuple[Tensor, Tensor]:
+    """How many of (B, U) scores are above and level with (B,) `best`, column u counted `copies[u]` times: (B,) int64.
+
+    Sums of zeros and ones times whole numbers, exact in float32.
+    """
+    count, width = scores.shape
+    step = min(count, max(1, marked_bytes // (4 * width)))
+    marks = torch.empty(step, width, device=scores.device)
+    above, level = [], []
     with plain_float32():
-        return (hits @ copies).long()
+        for start in range(0, count, step):
+            some, own = scores[start : start + step], best[start : start + step, None]
+            mark = marks[: len(some)]
+            above.append(torch.gt(some, own, out=mark) @ copies)
+            level.append(torch.eq(some, own, out=mark) @ copies)
+    return torch.cat(above).long(), torch.cat(level).long()
