@@ -38,6 +38,7 @@ def leaderboard(
 
     from cosmos_core.errors import RequestError
     from cosmos_eval.protocol import read_suite
+    from cosmos_eval.report.board import check_of_suite
     from cosmos_eval.report.references import PAPER, read_references
     from cosmos_eval.report.tables import check_format, write_leaderboard
     from cosmos_eval.results.store import read_not_run, read_results
@@ -53,11 +54,7 @@ def leaderboard(
     references = read_references(reference, secondary=secondary) if reference else None
     results, not_run = read_results(folder), read_not_run(folder)
     if chosen is not None and references is None:
-        names_here = {one.benchmark["name"] for one in results}
-        if names_here.isdisjoint(one.name for one in chosen.benchmarks):
-            raise RequestError(
-                f"no result below {folder} is of the suite {suite}; there are of {', '.join(sorted(names_here))}"
-            )
+        check_of_suite(results, chosen, folder)
     paths = write_leaderboard(results, out or folder, names, not_run, references=references, suite=chosen)
     if paths[0].is_file():
         print(paths[0].read_text(encoding="utf-8"))

@@ -1,12 +1,14 @@
 """The board: rows, columns and cells of a leaderboard, made once from results. Every format prints this and no more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cosmos_core.errors import RequestError
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table
 from cosmos_eval.report.board_references import place_references
@@ -108,6 +110,15 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
     return Board(
         rows[list(ROW_FIELDS)], columns, cells[list(CELL_FIELDS)], limited, tuple(remarks), suite.name if suite else ""
     )
+
+
+def check_of_suite(results: Iterable[Result], suite: Suite, folder: Path) -> None:
+    """RequestError where no result is of a suite: its table would be empty."""
+    names = {one.benchmark["name"] for one in results}
+    if names.isdisjoint(one.name for one in suite.benchmarks):
+        raise RequestError(
+            f"no result below {folder} is of the suite {suite.name}; there are of {', '.join(sorted(names)) or 'none'}"
+        )
 
 
 def _of_suite(full: pd.DataFrame, suite: Suite | None) -> tuple[pd.DataFrame, list[str]]:

@@ -116,5 +116,8 @@ def average_lines(board: Board) -> list[str]:
 def limited_line(board: Board) -> str:
     """The results that no table ranks, in one line; empty where there are none."""
     names = board.limited[["model", "benchmark", "limit"]].drop_duplicates()
-    listed = "; ".join(f"{one.model} on {one.benchmark} ({one.limit} pictures)" for one in names.itertuples())
+    listed = "; ".join(
+        f"{one.model} on {one.benchmark} ({one.limit} {'picture' if one.limit == 1 else 'pictures'})"
+        for one in names.itertuples()
+    )
     return f"Made with --limit, and so not ranked: {listed}." if listed else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cosmos_eval
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.report.board import MEASURED
+from cosmos_eval.report.board import MEASURED, check_of_suite
 from cosmos_eval.report.html_assembly import assemble, embedded
 from cosmos_eval.report.html_curves import curve_data
 from cosmos_eval.report.html_data import Found, report_data
@@ -59,7 +59,7 @@ def write_report(
         suite: selects the leaderboard's benchmarks, their order, and averages.
 
     Raises:
-        RequestError: no such folder, nothing in it, or a result that is broken.
+        RequestError: no such folder, nothing in it, nothing of the suite, or a result that is broken.
     """
     if not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run")
@@ -69,6 +69,8 @@ def write_report(
     panels, thinned = curve_data(folder)
     if not found and not panels:
         raise RequestError(f"no {RESULT} and no evaluations.jsonl below {folder}; give the --out folder of a run")
+    if suite is not None and references is None:
+        check_of_suite((one.result for one in found), suite, folder)
     data = {
         "title": title or f"Results: {folder.resolve().name}",
         "madeBy": f"cosmos-eval {cosmos_eval.__version__}",

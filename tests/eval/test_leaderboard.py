@@ -61,9 +61,9 @@ def test_different_data_never_share_a_column():
 
 
 def test_a_limited_result_is_named_and_not_ranked():
-    text = markdown(results_frame([result("full", 0.5), result("quick", 0.9, limit=2)]))
+    text = markdown(results_frame([result("full", 0.5), result("quick", 0.9, limit=2), result("one", 0.9, limit=1)]))
     assert [row[0] for row in table_rows(text)[:3]][2] == "full"
-    assert "not ranked: quick on toy (2 pictures)" in text
+    assert "not ranked: quick on toy (2 pictures); one on toy (1 picture)." in text
     assert "90.0" not in text
 
 

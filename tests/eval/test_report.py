@@ -48,6 +48,7 @@ def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, c
         (["/nonexistent/place"], "/nonexistent/place"),
         (["{folder}", "--out", "{folder}/table.csv"], "no .html file"),
         (["{folder}", "--out", "{folder}"], "no .html file"),
+        (["{folder}", "--suite", "toybox"], "is of the suite toybox; there are of flowers"),
     ],
 )
 def test_what_cannot_be_reported_is_one_line_and_exit_2(tmp_path, arguments, said, capsys):
