@@ -1,6 +1,6 @@
 """How fast ImageNet's protocol is measured end to end beside clip-benchmark, and what bounds it.
 
-    python benchmarks/classification.py [--quick] [--device cuda] [--out results/classification.md]
+    python benchmarks/classification.py [--quick] [--device cuda] [--out results/speed.md]
 
 A ViT-B/32 with random weights on generated JPEG pictures in ImageNet's folders, with ImageNet's names and 80 templates
 in its true proportions: 50 pictures and 80 prompts a class, the first 20 classes on a CPU (5 with --quick); on a GPU
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.printed import last_line, page, ratio, row
+from benchmarks.printed import last_line, ratio, row
+from benchmarks.speed_page import write_section
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="fp32", help="fp32, or mixed precision for both")
     parser.add_argument("--workers", type=int, help="processes that decode, of each side")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--out", type=Path, help="write a section of this page as well")
     chosen = parser.parse_args(arguments)
     plan = plan_of(chosen)
     load = os.getloadavg()[0]
@@ -56,16 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     text = "\n".join(table(found, plan))
     print(text)
+    made = record(found, plan, load)
     if chosen.out:
-        command = "python benchmarks/classification.py" + " --quick" * chosen.quick
-        command += f" --device {chosen.device}" * (chosen.device != "cpu")
-        command += f" --precision {chosen.precision}" * (chosen.precision != "fp32")
-        command += f" --workers {chosen.workers}" * (chosen.workers is not None)
-        command += f" --out {chosen.out}"
-        title = "ImageNet's protocol end to end beside clip-benchmark"
-        packages = ("torch", "open_clip_torch", "clip-benchmark")
-        chosen.out.write_text(page(title, text, command, plan.device, packages, found["threads"]), encoding="utf-8")
-    print(json.dumps(record(found, plan, load)))
+        write_section(chosen.out, "ImageNet's protocol end to end", text, "classification", arguments, made)
+    print(json.dumps(made))
     return 0
 
 

@@ -1,6 +1,6 @@
 """How fast ImageNet's zero-shot head is made beside clip-benchmark, which passes class after class, padding included.
 
-    python benchmarks/head.py [--quick] [--device cuda] [--out results/head.md]
+    python benchmarks/head.py [--quick] [--device cuda] [--out results/speed.md]
 
 A ViT-B/32 with random weights, ImageNet's class names, OpenAI's 80 templates: the first 50 classes on a CPU (5 with
 --quick), all 1,000 on a GPU (200 with --quick). From words to class weights, tokenizing included. The peer is
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.printed import last_line, page, ratio, row
+from benchmarks.printed import last_line, ratio, row
+from benchmarks.speed_page import write_section
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="fp32", choices=list(SAME), help="of both")
     parser.add_argument("--classes", type=int, help="the first so many")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--out", type=Path, help="write a section of this page as well")
     chosen = parser.parse_args(arguments)
     quick = chosen.quick
     plan = (QUICK if quick else FULL) if chosen.device == "cpu" else (GPU_QUICK if quick else GPU)
@@ -82,16 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     text = "\n".join(table(found, plan))
     print(text)
+    made = record(found, plan, load)
     if chosen.out:
-        command = "python benchmarks/head.py" + " --quick" * quick
-        command += f" --device {chosen.device}" * (chosen.device != "cpu")
-        command += f" --precision {chosen.precision}" * (chosen.precision != "fp32")
-        command += f" --classes {chosen.classes}" * bool(chosen.classes)
-        command += f" --out {chosen.out}"
-        packages = ("torch", "open_clip_torch", "clip-benchmark")
-        written = page("Zero-shot head beside clip-benchmark", text, command, plan.device, packages, found["threads"])
-        chosen.out.write_text(written, encoding="utf-8")
-    print(json.dumps(record(found, plan, load)))
+        write_section(chosen.out, "Zero-shot head", text, "head", arguments, made)
+    print(json.dumps(made))
     return 0
 
 

@@ -1,6 +1,6 @@
 """How much faster two processes evaluate than one: retrieval and classification end to end.
 
-    python benchmarks/scaling.py [--quick] [--ranks 2] [--device cuda] [--out results/scaling.md]
+    python benchmarks/scaling.py [--quick] [--ranks 2] [--device cuda] [--out results/speed.md]
 
 The `--model` of open_clip's registry with random weights, on pictures of the embedded world saved as JPEG of 640 by
 480: retrieval with two captions a picture, and classification. One process alone and all processes together take
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import printed
+from benchmarks.printed import last_line
+from benchmarks.speed_page import write_section
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=0, help="processes that decode, of each rank")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: a card for each process")
     parser.add_argument("--model", default="ViT-B-32", help="architecture of open_clip's registry")
-    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--out", type=Path, help="write a section of this page as well")
     chosen = parser.parse_args(arguments)
     sizes = QUICK if chosen.quick else FULL
     plan = Plan(**sizes, ranks=chosen.ranks, device=chosen.device, model=chosen.model, workers=chosen.workers)
@@ -86,9 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     times = Times(seconds)
     text = "\n".join(table(times, plan, chosen.threads))
     print(text)
+    made = record(times, plan, chosen.threads, load)
     if chosen.out:
-        chosen.out.write_text(page(text, sys.argv[1:] if arguments is None else arguments, plan), encoding="utf-8")
-    print(json.dumps(record(times, plan, chosen.threads, load)))
+        write_section(chosen.out, "From one process to several", text, "scaling", arguments, made)
+    print(json.dumps(made))
     return 0
 
 
@@ -191,13 +193,7 @@ def record(times: Times, plan: Plan, threads: int, load: float) -> dict[str, Any
         "all_seconds": times.median("all"),
         "pictures_per_second": round(2 * plan.pictures / times.median("all"), 1),
     }
-    return printed.last_line("scaling", {"scaling": times.ratio("one", "all")}, figures, plan.device, threads, load)
-
-
-def page(text: str, arguments: Sequence[str], plan: Plan) -> str:
-    """The table as a page of `results/`, with the command that makes it and what it ran on."""
-    command = f"python benchmarks/scaling.py {' '.join(arguments)}"
-    return printed.page("From one process to several", text, command, plan.device, ("torch",))
+    return last_line("scaling", {"scaling": times.ratio("one", "all")}, figures, plan.device, threads, load)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast recall is counted beside clip-benchmark, from the same embeddings, and in what memory.
 
-    python benchmarks/scoring.py [--quick] [--device cuda] [--out results/scoring.md]
+    python benchmarks/scoring.py [--quick] [--device cuda] [--out results/speed.md]
 
 Embeddings of 5,000 pictures and 25,000 texts, five a picture, in 512 dimensions (1,000 and 5,000 with --quick). Both
 sides compute the similarities and recall at 1, 5 and 10 in both directions; the peer is clip-benchmark's own
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import held
-from benchmarks.printed import last_line, page, ratio, row
+from benchmarks.printed import last_line, ratio, row
+from benchmarks.speed_page import write_section
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="1,000 pictures instead of 5,000")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--out", type=Path, help="write a section of this page as well")
     chosen = parser.parse_args(arguments)
     plan = Plan(**(QUICK if chosen.quick else FULL), device=chosen.device)
     load = os.getloadavg()[0]
@@ -73,13 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     text = "\n".join(table(found, peaks, plan))
     print(text)
+    made = record(found, peaks, plan, load)
     if chosen.out:
-        command = "python benchmarks/scoring.py" + " --quick" * chosen.quick
-        command += f" --device {chosen.device}" * (chosen.device != "cpu") + f" --out {chosen.out}"
-        packages = ("torch", "clip-benchmark")
-        written = page("Counting recall beside clip-benchmark", text, command, plan.device, packages)
-        chosen.out.write_text(written, encoding="utf-8")
-    print(json.dumps(record(found, peaks, plan, load)))
+        write_section(chosen.out, "Counting recall", text, "scoring", arguments, made)
+    print(json.dumps(made))
     return 0
 
 

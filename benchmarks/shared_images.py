@@ -1,6 +1,6 @@
 """COCO's retrieval and SugarCrepe in one run beside clip-benchmark, which encodes every picture again for every row.
 
-    python benchmarks/shared_images.py [--quick] [--device cuda] [--out results/shared_images.md]
+    python benchmarks/shared_images.py [--quick] [--device cuda] [--out results/speed.md]
 
 A ViT-B/32 with random weights on files in the layout of COCO val2017 and SugarCrepe, made of toybox's scenes in the
 true proportions: one in 25 of the 5,000 pictures, 25,000 captions and 7,511 rows (one in 100 with --quick, all on a
@@ -20,8 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.printed import last_line, page, ratio, row
+from benchmarks.printed import last_line, ratio, row
 from benchmarks.shared_images_cases import ARMS, FULL, GPU, ORDINALS, QUICK, Plan
+from benchmarks.speed_page import write_section
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="fp32", help="fp32, or mixed precision for both")
     parser.add_argument("--workers", type=int, help="processes that decode, of each side")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--out", type=Path, help="write a section of this page as well")
     chosen = parser.parse_args(arguments)
     plan = QUICK if chosen.quick else GPU if chosen.device != "cpu" else FULL
     plan = replace(plan, device=chosen.device, precision=chosen.precision)
@@ -53,12 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     text = "\n".join(table(found, plan))
     print(text)
+    made = record(found, plan, load)
     if chosen.out:
-        command = "python benchmarks/shared_images.py" + " --quick" * chosen.quick
-        command += f" --device {chosen.device}" * (chosen.device != "cpu") + f" --out {chosen.out}"
-        title, packages = "COCO and SugarCrepe together, beside clip-benchmark", ("torch", "clip-benchmark")
-        chosen.out.write_text(page(title, text, command, plan.device, packages), encoding="utf-8")
-    print(json.dumps(record(found, plan, load)))
+        write_section(chosen.out, "COCO and SugarCrepe together", text, "shared_images", arguments, made)
+    print(json.dumps(made))
     return 0
 
 

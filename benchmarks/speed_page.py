@@ -1,0 +1,54 @@
+"""The page `results/speed.md`: a section for each benchmark and machine, written in the place of the one before."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+INTRODUCTION = """# Speed beside clip-benchmark
+
+Each section is written by the command it names, on the machine it names, with random weights and generated data: both
+sides run in turns in one tree of processes and must give the same figures before a ratio is told. `load before` is the
+machine's load average at the start, of whatever else ran there."""
+PACKAGES = ("torch", "open_clip_torch", "clip-benchmark", "numpy")
+
+
+def write_section(
+    path: Path, title: str, text: str, script: str, arguments: Sequence[str] | None, record: Mapping[str, Any]
+) -> None:
+    """Put what a benchmark found into a page of several; other sections stay as they are.
+
+    Args:
+        script: its name in `benchmarks/`.
+        arguments: of its command line; None are those of this process.
+        record: its last line, with the environment.
+    """
+    found = record["environment"]
+    hardware = found["hardware"]
+    machine = hardware.get("gpu")
+    heading = f"{title}, on {machine}" if machine else title
+    command = shlex.join(["python", f"benchmarks/{script}.py", *(sys.argv[1:] if arguments is None else arguments)])
+    about = [
+        machine or hardware["cpu"],
+        f"{hardware['cores']} cores",
+        f"{hardware['threads']} thread{'s' * (hardware['threads'] > 1)}",
+        f"load before {found['load_before']:.2f}",
+        f"Python {found['python']}",
+        *(f"{name} {found['packages'][name]}" for name in PACKAGES),
+    ]
+    section = f"Made by `{command}` on {date.today()}: {', '.join(about)}.\n\n{text}"
+    sections = read_sections(path.read_text(encoding="utf-8")) if path.exists() else {}
+    sections[heading] = section
+    parts = [INTRODUCTION, *(f"## {name}\n\n{body}" for name, body in sections.items())]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def read_sections(page: str) -> dict[str, str]:
+    """By heading, in their order."""
+    found = {}
+    for part in f"\n{page}".split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        found[heading.strip()] = body.strip()
+    return found

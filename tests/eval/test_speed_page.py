@@ -1,0 +1,38 @@
+"""The page of speeds: a section replaces the one of its own name and machine, and touches no other."""
+
+import sys
+
+from benchmarks.printed import last_line
+from benchmarks.speed_page import INTRODUCTION, read_sections, write_section
+
+RECORD = last_line("head", {}, {}, "cpu", 1, 0.25)
+
+
+def on_a_card(name):
+    return {**RECORD, "environment": {**RECORD["environment"], "hardware": {"gpu": name, "cores": 16, "threads": 8}}}
+
+
+def test_a_section_names_command_machine_and_versions(tmp_path):
+    page = tmp_path / "speed.md"
+    write_section(page, "Zero-shot head", "| a table |", "head", ["--out", "results/my speed.md"], RECORD)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(INTRODUCTION)
+    assert "\n## Zero-shot head\n\nMade by `python benchmarks/head.py --out 'results/my speed.md'` on 20" in text
+    assert ", 1 thread, load before 0.25, Python 3" in text
+    assert "clip-benchmark 1." in text
+    assert text.endswith(".\n\n| a table |\n")
+
+
+def test_a_section_takes_the_place_of_its_elder_and_of_no_other(tmp_path, monkeypatch):
+    page = tmp_path / "speed.md"
+    monkeypatch.setattr(sys, "argv", ["head.py", "--quick"])
+    for title, text in (("One", "first\n\n### inside"), ("Two", "second"), ("One", "anew\n\n### inside")):
+        write_section(page, title, text, "head", None, RECORD)
+    write_section(page, "One", "fast", "head", ["--device", "cuda"], on_a_card("a card"))
+    sections = read_sections(page.read_text(encoding="utf-8"))
+    assert list(sections) == ["One", "Two", "One, on a card"]
+    assert sections["One"].endswith(".\n\nanew\n\n### inside")
+    assert "`python benchmarks/head.py --quick`" in sections["One"]
+    assert sections["Two"].endswith(".\n\nsecond")
+    assert ": a card, 16 cores, 8 threads" in sections["One, on a card"]
+    assert page.read_text(encoding="utf-8").count(INTRODUCTION) == 1
