@@ -43,6 +43,8 @@ class Plan:
     device: str = "cpu"
     precision: str = "fp32"
     model: str = "ViT-B-32"
+    config: dict[str, Any] | None = None
+    """open_clip's configuration where the model is not one of its own."""
 
     @property
     def pictures(self) -> int:
@@ -126,16 +128,13 @@ def ours(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
 
 def peer(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
     """The same by clip-benchmark's evaluate functions, datasets and collation, one set after the other."""
-    import open_clip
     from clip_benchmark.datasets.builder import image_captions_collate_fn
     from clip_benchmark.datasets.sugar_crepe import SugarCrepe
     from clip_benchmark.metrics import image_caption_selection, zeroshot_retrieval
-    from open_clip.transform import PreprocessCfg, image_transform_v2
     from torchvision.datasets import CocoCaptions
 
     network, device, amp = model.network, plan.device, plan.precision != "fp32"
-    transform = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
-    tokenizer = open_clip.get_tokenizer(plan.model)
+    transform, tokenizer = model.preprocess.transform, model.tokenizer
     pictures = str(root / "coco/images/val2017")
     loader = partial(
         DataLoader, batch_size=BATCH, num_workers=plan.workers, collate_fn=image_captions_collate_fn, shuffle=False
@@ -158,7 +157,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     """Both in turns: seconds, how far their figures are apart, and how many pictures each encoded."""
     from benchmarks.timing import take_turns
 
-    model = random_model(plan.model, plan.device)
+    model = random_model(plan.model, plan.device, plan.config)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_sets(plan, root)

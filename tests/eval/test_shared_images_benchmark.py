@@ -3,12 +3,22 @@ import json
 import pytest
 
 from benchmarks import shared_images
-from benchmarks.shared_images_cases import COCO, SUGARCREPE, Plan, definitions, write_sets
+from benchmarks.shared_images_cases import COCO, SUGARCREPE, Plan, definitions, measure, write_sets
+from cosmos_core.world import World
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
 from cosmos_eval.runner import evaluate
+from tests.eval.test_head_benchmark import CONFIG
 from tests.eval.tiny_models import Colours
 
-PLAN = Plan(part=500, repetitions=2)
+PLAN = Plan(part=500, repetitions=2, workers=0, model="tiny", config=CONFIG)
+
+
+def test_both_sides_give_the_same_figures_and_the_peer_encodes_every_picture_again():
+    found = measure(World(), PLAN)
+    assert found["apart"] < 1e-6
+    assert found["encoded"] == {"peer": 10 + sum(PLAN.rows.values()), "ours": 10}
+    assert {arm: len(seconds) for arm, seconds in found["seconds"].items()} == {"peer": 2, "ours": 2}
+    assert 0 < found["figures"]["T2I R@1"] < 1
 
 
 def test_the_files_are_read_by_our_readers_and_keep_the_proportions_of_the_true_sets(tmp_path):
