@@ -79,14 +79,16 @@ def times_of(found: dict[str, Any], part: str = "") -> Times:
     return Times({arm: found["parts"][f"{arm} {part}"] for arm in ARMS})
 
 
-def shares(found: dict[str, Any], plan: "Plan") -> dict[str, float]:
-    """What our pictures reach of the pure rates: of decoding, of the tower, and of the lower of them."""
-    reached = plan.pictures / times_of(found, "pictures").median("ours")
-    rates = {"decode": found["decode_rate"], "forward": found["forward_rate"]}
-    return {
-        **{f"share_of_{name}": reached / rate for name, rate in rates.items()},
-        "share_of_bound": reached / min(rates.values()),
-    }
+def bound(found: dict[str, Any], plan: "Plan") -> float:
+    """Pictures a second that the pure rates allow: the lower one, or, where workers and tower have the same cores, what
+    one after the other makes."""
+    rates = found["decode_rate"], found["forward_rate"]
+    return min(rates) if plan.device != "cpu" else 1 / sum(1 / rate for rate in rates)
+
+
+def share(found: dict[str, Any], plan: "Plan") -> float:
+    """What our pictures reach of that."""
+    return plan.pictures / times_of(found, "pictures").median("ours") / bound(found, plan)
 
 
 def spent(found: dict[str, Any]) -> str:
@@ -109,14 +111,13 @@ def table(found: dict[str, Any], plan: "Plan") -> list[str]:
     for name, part in (("all", ""), ("head alone", "head"), ("pictures alone", "pictures")):
         times = times_of(found, part)
         lines.append(row([name, *(f"{times.median(arm):.2f}" for arm in ARMS), ratio(times, "peer")]))
-    share = shares(found, plan)
-    bound = "the forward pass" if found["forward_rate"] <= found["decode_rate"] else "decoding"
+    limit = "the bound, the lower of them," if plan.device != "cpu" else "with both on the same cores the bound"
     return [
         *lines,
         "",
         f"With nothing else to do {found['decode_rate']:,.1f} pictures a second are decoded and preprocessed and "
-        f"{found['forward_rate']:,.1f} pass the tower: {bound} is the bound, and ours reach "
-        f"{share['share_of_bound']:.0%} of it, digests and the start of workers included.",
+        f"{found['forward_rate']:,.1f} pass the tower; {limit} is {bound(found, plan):,.1f}. Ours reach "
+        f"{share(found, plan):.0%} of it, digests and the start of workers included.",
         "",
         f"Where our time goes (`run --profile`): {spent(found)}.",
         "",
@@ -136,7 +137,7 @@ def record(found: dict[str, Any], plan: "Plan", load: float) -> dict[str, Any]:
         "ratio_quartiles": times.quartiles("peer", "ours"),
         "decode_rate": found["decode_rate"],
         "forward_rate": found["forward_rate"],
-        **shares(found, plan),
+        "share_of_bound": share(found, plan),
         "apart": found["apart"],
         "phase_seconds": found["phases"],
         **{key: getattr(plan, key) for key in ("workers", "batch_size", "precision")},

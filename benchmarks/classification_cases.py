@@ -258,9 +258,9 @@ def pure(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
 
     pictures = datasets.load(imagenet(plan), root).pictures[: SAMPLE * plan.batch_size]
     start = time.perf_counter()
-    batches = list(picture_batches(pictures, model.preprocess, plan.batch_size, plan.workers))
+    batches = list(picture_batches(pictures, model.preprocess.pixels, plan.batch_size, plan.workers))
     decode = len(pictures) / (time.perf_counter() - start)
-    there = [batch.to(model.device) for batch in batches]
+    there = [model.preprocess.normalised(batch.to(model.device)) for batch in batches]
     with tower_precision(plan.precision, model.device):
         for timing in (False, True):
             start = time.perf_counter()

@@ -77,6 +77,8 @@ def member(
     size = sizes[0]
     try:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
+        # A spawned process spawns its loaders' workers, too, which import everything for seconds; commands fork.
+        multiprocessing.set_start_method(None, force=True)
         module, _, name = work.partition(":")
         function = getattr(importlib.import_module(module), name)
         import torch

@@ -89,12 +89,19 @@ def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
     figures = record["figures"]
     assert figures["pictures_ratio"] > 0
     assert figures["workers"] == 1
-    assert figures["share_of_bound"] == max(figures["share_of_decode"], figures["share_of_forward"])
+    assert figures["share_of_bound"] > 0
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "Made by `python benchmarks/classification.py --quick --workers 1 --out" in page
     assert "| pictures alone |" in page
     assert "Where our time goes (`run --profile`): " in page
     assert record["figures"]["phase_seconds"]["forward pass of texts"] > 0
+
+
+def test_the_bound_is_the_slower_of_two_machines_and_the_sum_of_both_works_on_one():
+    found = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer pictures": [9.0], "ours pictures": [1.2]}}
+    assert classification.bound(found, replace(TINY, device="cuda")) == 30
+    assert classification.bound(found, TINY) == pytest.approx(20)
+    assert classification.share(found, TINY) == pytest.approx(18 / 1.2 / 20)
 
 
 def test_figures_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
