@@ -24,10 +24,7 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
         DataProblems: no folder, no classes, names that do not fit the folders, empty classes, counts not as expected.
     """
     survey = Survey(benchmark, data_root)
-    root = survey.place("path", "folder")
-    if root is None:
-        survey.stop_if_any()
-    assert root is not None
+    (root,) = survey.there(survey.place("path", "folder"))
     folders = class_folders(root)
     if not folders:
         survey.refuse(f"finds no class folders in {root}; pictures must lie in one folder a class")

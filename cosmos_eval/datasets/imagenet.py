@@ -36,10 +36,7 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     """
     survey = Survey(benchmark, data_root)
     wnids = imagenet_wnids()
-    root = survey.place("path", "folder", holding=wnids[0])
-    if root is None:
-        survey.stop_if_any()
-    assert root is not None
+    (root,) = survey.there(survey.place("path", "folder", holding=wnids[0]))
     words = benchmark.words()
     names = list(words.class_names or ())
     if len(names) != len(wnids) or words.templates is None:
@@ -68,10 +65,7 @@ def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey
         survey.refuse(f"finds neither class folders (n01440764, ...) nor pictures in {root}")
     if "labels" not in survey.options:
         survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'picture label'")
-    path = survey.place("labels", "file")
-    if path is None:
-        survey.stop_if_any()
-    assert path is not None
+    (path,) = survey.there(survey.place("labels", "file"))
     labelled = sorted(_labels(path, wnids, survey).items())
     survey.pictures(root, [name for name, _ in labelled])
     return ClassificationData(

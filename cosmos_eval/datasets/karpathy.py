@@ -24,11 +24,7 @@ def read_karpathy(benchmark: Any, data_root: Path) -> Data:
         RequestError: not JSON (with line and column).
     """
     survey = Survey(benchmark, data_root)
-    folder, path = survey.place("images", "folder"), survey.place("annotations", "file")
-    if folder is None or path is None:
-        survey.stop_if_any()
-    assert folder is not None
-    assert path is not None
+    folder, path = survey.there(survey.place("images", "folder"), survey.place("annotations", "file"))
     content = read_json(path)
     if isinstance(content, list):
         rows = [_from_list(row, i, path, survey) for i, row in enumerate(content)]

@@ -77,6 +77,13 @@ class Survey:
         self.missing(f"the {kind} {shown}")
         return None
 
+    def there(self, *places: Path | None) -> tuple[Path, ...]:
+        """What `place` found, where nothing can be read without any of them; else stops with all that was noted."""
+        found = tuple(path for path in places if path is not None)
+        if len(found) < len(places):
+            self.stop_if_any()
+        return found
+
     def missing(self, what: str) -> None:
         """Note a file or folder that is not there."""
         self.add(f"needs {what}, which is not there{self.hint()}")

@@ -62,10 +62,7 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     """
     survey = Survey(benchmark, data_root)
     part = survey.options.get("split", "test")
-    root = survey.place("path", "folder", holding=f"{part}/nshards.txt")
-    if root is None:
-        survey.stop_if_any()
-    assert root is not None
+    (root,) = survey.there(survey.place("path", "folder", holding=f"{part}/nshards.txt"))
     split = root / part
     shards = _shards(split, survey)
     words = benchmark.words()

@@ -31,10 +31,7 @@ def read_mmseg(benchmark: Any, data_root: Path) -> Data:
     if name not in LAYOUTS:
         raise RequestError(f"{survey.name}: there is no layout {name!r}{near(name, LAYOUTS)}")
     layout = LAYOUTS[name]
-    root = survey.place("path", "folder", holding=layout.masks)
-    if root is None:
-        survey.stop_if_any()
-    assert root is not None
+    (root,) = survey.there(survey.place("path", "folder", holding=layout.masks))
     folder = _picture_folder(survey, layout, root)
     _check_parts(survey, layout, root, folder)
     pictures, masks, names, palette = _listed(survey, name, layout, root, folder)

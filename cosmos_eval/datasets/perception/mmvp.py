@@ -42,10 +42,7 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
             without its fifteen pairs, pictures missing.
     """
     survey = Survey(benchmark, data_root)
-    base = survey.place("path", "folder", holding="Questions.csv")
-    if base is None:
-        survey.stop_if_any()
-    assert base is not None
+    (base,) = survey.there(survey.place("path", "folder", holding="Questions.csv"))
     path = base / "Questions.csv"
     if not path.is_file():
         survey.missing(f"the file {path}")

@@ -28,12 +28,7 @@ def read_svo(benchmark: Any, data_root: Path) -> Data:
         DataProblems: a column missing, an empty sentence, a cell that is no id or no truth value, pictures missing.
     """
     survey = Survey(benchmark, data_root)
-    path = survey.place("path", "file")
-    folder = survey.place("images", "folder")
-    if path is None or folder is None:
-        survey.stop_if_any()
-    assert path is not None
-    assert folder is not None
+    path, folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
     rows = read_table(path, COLUMNS, survey)
     survey.count(rows=len(rows))
     items = Items(survey, any_ending=True)

@@ -24,12 +24,7 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
         DataProblems: a line that is no object or lacks a key, an empty caption, an id twice, pictures missing.
     """
     survey = Survey(benchmark, data_root)
-    path = survey.place("path", "file")
-    folder = survey.place("images", "folder")
-    if path is None or folder is None:
-        survey.stop_if_any()
-    assert path is not None
-    assert folder is not None
+    path, folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
     items = Items(survey, any_ending=True)
     lines: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), start=1):
