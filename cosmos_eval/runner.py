@@ -199,7 +199,8 @@ class Session:
         benchmark = planned.benchmark
         with phase("reading"):
             data = self._load(planned)
-        key = identity(model.digest, benchmark.fingerprint, data.fingerprint, engine.precision, self.limit)
+        precision = engine.precision_of(benchmark.task)
+        key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
         if folder is not None and not self.overwrite:
             done = finished(folder, key)
             if done is not None:
@@ -209,7 +210,7 @@ class Session:
                     + (f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != self.seed else "")
                 )
                 return done
-            refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, engine.precision, self.limit)
+            refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, precision, self.limit)
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.benchmark = benchmark.name
@@ -255,9 +256,9 @@ class Session:
             model={**model.describe(), "spec": model.spec, "label": label, "digest": model.digest},
             metrics=outcome.metrics,
             primary=outcome.primary,
-            precision=engine.precision,
+            precision=engine.precision_of(benchmark.task),
             limit=self.limit,
-            environment={**environment(str(engine.device)), **engine.means()},
+            environment={**environment(str(engine.device)), **engine.means(benchmark.task)},
             timing={
                 "seconds": round(seconds, 3),
                 "started": started.isoformat(timespec="seconds"),

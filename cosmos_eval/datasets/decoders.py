@@ -53,6 +53,13 @@ def decoding_by(decoder: Decoder) -> Iterator[None]:
         _chosen.reset(token)
 
 
+@contextmanager
+def at_full_size() -> Iterator[None]:
+    """Inside, the surrounding decoder gives all pixels of a file: coordinates in it mean what they say."""
+    with decoding_by(_chosen.get()._replace(size=None)):
+        yield
+
+
 def fast_decode(content: bytes) -> Image.Image | None:
     """An RGB picture by the decoder of the surrounding `decoding_by`; None where that leaves it to Pillow."""
     name, size = _chosen.get()

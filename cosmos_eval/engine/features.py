@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
-from cosmos_eval.datasets.decoders import PIL, check_decoder
+from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
 from cosmos_eval.engine.batch_size import DEFAULT, check_batch_size, found_batch_size
 from cosmos_eval.engine.crew import Crew, Work
@@ -152,7 +152,7 @@ class Engine:
     def _image_features(self, pictures: Sequence[Picture]) -> Tensor:
         if self.given:
             return self._given(self.model.image_rows, pictures, picture_name, "pictures")
-        self._compare_decoders(pictures)
+        self._compare_decoders(pictures, self.decoder)
         with phase("reading"):
             keys = digests(pictures, self.reporter)
         places, index = distinct_keys(keys)
@@ -228,7 +228,8 @@ class Engine:
         """
         refuse_none(pictures, "pictures")
         encode_patches = patch_encoder(self.model)
-        self._compare_decoders(pictures)
+        decoder = self.decoder._replace(size=None)  # the size of windows is not that of pictures
+        self._compare_decoders(pictures, decoder)
         normalise = Normalise.of(self.model, self.device)
 
         def encode_part(windows: Tensor) -> Tensor:
@@ -245,27 +246,32 @@ class Engine:
 
         kept = normalise if keep_pixels else None
         with (reporter or self.reporter).task("encoding windows", len(pictures), "pictures") as advance:
-            for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept, self.decoder):
+            for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept, decoder):
                 advance(1)
                 yield dense
 
-    def means(self) -> dict[str, Any]:
-        """What else than precision and versions made the rows of pictures, for the record."""
+    def precision_of(self, task: str) -> str:
+        """How a result of a task calls the precision: windows pass a tower that is not compiled."""
+        return self.precision.replace("+compile", "") if task == "segmentation" else self.precision
+
+    def means(self, task: str) -> dict[str, Any]:
+        """What else than precision and versions made the rows of pictures or windows, for the record."""
         found: dict[str, Any] = {}
-        if self.device.type != "cpu" and not self.given:
-            found["memory_format"] = "channels_last"
-        if self.compiled:
-            found["compiled"] = "image tower"
-        if self.resized is not None:
-            found["resized"] = digest_of(self.resized.made)
+        if task != "segmentation":
+            if self.device.type != "cpu" and not self.given:
+                found["memory_format"] = "channels_last"
+            if self.compiled:
+                found["compiled"] = "image tower"
+            if self.resized is not None:
+                found["resized"] = digest_of(self.resized.made)
         if self.decoder.name != PIL:
             found["decoder"] = {"name": self.decoder.name, "drift": self.drift}
         return found
 
-    def _compare_decoders(self, pictures: Sequence[Picture]) -> None:
-        if self.decoder.name != PIL and self.drift is None:
+    def _compare_decoders(self, pictures: Sequence[Picture], decoder: Decoder) -> None:
+        if decoder.name != PIL and self.drift is None:
             with phase("drift"):
-                self.drift = decoder_drift(pictures, self.decoder, self.tower.of_worker, self._unit_pictures)
+                self.drift = decoder_drift(pictures, decoder, self.tower.of_worker, self._unit_pictures)
 
     def _unit_pictures(self, batch: Tensor, pictures: Sequence[Picture]) -> Tensor:
         with tower_precision(self.precision, self.device):

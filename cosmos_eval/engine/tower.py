@@ -102,9 +102,13 @@ def _wait(device: torch.device) -> None:
 
 
 def _filled(x: Tensor, size: int) -> Tensor:
+    """With zeros behind it, and in the same order in memory: a compiled tower is made for one size and one order."""
     if len(x) >= size:
         return x
-    return torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])])
+    rest = x.new_zeros(size - len(x), *x.shape[1:])
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        rest = rest.contiguous(memory_format=torch.channels_last)
+    return torch.cat([x, rest])
 
 
 def _compiled(model: Any) -> Callable[[Tensor], Tensor]:

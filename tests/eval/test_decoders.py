@@ -5,15 +5,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.base import FilePicture, decode
 from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, decoding_by
+from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.store_shard import spaces_of
 from cosmos_eval.runner import evaluate
+from tests.eval.patch_models import PatchModel, Scale, settings
 from tests.eval.test_tower import Whole
 from tests.eval.worlds import captions_world
 
@@ -73,6 +76,40 @@ def test_a_broken_file_is_refused_as_by_pillow(decoder):
                 decoded(content, one)
             lines.append(str(caught.value))
         assert lines[0] == lines[1]
+
+
+def test_a_box_is_cut_out_of_the_whole_picture(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(photograph(), quality=95))
+    cropped = CroppedPicture("a.jpg[30,10,20,20]", path, (30, 10, 20, 20))
+    expected = np.asarray(cropped.load())
+    with decoding_by(DRAFT):
+        assert np.array_equal(np.asarray(cropped.load()), expected)
+        assert decode(path.read_bytes(), "a.jpg").size == (16, 12)  # others are reduced as before
+    assert expected.shape == (20, 20, 3)
+
+
+def test_windows_see_the_whole_picture(tmp_path):
+    class OfOneSize(Scale):
+        size = 12
+
+    class Windows(PatchModel):
+        def __init__(self):
+            super().__init__()
+            self.preprocess = OfOneSize()
+
+        def encode_image(self, x):
+            return x.mean((2, 3)) + 1
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(photograph(), quality=95))
+    given = [FilePicture("a.jpg", path)]
+    engine = Engine(Windows(), decoder="draft")
+    (found,) = engine.window_features(given, settings())
+    (expected,) = Engine(Windows()).window_features(given, settings())
+    assert found.original == expected.original == (48, 64)
+    assert torch.equal(found.features, expected.features)
+    assert engine.drift["pixel_max"] == 0
 
 
 def test_outside_pillow_decodes():

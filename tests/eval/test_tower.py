@@ -12,7 +12,7 @@ from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.batch_size import FIRST, MOST, check_batch_size, largest
 from cosmos_eval.engine.precision import full_precision
-from cosmos_eval.engine.tower import ImageTower, decoder_for
+from cosmos_eval.engine.tower import ImageTower, _filled, decoder_for
 from cosmos_eval.models.preprocess import ImagePreprocess
 from tests.eval.test_parts import Notes, Small, pictures
 
@@ -94,10 +94,28 @@ def test_a_compiled_tower_is_given_one_size_and_named_in_the_precision(monkeypat
     rows = engine.image_features(given)
     assert asked == {"dynamic": False}
     assert engine.precision == "fp32+compile"
-    assert engine.means() == {"compiled": "image tower"}
+    assert engine.means("retrieval") == {"compiled": "image tower"}
     # 4 fails, 2 holds from there on, also for the last two
     assert {len(x) for x in model.seen[1:]} == {2}
     assert torch.equal(rows, Engine(Whole(), batch_size=4).image_features(given))
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_a_batch_that_is_filled_stays_in_its_order_in_memory(form):
+    x = torch.rand(3, 3, 6, 8).contiguous(memory_format=form)
+    found = _filled(x, 5)
+    assert found.stride() == torch.empty(5, 3, 6, 8).contiguous(memory_format=form).stride()
+    assert torch.equal(found[:3], x)
+    assert not found[3:].any()
+    assert _filled(x, 3) is x
+
+
+def test_windows_are_told_apart_from_pictures_that_a_compiled_tower_saw():
+    engine = Engine(Small(4, 4), compiled=True, decoder="draft")
+    assert engine.precision_of("retrieval") == "fp32+compile+draft"
+    assert engine.precision_of("segmentation") == "fp32+draft"
+    assert set(engine.means("classification")) == {"compiled", "decoder"}
+    assert set(engine.means("segmentation")) == {"decoder"}
 
 
 def test_what_the_compiler_refuses_is_one_line(monkeypatch):
@@ -125,7 +143,7 @@ def test_vectors_made_elsewhere_pass_no_tower():
             return torch.ones(len(given), 4)
 
     engine = Engine(Stored(1, 1), compiled=True, decoder="draft", batch_size="auto")
-    assert (engine.precision, engine.means(), engine.batch_size) == ("fp32", {}, 64)
+    assert (engine.precision, engine.means("retrieval"), engine.batch_size) == ("fp32", {}, 64)
     assert engine.image_features(pictures(2)).shape == (2, 4)
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import FilePicture, Picture, decode
+from cosmos_eval.datasets.decoders import at_full_size
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
@@ -46,7 +47,8 @@ class CroppedPicture(Picture):
         return repr(tuple(self.box)).encode() + content
 
     def load(self) -> Image.Image:
-        image = decode(self._file(), self.path)
+        with at_full_size():
+            image = decode(self._file(), self.path)
         self._check(image.size)
         x, y, width, height = self.box
         return image.crop((x, y, x + width, y + height))
