@@ -19,6 +19,7 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PILLOW, Decoder
 from cosmos_eval.engine.pictures import each_picture
 from cosmos_eval.engine.windows import Grid, resized, window_grid
+from cosmos_eval.models.preprocess import of_channels
 from cosmos_eval.profiling import timed
 
 WAITING = 4
@@ -182,5 +183,5 @@ class Normalise:
 
     def __call__(self, windows: Tensor) -> Tensor:
         x = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
-        mean, std = (torch.tensor(v, device=self.device)[:, None, None] * 255 for v in (self.mean, self.std))
+        mean, std = (of_channels(v, self.device) * 255 for v in (self.mean, self.std))
         return ((x - mean) / std).contiguous()

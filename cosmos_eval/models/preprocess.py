@@ -1,7 +1,7 @@
 """Image preprocessing by open_clip's own transforms, with the conversion to RGB first."""
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,13 @@ from cosmos_core.errors import RequestError
 
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+@lru_cache(maxsize=64)
+def of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(C, 1, 1) float32 on a device, kept for the next batch: a copy to an accelerator waits for what it is doing."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,7 @@ class ImagePreprocess:
         form = torch.contiguous_format if pixels.device.type == "cpu" else torch.channels_last
         x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=form)
         # Tensors, not numbers: an accelerator divides by a number through its reciprocal, which rounds otherwise.
-        scale, mean, std = (
-            torch.tensor(values, dtype=torch.float32, device=x.device)[:, None, None]
-            for values in ((255.0,), self.mean, self.std)
-        )
+        scale, mean, std = (of_channels(values, x.device) for values in ((255.0,), self.mean, self.std))
         return x.div_(scale).sub_(mean).div_(std)
 
     def geometry(self) -> dict[str, Any]:
