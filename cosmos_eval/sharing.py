@@ -94,10 +94,10 @@ def measure_some(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planne
 
     settings, specs, plan = about
     crew.here = None
-    device = str(device_of_rank(settings["device"], crew.world))
-    session = Session(**{**settings, "device": device}, reporter=Heeding(crew.reporter, crew))
     done = []
     try:
+        device = str(device_of_rank(settings["device"], crew.world))
+        session = Session(**{**settings, "device": device}, reporter=Heeding(crew.reporter, crew))
         while not crew.flag(FAILED) and (number := crew.take_number("models")) < len(specs):
             session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
             done.append((number, measured_by_name(session, specs[number], plan)))

@@ -17,6 +17,7 @@ from cosmos_core.world import World
 from cosmos_eval.engine.crew import Crew, Failure, Notes, Report, Share
 from cosmos_eval.engine.features import Engine, encode_pictures
 from cosmos_eval.models.embeddings import write_embeddings
+from cosmos_eval.sharing import FAILED, measure_some
 from cosmos_eval.tasks.segmentation import areas_of_chunks
 from tests.eval.killing import ended
 from tests.eval.killing_runs import outcome, rows_of
@@ -229,6 +230,18 @@ def test_of_several_failures_the_first_piece_s_is_told_and_equal_notes_once():
     share.error = OSError("mine")
     with pytest.raises(OSError, match="mine"):  # as it was raised, with its own traceback
         crew._judge([Report([], [], Failure(0, "mine")), *reports[1:]], share)
+
+
+def test_a_rank_that_cannot_begin_tells_the_others_before_they_work_through_all_models():
+    raised = []
+
+    class Alone(Crew):
+        def raise_flag(self, name):
+            raised.append(name)
+
+    with pytest.raises(RequestError, match="unknown device"):
+        measure_some(Alone(), ({"device": "toaster"}, ["cosmos:toybox"], []))
+    assert raised == [FAILED]
 
 
 def test_a_rank_without_a_share_has_nothing_to_do():
