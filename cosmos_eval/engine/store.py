@@ -59,7 +59,7 @@ STALE = 3600.0
 """Seconds after which a temporary file is one that a killed process left."""
 ROWS = 1
 """Raised when our own code makes other rows of the same model and input."""
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "pillow")
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "timm", "pillow")
 """Packages whose versions decide the numbers of a row: towers, and the pixels that they see."""
 
 

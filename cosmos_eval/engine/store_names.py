@@ -14,17 +14,19 @@ SUFFIX = ".json"
 
 
 def write_names(space: Space, kind: str, benchmark: str, names: Sequence[str], keys: Sequence[str]) -> None:
-    """Keep that `names[i]` of a benchmark is the item `keys[i]`; what is kept already is left alone.
+    """Keep that `names[i]` of a benchmark is the item `keys[i]`; what is kept already, and whole, is left alone.
 
     As with rows, a disk that refuses costs a note.
     """
     content = json.dumps({"benchmark": benchmark, "names": list(names), "keys": list(keys)}).encode()
     path = space.folder / f"{NAMES[kind]}-{checksum(content)}{SUFFIX}"
-    if path.exists():
-        with suppress(OSError):
-            os.utime(path)
-    else:
+    try:
+        read_named(path)
+    except (Damaged, OSError):
         space.write(NAMES[kind], SUFFIX, content)
+        return
+    with suppress(OSError):
+        os.utime(path)
 
 
 def read_names(folder: Path, kind: str) -> Iterator[tuple[str, list[str], list[str]]]:

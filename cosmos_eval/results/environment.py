@@ -6,7 +6,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "clip-benchmark", "numpy", "pillow", "pandas")
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "transformers", "timm", "clip-benchmark", "numpy", "pillow", "pandas",
+)  # fmt: skip
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

@@ -128,6 +128,16 @@ def test_a_model_is_chosen_by_spec_digest_or_id(tmp_path):
     assert one.size() > 0
 
 
+def test_names_that_are_damaged_are_written_again(tmp_path):
+    store_of(tmp_path, ("one", pictures(3)))
+    (one,) = held(tmp_path)
+    (names,) = (path for path in one.files() if "names" in path.name and "picture" in path.name)
+    whole = names.read_bytes()
+    names.write_bytes(whole[:20])
+    store_of(tmp_path, ("one", pictures(3)))
+    assert names.read_bytes() == whole
+
+
 def test_clear_removes_what_a_store_wrote_and_nothing_else(tmp_path):
     store_of(tmp_path / "store", ("one", pictures(3)))
     (one,) = held(tmp_path / "store")
