@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peers.mixed import FIGURES, check_mixed
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.speed_page import write_section
 from benchmarks.timing import Times
@@ -31,7 +32,6 @@ from cosmos_core.errors import RequestError
 if TYPE_CHECKING:
     from benchmarks.classification_cases import Plan
 
-SAME = 1e-4
 ARMS = ("peer", "ours")
 PARTS = ("head", "pictures")
 
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a quarter of the classes, once: about a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", default="fp32", help="fp32, or mixed precision for both")
+    parser.add_argument("--precision", default="fp32", choices=list(FIGURES), help="fp32, or mixed precision for both")
+    parser.add_argument("--model", help="architecture of open_clip's registry (default: ViT-B-32)")
     parser.add_argument("--workers", type=int, help="processes that decode, of each side")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
     parser.add_argument("--out", type=Path, help="write a section of this page as well")
@@ -48,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = plan_of(chosen)
     load = os.getloadavg()[0]
     try:
+        check_mixed(plan.precision, plan.device)
         found = run_in_worlds([1], "benchmarks.classification_cases:measure", plan, threads=chosen.threads)[1]
     except RequestError as error:
         print(f"classification: {error}", file=sys.stderr)
         return 2
-    if not found["apart"] <= SAME:
+    if not found["apart"] <= FIGURES[plan.precision]:
         print(f"classification: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
     text = "\n".join(table(found, plan))
@@ -69,7 +71,8 @@ def plan_of(chosen: argparse.Namespace) -> "Plan":
 
     plan = (QUICK if chosen.quick else FULL) if chosen.device == "cpu" else (GPU_QUICK if chosen.quick else GPU)
     plan = replace(plan, device=chosen.device, precision=chosen.precision)
-    return plan if chosen.workers is None else replace(plan, workers=chosen.workers)
+    given = {"workers": chosen.workers, "model": chosen.model}
+    return replace(plan, **{name: value for name, value in given.items() if value is not None})
 
 
 def times_of(found: dict[str, Any], part: str = "") -> Times:

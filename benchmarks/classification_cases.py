@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.peers.mixed import same_arithmetic
 from benchmarks.random_model import random_model
 from benchmarks.timing import take_turns
 from cosmos_eval.models.open_clip import OpenClipModel
@@ -27,7 +28,7 @@ ARMS = ("peer", "ours")
 SIZES = ((375, 500), (500, 375), (333, 500), (375, 500))
 """Heights and widths of pictures; 500 x 375 is ImageNet's most frequent size."""
 SAMPLE = 8
-"""Batches by which the pure rates of decoding and of the forward pass are measured."""
+"""Batches by which the pure rate of the forward pass is measured, and that of decoding: so many for each worker."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ GPU_QUICK = replace(GPU, classes=100, per_class=50)
 
 def measure(world: Any, plan: Plan) -> dict[str, Any]:
     """Both sides in turns: seconds of all, of the head and of the pictures; figures; what bounds the pictures."""
+    same_arithmetic()
     model = random_model(plan.model, plan.device, plan.config)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -256,15 +258,19 @@ def pure(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
     from cosmos_eval.engine.pictures import picture_batches
     from cosmos_eval.engine.precision import tower_precision
 
-    pictures = datasets.load(imagenet(plan), root).pictures[: SAMPLE * plan.batch_size]
-    start = time.perf_counter()
-    batches = list(picture_batches(pictures, model.preprocess.pixels, plan.batch_size, plan.workers))
-    decode = len(pictures) / (time.perf_counter() - start)
-    there = [model.preprocess.normalised(batch.to(model.device)) for batch in batches]
+    pictures = datasets.load(imagenet(plan), root).pictures[: SAMPLE * max(1, plan.workers) * plan.batch_size]
+    batches = picture_batches(pictures, model.preprocess.pixels, plan.batch_size, plan.workers)
+    there = [next(batches)]
+    start, count = time.perf_counter(), 0
+    for batch in batches:
+        count += len(batch)
+        there.append(batch)
+    decode = count / (time.perf_counter() - start)
+    there = [model.preprocess.normalised(batch.to(model.device)) for batch in there[:SAMPLE]]
     with tower_precision(plan.precision, model.device):
         for timing in (False, True):
             start = time.perf_counter()
             for batch in there if timing else there[:1]:
                 rows = model.encode_image(batch)
             rows.sum().item()  # a GPU works on while Python goes ahead
-    return {"decode_rate": decode, "forward_rate": len(pictures) / (time.perf_counter() - start)}
+    return {"decode_rate": decode, "forward_rate": sum(map(len, there)) / (time.perf_counter() - start)}

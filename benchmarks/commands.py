@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.speed_page import write_section
 from benchmarks.timing import Times, take_turns
+from cosmos_core.errors import RequestError
 
 SAME = 1e-4
 ARMS = ("peer", "ours")
@@ -74,8 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     plan = Plan(**(QUICK if chosen.quick else FULL), device=chosen.device)
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(plan, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(plan, Path(folder))
+    except RequestError as error:
+        print(f"commands: {error}", file=sys.stderr)
+        return 2
     if not found["apart"] <= SAME:
         print(f"commands: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
@@ -171,7 +176,7 @@ def peer(plan: Plan, root: Path) -> None:
 def ours(plan: Plan, root: Path) -> None:
     """Our command on both sets, into a folder that is not there yet."""
     shutil.rmtree(root / "out", ignore_errors=True)
-    options = ["--model", f"open_clip:{plan.model}/{root / 'random.pt'}", "--data-root", str(root)]
+    options = ["--model", f"open_clip:{plan.model}/{root / 'random.pt'}#gelu", "--data-root", str(root)]
     for name in METRICS:
         options += ["--benchmark", str(root / f"{name}.yaml")]
     options += ["--device", plan.device, "--precision", "fp32", "--workers", str(plan.workers)]
@@ -179,10 +184,15 @@ def ours(plan: Plan, root: Path) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """A command of this Python as a process; what it said stands in the error where it fails."""
+    """A command of this Python as a process.
+
+    Raises:
+        RequestError: it fails; with the last of what it said.
+    """
     ended = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if ended.returncode:
-        raise RuntimeError(f"exit code {ended.returncode} of {' '.join(arguments)}:\n{ended.stderr}")
+        said = ended.stderr.strip().splitlines() or ["nothing"]
+        raise RequestError(f"{' '.join(arguments)} ended with {ended.returncode}: {said[-1]}")
 
 
 def peer_figures(root: Path) -> dict[str, float]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peers.mixed import check_mixed
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.speed_page import write_section
 from benchmarks.timing import Times, take_turns
@@ -70,10 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not 1 <= plan.classes <= CLASSES:
             raise RequestError(f"--classes {plan.classes}: ImageNet has {CLASSES:,}")
-        if plan.precision == "bf16" and plan.device != "cpu":
-            raise RequestError("clip-benchmark's mixed precision on a GPU is fp16; give --precision fp16 or fp32")
-        if plan.precision == "fp16" and plan.device == "cpu":
-            raise RequestError("clip-benchmark's mixed precision on a CPU is bf16; give --precision bf16 or fp32")
+        check_mixed(plan.precision, plan.device)
         found = run_in_worlds([1], "benchmarks.head:measure", plan, threads=chosen.threads)[1]
     except RequestError as error:
         print(f"head: {error}", file=sys.stderr)

@@ -52,7 +52,7 @@ class Plan:
     workers: int = 0
 
 
-FULL, QUICK = {"pictures": 1000, "repetitions": 3}, {"pictures": 96, "repetitions": 1, "batch_size": 8}
+FULL, QUICK = {"pictures": 500, "repetitions": 3}, {"pictures": 96, "repetitions": 1, "batch_size": 8}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="96 pictures instead of 1,000, in batches of 8, so that there are some for each process",
+        help="96 pictures instead of 500, in batches of 8, so that there are some for each process",
     )
     parser.add_argument("--ranks", type=int, default=2, help="processes")
     parser.add_argument("--threads", type=int, default=1, help="of each process")

@@ -20,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peers.mixed import FIGURES, check_mixed
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.shared_images_cases import ARMS, FULL, GPU, ORDINALS, QUICK, Plan
 from benchmarks.speed_page import write_section
@@ -27,14 +28,12 @@ from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
-SAME = 1e-4
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the data: about a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", default="fp32", help="fp32, or mixed precision for both")
+    parser.add_argument("--precision", default="fp32", choices=list(FIGURES), help="fp32, or mixed precision for both")
     parser.add_argument("--workers", type=int, help="processes that decode, of each side")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
     parser.add_argument("--out", type=Path, help="write a section of this page as well")
@@ -45,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = replace(plan, workers=chosen.workers)
     load = os.getloadavg()[0]
     try:
+        check_mixed(plan.precision, plan.device)
         found = run_in_worlds([1], "benchmarks.shared_images_cases:measure", plan, threads=chosen.threads)[1]
     except RequestError as error:
         print(f"shared_images: {error}", file=sys.stderr)
         return 2
-    if not found["apart"] <= SAME:
+    if not found["apart"] <= FIGURES[plan.precision]:
         print(f"shared_images: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
     text = "\n".join(table(found, plan))

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.peers.mixed import same_arithmetic
 from benchmarks.random_model import random_model
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
 from cosmos_eval.models.open_clip import OpenClipModel
@@ -75,9 +76,10 @@ def write_sets(plan: Plan, root: Path) -> None:
     texts = [captions(scene) for scene in scenes]
     names = [f"{i + 1:012d}.jpg" for i in range(len(scenes))]
     said = []
+    # No caption twice: clip-benchmark gives a tie to one of those who share it, and ours a part to each.
     for i, (scene, name) in enumerate(zip(scenes, names, strict=True)):
         Image.fromarray(render(scene, 640)[:480]).save(pictures / name, quality=90)
-        said += [f"{texts[i].raw}, seen for the {word} time" for word in ORDINALS]  # some ten words, as in COCO
+        said += [f"{texts[i].raw}, seen for the {word} time in {1000 + i}" for word in ORDINALS]  # as long as COCO's
     content = {
         "images": [{"id": i + 1, "file_name": name} for i, name in enumerate(names)],
         "annotations": [
@@ -157,6 +159,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     """Both in turns: seconds, how far their figures are apart, and how many pictures each encoded."""
     from benchmarks.timing import take_turns
 
+    same_arithmetic()
     model = random_model(plan.model, plan.device, plan.config)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

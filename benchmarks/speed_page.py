@@ -9,16 +9,16 @@ from typing import Any
 
 INTRODUCTION = """# Speed beside clip-benchmark
 
-Each section is written by the command it names, on the machine it names, with random weights and generated data: both
-sides run in turns in one tree of processes and must give the same figures before a ratio is told. `load before` is the
-machine's load average at the start, of whatever else ran there."""
+Each section is written by the command it names, on the machine it names, with random weights and generated data. Where
+there are two sides they run in turns in one tree of processes, and must give the same figures before a ratio is told.
+`load before` is the machine's load average at the start, of whatever else ran there."""
 PACKAGES = ("torch", "open_clip_torch", "clip-benchmark", "numpy")
 
 
 def write_section(
     path: Path, title: str, text: str, script: str, arguments: Sequence[str] | None, record: Mapping[str, Any]
 ) -> None:
-    """Put what a benchmark found into a page of several; other sections stay as they are.
+    """Put what a benchmark found into a page of several; sections of other machines and options stay as they are.
 
     Args:
         script: its name in `benchmarks/`.
@@ -27,11 +27,13 @@ def write_section(
     """
     found = record["environment"]
     hardware = found["hardware"]
-    machine = hardware.get("gpu")
-    heading = f"{title}, on {machine}" if machine else title
-    command = shlex.join(["python", f"benchmarks/{script}.py", *(sys.argv[1:] if arguments is None else arguments)])
+    machine = hardware.get("gpu", hardware["cpu"])
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["python", f"benchmarks/{script}.py", *given])
+    options = [word for i, word in enumerate(given) if "--out" not in (word, *given[i - 1 : i])]
+    heading = f"{title} ({' '.join([*options, machine])})"
     about = [
-        machine or hardware["cpu"],
+        machine,
         f"{hardware['cores']} cores",
         f"{hardware['threads']} thread{'s' * (hardware['threads'] > 1)}",
         f"load before {found['load_before']:.2f}",

@@ -6,10 +6,14 @@ from benchmarks.printed import last_line
 from benchmarks.speed_page import INTRODUCTION, read_sections, write_section
 
 RECORD = last_line("head", {}, {}, "cpu", 1, 0.25)
+CPU = RECORD["environment"]["hardware"]["cpu"]
 
 
 def on_a_card(name):
-    return {**RECORD, "environment": {**RECORD["environment"], "hardware": {"gpu": name, "cores": 16, "threads": 8}}}
+    return {
+        **RECORD,
+        "environment": {**RECORD["environment"], "hardware": {"cpu": "x", "gpu": name, "cores": 16, "threads": 8}},
+    }
 
 
 def test_a_section_names_command_machine_and_versions(tmp_path):
@@ -17,7 +21,9 @@ def test_a_section_names_command_machine_and_versions(tmp_path):
     write_section(page, "Zero-shot head", "| a table |", "head", ["--out", "results/my speed.md"], RECORD)
     text = page.read_text(encoding="utf-8")
     assert text.startswith(INTRODUCTION)
-    assert "\n## Zero-shot head\n\nMade by `python benchmarks/head.py --out 'results/my speed.md'` on 20" in text
+    assert (
+        f"\n## Zero-shot head ({CPU})\n\nMade by `python benchmarks/head.py --out 'results/my speed.md'` on 20" in text
+    )
     assert ", 1 thread, load before 0.25, Python 3" in text
     assert "clip-benchmark 1." in text
     assert text.endswith(".\n\n| a table |\n")
@@ -25,14 +31,16 @@ def test_a_section_names_command_machine_and_versions(tmp_path):
 
 def test_a_section_takes_the_place_of_its_elder_and_of_no_other(tmp_path, monkeypatch):
     page = tmp_path / "speed.md"
-    monkeypatch.setattr(sys, "argv", ["head.py", "--quick"])
+    monkeypatch.setattr(sys, "argv", ["head.py", "--out", "x.md"])
     for title, text in (("One", "first\n\n### inside"), ("Two", "second"), ("One", "anew\n\n### inside")):
         write_section(page, title, text, "head", None, RECORD)
+    write_section(page, "One", "less", "head", ["--quick", "--out", "x.md", "--precision", "fp16"], RECORD)
     write_section(page, "One", "fast", "head", ["--device", "cuda"], on_a_card("a card"))
     sections = read_sections(page.read_text(encoding="utf-8"))
-    assert list(sections) == ["One", "Two", "One, on a card"]
-    assert sections["One"].endswith(".\n\nanew\n\n### inside")
-    assert "`python benchmarks/head.py --quick`" in sections["One"]
-    assert sections["Two"].endswith(".\n\nsecond")
-    assert ": a card, 16 cores, 8 threads" in sections["One, on a card"]
+    names = [f"One ({CPU})", f"Two ({CPU})", f"One (--quick --precision fp16 {CPU})", "One (--device cuda a card)"]
+    assert list(sections) == names
+    assert sections[names[0]].endswith(".\n\nanew\n\n### inside")
+    assert "`python benchmarks/head.py --out x.md`" in sections[names[0]]
+    assert sections[names[1]].endswith(".\n\nsecond")
+    assert ": a card, 16 cores, 8 threads" in sections[names[3]]
     assert page.read_text(encoding="utf-8").count(INTRODUCTION) == 1
