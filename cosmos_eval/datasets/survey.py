@@ -78,7 +78,7 @@ class Survey:
         return None
 
     def there(self, *places: Path | None) -> tuple[Path, ...]:
-        """What `place` found, where nothing can be read without any of them; else stops with all that was noted."""
+        """What `place` found; where one of them is absent, stops with all that was noted."""
         found = tuple(path for path in places if path is not None)
         if len(found) < len(places):
             self.stop_if_any()
