@@ -13,7 +13,6 @@ close, and nobody waits for it.
 import pickle
 import socket
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World, join_world, leave_world, lost_rank
+from cosmos_eval.engine.shares import Notes, Report, Share
 from cosmos_eval.progress import Reporter, Silent
 
 SECONDS = 1.0
@@ -37,40 +37,6 @@ GROUPS: list[Any] = []
 Work = Callable[[Any, Any, Iterable[Any]], Iterator[Any]]
 """(what `Crew.open` left on this rank, what all pieces share, pieces) -> a value for each piece. A function of a
 module, so that another process finds it by its name."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What ended a rank's work, as rank 0 is told."""
-
-    piece: int
-    """The number of the piece that failed: the first of several failures is the one that a single process meets."""
-    line: str
-    traceback: str = ""
-    """Of a fault of ours; empty for a request that cannot be carried out."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a rank has done since its last report."""
-
-    values: list[Any]
-    notes: list[str]
-    failure: Failure | None
-
-
-class Notes(Silent):
-    """Keeps what is noted on a rank that nobody watches, for its next report."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
-
-    def taken(self) -> list[str]:
-        lines, self.lines = self.lines, []
-        return lines
 
 
 @dataclass
@@ -284,36 +250,6 @@ class Crew:
 
     def _store(self) -> Any:
         return dist.distributed_c10d._get_default_store()
-
-
-@dataclass
-class Share:
-    """This rank's pieces of some work, and how far it has come."""
-
-    values: Iterator[Any]
-    pieces: range
-    """Their numbers."""
-    notes: Notes
-    error: Exception | None = None
-
-    def take(self, rounds: int) -> Report:
-        """Do the next pieces, one a round while there are any; an error goes into the report."""
-        found = []
-        failure = None
-        mine, self.pieces = self.pieces[:rounds], self.pieces[rounds:]
-        try:
-            for _ in mine:
-                found.append(next(self.values))
-            if not self.pieces:
-                for _ in self.values:  # lets it end what it has opened
-                    raise RuntimeError("more values than pieces")
-        except Exception as error:
-            self.error = error
-            piece = mine[len(found)] if len(found) < len(mine) else mine[-1] if mine else 0
-            known = isinstance(error, RequestError)
-            line = str(error) if known else f"{type(error).__name__}: {error}"
-            failure = Failure(piece, line, "" if known else "".join(traceback.format_exception(error)))
-        return Report(found, self.notes.taken(), failure)
 
 
 class Fault(RuntimeError):

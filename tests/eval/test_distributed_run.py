@@ -14,8 +14,9 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.engine.crew import Crew, Failure, Notes, Report, Share
+from cosmos_eval.engine.crew import Crew
 from cosmos_eval.engine.features import Engine, encode_pictures
+from cosmos_eval.engine.shares import Failure, Notes, Report, Share
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.sharing import FAILED, measure_some
 from cosmos_eval.tasks.segmentation import areas_of_chunks
