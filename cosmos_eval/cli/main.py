@@ -38,7 +38,8 @@ DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3
 
 app = typer.Typer(
     name="cosmos-eval",
-    help="Zero-shot evaluation of CLIP-like models: retrieval, classification, and leaderboards of measured numbers.",
+    help="Zero-shot evaluation of CLIP-like models: retrieval, classification, segmentation and perception; "
+    "leaderboards, a gate for checkpoints, and the training of COSMOS.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
