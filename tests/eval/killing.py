@@ -127,8 +127,17 @@ def ended(process: Any, timeout: float = 300) -> int:
     return process.exitcode
 
 
+def fork_workers() -> None:
+    """Have loaders of this process fork their workers, as those of the command do.
+
+    It would have them from a server of its own, as it came from one itself; both stay behind when it is killed.
+    """
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def work(arguments: list[str], kill: Kill | None, log: Path | None, environment: dict[str, str]) -> None:
     """In the process: the command, and its end."""
+    fork_workers()
     os.environ.update(environment)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it

@@ -16,7 +16,7 @@ from cosmos_eval.engine import store
 from cosmos_eval.engine.known import key_of
 from cosmos_eval.engine.store_shard import read_shard
 from cosmos_eval.results.store import read_result
-from tests.eval.killing import SERVER
+from tests.eval.killing import SERVER, fork_workers
 from tests.eval.tiny_models import Colours
 from tests.eval.worlds import captions_world, classes_world
 
@@ -77,6 +77,7 @@ def start(arguments: list[str], log_file: Path, kill: Kill | None = None, second
 
 def work(arguments: list[str], log_file: Path, kill: Kill | None, seconds: float) -> None:
     """In the process: the command, and its end. Calls are left beside the log: of the whole run, before a batch."""
+    fork_workers()
     torch.set_num_threads(1)
     os.environ["COSMOS_TEST_LOG"] = str(log_file)
     store.SECONDS, store.SHARE = seconds, 0  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from cosmos_eval.datasets.toybox.words import COLOURS
 from cosmos_eval.engine import crew, store
 from cosmos_eval.engine.known import key_of
-from tests.eval.killing import SERVER
+from tests.eval.killing import SERVER, fork_workers
 from tests.eval.patch_models import Scale
 from tests.eval.tiny_models import Colours
 
@@ -153,6 +153,7 @@ def faulty(*arguments: Any, **options: Any) -> Any:
 
 def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     """In the process: the command, with a shard of rows for every batch and a report of ranks after every one."""
+    fork_workers()
     os.environ.update(environment)
     torch.set_num_threads(1)
     store.SECONDS, store.SHARE = -1.0, 0  # type: ignore[assignment]
