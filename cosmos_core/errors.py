@@ -1,4 +1,4 @@
-"""The one exception that both packages show to a user as one line."""
+"""What both packages show to a user as one line."""
 
 
 class RequestError(ValueError):
@@ -9,3 +9,8 @@ class RequestError(ValueError):
 
     quiet = False
     """Whether another of the processes that train together says it."""
+
+
+def of_dead_worker(error: BaseException) -> bool:
+    """Whether torch says by it that a process of a loader is gone: a RuntimeError without a class of its own."""
+    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cosmos_core.data.lanes import Plan, Slice, slices
 from cosmos_core.data.samples import one_line
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, of_dead_worker
 
 PREFETCHED = 2
 """Slices that each worker has ready."""
@@ -113,7 +113,7 @@ class WorkerPool:
             found = next(self.iterator)
         except (RuntimeError, OSError, EOFError) as error:
             # torch tells of a dead worker, or the connection to it breaks first
-            if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
+            if isinstance(error, RuntimeError) and not of_dead_worker(error):
                 raise
             raise RequestError(
                 f"a data worker died ({one_line(error)}): where memory ran out, or shared memory (/dev/shm), set fewer "

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, of_dead_worker
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
     cache,
@@ -130,7 +130,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.ctx.get_help())  # type: ignore[attr-defined]
             return DONE
-        if "DataLoader worker (pid" in str(error):  # raised by torch wherever the main process happens to be
+        if of_dead_worker(error):  # raised by torch wherever the main process happens to be
             say(f"a worker that decodes pictures died ({error}); where memory ran out, give fewer --workers")
             return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
