@@ -58,6 +58,7 @@ def count_places(
     column = shared.column[candidate.to(device)]
     query = query.to(device)
     better, tied, tied_positives = [], [], []
+    marked = MARKED_BYTES if device.type == "cpu" else block_bytes // 2
     for start, stop, scores in score_blocks(queries, shared, block_bytes // 2):
         own = slice(int(bounds[start]), int(bounds[stop]))
         row = query[own] - start
@@ -65,7 +66,6 @@ def count_places(
         best = torch.full((stop - start,), -torch.inf, device=device).scatter_reduce(0, row, of_positives, "amax")
         among = (of_positives == best[row]).long()
         tied_positives.append(torch.zeros(stop - start, dtype=torch.int64, device=device).index_add(0, row, among))
-        marked = MARKED_BYTES if device.type == "cpu" else block_bytes // 2
         above, level = _count_marks(scores, best, shared.copies, marked)
         better.append(above)
         tied.append(level)
