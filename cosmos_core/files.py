@@ -1,10 +1,15 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and members of tars."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tarfile
 
 
 @contextmanager
@@ -47,3 +52,10 @@ def atomic_write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) to `path` whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def add_member(tar: "tarfile.TarFile", name: str, content: bytes) -> None:
+    """A file into a tar, without owner or time, so that equal content makes equal tars."""
+    member = tar.tarinfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_core.files import atomic_path, atomic_write_text
+from cosmos_core.files import add_member, atomic_path, atomic_write_text
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.progress import Reporter, Silent
 
@@ -188,9 +188,7 @@ def _write_shard(
             stream = io.BytesIO()
             np.save(stream, np.asarray(pixels(picture.load()), dtype=np.uint8), allow_pickle=False)
             content = stream.getvalue()
-            member = tarfile.TarInfo(f"{digest}.npy")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+            add_member(tar, f"{digest}.npy", content)
             end = tar.offset  # behind the padding of the content
             offset = end - -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             places[digest] = (number, offset, len(content), _checksum(content))

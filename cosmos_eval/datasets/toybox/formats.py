@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cosmos_core.files import add_member
 from cosmos_eval.datasets.toybox.drawing import instances, mask, render
 from cosmos_eval.datasets.toybox.scenes import VERSION, Scene
 from cosmos_eval.datasets.toybox.sentences import captions, record
@@ -163,17 +164,10 @@ def write_shards(folder: Path, scenes: Sequence[Scene], pictures: Pictures, done
     for number, shard in enumerate(shards):
         with tarfile.open(folder / f"train-{number:04d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for scene in shard:
-                _add(tar, scene.key + pictures.suffix, pictures.encoded(scene))
-                _add(tar, f"{scene.key}.json", json.dumps(record(scene)).encode())
+                add_member(tar, scene.key + pictures.suffix, pictures.encoded(scene))
+                add_member(tar, f"{scene.key}.json", json.dumps(record(scene)).encode())
                 done(1)
     return len(shards)
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """A member without owner or time, so that equal content makes equal tars."""
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
 
 
 def _write_json(path: Path, value: Any) -> None:
