@@ -12,7 +12,6 @@ to do. Prints one JSON line last.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.peers.mixed import FIGURES, check_mixed
 from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -57,12 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found["apart"] <= FIGURES[plan.precision]:
         print(f"classification: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    text = "\n".join(table(found, plan))
-    print(text)
-    made = record(found, plan, load)
-    if chosen.out:
-        write_section(chosen.out, "ImageNet's protocol end to end", text, "classification", arguments, made)
-    print(json.dumps(made))
+    tell("ImageNet's protocol end to end", table(found, plan), record(found, plan, load), chosen.out, arguments)
     return 0
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.imagenet_words import first_words
 from benchmarks.peers.mixed import same_arithmetic
 from benchmarks.random_model import random_model
 from benchmarks.timing import take_turns
@@ -134,7 +135,7 @@ def imagenet(plan: Plan) -> Benchmark:
     if plan.classes == 1000:
         dataset = {**whole.dataset, "path": "val", "expected": {"images": plan.pictures, "classes": 1000}}
         return replace(whole, dataset={key: value for key, value in dataset.items() if key != "labels"})
-    names, templates = words(plan)
+    names, templates = first_words(plan.classes)
     return replace(
         whole,
         name=f"imagenet1k-first-{plan.classes}",
@@ -145,14 +146,6 @@ def imagenet(plan: Plan) -> Benchmark:
         },
         prompts={"class_names": names, "templates": templates},
     )
-
-
-def words(plan: Plan) -> tuple[list[str], list[str]]:
-    """Names of the first classes and the templates, which both sides read."""
-    found = load_benchmark("imagenet1k").words()
-    assert found.class_names is not None
-    assert found.templates is not None
-    return list(found.class_names)[: plan.classes], list(found.templates)
 
 
 def phases(model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark) -> dict[str, float]:
@@ -192,7 +185,7 @@ def peer(
     """The same by clip-benchmark's dataset and evaluate function on the same network."""
     from clip_benchmark.metrics import zeroshot_classification as theirs
 
-    names, templates = words(plan)
+    names, templates = first_words(plan.classes)
     with (
         contextlib.redirect_stderr(io.StringIO()),  # its bars
         timed(theirs, "zero_shot_classifier") as head,
@@ -264,9 +257,10 @@ def pure(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
     start, count = time.perf_counter(), 0
     for batch in batches:
         count += len(batch)
-        there.append(batch)
+        if len(there) < SAMPLE:
+            there.append(batch)
     decode = count / (time.perf_counter() - start)
-    there = [model.preprocess.normalised(batch.to(model.device)) for batch in there[:SAMPLE]]
+    there = [model.preprocess.normalised(batch.to(model.device)) for batch in there]
     with tower_precision(plan.precision, model.device):
         for timing in (False, True):
             start = time.perf_counter()

@@ -27,10 +27,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.imagenet_words import first_words
 from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 from benchmarks.timing import Times, take_turns
 from cosmos_core.errors import RequestError
+from cosmos_core.files import add_member
 
 SAME = 1e-4
 ARMS = ("peer", "ours")
@@ -48,6 +50,15 @@ METRICS = {
     },
 }
 """What clip-benchmark calls each figure, and what we do."""
+DEFINITIONS: dict[str, dict[str, Any]] = {
+    CLASSIFICATION: {
+        "task": "classification",
+        "prompts": {"class_names": "dataset", "templates": "dataset"},
+        "metrics": {"primary": "top1"},
+    },
+    RETRIEVAL: {"task": "retrieval", "metrics": {"primary": "text_to_image_recall@1", "k": [*K]}},
+}
+"""Ours, but for name and data."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found["apart"] <= SAME:
         print(f"commands: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    text = "\n".join(table(found, plan))
-    print(text)
-    made = record(found, plan, load)
-    if chosen.out:
-        write_section(chosen.out, "Whole commands", text, "commands", arguments, made)
-    print(json.dumps(made))
+    tell("Whole commands", table(found, plan), record(found, plan, load), chosen.out, arguments)
     return 0
 
 
@@ -111,11 +117,8 @@ def write_data(plan: Plan, root: Path) -> None:
     from PIL import Image
 
     from cosmos_eval.datasets.toybox import captions, distinct_scenes, render
-    from cosmos_eval.protocol import load_benchmark
 
-    words = load_benchmark("imagenet1k").words()
-    assert words.class_names is not None
-    assert words.templates is not None
+    class_names, templates = first_words(plan.classes)
     scenes = list(distinct_scenes(0, "test", max(plan.pairs, plan.classes * plan.per_class)))
     samples: dict[str, list[tuple[str, str]]] = {
         CLASSIFICATION: [("cls", str(i // plan.per_class)) for i in range(plan.classes * plan.per_class)],
@@ -133,26 +136,14 @@ def write_data(plan: Plan, root: Path) -> None:
                 for i in range(shard * len(labels) // SHARDS, (shard + 1) * len(labels) // SHARDS):
                     picture = io.BytesIO()
                     Image.fromarray(render(scenes[i], 500)[:375]).save(picture, "JPEG", quality=90)
-                    for ending, content in (("jpg", picture.getvalue()), (labels[i][0], labels[i][1].encode())):
-                        member = tarfile.TarInfo(f"{i:06d}.{ending}")
-                        member.size = len(content)
-                        tar.addfile(member, io.BytesIO(content))
-        task = "classification" if name == CLASSIFICATION else "retrieval"
-        definition = {
-            "name": name,
-            "version": 1,
-            "task": task,
-            "dataset": {"reader": "wds", "path": name, "expected": {"images": len(labels)}},
-            "metrics": {"primary": "top1"}
-            if name == CLASSIFICATION
-            else {"primary": "text_to_image_recall@1", "k": [*K]},
-            "source": "rendered",
-            **({"prompts": {"class_names": "dataset", "templates": "dataset"}} if name == CLASSIFICATION else {}),
-        }
+                    add_member(tar, f"{i:06d}.jpg", picture.getvalue())
+                    add_member(tar, f"{i:06d}.{labels[i][0]}", labels[i][1].encode())
+        dataset = {"reader": "wds", "path": name, "expected": {"images": len(labels)}}
+        definition = {"name": name, "version": 1, "dataset": dataset, "source": "rendered", **DEFINITIONS[name]}
         (root / f"{name}.yaml").write_text(yaml.safe_dump(definition, sort_keys=False), encoding="utf-8")
     things = root / CLASSIFICATION
-    (things / "classnames.txt").write_text("\n".join(list(words.class_names)[: plan.classes]), encoding="utf-8")
-    (things / "zeroshot_classification_templates.txt").write_text("\n".join(words.templates), encoding="utf-8")
+    (things / "classnames.txt").write_text("\n".join(class_names), encoding="utf-8")
+    (things / "zeroshot_classification_templates.txt").write_text("\n".join(templates), encoding="utf-8")
     (root / RETRIEVAL / "dataset_type.txt").write_text("retrieval")
 
 

@@ -9,7 +9,6 @@ holds), or the exit code is 1. The ratio is the median over repetitions. Prints 
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.imagenet_words import first_words
 from benchmarks.peers.mixed import check_mixed
 from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -79,12 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found["apart"] <= SAME[plan.precision]:
         print(f"head: class weights differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    text = "\n".join(table(found, plan))
-    print(text)
-    made = record(found, plan, load)
-    if chosen.out:
-        write_section(chosen.out, "Zero-shot head", text, "head", arguments, made)
-    print(json.dumps(made))
+    tell("Zero-shot head", table(found, plan), record(found, plan, load), chosen.out, arguments)
     return 0
 
 
@@ -95,7 +90,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     from benchmarks.random_model import random_model
 
     model = random_model(plan.model, plan.device, plan.config)
-    names, templates = words(plan)
+    names, templates = first_words(plan.classes)
     ours, peer = our_head(model, names, templates, plan), peer_head(model, names, templates, plan)
     arms = {
         "peer": partial(peer_head, model, names, templates, plan),
@@ -116,16 +111,6 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
         "read_tokens": sum(lengths.values()),
         "threads": torch.get_num_threads(),
     }
-
-
-def words(plan: Plan) -> tuple[list[str], list[str]]:
-    """Names of the first classes, and the templates with `{c}` in them, which both sides read."""
-    from cosmos_eval.protocol import load_benchmark
-
-    found = load_benchmark("imagenet1k").words()
-    assert found.class_names is not None
-    assert found.templates is not None
-    return list(found.class_names)[: plan.classes], list(found.templates)
 
 
 def our_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: Plan) -> "Tensor":

@@ -41,17 +41,24 @@ def last_line(
     }
 
 
-def page(title: str, text: str, command: str, device: str, packages: Sequence[str], threads: int = 0) -> str:
-    """Tables as a page of `results/`, with the command that makes it and what it ran on; 0 threads are not told."""
-    from cosmos_eval.results.environment import environment
-
-    found = environment(device)
-    hardware, versions = found["hardware"], found["packages"]
+def ran_on(environment: Mapping[str, Any], packages: Sequence[str]) -> str:
+    """Machine and versions in words, with the load before where that was noted."""
+    hardware, load = environment["hardware"], environment.get("load_before")
     parts = [
         hardware.get("gpu", hardware["cpu"]),
         f"{hardware['cores']} cores",
-        *([f"{threads} threads"] if threads else []),
-        f"Python {found['python']}",
-        *(f"{name} {versions[name]}" for name in packages),
+        f"{hardware['threads']} thread{'s' * (hardware['threads'] > 1)}",
+        *([] if load is None else [f"load before {load:.2f}"]),
+        f"Python {environment['python']}",
+        *(f"{name} {environment['packages'][name]}" for name in packages),
     ]
-    return f"# {title}\n\nMade by `{command}`. {', '.join(parts)}.\n\n{text}\n"
+    return ", ".join(parts)
+
+
+def page(title: str, text: str, command: str, device: str, packages: Sequence[str], threads: int) -> str:
+    """Tables as a page of `results/`, with the command that makes it and what it ran on."""
+    from cosmos_eval.results.environment import environment
+
+    found = environment(device)
+    found["hardware"]["threads"] = threads
+    return f"# {title}\n\nMade by `{command}`. {ran_on(found, packages)}.\n\n{text}\n"

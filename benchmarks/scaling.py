@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.printed import last_line
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -85,12 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("scaling: the metrics differ, so no times are compared", file=sys.stderr)
         return 1
     times = Times(seconds)
-    text = "\n".join(table(times, plan, chosen.threads))
-    print(text)
     made = record(times, plan, chosen.threads, load)
-    if chosen.out:
-        write_section(chosen.out, "From one process to several", text, "scaling", arguments, made)
-    print(json.dumps(made))
+    tell("From one process to several", table(times, plan, chosen.threads), made, chosen.out, arguments)
     return 0
 
 

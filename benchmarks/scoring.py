@@ -10,7 +10,6 @@ its own holds above the embeddings. Prints one JSON line last.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import held, resident
 from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -73,12 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not apart <= SAME:
         print(f"scoring: recall differs by {apart:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    text = "\n".join(table(found, peaks, plan))
-    print(text)
-    made = record(found, peaks, plan, load)
-    if chosen.out:
-        write_section(chosen.out, "Counting recall", text, "scoring", arguments, made)
-    print(json.dumps(made))
+    tell("Counting recall", table(found, peaks, plan), record(found, peaks, plan, load), chosen.out, arguments)
     return 0
 
 

@@ -10,7 +10,6 @@ figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.peers.mixed import FIGURES, check_mixed
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.shared_images_cases import ARMS, FULL, GPU, ORDINALS, QUICK, Plan
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 from benchmarks.timing import Times
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
@@ -52,12 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found["apart"] <= FIGURES[plan.precision]:
         print(f"shared_images: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    text = "\n".join(table(found, plan))
-    print(text)
-    made = record(found, plan, load)
-    if chosen.out:
-        write_section(chosen.out, "COCO and SugarCrepe together", text, "shared_images", arguments, made)
-    print(json.dumps(made))
+    tell("COCO and SugarCrepe together", table(found, plan), record(found, plan, load), chosen.out, arguments)
     return 0
 
 

@@ -7,7 +7,6 @@ peer: clip-benchmark has no results that a second run could take for done. Print
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.printed import last_line, row
-from benchmarks.speed_page import write_section
+from benchmarks.speed_page import tell
 
 COMMAND = [sys.executable, "-m", "cosmos_eval"]
 NOTHING_LEFT = ["run", "--model", "cosmos:untrained-toybox", "--benchmark", "toybox-classification", "--out"]
@@ -56,13 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "`cosmos-eval --help`": seconds(["--help"], times),
             "`cosmos-eval run` with nothing left to do": seconds([*NOTHING_LEFT, folder], times),
         }
-    text = "\n".join(table(found, times))
-    print(text)
     figures = dict(zip(("help_seconds", "noop_seconds"), map(statistics.median, found.values()), strict=True))
     made = last_line("startup", {}, figures, "cpu", os.cpu_count() or 1, load)
-    if chosen.out:
-        write_section(chosen.out, "Start-up", text, "startup", arguments, made)
-    print(json.dumps(made))
+    tell("Start-up", table(found, times), made, chosen.out, arguments)
     return 0
 
 

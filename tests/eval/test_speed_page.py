@@ -18,7 +18,7 @@ def on_a_card(name):
 
 def test_a_section_names_command_machine_and_versions(tmp_path):
     page = tmp_path / "speed.md"
-    write_section(page, "Zero-shot head", "| a table |", "head", ["--out", "results/my speed.md"], RECORD)
+    write_section(page, "Zero-shot head", "| a table |", ["--out", "results/my speed.md"], RECORD)
     text = page.read_text(encoding="utf-8")
     assert text.startswith(INTRODUCTION)
     assert (
@@ -33,9 +33,9 @@ def test_a_section_takes_the_place_of_its_elder_and_of_no_other(tmp_path, monkey
     page = tmp_path / "speed.md"
     monkeypatch.setattr(sys, "argv", ["head.py", "--out", "x.md"])
     for title, text in (("One", "first\n\n### inside"), ("Two", "second"), ("One", "anew\n\n### inside")):
-        write_section(page, title, text, "head", None, RECORD)
-    write_section(page, "One", "less", "head", ["--quick", "--out", "x.md", "--precision", "fp16"], RECORD)
-    write_section(page, "One", "fast", "head", ["--device", "cuda"], on_a_card("a card"))
+        write_section(page, title, text, None, RECORD)
+    write_section(page, "One", "less", ["--quick", "--out", "x.md", "--precision", "fp16"], RECORD)
+    write_section(page, "One", "fast", ["--device", "cuda"], on_a_card("a card"))
     sections = read_sections(page.read_text(encoding="utf-8"))
     names = [f"One ({CPU})", f"Two ({CPU})", f"One (--quick --precision fp16 {CPU})", "One (--device cuda a card)"]
     assert list(sections) == names
