@@ -1,7 +1,5 @@
 """Waiting for batches of worker processes: never without an end, and no worker outlives the wait."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,20 +35,21 @@ def next_batch(iterator: Any, heed: Callable[[], object] | None = None) -> Any:
     """
     since, before = time.monotonic(), activity(iterator)
     while True:
-        # A worker that is stopped while it hands over a batch holds the main process in torch's own code, where no timeout
-        # counts: only its end does, which the connection tells.
-        stuck = threading.Timer(SECONDS + PATIENCE, end_processes, [iterator])
-        stuck.daemon = True
-        stuck.start()
+        # A worker that is stopped while it hands over a batch holds the main process where no timeout of torch's counts:
+        # only its end does, which the connection tells.
+        ended = threading.Event()
+        watch = threading.Timer(SECONDS + PATIENCE, end_stuck, [iterator, ended])
+        watch.daemon = True
+        watch.start()
         try:
             return next(iterator)
         except (RuntimeError, OSError, EOFError) as error:
-            if stuck.finished.is_set():  # it has fired
+            if ended.is_set():
                 raise idle_workers(SECONDS + PATIENCE) from error
             if "DataLoader timed out" not in str(error):
                 raise
         finally:
-            stuck.cancel()
+            watch.cancel()
         if heed is not None:
             heed()
         now = activity(iterator)
@@ -140,7 +139,13 @@ def forget_workers(iterator: Any) -> None:
             iterator._worker_pids_set = False
 
 
+def end_stuck(iterator: Any, ended: threading.Event) -> None:
+    ended.set()
+    end_processes(iterator)
+
+
 def end_processes(iterator: Any) -> None:
     for process in list(getattr(iterator, "_workers", [])):
         with suppress(Exception):
-            os.kill(process.pid, signal.SIGKILL)
+            if process.is_alive():
+                process.kill()
