@@ -35,7 +35,7 @@ def next_batch(iterator: Any, heed: Callable[[], object] | None = None) -> Any:
     """
     since, before = time.monotonic(), activity(iterator)
     while True:
-        # A worker that is stopped while it hands over a batch holds the main process where no timeout of torch's counts:
+        # A worker that is stopped while it hands over a batch holds the main process where no timeout counts:
         # only its end does, which the connection tells.
         ended = threading.Event()
         watch = threading.Timer(SECONDS + PATIENCE, end_stuck, [iterator, ended])
