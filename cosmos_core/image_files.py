@@ -95,7 +95,7 @@ def open_image(content: bytes) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # `check_size` refuses what is above; Pillow checks frames and tiles as well
     try:
-        image = Image.open(io.BytesIO(content), formats=_formats())
+        image = Image.open(io.BytesIO(content), formats=formats())
     except UnidentifiedImageError as error:
         raise NotAnImage(f"it is no image, or of a format that is not read (read are {COMMON})") from error
     except Image.DecompressionBombError as error:
@@ -252,7 +252,7 @@ def pixels_at_most(most: int | None) -> Iterator[None]:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    """The formats in the order in which Pillow asks them."""
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, in the order in which it asks them."""
     Image.init()
     return tuple(name for name in Image.ID if name not in NOT_READ)

@@ -151,6 +151,8 @@ class RetrievalData:
     texts: Sequence[str]
     text_picture: np.ndarray  # (M,) int64
     fingerprint: str = ""
+    remarks: Sequence[str] = ()
+    """What a reader of the result must know of how the data were read, one sentence each; not in the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,9 @@ class ClassificationData:
     templates: Sequence[str] | Sequence[Sequence[str]]
     fingerprint: str = ""
     empty_classes_allowed: bool = False
-    """Set where only some of the pictures are read (`limit`): every class still competes, but a class may have none."""
+    """Set where only some of the pictures are read (`limit`), or where the definition says so
+    (`candidates_without_images: allow`): every class still competes, but a class may have none."""
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class PerceptionData:
     origin: str = ""
     """How the texts were made, where they were made by a program: its name, version and file; part of the identity."""
     fingerprint: str = ""
+    remarks: Sequence[str] = ()
 
     @classmethod
     def pairs(
@@ -250,6 +255,7 @@ class SegmentationData:
     palette: Sequence[tuple[int, int, int]]
     """The dataset's own colours, one a class."""
     fingerprint: str = ""
+    remarks: Sequence[str] = ()
 
 
 Data = RetrievalData | ClassificationData | PerceptionData | SegmentationData
@@ -265,6 +271,8 @@ class DataCheck:
     problems: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     """Items that the definition leaves out for lack of pictures, each with its reason; no problem."""
+    remarks: tuple[str, ...] = ()
+    """What a result of these data will say of how they were read; no problem."""
 
 
 Reader = Callable[[Any, Path], Data]
