@@ -62,6 +62,23 @@ def inconsistencies(data: Data) -> list[str]:
     return problems
 
 
+def remarks_on(data: Data) -> list[str]:
+    """What is right and must be told all the same: captions that say nothing, classes that nothing can be right for."""
+    if isinstance(data, RetrievalData):
+        empty = [
+            data.pictures[i].key for i, text in zip(data.text_picture, data.texts, strict=True) if not text.strip()
+        ]
+        if empty:
+            verb = "is" if len(empty) == 1 else "are"
+            return [f"{len(empty):,} of {len(data.texts):,} captions {verb} empty, of {first(empty)}"]
+    if isinstance(data, ClassificationData) and data.empty_classes_allowed:
+        empty = [data.class_names[c] for c in sorted(set(range(len(data.class_names))) - set(data.labels.tolist()))]
+        if empty:
+            verb = "has" if len(empty) == 1 else "have"
+            return [f"{len(empty):,} of {len(data.class_names):,} classes {verb} no image: {first(empty)}"]
+    return []
+
+
 def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:
     """Half of a surrogate pair is no text: tokenizers fail on it in mid-run, and no file or terminal takes it.
 
@@ -85,7 +102,8 @@ def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
         empty = sorted(set(range(classes)) - set(data.labels.tolist()))
         if empty:
             problems.append(
-                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}"
+                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}; where "
+                "they only compete, write candidates_without_images: allow in dataset"
             )
     per_class = data.templates and not isinstance(data.templates[0], str)
     if not data.templates:

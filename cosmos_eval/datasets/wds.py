@@ -2,6 +2,7 @@
 
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +13,15 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.clip_benchmark import disarmed
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.datasets.survey import Survey, read_lines
 
 PICTURES = ("webp", "png", "jpg", "jpeg")
 """The endings that clip-benchmark looks for, in its order."""
+CLASS_NAMES = "classnames.txt"
 _SAMPLE = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 """A member's sample and ending, as webdataset tells them apart: the ending begins at the first full stop."""
 
@@ -71,7 +74,7 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     words = benchmark.words()
     if benchmark.task == "classification":
         for file, given in (
-            ("classnames.txt", words.class_names),
+            (CLASS_NAMES, words.class_names),
             ("zeroshot_classification_templates.txt", words.templates),
         ):
             if given is None and not (root / file).is_file():
@@ -101,7 +104,10 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
         templates = built.templates if templates is None else templates
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
-    names = list(class_names)
+    names = _without_blank_end(class_names, root, survey)
+    if words.class_names is not None and (root / CLASS_NAMES).is_file():
+        published = _without_blank_end([line.strip() for line in read_lines(root / CLASS_NAMES)], root, survey)
+        check_order(names, published, "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
             pictures=pictures,
@@ -110,6 +116,17 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
             templates=templates_by_class(templates, names, survey),
         )
     )
+
+
+def _without_blank_end(names: Sequence[str], root: Path, survey: Survey) -> list[str]:
+    """Class names, one a line, without blank lines at the end; one among them would shift all that follow."""
+    kept = list(names)
+    while kept and not kept[-1].strip():
+        kept.pop()
+    blank = next((i for i, name in enumerate(kept, start=1) if not name.strip()), None)
+    if blank is not None:
+        survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
+    return kept
 
 
 def _shards(split: Path, survey: Survey) -> list[Path]:
