@@ -1,10 +1,13 @@
 """Whether pictures, texts and labels belong together, whichever reader made them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from cosmos_core.printable import printable
 from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
 
+_HALF = re.compile("[\ud800-\udfff]")
 FIRST = 3
 """How many names an error shows."""
 
@@ -84,7 +87,7 @@ def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:
 
     It comes from a caption cut inside an emoji, or from a file name that is not UTF-8 (as `os.fsdecode` gives it).
     """
-    broken = [f"{text!r}" for text in texts if text != printable(text)]
+    broken = [f"{text!r}" for text in texts if not text.isascii() and _HALF.search(text)]
     return [f"has {len(broken):,} {what} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
 
 
@@ -118,8 +121,3 @@ def first(names: Iterable[str]) -> str:
     names = [printable(name) for name in names]
     more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
-
-
-def printable(text: str) -> str:
-    """The text with halves of surrogate pairs written as escapes; any other text as it is."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import printable
 from cosmos_eval.datasets.base import ClassificationData, Data
-from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, printable, remarks_on
+from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, remarks_on
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items", "rows": "rows"}
@@ -109,7 +110,13 @@ class Survey:
         if bad is not None:
             self.refuse(f"names a picture outside its folder: {bad!r}; only files below {folder} are read")
         missing = [name for name in names if not _listed(folder, name)]
+        windows = [name for name in missing if "\\" in name and _listed(folder, name.replace("\\", "/"))]
         _names_in.cache_clear()
+        if windows:
+            self.refuse(
+                f"names {len(windows):,} files of {folder} with Windows' separators: {first(windows)}; write / in "
+                "place of \\"
+            )
         self.count(images=len(names) - len(missing))
         self._missing_pictures, self.pictures_in = missing, folder
 
