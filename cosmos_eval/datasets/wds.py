@@ -2,6 +2,7 @@
 
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -15,6 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
@@ -45,6 +47,9 @@ class TarPicture(Picture):
             raise RequestError(f"cannot read the picture {self.key} in {self.path}: {error.strerror}") from error
         if len(content) != self.size:
             raise RequestError(f"the picture {self.key} in {self.path} is cut short; fetch the shard again")
+        return content
+
+    def encoded(self, content: bytes) -> bytes:
         return content
 
     def load(self) -> Image.Image:
@@ -97,7 +102,10 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     templates = _words_in(root / TEMPLATES) if templates is None else templates
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
-    names = list(class_names)
+    names = _without_blank_end(class_names, root, survey)
+    if words.class_names is not None and (root / CLASS_NAMES).is_file():
+        published = _without_blank_end(_words_in(root / CLASS_NAMES), root, survey)
+        check_order(names, published, "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
             pictures=pictures,
@@ -106,6 +114,17 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
             templates=templates_by_class(templates, names, survey),
         )
     )
+
+
+def _without_blank_end(names: Sequence[str], root: Path, survey: Survey) -> list[str]:
+    """Class names, one a line, without blank lines at the end; one among them would shift all that follow."""
+    kept = list(names)
+    while kept and not kept[-1].strip():
+        kept.pop()
+    blank = next((i for i, name in enumerate(kept, start=1) if not name.strip()), None)
+    if blank is not None:
+        survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
+    return kept
 
 
 def _shards(split: Path, survey: Survey) -> list[Path]:
