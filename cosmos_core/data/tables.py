@@ -100,7 +100,7 @@ def refuse_open_quotes(path: Path, delimiter: str, image: str) -> None:
                 swallowed = any(len(own) == len(header) and is_image_file(own[place]) for own in cells)
                 if swallowed or (delimiter == "\t" and any(len(own) > 1 for own in cells)):
                     raise RequestError(
-                        f"{path}: a quote that opens in line {begun} does not close there and takes all rows up to line "
+                        f"{path}: a quote that opens in line {begun} does not close there and takes all up to line "
                         f"{reader.line_num} into one cell: write the cell in quotes, and a quote in it twice"
                     )
                 begun = reader.line_num + 1
