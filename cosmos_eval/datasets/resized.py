@@ -10,6 +10,7 @@ when they are read: features are bit by bit those of the direct path.
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.files import add_member, atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
+from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.progress import Reporter, Silent
 
@@ -64,15 +66,18 @@ class Resized:
         shard, offset, size, checksum = self.places[digest]
         path = self.folder / shard_name(shard)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
+                if not 0 <= offset <= offset + size <= os.fstat(file.fileno()).st_size:
+                    raise ValueError("the index points anywhere")
                 file.seek(offset)
                 content = file.read(size)
             if _checksum(content) == checksum:
                 return np.load(io.BytesIO(content), allow_pickle=False)
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}; make {self.folder} again") from error
-        except ValueError:
-            pass  # an index that points anywhere
+        except ValueError as error:
+            if isinstance(error, RequestError):
+                raise
         raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
 
     def refuse_other(self, geometry: Mapping[str, Any] | None, model: str) -> None:
