@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, decode_image
+from cosmos_core.printable import printable
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
 from cosmos_core.text_files import open_regular
@@ -30,7 +31,7 @@ class BrokenSample(RequestError):
     """A sample that cannot be used. The message begins with its kind (`words`, `picture`, `shard`) and a colon."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
+        super().__init__(f"{kind}: {printable(message)}")
 
 
 def kind_of(reason: str) -> str:
