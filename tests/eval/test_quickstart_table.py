@@ -1,4 +1,4 @@
-"""The README's table is what a quickstart prints today: on this kind of CPU to the digit, elsewhere as far as it can be."""
+"""The README's table is what a quickstart prints today: to the digit on this kind of CPU, elsewhere near it."""
 
 import re
 from pathlib import Path
