@@ -21,6 +21,8 @@ from cosmos_core.files import atomic_path
 from cosmos_core.layouts import Which, plain_state, read_file, read_state
 from cosmos_core.model import COSMOS
 from cosmos_core.positions import resize_image_positions, resize_text_positions
+from cosmos_core.weight_layouts import COSMOS as COSMOS_NAMES
+from cosmos_core.weight_layouts import foreign
 
 __all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_checkpoint", "save_safetensors"]
 
@@ -57,6 +59,9 @@ def load_checkpoint(
             f"{', '.join(released.RELEASED)}"
         )
     stored = read_state(path, weights)
+    other = foreign(stored.state, COSMOS_NAMES)
+    if other:
+        raise RequestError(f"{path} {other}")
     if config is not None:
         wanted = read_config(config)
         state = resized(stored.state, wanted, str(path), stored.config)
