@@ -13,7 +13,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.tensor_files import json_config, one_line, read_tensors
+from cosmos_core.json_text import parse_json
+from cosmos_core.tensor_files import check_content, one_line, read_tensors
 
 Which = Literal["teacher", "student"]
 WRAPPERS = ("module", "model", "_orig_mod")
@@ -75,7 +76,10 @@ def read_file(path: Path | str, check: bool = True) -> dict[str, Any]:
     file = read_tensors(path, check)
     content = file.content
     if file.metadata is not None:
-        config = json_config(file.metadata["config"], str(path)) if "config" in file.metadata else None
+        config = None
+        if "config" in file.metadata:
+            config = parse_json(file.metadata["config"], f"the config in {path}", finite=True)
+            check_content(config, str(path))
         return {"bare": content, "config": config, "weights": file.metadata.get("weights")}
     if not isinstance(content, Mapping):
         raise RequestError(

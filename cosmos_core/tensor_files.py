@@ -4,7 +4,6 @@ Nothing in a file is run, every byte of a torch file is compared with its checks
 and ordinary tensors, whose shapes need no more memory than the file holds.
 """
 
-import json
 import pickle
 import re
 import warnings
@@ -20,7 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_signatures import require_file
+from cosmos_core.file_checks import require_file
+from cosmos_core.printable import printable
 
 AGAIN = "copy or download it again"
 DEPTH = 64
@@ -239,19 +239,7 @@ def odd_tensor(value: Tensor) -> str:
     return ""
 
 
-def json_config(text: str, name: str) -> Any:
-    """A configuration out of a safetensors file's metadata; RequestError where it is none that can be used."""
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(
-            f"{name} is not a whole safetensors file (its config: {one_line(error)}); {AGAIN}"
-        ) from error
-    check_content(config, name)
-    return config
-
-
 def one_line(value: object, limit: int = 120) -> str:
     """Text, or an exception of somebody else's, as part of a one-line message."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    text = printable(" ".join(str(value).split()))
     return text[:limit] + "..." if len(text) > limit else text or type(value).__name__

@@ -67,7 +67,7 @@ def foreign(keys: Iterable[str], wanted: str) -> str:
     if library == COSMOS:
         return f"has COSMOS's names (cross-attention poolers): {advice}"
     if library == OPEN_CLIP:
-        return "has open_clip's names, without COSMOS's cross-attention poolers: use open_clip:ARCH/FILE"
+        return "has the names of a plain CLIP (open_clip's), no cross-attention poolers: use open_clip:ARCH/FILE"
     if library:
         return f"has {library}: {advice}"
     return wrapped(names)

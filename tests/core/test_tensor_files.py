@@ -107,8 +107,8 @@ def test_stand_ins_are_named_as_what_they_are(tmp_path: Path, content: bytes, na
 
 def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.pt")
-    assert "not an ordinary file" in refusal(tmp_path / "pipe.pt")
-    assert "not an ordinary file" in refusal(Path("/dev/zero"))
+    assert "is a named pipe, not a regular file" in refusal(tmp_path / "pipe.pt")
+    assert "is a device, not a regular file" in refusal(Path("/dev/zero"))
     assert "is a folder, not a checkpoint file" in refusal(tmp_path)
     assert "does not exist" in refusal(tmp_path / "absent.pt")
     assert "does not exist" in refusal(saved(tmp_path / "file.pt", {}) / "below")
@@ -165,7 +165,7 @@ def test_plain_values_without_an_end_are_refused(tmp_path: Path):
 
 def test_names_from_a_file_bring_no_control_characters_into_a_message(tmp_path: Path):
     line = refusal(saved(tmp_path / "names.pt", {"a\n\x1b[31mred": torch.eye(2).to_sparse()}))
-    assert "a [31mred is sparse" in line
+    assert "a \\x1b[31mred is sparse" in line
 
 
 @pytest.mark.parametrize(
