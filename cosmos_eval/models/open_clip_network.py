@@ -115,11 +115,7 @@ def difference(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str
         if key in state and state[key].shape != value.shape
     ]
     parts = [("missing keys", missing), ("unexpected keys", extra), ("other shapes", shapes)]
-    return "; ".join(f"{title}: {one_line_of(names)}" for title, names in parts if names)
-
-
-def one_line_of(names: list[str]) -> str:
-    return a_few([" ".join(name.split())[:120] for name in names])
+    return "; ".join(f"{title}: {a_few(names)}" for title, names in parts if names)
 
 
 def check_grids(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, arch: str) -> None:
