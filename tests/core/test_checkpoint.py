@@ -185,8 +185,8 @@ def test_files_that_are_no_whole_checkpoints_are_refused_with_their_reason(tmp_p
         "cut-old.pt": (old[: len(old) // 2], "truncated|damaged"),
         "cut.safetensors": (tensors[: len(tensors) // 2], "not a whole safetensors"),
         "empty.pt": (b"", "is empty"),
-        "page.pt": (b"<!doctype html><html>not found</html>", "not a checkpoint"),
-        "pointer.safetensors": (b"version https://git-lfs.github.com/spec/v1\n", "not a whole safetensors"),
+        "page.pt": (b"<!doctype html><html>not found</html>", "is an HTML page, not the file that was meant"),
+        "pointer.safetensors": (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
         "noise.pt": (b"PK\x03\x04" + bytes(range(256)) * 8, "truncated"),
     }
     for name, (content, reason) in files.items():
