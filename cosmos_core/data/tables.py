@@ -8,6 +8,7 @@ from typing import Any
 from cosmos_core.data.samples import Sample, one_line
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_core.short_repr import short_list
 from cosmos_core.text_files import open_regular
 
 
@@ -65,7 +66,7 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
         missing = [name for name in (image, caption) if name not in header]
         if missing:
             raise RequestError(
-                f"{path} has no column {missing[0]!r}; it has {', '.join(header)}: set csv_image and csv_caption"
+                f"{path} has no column {missing[0]!r}; it has {short_list(header)}: set csv_image and csv_caption"
             ) from error
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
     return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks())
@@ -73,7 +74,10 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
 
 def first_line(path: Path, delimiter: str) -> list[str]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return next(csv.reader(file, delimiter=delimiter), [])
+        try:
+            return next(csv.reader(file, delimiter=delimiter), [])
+        except csv.Error:  # a cell of more than 128 KiB: no header
+            return []
 
 
 def coco_captions(annotations: Path, folder: Path) -> Table:

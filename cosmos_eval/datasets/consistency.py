@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
 
 FIRST = 3
@@ -97,7 +98,7 @@ def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
 
 def first(names: Iterable[str]) -> str:
     """The first few names, printable, and how many more there are."""
-    names = [printable(name) for name in names]
+    names = [short_name(printable(name)) for name in names]
     more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_text
+from cosmos_core.text_files import read_text, whole_number
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
 from cosmos_eval.datasets.consistency import FIRST
 from cosmos_eval.datasets.folders import templates_by_class
@@ -118,7 +118,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         survey.missing(str(counted))
         return []
     text = read_text(counted).strip()
-    number = count_in(text)
+    number = whole_number(text)
     if not number:
         survey.add(f"finds {short_repr(text)} in {counted}, which must be the number of shards")
         return []
@@ -127,7 +127,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     names = (f"{i}.tar" for i in range(number))
     missing = list(islice((name for name in names if name not in there), FIRST))
     if missing:
-        found = sum(count_in(name.removesuffix(".tar"), number - 1) is not None for name in there)
+        found = sum(whole_number(name.removesuffix(".tar"), number - 1) is not None for name in there)
         more = number - found - len(missing)
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
@@ -174,21 +174,13 @@ def _members(shard: Path, size: int, changed: int) -> dict[str, dict[str, tuple[
     return samples
 
 
-def count_in(text: str, largest: int = 10**9) -> int | None:
-    """A whole number from 0 to `largest` as a file writes it; None for anything else, 5,000 digits among it."""
-    text = text.strip()
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
-        return None
-    return int(text) if int(text) <= largest else None
-
-
 def _words_in(path: Path) -> list[str]:
     """The texts of a file, one a line, as clip-benchmark's builder reads them; blank lines at the end are left out."""
     return [line.strip() for line in read_text(path).rstrip().splitlines()]
 
 
 def _class_index(text: str, picture: Picture, survey: Survey) -> int:
-    index = count_in(text)
+    index = whole_number(text)
     if index is None:
         survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
     return index

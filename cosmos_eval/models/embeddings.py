@@ -208,6 +208,8 @@ def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:
 
 
 def _check(names: np.ndarray, vectors: np.ndarray, path: Path, names_key: str) -> None:
+    if not isinstance(names, np.ndarray) or not isinstance(vectors, np.ndarray):  # a part that is no array of numpy's
+        raise RequestError(f"{path}: {names_key!r} or 'embeddings' is no array; write it with numpy.savez, no pickles")
     if names.ndim != 1 or names.dtype.kind != "U":
         raise RequestError(f"{path}: {names_key!r} is {names.dtype} {names.shape}; it must be a unicode array (N,)")
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(names) or not vectors.size:
