@@ -95,9 +95,8 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
     _type(source, ("dataset", "reader"), dataset["reader"], str)
     info = READERS.get(dataset["reader"])
     if info is None:
-        raise source.refuse(
-            ("dataset", "reader"), f"unknown reader {dataset['reader']!r}{near(dataset['reader'], READERS)}"
-        )
+        known = f"{close(dataset['reader'], READERS)}; known: {', '.join(READERS)}"
+        raise source.refuse(("dataset", "reader"), f"unknown reader {dataset['reader']!r}{known}")
     _keys(
         source,
         ("dataset",),

@@ -26,6 +26,7 @@ from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
@@ -210,7 +211,7 @@ class Session:
                     + (f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != self.seed else "")
                 )
                 return done
-            refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, precision, self.limit)
+            refuse_to_lose(folder, benchmark, data.fingerprint, precision, self.limit)
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.benchmark = benchmark.name
@@ -288,7 +289,7 @@ class Session:
         return self.out / model_folder(model) / benchmark.name
 
 
-def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, limit: int | None) -> None:
+def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
     """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go."""
     path = folder / RESULT
     if not path.is_file():
@@ -299,10 +300,13 @@ def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, li
         return  # broken: measured again
     if there.limit is not None or not there.identity:
         return
+    edited = there.benchmark["fingerprint"] != benchmark.fingerprint
+    words = "templates, class names, " if benchmark.task in PROMPTED else ""
     differs = {
         "all pictures": limit is not None,
-        "other data": there.dataset["fingerprint"] != dataset,
-        "another version of the protocol": there.benchmark["fingerprint"] != protocol,
+        f"another definition of {benchmark.name} (its {words}metrics or dataset options were changed)": edited,
+        # the words that a definition gives are in the fingerprint of the dataset, too
+        "other data": not edited and there.dataset["fingerprint"] != dataset,
         f"precision {there.precision}": there.precision != precision,
     }
     reasons = [reason for reason, holds in differs.items() if holds]

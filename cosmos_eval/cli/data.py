@@ -28,6 +28,7 @@ def check(
 ) -> None:
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.plan import check_data, resolve_benchmarks
     from cosmos_eval.protocol import list_benchmarks
 
@@ -39,7 +40,7 @@ def check(
         if report.problems:
             complete = False
             for problem in report.problems:
-                print(f"missing  {problem}")
+                print(f"{word_for(problem)}  {problem}")
         else:
             print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
         for remark in report.remarks:

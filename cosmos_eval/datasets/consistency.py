@@ -121,3 +121,8 @@ def first(names: Iterable[str]) -> str:
     names = [printable(name) for name in names]
     more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
+
+
+def word_for(problem: str) -> str:
+    """`missing` for a problem of files that are not there, `problem` for any other."""
+    return "missing" if "which is not there" in problem or "; missing: " in problem else "problem"
