@@ -6,7 +6,7 @@ from cosmos_eval.datasets.catalog import ALLOW, APPLY, COUNTS_OF, NAMES, NUMBER,
 from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
 from cosmos_eval.protocol_published import read_differences, read_papers
 from cosmos_eval.protocol_segmentation import check_segmentation
-from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_eval.protocol_source import Keys, Source, close, near
 
 TASKS = ("retrieval", "classification", "segmentation", "perception")
 PROMPTED = ("classification", "segmentation")
