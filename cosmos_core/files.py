@@ -49,9 +49,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
-    """Write `text` (UTF-8) to `path` whole or not at all."""
+    """Write `text` (UTF-8) to `path` whole or not at all.
+
+    Bytes of a file name that are no UTF-8 become escapes (`\\udcff`), which JSON reads back as they were.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def add_member(tar: "tarfile.TarFile", name: str, content: bytes) -> None:
