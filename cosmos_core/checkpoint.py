@@ -21,6 +21,10 @@ from cosmos_core.files import atomic_path
 from cosmos_core.layouts import Which, plain_state, read_file, read_state
 from cosmos_core.model import COSMOS
 from cosmos_core.positions import resize_image_positions, resize_text_positions
+from cosmos_core.tensor_files import odd_tensor, one_line
+from cosmos_core.weight_layouts import COSMOS as COSMOS_NAMES
+from cosmos_core.weight_layouts import foreign
+from cosmos_core.yaml_text import read_yaml
 
 __all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_checkpoint", "save_safetensors"]
 
@@ -57,6 +61,9 @@ def load_checkpoint(
             f"{', '.join(released.RELEASED)}"
         )
     stored = read_state(path, weights)
+    other = foreign(stored.state, COSMOS_NAMES)
+    if other:
+        raise RequestError(f"{path} {other}")
     if config is not None:
         wanted = read_config(config)
         state = resized(stored.state, wanted, str(path), stored.config)
@@ -67,8 +74,7 @@ def load_checkpoint(
 
 def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
     """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
-    with torch.device("meta"):  # no memory, and no random numbers drawn, for weights that are replaced
-        model = COSMOS.from_config(checked(config, f"{name}: its config"))
+    model = built_on_meta(config, f"{name}: its config")
     problem = difference(model, state)
     if problem:
         raise RequestError(f"{name} does not fit its architecture: {problem}")
@@ -84,15 +90,30 @@ def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: s
     return model.eval()
 
 
+def built_on_meta(config: Mapping[str, Any], what: str) -> COSMOS:
+    """A model without values: no memory, and no random numbers drawn, for weights that are replaced.
+
+    Raises:
+        RequestError: `what` cannot carry COSMOS, or open_clip's towers do not take it.
+    """
+    wanted = checked(config, what)
+    try:
+        with torch.device("meta"):
+            return COSMOS.from_config(wanted)
+    except RequestError:
+        raise
+    except Exception as error:  # keyword arguments of activations and norms reach torch as they are
+        raise RequestError(f"{what} makes no model: {one_line(error)}") from error
+
+
 def refuse_odd_weights(state: Mapping[str, Tensor], name: str) -> None:
     """RequestError naming the first tensor that is not a dense one of real floating-point numbers."""
     for key, value in state.items():
-        if value.is_meta:
-            raise RequestError(f"{name} is broken: {key} has a shape but no values (a meta tensor); save it again")
-        if value.layout is not torch.strided or not value.is_floating_point():
-            kind = str(value.dtype).removeprefix("torch.")
-            kind = kind if value.layout is torch.strided else f"sparse {kind}"
-            raise RequestError(f"{name} is not a checkpoint to load: {key} is {kind}, not dense floating point")
+        odd = odd_tensor(value)
+        if not odd and not value.is_floating_point():
+            odd = f"{str(value.dtype).removeprefix('torch.')}, not dense floating point"
+        if odd:
+            raise RequestError(f"{name} is not a checkpoint to load: {one_line(key)} is {odd}")
 
 
 def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
@@ -112,7 +133,9 @@ def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
 
 
 def a_few(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+    return ", ".join(one_line(name) for name in names[:count]) + (
+        f" and {len(names) - count} more" if len(names) > count else ""
+    )
 
 
 def preset_of(state: Mapping[str, Tensor], path: Path | str) -> Config:
@@ -162,12 +185,10 @@ def read_config(config: Config | Path | str) -> Config:
     path = Path(config)
     if not path.is_file():
         raise RequestError(f"no model config {config}: neither a file nor one of {', '.join(PRESETS)}")
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not a model config: neither JSON nor YAML") from error
+        content = read_yaml(path)  # JSON is YAML
+    except RequestError as error:
+        raise RequestError(f"{path} is not a model config: neither JSON nor YAML ({error})") from error
     if not isinstance(content, Mapping):
         raise RequestError(f"{path} is not a model config: it holds a {type(content).__name__}")
     return dict(content)
@@ -183,8 +204,7 @@ def resized(
             taken to have the wanted grid, and any other number to fill a square.
     """
     result = dict(state)
-    with torch.device("meta"):
-        model = COSMOS.from_config(checked(config, f"the config for {name}"))
+    model = built_on_meta(config, f"the config for {name}")
     image, text = result.get("visual.positional_embedding"), result.get("positional_embedding")
     refuse_odd_weights({key: result[key] for key in POSITIONS if key in result}, name)
     grid = model.visual.grid_size
