@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import pixels_at_most
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
@@ -48,6 +49,7 @@ def evaluate(
     decoder: str = PIL,
     resized: Path | str | None = None,
     limit: int | None = None,
+    max_image_pixels: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
     skip_missing: bool = False,
@@ -69,6 +71,7 @@ def evaluate(
         decoder: of JPEG files: pil, or torchvision or draft, which are part of the result's precision.
         resized: a folder that `cosmos-eval data prepare resized` made; the numbers are those without it.
         limit: measure on this many pictures only; such results are marked and never ranked.
+        max_image_pixels: of the largest image that is read (default: `cosmos_core.image_files.MAX_PIXELS`).
         seed: of the resampling behind the intervals.
         label: how tables call the model, instead of its spec.
         cache: the folder that keeps embeddings for later runs; True is `.embeddings` in `out`, if given; False none.
@@ -102,8 +105,9 @@ def evaluate(
         cache_limit=cache_limit,
         reporter=reporter or Silent(),
     )
-    plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
-    return session.measure(model, plan, label=label, profile=profile)
+    with pixels_at_most(max_image_pixels):
+        plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
+        return session.measure(model, plan, label=label, profile=profile)
 
 
 @dataclass

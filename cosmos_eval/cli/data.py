@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import MaxImagePixels
+
 FIRST = 3
 """How many of the items left out are named."""
 
@@ -24,6 +26,7 @@ def check(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
+    max_image_pixels: MaxImagePixels = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every picture and mask.")] = False,
 ) -> None:
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
@@ -86,6 +89,7 @@ def prepare(
     per_class: Annotated[int, typer.Option(help="toybox: pictures of each class for classification.")] = 20,
     size: Annotated[int, typer.Option(min=1, help="resized: side of the square that the tower sees.")] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
+    max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
 ) -> None:
     """Write the toybox world in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the
