@@ -11,6 +11,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, decode_image
+from cosmos_core.printable import printable
 from cosmos_eval.datasets.decoders import exif_applied, exif_is_applied, fast_decode
 from cosmos_eval.datasets.pixel_rules import ImageFacts, facts_of
 
@@ -66,6 +67,7 @@ def decode(content: bytes, name: object) -> Image.Image:
 
     `name` is what an error calls it.
     """
+    name = printable(str(name))
     try:
         fast = fast_decode(content)
         return fast if fast is not None else decode_image(content, turned=exif_is_applied())
@@ -89,7 +91,7 @@ class FilePicture(Picture):
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise RequestError(f"cannot read the picture {self.path}: {error.strerror}") from error
+            raise RequestError(f"cannot read the picture {printable(self.path)}: {error.strerror}") from error
 
     def encoded(self, content: bytes) -> bytes:
         return content

@@ -15,6 +15,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text, whole_number
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
@@ -101,6 +102,12 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
     names = list(class_names)
+    if words.class_names is None:
+        blank = next((i for i, name in enumerate(names, start=1) if not name), None)
+        if blank is not None:  # of which every class behind it would get the name before its own
+            survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
+    elif (root / CLASS_NAMES).is_file():
+        check_order(names, _words_in(root / CLASS_NAMES), "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
             pictures=pictures,
