@@ -1,6 +1,5 @@
 """What a checkpoint file of open_clip says about itself, read without running anything that is in it."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
 from cosmos_core.layouts import plain_state
 from cosmos_core.tensor_files import one_line, read_tensors
 
@@ -15,14 +15,14 @@ from cosmos_core.tensor_files import one_line, read_tensors
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
 
 
-def peek(path: Path) -> dict[str, Any]:
+def peek(path: Path, check: bool = True) -> dict[str, Any]:
     """The top level of a checkpoint, its weights under `state_dict` without wrappers' prefixes, memory-mapped where
     that works.
 
     Raises:
         RequestError: as `cosmos_core.tensor_files.read_tensors`; or no weights of a model in it.
     """
-    file = read_tensors(path)
+    file = read_tensors(path, check)
     content = file.content
     if file.metadata is not None:
         return {**file.metadata, "state_dict": plain_state(content, path)}
@@ -50,14 +50,16 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     beside = path.parent / "open_clip_config.json"
     if beside.is_file():
         try:
-            config = json.loads(beside.read_text(encoding="utf-8"))
-            said["quick_gelu"] = bool(config.get("model_cfg", config).get("quick_gelu", False))
-            said["where"] = beside.name
-            said["preprocessing"] = config.get("preprocess_cfg", {})
-        except (OSError, ValueError, AttributeError) as error:
-            raise RequestError(
-                f"{beside} is not a configuration of open_clip: {error}; mend it or move it away"
-            ) from error
+            config = read_json(beside)
+        except RequestError as error:
+            what = f"{beside} is not a configuration of open_clip"
+            raise RequestError(f"{what} ({error}); mend it or move it away") from error
+        model = config.get("model_cfg", config) if isinstance(config, dict) else None
+        if not isinstance(model, dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
+            raise RequestError(f"{beside} is not a configuration of open_clip; mend it or move it away")
+        said["quick_gelu"] = bool(model.get("quick_gelu", False))
+        said["where"] = beside.name
+        said["preprocessing"] = config.get("preprocess_cfg", {})
     weights = content.get("state_dict", {})
     for key in ("model_cfg", "config"):
         inside = content.get(key)
