@@ -197,8 +197,11 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
 
 def check_hf(spec: ModelSpec, fetch: bool = False) -> str:
     """What can be said of an `hf:` spec without its weights: see `cosmos_eval.models.preflight`."""
-    folder = local_folder(spec) or cached_folder(spec.name)
-    if folder is None or (not Path(spec.name).is_dir() and not is_whole(folder)):
+    folder = local_folder(spec)
+    if folder is None:
+        cached = cached_folder(spec.name)
+        folder = cached if cached is not None and is_whole(cached) else None
+    if folder is None:
         if not fetch:
             return NOT_FETCHED
         from transformers import AutoConfig

@@ -15,7 +15,7 @@ from cosmos_core.file_checks import require_file
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tensor_files import one_line, read_tensors
-from cosmos_eval.models.tokenizer_checks import require_tokenizer_files
+from cosmos_eval.models.tokenizer_checks import has_tokenizer, require_tokenizer_files
 
 FAMILIES = ("clip", "siglip")
 CONFIG = "config.json"
@@ -37,8 +37,9 @@ LARGEST = {
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder has a file of each kind that a model needs; whether they are good is not looked at."""
-    return (folder / CONFIG).exists() and any((folder / name).exists() for name in WEIGHTS)
+    """Whether a folder has files of each kind that a model needs; whether they are good is not looked at."""
+    kinds = ((CONFIG,), PROCESSORS, WEIGHTS)
+    return has_tokenizer(folder) and all(any((folder / name).exists() for name in names) for names in kinds)
 
 
 def check_folder(folder: Path, spec: str, check: bool = True) -> None:

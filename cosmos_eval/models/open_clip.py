@@ -24,11 +24,12 @@ from cosmos_core.text_tower import causal_text
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_patches, as_rows, one_line
-from cosmos_eval.models.hub import quiet_hub
-from cosmos_eval.models.open_clip_network import build, fill
+from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
+from cosmos_eval.models.open_clip_network import build, fill, why_not_on_meta
 from cosmos_eval.models.open_clip_source import (
     Source,
     find_source,
+    is_at_hand,
     is_native,
     known_activations,
     trained_with_quick_gelu,
@@ -162,6 +163,20 @@ def tokenizer_of(source: Source, spec: ModelSpec) -> Any:
             f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {one_line(error)}"
         ) from error
     return tokenizer
+
+
+def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of an `open_clip:` spec without its weights: see `cosmos_eval.models.preflight`."""
+    if not fetch and not is_at_hand(spec):
+        return NOT_FETCHED
+    source = find_source(spec, check=False)
+    misfit = why_not_on_meta(source.build, source.content["state_dict"], source.path, source.arch, spec.text)
+    if misfit is not None:
+        raise misfit
+    if fetch or source.build.startswith(LOCAL_DIR) or not source.config["text_cfg"].get("hf_tokenizer_name"):
+        tokenizer_of(source, spec)
+        return ""
+    return f"its tokenizer {NOT_FETCHED}"
 
 
 @lru_cache(maxsize=4)

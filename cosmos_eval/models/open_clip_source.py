@@ -80,6 +80,33 @@ def find_source(spec: ModelSpec, check: bool = True) -> Source:
     )
 
 
+def is_at_hand(spec: ModelSpec) -> bool:
+    """Whether nothing has to be fetched for a spec's weights: a file or folder, or a tag whose file is in a cache.
+
+    Raises:
+        RequestError: unknown architecture.
+    """
+    if spec.name == LOCAL_DIR:
+        return True
+    base, asked = architecture_of(spec)
+    tag_config = get_pretrained_cfg(base, spec.rest)
+    if not tag_config:
+        return True
+    activation_of_tag(spec, base, asked, tag_config)
+    if "file" in tag_config:
+        return True
+    hub = tag_config.get("hf_hub", "")
+    if not hub:
+        return (Path("~/.cache/clip").expanduser() / Path(tag_config.get("url", "")).name).is_file()
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repository, _, name = hub.rpartition("/")
+    names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    names += [f"{Path(one).stem}.safetensors" for one in names]
+    return any(isinstance(try_to_load_from_cache(repository, one), str) for one in names)
+
+
 def file_source(spec: ModelSpec, base: str, asked: bool | None, check: bool) -> Source:
     path = user_path(spec.rest)
     if not path.exists():

@@ -202,13 +202,8 @@ def _in_one_line(what: str, memory_too: bool = False) -> Iterator[None]:
         raise RequestError(f"{what} failed: {one_line(error)}") from error
 
 
-def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonModel:
-    """Import the module, call the factory, check what it returns.
-
-    Raises:
-        RequestError: the module cannot be imported, the factory is absent or fails, the object lacks a method, or what
-            it says of itself is not JSON.
-    """
+def find_factory(spec: ModelSpec) -> Callable[..., Any]:
+    """The function that a spec names; RequestError where its module cannot be imported or lacks it."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does; the module may import its neighbours later on
@@ -221,6 +216,23 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
     factory = getattr(module, spec.rest, None)
     if not callable(factory):
         raise RequestError(f"{spec.text}: {spec.name} has no function {spec.rest!r}; name one that returns the model")
+    return factory
+
+
+def check_python(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of a `python:` spec without calling its factory: see `cosmos_eval.models.preflight`."""
+    find_factory(spec)
+    return ""
+
+
+def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonModel:
+    """Import the module, call the factory, check what it returns.
+
+    Raises:
+        RequestError: the module cannot be imported, the factory is absent or fails, the object lacks a method, or what
+            it says of itself is not JSON.
+    """
+    factory = find_factory(spec)
     try:
         with _in_one_line(f"{spec.text}: {spec.rest}()"):
             takes_device = "device" in inspect.signature(factory).parameters

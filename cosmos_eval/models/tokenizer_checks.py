@@ -27,6 +27,11 @@ SPARE = 1000
 12 rows more of 250,112, NLLB's 2 of 256,206)."""
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds all files of some tokenizer."""
+    return any(all((folder / name).exists() for name in names) for names in FILES)
+
+
 def require_tokenizer_files(folder: Path, spec: str) -> None:
     """RequestError unless a folder holds the files of a tokenizer, and none of them is a Git LFS pointer or a page."""
     present = [names for names in FILES if all((folder / name).exists() for name in names)]
