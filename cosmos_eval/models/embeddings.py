@@ -213,7 +213,10 @@ def _read_meta(path: Path) -> dict[str, Any]:
 @contextmanager
 def _archive(path: Path, names_key: str) -> Iterator[Any]:
     """An npz file that holds what it must; whatever its reader raises within is refused in one line."""
-    require_file(path, "embeddings", "write it with numpy.savez")
+    try:
+        require_file(path, "embeddings", "write it with numpy.savez")
+    except RequestError as error:
+        raise RequestError(f"cannot read {path}: {error}") from error
     try:
         with np.load(path, allow_pickle=False) as content:
             found = set(content.files)
