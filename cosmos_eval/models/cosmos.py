@@ -71,6 +71,10 @@ class CosmosModel:
             ids = self.tokenize(list(texts)).to(self.device)
             return as_rows(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
 
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the context, its start and end tokens counted."""
+        return [len(self.tokenize.encode(text)) + 2 > self.core.context_length for text in texts]
+
     @property
     def trimmed_text(self) -> TrimmedText:
         tower = CausalText(self.core, self.core.text_pool_type, self.core.text_end_id)

@@ -93,6 +93,11 @@ class HfModel:
         """(B, L) ids. SigLIP pools the last position of the whole context and needs every text padded to it."""
         return self._inputs(texts)["input_ids"]
 
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the context, its special tokens counted."""
+        whole = self.tokenizer([self.clean(text) for text in texts], truncation=False, padding=False, verbose=False)
+        return [len(ids) > self.context_length for ids in whole["input_ids"]]
+
     def _inputs(self, texts: list[str]) -> dict[str, Tensor]:
         siglip = self.family == "siglip"
         tokens = self.tokenizer(

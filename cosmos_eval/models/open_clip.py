@@ -15,6 +15,7 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canonicalize_text
 from torch import Tensor
 
 from cosmos_core.byte_pairs import fast
@@ -79,6 +80,20 @@ class OpenClipModel:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         rows = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
         return as_rows(rows, len(texts), f"{self.spec}: encode_text")
+
+    @property
+    def context_length(self) -> int:
+        return int(self.tokenizer.context_length)
+
+    def truncated(self, texts: Sequence[str]) -> list[bool] | None:
+        """Whether each text is longer than the context, its special tokens counted; None for a tokenizer that is none
+        of open_clip's."""
+        lengths = [untruncated_length(self.tokenizer, text) for text in texts]
+        return None if None in lengths else [length > self.context_length for length in lengths if length is not None]
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """(B, L) ids."""
+        return self.tokenizer(texts)
 
     @cached_property
     def trimmed_text(self) -> TrimmedText | None:
@@ -200,6 +215,22 @@ def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreproce
         raise
     except (TypeError, ValueError, KeyError) as error:
         raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {one_line(error)}") from error
+
+
+def untruncated_length(tokenizer: Any, text: str) -> int | None:
+    """Tokens of a text before one of open_clip's tokenizers cuts it; None for another tokenizer."""
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return len(tokenizer.encode(text)) + 2
+    if isinstance(tokenizer, HFTokenizer):
+        clips = tokenizer.tokenizer_mode == "clips"  # which adds a start, an end and a class token by itself
+        ids = tokenizer.tokenizer(
+            tokenizer.clean_fn(text), add_special_tokens=not clips, truncation=False, padding=False, verbose=False
+        )["input_ids"]
+        return len(ids) + (3 if clips else 0)
+    if isinstance(tokenizer, SigLipTokenizer):
+        cleaned = canonicalize_text(basic_clean(text))
+        return len(tokenizer.tokenizer(cleaned, truncation=False, padding=False, verbose=False)["input_ids"])
+    return None
 
 
 def _vocabulary(tokenizer: Any) -> dict[str, int] | None:
