@@ -17,11 +17,13 @@ from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.batch_size import AUTO, check_batch_size
 from cosmos_eval.engine.crew import Crew
-from cosmos_eval.engine.precision import device_of_rank
+from cosmos_eval.engine.precision import device_of_rank, resolve_device
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.store import FOLDER, LIMIT, Store
+from cosmos_eval.engine.truncation import TextsRead
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
+from cosmos_eval.models.python import as_model
 from cosmos_eval.models.spec import parse_spec, slug
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
@@ -36,7 +38,7 @@ from cosmos_eval.tasks.outcome import Outcome
 
 
 def evaluate(
-    model: str | Model,
+    model: str | Any,
     benchmarks: Sequence[str | Path | Benchmark] | str | Path | Benchmark,
     data_root: Path | str | None = None,
     *,
@@ -62,7 +64,7 @@ def evaluate(
     """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
 
     Args:
-        model: a model spec, or a loaded model.
+        model: a model spec, what `load_model` returns, or any object that a `python:` factory may return.
         benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
         data_root: the folder that holds the datasets (default: `data`, or a YAML's own folder).
         out: the folder for results; without one nothing is written.
@@ -87,8 +89,10 @@ def evaluate(
     if isinstance(benchmarks, str | Path | Benchmark):
         benchmarks = [benchmarks]
     root = Path(data_root) if data_root is not None else None
-    if device == "auto" and not isinstance(model, str):
-        device = str(model.device)  # a loaded model stays where it is
+    if not isinstance(model, str):
+        model = as_model(model, resolve_device(device), stays=device == "auto")
+        if device == "auto":
+            device = str(model.device)  # a loaded model stays where it is
     session = Session(
         out=Path(out) if out is not None else None,
         device=device,
@@ -221,6 +225,7 @@ class Session:
         engine.benchmark = benchmark.name
         engine.encoded = dict.fromkeys(engine.encoded, 0)
         engine.drift = None
+        engine.texts_read = TextsRead()
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
@@ -274,9 +279,10 @@ class Session:
                 "ranks": engine.crew.size,
                 "seed": self.seed,
                 "encoded": engine.encoded,
+                "texts": engine.texts_read.record(),
             },
             samples=samples,
-            warnings=(*outcome.warnings, *data.remarks),
+            warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
         )
 
     def _load(self, planned: Planned) -> Data:

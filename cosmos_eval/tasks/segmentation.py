@@ -21,6 +21,7 @@ from cosmos_eval.datasets.class_order import name_key
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order
+from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.areas import PresentAreas, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
@@ -228,7 +229,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "label": entries.areas[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries})
+    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
     if collapsed(spreads):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
