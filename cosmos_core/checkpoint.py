@@ -21,6 +21,9 @@ from cosmos_core.files import atomic_path
 from cosmos_core.layouts import Which, plain_state, read_file, read_state
 from cosmos_core.model import COSMOS
 from cosmos_core.positions import resize_image_positions, resize_text_positions
+from cosmos_core.tensor_files import odd_tensor, one_line
+from cosmos_core.weight_layouts import COSMOS as COSMOS_NAMES
+from cosmos_core.weight_layouts import foreign
 
 __all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_checkpoint", "save_safetensors"]
 
@@ -57,6 +60,9 @@ def load_checkpoint(
             f"{', '.join(released.RELEASED)}"
         )
     stored = read_state(path, weights)
+    other = foreign(stored.state, COSMOS_NAMES)
+    if other:
+        raise RequestError(f"{path} {other}")
     if config is not None:
         wanted = read_config(config)
         state = resized(stored.state, wanted, str(path), stored.config)
@@ -67,8 +73,7 @@ def load_checkpoint(
 
 def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
     """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
-    with torch.device("meta"):  # no memory, and no random numbers drawn, for weights that are replaced
-        model = COSMOS.from_config(checked(config, f"{name}: its config"))
+    model = built_on_meta(config, f"{name}: its config")
     problem = difference(model, state)
     if problem:
         raise RequestError(f"{name} does not fit its architecture: {problem}")
@@ -84,15 +89,30 @@ def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: s
     return model.eval()
 
 
+def built_on_meta(config: Mapping[str, Any], what: str) -> COSMOS:
+    """A model without values: no memory, and no random numbers drawn, for weights that are replaced.
+
+    Raises:
+        RequestError: `what` cannot carry COSMOS, or open_clip's towers do not take it.
+    """
+    wanted = checked(config, what)
+    try:
+        with torch.device("meta"):
+            return COSMOS.from_config(wanted)
+    except RequestError:
+        raise
+    except Exception as error:  # keyword arguments of activations and norms reach torch as they are
+        raise RequestError(f"{what} makes no model: {one_line(error)}") from error
+
+
 def refuse_odd_weights(state: Mapping[str, Tensor], name: str) -> None:
     """RequestError naming the first tensor that is not a dense one of real floating-point numbers."""
     for key, value in state.items():
-        if value.is_meta:
-            raise RequestError(f"{name} is broken: {key} has a shape but no values (a meta tensor); save it again")
-        if value.layout is not torch.strided or not value.is_floating_point():
-            kind = str(value.dtype).removeprefix("torch.")
-            kind = kind if value.layout is torch.strided else f"sparse {kind}"
-            raise RequestError(f"{name} is not a checkpoint to load: {key} is {kind}, not dense floating point")
+        odd = odd_tensor(value)
+        if not odd and not value.is_floating_point():
+            odd = f"{str(value.dtype).removeprefix('torch.')}, not dense floating point"
+        if odd:
+            raise RequestError(f"{name} is not a checkpoint to load: {one_line(key)} is {odd}")
 
 
 def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
@@ -112,7 +132,9 @@ def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
 
 
 def a_few(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+    return ", ".join(one_line(name) for name in names[:count]) + (
+        f" and {len(names) - count} more" if len(names) > count else ""
+    )
 
 
 def preset_of(state: Mapping[str, Tensor], path: Path | str) -> Config:
@@ -183,8 +205,7 @@ def resized(
             taken to have the wanted grid, and any other number to fill a square.
     """
     result = dict(state)
-    with torch.device("meta"):
-        model = COSMOS.from_config(checked(config, f"the config for {name}"))
+    model = built_on_meta(config, f"the config for {name}")
     image, text = result.get("visual.positional_embedding"), result.get("positional_embedding")
     refuse_odd_weights({key: result[key] for key in POSITIONS if key in result}, name)
     grid = model.visual.grid_size

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cosmos_eval.datasets.catalog import COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
+from cosmos_eval.datasets.catalog import ALLOW, APPLY, COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
 from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
 from cosmos_eval.protocol_published import read_differences, read_papers
 from cosmos_eval.protocol_segmentation import check_segmentation
@@ -112,12 +112,15 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
         kind = info.kind(option)
         if kind is not None:
             _option(source, ("dataset", option), given, kind)
+    if "candidates_without_images" in dataset and value["task"] != "classification":
+        at: Keys = ("dataset", "candidates_without_images")
+        raise source.refuse(at, f"{value['task']} has no candidate classes; leave candidates_without_images out")
     for option, with_ in info.only_with.items():
         if option in dataset and with_ not in dataset:
             raise source.refuse(("dataset", option), f"{option} does nothing without {with_}; add it or leave it out")
     counts = COUNTS_OF[value["task"]]
     for key, count in dataset.get("expected", {}).items():
-        at: Keys = ("dataset", "expected", key)
+        at = ("dataset", "expected", key)
         if key not in counts:
             known = ", ".join(counts)
             raise source.refuse(at, f"unknown key {key!r} in expected; for {value['task']} it counts {known}")
@@ -134,6 +137,9 @@ def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
             _type(source, (*at, i), place, str)
         if not given:
             raise source.refuse(at, f"{at[-1]} must be {PLACE}")
+    elif kind in (APPLY, ALLOW):
+        if given != kind:
+            raise source.refuse(at, f"{at[-1]} must be {kind}, not {given!r}; leave it out where it is not meant")
     elif kind == NAMES:
         _type(source, at, given, list)
         for i, name in enumerate(given):

@@ -106,6 +106,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     import yaml
 
     from cosmos_core.files import atomic_write_text
+    from cosmos_core.run_lock import locked
     from cosmos_core.snapshots import is_finished
     from cosmos_eval.training import train_from
 
@@ -115,12 +116,12 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     ours = known.is_file() and not overwrite
     if ours and known.read_text(encoding="utf-8") != record:
         raise RequestError(f"{folder} holds another training; give another --out, or --overwrite")
-    if ours and is_finished(folder):
+    if ours and is_finished(folder, config):
         reporter.note(f"{config.objective}: already trained, kept")
         return
     if not ours:
-        known.unlink(missing_ok=True)
-        atomic_write_text(known, record)
+        with locked(folder):  # not while another quickstart trains there
+            atomic_write_text(known, record)
     train_from(dataclasses.replace(config, out=str(folder)), reporter, overwrite=not ours)
 
 

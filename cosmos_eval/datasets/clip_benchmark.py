@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import to_rgb
 from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
 from cosmos_eval.datasets.consistency import first
@@ -127,7 +128,7 @@ class IndexedPicture(Picture):
     def load(self) -> Image.Image:
         try:
             image = self.dataset[self.index][0]
-            return image.convert("RGB")
+            return to_rgb(image)
         except Exception as error:  # the dataset's own code on a broken file
             raise RequestError(f"cannot decode the picture {self.key}: {error}; replace the file") from error
 

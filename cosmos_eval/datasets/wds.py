@@ -43,6 +43,9 @@ class TarPicture(Picture):
             raise RequestError(f"the picture {self.key} in {self.path} is cut short; fetch the shard again")
         return content
 
+    def encoded(self, content: bytes) -> bytes:
+        return content
+
     def load(self) -> Image.Image:
         return decode(self.content(), f"{self.key} in {self.path}")
 

@@ -28,7 +28,8 @@ from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_patches, as_rows, one_line
 from cosmos_eval.models.hub import quiet_hub
-from cosmos_eval.models.open_clip_files import check_grids, file_says, peek
+from cosmos_eval.models.open_clip_files import file_says, peek
+from cosmos_eval.models.open_clip_network import build, fill
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import QUICK, ModelSpec
 from cosmos_eval.models.trimmed import TrimmedText
@@ -147,8 +148,8 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
         preprocessing = _preprocessing_of_file(spec, base, path)
         source = path.name
     config = {**open_clip.get_model_config(base), "quick_gelu": quick}
-    network = _build(spec, base, quick, path, preprocessing)
-    check_grids(network, content, path, base)
+    network = build(base, preprocessing, spec.text, quick_gelu=quick)
+    fill(network, content["state_dict"], path, base, spec.text)
     built = activation_of(network)
     if quick != ("quick_gelu" in built) and _native(config):
         raise RuntimeError(f"asked open_clip for quick_gelu={quick} and got {built}")  # ours to mend, not the user's
@@ -278,20 +279,6 @@ _CLIP = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-
-
-def _build(spec: ModelSpec, base: str, quick: bool, path: Path, preprocessing: dict[str, Any]) -> torch.nn.Module:
-    try:
-        return open_clip.create_model(
-            base,
-            pretrained=str(path.resolve()),
-            pretrained_text=False,
-            force_preprocess_cfg=preprocessing,
-            weights_only=True,
-            quick_gelu=quick,
-        )
-    except Exception as error:
-        raise RequestError(f"{spec.text}: {path.name} does not load as {base}: {one_line(error)}") from error
 
 
 def _image_preprocess(network: torch.nn.Module) -> ImagePreprocess:
