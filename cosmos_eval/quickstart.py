@@ -114,7 +114,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     record = yaml.safe_dump({**config.to_dict(), "out": ""}, sort_keys=False)
     known = folder / SETTINGS
     ours = known.is_file() and not overwrite
-    if ours and known.read_text(encoding="utf-8") != record:
+    if ours and read_text(known) != record:
         raise RequestError(f"{folder} holds another training; give another --out, or --overwrite")
     if ours and is_finished(folder, config):
         reporter.note(f"{config.objective}: already trained, kept")

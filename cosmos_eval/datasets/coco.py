@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import Data, FilePicture, RetrievalData
 from cosmos_eval.datasets.consistency import first
-from cosmos_eval.datasets.survey import Survey, read_json
+from cosmos_eval.datasets.survey import Survey
 
 
 def read_captions(benchmark: Any, data_root: Path) -> Data:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_picture, templates_by_class
-from cosmos_eval.datasets.survey import Survey, read_lines
+from cosmos_eval.datasets.survey import Survey
 
 WNID = re.compile(r"n\d{8}")
 

@@ -1,15 +1,16 @@
 """A user's own data, one JSON object a line: pictures with captions, with a label, or with a right and a wrong text."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from cosmos_core.json_text import LARGEST_JSON, JsonFault, load_json
+from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture, PerceptionData, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.survey import Survey, escapes, read_lines
+from cosmos_eval.datasets.survey import Survey, escapes
 
 KEYS = {
     "retrieval": ({"image", "captions"}, set[str]()),
@@ -57,14 +58,13 @@ class _Rows:
         self.survey.refuse(f"cannot use {self.path}:{line}: {message}")
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(read_lines(self.path), start=1):
+        for number, line in enumerate(read_lines(self.path, LARGEST_JSON), start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                column = f" column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
-                self.refuse(number, f"not JSON:{column}")
+                row = load_json(line)
+            except JsonFault as error:
+                self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}")
             if not isinstance(row, dict):
                 self.refuse(number, 'a line is one object, such as {"image": "a.jpg", ...}')
             for key in sorted(self.required - row.keys()):

@@ -1,9 +1,7 @@
 """What a reader finds on the disk, and everything that is missing, collected before anything is refused."""
 
-import json
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -164,48 +162,3 @@ def _names_in(folder: str) -> frozenset[str]:
 def _listed(folder: Path, name: str) -> bool:
     parent, _, own = name.rpartition("/")
     return own in _names_in(os.path.join(folder, parent))  # noqa: PTH118 - one join for each of 50,000 names
-
-
-def read_json(path: Path, unique_keys: bool = False) -> Any:
-    """A JSON file's content.
-
-    Args:
-        unique_keys: refuse a map that has a key twice; by itself JSON keeps the last and says nothing.
-
-    Raises:
-        RequestError: unreadable, or not JSON (with line and column).
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-            raise RequestError(f"{path} has {twice!r} twice in one map; keep one of them")
-        return found
-
-    try:
-        return json.loads(path.read_bytes(), object_pairs_hook=unique if unique_keys else None)
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise RequestError(f"{path} is not JSON: line {error.lineno} column {error.colno}: {error.msg}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"{path} is not JSON in UTF-8: {error}") from error
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file without their ends, which are "\\n" or "\\r\\n".
-
-    No other character ends a line (`str.splitlines` knows eight more): U+2028 may stand inside a JSON string.
-
-    Raises:
-        RequestError: unreadable, or not UTF-8.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not a text file in UTF-8; save it as UTF-8") from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines if lines[-1] else lines[:-1]

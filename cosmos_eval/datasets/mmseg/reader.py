@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import Data, SegmentationData
 from cosmos_eval.datasets.catalog import APPLY
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.headers import look
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
-from cosmos_eval.datasets.survey import Survey, escapes, read_lines
+from cosmos_eval.datasets.survey import Survey, escapes
 from cosmos_eval.protocol_source import near
 
 
