@@ -27,7 +27,7 @@ UNSEEN = 1.0
 """How many units that were not seen, right or wrong in full, the estimate of the variance counts along: with more of
 them the intervals of ten images with ties hold the truth in more than 98 of 100 cases."""
 OF_ALL = 2.0
-"""How many samples of the whole set the variance inside a class counts along: a class of few units knows its own not."""
+"""How many samples of the whole set the variance inside a class counts along: that of few units is not known."""
 SAME = 1e-12
 """Outcomes that differ by less are one number."""
 
