@@ -78,7 +78,8 @@ class Result:
         return text
 
     def _record(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self), "warnings": list(self.warnings)}
+        metrics = {name: metric.record() for name, metric in self.metrics.items()}
+        return {"schema": SCHEMA, **asdict(self), "metrics": metrics, "warnings": list(self.warnings)}
 
     @classmethod
     def from_json(cls, text: str, where: object) -> "Result":

@@ -37,7 +37,7 @@ def records(draw) -> Result:
     """Anything that a result may hold."""
     names = TEXTS.filter(lambda name: not name.endswith("_rank")) | st.just("text_to_image_mean_rank")
     metrics = {
-        name: Metric(*draw(numbers(name)), draw(st.integers(1, 10**9)))
+        name: Metric(*draw(numbers(name)), draw(st.integers(1, 10**9)), draw(st.sampled_from(["", "mid-p"])))
         for name in draw(st.lists(names, min_size=1, max_size=4, unique=True))
     }
     base = make_result()
@@ -57,7 +57,8 @@ def records(draw) -> Result:
 
 def as_version_1(result: Result) -> str:
     """As the first release wrote it."""
-    record = {"schema": 1, **asdict(result), "warnings": list(result.warnings)}
+    metrics = {name: metric.record() for name, metric in result.metrics.items()}
+    record = {"schema": 1, **asdict(result), "metrics": metrics, "warnings": list(result.warnings)}
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -69,6 +70,7 @@ def test_whatever_a_result_holds_reads_back_to_the_bit(tmp_path, result):
     assert again == result
     for name, metric in result.metrics.items():  # == takes -0.0 for 0.0
         ours, theirs = asdict(metric), asdict(again.metrics[name])
+        assert ours.pop("method") == theirs.pop("method")
         assert {key: float(value).hex() for key, value in ours.items()} == {
             key: float(value).hex() for key, value in theirs.items()
         }
