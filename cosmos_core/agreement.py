@@ -1,4 +1,4 @@
-"""Ranks agree before the first step: on settings, packages and code, then on data and on the state that they begin with.
+"""Ranks agree before the first step: on settings, packages and code, then on data and on the state they begin with.
 
 What may differ between machines is left out: devices, threads, workers, and the folders that data and run lie in.
 """

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 
 Config = dict[str, Any]
 
@@ -78,7 +79,7 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RequestError(f"no model preset {name!r}: there are {', '.join(PRESETS)}{hint}")
+        raise RequestError(f"no model preset {short_repr(name)}: there are {', '.join(PRESETS)}{hint}")
     return copy.deepcopy(PRESETS[name])
 
 
@@ -90,7 +91,7 @@ def open_clip_config(arch: str) -> Config:
     if found is None:
         near = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RequestError(f"open_clip has no architecture {arch!r}{hint}")
+        raise RequestError(f"open_clip has no architecture {short_repr(arch)}{hint}")
     return checked(found, arch)
 
 
@@ -102,7 +103,7 @@ def why_not(config: Mapping[str, Any]) -> str:
     text width and its output is added to features of `embed_dim`.
     """
     if not isinstance(config, Mapping):
-        return f"it is {config!r}, neither a mapping nor a preset's name"
+        return f"it is {short_repr(config)}, neither a mapping nor a preset's name"
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing:
         return f"it lacks {', '.join(missing)}"
@@ -122,7 +123,10 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         (vision.get("timm_model_name"), "its image tower is a timm model, not open_clip's VisionTransformer"),
         (isinstance(vision.get("layers"), list | tuple), "its image tower is a ResNet, not a VisionTransformer"),
         (vision.get("attentional_pool"), "its image tower pools by attention, not by the class token"),
-        (vision.get("pool_type", "tok") != "tok", f"its image tower pools by {vision.get('pool_type')!r}, not 'tok'"),
+        (
+            vision.get("pool_type", "tok") != "tok",
+            f"its image tower pools by {short_repr(vision.get('pool_type'))}, not 'tok'",
+        ),
         (vision.get("patch_dropout"), "its image tower drops patches (patch_dropout); COSMOS trains without"),
         (vision.get("final_ln_after_pool"), "its final norm stands after pooling, so patch tokens have none"),
         (text.get("hf_model_name"), "its text tower is a transformers model, not open_clip's"),
@@ -143,7 +147,7 @@ def wrong_number(config: Mapping[str, Any], vision: Mapping[str, Any], text: Map
             value = tower.get(key, 1)
             pair = key in ("image_size", "patch_size") and isinstance(value, list | tuple) and len(value) == 2
             found += [(f"{part}.{key}", item) for item in (value if pair else [value])]
-    wrong = [f"{key} {value!r}" for key, value in found if type(value) is not int or value < 1]
+    wrong = [f"{key} {short_repr(value)}" for key, value in found if type(value) is not int or value < 1]
     return f"not a whole number above 0: {', '.join(wrong)}" if wrong else ""
 
 
@@ -164,7 +168,7 @@ def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         ),
     }
     return first_reason(
-        *((not fits[wanted](value), f"{key} {value!r} is not {wanted}") for key, value, wanted in found)
+        *((not fits[wanted](value), f"{key} {short_repr(value)} is not {wanted}") for key, value, wanted in found)
     )
 
 

@@ -19,6 +19,7 @@ from cosmos_core.checkpoint import read_file, save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, remove_leftovers, sync_folder
+from cosmos_core.printable import printable
 from cosmos_core.run_lock import LOCK, RunLock
 from cosmos_core.run_state import LENGTH, NEEDED, captured, compatible, environment, other_bits, put_back, training_of
 from cosmos_core.step import Run
@@ -32,7 +33,7 @@ STEP_FILE = re.compile(r"step-(\d{8,})\.pt")
 
 def say(line: str) -> None:
     """The default for notes: a failed save must not pass in silence."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 class Snapshots:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.files import atomic_write_text
+from cosmos_core.json_text import LARGEST_JSON, load_json
+from cosmos_core.text_files import read_content
 from cosmos_eval.report.tables import HEADLINES, short
 
 if TYPE_CHECKING:
@@ -58,12 +60,12 @@ def read_evaluations(path: Path) -> list[Line]:
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_content(path, LARGEST_JSON).decode("utf-8", errors="replace").split("\n"):
         try:
-            line = json.loads(text)
+            line = load_json(text)
             key_of(line)
             line["metrics"][line["primary"]]["value"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError):
             continue
         lines.append(line)
     return lines

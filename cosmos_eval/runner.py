@@ -271,7 +271,7 @@ class Session:
                 "encoded": engine.encoded,
             },
             samples=samples,
-            warnings=tuple(outcome.warnings),
+            warnings=(*outcome.warnings, *data.remarks),
         )
 
     def _load(self, planned: Planned) -> Data:

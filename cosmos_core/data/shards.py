@@ -1,6 +1,5 @@
 """Webdataset tar files, local or remote: the samples of one shard, in its order, from any place on."""
 
-import json
 import re
 import tarfile
 from collections import OrderedDict
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from cosmos_core.data.samples import BrokenSample, Sample, one_line
+from cosmos_core.json_text import parse_json
 from cosmos_core.text_crop import DREAMLIP_FIELDS, Record
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
@@ -85,10 +85,10 @@ def parse_record(fields: dict[str, bytes]) -> Record:
     record: Any = {}
     try:
         if "json" in fields:
-            record = json.loads(fields["json"])
+            record = parse_json(fields["json"], "json")
         known = isinstance(record, dict) and any("caption" in field for field in record)
         if "txt" in fields and not known:
-            record = fields["txt"].decode("utf-8")
+            record = fields["txt"].decode("utf-8-sig")
     except (ValueError, RecursionError):
         record = {}
     return with_usual_names(record) if isinstance(record, dict) else record if isinstance(record, str) else {}

@@ -1,21 +1,30 @@
 """Tables of pictures and captions on disk: CSV and TSV files, and COCO's caption annotations."""
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.data.samples import Sample, one_line
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
+from cosmos_core.text_files import open_regular
 
 
 class Table(Sequence[Sample]):
     """Rows of (key, path of a picture, captions), pictures left unread until they are drawn."""
 
     def __init__(
-        self, name: str, folder: Path, pictures: Any, captions: Any, keys: Sequence[str] | None = None
+        self,
+        name: str,
+        folder: Path,
+        pictures: Any,
+        captions: Any,
+        keys: Sequence[str] | None = None,
+        path: Path | None = None,
     ) -> None:
+        self.path = path
+        """The file that holds the rows."""
         self.name, self.folder, self.pictures, self.captions, self.keys = name, folder, pictures, captions, keys
 
     def __len__(self) -> int:
@@ -47,6 +56,7 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
 
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
+        open_regular(path).close()  # arrow would wait for ever for what a named pipe never brings
         table = arrow.read_csv(
             path,
             parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -66,7 +76,7 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
                 f"{path} has no column {missing[0]!r}; it has {', '.join(header)}: set csv_image and csv_caption"
             ) from error
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
-    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks())
+    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path)
 
 
 def first_line(path: Path, delimiter: str) -> list[str]:
@@ -83,18 +93,18 @@ def coco_captions(annotations: Path, folder: Path) -> Table:
     if not folder.is_dir():
         raise RequestError(f"training data coco:{annotations},{folder}: no folder {folder}")
     try:
-        content = json.loads(annotations.read_bytes())
+        content = read_json(annotations)
         names = {picture["id"]: str(picture["file_name"]) for picture in content["images"]}
         captions: dict[Any, list[str]] = {}
         for row in content["annotations"]:
             captions.setdefault(row["image_id"], []).append(row["caption"])
         pictures = [(names[number], texts) for number, texts in captions.items()]
-    except OSError as error:
-        raise RequestError(f"cannot read {annotations}: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except RequestError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise RequestError(
             f"{annotations} is not COCO's caption file (images with id and file_name, annotations with image_id and "
             f"caption): {type(error).__name__} {one_line(error)}"
         ) from error
     files = [name for name, _ in pictures]
-    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files)
+    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files, annotations)

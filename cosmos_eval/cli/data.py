@@ -42,6 +42,8 @@ def check(
                 print(f"missing  {problem}")
         else:
             print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
+        for remark in report.remarks:
+            print(f"note     {benchmark.name}: {remark}")
         if report.left_out:
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""

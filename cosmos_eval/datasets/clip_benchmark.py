@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import to_rgb
 from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import pictures_below, templates_by_class
 from cosmos_eval.datasets.survey import Survey
@@ -96,6 +98,7 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     if words.class_names is not None:
         if isinstance(words.class_names, dict) or len(words.class_names) != len(class_names):
             survey.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
+        check_order(words.class_names, class_names, "prompts.class_names", survey)
         class_names = list(words.class_names)
     templates = built.templates if words.templates is None else words.templates
     chosen = [pictures[i] for i in order]
@@ -127,7 +130,7 @@ class IndexedPicture(Picture):
     def load(self) -> Image.Image:
         try:
             image = self.dataset[self.index][0]
-            return image.convert("RGB")
+            return to_rgb(image)
         except Exception as error:  # the dataset's own code on a broken file
             raise RequestError(f"cannot decode the picture {self.key}: {error}; replace the file") from error
 

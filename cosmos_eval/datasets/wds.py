@@ -2,8 +2,10 @@
 
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
+from cosmos_core.text_files import read_text
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
-from cosmos_eval.datasets.clip_benchmark import disarmed
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.class_order import check_order
+from cosmos_eval.datasets.consistency import FIRST
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
 
+CLASS_NAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
 PICTURES = ("webp", "png", "jpg", "jpeg")
 """The endings that clip-benchmark looks for, in its order."""
 _SAMPLE = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
@@ -43,6 +49,9 @@ class TarPicture(Picture):
             raise RequestError(f"the picture {self.key} in {self.path} is cut short; fetch the shard again")
         return content
 
+    def encoded(self, content: bytes) -> bytes:
+        return content
+
     def load(self) -> Image.Image:
         return decode(self.content(), f"{self.key} in {self.path}")
 
@@ -67,10 +76,7 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     shards = _shards(split, survey)
     words = benchmark.words()
     if benchmark.task == "classification":
-        for file, given in (
-            ("classnames.txt", words.class_names),
-            ("zeroshot_classification_templates.txt", words.templates),
-        ):
+        for file, given in ((CLASS_NAMES, words.class_names), (TEMPLATES, words.templates)):
             if given is None and not (root / file).is_file():
                 survey.missing(str(root / file))
     survey.stop_if_any()
@@ -92,13 +98,14 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
             )
         )
     class_names, templates = words.class_names, words.templates
-    if class_names is None or templates is None:
-        built = _built(root, split.name, survey)
-        class_names = built.classes if class_names is None else class_names
-        templates = built.templates if templates is None else templates
+    class_names = _words_in(root / CLASS_NAMES) if class_names is None else class_names
+    templates = _words_in(root / TEMPLATES) if templates is None else templates
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
-    names = list(class_names)
+    names = _without_blank_end(class_names, root, survey)
+    if words.class_names is not None and (root / CLASS_NAMES).is_file():
+        published = _without_blank_end(_words_in(root / CLASS_NAMES), root, survey)
+        check_order(names, published, "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
             pictures=pictures,
@@ -109,24 +116,39 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     )
 
 
+def _without_blank_end(names: Sequence[str], root: Path, survey: Survey) -> list[str]:
+    """Class names, one a line, without blank lines at the end; one among them would shift all that follow."""
+    kept = list(names)
+    while kept and not kept[-1].strip():
+        kept.pop()
+    blank = next((i for i, name in enumerate(kept, start=1) if not name.strip()), None)
+    if blank is not None:
+        survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
+    return kept
+
+
 def _shards(split: Path, survey: Survey) -> list[Path]:
     """The tar files that nshards.txt announces; missing ones are noted."""
     counted = split / "nshards.txt"
     if not counted.is_file():
         survey.missing(str(counted))
         return []
-    text = counted.read_text(encoding="utf-8", errors="replace").strip()
-    if not text.isdecimal() or int(text) < 1:
-        survey.add(f"finds {text[:20]!r} in {counted}, which must be the number of shards")
+    text = read_text(counted).strip()
+    number = count_in(text)
+    if not number:
+        survey.add(f"finds {short_repr(text)} in {counted}, which must be the number of shards")
         return []
-    shards = [split / f"{i}.tar" for i in range(int(text))]
-    missing = [shard.name for shard in shards if not shard.is_file()]
+    # what the file says is not yet believed: a billion shards are counted by those that are there
+    there = {path.name for path in split.glob("*.tar") if path.is_file()}
+    names = (f"{i}.tar" for i in range(number))
+    missing = list(islice((name for name in names if name not in there), FIRST))
     if missing:
-        found = len(shards) - len(missing)
-        survey.add(
-            f"needs {len(shards):,} shards in {split}, found {found:,}; missing: {first(missing)}{survey.hint()}"
-        )
-    return shards
+        found = sum(count_in(name.removesuffix(".tar"), number - 1) is not None for name in there)
+        more = number - found - len(missing)
+        some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
+        survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
+        return []
+    return [split / f"{i}.tar" for i in range(number)]
 
 
 def _samples(shard: Path, label: str, survey: Survey) -> list[tuple[Picture, str]]:
@@ -145,7 +167,7 @@ def _samples(shard: Path, label: str, survey: Survey) -> list[tuple[Picture, str
         offset, size = parts[ending]
         picture = TarPicture(f"{shard.stem}/{name}.{ending}", shard, offset, size)
         content = TarPicture(f"{name}.{label}", shard, *parts[label]).content()
-        samples.append((picture, content.decode("utf-8", errors="replace")))
+        samples.append((picture, content.decode("utf-8-sig", errors="replace")))
     return samples
 
 
@@ -168,20 +190,21 @@ def _members(shard: Path, size: int, changed: int) -> dict[str, dict[str, tuple[
     return samples
 
 
-def _built(root: Path, split: str, survey: Survey) -> Any:
-    """Clip-benchmark's own dataset object, for the class names and templates that it reads; never iterated."""
-    from clip_benchmark.datasets.builder import build_wds_dataset
+def count_in(text: str, largest: int = 10**9) -> int | None:
+    """A whole number from 0 to `largest` as a file writes it; None for anything else, 5,000 digits among it."""
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
+        return None
+    return int(text) if int(text) <= largest else None
 
-    try:
-        with disarmed():
-            return build_wds_dataset(root.name, transform=None, split=split, data_dir=str(root))
-    except RequestError:
-        raise
-    except Exception as error:  # someone else's code on someone's files
-        survey.refuse(f"cannot be read by clip-benchmark from {root}: {error}")
+
+def _words_in(path: Path) -> list[str]:
+    """The texts of a file, one a line, as clip-benchmark's builder reads them; blank lines at the end are left out."""
+    return [line.strip() for line in read_text(path).rstrip().splitlines()]
 
 
 def _class_index(text: str, picture: Picture, survey: Survey) -> int:
-    if not text.strip().isdecimal():
-        survey.refuse(f"finds the label {text[:20]!r} of {picture.key}, which must be a class index from 0")
-    return int(text)
+    index = count_in(text)
+    if index is None:
+        survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
+    return index

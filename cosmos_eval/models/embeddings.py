@@ -19,6 +19,8 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
+from cosmos_core.json_text import read_json
+from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.models.base import json_values, no_patches
 from cosmos_eval.models.spec import ModelSpec
@@ -178,9 +180,9 @@ def _once(names: list[str], vectors: np.ndarray, path: Path) -> tuple[list[str],
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"cannot read {path}: {error}; it must be a JSON object, {{}} at least") from error
+        meta = read_json(path, largest=LARGEST_TEXT)
+    except RequestError as error:
+        raise RequestError(f"{error}; it must be a JSON object, {{}} at least") from error
     if not isinstance(meta, dict):
         raise RequestError(f"{path} holds a {type(meta).__name__}; it must be a JSON object, {{}} at least")
     return json_values(meta, str(path))  # Python's reader lets NaN and 1e999 pass

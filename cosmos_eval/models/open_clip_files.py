@@ -1,6 +1,5 @@
 """What a checkpoint file of open_clip says about itself, read without running anything that is in it."""
 
-import json
 import pickle
 import re
 import warnings
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
+from cosmos_core.text_files import LARGEST_TEXT
 
 # OpenAI's own archives carry these three numbers among the weights; nothing else does, and all of them use QuickGELU.
 _OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
@@ -80,11 +81,11 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     beside = path.parent / "open_clip_config.json"
     if beside.is_file():
         try:
-            config = json.loads(beside.read_text(encoding="utf-8"))
+            config = read_json(beside, finite=True, largest=LARGEST_TEXT)
             said["quick_gelu"] = bool(config.get("model_cfg", config).get("quick_gelu", False))
             said["where"] = beside.name
             said["preprocessing"] = config.get("preprocess_cfg", {})
-        except (OSError, ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise RequestError(
                 f"{beside} is not a configuration of open_clip: {error}; mend it or move it away"
             ) from error

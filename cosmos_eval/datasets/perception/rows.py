@@ -6,9 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.errors import RequestError
+from cosmos_core.text_files import read_text
 from cosmos_eval.datasets.survey import Survey, check_inside
 
+LARGEST_TABLE = 2**30
+"""Bytes of a CSV that is read whole."""
 NAMED: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", list: "a list"}
 
 
@@ -19,13 +21,7 @@ def read_table(path: Path, columns: tuple[str, ...], survey: Survey) -> list[tup
         DataProblems: a column is missing, or a row has another number of cells than the header.
         RequestError: unreadable, or not UTF-8.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not a table in UTF-8; save it as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, LARGEST_TABLE), newline=""))
     rows: list[tuple[int, dict[str, str]]] = []
     header: list[str] | None = None
     try:
