@@ -17,8 +17,16 @@ class Table(Sequence[Sample]):
     """Rows of (key, path of a picture, captions), pictures left unread until they are drawn."""
 
     def __init__(
-        self, name: str, folder: Path, pictures: Any, captions: Any, keys: Sequence[str] | None = None
+        self,
+        name: str,
+        folder: Path,
+        pictures: Any,
+        captions: Any,
+        keys: Sequence[str] | None = None,
+        path: Path | None = None,
     ) -> None:
+        self.path = path
+        """The file that holds the rows."""
         self.name, self.folder, self.pictures, self.captions, self.keys = name, folder, pictures, captions, keys
 
     def __len__(self) -> int:
@@ -73,7 +81,7 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
     if has_more_lines(path, table.num_rows + 1):
         refuse_open_quotes(path, delimiter, image)
-    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks())
+    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path)
 
 
 def has_more_lines(path: Path, rows: int) -> bool:
@@ -147,4 +155,4 @@ def coco_captions(annotations: Path, folder: Path) -> Table:
             f"caption): {type(error).__name__} {one_line(error)}"
         ) from error
     files = [name for name, _ in pictures]
-    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files)
+    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files, annotations)
