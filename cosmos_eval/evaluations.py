@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,7 @@ def line_of(step: int, network: str, result: "Result") -> Line:
         "benchmark": result.benchmark["name"],
         "task": result.benchmark["task"],
         "primary": result.primary,
-        "metrics": {name: asdict(metric) for name, metric in result.metrics.items()},
+        "metrics": {name: metric.record() for name, metric in result.metrics.items()},
         "limit": result.limit,
         "precision": result.precision,
         "digest": result.model["digest"],

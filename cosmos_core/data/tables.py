@@ -9,6 +9,7 @@ from cosmos_core.data.samples import Sample, one_line
 from cosmos_core.data.shard_samples import PICTURES
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_core.short_repr import short_list
 from cosmos_core.text_files import open_regular
 
 
@@ -16,8 +17,16 @@ class Table(Sequence[Sample]):
     """Rows of (key, path of a picture, captions), pictures left unread until they are drawn."""
 
     def __init__(
-        self, name: str, folder: Path, pictures: Any, captions: Any, keys: Sequence[str] | None = None
+        self,
+        name: str,
+        folder: Path,
+        pictures: Any,
+        captions: Any,
+        keys: Sequence[str] | None = None,
+        path: Path | None = None,
     ) -> None:
+        self.path = path
+        """The file that holds the rows."""
         self.name, self.folder, self.pictures, self.captions, self.keys = name, folder, pictures, captions, keys
 
     def __len__(self) -> int:
@@ -66,13 +75,13 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
         missing = [name for name in (image, caption) if name not in header]
         if missing:
             raise RequestError(
-                f"{path} has no column {missing[0]!r}; it has {', '.join(header)}: set csv_image and csv_caption"
+                f"{path} has no column {missing[0]!r}; it has {short_list(header)}: set csv_image and csv_caption"
             ) from error
         refuse_open_quotes(path, delimiter, image)
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
     if has_more_lines(path, table.num_rows + 1):
         refuse_open_quotes(path, delimiter, image)
-    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks())
+    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path)
 
 
 def has_more_lines(path: Path, rows: int) -> bool:
@@ -117,7 +126,10 @@ def is_image_file(cell: str) -> bool:
 
 def first_line(path: Path, delimiter: str) -> list[str]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return next(csv.reader(file, delimiter=delimiter), [])
+        try:
+            return next(csv.reader(file, delimiter=delimiter), [])
+        except csv.Error:  # a cell of more than 128 KiB: no header
+            return []
 
 
 def coco_captions(annotations: Path, folder: Path) -> Table:
@@ -143,4 +155,4 @@ def coco_captions(annotations: Path, folder: Path) -> Table:
             f"caption): {type(error).__name__} {one_line(error)}"
         ) from error
     files = [name for name, _ in pictures]
-    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files)
+    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files, annotations)

@@ -143,16 +143,16 @@ class IndexedPicture(Picture):
 
 
 def _root(survey: Survey, name: str, split: str) -> Path:
-    """The folder for the builder: the first alternative that has what the dataset needs first."""
+    """The folder for the builder: the alternative that has the most of what the dataset needs."""
     given = survey.options["path"]
     places = [survey.inside(one) for one in ([given] if isinstance(given, str) else given)]
     needed = [one.format(split=split) for one in NEEDED[name]]
-    root = next((place for place in places if (place / needed[0]).exists()), None)
-    if root is None:
-        shown = " or ".join(str(place / needed[0]) for place in places)
-        survey.missing(shown)
-        root = next((place for place in places if place.is_dir()), places[0])
-        needed = needed[1:]
+    # the place that has the most of it; where none has any, one message names all of it
+    root = max(places, key=lambda place: sum((place / one).exists() for one in needed))
+    if not any((root / one).exists() for one in needed):
+        others = f" (and with it {', '.join(needed[1:])})" if needed[1:] else ""
+        survey.missing(" or ".join(str(place / needed[0]) for place in places) + others)
+        needed = []
     for one in needed:
         if not (root / one).exists():
             survey.missing(str(root / one))

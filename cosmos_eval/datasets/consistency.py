@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from cosmos_core.printable import printable
+from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -118,6 +119,11 @@ def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
 
 def first(names: Iterable[str]) -> str:
     """The first few names, printable, and how many more there are."""
-    names = [printable(name) for name in names]
+    names = [short_name(printable(name)) for name in names]
     more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
+
+
+def word_for(problem: str) -> str:
+    """`missing` for a problem of files that are not there, `problem` for any other."""
+    return "missing" if "which is not there" in problem or "; missing: " in problem else "problem"

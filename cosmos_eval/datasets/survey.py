@@ -13,7 +13,12 @@ from cosmos_core.printable import printable
 from cosmos_eval.datasets.base import ClassificationData, Data
 from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, remarks_on
 
-PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+# fmt: off
+PICTURE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".avif", ".jp2", ".j2k", ".jpx", ".mpo",
+))
+# fmt: on
 NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items", "rows": "rows"}
 
 

@@ -1,7 +1,6 @@
 """Datasets in clip-benchmark's WebDataset form: tar shards with a picture and a label (or captions) a sample."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -15,7 +14,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LocalBytes, TarFault, is_side_file, members
-from cosmos_core.text_files import open_regular, read_text
+from cosmos_core.text_files import open_regular, read_text, whole_number
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST
@@ -105,10 +104,13 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     templates = _words_in(root / TEMPLATES) if templates is None else templates
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
-    names = _without_blank_end(class_names, root, survey)
-    if words.class_names is not None and (root / CLASS_NAMES).is_file():
-        published = _without_blank_end(_words_in(root / CLASS_NAMES), root, survey)
-        check_order(names, published, "prompts.class_names", survey)
+    names = list(class_names)
+    if words.class_names is None:
+        blank = next((i for i, name in enumerate(names, start=1) if not name), None)
+        if blank is not None:  # of which every class behind it would get the name before its own
+            survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
+    elif (root / CLASS_NAMES).is_file():
+        check_order(names, _words_in(root / CLASS_NAMES), "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
             pictures=pictures,
@@ -119,17 +121,6 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     )
 
 
-def _without_blank_end(names: Sequence[str], root: Path, survey: Survey) -> list[str]:
-    """Class names, one a line, without blank lines at the end; one among them would shift all that follow."""
-    kept = list(names)
-    while kept and not kept[-1].strip():
-        kept.pop()
-    blank = next((i for i, name in enumerate(kept, start=1) if not name.strip()), None)
-    if blank is not None:
-        survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
-    return kept
-
-
 def _shards(split: Path, survey: Survey) -> list[Path]:
     """The tar files that nshards.txt announces; missing ones are noted."""
     counted = split / "nshards.txt"
@@ -137,7 +128,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         survey.missing(str(counted))
         return []
     text = read_text(counted).strip()
-    number = count_in(text)
+    number = whole_number(text)
     if not number:
         survey.add(f"finds {short_repr(text)} in {counted}, which must be the number of shards")
         return []
@@ -146,7 +137,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     names = (f"{i}.tar" for i in range(number))
     missing = list(islice((name for name in names if name not in there), FIRST))
     if missing:
-        found = sum(count_in(name.removesuffix(".tar"), number - 1) is not None for name in there)
+        found = sum(whole_number(name.removesuffix(".tar"), number - 1) is not None for name in there)
         more = number - found - len(missing)
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
@@ -207,21 +198,13 @@ def _members(shard: Path, size: int, changed: int, label: str) -> dict[str, dict
     return samples
 
 
-def count_in(text: str, largest: int = 10**9) -> int | None:
-    """A whole number from 0 to `largest` as a file writes it; None for anything else, 5,000 digits among it."""
-    text = text.strip()
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
-        return None
-    return int(text) if int(text) <= largest else None
-
-
 def _words_in(path: Path) -> list[str]:
     """The texts of a file, one a line, as clip-benchmark's builder reads them; blank lines at the end are left out."""
     return [line.strip() for line in read_text(path).rstrip().splitlines()]
 
 
 def _class_index(text: str, picture: Picture, survey: Survey) -> int:
-    index = count_in(text)
+    index = whole_number(text)
     if index is None:
         survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
     return index

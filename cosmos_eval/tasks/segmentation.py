@@ -21,7 +21,8 @@ from cosmos_eval.datasets.class_order import name_key
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order
-from cosmos_eval.metrics.areas import PresentAreas, class_areas, class_iou, present, summary
+from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.metrics.areas import PresentAreas, area_evidence, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import patch_encoder
@@ -214,9 +215,10 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     measured = Measured(len(data.pictures))
     shared = _Resampled(entries)
     for name, value in summary(total).items():
-        measured.add(name, value, len(data.pictures), shared.summary(name))
+        measured.share(name, value, len(data.pictures), shared.summary(name), area_evidence(entries, name))
     for c in np.flatnonzero(~np.isnan(class_iou(total))).tolist():
-        measured.add(f"{names[c]}/iou", float(class_iou(total)[c]), len(data.pictures), shared.iou(c))
+        value, evidence = float(class_iou(total)[c]), area_evidence(entries, "miou", c)
+        measured.share(f"{names[c]}/iou", value, len(data.pictures), shared.iou(c), evidence)
     metrics = measured.metrics(seed)
     samples = pd.DataFrame(
         {
@@ -228,7 +230,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "label": entries.areas[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries})
+    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
     if collapsed(spreads):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)

@@ -129,7 +129,7 @@ def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path, r
     os.mkfifo(tmp_path / "pipe.yaml")
     assert "a named pipe" in refusal(read, tmp_path / "pipe.yaml")
     assert "a device" in refusal(read, Path("/dev/zero"))
-    assert "a folder" in refusal(read, tmp_path)
+    assert "Is a directory" in refusal(read, tmp_path)
     assert "No such file" in refusal(read, tmp_path / "none")
 
 
