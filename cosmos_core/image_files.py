@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ MAX_PIXELS_VARIABLE = "COSMOS_MAX_IMAGE_PIXELS"
 SIXTEEN_BITS = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
 RESCALED = SIXTEEN_BITS | {"I", "F"}
 """Modes whose values `convert("RGB")` clips at 255."""
+SIXTEEN_AS_32 = frozenset(("PPM", "PNG", "JPEG2000"))
+"""Formats without 32-bit integers: Pillow opens their 16 bits so."""
 WHITE_IS_ZERO = 0
 """TIFF's PhotometricInterpretation; Pillow inverts it for 8 bits and fewer only."""
 TURNS = {
@@ -85,8 +88,8 @@ def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
         return turn(to_rgb(image), orientation)
 
 
-def open_image(content: bytes) -> Image.Image:
-    """Open an image without decoding it; the caller closes it.
+def open_image(content: bytes | Path) -> Image.Image:
+    """Open an image, or a file of one, without decoding it; the caller closes it.
 
     Raises:
         NotAnImage, RequestError: as `decode_image`.
@@ -95,7 +98,8 @@ def open_image(content: bytes) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # `check_size` refuses what is above; Pillow checks frames and tiles as well
     try:
-        image = Image.open(io.BytesIO(content), formats=formats())
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        image = Image.open(source, formats=formats())
     except UnidentifiedImageError as error:
         raise NotAnImage(f"it is no image, or of a format that is not read (read are {COMMON})") from error
     except Image.DecompressionBombError as error:
@@ -111,27 +115,33 @@ def open_image(content: bytes) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image as RGB, 8 bits a channel.
 
-    16 bits a value: v / 257, rounded, so that 65535 is white. 32-bit integers: as they are where all lie in 0 to 255,
-    as 16 bits where they lie in 0 to 65535. Floats: 0 to 1 is black to white; where some are larger, and all lie in 0
-    to 255, they are 8-bit values. All other modes are converted by Pillow.
+    16 bits a value: v / 257, rounded, so that 65535 is white; 12 bits likewise from 4095. 32-bit integers: as they are
+    where all lie in 0 to 255, as 16 bits where they lie in 0 to 65535. Floats: 0 to 1 is black to white; where some are
+    larger, and all lie in 0 to 255, they are 8-bit values. All other modes are converted by Pillow.
 
     Raises:
         RequestError: integers or floats outside these ranges, or not finite.
     """
     if image.mode not in RESCALED:
         return image.convert("RGB")
-    tags = getattr(image, "tag_v2", None)
-    inverted = tags is not None and tags.get(262) == WHITE_IS_ZERO
+    tags = getattr(image, "tag_v2", {})  # TIFF's; loading closes them with the file
+    inverted = tags.get(262) == WHITE_IS_ZERO
+    twelve_bits = tags.get(258) == (12,)
     values = np.asarray(image)
-    levels = _levels_of_floats(values) if image.mode == "F" else _levels_of_integers(values, image.mode)
+    if image.mode == "F":
+        levels = _levels_of_floats(values)
+    elif twelve_bits:
+        levels = np.rint(values.astype(np.float64) * 255 / 4095).clip(0, 255).astype(np.uint8)
+    else:
+        levels = _levels_of_integers(values, may_be_8_bits=image.mode == "I" and image.format not in SIXTEEN_AS_32)
     return Image.fromarray(255 - levels if inverted else levels).convert("RGB")
 
 
-def _levels_of_integers(values: np.ndarray, mode: str) -> np.ndarray:
+def _levels_of_integers(values: np.ndarray, may_be_8_bits: bool) -> np.ndarray:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if low < 0 or high > 65535:
         raise RequestError(f"its integers run from {low} to {high}, a scale nobody knows; save it with 8 or 16 bits")
-    if mode == "I" and high <= 255:
+    if may_be_8_bits and high <= 255:
         return values.astype(np.uint8)
     # (v + 128) // 257 is v / 257 rounded: 257 is odd, so that there are no halves
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
