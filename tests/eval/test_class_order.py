@@ -70,6 +70,11 @@ def test_names_that_are_the_folders_go_by_name_in_any_order(tmp_path: Path, fold
     assert data.remarks == ()
 
 
+def test_names_that_differ_by_a_number_alone_go_by_name_too(tmp_path: Path):
+    folders, names = [f"class_{i}" for i in range(12)], [f"Class {i}" for i in range(12)]
+    assert names_by_folder(read(tmp_path, folders, names)) == dict(zip(folders, names, strict=True))
+
+
 def test_one_name_at_the_place_of_another_folder_is_refused_with_both(tmp_path: Path):
     with pytest.raises(
         RequestError, match="the folder airplane would get the name 'bird', which is that of the folder"
