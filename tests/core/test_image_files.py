@@ -154,6 +154,13 @@ def test_a_look_at_a_few_bytes_knows_plain_images():
     assert not is_plain(encoded(RAMP.astype(np.uint16), "PNG"))
     assert not is_plain(turned(3))
     assert not is_plain(turned(3, "PNG"))
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x xmlns:tiff="t" tiff:Orientation="3"/>'
+    plain = encoded(np.zeros((4, 4, 3), np.uint8), "JPEG")
+    in_xmp = plain[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + plain[2:]
+    assert not is_plain(in_xmp)
+    assert read_header(in_xmp).orientation == 3
+    for cut in range(0, len(plain), 7):  # whatever is broken is left to Pillow
+        is_plain(plain[:cut])
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
