@@ -140,6 +140,16 @@ def test_allowing_candidates_is_part_of_the_protocol_and_takes_one_word(tmp_path
         define(tmp_path, "retrieval", {"reader": "jsonl", "path": "a.jsonl", **ALLOW})
 
 
+def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
+    data = read(tmp_path, ["x", "y"], {"x": "crane", "y": "crane"})
+    assert data.remarks == ("several classes have the same name and tie: crane",)
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "d.jsonl").write_text('{"image": "a.png", "label": "crane"}\n')
+    prompts = {"templates": ["{c}"], "class_names": ["crane", "crane"]}
+    with pytest.raises(RequestError, match=r"d\.jsonl:1: the label 'crane' is the name of several classes"):
+        datasets.load(define(tmp_path, "classification", {"reader": "jsonl", "path": "d.jsonl"}, prompts))
+
+
 NET = {"reader": "imagenet", "path": "val", "labels": "labels.txt"}
 NAMES = {"class_names": "imagenet1k", "templates": ["a {c}"]}
 
