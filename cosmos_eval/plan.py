@@ -78,16 +78,16 @@ def make_plan(
 def check_data(
     benchmark: Benchmark, data_root: Path | None, *, deep: bool = False, reporter: Reporter | None = None
 ) -> tuple[Path, "DataCheck"]:
-    """The first place that has a definition's data, and what was found there; the likeliest place where none has it."""
+    """The first place that has a definition's data, and what was found there; where none has them, the place that has
+    the most of them."""
     from cosmos_eval import datasets, tasks
 
     own = [benchmark.folder] if benchmark.folder else []
-    likeliest, *others = [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
-    first = datasets.check(benchmark, likeliest, deep=deep, reporter=reporter, validate=tasks.validate)
-    if not first.problems:
-        return likeliest, first
-    for root in others:
+    roots = [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
+    reports = []
+    for root in roots:
         report = datasets.check(benchmark, root, deep=deep, reporter=reporter, validate=tasks.validate)
         if not report.problems:
             return root, report
-    return likeliest, first
+        reports.append((root, report))
+    return max(reports, key=lambda pair: (sum(pair[1].found.values()), -len(pair[1].problems)))

@@ -1,4 +1,4 @@
-"""What libraries warn of is one line of ours; the limit of pixels is an option of each command that decodes images."""
+"""What commands say of images: warnings of libraries, the limit of pixels, what is broken and what is missing."""
 
 import io
 import json
@@ -78,3 +78,16 @@ def test_a_damaged_exif_block_is_a_line_of_ours_at_most(large: Path, capsys):
     (large.parent / "large.png").write_bytes(content)
     assert run_command(["data", "check", str(large), "--deep"]) == 0
     assert ".py:" not in capsys.readouterr().err
+
+
+def test_data_check_calls_a_broken_image_a_problem_and_an_absent_one_missing(large: Path, capsys):
+    (large.parent / "large.png").write_bytes((large.parent / "large.png").read_bytes()[:60])
+    assert run_command(["data", "check", str(large), "--deep"]) == 1
+    assert capsys.readouterr().out.startswith("problem  d: cannot decode the picture")
+    (large.parent / "large.png").unlink()
+    (large.parent / "elsewhere").mkdir()
+    # the YAML's own folder has the annotations, so that it is the place where the image is missing
+    assert run_command(["data", "check", str(large), "--data-root", str(large.parent / "elsewhere")]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"missing  d needs 1 pictures in {large.parent}, found 0; missing: large.png")
+    assert said.count("missing  ") == 1
