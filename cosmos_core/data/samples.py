@@ -15,6 +15,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, decode_image
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
+from cosmos_core.text_files import open_regular
 from cosmos_core.views import MultiCrop
 
 Sample = tuple[str, Any, Record]
@@ -126,7 +127,8 @@ def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
         if isinstance(picture, Image.Image):
             picture.load()
         if isinstance(picture, Path):
-            picture = picture.read_bytes()
+            with open_regular(picture) as file:  # a named pipe would be waited for without an end
+                picture = file.read()
         if not isinstance(picture, bytes):
             return picture
         return decode_image(picture)
