@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
@@ -198,7 +200,7 @@ class Session:
     ) -> Result:
         benchmark = planned.benchmark
         with phase("reading"):
-            data = self._load(planned)
+            data = self.load(planned)
         precision = engine.precision_of(benchmark.task)
         key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
         if folder is not None and not self.overwrite:
@@ -220,7 +222,8 @@ class Session:
             outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
         encoded(engine.encoded)
-        with phase("writing"):
+        # two runs of other settings may end at once in one OUT: samples and result are of one of them
+        with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
             result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
             if folder is not None:
                 write_result(folder, result)
@@ -274,7 +277,8 @@ class Session:
             warnings=(*outcome.warnings, *data.remarks),
         )
 
-    def _load(self, planned: Planned) -> Data:
+    def load(self, planned: Planned) -> Data:
+        """The data of a benchmark with their fingerprint, read once a session."""
         name = planned.benchmark.name
         if name not in self._data:
             self._data[name] = datasets.load(

@@ -1,5 +1,6 @@
 """A user's own data, one JSON object a line: pictures with captions, with a label, or with a right and a wrong text."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
