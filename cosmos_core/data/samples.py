@@ -128,7 +128,7 @@ def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
         if isinstance(picture, Image.Image):
             picture.load()
         if isinstance(picture, Path):
-            with open_regular(picture) as file:
+            with open_regular(picture) as file:  # a named pipe would be waited for without an end
                 picture = file.read()
         if not isinstance(picture, bytes):
             return picture
