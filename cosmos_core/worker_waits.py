@@ -12,7 +12,7 @@ from cosmos_core.shared_memory import FOLDER, free_and_size, in_mib
 
 SECONDS = 5
 """Between two looks at the workers; the `timeout` of every DataLoader that is waited for here."""
-PATIENCE = 50.0
+PATIENCE = 40.0
 """Seconds in which workers that are at work do something: use the processor, or read."""
 UNSEEN = 600.0
 """The same where the system does not tell what processes do."""

@@ -35,7 +35,7 @@ from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
-from cosmos_eval.sharing import open_everywhere
+from cosmos_eval.sharing import compare_images, open_everywhere
 from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -228,6 +228,7 @@ class Session:
         engine.encoded = dict.fromkeys(engine.encoded, 0)
         engine.drift = None
         engine.texts_read = TextsRead()
+        compare_images(engine, data.pictures)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock

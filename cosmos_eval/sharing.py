@@ -2,12 +2,13 @@
 
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import Picture
 from cosmos_eval.engine.crew import Crew
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.parts import Parts
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 """Between two looks at whether another rank has failed."""
 FAILED = "failed"
+COMPARED = 16
+"""Images that each rank reads before the work on a dataset begins."""
 SCORING = (
     "cosmos-eval",
     "numpy",
@@ -138,6 +141,30 @@ def open_session(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planne
         if not planned.problems:
             said[f"the data of {planned.benchmark.name}"] = session.load(planned).fingerprint
     return session, said
+
+
+def compare_images(engine: Engine, pictures: Sequence[Picture]) -> None:
+    """Have every rank that shares an engine's work read some images, spread over the dataset, before the work begins.
+
+    Every image is compared when it is decoded; these tell of a machine without the data, or with others, at once.
+
+    Raises:
+        RequestError: a rank cannot read one, or has another file; names the rank and the image.
+    """
+    if engine.crew.size == 1 or not pictures:
+        return
+    step = max(1, len(pictures) // COMPARED)
+    some = list(pictures[::step])[:COMPARED]
+    for _ in engine.crew.share(read_images, None, [some] * engine.crew.size):
+        pass
+
+
+def read_images(engine: Engine, common: None, pieces: Iterable[Sequence[Picture]]) -> Iterator[None]:
+    """Read images of each piece: what one rank does."""
+    for pictures in pieces:
+        for picture in pictures:
+            picture.hashed_content()
+        yield None
 
 
 def measure_some(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planned]]) -> tuple[None, list[Any]]:
