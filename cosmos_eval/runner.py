@@ -9,6 +9,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import pixels_at_most
+from cosmos_core.short_repr import short_repr
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
@@ -143,13 +144,15 @@ class Session:
         check_decoder(self.decoder)
         if self.resized is not None:
             read_resized(self.resized)  # what is none is refused before any compute
-        for name, value, least in (
-            ("workers", self.workers, 0),
-            ("limit", 1 if self.limit is None else self.limit, 1),
-            ("seed", self.seed, 0),
+        for name, value, least, most in (
+            ("workers", self.workers, 0, 4096),
+            ("limit", 1 if self.limit is None else self.limit, 1, 10**12),
+            ("seed", self.seed, 0, 2**63 - 1),
         ):
             if value < least:
-                raise RequestError(f"{name} must be at least {least}, got {value}")
+                raise RequestError(f"{name} must be at least {least}, got {short_repr(value)}")
+            if value > most:
+                raise RequestError(f"{name} must be at most {most:,}, got {short_repr(value)}")
         self._asked_device = self.device
         self.device = str(device_of_rank(self.device, self.crew.world))
         resolve_precision(self.precision, self.device)  # a wrong word stops here; each model's device decides `auto`
