@@ -14,7 +14,7 @@ LARGEST_YAML = 4 * 2**20
 """Bytes: PyYAML reads about a megabyte in two seconds."""
 MOST_REPEATED = 10_000
 """Values that aliases (`*name`) may repeat in all: ten lines of ten aliases each would stand for 10^10 values."""
-_MANY_BRACKETS = re.compile(r"(?:[\[{]\s*){%d}" % (DEEPEST + 1))
+_MANY_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{DEEPEST + 1}}}")
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null")}
 _UNREAD = {

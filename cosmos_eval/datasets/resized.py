@@ -113,6 +113,9 @@ def read_resized(folder: Path) -> Resized:
         raise RequestError(f"no {path}; make it with 'cosmos-eval data prepare resized BENCHMARK --out {folder}'")
     try:
         content = read_json(path)
+    except RequestError as error:
+        raise RequestError(f"{error}; delete the folder and make it again") from error
+    try:
         if content["form"] != FORM:
             raise ValueError(f"its form is {content['form']!r}")
         places = {key: (int(s), int(o), int(n), str(c)) for key, (s, o, n, c) in content["pictures"].items()}
