@@ -210,7 +210,7 @@ class Session:
     ) -> Result:
         benchmark = planned.benchmark
         with phase("reading"):
-            data = self._load(planned)
+            data = self.load(planned)
         precision = engine.precision_of(benchmark.task)
         key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
         if folder is not None and not self.overwrite:
@@ -288,7 +288,8 @@ class Session:
             warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
         )
 
-    def _load(self, planned: Planned) -> Data:
+    def load(self, planned: Planned) -> Data:
+        """The data of a benchmark with their fingerprint, read once a session."""
         name = planned.benchmark.name
         if name not in self._data:
             self._data[name] = datasets.load(

@@ -32,19 +32,16 @@ def check(
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
-    from cosmos_eval.plan import check_data, resolve_benchmarks
+    from cosmos_eval.plan import check_data, once_for_each, resolve_benchmarks
     from cosmos_eval.protocol import list_benchmarks
 
-    complete = True
+    problems: list[tuple[str, str]] = []
     reporter = make_reporter()
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
         _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
-        if report.problems:
-            complete = False
-            for problem in report.problems:
-                print(f"{word_for(problem)}  {problem}")
-        else:
+        problems += [(benchmark.name, problem) for problem in report.problems]
+        if not report.problems:
             print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
         for remark in report.remarks:
             print(f"note     {benchmark.name}: {remark}")
@@ -52,7 +49,9 @@ def check(
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
             print(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
-    if not complete:
+    for problem in once_for_each(problems):
+        print(f"{word_for(problem)}  {problem}")
+    if problems:
         raise typer.Exit(1)
 
 
