@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import pixels_at_most
+from cosmos_core.run_lock import one_writer
 from cosmos_core.short_repr import short_repr
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
@@ -233,7 +235,8 @@ class Session:
             outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
         encoded(engine.encoded)
-        with phase("writing"):
+        # two runs of other settings may end at once in one OUT: samples and result are of one of them
+        with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
             result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
             if folder is not None:
                 write_result(folder, result)

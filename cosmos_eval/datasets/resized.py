@@ -67,16 +67,17 @@ class Resized:
         path = self.folder / shard_name(shard)
         try:
             with open_regular(path) as file:
-                # no more room than the shard has bytes, whatever its index says
-                size = min(size, os.fstat(file.fileno()).st_size)
+                if not 0 <= offset <= offset + size <= os.fstat(file.fileno()).st_size:
+                    raise ValueError("the index points anywhere")
                 file.seek(offset)
                 content = file.read(size)
             if _checksum(content) == checksum:
                 return np.load(io.BytesIO(content), allow_pickle=False)
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}; make {self.folder} again") from error
-        except (ValueError, OverflowError, MemoryError):
-            pass  # an index that points anywhere, or for more than there is
+        except (ValueError, OverflowError, MemoryError) as error:  # an index for more than there is, or not an array
+            if isinstance(error, RequestError):
+                raise
         raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
 
     def refuse_other(self, geometry: Mapping[str, Any] | None, model: str) -> None:
