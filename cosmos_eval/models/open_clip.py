@@ -184,7 +184,7 @@ def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
     """What can be said of an `open_clip:` spec without its weights: see `cosmos_eval.models.preflight`."""
     if not fetch and not is_at_hand(spec):
         return NOT_FETCHED
-    source = find_source(spec, check=False)
+    source = find_source(spec, check=False, online=fetch)
     misfit = why_not_on_meta(source.build, source.content["state_dict"], source.path, source.arch, spec.text)
     if misfit is not None:
         raise misfit
