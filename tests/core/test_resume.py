@@ -9,7 +9,7 @@ import torch
 from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
-from cosmos_core.run_state import FREE, compatible, training_of
+from cosmos_core.run_state import FREE, compatible, training_of, unplaced_settings
 from tests.core.test_snapshots import Notes, names, saved, snapshots, some_run
 from tests.core.test_train import CONFIG, weights
 
@@ -155,3 +155,15 @@ def test_other_threads_or_ranks_are_allowed_and_noted(tmp_path: Path):
     assert len(notes) == 2
     assert "threads" in notes[1]
     assert run.step == 10
+
+
+def test_a_checkpoint_tells_no_folder_of_this_machine_and_a_run_goes_on_from_it():
+    data = "/home/somebody/data/{000..011}.tar::coco:/mnt/coco/captions.json,/mnt/coco/images::pipe:cat /mnt/a.tar"
+    config = replace(CONFIG, data=data, out="/home/somebody/runs/x", eval_data_root="/mnt/eval")
+    told = unplaced_settings(config)
+    assert told["data"] == "{000..011}.tar::coco:captions.json,images::pipe:cat a.tar"
+    assert (told["out"], told["eval_data_root"]) == ("x", "eval")
+    assert compatible(training_of({"training": told}, "file"), config) == []
+    assert compatible(training_of({"training": told}, "file"), replace(config, data=data.replace("a.tar", "b.tar")))
+    relative = replace(CONFIG, data="shards/{000..011}.tar::https://host/a/b.tar", out="runs/x")
+    assert unplaced_settings(relative) == relative.to_dict()
