@@ -25,6 +25,7 @@ from cosmos_core.positions import resize_image_positions, resize_text_positions
 from cosmos_core.tensor_files import odd_tensor, one_line
 from cosmos_core.weight_layouts import COSMOS as COSMOS_NAMES
 from cosmos_core.weight_layouts import foreign
+from cosmos_core.yaml_text import read_yaml
 
 __all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_checkpoint", "save_safetensors"]
 
@@ -213,12 +214,10 @@ def read_config(config: Config | Path | str) -> Config:
     path = Path(config)
     if not path.is_file():
         raise RequestError(f"no model config {config}: neither a file nor one of {', '.join(PRESETS)}")
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not a model config: neither JSON nor YAML") from error
+        content = read_yaml(path)  # JSON is YAML
+    except RequestError as error:
+        raise RequestError(f"{path} is not a model config: neither JSON nor YAML ({error})") from error
     if not isinstance(content, Mapping):
         raise RequestError(f"{path} is not a model config: it holds a {type(content).__name__}")
     return dict(content)

@@ -83,7 +83,7 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RequestError(f"no model preset {name!r}: there are {', '.join(PRESETS)}{hint}")
+        raise RequestError(f"no model preset {short_repr(name)}: there are {', '.join(PRESETS)}{hint}")
     return copy.deepcopy(PRESETS[name])
 
 
@@ -95,7 +95,7 @@ def open_clip_config(arch: str) -> Config:
     if found is None:
         near = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RequestError(f"open_clip has no architecture {arch!r}{hint}")
+        raise RequestError(f"open_clip has no architecture {short_repr(arch)}{hint}")
     return checked(found, arch)
 
 
@@ -127,7 +127,10 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         (vision.get("timm_model_name"), "its image tower is a timm model, not open_clip's VisionTransformer"),
         (isinstance(vision.get("layers"), list | tuple), "its image tower is a ResNet, not a VisionTransformer"),
         (vision.get("attentional_pool"), "its image tower pools by attention, not by the class token"),
-        (vision.get("pool_type", "tok") != "tok", f"its image tower pools by {vision.get('pool_type')!r}, not 'tok'"),
+        (
+            vision.get("pool_type", "tok") != "tok",
+            f"its image tower pools by {short_repr(vision.get('pool_type'))}, not 'tok'",
+        ),
         (vision.get("patch_dropout"), "its image tower drops patches (patch_dropout); COSMOS trains without"),
         (vision.get("final_ln_after_pool"), "its final norm stands after pooling, so patch tokens have none"),
         (text.get("hf_model_name"), "its text tower is a transformers model, not open_clip's"),

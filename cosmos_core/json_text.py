@@ -91,7 +91,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise JsonFault(f"the key {short_repr(twice)} is given twice in one map; keep one of them")
+        raise JsonFault(f"it has {short_repr(twice)} twice in one map; keep one of them")
     return found
 
 

@@ -1,9 +1,10 @@
 """Text files of a user: regular files alone, bounded in size, in UTF-8 with or without a byte order mark."""
 
+import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from cosmos_core.errors import RequestError
 
@@ -18,12 +19,12 @@ _KINDS = {
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """A regular file, opened for reading; nothing is ever waited for.
 
     Raises:
-        RequestError: a named pipe, device, socket or folder, which could make the program wait for ever.
-        OSError: it cannot be opened.
+        RequestError: a named pipe, a device or a socket, which could make the program wait for ever.
+        OSError: it cannot be opened, or is a folder.
     """
     _refuse_irregular(path, os.stat(path).st_mode)  # noqa: PTH116 - a device may act when it is opened
     # should a pipe have taken the file's place meanwhile, opening it does not wait for a writer
@@ -37,8 +38,10 @@ def open_regular(path: Path | str) -> BinaryIO:
 
 
 def _refuse_irregular(path: Path | str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
         raise RequestError(f"{path} is {kind}, not a regular file; give the path of a file")
 
 
@@ -120,3 +123,11 @@ def read_lines(path: Path | str, largest: int = LARGEST_TEXT) -> list[str]:
     """
     lines = [line.removesuffix("\r") for line in read_text(path, largest).split("\n")]
     return lines if lines[-1] else lines[:-1]
+
+
+def whole_number(text: str, largest: int = 10**9) -> int | None:
+    """A whole number from 0 to `largest` as a text file has it; None for anything else, such as 5,000 digits."""
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
+        return None
+    return int(text) if int(text) <= largest else None

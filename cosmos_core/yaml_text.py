@@ -1,6 +1,5 @@
 """YAML of a user, bounded: maps, lists, texts, numbers and truth values, each with its line, and nothing else."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ _UNREAD = {
 
 
 def parse_yaml(text: str, where: object, lines: dict[Keys, int] | None = None, dates: bool = False) -> Any:
-    """The value of one YAML document of maps, lists, texts, finite numbers, truth values and nulls.
+    """The value of one YAML document of maps, lists, texts, numbers (`.inf` and `.nan`, too), truth values and nulls.
 
     Args:
         text: the document.
@@ -33,7 +32,7 @@ def parse_yaml(text: str, where: object, lines: dict[Keys, int] | None = None, d
 
     Raises:
         RequestError: not YAML, more than one document, a key given twice or of another type than text or whole number,
-            a date, a tag, a number that is not finite or has more than `json_text.MOST_DIGITS` digits, values nested
+            a date, a tag, a number of more than `json_text.MOST_DIGITS` digits, values nested
             deeper than `json_text.DEEPEST`, aliases that repeat more than `MOST_REPEATED` values or hold themselves,
             half a surrogate pair. Names `where` and the line.
     """
@@ -157,8 +156,6 @@ class _Builder:
             value = self.loader.construct_object(node)
         except Exception as error:  # `!!int x` and the like
             raise self.refuse(node, f"{short_repr(text)} is no {kind} of YAML") from error
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self.refuse(node, f"{text} is not a finite number")
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise self.refuse(node, f"half a character (not UTF-8) in {short_repr(value)}; write it in full")
         return value

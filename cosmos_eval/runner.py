@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import pixels_at_most
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
@@ -28,6 +29,7 @@ from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
@@ -49,6 +51,7 @@ def evaluate(
     decoder: str = PIL,
     resized: Path | str | None = None,
     limit: int | None = None,
+    max_image_pixels: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
     skip_missing: bool = False,
@@ -70,6 +73,7 @@ def evaluate(
         decoder: of JPEG files: pil, or torchvision or draft, which are part of the result's precision.
         resized: a folder that `cosmos-eval data prepare resized` made; the numbers are those without it.
         limit: measure on this many pictures only; such results are marked and never ranked.
+        max_image_pixels: of the largest image that is read (default: `cosmos_core.image_files.MAX_PIXELS`).
         seed: of the resampling behind the intervals.
         label: how tables call the model, instead of its spec.
         cache: the folder that keeps embeddings for later runs; True is `.embeddings` in `out`, if given; False none.
@@ -105,8 +109,9 @@ def evaluate(
         cache_limit=cache_limit,
         reporter=reporter or Silent(),
     )
-    plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
-    return session.measure(model, plan, label=label, profile=profile)
+    with pixels_at_most(max_image_pixels):
+        plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
+        return session.measure(model, plan, label=label, profile=profile)
 
 
 @dataclass
@@ -214,7 +219,7 @@ class Session:
                     + (f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != self.seed else "")
                 )
                 return done
-            refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, precision, self.limit)
+            refuse_to_lose(folder, benchmark, data.fingerprint, precision, self.limit)
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.benchmark = benchmark.name
@@ -277,7 +282,7 @@ class Session:
                 "texts": engine.texts_read.record(),
             },
             samples=samples,
-            warnings=(*outcome.warnings, *engine.texts_read.warnings()),
+            warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
         )
 
     def _load(self, planned: Planned) -> Data:
@@ -294,7 +299,7 @@ class Session:
         return self.out / model_folder(model) / benchmark.name
 
 
-def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, limit: int | None) -> None:
+def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
     """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go."""
     path = folder / RESULT
     if not path.is_file():
@@ -305,10 +310,13 @@ def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, li
         return  # broken: measured again
     if there.limit is not None or not there.identity:
         return
+    edited = there.benchmark["fingerprint"] != benchmark.fingerprint
+    words = "templates, class names, " if benchmark.task in PROMPTED else ""
     differs = {
         "all pictures": limit is not None,
-        "other data": there.dataset["fingerprint"] != dataset,
-        "another version of the protocol": there.benchmark["fingerprint"] != protocol,
+        f"another definition of {benchmark.name} (its {words}metrics or dataset options were changed)": edited,
+        # the words that a definition gives are in the fingerprint of the dataset, too
+        "other data": not edited and there.dataset["fingerprint"] != dataset,
         f"precision {there.precision}": there.precision != precision,
     }
     reasons = [reason for reason, holds in differs.items() if holds]

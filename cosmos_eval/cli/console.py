@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TextIO
 
+from cosmos_core.printable import printable
 from cosmos_eval.progress import Advance, Reporter
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class LineReporter:
             self.note(line())
 
     def note(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        print(printable(line), file=self.stream, flush=True)
 
 
 class RichReporter:
@@ -75,12 +76,12 @@ class RichReporter:
         # a screen holds one set of bars at a time: work within work has its bar in the set that is there
         outermost = self.open is None
         bars = self.open = self.open or make_bars(self.console)
-        task = bars.add_task(description, total=total, unit=unit, said="")
+        task = bars.add_task(printable(description), total=total, unit=unit, said="")
 
         def advance(n: int, text: str = "") -> None:
             bars.advance(task, n)
             if text:
-                bars.update(task, said=text)
+                bars.update(task, said=printable(text))
 
         try:
             with bars if outermost else nullcontext():
@@ -92,7 +93,7 @@ class RichReporter:
                 bars.remove_task(task)
 
     def note(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False)
+        self.console.print(printable(line), markup=False, highlight=False)
 
 
 def make_bars(console: "Console") -> "Progress":

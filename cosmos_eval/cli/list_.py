@@ -72,6 +72,10 @@ def show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table in a terminal; tab-separated lines where the output is read by a program."""
     import sys
 
+    from cosmos_core.printable import printable
+    from cosmos_eval.cli.streams import drawing_stream
+
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(row))
@@ -85,4 +89,4 @@ def show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    Console(file=drawing_stream()).print(table)

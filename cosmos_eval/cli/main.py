@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.printable import printable
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
     cache,
@@ -32,6 +33,8 @@ from cosmos_eval.cli import (
     train,
     watch,
 )
+from cosmos_eval.cli.streams import safe_streams
+from cosmos_eval.cli.warnings_ import warnings_as_lines
 from cosmos_eval.ranks import is_main
 
 DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -97,7 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 our fault, 130, 143."""
+    with safe_streams(), warnings_as_lines():
+        code = _run_command(arguments)
+        try:
+            sys.stdout.flush()
+        except OSError as error:  # a full disk shows itself when the last of the output is written
+            code = code or say_os_error(error)
+        sys.stderr.flush()
+    return code
 
+
+def _run_command(arguments: Sequence[str] | None) -> int:
     def terminate(signum: int, frame: FrameType | None) -> None:
         raise Terminated
 
@@ -144,8 +157,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 def say(line: str) -> None:
     """One line on standard error, whatever the message holds."""
-    text = f"cosmos-eval: {' '.join(line.split())}"
-    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    print(f"cosmos-eval: {printable(' '.join(line.split()))}", file=sys.stderr)
 
 
 def say_stopped(code: int) -> int:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import MaxImagePixels
+
 EXAMPLE = """\b
 Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval \\
            --data-root data --out runs/eval
@@ -62,6 +64,7 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time went; also as profile.json beside the results.")
     ] = False,
+    max_image_pixels: MaxImagePixels = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
     """Evaluate models zero-shot and write results; what is finished already is kept."""

@@ -22,6 +22,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import require_file, user_path
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
+from cosmos_core.text_files import LARGEST_TEXT
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.models.base import json_values, no_patches
 from cosmos_eval.models.spec import ModelSpec
@@ -202,9 +203,9 @@ def _once(names: list[str], vectors: np.ndarray, path: Path) -> tuple[list[str],
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = read_json(path)
+        meta = read_json(path, largest=LARGEST_TEXT)
     except RequestError as error:
-        raise RequestError(f"cannot read {path}: {error}; it must be a JSON object, {{}} at least") from error
+        raise RequestError(f"{error}; it must be a JSON object, {{}} at least") from error
     if not isinstance(meta, dict):
         raise RequestError(f"{path} holds a {type(meta).__name__}; it must be a JSON object, {{}} at least")
     return json_values(meta, str(path))  # Python's reader lets NaN and 1e999 pass
@@ -245,6 +246,8 @@ def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:
 
 
 def _check(names: np.ndarray, vectors: np.ndarray, path: Path, names_key: str) -> None:
+    if not isinstance(names, np.ndarray) or not isinstance(vectors, np.ndarray):  # a part that is no array of numpy's
+        raise RequestError(f"{path}: {names_key!r} or 'embeddings' is no array; write it with numpy.savez, no pickles")
     if names.ndim != 1 or names.dtype.kind != "U":
         raise RequestError(f"{path}: {names_key!r} is {names.dtype} {names.shape}; it must be a unicode array (N,)")
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(names) or not vectors.size:

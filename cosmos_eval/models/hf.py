@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.image_files import to_rgb
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_rows, no_patches, one_line
@@ -39,7 +40,7 @@ class ProcessorPreprocess:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(3, H, W) float32."""
-        return self.processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+        return self.processor(images=to_rgb(image), return_tensors="pt")["pixel_values"][0]
 
     def settings(self) -> dict[str, Any]:
         """What decides the pixels, as JSON values."""

@@ -10,6 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.layouts import plain_state
 from cosmos_core.tensor_files import one_line, read_tensors
+from cosmos_core.text_files import LARGEST_TEXT
 
 # OpenAI's own archives carry these three numbers among the weights; nothing else does, and all of them use QuickGELU.
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
@@ -50,7 +51,7 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     beside = path.parent / "open_clip_config.json"
     if beside.is_file():
         try:
-            config = read_json(beside)
+            config = read_json(beside, finite=True, largest=LARGEST_TEXT)
         except RequestError as error:
             what = f"{beside} is not a configuration of open_clip"
             raise RequestError(f"{what} ({error}); mend it or move it away") from error

@@ -62,8 +62,9 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
         hits = {f"hit@{n}": expected_hit(places, n).numpy() for n in k}
         for n in k:
             measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], picture)
-        measured.mean(f"{direction}_mean_rank", rank, picture)
-        measured.median(f"{direction}_median_rank", rank, picture)
+        candidates = len(texts) if direction == "image_to_text" else len(images)
+        measured.mean_rank(f"{direction}_mean_rank", rank, picture, (candidates + 1) / 2)
+        measured.median_rank(f"{direction}_median_rank", rank, picture, candidates)
         frames.append(
             pd.DataFrame({"direction": direction, "query": queries, "picture": keys[picture], "rank": rank, **hits})
         )
