@@ -65,23 +65,29 @@ def prepare(
     out: Annotated[
         Path | None,
         typer.Option(
+            file_okay=False,
+            writable=True,
             help="Data root to write (toybox: a folder that is empty or absent, default data/toybox; resized: a folder "
-            "of its own, default data/resized; others: default --data-root)."
+            "of its own, default data/resized; others: default --data-root).",
         ),
     ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Masks, shuffles, resized: folder that holds the datasets (default: --out, or data)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
     tagger: Annotated[
         str,
         typer.Option(help="Shuffles: python:module:function, from a caption to pairs of a token and its Penn tag."),
     ] = "",
-    train: Annotated[int, typer.Option(help="toybox: scenes in the training shards.")] = 2000,
-    test: Annotated[int, typer.Option(help="toybox: scenes for retrieval and segmentation.")] = 1000,
-    per_class: Annotated[int, typer.Option(help="toybox: pictures of each class for classification.")] = 20,
-    size: Annotated[int, typer.Option(min=1, help="resized: side of the square that the tower sees.")] = 224,
+    train: Annotated[int, typer.Option(min=1, max=10_000_000, help="toybox: scenes in the training shards.")] = 2000,
+    test: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="toybox: scenes for retrieval and segmentation.")
+    ] = 1000,
+    per_class: Annotated[
+        int, typer.Option(min=1, max=100_000, help="toybox: pictures of each class for classification.")
+    ] = 20,
+    size: Annotated[int, typer.Option(min=1, max=8192, help="resized: side of the square that the tower sees.")] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
 ) -> None:

@@ -25,7 +25,10 @@ def reproduce(
         bool, typer.Option("--secondary", help="Also figures that third parties tell; they never decide.")
     ] = False,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, json, or both with a comma.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Where to write them (default: beside the results).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, help="Where to write them (default: beside the results)."),
+    ] = None,
 ) -> None:
     """Compare results with what papers print, figure by figure; exit 1 if one is missed.
 

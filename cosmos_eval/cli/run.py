@@ -28,11 +28,15 @@ def run(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results; made if absent.")] = Path("runs/eval"),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, writable=True, help="Folder for results; made if absent.")
+    ] = Path("runs/eval"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Pictures in one forward pass; 'auto' finds it on CUDA.")] = "64",
-    workers: Annotated[int, typer.Option(help="Processes that decode pictures; 0 decodes in this one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")
+    ] = 0,
     compile: Annotated[
         bool, typer.Option("--compile", help="torch.compile the image tower; results say so and stand by themselves.")
     ] = False,
@@ -43,7 +47,8 @@ def run(
         Path | None, typer.Option(help="Folder of 'data prepare resized': the same pixels, read instead of made.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
+        int | None,
+        typer.Option(min=1, help="Measure on this many pictures only; such results are marked and never ranked."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
@@ -53,11 +58,19 @@ def run(
         bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
     ] = False,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps embeddings for later runs (default: OUT/.embeddings).")
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            writable=True,
+            help="Folder that keeps embeddings for later runs (default: OUT/.embeddings).",
+        ),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")] = False,
     cache_limit: Annotated[
-        float, typer.Option(help="GB that kept embeddings may take; those used least recently go first.")
+        float,
+        typer.Option(
+            min=0, max=1_000_000, help="GB that kept embeddings may take; those used least recently go first."
+        ),
     ] = 10.0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time went; also as profile.json beside the results.")

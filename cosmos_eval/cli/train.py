@@ -25,7 +25,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (see 'list settings'); repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and metrics (default: runs/NAME).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, help="Folder for checkpoints and metrics (default: runs/NAME)."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds a training.")
     ] = False,
