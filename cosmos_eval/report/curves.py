@@ -8,6 +8,7 @@ import pandas as pd
 
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_eval.evaluations import Line, headlines, shown
+from cosmos_eval.report.data_files import csv_text
 from cosmos_eval.report.tables import MISSING, escape, short
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_curve(lines: Sequence[Line], folder: Path, name: str = "curve") -> lis
     """
     picture, table, data = (folder / f"{name}.{ending}" for ending in ("png", "md", "csv"))
     frame = curve_frame(lines)
-    atomic_write_text(data, frame.to_csv(index=False))
+    atomic_write_text(data, csv_text(frame))
     atomic_write_text(table, curve_table(lines))
     save(curve_figure(lines), picture)
     return [picture, table, data]

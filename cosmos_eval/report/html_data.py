@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from cosmos_eval.portable import portable_text, portable_values
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import about, average_lines
@@ -99,7 +100,7 @@ def report_data(
             {
                 "row": rows.add({"label": row_key[1], "kind": MEASURED, "source": ""}, key=row_key),
                 "group": index,
-                "record": records.add(result.model),
+                "record": records.add(portable_values(result.model)),
                 "environment": environments.add(result.environment),
                 "precision": result.precision,
                 "limit": result.limit,
@@ -107,7 +108,7 @@ def report_data(
                 "expected": result.dataset["n_expected"],
                 "timing": result.timing,
                 "samples": {key: result.samples[key] for key in ("rows", "sha256")},
-                "warnings": list(result.warnings),
+                "warnings": [portable_text(one) for one in result.warnings],
                 "path": one.path,
                 "values": {name: quadruple(metric) for name, metric in result.metrics.items()},
             }
@@ -206,5 +207,7 @@ def quadruple(metric: Any) -> list[float]:
 
 def remarks_of(results: Iterable[Result]) -> list[str]:
     """Warnings of results, each with whose they are."""
-    lines = (f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings)
+    lines = (
+        portable_text(f"{one.label}, {one.benchmark['name']}: {warning}") for one in results for warning in one.warnings
+    )
     return list(dict.fromkeys(lines))

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.portable import portable_spec
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
 
@@ -46,7 +47,7 @@ class Result:
     @property
     def label(self) -> str:
         """How a table calls the model."""
-        return self.model.get("label") or self.model["spec"]
+        return self.model.get("label") or portable_spec(self.model["spec"])
 
     @property
     def checksum(self) -> str:
