@@ -17,10 +17,15 @@ from torch.optim import Optimizer
 from cosmos_core import released
 from cosmos_core.configs import PRESETS, Config, checked, grid_of, preset, why_not
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
-from cosmos_core.layouts import Which, plain_state, read_file, read_state
+from cosmos_core.layouts import StoredWeights, Which, plain_state, read_file, read_state
 from cosmos_core.model import COSMOS
 from cosmos_core.positions import resize_image_positions, resize_text_positions
+from cosmos_core.tensor_files import odd_tensor, one_line
+from cosmos_core.weight_layouts import COSMOS as COSMOS_NAMES
+from cosmos_core.weight_layouts import foreign
+from cosmos_core.yaml_text import read_yaml
 
 __all__ = ["load_checkpoint", "load_weights", "read_file", "read_state", "save_checkpoint", "save_safetensors"]
 
@@ -46,17 +51,14 @@ def load_checkpoint(
         RequestError: in one line, which file and why: missing, truncated, not a checkpoint, objects in it that would
             run code, another architecture, keys missing or too many, weights that are not finite, no network.
     """
-    path = Path(path_or_name)
+    path = user_path(path_or_name)
     known = released.RELEASED.get(str(path_or_name))
     if known and not path.is_file():
         path = released.fetch(known.name)
         config = config if config is not None else known.arch
     elif not path.exists() and path.suffix == "" and len(path.parts) == 1:
-        raise RequestError(
-            f"no checkpoint file {path_or_name}, and no released checkpoint of that name; released: "
-            f"{', '.join(released.RELEASED)}"
-        )
-    stored = read_state(path, weights)
+        raise no_such_name(path_or_name)
+    stored = read_network(path, weights)
     if config is not None:
         wanted = read_config(config)
         state = resized(stored.state, wanted, str(path), stored.config)
@@ -65,15 +67,48 @@ def load_checkpoint(
     return load_weights(wanted, state, str(path))
 
 
-def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
-    """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
-    with torch.device("meta"):  # no memory, and no random numbers drawn, for weights that are replaced
-        model = COSMOS.from_config(checked(config, f"{name}: its config"))
+def check_checkpoint(path: Path, weights: Which = "teacher") -> None:
+    """Whether `load_checkpoint` takes a file, as far as its names and shapes tell; the weights are not read.
+
+    Raises:
+        RequestError: as `load_checkpoint`, but for flipped bits and values that are not finite.
+    """
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        raise no_such_name(path)
+    stored = read_network(path, weights, check=False)
+    config = stored.config or preset_of(stored.state, path)
+    fitting(config, stored.state, str(path))
+
+
+def read_network(path: Path, weights: Which, check: bool = True) -> StoredWeights:
+    """One network's weights from a file; RequestError also where they have another library's names."""
+    stored = read_state(path, weights, check)
+    other = foreign(stored.state, COSMOS_NAMES)
+    if other:
+        raise RequestError(f"{path} {other}")
+    return stored
+
+
+def no_such_name(name: Path | str) -> RequestError:
+    return RequestError(
+        f"no checkpoint file {name}, and no released checkpoint of that name; released: {', '.join(released.RELEASED)}"
+    )
+
+
+def fitting(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
+    """A model without values that these weights fit; RequestError where they do not."""
+    model = built_on_meta(config, f"{name}: its config")
     problem = difference(model, state)
     if problem:
         raise RequestError(f"{name} does not fit its architecture: {problem}")
+    refuse_odd_weights({key: state[key] for key in model.state_dict()}, name)
+    return model
+
+
+def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
+    """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
+    model = fitting(config, state, name)
     wanted = model.state_dict()
-    refuse_odd_weights({key: state[key] for key in wanted}, name)
     copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in wanted}
     bad = next((key for key, value in copied.items() if not torch.isfinite(value).all()), None)
     if bad:
@@ -84,15 +119,30 @@ def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: s
     return model.eval()
 
 
+def built_on_meta(config: Mapping[str, Any], what: str) -> COSMOS:
+    """A model without values: no memory, and no random numbers drawn, for weights that are replaced.
+
+    Raises:
+        RequestError: `what` cannot carry COSMOS, or open_clip's towers do not take it.
+    """
+    wanted = checked(config, what)
+    try:
+        with torch.device("meta"):
+            return COSMOS.from_config(wanted)
+    except RequestError:
+        raise
+    except Exception as error:  # keyword arguments of activations and norms reach torch as they are
+        raise RequestError(f"{what} makes no model: {one_line(error)}") from error
+
+
 def refuse_odd_weights(state: Mapping[str, Tensor], name: str) -> None:
     """RequestError naming the first tensor that is not a dense one of real floating-point numbers."""
     for key, value in state.items():
-        if value.is_meta:
-            raise RequestError(f"{name} is broken: {key} has a shape but no values (a meta tensor); save it again")
-        if value.layout is not torch.strided or not value.is_floating_point():
-            kind = str(value.dtype).removeprefix("torch.")
-            kind = kind if value.layout is torch.strided else f"sparse {kind}"
-            raise RequestError(f"{name} is not a checkpoint to load: {key} is {kind}, not dense floating point")
+        odd = odd_tensor(value)
+        if not odd and not value.is_floating_point():
+            odd = f"{str(value.dtype).removeprefix('torch.')}, not dense floating point"
+        if odd:
+            raise RequestError(f"{name} is not a checkpoint to load: {one_line(key)} is {odd}")
 
 
 def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
@@ -112,7 +162,9 @@ def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
 
 
 def a_few(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+    return ", ".join(one_line(name) for name in names[:count]) + (
+        f" and {len(names) - count} more" if len(names) > count else ""
+    )
 
 
 def preset_of(state: Mapping[str, Tensor], path: Path | str) -> Config:
@@ -162,12 +214,10 @@ def read_config(config: Config | Path | str) -> Config:
     path = Path(config)
     if not path.is_file():
         raise RequestError(f"no model config {config}: neither a file nor one of {', '.join(PRESETS)}")
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not a model config: neither JSON nor YAML") from error
+        content = read_yaml(path)  # JSON is YAML
+    except RequestError as error:
+        raise RequestError(f"{path} is not a model config: neither JSON nor YAML ({error})") from error
     if not isinstance(content, Mapping):
         raise RequestError(f"{path} is not a model config: it holds a {type(content).__name__}")
     return dict(content)
@@ -183,8 +233,7 @@ def resized(
             taken to have the wanted grid, and any other number to fill a square.
     """
     result = dict(state)
-    with torch.device("meta"):
-        model = COSMOS.from_config(checked(config, f"the config for {name}"))
+    model = built_on_meta(config, f"the config for {name}")
     image, text = result.get("visual.positional_embedding"), result.get("positional_embedding")
     refuse_odd_weights({key: result[key] for key in POSITIONS if key in result}, name)
     grid = model.visual.grid_size

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cosmos_core.configs import changed, checked
 from cosmos_core.errors import RequestError
 from cosmos_core.overrides import nested, updated
 from cosmos_core.schedule import SCHEDULES
+from cosmos_core.short_repr import LONGEST, short_repr
 from cosmos_core.views import MultiCrop
+from cosmos_core.yaml_text import parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("cosmos", "clip", "slip", "silc", "multiview", "distill")
@@ -177,7 +177,7 @@ class TrainConfig:
 
 def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise RequestError(f"{key}: {value!r} is none of {', '.join(known)}")
+        raise RequestError(f"{key}: {short_repr(value)} is none of {', '.join(known)}")
 
 
 def at_least(key: str, value: float, least: float) -> None:
@@ -187,8 +187,8 @@ def at_least(key: str, value: float, least: float) -> None:
 
 def one_preset(name: Any, path: Path) -> str:
     """`name` if it is a shipped preset: nothing builds on a user's file, so that no two can build on each other."""
-    if name not in list_presets():
-        raise RequestError(f"{path}: preset {name!r} is none of {', '.join(list_presets())}")
+    if not isinstance(name, str) or name not in list_presets():
+        raise RequestError(f"{path}: preset {short_repr(name)} is none of {', '.join(list_presets())}")
     return str(name)
 
 
@@ -206,22 +206,28 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
     """
     config = _load(str(name_or_yaml))
     for change in overrides or []:
+        named = f"--set {change if len(change) <= LONGEST else short_repr(change)}"
         key, separator, text = change.partition("=")
         if not separator:
-            raise RequestError(f"--set takes key=value, got {change!r}")
-        try:
-            value = yaml.safe_load(text) if text else ""
-        except yaml.YAMLError:
-            value = text
+            raise RequestError(f"--set takes key=value, got {short_repr(change)}")
+        value = _value_of(text)
         key = key.strip()
         if key.startswith("model."):
-            values = {"model": changed(config.model, key.removeprefix("model."), value, f"--set {change}")}
+            values = {"model": changed(config.model, key.removeprefix("model."), value, named)}
         else:
             values = nested(key, value)
-        config = updated(config, values, f"--set {change}")
+        config = updated(config, values, named)
     if any(change.startswith("model.") for change in overrides or []):
         checked(config.model, "the model with --set model...")  # at the end: one change alone may not go together
     return config
+
+
+def _value_of(text: str) -> Any:
+    """What stands behind `key=` as YAML has it; what is no YAML (or a date, or a number of 400 digits) is a text."""
+    try:
+        return parse_yaml(text, "--set", dates=True) if text else ""
+    except RequestError:
+        return text
 
 
 def _load(name_or_yaml: str) -> TrainConfig:
@@ -232,12 +238,7 @@ def _load(name_or_yaml: str) -> TrainConfig:
             near = difflib.get_close_matches(name_or_yaml, list_presets(), n=1)
             hint = f"did you mean {near[0]}" if near else f"there are: {', '.join(list_presets())}"
             raise RequestError(f"no training preset {name_or_yaml!r}; {hint}; a file of your own ends in .yaml")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RequestError(f"{path} must hold key: value pairs")
     base = _load(one_preset(values.pop("preset"), path)) if "preset" in values else TrainConfig()

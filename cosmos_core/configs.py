@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 
 Config = dict[str, Any]
 
@@ -52,17 +53,21 @@ PRESETS: dict[str, Config] = {
     },
 }
 
-COUNTS = (
-    "image_size",
-    "patch_size",
-    "layers",
-    "width",
-    "head_width",
-    "heads",
-    "context_length",
-    "vocab_size",
-    "attn_pooler_heads",
-)
+COUNTS = {
+    "image_size": 8192,
+    "patch_size": 8192,
+    "layers": 512,
+    "width": 65536,
+    "head_width": 65536,
+    "heads": 4096,
+    "context_length": 8192,
+    "vocab_size": 2**24,
+    "attn_pooler_heads": 4096,
+}
+"""Whole numbers above 0, and the largest of each: ten times what any published model has, and far below what a machine
+would spend its memory or an hour on before it finds that the weights have other shapes."""
+LARGEST_EMBEDDING = 65536
+MOST_PATCHES = 2**18
 TOP_LEVEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
 NUMBERS = {"mlp_ratio", "ls_init_value"}
 MAPPINGS = {"act_kwargs", "norm_kwargs"}
@@ -78,7 +83,7 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RequestError(f"no model preset {name!r}: there are {', '.join(PRESETS)}{hint}")
+        raise RequestError(f"no model preset {short_repr(name)}: there are {', '.join(PRESETS)}{hint}")
     return copy.deepcopy(PRESETS[name])
 
 
@@ -90,7 +95,7 @@ def open_clip_config(arch: str) -> Config:
     if found is None:
         near = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RequestError(f"open_clip has no architecture {arch!r}{hint}")
+        raise RequestError(f"open_clip has no architecture {short_repr(arch)}{hint}")
     return checked(found, arch)
 
 
@@ -102,7 +107,7 @@ def why_not(config: Mapping[str, Any]) -> str:
     text width and its output is added to features of `embed_dim`.
     """
     if not isinstance(config, Mapping):
-        return f"it is {config!r}, neither a mapping nor a preset's name"
+        return f"it is {short_repr(config)}, neither a mapping nor a preset's name"
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing:
         return f"it lacks {', '.join(missing)}"
@@ -122,7 +127,10 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         (vision.get("timm_model_name"), "its image tower is a timm model, not open_clip's VisionTransformer"),
         (isinstance(vision.get("layers"), list | tuple), "its image tower is a ResNet, not a VisionTransformer"),
         (vision.get("attentional_pool"), "its image tower pools by attention, not by the class token"),
-        (vision.get("pool_type", "tok") != "tok", f"its image tower pools by {vision.get('pool_type')!r}, not 'tok'"),
+        (
+            vision.get("pool_type", "tok") != "tok",
+            f"its image tower pools by {short_repr(vision.get('pool_type'))}, not 'tok'",
+        ),
         (vision.get("patch_dropout"), "its image tower drops patches (patch_dropout); COSMOS trains without"),
         (vision.get("final_ln_after_pool"), "its final norm stands after pooling, so patch tokens have none"),
         (text.get("hf_model_name"), "its text tower is a transformers model, not open_clip's"),
@@ -136,15 +144,18 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
 
 
 def wrong_number(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
-    """Which count in a configuration is not a whole number above 0."""
-    found = [("embed_dim", config["embed_dim"])]
+    """Which count in a configuration is not a whole number above 0, or beyond reason."""
+    found = [("embed_dim", config["embed_dim"], LARGEST_EMBEDDING)]
     for part, tower in (("vision_cfg", vision), ("text_cfg", text)):
-        for key in COUNTS:
+        for key, largest in COUNTS.items():
             value = tower.get(key, 1)
             pair = key in ("image_size", "patch_size") and isinstance(value, list | tuple) and len(value) == 2
-            found += [(f"{part}.{key}", item) for item in (value if pair else [value])]
-    wrong = [f"{key} {value!r}" for key, value in found if type(value) is not int or value < 1]
-    return f"not a whole number above 0: {', '.join(wrong)}" if wrong else ""
+            found += [(f"{part}.{key}", item, largest) for item in (value if pair else [value])]
+    wrong = [f"{key} {short_repr(value)}" for key, value, _ in found if type(value) is not int or value < 1]
+    if wrong:
+        return f"not a whole number above 0: {', '.join(wrong)}"
+    large = [f"{key} {short_repr(value)} (largest: {largest:,})" for key, value, largest in found if value > largest]
+    return f"too large a number: {', '.join(large)}" if large else ""
 
 
 def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
@@ -156,15 +167,20 @@ def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
             wanted = "true or false" if key in SWITCHES else wanted
             if wanted and not (value is None and key in OPTIONAL):
                 found.append((f"{part}.{key}", value, wanted))
+            if key in MAPPINGS and isinstance(value, Mapping):  # arguments of torch's norms and activations
+                plain = "a number, true or false" if key == "norm_kwargs" else "a number, true, false or a word"
+                found += [(f"{part}.{key}.{name}", item, plain) for name, item in value.items()]
     fits = {
         "true or false": lambda value: isinstance(value, bool),
         "a mapping": lambda value: isinstance(value, Mapping),
+        "a number, true or false": lambda value: isinstance(value, int | float),
+        "a number, true, false or a word": lambda value: isinstance(value, int | float | str),
         "a number above 0": lambda value: (
-            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1024
         ),
     }
     return first_reason(
-        *((not fits[wanted](value), f"{key} {value!r} is not {wanted}") for key, value, wanted in found)
+        *((not fits[wanted](value), f"{key} {short_repr(value)} is not {wanted}") for key, value, wanted in found)
     )
 
 
@@ -173,13 +189,24 @@ def wrong_size(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
     embed_dim, width, heads = config["embed_dim"], text.get("width", 512), text.get("heads", 8)
     vision_width, head_width = vision.get("width", 768), vision.get("head_width", 64)
     image, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
-    sides = zip(*(size if isinstance(size, list | tuple) else (size, size) for size in (image, patch)), strict=True)
+    sides = tuple(
+        zip(*(size if isinstance(size, list | tuple) else (size, size) for size in (image, patch)), strict=True)
+    )
+    vocabulary, pooled_at = text.get("vocab_size", 49408), text.get("eos_id", 2)
     poolers = [tower.get("attn_pooler_heads", POOLER_HEADS) for tower in (vision, text)]
     return first_reason(
+        (
+            text.get("pool_type") == "eos" and not text.get("hf_tokenizer_name") and pooled_at != vocabulary - 1,
+            f"its text is pooled at token {short_repr(pooled_at)}, not at its end token {vocabulary - 1}",
+        ),
         (width != embed_dim, f"its text width {width} is not its embed_dim {embed_dim}"),
         (width % heads, f"its text width {width} does not divide by its {heads} heads"),
         (vision_width % head_width, f"its image width {vision_width} does not divide by its head width {head_width}"),
         (any(side < own for side, own in sides), f"its pictures of {image} are smaller than a patch of {patch}"),
+        (
+            math.prod(side // own for side, own in sides) > MOST_PATCHES,
+            f"its pictures of {image} have more than {MOST_PATCHES:,} patches of {patch}",
+        ),
         *((embed_dim % n, f"its embed_dim {embed_dim} does not divide by {n} pooler heads") for n in poolers),
     )
 

@@ -18,6 +18,8 @@ from cosmos_core.collapse import CollapseAlarm
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_core.json_text import LARGEST_JSON, load_json
+from cosmos_core.text_files import read_content, read_text
 from cosmos_core.world import World
 
 METRICS = "metrics.jsonl"
@@ -168,7 +170,7 @@ def open_wandb(wandb: Any, config: TrainConfig, out: Path | None, resume: bool) 
         RequestError: it does not start (no account, no network), whatever it raises.
     """
     known = out / WANDB_ID if out is not None else None
-    identity = known.read_text(encoding="utf-8").strip() if resume and known is not None and known.is_file() else None
+    identity = read_text(known).strip() if resume and known is not None and known.is_file() else None
     try:
         run = wandb.init(
             project=config.wandb,
@@ -196,9 +198,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_content(path, LARGEST_JSON).decode("utf-8", errors="replace").split("\n"):
         try:
-            line = json.loads(text)
+            line = load_json(text)
         except ValueError:
             continue  # the process died while it wrote
         if isinstance(line, dict) and isinstance(line.get("step"), int):

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import LONGEST, short_repr
 
 
 def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:
@@ -20,7 +21,8 @@ def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -
             hint = (
                 f"did you mean {' or '.join(prefix + name for name in near)}" if near else f"known: {', '.join(hints)}"
             )
-            raise RequestError(f"{where}: unknown key {prefix + key}; {hint}")
+            shown = prefix + (key if len(key) <= LONGEST else short_repr(key))
+            raise RequestError(f"{where}: unknown key {shown}; {hint}")
         current = getattr(config, key)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
@@ -54,7 +56,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         parts = typing.get_args(hint)
         if not isinstance(value, list | tuple) or len(value) != len(parts):
             raise RequestError(
-                f"{where} takes {len(parts)} values, as [{', '.join('0' for _ in parts)}], got {value!r}"
+                f"{where} takes {len(parts)} values, as [{', '.join('0' for _ in parts)}], got {short_repr(value)}"
             )
         return tuple(_typed(part, kind, where) for part, kind in zip(value, parts, strict=True))
     if hint is float and isinstance(value, str):
@@ -62,12 +64,14 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             return float(value)
         except ValueError:
             pass
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise RequestError(f"{where}: {short_repr(value)} is beyond 64 bits")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # a name or folder that looks like a number
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise RequestError(f"{where} takes {_article(hint)}, got {value!r}")
+        raise RequestError(f"{where} takes {_article(hint)}, got {short_repr(value)}")
     return value
 
 

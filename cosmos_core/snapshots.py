@@ -1,29 +1,32 @@
 """The checkpoints of a run: when one is due, written whole or not at all, which stay, which one a run goes on from.
 
 `OUT/step-00000100.pt` each, and `OUT/last.pt`, which names the newest whole one. They are ordinary checkpoints (the
-original's keys, and the model's config) that also hold what resuming needs.
+original's keys, and the model's config) that also hold what resuming needs. `last.pt` is written first and the name
+with the step second, so that a process that is killed between the two leaves no `last.pt` that is older than another.
 """
 
 import re
 import shutil
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.checkpoint import read_file, save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
-from cosmos_core.files import atomic_path, sync_folder
+from cosmos_core.files import atomic_path, remove_leftovers, sync_folder
 from cosmos_core.printable import printable
+from cosmos_core.run_lock import LOCK, RunLock
 from cosmos_core.run_state import LENGTH, NEEDED, captured, compatible, environment, other_bits, put_back, training_of
 from cosmos_core.step import Run
 from cosmos_core.world import World
 
 LAST = "last.pt"
+LINK = f".{LAST}.link.tmp"
+"""A second name of a checkpoint on its way to its place."""
 STEP_FILE = re.compile(r"step-(\d{8,})\.pt")
 
 
@@ -45,6 +48,25 @@ class Snapshots:
         self.saved_step = -1
         """Step of the newest checkpoint that this process wrote or went on from."""
         self.tried = time.monotonic()
+        self.was_killed = False
+        """Whether the training that held this folder before was killed: its end may lack something."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while the block runs; RequestError on all ranks where another training holds it."""
+        lock: RunLock | None = None
+
+        def take() -> None:
+            nonlocal lock
+            lock = RunLock(self.out, advice="wait for that training, end it, or give another --out")
+            self.was_killed = lock.was_killed
+
+        self.from_main(take)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
 
     def due(self, run: Run) -> bool:
         """Whether a checkpoint is to be written after this step: by steps, or by minutes, which rank 0 decides."""
@@ -84,7 +106,7 @@ class Snapshots:
         """Write on rank 0; what went wrong, in words, or nothing."""
         try:
             save_checkpoint(
-                path,
+                self.out / LAST,
                 config=run.student.config,
                 student=run.student,
                 teacher=run.teacher,
@@ -93,7 +115,7 @@ class Snapshots:
                 name=run.config.name,
                 extra=content,
             )
-            self.name_last(path)
+            self.add_name(self.out / LAST, path)
         except OSError as error:
             stands = next((f"{found.name} stands" for _, found in self.steps()), "none stands")
             what = f"the checkpoint of step {run.step:,} could not be written to {self.out}"
@@ -102,15 +124,15 @@ class Snapshots:
             self.let_go()
         return ""
 
-    def name_last(self, path: Path) -> None:
-        """Make `last.pt` a second name of `path`, or a copy where the file system has no such names."""
-        last, link = self.out / LAST, self.out / f".{LAST}.link.tmp"
+    def add_name(self, path: Path, name: Path) -> None:
+        """Make `name` a second name of `path`, or a copy where the file system has no such names."""
+        link = self.out / LINK
         try:
             link.unlink(missing_ok=True)
             link.hardlink_to(path)
-            link.replace(last)
+            link.replace(name)
         except OSError:
-            with atomic_path(last) as temporary:
+            with atomic_path(name) as temporary:
                 shutil.copyfile(path, temporary)
         finally:
             link.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both
@@ -140,8 +162,7 @@ class Snapshots:
 
     def newest_whole(self) -> Path | None:
         """`latest` on rank 0."""
-        for half in [*self.out.glob(".step-*.pt.*.tmp"), *self.out.glob(f".{LAST}.*tmp")]:
-            half.unlink(missing_ok=True)
+        self.remove_half_written()
         last = self.out / LAST
         candidates = self.steps()
         if last.is_file() and not any(last.samefile(path) for _, path in candidates):
@@ -159,6 +180,12 @@ class Snapshots:
             )
         return None
 
+    def remove_half_written(self) -> None:
+        """Remove what a killed training left; there is no other one in this folder."""
+        for half in [*self.out.glob(".step-*.pt.*.tmp"), *self.out.glob(f".{LAST}.*tmp")]:
+            half.unlink(missing_ok=True)
+        remove_leftovers(self.out)
+
     def put_aside(self, damaged: list[tuple[Path, str]], whole: Path) -> None:
         """Rename damaged files, so that nothing takes them for checkpoints, and let `last.pt` name the whole one."""
         last = self.out / LAST
@@ -169,7 +196,7 @@ class Snapshots:
             path.rename(path.with_name(f"{path.name}.broken"))
         if damaged and whole != last:
             with suppress(OSError):  # a full disk without hard links: the next save makes it
-                self.name_last(whole)
+                self.add_name(whole, last)
 
     def resume(self, overwrite: bool = False) -> Path | None:
         """The checkpoint to go on from, None for a new start. With `overwrite`, what stands is removed.
@@ -183,14 +210,31 @@ class Snapshots:
         """`resume` on rank 0, without `overwrite`."""
         path = self.newest_whole()
         if path is not None:
-            content = read_file(path)
+            content = read_file(path, check=False)  # which it was a moment ago
             self.refuse_another(content, path)
-            if content["step"] >= content["steps"]:
+            mended = self.mend(path, content["step"])
+            # one that was killed after its last step goes on from it: what comes after that step may be missing
+            if content["step"] >= content["steps"] and not (mended or self.was_killed):
                 raise RequestError(
                     f"{self.out} holds a finished training of {content['steps']:,} steps; evaluate "
                     f"{self.out / LAST}, give another --out, or --overwrite"
                 )
         return path
+
+    def mend(self, newest: Path, step: int) -> bool:
+        """Give the newest checkpoint both its names, and remove those that need not stay; whether `last.pt` was wrong.
+
+        A process that was killed between the two renames leaves one name (an older version of ours left the other).
+        """
+        last, named = self.out / LAST, self.out / f"step-{step:08d}.pt"
+        missing = last if newest != last else named
+        mended = not missing.exists() or not (missing.samefile(newest) or same_content(missing, newest))
+        with suppress(OSError):  # a full disk without hard links: the next save does it
+            if mended:
+                self.note(f"{missing.name} was not that of step {step:,}, the newest checkpoint, and is now")
+                self.add_name(newest, missing)
+            self.let_go()
+        return mended and missing == last
 
     def refuse_another(self, content: Mapping[str, Any], path: Path) -> None:
         differing = compatible(training_of(content, str(path)), self.config)
@@ -204,6 +248,7 @@ class Snapshots:
 
     def clear(self) -> None:
         """Remove the checkpoints of the folder."""
+        self.remove_half_written()
         for path in [*(path for _, path in self.steps()), self.out / LAST, *self.out.glob("*.pt.broken")]:
             path.unlink(missing_ok=True)
 
@@ -247,19 +292,26 @@ class Snapshots:
         return error
 
 
-def is_finished(out: Path) -> bool:
-    """Whether a folder holds a training whose last step is done."""
+def is_finished(out: Path, config: TrainConfig | None = None) -> bool:
+    """Whether a folder holds a training, of `config` if given, done to its end; one killed at its end is not."""
     try:
-        content = read_file(out / LAST)
-    except RequestError:  # absent or damaged
+        content = read_file(out / LAST, check=False)
+        ours = config is None or not compatible(training_of(content, str(out / LAST)), config)
+    except (RequestError, KeyError, TypeError, ValueError):  # absent, damaged, or not of a training
         return False
-    return type(content.get("step")) is int and content["step"] == content.get("steps")
+    done = type(content.get("step")) is int and content["step"] == content.get("steps")
+    return ours and done and not (out / LOCK).exists() and not damage(out / LAST)
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two files hold the same checkpoint, as far as the step that they tell; a copy takes long to compare."""
+    return step_of(one) == step_of(other) and one.stat().st_size == other.stat().st_size
 
 
 def step_of(path: Path) -> int:
     """The step that a checkpoint tells, -1 where it tells none."""
     try:
-        return int(read_file(path).get("step", -1))
+        return int(read_file(path, check=False).get("step", -1))
     except (RequestError, TypeError, ValueError):
         return -1
 
@@ -268,14 +320,10 @@ def damage(path: Path) -> str:
     """Why a run cannot go on from a file, empty where it can. Reads all of it: a bit that fell over is seen."""
     try:
         content = read_file(path)
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
     except RequestError as error:
         return str(error).removesuffix("; copy or download it again")
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except OSError as error:
         return f"{path} is damaged ({error})"
-    if bad:
-        return f"{path} is damaged: {bad} does not have its checksum"
     missing = [key for key in NEEDED if key not in content]
     if missing:
         return f"{path} was not written by a run that can go on: it lacks {', '.join(missing)}"

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from cosmos_core.agreement import agree_on_settings, agree_on_start
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
@@ -145,6 +146,7 @@ def pretrain(
         torch.set_num_threads(config.threads)
     if not world.is_main:
         reporter = Silent()
+    agree_on_settings(config, world)
     device = device_of(config.device, world)
     student = initial_model(config.model, config.seed).to(device).train()
     teacher = copy.deepcopy(student).requires_grad_(False)
@@ -157,17 +159,35 @@ def pretrain(
     out = Path(config.out) if config.out else None
     logs = Logs(out, config, world, reporter.note)
     snapshots = Snapshots(out, config, world, reporter.note) if out is not None else None
+    with snapshots.locked() if snapshots is not None else nullcontext():
+        return train_steps(stepper, loader, logs, snapshots, callbacks, reporter, overwrite)
+
+
+def train_steps(
+    stepper: Stepper,
+    loader: Loader,
+    logs: Logs,
+    snapshots: Snapshots | None,
+    callbacks: Sequence[Callback],
+    reporter: Reporter,
+    overwrite: bool,
+) -> TrainResult:
+    """The steps of a run whose folder is held, from its newest checkpoint on."""
+    run = stepper.run
+    config, world, steps = run.config, run.world, run.steps
     found = snapshots.resume(overwrite) if snapshots is not None else None
     position = snapshots.restore(run, found) if snapshots is not None and found is not None else None
+    agree_on_start(run, loader, position)
     before = logs.cut(run.step)
     lines = read_metrics(logs.path) if logs.path is not None and run.step else []
     note_broken = BrokenNotes(reporter.note)
-    pace = Pace(device, seconds=before["seconds"] if before else 0.0)
+    pace = Pace(stepper.device, seconds=before["seconds"] if before else 0.0)
 
     with Signals(world) as signals, reporter.task(f"training {config.name}", steps, "step") as advance:
         advance(run.step)
         for callback in callbacks:
             callback.on_start(run)
+        asked = 0
         batches = pace.waits(loader.batches(position))
         try:
             while run.step < steps:
@@ -178,6 +198,7 @@ def pretrain(
                 run.leave_out(batch.broken)
                 note_broken(batch.broken)
                 pace.count(config.batch_size)
+                position = batch.state
                 text = ""
                 if run.step % config.log_every == 0 or run.step in (1, steps):
                     lines.append(metrics_line(run, batch, stepper, pace))
@@ -194,13 +215,13 @@ def pretrain(
                     if asked:
                         break
                     if snapshots is not None and run.step < steps and snapshots.due(run):
-                        snapshots.save(run, batch.state)
+                        snapshots.save(run, position)
             if snapshots is not None:
-                snapshots.save(run, batch.state, last=True)
+                snapshots.save(run, position or {}, last=True)  # already there where a run goes on from its last step
         finally:
             loader.close()
             logs.close()
-        checkpoint = out / LAST if out is not None else None
+        checkpoint = snapshots.out / LAST if snapshots is not None else None
         if not asked:
             for callback in callbacks:  # after the checkpoint: an evaluation that is cut off costs no training
                 callback.on_end(run)
@@ -208,7 +229,8 @@ def pretrain(
     if asked:
         raise Interrupted(asked, run.step, checkpoint, quiet=not world.is_main, finished=run.step == steps)
     seconds = pace.lap()["seconds"]
-    return TrainResult(config, student.eval(), teacher.eval(), run.step, seconds, lines, dict(run.skipped), checkpoint)
+    networks = run.student.eval(), run.teacher.eval()
+    return TrainResult(config, *networks, run.step, seconds, lines, dict(run.skipped), checkpoint)
 
 
 def view_loader(

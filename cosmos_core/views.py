@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import functional as tvf
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import to_rgb
 from cosmos_core.seeds import Generator, as_random
 from cosmos_core.text_crop import TextCrop, candidate_sentences, sample_sentences, split_caption
 
@@ -158,7 +159,7 @@ def as_rgb(picture: Image.Image | np.ndarray) -> Image.Image:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise RequestError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
         return Image.fromarray(picture)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return picture if picture.mode == "RGB" else to_rgb(picture)
 
 
 def random_box(

@@ -3,11 +3,12 @@
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.files import atomic_write_text
+from cosmos_core.json_text import LARGEST_JSON, load_json
+from cosmos_core.text_files import read_content
 from cosmos_eval.report.tables import HEADLINES, short
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ def read_evaluations(path: Path) -> list[Line]:
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_content(path, LARGEST_JSON).decode("utf-8", errors="replace").split("\n"):
         try:
-            line = json.loads(text)
+            line = load_json(text)
             key_of(line)
             line["metrics"][line["primary"]]["value"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError):
             continue
         lines.append(line)
     return lines
@@ -77,7 +78,7 @@ def line_of(step: int, network: str, result: "Result") -> Line:
         "benchmark": result.benchmark["name"],
         "task": result.benchmark["task"],
         "primary": result.primary,
-        "metrics": {name: asdict(metric) for name, metric in result.metrics.items()},
+        "metrics": {name: metric.record() for name, metric in result.metrics.items()},
         "limit": result.limit,
         "precision": result.precision,
         "digest": result.model["digest"],

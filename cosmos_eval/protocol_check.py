@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from cosmos_eval.datasets.catalog import COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
+from cosmos_core.short_repr import short_repr
+from cosmos_eval.datasets.catalog import ALLOW, APPLY, COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
 from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
 from cosmos_eval.protocol_published import read_differences, read_papers
 from cosmos_eval.protocol_segmentation import check_segmentation
-from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_eval.protocol_source import Keys, Source, close, near
 
 TASKS = ("retrieval", "classification", "segmentation", "perception")
 PROMPTED = ("classification", "segmentation")
@@ -27,11 +28,13 @@ def check_definition(source: Source) -> dict[str, Any]:
         raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
     _keys(source, (), value, required=TOP, optional=OPTIONAL)
     if not value["name"] or not all(c.isalnum() or c in "-_." for c in value["name"]) or value["name"][0] in "-.":
-        raise source.refuse(("name",), f"the name {value['name']!r} must be letters, digits, '-', '_' and '.'")
+        raise source.refuse(
+            ("name",), f"the name {short_repr(value['name'])} must be letters, digits, '-', '_' and '.'"
+        )
     if value["version"] < 1:
         raise source.refuse(("version",), "versions count from 1")
     if value["task"] not in TASKS:
-        raise source.refuse(("task",), f"unknown task {value['task']!r}{near(value['task'], TASKS)}")
+        raise source.refuse(("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS)}")
     _dataset(source, value)
     metrics = _metrics(source, value)
     _prompts(source, value)
@@ -65,10 +68,10 @@ def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, A
     for key in value:
         if key not in required and key not in optional:
             known = [*required, *optional]
-            raise source.refuse((*at, key), f"unknown key {key!r}{where}{near(str(key), known)}")
+            raise source.refuse((*at, key), f"unknown key {short_repr(key)}{where}{near(str(key), known)}")
     for key in required:
         if key not in value:
-            raise source.refuse(at, f"the key {key!r} is missing{where}")
+            raise source.refuse(at, f"the key {short_repr(key)} is missing{where}")
     for key, kind in (required | optional).items():
         if key in value and isinstance(kind, type):
             _type(source, (*at, key), value[key], kind)
@@ -78,7 +81,11 @@ def _type(source: Source, at: Keys, value: Any, kind: type) -> None:
     right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     if not right:
         found = (
-            "nothing" if value is None else f"{value!r}" if not isinstance(value, dict | list) else f"a {_kind(value)}"
+            "nothing"
+            if value is None
+            else f"{short_repr(value)}"
+            if not isinstance(value, dict | list)
+            else f"a {_kind(value)}"
         )
         name = at[-1] if isinstance(at[-1], str) else f"{at[-2]}[{at[-1]}]"
         raise source.refuse(at, f"{name} must be {_NAMED[kind]}, not {found}")
@@ -95,9 +102,8 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
     _type(source, ("dataset", "reader"), dataset["reader"], str)
     info = READERS.get(dataset["reader"])
     if info is None:
-        raise source.refuse(
-            ("dataset", "reader"), f"unknown reader {dataset['reader']!r}{near(dataset['reader'], READERS)}"
-        )
+        known = f"{close(dataset['reader'], READERS)}; known: {', '.join(READERS)}"
+        raise source.refuse(("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{known}")
     _keys(
         source,
         ("dataset",),
@@ -112,15 +118,18 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
         kind = info.kind(option)
         if kind is not None:
             _option(source, ("dataset", option), given, kind)
+    if "candidates_without_images" in dataset and value["task"] != "classification":
+        at: Keys = ("dataset", "candidates_without_images")
+        raise source.refuse(at, f"{value['task']} has no candidate classes; leave candidates_without_images out")
     for option, with_ in info.only_with.items():
         if option in dataset and with_ not in dataset:
             raise source.refuse(("dataset", option), f"{option} does nothing without {with_}; add it or leave it out")
     counts = COUNTS_OF[value["task"]]
     for key, count in dataset.get("expected", {}).items():
-        at: Keys = ("dataset", "expected", key)
+        at = ("dataset", "expected", key)
         if key not in counts:
             known = ", ".join(counts)
-            raise source.refuse(at, f"unknown key {key!r} in expected; for {value['task']} it counts {known}")
+            raise source.refuse(at, f"unknown key {short_repr(key)} in expected; for {value['task']} it counts {known}")
         _type(source, at, count, int)
         if count < 1:
             raise source.refuse(at, f"expected {key} is at least 1; leave it out where it is not known")
@@ -134,6 +143,9 @@ def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
             _type(source, (*at, i), place, str)
         if not given:
             raise source.refuse(at, f"{at[-1]} must be {PLACE}")
+    elif kind in (APPLY, ALLOW):
+        if given != kind:
+            raise source.refuse(at, f"{at[-1]} must be {kind}, not {given!r}; leave it out where it is not meant")
     elif kind == NAMES:
         _type(source, at, given, list)
         for i, name in enumerate(given):
@@ -151,7 +163,9 @@ def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
     for key in metrics:
         if key != "primary" and key not in optional:
             allowed = " and ".join(["primary", *optional])
-            raise source.refuse(("metrics", key), f"unknown key {key!r} in metrics; for {task} it takes {allowed}")
+            raise source.refuse(
+                ("metrics", key), f"unknown key {short_repr(key)} in metrics; for {task} it takes {allowed}"
+            )
     _keys(source, ("metrics",), metrics, required={"primary": str}, optional=optional)
     if task == "retrieval":
         metrics = {"k": list(CUTOFFS), **metrics}
@@ -164,7 +178,9 @@ def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
     known = reported(task, metrics.get("k", ()))
     primary = metrics["primary"]
     if not is_reported(primary, task, metrics.get("k", ())):
-        raise source.refuse(("metrics", "primary"), f"unknown metric {primary!r} of {task}{near(primary, known)}")
+        raise source.refuse(
+            ("metrics", "primary"), f"unknown metric {short_repr(primary)} of {task}{near(primary, known)}"
+        )
     return metrics
 
 
@@ -182,4 +198,4 @@ def _prompts(source: Source, value: dict[str, Any]) -> None:
     known = ("words", "templates") if value["task"] == "segmentation" else ("class_names", "templates")
     for key in prompts:
         if key not in known:
-            raise source.refuse(("prompts", key), f"unknown key {key!r} in prompts{near(str(key), known)}")
+            raise source.refuse(("prompts", key), f"unknown key {short_repr(key)} in prompts{near(str(key), known)}")

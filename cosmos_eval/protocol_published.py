@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.protocol_source import Keys, Source, near
 
 KEYS = ("why", "points", "paper", "metric")
@@ -40,11 +41,15 @@ def read_differences(source: Source) -> tuple[Difference, ...]:
             raise source.refuse(at, f"a known difference is a map with the keys {', '.join(KEYS)}")
         for key in value:
             if key not in KEYS:
-                raise source.refuse((*at, key), f"unknown key {key!r} in a known difference{near(str(key), KEYS)}")
+                raise source.refuse(
+                    (*at, key), f"unknown key {short_repr(key)} in a known difference{near(str(key), KEYS)}"
+                )
         _check_texts(source, at, value)
         points = value.get("points", 0)
         if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points <= 100:
-            raise source.refuse((*at, "points"), f"points are percentage points from 0 to 100, not {points!r}")
+            raise source.refuse(
+                (*at, "points"), f"points are percentage points from 0 to 100, not {short_repr(points)}"
+            )
         found.append(Difference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*")))
     return tuple(found)
 
@@ -54,7 +59,7 @@ def read_papers(source: Source) -> tuple[str, ...]:
     papers = source.value.get("published", [])
     for i, paper in enumerate(papers):
         if not isinstance(paper, str) or not paper.strip():
-            raise source.refuse(("published", i), f"a paper is the start of its name, not {paper!r}")
+            raise source.refuse(("published", i), f"a paper is the start of its name, not {short_repr(paper)}")
     return tuple(papers)
 
 
@@ -63,4 +68,4 @@ def _check_texts(source: Source, at: Keys, value: dict[Any, Any]) -> None:
         raise source.refuse(at, "the key 'why' is missing in a known difference")
     for key in ("why", "paper", "metric"):
         if key in value and (not isinstance(value[key], str) or not value[key].strip()):
-            raise source.refuse((*at, key), f"{key} must be a text, not {value[key]!r}")
+            raise source.refuse((*at, key), f"{key} must be a text, not {short_repr(value[key])}")

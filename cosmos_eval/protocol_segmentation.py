@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.protocol_source import Keys, Source, near
 
 ATTENTIONS = ("vanilla", "csa", "clearclip", "naclip")
@@ -35,12 +36,14 @@ def check_segmentation(source: Source) -> dict[str, Any]:
     given = source.value.get("segmentation", {})
     for key in given:
         if key not in SETTINGS:
-            raise source.refuse(("segmentation", key), f"unknown key {key!r} in segmentation{near(str(key), SETTINGS)}")
+            raise source.refuse(
+                ("segmentation", key), f"unknown key {short_repr(key)} in segmentation{near(str(key), SETTINGS)}"
+            )
     found = {**SETTINGS, **given}
 
     def refuse(key: str, must: str) -> Exception:
         at: Keys = ("segmentation", key)
-        return source.refuse(at, f"{key} must be {must}, not {found[key]!r}")
+        return source.refuse(at, f"{key} must be {must}, not {short_repr(found[key])}")
 
     if found["attention"] not in ATTENTIONS:
         raise refuse("attention", f"one of {', '.join(ATTENTIONS)}")

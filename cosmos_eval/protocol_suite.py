@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.metric_names import is_rank, is_reported
 from cosmos_eval.protocol_source import Keys, Source, near
 
@@ -51,17 +52,17 @@ def read_averages(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> tupl
             raise source.refuse(at, f"an average is a map with the keys {', '.join(KEYS)}")
         for key in value:
             if key not in KEYS:
-                raise source.refuse((*at, key), f"unknown key {key!r} in an average{near(str(key), KEYS)}")
+                raise source.refuse((*at, key), f"unknown key {short_repr(key)} in an average{near(str(key), KEYS)}")
         for key in KEYS:
             if key not in value:
-                raise source.refuse(at, f"the key {key!r} is missing in an average")
+                raise source.refuse(at, f"the key {short_repr(key)} is missing in an average")
         name, names, metric = (value[key] for key in KEYS)
         if not isinstance(name, str) or not name.strip():
-            raise source.refuse((*at, "name"), f"name must be a text, not {name!r}")
+            raise source.refuse((*at, "name"), f"name must be a text, not {short_repr(name)}")
         if name in found:
-            raise source.refuse((*at, "name"), f"two averages are called {name!r}")
+            raise source.refuse((*at, "name"), f"two averages are called {short_repr(name)}")
         if not isinstance(metric, str):
-            raise source.refuse((*at, "metric"), f"metric must be a text, not {metric!r}")
+            raise source.refuse((*at, "metric"), f"metric must be a text, not {short_repr(metric)}")
         if not isinstance(names, list) or len(names) < 2:
             raise source.refuse((*at, "benchmarks"), "benchmarks must be a list of at least two")
         for j, one in enumerate(names):
@@ -74,14 +75,14 @@ def _check_member(
     source: Source, at: Keys, name: Any, before: list[str], benchmarks: Mapping[str, "Benchmark"], metric: str
 ) -> None:
     if not isinstance(name, str) or name not in benchmarks:
-        raise source.refuse(at, f"{name!r} is not in the suite's benchmarks{near(str(name), benchmarks)}")
+        raise source.refuse(at, f"{short_repr(name)} is not in the suite's benchmarks{near(str(name), benchmarks)}")
     if name in before:
         raise source.refuse(at, f"{name} is listed twice")
     benchmark = benchmarks[name]
     asked = benchmark.metrics["primary"] if metric == PRIMARY else metric
     if not is_reported(asked, benchmark.task, benchmark.metrics.get("k", ())):
         raise source.refuse(
-            (*at[:2], "metric"), f"{name} does not report {asked!r}; write one of its metrics, or primary"
+            (*at[:2], "metric"), f"{name} does not report {short_repr(asked)}; write one of its metrics, or primary"
         )
     if is_rank(asked):
         raise source.refuse((*at[:2], "metric"), f"{asked} is a rank; averages are of fractions")

@@ -9,6 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
+from cosmos_core.short_repr import short_repr
+from cosmos_core.text_files import LARGEST_TEXT, read_lines
 from cosmos_eval.protocol_source import near
 
 PLACEHOLDER = "{c}"
@@ -84,7 +87,8 @@ def _query_words(given: Any, refuse: Refuse) -> tuple[tuple[str, ...], ...]:
         words = [own] if isinstance(own, str) else own
         if not isinstance(words, list) or not words or not all(isinstance(w, str) and w.strip() for w in words):
             raise refuse(
-                "words", f"class {number} must be a word or a list of words, not {own!r}; quote yes, no, on, off"
+                "words",
+                f"class {number} must be a word or a list of words, not {short_repr(own)}; quote yes, no, on, off",
             )
         found.append(tuple(words))
     return tuple(found)
@@ -128,7 +132,8 @@ def check_templates(given: Any, wrong: Callable[[str], RequestError], least: int
         rest = template.replace(PLACEHOLDER, "")
         if not least <= count <= 1 or "{" in rest or "}" in rest:
             raise wrong(
-                f"the template {one!r} must have one place for the class name, {{c}} or {{}}, and no other brace"
+                f"the template {short_repr(one)} must have one place for the class name, {{c}} or {{}}, "
+                "and no other brace"
             )
         templates.append(template)
     return tuple(templates)
@@ -138,29 +143,23 @@ def _from_file(name: str, folder: Path | None, named: Sequence[str], wrong: Call
     """The content of a `.txt` (one a line, blank lines left out) or `.json` file beside the definition."""
     relative = PurePosixPath(name)
     if relative.suffix not in (".txt", ".json"):
-        raise wrong(f"unknown set {name!r}{near(name, named)}")
+        raise wrong(f"unknown set {short_repr(name)}{near(name, named)}")
     if folder is None or relative.is_absolute() or ".." in relative.parts or "\\" in name:
         raise wrong(f"the file {name} must lie in the definition's own folder")
     path = folder / relative
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise wrong(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise wrong(f"{path} is not a text file in UTF-8") from error
-    if relative.suffix == ".txt":
-        return [line.strip() for line in text.split("\n") if line.strip()]
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise wrong(f"{path} is not JSON: line {error.lineno} column {error.colno}: {error.msg}") from error
+        if relative.suffix == ".txt":
+            return [line.strip() for line in read_lines(path) if line.strip()]
+        return read_json(path, largest=LARGEST_TEXT)
+    except RequestError as error:
+        raise wrong(str(error)) from error
 
 
 def _clip_benchmark_set(file: str, given: str, wrong: Callable[[str], RequestError]) -> list[str]:
     sets = _clip_benchmark_json(file)
     key = given.removeprefix("clip-benchmark:")
     if key not in sets:
-        raise wrong(f"clip-benchmark has no set {key!r}{near(key, sets)}")
+        raise wrong(f"clip-benchmark has no set {short_repr(key)}{near(key, sets)}")
     return list(sets[key])
 
 

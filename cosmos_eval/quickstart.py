@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import read_text
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.results.record import Result
 from cosmos_eval.tasks.outcome import Metric
@@ -106,6 +107,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     import yaml
 
     from cosmos_core.files import atomic_write_text
+    from cosmos_core.run_lock import locked
     from cosmos_core.snapshots import is_finished
     from cosmos_eval.training import train_from
 
@@ -113,14 +115,14 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     record = yaml.safe_dump({**config.to_dict(), "out": ""}, sort_keys=False)
     known = folder / SETTINGS
     ours = known.is_file() and not overwrite
-    if ours and known.read_text(encoding="utf-8") != record:
+    if ours and read_text(known) != record:
         raise RequestError(f"{folder} holds another training; give another --out, or --overwrite")
-    if ours and is_finished(folder):
+    if ours and is_finished(folder, config):
         reporter.note(f"{config.objective}: already trained, kept")
         return
     if not ours:
-        known.unlink(missing_ok=True)
-        atomic_write_text(known, record)
+        with locked(folder):  # not while another quickstart trains there
+            atomic_write_text(known, record)
     train_from(dataclasses.replace(config, out=str(folder)), reporter, overwrite=not ours)
 
 

@@ -1,6 +1,5 @@
 """One sample, from what a source gives to the views that the networks see."""
 
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import NotAnImage, decode_image
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
 from cosmos_core.views import MultiCrop
@@ -23,9 +23,6 @@ path of a file, or None where it is missing; and a record that TextCrop understa
 Tokenizer = Callable[[list[str]], Tensor]
 MadeViews = tuple[str, list[np.ndarray], list[str]]
 """Key, views (H, W, 3) uint8 and captions of one sample."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""What is decoded. PIL knows more, among them PostScript, which it hands to an interpreter: data must not run."""
 
 
 class BrokenSample(RequestError):
@@ -132,13 +129,12 @@ def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
             picture = picture.read_bytes()
         if not isinstance(picture, bytes):
             return picture
-        with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
-            return image.convert("RGB")
+        return decode_image(picture)
     except MemoryError:
         raise
     except Exception as error:  # what decoders raise for damaged bytes has no bounds: struct.error, IndexError, ...
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else error
-        if isinstance(error, UnidentifiedImageError):  # whose words hold an address that no two runs share
+        if isinstance(error, NotAnImage):
             reason = "not a picture in a format that is read"
         raise BrokenSample("picture", f"cannot decode the picture of {key}: {one_line(str(reason))}") from error
 

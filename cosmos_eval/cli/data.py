@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import MaxImagePixels
+
 FIRST = 3
 """How many of the items left out are named."""
 
@@ -24,10 +26,12 @@ def check(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
+    max_image_pixels: MaxImagePixels = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every picture and mask.")] = False,
 ) -> None:
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.plan import check_data, resolve_benchmarks
     from cosmos_eval.protocol import list_benchmarks
 
@@ -39,9 +43,11 @@ def check(
         if report.problems:
             complete = False
             for problem in report.problems:
-                print(f"missing  {problem}")
+                print(f"{word_for(problem)}  {problem}")
         else:
             print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
+        for remark in report.remarks:
+            print(f"note     {benchmark.name}: {remark}")
         if report.left_out:
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
@@ -89,6 +95,7 @@ def prepare(
     ] = 20,
     size: Annotated[int, typer.Option(min=1, max=8192, help="resized: side of the square that the tower sees.")] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
+    max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
 ) -> None:
     """Write the toybox world in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the

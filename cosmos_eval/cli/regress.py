@@ -29,6 +29,9 @@ def regress(
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
     ] = False,
+    allow_unchecked: Annotated[
+        bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
+    ] = False,
     markdown: Annotated[
         Path | None,
         typer.Option(dir_okay=False, writable=True, help="Write the printed text, for a pull request's summary."),
@@ -47,6 +50,7 @@ def regress(
     from cosmos_eval.report import regression_text as text
     from cosmos_eval.report.regression import compare
     from cosmos_eval.report.regression_answer import Settings
+    from cosmos_eval.results.record import refuse_unchecked
     from cosmos_eval.results.store import one_model
 
     for option, path in (("--markdown", markdown), ("--json", json), ("--junit", junit)):
@@ -61,7 +65,9 @@ def regress(
         resamples=resamples,
         allow_precision=allow_precision,
     )
-    answer = compare(one_model(baseline), one_model(candidate), settings)
+    before, after = one_model(baseline), one_model(candidate)
+    refuse_unchecked([result for _, result in (*before.values(), *after.values())], allow_unchecked)
+    answer = compare(before, after, settings)
     print(text.markdown(answer), end="")
     for path, write in ((markdown, text.markdown), (json, text.to_json), (junit, text.to_junit)):
         if path is not None:

@@ -24,6 +24,9 @@ def reproduce(
     secondary: Annotated[
         bool, typer.Option("--secondary", help="Also figures that third parties tell; they never decide.")
     ] = False,
+    allow_unchecked: Annotated[
+        bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
+    ] = False,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, json, or both with a comma.")] = "",
     out: Annotated[
         Path | None,
@@ -38,7 +41,9 @@ def reproduce(
 
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
+    from cosmos_eval.protocol import read_suite
     from cosmos_eval.report import reproduction, reproduction_tables
+    from cosmos_eval.results.record import refuse_unchecked
     from cosmos_eval.results.store import read_results, result_paths
 
     names = list(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip()))
@@ -50,6 +55,8 @@ def reproduce(
         raise RequestError(f"no folder {folder}; give the --out folder of a run, or leave --results out")
     measured = read_results(folder) if folder.is_dir() and any(result_paths(folder)) else []
     found = reproduction.reproduce(suite, measured, model or (), secondary)
+    of_suite = {one.name for one in read_suite(suite).benchmarks}
+    refuse_unchecked([one for one in measured if one.benchmark["name"] in of_suite], allow_unchecked)
     print(reproduction_tables.render(found, "md", str(folder)), end="")
     for name in names:
         path = (out or folder) / f"reproduce-{suite}.{name}"

@@ -23,6 +23,7 @@ def list_results(
     """One line for each result below a folder, and one for each benchmark that was asked for and not run."""
     import json
 
+    from cosmos_eval.results.record import unchecked_legend
     from cosmos_eval.results.store import located_results, read_not_run
     from cosmos_eval.results.summary import LISTED, as_listed, as_record, plain
 
@@ -32,7 +33,7 @@ def list_results(
         print(json.dumps({"results": records, "not_run": not_run}, indent=2))
         return
     print_rows(LISTED, [as_listed(path, result, folder) for path, result in located])
-    for line in not_run:
+    for line in [*unchecked_legend([result for _, result in located]), *not_run]:
         print(plain(line))
 
 

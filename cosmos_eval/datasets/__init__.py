@@ -39,6 +39,7 @@ def load(
     from dataclasses import replace
 
     from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+    from cosmos_eval.datasets.pixel_rules import pixel_remarks
     from cosmos_eval.datasets.subset import take_pictures
 
     data = read(benchmark, data_root, reporter)
@@ -46,7 +47,8 @@ def load(
         data = take_pictures(data, limit)
     if data.fingerprint:
         return data
-    return replace(data, fingerprint=dataset_fingerprint(data, workers, reporter))
+    fingerprint = dataset_fingerprint(data, workers, reporter)
+    return replace(data, fingerprint=fingerprint, remarks=(*data.remarks, *pixel_remarks(data.pictures)))
 
 
 def check(
@@ -64,8 +66,9 @@ def check(
         validate: what else must hold of the data read (`cosmos_eval.tasks.validate`); its RequestError is a problem.
     """
     from cosmos_core.errors import RequestError
+    from cosmos_core.printable import printable
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.consistency import counts_of, printable
+    from cosmos_eval.datasets.consistency import counts_of
     from cosmos_eval.datasets.survey import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
@@ -76,6 +79,7 @@ def check(
     except RequestError as error:
         return DataCheck(benchmark.name, expected, {}, (f"{benchmark.name}: {printable(str(error))}",))
     problems: list[str] = []
+    remarks = tuple(data.remarks)
     if validate is not None:
         try:
             validate(benchmark, data)
@@ -83,10 +87,14 @@ def check(
             problems.append(printable(str(error)))
     if deep:
         from cosmos_eval.datasets.deep import undecodable
+        from cosmos_eval.datasets.pixel_rules import pixel_remarks
 
-        problems += undecodable(benchmark.name, data, workers, reporter)
+        undecoded = undecodable(benchmark.name, data, workers, reporter)
+        problems += undecoded
+        if not undecoded:
+            remarks += pixel_remarks(data.pictures)
     left_out = tuple(printable(one) for one in getattr(data, "left_out", ()))
-    return DataCheck(benchmark.name, expected, counts_of(data), tuple(problems), left_out)
+    return DataCheck(benchmark.name, expected, counts_of(data), tuple(problems), left_out, remarks)
 
 
 def limit(data: "Data", n: int, workers: int = 8) -> "Data":
@@ -132,9 +140,13 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     Raises:
         RequestError: as `load`.
     """
+    from contextlib import nullcontext
+
     from cosmos_core.errors import RequestError
-    from cosmos_eval.datasets.catalog import READERS
-    from cosmos_eval.datasets.consistency import printable
+    from cosmos_core.printable import printable
+    from cosmos_eval.datasets.catalog import APPLY, READERS
+    from cosmos_eval.datasets.decoders import exif_applied
+    from cosmos_eval.datasets.pixel_rules import turned_upright
     from cosmos_eval.progress import showing
 
     reader = find_reader(benchmark.dataset["reader"])
@@ -143,9 +155,11 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
         if READERS[benchmark.dataset["reader"]].needs_root:
             raise RequestError(f"{benchmark.name} reads from the disk; say where its data are with --data-root")
         root = Path()
+    turned = benchmark.dataset.get("exif") == APPLY
     try:
-        with showing(reporter):
-            return reader(benchmark, root)
+        with showing(reporter), exif_applied() if turned else nullcontext():
+            data = reader(benchmark, root)
+        return turned_upright(data) if turned else data
     except OSError as error:  # a folder that may not be read, a disk that fails
         where = os.fsdecode(error.filename) if error.filename else str(root)
         raise RequestError(printable(f"{benchmark.name} cannot read {where}: {error.strerror or error}")) from error

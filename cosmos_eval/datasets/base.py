@@ -1,17 +1,19 @@
 """What a reader gives: pictures that can be opened, and what is known about them."""
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.decoders import fast_decode
+from cosmos_core.image_files import NotAnImage, decode_image
+from cosmos_core.printable import printable
+from cosmos_eval.datasets.decoders import exif_applied, exif_is_applied, fast_decode
+from cosmos_eval.datasets.pixel_rules import ImageFacts, facts_of
 
 
 class Picture:
@@ -42,9 +44,22 @@ class Picture:
         """Of the content; computed once, so that fingerprint and engine read each picture's file once between them."""
         known = self.__dict__.get("_digest")
         if known is None:
-            known = hashlib.blake2b(self.content(), digest_size=16).hexdigest()
+            content = self.content()
+            facts = self.__dict__["_facts"] = facts_of(self.encoded(content))
+            known = hashlib.blake2b(content, digest_size=16, person=facts.rule.encode()).hexdigest()
             self.__dict__["_digest"] = known
         return known
+
+    def encoded(self, content: bytes) -> bytes:
+        """The image file in `content`; empty where it holds pixels that were never one."""
+        return b""
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What its file's header says of the decoding; known once `digest` was asked for."""
+        self.digest()
+        facts: ImageFacts = self.__dict__["_facts"]
+        return facts
 
 
 def decode(content: bytes, name: object) -> Image.Image:
@@ -52,17 +67,17 @@ def decode(content: bytes, name: object) -> Image.Image:
 
     `name` is what an error calls it.
     """
+    name = printable(str(name))
     try:
         fast = fast_decode(content)
-        if fast is not None:
-            return fast
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError as error:
-        said = f"cannot decode the picture {name}: it is none, or of an unknown format; replace the file"
-        raise RequestError(said) from error
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+        return fast if fast is not None else decode_image(content, turned=exif_is_applied())
+    except NotAnImage as error:
         raise RequestError(f"cannot decode the picture {name}: {error}; replace the file") from error
+    except RequestError as error:  # which says itself what to do
+        raise RequestError(f"cannot decode the picture {name}: {error}") from error
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise RequestError(f"cannot decode the picture {name}: {said}; replace the file") from error
 
 
 @dataclass(frozen=True)
@@ -76,10 +91,44 @@ class FilePicture(Picture):
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise RequestError(f"cannot read the picture {self.path}: {error.strerror}") from error
+            raise RequestError(f"cannot read the picture {printable(self.path)}: {error.strerror}") from error
+
+    def encoded(self, content: bytes) -> bytes:
+        return content
 
     def load(self) -> Image.Image:
         return decode(self.content(), self.path)
+
+
+@dataclass(frozen=True)
+class UprightPicture(Picture):
+    """A picture turned as its EXIF orientation says (`dataset: {exif: apply}`)."""
+
+    picture: Picture
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return self.picture.key
+
+    @property
+    def whole(self) -> str:
+        return self.picture.whole
+
+    @property
+    def facts(self) -> ImageFacts:
+        return self.picture.facts
+
+    def content(self) -> bytes:
+        with exif_applied():
+            return self.picture.content()
+
+    def digest(self) -> str:
+        with exif_applied():
+            return self.picture.digest()
+
+    def load(self) -> Image.Image:
+        with exif_applied():
+            return self.picture.load()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +153,8 @@ class RetrievalData:
     texts: Sequence[str]
     text_picture: np.ndarray  # (M,) int64
     fingerprint: str = ""
+    remarks: Sequence[str] = ()
+    """What a reader of the result must know of how the data were read, one sentence each; not in the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +167,9 @@ class ClassificationData:
     templates: Sequence[str] | Sequence[Sequence[str]]
     fingerprint: str = ""
     empty_classes_allowed: bool = False
-    """Set where only some of the pictures are read (`limit`): every class still competes, but a class may have none."""
+    """Set where only some of the pictures are read (`limit`), or where the definition says so
+    (`candidates_without_images: allow`): every class still competes, but a class may have none."""
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +193,7 @@ class PerceptionData:
     origin: str = ""
     """How the texts were made, where they were made by a program: its name, version and file; part of the identity."""
     fingerprint: str = ""
+    remarks: Sequence[str] = ()
 
     @classmethod
     def pairs(
@@ -203,6 +257,7 @@ class SegmentationData:
     palette: Sequence[tuple[int, int, int]]
     """The dataset's own colours, one a class."""
     fingerprint: str = ""
+    remarks: Sequence[str] = ()
 
 
 Data = RetrievalData | ClassificationData | PerceptionData | SegmentationData
@@ -218,6 +273,8 @@ class DataCheck:
     problems: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     """Items that the definition leaves out for lack of pictures, each with its reason; no problem."""
+    remarks: tuple[str, ...] = ()
+    """What a result of these data will say of how they were read; no problem."""
 
 
 Reader = Callable[[Any, Path], Data]

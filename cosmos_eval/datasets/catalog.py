@@ -7,6 +7,9 @@ TEXT = "a text"
 NUMBER = "a whole number"
 NAMES = "a list of texts"
 SWITCH = "true or false"
+APPLY = "apply"
+ALLOW = "allow"
+"""Kinds whose one value is the word itself: the option is left out where it does not hold."""
 
 
 @dataclass(frozen=True)
@@ -29,88 +32,103 @@ class ReaderInfo:
 LEFT_OUT = {"leave_out_missing": SWITCH}
 """Items whose pictures are missing are counted and left out; without it they are a problem."""
 
+TURNED = {"exif": APPLY}
+"""Images are turned as their EXIF orientation says; without it none is, as in torchvision and clip-benchmark."""
+CANDIDATES = {"candidates_without_images": ALLOW}
+"""Classes without an image compete all the same; without it they are a problem."""
+
 READERS: dict[str, ReaderInfo] = {
     "coco-captions": ReaderInfo(
         "cosmos_eval.datasets.coco:read_captions",
         tasks=("retrieval",),
         required={"images": PLACE, "annotations": PLACE},
+        optional=TURNED,
     ),
     "karpathy": ReaderInfo(
         "cosmos_eval.datasets.karpathy:read_karpathy",
         tasks=("retrieval",),
         required={"images": PLACE, "annotations": PLACE, "split": TEXT},
+        optional=TURNED,
     ),
     "image-folder": ReaderInfo(
         "cosmos_eval.datasets.folders:read_image_folder",
         tasks=("classification",),
         required={"path": PLACE},
+        optional={**TURNED, **CANDIDATES},
     ),
     "imagenet": ReaderInfo(
         "cosmos_eval.datasets.imagenet:read_imagenet",
         tasks=("classification",),
         required={"path": PLACE},
-        optional={"labels": PLACE},
+        optional={"labels": PLACE, **TURNED, **CANDIDATES},
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
         tasks=("retrieval", "classification", "perception"),
         required={"path": PLACE},
-        optional={"images": PLACE},
+        optional={"images": PLACE, **TURNED, **CANDIDATES},
     ),
     "clip-benchmark": ReaderInfo(
         "cosmos_eval.datasets.clip_benchmark:read_torchvision",
         tasks=("classification",),
         required={"dataset": TEXT, "path": PLACE},
-        optional={"split": TEXT, "without": NAMES, "random_split": NUMBER, "skip": NUMBER, "published": SWITCH},
+        optional={
+            "split": TEXT,
+            "without": NAMES,
+            "random_split": NUMBER,
+            "skip": NUMBER,
+            "published": SWITCH,
+            **CANDIDATES,
+        },
         only_with={"skip": "random_split"},
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.wds:read_wds",
         tasks=("classification", "retrieval"),
         required={"path": PLACE},
-        optional={"split": TEXT},
+        optional={"split": TEXT, **TURNED, **CANDIDATES},
     ),
     "mmseg": ReaderInfo(
         "cosmos_eval.datasets.mmseg.reader:read_mmseg",
         tasks=("segmentation",),
         required={"layout": TEXT, "path": PLACE},
-        optional={"images": PLACE},
+        optional={"images": PLACE, **TURNED},
     ),
     "sugarcrepe": ReaderInfo(
         "cosmos_eval.datasets.perception.sugarcrepe:read_sugarcrepe",
         tasks=("perception",),
         required={"path": PLACE, "images": PLACE},
-        optional=LEFT_OUT,
+        optional={**LEFT_OUT, **TURNED},
     ),
     "svo-probes": ReaderInfo(
         "cosmos_eval.datasets.perception.svo:read_svo",
         tasks=("perception",),
         required={"path": PLACE, "images": PLACE},
-        optional=LEFT_OUT,
+        optional={**LEFT_OUT, **TURNED},
     ),
     "mmvp-vlm": ReaderInfo(
         "cosmos_eval.datasets.perception.mmvp:read_mmvp",
         tasks=("perception",),
         required={"path": PLACE},
-        optional=LEFT_OUT,
+        optional={**LEFT_OUT, **TURNED},
     ),
     "winoground": ReaderInfo(
         "cosmos_eval.datasets.perception.winoground:read_winoground",
         tasks=("perception",),
         required={"path": PLACE, "images": PLACE},
-        optional=LEFT_OUT,
+        optional={**LEFT_OUT, **TURNED},
     ),
     "aro": ReaderInfo(
         "cosmos_eval.datasets.perception.aro:read_aro",
         tasks=("perception",),
         required={"path": PLACE, "images": PLACE, "subsets": TEXT},
-        optional={"symmetric": NAMES, **LEFT_OUT},
+        optional={"symmetric": NAMES, **LEFT_OUT, **TURNED},
     ),
     "aro-order": ReaderInfo(
         "cosmos_eval.datasets.perception.order:read_order",
         tasks=("perception",),
         required={"path": PLACE, "images": PLACE},
-        optional={"shuffles": NUMBER, **LEFT_OUT},
+        optional={"shuffles": NUMBER, **LEFT_OUT, **TURNED},
     ),
     "toybox": ReaderInfo(
         "cosmos_eval.datasets.toybox.reader:read_toybox",

@@ -1,6 +1,5 @@
 """Who decodes JPEG: Pillow, whose pixels are the protocol's, or a faster decoder that was asked for."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import QUARTER_TURNS, open_image, orientation_of, turn
 
 PIL = "pil"
 DECODERS = (PIL, "torchvision", "draft")
@@ -25,6 +25,7 @@ class Decoder(NamedTuple):
 
 PILLOW = Decoder()
 _chosen: ContextVar[Decoder] = ContextVar("decoder", default=PILLOW)
+_turned: ContextVar[bool] = ContextVar("exif", default=False)
 
 
 def check_decoder(name: str) -> str:
@@ -60,17 +61,38 @@ def at_full_size() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def exif_applied() -> Iterator[None]:
+    """Inside, images are turned as their EXIF orientation says (`dataset: {exif: apply}`)."""
+    token = _turned.set(True)
+    try:
+        yield
+    finally:
+        _turned.reset(token)
+
+
+def exif_is_applied() -> bool:
+    return _turned.get()
+
+
 def fast_decode(content: bytes) -> Image.Image | None:
-    """An RGB picture by the decoder of the surrounding `decoding_by`; None where that leaves it to Pillow."""
+    """An RGB picture by the decoder of the surrounding `decoding_by`; None where that leaves it to Pillow.
+
+    Raises:
+        RequestError: more pixels than allowed.
+    """
     name, size = _chosen.get()
     if name == PIL or not content.startswith(_JPEG):
         return None
-    if name == "draft":
-        with Image.open(io.BytesIO(content)) as image:
+    with open_image(content) as image:
+        orientation = orientation_of(image) if exif_is_applied() else 1
+        if name == "draft":
             if size is not None and image.mode in ("RGB", "L"):
-                image.draft(image.mode, (size[1], size[0]))
-            return image.convert("RGB")
-    return _by_torchvision(content)
+                height, width = size if orientation not in QUARTER_TURNS else size[::-1]
+                image.draft(image.mode, (width, height))
+            return turn(image.convert("RGB"), orientation)
+    decoded = _by_torchvision(content)
+    return None if decoded is None else turn(decoded, orientation)
 
 
 def _by_torchvision(content: bytes) -> Image.Image | None:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import add_member, atomic_path, atomic_write_text
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.progress import Reporter, Silent
 
@@ -111,12 +112,12 @@ def read_resized(folder: Path) -> Resized:
     if not path.is_file():
         raise RequestError(f"no {path}; make it with 'cosmos-eval data prepare resized BENCHMARK --out {folder}'")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["form"] != FORM:
             raise ValueError(f"its form is {content['form']!r}")
         places = {key: (int(s), int(o), int(n), str(c)) for key, (s, o, n, c) in content["pictures"].items()}
         return Resized(folder, dict(content["made"]), places)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         said = " ".join(str(error).split())[:100]
         where = f"{path} is no index of resized pictures: {said}"
         raise RequestError(f"{where}; delete the folder and make it again") from error

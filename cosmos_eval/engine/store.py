@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.files import atomic_write_text
+from cosmos_core.files import atomic_write_text, remove_leftovers
 from cosmos_eval.engine.store_shard import (
     FORM,
     SUFFIX,
@@ -80,10 +80,12 @@ class Store:
             raise RequestError(f"the size limit of stored embeddings must be above 0, got {self.limit} bytes")
         if self.folder.exists() and not self.folder.is_dir():
             raise RequestError(f"{self.folder} is no folder; give another place for stored embeddings (--cache)")
-        for path in (file for space in spaces_of(self.folder) for file in files_of(space, temporary=True)):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > STALE:
-                    path.unlink()
+        for space in spaces_of(self.folder):
+            remove_leftovers(space)
+            for path in files_of(space, temporary=True):  # of another host, or as older versions called them
+                with suppress(OSError):
+                    if time.time() - path.stat().st_mtime > STALE:
+                        path.unlink()
 
     def space(self, about: Mapping[str, Any], reporter: Reporter | None = None) -> "Space":
         """The rows of one model in one precision; `about` as `about_rows` gives it."""

@@ -1,6 +1,5 @@
 """What a store holds: listed, checked, cleared, and a model's rows chosen from it."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
 from cosmos_eval.engine.store import FOLDER
 from cosmos_eval.engine.store_shard import SUFFIX, Damaged, files_of, read_keys, read_named, read_shard, spaces_of
 
@@ -30,8 +30,8 @@ class Held:
         """`cosmos_eval.engine.store.about_rows`; unknown words where its file is gone or broken."""
         precision, _, device = self.folder.name.rpartition("-")[0].partition("-")
         unknown = {"spec": "unknown", "digest": "", "precision": precision, "device": device, "model": {}}
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            found = json.loads((self.folder / "space.json").read_text(encoding="utf-8"))
+        with suppress(ValueError, LookupError, TypeError):
+            found = read_json(self.folder / "space.json")
             return unknown | {key: found[key] for key in unknown if isinstance(found[key], type(unknown[key]))}
         return unknown
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cosmos_core.json_text import parse_json
 from cosmos_eval.engine.store import Space
 from cosmos_eval.engine.store_shard import NAMES, Damaged, checksum, read_named
 
@@ -32,6 +33,11 @@ def write_names(space: Space, kind: str, benchmark: str, names: Sequence[str], k
 def read_names(folder: Path, kind: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """Benchmark, names and keys of every file of a space; damaged ones are left out."""
     for path in sorted(folder.glob(f"{NAMES[kind]}-*{SUFFIX}")):
-        with suppress(Damaged, OSError):
-            content = json.loads(read_named(path))
-            yield content["benchmark"], content["names"], content["keys"]
+        try:
+            content = parse_json(read_named(path), path)
+            benchmark, names, keys = (content[part] for part in ("benchmark", "names", "keys"))
+        except (Damaged, OSError, ValueError, LookupError, TypeError):
+            continue
+        lists = all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in (names, keys))
+        if isinstance(benchmark, str) and lists and len(names) == len(keys):
+            yield benchmark, names, keys

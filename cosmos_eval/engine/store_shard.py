@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
+from cosmos_core.json_text import parse_json
+from cosmos_core.text_files import open_regular
 
 FORM = "cosmos-eval rows 1"
 SUFFIX = ".safetensors"
@@ -59,7 +64,7 @@ def read_shard(path: Path, space: str) -> Shard:
     """
     content = read_named(path)
     try:
-        _check_header(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]), path, space)
+        _check_header(parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")], path), path, space)
         arrays = load(content)
         shard = Shard(arrays["keys"], arrays["rows"])
     except Damaged:
@@ -83,22 +88,26 @@ def read_keys(path: Path, space: str) -> np.ndarray:
         Damaged: no shard of this space, or cut short.
         OSError: it cannot be read.
     """
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= _LONGEST_HEADER:
             raise Damaged("its header is not one")
         try:
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length), path)
             _check_header(header, path, space)
-            start, end = header["keys"]["data_offsets"]
-            count, width = header["keys"]["shape"]
-            stream.seek(8 + length + start)
-            content = stream.read(end - start)
+            start, end = map(int, header["keys"]["data_offsets"])
+            count, width = map(int, header["keys"]["shape"])
         except Damaged:
             raise
-        except (ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # a header that somebody made may hold anything
             raise Damaged("its header is not one") from error
-    if width != KEY_BYTES or len(content) != count * KEY_BYTES:
+        # what a header says is not believed before a byte is sought or room is made for it
+        if width != KEY_BYTES or min(start, count) < 0 or end - start != count * KEY_BYTES or end > size - 8 - length:
+            raise Damaged("it is cut short, or its header is not one")
+        stream.seek(8 + length + start)
+        content = stream.read(end - start)
+    if len(content) != count * KEY_BYTES:
         raise Damaged("it is cut short")
     return np.frombuffer(content, dtype=np.uint8).reshape(count, KEY_BYTES)
 
@@ -122,10 +131,18 @@ def read_named(path: Path) -> bytes:
         Damaged: it does not have the checksum that its name says.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
+    with _opened(path) as stream:
+        content = stream.read()
     if path.stem.rpartition("-")[2] != checksum(content):
         raise Damaged("its checksum is not that of its name" if content else "it is empty")
     return content
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return open_regular(path)
+    except RequestError as error:  # a named pipe would be waited on for ever
+        raise Damaged(str(error)) from error
 
 
 def spaces_of(store: Path) -> list[Path]:
@@ -147,7 +164,7 @@ def checksum(content: bytes) -> str:
 
 
 def _check_header(header: Mapping[str, Any], path: Path, space: str) -> None:
-    about = json.loads(header["__metadata__"][FORM])
+    about = parse_json(header["__metadata__"][FORM], path)
     if about["kind"] != path.name.rpartition("-")[0]:
         raise Damaged("it is a shard of another kind")
     if about["space"] != space:

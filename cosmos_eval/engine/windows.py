@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from cosmos_core.image_files import to_rgb
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -58,7 +60,7 @@ def resized(image: Image.Image, short_side: int | None, long_side: int) -> np.nd
     The ratio is kept; bilinear without antialiasing, by mmcv, whose rounding the published numbers rest on. Without
     `short_side` the picture stays as it is.
     """
-    pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")))
+    pixels = np.ascontiguousarray(np.asarray(to_rgb(image)))
     if short_side is None:
         return pixels
     import mmcv

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from cosmos_eval.datasets.base import IGNORED
+from cosmos_eval.metrics.share_interval import Evidence, evidence_of
 
 
 def class_areas(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:
@@ -105,6 +106,24 @@ def summary(total: np.ndarray) -> dict[str, float]:
         "pixel_accuracy": float(_ratio(total[0].sum(), total[2].sum())),
         "mean_accuracy": _mean(accuracy),
     }
+
+
+def area_evidence(entries: PresentAreas, metric: str, only: int | None = None) -> Evidence:
+    """What pictures tell of the error of `miou`, `pixel_accuracy` or `mean_accuracy`, or of the IoU of one class.
+
+    A ratio of summed areas is a weighted mean: a picture's own IoU (or share of labelled pixels that are right) in a
+    class counts as much as its part of the class's union (or labels). That a union depends on the prediction is left
+    out, as in the linearisation of any ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6).
+
+    Args:
+        only: the class of an IoU, which must occur.
+    """
+    inside, predicted, labelled = entries.areas.T.astype(np.float64)
+    whole = predicted + labelled - inside if metric == "miou" else labelled
+    some = whole > 0 if only is None else (whole > 0) & (entries.label == only)
+    label, unit, whole, inside = entries.label[some], entries.picture[some], whole[some], inside[some]
+    weights = whole if metric == "pixel_accuracy" else whole / np.bincount(label, weights=whole)[label]
+    return evidence_of(inside / whole, unit, weights, None if metric == "pixel_accuracy" else label)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

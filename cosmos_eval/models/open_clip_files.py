@@ -1,71 +1,42 @@
 """What a checkpoint file of open_clip says about itself, read without running anything that is in it."""
 
-import json
-import pickle
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
+from cosmos_core.layouts import plain_state
+from cosmos_core.tensor_files import one_line, read_tensors
+from cosmos_core.text_files import LARGEST_TEXT
 
 # OpenAI's own archives carry these three numbers among the weights; nothing else does, and all of them use QuickGELU.
-_OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
+OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
 
 
-def peek(path: Path) -> dict[str, Any]:
-    """The top level of a checkpoint, its weights under `state_dict` with `module.` stripped, memory-mapped where that
-    works.
+def peek(path: Path, check: bool = True) -> dict[str, Any]:
+    """The top level of a checkpoint, its weights under `state_dict` without wrappers' prefixes, memory-mapped where
+    that works.
 
     Raises:
-        RequestError: not a torch or safetensors file, or one that holds objects which would run code.
+        RequestError: as `cosmos_core.tensor_files.read_tensors`; or no weights of a model in it.
     """
-    if path.suffix == ".safetensors":
-        return _peek_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of archives and protocols that it then refuses
-            content = _load(path)
-    except Exception as error:  # a damaged stream can make its reader fail in any way
-        raise RequestError(f"{path} {_reason(error)}") from error
+    file = read_tensors(path, check)
+    content = file.content
+    if file.metadata is not None:
+        return {**file.metadata, "state_dict": plain_state(content, path)}
     if not isinstance(content, dict):
         raise RequestError(f"{path} holds a {type(content).__name__}, not the weights of a model")
+    if isinstance(content.get("student", content.get("teacher")), dict):
+        raise RequestError(f"{path} is of a COSMOS training (it holds student or teacher): use cosmos:{path}")
     weights = content.get("state_dict", content)
-    if not isinstance(weights, dict) or not any(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise RequestError(f"{path} holds {', '.join(list(map(str, content))[:5])}, not the weights of a model")
-    rest = {key: value for key, value in content.items() if key != "state_dict"} if weights is not content else {}
-    return {**rest, "state_dict": {str(key).removeprefix("module."): value for key, value in weights.items()}}
-
-
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError) as error:
-        if "mmap" not in str(error):
-            raise
-        return torch.load(path, map_location="cpu", weights_only=True)  # written by torch before 1.6
-
-
-def _peek_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="pt") as content:
-            weights = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
-            return {**(content.metadata() or {}), "state_dict": weights}
-    except Exception as error:  # as above
-        raise RequestError(f"{path} is not a whole safetensors file: {' '.join(str(error).split())[:200]}") from error
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error)
-    if "TorchScript" in text:
-        return "is a TorchScript archive, which can run code; save its state_dict(), or name its registry tag"
-    if isinstance(error, pickle.UnpicklingError):
-        return "holds objects besides tensors, which could run code; save the state_dict alone"
-    return f"is not a whole checkpoint: {' '.join(text.split())[:200] or type(error).__name__}"
+    if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
+        keys = ", ".join(one_line(key, 40) for key in list(content)[:5])
+        raise RequestError(f"{path} holds {keys or 'nothing'}, not the weights of a model")
+    rest = {str(key): value for key, value in content.items() if key != "state_dict"} if weights is not content else {}
+    return {**rest, "state_dict": plain_state(weights, path)}
 
 
 def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -80,14 +51,16 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     beside = path.parent / "open_clip_config.json"
     if beside.is_file():
         try:
-            config = json.loads(beside.read_text(encoding="utf-8"))
-            said["quick_gelu"] = bool(config.get("model_cfg", config).get("quick_gelu", False))
-            said["where"] = beside.name
-            said["preprocessing"] = config.get("preprocess_cfg", {})
-        except (OSError, ValueError, AttributeError) as error:
-            raise RequestError(
-                f"{beside} is not a configuration of open_clip: {error}; mend it or move it away"
-            ) from error
+            config = read_json(beside, finite=True, largest=LARGEST_TEXT)
+        except RequestError as error:
+            what = f"{beside} is not a configuration of open_clip"
+            raise RequestError(f"{what} ({error}); mend it or move it away") from error
+        model = config.get("model_cfg", config) if isinstance(config, dict) else None
+        if not isinstance(model, dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
+            raise RequestError(f"{beside} is not a configuration of open_clip; mend it or move it away")
+        said["quick_gelu"] = bool(model.get("quick_gelu", False))
+        said["where"] = beside.name
+        said["preprocessing"] = config.get("preprocess_cfg", {})
     weights = content.get("state_dict", {})
     for key in ("model_cfg", "config"):
         inside = content.get(key)
@@ -95,27 +68,6 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             said.update(quick_gelu=bool(inside["quick_gelu"]), where=f"{key} in {path.name}")
     if re.search(r"model_[A-Za-z0-9_-]+?-quickgelu-(?:lr|b)_", str(content.get("name", ""))):
         said.update(quick_gelu=True, where=f"the run name in {path.name}")
-    if weights.keys() >= _OPENAI_KEYS:
+    if weights.keys() >= OPENAI_KEYS:
         said.update(quick_gelu=True, where=f"{path.name}, an archive of OpenAI's,")
     return said
-
-
-def check_grids(network: torch.nn.Module, content: dict[str, Any], path: Path, arch: str) -> None:
-    """Refuse weights of another image size or context length: open_clip would resize their position embeddings
-    silently.
-
-    Raises:
-        RequestError: a table of position embeddings of another length than the network's.
-    """
-    weights, own = content["state_dict"], network.state_dict()
-    for key, what in (
-        ("visual.positional_embedding", "image patches"),
-        ("positional_embedding", "text positions"),
-        ("text.positional_embedding", "text positions"),
-    ):
-        stored, built = weights.get(key), own.get(key, own.get(f"text.{key}"))
-        if stored is not None and built is not None and stored.shape != built.shape:
-            raise RequestError(
-                f"{path} was trained with {stored.shape[0]} {what} and {arch} has {built.shape[0]}; "
-                "name the architecture of that size"
-            )

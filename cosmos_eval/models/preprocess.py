@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import to_rgb
 
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -63,11 +64,11 @@ class ImagePreprocess:
     def __call__(self, image: Image.Image) -> Tensor:
         """(3, H, W) float32. Conversion to RGB comes first: a palette picture resized before it is resized by
         nearest."""
-        return self.transform(image.convert("RGB"))
+        return self.transform(to_rgb(image))
 
     def pixels(self, image: Image.Image) -> Tensor:
         """(H, W, 3) uint8, resized and cropped: all that Pillow does, and a quarter of the bytes of the rest."""
-        rgb = image if image.mode == "RGB" else image.convert("RGB")  # which copies what is RGB already
+        rgb = image if image.mode == "RGB" else to_rgb(image)  # which copies what is RGB already
         return torch.from_numpy(np.array(self._geometry(rgb)))
 
     def normalised(self, pixels: Tensor) -> Tensor:

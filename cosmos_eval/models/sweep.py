@@ -99,14 +99,14 @@ def expand(spec: str) -> list[Swept]:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Where a checkpoint stands in its run. A torch file is mapped: its weights are not read.
+    """Where a checkpoint stands in its run. A torch file is mapped: its weights are read and checked when it is loaded.
 
     Raises:
         RequestError: no checkpoint.
     """
     from cosmos_core.layouts import read_file
 
-    content = read_file(path)
+    content = read_file(path, check=False)
     step, numbers = content.get("step"), re.findall(r"\d+", path.stem)
     if not isinstance(step, int):
         step = int(numbers[-1]) if numbers else content.get("epoch")

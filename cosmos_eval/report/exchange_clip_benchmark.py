@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import parse_json
+from cosmos_core.text_files import read_text
 from cosmos_eval.metric_names import is_rank
 from cosmos_eval.models.spec import parse_spec
 from cosmos_eval.report.board import MEASURED, Board
@@ -142,10 +144,7 @@ def read_clip_benchmark(path: Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> list[Record]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot read {path}: {error}") from error
+    text = read_text(path)
     if path.suffix == ".csv":
         try:
             table = csv.DictReader(io.StringIO(text, newline=""))
@@ -159,9 +158,9 @@ def _read(path: Path) -> list[Record]:
             )
         return [_check({**row, "metrics": _flat_metrics(row)}, path) for row in flat]
     try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"{path} is not JSON: {error}; give a result of clip-benchmark") from error
+        record = parse_json(text, path)
+    except RequestError as error:
+        raise RequestError(f"{error}; give a result of clip-benchmark") from error
     return [_check(record, path)]
 
 

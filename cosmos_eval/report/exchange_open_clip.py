@@ -1,6 +1,7 @@
 """open_clip's published tables (docs/openclip_results.csv and the two beside it), read as references."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
+from cosmos_core.text_files import read_text
 from cosmos_eval.report.board_references import COLUMNS
 
 NAMED = ("name", "pretrained")
@@ -73,9 +76,8 @@ def read_open_clip(path: Path) -> pd.DataFrame:
         RequestError: not such a table, a line of another length, or a value that is no fraction; names file and line.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
         raise RequestError(f"cannot read {path}: {error}") from error
     if not lines or not is_open_clip(lines[0]):
         raise RequestError(f"{path} is not one of open_clip's tables of results: it needs the columns name, pretrained")
@@ -104,5 +106,7 @@ def _fraction(text: str, where: str, column: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise RequestError(f"{where}: {column} is {text!r}, not a fraction from 0 to 1; mend the line or take it out")
+        raise RequestError(
+            f"{where}: {column} is {short_repr(text)}, not a fraction from 0 to 1; mend the line or take it out"
+        )
     return value

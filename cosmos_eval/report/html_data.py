@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import about, average_lines
 from cosmos_eval.report.frame import distinct_labels, results_frame
 from cosmos_eval.report.names import headlines, short
-from cosmos_eval.results.record import Result
+from cosmos_eval.results.record import Result, renamed, unchecked_legend
 
 STEP = re.compile(r"(.*?)step-(\d{8})-([^/]+)/.*")
 """A folder of one checkpoint's results, as an evaluation during a training leaves it."""
@@ -46,7 +46,7 @@ class Found:
         if not self.step:
             return self.result
         label = f"{self.series}, step {int(self.step):,}"
-        return replace(self.result, model={**self.result.model, "label": label})
+        return renamed(self.result, label)
 
 
 class Pool:
@@ -207,7 +207,6 @@ def quadruple(metric: Any) -> list[float]:
 
 def remarks_of(results: Iterable[Result]) -> list[str]:
     """Warnings of results, each with whose they are."""
-    lines = (
-        portable_text(f"{one.label}, {one.benchmark['name']}: {warning}") for one in results for warning in one.warnings
-    )
-    return list(dict.fromkeys(lines))
+    results = list(results)
+    lines = (f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings)
+    return [*unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from cosmos_core.image_files import formats, to_rgb
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SIDES = (1600, 1100, 750)
@@ -101,11 +103,11 @@ def in_turns(paths: Iterable[Path]) -> Iterator[Path]:
 def shrink(path: Path) -> tuple[str, int, int] | str:
     """A data URI with its width and height; or in words why there is none."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=formats()) as opened:
             if opened.width * opened.height > PIXELS:
                 return f"{opened.width:,} × {opened.height:,} pixels are too many"
-            upright = ImageOps.exif_transpose(opened)  # what says which side is up goes with the rest of the file
-            picture = upright.convert("RGBA" if upright.mode in ("RGBA", "LA", "P", "PA") else "RGB")
+            # Not turned by its EXIF orientation: a model did not see it so (image_files.py).
+            picture = opened.convert("RGBA") if opened.mode in ("RGBA", "LA", "P", "PA") else to_rgb(opened)
     except Exception as error:  # readers of broken files raise whatever they stumble over
         return f"no readable picture ({type(error).__name__})"
     for side in SIDES:

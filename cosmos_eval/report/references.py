@@ -1,12 +1,14 @@
 """Published values for the rows that a leaderboard shows apart: our package's own, or others' files."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import read_text
 from cosmos_eval.report.board_references import COLUMNS
 from cosmos_eval.report.exchange_clip_benchmark import read_clip_benchmark
 from cosmos_eval.report.exchange_open_clip import is_open_clip, read_open_clip
@@ -43,9 +45,8 @@ def read_file(path: Path) -> pd.DataFrame:
         raise RequestError(f"no reference {str(path)!r}: write {PAPER}, or a file of clip-benchmark's or open_clip's")
     if path.is_file() and path.suffix == ".csv":
         try:
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                header = next(csv.reader(stream), [])
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            header = next(csv.reader(io.StringIO(read_text(path), newline="")), [])
+        except csv.Error as error:
             raise RequestError(f"cannot read {path}: {error}") from error
         if is_open_clip(header):
             return read_open_clip(path)

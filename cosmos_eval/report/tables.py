@@ -17,7 +17,7 @@ from cosmos_eval.report.html_table import board_html
 from cosmos_eval.report.latex import board_latex
 from cosmos_eval.report.markdown import board_markdown, escape, headline_tables
 from cosmos_eval.report.names import HEADLINES, MISSING, SHORT, headlines, short
-from cosmos_eval.results.record import Result
+from cosmos_eval.results.record import Result, unchecked_legend
 
 __all__ = [
     "FORMATS", "HEADLINES", "MISSING", "SHORT", "escape", "headline_table", "headlines", "markdown", "render", "short",
@@ -88,8 +88,9 @@ def check_format(name: str) -> None:
 
 
 def warnings_of(results: Sequence[Result]) -> list[str]:
-    """A line for each warning of a result."""
-    return [portable_text(f"{one.label}, {one.benchmark['name']}: {said}") for one in results for said in one.warnings]
+    """A line for each warning of a result, and what the mark of unchecked ones means."""
+    lines = [portable_text(f"{one.label}, {one.benchmark['name']}: {said}") for one in results for said in one.warnings]
+    return [*unchecked_legend(results), *lines]
 
 
 def markdown(frame: pd.DataFrame, remarks: Sequence[str] = ()) -> str:

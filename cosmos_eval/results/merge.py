@@ -1,6 +1,5 @@
 """One folder of results from several, such as those of several machines: each measurement once, or a conflict."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import sync_folder
+from cosmos_core.json_text import read_json
 from cosmos_eval.results.compare import moved_metrics
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import NOT_RUN, RESULT, SAMPLES, file_digest, read_result, visible
@@ -177,10 +177,10 @@ def _benchmark_folder(path: Path, result: Result) -> str:
 
 def _check_not_run(path: Path) -> None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if all(isinstance(record[key], str) for key in ("model", "benchmark", "reason")):
             return
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         pass
     raise RequestError(f"{path} is not readable; delete it and merge again")
 

@@ -3,15 +3,25 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.portable import portable_spec
+from cosmos_core.short_repr import short_repr
+from cosmos_eval.metric_names import is_rank
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
+
+
+UNCHECKED = "unchecked"
+ROUNDING = 1e-9
+"""What sums of floats may be beyond the edges of a metric."""
+MOST = 10**12
+"""Samples, images or places: more than any dataset has."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,10 @@ class Result:
     samples: dict[str, Any]
     warnings: tuple[str, ...] = field(default=())
 
+    unchecked: ClassVar[bool] = False
+    """Whether it was read from a file without a checksum (schema 1), so that an edit cannot be told. No field: it is
+    the file's, and equal measurements are equal whichever file they come from."""
+
     @property
     def identity(self) -> str:
         """Digest of what decides the numbers: two results with the same identity are the same measurement."""
@@ -46,8 +60,9 @@ class Result:
 
     @property
     def label(self) -> str:
-        """How a table calls the model."""
-        return self.model.get("label") or portable_spec(self.model["spec"])
+        """How a table calls the model; marked where the file has no checksum."""
+        name = self.model.get("label") or portable_spec(self.model["spec"])
+        return f"{name} ({UNCHECKED})" if self.unchecked else name
 
     @property
     def checksum(self) -> str:
@@ -64,7 +79,8 @@ class Result:
         return text
 
     def _record(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self), "warnings": list(self.warnings)}
+        metrics = {name: metric.record() for name, metric in self.metrics.items()}
+        return {"schema": SCHEMA, **asdict(self), "metrics": metrics, "warnings": list(self.warnings)}
 
     @classmethod
     def from_json(cls, text: str, where: object) -> "Result":
@@ -74,7 +90,7 @@ class Result:
             RequestError: not JSON, a version that is not known, a field that is missing or wrong, or content that is
                 not the one that was written (its checksum); names the file and the field.
         """
-        record, _ = parse(text, where)
+        record, version = parse(text, where)
         fault = first_fault(record)
         if fault:
             raise RequestError(f"{where} is not a valid result: {fault}; {DAMAGED}")
@@ -83,7 +99,35 @@ class Result:
         record.pop("schema")
         record["metrics"] = {name: Metric(**value) for name, value in record["metrics"].items()}
         record["warnings"] = tuple(record["warnings"])
-        return cls(**record)
+        result = cls(**record)
+        if version == 1:
+            object.__setattr__(result, "unchecked", True)  # frozen for everybody else
+        return result
+
+
+def renamed(result: Result, label: str) -> Result:
+    """The result under another label; what has no checksum stays marked."""
+    other = replace(result, model={**result.model, "label": label})
+    object.__setattr__(other, "unchecked", result.unchecked)
+    return other
+
+
+def unchecked_legend(results: Iterable["Result"]) -> list[str]:
+    """What the mark in a label means, in one line; none where no result has it."""
+    if not any(result.unchecked for result in results):
+        return []
+    return [f"{UNCHECKED}: its file has no checksum (schema 1), so that nobody can tell whether it was edited"]
+
+
+def refuse_unchecked(results: Iterable["Result"], allowed: bool) -> None:
+    """RequestError where a result has no checksum and that is not allowed."""
+    some = list(dict.fromkeys(f"{one.label} on {one.benchmark['name']}" for one in results if one.unchecked))
+    if some and not allowed:
+        more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+        raise RequestError(
+            f"no checksum in the files of {', '.join(some[:3])}{more} (schema 1), so that an edit cannot be told; "
+            "run these again with --overwrite, or take them as they are with --allow-unchecked"
+        )
 
 
 def identity(model_digest: str, benchmark: str, dataset: str, precision: str, limit: int | None) -> str:
@@ -115,13 +159,32 @@ def first_fault(record: Any) -> str:
     if record["primary"] not in record["metrics"]:
         return f"primary: {record['primary']!r} is not among the metrics"
     for name, metric in record["metrics"].items():
-        if not all(_finite(metric[key]) for key in ("value", "low", "high")):
-            return f"metrics.{name}: not finite"
+        fault = _fault_of_metric(name, metric)
+        if fault:
+            return f"metrics.{name[:80]}: {fault}"
+    counts = {f"dataset.{part}.{name}": n for part in ("n", "n_expected") for name, n in record["dataset"][part].items()}
+    counts |= {"samples.rows": record["samples"]["rows"], "benchmark.version": record["benchmark"]["version"], "limit": record["limit"] or 0}
+    for name, count in counts.items():
+        if count > MOST:
+            return f"{name[:80]}: {short_repr(count)} is beyond reason"
     try:
         checksum(record)
     except (ValueError, RecursionError) as error:  # a number that is not finite elsewhere; nested beyond reason
         return str(error)
     return ""
+
+
+def _fault_of_metric(name: str, metric: dict[str, Any]) -> str:
+    """Why no measurement gives such a metric, in words; empty where one may."""
+    value, low, high = (metric[key] for key in ("value", "low", "high"))
+    if not all(_finite(number) for number in (value, low, high)):
+        return "not finite"
+    if not low - ROUNDING <= value <= high + ROUNDING:
+        return f"the value {value:g} lies outside its interval [{low:g}, {high:g}]"
+    least, most, what = (1, MOST, "a rank from 1") if is_rank(name) else (0, 1, "a fraction from 0 to 1")
+    if low < least - ROUNDING or high > most + ROUNDING:
+        return f"{value:g} [{low:g}, {high:g}] is not {what}"
+    return f"n: {short_repr(metric['n'])} is beyond reason" if metric["n"] > MOST else ""
 
 
 def _finite(value: float) -> bool:

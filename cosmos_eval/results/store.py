@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
+from cosmos_core.json_text import read_json
+from cosmos_core.text_files import open_regular, read_content, read_text
 from cosmos_eval.results.record import Result, first_fault
 from cosmos_eval.results.versions import NewerSchema
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 RESULT = "RESULT.json"
 SAMPLES = "samples.parquet"
 NOT_RUN = "NOT_RUN.json"
+LARGEST_SAMPLES = 2**34
+"""Bytes of a table of samples; tables of a million samples have a thousandth of it."""
 
 
 def write_samples(folder: Path, samples: "pandas.DataFrame") -> dict[str, object]:
@@ -53,9 +57,9 @@ def read_not_run(folder: Path) -> list[str]:
     lines = []
     for path in visible(folder, NOT_RUN):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             lines.append(f"{record['model']}, {record['benchmark']}: not run: {record['reason']}")
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             lines.append(f"{path} is not readable; delete it and run again")
     return lines
 
@@ -67,11 +71,7 @@ def read_result(path: Path) -> Result:
         RequestError: unreadable, truncated, edited after it was written, or of a newer version (NewerSchema); names the
             file and how to mend it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot read {path}: {error}") from error
-    return Result.from_json(text, path)
+    return Result.from_json(read_text(path), path)
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -157,14 +157,9 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
     import pandas
 
     place = path.parent / SAMPLES
-    try:
-        content = place.read_bytes()
-    except FileNotFoundError:
-        raise RequestError(
-            f"{place} is not there; copy it with its {RESULT}, or delete that file and run again"
-        ) from None
-    except OSError as error:
-        raise RequestError(f"cannot read {place}: {error.strerror}") from error
+    if not place.exists():
+        raise RequestError(f"{place} is not there; copy it with its {RESULT}, or delete that file and run again")
+    content = read_content(place, LARGEST_SAMPLES)
     mend = f"copy it again with its {RESULT}, or delete both and run again"
     # the bytes that were checked are the bytes that are read
     if hashlib.sha256(content).hexdigest() != result.samples["sha256"]:
@@ -205,5 +200,5 @@ def finished(folder: Path, identity: str) -> Result | None:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

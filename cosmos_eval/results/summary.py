@@ -6,8 +6,10 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
+from cosmos_core.text_files import read_text
+from cosmos_eval.metric_names import is_rank
 from cosmos_eval.results.compare import changes, flat, moved_metrics
-from cosmos_eval.results.record import Result
+from cosmos_eval.results.record import Result, unchecked_legend
 from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, one_model, read_result, result_paths
 from cosmos_eval.results.versions import SCHEMA, parse
 from cosmos_eval.tasks.outcome import Metric
@@ -41,11 +43,12 @@ def as_fields(path: Path) -> list[tuple[str, str]]:
     """Every field of one result for a reader: where it lies, what it measured, its metrics, and its provenance."""
     path = the_result(path)
     result = read_result(path)
-    _, version = parse(path.read_text(encoding="utf-8"), path)
+    _, version = parse(read_text(path), path)
     rows = [
         ("file", str(path)),
         ("schema", str(version) if version == SCHEMA else f"{version}, read as {SCHEMA}"),
         ("checksum", result.checksum if version > 1 else "none before schema 2"),
+        *(("unchecked", line) for line in unchecked_legend([result])),
         ("identity", result.identity or "none: the weights of this model cannot be identified"),
     ]
     fields = flat(result)
@@ -117,11 +120,6 @@ def the_result(path: Path) -> Path:
     if not found:
         raise RequestError(f"no {RESULT} below {path}; give the path of one")
     raise RequestError(f"{len(found)} results below {path}; give the path of one, such as {found[0]}")
-
-
-def is_rank(name: str) -> bool:
-    """Whether a metric counts places instead of being a fraction."""
-    return name.endswith("_rank")
 
 
 def shown(name: str, metric: Metric) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import JsonFault, load_json
 
 SCHEMA = 2
 CHECKSUM = "checksum"
@@ -25,10 +26,8 @@ def parse(text: str, where: object) -> tuple[dict[str, Any], int]:
         RequestError: not JSON, or no version that we know; names `where`, which is what an error calls the file.
     """
     try:
-        record = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
-    except RecursionError as error:
-        raise RequestError(f"{where} is not a result: nested too deeply; {DAMAGED}") from error
-    except ValueError as error:
+        record = load_json(text, finite=True)
+    except JsonFault as error:
         raise RequestError(f"{where} is not a result: {error}; {DAMAGED}") from error
     if not isinstance(record, dict):
         raise RequestError(f"{where} is not a result: it holds no record; {DAMAGED}")
@@ -43,7 +42,7 @@ def parse(text: str, where: object) -> tuple[dict[str, Any], int]:
     try:
         for step in range(version, SCHEMA):
             record = MIGRATIONS[step](record)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, TypeError, AttributeError) as error:
         raise RequestError(f"{where} is not a valid result: {error}; {DAMAGED}") from error
     return record, version
 
@@ -71,19 +70,46 @@ def _to_2(record: dict[str, Any]) -> dict[str, Any]:
     """Version 2 has a checksum. A record of version 1 cannot be told from an edited one: it gets its own."""
     if CHECKSUM in record:
         return record  # no record of version 1 has one: its fields are refused as they stand
+    later = _later_fields(record)
+    if later:
+        raise ValueError(f"it says schema 1 and has {later}, which came with schema 2: its checksum was taken out")
     return with_checksum({**record, "schema": 2})
+
+
+FIELDS_OF_1 = {
+    "": {
+        "schema", "benchmark", "dataset", "model", "metrics", "primary", "precision", "limit", "environment", "timing",
+        "samples", "warnings",
+    },
+    "benchmark": {"name", "version", "task", "fingerprint"},
+    "dataset": {"fingerprint", "n", "n_expected"},
+    "timing": {"seconds", "started", "batch_size", "workers", "seed"},
+    "samples": {"file", "rows", "sha256"},
+}  # fmt: skip
+"""What the releases before the checksum wrote; adapters add fields of their own to `model`."""
+LATER_ENVIRONMENT = {"decoder", "resized", "compiled", "memory_format"}
+METRIC_OF_1 = {"value", "low", "high", "n"}
+PRECISIONS_OF_1 = ("fp32", "bf16", "fp16")
+
+
+def _later_fields(record: dict[str, Any]) -> str:
+    """The first field that no record of version 1 has, or empty: whoever has one was written with a checksum."""
+    for part, fields in FIELDS_OF_1.items():
+        inside = record.get(part) if part else record
+        later = sorted(inside.keys() - fields) if isinstance(inside, dict) else []
+        if later:
+            return f"{part}.{later[0]}"[-60:] if part else later[0][:60]
+    environment = record.get("environment")
+    later = sorted(LATER_ENVIRONMENT & environment.keys()) if isinstance(environment, dict) else []
+    if later:
+        return f"environment.{later[0]}"
+    for metric in (record.get("metrics") or {}).values():
+        if isinstance(metric, dict) and metric.keys() - METRIC_OF_1:
+            return f"metrics.*.{min(metric.keys() - METRIC_OF_1)[:40]}"
+    if isinstance(record.get("precision"), str) and record["precision"] not in PRECISIONS_OF_1:
+        return f"precision {record['precision'][:40]}"
+    return ""
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}
 """From a version to the next one."""
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that a result may hold")
-
-
-def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a field stands twice")
-    return record

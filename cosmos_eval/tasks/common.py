@@ -1,7 +1,8 @@
 """What the tasks share: metrics with intervals, the primary one, remarks on collapsed features, refusals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -9,10 +10,15 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.metrics import intervals
+from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_interval
+from cosmos_eval.metrics.share_interval import Evidence, evidence_of, share_intervals
 from cosmos_eval.metrics.similarity import COLLAPSED, collapsed
 from cosmos_eval.profiling import phase
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.outcome import Metric
+
+Finish = Callable[[tuple[float, float]], tuple[float, float, str]]
+"""From a percentile interval to the interval and its method."""
 
 
 @dataclass
@@ -22,30 +28,49 @@ class Measured:
     pictures: int
     values: dict[str, tuple[float, int]] = field(default_factory=dict)
     estimators: dict[str, intervals.Estimator] = field(default_factory=dict)
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    finish: dict[str, Finish] = field(default_factory=dict)
 
-    def add(self, name: str, value: float, n: int, estimator: intervals.Estimator) -> None:
+    def share(self, name: str, value: float, n: int, estimator: intervals.Estimator, evidence: Evidence) -> None:
+        """A weighted mean of outcomes in [0, 1], with what tells of its error beside the resamples."""
         self.values[name] = (value, n)
         self.estimators[name] = estimator
+        self.evidence[name] = evidence
 
     def mean(self, name: str, values: np.ndarray, picture: np.ndarray) -> None:
-        """Mean of (N,) values; sample i hangs on picture `picture[i]`."""
-        self.add(name, float(values.mean()), len(values), intervals.mean_of(values, picture, self.pictures))
-
-    def median(self, name: str, values: np.ndarray, picture: np.ndarray) -> None:
-        self.add(name, float(np.median(values)), len(values), intervals.median_of(values, picture))
+        """Mean of (N,) outcomes in [0, 1]; sample i hangs on picture `picture[i]`."""
+        estimator = intervals.mean_of(values, picture, self.pictures)
+        self.share(name, float(values.mean()), len(values), estimator, evidence_of(values, picture))
 
     def mean_per_class(self, name: str, values: np.ndarray, labels: np.ndarray, picture: np.ndarray) -> None:
         """Unweighted mean over the classes that occur in (N,) `labels`."""
         estimator = intervals.mean_per_class_of(values, labels, picture)
-        self.add(name, estimator(np.ones(self.pictures)), len(values), estimator)
+        evidence = evidence_of(values, picture, classes=labels)
+        self.share(name, estimator(np.ones(self.pictures)), len(values), estimator, evidence)
+
+    def mean_rank(self, name: str, ranks: np.ndarray, picture: np.ndarray, chance: float) -> None:
+        """Mean of (N,) ranks; `chance` is that of a model that knows nothing."""
+        self.values[name] = (float(ranks.mean()), len(ranks))
+        self.estimators[name] = intervals.mean_of(ranks, picture, self.pictures)
+        self.finish[name] = partial(mean_rank_interval, ranks, picture, chance)
+
+    def median_rank(self, name: str, ranks: np.ndarray, picture: np.ndarray, worst: int) -> None:
+        """Median of (N,) ranks, of `worst` places."""
+        self.values[name] = (float(np.median(ranks)), len(ranks))
+        self.estimators[name] = intervals.median_of(ranks, picture)
+        self.finish[name] = partial(median_rank_interval, ranks, picture, worst)
 
     def metrics(self, seed: int) -> dict[str, Metric]:
         with phase("intervals"):
             found = intervals.intervals(list(self.estimators.values()), self.pictures, seed=seed)
+            resampled = dict(zip(self.estimators, found, strict=True))
+            bounds = share_intervals(list(self.evidence.values()), [resampled[name] for name in self.evidence])
+            made = {name: (*ends, self.evidence[name].method) for name, ends in zip(self.evidence, bounds, strict=True)}
+            made |= {name: finish(resampled[name]) for name, finish in self.finish.items()}
         return {
             # A quantile of resamples may fall on the wrong side of the value by rounding, or where classes are missing.
-            name: Metric(value, min(low, value), max(high, value), n)
-            for (name, (value, n)), (low, high) in zip(self.values.items(), found, strict=True)
+            name: Metric(value, min(made[name][0], value), max(made[name][1], value), n, made[name][2])
+            for name, (value, n) in self.values.items()
         }
 
 
@@ -70,12 +95,16 @@ def cutoffs(benchmark: Benchmark) -> list[int]:
     return found
 
 
-def collapse_warnings(features: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """One remark for each set of features (name -> distinct inputs' rows) that all lie within rounding."""
+def collapse_warnings(features: Mapping[str, Tensor], except_for: Collection[str] = ()) -> tuple[str, ...]:
+    """One remark for each set of features (name -> distinct inputs' rows) that all lie within rounding.
+
+    Args:
+        except_for: names of sets that are one point for another reason, which is told elsewhere.
+    """
     return tuple(
         f"collapsed: the features of all {len(rows):,} {name} lie within {COLLAPSED:g} of each other"
         for name, rows in features.items()
-        if collapsed(rows)
+        if name not in except_for and collapsed(rows)
     )
 
 

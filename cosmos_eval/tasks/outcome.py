@@ -1,7 +1,7 @@
 """What a task returns: metrics with intervals, and what happened to every sample."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas
@@ -15,6 +15,18 @@ class Metric:
     low: float
     high: float
     n: int
+    method: str = ""
+    """What the interval is made by, such as "mid-p" or "bootstrap"; empty in older results: the bootstrap, whatever it
+    had to go by."""
+
+    def record(self) -> dict[str, Any]:
+        """Its fields as a result holds them, without an empty `method`."""
+        return {key: value for key, value in asdict(self).items() if key != "method" or value}
+
+    @property
+    def without_width(self) -> bool:
+        """Whether an older interval has no width, as resamples give it where they see one outcome only."""
+        return not self.method and self.low == self.high
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import RetrievalData
 from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.ranks import count_places, expected_hit, expected_rank
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
@@ -61,8 +62,9 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
         hits = {f"hit@{n}": expected_hit(places, n).numpy() for n in k}
         for n in k:
             measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], picture)
-        measured.mean(f"{direction}_mean_rank", rank, picture)
-        measured.median(f"{direction}_median_rank", rank, picture)
+        candidates = len(texts) if direction == "image_to_text" else len(images)
+        measured.mean_rank(f"{direction}_mean_rank", rank, picture, (candidates + 1) / 2)
+        measured.median_rank(f"{direction}_median_rank", rank, picture, candidates)
         frames.append(
             pd.DataFrame({"direction": direction, "query": queries, "picture": keys[picture], "rank": rank, **hits})
         )
@@ -71,5 +73,5 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
         metrics=metrics,
         samples=pd.concat(frames, ignore_index=True),
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=collapse_warnings({"pictures": images, "texts": texts}),
+        warnings=collapse_warnings({"pictures": images, "texts": texts}, except_cut_alike(engine, "texts")),
     )

@@ -17,10 +17,12 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import IGNORED, SegmentationData
+from cosmos_eval.datasets.class_order import name_key
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order
-from cosmos_eval.metrics.areas import PresentAreas, class_areas, class_iou, present, summary
+from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.metrics.areas import PresentAreas, area_evidence, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import patch_encoder
@@ -50,10 +52,21 @@ class Prediction:
 def validate(benchmark: Benchmark, data: SegmentationData) -> None:
     """RequestError for masks that are not the pictures', not as many words as classes, or an unknown primary metric."""
     words = benchmark.words().query_words
+    keys = [name_key(name) for name in data.class_names]
+    places = {key: i for i, key in enumerate(keys)}
     if len(words) != len(data.class_names):
         raise RequestError(
             f"{benchmark.name}: prompts.words has {len(words)} entries for {len(data.class_names)} classes"
         )
+    for i, own in enumerate(words):
+        for word in own:
+            there = places.get(name_key(word), i)
+            if there != i and keys[there] not in map(name_key, words[there]):
+                raise RequestError(
+                    f"{benchmark.name}: prompts.words has {word!r} at number {i}, which is the class "
+                    f"{data.class_names[i]!r}, and {words[there][0]!r} at the place of {data.class_names[there]!r}; "
+                    "write them in the order of the classes"
+                )
     if len(words) > IGNORED:
         raise RequestError(f"{benchmark.name}: {len(words)} classes; {IGNORED} is the label of ignored pixels")
     if len(data.masks) != len(data.pictures) or not len(data.pictures):
@@ -202,9 +215,10 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     measured = Measured(len(data.pictures))
     shared = _Resampled(entries)
     for name, value in summary(total).items():
-        measured.add(name, value, len(data.pictures), shared.summary(name))
+        measured.share(name, value, len(data.pictures), shared.summary(name), area_evidence(entries, name))
     for c in np.flatnonzero(~np.isnan(class_iou(total))).tolist():
-        measured.add(f"{names[c]}/iou", float(class_iou(total)[c]), len(data.pictures), shared.iou(c))
+        value, evidence = float(class_iou(total)[c]), area_evidence(entries, "miou", c)
+        measured.share(f"{names[c]}/iou", value, len(data.pictures), shared.iou(c), evidence)
     metrics = measured.metrics(seed)
     samples = pd.DataFrame(
         {
@@ -216,7 +230,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "label": entries.areas[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries})
+    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
     if collapsed(spreads):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)

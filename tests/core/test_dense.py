@@ -15,6 +15,7 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from cosmos_core import COSMOS
 from cosmos_core.dense import ATTENTIONS, NEIGHBOURHOOD, _neighbourhood, patch_features, patch_tokens, refuse_tower
 from cosmos_core.errors import RequestError
+from tests.closeness import assert_close
 from tests.oracles import dense as oracle
 
 SIZES = {"image_size": 32, "patch_size": 8, "width": 24, "layers": 2, "heads": 3, "mlp_ratio": 2.0, "output_dim": 10}
@@ -102,8 +103,8 @@ def test_the_four_attentions_are_four_different_things():
 def test_vanilla_on_a_cosmos_is_its_own_tower_at_every_size(size: tuple[int, int]):
     model, images = cosmos(), pictures(2, *size)
     _, tokens = model.image_tower(images)
-    assert torch.equal(patch_tokens(model.visual, images).flatten(1, 2), tokens)
-    assert torch.equal(patch_features(model.visual, images).flatten(1, 2), tokens @ model.visual.proj)
+    assert_close(patch_tokens(model.visual, images).flatten(1, 2), tokens)
+    assert_close(patch_features(model.visual, images).flatten(1, 2), tokens @ model.visual.proj)
 
 
 @pytest.mark.parametrize("options", [*KINDS.values(), {"image_size": (24, 40)}, {"image_size": 36}])
@@ -113,7 +114,7 @@ def test_vanilla_at_the_native_size_is_open_clips_own_forward(options: dict[str,
     _, tokens = visual(images)
     if visual.final_ln_after_pool:  # open_clip norms the class token alone; token by token, so that it is the same norm
         tokens = visual.ln_post(tokens)
-    assert torch.equal(patch_tokens(visual, images).flatten(1, 2), tokens)
+    assert_close(patch_tokens(visual, images).flatten(1, 2), tokens)
 
 
 def test_as_many_patches_in_another_shape_get_the_positions_of_their_own_places():
@@ -137,9 +138,7 @@ def test_a_picture_alone_gives_what_it_gives_in_a_batch(attention: str):
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_pixels_beyond_the_last_whole_patch_are_left_out(attention: str):
     visual, images = tower(), pictures(1, 39, 47)
-    assert torch.equal(
-        patch_features(visual, images, attention), patch_features(visual, images[..., :32, :40], attention)
-    )
+    assert_close(patch_features(visual, images, attention), patch_features(visual, images[..., :32, :40], attention))
 
 
 def test_with_one_value_for_all_tokens_correlative_attention_gives_it_twice_and_the_reduced_blocks_once():
@@ -192,7 +191,7 @@ def test_the_neighbourhood_of_two_rows_of_three_patches_by_hand():
 def test_a_tower_without_projection_gives_its_own_width():
     visual = tower()
     visual.proj = None
-    assert torch.equal(patch_features(visual, pictures(), "csa"), patch_tokens(visual, pictures(), "csa"))
+    assert_close(patch_features(visual, pictures(), "csa"), patch_tokens(visual, pictures(), "csa"))
     assert patch_features(visual, pictures()).shape == (2, 4, 4, SIZES["width"])
 
 
@@ -200,7 +199,7 @@ def test_patches_are_never_dropped():
     visual = tower(patch_dropout=0.5)
     at_rest = patch_features(visual, pictures())
     visual.train()
-    assert torch.equal(patch_features(visual, pictures()), at_rest)
+    assert_close(patch_features(visual, pictures()), at_rest)
 
 
 def test_half_precision_by_autocast_stays_near():

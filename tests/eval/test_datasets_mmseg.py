@@ -182,12 +182,14 @@ def test_everything_that_does_not_fit_is_told_at_once(tmp_path: Path):
     files(4)[0].write_bytes(b"")
     Image.fromarray(np.zeros(SIZES[2], dtype=np.uint16)).save(files(5)[1])
     found = problems("ade20k", tmp_path, images=8)
-    assert len(found) == 5
-    unreadable, colour, size, without, count = found
+    assert len(found) == 6
+    unreadable, colour, wide, size, without, count = found
     assert "2 files without a readable picture" in unreadable
     assert "ADE_val_00000004.png (no picture format)" in unreadable
-    assert "2 masks" in colour
-    assert "one label a pixel is wanted: ADE_val_00000003.png (RGB), ADE_val_00000006.png (I;16)" in colour
+    assert "1 mask in" in colour
+    assert "one label a pixel is wanted: ADE_val_00000003.png (RGB);" in colour
+    assert "1 mask in" in wide
+    assert "of more than 8 bits a pixel: ADE_val_00000006.png (I;16)" in wide
     assert "1 mask in" in size
     assert "ADE_val_00000002.png (56 x 40 pixels, the picture 40 x 56)" in size
     assert f"1 picture without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in without

@@ -234,10 +234,10 @@ def test_pictures_beyond_the_budget_are_named_and_folders_take_turns(tmp_path):
 def test_a_picture_is_made_smaller_and_loses_what_else_its_file_tells(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
-    exif[0x0112] = 6  # lies on its side
-    Image.new("RGB", (1000, 4000), "red").save(tmp_path / "wide.jpg", exif=exif)
+    exif[0x0112] = 6  # lies on its side, and stays there: no model sees it turned
+    Image.new("RGB", (1000, 4000), "red").save(tmp_path / "high.jpg", exif=exif)
     (found,), _ = embed(tmp_path, 10**6)
-    assert (found.width, found.height) == (1600, 400)
+    assert (found.width, found.height) == (400, 1600)
     import base64
 
     assert b"taken at home" not in base64.b64decode(found.source.split(",")[1])

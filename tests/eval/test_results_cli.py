@@ -1,7 +1,6 @@
 """`cosmos-eval results`: lists, fields, differences, merges and the schema as a person or a program meets them."""
 
 import json
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_the_list_as_json_has_whole_records(results, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     (one,) = said["results"]
     assert said["not_run"] == []
-    assert one["metrics"]["top1"] == asdict(result.metrics["top1"])
+    assert one["metrics"]["top1"] == result.metrics["top1"].record()
     assert one["identity"] == result.identity
     assert Path(one["path"]).is_file()
     assert one["checksum"] == result.checksum

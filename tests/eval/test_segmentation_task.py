@@ -143,16 +143,36 @@ def test_predictions_come_in_order_with_both_maps():
 
 
 def test_intervals_resample_pictures():
-    areas = [one.areas for one in predictions(benchmark(), data([labels(0, 2, 2), labels(2, 0)]), Engine(Colours()))]
+    """Of eighty pictures, half of them with a class that is found where another one is labelled: enough for the
+    bootstrap alone."""
+    shown = [striped("red", "green", "blue")] * 80
+    maps = [labels(0, 1, 2), labels(0, 2, 2)] * 40
+    many = replace(
+        data(),
+        pictures=[ArrayPicture(f"p{i}", pixels) for i, pixels in enumerate(shown)],
+        masks=[ArrayMask(f"p{i}", one) for i, one in enumerate(maps)],
+    )
+    areas = [one.areas for one in predictions(benchmark(), many, Engine(Colours()))]
 
     def slow(drawn: np.ndarray) -> float:
         return summary(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
 
-    ((low, high),) = intervals([slow], 2, seed=7)
-    outcome = tasks.run(benchmark(), data([labels(0, 2, 2), labels(2, 0)]), Engine(Colours()), seed=7)
+    ((low, high),) = intervals([slow], 80, seed=7)
+    outcome = tasks.run(benchmark(), many, Engine(Colours()), seed=7)
     metric = outcome.metrics["miou"]
-    assert (metric.low, metric.high) == pytest.approx((min(low, metric.value), max(high, metric.value)))
+    assert (metric.low, metric.high) == pytest.approx((low, high))
     assert metric.low < metric.value < metric.high
+    assert metric.method == "bootstrap"
+
+
+def test_two_pictures_that_are_all_right_leave_room_for_others_that_are_not():
+    metrics = tasks.run(benchmark(), data(), Engine(Colours())).metrics
+    for name in ("miou", "pixel_accuracy", "mean_accuracy", "red/iou", "green/iou"):
+        assert (metrics[name].value, metrics[name].high, metrics[name].method) == (1, 1, "mid-p")
+    # two whole pictures: p ** 2 / 2 = 0.025; green is in one of them only: p / 2 = 0.025. Each half of the mid-p
+    assert metrics["red/iou"].low == pytest.approx(0.05**0.5, abs=1e-9)
+    assert metrics["green/iou"].low == pytest.approx(0.05, abs=1e-9)
+    assert 0.05 < metrics["miou"].low < 0.5
 
 
 def broken(**changes) -> SegmentationData:

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +209,35 @@ def not_finite(path: Path) -> None:
     (path.parent / f"pictures-{checksum(content)}.safetensors").write_bytes(content)
 
 
+def header_with(**changes: object) -> Callable[[Path], None]:
+    """Another header before the same content, as an editor or a broken disk may leave it."""
+
+    def damage(path: Path) -> None:
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        header["keys"] |= changes
+        new = json.dumps(header).encode()
+        path.write_bytes(len(new).to_bytes(8, "little") + new + content[8 + length :])
+
+    return damage
+
+
+def named_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
+    "an offset of 20 digits": header_with(data_offsets=[10**20, 10**20 + 144]),
+    "an offset of 400 digits": header_with(data_offsets=[0, 10**400]),
+    "an offset before the start": header_with(data_offsets=[-1000, -856]),
+    "a length of 2^60": header_with(data_offsets=[0, 2**60], shape=[2**56, 16]),
+    "a negative shape": header_with(data_offsets=[16, 0], shape=[-1, 16]),
+    "no shape": header_with(shape=None),
+    "a shape of texts": header_with(shape=["a", "b"]),
+    "three offsets": header_with(data_offsets=[0, 1, 2]),
+    "a named pipe": named_pipe,
     **{f"a bit flipped at {place}": flipped(place) for place in (0.0, 0.005, 0.1, 0.25, 0.4, 0.7, 1.0)},
     "one byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "one byte long": lambda path: path.write_bytes(path.read_bytes() + b"\0"),

@@ -6,15 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import Image
 
+from cosmos_core.image_files import QUARTER_TURNS, formats, orientation_of
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 
 LABEL_MODES = ("P", "L", "1")
 """Pillow's names for one byte, or bit, a pixel: what `LoadAnnotations` reads without loss."""
-QUARTER_TURNED = (5, 6, 7, 8)
-"""EXIF orientations in which width and height change places."""
+WIDE_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
+"""More than one byte a pixel, of which `LoadAnnotations` keeps the lowest."""
+TURNED_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
+"""Formats whose EXIF orientation OpenCV applies when it decodes colours, as mmsegmentation does."""
 WORKERS = 8
 CHUNK = 64
 
@@ -27,6 +30,8 @@ class Headers:
     unreadable: list[str] = field(default_factory=list)
     other_size: list[str] = field(default_factory=list)
     in_colour: list[str] = field(default_factory=list)
+    wide: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
 
     def problems(self, masks: Path) -> list[str]:
         """One sentence for each kind, without the benchmark's name. Pictures without masks are left to the reader."""
@@ -39,6 +44,16 @@ class Headers:
                 f"{first(self.in_colour)}; a palette PNG that was saved again as RGB has lost its labels: unpack the "
                 "originals again"
             )
+        if self.wide:
+            said.append(
+                f"has {_count(self.wide, 'mask')} in {masks} of more than 8 bits a pixel: {first(self.wide)}; "
+                "mmsegmentation reads 8: save the labels as a PNG of 8 bits"
+            )
+        if self.turned:
+            said.append(
+                f"has {_count(self.turned, 'image')} that EXIF turns otherwise than the mask in {masks}: "
+                f"{first(self.turned)}; save both with their pixels upright and without the tag"
+            )
         if self.other_size:
             said.append(
                 f"has {_count(self.other_size, 'mask')} in {masks} of another size than the picture: "
@@ -49,7 +64,11 @@ class Headers:
 
 def look(pictures: Sequence[MmsegPicture], masks: Sequence[MmsegMask]) -> Headers:
     """Read the headers of every pair, in threads: some 0.1 ms each on a local disk. Pictures that are not there are
-    passed over."""
+    passed over.
+
+    An image is turned as its EXIF orientation says, a mask only where it is marked `turned`. A quarter turn with no
+    tag on the mask is right where the sizes fit, which only the turned image can have; of other turns they say nothing.
+    """
     found = Headers()
     pairs = list(zip(pictures, masks, strict=True))
     pool = ThreadPoolExecutor(WORKERS)
@@ -72,30 +91,42 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
             found.append(("no_mask", picture.key))
             continue
         try:
-            with Image.open(mask.path) as opened:
-                mode, size = opened.mode, opened.size
+            with Image.open(mask.path, formats=formats()) as opened:
+                mode, size, of_mask = opened.mode, opened.size, _orientation(opened)
         except Exception as error:  # whatever a broken file makes Pillow stumble over
             found.append(("unreadable", f"{mask.path} ({_reason(error)})"))
             continue
-        if mode not in LABEL_MODES:
+        if mode in WIDE_MODES:
+            found.append(("wide", f"{name} ({mode})"))
+        elif mode not in LABEL_MODES:
             found.append(("in_colour", f"{name} ({mode})"))
         try:
-            expected = _size_as_loaded(picture.path)
+            with Image.open(picture.path, formats=formats()) as opened:
+                expected = opened.size
+                of_image = _orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
         except Exception as error:
             found.append(("unreadable", f"{picture.path} ({_reason(error)})"))
             continue
+        expected = expected[::-1] if of_image in QUARTER_TURNS else expected
+        if mask.turned:
+            size = size[::-1] if of_mask in QUARTER_TURNS else size
         if size != expected:
             shown = f"{size[0]} x {size[1]} pixels, the picture {expected[0]} x {expected[1]}"
             found.append(("other_size", f"{name} ({shown})"))
+            continue
+        agree = of_image == of_mask and (mask.turned or of_mask == 1)
+        proven = of_image in QUARTER_TURNS and of_mask == 1 and size[0] != size[1]
+        if not agree and not proven:
+            found.append(("turned", f"{picture.path.name} (orientation {of_image}, mask {of_mask})"))
     return found
 
 
-def _size_as_loaded(path: Path) -> tuple[int, int]:
-    """(width, height) after the turn that EXIF asks for, which OpenCV carries out."""
-    with Image.open(path) as opened:
-        turned = opened.format == "JPEG" and opened.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNED
-        width, height = opened.size
-    return (height, width) if turned else (width, height)
+def _orientation(opened: Image.Image) -> int:
+    """EXIF orientation, 1 to 8. Where a PNG has its tags behind the pixels, they are not looked for: masks would have
+    to be decoded for it."""
+    if opened.format == "PNG" and not {"exif", "Raw profile type exif", "xmp"} & opened.info.keys():
+        return 1
+    return orientation_of(opened)
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import formats, orientation_of, turn
 from cosmos_eval.datasets.base import IGNORED, FilePicture, Mask
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
@@ -17,6 +18,9 @@ JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 @dataclass(frozen=True)
 class MmsegPicture(FilePicture):
     """A picture as `LoadImageFromFile` gives it (OpenCV's decoder, turned as its EXIF says), in RGB."""
+
+    def encoded(self, content: bytes) -> bytes:
+        return b""  # no rule of ours makes its pixels
 
     def load(self) -> Image.Image:
         from mmcv.transforms import LoadImageFromFile
@@ -43,6 +47,8 @@ class MmsegMask(Mask):
     classes: int
     reduce_zero_label: bool = False
     label_map: tuple[tuple[int, int], ...] | None = None
+    turned: bool = False
+    """Turn it as its own EXIF orientation says (`exif: apply`); mmsegmentation turns images alone."""
 
     def load(self) -> np.ndarray:
         """(H, W) uint8.
@@ -65,12 +71,15 @@ class MmsegMask(Mask):
             said = " ".join(str(error).split())
             raise RequestError(f"cannot decode the mask {self.path}: {said}; replace the file") from error
         if labels.ndim < 2:  # mmsegmentation drops sides of one pixel with the colour channel
-            with Image.open(self.path) as opened:
+            with Image.open(self.path, formats=formats()) as opened:
                 labels = labels.reshape(opened.height, opened.width)
         if labels.ndim > 2:
             raise RequestError(
                 f"the mask {self.path} has {labels.shape[-1]} colours a pixel, not one label; unpack the original again"
             )
+        if self.turned:
+            with Image.open(self.path, formats=formats()) as opened:
+                labels = np.asarray(turn(Image.fromarray(labels), orientation_of(opened)))
         wrong = (labels >= self.classes) & (labels != IGNORED)
         if wrong.any():
             shift = 1 if self.reduce_zero_label else 0

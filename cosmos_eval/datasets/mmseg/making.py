@@ -11,6 +11,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
+from cosmos_core.image_files import formats
 from cosmos_eval.progress import Reporter
 
 WORKERS = 4
@@ -80,10 +81,12 @@ def labels_in(path: Path) -> np.ndarray:
         RequestError: unreadable, or colours in place of labels; names it.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats()) as image:
             mode, labels = image.mode, np.array(image)
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise RequestError(f"cannot read {path}: {' '.join(str(error).split())}; unpack it again") from error
+    if mode.startswith("I") or mode == "F":
+        raise RequestError(f"{path} has more than 8 bits a pixel ({mode}); save its labels as a PNG of 8 bits")
     if mode not in ("L", "P"):
         raise RequestError(f"{path} has colours ({mode}) where one label a pixel is wanted; unpack it again")
     return labels

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cosmos_core.errors import RequestError
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.mmseg.making import VOID, Made, first_folder, labels_in, make_masks, translate
-from cosmos_eval.datasets.survey import read_json
 from cosmos_eval.progress import Reporter
 
 PLACES = ("cityscapes/gtFine/val", "Cityscapes/gtFine/val", "gtFine/val")

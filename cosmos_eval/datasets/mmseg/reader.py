@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import Data, SegmentationData
+from cosmos_eval.datasets.catalog import APPLY
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.headers import look
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
-from cosmos_eval.datasets.survey import Survey, escapes, read_lines
+from cosmos_eval.datasets.survey import Survey, escapes
 from cosmos_eval.protocol_source import near
 
 
@@ -17,7 +19,8 @@ def read_mmseg(benchmark: Any, data_root: Path) -> Data:
     """The validation pictures of a dataset with their masks, class names and colours.
 
     Options: `layout` (see layouts.py), `path` (the dataset's folder), `images` (the folder of pictures, where it is not
-    in the dataset's folder: COCO's val2017 serves several benchmarks).
+    in the dataset's folder: COCO's val2017 serves several benchmarks), `exif: apply` (a mask is turned by its own EXIF
+    orientation; images are in any case, as mmsegmentation does).
 
     Order is that of the split's list, or of the sorted paths where there is none. A picture's key is its path below the
     folder of pictures. Masks are not decoded here; their headers are read.
@@ -111,6 +114,7 @@ def _listed(
                 classes=len(meta["classes"]),
                 reduce_zero_label=row["reduce_zero_label"],
                 label_map=None if mapping is None else tuple(mapping.items()),
+                turned=survey.options.get("exif") == APPLY,
             )
         )
     palette = [(int(red), int(green), int(blue)) for red, green, blue in meta["palette"]]

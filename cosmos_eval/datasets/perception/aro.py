@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.perception.crops import Box
 from cosmos_eval.datasets.perception.items import LEAVE_OUT, Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
-from cosmos_eval.datasets.survey import Survey, read_json
+from cosmos_eval.datasets.survey import Survey
 
 BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 PARTS = ("relation", "attributes")

@@ -1,14 +1,14 @@
 """A part of a picture in a file, as ARO shows it."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import ImageHeader, open_image, orientation_of, upright_size
 from cosmos_eval.datasets.base import FilePicture, Picture, decode
-from cosmos_eval.datasets.decoders import at_full_size
+from cosmos_eval.datasets.decoders import at_full_size, exif_is_applied
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
@@ -40,11 +40,15 @@ class CroppedPicture(Picture):
     def content(self) -> bytes:
         content = self._file()
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                self._check(image.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            with open_image(content) as image:
+                header = ImageHeader(image.size, image.mode, orientation_of(image) if exif_is_applied() else 1)
+        except Exception as error:  # decoders raise whatever a broken file makes them stumble over
             raise RequestError(f"cannot decode the picture {self.path}: {error}; replace the file") from error
+        self._check(upright_size(header))
         return repr(tuple(self.box)).encode() + content
+
+    def encoded(self, content: bytes) -> bytes:
+        return content[len(repr(tuple(self.box))) :]
 
     def load(self) -> Image.Image:
         with at_full_size():

@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from cosmos_core.errors import RequestError
+from cosmos_core.image_files import NotAnImage, max_pixels, open_image, orientation_of, to_rgb, turn
+from cosmos_eval.datasets.decoders import exif_is_applied
 from cosmos_eval.progress import Reporter, after_a_while
 
 WORKERS = 8
 """Threads that decode; decoders release the lock."""
 
-_known: dict[tuple[str, int, int], "Decoded"] = {}
+_known: dict[tuple[str, int, int, bool, int], "Decoded"] = {}
 _lock = threading.Lock()
 
 
@@ -34,12 +35,14 @@ def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> di
     """Decode every file of `files` (any key -> its name below the folder) in full, as the engine does; progress is
     shown where that takes longer than a person waits without wondering."""
     found = {}
+    turned = exif_is_applied()  # threads have a context of their own
     with (
         after_a_while(reporter, "decoding pictures", len(files), "pictures") as advance,
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         try:
-            for key, one in zip(files, pool.map(lambda file: _decoded(folder / file), files.values()), strict=True):
+            decoded = pool.map(lambda file: _decoded(folder / file, turned), files.values())
+            for key, one in zip(files, decoded, strict=True):
                 found[key] = one
                 advance(1)
         finally:
@@ -47,30 +50,36 @@ def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> di
     return found
 
 
-def _decoded(path: Path) -> Decoded:
+def _decoded(path: Path, turned: bool) -> Decoded:
     try:
         state = path.stat()
     except OSError:
         return Decoded(problem="is not there")
-    key = (str(path), state.st_mtime_ns, state.st_size)
+    key = (str(path), state.st_mtime_ns, state.st_size, turned, max_pixels())
     with _lock:
         known = _known.get(key)
     if known is None:
-        known = _decode(path)
+        known = _decode(path, turned)
         with _lock:
             _known[key] = known
     return known
 
 
-def _decode(path: Path) -> Decoded:
+def _decode(path: Path, turned: bool) -> Decoded:
     try:
-        with Image.open(path) as image:
-            try:
-                image.convert("RGB")
-            except Exception:  # decoders raise whatever a broken file makes them stumble over
-                return Decoded(problem="cannot be decoded to its end")
-            return Decoded(image.size)
+        image = open_image(path.read_bytes())
     except FileNotFoundError:
         return Decoded(problem="is not there")
+    except NotAnImage:
+        return Decoded(problem="is no picture")
+    except RequestError as error:
+        return Decoded(problem=f"cannot be decoded: {error}")
     except Exception:  # dead addresses often answer with a page
         return Decoded(problem="is no picture")
+    with image:
+        try:
+            return Decoded(turn(to_rgb(image), orientation_of(image) if turned else 1).size)
+        except RequestError as error:
+            return Decoded(problem=f"cannot be decoded: {error}")
+        except Exception:  # decoders raise whatever a broken file makes them stumble over
+            return Decoded(problem="cannot be decoded to its end")

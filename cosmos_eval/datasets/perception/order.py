@@ -8,11 +8,12 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
 from cosmos_eval.datasets.perception.shuffles import Tagger, digest_of, make_order, unmoved, written
-from cosmos_eval.datasets.survey import Survey, read_json
+from cosmos_eval.datasets.survey import Survey
 
 SUBSET = "order"
 CAPTIONS_OF = {"aro-coco-order": "coco-karpathy-retrieval", "aro-flickr30k-order": "flickr30k-test-retrieval"}

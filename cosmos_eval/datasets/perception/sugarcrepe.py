@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import value
-from cosmos_eval.datasets.survey import Survey, read_json
+from cosmos_eval.datasets.survey import Survey
 
 SUBSETS = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att", "add_obj", "add_att")
 GROUP = "of three"
@@ -47,7 +48,7 @@ def read_sugarcrepe(benchmark: Any, data_root: Path) -> Data:
 
 def _rows(subset: str, path: Path, items: Items) -> None:
     survey = items.survey
-    content = read_json(path, unique_keys=True)
+    content = read_json(path)
     if not isinstance(content, dict) or not content:
         survey.refuse(f"finds no map of rows in {path}")
     for number, row in content.items():

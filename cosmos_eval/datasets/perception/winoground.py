@@ -1,13 +1,14 @@
 """Winoground (Thrush et al., CVPR 2022): two pictures, and two captions of the same words in another order."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.json_text import JsonFault, load_json
+from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import value
-from cosmos_eval.datasets.survey import Survey, read_lines
+from cosmos_eval.datasets.survey import Survey
 
 TAGS = ("tag", "secondary_tag")
 
@@ -32,9 +33,9 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            survey.refuse(f"cannot use {where}: not JSON: {error}")
+            row = load_json(line)
+        except JsonFault as error:
+            survey.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
         name = str(value(row, "id", int, where, survey))
         if name in lines:
             survey.refuse(f"has the id {name} twice, in lines {lines[name]} and {number} of {path}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.toybox import cifar, formats
 from cosmos_eval.datasets.toybox.reader import TEMPLATES, class_scenes, distinct_scenes
 from cosmos_eval.datasets.toybox.scenes import VERSION, make_scene
@@ -95,8 +96,8 @@ def _is_there(out: Path, settings: dict[str, int]) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = read_json(out / MARK)
+    except RequestError as error:
         raise RequestError(
             f"{out} holds other things than toybox (it has no {MARK}); give --out an empty folder or a new one"
         ) from error

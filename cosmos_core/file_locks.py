@@ -1,0 +1,55 @@
+"""Locks on open files that the system releases when their holder dies, by SIGKILL too (`flock`)."""
+
+import errno
+import os
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not a Unix: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
+
+HELD: set[int] = set()
+"""Descriptors of this process that hold locks. A forked process closes them: a data worker that outlives a killed
+training by a second must not keep its lock."""
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process alone, without waiting.
+
+    Returns:
+        True: locked until `unlock`, or until this process ends. False: another holds it. None: the file system has no
+        locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    HELD.add(descriptor)
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Close an open file, and with it release its lock, if any."""
+    HELD.discard(descriptor)
+    os.close(descriptor)
+
+
+def is_file_of(path: Path, descriptor: int) -> bool:
+    """Whether `path` still names the open file: whoever held its lock before may have removed it."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def close_in_child() -> None:
+    for descriptor in HELD:
+        os.close(descriptor)  # the lock stays with the parent, which has the same open file
+    HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=close_in_child)

@@ -1,0 +1,258 @@
+"""The one decoder of image files, for evaluation and training: which formats, which scale of values, which way up.
+
+Pixels are those of Pillow's `convert("RGB")` except where that clips: images of 16 bits, 32-bit integers and floats are
+scaled to 8 bits first (`to_rgb`). EXIF orientation is not applied unless `turned` asks for it, as in torchvision,
+clip-benchmark and open_clip. `read_header` tells what of an image this changes, from its first bytes.
+"""
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from cosmos_core.errors import RequestError
+
+NOT_READ = frozenset(("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"))
+"""EPS is handed to an interpreter, WMF to the system; IPTC holds a file of any format, EPS too; Pillow can only name
+the others, or needs a package of the user's for them."""
+COMMON = "JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF, GIF, BMP and the others that Pillow decodes by itself"
+MAX_PIXELS = 2 * 89_478_485
+"""Pixels of the largest image that is decoded unless more are allowed: where Pillow refuses by default."""
+MAX_PIXELS_VARIABLE = "COSMOS_MAX_IMAGE_PIXELS"
+"""In the environment, so that worker processes of every kind have it."""
+
+SIXTEEN_BITS = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
+RESCALED = SIXTEEN_BITS | {"I", "F"}
+"""Modes whose values `convert("RGB")` clips at 255."""
+WHITE_IS_ZERO = 0
+"""TIFF's PhotometricInterpretation; Pillow inverts it for 8 bits and fewer only."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings the image upright, as `PIL.ImageOps.exif_transpose` has it; 1 is upright."""
+QUARTER_TURNS = frozenset((5, 6, 7, 8))
+"""Orientations in which width and height change places."""
+
+# Own words are said instead (`check_size`); Pillow's name a line of its source, once for each process.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class ImageHeader(NamedTuple):
+    """What the first bytes of an image file say."""
+
+    size: tuple[int, int]
+    """Width and height, before any turn."""
+    mode: str
+    """Pillow's name of the pixel format."""
+    orientation: int = 1
+    """1 to 8, as EXIF counts; 1 where there is none."""
+
+    @property
+    def rescaled(self) -> bool:
+        """Whether its values are scaled to 8 bits, where `convert("RGB")` alone would clip them."""
+        return self.mode in RESCALED
+
+
+class NotAnImage(RequestError):
+    """Bytes that are no image in a format that is read."""
+
+
+def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
+    """An image file's content as RGB, 8 bits a channel; of an animation the first frame.
+
+    Args:
+        turned: apply the EXIF orientation.
+
+    Raises:
+        NotAnImage: no image, or of a format that is not read.
+        RequestError: more pixels than allowed, or values that no rule scales (see `to_rgb`).
+        Exception: what Pillow raises for damaged bytes has no bounds: OSError, SyntaxError, struct.error, ...
+    """
+    with open_image(content) as image:
+        orientation = orientation_of(image) if turned else 1
+        return turn(to_rgb(image), orientation)
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Open an image without decoding it; the caller closes it.
+
+    Raises:
+        NotAnImage, RequestError: as `decode_image`.
+    """
+    limit = max_pixels()
+    if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limit  # `check_size` refuses what is above; Pillow checks frames and tiles as well
+    try:
+        image = Image.open(io.BytesIO(content), formats=formats())
+    except UnidentifiedImageError as error:
+        raise NotAnImage(f"it is no image, or of a format that is not read (read are {COMMON})") from error
+    except Image.DecompressionBombError as error:
+        raise RequestError(_too_large(str(error).partition("(")[2].partition(" ")[0])) from error
+    try:
+        check_size(image.size)
+    except RequestError:
+        image.close()
+        raise
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB, 8 bits a channel.
+
+    16 bits a value: v / 257, rounded, so that 65535 is white. 32-bit integers: as they are where all lie in 0 to 255,
+    as 16 bits where they lie in 0 to 65535. Floats: 0 to 1 is black to white; where some are larger, and all lie in 0
+    to 255, they are 8-bit values. All other modes are converted by Pillow.
+
+    Raises:
+        RequestError: integers or floats outside these ranges, or not finite.
+    """
+    if image.mode not in RESCALED:
+        return image.convert("RGB")
+    tags = getattr(image, "tag_v2", None)
+    inverted = tags is not None and tags.get(262) == WHITE_IS_ZERO
+    values = np.asarray(image)
+    levels = _levels_of_floats(values) if image.mode == "F" else _levels_of_integers(values, image.mode)
+    return Image.fromarray(255 - levels if inverted else levels).convert("RGB")
+
+
+def _levels_of_integers(values: np.ndarray, mode: str) -> np.ndarray:
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if low < 0 or high > 65535:
+        raise RequestError(f"its integers run from {low} to {high}, a scale nobody knows; save it with 8 or 16 bits")
+    if mode == "I" and high <= 255:
+        return values.astype(np.uint8)
+    # (v + 128) // 257 is v / 257 rounded: 257 is odd, so that there are no halves
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _levels_of_floats(values: np.ndarray) -> np.ndarray:
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 255):  # NaN is neither
+        raise RequestError(f"its floats run from {low:g} to {high:g}; save it with values from 0 to 1, or with 8 bits")
+    if high > 1:
+        return values.astype(np.uint8)
+    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF (or XMP) orientation that an opened image still has to be turned by; 1 where there is none that can be
+    read, and for TIFF, which Pillow turns by itself, as the code of the publications had it."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken block of EXIF makes its reader stumble in many ways, and the pixels are whole
+        return 1
+    return orientation if isinstance(orientation, int) and orientation in TURNS else 1
+
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """The image brought upright from an EXIF orientation."""
+    return image if orientation not in TURNS else image.transpose(TURNS[orientation])
+
+
+def upright_size(header: ImageHeader) -> tuple[int, int]:
+    """(width, height) once the orientation is applied."""
+    width, height = header.size
+    return (height, width) if header.orientation in QUARTER_TURNS else (width, height)
+
+
+def read_header(content: bytes) -> ImageHeader | None:
+    """What an image file's first bytes say; None where they are no image, which decoding tells better."""
+    try:
+        with open_image(content) as image:
+            return ImageHeader(image.size, image.mode, orientation_of(image))
+    except Exception:
+        return None
+
+
+def is_plain(content: bytes) -> bool:
+    """Whether a look at a few bytes shows that an image is of 8 bits and has no orientation: nothing of it can be
+    turned or scaled. Most images of most datasets are, and `read_header` costs 50 times as much."""
+    if content.startswith(b"\xff\xd8\xff"):
+        return not any(sign in content for sign in (b"Exif\0", b"tiff:Orientation"))
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        sixteen_bits = content[24:25] == b"\x10"
+        return not sixteen_bits and not any(sign in content for sign in (b"eXIf", b"exif", b"com.adobe.xmp"))
+    return False
+
+
+def look(content: bytes) -> ImageHeader | None:
+    """The header where something in it may matter; None for a plain image, and where there is none to read."""
+    return None if is_plain(content) else read_header(content)
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse an image of more pixels than are allowed.
+
+    Raises:
+        RequestError: says how to allow it.
+    """
+    pixels = size[0] * size[1]
+    if pixels > max_pixels():
+        raise RequestError(_too_large(str(pixels)))
+
+
+def _too_large(pixels: str) -> str:
+    shown = f"{int(pixels):,}" if pixels.isdecimal() else "too many"
+    return (
+        f"it has {shown} pixels, more than the {max_pixels():,} that are read; make it smaller, or allow it with "
+        f"--max-image-pixels {pixels if pixels.isdecimal() else 'N'} where its source can be trusted"
+    )
+
+
+def max_pixels() -> int:
+    """The most pixels of an image that is read.
+
+    Raises:
+        RequestError: the environment's variable is no whole number from 1 on.
+    """
+    given = os.environ.get(MAX_PIXELS_VARIABLE)
+    if given is None:
+        return MAX_PIXELS
+    if not (given.isascii() and given.isdecimal() and len(given) <= 15 and int(given) > 0):
+        raise RequestError(f"{MAX_PIXELS_VARIABLE} must be a number of pixels from 1 on, not {given[:40]!r}")
+    return int(given)
+
+
+@contextmanager
+def pixels_at_most(most: int | None) -> Iterator[None]:
+    """Inside, and in the processes that are started there, images of up to `most` pixels are read; None changes
+    nothing.
+
+    Raises:
+        RequestError: less than 1, or more digits than any image has pixels.
+    """
+    if most is None:
+        yield
+        return
+    if not 1 <= most < 10**15:
+        raise RequestError(f"the most pixels of an image must be 1 to {10**15 - 1}, got {str(most)[:40]}")
+    before = os.environ.get(MAX_PIXELS_VARIABLE)
+    os.environ[MAX_PIXELS_VARIABLE] = str(most)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[MAX_PIXELS_VARIABLE]
+        else:
+            os.environ[MAX_PIXELS_VARIABLE] = before
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, in the order in which it asks them."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in NOT_READ)

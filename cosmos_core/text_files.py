@@ -1,0 +1,133 @@
+"""Text files of a user: regular files alone, bounded in size, in UTF-8 with or without a byte order mark."""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+from cosmos_core.errors import RequestError
+
+LARGEST_TEXT = 64 * 2**20
+"""Bytes of a text file that is read whole, unless its reader says otherwise."""
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def open_regular(path: Path | str) -> BufferedReader:
+    """A regular file, opened for reading; nothing is ever waited for.
+
+    Raises:
+        RequestError: a named pipe, a device or a socket, which could make the program wait for ever.
+        OSError: it cannot be opened, or is a folder.
+    """
+    _refuse_irregular(path, os.stat(path).st_mode)  # noqa: PTH116 - a device may act when it is opened
+    # should a pipe have taken the file's place meanwhile, opening it does not wait for a writer
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _refuse_irregular(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _refuse_irregular(path: Path | str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise RequestError(f"{path} is {kind}, not a regular file; give the path of a file")
+
+
+def read_content(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
+    """The bytes of a regular file of at most `largest` bytes.
+
+    Raises:
+        RequestError: unreadable, no regular file, or larger; names the file.
+    """
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(largest + 1) if size <= largest else b""
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a zero byte in a path that a file gave
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"cannot read {str(path)!a}: {error}") from error
+    if size > largest or len(content) > largest:
+        raise RequestError(
+            f"{path} has {max(size, len(content)):,} bytes, more than the {largest:,} that are read of such a file; "
+            "give a smaller one"
+        )
+    return content
+
+
+def impostor_of(start: bytes) -> str | None:
+    """What stands in place of the file that was meant, by its first bytes (512 are enough), and how to get it.
+
+    Returns:
+        None, or words that follow "... is ": a Git LFS pointer, or an HTML page that a server sent.
+    """
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:512].lower()
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "a Git LFS pointer, not the file itself; fetch the file with `git lfs pull`"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not the file that was meant; download it again (a server answers so to a bad address)"
+    return None
+
+
+def decode_text(content: bytes, where: object) -> str:
+    """The text of a file's bytes: UTF-8 without its byte order mark, line ends as they are.
+
+    Raises:
+        RequestError: not UTF-8, or an impostor (see `impostor_of`); names `where`, which is what an error calls it.
+    """
+    impostor = impostor_of(content[:1024])
+    if impostor:
+        raise RequestError(f"{where} is {impostor}")
+    if content[:2] in _MARKS:
+        raise RequestError(f"{where} is a text in {_MARKS[content[:2]]}; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{where} is not a text file in UTF-8; save it as UTF-8") from error
+    if "\0" in text:
+        raise RequestError(f"{where} is not a text file in UTF-8: it holds zero bytes; save it as UTF-8")
+    return text
+
+
+def read_text(path: Path | str, largest: int = LARGEST_TEXT) -> str:
+    """The text of a regular file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        RequestError: unreadable, no regular file, larger than `largest` bytes, not UTF-8, or a Git LFS pointer or an
+            HTML page in its place.
+    """
+    return decode_text(read_content(path, largest), path)
+
+
+def read_lines(path: Path | str, largest: int = LARGEST_TEXT) -> list[str]:
+    """The lines of a text file without their ends, which are "\\n" or "\\r\\n".
+
+    No other character ends a line (`str.splitlines` knows eight more): U+2028 may stand inside a JSON string.
+
+    Raises:
+        RequestError: as `read_text`.
+    """
+    lines = [line.removesuffix("\r") for line in read_text(path, largest).split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def whole_number(text: str, largest: int = 10**9) -> int | None:
+    """A whole number from 0 to `largest` as a text file has it; None for anything else, such as 5,000 digits."""
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
+        return None
+    return int(text) if int(text) <= largest else None
