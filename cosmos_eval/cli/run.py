@@ -59,6 +59,10 @@ def run(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
     ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Where a model or benchmark fails, measure the others; exit 2 at the end."),
+    ] = False,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -106,6 +110,8 @@ def run(
         raise RequestError("--cache and --no-cache exclude each other")
     if profile and crew is not None:
         raise RequestError("--profile times the work of one process; leave torchrun out")
+    if keep_going and crew is not None:
+        raise RequestError("--keep-going is for one process; leave torchrun out")
     if not 0 < cache_limit * 1e9 < float("inf"):
         raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
@@ -152,6 +158,7 @@ def run(
         overwrite=overwrite,
         cache=store_folder(cache or not no_cache, out),
         cache_limit=round(cache_limit * 1e9),
+        keep_going=keep_going,
         reporter=reporter,
         crew=crew or Crew(),
     )
@@ -162,9 +169,10 @@ def run(
         if spec in swept:
             by_step += swept_lines(swept[spec], measured)
     session.crew.finish()
-    if not results:
+    if not results and not session.failed:
         raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
-    print_results(results, out)
+    if results:
+        print_results(results, out)
     for one in times:
         if one is not None:
             print(f"\n{one.table()}")
@@ -176,3 +184,8 @@ def run(
 
         written = write_curve(by_step, out, "sweep")
         print(f"\n{curve_table(by_step)}\nBy step: {', '.join(map(str, written))}")
+    if session.failed:
+        raise RequestError(
+            f"{len(session.failed)} failed, {len(results)} measured in {out}: {'; '.join(session.failed)}; once "
+            "that is mended, the same command measures what is left"
+        )
