@@ -18,7 +18,6 @@ from cosmos_eval.results.record import Result, renamed, unchecked_legend
 
 STEP = re.compile(r"(.*?)step-(\d{8})-([^/]+)/.*")
 """A folder of one checkpoint's results, as an evaluation during a training leaves it."""
-DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
         [
             cell.row,
             number[cell.column],
-            *(None if pd.isna(x) else round(float(x), DIGITS) for x in (cell.value, cell.low, cell.high)),
+            *(None if pd.isna(x) else float(x) for x in (cell.value, cell.low, cell.high)),
             *(None if pd.isna(x) else int(x) for x in (cell.n, cell.place, cell.decimals)),
             cell.source,
         ]
@@ -201,8 +200,8 @@ def tell_apart(groups: Sequence[dict[str, Any]]) -> None:
 
 
 def quadruple(metric: Any) -> list[float]:
-    """Value, low, high and n; five digits behind the point are a thousandth of a percent."""
-    return [*(round(x, DIGITS) for x in (metric.value, metric.low, metric.high)), metric.n]
+    """Value, low, high and n, with all digits: the page rounds as other formats do, and tells the exact value."""
+    return [metric.value, metric.low, metric.high, metric.n]
 
 
 def remarks_of(results: Iterable[Result]) -> list[str]:

@@ -78,12 +78,26 @@ def test_nothing_is_said_to_the_console_and_nothing_is_fetched(opened, page):
 
 
 def test_numbers_are_rounded_as_in_the_other_formats(tab, tmp_path):
-    values = [0.4425, 0.4475, 0.0025, 0.0015, 0.6135, 0.025, 1.0, 0.0, 0.3333]  # halves of a tenth that a float holds
+    values = [
+        0.4425,
+        0.4475,
+        0.0025,
+        0.0015,
+        0.6135,
+        0.025,
+        1.0,
+        0.0,
+        0.3333,
+        0.3125,
+        0.12349996,
+    ]  # halves of a tenth that a float holds
     for i, value in enumerate(values):
         write(tmp_path, one(f"model {i}", "flowers", value))
     tab.open(write_report(tmp_path).path)
     shown = dict(zip(models(tab), tab.texts(f"{BOARD} td:nth-child(2) .number"), strict=True))
     assert shown == {f"model {i}": f"{100 * value:.1f}" for i, value in enumerate(values)}
+    tab.click(f"{BOARD} button[aria-label^='31.2 %, model 9']")
+    assert "unrounded 31.25 %" in " ".join(tab.texts("dialog .dialog-body"))
 
 
 def test_no_name_becomes_markup(opened):
@@ -194,7 +208,7 @@ def test_every_number_tells_where_it_comes_from(opened):
     opened.click(f"{BOARD}:first-child td:nth-child({place}) button")
     assert opened.texts("dialog h2") == ["Good model, streets"]
     body = " ".join(opened.texts("dialog .dialog-body"))
-    assert "90.0 % mIoU, 95 % interval [88.0, 92.0], from 400 samples" in body
+    assert "90.0 % mIoU, 95 % interval [88.0, 92.0], from 400 samples; unrounded 90 %" in body
     said = dict(zip(opened.texts("dialog dl > dt"), opened.texts("dialog dl > dd"), strict=True))
     assert said["spec"] == "cosmos:Good model"
     assert said["digest"] == b"Good model".hex()
