@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.file_checks import user_path
 from cosmos_core.image_files import pixels_at_most
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
@@ -89,20 +90,20 @@ def evaluate(
     """
     if isinstance(benchmarks, str | Path | Benchmark):
         benchmarks = [benchmarks]
-    root = Path(data_root) if data_root is not None else None
+    root = user_path(data_root) if data_root is not None else None
     if not isinstance(model, str):
         model = as_model(model, resolve_device(device), stays=device == "auto")
         if device == "auto":
             device = str(model.device)  # a loaded model stays where it is
     session = Session(
-        out=Path(out) if out is not None else None,
+        out=user_path(out) if out is not None else None,
         device=device,
         precision=precision,
         batch_size=batch_size,
         workers=workers,
         compiled=compile,
         decoder=decoder,
-        resized=Path(resized) if resized is not None else None,
+        resized=user_path(resized) if resized is not None else None,
         limit=limit,
         seed=seed,
         overwrite=overwrite,
@@ -359,8 +360,8 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
 def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
     """The folder that `cache` of `evaluate` means."""
     if isinstance(cache, bool):
-        return Path(out) / FOLDER if cache and out is not None else None
-    return Path(cache)
+        return user_path(out) / FOLDER if cache and out is not None else None
+    return user_path(cache)
 
 
 def model_folder(model: Model) -> str:

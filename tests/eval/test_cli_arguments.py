@@ -157,3 +157,34 @@ def test_a_folder_without_rights_is_named(monkeypatch, capsys, tmp_path):
 def test_options_that_are_no_paths_may_be_empty(capsys):
     assert cli.run_command(["reproduce", "paper", "--format", "", "--model", ""]) == 3  # it begins
     assert "begins with" in capsys.readouterr().err
+
+
+def test_a_tilde_works_where_a_path_is_a_word(monkeypatch, tmp_path):
+    """Definitions, references, training settings and their data are words of the command line, or of a YAML file."""
+    from cosmos_core.config import load_preset
+    from cosmos_core.data.sources import one_source
+    from cosmos_eval.protocol import load_benchmark
+    from cosmos_eval.report.references import read_references
+    from tests.eval.worlds import captions_world
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    definition = captions_world(tmp_path)
+    assert load_benchmark(f"~/{definition.name}").folder == tmp_path
+    (tmp_path / "mine.yaml").write_text("preset: toybox\nout: ~/run\n")
+    config = load_preset("~/mine.yaml")
+    assert config.out == str(tmp_path / "run")
+    assert load_preset("toybox", ["out=~/other"]).out == str(tmp_path / "other")
+    (tmp_path / "a.tar").touch()
+    assert one_source("~/a.tar", config, None).urls == [str(tmp_path / "a.tar")]
+    for text in ("~/absent.csv", "coco:~/absent.json,~/images"):
+        with pytest.raises(RequestError, match=str(tmp_path / "absent")):
+            one_source(text, config, None)
+    with pytest.raises(RequestError, match=str(tmp_path / "absent")):
+        read_references(["~/absent.json"])
+
+
+def test_outputs_of_a_training_s_settings_are_looked_at(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    function = COMMANDS["train"].__wrapped__
+    with pytest.raises(RequestError, match="is a file; give a folder"):
+        function("toybox", changes=[f"out={tmp_path / 'file'}"])
