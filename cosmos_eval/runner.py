@@ -29,7 +29,7 @@ from cosmos_eval.models.python import as_model
 from cosmos_eval.models.spec import parse_spec, slug
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
-from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.results.environment import environment
@@ -193,7 +193,7 @@ class Session:
                 self.reporter.note(f"{planned.benchmark.name}: not run: {'; '.join(planned.problems)}")
                 continue
             try:
-                with of_benchmark(planned.benchmark.name):
+                with of_benchmark(planned.benchmark.name), naming(planned.benchmark.name):
                     results.append(self._measure_one(loaded, engine, planned, folder, label))
             except Exception as error:
                 if not self._goes_on_after(error):

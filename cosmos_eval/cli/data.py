@@ -33,12 +33,14 @@ def check(
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.plan import check_data, resolve_benchmarks
+    from cosmos_eval.progress import naming
     from cosmos_eval.protocol import list_benchmarks
 
     complete = True
     reporter = make_reporter()
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
-        _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
+        with naming(benchmark.name):
+            _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         if report.problems:
             complete = False
