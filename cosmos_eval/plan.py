@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.progress import Reporter
+from cosmos_eval.progress import Reporter, naming
 from cosmos_eval.protocol import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def make_plan(
     """
     planned = []
     for benchmark in resolve_benchmarks(benchmarks):
-        root, report = check_data(benchmark, data_root, reporter=reporter)
+        with naming(benchmark.name):
+            root, report = check_data(benchmark, data_root, reporter=reporter)
         planned.append(Planned(benchmark, root, report.problems))
     missing = once_for_each([(item.benchmark.name, problem) for item in planned for problem in item.problems])
     if missing and not skip_missing:

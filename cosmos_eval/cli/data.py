@@ -33,12 +33,14 @@ def check(
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.plan import check_data, once_for_each, resolve_benchmarks
+    from cosmos_eval.progress import naming
     from cosmos_eval.protocol import list_benchmarks
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
-        _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
+        with naming(benchmark.name):
+            _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         problems += [(benchmark.name, problem) for problem in report.problems]
         if not report.problems:
@@ -70,23 +72,29 @@ def prepare(
     out: Annotated[
         Path | None,
         typer.Option(
+            file_okay=False,
+            writable=True,
             help="Data root to write (toybox: a folder that is empty or absent, default data/toybox; resized: a folder "
-            "of its own, default data/resized; others: default --data-root)."
+            "of its own, default data/resized; others: default --data-root).",
         ),
     ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Masks, shuffles, resized: folder that holds the datasets (default: --out, or data)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
     tagger: Annotated[
         str,
         typer.Option(help="Shuffles: python:module:function, from a caption to pairs of a token and its Penn tag."),
     ] = "",
-    train: Annotated[int, typer.Option(help="toybox: scenes in the training shards.")] = 2000,
-    test: Annotated[int, typer.Option(help="toybox: scenes for retrieval and segmentation.")] = 1000,
-    per_class: Annotated[int, typer.Option(help="toybox: pictures of each class for classification.")] = 20,
-    size: Annotated[int, typer.Option(min=1, help="resized: side of the square that the tower sees.")] = 224,
+    train: Annotated[int, typer.Option(min=1, max=10_000_000, help="toybox: scenes in the training shards.")] = 2000,
+    test: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="toybox: scenes for retrieval and segmentation.")
+    ] = 1000,
+    per_class: Annotated[
+        int, typer.Option(min=1, max=100_000, help="toybox: pictures of each class for classification.")
+    ] = 20,
+    size: Annotated[int, typer.Option(min=1, max=8192, help="resized: side of the square that the tower sees.")] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
     max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",

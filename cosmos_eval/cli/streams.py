@@ -20,7 +20,7 @@ READABLE = "cosmos_eval.readable"
 
 
 def readable(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks: a like sign in ASCII, or an escape, so that nothing is lost."""
+    """What stands for characters that an encoding lacks: a like sign in ASCII, or an escape; nothing is lost."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

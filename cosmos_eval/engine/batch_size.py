@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.short_repr import short_name
 from cosmos_eval.models.base import out_of_memory
 
 AUTO = "auto"
@@ -30,10 +29,8 @@ def check_batch_size(asked: int | str) -> int | str:
         size = int(asked)
     except ValueError:
         size = 0
-    if size < 1:
-        raise RequestError(f"batch size must be at least 1, or auto; got {short_name(str(asked))} (--batch-size)")
-    if size > LARGEST:
-        raise RequestError(f"batch size must be at most {LARGEST:,}, got {short_name(str(asked))} (--batch-size)")
+    if not 1 <= size <= LARGEST:
+        raise RequestError(f"batch size must be 1 to {LARGEST:,}, or auto; got {str(asked)[:40]} (--batch-size)")
     return size
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cosmos_core.printable import printable
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board
 from cosmos_eval.report.cells import average_lines, detail, limited_line, sections, shown, with_values
 from cosmos_eval.report.names import MISSING, short
@@ -124,7 +125,7 @@ def bullet(text: str) -> str:
 
 def escape(text: str) -> str:
     """Text that stays text in a cell of a Markdown table: one line, no cell's end, no markup, no HTML."""
-    text = " ".join(str(text).split()).replace("\\", "\\\\")
+    text = printable(" ".join(str(text).split())).replace("\\", "\\\\")
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
     # An underscore within a word is one; elsewhere it may begin emphasis.
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
