@@ -17,8 +17,9 @@ from torch.optim import Optimizer
 from cosmos_core import released
 from cosmos_core.configs import PRESETS, Config, checked, grid_of, preset, why_not
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
-from cosmos_core.layouts import Which, plain_state, read_file, read_state
+from cosmos_core.layouts import StoredWeights, Which, plain_state, read_file, read_state
 from cosmos_core.model import COSMOS
 from cosmos_core.positions import resize_image_positions, resize_text_positions
 from cosmos_core.tensor_files import odd_tensor, one_line
@@ -50,20 +51,14 @@ def load_checkpoint(
         RequestError: in one line, which file and why: missing, truncated, not a checkpoint, objects in it that would
             run code, another architecture, keys missing or too many, weights that are not finite, no network.
     """
-    path = Path(path_or_name)
+    path = user_path(path_or_name)
     known = released.RELEASED.get(str(path_or_name))
     if known and not path.is_file():
         path = released.fetch(known.name)
         config = config if config is not None else known.arch
     elif not path.exists() and path.suffix == "" and len(path.parts) == 1:
-        raise RequestError(
-            f"no checkpoint file {path_or_name}, and no released checkpoint of that name; released: "
-            f"{', '.join(released.RELEASED)}"
-        )
-    stored = read_state(path, weights)
-    other = foreign(stored.state, COSMOS_NAMES)
-    if other:
-        raise RequestError(f"{path} {other}")
+        raise no_such_name(path_or_name)
+    stored = read_network(path, weights)
     if config is not None:
         wanted = read_config(config)
         state = resized(stored.state, wanted, str(path), stored.config)
@@ -72,14 +67,48 @@ def load_checkpoint(
     return load_weights(wanted, state, str(path))
 
 
-def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
-    """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
+def check_checkpoint(path: Path, weights: Which = "teacher") -> None:
+    """Whether `load_checkpoint` takes a file, as far as its names and shapes tell; the weights are not read.
+
+    Raises:
+        RequestError: as `load_checkpoint`, but for flipped bits and values that are not finite.
+    """
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        raise no_such_name(path)
+    stored = read_network(path, weights, check=False)
+    config = stored.config or preset_of(stored.state, path)
+    fitting(config, stored.state, str(path))
+
+
+def read_network(path: Path, weights: Which, check: bool = True) -> StoredWeights:
+    """One network's weights from a file; RequestError also where they have another library's names."""
+    stored = read_state(path, weights, check)
+    other = foreign(stored.state, COSMOS_NAMES)
+    if other:
+        raise RequestError(f"{path} {other}")
+    return stored
+
+
+def no_such_name(name: Path | str) -> RequestError:
+    return RequestError(
+        f"no checkpoint file {name}, and no released checkpoint of that name; released: {', '.join(released.RELEASED)}"
+    )
+
+
+def fitting(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
+    """A model without values that these weights fit; RequestError where they do not."""
     model = built_on_meta(config, f"{name}: its config")
     problem = difference(model, state)
     if problem:
         raise RequestError(f"{name} does not fit its architecture: {problem}")
+    refuse_odd_weights({key: state[key] for key in model.state_dict()}, name)
+    return model
+
+
+def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
+    """A model in eval mode with exactly these weights, copied to float32; RequestError if they differ."""
+    model = fitting(config, state, name)
     wanted = model.state_dict()
-    refuse_odd_weights({key: state[key] for key in wanted}, name)
     copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in wanted}
     bad = next((key for key, value in copied.items() if not torch.isfinite(value).all()), None)
     if bad:

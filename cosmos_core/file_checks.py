@@ -14,6 +14,18 @@ START = 1024
 """Bytes at the beginning of a file that tell what it is."""
 
 
+def user_path(text: Path | str) -> Path:
+    """A path as a user wrote it, with `~` and `~name` replaced by a home folder.
+
+    Raises:
+        RequestError: there is no such user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise RequestError(f"{printable(text)}: {error}; write the path without ~") from error
+
+
 def require_file(path: Path, what: str, give: str = "") -> bytes:
     """The first `START` bytes of a regular file that is not empty and no impostor.
 

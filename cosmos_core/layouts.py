@@ -13,6 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.json_text import parse_json
 from cosmos_core.tensor_files import check_content, one_line, read_tensors
 
@@ -30,7 +31,7 @@ class StoredWeights:
     epoch: int | None = None
 
 
-def read_state(path: Path | str, weights: Which = "teacher") -> StoredWeights:
+def read_state(path: Path | str, weights: Which = "teacher", check: bool = True) -> StoredWeights:
     """The weights of one network in a checkpoint file.
 
     Args:
@@ -38,14 +39,15 @@ def read_state(path: Path | str, weights: Which = "teacher") -> StoredWeights:
         weights: which network: `teacher` takes `teacher`, or `ema_state_dict` if there is one, else `state_dict`;
             `student` takes `student` or `state_dict`. A file with one set of weights gives that set for both, unless it
             says whose they are.
+        check: as in `cosmos_core.tensor_files.read_tensors`.
 
     Raises:
         RequestError: missing, truncated, not a checkpoint, objects that would run code, or no such weights in it.
     """
-    path = Path(path)
+    path = user_path(path)
     if weights not in ("teacher", "student"):
         raise RequestError(f"no weights called {weights!r} in a checkpoint: teacher (default) or student")
-    content = read_file(path)
+    content = read_file(path, check)
     own = content.get("config")
     # other projects keep settings of their runs under this name
     config = dict(own) if isinstance(own, Mapping) and "embed_dim" in own else None

@@ -32,6 +32,14 @@ RELEASED: dict[str, Released] = {
 }
 
 
+def cached(name: str) -> Path | None:
+    """The local file of a released checkpoint where the hub's cache has it; the network is not touched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(HUB_REPOSITORY, RELEASED[name].file)
+    return Path(found) if isinstance(found, str) else None
+
+
 def fetch(name: str) -> Path:
     """The local file of a released checkpoint, downloaded to the hub's cache if it is not there yet.
 

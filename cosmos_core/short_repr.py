@@ -1,6 +1,7 @@
 """Values of a user's file as a message quotes them: never longer than a line, however large the value is."""
 
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 LONGEST = 80
@@ -32,3 +33,15 @@ def short_repr(value: Any, longest: int = LONGEST) -> str:
         return text
     half = (longest - 3) // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+def short_name(text: str, longest: int = 2 * LONGEST) -> str:
+    """A name as it is, shortened in the middle where it is long."""
+    half = (longest - 3) // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
+
+
+def short_list(names: Sequence[str], most: int = 40) -> str:
+    """Names with commas, each of them shortened, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(short_name(name, LONGEST // 2) for name in names[:most]) + more

@@ -123,3 +123,11 @@ def read_lines(path: Path | str, largest: int = LARGEST_TEXT) -> list[str]:
     """
     lines = [line.removesuffix("\r") for line in read_text(path, largest).split("\n")]
     return lines if lines[-1] else lines[:-1]
+
+
+def whole_number(text: str, largest: int = 10**9) -> int | None:
+    """A whole number from 0 to `largest` as a text file has it; None for anything else, such as 5,000 digits."""
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
+        return None
+    return int(text) if int(text) <= largest else None

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from cosmos_core.agreement import agree_on_settings, agree_on_start
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
@@ -145,6 +146,7 @@ def pretrain(
         torch.set_num_threads(config.threads)
     if not world.is_main:
         reporter = Silent()
+    agree_on_settings(config, world)
     device = device_of(config.device, world)
     student = initial_model(config.model, config.seed).to(device).train()
     teacher = copy.deepcopy(student).requires_grad_(False)
@@ -175,6 +177,7 @@ def train_steps(
     config, world, steps = run.config, run.world, run.steps
     found = snapshots.resume(overwrite) if snapshots is not None else None
     position = snapshots.restore(run, found) if snapshots is not None and found is not None else None
+    agree_on_start(run, loader, position)
     before = logs.cut(run.step)
     lines = read_metrics(logs.path) if logs.path is not None and run.step else []
     note_broken = BrokenNotes(reporter.note)

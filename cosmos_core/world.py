@@ -1,6 +1,5 @@
 """The processes that train together: torchrun's ranks, or one process that is alone."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ import torch
 from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
+from cosmos_core.joining import join_group
+from cosmos_core.rank_environment import rank_environment
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,20 @@ def join_world(device: str = "auto") -> World:
     NCCL where each rank has a card of its own and the run is not on the CPU, gloo otherwise.
 
     Raises:
-        RequestError: the environment is incomplete, or there are more ranks on this machine than cards.
+        RequestError: the environment is incomplete, there are more ranks on this machine than cards, or the ranks do
+            not find each other within a minute.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    place = rank_environment()
+    if place is None or place.size == 1:
         return World()
-    try:
-        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    except ValueError as error:
-        raise RequestError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
-    if size == 1:
-        return World()
+    rank, size, local_rank = place.rank, place.size, place.local_rank or 0
     on_card = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_card:
+        if place.local_rank is None:
+            raise RequestError(
+                "LOCAL_RANK is not set, and says which card of its machine a rank takes: start the ranks with "
+                "torchrun, set LOCAL_RANK (0 where each machine has one rank), or set device=cpu"
+            )
         if local_rank >= torch.cuda.device_count():
             raise RequestError(
                 f"rank {rank} wants card {local_rank}, and this machine has {torch.cuda.device_count()}: "
@@ -87,7 +89,7 @@ def join_world(device: str = "auto") -> World:
             )
         torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if on_card else "gloo", rank=rank, world_size=size)
+        join_group("nccl" if on_card else "gloo", rank, size)
     return World(rank, size, local_rank)
 
 

@@ -69,7 +69,8 @@ def load_benchmark(name_or_path: str | Path) -> Benchmark:
 def read_definition(path: Path) -> Source:
     """The YAML of a definition; one with `base: NAME` is that definition with its own keys laid over it.
 
-    Maps (`segmentation`, `dataset`, ...) are laid over each other key by key. A base is a shipped definition or a file
+    Maps (`segmentation`, `dataset`, ...) are laid over each other key by key; with another reader or task what belongs
+    to the base's is left out. A base is a shipped definition or a file
     beside this one, and has no base of its own; a user's file may be called as the shipped one that it changes.
 
     Raises:
@@ -83,15 +84,24 @@ def read_definition(path: Path) -> Source:
     found = beside if beside.is_file() and beside != path else DEFINITIONS / f"{name}.yaml"
     if not isinstance(name, str) or not found.is_file() or found == path:
         raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
-    below = read_source(found).value
+    base = read_source(found)
+    below = base.value
     if not isinstance(below, dict) or "base" in below:
         raise source.refuse(("base",), f"{name} has a base itself; name that one")
     value = dict(below)
+    dataset = source.value.get("dataset")
+    of_base = below.get("dataset")
+    reader = of_base.get("reader") if isinstance(of_base, dict) else None
+    if isinstance(dataset, dict) and dataset.get("reader", reader) != reader:
+        value["dataset"] = {}  # options belong to their reader
+    if source.value.get("task", below.get("task")) != below.get("task"):
+        for key in ("metrics", "prompts", "segmentation"):  # and these to their task
+            value.pop(key, None)
     for key, own in source.value.items():
         both = isinstance(own, dict) and isinstance(value.get(key), dict)
         value[key] = {**value[key], **own} if both else own
     del value["base"]
-    return Source(path, value, source.lines)
+    return Source(path, value, source.lines, base)
 
 
 def list_benchmarks() -> list[str]:

@@ -7,7 +7,7 @@ from cosmos_eval.datasets.catalog import ALLOW, APPLY, COUNTS_OF, NAMES, NUMBER,
 from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
 from cosmos_eval.protocol_published import read_differences, read_papers
 from cosmos_eval.protocol_segmentation import check_segmentation
-from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_eval.protocol_source import Keys, Source, close, near
 
 TASKS = ("retrieval", "classification", "segmentation", "perception")
 PROMPTED = ("classification", "segmentation")
@@ -102,9 +102,8 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
     _type(source, ("dataset", "reader"), dataset["reader"], str)
     info = READERS.get(dataset["reader"])
     if info is None:
-        raise source.refuse(
-            ("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{near(dataset['reader'], READERS)}"
-        )
+        known = f"{close(dataset['reader'], READERS)}; known: {', '.join(READERS)}"
+        raise source.refuse(("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{known}")
     _keys(
         source,
         ("dataset",),

@@ -11,13 +11,17 @@ from cosmos_core.yaml_text import Keys, read_yaml
 class Source:
     """A YAML file read into plain values. `lines` gives the line of each value by the keys that lead to it."""
 
-    def __init__(self, path: Path, value: Any, lines: dict[Keys, int]) -> None:
+    def __init__(self, path: Path, value: Any, lines: dict[Keys, int], base: "Source | None" = None) -> None:
         self.path = path
         self.value = value
         self.lines = lines
+        self.base = base
+        """What it was laid over: values whose keys are not in this file may come from there."""
 
     def refuse(self, keys: Keys, message: str) -> RequestError:
         """The error that names file and line of the value at `keys` (or of the nearest thing around it)."""
+        if self.base is not None and keys not in self.lines and keys in self.base.lines:
+            message += f" (from its base {self.base.path.stem})"
         while keys and keys not in self.lines:
             keys = keys[:-1]
         return RequestError(f"{self.path}:{self.lines.get(keys, 1)}: {message}")
@@ -33,10 +37,15 @@ def read_source(path: Path) -> Source:
     return Source(path, read_yaml(path, lines), lines)
 
 
+def close(word: str, known: Any) -> str:
+    """`; did you mean ...?` where a known word is close, else nothing."""
+    found = get_close_matches(str(word), [str(name) for name in known], n=3, cutoff=0.6)
+    return "; did you mean " + " or ".join(found) + "?" if found else ""
+
+
 def near(word: str, known: Any) -> str:
     """`; did you mean ...?` where a known word is close, else the list of known ones."""
     known = [str(name) for name in known]
-    close = get_close_matches(str(word), known, n=3, cutoff=0.6)
-    if close:
-        return "; did you mean " + " or ".join(close) + "?"
+    if found := close(word, known):
+        return found
     return "; known: " + ", ".join(known) if len(known) <= 12 else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import read_text
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.results.record import Result
 from cosmos_eval.tasks.outcome import Metric

@@ -3,6 +3,7 @@
 import os
 
 from cosmos_core.errors import RequestError
+from cosmos_core.rank_environment import whole_number
 
 
 def is_main() -> bool:
@@ -13,6 +14,7 @@ def is_main() -> bool:
 def ranks_here() -> int:
     """How many processes work together: what torchrun says, or one."""
     text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdecimal():
-        raise RequestError(f"WORLD_SIZE must be a whole number, got {text!r}; torchrun sets it")
-    return int(text)
+    number = whole_number(text)
+    if number is None:
+        raise RequestError(f"WORLD_SIZE must be a whole number, got {text[:20]!r}; torchrun sets it")
+    return number

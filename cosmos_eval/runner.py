@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.image_files import pixels_at_most
+from cosmos_core.short_repr import short_repr
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
@@ -16,16 +18,19 @@ from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.batch_size import AUTO, check_batch_size
 from cosmos_eval.engine.crew import Crew
-from cosmos_eval.engine.precision import device_of_rank
+from cosmos_eval.engine.precision import device_of_rank, resolve_device
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.store import FOLDER, LIMIT, Store
+from cosmos_eval.engine.truncation import TextsRead
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
+from cosmos_eval.models.python import as_model
 from cosmos_eval.models.spec import parse_spec, slug
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
@@ -34,7 +39,7 @@ from cosmos_eval.tasks.outcome import Outcome
 
 
 def evaluate(
-    model: str | Model,
+    model: str | Any,
     benchmarks: Sequence[str | Path | Benchmark] | str | Path | Benchmark,
     data_root: Path | str | None = None,
     *,
@@ -47,6 +52,7 @@ def evaluate(
     decoder: str = PIL,
     resized: Path | str | None = None,
     limit: int | None = None,
+    max_image_pixels: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
     skip_missing: bool = False,
@@ -59,7 +65,7 @@ def evaluate(
     """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
 
     Args:
-        model: a model spec, or a loaded model.
+        model: a model spec, what `load_model` returns, or any object that a `python:` factory may return.
         benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
         data_root: the folder that holds the datasets (default: `data`, or a YAML's own folder).
         out: the folder for results; without one nothing is written.
@@ -68,6 +74,7 @@ def evaluate(
         decoder: of JPEG files: pil, or torchvision or draft, which are part of the result's precision.
         resized: a folder that `cosmos-eval data prepare resized` made; the numbers are those without it.
         limit: measure on this many pictures only; such results are marked and never ranked.
+        max_image_pixels: of the largest image that is read (default: `cosmos_core.image_files.MAX_PIXELS`).
         seed: of the resampling behind the intervals.
         label: how tables call the model, instead of its spec.
         cache: the folder that keeps embeddings for later runs; True is `.embeddings` in `out`, if given; False none.
@@ -83,8 +90,10 @@ def evaluate(
     if isinstance(benchmarks, str | Path | Benchmark):
         benchmarks = [benchmarks]
     root = Path(data_root) if data_root is not None else None
-    if device == "auto" and not isinstance(model, str):
-        device = str(model.device)  # a loaded model stays where it is
+    if not isinstance(model, str):
+        model = as_model(model, resolve_device(device), stays=device == "auto")
+        if device == "auto":
+            device = str(model.device)  # a loaded model stays where it is
     session = Session(
         out=Path(out) if out is not None else None,
         device=device,
@@ -101,8 +110,9 @@ def evaluate(
         cache_limit=cache_limit,
         reporter=reporter or Silent(),
     )
-    plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
-    return session.measure(model, plan, label=label, profile=profile)
+    with pixels_at_most(max_image_pixels):
+        plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
+        return session.measure(model, plan, label=label, profile=profile)
 
 
 @dataclass
@@ -134,13 +144,15 @@ class Session:
         check_decoder(self.decoder)
         if self.resized is not None:
             read_resized(self.resized)  # what is none is refused before any compute
-        for name, value, least in (
-            ("workers", self.workers, 0),
-            ("limit", 1 if self.limit is None else self.limit, 1),
-            ("seed", self.seed, 0),
+        for name, value, least, most in (
+            ("workers", self.workers, 0, 4096),
+            ("limit", 1 if self.limit is None else self.limit, 1, 10**12),
+            ("seed", self.seed, 0, 2**63 - 1),
         ):
             if value < least:
-                raise RequestError(f"{name} must be at least {least}, got {value}")
+                raise RequestError(f"{name} must be at least {least}, got {short_repr(value)}")
+            if value > most:
+                raise RequestError(f"{name} must be at most {most:,}, got {short_repr(value)}")
         self._asked_device = self.device
         self.device = str(device_of_rank(self.device, self.crew.world))
         resolve_precision(self.precision, self.device)  # a wrong word stops here; each model's device decides `auto`
@@ -198,7 +210,7 @@ class Session:
     ) -> Result:
         benchmark = planned.benchmark
         with phase("reading"):
-            data = self._load(planned)
+            data = self.load(planned)
         precision = engine.precision_of(benchmark.task)
         key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
         if folder is not None and not self.overwrite:
@@ -210,12 +222,13 @@ class Session:
                     + (f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != self.seed else "")
                 )
                 return done
-            refuse_to_lose(folder, data.fingerprint, benchmark.fingerprint, precision, self.limit)
+            refuse_to_lose(folder, benchmark, data.fingerprint, precision, self.limit)
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.benchmark = benchmark.name
         engine.encoded = dict.fromkeys(engine.encoded, 0)
         engine.drift = None
+        engine.texts_read = TextsRead()
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
@@ -269,12 +282,14 @@ class Session:
                 "ranks": engine.crew.size,
                 "seed": self.seed,
                 "encoded": engine.encoded,
+                "texts": engine.texts_read.record(),
             },
             samples=samples,
-            warnings=(*outcome.warnings, *data.remarks),
+            warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
         )
 
-    def _load(self, planned: Planned) -> Data:
+    def load(self, planned: Planned) -> Data:
+        """The data of a benchmark with their fingerprint, read once a session."""
         name = planned.benchmark.name
         if name not in self._data:
             self._data[name] = datasets.load(
@@ -288,7 +303,7 @@ class Session:
         return self.out / model_folder(model) / benchmark.name
 
 
-def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, limit: int | None) -> None:
+def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
     """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go."""
     path = folder / RESULT
     if not path.is_file():
@@ -299,10 +314,13 @@ def refuse_to_lose(folder: Path, dataset: str, protocol: str, precision: str, li
         return  # broken: measured again
     if there.limit is not None or not there.identity:
         return
+    edited = there.benchmark["fingerprint"] != benchmark.fingerprint
+    words = "templates, class names, " if benchmark.task in PROMPTED else ""
     differs = {
         "all pictures": limit is not None,
-        "other data": there.dataset["fingerprint"] != dataset,
-        "another version of the protocol": there.benchmark["fingerprint"] != protocol,
+        f"another definition of {benchmark.name} (its {words}metrics or dataset options were changed)": edited,
+        # the words that a definition gives are in the fingerprint of the dataset, too
+        "other data": not edited and there.dataset["fingerprint"] != dataset,
         f"precision {there.precision}": there.precision != precision,
     }
     reasons = [reason for reason, holds in differs.items() if holds]

@@ -1,21 +1,34 @@
 """Webdataset tar files, local or remote: the samples of one shard, in its order, from any place on."""
 
+import lzma
+import os
 import re
-import tarfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from cosmos_core.data.samples import BrokenSample, Sample, one_line
-from cosmos_core.json_text import parse_json
-from cosmos_core.text_crop import DREAMLIP_FIELDS, Record
+from cosmos_core.data.shard_samples import (
+    APART,
+    PICTURES,
+    RECORDS,
+    Grouped,
+    Place,
+    apart,
+    grouped,
+    is_whole,
+    parse_record,
+)
+from cosmos_core.tar_files import LocalBytes, StreamBytes, compression
+from cosmos_core.text_files import open_regular
+from cosmos_core.unpacking import UNPACKERS, Peeked, unpacked
 
-PICTURES = ("jpg", "jpeg", "png", "webp")
-RECORDS = ("json", "txt")
-T = TypeVar("T")
+UNREADABLE = (ValueError, EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What a shard that cannot be read raises: a `TarFault` and the refusal of what is no file are ValueErrors."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 LARGEST_CACHE = 200_000
 """Samples of local shards whose places in their files a process remembers."""
@@ -34,8 +47,14 @@ class Encoded:
 
     key: str
     fields: dict[str, bytes]
+    fault: str = ""
+    """Why it cannot be used, where its members say so."""
 
     def read(self) -> Sample:
+        if self.fault:
+            raise BrokenSample("shard", f"{self.key}: {self.fault}")
+        if not any(kind in self.fields for kind in RECORDS):
+            raise BrokenSample("words", f"{self.key}: no member holds a caption (json or txt)")
         picture = next((self.fields[kind] for kind in PICTURES if kind in self.fields), None)
         return self.key, picture, parse_record(self.fields)
 
@@ -48,6 +67,9 @@ class Placed:
     key: str
     places: tuple[tuple[str, int, int], ...]
     """(extension, offset, bytes) of each member."""
+    fault: str = ""
+    identity: tuple[int, int] | None = None
+    """Size and time of change (ns) of the file that the places were read from."""
 
     def read(self) -> Sample:
         fields = {}
@@ -58,10 +80,16 @@ class Placed:
                     fields[extension] = file.read(size)
                     if len(fields[extension]) < size:
                         raise OSError("it is shorter than when the run started")
+                if self.identity is not None and identity_of(os.fstat(file.fileno())) != self.identity:
+                    raise OSError("it was changed since the run has read what it holds")
         except OSError as error:
             reason = error.strerror or one_line(error)
             raise BrokenSample("shard", f"{self.path} cannot be read at {self.key}: {reason}") from error
-        return Encoded(self.key, fields).read()
+        return Encoded(self.key, fields, self.fault).read()
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -75,45 +103,6 @@ class Lost:
 
     def read(self) -> Sample:
         raise BrokenSample("shard", self.reason)
-
-
-def parse_record(fields: dict[str, bytes]) -> Record:
-    """The captions of a sample: its `json`, or its `txt` where no field of the json tells of a caption.
-
-    An unreadable record comes back empty: it has no words, and is counted for that.
-    """
-    record: Any = {}
-    try:
-        if "json" in fields:
-            record = parse_json(fields["json"], "json")
-        known = isinstance(record, dict) and any("caption" in field for field in record)
-        if "txt" in fields and not known:
-            record = fields["txt"].decode("utf-8-sig")
-    except (ValueError, RecursionError):
-        record = {}
-    return with_usual_names(record) if isinstance(record, dict) else record if isinstance(record, str) else {}
-
-
-def with_usual_names(record: dict[str, Any]) -> dict[str, Any]:
-    """img2dataset calls the column of its `--caption_col` `caption`, whatever its name was: DreamLIP's `raw_caption`.
-    PixelProse's own name for its long caption is `vlm_caption`."""
-    caption = record.get("caption")
-    if "raw_caption" not in record and caption and any(field in record for field in DREAMLIP_FIELDS):
-        return {**record, "raw_caption": [caption] if isinstance(caption, str) else caption}
-    if "original_caption" in record and caption is None and "vlm_caption" in record:
-        return {**record, "caption": record["vlm_caption"]}
-    return record
-
-
-class StrictHeader(tarfile.TarInfo):
-    """tarfile takes a damaged header for the end of the archive; here it is what it is."""
-
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "StrictHeader":
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(f"damaged or cut short ({error})") from error
 
 
 def is_local(url: str) -> bool:
@@ -134,36 +123,43 @@ def entries(url: str, name: str, part: int = 0, parts: int = 1, skip: int = 0, e
     """
     index = local_index(url) if is_local(url) else None
     if index is not None:
-        own, reason = index.samples[part::parts], index.reason
+        own, reason, identity = index.samples[part::parts], index.reason, index.identity
+        faults = index.faults
         del index  # the places of other parts are not held on to
         count = len(own)
         own.reverse()
         del own[count - min(skip, count) :]
         while own:
             stem, places = own.pop()
-            yield Placed(url, f"{name}/{stem}", places)
+            fault = faults.get(stem, "")
+            if fault == APART and is_whole([kind for kind, *_ in places]):
+                fault = ""  # only what else has its name is not
+            yield Placed(url, f"{name}/{stem}", places, fault, identity)
         if reason:
             yield Lost(name, reason, max(1, expected - count))
         return
     given = 0
     try:
-        for number, (stem, fields) in enumerate(streamed(url)):
+        for number, found in enumerate(streamed(url)):
             if number % parts == part:
                 given += 1
                 if given > skip:
-                    yield Encoded(f"{name}/{stem}", fields)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                    yield Encoded(f"{name}/{found.name}", found.fields, found.fault)
+    except UNREADABLE as error:
         yield Lost(name, unreadable(url, error), max(1, expected - given))
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(NamedTuple):
     """What a local shard holds."""
 
-    samples: list[tuple[str, tuple[tuple[str, int, int], ...]]]
+    samples: list[Place]
     """(name in the shard, places of its members) of each sample."""
     reason: str = ""
     """Why there are no more; empty where the archive ends as it should."""
+    faults: dict[str, str] = {}  # noqa: RUF012 - never changed
+    """Why samples cannot be used, by their names; most have nothing here."""
+    identity: tuple[int, int] | None = None
+    """Of the file, as `Placed` has it."""
 
 
 _indices: OrderedDict[tuple[str, int, int], Index] = OrderedDict()
@@ -175,7 +171,7 @@ def local_index(path: str) -> Index | None:
         status = Path(path).stat()
     except OSError as error:
         return Index([], unreadable(path, error))
-    identity = (path, status.st_size, status.st_mtime_ns)
+    identity = (path, *identity_of(status))
     if identity in _indices:
         _indices.move_to_end(identity)
         return _indices[identity]
@@ -188,39 +184,40 @@ def local_index(path: str) -> Index | None:
 
 
 def read_index(path: str) -> Index | None:
+    samples: list[Place] = []
+    faults: dict[str, str] = {}
+    reason, identity = "", None
     try:
-        archive = tarfile.open(path, "r:", tarinfo=StrictHeader)  # noqa: SIM115 - closed below
-    except (tarfile.TarError, EOFError, OSError) as error:
-        try:
-            tarfile.open(path, "r:*").close()
-        except (tarfile.TarError, EOFError, OSError):
-            return Index([], unreadable(path, error))
-        return None
-    samples: list[tuple[str, tuple[tuple[str, int, int], ...]]] = []
-    with closing(archive):
-        try:
-            for stem, places in grouped(archive, lambda member: (member.offset_data, member.size)):
-                samples.append((stem, tuple((kind, *place) for kind, place in places.items())))
-        except (tarfile.TarError, EOFError, OSError) as error:
-            return Index(samples, unreadable(path, error))
-    return Index(samples)
+        with open_regular(path) as file:
+            if compression(file.read(8)) in UNPACKERS:
+                return None
+            identity = identity_of(os.fstat(file.fileno()))
+            for found in grouped(LocalBytes(file), lambda member: (member.offset, member.size)):
+                samples.append((found.name, tuple((kind, *place) for kind, place in found.fields.items())))
+                if found.fault:
+                    faults[found.name] = found.fault
+    except UNREADABLE as error:
+        reason = unreadable(path, error)
+    return Index(samples, reason, faults | apart(samples), identity)
 
 
-def streamed(url: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Name in the shard and members of each sample, read through once: what pipes and URLs allow.
+def streamed(url: str) -> Iterator[Grouped[bytes]]:
+    """Each sample, read through once: what pipes and URLs and compression allow.
 
     Raises:
-        OSError, tarfile.TarError: the stream ends early, or what gives it fails.
+        UNREADABLE: the stream ends early, is no tar, or what gives it fails.
     """
     from webdataset.gopen import gopen
 
-    stream = Path(url).open("rb") if is_local(url) else gopen(url)  # noqa: SIM115 - closed below
+    stream: Any = open_regular(url) if is_local(url) else gopen(url)
     whole = False
     try:
-        with tarfile.open(fileobj=stream, mode="r|*", tarinfo=StrictHeader) as archive:
-            yield from grouped(archive, lambda member: archive.extractfile(member).read())  # type: ignore[union-attr]
-        while stream.read(1 << 16):  # a command that still has padding to write would fail on a closed pipe
-            pass
+        source = StreamBytes(unpacked(Peeked(stream)))
+        seen: set[str] = set()
+        for found in grouped(source, lambda member: source.at(member.offset, member.size)):
+            again = found.name in seen and not is_whole(list(found.fields))
+            yield replace(found, fault=found.fault or APART) if again else found
+            seen.add(found.name)
         whole = True
     finally:
         if whole:
@@ -230,29 +227,6 @@ def streamed(url: str) -> Iterator[tuple[str, dict[str, bytes]]]:
                 process.kill()  # in a worker it has learnt to ignore what is gentler
             with suppress(OSError):
                 stream.close()
-
-
-def grouped(archive: tarfile.TarFile, take: Callable[[tarfile.TarInfo], T]) -> Iterator[tuple[str, dict[str, T]]]:
-    """Name and members of each sample: those that share a name before the first dot and stand together.
-
-    Only pictures and captions are taken; a name without either is no sample, and no other member is read.
-    """
-    name, fields = "", dict[str, T]()
-    for member in archive:
-        inside = PurePosixPath(member.name)
-        stem, _, extension = inside.name.partition(".")
-        extension = extension.lower()
-        about_data = inside.parts[0].startswith("__") and inside.parts[0].endswith("__")  # webdataset's mark
-        if not stem or about_data or extension not in PICTURES + RECORDS or not member.isreg() or member.sparse:
-            continue
-        here = str(inside.parent / stem)
-        if here != name:
-            if fields:
-                yield name, fields
-            name, fields = here, {}
-        fields[extension] = take(member)
-    if fields:
-        yield name, fields
 
 
 def unreadable(url: str, error: BaseException) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.data.samples import Sample, one_line
+from cosmos_core.data.shard_samples import PICTURES
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_core.short_repr import short_list
 from cosmos_core.text_files import open_regular
 
 
@@ -15,8 +17,16 @@ class Table(Sequence[Sample]):
     """Rows of (key, path of a picture, captions), pictures left unread until they are drawn."""
 
     def __init__(
-        self, name: str, folder: Path, pictures: Any, captions: Any, keys: Sequence[str] | None = None
+        self,
+        name: str,
+        folder: Path,
+        pictures: Any,
+        captions: Any,
+        keys: Sequence[str] | None = None,
+        path: Path | None = None,
     ) -> None:
+        self.path = path
+        """The file that holds the rows."""
         self.name, self.folder, self.pictures, self.captions, self.keys = name, folder, pictures, captions, keys
 
     def __len__(self) -> int:
@@ -65,15 +75,61 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
         missing = [name for name in (image, caption) if name not in header]
         if missing:
             raise RequestError(
-                f"{path} has no column {missing[0]!r}; it has {', '.join(header)}: set csv_image and csv_caption"
+                f"{path} has no column {missing[0]!r}; it has {short_list(header)}: set csv_image and csv_caption"
             ) from error
+        refuse_open_quotes(path, delimiter, image)
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
-    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks())
+    if has_more_lines(path, table.num_rows + 1):
+        refuse_open_quotes(path, delimiter, image)
+    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path)
+
+
+def has_more_lines(path: Path, rows: int) -> bool:
+    """Whether a file has more lines than it gave rows, its header among them: then some row has several lines."""
+    with path.open("rb") as file:
+        return sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b"")) > rows
+
+
+def refuse_open_quotes(path: Path, delimiter: str, image: str) -> None:
+    """RequestError where a quote takes whole rows into one cell: it is part of a caption, and nobody doubled it.
+
+    A cell in quotes may have several lines. They are taken for rows where the quote never closes, where they have tabs
+    (in a TSV file), or where they have as many cells as the header and the file of an image among them.
+    """
+    begun = 1
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            header = next(reader, [])
+            place = header.index(image) if image in header else 0
+            begun = reader.line_num + 1
+            for row in reader:
+                inner = [line for cell in row if "\n" in cell for line in cell.splitlines()[1:]]
+                cells = [line.split(delimiter) for line in inner]
+                swallowed = any(len(own) == len(header) and is_image_file(own[place]) for own in cells)
+                if swallowed or (delimiter == "\t" and any(len(own) > 1 for own in cells)):
+                    raise RequestError(
+                        f"{path}: a quote that opens in line {begun} does not close there and takes all up to line "
+                        f"{reader.line_num} into one cell: write the cell in quotes, and a quote in it twice"
+                    )
+                begun = reader.line_num + 1
+        except csv.Error as error:
+            raise RequestError(
+                f"{path}: a quote that opens in line {begun} does not close ({error}): write the cell in quotes, and a "
+                "quote in it twice"
+            ) from error
+
+
+def is_image_file(cell: str) -> bool:
+    return Path(cell.strip()).suffix.lower().lstrip(".") in (*PICTURES, "gif", "bmp", "tif", "tiff")
 
 
 def first_line(path: Path, delimiter: str) -> list[str]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return next(csv.reader(file, delimiter=delimiter), [])
+        try:
+            return next(csv.reader(file, delimiter=delimiter), [])
+        except csv.Error:  # a cell of more than 128 KiB: no header
+            return []
 
 
 def coco_captions(annotations: Path, folder: Path) -> Table:
@@ -99,4 +155,4 @@ def coco_captions(annotations: Path, folder: Path) -> Table:
             f"caption): {type(error).__name__} {one_line(error)}"
         ) from error
     files = [name for name, _ in pictures]
-    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files)
+    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files, annotations)

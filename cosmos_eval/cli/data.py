@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import MaxImagePixels
+
 FIRST = 3
 """How many of the items left out are named."""
 
@@ -24,23 +26,22 @@ def check(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
+    max_image_pixels: MaxImagePixels = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every picture and mask.")] = False,
 ) -> None:
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.plan import check_data, resolve_benchmarks
+    from cosmos_eval.datasets.consistency import word_for
+    from cosmos_eval.plan import check_data, once_for_each, resolve_benchmarks
     from cosmos_eval.protocol import list_benchmarks
 
-    complete = True
+    problems: list[tuple[str, str]] = []
     reporter = make_reporter()
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
         _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
-        if report.problems:
-            complete = False
-            for problem in report.problems:
-                print(f"missing  {problem}")
-        else:
+        problems += [(benchmark.name, problem) for problem in report.problems]
+        if not report.problems:
             print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
         for remark in report.remarks:
             print(f"note     {benchmark.name}: {remark}")
@@ -48,7 +49,9 @@ def check(
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
             print(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
-    if not complete:
+    for problem in once_for_each(problems):
+        print(f"{word_for(problem)}  {problem}")
+    if problems:
         raise typer.Exit(1)
 
 
@@ -85,6 +88,7 @@ def prepare(
     per_class: Annotated[int, typer.Option(help="toybox: pictures of each class for classification.")] = 20,
     size: Annotated[int, typer.Option(min=1, help="resized: side of the square that the tower sees.")] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
+    max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
 ) -> None:
     """Write the toybox world in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the

@@ -34,6 +34,7 @@ from cosmos_eval.cli import (
     watch,
 )
 from cosmos_eval.cli.streams import safe_streams
+from cosmos_eval.cli.warnings_ import warnings_as_lines
 from cosmos_eval.ranks import is_main
 
 DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 our fault, 130, 143."""
-    with safe_streams():
+    with safe_streams(), warnings_as_lines():
         code = _run_command(arguments)
         try:
             sys.stdout.flush()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import MaxImagePixels
+
 EXAMPLE = """\b
 Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval \\
            --data-root data --out runs/eval
@@ -62,11 +64,14 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time went; also as profile.json beside the results.")
     ] = False,
+    max_image_pixels: MaxImagePixels = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
     """Evaluate models zero-shot and write results; what is finished already is kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.engine.precision import resolve_device, resolve_precision
+    from cosmos_eval.models.preflight import check_models
     from cosmos_eval.models.sweep import expand_all
     from cosmos_eval.plan import make_plan
     from cosmos_eval.profiling import Profile
@@ -91,18 +96,27 @@ def run(
     if not 0 < cache_limit * 1e9 < float("inf"):
         raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
+    resolve_precision(precision, resolve_device(device))
+    checks = check_models(specs, fetch=not dry_run)
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     of_suites = [one for name in suite or () for one in load_suite(name)]
     plan = make_plan(
         [*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
     )
+    broken = [check.problem for check in checks if check.problem]
     if dry_run:
-        for spec in specs:
-            for planned in plan:
+        for check in checks:
+            for planned in plan if not check.problem else ():
                 problems = "; ".join(planned.problems)
-                print(f"{spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else 'ready'}")
-        raise typer.Exit(2 if any(planned.problems for planned in plan) and not skip_missing else 0)
+                ready = f"ready{', ' + check.note if check.note else ''}"
+                print(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
+        for problem in broken:
+            print(f"not loadable: {problem}")
+        lacking = any(planned.problems for planned in plan) and not skip_missing
+        raise typer.Exit(2 if broken or lacking else 0)
+    if broken:
+        raise RequestError("; ".join(broken))
 
     from cosmos_eval.cli.table import print_results
     from cosmos_eval.engine.crew import Crew

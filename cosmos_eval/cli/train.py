@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cosmos_eval.cli.options import MaxImagePixels
+
 if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
 
@@ -33,6 +35,7 @@ def train(
         bool,
         typer.Option("--dry-run", help="Print the resolved configuration, what it takes and what it reads, and stop."),
     ] = False,
+    max_image_pixels: MaxImagePixels = None,
     ranks: Annotated[
         int | None, typer.Option(min=1, help="Plan for this many processes (default: torchrun's, or 1).")
     ] = None,

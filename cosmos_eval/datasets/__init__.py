@@ -66,8 +66,9 @@ def check(
         validate: what else must hold of the data read (`cosmos_eval.tasks.validate`); its RequestError is a problem.
     """
     from cosmos_core.errors import RequestError
+    from cosmos_core.printable import printable
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.consistency import counts_of, printable
+    from cosmos_eval.datasets.consistency import counts_of
     from cosmos_eval.datasets.survey import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
@@ -142,8 +143,8 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     from contextlib import nullcontext
 
     from cosmos_core.errors import RequestError
+    from cosmos_core.printable import printable
     from cosmos_eval.datasets.catalog import APPLY, READERS
-    from cosmos_eval.datasets.consistency import printable
     from cosmos_eval.datasets.decoders import exif_applied
     from cosmos_eval.datasets.pixel_rules import turned_upright
     from cosmos_eval.progress import showing

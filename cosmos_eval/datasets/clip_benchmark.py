@@ -16,6 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
 from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import pictures_below, templates_by_class
 from cosmos_eval.datasets.survey import Survey
@@ -97,6 +98,7 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     if words.class_names is not None:
         if isinstance(words.class_names, dict) or len(words.class_names) != len(class_names):
             survey.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
+        check_order(words.class_names, class_names, "prompts.class_names", survey)
         class_names = list(words.class_names)
     templates = built.templates if words.templates is None else words.templates
     chosen = [pictures[i] for i in order]
@@ -122,10 +124,17 @@ class IndexedPicture(Picture):
     index: int
 
     def content(self) -> bytes:
-        image = self.load()
-        return repr(image.size).encode() + image.tobytes()
+        return self._bytes_of(self._decoded())
 
     def load(self) -> Image.Image:
+        image = self._decoded()
+        self.refuse_changed(self._bytes_of(image))
+        return image
+
+    def _bytes_of(self, image: Image.Image) -> bytes:
+        return repr(image.size).encode() + image.tobytes()
+
+    def _decoded(self) -> Image.Image:
         try:
             image = self.dataset[self.index][0]
             return to_rgb(image)
@@ -134,16 +143,16 @@ class IndexedPicture(Picture):
 
 
 def _root(survey: Survey, name: str, split: str) -> Path:
-    """The folder for the builder: the first alternative that has what the dataset needs first."""
+    """The folder for the builder: the alternative that has the most of what the dataset needs."""
     given = survey.options["path"]
     places = [survey.inside(one) for one in ([given] if isinstance(given, str) else given)]
     needed = [one.format(split=split) for one in NEEDED[name]]
-    root = next((place for place in places if (place / needed[0]).exists()), None)
-    if root is None:
-        shown = " or ".join(str(place / needed[0]) for place in places)
-        survey.missing(shown)
-        root = next((place for place in places if place.is_dir()), places[0])
-        needed = needed[1:]
+    # the place that has the most of it; where none has any, one message names all of it
+    root = max(places, key=lambda place: sum((place / one).exists() for one in needed))
+    if not any((root / one).exists() for one in needed):
+        others = f" (and with it {', '.join(needed[1:])})" if needed[1:] else ""
+        survey.missing(" or ".join(str(place / needed[0]) for place in places) + others)
+        needed = []
     for one in needed:
         if not (root / one).exists():
             survey.missing(str(root / one))

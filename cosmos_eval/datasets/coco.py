@@ -28,6 +28,7 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
     folder, path = survey.there(survey.place("images", "folder"), survey.place("annotations", "file"))
     content = read_json(path)
     images, annotations = _tables(content, path, survey)
+    _refuse_mixed_ids(images, annotations, path, survey)
 
     twice = [str(i) for i, times in Counter(image["id"] for image in images).items() if times > 1]
     if twice:
@@ -60,17 +61,36 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
 def _tables(content: Any, path: Path, survey: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The two lists of the file, each row with the keys and types that are read below."""
     tables = []
-    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("images", {"id": int | str, "file_name": str}),
-        ("annotations", {"id": int | str, "image_id": int | str, "caption": str}),
+    kinds: tuple[tuple[str, tuple[str, ...], str], ...] = (
+        ("images", ("id",), "file_name"),
+        ("annotations", ("id", "image_id"), "caption"),
     )
-    for table, keys in kinds:
+    for table, ids, text in kinds:
         rows = content.get(table) if isinstance(content, dict) else None
         if not isinstance(rows, list):
             survey.refuse(f"finds no list {table!r} in {path}; is it a COCO captions file?")
         for i, row in enumerate(rows):
-            for key, kind in keys.items():
-                if not isinstance(row, dict) or not isinstance(row.get(key), kind):
-                    survey.refuse(f"finds no {key!r} in {table}[{i}] of {path}; is it a COCO captions file?")
+            where = f"{table}[{i}] of {path}"
+            for key in (*ids, text):
+                if not isinstance(row, dict) or key not in row:
+                    survey.refuse(f"finds no {key!r} in {where}; is it a COCO captions file?")
+                if key in ids and (not isinstance(row[key], int | str) or isinstance(row[key], bool)):
+                    survey.refuse(f"finds {row[key]!r:.40} as {key!r} in {where}; ids are whole numbers or texts")
+            if not isinstance(row[text], str):
+                survey.refuse(f"finds {row[text]!r:.40} as {text!r} in {where}; it is a text")
         tables.append(rows)
     return tables[0], tables[1]
+
+
+def _refuse_mixed_ids(
+    images: list[dict[str, Any]], annotations: list[dict[str, Any]], path: Path, survey: Survey
+) -> None:
+    """Refuse ids that are numbers in one place and texts in another: 7 and "7" are not the same to JSON."""
+    kinds = {type(image["id"]) for image in images} | {type(one["image_id"]) for one in annotations}
+    if len(kinds) > 1:
+        every = [image["id"] for image in images] + [one["image_id"] for one in annotations]
+        text = next(one for one in every if isinstance(one, str))
+        survey.refuse(
+            f"has image ids in {path} that are whole numbers in some places and texts in others, such as {text!r:.40}; "
+            "write all of them one way"
+        )

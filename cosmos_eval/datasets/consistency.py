@@ -1,10 +1,14 @@
 """Whether pictures, texts and labels belong together, whichever reader made them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from cosmos_core.printable import printable
+from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
 
+_HALF = re.compile("[\ud800-\udfff]")
 FIRST = 3
 """How many names an error shows."""
 
@@ -62,12 +66,29 @@ def inconsistencies(data: Data) -> list[str]:
     return problems
 
 
+def remarks_on(data: Data) -> list[str]:
+    """What is right and must be told all the same: captions that say nothing, classes that nothing can be right for."""
+    if isinstance(data, RetrievalData):
+        empty = [
+            data.pictures[i].key for i, text in zip(data.text_picture, data.texts, strict=True) if not text.strip()
+        ]
+        if empty:
+            verb = "is" if len(empty) == 1 else "are"
+            return [f"{len(empty):,} of {len(data.texts):,} captions {verb} empty, of {first(empty)}"]
+    if isinstance(data, ClassificationData) and data.empty_classes_allowed:
+        empty = [data.class_names[c] for c in sorted(set(range(len(data.class_names))) - set(data.labels.tolist()))]
+        if empty:
+            verb = "has" if len(empty) == 1 else "have"
+            return [f"{len(empty):,} of {len(data.class_names):,} classes {verb} no image: {first(empty)}"]
+    return []
+
+
 def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:
     """Half of a surrogate pair is no text: tokenizers fail on it in mid-run, and no file or terminal takes it.
 
     It comes from a caption cut inside an emoji, or from a file name that is not UTF-8 (as `os.fsdecode` gives it).
     """
-    broken = [f"{text!r}" for text in texts if text != printable(text)]
+    broken = [f"{text!r}" for text in texts if not text.isascii() and _HALF.search(text)]
     return [f"has {len(broken):,} {what} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
 
 
@@ -85,7 +106,8 @@ def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
         empty = sorted(set(range(classes)) - set(data.labels.tolist()))
         if empty:
             problems.append(
-                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}"
+                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}; where "
+                "they only compete, write candidates_without_images: allow in dataset"
             )
     per_class = data.templates and not isinstance(data.templates[0], str)
     if not data.templates:
@@ -97,11 +119,11 @@ def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
 
 def first(names: Iterable[str]) -> str:
     """The first few names, printable, and how many more there are."""
-    names = [printable(name) for name in names]
+    names = [short_name(printable(name)) for name in names]
     more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
 
 
-def printable(text: str) -> str:
-    """The text with halves of surrogate pairs written as escapes; any other text as it is."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+def word_for(problem: str) -> str:
+    """`missing` for a problem of files that are not there, `problem` for any other."""
+    return "missing" if "which is not there" in problem or "; missing: " in problem else "problem"

@@ -1,12 +1,15 @@
 """A folder for each class, as torchvision's ImageFolder reads it."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
+from cosmos_eval.datasets.class_order import name_folders
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
 
@@ -14,9 +17,10 @@ from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
 def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     """Every picture below `path`; its class is the first folder on the way to it.
 
-    Classes are in the order of the sorted folder names; pictures are sorted by folder and file name within a class.
-    Files that are no pictures (by their ending) and hidden ones are left out. `prompts.class_names` is a list in that
-    order or a map from folder to name (every folder must be in it); without it the folder's name is the class name.
+    Classes are in the order of the sorted folder names, or of their numbers where all are whole numbers; pictures are
+    sorted by folder and file name within a class. Files that are no pictures (by their ending) and hidden ones are left
+    out. `prompts.class_names` is a map from folder to name (every folder must be in it), or a list of the folders'
+    names in any order, or one in the folders' order (class_order.py); without it the folder's name is the class name.
 
     Options: `path` (folder).
 
@@ -32,17 +36,23 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     names, templates = words.class_names, words.templates
     if templates is None:
         survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
-    return survey.finish(classes_of_folders(root, folders, _names(names, folders, survey), templates, survey))
+    in_order, class_names = name_folders(names, folders, survey, "candidates_without_images" in survey.options)
+    shared = sorted(name for name, times in Counter(class_names).items() if times > 1)
+    if shared:
+        survey.remark(f"several classes have the same name and tie: {first(shared)}")
+    return survey.finish(classes_of_folders(root, in_order, class_names, templates, survey))
 
 
 def classes_of_folders(
-    root: Path, folders: list[str], class_names: list[str], templates: Any, survey: Survey
+    root: Path, folders: Sequence[str | None], class_names: list[str], templates: Any, survey: Survey
 ) -> ClassificationData:
-    """The pictures of class folders, labelled by the folder's place in `folders`."""
+    """The pictures of class folders, labelled by the folder's place in `folders`; a class without one is None."""
     survey.pictures_in = root
     keys: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
+        if folder is None:
+            continue
         found = [f"{folder}/{name}" for name in pictures_below(root / folder)]
         keys += found
         labels += [label] * len(found)
@@ -89,21 +99,3 @@ def templates_by_class(templates: Any, class_names: list[str], survey: Survey) -
     if without:
         survey.refuse(f"has no prompts for {len(without):,} classes: {first(without)}; add them to prompts.templates")
     return [list(templates[name]) for name in class_names]
-
-
-def _names(names: Any, folders: list[str], survey: Survey) -> list[str]:
-    if names is None:
-        return list(folders)
-    if isinstance(names, dict):
-        without = [folder for folder in folders if folder not in names]
-        if without:
-            survey.refuse(
-                f"has no class name for {len(without):,} folders: {first(without)}; add them to prompts.class_names"
-            )
-        empty = [folder for folder in names if folder not in folders]
-        if empty:
-            survey.refuse(f"has class names for {len(empty):,} folders that are not there: {first(empty)}")
-        return [names[folder] for folder in folders]
-    if len(names) != len(folders):
-        survey.refuse(f"has {len(names):,} class names for {len(folders):,} class folders: {first(folders)}")
-    return list(names)

@@ -2,18 +2,27 @@
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cosmos_core.text_files import read_lines
+from cosmos_core.short_repr import short_repr
+from cosmos_core.text_files import read_lines, whole_number
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_picture, templates_by_class
 from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.protocol_words import resolve_words
 
 WNID = re.compile(r"n\d{8}")
+CLASSES = 1000
+FIRST_LABELS = (65, 970, 230, 809, 516, 57, 334, 415, 674, 332, 109, 286, 370, 757, 595, 147, 108, 23, 478, 517)
+"""Class indices of the first validation images, ILSVRC2012_val_00000001.JPEG and on. The devkit's ids of the same are
+490, 361, 171, 822, 297, ..."""
 
 
 def imagenet_wnids() -> list[str]:
@@ -23,40 +32,75 @@ def imagenet_wnids() -> list[str]:
     return list(all_imagenet_wordnet_ids)
 
 
+def imagenet_names() -> list[str]:
+    """OpenAI's names of the 1,000 classes, in the order of the wnids, as open_clip has them."""
+    return list(resolve_words({"class_names": "imagenet1k", "templates": "simple-7"}, None).class_names or ())
+
+
 def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     """The 1,000 classes in the order of their wnids, whichever of the two layouts lies in `path`.
 
     Class folders: `path/<wnid>/*.JPEG`. Flat: `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines
     `<picture> <label>` where the label is a wnid or the class index from 0 (Kaggle's LOC_val_solution.csv is one).
-    The devkit's ILSVRC2012_validation_ground_truth.txt is refused: its ids from 1 to 1000 are in another order.
+    The devkit's ILSVRC2012_validation_ground_truth.txt is refused: its ids from 1 to 1000 are in another order; so are
+    labels made of it, by images whose class is known. Classes without an image compete all the same, and are told.
 
     Options: `path` (folder), `labels` (file, for the flat layout).
 
     Raises:
-        DataProblems: class folders missing (named), pictures of the label file missing, labels that are no class.
+        DataProblems: fewer pictures than expected (with the class folders that are missing), pictures of the label
+            file missing, labels that are no class or in another order.
     """
     survey = Survey(benchmark, data_root)
     wnids = imagenet_wnids()
     (root,) = survey.there(survey.place("path", "folder", holding=wnids[0]))
     words = benchmark.words()
-    names = list(words.class_names or ())
+    names = _names(words.class_names, wnids, survey)
     if len(names) != len(wnids) or words.templates is None:
         survey.refuse(
             f"needs prompts with {len(wnids):,} class names (imagenet1k) and templates, found {len(names):,} names"
         )
     folders = [folder for folder in class_folders(root) if WNID.fullmatch(folder)]
-    if folders:
-        missing = sorted(set(wnids) - set(folders))
-        if missing:
-            survey.add(
-                f"needs {len(wnids):,} class folders in {root}, found {len(folders):,}; missing: {first(missing)}"
+    if not folders:
+        return survey.finish(replace(_flat(root, wnids, names, words.templates, survey), empty_classes_allowed=True))
+    unknown = sorted(set(folders) - set(wnids))
+    if unknown:
+        survey.add(f"finds class folders in {root} that are not among ImageNet-1k's: {first(unknown)}")
+    there = set(folders)
+    in_order = [wnid if wnid in there else None for wnid in wnids]
+    data = classes_of_folders(root, in_order, names, words.templates, survey)
+    if len(there) < len(wnids) and survey.expected.get("images", len(data.pictures)) != len(data.pictures):
+        missing = [wnid for wnid in wnids if wnid not in there]
+        survey.add(f"needs {len(wnids):,} class folders in {root}, found {len(there):,}; missing: {first(missing)}")
+    return survey.finish(replace(data, empty_classes_allowed=True))
+
+
+def _names(given: Any, wnids: list[str], survey: Survey) -> list[str]:
+    """The class names by wnid, from a map or a list in the order of the wnids."""
+    if isinstance(given, dict):
+        without = [wnid for wnid in wnids if wnid not in given]
+        if without:
+            survey.refuse(f"has no class name for {len(without):,} of ImageNet-1k's classes: {first(without)}")
+        return [given[wnid] for wnid in wnids]
+    names = list(given or ())
+    published = imagenet_names()
+    if len(names) == len(published) == len(wnids) and names != published:
+        check_order(names, published, "prompts.class_names", survey)
+    return names
+
+
+def _check_known(labels: Mapping[str, int], path: Path, wnids: list[str], survey: Survey) -> None:
+    """Refuse labels that are not those of images whose class everybody knows: the devkit counts classes otherwise."""
+    if len(wnids) != CLASSES:
+        return
+    for number, right in enumerate(FIRST_LABELS, start=1):
+        name = f"ILSVRC2012_val_{number:08d}.JPEG"
+        label = labels.get(name, right)
+        if label != right:
+            survey.refuse(
+                f"finds {name} labelled {label} in {path}, where its class is {right} ({wnids[right]}): its labels are "
+                "in another order (the devkit's ids are); write wnids, or indices from 0 in the order of the wnids"
             )
-        unknown = sorted(set(folders) - set(wnids))
-        if unknown:
-            survey.add(f"finds class folders in {root} that are not among ImageNet-1k's: {first(unknown)}")
-        survey.stop_if_any()
-        return survey.finish(classes_of_folders(root, wnids, names, words.templates, survey))
-    return survey.finish(_flat(root, wnids, names, words.templates, survey))
 
 
 def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey: Survey) -> ClassificationData:
@@ -67,7 +111,9 @@ def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey
     if "labels" not in survey.options:
         survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'picture label'")
     (path,) = survey.there(survey.place("labels", "file"))
-    labelled = sorted(_labels(path, wnids, survey).items())
+    labels = _labels(path, wnids, survey)
+    _check_known(labels, path, wnids, survey)
+    labelled = sorted(labels.items())
     survey.pictures(root, [name for name, _ in labelled])
     return ClassificationData(
         pictures=[FilePicture(name, root / name) for name, _ in labelled],
@@ -95,11 +141,12 @@ def _labels(path: Path, wnids: list[str], survey: Survey) -> dict[str, int]:
             name += ".JPEG"
         if label in index:
             value = index[label]
-        elif label.isdecimal() and int(label) < len(wnids):
-            value = int(label)
+        elif (number_of_class := whole_number(label, len(wnids) - 1)) is not None:
+            value = number_of_class
         else:
             survey.refuse(
-                f"finds the label {label!r} in line {number} of {path}; it must be a wnid or 0 to {len(wnids) - 1}"
+                f"finds the label {short_repr(label)} in line {number} of {path}; it must be a wnid or 0 to "
+                f"{len(wnids) - 1}"
             )
         if name in labels:
             survey.refuse(f"finds {name} twice in {path}, again in line {number}")

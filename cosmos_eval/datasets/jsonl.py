@@ -1,5 +1,7 @@
 """A user's own data, one JSON object a line: pictures with captions, with a label, or with a right and a wrong text."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,11 +14,12 @@ from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture, Per
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey, escapes
 
-KEYS = {
-    "retrieval": ({"image", "captions"}, set[str]()),
-    "classification": ({"image", "label"}, set[str]()),
-    "perception": ({"image", "positive", "negative"}, {"subset"}),
+KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "retrieval": (("image", "file_name"), ("captions", "caption", "text")),
+    "classification": (("image", "file_name"), ("label",)),
+    "perception": (("image", "file_name"), ("positive",), ("negative",)),
 }
+"""By task, what a line must have: the key, and what a metadata.jsonl of `datasets`' imagefolder calls the same."""
 
 
 def read_jsonl(benchmark: Any, data_root: Path) -> Data:
@@ -26,6 +29,9 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
         retrieval: {"image": "a.jpg", "captions": ["...", "..."]} (a picture may have several lines)
         classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line a picture
         perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; several lines a picture
+
+    A metadata.jsonl of `datasets`' imagefolder is one such file: `file_name` is the image, `text` or `caption` its
+    captions. One text in place of a list is a list of one. Other keys are passed over.
 
     Pictures are below `images`, or beside the file. Class names come from `prompts.class_names`; without it they are
     the labels' different names in alphabetical order. Blank lines are left out.
@@ -50,7 +56,9 @@ class _Rows:
 
     def __init__(self, path: Path, folder: Path, task: str, survey: Survey) -> None:
         self.path, self.folder, self.survey = path, folder, survey
-        self.required, self.optional = KEYS[task]
+        self.required = KEYS[task]
+        self.called: dict[str, str] = {}
+        """What the line at hand calls a key that has several names."""
         self.lines: dict[str, int] = {}
         """Where each picture was named first."""
 
@@ -67,20 +75,27 @@ class _Rows:
                 self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}")
             if not isinstance(row, dict):
                 self.refuse(number, 'a line is one object, such as {"image": "a.jpg", ...}')
-            for key in sorted(self.required - row.keys()):
-                self.refuse(number, f"the key {key!r} is missing")
-            for key in sorted(row.keys() - self.required - self.optional):
-                self.refuse(number, f"unknown key {key!r}; known: {', '.join(sorted(self.required | self.optional))}")
+            row = {**row, **{keys[0]: row[key] for keys in self.required for key in [self.key(number, row, keys)]}}
             self.text(number, row, "image")
             if escapes(row["image"]):
                 self.refuse(number, f"the picture {row['image']!r} leads out of the data root")
             self.lines.setdefault(row["image"], number)
             yield number, row
 
+    def key(self, line: int, row: dict[str, Any], keys: tuple[str, ...]) -> str:
+        """The first of `keys` that the row has; that is what an error calls the value from now on."""
+        found = next((key for key in keys if key in row), None)
+        if found is None:
+            self.refuse(
+                line, f"the key {keys[0]!r} is missing; there is {', '.join(map(repr, list(row)[:8])) or 'none'}"
+            )
+        self.called[keys[0]] = found
+        return found
+
     def text(self, line: int, row: dict[str, Any], key: str) -> str:
         value = row[key]
         if not isinstance(value, str) or not value.strip():
-            self.refuse(line, f"{key!r} must be a text")
+            self.refuse(line, f"{self.called.get(key, key)!r} must be a text, not {short(value)}")
         return value
 
     def pictures(self) -> list[FilePicture]:
@@ -94,12 +109,22 @@ class _Rows:
         return [FilePicture(name, folder / name) for name in names]
 
 
+def short(value: Any) -> str:
+    """A value as JSON has it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
 def _retrieval(rows: _Rows, benchmark: Any) -> RetrievalData:
     captions: dict[str, list[str]] = {}
     for line, row in rows:
-        given = row["captions"]
+        given = [row["captions"]] if isinstance(row["captions"], str) else row["captions"]
         if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
-            rows.refuse(line, "'captions' must be a list with at least one text")
+            wrong = (
+                next((one for one in given if not isinstance(one, str)), given) if isinstance(given, list) else given
+            )
+            called = rows.called["captions"]
+            rows.refuse(line, f"{called!r} must be a text or a list with at least one text, found {short(wrong)}")
         captions.setdefault(row["image"], []).extend(given)
     pictures = rows.pictures()
     counts = [len(captions[picture.key]) for picture in pictures]
@@ -129,8 +154,11 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
     pictures = rows.pictures()
     names = list(words.class_names or sorted({str(label) for _, label in given}))
     index = {name: i for i, name in enumerate(names)}
+    shared = {name for name, times in Counter(names).items() if times > 1}
     labels = []
     for line, label in given:
+        if isinstance(label, str) and label in shared:
+            rows.refuse(line, f"the label {label!r} is the name of several classes; give its index from 0")
         value = index.get(label, -1) if isinstance(label, str) else label
         if not 0 <= value < len(names):
             right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"

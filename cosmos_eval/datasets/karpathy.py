@@ -44,9 +44,13 @@ def read_karpathy(benchmark: Any, data_root: Path) -> Data:
 
 def _from_list(row: Any, i: int, path: Path, survey: Survey) -> tuple[str, list[str]]:
     name, captions = (row.get("image"), row.get("caption")) if isinstance(row, dict) else (None, None)
+    captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(name, str) or not isinstance(captions, list) or not all(isinstance(one, str) for one in captions):
-        survey.refuse(f"finds no 'image' with a list 'caption' in row {i} of {path}")
-    return PurePosixPath(name).name, captions
+        survey.refuse(f"finds no 'image' with a list 'caption' of texts in row {i} of {path}")
+    file = PurePosixPath(name.replace("\\", "/")).name
+    if not file.strip():
+        survey.refuse(f"finds {name!r} as 'image' in row {i} of {path}, which names no file")
+    return file, captions
 
 
 def _from_splits(content: Any, split: str, path: Path, survey: Survey) -> list[tuple[str, list[str]]]:

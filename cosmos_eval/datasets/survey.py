@@ -3,15 +3,22 @@
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Data
-from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, printable
+from cosmos_core.printable import printable
+from cosmos_eval.datasets.base import ClassificationData, Data
+from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, remarks_on
 
-PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+# fmt: off
+PICTURE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".avif", ".jp2", ".j2k", ".jpx", ".mpo",
+))
+# fmt: on
 NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items", "rows": "rows"}
 
 
@@ -36,6 +43,7 @@ class Survey:
         self.expected: dict[str, int] = dict(self.options.get("expected", {}))
         self.found: dict[str, int] = {}
         self.problems: list[str] = []
+        self.remarks: list[str] = []
         self.pictures_in = self.root
         """The folder that a wrong number of pictures is told with."""
         self._missing_pictures: list[str] = []
@@ -44,6 +52,10 @@ class Survey:
     def add(self, problem: str) -> None:
         """Note a problem; the benchmark's name is put before it."""
         self.problems.append(f"{self.name} {problem}")
+
+    def remark(self, text: str) -> None:
+        """Note what a result must say of how its data were read; no problem."""
+        self.remarks.append(text)
 
     def refuse(self, problem: str) -> NoReturn:
         """Note a problem that nothing can be read beyond, and stop with all that were found."""
@@ -101,7 +113,13 @@ class Survey:
         if bad is not None:
             self.refuse(f"names a picture outside its folder: {bad!r}; only files below {folder} are read")
         missing = [name for name in names if not _listed(folder, name)]
+        windows = [name for name in missing if "\\" in name and _listed(folder, name.replace("\\", "/"))]
         _names_in.cache_clear()
+        if windows:
+            self.refuse(
+                f"names {len(windows):,} files of {folder} with Windows' separators: {first(windows)}; write / in "
+                "place of \\"
+            )
         self.count(images=len(names) - len(missing))
         self._missing_pictures, self.pictures_in = missing, folder
 
@@ -117,10 +135,13 @@ class Survey:
         Raises:
             DataProblems: otherwise, with all of it.
         """
+        if isinstance(data, ClassificationData) and "candidates_without_images" in self.options:
+            data = replace(data, empty_classes_allowed=True)
         self._compare_counts(data)
         self.problems.extend(f"{self.name} {problem}" for problem in inconsistencies(data))
         self.stop_if_any()
-        return data
+        remarks = (*data.remarks, *self.remarks, *remarks_on(data))
+        return replace(data, remarks=remarks) if remarks else data
 
     def _compare_counts(self, data: Data) -> None:
         self.found = {"images": len(data.pictures) - len(self._missing_pictures), **counts_of(data), **self.found}

@@ -1,7 +1,6 @@
 """Datasets in clip-benchmark's WebDataset form: tar shards with a picture and a label (or captions) a sample."""
 
 import re
-import tarfile
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -12,9 +11,12 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_text
+from cosmos_core.tar_files import LocalBytes, TarFault, is_side_file, members
+from cosmos_core.text_files import open_regular, read_text, whole_number
 from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
+from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
@@ -23,6 +25,8 @@ CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 PICTURES = ("webp", "png", "jpg", "jpeg")
 """The endings that clip-benchmark looks for, in its order."""
+MOST_TEXT = 2**24
+"""Bytes of a label or of captions."""
 _SAMPLE = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 """A member's sample and ending, as webdataset tells them apart: the ending begins at the first full stop."""
 
@@ -51,7 +55,7 @@ class TarPicture(Picture):
         return content
 
     def load(self) -> Image.Image:
-        return decode(self.content(), f"{self.key} in {self.path}")
+        return decode(self.hashed_content(), f"{self.key} in {self.path}")
 
 
 def read_wds(benchmark: Any, data_root: Path) -> Data:
@@ -101,6 +105,12 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
     names = list(class_names)
+    if words.class_names is None:
+        blank = next((i for i, name in enumerate(names, start=1) if not name), None)
+        if blank is not None:  # of which every class behind it would get the name before its own
+            survey.refuse(f"has an empty line in {root / CLASS_NAMES}: line {blank}; it needs one class name a line")
+    elif (root / CLASS_NAMES).is_file():
+        check_order(names, _words_in(root / CLASS_NAMES), "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
             pictures=pictures,
@@ -118,7 +128,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         survey.missing(str(counted))
         return []
     text = read_text(counted).strip()
-    number = count_in(text)
+    number = whole_number(text)
     if not number:
         survey.add(f"finds {short_repr(text)} in {counted}, which must be the number of shards")
         return []
@@ -127,7 +137,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     names = (f"{i}.tar" for i in range(number))
     missing = list(islice((name for name in names if name not in there), FIRST))
     if missing:
-        found = sum(count_in(name.removesuffix(".tar"), number - 1) is not None for name in there)
+        found = sum(whole_number(name.removesuffix(".tar"), number - 1) is not None for name in there)
         more = number - found - len(missing)
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
@@ -139,47 +149,53 @@ def _samples(shard: Path, label: str, survey: Survey) -> list[tuple[Picture, str
     """Every sample of a shard: its picture, and its label's text."""
     stat = shard.stat()
     try:
-        members = _members(shard, stat.st_size, stat.st_mtime_ns)
-    except (tarfile.TarError, OSError, EOFError) as error:
+        found = _members(shard, stat.st_size, stat.st_mtime_ns, label)
+    except (TarFault, OSError) as error:
         survey.refuse(f"cannot read the shard {shard}: {error}; fetch it again")
     samples: list[tuple[Picture, str]] = []
-    for name, parts in members.items():
+    for name, parts in found.items():
         ending = next((one for one in PICTURES if one in parts), None)
         if ending is None or label not in parts:
             lacks = "a picture (" + ", ".join(PICTURES) + ")" if ending is None else f".{label}"
-            survey.refuse(f"finds the sample {name} without {lacks} in {shard}")
+            dotted = next((one for one in parts if one.rpartition(".")[2] in (*PICTURES, label) and "." in one), None)
+            cut = f": names are cut at the first dot ({name}.{dotted} is sample {name}); rename them" if dotted else ""
+            survey.refuse(f"finds the sample {name} without {lacks} in {shard}{cut}")
         offset, size = parts[ending]
         picture = TarPicture(f"{shard.stem}/{name}.{ending}", shard, offset, size)
-        content = TarPicture(f"{name}.{label}", shard, *parts[label]).content()
-        samples.append((picture, content.decode("utf-8-sig", errors="replace")))
+        offset, size = parts[label]
+        if size > MOST_TEXT:
+            survey.refuse(f"finds {size:,} bytes in {name}.{label} of {shard}, more than {MOST_TEXT:,}; pack it again")
+        content = TarPicture(f"{name}.{label}", shard, offset, size).content()
+        try:
+            samples.append((picture, content.decode("utf-8-sig")))
+        except UnicodeDecodeError:
+            survey.refuse(f"finds {name}.{label} of {shard} to be no text in UTF-8; write it as UTF-8")
     return samples
 
 
 @lru_cache(maxsize=1024)
-def _members(shard: Path, size: int, changed: int) -> dict[str, dict[str, tuple[int, int]]]:
-    """Sample -> ending -> (offset, size), read from the headers alone; remembered while the file stays as it is."""
+def _members(shard: Path, size: int, changed: int, label: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """Sample -> ending -> (offset, size), read from the headers alone; remembered while the file stays as it is.
+
+    Members of a sample may stand anywhere: their names say whose they are.
+
+    Raises:
+        TarFault: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
+    """
     samples: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(shard, "r:") as tar:
-        for member in tar:
+    with open_regular(shard) as file:
+        for member in members(LocalBytes(file)):
             match = _SAMPLE.match(member.name)
-            if not member.isreg() or match is None:
+            if match is None or is_side_file(member.name) or member.kind == "a folder":
                 continue
             parts = samples.setdefault(match[1], {})
             ending = match[2].lower()
             if ending in parts:
-                raise tarfile.TarError(f"{member.name} is in it twice")
-            if member.offset_data + member.size > size:
-                raise tarfile.TarError(f"it ends within {member.name}")
-            parts[ending] = (member.offset_data, member.size)
+                raise TarFault(f"{printable(member.name)} is in it twice")
+            if ending in (*PICTURES, label) and member.refusal():
+                raise TarFault(f"{printable(member.name)} {member.refusal()}")
+            parts[ending] = (member.offset, member.size)
     return samples
-
-
-def count_in(text: str, largest: int = 10**9) -> int | None:
-    """A whole number from 0 to `largest` as a file writes it; None for anything else, 5,000 digits among it."""
-    text = text.strip()
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
-        return None
-    return int(text) if int(text) <= largest else None
 
 
 def _words_in(path: Path) -> list[str]:
@@ -188,7 +204,7 @@ def _words_in(path: Path) -> list[str]:
 
 
 def _class_index(text: str, picture: Picture, survey: Survey) -> int:
-    index = count_in(text)
+    index = whole_number(text)
     if index is None:
         survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
     return index

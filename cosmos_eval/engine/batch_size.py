@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_name
 from cosmos_eval.models.base import out_of_memory
 
 AUTO = "auto"
 DEFAULT = 64
+LARGEST = 10**6
 FIRST, MOST = 32, 512
 """Sizes that are tried; beyond 512 towers hardly get faster."""
 SHARE = 0.5
@@ -29,7 +31,9 @@ def check_batch_size(asked: int | str) -> int | str:
     except ValueError:
         size = 0
     if size < 1:
-        raise RequestError(f"batch size must be at least 1, or auto; got {asked} (--batch-size)")
+        raise RequestError(f"batch size must be at least 1, or auto; got {short_name(str(asked))} (--batch-size)")
+    if size > LARGEST:
+        raise RequestError(f"batch size must be at most {LARGEST:,}, got {short_name(str(asked))} (--batch-size)")
     return size
 
 

@@ -24,8 +24,9 @@ from cosmos_eval.engine.precision import full_precision, resolve_precision, towe
 from cosmos_eval.engine.rows import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
 from cosmos_eval.engine.store import Space, Store, about_rows
 from cosmos_eval.engine.store_names import write_names
-from cosmos_eval.engine.texts import in_order, read_texts
+from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
+from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
 from cosmos_eval.models.base import patch_encoder
 from cosmos_eval.profiling import phase, timed
 from cosmos_eval.progress import Reporter, Silent
@@ -106,6 +107,8 @@ class Engine:
         self.parts = Parts(self.batch_size, self.device, self.reporter)
         self.encoded = {"pictures": 0, "texts": 0}
         """How many passed the model; windows of pictures do not count."""
+        self.texts_read = TextsRead()
+        """What the model read of the texts of the benchmark."""
         self.space: Space | None = None
         if store is not None and model.digest and not given:
             self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
@@ -186,11 +189,13 @@ class Engine:
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         if hasattr(self.model, "text_rows"):
+            self.texts_read.add(None, torch.arange(len(texts)), None, alike=False)
             return self._given(self.model.text_rows, texts, text_name, "texts")
         strings, of_string = distinct_keys(texts)
         distinct = [texts[j] for j in strings]
         with phase("tokens"):
             read = read_texts(self.model, distinct, self.batch_size, self.reporter)
+            self._count_truncated(distinct, of_string, read)
         self._name("texts", distinct, read.keys)
         places, index = distinct_keys(read.keys)
 
@@ -203,6 +208,11 @@ class Engine:
 
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
+
+    def _count_truncated(self, texts: Sequence[str], of_text: Tensor, read: TextInputs) -> None:
+        context = read.context_length or int(getattr(self.model, "context_length", None) or 0)
+        cut = truncated_texts(self.model, texts, read.lengths, context)
+        self.texts_read.add(cut, of_text, context or None, cut_alike(self.model, texts, read.keys, cut))
 
     def window_features(
         self,

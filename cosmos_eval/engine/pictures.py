@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cosmos_core.errors import RequestError
+from cosmos_core.shared_memory import SharedMemory, shared_memory_for
+from cosmos_core.worker_waits import SECONDS, worker_batches
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, decoding_by
 from cosmos_eval.datasets.resized import Resized
@@ -21,6 +23,8 @@ from cosmos_eval.profiling import current
 from cosmos_eval.progress import Reporter
 
 _THREADS = min(8, os.cpu_count() or 1)
+_PREFETCHED = 2
+"""Batches that each worker has ready."""
 
 
 def digests(pictures: Sequence[Picture], reporter: Reporter) -> list[str]:
@@ -109,6 +113,26 @@ def _collate(items: list[_Loaded | _Refusal]) -> _Loaded | _Refusal:
     return _Loaded(key, pixels, sum(one.decode for one in loaded), sum(one.preprocess for one in loaded))
 
 
+@dataclass(frozen=True)
+class _HandedOver:
+    """What a worker does last with a picture or a batch: see that shared memory has room for it."""
+
+    memory: SharedMemory | None
+    collate: Callable[[Any], _Loaded | _Refusal]
+
+    def __call__(self, made: Any) -> _Loaded | _Refusal:
+        batch = self.collate(made)
+        if self.memory is None or isinstance(batch, _Refusal):
+            return batch
+        line = self.memory.refusal(_bytes_of(batch.pixels), len(made) if isinstance(made, list) else 1)
+        return _Refusal(line) if line else batch
+
+
+def _bytes_of(made: Any) -> int:
+    parts = made if isinstance(made, tuple | list) else [made]
+    return sum(part.nbytes for part in parts if isinstance(part, Tensor))
+
+
 def _form(x: Tensor) -> str:
     return f"{'x'.join(map(str, x.shape))} {str(x.dtype).removeprefix('torch.')}"
 
@@ -129,17 +153,30 @@ def picture_batches(
         RequestError: a picture that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
             first in order, the same line with and without workers.
     """
+    workers = min(workers, -(-len(pictures) // batch_size))
+    memory = shared_memory_for(workers, _PREFETCHED, "--workers 0", "--batch-size")
     loader = DataLoader(
         _Preprocessed(pictures, preprocess, decoder, resized),
         batch_size=batch_size,
         shuffle=False,
-        num_workers=min(workers, -(-len(pictures) // batch_size)),
-        collate_fn=_collate,
+        collate_fn=_HandedOver(memory, _collate),
         pin_memory=pin_memory,
-        worker_init_fn=_leave_without_a_word,
+        **_by_workers(workers),
     )
-    for batch in loader:
+    for batch in worker_batches(loader):
         yield _pixels(batch)
+
+
+def _by_workers(workers: int) -> dict[str, Any]:
+    """Options of a DataLoader that `worker_batches` can wait for."""
+    if not workers:
+        return {}
+    return {
+        "num_workers": workers,
+        "prefetch_factor": _PREFETCHED,
+        "timeout": SECONDS,
+        "worker_init_fn": _leave_without_a_word,
+    }
 
 
 def _leave_without_a_word(number: int) -> None:
@@ -173,15 +210,15 @@ def each_picture(
     Raises:
         RequestError: as `picture_batches`.
     """
+    workers = min(workers, len(pictures))
     loader = DataLoader(
         _Preprocessed(pictures, preprocess, decoder),
         batch_size=None,
         shuffle=False,
-        num_workers=min(workers, len(pictures)),
-        collate_fn=_as_it_is,
-        worker_init_fn=_leave_without_a_word,
+        collate_fn=_HandedOver(shared_memory_for(workers, _PREFETCHED, "--workers 0"), _as_it_is),
+        **_by_workers(workers),
     )
-    for item in loader:
+    for item in worker_batches(loader):
         yield _pixels(item)
 
 

@@ -1,7 +1,9 @@
 """Adapters: one `Model` for every kind of weights. `load_model` and `parse_spec` import nothing heavy until they are
 called."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from cosmos_eval.models.spec import KnownModel, ModelSpec, list_models, parse_spec, slug
 
@@ -17,28 +19,18 @@ def load_model(spec: str, device: "str | torch.device" = "cpu") -> "Model":
     """Load the model that a spec names, in eval mode, float32, on `device`.
 
     Args:
-        spec: `cosmos:`, `open_clip:`, `hf:`, `python:` or `embeddings:`, see `list_models`.
+        spec: see `list_models`.
 
     Raises:
         RequestError: one line that says what is wrong with the spec, the files or the weights.
     """
     parsed = parse_spec(spec)
-    if parsed.kind == "cosmos":
-        from cosmos_eval.models.cosmos import load_cosmos
+    return adapter_function("load", parsed.kind)(parsed, device)
 
-        return load_cosmos(parsed, device)
-    if parsed.kind == "open_clip":
-        from cosmos_eval.models.open_clip import load_open_clip
 
-        return load_open_clip(parsed, device)
-    if parsed.kind == "hf":
-        from cosmos_eval.models.hf import load_hf
+def adapter_function(action: str, kind: str) -> Callable[..., Any]:
+    """`load_<kind>` or `check_<kind>` of the module of one kind of spec, imported when it is asked for.
 
-        return load_hf(parsed, device)
-    if parsed.kind == "python":
-        from cosmos_eval.models.python import load_python
-
-        return load_python(parsed, device)
-    from cosmos_eval.models.embeddings import load_embeddings
-
-    return load_embeddings(parsed, device)
+    A kind is a word of `cosmos_eval.models.spec.KINDS` and a module of this package.
+    """
+    return getattr(import_module(f"cosmos_eval.models.{kind}"), f"{action}_{kind}")

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cosmos_core import released
 from cosmos_core.attention_maps import AttentionMaps, attention_maps
-from cosmos_core.checkpoint import load_checkpoint
-from cosmos_core.configs import PRESETS
+from cosmos_core.checkpoint import check_checkpoint, load_checkpoint
+from cosmos_core.configs import PRESETS, preset
 from cosmos_core.dense import patch_features
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.layouts import Which
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
@@ -25,7 +27,7 @@ from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_patches, as_rows
-from cosmos_eval.models.hub import quiet_hub
+from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
 from cosmos_eval.models.trimmed import TrimmedText
@@ -68,6 +70,10 @@ class CosmosModel:
         with self._at_rest():
             ids = self.tokenize(list(texts)).to(self.device)
             return as_rows(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the context, its start and end tokens counted."""
+        return [len(self.tokenize.encode(text)) + 2 > self.core.context_length for text in texts]
 
     @property
     def trimmed_text(self) -> TrimmedText:
@@ -127,15 +133,14 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
     Raises:
         RequestError: no such name or file, or a file that is not a COSMOS checkpoint; says which and why.
     """
-    which: Which = "student" if spec.selector == "student" else "teacher"
+    which = which_network(spec)
     if spec.name.startswith(UNTRAINED):
         from cosmos_core.train import initial_model
 
         core = initial_model(spec.name.removeprefix(UNTRAINED), spec.seed)
         source = f"initial weights of seed {spec.seed}"
     elif spec.name == "toybox":
-        if which == "student":
-            raise RequestError(f"{spec.text}: the package holds toybox's teacher only; write cosmos:toybox")
+        refuse_toyboxs_student(spec)
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
             core, source = load_checkpoint(asset, weights=which), "comes with the package"
     else:
@@ -144,6 +149,33 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
         source = f"{Path(spec.name).name}#{which}"
     core.requires_grad_(False)
     return CosmosModel(core.eval(), spec.text, device, source)
+
+
+def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of a `cosmos:` spec without its weights: see `cosmos_eval.models.preflight`."""
+    if spec.name.startswith(UNTRAINED):
+        preset(spec.name.removeprefix(UNTRAINED))
+        return ""
+    if spec.name == "toybox":
+        refuse_toyboxs_student(spec)
+        return ""
+    path = user_path(spec.name)
+    if spec.name in RELEASED and not path.is_file():
+        if not fetch and released.cached(spec.name) is None:
+            return NOT_FETCHED
+        with quiet_hub():
+            path = released.fetch(spec.name)
+    check_checkpoint(path, which_network(spec))
+    return ""
+
+
+def which_network(spec: ModelSpec) -> Which:
+    return "student" if spec.selector == "student" else "teacher"
+
+
+def refuse_toyboxs_student(spec: ModelSpec) -> None:
+    if spec.selector == "student":
+        raise RequestError(f"{spec.text}: the package holds toybox's teacher only; write cosmos:toybox")
 
 
 def _architecture(config: dict[str, Any]) -> str:

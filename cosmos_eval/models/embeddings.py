@@ -8,7 +8,8 @@ unique.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import require_file, user_path
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import LARGEST_TEXT
@@ -25,6 +27,13 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.models.base import json_values, no_patches
 from cosmos_eval.models.spec import ModelSpec
 
+META = "meta.json"
+FILES = {"images.npz": "ids", "texts.npz": "texts"}
+"""Each with the array that names its rows."""
+PACKED = 50
+"""Bytes that one byte of an npz file may unpack to, beyond `SPARE`: names of one length and one language compress well,
+vectors do not."""
+SPARE = 2**28
 _NAMED = 3  # missing items that a refusal spells out
 
 
@@ -35,9 +44,8 @@ class EmbeddingsModel:
         self.folder = folder
         self.spec = spec or f"embeddings:{folder}"
         self.device = torch.device(device)
-        self.meta = _read_meta(folder / "meta.json")
-        ids, images = _read_pair(folder / "images.npz", "ids")
-        texts, text_vectors = _read_pair(folder / "texts.npz", "texts")
+        self.meta = _read_meta(folder / META)
+        (ids, images), (texts, text_vectors) = (_read_pair(folder / name, key) for name, key in FILES.items())
         if images.shape[1] != text_vectors.shape[1]:
             raise RequestError(
                 f"{folder}: image vectors have {images.shape[1]} dimensions and text vectors {text_vectors.shape[1]}; "
@@ -123,12 +131,27 @@ class EmbeddingsModel:
 
 def load_embeddings(spec: ModelSpec, device: str | torch.device = "cpu") -> EmbeddingsModel:
     """Open the folder that an `embeddings:` spec names."""
-    folder = Path(spec.name)
+    return EmbeddingsModel(find_folder(spec), spec.text, device)
+
+
+def check_embeddings(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of an `embeddings:` spec without reading its vectors: see `cosmos_eval.models.preflight`."""
+    folder = find_folder(spec)
+    _read_meta(folder / META)
+    for name, names_key in FILES.items():
+        with _archive(folder / name, names_key):
+            pass
+    return ""
+
+
+def find_folder(spec: ModelSpec) -> Path:
+    """The folder that a spec names; RequestError where there is none."""
+    folder = user_path(spec.name)
     if not folder.is_dir():
         raise RequestError(
             f"{spec.text}: there is no folder {folder}; give the one with meta.json and the two npz files"
         )
-    return EmbeddingsModel(folder, spec.text, device)
+    return folder
 
 
 def write_embeddings(
@@ -188,8 +211,13 @@ def _read_meta(path: Path) -> dict[str, Any]:
     return json_values(meta, str(path))  # Python's reader lets NaN and 1e999 pass
 
 
-def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:
-    """Names (N) and vectors (N, D) of one npz file, checked."""
+@contextmanager
+def _archive(path: Path, names_key: str) -> Iterator[Any]:
+    """An npz file that holds what it must; whatever its reader raises within is refused in one line."""
+    try:
+        require_file(path, "embeddings", "write it with numpy.savez")
+    except RequestError as error:
+        raise RequestError(f"cannot read {path}: {error}") from error
     try:
         with np.load(path, allow_pickle=False) as content:
             found = set(content.files)
@@ -197,17 +225,29 @@ def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:
                 raise RequestError(
                     f"{path} holds {sorted(found)}; it must hold the arrays {names_key!r} and 'embeddings'"
                 )
-            names, vectors = content[names_key], content["embeddings"]
+            packed = path.stat().st_size
+            whole = sum(member.file_size for member in content.zip.infolist())
+            if whole > SPARE + PACKED * packed:
+                raise RequestError(f"{path} says that {packed:,} bytes hold {whole:,}; write it with numpy.savez")
+            yield content
     except RequestError:
         raise
     except Exception as error:  # an array alone, and damage in a zip archive, fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RequestError(f"cannot read {path}: {reason}; write it with numpy.savez, no pickles") from error
+
+
+def _read_pair(path: Path, names_key: str) -> tuple[list[str], np.ndarray]:
+    """Names (N) and vectors (N, D) of one npz file, checked."""
+    with _archive(path, names_key) as content:
+        names, vectors = content[names_key], content["embeddings"]
     _check(names, vectors, path, names_key)
     return names.tolist(), vectors
 
 
 def _check(names: np.ndarray, vectors: np.ndarray, path: Path, names_key: str) -> None:
+    if not isinstance(names, np.ndarray) or not isinstance(vectors, np.ndarray):  # a part that is no array of numpy's
+        raise RequestError(f"{path}: {names_key!r} or 'embeddings' is no array; write it with numpy.savez, no pickles")
     if names.ndim != 1 or names.dtype.kind != "U":
         raise RequestError(f"{path}: {names_key!r} is {names.dtype} {names.shape}; it must be a unicode array (N,)")
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(names) or not vectors.size:

@@ -19,14 +19,16 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.image_files import to_rgb
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_rows, no_patches, one_line
-from cosmos_eval.models.hub import quiet_hub
+from cosmos_eval.models.hf_files import check_folder, check_weights, is_whole, refuse_other_family
+from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.spec import ModelSpec
+from cosmos_eval.models.tokenizer_checks import refuse_other_end, refuse_other_vocabulary
 
-FAMILIES = ("clip", "siglip")
 _DECIDING = ("do_", "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", "default_to_square")
 
 
@@ -92,6 +94,11 @@ class HfModel:
         """(B, L) ids. SigLIP pools the last position of the whole context and needs every text padded to it."""
         return self._inputs(texts)["input_ids"]
 
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the context, its special tokens counted."""
+        whole = self.tokenizer([self.clean(text) for text in texts], truncation=False, padding=False, verbose=False)
+        return [len(ids) > self.context_length for ids in whole["input_ids"]]
+
     def _inputs(self, texts: list[str]) -> dict[str, Tensor]:
         siglip = self.family == "siglip"
         tokens = self.tokenizer(
@@ -155,49 +162,118 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
     cache.
 
     Raises:
-        RequestError: no such folder or hub id, another kind of model, missing or left-over weights, a processor that
-        makes
-            pictures of another size than the model takes.
+        RequestError: no such folder or hub id, another kind of model, files that are missing, damaged or Git LFS
+            pointers, missing or left-over weights, another model's tokenizer, a processor that makes images of another
+            size than the model takes.
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # progress is ours to show
 
-    local = Path(spec.name).expanduser().is_dir()
-    name = str(Path(spec.name).expanduser()) if local else spec.name
-    if not local and not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec.name):
-        raise RequestError(f"{spec.text}: there is no folder {spec.name}; give a folder of save_pretrained or a hub id")
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    folder = local_folder(spec)
+    if folder is not None:
+        check_folder(folder, spec.text)
+    name = str(folder) if folder is not None else spec.name
+    options: dict[str, Any] = {"local_files_only": folder is not None, "trust_remote_code": False}
     try:
-        with nullcontext() if local else quiet_hub():
+        with nullcontext() if folder is not None else quiet_hub():
             config = AutoConfig.from_pretrained(name, **options)
-            if config.model_type not in FAMILIES:
-                raise RequestError(
-                    f"{spec.text} is a {config.model_type} model; this adapter reads {' and '.join(FAMILIES)} of one "
-                    "image size: write a python: adapter for it"
-                )
+            refuse_other_family(config.model_type, spec.text)
             network, report = AutoModel.from_pretrained(
                 name, config=config, dtype=torch.float32, output_loading_info=True, **options
             )
             processor = AutoImageProcessor.from_pretrained(name, backend="pil", **options)
-            tokenizer, clean = _tokenizer(name, config.model_type, options)
+            tokenizer, clean = checked_tokenizer(spec, name, config, options)
     except RequestError:
         raise
     except Exception as error:
-        where = "the folder" if local else "the cache, and the hub cannot be reached for it"
+        where = "the folder" if folder is not None else "the cache, and the hub cannot be reached for it"
         raise RequestError(f"{spec.text}: not readable from {where}: {one_line(error)}") from error
+    cached = cached_folder(spec.name) if folder is None else None
+    if cached is not None:
+        check_weights(cached, spec.text)
     _refuse_partial(spec, report)
+    _refuse_broken(spec, network)
     preprocess = ProcessorPreprocess(processor)
     _refuse_other_size(spec, preprocess, config.vision_config.image_size)
-    words, embeddings = max(tokenizer.get_vocab().values()), config.text_config.vocab_size
-    if words >= embeddings:
-        raise RequestError(
-            f"{spec.text}: the tokenizer has ids up to {words} and the model {embeddings} embeddings; "
-            "it belongs to another model"
-        )
-    source = Path(name).name if local else spec.name
+    source = folder.resolve().name if folder is not None else spec.name
     return HfModel(network, tokenizer, preprocess, clean=clean, spec=spec.text, source=source, device=device)
+
+
+def check_hf(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of an `hf:` spec without its weights: see `cosmos_eval.models.preflight`."""
+    folder = local_folder(spec)
+    if folder is None:
+        cached = cached_folder(spec.name)
+        folder = cached if cached is not None and is_whole(cached) else None
+    if folder is None:
+        if not fetch:
+            return NOT_FETCHED
+        from transformers import AutoConfig
+
+        try:
+            with quiet_hub():
+                config = AutoConfig.from_pretrained(spec.name, trust_remote_code=False)
+        except Exception as error:
+            raise RequestError(
+                f"{spec.text}: not readable from the cache, and the hub cannot be reached for it: {one_line(error)}"
+            ) from error
+        refuse_other_family(config.model_type, spec.text)
+        return ""
+    check_folder(folder, spec.text, check=False)
+    from transformers import AutoConfig
+
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(folder, **options)
+        checked_tokenizer(spec, str(folder), config, options)
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(f"{spec.text}: not readable from the folder: {one_line(error)}") from error
+    return ""
+
+
+def local_folder(spec: ModelSpec) -> Path | None:
+    """The folder that a spec names, None for a hub id; RequestError where it is neither."""
+    folder = user_path(spec.name)
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise RequestError(
+            f"{spec.text}: {spec.name} is a file; hf: takes the folder that it lies in, of save_pretrained"
+        )
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec.name):
+        raise RequestError(f"{spec.text}: there is no folder {spec.name}; give a folder of save_pretrained or a hub id")
+    return None
+
+
+def cached_folder(name: str) -> Path | None:
+    """The folder of a hub id in the local cache, None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except ValueError:  # no hub id, which the hub's own check tells
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def checked_tokenizer(
+    spec: ModelSpec, name: str, config: Any, options: dict[str, Any]
+) -> tuple[Any, Callable[[str], str]]:
+    """The tokenizer of the files, and what must be done to a text before it; RequestError where it is another
+    model's."""
+    tokenizer, clean = _tokenizer(name, config.model_type, options)
+    refuse_other_vocabulary(max(tokenizer.get_vocab().values()) + 1, config.text_config.vocab_size, spec.text)
+    if config.model_type == "clip":
+        end = config.text_config.eos_token_id
+        # 2 stands in configurations from before the id was looked at; transformers then takes the largest id
+        refuse_other_end(
+            lambda texts: tokenizer(texts, return_tensors="pt")["input_ids"], None if end == 2 else end, spec.text
+        )
+    return tokenizer, clean
 
 
 def _tokenizer(name: str, family: str, options: dict[str, Any]) -> tuple[Any, Callable[[str], str]]:
@@ -238,6 +314,13 @@ def _refuse_partial(spec: ModelSpec, report: dict[str, Any]) -> None:
                 f"{spec.text}: the weights file {what} {len(keys)} of the model's tensors: {', '.join(keys[:3])}; "
                 "it belongs to another configuration"
             )
+
+
+def _refuse_broken(spec: ModelSpec, network: Any) -> None:
+    """RequestError naming the first weights with NaN or infinite values."""
+    bad = next((key for key, value in network.named_parameters() if not torch.isfinite(value).all()), None)
+    if bad:
+        raise RequestError(f"{spec.text}: the weights are broken: {bad} holds NaN or infinite values")
 
 
 def _refuse_other_size(spec: ModelSpec, preprocess: ProcessorPreprocess, image_size: int) -> None:

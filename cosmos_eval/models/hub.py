@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+NOT_FETCHED = "would be fetched (not checked)"
+"""What is said of a model that is not in a cache, where nothing is to be downloaded."""
+
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:

@@ -7,8 +7,6 @@ built modules. A file that says nothing (OpenAI's weights saved again) where ARC
 word: `ARCH-quickgelu/PATH`, `ARCH/PATH#quickgelu` or `ARCH/PATH#gelu`.
 """
 
-import difflib
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property, lru_cache
@@ -17,7 +15,7 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canonicalize_text
 from torch import Tensor
 
 from cosmos_core.byte_pairs import fast
@@ -27,12 +25,22 @@ from cosmos_core.text_tower import causal_text
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_patches, as_rows, one_line
-from cosmos_eval.models.hub import quiet_hub
-from cosmos_eval.models.open_clip_files import file_says, peek
-from cosmos_eval.models.open_clip_network import build, fill
+from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
+from cosmos_eval.models.open_clip_network import build, fill, why_not_on_meta
+from cosmos_eval.models.open_clip_source import (
+    Source,
+    find_source,
+    is_at_hand,
+    is_native,
+    known_activations,
+    trained_with_quick_gelu,
+)
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.models.spec import QUICK, ModelSpec
+from cosmos_eval.models.spec import LOCAL_DIR, ModelSpec
+from cosmos_eval.models.tokenizer_checks import require_tokenizer_files
 from cosmos_eval.models.trimmed import TrimmedText
+
+__all__ = ["OpenClipModel", "known_activations", "load_open_clip", "trained_with_quick_gelu"]
 
 
 class OpenClipModel:
@@ -72,6 +80,20 @@ class OpenClipModel:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         rows = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
         return as_rows(rows, len(texts), f"{self.spec}: encode_text")
+
+    @property
+    def context_length(self) -> int:
+        return int(self.tokenizer.context_length)
+
+    def truncated(self, texts: Sequence[str]) -> list[bool] | None:
+        """Whether each text is longer than the context, its special tokens counted; None for a tokenizer that is none
+        of open_clip's."""
+        lengths = [untruncated_length(self.tokenizer, text) for text in texts]
+        return None if None in lengths else [length > self.context_length for length in lengths if length is not None]
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """(B, L) ids."""
+        return self.tokenizer(texts)
 
     @cached_property
     def trimmed_text(self) -> TrimmedText | None:
@@ -118,179 +140,97 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
     """Build what an `open_clip:` spec names. A tag's weights are fetched unless they are in the cache already.
 
     Raises:
-        RequestError: unknown architecture or tag, no such file, a file that is not a checkpoint or would run code,
-            weights of another architecture, size or activation, a file whose activation nobody tells, or a download
-            that fails.
+        RequestError: as `find_source`; weights of another architecture or size, another library's names, or a tokenizer
+            that is missing or another model's.
     """
-    base, asked = _architecture(spec)
-    tag_config = get_pretrained_cfg(base, spec.rest)
-    preprocessing: dict[str, Any]
-    if tag_config:
-        quick = trained_with_quick_gelu(base, tag_config)
-        if asked not in (None, quick):
-            raise RequestError(
-                f"{spec.text}: the weights {spec.rest} were trained with {'QuickGELU' if quick else 'GELU'}; "
-                f"write open_clip:{base}/{spec.rest}"
-            )
-        path = Path(_fetch(spec, tag_config))
-        preprocessing = {
-            k: v for k, v in tag_config.items() if k in ("mean", "std", "interpolation", "resize_mode", "size")
-        }
-        source, decided_by = f"{spec.rest} of open_clip's registry", "registry tag"
-        content = peek(path)
-    else:
-        path = Path(spec.rest).expanduser()
-        if not path.is_file():
-            tags = ", ".join(list_pretrained_tags_by_model(base)) or "none"
-            raise RequestError(f"{spec.text}: {spec.rest!r} is neither a file nor a tag of {base}; its tags: {tags}")
-        content = peek(path)
-        quick, decided_by = _activation_of_file(spec, base, asked, path, content)
-        preprocessing = _preprocessing_of_file(spec, base, path)
-        source = path.name
-    config = {**open_clip.get_model_config(base), "quick_gelu": quick}
-    network = build(base, preprocessing, spec.text, quick_gelu=quick)
-    fill(network, content["state_dict"], path, base, spec.text)
+    source = find_source(spec)
+    network = build(source.build, source.preprocessing, spec.text, quick_gelu=source.quick_gelu)
+    fill(network, source.content["state_dict"], source.path, source.arch, spec.text)
     built = activation_of(network)
-    if quick != ("quick_gelu" in built) and _native(config):
-        raise RuntimeError(f"asked open_clip for quick_gelu={quick} and got {built}")  # ours to mend, not the user's
-    try:
-        with quiet_hub() if config["text_cfg"].get("hf_tokenizer_name") else nullcontext():
-            tokenizer = _tokenizer(base)
-    except Exception as error:
-        raise RequestError(f"{spec.text}: the tokenizer of {base} cannot be loaded: {one_line(error)}") from error
+    if source.quick_gelu != ("quick_gelu" in built) and is_native(source.config):
+        # ours to mend, not the user's
+        raise RuntimeError(f"asked open_clip for quick_gelu={source.quick_gelu} and got {built}")
+    tokenizer = tokenizer_of(source, spec)
     return OpenClipModel(
         network,
         tokenizer,
-        _image_preprocess(network),
-        arch=base + (QUICK if quick and not base.endswith(QUICK) else ""),
-        config=config,
+        image_preprocess(network, spec),
+        arch=source.arch,
+        config=source.config,
         spec=spec.text,
-        source=source,
-        activation_source=decided_by,
+        source=source.source,
+        activation_source=source.decided_by,
         device=device,
     )
 
 
-def trained_with_quick_gelu(base: str, tag_config: dict[str, Any]) -> bool:
-    """The activation of a tag's weights, which the registry marks on the tag.
-
-    An architecture that has QuickGELU in its own configuration without the suffix (roberta-ViT-B-32) keeps it: its tags
-    are not marked, and were trained with what stands there.
-    """
-    return bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(base).get("quick_gelu", False))
-
-
-def _architecture(spec: ModelSpec) -> tuple[str, bool | None]:
-    """Name of the configuration, and whether the user asks for QuickGELU: by the suffix -quickgelu, which is ARCH with
-    another activation, or by #quickgelu; False by #gelu, None where nothing is asked."""
-    known = open_clip.list_models()
-    base = spec.name.removesuffix(QUICK)
-    if base not in known:
-        close = difflib.get_close_matches(base, [name for name in known if not name.endswith(QUICK)], n=5, cutoff=0.5)
+def tokenizer_of(source: Source, spec: ModelSpec) -> Any:
+    """The tokenizer of a source; RequestError where it is missing or another model's."""
+    text = source.config["text_cfg"]
+    local = source.build.startswith(LOCAL_DIR)
+    if local and text.get("hf_tokenizer_name"):
+        require_tokenizer_files(Path(source.build.removeprefix(f"{LOCAL_DIR}:")), spec.text)
+    try:
+        with quiet_hub() if text.get("hf_tokenizer_name") and not local else nullcontext():
+            tokenizer = _tokenizer(source.build)
+    except Exception as error:
         raise RequestError(
-            f"{spec.text}: open_clip knows no architecture {spec.name!r}; near it: {', '.join(close) or 'none'}"
-        )
-    if base != spec.name or spec.selector == "quickgelu":
-        return base, True
-    return base, False if spec.selector == "gelu" else None
+            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {one_line(error)}"
+        ) from error
+    return tokenizer
 
 
-def known_activations(base: str) -> set[bool]:
-    """Whether an architecture is known with QuickGELU (True), without (False) or both: by its own configuration, by a
-    twin of the suffix -quickgelu, and by the registry's weights. RN50x4 is both: plain by name, while its only weights
-    are of QuickGELU."""
-    own = open_clip.get_model_config(base)
-    if not _native(own):
-        return {False}  # its towers bring their activation
-    found = {bool(own.get("quick_gelu", False))}
-    found |= {
-        trained_with_quick_gelu(base, get_pretrained_cfg(base, tag)) for tag in list_pretrained_tags_by_model(base)
-    }
-    twin = base + QUICK
-    return found | {True} if twin in open_clip.list_models() or list_pretrained_tags_by_model(twin) else found
-
-
-def _activation_of_file(
-    spec: ModelSpec, base: str, asked: bool | None, path: Path, content: dict[str, Any]
-) -> tuple[bool, str]:
-    """Whether a file's weights want QuickGELU, and who says so: file, user or architecture."""
-    said = file_says(path, content)
-    known = known_activations(base)
-    own = bool(open_clip.get_model_config(base).get("quick_gelu", False))
-    quick = own if asked is None else asked
-    if "quick_gelu" in said:
-        if said["quick_gelu"] != quick:
-            right = f"{base}{QUICK}/{spec.rest}" if said["quick_gelu"] else f"{base}/{spec.rest}#gelu"
-            raise RequestError(
-                f"{spec.text}: {said['where']} says that the weights were trained with "
-                f"{'QuickGELU' if said['quick_gelu'] else 'GELU'}; write open_clip:{right}"
-            )
-        return quick, "file"
-    if asked is not None:
-        return quick, "user"
-    if len(known) > 1:
-        raise RequestError(
-            f"{spec.text}: {path.name} does not say whether it was trained with QuickGELU, and {base} exists with "
-            f"and without; write open_clip:{base}/{spec.rest}#quickgelu (OpenAI's, and what began from them) or #gelu"
-        )
-    return quick, "architecture"
+def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of an `open_clip:` spec without its weights: see `cosmos_eval.models.preflight`."""
+    if not fetch and not is_at_hand(spec):
+        return NOT_FETCHED
+    source = find_source(spec, check=False)
+    misfit = why_not_on_meta(source.build, source.content["state_dict"], source.path, source.arch, spec.text)
+    if misfit is not None:
+        raise misfit
+    if fetch or source.build.startswith(LOCAL_DIR) or not source.config["text_cfg"].get("hf_tokenizer_name"):
+        tokenizer_of(source, spec)
+        return ""
+    return f"its tokenizer {NOT_FETCHED}"
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(base: str) -> Any:
-    return open_clip.get_tokenizer(base)
+def _tokenizer(name: str) -> Any:
+    return open_clip.get_tokenizer(name)
 
 
-def _native(config: dict[str, Any]) -> bool:
-    """Whether a tower is open_clip's own and so obeys `quick_gelu`; timm's and transformers' bring their activation."""
-    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
-
-
-def _fetch(spec: ModelSpec, tag_config: dict[str, Any]) -> str:
-    try:
-        with quiet_hub():
-            return download_pretrained(tag_config)
-    except Exception as error:
-        raise RequestError(
-            f"{spec.text}: the weights are not in the cache and cannot be fetched: {one_line(error)}; "
-            f"fetch them on a connected machine, or give a file: open_clip:{spec.name}/PATH"
-        ) from error
-
-
-def _preprocessing_of_file(spec: ModelSpec, base: str, path: Path) -> dict[str, Any]:
-    """Of the configuration beside the file, else what the registry's weights of this arch share, else CLIP's."""
-    beside = file_says(path, {}).get("preprocessing")
-    if beside:
-        return beside
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    registered = [get_pretrained_cfg(base, tag) for tag in list_pretrained_tags_by_model(base)]
-    settings = {
-        json.dumps({key: list(c[key]) if key in ("mean", "std") else c[key] for key in keys}) for c in registered
-    }
-    if len(settings) == 1:
-        return json.loads(settings.pop())
-    # Where they differ (ViT-L-14, ViT-H-14: one odd set of weights each) or are none, open_clip's training uses CLIP's.
-    return dict(_CLIP)
-
-
-_CLIP = {
-    "mean": list(open_clip.OPENAI_DATASET_MEAN),
-    "std": list(open_clip.OPENAI_DATASET_STD),
-    "interpolation": "bicubic",
-    "resize_mode": "shortest",
-}
-
-
-def _image_preprocess(network: torch.nn.Module) -> ImagePreprocess:
+def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreprocess:
+    """The preprocessing that a network carries; RequestError where a configuration beside the weights is none."""
     settings = open_clip.get_model_preprocess_cfg(network)
-    return ImagePreprocess(
-        settings["size"],
-        mean=settings["mean"],
-        std=settings["std"],
-        resize=settings["resize_mode"],
-        interpolation=settings["interpolation"],
-        fill=settings.get("fill_color", 0),
-    )
+    try:
+        return ImagePreprocess(
+            settings["size"],
+            mean=settings["mean"],
+            std=settings["std"],
+            resize=settings["resize_mode"],
+            interpolation=settings["interpolation"],
+            fill=settings.get("fill_color", 0),
+        )
+    except RequestError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {one_line(error)}") from error
+
+
+def untruncated_length(tokenizer: Any, text: str) -> int | None:
+    """Tokens of a text before one of open_clip's tokenizers cuts it; None for another tokenizer."""
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return len(tokenizer.encode(text)) + 2
+    if isinstance(tokenizer, HFTokenizer):
+        clips = tokenizer.tokenizer_mode == "clips"  # which adds a start, an end and a class token by itself
+        ids = tokenizer.tokenizer(
+            tokenizer.clean_fn(text), add_special_tokens=not clips, truncation=False, padding=False, verbose=False
+        )["input_ids"]
+        return len(ids) + (3 if clips else 0)
+    if isinstance(tokenizer, SigLipTokenizer):
+        cleaned = canonicalize_text(basic_clean(text))
+        return len(tokenizer.tokenizer(cleaned, truncation=False, padding=False, verbose=False)["input_ids"])
+    return None
 
 
 def _vocabulary(tokenizer: Any) -> dict[str, int] | None:

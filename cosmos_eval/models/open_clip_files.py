@@ -16,14 +16,14 @@ from cosmos_core.text_files import LARGEST_TEXT
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
 
 
-def peek(path: Path) -> dict[str, Any]:
+def peek(path: Path, check: bool = True) -> dict[str, Any]:
     """The top level of a checkpoint, its weights under `state_dict` without wrappers' prefixes, memory-mapped where
     that works.
 
     Raises:
         RequestError: as `cosmos_core.tensor_files.read_tensors`; or no weights of a model in it.
     """
-    file = read_tensors(path)
+    file = read_tensors(path, check)
     content = file.content
     if file.metadata is not None:
         return {**file.metadata, "state_dict": plain_state(content, path)}
@@ -52,13 +52,15 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if beside.is_file():
         try:
             config = read_json(beside, finite=True, largest=LARGEST_TEXT)
-            said["quick_gelu"] = bool(config.get("model_cfg", config).get("quick_gelu", False))
-            said["where"] = beside.name
-            said["preprocessing"] = config.get("preprocess_cfg", {})
-        except (ValueError, AttributeError, TypeError) as error:
-            raise RequestError(
-                f"{beside} is not a configuration of open_clip: {error}; mend it or move it away"
-            ) from error
+        except RequestError as error:
+            what = f"{beside} is not a configuration of open_clip"
+            raise RequestError(f"{what} ({error}); mend it or move it away") from error
+        model = config.get("model_cfg", config) if isinstance(config, dict) else None
+        if not isinstance(model, dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
+            raise RequestError(f"{beside} is not a configuration of open_clip; mend it or move it away")
+        said["quick_gelu"] = bool(model.get("quick_gelu", False))
+        said["where"] = beside.name
+        said["preprocessing"] = config.get("preprocess_cfg", {})
     weights = content.get("state_dict", {})
     for key in ("model_cfg", "config"):
         inside = content.get(key)

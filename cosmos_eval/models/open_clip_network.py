@@ -51,6 +51,21 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, **options: Any) -
         raise RequestError(f"{spec}: open_clip cannot build {name}: {one_line(error)}") from error
 
 
+def why_not_on_meta(name: str, state: Mapping[str, Tensor], path: Path, arch: str, spec: str) -> RequestError | None:
+    """Why weights do not fit a network, told by names and shapes; None where they do, or where the network cannot be
+    built without memory (timm's towers), so that only loading tells."""
+    try:
+        with torch.device("meta"):
+            network = build(name, {}, spec)
+    except RequestError:
+        return None
+    try:
+        refuse_misfit(network, state, path, arch, spec)
+    except RequestError as error:
+        return error
+    return None
+
+
 @contextmanager
 def without_warnings() -> Iterator[None]:
     """Within it open_clip does not say that a network without weights has random ones."""
@@ -69,6 +84,22 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, arch: str,
         RequestError: names or shapes that differ, another library's names, another image size or context, integers
             where weights are wanted, NaN or infinite values; one line that names the file.
     """
+    weights = refuse_misfit(network, state, path, arch, spec)
+    wanted = network.state_dict()
+    for key, value in wanted.items():
+        if value.is_floating_point():
+            if not weights[key].is_floating_point():
+                kind = str(weights[key].dtype).removeprefix("torch.")
+                raise RequestError(f"{spec}: {path.name} is not a checkpoint to load: {key} is {kind}, not float")
+            if not torch.isfinite(weights[key]).all():
+                raise RequestError(f"{spec}: {path.name} is broken: {key} holds NaN or infinite values")
+    network.load_state_dict({key: weights[key] for key in wanted})
+
+
+def refuse_misfit(
+    network: nn.Module, state: Mapping[str, Tensor], path: Path, arch: str, spec: str
+) -> dict[str, Tensor]:
+    """Weights under the names that the network has; RequestError where names or shapes differ."""
     weights = in_open_clips_form(network, dict(state))
     wanted = network.state_dict()
     check_grids(wanted, weights, path, arch)
@@ -78,14 +109,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, arch: str,
         if other:
             raise RequestError(f"{spec}: {path.name} {other}")
         raise RequestError(f"{spec}: {path.name} does not load as {arch}: {problem}")
-    for key, value in wanted.items():
-        if value.is_floating_point():
-            if not weights[key].is_floating_point():
-                kind = str(weights[key].dtype).removeprefix("torch.")
-                raise RequestError(f"{spec}: {path.name} is not a checkpoint to load: {key} is {kind}, not float")
-            if not torch.isfinite(weights[key]).all():
-                raise RequestError(f"{spec}: {path.name} is broken: {key} holds NaN or infinite values")
-    network.load_state_dict({key: weights[key] for key in wanted})
+    return weights
 
 
 def in_open_clips_form(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

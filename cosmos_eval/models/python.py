@@ -25,7 +25,8 @@ modules in the current directory can be imported. This one, saved as `colours.py
     def build():
         return Colours()
 
-Optional besides `digest`: `describe()` (a dictionary of JSON values for the result), `device`, and
+Optional besides `digest`: `describe()` (a dictionary of JSON values for the result), `device`, `truncated(texts)` (a
+bool for each text: whether it is longer than what the model reads, of `context_length` tokens; results count them), and
 `image_rows(pictures)` with `text_rows(texts)` for vectors that exist already. `preprocess` runs in worker processes:
 make it picklable. `encode_image` gets its batch on the model's device: the adapter's `device` where it has that, else
 the one asked for. An nn.Module without a `device` is moved there, unless its factory takes `device` and so does it.
@@ -51,7 +52,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models.base import as_patches, as_rows, json_values, no_patches, one_line, out_of_memory
+from cosmos_eval.models.base import Model, as_patches, as_rows, json_values, no_patches, one_line, out_of_memory
 from cosmos_eval.models.spec import ModelSpec
 
 _NEEDED = ("preprocess", "encode_image", "encode_text")
@@ -93,6 +94,11 @@ class PythonModel:
             if callable(getattr(adapter, name, None)):
                 # An attribute only where the adapter has it: the engine asks by hasattr.
                 setattr(self, name, self._checked(name))
+        context_length = getattr(adapter, "context_length", None)
+        if type(context_length) is int and context_length > 0:
+            self.context_length = context_length
+        if callable(getattr(adapter, "truncated", None)):
+            self.truncated = self._truncated
 
     def encode_image(self, x: Tensor) -> Tensor:
         return self._rows("encode_image", x.to(self.device))
@@ -106,6 +112,14 @@ class PythonModel:
         with torch.no_grad(), _in_one_line(f"{self.spec}: encode_patches"):
             values = self.adapter.encode_patches(x.to(self.device), attention)
         return as_patches(values, len(x), f"{self.spec}: encode_patches").to(self.device)
+
+    def _truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the adapter's context, as the adapter says."""
+        with _in_one_line(f"{self.spec}: truncated"):
+            said = [bool(value) for value in self.adapter.truncated(list(texts))]
+        if len(said) != len(texts):
+            raise RequestError(f"{self.spec}: truncated returned {len(said)} values for {len(texts)} texts")
+        return said
 
     def check_patches(self) -> None:
         """RequestError where the adapter has no `encode_patches`; one line."""
@@ -202,13 +216,8 @@ def _in_one_line(what: str, memory_too: bool = False) -> Iterator[None]:
         raise RequestError(f"{what} failed: {one_line(error)}") from error
 
 
-def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonModel:
-    """Import the module, call the factory, check what it returns.
-
-    Raises:
-        RequestError: the module cannot be imported, the factory is absent or fails, the object lacks a method, or what
-            it says of itself is not JSON.
-    """
+def find_factory(spec: ModelSpec) -> Callable[..., Any]:
+    """The function that a spec names; RequestError where its module cannot be imported or lacks it."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does; the module may import its neighbours later on
@@ -221,6 +230,23 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
     factory = getattr(module, spec.rest, None)
     if not callable(factory):
         raise RequestError(f"{spec.text}: {spec.name} has no function {spec.rest!r}; name one that returns the model")
+    return factory
+
+
+def check_python(spec: ModelSpec, fetch: bool = False) -> str:
+    """What can be said of a `python:` spec without calling its factory: see `cosmos_eval.models.preflight`."""
+    find_factory(spec)
+    return ""
+
+
+def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonModel:
+    """Import the module, call the factory, check what it returns.
+
+    Raises:
+        RequestError: the module cannot be imported, the factory is absent or fails, the object lacks a method, or what
+            it says of itself is not JSON.
+    """
+    factory = find_factory(spec)
     try:
         with _in_one_line(f"{spec.text}: {spec.rest}()"):
             takes_device = "device" in inspect.signature(factory).parameters
@@ -233,6 +259,42 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
     if not hasattr(model, "image_rows"):
         _check_preprocess(model)
     return model
+
+
+def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True) -> Model:
+    """What `evaluate` was given as a model: what `load_model` returns stays as it is, any object that `python:` accepts
+    gets the same checks.
+
+    Args:
+        device: for an object that says no device of its own.
+        stays: whether an nn.Module stays on the device that its parameters are on.
+
+    Raises:
+        RequestError: something else, or an object that lacks a method; says what to give.
+    """
+    name = model.__name__ if isinstance(model, type) else type(model).__name__
+    if isinstance(model, type) or inspect.isroutine(model):
+        raise RequestError(
+            f"evaluate() was given the {'class' if isinstance(model, type) else 'function'} "
+            f"{getattr(model, '__name__', name)}, not a model; call it, and give what it returns"
+        )
+    lacking = [method for method in _NEEDED if not callable(getattr(model, method, None))]
+    if lacking:
+        raise RequestError(
+            f"evaluate() was given a {name} without {', '.join(lacking)}; give a model spec such as 'cosmos:toybox', "
+            "what cosmos_eval.load_model returns, or an object with preprocess, encode_image and encode_text"
+        )
+    if isinstance(model, Model):
+        return model
+    parameter = next(model.parameters(), None) if stays and isinstance(model, torch.nn.Module) else None
+    place = device if parameter is None else parameter.device
+    module = type(model).__module__
+    parts = module.split(".") if isinstance(module, str) else [""]
+    known = all(part.isidentifier() for part in parts) and name.isidentifier()
+    adapted = PythonModel(model, f"python:{module}:{name}" if known else "python:in_memory:model", place)
+    if not hasattr(adapted, "image_rows"):
+        _check_preprocess(adapted)
+    return adapted
 
 
 def _check_preprocess(model: PythonModel) -> None:

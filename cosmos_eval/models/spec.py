@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 
 KINDS = {
     "cosmos": "cosmos:NAME or cosmos:PATH, with #student or #teacher",
-    "open_clip": "open_clip:ARCH/TAG or open_clip:ARCH/PATH, with #gelu or #quickgelu",
+    "open_clip": "open_clip:ARCH/TAG or open_clip:ARCH/PATH, with #gelu or #quickgelu, or open_clip:local-dir:DIR",
     "hf": "hf:HUB-ID or hf:FOLDER",
     "python": "python:package.module:factory",
     "embeddings": "embeddings:DIR",
@@ -17,6 +18,10 @@ SELECTORS = ("teacher", "student")
 ACTIVATIONS = ("gelu", "quickgelu")
 QUICK = "-quickgelu"
 """What open_clip puts after an architecture's name to mean the same with QuickGELU."""
+LOCAL_DIR = "local-dir"
+"""open_clip's word for a folder with its configuration and weights; such a spec has it in place of an architecture."""
+LARGEST_SEED = 2**63 - 1
+"""That torch's generators take."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,10 @@ class ModelSpec:
     text: str
     kind: str
     name: str
-    """cosmos: name or path; open_clip: the architecture; hf: hub id or folder; python: the module; embeddings: the
-    folder."""
+    """cosmos: name or path; open_clip: the architecture, or `local-dir`; hf: hub id or folder; python: the module;
+    embeddings: the folder."""
     rest: str = ""
-    """open_clip: tag or path; python: the factory; empty for the others."""
+    """open_clip: tag, path or folder; python: the factory; empty for the others."""
     selector: str = ""
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` where the user told; empty for the others."""
     seed: int = 0
@@ -44,20 +49,33 @@ def parse_spec(text: str) -> ModelSpec:
     """
     kind, colon, name = text.partition(":")
     if not colon or kind not in KINDS:
-        raise RequestError(f"model spec {text!r} is of no known kind; write one of: {'; '.join(KINDS.values())}")
+        raise RequestError(
+            f"model spec {short_repr(text, 200)} is of no known kind; write one of: {'; '.join(KINDS.values())}"
+        )
     if not name.strip():
-        raise RequestError(f"model spec {text!r} names nothing; write {KINDS[kind]}")
+        raise RequestError(f"model spec {short_repr(text, 200)} names nothing; write {KINDS[kind]}")
     if kind == "cosmos":
         return _parse_cosmos(text, name)
     if kind == "open_clip":
+        if name.startswith(f"{LOCAL_DIR}:"):
+            folder = name.removeprefix(f"{LOCAL_DIR}:")
+            if not folder.strip():
+                raise RequestError(
+                    f"model spec {short_repr(text, 200)} names no folder; write open_clip:{LOCAL_DIR}:DIR"
+                )
+            return ModelSpec(text, kind, LOCAL_DIR, rest=folder)
         arch, slash, weights = name.partition("/")
         if not (arch and slash and weights):
-            raise RequestError(f"model spec {text!r} needs an architecture and weights; write {KINDS[kind]}")
+            raise RequestError(
+                f"model spec {short_repr(text, 200)} needs an architecture and weights; write {KINDS[kind]}"
+            )
         return _parse_open_clip(text, arch, weights)
     if kind == "python":
         module, colon, factory = name.rpartition(":")
         if not (module and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-            raise RequestError(f"model spec {text!r} does not name a module and a function in it; write {KINDS[kind]}")
+            raise RequestError(
+                f"model spec {short_repr(text, 200)} does not name a module and a function in it; write {KINDS[kind]}"
+            )
         return ModelSpec(text, kind, module, rest=factory)
     return ModelSpec(text, kind, name)
 
@@ -65,14 +83,21 @@ def parse_spec(text: str) -> ModelSpec:
 def _parse_cosmos(text: str, name: str) -> ModelSpec:
     name, _, selector = name.rpartition("#") if "#" in name else (name, "", "teacher")
     if selector not in SELECTORS or not name:
-        raise RequestError(f"model spec {text!r} selects {selector!r}; write #teacher (the default) or #student")
+        raise RequestError(
+            f"model spec {short_repr(text, 200)} selects {selector!r}; write #teacher (the default) or #student"
+        )
     seed = 0
     if name.startswith("untrained-") and "?" in name:
         name, _, option = name.partition("?")
         key, _, value = option.partition("=")
-        if key != "seed" or not value.isdecimal():
-            raise RequestError(f"model spec {text!r} has the option {option!r}; the only one is ?seed=NUMBER")
-        seed = int(value)
+        # as many digits at most as the largest seed has: longer numbers Python refuses to read
+        number = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else -1
+        if key != "seed" or not 0 <= number <= LARGEST_SEED:
+            raise RequestError(
+                f"model spec {short_repr(text, 200)} has the option {short_repr(option)}; the only one is "
+                f"?seed=NUMBER, from 0 to {LARGEST_SEED}"
+            )
+        seed = number
     return ModelSpec(text, "cosmos", name, selector=selector, seed=seed)
 
 
@@ -81,9 +106,11 @@ def _parse_open_clip(text: str, arch: str, weights: str) -> ModelSpec:
     if not mark or "/" in told or "." in told:  # a path may hold the sign itself
         return ModelSpec(text, "open_clip", arch, rest=weights)
     if told not in ACTIVATIONS or not head:
-        raise RequestError(f"model spec {text!r} selects {told!r}; write #gelu or #quickgelu after the weights")
+        raise RequestError(
+            f"model spec {short_repr(text, 200)} selects {told!r}; write #gelu or #quickgelu after the weights"
+        )
     if told == "gelu" and arch.endswith(QUICK):
-        raise RequestError(f"model spec {text!r} asks for both activations; drop {QUICK} or #gelu")
+        raise RequestError(f"model spec {short_repr(text, 200)} asks for both activations; drop {QUICK} or #gelu")
     return ModelSpec(text, "open_clip", arch, rest=head, selector=told)
 
 
@@ -112,9 +139,9 @@ def slug(spec: str) -> str:
 def _short(name: str) -> str:
     """The last two parts of a path or hub id, without a checkpoint's ending; `/` alone becomes `root`."""
     path = Path(name)
-    parts = [part for part in path.parts[-2:] if part not in ("/", ".", "..")]
+    parts = [part for part in path.parts[-2:] if part not in ("/", ".", "..") and not part.startswith("~")]
     if path.suffix in (".pt", ".pth", ".bin", ".safetensors"):
-        parts[-1] = path.stem
+        parts[-1:] = [path.stem]
     return "-".join(parts) or "root"
 
 
@@ -158,6 +185,11 @@ def list_models() -> list[KnownModel]:
             "open_clip:ARCH/PATH",
             "a checkpoint file of open_clip training",
             "the same, local weights; with #gelu or #quickgelu where neither the file nor ARCH says which",
+        ),
+        KnownModel(
+            "open_clip:local-dir:DIR",
+            "a folder with open_clip_config.json and weights",
+            "the same, as open_clip's push_to_hf_hub and its hub copies have it",
         ),
         KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "a model of transformers"),
         KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),

@@ -13,8 +13,8 @@ from torch import Tensor
 from cosmos_core.attention_maps import AttentionMaps, normalised
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_core.printable import printable
 from cosmos_eval.datasets.base import FilePicture
-from cosmos_eval.datasets.consistency import printable
 from cosmos_eval.engine import resolve_device
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, attention_reader, patch_encoder

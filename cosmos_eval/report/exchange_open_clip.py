@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_text
 from cosmos_eval.report.board_references import COLUMNS
 
@@ -105,5 +106,7 @@ def _fraction(text: str, where: str, column: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise RequestError(f"{where}: {column} is {text!r}, not a fraction from 0 to 1; mend the line or take it out")
+        raise RequestError(
+            f"{where}: {column} is {short_repr(text)}, not a fraction from 0 to 1; mend the line or take it out"
+        )
     return value

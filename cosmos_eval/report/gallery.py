@@ -14,6 +14,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets.base import Data, PerceptionData, Picture, RetrievalData
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.models import load_model
+from cosmos_eval.models.preflight import require_models
 from cosmos_eval.plan import make_plan
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark, load_benchmark
@@ -68,6 +69,7 @@ def show_retrieval(
     Raises:
         RequestError: no retrieval benchmark, data that is missing, or a model that cannot be loaded.
     """
+    require_models([spec], fetch=True)
     definition, data = _read(benchmark, "retrieval", data_root, reporter)
     assert isinstance(data, RetrievalData)
     engine = _engine(spec, options or Options(), reporter)
@@ -97,6 +99,7 @@ def show_perception(
     """
     if not 1 <= len(specs) <= 2:
         raise RequestError(f"{len(specs)} models; show perception takes one, or two to compare")
+    require_models(specs, fetch=True)
     definition, data = _read(benchmark, "perception", data_root, reporter)
     assert isinstance(data, PerceptionData)
     engines = [_engine(spec, options or Options(), reporter) for spec in specs]

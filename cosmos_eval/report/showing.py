@@ -10,14 +10,15 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
+from cosmos_core.printable import printable
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import SegmentationData
-from cosmos_eval.datasets.consistency import printable
 from cosmos_eval.datasets.survey import escapes
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.metrics.areas import class_iou, summary
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, patch_encoder
+from cosmos_eval.models.preflight import require_models
 from cosmos_eval.plan import check_data
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark, load_benchmark
@@ -86,6 +87,8 @@ def show_segmentation(
         raise RequestError(f"no folder {results}; give the --out folder of a run")
     place = str(resolve_device(device))
     resolve_precision(precision, place)
+    if isinstance(spec, str):
+        require_models([spec], fetch=True)
     root, report = check_data(definition, data_root)
     if report.problems:
         raise RequestError("; ".join(report.problems))

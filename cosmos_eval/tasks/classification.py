@@ -8,6 +8,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import ClassificationData
 from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metric_names import TOP
 from cosmos_eval.metrics.accuracy import count_classes, expected_topk
 from cosmos_eval.protocol import Benchmark
@@ -67,5 +68,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
         metrics=metrics,
         samples=pd.DataFrame({"picture": keys, **columns, "margin": places.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=collapse_warnings({"pictures": images, "class prompts": weights}),
+        warnings=collapse_warnings(
+            {"pictures": images, "class prompts": weights}, except_cut_alike(engine, "class prompts")
+        ),
     )

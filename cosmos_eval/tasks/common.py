@@ -1,6 +1,6 @@
 """What the tasks share: metrics with intervals, the primary one, remarks on collapsed features, refusals."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -95,12 +95,16 @@ def cutoffs(benchmark: Benchmark) -> list[int]:
     return found
 
 
-def collapse_warnings(features: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """One remark for each set of features (name -> distinct inputs' rows) that all lie within rounding."""
+def collapse_warnings(features: Mapping[str, Tensor], except_for: Collection[str] = ()) -> tuple[str, ...]:
+    """One remark for each set of features (name -> distinct inputs' rows) that all lie within rounding.
+
+    Args:
+        except_for: names of sets that are one point for another reason, which is told elsewhere.
+    """
     return tuple(
         f"collapsed: the features of all {len(rows):,} {name} lie within {COLLAPSED:g} of each other"
         for name, rows in features.items()
-        if collapsed(rows)
+        if name not in except_for and collapsed(rows)
     )
 
 

@@ -18,6 +18,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import PerceptionData
 from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, reading_names, readings
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
@@ -102,7 +103,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
         samples=samples,
         primary=primary_metric(benchmark, metrics, next(iter(read))),
         warnings=(
-            *collapse_warnings({"pictures": images, "texts": texts}),
+            *collapse_warnings({"pictures": images, "texts": texts}, except_cut_alike(engine, "texts")),
             *((f"{left_out}, the first: {data.left_out[0]}",) if data.left_out else ()),
         ),
     )

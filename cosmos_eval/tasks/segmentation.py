@@ -17,9 +17,11 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import IGNORED, SegmentationData
+from cosmos_eval.datasets.class_order import name_key
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order
+from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.areas import PresentAreas, area_evidence, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
@@ -50,10 +52,21 @@ class Prediction:
 def validate(benchmark: Benchmark, data: SegmentationData) -> None:
     """RequestError for masks that are not the pictures', not as many words as classes, or an unknown primary metric."""
     words = benchmark.words().query_words
+    keys = [name_key(name) for name in data.class_names]
+    places = {key: i for i, key in enumerate(keys)}
     if len(words) != len(data.class_names):
         raise RequestError(
             f"{benchmark.name}: prompts.words has {len(words)} entries for {len(data.class_names)} classes"
         )
+    for i, own in enumerate(words):
+        for word in own:
+            there = places.get(name_key(word), i)
+            if there != i and keys[there] not in map(name_key, words[there]):
+                raise RequestError(
+                    f"{benchmark.name}: prompts.words has {word!r} at number {i}, which is the class "
+                    f"{data.class_names[i]!r}, and {words[there][0]!r} at the place of {data.class_names[there]!r}; "
+                    "write them in the order of the classes"
+                )
     if len(words) > IGNORED:
         raise RequestError(f"{benchmark.name}: {len(words)} classes; {IGNORED} is the label of ignored pixels")
     if len(data.masks) != len(data.pictures) or not len(data.pictures):
@@ -168,7 +181,7 @@ def query_features(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor
 def truth_of(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
     """The (H, W) labels of one picture, checked."""
     key, classes = data.pictures[index].key, len(data.class_names)
-    labels = data.masks[index].load()
+    labels = data.masks[index].hashed_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
             f"{benchmark.name}: the mask of {key} has {_size(labels.shape)} pixels and its picture {_size(size)}; "
@@ -217,7 +230,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "label": entries.areas[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries})
+    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
     if collapsed(spreads):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)

@@ -120,7 +120,18 @@ def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: st
         ('{"images": [', "line 1 column 13"),
         ('{"images":\n [}', "line 2 column 3"),
         ("[]", "no list 'images'"),
-        ('{"images": [{"id": 1.5}]}', "no 'id' in images[0]"),
+        ('{"images": [{"id": 1.5}]}', "finds 1.5 as 'id' in images[0]"),
+        ('{"images": [{"id": 1.0, "file_name": "a"}]}', "finds 1.0 as 'id' in images[0]"),
+        ('{"images": [{"id": true, "file_name": "a"}]}', "ids are whole numbers or texts"),
+        ('{"images": [{"file_name": "a"}]}', "no 'id' in images[0]"),
+        (
+            '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"id": 1, "image_id": "1", "caption": "c"}]}',
+            "whole numbers in some places and texts in others, such as '1'",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"id": 1, "image_id": 1, "caption": null}]}',
+            "finds None as 'caption' in annotations[0]",
+        ),
         ('{"images": [{"id": 1}]}', "no 'file_name' in images[0]"),
         ('{"images": [], "annotations": [{"id": 1, "image_id": 2}]}', "no 'caption' in annotations[0]"),
         ('{"images": [], "annotations": []}', "has no pictures"),
@@ -192,6 +203,29 @@ def test_what_a_karpathy_file_lacks_is_named(tmp_path: Path):
     assert "outside its folder" in refusal(tmp_path, karpathy(tmp_path, filepath="/etc"))
     write_json(tmp_path / "dataset.json", {"info": 1})
     assert "no list 'images'" in refusal(tmp_path, dataset)
+
+
+def test_a_name_of_control_characters_stays_in_one_line(tmp_path: Path):
+    dataset = karpathy(tmp_path)
+    for name, said in (("\n", "'\\n' as 'image' in row 0"), ("a\n\x1b[2Jb.jpg", r"a\n\x1b[2Jb.jpg")):
+        write_json(tmp_path / "dataset.json", [{"image": name, "caption": ["t"]}, {"image": "a.jpg", "caption": ["u"]}])
+        told = refusal(tmp_path, dataset)
+        assert said in told
+        assert told.isprintable()
+
+
+def test_empty_captions_are_counted_and_told_by_every_reader(tmp_path: Path):
+    from tests.eval.datasets_on_disk import COCO, coco_files
+
+    blank = [{"raw": "c 0"}, {"raw": " \n"}]
+    data = datasets.load(define(tmp_path, "retrieval", karpathy(tmp_path, sentences=blank)))
+    assert data.remarks == ("1 of 3 captions is empty, of c.jpg",)
+    content = coco_files(tmp_path)
+    content["annotations"][0]["caption"] = ""
+    write_json(tmp_path / COCO["annotations"], content)
+    assert datasets.load(define(tmp_path, "retrieval", COCO)).remarks == (
+        "1 of 5 captions is empty, of 000000000007.jpg",
+    )
 
 
 def test_of_several_folders_the_one_that_has_the_pictures_is_read(tmp_path: Path):

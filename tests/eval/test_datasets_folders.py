@@ -153,10 +153,11 @@ def test_imagenet_in_class_folders_and_flat_hold_the_same_labels(tmp_path: Path)
 def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
     for wnid in (WNIDS[0], "n00000009"):
         write_picture(tmp_path / f"val/{wnid}/a.JPEG")
-    problems = check(tmp_path, NET, NAMES).problems
-    assert "needs 3 class folders" in problems[0]
-    assert "missing: n00000002, n00000003" in problems[0]
-    assert "n00000009" in problems[1]
+    unknown, missing, count = check(tmp_path, {**NET, "expected": {"images": 3}}, NAMES).problems
+    assert "needs 3 class folders" in missing
+    assert "missing: n00000002, n00000003" in missing
+    assert "n00000009" in unknown
+    assert "needs 3 pictures" in count
 
 
 @pytest.mark.usefixtures("three_classes")

@@ -44,6 +44,35 @@ def test_captions_in_the_order_of_the_file(tmp_path: Path):
     assert data.text_picture.tolist() == [0, 0, 0, 1]
 
 
+def test_other_fields_are_passed_over_and_one_text_is_a_list_of_one(tmp_path: Path):
+    write(
+        tmp_path,
+        '{"image": "b.png", "captions": "one", "split": 1, "width": [3]}',
+        '{"image": "b.png", "captions": ["two"]}',
+    )
+    data = datasets.load(define(tmp_path, "retrieval", MINE))
+    assert data.texts == ["one", "two"]
+    assert data.text_picture.tolist() == [0, 0]
+
+
+def test_the_metadata_of_an_imagefolder_is_read(tmp_path: Path):
+    write(
+        tmp_path, '{"file_name": "b.png", "text": "one", "seed": 3}', '{"file_name": "more/c.webp", "caption": "two"}'
+    )
+    data = datasets.load(define(tmp_path, "retrieval", MINE))
+    assert [one.key for one in data.pictures] == ["b.png", "more/c.webp"]
+    assert data.texts == ["one", "two"]
+    write(tmp_path, '{"file_name": "b.png", "label": 1}', '{"file_name": "a.jpg", "label": 0}')
+    data = datasets.load(define(tmp_path, "classification", MINE, {**A, "class_names": ["cat", "dog"]}))
+    assert data.labels.tolist() == [1, 0]
+
+
+def test_empty_captions_are_counted_and_told(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "captions": ["x", ""]}', '{"image": "b.png", "captions": [" \\t"]}')
+    data = datasets.load(define(tmp_path, "retrieval", MINE))
+    assert data.remarks == ("2 of 3 captions are empty, of a.jpg, b.png",)
+
+
 def test_labels_by_name_and_by_index(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "label": "dog"}', '{"image": "b.png", "label": 0}')
     prompts = {**A, "class_names": ["cat", "dog"]}
@@ -93,12 +122,20 @@ def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path):
         ('{"image": "b.png", "captions": ["x"}', "mine.jsonl:2: not JSON: column 36"),
         ('["b.png"]', "mine.jsonl:2: a line is one object"),
         ('{"captions": ["x"]}', "mine.jsonl:2: the key 'image' is missing"),
-        ('{"image": "b.png", "caption": ["x"]}', "mine.jsonl:2: the key 'captions' is missing"),
-        ('{"image": "b.png", "captions": ["x"], "split": 1}', "mine.jsonl:2: unknown key 'split'"),
-        ('{"image": "b.png", "captions": "x"}', "mine.jsonl:2: 'captions' must be a list"),
-        ('{"image": "b.png", "captions": []}', "mine.jsonl:2: 'captions' must be a list"),
-        ('{"image": "b.png", "captions": [1]}', "mine.jsonl:2: 'captions' must be a list"),
+        (
+            '{"image": "b.png", "words": ["x"]}',
+            "2: the key 'captions' is missing; there is 'image', 'words'",
+        ),
+        ('{"image": "b.png", "captions": 7}', "2: 'captions' must be a text or a list with at least one text, found 7"),
+        ('{"image": "b.png", "captions": []}', "'captions' must be a text or a list with at least one text, found []"),
+        ('{"image": "b.png", "captions": ["x", null]}', "a list with at least one text, found null"),
+        ('{"image": "b.png", "captions": null}', "a list with at least one text, found null"),
+        ('{"file_name": "b.png", "text": {}}', "mine.jsonl:2: 'text' must be a text or a list"),
         ('{"image": 3, "captions": ["x"]}', "mine.jsonl:2: 'image' must be a text"),
+        ('{"file_name": 3, "captions": ["x"]}', "mine.jsonl:2: 'file_name' must be a text, not 3"),
+        ('{"image": "more\\\\c.webp", "captions": ["x"]}', "with Windows' separators: more\\c.webp; write / in place"),
+        ('{"image": "3\\n.jpg", "captions": ["x"]}', "missing: 3\\n.jpg"),
+        ('{"image": "\\u001b[31m.jpg", "captions": ["x"]}', "missing: \\x1b[31m.jpg"),
         ('{"image": "/etc/a.png", "captions": ["x"]}', "mine.jsonl:2: the picture '/etc/a.png' leads out"),
         ('{"image": "../b.png", "captions": ["x"]}', "mine.jsonl:2: the picture '../b.png' leads out"),
         ('{"image": "d.png", "captions": ["x"]}', "missing: d.png"),

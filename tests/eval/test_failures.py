@@ -245,6 +245,24 @@ def test_another_measurement_in_the_same_folder_is_not_replaced_unasked(refused,
     assert path.read_bytes() != before
 
 
+def test_an_edited_template_is_told_as_one_and_not_as_other_data(refused, tmp_path):
+    from tests.eval.datasets_on_disk import write_picture
+
+    for folder in ("cat", "dog"):
+        write_picture(tmp_path / f"im/{folder}/a.png", seed=len(folder))
+    text = (
+        "name: mine\nversion: 1\ntask: classification\nmetrics: {primary: top1}\n"
+        "dataset: {reader: image-folder, path: im}\nprompts: {templates: ['a {c}']}\n"
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    command = ["--model", COLOURS, "--benchmark", str(tmp_path / "mine.yaml")]
+    assert run_command(["run", *command, "--out", str(tmp_path / "out")]) == 0
+    (tmp_path / "mine.yaml").write_text(text.replace("a {c}", "the {c}"))
+    line = refused(*command)
+    assert "another definition of mine (its templates, class names, metrics or dataset options were changed)" in line
+    assert "other data" not in line
+
+
 def test_a_limited_result_gives_way_to_a_full_one(tmp_path):
     command = ["run", "--model", COLOURS, "--benchmark", str(captions_world(tmp_path)), "--out", str(tmp_path / "out")]
     assert run_command([*command, "--limit", "3"]) == 0

@@ -122,6 +122,7 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
             ("reader: image-folder", "reader: image-foldr"),
             ":5: unknown reader 'image-foldr'; did you mean",
         ),
+        (("reader: image-folder", "reader: csv"), ":5: unknown reader 'csv'; known: coco-captions, karpathy, "),
         (("  path: pictures", "  pth: pictures"), ":6: unknown key 'pth' in dataset; did you mean path"),
         (("  path: pictures\n", ""), ":4: the key 'path' is missing in dataset"),
         (("version: 1", "version: one"), ":2: version must be a whole number, not 'one'"),
@@ -279,3 +280,26 @@ def test_a_suite_of_every_family_holds_every_family():
         summary = read_source(DEFINITIONS / "suites" / f"{name}.yaml").value["summary"]
         if "family" in summary:
             assert {one.task for one in load_suite(name)} == set(tasks.WHERE), name
+
+
+def test_what_belongs_to_the_reader_or_task_of_a_base_is_left_out_with_it(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nbase: imagenet1k\ndataset: {reader: image-folder, path: im}\n", encoding="utf-8")
+    assert load_benchmark(path).dataset == {"reader": "image-folder", "path": "im"}  # no `labels` of the base
+    path.write_text(
+        "name: mine\nbase: imagenet1k\ntask: retrieval\ndataset: {reader: jsonl, path: a.jsonl}\n"
+        "metrics: {primary: text_to_image_recall@1}\n",
+        encoding="utf-8",
+    )
+    assert load_benchmark(path).prompts == {}
+
+
+def test_a_refusal_says_what_comes_from_the_base(tmp_path: Path):
+    (tmp_path / "first.yaml").write_text(
+        "name: first\nversion: 1\ntask: retrieval\ndataset: {reader: jsonl, path: a.jsonl, colour: red}\n"
+        "metrics: {primary: text_to_image_recall@1}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "mine.yaml").write_text("name: mine\nbase: first\n", encoding="utf-8")
+    with pytest.raises(RequestError, match=r"mine\.yaml:1: unknown key 'colour' in dataset.* \(from its base first\)"):
+        load_benchmark(tmp_path / "mine.yaml")

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.text_files import read_text
+from cosmos_core.short_repr import short_list, short_repr
+from cosmos_core.text_files import read_text, whole_number
 from cosmos_eval.datasets.survey import Survey, check_inside
 
 LARGEST_TABLE = 2**30
@@ -32,7 +33,7 @@ def read_table(path: Path, columns: tuple[str, ...], survey: Survey) -> list[tup
                 header = [cell.strip() for cell in cells]
                 missing = [column for column in columns if column not in header]
                 if missing:
-                    survey.refuse(f"finds no column {' and '.join(map(repr, missing))} in {path}: {', '.join(header)}")
+                    survey.refuse(f"finds no column {' and '.join(map(repr, missing))} in {path}: {short_list(header)}")
                 continue
             if len(cells) != len(header):
                 survey.refuse(f"finds {len(cells)} cells for {len(header)} columns in {path}:{reader.line_num}")
@@ -65,9 +66,10 @@ def value(row: Any, key: str, kind: type, where: str, survey: Survey) -> Any:
 
 def whole(text: str, column: str, where: str, survey: Survey) -> int:
     """A cell that holds a whole number from 0 on."""
-    if not text.strip().isascii() or not text.strip().isdigit():
-        survey.refuse(f"finds {text!r} for {column!r} in {where}; it is a whole number")
-    return int(text)
+    number = whole_number(text, 10**18)
+    if number is None:
+        survey.refuse(f"finds {short_repr(text)} for {column!r} in {where}; it is a whole number")
+    return number
 
 
 def folders_inside(base: Path, names: tuple[str, ...], survey: Survey) -> Path | None:

@@ -1,0 +1,119 @@
+"""Trainings that are killed at file operations: what they are, and what must be true after each kill and at the end."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.crash_chains import Scenario, run_in
+
+STEPS = 4
+TINY = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 8, "layers": 1, "width": 8, "head_width": 8, "patch_size": 8, "attn_pooler_heads": 1},
+    "text_cfg": {"context_length": 6, "vocab_size": 64, "width": 8, "heads": 1, "layers": 1, "attn_pooler_heads": 1},
+}
+SETTINGS: dict[str, Any] = {
+    "model": TINY,
+    "steps": STEPS,
+    "batch_size": 2,
+    "warmup": 1,
+    "captions": 2,
+    "log_every": 1,
+    "save_every": 1,
+    "keep": 2,
+    "threads": 1,
+    "device": "cpu",
+}
+SPEED = ("samples_per_second", "data_wait", "memory", "seconds")
+"""What a line of metrics says of time and memory, which differ between any two runs."""
+
+
+def train_tiny(overwrite: bool = False, links: bool = True, **settings: Any) -> None:
+    """A training of four steps in the folder `run`, with a callback that writes a file at the end."""
+    from cosmos_core.config import TrainConfig
+    from cosmos_core.files import atomic_write_text
+    from cosmos_core.train import Callback, Run, train
+    from cosmos_core.views import MultiCrop
+
+    class Mark(Callback):
+        def on_end(self, run: Run) -> None:
+            atomic_write_text(Path(run.config.out) / "evaluated.txt", f"{run.step}\n")
+
+    if not links:
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OSError(1, "Operation not permitted")
+
+        os.link = refuse
+    torch.set_num_threads(1)
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(0)  # checkpoints hold the states of these, of which the training draws nothing
+    views = MultiCrop(local_crops=0, global_size=8, local_size=8)
+    config = TrainConfig(out="run", views=views, **{**SETTINGS, **settings})
+    data = [(str(n), np.full((8, 8, 3), 30 * n, np.uint8), {"raw_caption": f"number {n}. it is {n}"}) for n in range(4)]
+    train(config, data, callbacks=[Mark()], overwrite=overwrite)
+
+
+def digest(path: Path) -> str:
+    """What a file says; time and memory are left out."""
+    if path.name == "metrics.jsonl":
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return repr([{key: value for key, value in line.items() if key not in SPEED} for line in lines])
+    if path.suffix == ".pt":
+        return said_by(torch.load(path, weights_only=True))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def said_by(value: Any) -> str:
+    """All that a checkpoint holds, to the bit, without the number that torch gives to each file."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {said_by(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(said_by, value))}]"
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(value.numpy().tobytes()).hexdigest()}"
+    return repr(value)
+
+
+def stale(folder: Path) -> list[str]:
+    """What is wrong with the checkpoints after a kill: one that is not whole, or a `last.pt` that is not the newest."""
+    from cosmos_core.snapshots import damage, step_of
+
+    run = folder / "run"
+    wrong = [damage(path) for path in run.glob("*.pt")]
+    steps = [int(match[1]) for path in run.glob("step-*.pt") if (match := re.fullmatch(r"step-(\d+)\.pt", path.name))]
+    last = run / "last.pt"
+    if steps and last.exists() and step_of(last) < max(steps):
+        wrong.append(f"last.pt is of step {step_of(last)}, and there is {max(steps)}")
+    return [line for line in wrong if line]
+
+
+def with_an_older_training(folder: Path) -> None:
+    """A folder that holds a finished, longer training of another seed; it is trained once and then copied."""
+    older = folder.parent.parent / "older" / "work"
+    if not older.exists():
+        older.mkdir(parents=True)
+        done = run_in(older, Scenario("older", lambda: train_tiny(seed=1, steps=STEPS + 2)), 0)
+        assert isinstance(done, list), f"the training that is to be replaced ended with {done}"
+    shutil.copytree(older, folder)
+
+
+SCENARIOS = [
+    Scenario("training", train_tiny, digest=digest, check=stale),
+    Scenario("training without hard links", lambda: train_tiny(links=False), digest=digest, check=stale),
+    Scenario(
+        "training --overwrite",
+        lambda: train_tiny(overwrite=True),
+        with_an_older_training,
+        digest=digest,
+        check=stale,
+    ),
+]

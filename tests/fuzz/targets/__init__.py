@@ -1,0 +1,23 @@
+"""Readers by name: each module has a TARGETS of its own."""
+
+from tests.fuzz.running import Target
+from tests.fuzz.targets import (
+    annotations,
+    cache,
+    checkpoints,
+    definitions,
+    embeddings,
+    images,
+    model_folders,
+    published_tables,
+    results,
+    segmentation,
+    shards,
+    training_files,
+)
+
+MODULES = (
+    annotations, cache, checkpoints, definitions, embeddings, images, model_folders, published_tables, results,
+    segmentation, shards, training_files,
+)  # fmt: skip
+TARGETS: dict[str, Target] = {target.name: target for module in MODULES for target in module.TARGETS}
