@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_eval.report.board import Board
+from cosmos_eval.report.cells import without_width_line
 from cosmos_eval.report.frame import COLUMNS
 
 MORE = ("kind", "place", "source")
@@ -65,7 +66,7 @@ def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
         "rows": _records(board.rows),
         "cells": _records(board.cells),
         "limited": _records(board.limited[["model", "benchmark", "limit"]].drop_duplicates()),
-        "remarks": [*board.remarks, *remarks],
+        "remarks": [*board.remarks, *([without_width_line(board)] if without_width_line(board) else []), *remarks],
     }
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

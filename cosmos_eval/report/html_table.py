@@ -13,6 +13,7 @@ from cosmos_eval.report.cells import (
     limited_line,
     shown,
     with_values,
+    without_width_line,
 )
 from cosmos_eval.report.names import MISSING, short
 
@@ -58,7 +59,7 @@ def board_html(board: Board, remarks: Sequence[str] = ()) -> str:
         )
         for some in (ids[i : i + FIT] for i in range(0, len(ids), FIT)):
             parts.append(_table(board, with_values(board, board.of_kind(MEASURED), some), some))
-    said = [line for line in [limited_line(board), *board.remarks, *remarks] if line]
+    said = [line for line in [without_width_line(board), limited_line(board), *board.remarks, *remarks] if line]
     parts += ["<h2>Remarks</h2>", _list(said)] if said else []
     return "\n".join([*(part for part in parts if part), "</body>", "</html>"]) + "\n"
 
@@ -110,7 +111,7 @@ def cell_text(board: Board, row: int, column: int) -> str:
     if cell is None:
         return MISSING
     value = {1: f"<b>{cell.value}</b>", 2: f"<u>{cell.value}</u>"}.get(cell.place or 0, cell.value)
-    return f"{value} <small>{cell.interval}</small>" if cell.interval else value
+    return f"{value} <small>{cell.interval}{cell.mark}</small>" if cell.interval else value
 
 
 def _list(lines: Sequence[str]) -> str:

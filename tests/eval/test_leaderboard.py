@@ -1,6 +1,7 @@
 """Tables say what the results say, and never put different protocols in one column."""
 
 import io
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -138,3 +139,23 @@ def test_what_a_row_lacks_counts_neither_for_it_nor_against_it():
         "x",
         "apart",
     ]
+
+
+def test_an_older_interval_without_width_is_marked_with_a_line_that_says_so():
+    base = make_result()
+    metrics = {
+        "top1": Metric(1.0, 1.0, 1.0, 6),
+        "top5": Metric(1.0, 0.61, 1.0, 6, "mid-p"),
+        "image_to_text_median_rank": Metric(1.0, 1.0, 1.0, 6, "order statistics"),
+    }
+    six = replace(base, metrics=metrics)
+    for name, marked in (("md", "**100.0** [100.0, 100.0]† |"), ("html", "[100.0, 100.0]†</small>"),
+                         ("tex", r"[100.0, 100.0]\textsuperscript{\dag}")):  # fmt: skip
+        text = render([six], name)
+        assert marked in text
+        assert text.count("an older result") == 1
+        assert "[61.0, 100.0]†" not in text
+    assert "[1.0, 1.0]†" not in render([six], "md")
+    assert any("an older result" in line for line in json.loads(render([six], "json"))["remarks"])
+    honest = replace(base, metrics={"top1": Metric(1.0, 0.61, 1.0, 6, "mid-p")})
+    assert not any(mark in render([honest], name) for mark in ("†", "older") for name in ("md", "html", "json"))
