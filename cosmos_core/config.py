@@ -3,12 +3,13 @@
 import dataclasses
 import difflib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.configs import changed, checked
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.overrides import nested, updated
 from cosmos_core.schedule import SCHEDULES
 from cosmos_core.short_repr import LONGEST, short_repr
@@ -237,7 +238,7 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
         config = updated(config, values, named)
     if any(change.startswith("model.") for change in overrides or []):
         checked(config.model, "the model with --set model...")  # at the end: one change alone may not go together
-    return config
+    return replace(config, out=str(user_path(config.out))) if config.out.startswith("~") else config
 
 
 def _value_of(text: str) -> Any:
@@ -249,7 +250,7 @@ def _value_of(text: str) -> Any:
 
 
 def _load(name_or_yaml: str) -> TrainConfig:
-    path = Path(name_or_yaml)
+    path = user_path(name_or_yaml)
     if path.suffix not in (".yaml", ".yml"):
         path = PRESETS / f"{name_or_yaml}.yaml"
         if not path.is_file():

@@ -134,7 +134,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         levels = _levels_of_floats(values)
     elif twelve_bits:
-        levels = np.rint(values.astype(np.float64) * 255 / 4095).clip(0, 255).astype(np.uint8)
+        levels = _table(4095)[values]
     else:
         levels = _levels_of_integers(values, may_be_8_bits=image.mode == "I" and image.format not in SIXTEEN_AS_32)
     return Image.fromarray(255 - levels if inverted else levels).convert("RGB")
@@ -146,8 +146,13 @@ def _levels_of_integers(values: np.ndarray, may_be_8_bits: bool) -> np.ndarray:
         raise RequestError(f"its integers run from {low} to {high}, a scale nobody knows; save it with 8 or 16 bits")
     if may_be_8_bits and high <= 255:
         return values.astype(np.uint8)
-    # (v + 128) // 257 is v / 257 rounded: 257 is odd, so that there are no halves
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return _table(65535)[values]
+
+
+@cache
+def _table(white: int) -> np.ndarray:
+    """(65536,) uint8: the level of each value, rounded."""
+    return np.rint(np.arange(65536) * 255 / white).clip(0, 255).astype(np.uint8)
 
 
 def _levels_of_floats(values: np.ndarray) -> np.ndarray:
@@ -156,7 +161,11 @@ def _levels_of_floats(values: np.ndarray) -> np.ndarray:
         raise RequestError(f"its floats run from {low:g} to {high:g}; save it with values from 0 to 1, or with 8 bits")
     if high > 1:
         return values.astype(np.uint8)
-    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    rows = max(1, 2**20 // values.shape[1])  # a part at a time: a whole image of floats may take a gigabyte
+    for start in range(0, len(values), rows):
+        levels[start : start + rows] = np.rint(values[start : start + rows] * np.float32(255))
+    return levels
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,8 @@ FREE = {
     *("eval_every", "eval_suite", "eval_data_root", "eval_networks", "eval_limit"),
 }
 """Settings that may differ when a run goes on: they change no sample, no schedule and no formula."""
+ABSOLUTE = re.compile(r"(?:^|(?<=[:,=\s]))(?:~[\w.-]*)?/(?:[^/,:\s]+/)*")
+"""The folders of an absolute path: alone, behind the kind of a source, or in a command."""
 LENGTH = ("steps", "epochs", "samples")
 
 
@@ -40,7 +43,7 @@ def captured(run: Run, data_state: Mapping[str, Any], world: World) -> dict[str,
     return {
         "step": run.step,
         "steps": run.steps,
-        "training": run.config.to_dict(),
+        "training": unplaced_settings(run.config),
         "data_state": {lane: place for one in of_ranks for lane, place in one["data"].items()},
         "skipped": [one["skipped"] for one in of_ranks],
         "rng": [one["rng"] for one in of_ranks],
@@ -172,10 +175,29 @@ def compatible(old: TrainConfig, new: TrainConfig) -> list[str]:
     return [f"{key} {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here" for key in differing]
 
 
+def unplaced_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings without the folders of this machine: a checkpoint travels to others, and a run that goes on has its
+    own. Relative paths stay."""
+    values = config.to_dict()
+    values["data"] = "::".join(map(unplaced_source, values["data"].split("::")))
+    for key in ("out", "eval_data_root"):
+        if Path(values[key]).is_absolute() or values[key].startswith("~"):
+            values[key] = Path(values[key]).name
+    return values
+
+
+def unplaced_source(source: str) -> str:
+    """A source of data without the folders of absolute paths in it; the address of a server stays."""
+    return source if "://" in source else ABSOLUTE.sub("", source)
+
+
 def unplaced(data: str) -> list[str]:
-    """File names of the sources without folders and hosts: data that was moved is the same data. Whether its shards and
-    its length are those of the checkpoint, the loader looks at."""
-    return [source.strip().rpartition("/")[2] for source in data.split("::")]
+    """File names of the sources without folders and hosts: data that was moved is the same data, and a checkpoint has
+    no folders. Whether its shards and its length are those of the checkpoint, the loader looks at."""
+    names = [re.split(r"[/\s:=]", source.strip())[-1] for source in data.split("::")]
+    # COCO's annotations stand before the images' folder
+    coco = [source.strip().startswith("coco:") for source in data.split("::")]
+    return [name.rpartition(",")[2] if is_coco else name for name, is_coco in zip(names, coco, strict=True)]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

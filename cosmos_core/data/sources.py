@@ -19,6 +19,7 @@ from cosmos_core.data.samples import Sample
 from cosmos_core.data.shards import entries, is_local, local_index
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.world import World
 
 TOYBOX = "toybox"
@@ -119,9 +120,9 @@ def one_source(text: str, config: TrainConfig, data: Sequence[Sample] | None) ->
         annotations, comma, folder = text.removeprefix("coco:").partition(".json,")
         if not comma:
             raise RequestError(f"training data {text}: write coco:ANNOTATIONS.json,IMAGES_FOLDER")
-        return Records(text, coco_captions(Path(f"{annotations}.json"), Path(folder)))
+        return Records(text, coco_captions(user_path(f"{annotations}.json"), user_path(folder)))
     if Path(text).suffix.lower() in (".csv", ".tsv"):
-        return Records(text, csv_pairs(Path(text), config.csv_image, config.csv_caption))
+        return Records(text, csv_pairs(user_path(text), config.csv_image, config.csv_caption))
     return ShardList(text, find_shards(text))
 
 

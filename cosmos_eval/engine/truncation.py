@@ -52,9 +52,7 @@ class TextsRead:
         context = "the model's context" if self.context_length is None else f"the context of {self.context_length:,}"
         tokens = "" if self.context_length is None else " tokens"
         verbs = "is longer than {} and was cut" if self.read == 1 else "are longer than {} and were cut"
-        same = (
-            "; all of them are the same text after it, so that the model cannot tell them apart" if self.alike else ""
-        )
+        same = "; all are the same text after that, which no model can tell apart" if self.alike else ""
         texts = "text" if self.read == 1 else "texts"
         return (f"{self.truncated:,} of {self.read:,} {texts} {verbs.format(context + tokens)}{same}",)
 

@@ -163,10 +163,11 @@ def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:
         return ""
     path = user_path(spec.name)
     if spec.name in RELEASED and not path.is_file():
-        if not fetch and released.cached(spec.name) is None:
+        cached = released.cached(spec.name)
+        if cached is None and not fetch:
             return NOT_FETCHED
-        with quiet_hub():
-            path = released.fetch(spec.name)
+        with quiet_hub() if cached is None else nullcontext():
+            path = cached or released.fetch(spec.name)
     check_checkpoint(path, which_network(spec))
     return ""
 

@@ -29,6 +29,19 @@ def quiet_hub() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def offline_hub() -> Iterator[None]:
+    """Within it, libraries that fetch from the hub look into their cache only."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def reachable(address: str) -> bool:
     """Whether the host of an address has a name that resolves; true behind a proxy, which resolves names itself."""
     if urllib.request.getproxies():

@@ -7,6 +7,7 @@ built modules. A file that says nothing (OpenAI's weights saved again) where ARC
 word: `ARCH-quickgelu/PATH`, `ARCH/PATH#quickgelu` or `ARCH/PATH#gelu`.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property, lru_cache
@@ -21,7 +22,7 @@ from torch import Tensor
 from cosmos_core.byte_pairs import fast
 from cosmos_core.dense import patch_features, refuse_tower
 from cosmos_core.errors import RequestError
-from cosmos_core.text_tower import causal_text
+from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_patches, as_rows, one_line
@@ -37,10 +38,15 @@ from cosmos_eval.models.open_clip_source import (
 )
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import LOCAL_DIR, ModelSpec
-from cosmos_eval.models.tokenizer_checks import require_tokenizer_files
+from cosmos_eval.models.tokenizer_checks import refuse_other_end, refuse_other_vocabulary, require_tokenizer_files
 from cosmos_eval.models.trimmed import TrimmedText
 
 __all__ = ["OpenClipModel", "known_activations", "load_open_clip", "trained_with_quick_gelu"]
+
+EMBEDDINGS = re.compile(
+    r"^(text\.)?token_embedding\.weight$|^text\.transformer\.(.*\.)?(word_embeddings|shared|embed_tokens)\.weight$"
+)
+"""The table of a text tower, open_clip's own or transformers'."""
 
 
 class OpenClipModel:
@@ -172,19 +178,35 @@ def tokenizer_of(source: Source, spec: ModelSpec) -> Any:
         require_tokenizer_files(Path(source.build.removeprefix(f"{LOCAL_DIR}:")), spec.text)
     try:
         with quiet_hub() if text.get("hf_tokenizer_name") and not local else nullcontext():
-            tokenizer = _tokenizer(source.build)
+            tokenizer = open_clip.get_tokenizer(source.build) if local else _tokenizer(source.build)
     except Exception as error:
         raise RequestError(
             f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {one_line(error)}"
         ) from error
+    refuse_other_tokenizer(tokenizer, source, spec)
     return tokenizer
+
+
+def refuse_other_tokenizer(tokenizer: Any, source: Source, spec: ModelSpec) -> None:
+    """RequestError where a tokenizer's ids are not those of the text tower, as far as a folder or a file tells.
+
+    The registry's own pairs are taken as they are: some of its tables of embeddings are larger than the vocabulary.
+    """
+    text, state = source.config["text_cfg"], source.content["state_dict"]
+    vocabulary = _vocabulary(tokenizer)
+    table = next((state[key] for key in state if EMBEDDINGS.search(key)), None)
+    if vocabulary is None or table is None or not source.build.startswith(LOCAL_DIR):
+        return
+    refuse_other_vocabulary(max(vocabulary.values()) + 1, len(table), spec.text)
+    if not text.get("hf_model_name") and text.get("pool_type", "argmax") in POOLED_AT_END:
+        refuse_other_end(tokenizer, text.get("eos_id", 2) if text.get("pool_type") == "eos" else None, spec.text)
 
 
 def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
     """What can be said of an `open_clip:` spec without its weights: see `cosmos_eval.models.preflight`."""
     if not fetch and not is_at_hand(spec):
         return NOT_FETCHED
-    source = find_source(spec, check=False)
+    source = find_source(spec, check=False, online=fetch)
     misfit = why_not_on_meta(source.build, source.content["state_dict"], source.path, source.arch, spec.text)
     if misfit is not None:
         raise misfit
@@ -196,6 +218,7 @@ def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
 
 @lru_cache(maxsize=4)
 def _tokenizer(name: str) -> Any:
+    """The tokenizer of an architecture; a folder's, whose files may change, is not kept."""
     return open_clip.get_tokenizer(name)
 
 

@@ -32,7 +32,7 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, **options: Any) -
     Args:
         name: an architecture, or `local-dir:FOLDER`.
         preprocessing: open_clip's `preprocess_cfg`, which the network carries.
-        options: changes of the model's configuration, as `quick_gelu`.
+        options: of open_clip's `create_model`, as `device`, or changes of the configuration, as `quick_gelu`.
 
     Raises:
         RequestError: open_clip cannot build it.
@@ -56,7 +56,7 @@ def why_not_on_meta(name: str, state: Mapping[str, Tensor], path: Path, arch: st
     built without memory (timm's towers), so that only loading tells."""
     try:
         with torch.device("meta"):
-            network = build(name, {}, spec)
+            network = build(name, {}, spec, device="meta")
     except RequestError:
         return None
     try:

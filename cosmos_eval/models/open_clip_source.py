@@ -17,7 +17,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.base import one_line
-from cosmos_eval.models.hub import quiet_hub
+from cosmos_eval.models.hub import offline_hub, quiet_hub
 from cosmos_eval.models.open_clip_files import file_says, peek
 from cosmos_eval.models.open_clip_folder import read_folder
 from cosmos_eval.models.spec import LOCAL_DIR, QUICK, ModelSpec
@@ -49,11 +49,12 @@ class Source:
         return bool(self.config.get("quick_gelu", False))
 
 
-def find_source(spec: ModelSpec, check: bool = True) -> Source:
+def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Source:
     """What a spec names. A tag's weights are fetched unless they are in the cache already.
 
     Args:
         check: compare the file with its checksums; see `cosmos_core.tensor_files.read_tensors`.
+        online: whether the network may be asked for a tag's weights.
 
     Raises:
         RequestError: unknown architecture or tag, no such file or folder, a file that is not a checkpoint or would run
@@ -66,7 +67,7 @@ def find_source(spec: ModelSpec, check: bool = True) -> Source:
     if not tag_config:
         return file_source(spec, base, asked, check)
     quick = activation_of_tag(spec, base, asked, tag_config)
-    path = Path(fetch(spec, tag_config))
+    path = Path(fetch(spec, tag_config, online))
     keys = ("mean", "std", "interpolation", "resize_mode", "size")
     return Source(
         build=base,
@@ -233,9 +234,9 @@ def activation_of_file(
     return quick, "architecture"
 
 
-def fetch(spec: ModelSpec, tag_config: dict[str, Any]) -> str:
+def fetch(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:
     try:
-        with quiet_hub():
+        with quiet_hub() if online else offline_hub():
             return download_pretrained(tag_config)
     except Exception as error:
         raise RequestError(

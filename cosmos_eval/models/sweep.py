@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_eval.models.spec import parse_spec
 
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
@@ -54,7 +55,7 @@ def is_sweep(spec: str) -> bool:
         parsed.kind == "cosmos"
         and not parsed.name.startswith(UNTRAINED)
         and glob.has_magic(parsed.name)
-        and not Path(parsed.name).exists()
+        and not user_path(parsed.name).exists()
     )
 
 
@@ -81,7 +82,7 @@ def expand(spec: str) -> list[Swept]:
     """
     parsed = parse_spec(spec)
     # Path.glob takes no pattern that starts at the root
-    found = [Path(name) for name in sorted(glob.glob(parsed.name, recursive=True))]  # noqa: PTH207
+    found = [Path(name) for name in sorted(glob.glob(str(user_path(parsed.name)), recursive=True))]  # noqa: PTH207
     files = [path for path in found if path.suffix in ENDINGS and path.is_file()]
     if not files:
         what = f"{len(found)} names, none of a checkpoint ({', '.join(ENDINGS)})" if found else "no file"

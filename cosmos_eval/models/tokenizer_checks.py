@@ -26,6 +26,8 @@ SPARE = 1000
 """A table of embeddings may have this share of its rows more than the vocabulary has words: some are padded (mT5's has
 12 rows more of 250,112, NLLB's 2 of 256,206)."""
 
+PROBES = ("a", "zebra", "the quick brown fox jumps")
+
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds all files of some tokenizer."""
@@ -65,17 +67,16 @@ def refuse_other_end(tokenize: Callable[[list[str]], Tensor], pooled_at: int | N
         tokenize: texts -> (B, L) ids, padded behind the end token.
         pooled_at: the id that the model looks for, the first of them counting; None where it takes the largest id.
     """
-    for text in ("a", "a photo of a cat"):
+    ends = set()
+    for text in PROBES:
         ids = tokenize([text])[0].tolist()
-        if pooled_at is not None and pooled_at not in ids:
+        end = max(ids) if pooled_at is None else pooled_at
+        place = ids.index(end) if end in ids else 0
+        ends.add(end)
+        # what stands behind it is padding: one token, over and over
+        if place == 0 or len(ends) > 1 or any(token != ids[-1] for token in ids[place + 1 :]):
+            where = f"token {pooled_at}" if pooled_at is not None else f"the largest id ({max(ids)} in {text!r})"
             raise RequestError(
-                f"{spec}: the model pools texts at token {pooled_at}, and the tokenizer does not put it at their end; "
-                "it belongs to another model: put this model's tokenizer files there"
-            )
-        place = ids.index(max(ids) if pooled_at is None else pooled_at)
-        if place == 0 or any(token != ids[-1] for token in ids[place + 1 :]):
-            end = f"token {pooled_at}" if pooled_at is not None else f"the largest id, {max(ids)} in {text!r}"
-            raise RequestError(
-                f"{spec}: the model pools texts at {end}, which the tokenizer does not put at their end; "
+                f"{spec}: the model pools texts at {where}, which the tokenizer does not put at their end; "
                 "it belongs to another model: put this model's tokenizer files there"
             )

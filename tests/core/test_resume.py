@@ -9,7 +9,7 @@ import torch
 from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
-from cosmos_core.run_state import FREE, compatible, training_of
+from cosmos_core.run_state import FREE, compatible, training_of, unplaced_settings
 from cosmos_core.snapshots import is_finished, refuse_older_last
 from cosmos_core.train import Callback, Run, train
 from tests.core.test_snapshots import Notes, names, saved, snapshots, some_run
@@ -227,3 +227,15 @@ def test_two_trainings_in_one_folder_are_refused_and_overwrite_removes_nothing_m
     train(config, coloured(8), callbacks=[Second()])
     assert names(tmp_path / "run") == ["last.pt", "metrics.jsonl", "step-00000004.pt", "step-00000006.pt"]
     assert is_finished(tmp_path / "run", config)
+
+
+def test_a_checkpoint_tells_no_folder_of_this_machine_and_a_run_goes_on_from_it():
+    data = "/home/somebody/data/{000..011}.tar::coco:/mnt/coco/captions.json,/mnt/coco/images::pipe:cat /mnt/a.tar"
+    config = replace(CONFIG, data=data, out="/home/somebody/runs/x", eval_data_root="/mnt/eval")
+    told = unplaced_settings(config)
+    assert told["data"] == "{000..011}.tar::coco:captions.json,images::pipe:cat a.tar"
+    assert (told["out"], told["eval_data_root"]) == ("x", "eval")
+    assert compatible(training_of({"training": told}, "file"), config) == []
+    assert compatible(training_of({"training": told}, "file"), replace(config, data=data.replace("a.tar", "b.tar")))
+    relative = replace(CONFIG, data="shards/{000..011}.tar::https://host/a/b.tar", out="runs/x")
+    assert unplaced_settings(relative) == relative.to_dict()

@@ -80,6 +80,20 @@ def test_a_damaged_exif_block_is_a_line_of_ours_at_most(large: Path, capsys):
     assert ".py:" not in capsys.readouterr().err
 
 
+def test_torchs_warning_does_not_name_a_place_in_its_source(capsys):
+    with warnings_as_lines():
+        warnings.warn("slow here (Triggered internally at /pytorch/aten/src/ATen/Context.cpp:80.)", stacklevel=1)
+    assert capsys.readouterr().err == "cosmos-eval: a warning: slow here\n"
+
+
+def test_what_several_benchmarks_lack_is_named_once_with_all_of_them(tmp_path: Path, capsys):
+    assert run_command(["data", "check", "voc20", "voc21", "--data-root", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"missing  voc20, voc21 need the folder {tmp_path}/VOCdevkit/VOC2012 or ")
+    assert run_command(["run", "--benchmark", "voc20", "--benchmark", "voc21", "--data-root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("which is not there") == 1
+
+
 def test_data_check_calls_a_broken_image_a_problem_and_an_absent_one_missing(large: Path, capsys):
     (large.parent / "large.png").write_bytes((large.parent / "large.png").read_bytes()[:60])
     assert run_command(["data", "check", str(large), "--deep"]) == 1

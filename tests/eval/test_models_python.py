@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_eval import evaluate
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model, python
 from cosmos_eval.models.base import Model
+from cosmos_eval.models.spec import parse_spec
 
 
 @pytest.fixture
@@ -271,3 +273,55 @@ def test_a_module_runs_where_its_model_says(module, extra, kind):
     engine = Engine(model)
     assert engine.text_features(["a"]).device.type == kind
     assert engine.precision == ("bf16" if kind == "cuda" else "fp32")
+
+
+def perception_data(folder):
+    """Two images, each with a caption, as a definition of retrieval."""
+    for name in ("red", "blue"):
+        Image.new("RGB", (8, 8), name).save(folder / f"{name}.png")
+    rows = [f'{{"image": "{name}.png", "captions": ["a {name} thing"]}}\n' for name in ("red", "blue")]
+    (folder / "d.jsonl").write_text("".join(rows))
+    (folder / "d.yaml").write_text(
+        "name: d\nversion: 1\ntask: retrieval\ndataset: {reader: jsonl, path: d.jsonl}\n"
+        "metrics: {primary: text_to_image_recall@1, k: [1]}\nsource: own\n"
+    )
+    return folder / "d.yaml"
+
+
+def test_evaluate_takes_the_object_that_the_factory_returns(module, tmp_path):
+    module(documented_example(), "colours")
+    build = python.find_factory(parse_spec("python:colours:build"))
+    definition = perception_data(tmp_path)
+    (from_spec,) = evaluate("python:colours:build", definition)
+    (from_object,) = evaluate(build(), definition)
+    assert from_object.metrics == from_spec.metrics
+    assert from_object.identity == from_spec.identity
+    assert from_object.model["spec"] == "python:colours:Colours"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda build: type(build()), "the class Colours, not a model; call it"),
+        (lambda build: build, "the function build, not a model; call it"),
+        (lambda build: torch.nn.Linear(2, 2), "a Linear without preprocess, encode_image, encode_text"),
+        (lambda build: 3, "a int without preprocess, encode_image, encode_text; give a model spec such as"),
+        (lambda build: None, "a NoneType without preprocess"),
+    ],
+)
+def test_evaluate_says_what_it_takes(module, tmp_path, make, reason):
+    module(documented_example(), "colours")
+    build = python.find_factory(parse_spec("python:colours:build"))
+    with pytest.raises(RequestError, match=re.escape(reason)):
+        evaluate(make(build), perception_data(tmp_path))
+
+
+def test_a_module_that_is_no_adapter_yet_stays_on_its_device():
+    class Adapter(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1, device="meta"))
+
+        preprocess = encode_image = encode_text = staticmethod(lambda x: torch.ones(3, 2, 2))
+
+    assert python.as_model(Adapter(), "cpu").device.type == "meta"
