@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,17 @@ def train_tiny(overwrite: bool = False, links: bool = True, **settings: Any) -> 
     config = TrainConfig(out="run", views=views, **{**SETTINGS, **settings})
     data = [(str(n), np.full((8, 8, 3), 30 * n, np.uint8), {"raw_caption": f"number {n}. it is {n}"}) for n in range(4)]
     train(config, data, callbacks=[Mark()], overwrite=overwrite)
+
+
+def warm_up() -> None:
+    """Load what a training loads on its way, so that forked processes have it."""
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            train_tiny()
+        finally:
+            os.chdir(here)
 
 
 def digest(path: Path) -> str:

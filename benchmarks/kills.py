@@ -1,7 +1,14 @@
 """Fifty SIGKILLs at random moments of a suite: do its results end as those of a run that nobody disturbed, to the bit,
-and is nothing computed again that was safely stored?
+and is nothing computed again that was safely stored? Then kills at every file operation of trainings and evaluations.
 
-    python benchmarks/kills.py [--quick] [--kills 50] [--limit 200] [--seed 0]
+    python benchmarks/kills.py [--quick] [--kills 50] [--limit 200] [--points 0] [--chains 100] [--seed 0]
+
+The second part (`crash_points.py`, `crash_chains.py`) has one chain for each file operation (open, write, flush,
+rename, link, remove, make, truncate): a start is killed there, and the next ones go on until they come to their end.
+More chains have two to five kills each. What stands in the end must be, to the bit, what a start that nobody disturbed
+leaves, without another file beside it, and after no kill may `last.pt` be older than another checkpoint.
+
+The first part:
 
 The suite `toybox` without segmentation, whose patches are not stored, with the checkpoint that ships with us; each
 start is a process of its own, forked from one that has the imports behind it. Two kills of three fall after the first
@@ -11,6 +18,7 @@ among many of them. Prints one JSON line last; ends with 1 if anything differed.
 """
 
 import argparse
+import importlib
 import json
 import math
 import multiprocessing
@@ -99,9 +107,11 @@ def encoded(log: Path) -> Counter:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="five kills, 60 pictures a benchmark")
+    parser.add_argument("--quick", action="store_true", help="five kills, 60 pictures a benchmark; 5 file operations")
     parser.add_argument("--kills", type=int, help="how many (default: 50)")
     parser.add_argument("--limit", type=int, help="pictures of a benchmark (default: 200)")
+    parser.add_argument("--points", type=int, help="file operations of each scenario (default: 0, all of them)")
+    parser.add_argument("--chains", type=int, help="chains of several kills in each scenario (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
     kills = given.kills or (5 if given.quick else 50)
@@ -160,6 +170,9 @@ def main() -> int:
 
     from cosmos_eval.results.environment import environment
 
+    most = given.points if given.points is not None else (5 if given.quick else 0)
+    several = given.chains if given.chains is not None else (2 if given.quick else 100)
+    at_points, faults = kills_at_points(most, several, given.seed)
     figures = {
         "kills": killed,
         "rounds": rounds,
@@ -169,11 +182,33 @@ def main() -> int:
         "inputs_computed_again_before_they_were_stored": lost,
         "seconds_undisturbed": round(length, 1),
         "seconds_before_the_first_batch": round(before, 1),
+        "at_file_operations": at_points,
     }
     for name, value in figures.items():
         print(f"{name}: {value}")
     print(json.dumps({"name": "kills", "ratios": {}, "figures": figures, "environment": environment()}))
-    return 1 if differing or again else 0
+    return 1 if differing or again or faults else 0
+
+
+def kills_at_points(most: int, several: int, seed: int) -> tuple[dict[str, Any], list[str]]:
+    """Figures of each scenario, and everything that went wrong."""
+    import torch
+
+    from benchmarks import crash_evaluation, crash_training
+    from benchmarks.crash_chains import kill_at_points
+
+    for module in ("cosmos_core.train", *READY.split()):
+        importlib.import_module(module)
+    torch.set_num_threads(1)  # before the processes are forked
+    crash_training.warm_up()
+    figures, faults = {}, []
+    for scenario in (*crash_training.SCENARIOS, *crash_evaluation.SCENARIOS):
+        with tempfile.TemporaryDirectory() as folder:
+            tally = kill_at_points(scenario, Path(folder), most=most, several=several, seed=seed)
+        figures[scenario.name] = tally.figures()
+        faults += tally.faults()
+        print(f"{scenario.name}: {tally.figures()}", *tally.faults(), sep="\n", flush=True)
+    return figures, faults
 
 
 if __name__ == "__main__":

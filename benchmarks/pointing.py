@@ -26,6 +26,7 @@ from cosmos_core.files import atomic_write_text
 from cosmos_eval.datasets.toybox import Scene, instances, make_scene, render
 from cosmos_eval.datasets.toybox.words import COLOURS, SHAPES
 from cosmos_eval.metrics.intervals import intervals, mean_of
+from cosmos_eval.metrics.share_interval import evidence_of, share_intervals
 from cosmos_eval.models import load_model
 from cosmos_eval.models.maps import similarity_maps
 from cosmos_eval.report.attention import preprocess_of
@@ -119,9 +120,10 @@ def measure(model: Any, scenes: Sequence[Scene], side: int) -> tuple[dict[str, l
 
 
 def share(values: Sequence[float], scenes: Sequence[int], total: int) -> str:
-    """Percent with a 95 % interval that resamples scenes."""
-    estimator = mean_of(np.asarray(values, np.float64), np.asarray(scenes), total)
-    ((low, high),) = intervals([estimator], total)
+    """Percent with the 95 % interval that results have, the scene its unit."""
+    hits, unit = np.asarray(values, np.float64), np.asarray(scenes)
+    resampled = intervals([mean_of(hits, unit, total)], total)
+    ((low, high),) = share_intervals([evidence_of(hits, unit)], resampled)
     return f"{100 * np.mean(values):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 import difflib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.configs import changed, checked
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.overrides import nested, updated
 from cosmos_core.schedule import SCHEDULES
 from cosmos_core.short_repr import LONGEST, short_repr
@@ -19,6 +20,15 @@ PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("cosmos", "clip", "slip", "silc", "multiview", "distill")
 NON_FINITE = ("stop", "skip")
 NETWORKS = ("teacher", "student", "both")
+MOST = {
+    **dict.fromkeys(("steps", "warmup", "lr_cooldown_steps", "log_every", "save_every", "eval_every"), 10**9),
+    **dict.fromkeys(("keep", "keep_every", "eval_limit", "save_minutes"), 10**9),
+    **dict.fromkeys(("samples", "epochs", "shuffle"), 10**12),
+    **dict.fromkeys(("batch_size", "accumulate", "lanes"), 2**20),
+    **dict.fromkeys(("workers", "threads", "captions"), 1024),
+    **dict.fromkeys(("lr", "lr_cooldown_end", "lr_cooldown_power", "weight_decay", "eps"), 1e6),
+}
+"""Largest values: far above what anybody trains with, and below what loops, memory and schedules can bear."""
 PRECISIONS = ("auto", "fp32", "amp", "amp_bf16")
 
 
@@ -159,6 +169,15 @@ class TrainConfig:
             at_least(key, getattr(self, key), 0)
         for key in ("eps", "lr_cooldown_steps", "lr_cooldown_power", "lr_cooldown_end"):
             at_least(key, getattr(self, key), 0)
+        for key, most in MOST.items():
+            if getattr(self, key) > most:
+                raise RequestError(f"{key} must be at most {most:,}, got {short_repr(getattr(self, key))}")
+        if not abs(self.seed) < 2**63:
+            raise RequestError(f"seed must be a whole number of at most 63 bits, got {short_repr(self.seed)}")
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, str) and "\0" in value:
+                raise RequestError(f"{item.name} holds a zero byte, which no name or path can have")
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 raise RequestError(f"{key} lies in 0..1, 1 left out, got {getattr(self, key)}")
@@ -182,7 +201,7 @@ def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
 
 def at_least(key: str, value: float, least: float) -> None:
     if not least <= value < math.inf:  # NaN is not
-        raise RequestError(f"{key} must be at least {least} and finite, got {value}")
+        raise RequestError(f"{key} must be at least {least} and finite, got {short_repr(value)}")
 
 
 def one_preset(name: Any, path: Path) -> str:
@@ -219,7 +238,7 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
         config = updated(config, values, named)
     if any(change.startswith("model.") for change in overrides or []):
         checked(config.model, "the model with --set model...")  # at the end: one change alone may not go together
-    return config
+    return replace(config, out=str(user_path(config.out))) if config.out.startswith("~") else config
 
 
 def _value_of(text: str) -> Any:
@@ -231,7 +250,7 @@ def _value_of(text: str) -> Any:
 
 
 def _load(name_or_yaml: str) -> TrainConfig:
-    path = Path(name_or_yaml)
+    path = user_path(name_or_yaml)
     if path.suffix not in (".yaml", ".yml"):
         path = PRESETS / f"{name_or_yaml}.yaml"
         if not path.is_file():

@@ -7,10 +7,12 @@ clip-benchmark and open_clip. `read_header` tells what of an image this changes,
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,8 @@ MAX_PIXELS_VARIABLE = "COSMOS_MAX_IMAGE_PIXELS"
 SIXTEEN_BITS = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
 RESCALED = SIXTEEN_BITS | {"I", "F"}
 """Modes whose values `convert("RGB")` clips at 255."""
+SIXTEEN_AS_32 = frozenset(("PPM", "PNG", "JPEG2000"))
+"""Formats without 32-bit integers: Pillow opens their 16 bits so."""
 WHITE_IS_ZERO = 0
 """TIFF's PhotometricInterpretation; Pillow inverts it for 8 bits and fewer only."""
 TURNS = {
@@ -42,6 +46,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what brings the image upright, as `PIL.ImageOps.exif_transpose` has it; 1 is upright."""
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+"""Chunks that may hold EXIF or XMP under a keyword."""
 QUARTER_TURNS = frozenset((5, 6, 7, 8))
 """Orientations in which width and height change places."""
 
@@ -85,8 +91,8 @@ def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
         return turn(to_rgb(image), orientation)
 
 
-def open_image(content: bytes) -> Image.Image:
-    """Open an image without decoding it; the caller closes it.
+def open_image(content: bytes | Path) -> Image.Image:
+    """Open an image, or a file of one, without decoding it; the caller closes it.
 
     Raises:
         NotAnImage, RequestError: as `decode_image`.
@@ -95,7 +101,8 @@ def open_image(content: bytes) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # `check_size` refuses what is above; Pillow checks frames and tiles as well
     try:
-        image = Image.open(io.BytesIO(content), formats=formats())
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        image = Image.open(source, formats=formats())
     except UnidentifiedImageError as error:
         raise NotAnImage(f"it is no image, or of a format that is not read (read are {COMMON})") from error
     except Image.DecompressionBombError as error:
@@ -111,30 +118,41 @@ def open_image(content: bytes) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image as RGB, 8 bits a channel.
 
-    16 bits a value: v / 257, rounded, so that 65535 is white. 32-bit integers: as they are where all lie in 0 to 255,
-    as 16 bits where they lie in 0 to 65535. Floats: 0 to 1 is black to white; where some are larger, and all lie in 0
-    to 255, they are 8-bit values. All other modes are converted by Pillow.
+    16 bits a value: v / 257, rounded, so that 65535 is white; 12 bits likewise from 4095. 32-bit integers: as they are
+    where all lie in 0 to 255, as 16 bits where they lie in 0 to 65535. Floats: 0 to 1 is black to white; where some are
+    larger, and all lie in 0 to 255, they are 8-bit values. All other modes are converted by Pillow.
 
     Raises:
         RequestError: integers or floats outside these ranges, or not finite.
     """
     if image.mode not in RESCALED:
         return image.convert("RGB")
-    tags = getattr(image, "tag_v2", None)
-    inverted = tags is not None and tags.get(262) == WHITE_IS_ZERO
+    tags = getattr(image, "tag_v2", {})  # TIFF's; loading closes them with the file
+    inverted = tags.get(262) == WHITE_IS_ZERO
+    twelve_bits = tags.get(258) == (12,)
     values = np.asarray(image)
-    levels = _levels_of_floats(values) if image.mode == "F" else _levels_of_integers(values, image.mode)
+    if image.mode == "F":
+        levels = _levels_of_floats(values)
+    elif twelve_bits:
+        levels = _table(4095)[values]
+    else:
+        levels = _levels_of_integers(values, may_be_8_bits=image.mode == "I" and image.format not in SIXTEEN_AS_32)
     return Image.fromarray(255 - levels if inverted else levels).convert("RGB")
 
 
-def _levels_of_integers(values: np.ndarray, mode: str) -> np.ndarray:
+def _levels_of_integers(values: np.ndarray, may_be_8_bits: bool) -> np.ndarray:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if low < 0 or high > 65535:
         raise RequestError(f"its integers run from {low} to {high}, a scale nobody knows; save it with 8 or 16 bits")
-    if mode == "I" and high <= 255:
+    if may_be_8_bits and high <= 255:
         return values.astype(np.uint8)
-    # (v + 128) // 257 is v / 257 rounded: 257 is odd, so that there are no halves
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return _table(65535)[values]
+
+
+@cache
+def _table(white: int) -> np.ndarray:
+    """(65536,) uint8: the level of each value, rounded."""
+    return np.rint(np.arange(65536) * 255 / white).clip(0, 255).astype(np.uint8)
 
 
 def _levels_of_floats(values: np.ndarray) -> np.ndarray:
@@ -143,7 +161,11 @@ def _levels_of_floats(values: np.ndarray) -> np.ndarray:
         raise RequestError(f"its floats run from {low:g} to {high:g}; save it with values from 0 to 1, or with 8 bits")
     if high > 1:
         return values.astype(np.uint8)
-    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    rows = max(1, 2**20 // values.shape[1])  # a part at a time: a whole image of floats may take a gigabyte
+    for start in range(0, len(values), rows):
+        levels[start : start + rows] = np.rint(values[start : start + rows] * np.float32(255))
+    return levels
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -179,14 +201,49 @@ def read_header(content: bytes) -> ImageHeader | None:
 
 
 def is_plain(content: bytes) -> bool:
-    """Whether a look at a few bytes shows that an image is of 8 bits and has no orientation: nothing of it can be
-    turned or scaled. Most images of most datasets are, and `read_header` costs 50 times as much."""
-    if content.startswith(b"\xff\xd8\xff"):
-        return not any(sign in content for sign in (b"Exif\0", b"tiff:Orientation"))
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        sixteen_bits = content[24:25] == b"\x10"
-        return not sixteen_bits and not any(sign in content for sign in (b"eXIf", b"exif", b"com.adobe.xmp"))
+    """Whether a walk through a JPEG or PNG shows that it is of 8 bits and has no orientation, so that nothing of it can
+    be turned or scaled. Most images of most datasets are, and `read_header` costs many times as much."""
+    try:
+        if content.startswith(b"\xff\xd8\xff"):
+            return not any(
+                kind == 0xE1 and (part.startswith(b"Exif\0") or b"tiff:Orientation" in part)
+                for kind, part in _jpeg_segments(content)
+            )
+        if content.startswith(b"\x89PNG\r\n\x1a\n"):
+            sixteen_bits = content[24:25] == b"\x10"
+            return not sixteen_bits and not any(
+                kind == b"eXIf" or (kind in PNG_TEXTS and (b"exif" in start or b"xmp" in start))
+                for kind, start in _png_chunks(content)
+            )
+    except (struct.error, IndexError):
+        pass  # broken: Pillow may make something of it
     return False
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment before the first scan."""
+    at = 2
+    while content[at] == 0xFF:
+        kind = content[at + 1]
+        if kind == 0xDA:
+            return
+        if kind == 0xFF:  # a fill byte
+            at += 1
+            continue
+        (size,) = struct.unpack_from(">H", content, at + 2)
+        if kind == 0xE1:
+            yield kind, content[at + 4 : at + 2 + size]
+        at += 2 + size
+    raise IndexError
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and first bytes of each chunk."""
+    at = 8
+    while at < len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        yield kind, content[at + 8 : at + 8 + min(size, 32)]
+        at += 12 + size
 
 
 def look(content: bytes) -> ImageHeader | None:

@@ -89,6 +89,29 @@ def locked(folder: Path, *, wait: float = 0.0, advice: str = "wait for it, or gi
         lock.release()
 
 
+@contextmanager
+def one_writer(folder: Path, seconds: float = 60.0) -> Iterator[None]:
+    """Keep other processes that ask from writing into a folder while the block runs; made for short blocks, and it
+    leaves no file. Where the file system has no locks on folders, nobody is kept out.
+
+    Raises:
+        RequestError: another process has held it for so long.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        end = time.monotonic() + seconds
+        while try_lock(descriptor) is False:
+            if time.monotonic() >= end:
+                raise RequestError(
+                    f"another process has been writing to {folder} for {seconds:g} s; see whether it hangs"
+                )
+            time.sleep(0.02)
+        yield
+    finally:
+        unlock(descriptor)
+
+
 def own_record() -> dict[str, Any]:
     """What tells this process from all others, and a person where to find it."""
     return {

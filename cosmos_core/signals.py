@@ -7,6 +7,8 @@ first signal quits at once.
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,15 @@ if TYPE_CHECKING:  # the command line imports this, and must not wait for torch
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 0}
 """Exit codes. SIGUSR1 is a request of the person who submitted the job, and writing the checkpoint fulfils it."""
+
+
+ALARM = signal.SIGALRM
+GRACE = 5.0
+"""Seconds that data have to come after a signal."""
+
+
+class StoppedWaiting(BaseException):
+    """A wait for data was given up since a signal asked for a stop."""
 
 
 class Interrupted(BaseException):
@@ -41,7 +52,9 @@ class Interrupted(BaseException):
 class Signals:
     """While open, the three signals ask for a stop after the step instead of ending the process.
 
-    Outside the main thread, where Python has no handlers, it hears nothing and signals stay as they are.
+    While the loop waits for data (`waiting`), which may never come, the wait ends as `StoppedWaiting` `GRACE` seconds
+    after the first signal. Outside the main thread, where Python has no handlers, it hears nothing and signals stay as
+    they are.
     """
 
     def __init__(self, world: "World") -> None:
@@ -49,6 +62,7 @@ class Signals:
         self.received = 0
         """Number of the first signal; 0: none came."""
         self.process = os.getpid()
+        self.is_waiting = False
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -74,6 +88,37 @@ class Signals:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
+        if self.is_waiting:
+            self.end_the_wait_later()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While the block waits for something that may never come.
+
+        Raises:
+            StoppedWaiting: a signal came, and `GRACE` seconds later the block still waits.
+        """
+        self.is_waiting = bool(self.before)  # a thread without handlers cannot be interrupted
+        if self.is_waiting and self.received:
+            self.end_the_wait_later()
+        try:
+            yield
+        finally:
+            self.is_waiting = False
+            if self.received and self.before:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def end_the_wait_later(self) -> None:
+        """Have the system interrupt this process: what it waits for may be a read that nothing else ends."""
+        if ALARM not in self.before:
+            self.before[ALARM] = signal.signal(ALARM, self.end_the_wait)
+        signal.setitimer(signal.ITIMER_REAL, GRACE)
+
+    def end_the_wait(self, number: int, frame: FrameType | None) -> None:
+        """The handler of the alarm."""
+        if self.is_waiting and os.getpid() == self.process:
+            self.is_waiting = False
+            raise StoppedWaiting
 
     def stop(self) -> int:
         """The signal on which all ranks stop now, or 0; every rank must ask after each step and gets the same answer.

@@ -303,6 +303,24 @@ def is_finished(out: Path, config: TrainConfig | None = None) -> bool:
     return ours and done and not (out / LOCK).exists() and not damage(out / LAST)
 
 
+def refuse_older_last(path: Path) -> None:
+    """RequestError where `path` is a `last.pt` beside which a newer whole checkpoint stands.
+
+    An older version of ours left that when it was killed between two renames; whoever asks for the last checkpoint
+    would get the numbers of another.
+    """
+    if path.name != LAST or not path.is_file():
+        return
+    steps = [(int(match[1]), one) for one in path.parent.glob("step-*.pt") if (match := STEP_FILE.fullmatch(one.name))]
+    newer = sorted((step, one) for step, one in steps if step > step_of(path) >= 0)
+    whole = next((one for _, one in reversed(newer) if not damage(one)), None)
+    if whole is not None:
+        raise RequestError(
+            f"{path} is of step {step_of(path):,}, and {whole.name} beside it is newer: a training was killed while it "
+            f"wrote them; name {whole}, or start the training again, which mends {LAST}"
+        )
+
+
 def same_content(one: Path, other: Path) -> bool:
     """Whether two files hold the same checkpoint, as far as the step that they tell; a copy takes long to compare."""
     return step_of(one) == step_of(other) and one.stat().st_size == other.stat().st_size

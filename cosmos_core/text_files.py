@@ -93,7 +93,7 @@ def decode_text(content: bytes, where: object) -> str:
     if impostor:
         raise RequestError(f"{where} is {impostor}")
     if content[:2] in _MARKS:
-        raise RequestError(f"{where} is a text in {_MARKS[content[:2]]}; save it as UTF-8")
+        raise RequestError(f"{where} is not a text file in UTF-8 but in {_MARKS[content[:2]]}; save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -20,7 +20,7 @@ from cosmos_core.model import COSMOS
 from cosmos_core.networks import build_optimizer
 from cosmos_core.objectives import build_objective
 from cosmos_core.prepare import check_sizes, device_of, initial_model, run_length
-from cosmos_core.signals import Interrupted, Signals
+from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshots import LAST, Snapshots
 from cosmos_core.step import Run, Stepper
 from cosmos_core.tokenizer import build_tokenizer
@@ -187,11 +187,16 @@ def train_steps(
         advance(run.step)
         for callback in callbacks:
             callback.on_start(run)
-        asked = 0
+        asked, gave_up = 0, False
         batches = pace.waits(loader.batches(position))
         try:
             while run.step < steps:
-                batch = next(batches)
+                try:
+                    with signals.waiting():
+                        batch = next(batches)
+                except StoppedWaiting:
+                    asked, gave_up = signals.received, True
+                    break
                 run.metrics = stepper(batch)
                 run.step += 1
                 run.epoch = batch.epoch + batch.ends_epoch
@@ -216,7 +221,8 @@ def train_steps(
                         break
                     if snapshots is not None and run.step < steps and snapshots.due(run):
                         snapshots.save(run, position)
-            if snapshots is not None:
+            # One that gave up waiting for data cannot meet other ranks, which wait in their step: what stands counts.
+            if snapshots is not None and not (gave_up and world.size > 1):
                 snapshots.save(run, position or {}, last=True)  # already there where a run goes on from its last step
         finally:
             loader.close()

@@ -31,13 +31,14 @@ class Peeked:
 
 def unpacked(stream: Peeked) -> Any:
     """What a stream holds, unpacked where it is compressed; checksums and lengths are checked at its end."""
-    unpacker: Any = UNPACKERS.get(compression(stream.start))
-    if unpacker is None:
+    packed = compression(stream.start)
+    if packed not in UNPACKERS:
         return stream
-    return unpacker(fileobj=stream) if unpacker is gzip.GzipFile else unpacker(Whole(stream))
+    file: Any = Forward(stream)
+    return gzip.GzipFile(fileobj=file) if packed == "gzip" else UNPACKERS[packed](file)
 
 
-class Whole:
+class Forward:
     """A stream as the file that Python's unpackers ask for."""
 
     def __init__(self, stream: Any) -> None:

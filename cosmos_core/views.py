@@ -19,6 +19,7 @@ from torchvision.transforms import functional as tvf
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
 from cosmos_core.seeds import Generator, as_random
+from cosmos_core.short_repr import short_repr
 from cosmos_core.text_crop import TextCrop, candidate_sentences, sample_sentences, split_caption
 
 __all__ = ["MultiCrop", "TextCrop", "candidate_sentences", "sample_sentences", "split_caption"]
@@ -26,6 +27,9 @@ __all__ = ["MultiCrop", "TextCrop", "candidate_sentences", "sample_sentences", "
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 CROP_TRIES = 10
+MOST_CROPS = 1024
+LARGEST_CROP = 2**13
+"""Pixels on a side."""
 
 Triple = tuple[float, float, float]
 
@@ -85,6 +89,11 @@ class MultiCrop:
     def __post_init__(self) -> None:
         if self.global_crops < 1 or self.local_crops < 0:
             raise RequestError(f"at least 1 global and 0 local crops, not {self.global_crops} and {self.local_crops}")
+        if self.global_crops + self.local_crops > MOST_CROPS:
+            raise RequestError(
+                f"at most {MOST_CROPS} crops of an image, not "
+                f"{short_repr(self.global_crops)} and {short_repr(self.local_crops)}"
+            )
         if not 0 < self.min_scale <= self.crop_scale <= self.max_scale <= 1:
             raise RequestError(
                 "crop shares must satisfy 0 < min_scale <= crop_scale <= max_scale <= 1, got "
@@ -93,9 +102,13 @@ class MultiCrop:
         chances = [self.flip, self.jitter, self.gray, *self.blur, *self.solarise]
         if not all(0 <= chance <= 1 for chance in chances) or not 0 <= self.hue <= 0.5:
             raise RequestError("probabilities of the image views lie in 0..1 and hue in 0..0.5")
-        for name in ("global_size", "local_size"):
-            if getattr(self, name) < 1:
-                raise RequestError(f"{name} of the image views is at least 1 pixel, got {getattr(self, name)}")
+        for name, size in (("global_size", self.global_size), ("local_size", self.local_size)):
+            if size < 1:
+                raise RequestError(f"{name} of the image views is at least 1 pixel, got {short_repr(size)}")
+            if size > LARGEST_CROP:
+                raise RequestError(
+                    f"{name} of the image views is at most {LARGEST_CROP:,} pixels, got {short_repr(size)}"
+                )
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise RequestError(f"ratio of the image views is two numbers above 0, the smaller first, got {self.ratio}")
         if not 0 <= self.blur_radius[0] <= self.blur_radius[1] < math.inf:

@@ -1,5 +1,6 @@
 """YAML of a user, bounded: maps, lists, texts, numbers and truth values, each with its line, and nothing else."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ LARGEST_YAML = 4 * 2**20
 """Bytes: PyYAML reads about a megabyte in two seconds."""
 MOST_REPEATED = 10_000
 """Values that aliases (`*name`) may repeat in all: ten lines of ten aliases each would stand for 10^10 values."""
+_MANY_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{DEEPEST + 1}}}")
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null")}
 _UNREAD = {
@@ -38,6 +40,8 @@ def parse_yaml(text: str, where: object, lines: dict[Keys, int] | None = None, d
     """
     import yaml
 
+    if _MANY_BRACKETS.search(text):  # PyYAML looks a thousand characters ahead of each of them
+        raise RequestError(f"{where}: not YAML: nested deeper than {DEEPEST} levels")
     loader = None
     try:
         loader = yaml.SafeLoader(text)

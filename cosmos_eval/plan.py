@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.progress import Reporter
+from cosmos_eval.progress import Reporter, naming
 from cosmos_eval.protocol import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.base import DataCheck
 
 DEFAULT_DATA_ROOT = Path("data")
+ABSENT = ", which is not there"
+"""What a problem of a file or folder says behind its place, as `Survey.missing` writes it."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +69,46 @@ def make_plan(
     """
     planned = []
     for benchmark in resolve_benchmarks(benchmarks):
-        root, report = check_data(benchmark, data_root, reporter=reporter)
+        with naming(benchmark.name):
+            root, report = check_data(benchmark, data_root, reporter=reporter)
         planned.append(Planned(benchmark, root, report.problems))
-    missing = [problem for item in planned for problem in item.problems]
+    missing = once_for_each([(item.benchmark.name, problem) for item in planned for problem in item.problems])
     if missing and not skip_missing:
         raise RequestError("; ".join(missing) + "; or run the rest with --skip-missing")
     return planned
 
 
+def once_for_each(problems: Sequence[tuple[str, str]]) -> list[str]:
+    """Problems of benchmarks, each once, with the names of all that have it: several need the same folder.
+
+    Args:
+        problems: (benchmark, problem), the problem beginning with the benchmark's name.
+    """
+    said: dict[str, tuple[list[str], str]] = {}
+    for name, problem in problems:
+        rest = problem.removeprefix(f"{name} ")
+        place, absent, _ = rest.partition(ABSENT)  # behind it is what to fetch, which each benchmark words by itself
+        names, _ = said.setdefault(place if absent and rest != problem else problem, ([], problem))
+        names.append(name)
+    return [
+        problem if len(names) == 1 else f"{', '.join(names)} need{problem.removeprefix(f'{names[0]} needs')}"
+        for names, problem in said.values()
+    ]
+
+
 def check_data(
     benchmark: Benchmark, data_root: Path | None, *, deep: bool = False, reporter: Reporter | None = None
 ) -> tuple[Path, "DataCheck"]:
-    """The first place that has a definition's data, and what was found there; the likeliest place where none has it."""
+    """The first place that has a definition's data, and what was found there; where none has them, the place that has
+    the most of them."""
     from cosmos_eval import datasets, tasks
 
     own = [benchmark.folder] if benchmark.folder else []
-    likeliest, *others = [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
-    first = datasets.check(benchmark, likeliest, deep=deep, reporter=reporter, validate=tasks.validate)
-    if not first.problems:
-        return likeliest, first
-    for root in others:
+    roots = [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
+    reports = []
+    for root in roots:
         report = datasets.check(benchmark, root, deep=deep, reporter=reporter, validate=tasks.validate)
         if not report.problems:
             return root, report
-    return likeliest, first
+        reports.append((root, report))
+    return max(reports, key=lambda pair: (sum(pair[1].found.values()), -len(pair[1].problems)))

@@ -63,6 +63,25 @@ def shown_progress() -> Reporter:
     return _shown.get() or Silent()
 
 
+_benchmark: ContextVar[str] = ContextVar("benchmark at work", default="")
+
+
+@contextmanager
+def naming(benchmark: str) -> Iterator[None]:
+    """Inside, what reporters for people show is named by a benchmark."""
+    token = _benchmark.set(benchmark)
+    try:
+        yield
+    finally:
+        _benchmark.reset(token)
+
+
+def named(description: str) -> str:
+    """A description with the benchmark that is at work, where there is one."""
+    name = _benchmark.get()
+    return f"{name}, {description}" if name and name not in description else description
+
+
 @contextmanager
 def after_a_while(
     reporter: Reporter, description: str, total: int, unit: str = "it", patience: float = PATIENCE

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_eval.datasets.catalog import PLACE, READERS
 from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.protocol_check import PROMPTED, check_definition, check_suite
@@ -184,7 +185,7 @@ def _find(name_or_path: str | Path) -> tuple[Path, bool]:
     text = str(name_or_path)
     if text in list_benchmarks():
         return DEFINITIONS / f"{text}.yaml", False
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise RequestError(f"there is no definition {path}; give a YAML file that exists or a name")

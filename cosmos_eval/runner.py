@@ -1,14 +1,19 @@
 """spec -> dataset -> items -> features -> outcome -> result: the one way that a row of data walks."""
 
+import errno
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.file_checks import user_path
 from cosmos_core.image_files import pixels_at_most
+from cosmos_core.run_lock import one_writer
+from cosmos_core.short_repr import short_repr
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.consistency import counts_of
@@ -22,12 +27,12 @@ from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.store import FOLDER, LIMIT, Store
 from cosmos_eval.engine.truncation import TextsRead
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model
+from cosmos_eval.models.base import Model, out_of_memory
 from cosmos_eval.models.python import as_model
 from cosmos_eval.models.spec import parse_spec, slug
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
-from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.results.environment import environment
@@ -88,20 +93,20 @@ def evaluate(
     """
     if isinstance(benchmarks, str | Path | Benchmark):
         benchmarks = [benchmarks]
-    root = Path(data_root) if data_root is not None else None
+    root = user_path(data_root) if data_root is not None else None
     if not isinstance(model, str):
         model = as_model(model, resolve_device(device), stays=device == "auto")
         if device == "auto":
             device = str(model.device)  # a loaded model stays where it is
     session = Session(
-        out=Path(out) if out is not None else None,
+        out=user_path(out) if out is not None else None,
         device=device,
         precision=precision,
         batch_size=batch_size,
         workers=workers,
         compiled=compile,
         decoder=decoder,
-        resized=Path(resized) if resized is not None else None,
+        resized=user_path(resized) if resized is not None else None,
         limit=limit,
         seed=seed,
         overwrite=overwrite,
@@ -133,6 +138,10 @@ class Session:
     """The store of embeddings; None keeps none."""
     cache_limit: int = LIMIT
     reporter: Reporter = field(default_factory=Silent)
+    keep_going: bool = False
+    """Whether what cannot be measured is put into `failed`, and does not stop the rest."""
+    failed: list[str] = field(default_factory=list, init=False)
+    """Model, benchmark and reason of each measurement that failed."""
     crew: Crew = field(default_factory=Crew)
     """The ranks that share the work of models that are given by their specs."""
     _asked_device: str = field(default="", init=False)
@@ -143,13 +152,15 @@ class Session:
         check_decoder(self.decoder)
         if self.resized is not None:
             read_resized(self.resized)  # what is none is refused before any compute
-        for name, value, least in (
-            ("workers", self.workers, 0),
-            ("limit", 1 if self.limit is None else self.limit, 1),
-            ("seed", self.seed, 0),
+        for name, value, least, most in (
+            ("workers", self.workers, 0, 4096),
+            ("limit", 1 if self.limit is None else self.limit, 1, 10**12),
+            ("seed", self.seed, 0, 2**63 - 1),
         ):
             if value < least:
-                raise RequestError(f"{name} must be at least {least}, got {value}")
+                raise RequestError(f"{name} must be at least {least}, got {short_repr(value)}")
+            if value > most:
+                raise RequestError(f"{name} must be at most {most:,}, got {short_repr(value)}")
         self._asked_device = self.device
         self.device = str(device_of_rank(self.device, self.crew.world))
         resolve_precision(self.precision, self.device)  # a wrong word stops here; each model's device decides `auto`
@@ -166,8 +177,15 @@ class Session:
     def _measure(
         self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
     ) -> list[Result]:
-        with phase("model"):
-            engine = self._engine(model)
+        try:
+            with phase("model"):
+                engine = self._engine(model)
+        except Exception as error:
+            if not self._goes_on_after(error):
+                raise
+            spec = model if isinstance(model, str) else model.spec
+            self._note_failure(f"{label or spec}, every benchmark", error)
+            return []
         loaded = engine.model
         if profile is not None:
             begin_profile(profile, engine)
@@ -179,11 +197,31 @@ class Session:
                     write_not_run(folder, label or loaded.spec, planned.benchmark.name, "; ".join(planned.problems))
                 self.reporter.note(f"{planned.benchmark.name}: not run: {'; '.join(planned.problems)}")
                 continue
-            with of_benchmark(planned.benchmark.name):
-                results.append(self._measure_one(loaded, engine, planned, folder, label))
+            try:
+                with of_benchmark(planned.benchmark.name), naming(planned.benchmark.name):
+                    results.append(self._measure_one(loaded, engine, planned, folder, label))
+            except Exception as error:
+                if not self._goes_on_after(error):
+                    raise
+                reason = self._note_failure(f"{label or loaded.spec}, {planned.benchmark.name}", error)
+                if folder is not None:
+                    write_not_run(folder, label or loaded.spec, planned.benchmark.name, f"failed: {reason}")
         if profile is not None:
             end_profile(profile, engine, self.out / model_folder(loaded) if self.out is not None else None)
         return results
+
+    def _goes_on_after(self, error: Exception) -> bool:
+        """Whether the rest of the run is measured: after what the data, a model or the memory brought, no fault of
+        ours and no disk that is full."""
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or of_dead_worker(error)
+        return self.keep_going and theirs and not full
+
+    def _note_failure(self, what: str, error: Exception) -> str:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self.failed.append(f"{what}: {reason}")
+        self.reporter.note(f"failed: {what}: {reason}")
+        return reason
 
     def settings(self) -> dict[str, Any]:
         """What another process makes the same session of."""
@@ -207,7 +245,7 @@ class Session:
     ) -> Result:
         benchmark = planned.benchmark
         with phase("reading"):
-            data = self._load(planned)
+            data = self.load(planned)
         precision = engine.precision_of(benchmark.task)
         key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
         if folder is not None and not self.overwrite:
@@ -230,7 +268,8 @@ class Session:
             outcome = tasks.run(benchmark, data, engine, seed=self.seed)
         seconds = time.perf_counter() - clock
         encoded(engine.encoded)
-        with phase("writing"):
+        # two runs of other settings may end at once in one OUT: samples and result are of one of them
+        with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
             result = self._record(model, engine, benchmark, data, outcome, folder, label, started, seconds)
             if folder is not None:
                 write_result(folder, result)
@@ -285,7 +324,8 @@ class Session:
             warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
         )
 
-    def _load(self, planned: Planned) -> Data:
+    def load(self, planned: Planned) -> Data:
+        """The data of a benchmark with their fingerprint, read once a session."""
         name = planned.benchmark.name
         if name not in self._data:
             self._data[name] = datasets.load(
@@ -327,8 +367,8 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
 def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
     """The folder that `cache` of `evaluate` means."""
     if isinstance(cache, bool):
-        return Path(out) / FOLDER if cache and out is not None else None
-    return Path(cache)
+        return user_path(out) / FOLDER if cache and out is not None else None
+    return user_path(cache)
 
 
 def model_folder(model: Model) -> str:

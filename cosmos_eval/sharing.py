@@ -1,8 +1,10 @@
 """One run on several ranks: they share the work of every model, or each takes whole models where there are enough."""
 
+import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
@@ -10,7 +12,7 @@ from cosmos_eval.engine.crew import Crew
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.parts import Parts
 from cosmos_eval.engine.precision import device_of_rank
-from cosmos_eval.engine.store import Store, about_rows, space_name
+from cosmos_eval.engine.store import PACKAGES, Store, about_rows, space_name
 from cosmos_eval.models import load_model
 from cosmos_eval.plan import Planned
 from cosmos_eval.profiling import Profile
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 """Between two looks at whether another rank has failed."""
 FAILED = "failed"
+SCORING = (
+    "cosmos-eval",
+    "numpy",
+    "mmcv",
+    "mmcv-lite",
+    "mmengine",
+    "mmsegmentation",
+    "opencv-python-headless",
+    "opencv-python",
+)
+"""Packages besides those of towers whose versions may decide a number."""
 
 
 def measure_models(
@@ -43,7 +56,9 @@ def measure_models(
     crew = session.crew
     if crew.size > 1 and len(specs) >= crew.size:
         session.reporter.note(f"{len(specs)} models on {crew.size} ranks: each rank takes whole models")
-        found = crew.open(measure_some, (session.settings(), list(specs), list(plan)))
+        about = (session.settings(), list(specs), list(plan))
+        refuse_differences(crew, crew.open(open_session, about))
+        found = crew.open(measure_some, about)
         by_model = dict(pair for some in found for pair in some)
         return [by_model[i] for i in range(len(specs))]
     measured = []
@@ -53,13 +68,34 @@ def measure_models(
     return measured
 
 
-def open_engine(crew: Crew, about: dict[str, Any]) -> tuple[Engine, tuple[str, int]]:
-    """Load a model on this rank: its engine, an id of all that decides the numbers of its rows, and its batch size."""
+def versions() -> dict[str, str]:
+    """Versions of what decodes, resizes, encodes and scores, by package."""
+    found = {"python": platform.python_version()}
+    for name in (*PACKAGES, *SCORING):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def refuse_differences(crew: Crew, by_rank: Sequence[Mapping[str, str]]) -> None:
+    """RequestError where ranks have said other values of one thing (a package, the data of a benchmark)."""
+    for rank, said in enumerate(by_rank):
+        for name, value in by_rank[0].items():
+            if said.get(name) != value:
+                raise RequestError(
+                    f"{crew.name(rank)} has {name} {said.get(name, 'not at all')[:16]} and rank 0 has {value[:16]}: "
+                    "results would depend on who makes them; make the machines alike"
+                )
+
+
+def open_engine(crew: Crew, about: dict[str, Any]) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
+    """Load a model on this rank: its engine, an id of all that decides the numbers of its rows, its batch size, and the
+    versions of packages."""
     crew.here = None  # the model before may go
     model = load_model(about["spec"], device=str(device_of_rank(about["device"], crew.world)))
     store = Store(about["cache"], about["cache_limit"]) if about["cache"] is not None and crew.is_main else None
     engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **about["options"])
-    return engine, (space_name(about_rows(model, engine.precision, engine.device)), engine.batch_size)
+    return engine, (space_name(about_rows(model, engine.precision, engine.device)), engine.batch_size, versions())
 
 
 def set_batch_size(crew: Crew, size: int) -> tuple[Engine, None]:
@@ -76,28 +112,45 @@ def open_everywhere(crew: Crew, about: dict[str, Any]) -> Engine:
         RequestError: a rank cannot load it, or has another one under that name.
     """
     found = crew.open(open_engine, about)
-    for rank, (numbers, _) in enumerate(found):
+    refuse_differences(crew, [said for *_, said in found])
+    for rank, (numbers, *_) in enumerate(found):
         if numbers != found[0][0]:
             raise RequestError(
                 f"{crew.name(rank)} computes other numbers for {about['spec']} than rank 0: its weights, the kind of "
                 "its device, the precision or the versions of packages differ; make them alike"
             )
-    sizes = {size for _, size in found}
+    sizes = {size for _, size, _ in found}
     if len(sizes) > 1:  # each has found its own
         crew.open(set_batch_size, min(sizes))
     return crew.here
+
+
+def open_session(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planned]]) -> tuple[Any, dict[str, str]]:
+    """Where each rank takes whole models: its session, with all data read, and what must be alike on all ranks."""
+    from cosmos_eval.runner import Session
+
+    settings, _, plan = about
+    crew.here = None  # the model before may go
+    device = str(device_of_rank(settings["device"], crew.world))
+    session = Session(**{**settings, "device": device}, reporter=Heeding(crew.reporter, crew))
+    said = versions()
+    for planned in plan:
+        if not planned.problems:
+            said[f"the data of {planned.benchmark.name}"] = session.load(planned).fingerprint
+    return session, said
 
 
 def measure_some(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planned]]) -> tuple[None, list[Any]]:
     """What one rank does where each takes whole models: numbers of those that it took, and their results."""
     from cosmos_eval.runner import Session
 
-    settings, specs, plan = about
+    _, specs, plan = about
+    session = crew.here
     crew.here = None
     done = []
     try:
-        device = str(device_of_rank(settings["device"], crew.world))
-        session = Session(**{**settings, "device": device}, reporter=Heeding(crew.reporter, crew))
+        if not isinstance(session, Session):
+            session, _ = open_session(crew, about)
         while not crew.flag(FAILED) and (number := crew.take_number("models")) < len(specs):
             session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
             done.append((number, measured_by_name(session, specs[number], plan)))

@@ -17,6 +17,7 @@ from torch import nn
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.signals import Signals
 from cosmos_core.step import Run
 from cosmos_core.train import Callback
@@ -148,7 +149,7 @@ def plan_of(config: TrainConfig) -> list[Planned]:
     names = [name.strip() for name in config.eval_suite.split(",") if name.strip()]
     if not names:
         raise RequestError("eval_every is set and eval_suite names nothing; give suites or benchmarks, or eval_every=0")
-    plan = make_plan(names, Path(config.eval_data_root), skip_missing=True)
+    plan = make_plan(names, user_path(config.eval_data_root), skip_missing=True)
     missing = [problem for planned in plan for problem in planned.problems]
     if missing:
         raise RequestError(

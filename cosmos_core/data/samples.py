@@ -13,8 +13,10 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, decode_image
+from cosmos_core.printable import printable
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
+from cosmos_core.text_files import open_regular
 from cosmos_core.views import MultiCrop
 
 Sample = tuple[str, Any, Record]
@@ -29,7 +31,7 @@ class BrokenSample(RequestError):
     """A sample that cannot be used. The message begins with its kind (`words`, `picture`, `shard`) and a colon."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
+        super().__init__(f"{kind}: {printable(message)}")
 
 
 def kind_of(reason: str) -> str:
@@ -126,7 +128,8 @@ def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
         if isinstance(picture, Image.Image):
             picture.load()
         if isinstance(picture, Path):
-            picture = picture.read_bytes()
+            with open_regular(picture) as file:  # a named pipe would be waited for without an end
+                picture = file.read()
         if not isinstance(picture, bytes):
             return picture
         return decode_image(picture)

@@ -23,6 +23,7 @@ from cosmos_core.data.shard_samples import (
     is_whole,
     parse_record,
 )
+from cosmos_core.printable import printable
 from cosmos_core.tar_files import LocalBytes, StreamBytes, compression
 from cosmos_core.text_files import open_regular
 from cosmos_core.unpacking import UNPACKERS, Peeked, unpacked
@@ -232,4 +233,4 @@ def streamed(url: str) -> Iterator[Grouped[bytes]]:
 def unreadable(url: str, error: BaseException) -> str:
     """Why a shard cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or one_line(error)
-    return f"shard {url} cannot be read as a tar file: {reason}; write it again"
+    return printable(f"shard {url} cannot be read as a tar file: {reason}; write it again")

@@ -3,6 +3,7 @@
 import glob
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,13 @@ from cosmos_core.data.samples import Sample
 from cosmos_core.data.shards import entries, is_local, local_index
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.world import World
 
 TOYBOX = "toybox"
 MOST_PARTS = 16
+MOST_SHARDS = 10**7
+RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
 UNEVEN = 0.05
 """Share of an epoch that lanes may be apart, for the sake of reading each shard by fewer of them."""
 
@@ -116,9 +120,9 @@ def one_source(text: str, config: TrainConfig, data: Sequence[Sample] | None) ->
         annotations, comma, folder = text.removeprefix("coco:").partition(".json,")
         if not comma:
             raise RequestError(f"training data {text}: write coco:ANNOTATIONS.json,IMAGES_FOLDER")
-        return Records(text, coco_captions(Path(f"{annotations}.json"), Path(folder)))
+        return Records(text, coco_captions(user_path(f"{annotations}.json"), user_path(folder)))
     if Path(text).suffix.lower() in (".csv", ".tsv"):
-        return Records(text, csv_pairs(Path(text), config.csv_image, config.csv_caption))
+        return Records(text, csv_pairs(user_path(text), config.csv_image, config.csv_caption))
     return ShardList(text, find_shards(text))
 
 
@@ -131,6 +135,7 @@ def find_shards(pattern: str) -> list[str]:
     from webdataset.gopen import gopen_schemes
     from webdataset.shardlists import expand_urls
 
+    refuse_many(pattern)
     try:
         expanded = expand_urls(pattern)
     except (AssertionError, ValueError) as error:
@@ -151,9 +156,21 @@ def find_shards(pattern: str) -> list[str]:
         path = os.path.expanduser(url)  # noqa: PTH111 - a string goes on
         urls += sorted(glob.glob(path)) or [path]  # noqa: PTH207 - Path.glob takes no absolute pattern
     missing = [url for url in urls if is_local(url) and not Path(url).is_file()]
+    if missing and Path(missing[0]).exists():
+        raise RequestError(f"training data {pattern}: {missing[0]} is no regular file (a folder, a pipe or a device)")
     if missing:
         raise RequestError(f"training data {pattern}: no file {missing[0]}; {len(missing)} of {len(urls)} missing")
     return urls
+
+
+def refuse_many(pattern: str) -> None:
+    """RequestError for ranges of more shards than anyone has, before they are listed."""
+    count = 1
+    for first, last in RANGE.findall(pattern):
+        ends = [int(end[:19]) for end in (first, last)]
+        count *= 1 + abs(ends[1] - ends[0])
+    if count > MOST_SHARDS:
+        raise RequestError(f"training data {pattern[:200]}: its ranges name more than {MOST_SHARDS:,} shards")
 
 
 def parse_weights(text: str, sources: list[str]) -> list[float]:

@@ -7,7 +7,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from cosmos_core.data.lanes import Plan, Slice, slices
 from cosmos_core.data.samples import one_line
 from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.shared_memory import SharedMemory, shared_memory_for
+from cosmos_core.worker_waits import SECONDS, end_workers, next_batch
 
 PREFETCHED = 2
 """Slices that each worker has ready."""
@@ -56,8 +57,11 @@ class Packed:
 class WorkerSlices(IterableDataset[Any]):
     """Worker w's slices: those of the lanes w, w + workers, ... of this rank."""
 
-    def __init__(self, plan: Plan, lanes: list[int], rounds: int, start: dict[str, Any]) -> None:
-        self.plan, self.lanes, self.rounds, self.start = plan, lanes, rounds, start
+    def __init__(
+        self, plan: Plan, lanes: list[int], rounds: int, start: dict[str, Any], memory: SharedMemory | None
+    ) -> None:
+        self.plan, self.lanes, self.rounds, self.start, self.memory = plan, lanes, rounds, start, memory
+        self.batch_size = rounds * plan.lanes
 
     def __iter__(self) -> Iterator[Packed | Refusal]:
         worker = get_worker_info()
@@ -65,7 +69,10 @@ class WorkerSlices(IterableDataset[Any]):
         try:
             own = self.lanes[worker.id :: worker.num_workers]
             for part in slices(self.plan, own, self.rounds, self.start):
-                yield Packed.of(part)
+                packed = Packed.of(part)
+                if self.memory is not None and (line := self.memory.refusal(packed.pixels.nbytes, self.batch_size)):
+                    raise RequestError(line)
+                yield packed
         except RequestError as error:
             yield Refusal(str(error))
 
@@ -90,15 +97,17 @@ class WorkerPool:
 
     def __init__(self, plan: Plan, lanes: list[int], rounds: int, start: dict[str, Any], workers: int) -> None:
         self.workers = workers
+        memory = shared_memory_for(workers, PREFETCHED, "workers=0", "batch_size")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores: the user said how many
             self.loader: Any = DataLoader(
-                WorkerSlices(plan, lanes, rounds, start),
+                WorkerSlices(plan, lanes, rounds, start, memory),
                 batch_size=None,
                 num_workers=workers,
                 collate_fn=as_it_is,
                 worker_init_fn=start_worker,
                 prefetch_factor=PREFETCHED,
+                timeout=SECONDS,
                 generator=torch.Generator(),  # its own: torch's global generator belongs to the training
             )
             self.iterator = iter(self.loader)
@@ -110,7 +119,7 @@ class WorkerPool:
 
     def _one(self) -> Slice:
         try:
-            found = next(self.iterator)
+            found = next_batch(self.iterator)
         except (RuntimeError, OSError, EOFError) as error:
             # torch tells of a dead worker, or the connection to it breaks first
             if isinstance(error, RuntimeError) and not of_dead_worker(error):
@@ -126,14 +135,3 @@ class WorkerPool:
 
 def as_it_is(found: Any) -> Any:
     return found
-
-
-def end_workers(iterator: Any) -> None:
-    """Stop the workers; one that is stuck is killed, since it ignores the SIGTERM that Python would send at the end."""
-    processes = list(getattr(iterator, "_workers", []))
-    with suppress(Exception):
-        iterator._shutdown_workers()
-    for process in processes:
-        with suppress(Exception):
-            if process.is_alive():
-                process.kill()

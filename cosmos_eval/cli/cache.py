@@ -85,7 +85,9 @@ def clear(models: Models = None, cache: Place = DEFAULT) -> None:
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model spec, or the beginning of a digest or an id.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; run evaluates it as embeddings:OUT.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, writable=True, help="Folder to write; run evaluates it as embeddings:OUT.")
+    ],
     cache: Place = DEFAULT,
     benchmark: Annotated[
         list[str] | None, typer.Option(help="Only what this benchmark asked for; repeatable (default: everything).")

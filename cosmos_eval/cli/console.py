@@ -4,10 +4,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
 from cosmos_core.printable import printable
-from cosmos_eval.progress import Advance, Reporter
+from cosmos_eval.progress import Advance, Reporter, named
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,8 @@ def make_reporter() -> Reporter:
 
 
 class LineReporter:
-    """Plain lines: one every ten seconds, and one at the end with the rate; short work within work says nothing."""
+    """Plain lines: one after the first step of what will take long, one every ten seconds, also while a step takes
+    longer than that, and one at the end with the rate; short work within work says nothing."""
 
     def __init__(self, stream: TextIO, every: float = SECONDS_BETWEEN_LINES) -> None:
         self.stream = stream
@@ -31,9 +33,11 @@ class LineReporter:
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
+        description = named(description)
         start = last = time.monotonic()
-        done = 0
+        done, told = 0, -1
         said = ""
+        over = Event()
 
         def line() -> str:
             seconds = time.monotonic() - start
@@ -43,20 +47,36 @@ class LineReporter:
             return f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {duration(seconds)}{left}{words}"
 
         def advance(n: int, text: str = "") -> None:
-            nonlocal done, last, said
+            nonlocal done, said
+            first = not done
             done += n
             said = text or said
-            if time.monotonic() - last >= self.every:
-                last = time.monotonic()
-                self.note(line())
+            now = time.monotonic()
+            takes_long = first and 0 < done < total and (now - start) * total / done >= self.every
+            if now - last >= self.every or takes_long:
+                tell()
+
+        def tell() -> None:
+            nonlocal last, told
+            last, told = time.monotonic(), done
+            self.note(line())
+
+        def tell_of_long_steps() -> None:
+            while not over.wait(max(0.1, last + self.every - time.monotonic())):
+                if self.open == depth and time.monotonic() - last >= self.every:  # else work within it tells
+                    tell()
 
         self.open += 1
+        depth = self.open
+        if self.every >= 1:
+            Thread(target=tell_of_long_steps, daemon=True).start()
         try:
             yield advance
         finally:
             self.open -= 1
-        if not self.open or time.monotonic() - start >= self.every:
-            self.note(line())
+            over.set()
+        if told < done and (not self.open or time.monotonic() - start >= self.every):
+            tell()
 
     def note(self, line: str) -> None:
         print(printable(line), file=self.stream, flush=True)
@@ -76,7 +96,7 @@ class RichReporter:
         # a screen holds one set of bars at a time: work within work has its bar in the set that is there
         outermost = self.open is None
         bars = self.open = self.open or make_bars(self.console)
-        task = bars.add_task(printable(description), total=total, unit=unit, said="")
+        task = bars.add_task(printable(named(description)), total=total, unit=unit, said="")
 
         def advance(n: int, text: str = "") -> None:
             bars.advance(task, n)
@@ -106,14 +126,23 @@ def make_bars(console: "Console") -> "Progress":
         Task,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="cyan")
+            speed = task.finished_speed or task.speed or mean_speed(task)
+            return Text("" if not speed else f"{speed:,.1f} {task.fields['unit']}/s", style="cyan")
+
+    class Left(ProgressColumn):
+        """As rich's own, which waits for a second step."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.speed or mean_speed(task)
+            return Text(duration((task.remaining or 0) / speed) if speed else "-", style="cyan")
+
+    def mean_speed(task: Task) -> float:
+        return task.completed / task.elapsed if task.elapsed else 0.0
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -122,7 +151,7 @@ def make_bars(console: "Console") -> "Progress":
         Rate(),
         TimeElapsedColumn(),
         TextColumn("eta"),
-        TimeRemainingColumn(),
+        Left(),
         TextColumn("{task.fields[said]}", markup=False, style="dim"),
     )
     return Progress(*columns, console=console, transient=True)

@@ -32,19 +32,18 @@ def check(
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
-    from cosmos_eval.plan import check_data, resolve_benchmarks
+    from cosmos_eval.plan import check_data, once_for_each, resolve_benchmarks
+    from cosmos_eval.progress import naming
     from cosmos_eval.protocol import list_benchmarks
 
-    complete = True
+    problems: list[tuple[str, str]] = []
     reporter = make_reporter()
     for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
-        _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
+        with naming(benchmark.name):
+            _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
-        if report.problems:
-            complete = False
-            for problem in report.problems:
-                print(f"{word_for(problem)}  {problem}")
-        else:
+        problems += [(benchmark.name, problem) for problem in report.problems]
+        if not report.problems:
             print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
         for remark in report.remarks:
             print(f"note     {benchmark.name}: {remark}")
@@ -52,7 +51,9 @@ def check(
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
             print(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
-    if not complete:
+    for problem in once_for_each(problems):
+        print(f"{word_for(problem)}  {problem}")
+    if problems:
         raise typer.Exit(1)
 
 
@@ -71,23 +72,29 @@ def prepare(
     out: Annotated[
         Path | None,
         typer.Option(
+            file_okay=False,
+            writable=True,
             help="Data root to write (toybox: a folder that is empty or absent, default data/toybox; resized: a folder "
-            "of its own, default data/resized; others: default --data-root)."
+            "of its own, default data/resized; others: default --data-root).",
         ),
     ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Masks, shuffles, resized: folder that holds the datasets (default: --out, or data)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
     tagger: Annotated[
         str,
         typer.Option(help="Shuffles: python:module:function, from a caption to pairs of a token and its Penn tag."),
     ] = "",
-    train: Annotated[int, typer.Option(help="toybox: scenes in the training shards.")] = 2000,
-    test: Annotated[int, typer.Option(help="toybox: scenes for retrieval and segmentation.")] = 1000,
-    per_class: Annotated[int, typer.Option(help="toybox: pictures of each class for classification.")] = 20,
-    size: Annotated[int, typer.Option(min=1, help="resized: side of the square that the tower sees.")] = 224,
+    train: Annotated[int, typer.Option(min=1, max=10_000_000, help="toybox: scenes in the training shards.")] = 2000,
+    test: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="toybox: scenes for retrieval and segmentation.")
+    ] = 1000,
+    per_class: Annotated[
+        int, typer.Option(min=1, max=100_000, help="toybox: pictures of each class for classification.")
+    ] = 20,
+    size: Annotated[int, typer.Option(min=1, max=8192, help="resized: side of the square that the tower sees.")] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
     max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",

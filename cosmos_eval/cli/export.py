@@ -27,7 +27,7 @@ def export(
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint file, or a released checkpoint's name.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    out: Annotated[Path, typer.Argument(dir_okay=False, writable=True, metavar="OUT", help="The file to write.")],
     form: Annotated[
         Format | None,
         typer.Option(

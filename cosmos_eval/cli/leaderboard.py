@@ -31,7 +31,10 @@ def leaderboard(
     secondary: Annotated[
         bool, typer.Option("--secondary", help="With --reference paper: also figures that only a third party tells.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Where to write the tables (default: beside the results).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, help="Where to write the tables (default: beside the results)."),
+    ] = None,
 ) -> None:
     """Write leaderboard.md, leaderboard.csv, ... from the results below a folder, and print the first of them."""
     import sys

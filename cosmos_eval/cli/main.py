@@ -33,6 +33,7 @@ from cosmos_eval.cli import (
     train,
     watch,
 )
+from cosmos_eval.cli.arguments import check_arguments, refuse_empty_paths
 from cosmos_eval.cli.streams import safe_streams
 from cosmos_eval.cli.warnings_ import warnings_as_lines
 from cosmos_eval.ranks import is_main
@@ -69,6 +70,7 @@ show.app.command(epilog=show_attention.EXAMPLE)(show_attention.attention)
 show.app.command(epilog=show_gallery.RETRIEVAL)(show_gallery.retrieval)
 show.app.command(epilog=show_gallery.PERCEPTION)(show_gallery.perception)
 app.add_typer(show.app, name="show")
+check_arguments(app)
 
 
 class Terminated(BaseException):
@@ -118,9 +120,9 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     with contextlib.suppress(ValueError):  # not in the main thread (a test): signals stay as they are
         before = signal.signal(signal.SIGTERM, terminate)
     try:
-        code = typer.main.get_command(app).main(
-            args=list(arguments) if arguments is not None else None, prog_name="cosmos-eval", standalone_mode=False
-        )
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        refuse_empty_paths(app, given)
+        code = typer.main.get_command(app).main(args=given, prog_name="cosmos-eval", standalone_mode=False)
         # The parser may take Ctrl-C itself, and tell it by the code only.
         return say_stopped(INTERRUPTED) if code == INTERRUPTED else code if isinstance(code, int) else DONE
     except (KeyboardInterrupt, typer.Abort):

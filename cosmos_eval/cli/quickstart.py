@@ -9,8 +9,10 @@ EXAMPLE = "Example: cosmos-eval quickstart --out quickstart --seed 0"
 
 
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, results and tables.")] = Path("quickstart"),
-    seed: Annotated[int, typer.Option(help="One seed gives the same numbers, to the bit, on one machine.")] = 0,
+    out: Annotated[
+        Path, typer.Option(file_okay=False, writable=True, help="Folder for checkpoints, results and tables.")
+    ] = Path("quickstart"),
+    seed: Annotated[int, typer.Option(min=0, help="One seed gives the same numbers, to the bit, on one machine.")] = 0,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the training preset; repeatable."),

@@ -11,8 +11,12 @@ EXAMPLE = "Example: cosmos-eval regress baseline/ runs/eval --max-drop 0.5 --jun
 def regress(
     baseline: Annotated[Path, typer.Argument(help="A RESULT.json, or a folder with results of one model.")],
     candidate: Annotated[Path, typer.Argument(help="The same of the model that may be worse.")],
-    max_drop: Annotated[float, typer.Option(help="Points: a drop of at most this is no regression.")] = 0.0,
-    alpha: Annotated[float, typer.Option(help="Chance of any false alarm, over all tests together.")] = 0.05,
+    max_drop: Annotated[
+        float, typer.Option(min=0, max=100, help="Points: a drop of at most this is no regression.")
+    ] = 0.0,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="Chance of any false alarm, over all tests together.")
+    ] = 0.05,
     metric: Annotated[
         list[str] | None,
         typer.Option(help="Metric to test instead of the headline ones (recall@1 both ways, the primary); repeatable."),
@@ -20,17 +24,24 @@ def regress(
     benchmark: Annotated[
         list[str] | None, typer.Option(help="Test these of the baseline's benchmarks only; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap behind mean IoUs.")] = 0,
-    resamples: Annotated[int, typer.Option(help="Resamples of that bootstrap.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap behind mean IoUs.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1, max=10_000_000, help="Resamples of that bootstrap.")] = 10_000,
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
     ] = False,
     allow_unchecked: Annotated[
         bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
     ] = False,
-    markdown: Annotated[Path | None, typer.Option(help="Write the printed text, for a pull request's summary.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write everything, as JSON.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the tests as JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, help="Write the printed text, for a pull request's summary."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, writable=True, help="Write everything, as JSON.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(dir_okay=False, writable=True, help="Write the tests as JUnit XML.")
+    ] = None,
 ) -> None:
     """Compare two models sample by sample: 1 where the candidate is worse by more than --max-drop, 0 where no such drop
     is found, 2 where the results cannot be compared or nothing could be found."""

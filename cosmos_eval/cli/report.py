@@ -11,7 +11,10 @@ EXAMPLE = "Example: cosmos-eval report runs/eval --suite paper --reference paper
 def report(
     folder: Annotated[Path, typer.Argument(help="The --out folder of a run, of a training, or of quickstart.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="The page (default: report.html in the folder).")
+        Path | None,
+        typer.Option(
+            dir_okay=False, writable=True, metavar="FILE.html", help="The page (default: report.html in the folder)."
+        ),
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="The leaderboard of a suite, in its order, with the averages that it declares.")

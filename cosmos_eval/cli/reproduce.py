@@ -28,7 +28,10 @@ def reproduce(
         bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
     ] = False,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, json, or both with a comma.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Where to write them (default: beside the results).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, help="Where to write them (default: beside the results)."),
+    ] = None,
 ) -> None:
     """Compare results with what papers print, figure by figure; exit 1 if one is missed.
 

@@ -67,7 +67,9 @@ def diff(
 @app.command(epilog="Example: cosmos-eval results merge machine1/eval machine2/eval --out all")
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; results that are in it stay.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, writable=True, help="Folder to write; results that are in it stay.")
+    ],
 ) -> None:
     """Bring the results of several machines into one folder, each measurement once. Different numbers of the same
     measurement are a conflict: it is named, and nothing is written."""

@@ -30,11 +30,15 @@ def run(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results; made if absent.")] = Path("runs/eval"),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, writable=True, help="Folder for results; made if absent.")
+    ] = Path("runs/eval"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Pictures in one forward pass; 'auto' finds it on CUDA.")] = "64",
-    workers: Annotated[int, typer.Option(help="Processes that decode pictures; 0 decodes in this one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")
+    ] = 0,
     compile: Annotated[
         bool, typer.Option("--compile", help="torch.compile the image tower; results say so and stand by themselves.")
     ] = False,
@@ -45,7 +49,8 @@ def run(
         Path | None, typer.Option(help="Folder of 'data prepare resized': the same pixels, read instead of made.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
+        int | None,
+        typer.Option(min=1, help="Measure on this many pictures only; such results are marked and never ranked."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
@@ -54,12 +59,24 @@ def run(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
     ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Where a model or benchmark fails, measure the others; exit 2 at the end."),
+    ] = False,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps embeddings for later runs (default: OUT/.embeddings).")
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            writable=True,
+            help="Folder that keeps embeddings for later runs (default: OUT/.embeddings).",
+        ),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")] = False,
     cache_limit: Annotated[
-        float, typer.Option(help="GB that kept embeddings may take; those used least recently go first.")
+        float,
+        typer.Option(
+            min=0, max=1_000_000, help="GB that kept embeddings may take; those used least recently go first."
+        ),
     ] = 10.0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time went; also as profile.json beside the results.")
@@ -93,6 +110,8 @@ def run(
         raise RequestError("--cache and --no-cache exclude each other")
     if profile and crew is not None:
         raise RequestError("--profile times the work of one process; leave torchrun out")
+    if keep_going and crew is not None:
+        raise RequestError("--keep-going is for one process; leave torchrun out")
     if not 0 < cache_limit * 1e9 < float("inf"):
         raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
@@ -139,6 +158,7 @@ def run(
         overwrite=overwrite,
         cache=store_folder(cache or not no_cache, out),
         cache_limit=round(cache_limit * 1e9),
+        keep_going=keep_going,
         reporter=reporter,
         crew=crew or Crew(),
     )
@@ -149,9 +169,10 @@ def run(
         if spec in swept:
             by_step += swept_lines(swept[spec], measured)
     session.crew.finish()
-    if not results:
+    if not results and not session.failed:
         raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
-    print_results(results, out)
+    if results:
+        print_results(results, out)
     for one in times:
         if one is not None:
             print(f"\n{one.table()}")
@@ -163,3 +184,8 @@ def run(
 
         written = write_curve(by_step, out, "sweep")
         print(f"\n{curve_table(by_step)}\nBy step: {', '.join(map(str, written))}")
+    if session.failed:
+        raise RequestError(
+            f"{len(session.failed)} failed, {len(results)} measured in {out}: {'; '.join(session.failed)}; once "
+            "that is mended, the same command measures what is left"
+        )

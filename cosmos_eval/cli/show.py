@@ -18,11 +18,11 @@ BenchmarkName = Annotated[str, typer.Option(help="Benchmark name or a YAML file 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
 ]
-Out = Annotated[Path, typer.Option(help="Folder for the pictures; made if absent.")]
+Out = Annotated[Path, typer.Option(file_okay=False, writable=True, help="Folder for the pictures; made if absent.")]
 Keys = Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="A picture to show; repeat for several.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that decode pictures; 0 decodes in this one.")]
+Workers = Annotated[int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")]
 
 
 @app.callback()

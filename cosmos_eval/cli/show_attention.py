@@ -36,7 +36,7 @@ def attention(
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of the square that the model sees (default: its own).")
+        int | None, typer.Option(min=1, max=8192, help="Pixels of the square that the model sees (default: its own).")
     ] = None,
     device: Device = "auto",
 ) -> None:

@@ -20,7 +20,7 @@ READABLE = "cosmos_eval.readable"
 
 
 def readable(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks: a like sign in ASCII, or an escape, so that nothing is lost."""
+    """What stands for characters that an encoding lacks: a like sign in ASCII, or an escape; nothing is lost."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -97,8 +97,8 @@ def safe_streams() -> Iterator[None]:
     _open_closed_descriptors()
     out, err = (open(os.devnull, "w", encoding="utf-8") if one is None else one for one in before)  # noqa: PTH123, SIM115
     # ANSI of progress bars, our own and those of downloads, goes to standard error
-    sys.stdout = Stream(out, escape=True, optional=False)  # type: ignore[assignment]
-    sys.stderr = Stream(err, escape=False, optional=True)  # type: ignore[assignment]
+    sys.stdout = Stream(out, escape=True, optional=False)
+    sys.stderr = Stream(err, escape=False, optional=True)
     try:
         yield
     finally:

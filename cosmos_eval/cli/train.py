@@ -27,7 +27,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (see 'list settings'); repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and metrics (default: runs/NAME).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, help="Folder for checkpoints and metrics (default: runs/NAME)."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds a training.")
     ] = False,
@@ -46,11 +49,13 @@ def train(
     processes share each batch. The plan of a --dry-run stands in comments, so that what is printed is a settings file.
     """
     from cosmos_core.errors import RequestError
+    from cosmos_eval.cli.arguments import check_output
     from cosmos_eval.ranks import is_main, ranks_here
     from cosmos_eval.training_plan import plan_lines, refuse_without_data
 
     try:
         config = resolved(preset, changes or [], out)
+        check_output("out", Path(config.out), folder=True)  # it may be a setting, too
         if ranks is not None and not dry_run:
             raise RequestError("--ranks belongs to --dry-run; a training has as many as torchrun starts")
         if not dry_run:

@@ -14,6 +14,9 @@ MOST = 300
 """Characters of a warning that are shown."""
 _PACKAGE = re.compile(r"(?:site|dist)-packages[/\\]([A-Za-z0-9_]+)")
 
+_PLACE = re.compile(r"\(?Triggered internally at [^\s)]+\)?")
+"""Where in its own source torch found a reason to warn."""
+
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
@@ -30,7 +33,7 @@ def warnings_as_lines() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = " ".join(str(message).split())
+        text = " ".join(_PLACE.sub("", str(message)).split())
         if text in told or not is_main():
             return
         told.add(text)

@@ -25,16 +25,24 @@ def watch(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for results and curve (default: RUN_DIR/watch).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, writable=True, help="Folder for results and curve (default: RUN_DIR/watch)."),
+    ] = None,
     network: Annotated[str, typer.Option(help="teacher, student or both.")] = "teacher",
     once: Annotated[bool, typer.Option("--once", help="Evaluate what is there, and stop.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")] = 30.0,
+    interval: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks at the folder.")
+    ] = 30.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Pictures, and texts, in one forward pass.")] = 64,
-    workers: Annotated[int, typer.Option(help="Processes that decode pictures; 0 decodes in this one.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures, and texts, in one forward pass.")] = 64,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")
+    ] = 0,
     limit: Annotated[
-        int | None, typer.Option(help="Measure on this many pictures only; such results are marked and never ranked.")
+        int | None,
+        typer.Option(min=1, help="Measure on this many pictures only; such results are marked and never ranked."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
 ) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, decode_image
 from cosmos_core.printable import printable
+from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.decoders import exif_applied, exif_is_applied, fast_decode
 from cosmos_eval.datasets.pixel_rules import ImageFacts, facts_of
 
@@ -50,6 +51,24 @@ class Picture:
             self.__dict__["_digest"] = known
         return known
 
+    def hashed_content(self) -> bytes:
+        """The content to decode: that which `digest` has hashed, where it was asked for, here or in another process.
+
+        Raises:
+            RequestError: the file has changed since, or another machine has another one.
+        """
+        content = self.content()
+        self.refuse_changed(content)
+        return content
+
+    def refuse_changed(self, content: bytes) -> None:
+        """RequestError for content that is not what `digest` has hashed."""
+        known = self.__dict__.get("_digest")
+        if known is not None:
+            rule = self.__dict__["_facts"].rule
+            if hashlib.blake2b(content, digest_size=16, person=rule.encode()).hexdigest() != known:
+                raise changed("picture", getattr(self, "path", None), self.key)
+
     def encoded(self, content: bytes) -> bytes:
         """The image file in `content`; empty where it holds pixels that were never one."""
         return b""
@@ -60,6 +79,15 @@ class Picture:
         self.digest()
         facts: ImageFacts = self.__dict__["_facts"]
         return facts
+
+
+def changed(what: str, path: Path | None, key: str) -> RequestError:
+    """What to say of a file whose bytes are no longer those of the dataset's fingerprint."""
+    where = f"{printable(key)} in {printable(path)}" if path is not None else printable(key)
+    return RequestError(
+        f"the {what} {where} was changed after it was hashed, or is another file on this machine: leave the data as "
+        "they are, and alike everywhere, and run again"
+    )
 
 
 def decode(content: bytes, name: object) -> Image.Image:
@@ -89,7 +117,8 @@ class FilePicture(Picture):
 
     def content(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            with open_regular(self.path) as file:
+                return file.read()
         except OSError as error:
             raise RequestError(f"cannot read the picture {printable(self.path)}: {error.strerror}") from error
 
@@ -97,7 +126,7 @@ class FilePicture(Picture):
         return content
 
     def load(self) -> Image.Image:
-        return decode(self.content(), self.path)
+        return decode(self.hashed_content(), self.path)
 
 
 @dataclass(frozen=True)
@@ -230,10 +259,28 @@ class Mask:
         raise NotImplementedError
 
     def digest(self) -> str:
-        """Of what `load` gives."""
+        """Of what `load` gives; computed once."""
+        known: str | None = self.__dict__.get("_digest")
+        if known is None:
+            known = self.__dict__["_digest"] = labels_digest(self.load())
+        return known
+
+    def hashed_labels(self) -> np.ndarray:
+        """What `load` gives: that which `digest` has hashed, where it was asked for, here or in another process.
+
+        Raises:
+            RequestError: the mask cannot be read; or its file has changed since, or is another one on this machine.
+        """
         labels = self.load()
-        content = repr(labels.shape).encode() + np.ascontiguousarray(labels, dtype="<i4").tobytes()
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        known = self.__dict__.get("_digest")
+        if known is not None and labels_digest(labels) != known:
+            raise changed("mask", getattr(self, "path", None), self.key)
+        return labels
+
+
+def labels_digest(labels: np.ndarray) -> str:
+    content = repr(labels.shape).encode() + np.ascontiguousarray(labels, dtype="<i4").tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

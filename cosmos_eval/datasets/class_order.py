@@ -41,15 +41,12 @@ def name_folders(
         return _by_map(names, folders, survey, allow_missing)
     if numbers := _numbers(folders):
         return _by_number(list(names), numbers, survey, allow_missing)
-    keys, places = [name_key(name) for name in names], _places(folders)
-    if len(set(keys)) == len(keys) and all(key in places for key in keys) and len(keys) == len(folders):
-        by_folder = {folders[places[key]]: name for key, name in zip(keys, names, strict=True)}
-        return list(folders), [by_folder[folder] for folder in folders]
-    if allow_missing and len(set(keys)) == len(keys) and set(places) <= set(keys) and len(places) == len(folders):
-        by_key = dict(zip(keys, names, strict=True))
-        absent = [name for key, name in zip(keys, names, strict=True) if key not in places]
-        named = {folder: by_key[name_key(folder)] for folder in folders}
-        return [*folders, *[None] * len(absent)], [*(named[folder] for folder in folders), *absent]
+    of_folder = _matches(folders, names)
+    matched = [place for place in of_folder if place is not None]
+    by_name = len(set(matched)) == len(folders)
+    if by_name and (allow_missing or len(names) == len(folders)):
+        absent = [name for place, name in enumerate(names) if place not in set(matched)]
+        return [*folders, *[None] * len(absent)], [*(names[place] for place in matched), *absent]
     if len(names) != len(folders):
         survey.refuse(f"has {len(names):,} class names for {len(folders):,} class folders: {first(folders)}")
     _refuse_guess(list(names), folders, survey)
@@ -70,14 +67,12 @@ def check_order(names: Sequence[str], reference: Sequence[str], what: str, surve
     """
     if len(names) != len(reference):
         survey.refuse(f"has {len(names):,} {what} for {len(reference):,} classes: {first(reference)}")
-    places = _places(reference)
-    own = [name_key(name) for name in reference]
-    for i, name in enumerate(names):
-        there = places.get(name_key(name), i)
-        if there != i and name_key(names[there]) != own[there]:
+    places = _matches(names, reference)
+    for i, there in enumerate(places):
+        if there is not None and there != i and places[there] != there:
             survey.refuse(
-                f"has {what} in another order than the dataset: {name!r} is number {i} there and the dataset's class "
-                f"{there}, whose place has {names[there]!r}; write them in the dataset's order"
+                f"has {what} in another order than the dataset: {names[i]!r} is number {i} there and the dataset's "
+                f"class {there}, whose place has {names[there]!r}; write them in the dataset's order"
             )
 
 
@@ -92,10 +87,23 @@ def first_of(shown: str, total: int) -> str:
     return shown + (f" and {total - SHOWN:,} more" if total > SHOWN else "")
 
 
-def _places(names: Sequence[str]) -> dict[str, int]:
-    """Key -> place, for the keys that one name has."""
-    counts = Counter(map(name_key, names))
-    return {key: i for i, key in enumerate(map(name_key, names)) if counts[key] == 1}
+def _matches(names: Sequence[str], reference: Sequence[str]) -> list[int | None]:
+    """The place of each name in the reference, None where it has none or several: written alike but for case and what
+    stands between words, else by `name_key`."""
+    found: list[int | None] = [None] * len(names)
+    for key in (_letters_and_digits, name_key):
+        own, theirs = [key(name) for name in names], [key(name) for name in reference]
+        once = [Counter(own), Counter(theirs)]
+        place = {one: i for i, one in enumerate(theirs)}
+        taken = {i for i in found if i is not None}
+        for i, one in enumerate(own):
+            if found[i] is None and once[0][one] == once[1][one] == 1 and place[one] not in taken:
+                found[i] = place[one]
+    return found
+
+
+def _letters_and_digits(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def _numbers(folders: Sequence[str]) -> dict[int, str]:
@@ -143,13 +151,12 @@ def _by_map(
 def _refuse_guess(names: list[str], folders: Sequence[str], survey: Survey) -> None:
     """Refuse a list in the order of sorted folders where a name is another folder's, or where people and machines sort
     the folders differently."""
-    places = _places(folders)
-    for i, name in enumerate(names):
-        there = places.get(name_key(name), i)
-        if there != i and name_key(names[there]) != name_key(folders[there]):
+    places = _matches(names, folders)
+    for i, there in enumerate(places):
+        if there is not None and there != i and places[there] != there:
             survey.refuse(
                 f"has class names in another order than its folders: by its place the folder {folders[i]} would get "
-                f"the name {name!r}, which is that of the folder {folders[there]}; {AS_A_MAP}"
+                f"the name {names[i]!r}, which is that of the folder {folders[there]}; {AS_A_MAP}"
             )
     as_people = sorted(folders, key=_as_people_sort)
     if as_people != list(folders):

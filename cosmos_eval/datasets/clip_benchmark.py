@@ -124,10 +124,17 @@ class IndexedPicture(Picture):
     index: int
 
     def content(self) -> bytes:
-        image = self.load()
-        return repr(image.size).encode() + image.tobytes()
+        return self._bytes_of(self._decoded())
 
     def load(self) -> Image.Image:
+        image = self._decoded()
+        self.refuse_changed(self._bytes_of(image))
+        return image
+
+    def _bytes_of(self, image: Image.Image) -> bytes:
+        return repr(image.size).encode() + image.tobytes()
+
+    def _decoded(self) -> Image.Image:
         try:
             image = self.dataset[self.index][0]
             return to_rgb(image)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_core.text_files import read_lines
+from cosmos_core.short_repr import short_repr
+from cosmos_core.text_files import read_lines, whole_number
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
@@ -140,11 +141,12 @@ def _labels(path: Path, wnids: list[str], survey: Survey) -> dict[str, int]:
             name += ".JPEG"
         if label in index:
             value = index[label]
-        elif label.isdecimal() and int(label) < len(wnids):
-            value = int(label)
+        elif (number_of_class := whole_number(label, len(wnids) - 1)) is not None:
+            value = number_of_class
         else:
             survey.refuse(
-                f"finds the label {label!r} in line {number} of {path}; it must be a wnid or 0 to {len(wnids) - 1}"
+                f"finds the label {short_repr(label)} in line {number} of {path}; it must be a wnid or 0 to "
+                f"{len(wnids) - 1}"
             )
         if name in labels:
             survey.refuse(f"finds {name} twice in {path}, again in line {number}")

@@ -1,6 +1,7 @@
 """A user's own data, one JSON object a line: pictures with captions, with a label, or with a right and a wrong text."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -153,8 +154,11 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
     pictures = rows.pictures()
     names = list(words.class_names or sorted({str(label) for _, label in given}))
     index = {name: i for i, name in enumerate(names)}
+    shared = {name for name, times in Counter(names).items() if times > 1}
     labels = []
     for line, label in given:
+        if isinstance(label, str) and label in shared:
+            rows.refuse(line, f"the label {label!r} is the name of several classes; give its index from 0")
         value = index.get(label, -1) if isinstance(label, str) else label
         if not 0 <= value < len(names):
             right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"

@@ -10,6 +10,7 @@ when they are read: features are bit by bit those of the direct path.
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import add_member, atomic_path, atomic_write_text
-from cosmos_core.json_text import read_json
+from cosmos_core.json_text import LARGEST_JSON, parse_json
+from cosmos_core.text_files import open_regular, read_content
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.progress import Reporter, Silent
 
@@ -64,15 +66,18 @@ class Resized:
         shard, offset, size, checksum = self.places[digest]
         path = self.folder / shard_name(shard)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
+                if not 0 <= offset <= offset + size <= os.fstat(file.fileno()).st_size:
+                    raise ValueError("the index points anywhere")
                 file.seek(offset)
                 content = file.read(size)
             if _checksum(content) == checksum:
                 return np.load(io.BytesIO(content), allow_pickle=False)
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}; make {self.folder} again") from error
-        except ValueError:
-            pass  # an index that points anywhere
+        except (ValueError, OverflowError, MemoryError) as error:  # an index for more than there is, or not an array
+            if isinstance(error, RequestError):
+                raise
         raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
 
     def refuse_other(self, geometry: Mapping[str, Any] | None, model: str) -> None:
@@ -112,13 +117,13 @@ def read_resized(folder: Path) -> Resized:
     if not path.is_file():
         raise RequestError(f"no {path}; make it with 'cosmos-eval data prepare resized BENCHMARK --out {folder}'")
     try:
-        content = read_json(path)
+        content = parse_json(read_content(path, LARGEST_JSON), "it")
         if content["form"] != FORM:
             raise ValueError(f"its form is {content['form']!r}")
         places = {key: (int(s), int(o), int(n), str(c)) for key, (s, o, n, c) in content["pictures"].items()}
         return Resized(folder, dict(content["made"]), places)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        said = " ".join(str(error).split())[:100]
+        said = " ".join(str(error).split())[:200]
         where = f"{path} is no index of resized pictures: {said}"
         raise RequestError(f"{where}; delete the folder and make it again") from error
 

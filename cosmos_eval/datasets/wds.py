@@ -55,7 +55,7 @@ class TarPicture(Picture):
         return content
 
     def load(self) -> Image.Image:
-        return decode(self.content(), f"{self.key} in {self.path}")
+        return decode(self.hashed_content(), f"{self.key} in {self.path}")
 
 
 def read_wds(benchmark: Any, data_root: Path) -> Data:

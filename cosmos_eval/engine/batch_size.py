@@ -10,6 +10,7 @@ from cosmos_eval.models.base import out_of_memory
 
 AUTO = "auto"
 DEFAULT = 64
+LARGEST = 10**6
 FIRST, MOST = 32, 512
 """Sizes that are tried; beyond 512 towers hardly get faster."""
 SHARE = 0.5
@@ -28,8 +29,8 @@ def check_batch_size(asked: int | str) -> int | str:
         size = int(asked)
     except ValueError:
         size = 0
-    if size < 1:
-        raise RequestError(f"batch size must be at least 1, or auto; got {asked} (--batch-size)")
+    if not 1 <= size <= LARGEST:
+        raise RequestError(f"batch size must be 1 to {LARGEST:,}, or auto; got {str(asked)[:40]} (--batch-size)")
     return size
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cosmos_core.errors import RequestError
+from cosmos_core.errors import RequestError, of_dead_worker
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_waits import SECONDS, worker_batches
 from cosmos_eval.datasets.base import Picture
@@ -163,8 +163,22 @@ def picture_batches(
         pin_memory=pin_memory,
         **_by_workers(workers),
     )
-    for batch in worker_batches(loader):
+    for batch in _made_by_workers(loader):
         yield _pixels(batch)
+
+
+def _made_by_workers(loader: Any) -> Iterator[Any]:
+    """What the workers of a loader give; one that died is a refusal, which a rank can tell rank 0."""
+    try:
+        yield from worker_batches(loader)
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # torch tells of a dead worker, or the connection to it breaks first
+        if not loader.num_workers or (isinstance(error, RuntimeError) and not of_dead_worker(error)):
+            raise
+        raise RequestError(
+            f"a worker that decodes pictures died ({' '.join(str(error).split())}); where memory ran out, give fewer "
+            "--workers"
+        ) from error
 
 
 def _by_workers(workers: int) -> dict[str, Any]:
@@ -218,7 +232,7 @@ def each_picture(
         collate_fn=_HandedOver(shared_memory_for(workers, _PREFETCHED, "--workers 0"), _as_it_is),
         **_by_workers(workers),
     )
-    for item in worker_batches(loader):
+    for item in _made_by_workers(loader):
         yield _pixels(item)
 
 

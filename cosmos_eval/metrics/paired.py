@@ -44,6 +44,10 @@ class Drops:
         """Baseline minus candidate; a fraction."""
         return float(self.lost.sum())
 
+    def exchanged(self) -> "Drops":
+        """With the candidate as the baseline."""
+        return Drops(-self.lost, self.share, self.alone)
+
 
 def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weights: np.ndarray | None = None) -> Drops:
     """Sum the differences of (N,) hits by unit.
@@ -119,7 +123,7 @@ def log_factorials(n: int) -> np.ndarray:
 def interval_of_drop(drops: Drops, confidence: float = 0.95) -> tuple[float, float]:
     """The drops that the test rejects neither from below nor from above, each at half of 1 - `confidence`."""
     tail = (1 - confidence) / 2
-    other = Drops(-drops.lost, drops.share, drops.alone)
+    other = drops.exchanged()
     return (
         boundary(lambda m: p_of_drop(drops, m), tail, drops.drop),
         -boundary(lambda m: p_of_drop(other, m), tail, other.drop),

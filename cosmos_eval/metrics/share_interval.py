@@ -97,7 +97,8 @@ def evidence_of(
     if not 0 < total < np.inf:
         raise ValueError(f"weights must have a finite sum above 0, got {total}")
     weights = np.asarray(weights, np.float64) / total
-    value = float(np.clip((weights * values).sum(), 0.0, 1.0))
+    value = float((weights * values).sum())
+    value = 0.0 if value < SAME else 1.0 if value > 1 - SAME else value  # all wrong and all right, to the last digit
 
     of_unit = np.bincount(unit, weights=weights, minlength=units)
     hits_of_unit = np.bincount(unit, weights=weights * values, minlength=units)

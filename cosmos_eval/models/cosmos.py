@@ -21,6 +21,7 @@ from cosmos_core.file_checks import user_path
 from cosmos_core.layouts import Which
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
+from cosmos_core.snapshots import refuse_older_last
 from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
@@ -144,6 +145,7 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
             core, source = load_checkpoint(asset, weights=which), "comes with the package"
     else:
+        refuse_older_last(Path(spec.name))
         with quiet_hub() if spec.name in RELEASED else nullcontext():
             core = load_checkpoint(spec.name, weights=which)
         source = f"{Path(spec.name).name}#{which}"

@@ -20,6 +20,7 @@ from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, attention_reader, patch_encoder
 from cosmos_eval.models.maps import similarity_maps
 from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.portable import portable_spec
 
 KINDS = ("attention", "similarity")
 LAST_BLOCKS = ("vanilla", "csa")
@@ -194,7 +195,7 @@ def read_maps(
         if not values.isfinite().all():
             raise RequestError(f"{model.spec}: {title} is not finite; the weights are broken")
     return Maps(
-        model=model.spec,
+        model=portable_spec(model.spec),
         picture=name,
         pixels=seen(x[0], model.preprocess),
         texts=tuple(

@@ -122,6 +122,10 @@ def maps_figure(maps: Maps) -> "Figure":
 
 def save_maps(drawn: "Figure", path: Path) -> None:
     """Write a figure as PNG, whole or not at all, in few bytes: smooth maps compress badly."""
+    from matplotlib.text import Text
+
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)  # `$` of a text is a dollar
     content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a sign that the font lacks is a box; the page has it

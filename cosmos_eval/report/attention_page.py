@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
+from cosmos_eval.portable import portable_text
 from cosmos_eval.report.attention import Maps, PatchMap, ShownWord, TextMaps
 from cosmos_eval.report.attention_figure import BANDS, band, overlay, span, words_note
 
@@ -14,23 +15,26 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
 h2 { font-size: 1.1em; margin: 2em 0 .5em; }
 .maps { display: flex; flex-wrap: wrap; gap: 1em; }
-figure { margin: 0; } figure img { width: 16em; display: block; } figcaption { font-size: .85em; }
+body { overflow-wrap: anywhere; }
+figure { margin: 0; max-width: 100%; } figure img { width: 16em; max-width: 100%; display: block; }
+figcaption { font-size: .85em; }
 .words span { display: inline-block; padding: .1em .35em; margin: .15em .1em; border-radius: .2em; text-align: center; }
 .words small { display: block; font-size: .7em; line-height: 1.2; }
 .unread { color: #999; }
-.bar { width: 16em; display: block; height: 1em; }
+.bar { width: 16em; max-width: 100%; display: block; height: 1em; }
 """
 
 
 def maps_page(maps: Maps) -> str:
     """The whole page; whatever the texts hold is shown as text."""
-    title = escape(f"{maps.model}, {maps.picture}")
+    title = escape(portable_text(f"{maps.model}, {maps.picture}"))
     style = STYLE + "".join(f".{name} {{ background: {colour}; }}\n" for name, colour in BANDS)
     ramp = overlay(np.full((8, 128, 3), 128, np.uint8), np.linspace(0, 1, 128)[None], 128)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>{style}</style>

@@ -171,19 +171,41 @@ def _measured_cells(full: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows in the order of their mean rank over the headline columns, the best first; cells with the new numbers.
-
-    A row that lacks a column is ranked last in it, so that nobody leads by one good number.
-    """
+    """Rows in their order over the headline columns (`order_of`), the best first; cells with the new numbers."""
     rows = full.drop_duplicates("row").set_index("row").rename(columns={"model": "label"})
     first = columns.index[columns["headline"]]
     values = cells[cells["column"].isin(first)].pivot(index="row", columns="column", values="value")
     values = values.reindex(rows.index) * columns.loc[values.columns, "higher_is_better"].map({True: 1, False: -1})
-    ranks = values.rank(ascending=False, na_option="bottom").mean(axis=1)
-    order = ranks.sort_values(kind="stable").index
+    order = order_of(values)
     cells = cells.assign(row=cells["row"].map({row: place for place, row in enumerate(order)}))
     rows = rows.loc[order].reset_index(drop=True)
     return rows[["label", "spec", "digest", "precision"]], cells.sort_values(["row", "column"], ignore_index=True)
+
+
+def order_of(values: pd.DataFrame) -> list[Any]:
+    """The index of (rows, columns) values, the best row first; higher is better, and nan is not measured.
+
+    Rows that have the same columns go by their mean rank over these. A row that has fewer columns than others goes
+    above the first of those that it beats: on more of the columns that both have, it is the better one. So no row leads
+    a better one by having more columns, and columns that a row lacks count neither for it nor against it. What shares
+    no column with the others stands below them.
+    """
+    measured = values.notna()
+    sets = values.groupby(measured.apply(tuple, axis=1), sort=False).groups.values()
+    order: list[Any] = []
+    for rows in sorted(sets, key=lambda rows: -int(measured.loc[rows[0]].sum())):
+        fuller = list(order)
+        ranks = values.loc[rows].rank(ascending=False).mean(axis=1).fillna(0)
+        for row in ranks.sort_values(kind="stable").index:
+            beaten = [other for other in fuller if _beats(values.loc[row], values.loc[other])]
+            fewer = len(order) if not beaten else min(order.index(other) for other in beaten)
+            order.insert(fewer, row)
+    return order
+
+
+def _beats(one: pd.Series, other: pd.Series) -> bool:
+    """Whether one row is better on more of the columns that both have than the other is."""
+    return int((one > other).sum()) > int((one < other).sum())
 
 
 def _places(cells: pd.DataFrame, columns: pd.DataFrame) -> pd.Series:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import printable
 
 COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source",
@@ -59,7 +60,7 @@ def _known(references: pd.DataFrame) -> pd.DataFrame:
 
     some = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:
-        some[column] = ["" if pd.isna(text) else str(text) for text in some[column]]
+        some[column] = ["" if pd.isna(text) else printable(str(text)) for text in some[column]]
     some["decimals"] = some["decimals"].astype("Int64")
     bad = some["value"].isna() | (some["benchmark"] == "")
     if bad.any():

@@ -13,6 +13,8 @@ from cosmos_eval.report.names import short
 
 DECIMALS = 1
 OF_ONE_CLASS = "/iou"
+WITHOUT_WIDTH = "†"
+"""Marks a share whose interval has no width: results have none since intervals of shares are honest at 0 and 100 %."""
 PARTS = 60
 """Metrics of single parts that a table has room for."""
 WIDE = 12
@@ -29,6 +31,8 @@ class Shown:
     low: str
     high: str
     place: int | None
+    mark: str = ""
+    """WITHOUT_WIDTH, or nothing."""
 
     @property
     def interval(self) -> str:
@@ -46,7 +50,23 @@ def shown(board: Board, row: int, column: int) -> Shown | None:
     value, low, high = (
         "" if pd.isna(number) else f"{number * scale:.{decimals}f}" for number in (cell.value, cell.low, cell.high)
     )
-    return Shown(value, low, high, None if pd.isna(cell.place) else int(cell.place))
+    mark = WITHOUT_WIDTH if is_without_width(board, cell) else ""
+    return Shown(value, low, high, None if pd.isna(cell.place) else int(cell.place), mark)
+
+
+def is_without_width(board: Board, cell: Any) -> bool:
+    """Whether a share has an interval without width. Ranks may: a median at which most samples lie is known."""
+    return bool(cell.low == cell.high and board.columns.at[cell.column, "higher_is_better"])
+
+
+def without_width_line(board: Board) -> str:
+    """What the mark means, in one line; empty where no cell has it."""
+    if not any(is_without_width(board, cell) for cell in board.cells.itertuples(index=False)):
+        return ""
+    return (
+        f"{WITHOUT_WIDTH}: an older result, whose interval has no width because no resample saw another outcome. Run "
+        "it again with --overwrite for an interval that tells where the true value may lie"
+    )
 
 
 def family(task: str) -> str:

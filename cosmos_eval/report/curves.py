@@ -8,6 +8,7 @@ import pandas as pd
 
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_eval.evaluations import Line, headlines, shown
+from cosmos_eval.report.data_files import csv_text
 from cosmos_eval.report.tables import MISSING, escape, short
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_curve(lines: Sequence[Line], folder: Path, name: str = "curve") -> lis
     """
     picture, table, data = (folder / f"{name}.{ending}" for ending in ("png", "md", "csv"))
     frame = curve_frame(lines)
-    atomic_write_text(data, frame.to_csv(index=False))
+    atomic_write_text(data, csv_text(frame))
     atomic_write_text(table, curve_table(lines))
     save(curve_figure(lines), picture)
     return [picture, table, data]
@@ -124,12 +125,12 @@ def curve_figure(lines: Sequence[Line]) -> "Figure":
         for name, curve in curves.items():
             steps = [step for step, _, _ in curve]
             value, low, high = ([scale * metric[key] for _, _, metric in curve] for key in ("value", "low", "high"))
-            (line,) = axis.plot(steps, value, marker="o", markersize=3, label=name)
+            (line,) = axis.plot(steps, value, marker="o", markersize=3, label=legend_name(name))
             axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
         axis.set_title(title if is_rank else f"{title}, %", fontsize=9)
         label_steps(axis)
-        if several:
-            axis.legend(fontsize=8)
+    if several:
+        name_curves(drawn, axes)
     return drawn
 
 
@@ -165,8 +166,20 @@ def loss_figure(curves: Mapping[str, Path]) -> "Figure":
     label_steps(axis)
     axis.set_ylabel("loss (each objective's own)")
     if axis.lines:
-        axis.legend()
+        name_curves(drawn, [axis])
     return drawn
+
+
+def legend_name(name: str) -> str:
+    """A name as a legend shows it: matplotlib leaves those out that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def name_curves(drawn: "Figure", axes: "Sequence[Axes]") -> None:
+    """A legend below all panels, where it covers no curve and no text; one entry a name."""
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    long = max(map(len, named), default=0) > 20
+    drawn.legend(named.values(), named.keys(), loc="outside lower center", fontsize=8, ncols=1 if long else 4)
 
 
 def pairs(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
@@ -204,6 +217,10 @@ def figure(width: float, height: float) -> "Figure":
 
 
 def save(drawn: "Figure", path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, whole or not at all. Names in it are no formulas: `$` is a dollar."""
+    from matplotlib.text import Text
+
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)
     with atomic_path(path) as temporary:
         drawn.savefig(temporary, format="png", dpi=110)

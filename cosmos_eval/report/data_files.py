@@ -1,15 +1,19 @@
 """A board for programs: CSV, a line a cell, and JSON, with nothing rounded."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from cosmos_eval.report.board import Board
+from cosmos_eval.report.cells import without_width_line
 from cosmos_eval.report.frame import COLUMNS
 
 MORE = ("kind", "place", "source")
+FORMULA = re.compile(r"[=+\-@\t\r\n]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 FORM, VERSION = "cosmos-eval leaderboard", 1
 
 
@@ -33,7 +37,22 @@ def board_frame(board: Board) -> pd.DataFrame:
 
 def board_csv(board: Board, remarks: Sequence[str] = ()) -> str:
     """The long table. A CSV has no room for remarks."""
-    return board_frame(board).to_csv(index=False)
+    return csv_text(board_frame(board))
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV in which no text is a formula for a spreadsheet: what could be one gets a `'` before it (OWASP,
+    CSV injection). Columns of numbers, and texts that are plain numbers, stay."""
+    texts = {
+        name: [_no_formula(one) if isinstance(one, str) else one for one in frame[name]]
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    return frame.assign(**texts).to_csv(index=False)
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
 def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
@@ -47,7 +66,7 @@ def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
         "rows": _records(board.rows),
         "cells": _records(board.cells),
         "limited": _records(board.limited[["model", "benchmark", "limit"]].drop_duplicates()),
-        "remarks": [*board.remarks, *remarks],
+        "remarks": [*board.remarks, *([without_width_line(board)] if without_width_line(board) else []), *remarks],
     }
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cosmos_core.printable import printable
+from cosmos_eval.portable import portable_spec
 from cosmos_eval.results.record import Result
 
 COLUMNS = (
@@ -17,15 +19,15 @@ def results_frame(results: Sequence[Result]) -> pd.DataFrame:
     """(results × metrics, columns of COLUMNS); values are fractions, or ranks for `*_rank`."""
     rows = [
         (
-            whole(result.label),
-            whole(result.model["spec"]),
-            whole(result.model["digest"]),
-            whole(result.benchmark["name"]),
+            printable(result.label),
+            portable_spec(result.model["spec"]),
+            printable(result.model["digest"]),
+            printable(result.benchmark["name"]),
             result.benchmark["version"],
             result.benchmark["fingerprint"],
             result.dataset["fingerprint"],
             result.benchmark["task"],
-            whole(name),
+            printable(name),
             metric.value,
             metric.low,
             metric.high,
@@ -44,11 +46,6 @@ def results_frame(results: Sequence[Result]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["limit"] = frame["limit"].astype("Int64")
     return frame
-
-
-def whole(text: str) -> str:
-    """A text that can be written: half a character, of a path that is not UTF-8, as `\\udcff`."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def ranked(frame: pd.DataFrame) -> pd.DataFrame:

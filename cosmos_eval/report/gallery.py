@@ -16,6 +16,7 @@ from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.models import load_model
 from cosmos_eval.models.preflight import require_models
 from cosmos_eval.plan import make_plan
+from cosmos_eval.portable import portable_spec
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark, load_benchmark
 from cosmos_eval.report.cases import SHOWN, Item, Query, perception_cases, retrieval_cases
@@ -76,7 +77,7 @@ def show_retrieval(
     files, counts = {}, {}
     for kind, queries in retrieval_cases(data, engine, count).items():
         path = out / f"{kind.replace(',', '').replace(' ', '-')}.png"
-        save(query_figure(queries, data, f"{spec} on {definition.name}: {kind}"), path)
+        save(query_figure(queries, data, f"{portable_spec(spec)} on {definition.name}: {kind}"), path)
         files[kind], counts[kind] = path, len(queries)
     return Gallery(files, counts)
 
@@ -109,7 +110,10 @@ def show_perception(
         counts[kind] = len(items)
         if items:
             files[kind] = out / f"{kind.replace(',', '').replace(' ', '-')}.png"
-            save(item_figure(items, data, specs, f"{definition.name}, {reading}: {kind}"), files[kind])
+            save(
+                item_figure(items, data, [*map(portable_spec, specs)], f"{definition.name}, {reading}: {kind}"),
+                files[kind],
+            )
     return Gallery(files, counts)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from cosmos_eval.evaluations import EVALUATIONS, Line, headlines, read_evaluations
 from cosmos_eval.report.curves import made_by
-from cosmos_eval.report.html_data import DIGITS
 from cosmos_eval.report.tables import short
 
 POINTS = 150
@@ -97,7 +96,7 @@ def put(panels: dict[tuple[str, ...], dict[str, Any]], line: Line, metric: str, 
     if curve is None:
         panel["series"].append(curve := {"name": series, "points": []})
     value = line["metrics"][metric]
-    numbers = [round(value[key], DIGITS) for key in ("value", "low", "high")]
+    numbers = [value[key] for key in ("value", "low", "high")]
     curve["points"].append([line["step"], *numbers, value["n"], line["digest"], line.get("seconds")])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from cosmos_eval.portable import portable_text, portable_values
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import about, average_lines
@@ -17,7 +18,6 @@ from cosmos_eval.results.record import Result, renamed, unchecked_legend
 
 STEP = re.compile(r"(.*?)step-(\d{8})-([^/]+)/.*")
 """A folder of one checkpoint's results, as an evaluation during a training leaves it."""
-DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def report_data(
             {
                 "row": rows.add({"label": row_key[1], "kind": MEASURED, "source": ""}, key=row_key),
                 "group": index,
-                "record": records.add(result.model),
+                "record": records.add(portable_values(result.model)),
                 "environment": environments.add(result.environment),
                 "precision": result.precision,
                 "limit": result.limit,
@@ -107,7 +107,7 @@ def report_data(
                 "expected": result.dataset["n_expected"],
                 "timing": result.timing,
                 "samples": {key: result.samples[key] for key in ("rows", "sha256")},
-                "warnings": list(result.warnings),
+                "warnings": [portable_text(one) for one in result.warnings],
                 "path": one.path,
                 "values": {name: quadruple(metric) for name, metric in result.metrics.items()},
             }
@@ -150,7 +150,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
         [
             cell.row,
             number[cell.column],
-            *(None if pd.isna(x) else round(float(x), DIGITS) for x in (cell.value, cell.low, cell.high)),
+            *(None if pd.isna(x) else float(x) for x in (cell.value, cell.low, cell.high)),
             *(None if pd.isna(x) else int(x) for x in (cell.n, cell.place, cell.decimals)),
             cell.source,
         ]
@@ -200,12 +200,12 @@ def tell_apart(groups: Sequence[dict[str, Any]]) -> None:
 
 
 def quadruple(metric: Any) -> list[float]:
-    """Value, low, high and n; five digits behind the point are a thousandth of a percent."""
-    return [*(round(x, DIGITS) for x in (metric.value, metric.low, metric.high)), metric.n]
+    """Value, low, high and n, with all digits: the page rounds as other formats do, and tells the exact value."""
+    return [metric.value, metric.low, metric.high, metric.n]
 
 
 def remarks_of(results: Iterable[Result]) -> list[str]:
     """Warnings of results, each with whose they are."""
     results = list(results)
     lines = (f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings)
-    return [*unchecked_legend(results), *dict.fromkeys(lines)]
+    return [*unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

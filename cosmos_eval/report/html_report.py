@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cosmos_eval
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_eval.portable import portable_text
 from cosmos_eval.report.board import MEASURED, check_of_suite
 from cosmos_eval.report.html_assembly import assemble, embedded
 from cosmos_eval.report.html_curves import curve_data
@@ -76,7 +77,7 @@ def write_report(
         "madeBy": f"cosmos-eval {cosmos_eval.__version__}",
         "lead": list(lead),
         "curves": panels,
-        "notRun": read_not_run(folder),
+        "notRun": [portable_text(line) for line in read_not_run(folder)],
         **report_data(in_tables(found), references, suite),
     }
     return put_together(folder, data, thinned, out or folder / NAME)

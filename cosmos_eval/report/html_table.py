@@ -13,19 +13,27 @@ from cosmos_eval.report.cells import (
     limited_line,
     shown,
     with_values,
+    without_width_line,
 )
 from cosmos_eval.report.names import MISSING, short
 
+FIT = 12
+"""Columns that a window of 1280 pixels has room for; a benchmark with more metrics has several tables."""
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; max-width: 100rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884 }
+th, td { padding: .25rem .4rem; text-align: right; border-bottom: 1px solid #8884 }
+td { white-space: nowrap }
+td small { display: block }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas }
-thead th { vertical-align: bottom; text-align: center }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 18rem }
+thead th { vertical-align: bottom; text-align: center; overflow-wrap: break-word; max-width: 9rem }
 thead tr.about th, small { font-weight: normal; font-size: .75rem; opacity: .75 }
-tbody.published { font-style: italic } tbody.published th { text-align: left }
+tbody.published { font-style: italic } tbody.published th { text-align: left; max-width: none }
+body, code { overflow-wrap: anywhere }
+@media (max-width: 40rem) { body { margin: 1rem auto } td:first-child { min-width: 6rem; max-width: 40vw } }
 """.strip()
 
 
@@ -49,8 +57,9 @@ def board_html(board: Board, remarks: Sequence[str] = ()) -> str:
             f"<h2>{escape(one['benchmark'])}</h2>\n<p>{escape(one['task'])}, protocol version {one['version']} "
             f"<code>{escape(one['fingerprint'])}</code>, data <code>{escape(one['dataset'])}</code></p>"
         )
-        parts.append(_table(board, with_values(board, board.of_kind(MEASURED), ids), ids))
-    said = [line for line in [limited_line(board), *board.remarks, *remarks] if line]
+        for some in (ids[i : i + FIT] for i in range(0, len(ids), FIT)):
+            parts.append(_table(board, with_values(board, board.of_kind(MEASURED), some), some))
+    said = [line for line in [without_width_line(board), limited_line(board), *board.remarks, *remarks] if line]
     parts += ["<h2>Remarks</h2>", _list(said)] if said else []
     return "\n".join([*(part for part in parts if part), "</body>", "</html>"]) + "\n"
 
@@ -102,7 +111,7 @@ def cell_text(board: Board, row: int, column: int) -> str:
     if cell is None:
         return MISSING
     value = {1: f"<b>{cell.value}</b>", 2: f"<u>{cell.value}</u>"}.get(cell.place or 0, cell.value)
-    return f"{value} <small>{cell.interval}</small>" if cell.interval else value
+    return f"{value} <small>{cell.interval}{cell.mark}</small>" if cell.interval else value
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board
 from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.cells import (
+    WITHOUT_WIDTH,
     about,
     average_lines,
     by_benchmark,
@@ -14,6 +15,7 @@ from cosmos_eval.report.cells import (
     sections,
     shown,
     with_values,
+    without_width_line,
 )
 from cosmos_eval.report.names import short
 
@@ -28,6 +30,7 @@ SPECIAL = {
 }  # fmt: skip
 """The last four so that no two characters melt into one: `--` is a dash, ?` and ,, are other signs."""
 LONELY = "-!?,"
+DAGGER = r"\textsuperscript{\dag}"
 HEAD = (
     "Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and a LaTeX of 2020 or later; names beyond Latin letters "
     "need XeLaTeX or LuaLaTeX and a font that has them."
@@ -70,6 +73,9 @@ def _table(board: Board, title: str, columns: list[int]) -> list[str]:
         ]
     lines += [r"\bottomrule", r"\end{tabular}"]
     notes = [f"{escape(line)}." for line in average_lines(board)]
+    if any(cell.mark for row in measured for column in columns if (cell := shown(board, row, column))):
+        line = without_width_line(board).removeprefix(WITHOUT_WIDTH)
+        notes.append(f"{DAGGER}{escape(line)}.")
     notes += [rf"\textsuperscript{{{number}}}~{escape(source)}." for number, source in enumerate(sources, 1)]
     if notes:
         lines += [r"\par\smallskip", rf"{{\footnotesize {' '.join(notes)}\par}}"]
@@ -114,7 +120,8 @@ def cell_text(board: Board, row: int, column: int) -> str:
     if cell is None:
         return ABSENT
     mark = {1: r"\textbf{%s}", 2: r"\underline{%s}"}.get(cell.place or 0, "%s")
-    return (mark % cell.value + (rf" {{\tiny {cell.interval}}}" if cell.interval else "")).strip()
+    interval = cell.interval + (DAGGER if cell.mark else "")
+    return (mark % cell.value + (rf" {{\tiny {interval}}}" if interval else "")).strip()
 
 
 def escape(text: str) -> str:

@@ -6,8 +6,17 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cosmos_core.printable import printable
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board
-from cosmos_eval.report.cells import average_lines, detail, limited_line, sections, shown, with_values
+from cosmos_eval.report.cells import (
+    average_lines,
+    detail,
+    limited_line,
+    sections,
+    shown,
+    with_values,
+    without_width_line,
+)
 from cosmos_eval.report.names import MISSING, short
 
 
@@ -21,6 +30,8 @@ def board_markdown(board: Board, remarks: Sequence[str] = ()) -> str:
         precision = ", ".join(board.precisions) or "nothing measured"
         parts += ["", f"Percent, with 95 % intervals in brackets; {precision}. {MISSING}: not measured."]
         parts += ["", headline_tables(board)]
+        if without_width_line(board):
+            parts += ["", f"{escape(without_width_line(board))}."]
         averages = average_lines(board)
         if averages:
             parts += ["", "Averages:", "", *map(bullet, averages)]
@@ -95,7 +106,7 @@ def cell_text(board: Board, row: int, column: int) -> str:
     if cell is None:
         return MISSING
     value = f"**{cell.value}**" if cell.place == 1 else cell.value
-    return f"{value} {cell.interval}".rstrip()
+    return f"{value} {cell.interval}{cell.mark}".rstrip()
 
 
 def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -124,7 +135,7 @@ def bullet(text: str) -> str:
 
 def escape(text: str) -> str:
     """Text that stays text in a cell of a Markdown table: one line, no cell's end, no markup, no HTML."""
-    text = " ".join(str(text).split()).replace("\\", "\\\\")
+    text = printable(" ".join(str(text).split())).replace("\\", "\\\\")
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
     # An underscore within a word is one; elsewhere it may begin emphasis.
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

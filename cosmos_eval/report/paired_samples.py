@@ -64,6 +64,10 @@ class Areas:
     pictures: int
     labels: tuple[int, ...] | None = None
 
+    def exchanged(self) -> "Areas":
+        """With the candidate as the baseline."""
+        return Areas(self.candidate, self.baseline, self.pictures, self.labels)
+
     def drop(self, resamples: int, seed: int) -> AreaDrop:
         return bootstrap_areas(self.baseline, self.candidate, self.pictures, self.labels, resamples, seed)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.text_files import read_text
 from cosmos_eval.report.board_references import COLUMNS
 from cosmos_eval.report.exchange_clip_benchmark import read_clip_benchmark
@@ -27,7 +28,7 @@ def read_references(names: Sequence[str], *, secondary: bool = False) -> pd.Data
     Raises:
         RequestError: a file that is absent or none of these.
     """
-    frames = [_paper(secondary) if name == PAPER else read_file(Path(name)) for name in names]
+    frames = [_paper(secondary) if name == PAPER else read_file(user_path(name)) for name in names]
     return pd.concat([frame.reindex(columns=list(COLUMNS)) for frame in frames], ignore_index=True)
 
 

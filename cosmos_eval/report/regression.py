@@ -22,7 +22,7 @@ Located = Mapping[str, tuple[Path, Result]]
 
 
 def compare(baseline: Located, candidate: Located, settings: Settings) -> Regression:
-    """Test whether the candidate drops by more than `settings.max_drop` anywhere.
+    """Test whether the candidate drops by more than `settings.max_drop` anywhere, and whether it gains by more.
 
     Args:
         baseline, candidate: as `cosmos_eval.results.store.one_model` reads them.
@@ -172,6 +172,7 @@ def examined(
             low=-high,
             high=-low,
             p=p_of_drop(drops, settings.max_drop),
+            p_gain=p_of_drop(drops.exchanged(), settings.max_drop) if drops.drop < 0 else 1.0,
             least_p=p_of_drop(samples.if_all_lost(), settings.max_drop),
             detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER),
         )
@@ -179,6 +180,9 @@ def examined(
     for result, value in zip(results, found.values, strict=True):
         refuse_other_value(metric, result, value)
     low, high = found.interval()
+    p_gain = 1.0
+    if found.drop < 0:  # else no test that way round could reject, and the bootstrap takes its time
+        p_gain = samples.exchanged().drop(settings.resamples, settings.seed).p(settings.max_drop)
     return Tested(
         **about,
         method="pictures, bootstrap",
@@ -187,6 +191,7 @@ def examined(
         low=-high,
         high=-low,
         p=found.p(settings.max_drop),
+        p_gain=p_gain,
         least_p=found.least_p(settings.max_drop),
         detectable=detectable_drop(found.churn(), settings.max_drop, level, POWER),
     )

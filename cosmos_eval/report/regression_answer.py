@@ -9,6 +9,7 @@ from cosmos_eval.metrics.paired import holm
 from cosmos_eval.metrics.paired_areas import RESAMPLES
 
 REGRESSION, PASSED, NO_TEST, NOT_COMPARABLE = "regression", "no regression", "no test possible", "not comparable"
+IMPROVED = "improved"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,12 @@ class Tested:
     p: float
     least_p: float
     """What the worst candidate there can be would get: where it is above alpha, no test is possible."""
+    p_gain: float = 1.0
+    """The p that the test gives with baseline and candidate exchanged; 1 where the candidate is not above."""
     adjusted: float = 1.0
     """p after Holm's correction over all tests."""
+    adjusted_gain: float = 1.0
+    """The same of `p_gain`, over all tests that way round."""
     detectable: float = float("inf")
     """The smallest true drop that would be found with 80 % power; infinite where none would."""
     verdict: str = PASSED
@@ -88,6 +93,10 @@ class Regression:
         return tuple(one for one in self.tests if one.verdict == REGRESSION)
 
     @cached_property
+    def improvements(self) -> tuple[Tested, ...]:
+        return tuple(one for one in self.tests if one.verdict == IMPROVED)
+
+    @cached_property
     def untestable(self) -> tuple[Tested, ...]:
         return tuple(one for one in self.tests if one.verdict == NO_TEST)
 
@@ -100,16 +109,24 @@ class Regression:
 
 
 def decided(tests: Sequence[Tested], count: int, alpha: float, max_drop: float) -> list[Tested]:
-    """The tests with verdicts and Holm's correction over `count` of them; those that could not be made never reject."""
-    adjusted = holm([*(one.p for one in tests), *[1.0] * (count - len(tests))])
-    return [
-        replace(one, adjusted=p, verdict=verdict(one, p, alpha, count, max_drop))
-        for one, p in zip(tests, adjusted, strict=False)
+    """The tests with verdicts and Holm's correction over `count` of them; those that could not be made never reject.
+
+    Drops and gains are two families of tests, each corrected for itself: the chance of any false regression is at most
+    alpha, and so is that of any false "improved", which is a false regression with the two models exchanged.
+    """
+    not_made = [1.0] * (count - len(tests))
+    adjusted = holm([*(one.p for one in tests), *not_made])
+    gains = holm([*(one.p_gain for one in tests), *not_made])
+    corrected = [
+        replace(one, adjusted=p, adjusted_gain=gain) for one, p, gain in zip(tests, adjusted, gains, strict=False)
     ]
+    return [replace(one, verdict=verdict(one, alpha, count, max_drop)) for one in corrected]
 
 
-def verdict(one: Tested, adjusted: float, alpha: float, count: int, max_drop: float) -> str:
+def verdict(one: Tested, alpha: float, count: int, max_drop: float) -> str:
     """A test that no candidate could fail is none, unless the interval alone rules a regression out."""
-    if adjusted <= alpha:
+    if one.adjusted <= alpha:
         return REGRESSION
-    return NO_TEST if one.least_p > alpha / count and one.low < -max_drop else PASSED
+    if one.least_p > alpha / count and one.low < -max_drop:
+        return NO_TEST
+    return IMPROVED if one.adjusted_gain <= alpha else PASSED

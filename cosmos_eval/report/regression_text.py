@@ -11,9 +11,9 @@ import pandas as pd
 
 from cosmos_eval.report.markdown import escape
 from cosmos_eval.report.names import short
-from cosmos_eval.report.regression_answer import NO_TEST, NOT_COMPARABLE, REGRESSION, Regression, Tested
+from cosmos_eval.report.regression_answer import IMPROVED, NO_TEST, NOT_COMPARABLE, REGRESSION, Regression, Tested
 
-SIGNS = {REGRESSION: "**regression**", NO_TEST: "**no test possible**"}
+SIGNS = {REGRESSION: "**regression**", NO_TEST: "**no test possible**", IMPROVED: "**improved**"}
 SCHEMA = 1
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -26,7 +26,8 @@ def markdown(answer: Regression) -> str:
         "",
         f"Baseline {escape(answer.baseline)}, candidate {escape(answer.candidate)}. A regression: a drop of more than "
         f"{100 * settings.max_drop:g} points, at a false alarm rate of {100 * settings.alpha:g} %{_together(answer)}. "
-        "Percent; differences with 95 % intervals. The smallest drop that each test finds with 80 % power stands "
+        "Percent; differences with 95 % intervals. Improved: a gain of more than that, by the same test with the two "
+        "exchanged. The smallest drop that each test finds with 80 % power stands "
         "beside it: a smaller one may pass unseen.",
         "",
         table(answer),
@@ -47,7 +48,9 @@ def headline(answer: Regression) -> str:
         parts.append(
             f"No test possible: {', '.join(f'{one.benchmark} {short(one.metric)}' for one in answer.untestable)}"
         )
-    return "; ".join(parts) if parts else "No regression found"
+    parts = parts or ["No regression found"]
+    gained = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.improvements]
+    return "; ".join([*parts, *([f"Improved: {', '.join(gained)}"] if gained else [])])
 
 
 def table(answer: Regression) -> str:
@@ -59,7 +62,7 @@ def table(answer: Regression) -> str:
             percent(one.baseline),
             percent(one.candidate),
             f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}]",
-            p_value(one.adjusted),
+            p_value(_p_of_verdict(one)),
             points(one.detectable) if math.isfinite(one.detectable) else "none",
             f"{one.method}, {one.units:,}" + (f" of {one.n:,}" if one.n != one.units else ""),
             SIGNS.get(one.verdict, one.verdict),
@@ -129,9 +132,14 @@ def sentence(one: Tested) -> str:
     found = points(one.detectable) if math.isfinite(one.detectable) else "no"
     return (
         f"{one.benchmark} {one.metric}: {percent(one.baseline)} -> {percent(one.candidate)}, difference "
-        f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}] points, p {p_value(one.adjusted)} (Holm), "
-        f"smallest detectable drop {found}: {one.verdict}"
+        f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}] points, p {p_value(_p_of_verdict(one))} "
+        f"(Holm), smallest detectable drop {found}: {one.verdict}"
     )
+
+
+def _p_of_verdict(one: Tested) -> float:
+    """Of the gain where that was found, else of the drop; after the correction."""
+    return one.adjusted_gain if one.verdict == IMPROVED else one.adjusted
 
 
 def percent(value: float) -> str:

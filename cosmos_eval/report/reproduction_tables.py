@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.portable import portable_spec
 from cosmos_eval.report.markdown import escape, pipe_table
 from cosmos_eval.report.names import MISSING, short
 from cosmos_eval.report.reproduction import NOT_RUN, REPRODUCED, VERDICTS, Cell, Measurement, Reproduction
@@ -164,7 +165,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "verdict": cell.verdict,
         "measured": [
             {
-                "model": {"spec": one.spec, "label": one.label, "digest": one.digest},
+                "model": {"spec": portable_spec(one.spec), "label": one.label, "digest": one.digest},
                 "precision": one.precision,
                 "value": one.value,
                 "low": one.low,

@@ -20,6 +20,7 @@ from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, patch_encoder
 from cosmos_eval.models.preflight import require_models
 from cosmos_eval.plan import check_data
+from cosmos_eval.portable import portable_spec
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark, load_benchmark
 from cosmos_eval.report.curves import save
@@ -101,7 +102,7 @@ def show_segmentation(
     model = load_model(spec, device=place) if isinstance(spec, str) else spec
     patch_encoder(model)  # a model without patches is refused here
     engine = Engine(model, batch_size=batch_size, workers=workers, precision=precision, reporter=reporter)
-    title = f"{model.spec} on {definition.name}"
+    title = f"{portable_spec(model.spec)} on {definition.name}"
     drawing = Drawing(some, out, title, masks)
     drawing.draw(definition, engine)
     measured = find_result(results, model, definition, engine.precision) if results is not None else None

@@ -7,12 +7,12 @@ import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
+from cosmos_eval.portable import portable_text
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board import Board, board_of, make_board
 from cosmos_eval.report.data_files import board_csv, board_json
 from cosmos_eval.report.exchange_clip_benchmark import clip_benchmark_files
 from cosmos_eval.report.exchange_model_index import model_index_files
-from cosmos_eval.report.frame import whole
 from cosmos_eval.report.html_table import board_html
 from cosmos_eval.report.latex import board_latex
 from cosmos_eval.report.markdown import board_markdown, escape, headline_tables
@@ -55,7 +55,7 @@ def write_leaderboard(
     for name in formats:
         check_format(name)
     board = make_board(results, references, suite)
-    said = [*warnings_of(results), *not_run]
+    said = [*warnings_of(results), *map(portable_text, not_run)]
     texts: dict[Path, str] = {}
     paths = []
     for name in formats:
@@ -78,7 +78,7 @@ def render(results: Sequence[Result], name: str, not_run: Sequence[str] = ()) ->
     """
     if name not in FORMATS:
         raise RequestError(f"no table format {name!r}; known: {', '.join(FORMATS)}")
-    return FORMATS[name](make_board(results), [*warnings_of(results), *not_run])
+    return FORMATS[name](make_board(results), [*warnings_of(results), *map(portable_text, not_run)])
 
 
 def check_format(name: str) -> None:
@@ -89,7 +89,7 @@ def check_format(name: str) -> None:
 
 def warnings_of(results: Sequence[Result]) -> list[str]:
     """A line for each warning of a result, and what the mark of unchecked ones means."""
-    lines = [whole(f"{one.label}, {one.benchmark['name']}: {said}") for one in results for said in one.warnings]
+    lines = [portable_text(f"{one.label}, {one.benchmark['name']}: {said}") for one in results for said in one.warnings]
     return [*unchecked_legend(results), *lines]
 
 

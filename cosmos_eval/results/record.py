@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.portable import portable_spec
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metric_names import is_rank
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
@@ -60,7 +61,7 @@ class Result:
     @property
     def label(self) -> str:
         """How a table calls the model; marked where the file has no checksum."""
-        name = self.model.get("label") or self.model["spec"]
+        name = self.model.get("label") or portable_spec(self.model["spec"])
         return f"{name} ({UNCHECKED})" if self.unchecked else name
 
     @property

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import printable
 from cosmos_core.text_files import read_text
 from cosmos_eval.metric_names import is_rank
 from cosmos_eval.results.compare import changes, flat, moved_metrics
@@ -137,7 +138,7 @@ def step(name: str, delta: float) -> str:
 
 def plain(text: str) -> str:
     """Text that stays in its cell of a terminal's table or of a line with tabs, whatever a record holds."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return printable(text)
 
 
 def said(value: Any) -> str:

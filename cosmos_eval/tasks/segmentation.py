@@ -181,7 +181,7 @@ def query_features(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor
 def truth_of(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
     """The (H, W) labels of one picture, checked."""
     key, classes = data.pictures[index].key, len(data.class_names)
-    labels = data.masks[index].load()
+    labels = data.masks[index].hashed_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
             f"{benchmark.name}: the mask of {key} has {_size(labels.shape)} pixels and its picture {_size(size)}; "

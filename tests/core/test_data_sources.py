@@ -1,6 +1,7 @@
 """Where samples come from: tables, annotations, records, several sources at once, and what is refused."""
 
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.data import Batch, Sample, buffered, open_loader
+from cosmos_core.data import Batch, BrokenSample, Sample, buffered, open_loader, open_picture
 from cosmos_core.data.sources import Records, ShardList, find_sources, parts_of
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
@@ -279,6 +280,48 @@ def test_real_coco_pictures_give_every_picture_once_an_epoch():
     keys = [key for batch in epoch for key in batch.keys]
     assert len(keys) == len(set(keys)) == 159
     assert not any(batch.broken for batch in epoch)
+
+
+LINES = [
+    "filepath{0}title",
+    'a.jpg{0}"starts with a quote only',
+    "b.jpg{0}dog",
+    'c.jpg{0}ends with one"',
+    "d.jpg{0}cat",
+]
+MENDED = [LINES[0], 'a.jpg{0}"""starts with one"', LINES[2], 'c.jpg{0}"ends with one"""', LINES[4]]
+
+
+@pytest.mark.parametrize(("name", "cell"), [("pairs.tsv", "\t"), ("pairs.csv", ",")])
+def test_a_quote_that_takes_rows_into_one_caption_is_told_with_its_line(tmp_path: Path, name: str, cell: str):
+    def read(lines: list[str]) -> list[str]:
+        (tmp_path / name).write_text("\n".join(lines).format(cell) + "\n")
+        table = csv_pairs(tmp_path / name, "filepath", "title")
+        return [table[i][2] for i in range(len(table))]
+
+    with pytest.raises(RequestError, match=r"a quote that opens in line 2 does not close there .* up to line 4 into"):
+        read(LINES)
+    with pytest.raises(RequestError, match=r"a quote that opens in line 2 does not close"):
+        read([*LINES[:3], LINES[4]])  # up to the end of the file
+    # the advice: the cell in quotes, and a quote in it twice
+    assert read(MENDED) == ['"starts with one', "dog", 'ends with one"', "cat"]
+
+
+def test_a_caption_of_several_lines_stays_one(tmp_path: Path):
+    (tmp_path / "a.tsv").write_text('filepath\ttitle\na.jpg\t"one\ntwo, three"\nb.jpg\t5" disk\n\n')
+    table = csv_pairs(tmp_path / "a.tsv", "filepath", "title")
+    assert [table[i][2] for i in range(len(table))] == ["one\ntwo, three", '5" disk']
+
+
+def test_pipes_and_endless_ranges_are_refused_at_once(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.tar")
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(RequestError, match=r"a\.tar is no regular file"):
+        find_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
+    with pytest.raises(RequestError, match="more than 10,000,000 shards"):
+        find_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)
+    with pytest.raises(BrokenSample, match="named pipe"):
+        open_picture(tmp_path / "a.png", "a")
 
 
 @pytest.mark.skipif(not (SHARED / "real" / "flickr8k").is_dir(), reason="no real pictures here")

@@ -71,6 +71,21 @@ def test_big_endian_and_white_is_zero():
     assert np.asarray(decode_image(content))[0, :, 0].tolist() == [255, 0]
 
 
+def test_a_dark_image_of_16_bits_stays_dark_whatever_pillow_opens_it_as():
+    content = b"P5 3 1 65535\n" + np.array([0, 129, 255], ">u2").tobytes()
+    assert np.asarray(decode_image(content))[0, :, 0].tolist() == [0, 1, 1]
+
+
+def test_12_bits_of_a_tiff_are_scaled_from_their_own_white():
+    import struct
+
+    pixels = bytes([0x00, 0x0F, 0xFF])  # two values of 12 bits: 0 and 4095
+    tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 3)]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags)
+    content = b"II*\0" + struct.pack("<I", 12) + pixels + b"\0" + struct.pack("<H", len(tags)) + entries + b"\0" * 4
+    assert np.asarray(decode_image(content))[0, :, 0].tolist() == [0, 255]
+
+
 def test_integers_and_floats_of_eight_bits_stay_as_they_are():
     values = np.array([[0, 7, 255]])
     for kind in (np.int32, np.float32):
@@ -139,6 +154,13 @@ def test_a_look_at_a_few_bytes_knows_plain_images():
     assert not is_plain(encoded(RAMP.astype(np.uint16), "PNG"))
     assert not is_plain(turned(3))
     assert not is_plain(turned(3, "PNG"))
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x xmlns:tiff="t" tiff:Orientation="3"/>'
+    plain = encoded(np.zeros((4, 4, 3), np.uint8), "JPEG")
+    in_xmp = plain[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + plain[2:]
+    assert not is_plain(in_xmp)
+    assert read_header(in_xmp).orientation == 3
+    for cut in range(0, len(plain), 7):  # whatever is broken is left to Pillow
+        is_plain(plain[:cut])
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

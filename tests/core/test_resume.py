@@ -10,8 +10,10 @@ from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.run_state import FREE, compatible, training_of, unplaced_settings
+from cosmos_core.snapshots import is_finished, refuse_older_last
+from cosmos_core.train import Callback, Run, train
 from tests.core.test_snapshots import Notes, names, saved, snapshots, some_run
-from tests.core.test_train import CONFIG, weights
+from tests.core.test_train import CONFIG, coloured, weights
 
 
 def test_an_empty_folder_has_nothing_to_go_on_from(tmp_path: Path):
@@ -155,6 +157,76 @@ def test_other_threads_or_ranks_are_allowed_and_noted(tmp_path: Path):
     assert len(notes) == 2
     assert "threads" in notes[1]
     assert run.step == 10
+
+
+def left_by_a_killed_training(out: Path) -> None:
+    """Two checkpoints whose newer one has not become `last.pt`, and a lock that nobody holds any more."""
+    saved(out, 90, 100)
+    (out / "last.pt").unlink()
+    (out / "last.pt").hardlink_to(out / "step-00000090.pt")
+
+
+def test_a_stale_last_is_mended_by_the_next_start_which_ends_the_run(tmp_path: Path):
+    left_by_a_killed_training(tmp_path)
+    assert not is_finished(tmp_path)
+    with pytest.raises(RequestError, match=r"last\.pt is of step 90, and step-00000100\.pt beside it is newer"):
+        refuse_older_last(tmp_path / "last.pt")
+    notes = Notes()
+    assert snapshots(tmp_path, notes).resume() == tmp_path / "step-00000100.pt"
+    assert (tmp_path / "last.pt").samefile(tmp_path / "step-00000100.pt")
+    assert len(notes) == 1
+    refuse_older_last(tmp_path / "last.pt")
+    assert is_finished(tmp_path)
+    with pytest.raises(RequestError, match="finished training of 100 steps"):
+        snapshots(tmp_path).resume()
+
+
+def test_a_newer_checkpoint_that_is_damaged_makes_no_last_stale(tmp_path: Path):
+    left_by_a_killed_training(tmp_path)
+    damaged(tmp_path / "step-00000100.pt", "cut")
+    refuse_older_last(tmp_path / "last.pt")
+    assert snapshots(tmp_path).resume() == tmp_path / "step-00000090.pt"
+
+
+def test_a_training_that_was_killed_between_the_two_names_of_a_checkpoint_gets_the_second(tmp_path: Path):
+    saved(tmp_path, 10, 20)
+    (tmp_path / "step-00000020.pt").unlink()
+    assert snapshots(tmp_path).resume() == tmp_path / "last.pt"
+    assert (tmp_path / "last.pt").samefile(tmp_path / "step-00000020.pt")
+    assert names(tmp_path) == ["last.pt", "step-00000010.pt", "step-00000020.pt"]
+
+
+def test_a_finished_training_that_was_killed_after_its_last_step_is_ended(tmp_path: Path):
+    saved(tmp_path, 100)
+    (tmp_path / ".lock").write_text('{"pid": 1}')
+    assert not is_finished(tmp_path)
+    folder = snapshots(tmp_path)
+    with folder.locked():
+        assert folder.resume() == tmp_path / "step-00000100.pt"
+    assert is_finished(tmp_path)
+
+
+def test_a_finished_training_of_other_settings_is_not_the_one_that_is_asked_for(tmp_path: Path):
+    saved(tmp_path, 100)
+    assert is_finished(tmp_path, CONFIG)
+    assert not is_finished(tmp_path, replace(CONFIG, lr=0.5))
+
+
+def test_two_trainings_in_one_folder_are_refused_and_overwrite_removes_nothing_meanwhile(tmp_path: Path):
+    config = replace(CONFIG, out=str(tmp_path / "run"), save_every=2)
+
+    class Second(Callback):
+        def on_step(self, run: Run) -> None:
+            if run.step == 3:
+                for overwrite in (False, True):
+                    with pytest.raises(
+                        RequestError, match=r"run is in use by process \d+ on .*; wait for that training"
+                    ):
+                        train(config, coloured(8), overwrite=overwrite)
+
+    train(config, coloured(8), callbacks=[Second()])
+    assert names(tmp_path / "run") == ["last.pt", "metrics.jsonl", "step-00000004.pt", "step-00000006.pt"]
+    assert is_finished(tmp_path / "run", config)
 
 
 def test_a_checkpoint_tells_no_folder_of_this_machine_and_a_run_goes_on_from_it():

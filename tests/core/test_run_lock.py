@@ -14,7 +14,7 @@ import pytest
 from cosmos_core import file_locks, run_lock
 from cosmos_core.errors import RequestError
 from cosmos_core.files import TEMPORARY, atomic_path, atomic_write_text, remove_leftovers, temporary_folder
-from cosmos_core.run_lock import LOCK, RunLock, is_alive, locked, own_record
+from cosmos_core.run_lock import LOCK, RunLock, is_alive, locked, one_writer, own_record
 
 FORK = multiprocessing.get_context("fork")
 
@@ -22,14 +22,13 @@ FORK = multiprocessing.get_context("fork")
 def in_a_child(act) -> None:
     """Run `act` in a forked process, and end it there by SIGKILL."""
 
-    def work() -> None:
-        act()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    process = FORK.Process(target=work)
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    child = os.fork()
+    if not child:
+        try:
+            act()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def test_a_second_holder_is_refused_in_one_line_that_names_the_first(tmp_path: Path):
@@ -139,3 +138,14 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path):
     for name in ("x" * 250, "ä" * 125):
         atomic_write_text(tmp_path / name, "whole")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_one_process_at_a_time_writes_a_result_and_no_file_is_left(tmp_path: Path):
+    with (
+        one_writer(tmp_path / "benchmark"),
+        pytest.raises(RequestError, match="another process has been writing to"),
+        one_writer(tmp_path / "benchmark", seconds=0.05),
+    ):
+        pass
+    with one_writer(tmp_path / "benchmark"):
+        assert list((tmp_path / "benchmark").iterdir()) == []

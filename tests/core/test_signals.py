@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cosmos_core.signals import Interrupted, Signals
+from cosmos_core import signals as module
+from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.world import World
 
 THREE = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
@@ -112,3 +113,43 @@ def test_each_signal_has_the_contracts_exit_code_and_one_line(number: signal.Sig
     assert "step-00001200.pt" in str(stop)
     assert "\n" not in str(stop)
     assert not isinstance(stop, Exception)  # no handler of faults takes it
+
+
+def blocked(descriptor: int) -> None:
+    """A read of what never comes, as of a pipe whose other end is silent."""
+    os.read(descriptor, 1)
+
+
+@pytest.mark.parametrize("number", THREE)
+def test_a_signal_ends_a_wait_for_data_that_never_come(number: signal.Signals, monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.05)
+    read, write = os.pipe()
+    threading.Timer(0.1, os.kill, [os.getpid(), number]).start()
+    with Signals(World()) as signals:
+        with pytest.raises(StoppedWaiting), signals.waiting():
+            blocked(read)
+        assert signals.stop() == number
+    os.close(read)
+    os.close(write)
+
+
+def test_a_signal_that_came_before_the_wait_ends_it_as_well(monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.05)
+    read, write = os.pipe()
+    with Signals(World()) as signals:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StoppedWaiting), signals.waiting():
+            blocked(read)
+    os.close(read)
+    os.close(write)
+
+
+def test_data_that_come_after_the_signal_are_taken_and_no_alarm_is_left(monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 3600.0)
+    before = signal.getsignal(signal.SIGALRM)
+    with Signals(World()) as signals:
+        with signals.waiting():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signals.stop() == signal.SIGTERM
+    assert signal.getsignal(signal.SIGALRM) == before

@@ -152,3 +152,35 @@ def test_every_field_is_documented():
     fields = re.findall(r"^    (\w+): .*\n    (\"\"\")?", source, flags=re.M)
     assert len(fields) > 30
     assert [name for name, doc in fields if not doc] == []
+
+
+@pytest.mark.parametrize("value", [10**30, -1, 10**400])
+@pytest.mark.parametrize(
+    "key", ["steps", "batch_size", "workers", "accumulate", "samples", "lanes", "shuffle", "warmup"]
+)
+def test_absurd_numbers_are_refused_by_their_name(key: str, value: int):
+    with pytest.raises(RequestError, match=rf"^{key} must be at (most|least)") as caught:
+        TrainConfig(**{key: value})
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("lr=1e300", "lr must be at most"),
+        ("lr=.inf", "lr must be at least 0 and finite, got inf"),
+        ("lr=.nan", "lr must be at least 0 and finite, got nan"),
+        ("weight_decay=-1", "weight_decay must be at least 0"),
+        (f"seed={2**63}", "seed"),
+        (f"views.global_size={10**12}", "global_size of the image views is at most 8,192 pixels"),
+        (f"views.local_crops={10**12}", "at most 1024 crops of an image"),
+        (f"epochs={10**15}", "epochs must be at most"),
+        ('name="a\\0b"', "name holds a zero byte"),
+        ('model.text_cfg.layers="\\0"', "."),
+    ],
+)
+def test_settings_that_no_training_bears_are_refused_in_one_line(change: str, said: str):
+    with pytest.raises(RequestError, match=said) as caught:
+        load_preset("toybox", [change])
+    assert "\n" not in str(caught.value)
+    assert "\0" not in str(caught.value)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from cosmos_eval.datasets import base
 from cosmos_eval.datasets.toybox.words import COLOURS
 from cosmos_eval.engine import crew, store
 from cosmos_eval.engine.known import key_of
@@ -151,6 +152,11 @@ def faulty(*arguments: Any, **options: Any) -> Any:
     raise KeyError("odd")
 
 
+def other_content(picture: base.FilePicture) -> bytes:
+    """The file of an image as another machine might have it: the same pixels in other bytes."""
+    return picture.path.read_bytes() + b"another"
+
+
 def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     """In the process: the command, with a shard of rows for every batch and a report of ranks after every one."""
     fork_workers()
@@ -165,6 +171,8 @@ def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
 
     if environment.get("COSMOS_TEST_FAULT", "none") == environment.get("RANK"):
         features.picture_batches = faulty
+    if environment.get("COSMOS_TEST_OTHER_DATA", "none") == environment.get("RANK"):
+        base.FilePicture.content = other_content  # type: ignore[method-assign]
     code = run_command(arguments)
     sys.stderr.flush()
     sys.stdout.flush()

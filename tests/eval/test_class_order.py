@@ -70,6 +70,11 @@ def test_names_that_are_the_folders_go_by_name_in_any_order(tmp_path: Path, fold
     assert data.remarks == ()
 
 
+def test_names_that_differ_by_a_number_alone_go_by_name_too(tmp_path: Path):
+    folders, names = [f"class_{i}" for i in range(12)], [f"Class {i}" for i in range(12)]
+    assert names_by_folder(read(tmp_path, folders, names)) == dict(zip(folders, names, strict=True))
+
+
 def test_one_name_at_the_place_of_another_folder_is_refused_with_both(tmp_path: Path):
     with pytest.raises(
         RequestError, match="the folder airplane would get the name 'bird', which is that of the folder"
@@ -133,6 +138,16 @@ def test_allowing_candidates_is_part_of_the_protocol_and_takes_one_word(tmp_path
         define(tmp_path, "classification", {**READER, "candidates_without_images": True}, {"templates": ["{c}"]})
     with pytest.raises(RequestError, match="retrieval has no candidate classes"):
         define(tmp_path, "retrieval", {"reader": "jsonl", "path": "a.jsonl", **ALLOW})
+
+
+def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
+    data = read(tmp_path, ["x", "y"], {"x": "crane", "y": "crane"})
+    assert data.remarks == ("several classes have the same name and tie: crane",)
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "d.jsonl").write_text('{"image": "a.png", "label": "crane"}\n')
+    prompts = {"templates": ["{c}"], "class_names": ["crane", "crane"]}
+    with pytest.raises(RequestError, match=r"d\.jsonl:1: the label 'crane' is the name of several classes"):
+        datasets.load(define(tmp_path, "classification", {"reader": "jsonl", "path": "d.jsonl"}, prompts))
 
 
 NET = {"reader": "imagenet", "path": "val", "labels": "labels.txt"}

@@ -191,7 +191,7 @@ def test_plain_progress_tells_rate_and_end(capsys):
         advance(6)
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"encoding: 4/10 pictures, [\d,.]+ pictures/s, 0 s, 0 s left", lines[0])
-    assert lines[-1].startswith("encoding: 10/10 pictures")
+    assert [line[:21] for line in lines[1:]] == ["encoding: 10/10 pictu"]  # the total is told once
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (125, "2 min 5 s"), (3780, "1 h 3 min")])
@@ -227,7 +227,7 @@ def test_words_on_how_the_work_goes_stay_until_the_next_ones(capsys):
         advance(1)
     lines = capsys.readouterr().err.splitlines()
     assert "loss" not in lines[0]
-    assert [line.partition("; ")[2] for line in lines[1:]] == ["loss 2.0"] * 3
+    assert [line.partition("; ")[2] for line in lines[1:]] == ["loss 2.0"] * 2
 
 
 def test_short_work_within_work_leaves_no_line_in_a_log(capsys):
@@ -279,3 +279,63 @@ def test_json_of_the_schema_is_valid():
 
     schema = json.loads(resources.files("cosmos_eval.results").joinpath("schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_progress_names_the_benchmark(capsys):
+    from cosmos_eval.progress import naming
+
+    reporter = LineReporter(sys.stderr, every=60.0)
+    with naming("flowers"), reporter.task("encoding pictures", 4, "pictures") as advance:
+        advance(4)
+    with reporter.task("encoding pictures", 4, "pictures") as advance:
+        advance(4)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("flowers, encoding pictures: 4/4")
+    assert second.startswith("encoding pictures: 4/4")
+
+
+def test_the_first_step_of_long_work_tells_what_is_left(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("cosmos_eval.cli.console.time.monotonic", lambda: clock[0])
+    reporter = LineReporter(sys.stderr, every=0.9)
+    with reporter.task("encoding", 100, "pictures") as advance:
+        clock[0] = 0.5
+        advance(1)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == "encoding: 1/100 pictures, 2.0 pictures/s, 0 s, 50 s left"
+        clock[0] = 0.6
+        advance(1)
+        assert capsys.readouterr().err == ""
+
+
+def test_a_step_that_takes_long_shows_that_the_work_goes_on():
+    import io
+    from threading import Event
+
+    written = Event()
+
+    class Written(io.StringIO):
+        def write(self, text):
+            written.set()
+            return super().write(text)
+
+    stream = Written()
+    with LineReporter(stream, every=1.0).task("encoding", 100, "pictures"):
+        assert written.wait(30)
+        assert stream.getvalue().startswith("encoding: 0/100 pictures")
+
+
+def test_the_bar_tells_what_is_left_after_its_first_step():
+    import io
+
+    from rich.console import Console
+
+    from cosmos_eval.cli.console import RichReporter
+
+    stream = io.StringIO()
+    reporter = RichReporter(Console(file=stream, force_terminal=True, width=160))
+    with reporter.task("encoding", 1000, "pictures") as advance:
+        time.sleep(0.02)
+        advance(1)
+        reporter.open.refresh()
+    assert re.search(r"eta\W+(\x1b\[\d*m)*\d+ (s|min)", stream.getvalue())

@@ -1,5 +1,6 @@
 """WebDataset shards as clip-benchmark publishes them."""
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -172,3 +173,92 @@ def test_of_several_folders_the_one_that_has_the_shards_is_read(tmp_path: Path):
     assert len(data.pictures) == 4
     shutil.rmtree(tmp_path / "wds_mine")
     assert f"{tmp_path / 'wds/wds_mine/test/nshards.txt'}, which is not there" in refusal(tmp_path, dataset)
+
+
+def damaged_tars() -> dict[str, tuple[Any, str]]:
+    """What becomes of a shard's bytes, and what is said of it."""
+
+    def flipped(content: bytes) -> bytes:
+        at = content.index(b"s3.png")
+        return content[: at + 10] + b"U" + content[at + 11 :]
+
+    def at_a_border(content: bytes) -> bytes:
+        return content[: content.index(b"s3.png")]
+
+    return {
+        "header": (flipped, "is damaged (its checksum is wrong)"),
+        "border": (at_a_border, "without the two empty blocks that end a tar: it was cut short"),
+        "joined": (lambda content: content * 2, "data follow the end of the archive"),
+        "gzip": (gzip.compress, "it is compressed (gzip): unpack it first"),
+        "pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
+        "page": (lambda _: b"<!DOCTYPE html><title>404</title>", "it is an HTML page"),
+    }
+
+
+@pytest.mark.parametrize("damage", damaged_tars())
+def test_a_shard_that_is_no_whole_tar_is_refused_and_never_shorter(tmp_path: Path, damage: str):
+    change, said = damaged_tars()[damage]
+    path = shards(tmp_path) / "test/1.tar"
+    path.write_bytes(change(path.read_bytes()))
+    line = refusal(tmp_path)
+    assert f"cannot read the shard {path}: " in line
+    assert said in line
+
+
+def test_members_that_stand_apart_belong_together_by_name(tmp_path: Path):
+    folder = shards(tmp_path)
+    definition = define(tmp_path, "classification", WDS, {"templates": "dataset"})
+    before = datasets.load(definition)
+    pictures = [("s2.png", picture(2)), ("s3.png", picture(0))]
+    write_tar(folder / "test/1.tar", [*pictures, ("s2.cls", b"1\n"), ("s3.cls", b"2")])
+    assert datasets.load(definition).fingerprint == before.fingerprint
+
+
+def test_files_of_macos_and_folders_are_no_samples(tmp_path: Path):
+    folder = shards(tmp_path)
+    members = [("./", b""), ("._s2.png", b"x"), ("__MACOSX/s9.png", b"x"), (".DS_Store", b"x")]
+    write_tar(folder / "test/1.tar", [*members, ("s2.png", picture(2)), ("s2.cls", b"2")])
+    with tarfile.open(folder / "test/1.tar", "a") as tar:
+        member = tarfile.TarInfo("s9.jpg")
+        member.type = tarfile.DIRTYPE
+        tar.addfile(member)
+    data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
+    assert [one.key for one in data.pictures] == ["0/s0.png", "0/s1.webp", "1/s2.png"]
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("s0.png", b"x"), ("s0.cls", b"9" * 5000)], "the label '9999"),
+        ([("s0.png", b"x"), ("s0.cls", b"-1")], "the label '-1'"),
+        ([("s0.png", b"x"), ("s0.cls", "\u0661".encode())], "which must be a class index from 0"),
+        ([("s0.png", b"x"), ("s0.cls", b"1" * (2**24 + 1))], "16,777,217 bytes in s0.cls"),
+        ([("s0.png", b"x"), ("s0.cls", b"\xff")], "no text in UTF-8"),
+        ([("im0.5.png", b"x"), ("im0.5.cls", b"1")], "names are cut at the first dot (im0.5.png is sample im0)"),
+        ([("../s0.png", b"x"), ("../s0.cls", b"1")], "leads out of the tar"),
+    ],
+)
+def test_labels_and_names_without_sense_are_told_at_once(tmp_path: Path, members: list[Member], said: str):
+    folder = shards(tmp_path)
+    write_tar(folder / "test/0.tar", members)
+    (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
+    line = refusal(tmp_path)
+    assert said in line
+    assert len(line) < 600
+
+
+def test_a_link_in_place_of_a_picture_is_told(tmp_path: Path):
+    folder = shards(tmp_path)
+    with tarfile.open(folder / "test/1.tar", "w") as tar:
+        member = tarfile.TarInfo("s2.png")
+        member.type, member.linkname = tarfile.LNKTYPE, "../0/s0.png"
+        tar.addfile(member)
+    assert "s2.png is a hard link in the tar: pack with --hard-dereference" in refusal(tmp_path)
+
+
+def test_a_billion_announced_shards_are_one_line_at_once(tmp_path: Path):
+    folder = shards(tmp_path)
+    (folder / "test/nshards.txt").write_text("1000000000", encoding="utf-8")
+    assert "needs 1,000,000,000 shards" in refusal(tmp_path)
+    (folder / "test/nshards.txt").write_text("1" * 5000, encoding="utf-8")
+    assert "must be the number of shards" in refusal(tmp_path)

@@ -18,7 +18,7 @@ from cosmos_eval.engine.crew import Crew
 from cosmos_eval.engine.features import Engine, encode_pictures
 from cosmos_eval.engine.shares import Failure, Notes, Report, Share
 from cosmos_eval.models.embeddings import write_embeddings
-from cosmos_eval.sharing import FAILED, measure_some
+from cosmos_eval.sharing import FAILED, measure_some, refuse_differences
 from cosmos_eval.tasks.segmentation import areas_of_chunks
 from tests.eval.killing import ended
 from tests.eval.killing_runs import outcome, rows_of
@@ -142,6 +142,26 @@ def test_what_one_rank_is_refused_is_told_once_and_stops_all(tmp_path):
     alone = start(run, 1, tmp_path / "alone")
     assert codes(alone) == [2]
     assert told(tmp_path / "alone", 1) == [line.replace("rank 1: ", "")]
+
+
+def test_a_rank_that_has_other_files_is_refused(tmp_path):
+    path = captions_world(tmp_path, n=10)
+    run = command(["--benchmark", str(path)], tmp_path / "shared", "Batchwise")
+    assert codes(start(run, 2, tmp_path / "one", COSMOS_TEST_OTHER_DATA="1")) == [2, 2]
+    (line,) = told(tmp_path / "one", 2)
+    assert line.startswith("cosmos-eval: rank 1: the picture ")
+    assert "was changed after it was hashed, or is another file on this machine" in line
+
+    run = command(["--benchmark", str(path)], tmp_path / "whole", "Batchwise", "Other")
+    assert codes(start(run, 2, tmp_path / "two", COSMOS_TEST_OTHER_DATA="1")) == [2, 2]
+    (line,) = told(tmp_path / "two", 2)
+    assert line.startswith("cosmos-eval: rank 1 has the data of pairs ")
+    assert not list((tmp_path / "whole").rglob("RESULT.json"))
+
+
+def test_ranks_with_other_versions_of_a_package_are_refused():
+    with pytest.raises(RequestError, match=r"^rank 1 has pillow 10\.0\.0 and rank 0 has 11\.1\.0: "):
+        refuse_differences(Crew(World(0, 2), hosts=["a", "a"]), [{"pillow": "11.1.0"}, {"pillow": "10.0.0"}])
 
 
 def test_a_fault_of_ours_on_one_rank_ends_with_its_traceback(suite, tmp_path):

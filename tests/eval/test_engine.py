@@ -334,7 +334,7 @@ def test_float32_means_no_tf32_inside_and_leaves_the_settings_as_they_were():
 
 
 def test_batch_size_and_workers_have_a_least_value():
-    with pytest.raises(RequestError, match="batch size must be at least 1"):
+    with pytest.raises(RequestError, match="batch size must be 1 to"):
         Engine(RandomModel(), batch_size=0)
     with pytest.raises(RequestError, match="workers at least 0"):
         Engine(RandomModel(), workers=-1)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import printable
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.protocol import list_benchmarks, load_benchmark, read_suite
 from cosmos_eval.report.board import PUBLISHED, make_board
@@ -69,7 +70,7 @@ def test_clip_benchmarks_own_build_reads_every_file(tmp_path):
     # and what they built, we read
     references = read_clip_benchmark(tmp_path / "all.csv")
     ours = make_board(results_of_toybox(), references)
-    label = f"{HOSTILE[0]} 00000000"
+    label = f"{printable(HOSTILE[0])} 00000000"
     assert label in set(ours.rows.loc[ours.of_kind(PUBLISHED), "label"])
 
 

@@ -1,12 +1,14 @@
 """Tables say what the results say, and never put different protocols in one column."""
 
 import io
+import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.report.board import order_of
 from cosmos_eval.report.frame import distinct_labels, results_frame
 from cosmos_eval.report.tables import markdown, render, write_leaderboard
 from cosmos_eval.tasks.outcome import Metric
@@ -74,7 +76,7 @@ def test_models_that_share_a_name_but_not_their_weights_are_two_rows():
 
 def test_a_name_cannot_break_the_table():
     text = markdown(results_frame([result("a|b\n<script>", 0.5)]))
-    assert "a\\|b &lt;script>" in text
+    assert "a\\|b\\\\n&lt;script>" in text
     assert (
         len({line.count("|") for line in text.splitlines() if line.startswith("| toy") or line.startswith("| mod")})
         == 1
@@ -112,9 +114,48 @@ def test_warnings_reach_the_table():
     assert "m, toy: collapsed" in render([result("m", 0.5)], "md")
 
 
-def test_a_model_that_lacks_a_column_does_not_lead_by_its_one_good_number():
-    other = result("one", 0.9)
-    whole, half = result("whole", 0.5), result("half", 0.6)
+def test_a_model_with_more_columns_does_not_lead_one_that_is_better_where_both_were_measured():
+    best, half, poor = result("best", 0.9), result("half", 0.6), result("poor", 0.2)
+    whole = result("whole", 0.5)
     second = replace(whole, benchmark={**whole.benchmark, "name": "second"})
-    rows = table_rows(markdown(results_frame([half, whole, second, other])))[2:5]
-    assert [row[0] for row in rows][-1] == "half"
+    rows = table_rows(markdown(results_frame([poor, half, whole, second, best])))[2:6]
+    assert [row[0] for row in rows] == ["best", "half", "whole", "poor"]
+
+
+def test_rows_that_have_every_column_go_by_their_mean_rank():
+    values = pd.DataFrame({"a": [0.1, 0.3, 0.2], "b": [0.5, 0.6, 0.9], "c": [0.1, 0.9, 0.2]}, index=["x", "y", "z"])
+    assert order_of(values) == ["y", "z", "x"]  # ranks (1, 2, 1), (2, 1, 2), (3, 3, 3)
+
+
+def test_what_a_row_lacks_counts_neither_for_it_nor_against_it():
+    nan = float("nan")
+    values = pd.DataFrame(
+        {"a": [0.8, 0.6, nan, 0.7], "b": [0.8, 0.6, 0.7, nan], "c": [0.8, 0.6, nan, 0.9]},
+        index=["first", "second", "between", "wins one of two"],
+    )
+    # 0.7 in b lies between the two; (0.7, 0.9) has one column of each against the first, and both against the second
+    assert order_of(values) == ["first", "wins one of two", "between", "second"]
+    assert order_of(pd.DataFrame({"a": [nan, 0.1], "b": [0.9, nan], "c": [nan, 0.1]}, index=["apart", "x"])) == [
+        "x",
+        "apart",
+    ]
+
+
+def test_an_older_interval_without_width_is_marked_with_a_line_that_says_so():
+    base = make_result()
+    metrics = {
+        "top1": Metric(1.0, 1.0, 1.0, 6),
+        "top5": Metric(1.0, 0.61, 1.0, 6, "mid-p"),
+        "image_to_text_median_rank": Metric(1.0, 1.0, 1.0, 6, "order statistics"),
+    }
+    six = replace(base, metrics=metrics)
+    for name, marked in (("md", "**100.0** [100.0, 100.0]† |"), ("html", "[100.0, 100.0]†</small>"),
+                         ("tex", r"[100.0, 100.0]\textsuperscript{\dag}")):  # fmt: skip
+        text = render([six], name)
+        assert marked in text
+        assert text.count("an older result") == 1
+        assert "[61.0, 100.0]†" not in text
+    assert "[1.0, 1.0]†" not in render([six], "md")
+    assert any("an older result" in line for line in json.loads(render([six], "json"))["remarks"])
+    honest = replace(base, metrics={"top1": Metric(1.0, 0.61, 1.0, 6, "mid-p")})
+    assert not any(mark in render([honest], name) for mark in ("†", "older") for name in ("md", "html", "json"))

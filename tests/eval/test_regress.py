@@ -14,7 +14,7 @@ from cosmos_eval.cli import main as cli
 from cosmos_eval.metrics.paired import drops_of, p_of_drop
 from cosmos_eval.report.paired_samples import Areas, Hits, paired
 from cosmos_eval.report.regression import compare
-from cosmos_eval.report.regression_answer import NO_TEST, PASSED, REGRESSION, Settings
+from cosmos_eval.report.regression_answer import IMPROVED, NO_TEST, PASSED, REGRESSION, Settings
 from cosmos_eval.report.regression_text import markdown, points, signed, to_json, to_junit
 from cosmos_eval.results.store import one_model, read_result, write_result, write_samples
 from tests.eval import fabricated
@@ -70,6 +70,60 @@ def test_a_low_baseline_has_nothing_to_lose_unless_the_candidate_is_better_for_s
     assert judged(tmp_path).exit_code == 2
     pair(tmp_path, 198, 20)
     assert judged(tmp_path).exit_code == 0
+
+
+def exchanged(tmp_path: Path, **settings):
+    return compare(one_model(tmp_path / "new"), one_model(tmp_path / "old"), Settings(**settings))
+
+
+@pytest.mark.parametrize(("wrong", "max_drop"), [(40, 0.0), (40, 0.05), (40, 0.15), (13, 0.0), (15, 0.0), (10, 0.0)])
+def test_improved_is_a_regression_with_the_models_exchanged(tmp_path, wrong, max_drop):
+    pair(tmp_path, wrong, 10)
+    (one,), (other,) = judged(tmp_path, max_drop=max_drop).tests, exchanged(tmp_path, max_drop=max_drop).tests
+    assert (
+        (one.verdict == IMPROVED) == (other.verdict == REGRESSION) == ((wrong == 40 and max_drop < 0.15) or wrong == 15)
+    )
+    assert (one.p_gain == other.p) or (one.p_gain == 1 and one.difference <= 0)
+    assert judged(tmp_path, max_drop=max_drop).exit_code == 0
+
+
+def test_gains_are_corrected_for_all_tests_and_told_in_every_format(tmp_path):
+    for name, wrong in (("better", 40), ("luck", 15), ("same", 10)):
+        fabricated.classification(tmp_path / "old", hits(200, wrong), name=name)
+        fabricated.classification(tmp_path / "new", hits(200, 10), name=name)
+    answer = judged(tmp_path)
+    found = {one.benchmark: one for one in answer.tests}
+    # five won and none lost: 1 / 32, which two tests as good or worse make 1 / 16
+    assert found["luck"].p_gain == pytest.approx(1 / 32)
+    assert found["luck"].adjusted_gain == pytest.approx(1 / 16)
+    assert [found[name].verdict for name in ("better", "luck", "same")] == [IMPROVED, PASSED, PASSED]
+    assert answer.exit_code == 0
+    assert markdown(answer).startswith("# No regression found; Improved: better top-1 +15.00")
+    (row,) = [line for line in markdown(answer).splitlines() if line.startswith("| better")]
+    assert "**improved**" in row
+    assert " 3e-09 |" in row  # three times 2 ** -30: the p of the gain
+    record = json.loads(to_json(answer))
+    assert {one["benchmark"]: one["verdict"] for one in record["tests"]}["better"] == "improved"
+    assert "<failure" not in to_junit(answer)
+    assert ": improved" in to_junit(answer)
+
+
+def test_a_gain_and_a_drop_are_both_told_and_the_drop_decides(tmp_path):
+    for name, before, after in (("up", 40, 10), ("down", 10, 40)):
+        fabricated.classification(tmp_path / "old", hits(200, before), name=name)
+        fabricated.classification(tmp_path / "new", hits(200, after), name=name)
+    answer = judged(tmp_path)
+    assert {one.benchmark: one.verdict for one in answer.tests} == {"up": IMPROVED, "down": REGRESSION}
+    assert answer.exit_code == 1
+    assert "Regression: down top-1 -15.00; Improved: up top-1 +15.00" in markdown(answer)
+
+
+def test_a_mean_iou_improves_as_it_drops(tmp_path):
+    fabricated.segmentation(tmp_path / "old", made(0, 80, 4, 0.2))
+    fabricated.segmentation(tmp_path / "new", made(0, 80, 4, 0.7))
+    (one,), (other,) = judged(tmp_path, resamples=500).tests, exchanged(tmp_path, resamples=500).tests
+    assert (one.verdict, other.verdict) == (IMPROVED, REGRESSION)
+    assert one.p_gain == other.p
 
 
 def test_captions_of_a_picture_are_one_unit(tmp_path):

@@ -5,11 +5,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cosmos_eval.protocol_suite import Average, Suite
+from cosmos_eval.report.attention import Maps, PatchMap, ShownWord, TextMaps
+from cosmos_eval.report.attention_page import maps_page
+from cosmos_eval.report.board import make_board
 from cosmos_eval.report.html_report import write_report
+from cosmos_eval.report.html_table import board_html
+from tests.eval.boards import references_of_toybox, results_of_toybox, suite
 from tests.eval.chromium import CONTRAST, Tab, find_chromium, running
 from tests.eval.report_folder import MODELS, PRIMARY, attack, fill, one, write
 
@@ -78,12 +84,26 @@ def test_nothing_is_said_to_the_console_and_nothing_is_fetched(opened, page):
 
 
 def test_numbers_are_rounded_as_in_the_other_formats(tab, tmp_path):
-    values = [0.4425, 0.4475, 0.0025, 0.0015, 0.6135, 0.025, 1.0, 0.0, 0.3333]  # halves of a tenth that a float holds
+    values = [
+        0.4425,
+        0.4475,
+        0.0025,
+        0.0015,
+        0.6135,
+        0.025,
+        1.0,
+        0.0,
+        0.3333,
+        0.3125,
+        0.12349996,
+    ]  # halves of a tenth that a float holds
     for i, value in enumerate(values):
         write(tmp_path, one(f"model {i}", "flowers", value))
     tab.open(write_report(tmp_path).path)
     shown = dict(zip(models(tab), tab.texts(f"{BOARD} td:nth-child(2) .number"), strict=True))
     assert shown == {f"model {i}": f"{100 * value:.1f}" for i, value in enumerate(values)}
+    tab.click(f"{BOARD} button[aria-label^='31.2 %, model 9']")
+    assert "unrounded 31.25 %" in " ".join(tab.texts("dialog .dialog-body"))
 
 
 def test_no_name_becomes_markup(opened):
@@ -194,7 +214,7 @@ def test_every_number_tells_where_it_comes_from(opened):
     opened.click(f"{BOARD}:first-child td:nth-child({place}) button")
     assert opened.texts("dialog h2") == ["Good model, streets"]
     body = " ".join(opened.texts("dialog .dialog-body"))
-    assert "90.0 % mIoU, 95 % interval [88.0, 92.0], from 400 samples" in body
+    assert "90.0 % mIoU, 95 % interval [88.0, 92.0], from 400 samples; unrounded 90 %" in body
     said = dict(zip(opened.texts("dialog dl > dt"), opened.texts("dialog dl > dd"), strict=True))
     assert said["spec"] == "cosmos:Good model"
     assert said["digest"] == b"Good model".hex()
@@ -343,3 +363,36 @@ def test_the_button_turns_the_theme_round(tab, page):
     tab.click(".theme")
     assert tab.run("getComputedStyle(document.body).backgroundColor") == before
     tab.run("localStorage.clear()")
+
+
+CUT_OFF = "[...document.querySelectorAll('.scroller, .wide')].filter(s => s.scrollWidth > s.clientWidth).length"
+
+
+@pytest.fixture(scope="module")
+def table_page(tmp_path_factory) -> Path:
+    """`leaderboard --format html`, with every metric of five benchmarks."""
+    path = tmp_path_factory.mktemp("table") / "leaderboard.html"
+    path.write_text(board_html(make_board(results_of_toybox(), references_of_toybox(), suite())), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def attention_page(tmp_path_factory) -> Path:
+    """Maps of a text with a word that is wider than a phone."""
+    path = tmp_path_factory.mktemp("attention") / "attention.html"
+    seen = PatchMap("similarity", np.zeros((2, 2)), np.zeros((2, 2)))
+    text = TextMaps("w" * 80, (seen,), (ShownWord("w" * 80, 0.5, 1.0, 9),))
+    maps = Maps("cosmos:" + "long-" * 30, "picture", np.zeros((64, 64, 3), np.uint8), (text,))
+    path.write_text(maps_page(maps), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["page", "table_page", "attention_page"])
+def test_pages_fit_a_laptop_and_a_phone(tab, request, name):
+    path = request.getfixturevalue(name)
+    tab.open(path, width=1280)
+    assert tab.run("document.documentElement.scrollWidth") <= 1280
+    assert tab.run(CUT_OFF) == 0
+    tab.open(path, width=390)
+    assert tab.run("document.documentElement.scrollWidth") <= 390
+    assert tab.run("document.querySelector('meta[name=viewport]') !== null")

@@ -108,7 +108,7 @@ def test_words_of_a_record_stay_in_their_cell(results, tmp_path):
     assert code == 0
     assert all(len(row) == 2 for row in rows)
     (row,) = results("list", tmp_path)[1]
-    assert row[0] == "a b  [31mc "
+    assert row[0] == r"a\tb\n\x1b[31mc\udce9"
 
 
 def test_show_asks_which_one_is_meant(results, tmp_path):

@@ -41,6 +41,8 @@ class Target:
     """Whether the format has a checksum, so that other content must not come through."""
     weight: int = 1
     """How many times as many files as the lightest target it gets."""
+    quick: int = 15
+    """Files in CI."""
 
 
 class Hung(BaseException):

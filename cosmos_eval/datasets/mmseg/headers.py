@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cosmos_core.image_files import QUARTER_TURNS, formats, orientation_of
+from cosmos_core.image_files import QUARTER_TURNS, NotAnImage, open_image, orientation_of
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 
@@ -91,7 +91,7 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
             found.append(("no_mask", picture.key))
             continue
         try:
-            with Image.open(mask.path, formats=formats()) as opened:
+            with open_image(mask.path) as opened:
                 mode, size, of_mask = opened.mode, opened.size, _orientation(opened)
         except Exception as error:  # whatever a broken file makes Pillow stumble over
             found.append(("unreadable", f"{mask.path} ({_reason(error)})"))
@@ -101,7 +101,7 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
         elif mode not in LABEL_MODES:
             found.append(("in_colour", f"{name} ({mode})"))
         try:
-            with Image.open(picture.path, formats=formats()) as opened:
+            with open_image(picture.path) as opened:
                 expected = opened.size
                 of_image = _orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
         except Exception as error:
@@ -130,7 +130,7 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return "no picture format" if type(error).__name__ == "UnidentifiedImageError" else " ".join(str(error).split())
+    return "no picture format" if isinstance(error, NotAnImage) else " ".join(str(error).split())
 
 
 def _count(names: Sequence[str], noun: str) -> str:

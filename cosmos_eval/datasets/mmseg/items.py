@@ -8,6 +8,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import formats, orientation_of, turn
+from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.base import IGNORED, FilePicture, Mask
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
@@ -23,19 +24,21 @@ class MmsegPicture(FilePicture):
         return b""  # no rule of ours makes its pixels
 
     def load(self) -> Image.Image:
-        from mmcv.transforms import LoadImageFromFile
+        import mmcv
 
-        content = self.content()
+        content = self.hashed_content()
         # OpenCV fills what a truncated JPEG lacks with grey and says nothing. Inside a scan no marker but these occurs.
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
             raise RequestError(f"cannot decode the picture {self.path}: it is cut off; replace the file")
         try:
-            loaded = LoadImageFromFile().transform({"img_path": str(self.path)})
+            # what `LoadImageFromFile` does with the file's bytes; it would read them once more
+            pixels = mmcv.imfrombytes(content, flag="color", backend="cv2")
         except Exception as error:  # decoders raise whatever a broken file makes them stumble over
             said = " ".join(str(error).split())
             raise RequestError(f"cannot decode the picture {self.path}: {said}; replace the file") from error
-        assert loaded is not None  # only with `ignore_empty`
-        return Image.fromarray(np.ascontiguousarray(loaded["img"][..., ::-1]))
+        if pixels is None:
+            raise RequestError(f"cannot decode the picture {self.path}: failed to load image; replace the file")
+        return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class MmsegMask(Mask):
             "label_map": dict(self.label_map) if self.label_map is not None else None,
             "seg_fields": [],
         }
+        require_regular(self.path)
         try:
             labels: np.ndarray = import_mmseg().transforms.LoadAnnotations().transform(results)["gt_seg_map"]
         except RequestError:
@@ -90,3 +94,11 @@ class MmsegMask(Mask):
                 f"{self.classes - 1 + shift} and {IGNORED} is ignored; replace the file, or prepare the masks again"
             )
         return labels
+
+
+def require_regular(path: Path) -> None:
+    """RequestError for a file that cannot be opened or is a named pipe or a device, for which a reader would wait."""
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise RequestError(f"cannot decode the mask {path}: {error.strerror}; replace the file") from error

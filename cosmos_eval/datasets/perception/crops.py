@@ -52,7 +52,7 @@ class CroppedPicture(Picture):
 
     def load(self) -> Image.Image:
         with at_full_size():
-            image = decode(self._file(), self.path)
+            image = decode(self.encoded(self.hashed_content()), self.path)
         self._check(image.size)
         x, y, width, height = self.box
         return image.crop((x, y, x + width, y + height))

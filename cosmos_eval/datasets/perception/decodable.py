@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, max_pixels, open_image, orientation_of, to_rgb, turn
+from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.decoders import exif_is_applied
 from cosmos_eval.progress import Reporter, after_a_while
 
@@ -67,7 +68,8 @@ def _decoded(path: Path, turned: bool) -> Decoded:
 
 def _decode(path: Path, turned: bool) -> Decoded:
     try:
-        image = open_image(path.read_bytes())
+        with open_regular(path) as file:
+            image = open_image(file.read())
     except FileNotFoundError:
         return Decoded(problem="is not there")
     except NotAnImage:

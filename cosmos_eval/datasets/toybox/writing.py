@@ -10,6 +10,7 @@ from pathlib import Path
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.json_text import read_json
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.toybox import cifar, formats
 from cosmos_eval.datasets.toybox.reader import TEMPLATES, class_scenes, distinct_scenes
 from cosmos_eval.datasets.toybox.scenes import VERSION, make_scene
@@ -69,9 +70,12 @@ def prepare(
         "size": size,
         "jpeg": jpeg,
     }
-    for name, least in (("seed", 0), ("train", 1), ("val", 1), ("test", 1), ("per_class", 1), ("size", 8)):
+    counts = dict.fromkeys(("train", "val", "test", "per_class"), (1, 10**8))
+    for name, (least, most) in {"seed": (0, 2**63 - 1), **counts, "size": (8, 4096)}.items():
         if int(settings[name]) < least:
             raise RequestError(f"toybox needs {name} of at least {least}, not {settings[name]}")
+        if int(settings[name]) > most:
+            raise RequestError(f"toybox needs {name} of at most {most:,}, not {short_repr(settings[name])}")
     if _is_there(out, settings):
         reporter.note(f"toybox is already in {out}")
         return out

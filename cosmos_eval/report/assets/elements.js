@@ -40,6 +40,8 @@ function oneDecimal(value) {
 
 /** A value as tables print it: percent, or a rank. */
 const shown = (metric, value) => oneDecimal(scaleOf(metric) * value);
+/** A value with all its digits, in the unit of tables; 15 leave out the noise of a float. */
+const exact = (metric, value) => `${Number((scaleOf(metric) * value).toPrecision(15))}${unitOf(metric)}`;
 const interval = (metric, [, low, high]) => `[${shown(metric, low)}, ${shown(metric, high)}]`;
 
 /** The [value, low, high, n] of a result, or null where it lacks the metric. */

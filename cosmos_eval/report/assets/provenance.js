@@ -66,7 +66,7 @@ function statement(metric, name, values) {
     "p",
     { class: "statement" },
     el("strong", {}, `${shown(metric, value)}${unitOf(metric)}`),
-    ` ${name}, 95 % interval ${interval(metric, values)}, from ${count(n)} samples`,
+    ` ${name}, 95 % interval ${interval(metric, values)}, from ${count(n)} samples; unrounded ${exact(metric, value)}`,
   );
 }
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.data.shards import Lost, entries
+from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ClassificationData
+from cosmos_eval.datasets.base import ArrayPicture, ClassificationData
+from cosmos_eval.datasets.resized import read_resized, write_resized
+from cosmos_eval.models.preprocess import ImagePreprocess
 from tests.eval.datasets_on_disk import define
 from tests.eval.test_datasets_wds import WDS, picture, write_tar
 from tests.eval.test_datasets_wds import shards as evaluation_shards
@@ -57,7 +60,24 @@ def _load_training(folder: Path) -> Any:
     return found
 
 
+def _make_resized(folder: Path) -> list[Path]:
+    images = [
+        ArrayPicture(f"{i}", np.random.default_rng(i).integers(0, 256, (9, 12, 3), dtype=np.uint8)) for i in range(3)
+    ]
+    preprocess = ImagePreprocess(4)
+    write_resized(images, preprocess.geometry(), preprocess.pixels, folder / "small")
+    return sorted((folder / "small").iterdir())
+
+
+def _load_resized(folder: Path) -> Any:
+    resized = read_resized(folder / "small")
+    if len(resized.places) < 3:
+        raise RequestError("some are missing: they would be resized again")
+    return {tuple(resized.pixels(digest).ravel().tolist()) for digest in resized.places}
+
+
 TARGETS = [
     Target("evaluation-shards", _make, _load, weight=4),
     Target("training-shards", _make_training, _load_training, weight=4),
+    Target("resized-images", _make_resized, _load_resized, checked=True, weight=2),
 ]

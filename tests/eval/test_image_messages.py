@@ -1,4 +1,4 @@
-"""What libraries warn of is one line of ours; the limit of pixels is an option of each command that decodes images."""
+"""What commands say of images: warnings of libraries, the limit of pixels, what is broken and what is missing."""
 
 import io
 import json
@@ -78,3 +78,30 @@ def test_a_damaged_exif_block_is_a_line_of_ours_at_most(large: Path, capsys):
     (large.parent / "large.png").write_bytes(content)
     assert run_command(["data", "check", str(large), "--deep"]) == 0
     assert ".py:" not in capsys.readouterr().err
+
+
+def test_torchs_warning_does_not_name_a_place_in_its_source(capsys):
+    with warnings_as_lines():
+        warnings.warn("slow here (Triggered internally at /pytorch/aten/src/ATen/Context.cpp:80.)", stacklevel=1)
+    assert capsys.readouterr().err == "cosmos-eval: a warning: slow here\n"
+
+
+def test_what_several_benchmarks_lack_is_named_once_with_all_of_them(tmp_path: Path, capsys):
+    assert run_command(["data", "check", "voc20", "voc21", "--data-root", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"missing  voc20, voc21 need the folder {tmp_path}/VOCdevkit/VOC2012 or ")
+    assert run_command(["run", "--benchmark", "voc20", "--benchmark", "voc21", "--data-root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("which is not there") == 1
+
+
+def test_data_check_calls_a_broken_image_a_problem_and_an_absent_one_missing(large: Path, capsys):
+    (large.parent / "large.png").write_bytes((large.parent / "large.png").read_bytes()[:60])
+    assert run_command(["data", "check", str(large), "--deep"]) == 1
+    assert capsys.readouterr().out.startswith("problem  d: cannot decode the picture")
+    (large.parent / "large.png").unlink()
+    (large.parent / "elsewhere").mkdir()
+    # the YAML's own folder has the annotations, so that it is the place where the image is missing
+    assert run_command(["data", "check", str(large), "--data-root", str(large.parent / "elsewhere")]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"missing  d needs 1 pictures in {large.parent}, found 0; missing: large.png")
+    assert said.count("missing  ") == 1

@@ -1,0 +1,170 @@
+"""What the arguments of every command share: `~` in paths, outputs that can be written, numbers within bounds.
+
+The checks are put around every command of an app and run once its line is parsed, before any work, so that a new option
+has them. An output is an option or argument that is declared `writable=True`, with `file_okay=False` for a folder and
+`dir_okay=False` for a file.
+"""
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from typer.models import ArgumentInfo, OptionInfo
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.ranks import is_main
+
+LARGEST = 2**63 - 1
+"""What a whole number may be anywhere: files and libraries keep 64 bits."""
+LONGEST_NAME = 255
+"""Bytes of one name in a path, on every common file system."""
+
+
+def check_arguments(app: typer.Typer) -> None:
+    """Put the checks around all commands of an app."""
+    for command in app.registered_commands:
+        if command.callback is not None:
+            command.callback = checked(command.callback)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            check_arguments(group.typer_instance)
+
+
+def checked(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that gets paths without `~`, and no path or number that cannot be used."""
+    declared = dict(parameters_of(command))
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Any:
+        try:
+            values = {name: _checked(name, declared.get(name), value) for name, value in values.items()}
+        except RequestError as error:
+            error.quiet = not is_main()  # every rank of torchrun finds the same, and the first one says it
+            raise
+        return command(**values)
+
+    return run
+
+
+def parameters_of(command: Callable[..., Any]) -> Iterator[tuple[str, OptionInfo | ArgumentInfo]]:
+    """The options and arguments that the signature of a command declares, by the name of their parameter."""
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        if get_origin(parameter.annotation) is Annotated:
+            for info in get_args(parameter.annotation)[1:]:
+                if isinstance(info, OptionInfo | ArgumentInfo):
+                    yield name, info
+
+
+def name_of(parameter: str, info: OptionInfo | ArgumentInfo | None) -> str:
+    """What people write for a parameter: `--data-root`, or `FOLDER` for an argument."""
+    if isinstance(info, ArgumentInfo):
+        return (info.metavar or parameter).upper()
+    named = [one for one in (info.param_decls or () if info is not None else ()) if one.startswith("--")]
+    return named[0].partition("/")[0] if named else f"--{parameter.replace('_', '-')}"
+
+
+def refuse_empty_paths(app: typer.Typer, arguments: Sequence[str]) -> None:
+    """Refuse an empty argument where a path is meant: as a path it would be the current folder.
+
+    Raises:
+        RequestError: an empty value of an option that takes a path, or an empty argument that is no option's value.
+    """
+    paths = set(_path_options(app))
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, sign, value = argument.partition("=")
+        if sign and not value and option in paths:
+            raise RequestError(f"{option} is empty; give a path, or . for this folder")
+        if not argument.strip() and (before in paths or before == "--" or not before.startswith("-")):
+            what = before if before in paths else "an argument"
+            raise RequestError(f"{what} is empty; give a path, or . for this folder")
+
+
+def _path_options(app: typer.Typer) -> Iterator[str]:
+    for command in app.registered_commands:
+        signature = inspect.signature(command.callback or (lambda: None), eval_str=True)
+        declared = dict(parameters_of(command.callback)) if command.callback is not None else {}
+        for name, info in declared.items():
+            if Path in _plain_types(signature.parameters[name].annotation) and isinstance(info, OptionInfo):
+                yield name_of(name, info)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            yield from _path_options(group.typer_instance)
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    parts = get_args(annotation)
+    return set().union(*map(_plain_types, parts)) if parts else {annotation} if isinstance(annotation, type) else set()
+
+
+def _checked(parameter: str, info: OptionInfo | ArgumentInfo | None, value: Any) -> Any:
+    """One value as the command gets it.
+
+    Raises:
+        RequestError: it cannot be used; names the option.
+    """
+    if isinstance(value, list):
+        return [_checked(parameter, info, one) for one in value]
+    name = name_of(parameter, info)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{name} must be a finite number, got {value}")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise RequestError(f"{name} {str(value)[:12]}... is beyond any use; the largest possible number is {LARGEST:,}")
+    if isinstance(value, str | Path) and "\0" in str(value):
+        raise RequestError(f"{name} {str(value)!r} holds a NUL character, which no name can")
+    if not isinstance(value, Path):
+        return value
+    path = expanded(name, value)
+    if info is not None and info.writable:
+        check_output(name, path, folder=info.dir_okay)
+    return path
+
+
+def expanded(name: str, path: Path) -> Path:
+    """A path with `~` as the shell takes it.
+
+    Raises:
+        RequestError: it names the home of nobody, or has a name that no file system takes.
+    """
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise RequestError(f"{name} {path}: {error}; write ./{path} for a name that begins with ~") from error
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > LONGEST_NAME:
+        raise RequestError(f"{name}: a name in the path has {longest:,} bytes, and {LONGEST_NAME} are possible")
+    return path
+
+
+def check_output(name: str, path: Path, *, folder: bool) -> None:
+    """Refuse an output that cannot be written, before anything is computed for it.
+
+    Raises:
+        RequestError: it is a file where a folder is meant or the other way, lies below a file or behind a link that
+            leads nowhere, or may not be written.
+    """
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise RequestError(
+                f"{name} {path}: {place} is a link to {place.readlink()}, which does not exist; make that folder, or "
+                "remove the link"
+            )
+        if place.exists():
+            break
+    else:
+        return
+    if place.is_dir():
+        if place == path and not folder:
+            raise RequestError(f"{name} {path} is a folder; give a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise RequestError(
+                f"{name} {path}: the folder {place} may not be written; give another, or change its rights"
+            )
+    elif place != path:
+        raise RequestError(f"{name} {path}: {place} is a file, and no folder can be below it; give another")
+    elif folder:
+        raise RequestError(f"{name} {path} is a file; give a folder")

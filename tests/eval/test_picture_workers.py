@@ -1,0 +1,46 @@
+"""Processes that decode for a tower: what ends one of them, or leaves it no room, is one line."""
+
+import os
+import signal
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cosmos_core import shared_memory
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.engine.pictures import each_picture, picture_batches
+
+PICTURES = [ArrayPicture(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
+
+
+def large(image: Image.Image) -> torch.Tensor:
+    """256 KiB."""
+    return torch.zeros(2**16)
+
+
+def die(image: Image.Image) -> torch.Tensor:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return torch.zeros(1)
+
+
+def test_a_worker_that_is_killed_is_one_line():
+    with pytest.raises(RequestError, match=r"^a worker that decodes pictures died .* fewer --workers$") as caught:
+        deque(picture_batches(PICTURES, die, 4, 1), maxlen=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers must inherit what is put in place of the system's answer")
+def test_batches_that_shared_memory_does_not_hold_are_refused_and_smaller_ones_are_not(monkeypatch: pytest.MonkeyPatch):
+    """A batch of 4 is 1 MiB, and 3 of them lie ready at a time with one worker."""
+    monkeypatch.setattr(shared_memory, "free_and_size", lambda: (2**20, 2**20))
+    with pytest.raises(RequestError, match=r"need 3\.0 MiB .*: give --workers 0, --batch-size 1 or less, or a larger"):
+        deque(picture_batches(PICTURES, large, 4, 1), maxlen=0)
+    assert len(list(picture_batches(PICTURES, large, 1, 1))) == 8
+    assert len(list(picture_batches(PICTURES, large, 4, 0))) == 2
+    monkeypatch.setattr(shared_memory, "free_and_size", lambda: (2**19, 2**19))
+    with pytest.raises(RequestError, match=r"need 0\.8 MiB .*: give --workers 0, or a larger"):
+        deque(each_picture(PICTURES, large, 1), maxlen=0)
