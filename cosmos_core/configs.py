@@ -170,7 +170,17 @@ def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
             if key in MAPPINGS and isinstance(value, Mapping):  # arguments of torch's norms and activations
                 plain = "a number, true or false" if key == "norm_kwargs" else "a number, true, false or a word"
                 found += [(f"{part}.{key}.{name}", item, plain) for name, item in value.items()]
+    found += [
+        (f"text_cfg.{key}", text[key], wanted)
+        for key, wanted in (
+            ("hf_tokenizer_name", "a name"),
+            ("tokenizer_mode", "a name"),
+            ("tokenizer_kwargs", "a mapping"),
+        )
+        if text.get(key) is not None
+    ]
     fits = {
+        "a name": lambda value: isinstance(value, str),
         "true or false": lambda value: isinstance(value, bool),
         "a mapping": lambda value: isinstance(value, Mapping),
         "a number, true or false": lambda value: isinstance(value, int | float),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cosmos_core import released
 from cosmos_core.checkpoint import load_checkpoint, read_file, refuse_objects, save_safetensors, write_torch
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
 from cosmos_core.layouts import Which
 
@@ -66,7 +67,7 @@ def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool 
     Raises:
         RequestError: the checkpoint holds one network only, or none.
     """
-    path = Path(checkpoint)
+    path = user_path(checkpoint)
     if not path.is_file() and str(checkpoint) in released.RELEASED:
         path = released.fetch(str(checkpoint))
     content = read_file(path) if path.exists() else {}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cosmos_core.byte_pairs import BytePairs, framed
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 
 OPENAI_VOCABULARY = 49408
 
@@ -85,6 +86,6 @@ def build_tokenizer(text_cfg: Mapping[str, Any]) -> Callable[[Sequence[str]], Te
     foreign = text_cfg.get("hf_tokenizer_name") or text_cfg.get("tokenizer_mode") or text_cfg.get("tokenizer_kwargs")
     if foreign:
         raise RequestError(
-            f"the text tower asks for the tokenizer {foreign!r}; only OpenAI's byte-pair encoding is built in"
+            f"the text tower asks for the tokenizer {short_repr(foreign)}; only OpenAI's byte-pair encoding is built in"
         )
     return Tokenizer(text_cfg.get("context_length", 77), text_cfg.get("vocab_size", OPENAI_VOCABULARY))

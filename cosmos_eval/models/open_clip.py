@@ -183,7 +183,12 @@ def tokenizer_of(source: Source, spec: ModelSpec) -> Any:
         raise RequestError(
             f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {one_line(error)}"
         ) from error
-    refuse_other_tokenizer(tokenizer, source, spec)
+    try:
+        refuse_other_tokenizer(tokenizer, source, spec)
+    except RequestError:
+        raise
+    except Exception as error:  # settings of a tokenizer that it finds wrong when it is used
+        raise RequestError(f"{spec.text}: the tokenizer of {source.arch} does not work: {one_line(error)}") from error
     return tokenizer
 
 
@@ -236,7 +241,7 @@ def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreproce
         )
     except RequestError:
         raise
-    except (TypeError, ValueError, KeyError) as error:
+    except Exception as error:  # a size of no numbers, a mean of words: whatever stands in the file
         raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {one_line(error)}") from error
 
 

@@ -122,7 +122,7 @@ def why_not(config: dict[str, Any]) -> str:
             value = tower.get(key, 1) if tower else 1
             if isinstance(value, list) and 0 < len(value) < 10:  # sides of images, layers of a ResNet
                 numbers += [(f"{part}.{key}", item, largest) for item in value]
-            elif value is not None:
+            elif value is not None or key != "patch_size":  # a ResNet has none
                 numbers.append((f"{part}.{key}", value, largest))
     for key, value, largest in numbers:
         if type(value) is not int or not 0 < value <= largest:

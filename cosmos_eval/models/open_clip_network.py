@@ -91,7 +91,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, arch: str,
             if not weights[key].is_floating_point():
                 kind = str(weights[key].dtype).removeprefix("torch.")
                 raise RequestError(f"{spec}: {path.name} is not a checkpoint to load: {key} is {kind}, not float")
-            if not torch.isfinite(weights[key]).all():
+            if not torch.isfinite(weights[key].float()).all():  # of float8 as it is, torch cannot tell
                 raise RequestError(f"{spec}: {path.name} is broken: {key} holds NaN or infinite values")
     network.load_state_dict({key: weights[key] for key in wanted})
 

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
-from cosmos_core import COSMOS, checkpoint, load_checkpoint, released
+from cosmos_core import COSMOS, checkpoint, export, load_checkpoint, released
 from cosmos_core.checkpoint import read_file, read_state, save_checkpoint, save_safetensors
 from cosmos_core.errors import RequestError
 from tests.closeness import assert_close
@@ -442,3 +442,32 @@ def test_without_a_network_a_released_name_gives_one_line(monkeypatch: pytest.Mo
     assert "cosmos_vitb16_cc3m.pt of sankim2/cosmos" in line
     with pytest.raises(RequestError, match="no released checkpoint 'x'"):
         released.fetch("x")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "reason"),
+    [
+        ("text_cfg", "layers", 10**7, "too large a number: text_cfg.layers 10000000 (largest: 512)"),
+        ("vision_cfg", "width", 10**9, "too large a number: vision_cfg.width"),
+        ("vision_cfg", "image_size", 8192, "more than 262,144 patches"),
+        ("text_cfg", "context_length", 8000, "positional_embedding is (10, 16), not (8000, 16)"),
+        ("text_cfg", "pool_type", "eos", "its text is pooled at token 2, not at its end token 49"),
+        ("vision_cfg", "norm_kwargs", {"eps": "x"}, "vision_cfg.norm_kwargs.eps 'x' is not a number"),
+        ("vision_cfg", "act_kwargs", {"slope": 1}, "makes no model: GELU.__init__() got an unexpected keyword"),
+        ("vision_cfg", "layers", 10**60, "too large a number: vision_cfg.layers 1000"),
+    ],
+)
+def test_a_files_own_configuration_is_bounded_before_a_network_is_built(
+    tmp_path: Path, model: COSMOS, part: str, key: str, value: Any, reason: str
+):
+    patch = {"patch_size": 8} if key != "image_size" else {"patch_size": 1}
+    config = {**TINY, "vision_cfg": {**TINY["vision_cfg"], **patch}}
+    config[part] = {**config[part], key: value}
+    assert reason in refusal(write(tmp_path / "last.pt", model, model, config=config))
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: COSMOS):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "last.pt", model, model, optimizer={"state": {}, "param_groups": []})
+    assert same(load_checkpoint("~/last.pt"), model)
+    assert "optimizer" in export.original_layout("~/last.pt")
