@@ -104,13 +104,21 @@ def clear_once(folder: Path) -> None:
         remove_leftovers(folder)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files and folders of processes that are gone; those still being written are locked, and stay."""
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove temporary files and folders of processes that are gone; those still being written are locked, and stay.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
     with suppress(OSError):  # what cannot be listed or removed does no harm
         names = [entry.name for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
-        for name in names:
+        for name in sorted(names):
             with suppress(OSError):
                 remove_leftover(folder / name)
+                if not (folder / name).exists():
+                    removed.append(folder / name)
+    return removed
 
 
 def remove_leftover(path: Path) -> None:

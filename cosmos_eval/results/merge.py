@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
-from cosmos_core.files import sync_folder
+from cosmos_core.files import current_umask, sync_folder, temporary_folder
 from cosmos_core.json_text import read_json
 from cosmos_eval.results.compare import moved_metrics
 from cosmos_eval.results.record import Result
@@ -212,13 +211,8 @@ def _copy_file(source: Path, target: Path) -> None:
 def _stage(out: Path) -> Iterator[tuple[Path, "_Place"]]:
     """A hidden folder on the disk of `out`, and what brings its content there; gone when the block ends."""
     whole = not out.exists()
-    home = out.parent if whole else out
-    home.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(dir=home, prefix=f".{out.name}.", suffix=".tmp"))
-    try:
+    with temporary_folder(out if whole else out / out.name) as stage:
         yield stage, _Place(stage, out, whole)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -230,9 +224,7 @@ class _Place:
     def __call__(self, results: Sequence[Path], not_run: Sequence[Path]) -> None:
         """Bring what was staged to its place: in one move, or each result with RESULT.json last."""
         if self.whole:
-            umask = os.umask(0)
-            os.umask(umask)
-            self.stage.chmod(0o777 & ~umask)  # mkdtemp makes a private folder
+            self.stage.chmod(0o777 & ~current_umask())  # mkdtemp makes a private folder
             for target in {one for place in (*results, *not_run) for one in (place, *place.parents)}:
                 sync_folder(self.stage / target)
             self.stage.replace(self.out)

@@ -141,11 +141,11 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path):
 
 
 def test_one_process_at_a_time_writes_a_result_and_no_file_is_left(tmp_path: Path):
-    with (
-        one_writer(tmp_path / "benchmark"),
-        pytest.raises(RequestError, match="another process has been writing to"),
-        one_writer(tmp_path / "benchmark", seconds=0.05),
-    ):
-        pass
+    def write(seconds: float) -> None:
+        with one_writer(tmp_path / "benchmark", seconds):
+            pass
+
+    with one_writer(tmp_path / "benchmark"), pytest.raises(RequestError, match="another process has been writing to"):
+        write(0.05)
     with one_writer(tmp_path / "benchmark"):
         assert list((tmp_path / "benchmark").iterdir()) == []

@@ -250,6 +250,7 @@ def test_a_killed_run_leaves_no_tree_and_the_next_one_makes_it(tmp_path):
     assert (prepare(out, **SMALL, reporter=notes) / "toybox.json").is_file()
     assert str(left) in notes.lines[0]
     assert notes.done == notes.total
+    assert not left.exists()
 
 
 class Notes:

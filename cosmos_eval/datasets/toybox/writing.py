@@ -1,14 +1,11 @@
 """`prepare`: toybox on the disk in the formats of real datasets, whole or not at all."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
-from cosmos_core.files import atomic_write_text
+from cosmos_core.files import atomic_write_text, current_umask, remove_leftovers, temporary_folder
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.toybox import cifar, formats
@@ -46,7 +43,7 @@ def prepare(
     | `toybox-*.yaml` | definitions | of the benchmarks that read the first four |
 
     Everything is made in a hidden folder beside `out` and moved into place at the end: a run that is stopped leaves no
-    `out`, and at worst that hidden folder, which the next run names.
+    `out`, and one that is killed a hidden folder, which the next run removes.
 
     Args:
         jpeg: JPEG pictures (quality 95) instead of PNG; decoded pixels then differ from those in memory.
@@ -79,19 +76,12 @@ def prepare(
     if _is_there(out, settings):
         reporter.note(f"toybox is already in {out}")
         return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in sorted(out.parent.glob(f".{out.name}.*.partial")):
-        reporter.note(f"{left} is left from a run that was stopped, or still being written; remove it if no run is")
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
-    try:
+    for left in remove_leftovers(out.parent):
+        reporter.note(f"{left} was left by a run that was killed, and is removed")
+    with temporary_folder(out) as partial:
         _write_all(partial, settings, reporter)
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)
+        partial.chmod(0o777 & ~current_umask())
         partial.replace(out)  # onto an absent or empty folder
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return out
 
 
