@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from cosmos_core.printable import without_controls
+from cosmos_core.printable import printable, without_controls
 
 SUBSTITUTES = {
     "→": "->", "←": "<-", "–": "-", "—": "-", "−": "-", "‑": "-", "×": "x", "±": "+/-", "…": "...", "≥": ">=",
@@ -97,12 +97,17 @@ def safe_streams() -> Iterator[None]:
     _open_closed_descriptors()
     out, err = (open(os.devnull, "w", encoding="utf-8") if one is None else one for one in before)  # noqa: PTH123, SIM115
     # ANSI of progress bars, our own and those of downloads, goes to standard error
-    sys.stdout = Stream(out, escape=True, optional=False)  # type: ignore[assignment]
-    sys.stderr = Stream(err, escape=False, optional=True)  # type: ignore[assignment]
+    sys.stdout = Stream(out, escape=True, optional=False)
+    sys.stderr = Stream(err, escape=False, optional=True)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def print_line(text: str) -> None:
+    """Print one line, whatever names from data it holds."""
+    print(printable(text))
 
 
 def drawing_stream() -> TextIO:
