@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.streams import print_line
+
 app = typer.Typer(
     help="Embeddings that runs have kept: list, verify, clear, export.",
     no_args_is_help=True,
@@ -45,7 +47,7 @@ def list_(cache: Place = DEFAULT) -> None:
             )
         )
     show(("id", "model", "digest", "precision", "pictures", "texts", "size", "last used"), rows)
-    print(f"{megabytes(total)} in {store}")
+    print_line(f"{megabytes(total)} in {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache verify --cache runs/eval")
@@ -63,10 +65,10 @@ def verify(
         files += len(one.files())
         for path, reason in damaged(one):
             broken += 1
-            print(f"{'removed' if drop else 'damaged'}  {path.relative_to(store)}: {reason}")
+            print_line(f"{'removed' if drop else 'damaged'}  {path.relative_to(store)}: {reason}")
             if drop:
                 path.unlink(missing_ok=True)
-    print(f"{files:,} files, {broken:,} damaged in {store}")
+    print_line(f"{files:,} files, {broken:,} damaged in {store}")
     if broken:
         raise typer.Exit(1)
 
@@ -79,7 +81,9 @@ def clear(models: Models = None, cache: Place = DEFAULT) -> None:
 
     store = store_at(cache)
     some = _some(store, models)
-    print(f"{megabytes(remove(some))} of {len(some)} {'model' if len(some) == 1 else 'models'} removed from {store}")
+    print_line(
+        f"{megabytes(remove(some))} of {len(some)} {'model' if len(some) == 1 else 'models'} removed from {store}"
+    )
 
 
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")
@@ -107,7 +111,7 @@ def export(
         )
         raise RequestError(f"{model!r} is {len(found)} sets of embeddings in {store}: {several}; give one of the ids")
     pictures, texts = export_rows(found[0], out, tuple(benchmark or ()))
-    print(f"{pictures:,} pictures and {texts:,} texts written to {out}; use it as embeddings:{out}")
+    print_line(f"{pictures:,} pictures and {texts:,} texts written to {out}; use it as embeddings:{out}")
 
 
 def megabytes(size: int) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.streams import print_line
 
 FIRST = 3
 """How many of the items left out are named."""
@@ -44,15 +45,15 @@ def check(
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         problems += [(benchmark.name, problem) for problem in report.problems]
         if not report.problems:
-            print(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
+            print_line(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
         for remark in report.remarks:
-            print(f"note     {benchmark.name}: {remark}")
+            print_line(f"note     {benchmark.name}: {remark}")
         if report.left_out:
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
-            print(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
+            print_line(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
     for problem in once_for_each(problems):
-        print(f"{word_for(problem)}  {problem}")
+        print_line(f"{word_for(problem)}  {problem}")
     if problems:
         raise typer.Exit(1)
 
@@ -115,7 +116,7 @@ def prepare(
         from cosmos_eval.plan import DEFAULT_DATA_ROOT
 
         order = prepare_order(name, data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger)
-        print(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
+        print_line(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
         if not tagger:
             print(
                 "the two rules on nouns and adjectives need --tagger; a YAML with `dataset: {shuffles: 2}` reads these"
@@ -126,7 +127,7 @@ def prepare(
         from cosmos_eval.plan import DEFAULT_DATA_ROOT
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
-        print(f"{made.made:,} masks written to {made.folder} from {made.source}, {made.kept:,} were there")
+        print_line(f"{made.made:,} masks written to {made.folder} from {made.source}, {made.kept:,} were there")
         return
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
 
@@ -134,7 +135,7 @@ def prepare(
         raise RequestError("toybox is rendered, not read; say where to write it with --out and leave --data-root out")
     out = out or Path("data/toybox")
     prepare_toybox(out, seed=seed, train=train, test=test, per_class=per_class, reporter=make_reporter())
-    print(f"toybox written to {out}; try: cosmos-eval run --benchmark {out}/toybox-coco.yaml")
+    print_line(f"toybox written to {out}; try: cosmos-eval run --benchmark {out}/toybox-coco.yaml")
 
 
 def _prepare_resized(
@@ -155,5 +156,5 @@ def _prepare_resized(
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
         made, kept = write_resized(data.pictures, preprocess.geometry(), preprocess.pixels, out, reporter)
-        print(f"{planned.benchmark.name}: {made:,} pictures written to {out}, {kept:,} were there")
-    print(f"Read them with: cosmos-eval run --resized {out}")
+        print_line(f"{planned.benchmark.name}: {made:,} pictures written to {out}, {kept:,} were there")
+    print_line(f"Read them with: cosmos-eval run --resized {out}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.streams import print_line
+
 EXAMPLE = "Example: cosmos-eval export runs/toybox/last.pt toybox.safetensors --weights teacher --half"
 
 
@@ -54,4 +56,4 @@ def export(
     if weights and chosen is Format.original:
         raise RequestError("--weights is for --format safetensors: the original's layout holds both networks")
     what = write(checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite)
-    print(f"Wrote {out}: {what}")
+    print_line(f"Wrote {out}: {what}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.streams import print_line
+
 EXAMPLE = "Example: cosmos-eval quickstart --out quickstart --seed 0"
 
 
@@ -35,10 +37,10 @@ def quickstart(
     for result in done.results:
         ratios = ", ".join(f"{short(name)} {times:.1f} × chance" for name, times in times_chance(result).items())
         if ratios:
-            print(f"{result.label}, {result.benchmark['name']}: {ratios}")
+            print_line(f"{result.label}, {result.benchmark['name']}: {ratios}")
     print("\n".join(["", *done.verdict]))
     print(f"\nDone in {duration(time.monotonic() - start)}.")
-    print(f"Leaderboard: {done.leaderboard}")
-    print(f"Report, for a browser: {done.report}")
-    print(f"Is COSMOS worse than its baseline? {done.regress}")
+    print_line(f"Leaderboard: {done.leaderboard}")
+    print_line(f"Report, for a browser: {done.report}")
+    print_line(f"Is COSMOS worse than its baseline? {done.regress}")
     print("Next: cosmos-eval run --model open_clip:ARCH/TAG --suite quick --data-root data")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.streams import print_line
+
 EXAMPLE = "Example: cosmos-eval report runs/eval --suite paper --reference paper --out report.html"
 
 
@@ -46,5 +48,5 @@ def report(
     counts = {"model": done.models, "benchmark": done.benchmarks, "picture": done.pictures}
     print(", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts.items()) + f"; {megabytes:.1f} MB")
     for line in done.left_out:
-        print(f"left out: {line}")
-    print(f"Report: {done.path}")
+        print_line(f"left out: {line}")
+    print_line(f"Report: {done.path}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cosmos_eval.cli.list_ import show as print_rows
+from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
     help="Results on disk: list, show, diff, merge; the schema of RESULT.json.",
@@ -59,9 +60,9 @@ def diff(
         print_rows(DIFFERENCES, rows)
     benchmarks = f"{compared} benchmark" + ("" if compared == 1 else "s")
     if other:
-        print(f"other numbers in {other}, {benchmarks} compared")
+        print_line(f"other numbers in {other}, {benchmarks} compared")
         raise typer.Exit(1)
-    print(f"equal numbers, {benchmarks} compared")
+    print_line(f"equal numbers, {benchmarks} compared")
 
 
 @app.command(epilog="Example: cosmos-eval results merge machine1/eval machine2/eval --out all")
@@ -77,13 +78,13 @@ def merge(
 
     merged = merge_folders(folders, out)
     total, models = merged.copied + merged.there, f"{merged.models} model" + ("" if merged.models == 1 else "s")
-    print(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.there} were there")
+    print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.there} were there")
     if merged.repeated:
-        print(f"{merged.repeated} stood in several places with the same numbers, and once in {out}")
+        print_line(f"{merged.repeated} stood in several places with the same numbers, and once in {out}")
     for place in merged.aside:
-        print(f"{place}: another protocol, data, precision or limit than its neighbour, in a folder of its own")
+        print_line(f"{place}: another protocol, data, precision or limit than its neighbour, in a folder of its own")
     for place in merged.not_run:
-        print(f"{place}: not run anywhere")
+        print_line(f"{place}: not run anywhere")
 
 
 @app.command(epilog="Example: cosmos-eval results schema > result.schema.json")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.streams import print_line
 
 EXAMPLE = """\b
 Example: cosmos-eval run --model open_clip:ViT-B-16/laion2b_s34b_b88k --suite paper-retrieval \\
@@ -129,9 +130,9 @@ def run(
             for planned in plan if not check.problem else ():
                 problems = "; ".join(planned.problems)
                 ready = f"ready{', ' + check.note if check.note else ''}"
-                print(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
+                print_line(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
         for problem in broken:
-            print(f"not loadable: {problem}")
+            print_line(f"not loadable: {problem}")
         lacking = any(planned.problems for planned in plan) and not skip_missing
         raise typer.Exit(2 if broken or lacking else 0)
     if broken:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.streams import print_line
+
 app = typer.Typer(
     help="Pictures of what a model does.",
     no_args_is_help=True,
@@ -76,11 +78,11 @@ def segmentation(
         reporter=make_reporter(),
     )
     percent = f"mIoU {100 * shown.miou:.1f}" if shown.miou == shown.miou else "all pixels are ignored"
-    print(f"{shown.pictures:,} of {shown.total:,} pictures: {percent}")
+    print_line(f"{shown.pictures:,} of {shown.total:,} pictures: {percent}")
     drawn = len(shown.overlays)
     some = ", spread evenly" if 1 < drawn < shown.pictures else ""
     where = shown.overlays[0] if drawn == 1 else f"{out / 'overlays'} ({drawn:,} files{some})"
-    print(f"Overlays: {where}")
-    print(f"IoU of each class: {shown.bars}, measured on {shown.bars_from}")
+    print_line(f"Overlays: {where}")
+    print_line(f"IoU of each class: {shown.bars}, measured on {shown.bars_from}")
     if shown.masks is not None:
-        print(f"Predicted masks: {shown.masks} ({shown.pictures:,} files; index = class)")
+        print_line(f"Predicted masks: {shown.masks} ({shown.pictures:,} files; index = class)")

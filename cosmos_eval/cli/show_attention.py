@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cosmos_eval.cli.show import Device, ModelSpec, Out
+from cosmos_eval.cli.streams import print_line
 
 EXAMPLE = 'Example: cosmos-eval show attention --model cosmos:toybox --scene 0 --text "green cross" --kind similarity'
 
@@ -56,6 +57,6 @@ def attention(
     )
     drawn = shown.maps.texts[0].maps
     height, width = drawn[0].values.shape
-    print(f"{shown.maps.picture}, {height} x {width} patches: {'; '.join(one.name for one in drawn)}")
-    print(f"Picture: {shown.png}")
-    print(f"Page: {shown.page}")
+    print_line(f"{shown.maps.picture}, {height} x {width} patches: {'; '.join(one.name for one in drawn)}")
+    print_line(f"Picture: {shown.png}")
+    print_line(f"Page: {shown.page}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cosmos_eval.cli.show import BenchmarkName, DataRoot, Device, ModelSpec, Out, Precision, Workers
+from cosmos_eval.cli.streams import print_line
 
 RETRIEVAL = "Example: cosmos-eval show retrieval --model cosmos:toybox --benchmark toybox-retrieval --cases 6"
 PERCEPTION = (
@@ -34,7 +35,7 @@ def retrieval(
     options = Options(device, precision, batch_size, workers)
     shown = show_retrieval(model, benchmark, out, data_root, cases, options, make_reporter())
     for kind, path in shown.files.items():
-        print(f"{kind}: {path}")
+        print_line(f"{kind}: {path}")
 
 
 def perception(
@@ -55,4 +56,4 @@ def perception(
     options = Options(device, precision, batch_size, workers)
     shown = show_perception(model, benchmark, out, data_root, cases, options, make_reporter())
     for kind, count in shown.counts.items():
-        print(f"{kind}: {shown.files[kind] if count else 'no such item'}")
+        print_line(f"{kind}: {shown.files[kind] if count else 'no such item'}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from cosmos_core.printable import without_controls
+from cosmos_core.printable import printable, without_controls
 
 SUBSTITUTES = {
     "→": "->", "←": "<-", "–": "-", "—": "-", "−": "-", "‑": "-", "×": "x", "±": "+/-", "…": "...", "≥": ">=",
@@ -103,6 +103,11 @@ def safe_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def print_line(text: str) -> None:
+    """Print one line, whatever names from data it holds."""
+    print(printable(text))
 
 
 def drawing_stream() -> TextIO:

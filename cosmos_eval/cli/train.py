@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
@@ -82,7 +83,9 @@ def train(
             raise
         raise RequestError(f"rank {os.environ['RANK']}: {error}") from error  # it may be the only one that has failed
     if is_main():
-        print(f"Trained: {config.out}. Evaluate it: cosmos-eval run --model cosmos:{config.out}/last.pt --suite toybox")
+        print_line(
+            f"Trained: {config.out}. Evaluate it: cosmos-eval run --model cosmos:{config.out}/last.pt --suite toybox"
+        )
 
 
 def resolved(preset: str, changes: list[str], out: Path | None) -> "TrainConfig":

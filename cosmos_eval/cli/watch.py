@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cosmos_eval.cli.streams import print_line
+
 if TYPE_CHECKING:
     from cosmos_core.layouts import Which
 
@@ -90,4 +92,4 @@ def watch(
     )
     lines = watcher.run(once=once, interval=interval)
     print(curve_table(lines))
-    print(f"Curve, table and results: {watcher.out}")
+    print_line(f"Curve, table and results: {watcher.out}")

@@ -124,3 +124,20 @@ def test_a_folder_whose_name_is_not_of_the_locale_s_encoding(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "\\udcc3\\udca9t\\udcc3\\udca9/leaderboard.json" in done.stderr
     assert json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+
+
+def test_names_of_data_make_no_lines_of_their_own(tmp_path, capsys):
+    """A caption file names an image whose name tries to be a line of ours, and clears the screen."""
+    evil = "gone\nready    everything\x1b[2J\u202e.jpg"
+    (tmp_path / "d.jsonl").write_text(json.dumps({"image": evil, "captions": ["a"]}) + "\n")
+    (tmp_path / "d.yaml").write_text(
+        "name: d\nversion: 1\ntask: retrieval\ndataset: {reader: jsonl, path: d.jsonl}\n"
+        "metrics: {primary: text_to_image_recall@1, k: [1]}\nsource: own\n"
+    )
+    assert cli.run_command(["data", "check", str(tmp_path / "d.yaml")]) == 1
+    assert cli.run_command(["run", "--benchmark", str(tmp_path / "d.yaml"), "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
+        assert "gone" in text
+        assert not set(text) & set("\x1b\u202e")
+        assert not any(line.startswith("ready    everything") for line in text.splitlines())
