@@ -215,7 +215,7 @@ def mid_p(hits: np.ndarray | float, n: np.ndarray | float, tail: float = TAIL) -
 
 
 def _lower(hits: np.ndarray, misses: np.ndarray, tail: float) -> np.ndarray:
-    from scipy.special import betainc  # of mmsegmentation's requirements; not every command needs it
+    from scipy.special import betainc  # not every command needs it
 
     at_least = np.maximum(hits, 1e-300)  # 0 is no parameter of a beta distribution; the bound is set below
     below = np.maximum(misses, 1e-300)

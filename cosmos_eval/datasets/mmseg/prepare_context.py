@@ -79,7 +79,7 @@ def classes_in(path: Path) -> np.ndarray:
     Raises:
         RequestError: not such a file; names it.
     """
-    from scipy.io import loadmat  # a requirement of mmsegmentation
+    from scipy.io import loadmat
 
     try:
         labels = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
