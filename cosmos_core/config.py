@@ -17,6 +17,9 @@ from cosmos_core.yaml_text import parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
 OBJECTIVES = ("cosmos", "clip", "slip", "silc", "multiview", "distill")
+MOST = {"batch_size": 10**7, "accumulate": 10**7, "workers": 1024, "threads": 4096, "captions": 1000}
+"""Numbers that memory is taken by, or processes and threads are started by: beyond these nothing would ever begin."""
+MOST_OF_VIEWS = {"global_crops": 1000, "local_crops": 1000, "global_size": 8192, "local_size": 8192}
 NON_FINITE = ("stop", "skip")
 NETWORKS = ("teacher", "student", "both")
 PRECISIONS = ("auto", "fp32", "amp", "amp_bf16")
@@ -159,6 +162,12 @@ class TrainConfig:
             at_least(key, getattr(self, key), 0)
         for key in ("eps", "lr_cooldown_steps", "lr_cooldown_power", "lr_cooldown_end"):
             at_least(key, getattr(self, key), 0)
+        for key, most in MOST.items():
+            if getattr(self, key) > most:
+                raise RequestError(f"{key} must be at most {most:,}, got {getattr(self, key)}")
+        for key, most in MOST_OF_VIEWS.items():
+            if getattr(self.views, key) > most:
+                raise RequestError(f"views.{key} must be at most {most:,}, got {getattr(self.views, key)}")
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 raise RequestError(f"{key} lies in 0..1, 1 left out, got {getattr(self, key)}")
