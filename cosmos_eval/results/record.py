@@ -181,7 +181,7 @@ def _fault_of_metric(name: str, metric: dict[str, Any]) -> str:
     if not low - ROUNDING <= value <= high + ROUNDING:
         return f"the value {value:g} lies outside its interval [{low:g}, {high:g}]"
     least, most, what = (1, MOST, "a rank from 1") if is_rank(name) else (0, 1, "a fraction from 0 to 1")
-    if low < least - ROUNDING or high > most + ROUNDING:
+    if not least - ROUNDING <= value <= most + ROUNDING:
         return f"{value:g} [{low:g}, {high:g}] is not {what}"
     return f"n: {short_repr(metric['n'])} is beyond reason" if metric["n"] > MOST else ""
 
