@@ -15,7 +15,6 @@ from cosmos_eval.metric_names import is_rank
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
 
-
 UNCHECKED = "unchecked"
 ROUNDING = 1e-9
 """What sums of floats may be beyond the edges of a metric."""
@@ -161,8 +160,9 @@ def first_fault(record: Any) -> str:
         fault = _fault_of_metric(name, metric)
         if fault:
             return f"metrics.{name[:80]}: {fault}"
-    counts = {f"dataset.{part}.{name}": n for part in ("n", "n_expected") for name, n in record["dataset"][part].items()}
-    counts |= {"samples.rows": record["samples"]["rows"], "benchmark.version": record["benchmark"]["version"], "limit": record["limit"] or 0}
+    counts = {f"dataset.{part}.{key}": n for part in ("n", "n_expected") for key, n in record["dataset"][part].items()}
+    counts |= {"samples.rows": record["samples"]["rows"], "benchmark.version": record["benchmark"]["version"]}
+    counts["limit"] = record["limit"] or 0
     for name, count in counts.items():
         if count > MOST:
             return f"{name[:80]}: {short_repr(count)} is beyond reason"
