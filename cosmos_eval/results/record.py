@@ -16,7 +16,6 @@ from cosmos_eval.metric_names import is_rank
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
 
-
 UNCHECKED = "unchecked"
 ROUNDING = 1e-9
 """What sums of floats may be beyond the edges of a metric."""
@@ -162,8 +161,9 @@ def first_fault(record: Any) -> str:
         fault = _fault_of_metric(name, metric)
         if fault:
             return f"metrics.{name[:80]}: {fault}"
-    counts = {f"dataset.{part}.{name}": n for part in ("n", "n_expected") for name, n in record["dataset"][part].items()}
-    counts |= {"samples.rows": record["samples"]["rows"], "benchmark.version": record["benchmark"]["version"], "limit": record["limit"] or 0}
+    counts = {f"dataset.{part}.{key}": n for part in ("n", "n_expected") for key, n in record["dataset"][part].items()}
+    counts |= {"samples.rows": record["samples"]["rows"], "benchmark.version": record["benchmark"]["version"]}
+    counts["limit"] = record["limit"] or 0
     for name, count in counts.items():
         if count > MOST:
             return f"{name[:80]}: {short_repr(count)} is beyond reason"
@@ -182,7 +182,7 @@ def _fault_of_metric(name: str, metric: dict[str, Any]) -> str:
     if not low - ROUNDING <= value <= high + ROUNDING:
         return f"the value {value:g} lies outside its interval [{low:g}, {high:g}]"
     least, most, what = (1, MOST, "a rank from 1") if is_rank(name) else (0, 1, "a fraction from 0 to 1")
-    if low < least - ROUNDING or high > most + ROUNDING:
+    if not least - ROUNDING <= value <= most + ROUNDING:
         return f"{value:g} [{low:g}, {high:g}] is not {what}"
     return f"n: {short_repr(metric['n'])} is beyond reason" if metric["n"] > MOST else ""
 

@@ -174,6 +174,8 @@ def test_a_training_file_beyond_its_bounds_is_refused(tmp_path: Path, text: str,
     "change",
     ["lr=" + "9" * 400, "lr=" + "9" * 5000, "steps=" + "9" * 400, "seed=1" + "0" * 30, "batch_size=" + "9" * 5000,
      "views.blur=" + "[" * 5000, "lr=1e999", "momentum_teacher=nan", "views.flip=" + "9" * 400, "x" * 5000 + "=1",
+     "workers=1000000000000", "threads=1000000000000", "captions=1000000000000", "batch_size=1000000000000000",
+     "views.local_crops=1000000000000", "views.global_size=1000000000000",
      "objective=" + "x" * 5000, "model.embed_dim=" + "9" * 400, "model.text_cfg.layers=1e999"],
 )  # fmt: skip
 def test_a_setting_beyond_its_bounds_is_refused(change: str):
