@@ -66,6 +66,7 @@ def stand_in(monkeypatch) -> None:
     """Label maps that are known, so that what is written can be."""
     monkeypatch.setattr("cosmos_eval.tasks.segmentation.predictions", made_up)
     monkeypatch.setattr(showing, "load_model", lambda spec, device: Patches())
+    monkeypatch.setattr(showing, "require_models", lambda specs, fetch: None)
 
 
 def show(definition: Path, out: Path, *arguments: str) -> int:
