@@ -40,7 +40,8 @@ def metrics_of(task: str, dice: random.Random) -> dict[str, Metric]:
     found = {}
     for name in names:
         value = 1 + 90 * dice.random() if name.endswith("_rank") else dice.random()
-        found[name] = Metric(value, value * 0.9, value * 1.05, dice.randint(100, 99_999))
+        high = value * 1.05 if name.endswith("_rank") else min(1.0, value * 1.05)
+        found[name] = Metric(value, value * 0.9, high, dice.randint(100, 99_999))
     return found
 
 
