@@ -70,7 +70,7 @@ _folders: dict[int, bool] = {}
 
 def output_kind(info: OptionInfo | ArgumentInfo | None) -> str:
     """`folder`, `file`, or nothing for what is no output."""
-    return {True: "folder", False: "file"}.get(_folders.get(id(info)), "")
+    return "" if id(info) not in _folders else "folder" if _folders[id(info)] else "file"
 
 
 def name_of(parameter: str, info: OptionInfo | ArgumentInfo | None) -> str:

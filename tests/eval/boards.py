@@ -39,9 +39,10 @@ def metrics_of(task: str, dice: random.Random) -> dict[str, Metric]:
     }[task]
     found = {}
     for name in names:
-        value = 1 + 90 * dice.random() if name.endswith("_rank") else dice.random()
-        high = value * 1.05 if name.endswith("_rank") else min(1.0, value * 1.05)
-        found[name] = Metric(value, value * 0.9, high, dice.randint(100, 99_999))
+        rank = name.endswith("_rank")
+        value = 1 + 90 * dice.random() if rank else dice.random()
+        low, high = max(float(rank), value * 0.9), value * 1.05
+        found[name] = Metric(value, low, high if rank else min(1.0, high), dice.randint(100, 99_999))
     return found
 
 
