@@ -38,6 +38,10 @@ def check_arguments(app: typer.Typer) -> None:
 def checked(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command that gets paths without `~`, and no path or number that cannot be used."""
     declared = dict(parameters_of(command))
+    for info in declared.values():
+        if info.writable:  # the parser's own looks at outputs are less than ours, and come first
+            _folders[id(info)] = info.dir_okay
+            info.writable, info.file_okay, info.dir_okay = False, True, True
 
     @functools.wraps(command)
     def run(**values: Any) -> Any:
@@ -58,6 +62,15 @@ def parameters_of(command: Callable[..., Any]) -> Iterator[tuple[str, OptionInfo
             for info in get_args(parameter.annotation)[1:]:
                 if isinstance(info, OptionInfo | ArgumentInfo):
                     yield name, info
+
+
+_folders: dict[int, bool] = {}
+"""The declared outputs, which live as long as their commands: whether each is a folder."""
+
+
+def output_kind(info: OptionInfo | ArgumentInfo | None) -> str:
+    """`folder`, `file`, or nothing for what is no output."""
+    return "" if id(info) not in _folders else "folder" if _folders[id(info)] else "file"
 
 
 def name_of(parameter: str, info: OptionInfo | ArgumentInfo | None) -> str:
@@ -119,8 +132,8 @@ def _checked(parameter: str, info: OptionInfo | ArgumentInfo | None, value: Any)
     if not isinstance(value, Path):
         return value
     path = expanded(name, value)
-    if info is not None and info.writable:
-        check_output(name, path, folder=info.dir_okay)
+    if output_kind(info):
+        check_output(name, path, folder=output_kind(info) == "folder")
     return path
 
 

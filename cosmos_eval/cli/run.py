@@ -16,6 +16,15 @@ DEFAULT_MODEL = "cosmos:toybox"
 DEFAULT_SUITE = "toybox"
 
 
+def check_cache_limit(gigabytes: float) -> float:
+    """Refuse what is no size of a cache."""
+    from cosmos_core.errors import RequestError
+
+    if not 0 < gigabytes <= 1e6:
+        raise RequestError(f"--cache-limit must be a number of GB above 0, got {gigabytes:g}; at most 1,000,000")
+    return gigabytes
+
+
 def run(
     model: Annotated[
         list[str] | None,
@@ -76,7 +85,8 @@ def run(
     cache_limit: Annotated[
         float,
         typer.Option(
-            min=0, max=1_000_000, help="GB that kept embeddings may take; those used least recently go first."
+            callback=check_cache_limit,
+            help="GB that kept embeddings may take; those used least recently go first.",
         ),
     ] = 10.0,
     profile: Annotated[
@@ -113,8 +123,6 @@ def run(
         raise RequestError("--profile times the work of one process; leave torchrun out")
     if keep_going and crew is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
-    if not 0 < cache_limit * 1e9 < float("inf"):
-        raise RequestError(f"--cache-limit must be a number of GB above 0, got {cache_limit:g}")
     specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
     resolve_precision(precision, resolve_device(device))
     checks = check_models(specs, fetch=not dry_run)

@@ -27,9 +27,12 @@ LARGEST_SAMPLES = 2**34
 def write_samples(folder: Path, samples: "pandas.DataFrame") -> dict[str, object]:
     """Write the per-sample table; returns what RESULT.json says of it (`file`, `rows`, `sha256`)."""
     path = folder / SAMPLES
-    # an open file, since pyarrow takes no path that is not UTF-8
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        samples.to_parquet(stream, index=False)
+    with atomic_path(path) as temporary:
+        try:
+            samples.to_parquet(temporary, index=False)
+        except UnicodeEncodeError:  # pyarrow takes no path that is not UTF-8
+            with temporary.open("wb") as stream:
+                samples.to_parquet(stream, index=False)
     return {"file": SAMPLES, "rows": len(samples), "sha256": file_digest(path)}
 
 

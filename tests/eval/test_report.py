@@ -47,7 +47,7 @@ def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, c
     [
         (["/nonexistent/place"], "/nonexistent/place"),
         (["{folder}", "--out", "{folder}/table.csv"], "no .html file"),
-        (["{folder}", "--out", "{folder}"], "is a directory"),
+        (["{folder}", "--out", "{folder}"], "is a folder; give a file"),
         (["{folder}", "--suite", "toybox"], "is of the suite toybox; there are of flowers"),
     ],
 )
