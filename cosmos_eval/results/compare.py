@@ -41,13 +41,14 @@ def moved_metrics(first: Result, second: Result) -> list[Moved]:
     """The metrics that differ in value, interval or n, those of the first result in its order and then those that only
     the second has.
 
-    Intervals are not compared where the two were resampled with seeds that are known to differ.
+    Intervals are not compared where the two were resampled with seeds that are known to differ, nor where they were
+    made by other methods (results of before have none).
     """
     intervals = not _other_seed(first, second)
     moved = []
     for name in dict.fromkeys((*first.metrics, *second.metrics)):
         ours, theirs = first.metrics.get(name), second.metrics.get(name)
-        if ours is None or theirs is None or _numbers(ours, intervals) != _numbers(theirs, intervals):
+        if ours is None or theirs is None or _differ(ours, theirs, intervals):
             moved.append(Moved(name, ours, theirs))
     return moved
 
@@ -84,6 +85,11 @@ def _flat(record: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             fields[f"{above}{key}"] = value
     return fields
+
+
+def _differ(ours: Metric, theirs: Metric, intervals: bool) -> bool:
+    intervals = intervals and ours.method == theirs.method
+    return _numbers(ours, intervals) != _numbers(theirs, intervals)
 
 
 def _numbers(metric: Metric, interval: bool) -> tuple[float, ...]:

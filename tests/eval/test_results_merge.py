@@ -125,6 +125,8 @@ def test_every_conflict_is_counted(tmp_path):
         (Metric(0.75, 0.25, 1.0, 4), (0, 1), True),
         (Metric(0.75, 0.3, 1.0, 4), (0, 1), True),  # resampled with another seed
         (Metric(0.75, 0.3, 1.0, 4), (0, 0), False),
+        (Metric(0.75, 0.3, 1.0, 4, "mid-p"), (0, 0), True),  # measured again by a version with other intervals
+        (Metric(0.74, 0.3, 1.0, 4, "mid-p"), (0, 0), False),
         (Metric(0.75, 0.3, 1.0, 4), (0, None), False),
         (Metric(0.75, 0.25, 1.0, 5), (0, 1), False),
         (Metric(0.74, 0.25, 1.0, 4), (0, 1), False),
