@@ -7,7 +7,6 @@ import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import pandas as pd
 import pytest
@@ -331,8 +330,8 @@ def test_a_writer_that_is_killed_leaves_a_whole_result_or_none(tmp_path):
         def __len__(self) -> int:
             return 1
 
-        def to_parquet(self, stream: BinaryIO, index: bool) -> None:
-            stream.write(table)
+        def to_parquet(self, path: Path, index: bool) -> None:
+            path.write_bytes(table)
 
     def write() -> None:
         samples = write_samples(tmp_path, Frame())

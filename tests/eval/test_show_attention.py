@@ -266,7 +266,7 @@ def test_what_the_model_sees_is_cropped_and_scaled_as_for_it():
         (["--scene", "0", "--image", "a.jpg"], "one of the two"),
         (["--scene", "-1"], "--scene"),
         (["--image", "absent.jpg", "--text", "a"], "absent.jpg"),
-        (["--image", "NOT_A_PICTURE", "--text", "a"], "not.png: it is none, or of an unknown format"),
+        (["--image", "NOT_A_PICTURE", "--text", "a"], "not.png: it is no image, or of a format that is not read"),
         (["--image", "PICTURE"], "at least one --text"),
         (["--scene", "0", "--text", "  "], "--text is empty"),
         (["--scene", "0", "--text", "a", "--text", ""], "--text 2 of 2 is empty"),

@@ -181,7 +181,7 @@ def test_a_batch_size_is_a_number_or_auto(asked, meant):
 
 @pytest.mark.parametrize("asked", ["0", 0, "-3", "many", "", "1.5"])
 def test_another_batch_size_is_refused(asked):
-    with pytest.raises(RequestError, match="batch size must be 1 to 2,147,483,647, or auto; got"):
+    with pytest.raises(RequestError, match="batch size must be 1 to 1,000,000, or auto; got"):
         check_batch_size(asked)
 
 
