@@ -36,7 +36,7 @@ READY = (
 )
 SERVER.set_forkserver_preload(READY.split())
 TIMES = ("seconds", "samples_per_second", "data_wait", "memory")
-SAVING = ("writing", "before the rename", "before last", "after last")
+SAVING = ("writing", "before the rename", "between the names", "after both names")
 
 
 @dataclass(frozen=True)
@@ -209,10 +209,10 @@ def arm(kill: Kill) -> None:
         case "writing":
             at(checkpoint, "write_torch", half)
         case "before the rename":
-            at(Path, "replace", counts=lambda source, target: target.name.startswith("step-"))
-        case "before last":
-            at(snapshots.Snapshots, "name_last")
-        case "after last":
+            at(Path, "replace", counts=lambda source, target: target.name == snapshots.LAST)
+        case "between the names":
+            at(snapshots.Snapshots, "add_name")
+        case "after both names":
             at(snapshots.Snapshots, "let_go")
         case other:
             raise ValueError(other)

@@ -86,7 +86,7 @@ def test_a_run_killed_while_it_saves_ends_with_the_bits_of_one_that_was_not(worl
     out = tmp_path / "run"
     for point in SAVING:
         assert ended(start(command(world, out), Kill(save=2, point=point))) == -signal.SIGKILL
-        assert len(list(out.glob(".step-*.tmp"))) == (point in SAVING[:2])  # half of one, or one without its name
+        assert len(list(out.glob(".last.pt.*.tmp"))) == (point in SAVING[:2])  # half of one, or one without its name
         read_file(out / "last.pt")
     assert ended(start(command(world, out))) == 0
     assert_equal(out, whole)
