@@ -1,6 +1,7 @@
 """Ranks agree before the first step: on settings, packages and code, then on data and on the state they begin with.
 
-What may differ between machines is left out: devices, threads, workers, and the folders that data and run lie in.
+What may differ is left out: devices, threads, workers, the folders that data and run lie in, and what the first rank
+alone evaluates.
 """
 
 import hashlib
@@ -25,7 +26,10 @@ from cosmos_core.step import Run
 from cosmos_core.world import World
 
 OF_A_MACHINE = ("device", "threads", "workers", "eval_data_root")
-"""Settings that may differ between ranks: they change no sample, no formula and no order of collectives."""
+OF_THE_FIRST_RANK = ("eval_suite", "eval_networks", "eval_limit")
+"""What is evaluated, by the first rank alone. When (`eval_every`) all must know: they wait for it."""
+MAY_DIFFER = (*OF_A_MACHINE, *OF_THE_FIRST_RANK)
+"""Settings that change no sample, no formula and no order of collectives."""
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "webdataset", "safetensors")
 MOST_NAMED = 3
 MOST_LOOKED_AT = 16
@@ -73,7 +77,7 @@ def difference(name: str, values: Sequence[str | None]) -> str:
 def settings(config: TrainConfig) -> dict[str, str]:
     """The settings that all ranks must share, by their dotted names."""
     values = flat(plain(config.to_dict()))
-    values = {key: value for key, value in values.items() if key.split(".")[0] not in OF_A_MACHINE}
+    values = {key: value for key, value in values.items() if key.split(".")[0] not in MAY_DIFFER}
     values["data"] = "::".join(unplaced(values["data"]))
     values["out"] = "set" if values["out"] else "not set"
     return {key: short(value) for key, value in values.items()}

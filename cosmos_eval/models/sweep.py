@@ -4,7 +4,7 @@ import filecmp
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,16 +59,27 @@ def is_sweep(spec: str) -> bool:
     )
 
 
-def expand_all(specs: Sequence[str]) -> tuple[list[str], dict[str, Swept]]:
+def expand_all(
+    specs: Sequence[str], problems: MutableMapping[str, str] | None = None
+) -> tuple[list[str], dict[str, Swept]]:
     """Specs with every pattern replaced by its models, each once, and those that came from patterns.
 
+    Args:
+        problems: takes the specs that cannot be expanded, and why; they are left out of the answer.
+
     Raises:
-        RequestError: a spec that is none, or a pattern as `expand` refuses it.
+        RequestError: a spec that is none, or a pattern as `expand` refuses it, where there is no `problems`.
     """
     models: dict[str, None] = {}
     swept: dict[str, Swept] = {}
     for spec in specs:
-        some = {one.spec: one for one in expand(spec)} if is_sweep(spec) else {}
+        try:
+            some = {one.spec: one for one in expand(spec)} if is_sweep(spec) else {}
+        except RequestError as error:
+            if problems is None:
+                raise
+            problems[spec] = str(error)
+            continue
         swept.update(some)
         models.update(dict.fromkeys(some or [spec]))
     return list(models), swept

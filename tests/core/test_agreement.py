@@ -72,7 +72,9 @@ def test_what_belongs_to_a_machine_is_not_compared():
     here = settings(replace(CONFIG, data="/here/{0..3}.tar", out="/here/run", device="cuda:0", threads=1, workers=2))
     there = settings(replace(CONFIG, data="/mnt/x/{0..3}.tar", out="there", device="cuda:1", threads=4, workers=0))
     assert here == there
-    for change in ({"lr": 2.0}, {"seed": 1}, {"log_every": 3}, {"data": "other.tar"}, {"save_every": 9}, {"out": ""}):
+    evaluated = {"eval_suite": "pairs", "eval_networks": "both", "eval_limit": 5}  # by the first rank alone
+    assert settings(replace(CONFIG, **evaluated)) == settings(CONFIG)
+    for change in ({"lr": 2.0}, {"eval_every": 7}, {"seed": 1}, {"log_every": 3}, {"data": "other.tar"}, {"save_every": 9}, {"out": ""}):
         assert here != settings(replace(CONFIG, **{"data": "{0..3}.tar", "out": "run", **change})), change
 
 
