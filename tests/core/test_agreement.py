@@ -74,7 +74,16 @@ def test_what_belongs_to_a_machine_is_not_compared():
     assert here == there
     evaluated = {"eval_suite": "pairs", "eval_networks": "both", "eval_limit": 5}  # by the first rank alone
     assert settings(replace(CONFIG, **evaluated)) == settings(CONFIG)
-    for change in ({"lr": 2.0}, {"eval_every": 7}, {"seed": 1}, {"log_every": 3}, {"data": "other.tar"}, {"save_every": 9}, {"out": ""}):
+    changes = (
+        {"lr": 2.0},
+        {"eval_every": 7},
+        {"seed": 1},
+        {"log_every": 3},
+        {"data": "other.tar"},
+        {"save_every": 9},
+        {"out": ""},
+    )
+    for change in changes:
         assert here != settings(replace(CONFIG, **{"data": "{0..3}.tar", "out": "run", **change})), change
 
 

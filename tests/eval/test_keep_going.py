@@ -72,11 +72,11 @@ def test_without_it_the_first_failure_ends_the_run(run):
 
 @pytest.mark.parametrize("bad", ["cosmos:nope/last.pt", "cosmos:nope/*.pt", "colours", "python:nomodule:build"])
 def test_what_is_bad_from_the_start_stops_the_others_only_without_it(run, bad):
-    code, out, (line,) = run(bad, GOOD, keep_going=False)
+    code, _, (line,) = run(bad, GOOD, keep_going=False)
     assert code == 2
     assert not list(run.out.rglob("RESULT.json"))
     assert "--keep-going measures the other 1" in line
-    code, out, (line,) = run(bad, GOOD)
+    code, _, (line,) = run(bad, GOOD)
     assert code == 2
     assert "1 failed, 2 measured" in line
     assert bad in line
