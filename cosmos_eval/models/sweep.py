@@ -75,10 +75,10 @@ def expand_all(
     for spec in specs:
         try:
             some = {one.spec: one for one in expand(spec)} if is_sweep(spec) else {}
-        except RequestError as error:
+        except (RequestError, OSError) as error:
             if problems is None:
                 raise
-            problems[spec] = str(error)
+            problems[spec] = str(error) if isinstance(error, RequestError) else f"{spec}: {error.strerror or error}"
             continue
         swept.update(some)
         models.update(dict.fromkeys(some or [spec]))

@@ -125,8 +125,16 @@ def test_the_same_in_all_other_json_that_a_user_gives(tmp_path: Path):
 @pytest.mark.parametrize("option", ["workers", "limit", "seed"])
 def test_settings_of_a_run_have_a_bound(option: str):
     assert f"{option} must be at most" in refusal(Session, None, **{option: 10**30})
-    assert "must be at most" in refusal(check_batch_size, 10**30)
-    assert "must be at least 1, or auto" in refusal(check_batch_size, LONG)
+    assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, 10**30)
+    assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, LONG)
+
+
+@pytest.mark.parametrize("option", ["workers", "limit", "seed"])
+@pytest.mark.parametrize("value", [1.5, "3", True, [1]])
+def test_settings_of_a_run_are_whole_numbers(option: str, value: object):
+    assert f"{option} must be a whole number" in refusal(Session, None, **{option: value})
+    assert "unknown device 5.5" in refusal(Session, None, device=5.5)
+    assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, None)
 
 
 def test_a_caption_that_is_a_byte_order_mark_alone_is_no_caption(tmp_path: Path):
