@@ -33,7 +33,10 @@ MAY_DIFFER = (*OF_A_MACHINE, *OF_THE_FIRST_RANK)
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "webdataset", "safetensors")
 MOST_NAMED = 3
 MOST_LOOKED_AT = 16
-"""Records of a sequence in memory that are compared; they may have to be rendered."""
+"""Records of a sequence in memory, or shards of a list, whose content is compared; it may have to be rendered or
+fetched."""
+BYTES_LOOKED_AT = 2**20
+"""Of a shard."""
 
 
 def agree_on_settings(config: TrainConfig, world: World) -> None:
@@ -124,11 +127,23 @@ def source_facts(source: Source) -> dict[str, str]:
             f"training data {name}": f"{count:,} samples, digest {digest}"
             for name, count, digest in record_digests(source.data)
         }
-    sizes = [Path(url).stat().st_size if is_local(url) else -1 for url in source.urls]
-    return {
-        f"shard {name}": f"{size:,} bytes" if size >= 0 else "remote"
-        for name, size in zip(source.names, sizes, strict=True)
-    }
+    facts, looked_at = {}, places(len(source.urls))
+    for place, (name, url) in enumerate(zip(source.names, source.urls, strict=True)):
+        facts[f"shard {name}"] = f"{Path(url).stat().st_size:,} bytes" if is_local(url) else "remote"
+        if place in looked_at and is_local(url) and Path(url).is_file():
+            facts[f"shard {name}"] += f", digest {start_digest(Path(url))}"
+    return facts
+
+
+def places(count: int) -> set[int]:
+    """At most MOST_LOOKED_AT places of a sequence, spread over it."""
+    return {count * n // MOST_LOOKED_AT for n in range(MOST_LOOKED_AT)} if count else set()
+
+
+def start_digest(path: Path) -> str:
+    """Eight digits of what the first BYTES_LOOKED_AT of a file hold: shards of other content often have one size."""
+    with path.open("rb") as file:
+        return hashlib.blake2b(file.read(BYTES_LOOKED_AT), digest_size=4).hexdigest()
 
 
 def record_digests(data: Any) -> list[tuple[str, int, str]]:
@@ -140,7 +155,7 @@ def record_digests(data: Any) -> list[tuple[str, int, str]]:
         with data.path.open("rb") as file:
             return [(data.path.name, len(data), hashlib.file_digest(file, "blake2b").hexdigest()[:8])]
     hashed = hashlib.blake2b(digest_size=4)
-    for place in sorted({len(data) * n // MOST_LOOKED_AT for n in range(MOST_LOOKED_AT)}) if len(data) else ():
+    for place in sorted(places(len(data))):
         key, _, record = data[place]
         hashed.update(f"{key!r} {record!r}\n".encode(errors="surrogatepass"))
     return [("in memory", len(data), hashed.hexdigest())]

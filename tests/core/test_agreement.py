@@ -95,10 +95,14 @@ def test_versions_and_code_are_facts(monkeypatch):
     assert len(before["the code of cosmos_core"]) == 8
 
 
-def test_shards_are_told_apart_by_their_sizes_and_tables_by_their_content(tmp_path: Path):
+def test_shards_are_told_apart_by_size_and_content_and_tables_by_content(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(b"x" * 1024)
     shards = ShardList("", [str(tmp_path / "a.tar"), "https://host/b.tar"], ["a.tar", "b.tar"])
-    assert source_facts(shards) == {"shard a.tar": "1,024 bytes", "shard b.tar": "remote"}
+    facts = source_facts(shards)
+    assert facts["shard a.tar"].startswith("1,024 bytes, digest ")
+    assert facts["shard b.tar"] == "remote"
+    (tmp_path / "a.tar").write_bytes(b"x" * 1023 + b"y")
+    assert source_facts(shards)["shard a.tar"] != facts["shard a.tar"]
     digests = []
     for caption in ("one", "two"):
         (tmp_path / "t.csv").write_text(f"filepath,title\np.png,{caption}\n")
