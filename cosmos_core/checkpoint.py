@@ -22,7 +22,8 @@ from cosmos_core.files import atomic_path
 from cosmos_core.layouts import StoredWeights, Which, plain_state, read_file, read_state
 from cosmos_core.model import COSMOS
 from cosmos_core.positions import resize_image_positions, resize_text_positions
-from cosmos_core.tensor_files import odd_tensor, one_line
+from cosmos_core.printable import one_line
+from cosmos_core.tensor_files import odd_tensor
 from cosmos_core.weight_layouts import COSMOS as COSMOS_NAMES
 from cosmos_core.weight_layouts import foreign
 from cosmos_core.yaml_text import read_yaml

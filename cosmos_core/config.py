@@ -29,7 +29,6 @@ MOST = {
     **dict.fromkeys(("lr", "lr_cooldown_end", "lr_cooldown_power", "weight_decay", "eps"), 1e6),
 }
 """Largest values: far above what anybody trains with, and below what loops, memory and schedules can bear."""
-MOST_OF_VIEWS = {"global_crops": 1000, "local_crops": 1000, "global_size": 8192, "local_size": 8192}
 PRECISIONS = ("auto", "fp32", "amp", "amp_bf16")
 
 
@@ -179,9 +178,6 @@ class TrainConfig:
             value = getattr(self, item.name)
             if isinstance(value, str) and "\0" in value:
                 raise RequestError(f"{item.name} holds a zero byte, which no name or path can have")
-        for key, most in MOST_OF_VIEWS.items():
-            if getattr(self.views, key) > most:
-                raise RequestError(f"views.{key} must be at most {most:,}, got {short_repr(getattr(self.views, key))}")
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 raise RequestError(f"{key} lies in 0..1, 1 left out, got {getattr(self, key)}")

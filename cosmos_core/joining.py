@@ -12,6 +12,8 @@ from torch import distributed as dist
 from torch.distributed.constants import default_pg_timeout
 
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import one_line
+from cosmos_core.text_files import whole_number
 
 SECONDS = 50.0
 """For which a rank waits for the others, unless COSMOS_JOIN_SECONDS says otherwise."""
@@ -47,8 +49,7 @@ def join_group(backend: str, rank: int, size: int) -> None:
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, RequestError):
             raise
-        line = " ".join(str(error).split())[:160]
-        raise RequestError(f"the ranks cannot find each other ({line}); start them with torchrun") from error
+        raise RequestError(f"the ranks cannot find each other ({one_line(error)}); start them with torchrun") from error
 
 
 def patience() -> float:
@@ -79,16 +80,17 @@ def master() -> tuple[str, int]:
     for name, value in (("MASTER_ADDR", address), ("MASTER_PORT", text)):
         if not value:
             raise RequestError(f"the ranks cannot find each other: {name} is not set; start them with torchrun")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 2**16):
+    port = whole_number(text, 2**16 - 1)
+    if not port:
         raise RequestError(f"MASTER_PORT must be a port from 1 to 65535, got {text[:20]!r}")
     try:
-        socket.getaddrinfo(address, int(text), type=socket.SOCK_STREAM)
+        socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise RequestError(
             f"the ranks cannot find each other: MASTER_ADDR={address[:100]!r} is no address that is known here "
             f"({getattr(error, 'strerror', None) or error}); give the name or the number of rank 0's machine"
         ) from error
-    return address, int(text)
+    return address, port
 
 
 def open_store(address: str, port: int, rank: int, size: int, end: float) -> Any:

@@ -15,7 +15,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.json_text import parse_json
-from cosmos_core.tensor_files import check_content, one_line, read_tensors
+from cosmos_core.printable import one_line
+from cosmos_core.tensor_files import check_content, read_tensors
 
 Which = Literal["teacher", "student"]
 WRAPPERS = ("module", "model", "_orig_mod")

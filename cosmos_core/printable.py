@@ -23,6 +23,12 @@ def printable(text: str | Path) -> str:
     return NOT_SHOWN.sub(_escape, str(text))
 
 
+def one_line(value: object, longest: int = 300) -> str:
+    """Text, or what an exception of somebody else's says (its type, where it says nothing), as part of one line."""
+    text = printable(" ".join(str(value).split()).removesuffix(":"))
+    return text[:longest] + "..." if len(text) > longest else text or type(value).__name__
+
+
 def without_controls(text: str) -> str:
     """Lines of output with their new lines and tabs, and all other control characters as escapes."""
     return CONTROLS.sub(_escape, text)

@@ -4,9 +4,7 @@ import os
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
-
-LONGEST_NUMBER = 9
-"""Digits of a number of ranks."""
+from cosmos_core.text_files import whole_number
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,3 @@ def rank_environment() -> RankEnvironment | None:
     if not rank < size:
         raise RequestError(f"RANK={rank} must be below WORLD_SIZE={size}: ranks are counted from 0; torchrun sets both")
     return RankEnvironment(rank, size, numbers.get("LOCAL_RANK"))
-
-
-def whole_number(text: str) -> int | None:
-    """A number of at least 0, None where the text is none."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else None

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import whole_number
 
 FOLDER = "/dev/shm"
 LEAST = 2**18
@@ -75,8 +76,7 @@ def shared_memory_for(workers: int, prefetched: int, no_workers: str, smaller: s
             f"{FOLDER} has {in_mib(found[1])} MiB, {in_mib(found[0])} MiB of them free, too little for any worker: "
             f"give {no_workers}, or a larger {FOLDER} (docker run --shm-size)"
         )
-    text = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    ranks = max(1, int(text)) if text.isdecimal() and len(text) < 6 else 1
+    ranks = whole_number(os.environ.get("LOCAL_WORLD_SIZE", "")) or 1
     # one more than lies ready: the batch that the main process is working on
     return SharedMemory(found[0] // ranks, found[1], workers, workers * prefetched + 1, no_workers, smaller)
 

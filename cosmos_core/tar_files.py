@@ -141,7 +141,7 @@ def members(source: Source) -> Iterator[Member]:
         if len(block) < BLOCK:
             if block and offset and not given and not block.strip(b"\0"):
                 return
-            raise TarFault(cut_short(source, offset) if offset else no_tar(block))
+            raise TarFault(cut_short(offset) if offset else no_tar(block))
         kind, size = checked_header(block, offset)
         content = offset + BLOCK
         if kind in (b"x", b"X", b"g", b"L", b"K"):
@@ -155,7 +155,7 @@ def members(source: Source) -> Iterator[Member]:
             block = source.at(content, BLOCK)
             content += BLOCK
             if len(block) < BLOCK:
-                raise TarFault(cut_short(source, content))
+                raise TarFault(cut_short(content))
         given = {}
         if ".." in name and ".." in PurePosixPath(name).parts:
             raise TarFault(f"the name {printable(name)!r} at byte {offset:,} leads out of the tar: pack it again")
@@ -213,7 +213,7 @@ def compression(start: bytes) -> str:
     return next((name for mark, name in COMPRESSED.items() if start.startswith(mark)), "")
 
 
-def cut_short(source: Source, offset: int) -> str:
+def cut_short(offset: int) -> str:
     return f"it breaks off at byte {offset:,}, without the two empty blocks that end a tar: it was cut short"
 
 
@@ -268,7 +268,7 @@ def extension(source: Source, kind: bytes, content: int, size: int, offset: int)
         raise TarFault(f"the header at byte {offset:,} is followed by {size:,} bytes of names, which no writer makes")
     found = source.at(content, size)
     if len(found) < size:
-        raise TarFault(cut_short(source, content + len(found)))
+        raise TarFault(cut_short(content + len(found)))
     if kind == b"L":
         return {"path": text(found)}
     if kind == b"K":

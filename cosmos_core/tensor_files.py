@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import require_file
-from cosmos_core.printable import printable
+from cosmos_core.printable import one_line
 
 AGAIN = "copy or download it again"
 DEPTH = 64
@@ -237,9 +237,3 @@ def odd_tensor(value: Tensor) -> str:
     if type(value) not in (Tensor, torch.nn.Parameter, torch.nn.Buffer):
         return f"a {type(value).__name__}, not a plain tensor"
     return ""
-
-
-def one_line(value: object, limit: int = 120) -> str:
-    """Text, or an exception of somebody else's, as part of a one-line message."""
-    text = printable(" ".join(str(value).split()))
-    return text[:limit] + "..." if len(text) > limit else text or type(value).__name__

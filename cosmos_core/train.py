@@ -13,13 +13,13 @@ from cosmos_core.agreement import agree_on_settings, agree_on_start
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
-from cosmos_core.data.samples import one_line
 from cosmos_core.errors import RequestError
 from cosmos_core.logs import Logs, Pace, brief, read_metrics
 from cosmos_core.model import COSMOS
 from cosmos_core.networks import build_optimizer
 from cosmos_core.objectives import build_objective
 from cosmos_core.prepare import check_sizes, device_of, initial_model, run_length
+from cosmos_core.printable import one_line
 from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshots import LAST, Snapshots
 from cosmos_core.step import Run, Stepper

@@ -126,7 +126,7 @@ def measure_step(
         session: its `out` becomes the step's folder below `out`.
         model: one network of the step.
     """
-    from cosmos_eval.runner import model_folder
+    from cosmos_eval.result_folders import model_folder
 
     if out is not None:
         session.out = step_folder(out, step, network)

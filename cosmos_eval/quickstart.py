@@ -62,7 +62,8 @@ def quickstart(
     from cosmos_eval.report.page import write_page
     from cosmos_eval.report.showing import show_segmentation
     from cosmos_eval.report.tables import write_leaderboard
-    from cosmos_eval.runner import Session, model_folder
+    from cosmos_eval.result_folders import model_folder
+    from cosmos_eval.runner import Session
 
     reporter = reporter or Silent()
     folders = {}

@@ -3,7 +3,7 @@
 import os
 
 from cosmos_core.errors import RequestError
-from cosmos_core.rank_environment import whole_number
+from cosmos_core.text_files import whole_number
 
 
 def is_main() -> bool:

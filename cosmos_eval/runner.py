@@ -25,20 +25,20 @@ from cosmos_eval.engine.batch_size import AUTO, check_batch_size
 from cosmos_eval.engine.crew import Crew
 from cosmos_eval.engine.precision import device_of_rank, resolve_device
 from cosmos_eval.engine.profiles import begin_profile, end_profile
-from cosmos_eval.engine.store import FOLDER, LIMIT, Store
+from cosmos_eval.engine.store import LIMIT, Store
 from cosmos_eval.engine.truncation import TextsRead
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, out_of_memory
 from cosmos_eval.models.python import as_model
-from cosmos_eval.models.spec import parse_spec, slug
+from cosmos_eval.models.spec import parse_spec
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol import Benchmark
-from cosmos_eval.protocol_check import PROMPTED
+from cosmos_eval.result_folders import model_folder, refuse_to_lose, store_folder
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
-from cosmos_eval.results.store import RESULT, finished, read_result, write_not_run, write_result, write_samples
+from cosmos_eval.results.store import finished, write_not_run, write_result, write_samples
 from cosmos_eval.sharing import compare_images, open_everywhere
 from cosmos_eval.tasks.outcome import Outcome
 
@@ -341,40 +341,3 @@ class Session:
         if self.out is None:
             return None
         return self.out / model_folder(model) / benchmark.name
-
-
-def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
-    """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go."""
-    path = folder / RESULT
-    if not path.is_file():
-        return
-    try:
-        there = read_result(path)
-    except RequestError:
-        return  # broken: measured again
-    if there.limit is not None or not there.identity:
-        return
-    edited = there.benchmark["fingerprint"] != benchmark.fingerprint
-    words = "templates, class names, " if benchmark.task in PROMPTED else ""
-    differs = {
-        "all pictures": limit is not None,
-        f"another definition of {benchmark.name} (its {words}metrics or dataset options were changed)": edited,
-        # the words that a definition gives are in the fingerprint of the dataset, too
-        "other data": not edited and there.dataset["fingerprint"] != dataset,
-        f"precision {there.precision}": there.precision != precision,
-    }
-    reasons = [reason for reason, holds in differs.items() if holds]
-    if reasons:
-        raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
-
-
-def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
-    """The folder that `cache` of `evaluate` means."""
-    if isinstance(cache, bool):
-        return user_path(out) / FOLDER if cache and out is not None else None
-    return user_path(cache)
-
-
-def model_folder(model: Model) -> str:
-    """The readable part of the spec, and the digest's start: a changed checkpoint gets a folder of its own."""
-    return f"{slug(model.spec)}-{model.digest[:8]}" if model.digest else slug(model.spec)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, decode_image
-from cosmos_core.printable import printable
+from cosmos_core.printable import one_line, printable
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
 from cosmos_core.text_files import open_regular
@@ -139,10 +139,4 @@ def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else error
         if isinstance(error, NotAnImage):
             reason = "not a picture in a format that is read"
-        raise BrokenSample("picture", f"cannot decode the picture of {key}: {one_line(str(reason))}") from error
-
-
-def one_line(error: BaseException | str) -> str:
-    """The first line of what an error says."""
-    lines = str(error).splitlines()
-    return lines[0].rstrip(":") if lines else type(error).__name__
+        raise BrokenSample("picture", f"cannot decode the picture of {key}: {one_line(reason)}") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from cosmos_core.data.samples import BrokenSample, Sample, one_line
+from cosmos_core.data.samples import BrokenSample, Sample
 from cosmos_core.data.shard_samples import (
     APART,
     PICTURES,
@@ -23,7 +23,7 @@ from cosmos_core.data.shard_samples import (
     is_whole,
     parse_record,
 )
-from cosmos_core.printable import printable
+from cosmos_core.printable import one_line, printable
 from cosmos_core.tar_files import LocalBytes, StreamBytes, compression
 from cosmos_core.text_files import open_regular
 from cosmos_core.unpacking import UNPACKERS, Peeked, unpacked

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.data.samples import Sample, one_line
+from cosmos_core.data.samples import Sample
 from cosmos_core.data.shard_samples import PICTURES
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_list
 from cosmos_core.text_files import open_regular
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cosmos_core.data.lanes import Plan, Slice, slices
-from cosmos_core.data.samples import one_line
 from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.printable import one_line
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_waits import SECONDS, end_workers, next_batch
 

@@ -153,7 +153,8 @@ def run(
     from cosmos_eval.engine.crew import Crew
     from cosmos_eval.engine.store import Store
     from cosmos_eval.evaluations import swept_lines
-    from cosmos_eval.runner import Session, store_folder
+    from cosmos_eval.result_folders import store_folder
+    from cosmos_eval.runner import Session
     from cosmos_eval.sharing import measure_models
 
     session = Session(

@@ -6,7 +6,7 @@ the name of another one as soon as the two are sorted otherwise, and nothing in 
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.survey import Survey
@@ -67,13 +67,11 @@ def check_order(names: Sequence[str], reference: Sequence[str], what: str, surve
     """
     if len(names) != len(reference):
         survey.refuse(f"has {len(names):,} {what} for {len(reference):,} classes: {first(reference)}")
-    places = _matches(names, reference)
-    for i, there in enumerate(places):
-        if there is not None and there != i and places[there] != there:
-            survey.refuse(
-                f"has {what} in another order than the dataset: {names[i]!r} is number {i} there and the dataset's "
-                f"class {there}, whose place has {names[there]!r}; write them in the dataset's order"
-            )
+    for i, there in _misplaced(names, reference):
+        survey.refuse(
+            f"has {what} in another order than the dataset: {names[i]!r} is number {i} there and the dataset's "
+            f"class {there}, whose place has {names[there]!r}; write them in the dataset's order"
+        )
 
 
 def name_key(name: str) -> str:
@@ -100,6 +98,14 @@ def _matches(names: Sequence[str], reference: Sequence[str]) -> list[int | None]
             if found[i] is None and once[0][one] == once[1][one] == 1 and place[one] not in taken:
                 found[i] = place[one]
     return found
+
+
+def _misplaced(names: Sequence[str], reference: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Places whose name is that of another place of the reference, which has not got its own: (place, that place)."""
+    places = _matches(names, reference)
+    for i, there in enumerate(places):
+        if there is not None and there != i and places[there] != there:
+            yield i, there
 
 
 def _letters_and_digits(name: str) -> str:
@@ -151,13 +157,11 @@ def _by_map(
 def _refuse_guess(names: list[str], folders: Sequence[str], survey: Survey) -> None:
     """Refuse a list in the order of sorted folders where a name is another folder's, or where people and machines sort
     the folders differently."""
-    places = _matches(names, folders)
-    for i, there in enumerate(places):
-        if there is not None and there != i and places[there] != there:
-            survey.refuse(
-                f"has class names in another order than its folders: by its place the folder {folders[i]} would get "
-                f"the name {names[i]!r}, which is that of the folder {folders[there]}; {AS_A_MAP}"
-            )
+    for i, there in _misplaced(names, folders):
+        survey.refuse(
+            f"has class names in another order than its folders: by its place the folder {folders[i]} would get "
+            f"the name {names[i]!r}, which is that of the folder {folders[there]}; {AS_A_MAP}"
+        )
     as_people = sorted(folders, key=_as_people_sort)
     if as_people != list(folders):
         i = next(i for i, folder in enumerate(folders) if as_people[i] != folder)

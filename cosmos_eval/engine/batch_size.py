@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.models.base import out_of_memory
 
 AUTO = "auto"
@@ -30,7 +31,7 @@ def check_batch_size(asked: int | str) -> int | str:
     except (ValueError, TypeError, OverflowError):
         size = 0
     if not 1 <= size <= LARGEST:
-        raise RequestError(f"batch size must be 1 to {LARGEST:,}, or auto; got {str(asked)[:40]} (--batch-size)")
+        raise RequestError(f"batch size must be 1 to {LARGEST:,}, or auto; got {short_repr(asked)} (--batch-size)")
     return size
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cosmos_core.attention_maps import AttentionMaps
 from cosmos_core.errors import RequestError
+from cosmos_core.printable import one_line as in_one_line
 
 
 @runtime_checkable
@@ -170,8 +171,7 @@ def dense(values: Tensor, owner: str) -> Tensor:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An exception of somebody else's as part of a one-line refusal."""
-    line = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    return in_one_line(f"{type(error).__name__}: {error}", limit)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -13,8 +13,9 @@ import safetensors
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import require_file
 from cosmos_core.json_text import read_json
+from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_repr
-from cosmos_core.tensor_files import one_line, read_tensors
+from cosmos_core.tensor_files import read_tensors
 from cosmos_eval.models.tokenizer_checks import has_tokenizer, require_tokenizer_files
 
 FAMILIES = ("clip", "siglip")

@@ -9,7 +9,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.layouts import plain_state
-from cosmos_core.tensor_files import one_line, read_tensors
+from cosmos_core.printable import one_line
+from cosmos_core.tensor_files import read_tensors
 from cosmos_core.text_files import LARGEST_TEXT
 
 # OpenAI's own archives carry these three numbers among the weights; nothing else does, and all of them use QuickGELU.

@@ -23,11 +23,6 @@ class Metric:
         """Its fields as a result holds them, without an empty `method`."""
         return {key: value for key, value in asdict(self).items() if key != "method" or value}
 
-    @property
-    def without_width(self) -> bool:
-        """Whether an older interval has no width, as resamples give it where they see one outcome only."""
-        return not self.method and self.low == self.high
-
 
 @dataclass(frozen=True)
 class Outcome:
