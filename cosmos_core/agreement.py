@@ -1,6 +1,7 @@
 """Ranks agree before the first step: on settings, packages and code, then on data and on the state they begin with.
 
-What may differ between machines is left out: devices, threads, workers, and the folders that data and run lie in.
+What may differ is left out: devices, threads, workers, the folders that data and run lie in, and what the first rank
+alone evaluates.
 """
 
 import hashlib
@@ -25,11 +26,17 @@ from cosmos_core.step import Run
 from cosmos_core.world import World
 
 OF_A_MACHINE = ("device", "threads", "workers", "eval_data_root")
-"""Settings that may differ between ranks: they change no sample, no formula and no order of collectives."""
+OF_THE_FIRST_RANK = ("eval_suite", "eval_networks", "eval_limit")
+"""What is evaluated, by the first rank alone. When (`eval_every`) all must know: they wait for it."""
+MAY_DIFFER = (*OF_A_MACHINE, *OF_THE_FIRST_RANK)
+"""Settings that change no sample, no formula and no order of collectives."""
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "webdataset", "safetensors")
 MOST_NAMED = 3
 MOST_LOOKED_AT = 16
-"""Records of a sequence in memory that are compared; they may have to be rendered."""
+"""Records of a sequence in memory, or shards of a list, whose content is compared; it may have to be rendered or
+fetched."""
+BYTES_LOOKED_AT = 2**20
+"""Of a shard."""
 
 
 def agree_on_settings(config: TrainConfig, world: World) -> None:
@@ -73,7 +80,7 @@ def difference(name: str, values: Sequence[str | None]) -> str:
 def settings(config: TrainConfig) -> dict[str, str]:
     """The settings that all ranks must share, by their dotted names."""
     values = flat(plain(config.to_dict()))
-    values = {key: value for key, value in values.items() if key.split(".")[0] not in OF_A_MACHINE}
+    values = {key: value for key, value in values.items() if key.split(".")[0] not in MAY_DIFFER}
     values["data"] = "::".join(unplaced(values["data"]))
     values["out"] = "set" if values["out"] else "not set"
     return {key: short(value) for key, value in values.items()}
@@ -120,11 +127,23 @@ def source_facts(source: Source) -> dict[str, str]:
             f"training data {name}": f"{count:,} samples, digest {digest}"
             for name, count, digest in record_digests(source.data)
         }
-    sizes = [Path(url).stat().st_size if is_local(url) else -1 for url in source.urls]
-    return {
-        f"shard {name}": f"{size:,} bytes" if size >= 0 else "remote"
-        for name, size in zip(source.names, sizes, strict=True)
-    }
+    facts, looked_at = {}, places(len(source.urls))
+    for place, (name, url) in enumerate(zip(source.names, source.urls, strict=True)):
+        facts[f"shard {name}"] = f"{Path(url).stat().st_size:,} bytes" if is_local(url) else "remote"
+        if place in looked_at and is_local(url) and Path(url).is_file():
+            facts[f"shard {name}"] += f", digest {start_digest(Path(url))}"
+    return facts
+
+
+def places(count: int) -> set[int]:
+    """At most MOST_LOOKED_AT places of a sequence, spread over it."""
+    return {count * n // MOST_LOOKED_AT for n in range(MOST_LOOKED_AT)} if count else set()
+
+
+def start_digest(path: Path) -> str:
+    """Eight digits of what the first BYTES_LOOKED_AT of a file hold: shards of other content often have one size."""
+    with path.open("rb") as file:
+        return hashlib.blake2b(file.read(BYTES_LOOKED_AT), digest_size=4).hexdigest()
 
 
 def record_digests(data: Any) -> list[tuple[str, int, str]]:
@@ -136,7 +155,7 @@ def record_digests(data: Any) -> list[tuple[str, int, str]]:
         with data.path.open("rb") as file:
             return [(data.path.name, len(data), hashlib.file_digest(file, "blake2b").hexdigest()[:8])]
     hashed = hashlib.blake2b(digest_size=4)
-    for place in sorted({len(data) * n // MOST_LOOKED_AT for n in range(MOST_LOOKED_AT)}) if len(data) else ():
+    for place in sorted(places(len(data))):
         key, _, record = data[place]
         hashed.update(f"{key!r} {record!r}\n".encode(errors="surrogatepass"))
     return [("in memory", len(data), hashed.hexdigest())]

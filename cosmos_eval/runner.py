@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,8 @@ class Session:
             ("limit", 1 if self.limit is None else self.limit, 1, 10**12),
             ("seed", self.seed, 0, 2**63 - 1),
         ):
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise RequestError(f"{name} must be a whole number, got {short_repr(value)}")
             if value < least:
                 raise RequestError(f"{name} must be at least {least}, got {short_repr(value)}")
             if value > most:

@@ -77,7 +77,9 @@ def name_of(parameter: str, info: OptionInfo | ArgumentInfo | None) -> str:
     """What people write for a parameter: `--data-root`, or `FOLDER` for an argument."""
     if isinstance(info, ArgumentInfo):
         return (info.metavar or parameter).upper()
-    named = [one for one in (info.param_decls or () if info is not None else ()) if one.startswith("--")]
+    # within Annotated typer keeps the first of an option's names where a default would be
+    names = (info.default, *(info.param_decls or ())) if info is not None else ()
+    named = [one for one in names if isinstance(one, str) and one.startswith("--")]
     return named[0].partition("/")[0] if named else f"--{parameter.replace('_', '-')}"
 
 

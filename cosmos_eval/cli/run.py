@@ -123,16 +123,21 @@ def run(
         raise RequestError("--profile times the work of one process; leave torchrun out")
     if keep_going and crew is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
-    specs, swept = expand_all(model or [DEFAULT_MODEL])  # a bad spec stops before any data is read
+    unreadable: dict[str, str] = {}
+    specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
     resolve_precision(precision, resolve_device(device))
     checks = check_models(specs, fetch=not dry_run)
+    broken = [*unreadable.values(), *(check.problem for check in checks if check.problem)]
+    specs = [check.spec for check in checks if not check.problem]
+    if broken and not dry_run and not (keep_going and specs):  # before any data is read
+        others = f"; --keep-going measures the other {len(specs)}" if specs and crew is None else ""
+        raise RequestError("; ".join(broken) + others)
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     of_suites = [one for name in suite or () for one in load_suite(name)]
     plan = make_plan(
         [*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
     )
-    broken = [check.problem for check in checks if check.problem]
     if dry_run:
         for check in checks:
             for planned in plan if not check.problem else ():
@@ -143,8 +148,6 @@ def run(
             print_line(f"not loadable: {problem}")
         lacking = any(planned.problems for planned in plan) and not skip_missing
         raise typer.Exit(2 if broken or lacking else 0)
-    if broken:
-        raise RequestError("; ".join(broken))
 
     from cosmos_eval.cli.table import print_results
     from cosmos_eval.engine.crew import Crew
@@ -172,6 +175,9 @@ def run(
         reporter=reporter,
         crew=crew or Crew(),
     )
+    for problem in broken:
+        reporter.note(f"failed: {problem}")
+        session.failed.append(problem)
     results, by_step = [], []
     times = [Profile() if profile else None for _ in specs]
     for spec, measured in zip(specs, measure_models(session, specs, plan, times), strict=True):

@@ -28,7 +28,7 @@ def check_batch_size(asked: int | str) -> int | str:
         return AUTO
     try:
         size = int(asked)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         size = 0
     if not 1 <= size <= LARGEST:
         raise RequestError(f"batch size must be 1 to {LARGEST:,}, or auto; got {short_repr(asked)} (--batch-size)")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_core.world import World
 from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
@@ -28,8 +29,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise RequestError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:N") from error
+    except (RuntimeError, TypeError) as error:
+        raise RequestError(f"unknown device {short_repr(device)}; give auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise RequestError(
             f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give --device cpu"

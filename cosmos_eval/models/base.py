@@ -106,7 +106,7 @@ def as_patches(values: Any, count: int, owner: str) -> Tensor:
         )
     if not values.is_floating_point():
         raise RequestError(f"{owner} returned {values.dtype}; return a float tensor ({count}, h, w, D)")
-    return values.detach().float()
+    return dense(values, owner)
 
 
 def patch_encoder(model: Any) -> Callable[..., Tensor]:
@@ -158,6 +158,14 @@ def as_rows(values: Any, count: int, owner: str) -> Tensor:
         raise RequestError(f"{owner} returned shape {tuple(values.shape)} for {count} inputs; return ({count}, D)")
     if not values.is_floating_point():
         raise RequestError(f"{owner} returned {values.dtype}; return a float tensor ({count}, D)")
+    return dense(values, owner)
+
+
+def dense(values: Tensor, owner: str) -> Tensor:
+    """A tensor in float32 without gradients; RequestError where it is sparse or, as a meta tensor, has no values."""
+    if values.is_meta or values.layout is not torch.strided:
+        what = "a meta tensor, which has no values" if values.is_meta else "a sparse tensor"
+        raise RequestError(f"{owner} returned {what}; return a dense one")
     return values.detach().float()
 
 

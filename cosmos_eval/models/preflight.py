@@ -34,8 +34,8 @@ def check_model(spec: str, fetch: bool = False) -> ModelCheck:
     try:
         parsed = parse_spec(spec)
         return ModelCheck(spec, note=adapter_function("check", parsed.kind)(parsed, fetch))
-    except RequestError as error:
-        line = str(error)
+    except (RequestError, OSError) as error:  # an OSError is of a name that no disk takes, or one that is not readable
+        line = str(error) if isinstance(error, RequestError) else f"{error.strerror or error}; check the path"
         return ModelCheck(spec, problem=line if spec in line else f"{spec}: {line}")
 
 

@@ -149,7 +149,8 @@ class PythonModel:
 
     def _digest(self) -> str:
         with _in_one_line(f"{self.spec}: digest"):
-            own = getattr(self.adapter, "digest", "")
+            own = getattr(self.adapter, "digest", None)
+            own = "" if own is None else own
         if not isinstance(own, str):
             raise RequestError(f"{self.spec}: digest is a {type(own).__name__}; make it a string, or leave it out")
         return hashlib.sha256(own.encode("utf-8", "surrogatepass")).hexdigest() if own else ""

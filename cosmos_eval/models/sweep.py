@@ -4,7 +4,7 @@ import filecmp
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,26 +59,43 @@ def is_sweep(spec: str) -> bool:
     )
 
 
-def expand_all(specs: Sequence[str]) -> tuple[list[str], dict[str, Swept]]:
+def expand_all(
+    specs: Sequence[str], problems: MutableMapping[str, str] | None = None
+) -> tuple[list[str], dict[str, Swept]]:
     """Specs with every pattern replaced by its models, each once, and those that came from patterns.
 
+    Args:
+        problems: takes the specs and files of patterns that cannot be read, and why; they are left out of the answer.
+
     Raises:
-        RequestError: a spec that is none, or a pattern as `expand` refuses it.
+        RequestError: a spec that is none, or a pattern as `expand` refuses it, where there is no `problems`.
     """
     models: dict[str, None] = {}
     swept: dict[str, Swept] = {}
     for spec in specs:
-        some = {one.spec: one for one in expand(spec)} if is_sweep(spec) else {}
+        try:
+            sweep = is_sweep(spec)
+            some = {one.spec: one for one in expand(spec, problems)} if sweep else {}
+            if sweep and not some:
+                continue  # each of its files is among the problems
+        except (RequestError, OSError) as error:
+            if problems is None:
+                raise
+            problems[spec] = str(error) if isinstance(error, RequestError) else f"{spec}: {error.strerror or error}"
+            continue
         swept.update(some)
         models.update(dict.fromkeys(some or [spec]))
     return list(models), swept
 
 
-def expand(spec: str) -> list[Swept]:
+def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[Swept]:
     """The models of a pattern, by run and then by step.
 
+    Args:
+        problems: takes the files that match and are no checkpoints, and why; they are left out of the answer.
+
     Raises:
-        RequestError: nothing matches, or a file that matches is no checkpoint.
+        RequestError: nothing matches, or a file that matches is no checkpoint, where there is no `problems`.
     """
     parsed = parse_spec(spec)
     # Path.glob takes no pattern that starts at the root
@@ -87,7 +104,17 @@ def expand(spec: str) -> list[Swept]:
     if not files:
         what = f"{len(found)} names, none of a checkpoint ({', '.join(ENDINGS)})" if found else "no file"
         raise RequestError(f"{spec} matches {what}; give the folder of a training, as cosmos:runs/x/*.pt")
-    checkpoints = distinct([read_checkpoint(path) for path in files])
+    read = []
+    for path in files:
+        try:
+            read.append(read_checkpoint(path))
+        except RequestError as error:
+            if problems is None:
+                raise
+            problems[f"cosmos:{path}"] = str(error)
+    checkpoints = distinct(read)
+    if not checkpoints:
+        return []
     folders = {checkpoint.path.parent for checkpoint in checkpoints}
     above = os.path.commonpath(folders)
     mark = "#student" if parsed.selector == "student" else ""

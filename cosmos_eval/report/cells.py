@@ -15,6 +15,10 @@ DECIMALS = 1
 OF_ONE_CLASS = "/iou"
 WITHOUT_WIDTH = "†"
 """Marks a share whose interval has no width: results have none since intervals of shares are honest at 0 and 100 %."""
+ABOUT_MARK = (
+    f"{WITHOUT_WIDTH}: an older result, whose interval has no width because no resample saw another outcome. Run "
+    "it again with --overwrite for an interval that tells where the true value may lie"
+)
 PARTS = 60
 """Metrics of single parts that a table has room for."""
 WIDE = 12
@@ -61,12 +65,7 @@ def is_without_width(board: Board, cell: Any) -> bool:
 
 def without_width_line(board: Board) -> str:
     """What the mark means, in one line; empty where no cell has it."""
-    if not any(is_without_width(board, cell) for cell in board.cells.itertuples(index=False)):
-        return ""
-    return (
-        f"{WITHOUT_WIDTH}: an older result, whose interval has no width because no resample saw another outcome. Run "
-        "it again with --overwrite for an interval that tells where the true value may lie"
-    )
+    return ABOUT_MARK if any(is_without_width(board, cell) for cell in board.cells.itertuples(index=False)) else ""
 
 
 def family(task: str) -> str:

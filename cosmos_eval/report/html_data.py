@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from cosmos_eval.metric_names import is_rank
 from cosmos_eval.portable import portable_text, portable_values
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
-from cosmos_eval.report.cells import about, average_lines
+from cosmos_eval.report.cells import ABOUT_MARK, about, average_lines
 from cosmos_eval.report.frame import distinct_labels, results_frame
 from cosmos_eval.report.names import headlines, short
 from cosmos_eval.results.record import Result, renamed, unchecked_legend
@@ -205,7 +206,9 @@ def quadruple(metric: Any) -> list[float]:
 
 
 def remarks_of(results: Iterable[Result]) -> list[str]:
-    """Warnings of results, each with whose they are."""
+    """What marks mean, and warnings of results, each with whose they are."""
     results = list(results)
+    metrics = ((name, metric) for one in results for name, metric in one.metrics.items())
+    marked = any(metric.low == metric.high and not is_rank(name) for name, metric in metrics)
     lines = (f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings)
-    return [*unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]
+    return [*([ABOUT_MARK] if marked else []), *unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

@@ -72,7 +72,18 @@ def test_what_belongs_to_a_machine_is_not_compared():
     here = settings(replace(CONFIG, data="/here/{0..3}.tar", out="/here/run", device="cuda:0", threads=1, workers=2))
     there = settings(replace(CONFIG, data="/mnt/x/{0..3}.tar", out="there", device="cuda:1", threads=4, workers=0))
     assert here == there
-    for change in ({"lr": 2.0}, {"seed": 1}, {"log_every": 3}, {"data": "other.tar"}, {"save_every": 9}, {"out": ""}):
+    evaluated = {"eval_suite": "pairs", "eval_networks": "both", "eval_limit": 5}  # by the first rank alone
+    assert settings(replace(CONFIG, **evaluated)) == settings(CONFIG)
+    changes = (
+        {"lr": 2.0},
+        {"eval_every": 7},
+        {"seed": 1},
+        {"log_every": 3},
+        {"data": "other.tar"},
+        {"save_every": 9},
+        {"out": ""},
+    )
+    for change in changes:
         assert here != settings(replace(CONFIG, **{"data": "{0..3}.tar", "out": "run", **change})), change
 
 
@@ -84,10 +95,14 @@ def test_versions_and_code_are_facts(monkeypatch):
     assert len(before["the code of cosmos_core"]) == 8
 
 
-def test_shards_are_told_apart_by_their_sizes_and_tables_by_their_content(tmp_path: Path):
+def test_shards_are_told_apart_by_size_and_content_and_tables_by_content(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(b"x" * 1024)
     shards = ShardList("", [str(tmp_path / "a.tar"), "https://host/b.tar"], ["a.tar", "b.tar"])
-    assert source_facts(shards) == {"shard a.tar": "1,024 bytes", "shard b.tar": "remote"}
+    facts = source_facts(shards)
+    assert facts["shard a.tar"].startswith("1,024 bytes, digest ")
+    assert facts["shard b.tar"] == "remote"
+    (tmp_path / "a.tar").write_bytes(b"x" * 1023 + b"y")
+    assert source_facts(shards)["shard a.tar"] != facts["shard a.tar"]
     digests = []
     for caption in ("one", "two"):
         (tmp_path / "t.csv").write_text(f"filepath,title\np.png,{caption}\n")

@@ -129,6 +129,14 @@ def test_settings_of_a_run_have_a_bound(option: str):
     assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, LONG)
 
 
+@pytest.mark.parametrize("option", ["workers", "limit", "seed"])
+@pytest.mark.parametrize("value", [1.5, "3", True, [1]])
+def test_settings_of_a_run_are_whole_numbers(option: str, value: object):
+    assert f"{option} must be a whole number" in refusal(Session, None, **{option: value})
+    assert "unknown device 5.5" in refusal(Session, None, device=5.5)
+    assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, None)
+
+
 def test_a_caption_that_is_a_byte_order_mark_alone_is_no_caption(tmp_path: Path):
     folder = tmp_path / "captions"
     write_tar(folder / "test/0.tar", [("s0.png", picture(0)), ("s0.txt", b"\xef\xbb\xbf")])

@@ -70,6 +70,19 @@ def test_without_it_the_first_failure_ends_the_run(run):
     assert not list(run.out.rglob("RESULT.json"))
 
 
+@pytest.mark.parametrize("bad", ["cosmos:nope/last.pt", "cosmos:nope/*.pt", "colours", "python:nomodule:build"])
+def test_what_is_bad_from_the_start_stops_the_others_only_without_it(run, bad):
+    code, _, (line,) = run(bad, GOOD, keep_going=False)
+    assert code == 2
+    assert not list(run.out.rglob("RESULT.json"))
+    assert "--keep-going measures the other 1" in line
+    code, _, (line,) = run(bad, GOOD)
+    assert code == 2
+    assert "1 failed, 2 measured" in line
+    assert bad in line
+    assert len(list(run.out.rglob("RESULT.json"))) == 2
+
+
 def test_where_nothing_fails_it_changes_nothing(run):
     assert run(GOOD)[0] == 0
 

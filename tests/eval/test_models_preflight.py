@@ -13,6 +13,7 @@ from cosmos_eval.cli.main import run_command as main
 from cosmos_eval.models import load_model
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.preflight import check_model, require_models
+from cosmos_eval.models.sweep import expand_all
 from tests.eval.test_models_hf import clip, clip_folder, siglip
 from tests.eval.test_models_open_clip import built, folder
 
@@ -191,3 +192,12 @@ def test_a_run_stops_before_the_first_model_where_another_cannot_be_loaded(tmp_p
 def test_a_dry_run_refuses_a_wrong_precision_and_device(option, value, capsys):
     assert main(["run", "--benchmark", "toybox-retrieval", "--dry-run", option, value]) == 2
     assert f"'{value}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["cosmos:", "hf:", "embeddings:", "open_clip:ViT-B-32/", "open_clip:local-dir:"])
+def test_a_name_that_no_disk_takes_is_a_problem_of_that_model(kind):
+    spec = kind + 300 * "x"
+    assert check_model(spec).problem
+    problems = {}
+    expand_all([spec, f"{spec}*.pt", "cosmos:toybox"], problems)
+    assert all(problem.startswith(spec[:40]) or spec[:40] in problem for problem in problems.values())

@@ -80,6 +80,7 @@ def adapter(extra="pass", image="x.mean((2, 3))", text="torch.ones(len(texts), 3
 
 def test_without_a_digest_it_is_empty_so_that_nothing_is_cached(module):
     assert load_model(f"python:{module(adapter())}:factory").digest == ""
+    assert load_model(f"python:{module(adapter(extra='digest = None'))}:factory").digest == ""
 
 
 def test_rows_become_float32_without_gradients(module):
@@ -110,6 +111,8 @@ def test_rows_that_exist_already_are_offered_only_where_the_adapter_has_them(mod
         ("torch.ones(1, 3)", r"returned shape \(1, 3\) for 2 inputs"),
         ("torch.ones(2, 0)", r"returned shape \(2, 0\)"),
         ("torch.ones(2, 3, dtype=torch.int64)", "returned torch.int64"),
+        ("torch.ones(2, 3).to_sparse()", "returned a sparse tensor"),
+        ("torch.ones(2, 3, device='meta')", "returned a meta tensor"),
     ],
 )
 def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, text, said):

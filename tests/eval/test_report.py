@@ -118,6 +118,15 @@ def test_a_metric_that_only_some_results_have_is_missing_in_the_others():
     assert [result["values"][1:] for result in data["results"]] == [[0, 0], [[0.5, 0.48, 0.52, 400]] * 2]
 
 
+def test_an_older_interval_without_width_has_a_remark():
+    def remarks(metric: Metric) -> list[str]:
+        result = replace(one("m", "flowers", 0.5), metrics={"top1": metric}, primary="top1")
+        return [line for line in report_data([Found(result, "x")])["remarks"] if "an older result" in line]
+
+    assert len(remarks(Metric(1.0, 1.0, 1.0, 6))) == 1
+    assert remarks(Metric(1.0, 0.61, 1.0, 6, "mid-p")) == []
+
+
 def test_of_two_measurements_of_one_thing_the_later_is_shown(tmp_path):
     early = one("m", "flowers", 0.4, timing={"seconds": 1.0, "started": "2026-01-01T00:00:00+00:00"})
     late = one("m", "flowers", 0.7, timing={"seconds": 1.0, "started": "2026-01-02T00:00:00+00:00"})

@@ -120,6 +120,10 @@ def test_a_damaged_file_is_refused_before_anything_is_measured(tmp_path, capsys)
         expand(f"cosmos:{tmp_path}/*.pt")
     assert run_command(["run", "--model", f"cosmos:{tmp_path}/*.pt", "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+    problems: dict[str, str] = {}
+    specs, _ = expand_all([f"cosmos:{tmp_path}/*.pt"], problems)  # what --keep-going measures
+    assert specs == [f"cosmos:{tmp_path}/step-00000001.pt"]
+    assert list(problems) == [f"cosmos:{tmp_path}/step-00000002.pt"]
 
 
 def test_a_folder_is_swept_into_one_table_and_one_plot(tmp_path, capsys):

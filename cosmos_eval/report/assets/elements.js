@@ -42,7 +42,9 @@ function oneDecimal(value) {
 const shown = (metric, value) => oneDecimal(scaleOf(metric) * value);
 /** A value with all its digits, in the unit of tables; 15 leave out the noise of a float. */
 const exact = (metric, value) => `${Number((scaleOf(metric) * value).toPrecision(15))}${unitOf(metric)}`;
-const interval = (metric, [, low, high]) => `[${shown(metric, low)}, ${shown(metric, high)}]`;
+/** As other formats print it: a share's interval without width, which is an older one, has the mark. */
+const interval = (metric, [, low, high]) =>
+  `[${shown(metric, low)}, ${shown(metric, high)}]${low === high && !isRank(metric) ? "†" : ""}`;
 
 /** The [value, low, high, n] of a result, or null where it lacks the metric. */
 function valueOf(result, metric) {
