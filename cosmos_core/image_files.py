@@ -19,6 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import impostor_of, open_regular
 
 NOT_READ = frozenset(("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"))
 """EPS is handed to an interpreter, WMF to the system; IPTC holds a file of any format, EPS too; Pillow can only name
@@ -26,6 +27,8 @@ the others, or needs a package of the user's for them."""
 COMMON = "JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF, GIF, BMP and the others that Pillow decodes by itself"
 MAX_PIXELS = 2 * 89_478_485
 """Pixels of the largest image that is decoded unless more are allowed: where Pillow refuses by default."""
+MOST_PIXELS = 10**15
+"""That cannot be allowed any more."""
 MAX_PIXELS_VARIABLE = "COSMOS_MAX_IMAGE_PIXELS"
 """In the environment, so that worker processes of every kind have it."""
 
@@ -75,6 +78,10 @@ class NotAnImage(RequestError):
     """Bytes that are no image in a format that is read."""
 
 
+class Impostor(NotAnImage):
+    """What stands in place of an image, and is known: an empty file, a Git LFS pointer, a page of a server."""
+
+
 def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
     """An image file's content as RGB, 8 bits a channel; of an animation the first frame.
 
@@ -100,11 +107,16 @@ def open_image(content: bytes | Path) -> Image.Image:
     limit = max_pixels()
     if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # `check_size` refuses what is above; Pillow checks frames and tiles as well
+    if not isinstance(content, bytes):
+        open_regular(content).close()  # Pillow would wait for ever for what a named pipe never brings
     try:
         source = io.BytesIO(content) if isinstance(content, bytes) else content
         image = Image.open(source, formats=formats())
     except UnidentifiedImageError as error:
-        raise NotAnImage(f"it is no image, or of a format that is not read (read are {COMMON})") from error
+        refuse_impostor(content)
+        raise NotAnImage(
+            f"it is no image, or of a format that is not read (read are {COMMON}); replace the file"
+        ) from error
     except Image.DecompressionBombError as error:
         raise RequestError(_too_large(str(error).partition("(")[2].partition(" ")[0])) from error
     try:
@@ -113,6 +125,15 @@ def open_image(content: bytes | Path) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def refuse_impostor(content: bytes | Path) -> None:
+    if not isinstance(content, bytes):
+        with open_regular(content) as file:
+            content = file.read(1024)
+    impostor = impostor_of(content[:1024]) if content else "empty; replace the file"
+    if impostor:
+        raise Impostor(f"it is {impostor}")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -264,10 +285,11 @@ def check_size(size: tuple[int, int]) -> None:
 
 def _too_large(pixels: str) -> str:
     shown = f"{int(pixels):,}" if pixels.isdecimal() else "too many"
-    return (
-        f"it has {shown} pixels, more than the {max_pixels():,} that are read; make it smaller, or allow it with "
-        f"--max-image-pixels {pixels if pixels.isdecimal() else 'N'} where its source can be trusted"
-    )
+    refusal = f"it has {shown} pixels, more than the {max_pixels():,} that are read; make it smaller"
+    if pixels.isdecimal() and int(pixels) >= MOST_PIXELS:  # no image has them: its header is damaged, or forged
+        return refusal
+    most = pixels if pixels.isdecimal() else "N"
+    return f"{refusal}, or allow it with --max-image-pixels {most} where its source can be trusted"
 
 
 def max_pixels() -> int:
@@ -295,8 +317,8 @@ def pixels_at_most(most: int | None) -> Iterator[None]:
     if most is None:
         yield
         return
-    if not 1 <= most < 10**15:
-        raise RequestError(f"the most pixels of an image must be 1 to {10**15 - 1}, got {str(most)[:40]}")
+    if not 1 <= most < MOST_PIXELS:
+        raise RequestError(f"the most pixels of an image must be 1 to {MOST_PIXELS - 1}, got {str(most)[:40]}")
     before = os.environ.get(MAX_PIXELS_VARIABLE)
     os.environ[MAX_PIXELS_VARIABLE] = str(most)
     try:

@@ -37,6 +37,20 @@ def open_regular(path: Path | str) -> BufferedReader:
         raise
 
 
+def kind_of(path: Path | str) -> str:
+    """What lies at a path in place of a file, in words: `a folder`, `a named pipe`, ...; empty for a regular file, and
+    where nothing is."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - any name
+    except FileNotFoundError:
+        return "a link to nothing" if os.path.islink(path) else ""  # noqa: PTH114 - any name
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
 def _refuse_irregular(path: Path | str, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

@@ -14,6 +14,8 @@ PROMPTED = ("classification", "segmentation")
 """The tasks that ask with class names and templates."""
 TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
 OPTIONAL = {"prompts": dict, "segmentation": dict, "source": str, "summary": str, "published": list}
+LONGEST_NAME = 200
+"""Bytes: results are files of that name with an ending, and file systems have names of up to 255."""
 _NAMED = {str: "a text", int: "a whole number", dict: "a map", list: "a list", float: "a number", bool: "true or false"}
 
 
@@ -31,6 +33,8 @@ def check_definition(source: Source) -> dict[str, Any]:
         raise source.refuse(
             ("name",), f"the name {short_repr(value['name'])} must be letters, digits, '-', '_' and '.'"
         )
+    if len(value["name"].encode()) > LONGEST_NAME:
+        raise source.refuse(("name",), f"the name has more than {LONGEST_NAME} bytes; it names files: shorten it")
     if value["version"] < 1:
         raise source.refuse(("version",), "versions count from 1")
     if value["task"] not in TASKS:

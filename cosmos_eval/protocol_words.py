@@ -74,6 +74,12 @@ def _class_names(given: Any, folder: Path | None, refuse: Refuse) -> Sequence[st
         names = list(given.values())
     else:
         names = list(given) if isinstance(given, tuple) else given
+    if isinstance(names, list) and isinstance(given, list | dict):
+        other = next((one for one in names if isinstance(one, bool | int | float)), None)
+        if other is not None:
+            raise wrong(
+                f"the name {short_repr(other)} is no text; write it in quotes (as yes, no, on, off and numbers)"
+            )
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise wrong("must be a list of names, a map from folder to name, a file or one of " + ", ".join(NAMED_CLASSES))
     return given if isinstance(given, dict) else tuple(names)

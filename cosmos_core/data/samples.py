@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_core.image_files import NotAnImage, decode_image
+from cosmos_core.image_files import Impostor, NotAnImage, decode_image
 from cosmos_core.printable import one_line, printable
 from cosmos_core.seeds import sample_generator
 from cosmos_core.text_crop import Record, TextCrop, has_words
@@ -137,6 +137,6 @@ def open_picture(picture: Any, key: str) -> Image.Image | np.ndarray:
         raise
     except Exception as error:  # what decoders raise for damaged bytes has no bounds: struct.error, IndexError, ...
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else error
-        if isinstance(error, NotAnImage):
+        if isinstance(error, NotAnImage) and not isinstance(error, Impostor):
             reason = "not a picture in a format that is read"
         raise BrokenSample("picture", f"cannot decode the picture of {key}: {one_line(reason)}") from error

@@ -38,6 +38,19 @@ def parse_record(fields: dict[str, bytes]) -> Record:
     return with_usual_names(record) if isinstance(record, dict) else record if isinstance(record, str) else {}
 
 
+def record_fault(fields: dict[str, bytes]) -> str:
+    """Why the record of a sample cannot be read; empty where it can, whatever it holds."""
+    try:
+        if "txt" in fields:
+            fields["txt"].decode("utf-8-sig")
+        record = parse_json(fields["json"], "its json") if "json" in fields else {}
+    except UnicodeDecodeError:
+        return "its txt is not in UTF-8; save it as UTF-8"
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return "" if isinstance(record, dict | str) else f"its json holds a {type(record).__name__}, not an object"
+
+
 def with_usual_names(record: dict[str, Any]) -> dict[str, Any]:
     """img2dataset calls the column of its `--caption_col` `caption`, whatever its name was: DreamLIP's `raw_caption`.
     PixelProse's own name for its long caption is `vlm_caption`."""

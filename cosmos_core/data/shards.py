@@ -22,6 +22,7 @@ from cosmos_core.data.shard_samples import (
     grouped,
     is_whole,
     parse_record,
+    record_fault,
 )
 from cosmos_core.printable import one_line, printable
 from cosmos_core.tar_files import LocalBytes, StreamBytes, compression
@@ -57,7 +58,10 @@ class Encoded:
         if not any(kind in self.fields for kind in RECORDS):
             raise BrokenSample("words", f"{self.key}: no member holds a caption (json or txt)")
         picture = next((self.fields[kind] for kind in PICTURES if kind in self.fields), None)
-        return self.key, picture, parse_record(self.fields)
+        record = parse_record(self.fields)
+        if not record and (fault := record_fault(self.fields)):
+            raise BrokenSample("words", f"{self.key}: {fault}")
+        return self.key, picture, record
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_core.image_files import NotAnImage, decode_image
+from cosmos_core.image_files import decode_image
 from cosmos_core.printable import printable
 from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.decoders import exif_applied, exif_is_applied, fast_decode
@@ -99,8 +99,6 @@ def decode(content: bytes, name: object) -> Image.Image:
     try:
         fast = fast_decode(content)
         return fast if fast is not None else decode_image(content, turned=exif_is_applied())
-    except NotAnImage as error:
-        raise RequestError(f"cannot decode the picture {name}: {error}; replace the file") from error
     except RequestError as error:  # which says itself what to do
         raise RequestError(f"cannot decode the picture {name}: {error}") from error
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over

@@ -77,7 +77,7 @@ def checked_files(root: Path, name: str, survey: Survey) -> None:
     for file, md5 in files:
         path = root / published.base_folder / file
         if not path.is_file():
-            survey.missing(str(path))
+            survey.missing(str(path), path)
         elif _md5(path) != md5:
             survey.add(f"finds {path} changed or cut short (its checksum differs); unpack {published.filename} again")
     survey.stop_if_any()

@@ -5,6 +5,7 @@ the name of another one as soon as the two are sorted otherwise, and nothing in 
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,6 +15,7 @@ from cosmos_eval.datasets.survey import Survey
 SHOWN = 3
 ARTICLES = ("a", "an", "the")
 AS_A_MAP = "give prompts.class_names as a map from folder to name"
+ONLY_COMPETE = "where classes without an image only compete, write candidates_without_images: allow in dataset"
 _NUMBERED = re.compile(r"[0-9]{1,18}")
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -48,7 +50,8 @@ def name_folders(
         absent = [name for place, name in enumerate(names) if place not in set(matched)]
         return [*folders, *[None] * len(absent)], [*(names[place] for place in matched), *absent]
     if len(names) != len(folders):
-        survey.refuse(f"has {len(names):,} class names for {len(folders):,} class folders: {first(folders)}")
+        more = f"; {ONLY_COMPETE}" if by_name else ""
+        survey.refuse(f"has {len(names):,} class names for {len(folders):,} class folders: {first(folders)}{more}")
     _refuse_guess(list(names), folders, survey)
     shown = ", ".join(f"{folder} = {name}" for folder, name in list(zip(folders, names, strict=True))[:SHOWN])
     survey.remark(f"class names are laid over the folders in sorted order: {first_of(shown, len(names))}")
@@ -76,7 +79,7 @@ def check_order(names: Sequence[str], reference: Sequence[str], what: str, surve
 
 def name_key(name: str) -> str:
     """What two writings of a class name share: `02_Sea-lions` and `a sea lion` are one."""
-    words = [word for word in re.split(r"[\W_]+", name.casefold()) if word]
+    words = [word for word in re.split(r"[\W_]+", _composed(name).casefold()) if word]
     letters = [word for word in words if not word.isdecimal() and word not in ARTICLES]
     return "".join(word.removesuffix("s") for word in letters or words)
 
@@ -86,10 +89,10 @@ def first_of(shown: str, total: int) -> str:
 
 
 def _matches(names: Sequence[str], reference: Sequence[str]) -> list[int | None]:
-    """The place of each name in the reference, None where it has none or several: written alike but for case and what
-    stands between words, else by `name_key`."""
+    """The place of each name in the reference, None where it has none or several: written alike (`C` and `C++` are
+    two), else alike but for case and what stands between words, else by `name_key`."""
     found: list[int | None] = [None] * len(names)
-    for key in (_letters_and_digits, name_key):
+    for key in (_composed, _letters_and_digits, name_key):
         own, theirs = [key(name) for name in names], [key(name) for name in reference]
         once = [Counter(own), Counter(theirs)]
         place = {one: i for i, one in enumerate(theirs)}
@@ -108,8 +111,13 @@ def _misplaced(names: Sequence[str], reference: Sequence[str]) -> Iterator[tuple
             yield i, there
 
 
+def _composed(name: str) -> str:
+    """One writing of accents: a file system may keep `é` as `e` and a mark."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _letters_and_digits(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+    return re.sub(r"[\W_]+", "", _composed(name).casefold())
 
 
 def _numbers(folders: Sequence[str]) -> dict[int, str]:
@@ -142,15 +150,18 @@ def _as_number(name: str) -> int:
 def _by_map(
     names: Mapping[str, str], folders: Sequence[str], survey: Survey, allow_missing: bool
 ) -> tuple[list[str | None], list[str]]:
+    written = {_composed(folder): folder for folder in folders}
+    there = set(folders)
+    exact = {folder: name for folder, name in names.items() if folder in there}
+    names = {written.get(_composed(folder), folder): name for folder, name in names.items()} | exact
     without = [folder for folder in folders if folder not in names]
     if without:
         survey.refuse(
             f"has no class name for {len(without):,} folders: {first(without)}; add them to prompts.class_names"
         )
-    there = set(folders)
     empty = [folder for folder in names if folder not in there]
     if empty and not allow_missing:
-        survey.refuse(f"has class names for {len(empty):,} folders that are not there: {first(empty)}")
+        survey.refuse(f"has class names for {len(empty):,} folders that are not there: {first(empty)}; {ONLY_COMPETE}")
     return [*folders, *[None] * len(empty)], [names[folder] for folder in (*folders, *empty)]
 
 

@@ -155,7 +155,7 @@ def _root(survey: Survey, name: str, split: str) -> Path:
         needed = []
     for one in needed:
         if not (root / one).exists():
-            survey.missing(str(root / one))
+            survey.missing(str(root / one), root / one)
     survey.stop_if_any()
     return root
 

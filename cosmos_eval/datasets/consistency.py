@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
@@ -30,7 +31,7 @@ def inconsistencies(data: Data) -> list[str]:
     if not keys:
         return ["has no pictures"]
     problems += _broken_texts("picture names", keys)
-    twice = [key for key, times in Counter(keys).items() if times > 1]
+    twice = [key for key, times in Counter(map(_one_spelling, keys)).items() if times > 1]
     if twice:
         problems.append(f"has {len(twice):,} pictures twice: {first(twice)}")
     if isinstance(data, RetrievalData):
@@ -64,6 +65,11 @@ def inconsistencies(data: Data) -> list[str]:
         if len(data.palette) != len(data.class_names):
             problems.append(f"has {len(data.class_names):,} classes and {len(data.palette):,} colours")
     return problems
+
+
+def _one_spelling(key: str) -> str:
+    """`./a.jpg` and `b//c.jpg` are the files a.jpg and b/c.jpg."""
+    return PurePosixPath(key).as_posix() if "./" in key or "//" in key else key
 
 
 def remarks_on(data: Data) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cosmos_core.json_text import LARGEST_JSON, JsonFault, load_json
+from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture, PerceptionData, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
@@ -146,7 +147,11 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
         label = row["label"]
         if rows.lines[row["image"]] != line:
             rows.refuse(line, f"{row['image']} has a label already, in line {rows.lines[row['image']]}")
-        if isinstance(label, bool) or not isinstance(label, str | int):
+        if (
+            isinstance(label, bool)
+            or not isinstance(label, str | int)
+            or (isinstance(label, str) and not label.strip())
+        ):
             rows.refuse(line, "'label' must be a class name or a class index from 0")
         if isinstance(label, int) and words.class_names is None:
             rows.refuse(line, "an index as 'label' needs prompts.class_names")
@@ -162,7 +167,7 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
         value = index.get(label, -1) if isinstance(label, str) else label
         if not 0 <= value < len(names):
             right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"
-            rows.refuse(line, f"the label {label!r} is not {right}")
+            rows.refuse(line, f"the label {short_repr(label)} is not {right}")
         labels.append(value)
     return ClassificationData(
         pictures=pictures,

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
+from cosmos_core.text_files import kind_of
 from cosmos_eval.datasets.base import ClassificationData, Data
 from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, remarks_on
 
@@ -84,7 +85,7 @@ class Survey:
                 return there[0]
             return next((path for path in there if os.path.exists(path / holding)), there[0])  # noqa: PTH110 - any name
         shown = " or ".join(str(path) for path in places)
-        self.missing(f"the {kind} {shown}")
+        self.missing(f"the {kind} {shown}", *places)
         return None
 
     def there(self, *places: Path | None) -> tuple[Path, ...]:
@@ -94,9 +95,13 @@ class Survey:
             self.stop_if_any()
         return found
 
-    def missing(self, what: str) -> None:
-        """Note a file or folder that is not there."""
-        self.add(f"needs {what}, which is not there{self.hint()}")
+    def missing(self, what: str, *places: Path) -> None:
+        """Note a file or folder that is not there; `places` are looked at for something else of its name."""
+        others = [f"{path} is {kind_of(path) or 'a file'}" for path in places if os.path.lexists(path)]
+        if others:
+            self.add(f"needs {what}, but {', '.join(others)}{self.hint()}")
+        else:
+            self.add(f"needs {what}, which is not there{self.hint()}")
 
     def inside(self, relative: str, base: Path | None = None) -> Path:
         """`relative` under the data root (or under `base`, itself a folder in it).

@@ -80,7 +80,7 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     if benchmark.task == "classification":
         for file, given in ((CLASS_NAMES, words.class_names), (TEMPLATES, words.templates)):
             if given is None and not (root / file).is_file():
-                survey.missing(str(root / file))
+                survey.missing(str(root / file), root / file)
     survey.stop_if_any()
     label = "cls" if benchmark.task == "classification" else "txt"
     pictures: list[Picture] = []
@@ -125,7 +125,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     """The tar files that nshards.txt announces; missing ones are noted."""
     counted = split / "nshards.txt"
     if not counted.is_file():
-        survey.missing(str(counted))
+        survey.missing(str(counted), counted)
         return []
     text = read_text(counted).strip()
     number = whole_number(text)

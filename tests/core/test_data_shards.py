@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_core.data.samples import BrokenSample
-from cosmos_core.data.shards import Lost, entries, local_index, parse_record
+from cosmos_core.data.samples import BrokenSample, Sample
+from cosmos_core.data.shards import Entry, Lost, entries, local_index, parse_record
 from cosmos_core.data.sources import ShardList, find_shards, name_shards
 from cosmos_core.errors import RequestError
 from cosmos_core.text_crop import candidate_sentences
@@ -46,7 +46,7 @@ READ = [
     ("a/0003", picture_bytes(3, "WEBP"), "Plain one. Plain two"),
     ("a/0004", picture_bytes(4), "metadata beside a caption"),
     ("a/0005", None, "no picture"),
-    ("a/0006", picture_bytes(6), {}),
+    "words: a/0006: its json is not JSON: line 1 column 2: Expecting property name enclosed in double quotes",
 ]
 
 
@@ -72,7 +72,14 @@ def test_every_layout_is_read_the_same_by_file_pipe_and_http(site: tuple[Path, s
     path = write_shard(folder / "a.tar", LAYOUTS)
     write_shard(folder / "b.tar.gz", LAYOUTS, "w:gz")
     for url in (str(path), str(folder / "b.tar.gz"), f"pipe:cat '{path}'", f"{address}/a.tar"):
-        assert [entry.read() for entry in entries(url, "a")] == READ, url
+        assert [read_or_reason(entry) for entry in entries(url, "a")] == READ, url
+
+
+def read_or_reason(entry: Entry) -> Sample | str:
+    try:
+        return entry.read()
+    except BrokenSample as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(
@@ -258,3 +265,21 @@ def test_a_link_in_a_shard_is_no_member(tmp_path: Path):
     (entry,) = entries(str(tmp_path / "a.tar"), "s")
     with pytest.raises(BrokenSample, match=r"s/1: 1\.jpg is a symbolic link in the tar: pack with --dereference"):
         entry.read()
+
+
+@pytest.mark.parametrize(
+    ("extension", "content", "said"),
+    [
+        ("json", b"{", "its json is not JSON: line 1"),
+        ("json", b'{"caption": "a", "n": ' + b"9" * 5000 + b"}", "a whole number of 5,000 digits"),
+        ("json", b'{"caption": "a", "caption": "b"}', "it has 'caption' twice"),
+        ("json", b'["a"]', "its json holds a list, not an object"),
+        ("txt", b"caf\xe9", "its txt is not in UTF-8"),
+    ],
+)
+def test_a_record_that_cannot_be_read_says_why(tmp_path: Path, extension: str, content: bytes, said: str):
+    write_shard(tmp_path / "a.tar", {"0.png": picture_bytes(0), f"0.{extension}": content})
+    (entry,) = entries(str(tmp_path / "a.tar"), "a")
+    with pytest.raises(BrokenSample, match=said) as caught:
+        entry.read()
+    assert str(caught.value).startswith("words: ")

@@ -1,6 +1,8 @@
 """The decoder of image files: formats, modes of more than 8 bits, EXIF orientation and the limit of pixels."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from cosmos_core.errors import RequestError
 from cosmos_core.image_files import (
     MAX_PIXELS,
     NotAnImage,
+    check_size,
     decode_image,
     is_plain,
     max_pixels,
+    open_image,
     pixels_at_most,
     read_header,
     to_rgb,
@@ -195,3 +199,26 @@ def test_a_limit_that_is_no_number_of_pixels_is_refused(given, monkeypatch):
     for most in (0, 10**30):
         with pytest.raises(RequestError, match="must be 1 to"), pixels_at_most(most):
             pass
+
+
+def test_what_stands_in_place_of_an_image_is_named(tmp_path: Path):
+    for content, said in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "it is a Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><html>404</html>", "it is an HTML page"),
+        (b"", "it is empty"),
+    ):
+        (tmp_path / "a.jpg").write_bytes(content)
+        for given in (content, tmp_path / "a.jpg"):
+            with pytest.raises(NotAnImage, match=said):
+                open_image(given)
+
+
+def test_no_advice_allows_more_pixels_than_can_be_allowed():
+    with pytest.raises(RequestError, match=r"make it smaller$"):
+        check_size((2**31 - 1, 2**31 - 1))
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(RequestError, match="is a named pipe"):
+        open_image(tmp_path / "a.png")

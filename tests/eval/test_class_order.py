@@ -1,6 +1,7 @@
 """Class names over folders and indices: by name, by number, or refused; never by a place that nobody has checked."""
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,29 @@ def test_a_perfect_model_is_right_on_numeric_folders(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     (result,) = evaluate("python:right_on_numbers:build", benchmark, tmp_path)
     assert result.metrics["top1"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["C", "C#", "C++"], ["C#", "C++", "C"]),  # alike but for their signs
+        (["Cat", "cat"], ["cat", "Cat"]),
+        (["bar", "cafe\u0301", "zoo"], ["zoo", "caf\u00e9", "bar"]),  # é in two characters, as macOS writes it
+        (["\U0001f431", "\U0001f436"], ["\U0001f436", "\U0001f431"]),
+    ],
+)
+def test_names_written_as_their_folders_go_by_name_whatever_they_are_made_of(tmp_path: Path, folders, names):
+    data = read(tmp_path, folders, names)
+    assert not data.remarks
+    composed = {unicodedata.normalize("NFC", folder): name for folder, name in names_by_folder(data).items()}
+    assert composed == {name: name for name in names}
+
+
+def test_a_map_finds_its_folder_in_either_writing_of_accents(tmp_path: Path):
+    data = read(tmp_path, ["cafe\u0301", "bar"], {"caf\u00e9": "coffee house", "bar": "pub"})
+    assert names_by_folder(data) == {"cafe\u0301": "coffee house", "bar": "pub"}
+
+
+def test_names_that_yaml_does_not_take_for_texts_are_shown(tmp_path: Path):
+    with pytest.raises(RequestError, match=r"the name False is no text; write it in quotes"):
+        read(tmp_path, ["no", "yes"], [False, True])

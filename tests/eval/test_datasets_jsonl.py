@@ -1,6 +1,8 @@
 """A user's own data, one object a line, for every family."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,3 +247,29 @@ def test_the_subset_of_a_primary_metric_must_be_in_the_data(tmp_path: Path):
     for primary, problems in (("swap/accuracy", 0), ("add/accuracy", 1)):
         changed = replace(benchmark, metrics={"primary": primary})
         assert len(datasets.check(changed, validate=tasks.validate).problems) == problems
+
+
+def test_one_file_by_two_spellings_is_one_image(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "captions": ["x"]}', '{"image": "./a.jpg", "captions": ["y"]}')
+    assert "has 1 pictures twice: a.jpg" in refusal(tmp_path, "retrieval")
+
+
+def test_an_empty_label_is_no_class(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "label": "cat"}', '{"image": "b.png", "label": " "}')
+    assert "mine.jsonl:2: 'label' must be a class name" in refusal(tmp_path, "classification", A)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "is a named pipe"),
+        (Path.mkdir, "is a folder"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
+    ],
+)
+def test_what_lies_in_place_of_the_file_is_named(tmp_path: Path, make: Callable[[Path], None], said: str):
+    make(tmp_path / "mine.jsonl")
+    assert f"needs the file {tmp_path / 'mine.jsonl'}, but {tmp_path / 'mine.jsonl'} {said}" in refusal(
+        tmp_path, "retrieval"
+    )

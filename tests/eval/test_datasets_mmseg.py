@@ -1,10 +1,13 @@
 """The eight segmentation datasets through mmsegmentation's own classes: order, labels, classes, and what is refused."""
 
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -421,3 +424,20 @@ def test_versions_that_do_not_go_together_are_refused_in_one_line():
     (said,) = done.stdout.splitlines()
     assert "MMCV==2.2.0 is used but incompatible" in said
     assert "mmcv must be older than 2.2" in said
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, r"\(a named pipe, not a regular file"),  # for which Pillow would wait
+        (Path.mkdir, r"\(Is a directory\)"),
+        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer"),
+    ],
+)
+def test_what_lies_in_place_of_a_mask_is_named(tmp_path: Path, make: Callable[[Path], Any], said: str):
+    root = write_segmentation(tmp_path, "ade20k")
+    mask = root / files_of("ade20k", 0)[1]
+    mask.unlink()
+    make(mask)
+    with pytest.raises(RequestError, match=f"1 file without a readable picture: .*{said}"):
+        datasets.load(small("ade20k"), tmp_path)

@@ -303,3 +303,8 @@ def test_a_refusal_says_what_comes_from_the_base(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text("name: mine\nbase: first\n", encoding="utf-8")
     with pytest.raises(RequestError, match=r"mine\.yaml:1: unknown key 'colour' in dataset.* \(from its base first\)"):
         load_benchmark(tmp_path / "mine.yaml")
+
+
+def test_a_name_longer_than_a_file_may_have_is_refused_before_any_work(tmp_path: Path):
+    assert "shorten it" in refusal(tmp_path, GOOD.replace("cats", "é" * 101))
+    assert "more than 200 bytes" in refusal(tmp_path, GOOD.replace("cats", "n" * 201))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cosmos_core.image_files import QUARTER_TURNS, NotAnImage, open_image, orientation_of
+from cosmos_core.image_files import QUARTER_TURNS, Impostor, NotAnImage, open_image, orientation_of
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 
@@ -94,7 +94,7 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
             with open_image(mask.path) as opened:
                 mode, size, of_mask = opened.mode, opened.size, _orientation(opened)
         except Exception as error:  # whatever a broken file makes Pillow stumble over
-            found.append(("unreadable", f"{mask.path} ({_reason(error)})"))
+            found.append(("unreadable", f"{mask.path} ({_reason(error, mask.path)})"))
             continue
         if mode in WIDE_MODES:
             found.append(("wide", f"{name} ({mode})"))
@@ -105,7 +105,7 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
                 expected = opened.size
                 of_image = _orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
         except Exception as error:
-            found.append(("unreadable", f"{picture.path} ({_reason(error)})"))
+            found.append(("unreadable", f"{picture.path} ({_reason(error, picture.path)})"))
             continue
         expected = expected[::-1] if of_image in QUARTER_TURNS else expected
         if mask.turned:
@@ -129,8 +129,12 @@ def _orientation(opened: Image.Image) -> int:
     return orientation_of(opened)
 
 
-def _reason(error: Exception) -> str:
-    return "no picture format" if isinstance(error, NotAnImage) else " ".join(str(error).split())
+def _reason(error: Exception, path: Path) -> str:
+    generic = isinstance(error, NotAnImage) and not isinstance(error, Impostor)
+    if generic:
+        return "no picture format"
+    said = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return said.removeprefix(f"{path} is ")  # the path stands before it
 
 
 def _count(names: Sequence[str], noun: str) -> str:

@@ -67,13 +67,13 @@ def _picture_folder(survey: Survey, layout: Layout, root: Path) -> Path:
 def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> None:
     """Stop with every folder and list that is not there."""
     if not folder.is_dir():
-        survey.missing(f"the folder {folder}")
+        survey.missing(f"the folder {folder}", folder)
     if not (root / layout.masks).is_dir():
         survey.add(f"needs the folder {root / layout.masks}, which is not there{_made_by(layout) or survey.hint()}")
     if layout.split is not None:
         path = root / layout.split
         if not path.is_file():
-            survey.missing(f"the file {path}")
+            survey.missing(f"the file {path}", path)
         else:
             lines = read_lines(path)
             outside = next((line for line in lines if escapes(line.strip())), None)

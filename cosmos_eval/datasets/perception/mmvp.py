@@ -45,7 +45,7 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
     (base,) = survey.there(survey.place("path", "folder", holding="Questions.csv"))
     path = base / "Questions.csv"
     if not path.is_file():
-        survey.missing(f"the file {path}")
+        survey.missing(f"the file {path}", path)
     folder = folders_inside(base, FOLDERS, survey)
     survey.stop_if_any()
     assert folder is not None

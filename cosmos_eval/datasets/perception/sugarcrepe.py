@@ -34,7 +34,7 @@ def read_sugarcrepe(benchmark: Any, data_root: Path) -> Data:
     paths = {subset: base / f"{subset}.json" for subset in SUBSETS}
     for path in paths.values():
         if not path.is_file():
-            survey.missing(f"the file {path}")
+            survey.missing(f"the file {path}", path)
     items = Items(survey)
     for subset, path in paths.items():
         if path.is_file():
