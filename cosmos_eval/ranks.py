@@ -3,6 +3,7 @@
 import os
 
 from cosmos_core.errors import RequestError
+from cosmos_core.rank_environment import rank_environment
 from cosmos_core.text_files import whole_number
 
 
@@ -12,9 +13,15 @@ def is_main() -> bool:
 
 
 def ranks_here() -> int:
-    """How many processes work together: what torchrun says, or one."""
+    """How many processes work together: what torchrun says, or one.
+
+    Raises:
+        RequestError: a number that is none, or RANK without or beyond it.
+    """
     text = os.environ.get("WORLD_SIZE", "1")
     number = whole_number(text)
     if number is None:
         raise RequestError(f"WORLD_SIZE must be a whole number, got {text[:20]!r}; torchrun sets it")
+    if "RANK" in os.environ:
+        rank_environment()
     return number

@@ -20,3 +20,6 @@ MaxImagePixels = Annotated[
         help="Pixels of the largest image that is read (default: 178,956,970, where Pillow fears a bomb).",
     ),
 ]
+AllowUnchecked = Annotated[
+    bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
+]

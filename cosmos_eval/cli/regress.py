@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import AllowUnchecked
+
 EXAMPLE = "Example: cosmos-eval regress baseline/ runs/eval --max-drop 0.5 --junit regress.xml"
 
 
@@ -29,9 +31,7 @@ def regress(
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
     ] = False,
-    allow_unchecked: Annotated[
-        bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
-    ] = False,
+    allow_unchecked: AllowUnchecked = False,
     markdown: Annotated[
         Path | None,
         typer.Option(dir_okay=False, writable=True, help="Write the printed text, for a pull request's summary."),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_eval.cli.options import AllowUnchecked
+
 EXAMPLE = "Example: cosmos-eval reproduce paper-retrieval --results runs/eval --model cosmos:vitb16-merged30m"
 DEFAULT_RESULTS = Path("runs/eval")
 
@@ -24,9 +26,7 @@ def reproduce(
     secondary: Annotated[
         bool, typer.Option("--secondary", help="Also figures that third parties tell; they never decide.")
     ] = False,
-    allow_unchecked: Annotated[
-        bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
-    ] = False,
+    allow_unchecked: AllowUnchecked = False,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, json, or both with a comma.")] = "",
     out: Annotated[
         Path | None,

@@ -37,11 +37,13 @@ def test_figures_are_those_of_the_code():
     [
         ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE must be a whole number, got 'two'"),
         ({"WORLD_SIZE": "2", "RANK": "first"}, "RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers"),
+        ({"WORLD_SIZE": "0", "RANK": "0"}, "RANK=0 must be below WORLD_SIZE=0"),
+        ({"RANK": "1"}, "RANK is set and WORLD_SIZE is not"),
         ({"WORLD_SIZE": "2", "RANK": "0"}, "the ranks cannot find each other"),
     ],
 )
 def test_an_environment_that_holds_no_ranks_is_refused_in_one_line(environment, said, monkeypatch, capsys):
-    for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
