@@ -24,6 +24,7 @@ from cosmos_core.data.shard_samples import (
     parse_record,
     record_fault,
 )
+from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line, printable
 from cosmos_core.tar_files import LocalBytes, StreamBytes, compression
 from cosmos_core.text_files import open_regular
@@ -79,7 +80,7 @@ class Placed:
     def read(self) -> Sample:
         fields = {}
         try:
-            with open(self.path, "rb") as file:  # noqa: PTH123 - a Path for every sample costs more than the opening
+            with open_regular(self.path) as file:
                 for extension, offset, size in self.places:
                     file.seek(offset)
                     fields[extension] = file.read(size)
@@ -87,8 +88,8 @@ class Placed:
                         raise OSError("it is shorter than when the run started")
                 if self.identity is not None and identity_of(os.fstat(file.fileno())) != self.identity:
                     raise OSError("it was changed since the run has read what it holds")
-        except OSError as error:
-            reason = error.strerror or one_line(error)
+        except (OSError, RequestError) as error:
+            reason = getattr(error, "strerror", None) or one_line(error)
             raise BrokenSample("shard", f"{self.path} cannot be read at {self.key}: {reason}") from error
         return Encoded(self.key, fields, self.fault).read()
 

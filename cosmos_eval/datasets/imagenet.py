@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -93,8 +93,9 @@ def _check_known(labels: Mapping[str, int], path: Path, wnids: list[str], survey
     """Refuse labels that are not those of images whose class everybody knows: the devkit counts classes otherwise."""
     if len(wnids) != CLASSES:
         return
+    by_stem = {PurePosixPath(name).stem: name for name in labels}  # copies may have another ending
     for number, right in enumerate(FIRST_LABELS, start=1):
-        name = f"ILSVRC2012_val_{number:08d}.JPEG"
+        name = by_stem.get(f"ILSVRC2012_val_{number:08d}", "")
         label = labels.get(name, right)
         if label != right:
             survey.refuse(

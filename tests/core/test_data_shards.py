@@ -200,6 +200,16 @@ def test_a_shard_that_changes_is_indexed_anew(tmp_path: Path):
     assert len(local_index(str(path)).samples) == 30  # type: ignore[union-attr]
 
 
+def test_a_named_pipe_in_place_of_a_shard_that_was_read_is_not_waited_for(tmp_path: Path):
+    path = numbered_shard(tmp_path / "a.tar", range(2))
+    first, second = entries(str(path), "a")
+    first.read()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(BrokenSample, match="a named pipe"):
+        second.read()
+
+
 def test_a_shard_that_shrinks_under_the_run_breaks_samples_not_the_run(tmp_path: Path):
     path = numbered_shard(tmp_path / "a.tar", range(3))
     last = list(entries(str(path), "a"))[-1]

@@ -155,10 +155,10 @@ NET = {"reader": "imagenet", "path": "val", "labels": "labels.txt"}
 NAMES = {"class_names": "imagenet1k", "templates": ["a {c}"]}
 
 
-def flat_imagenet(root: Path, labels: dict[int, str]):
+def flat_imagenet(root: Path, labels: dict[int, str], ending: str = "JPEG"):
     for number in labels:
-        write_picture(root / f"val/ILSVRC2012_val_{number:08d}.JPEG", seed=number)
-    lines = [f"ILSVRC2012_val_{number:08d}.JPEG {label}\n" for number, label in labels.items()]
+        write_picture(root / f"val/ILSVRC2012_val_{number:08d}.{ending}", seed=number)
+    lines = [f"ILSVRC2012_val_{number:08d}.{ending} {label}\n" for number, label in labels.items()]
     (root / "labels.txt").write_text("".join(lines))
     return datasets.load(define(root, "classification", NET, NAMES))
 
@@ -179,6 +179,12 @@ def test_a_part_of_imagenet_competes_with_all_names_and_says_so(tmp_path: Path):
 def test_labels_in_the_devkits_order_are_known_by_images_whose_class_is_known(tmp_path: Path):
     with pytest.raises(RequestError, match=r"_00000001\.JPEG labelled 490 in .*its class is 65 \(n01751748\).*devkit"):
         flat_imagenet(tmp_path, {1: "490", 2: "361", 3: "171"})
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "jpeg"])
+def test_copies_in_another_format_are_known_as_well(tmp_path: Path, ending: str):
+    with pytest.raises(RequestError, match=rf"_00000002\.{ending} labelled 361 in .*its class is 970"):
+        flat_imagenet(tmp_path, {2: "361", 3: "171"}, ending)
 
 
 def test_imagenet_names_in_another_order_are_refused_and_a_map_goes_by_wnid(tmp_path: Path):

@@ -395,6 +395,9 @@ def test_what_a_box_has_outside_the_picture_is_black_as_the_authors_code_has_it(
     [
         ({"bbox_w": None}, "finds no 'bbox_w' (a number) in row 2 of "),
         ({"bbox_w": 0}, "has a box without pixels, (2, 4, 0, 6) (x, y, width, height), in row 2 of "),
+        ({"bbox_w": 10**299}, "has a box larger than any image that is read, (2, 4, 1"),
+        ({"bbox_x": 1e308, "bbox_w": 1e308}, "has a box larger than any image that is read, (1e+308, 4, 1e+308"),
+        ({"bbox_w": 900_000, "bbox_h": 900_000}, "has a box larger than any image that is read, (2, 4, 900000"),
         ({"bbox_x": 12}, "the box (12, 4, 10, 6) (x, y, width, height) shows nothing of "),
         ({"false_caption": ""}, "has an empty 'false_caption' in row 2 of "),
         ({"relation_name": None}, "finds no 'relation_name' (a text) in row 2 of "),

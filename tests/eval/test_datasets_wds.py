@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import ClassificationData, RetrievalData
+from cosmos_eval.datasets.wds import TarPicture
 from tests.eval.datasets_on_disk import define
 
 WDS = {"reader": "wds", "path": "wds_mine"}
@@ -262,3 +264,9 @@ def test_a_billion_announced_shards_are_one_line_at_once(tmp_path: Path):
     assert "needs 1,000,000,000 shards" in refusal(tmp_path)
     (folder / "test/nshards.txt").write_text("1" * 5000, encoding="utf-8")
     assert "must be the number of shards" in refusal(tmp_path)
+
+
+def test_a_named_pipe_in_place_of_a_shard_that_was_read_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "0.tar")
+    with pytest.raises(RequestError, match="is a named pipe"):
+        TarPicture("0/a.jpg", tmp_path / "0.tar", 512, 9).content()

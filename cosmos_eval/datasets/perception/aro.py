@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from cosmos_core.image_files import max_pixels
 from cosmos_core.json_text import read_json
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.base import Data
 from cosmos_eval.datasets.perception.crops import Box
 from cosmos_eval.datasets.perception.items import LEAVE_OUT, Item, Items
@@ -14,6 +16,9 @@ BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 PARTS = ("relation", "attributes")
 GROUP = "asymmetric"
 """The subsets without those that the definition lists as `symmetric`."""
+
+FARTHEST = 10**6
+"""Pixels from an image's corner that numbers of a box may have."""
 
 
 def read_aro(benchmark: Any, data_root: Path) -> Data:
@@ -67,6 +72,10 @@ def read_aro(benchmark: Any, data_root: Path) -> Data:
 def _box(row: Any, where: str, survey: Survey) -> Box:
     """Whole pixels: the corners are rounded, as the authors' `Image.crop` does."""
     x, y, width, height = (value(row, key, float, where, survey) for key in BOX)
+    if max(map(abs, (x, y, width, height))) > FARTHEST or width * height > max_pixels():
+        # what of a box lies outside its image is made, black
+        shown = ", ".join(short_repr(one) for one in (x, y, width, height))
+        survey.refuse(f"has a box larger than any image that is read, ({shown}) (x, y, width, height), in {where}")
     box = round(x), round(y), round(x + width) - round(x), round(y + height) - round(y)
     if (box[2] < 1 or box[3] < 1) and not survey.options.get(LEAVE_OUT, False):
         survey.refuse(f"has a box without pixels, {box} (x, y, width, height), in {where}")

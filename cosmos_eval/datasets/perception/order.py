@@ -8,7 +8,8 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
-from cosmos_core.json_text import read_json
+from cosmos_core.json_text import LARGEST_JSON, parse_json
+from cosmos_core.text_files import read_content
 from cosmos_eval.datasets.base import Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
@@ -41,7 +42,8 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
         survey.place("images", "folder")
         survey.stop_if_any()
     assert path is not None
-    content = read_json(path)
+    raw = read_content(path, LARGEST_JSON)  # once: what is hashed below is what is read here
+    content = parse_json(raw, path)
     tagger = content.get("tagger", "") if isinstance(content, dict) else ""
     rows = list_of_rows(content.get("items") if isinstance(content, dict) else content, path, survey)
     items = Items(survey)
@@ -67,7 +69,7 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
     assert folder is not None
     data = items.data(folder)
     survey.count(items=len(rows))
-    origin = f"{tagger or 'no tagger'}, sha256 {digest_of(path.read_bytes())}"
+    origin = f"{tagger or 'no tagger'}, sha256 {digest_of(raw)}"
     return survey.finish(_marked(data, tuple(still), origin))
 
 
