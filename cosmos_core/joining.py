@@ -15,7 +15,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
 from cosmos_core.text_files import whole_number
 
-SECONDS = 50.0
+SECONDS = 45.0
 """For which a rank waits for the others, unless COSMOS_JOIN_SECONDS says otherwise."""
 VARIABLE = "COSMOS_JOIN_SECONDS"
 MOST_NAMED = 8
