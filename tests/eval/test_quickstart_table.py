@@ -27,6 +27,9 @@ LABELS = {
 TRAINED_HERE = ("COSMOS, 260 steps", "CLIP loss, 260 steps")
 OTHER_CPU_POINTS = 0.2
 """What rounding may move of a row that is not trained here: one or two of a thousand near ties."""
+OTHER_TRAINING_POINTS = 3.0
+"""What it may move of a row that is: a Xeon and an EPYC gave CLIP rows up to 1.8 points apart (intervals over images do
+not hold what differs between trainings)."""
 
 
 def readme_table() -> dict[str, list[tuple[float, float, float]]]:
@@ -60,8 +63,6 @@ def test_the_readme_shows_what_a_quickstart_prints(tmp_path):
             where = f"{label}, {benchmark} {name}"
             if same_cpu:
                 assert [f"{x:.1f}" for x in ours] == [f"{x:.1f}" for x in (value, low, high)], where
-            elif label in TRAINED_HERE:  # another training, of the same quality: the intervals meet
-                assert ours[1] <= high, where
-                assert low <= ours[2], where
             else:
-                assert ours[0] == pytest.approx(value, abs=OTHER_CPU_POINTS), where
+                points = OTHER_TRAINING_POINTS if label in TRAINED_HERE else OTHER_CPU_POINTS
+                assert ours[0] == pytest.approx(value, abs=points), where
