@@ -146,7 +146,9 @@ def refuse_other_sizes(shapes: Mapping[str, tuple[int, ...]], config: Mapping[st
         ("text_config", "text_model", "token_embedding"),
         ("vision_config", "vision_model", "patch_embedding"),
     ):
-        said = config.get(part) or {}
+        said = config.get(part)
+        if not isinstance(said, Mapping):
+            continue
         layers = [re.match(rf"{tower}\.encoder\.layers\.(\d+)\.", key) for key in shapes]
         numbers = {int(found[1]) for found in layers if found}
         shape = shapes.get(f"{tower}.embeddings.{embedding}.weight")
@@ -157,7 +159,7 @@ def refuse_other_sizes(shapes: Mapping[str, tuple[int, ...]], config: Mapping[st
             ("vocab_size", shape[0] if embedding == "token_embedding" and shape else None),
         ):
             if stored is not None and key in said and said[key] != stored:
+                told = f"{part}.{key} {short_repr(said[key])}"
                 raise RequestError(
-                    f"{where}: the weights have {stored:,} where {CONFIG} says {part}.{key} {said[key]:,}; they belong "
-                    "to different models"
+                    f"{where}: the weights have {stored:,} where {CONFIG} says {told}; they belong to different models"
                 )

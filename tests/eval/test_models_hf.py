@@ -253,3 +253,14 @@ def test_without_a_network_a_hub_id_is_refused_at_once(monkeypatch, tmp_path, ca
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr().err == ""
     assert constants.HF_HUB_OFFLINE is False
+
+
+@pytest.mark.parametrize("value", [None, 7, "32", [32]])
+def test_a_size_that_the_weights_do_not_have_is_refused_whatever_it_is(tmp_path, value):
+    folder = clip(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["hidden_size"] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RequestError, match="hidden_size") as refused:
+        load_model(f"hf:{folder}")
+    assert "\n" not in str(refused.value)
