@@ -19,6 +19,7 @@ from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.drift import decoder_drift
 from cosmos_eval.engine.known import Batches, KnownRows
 from cosmos_eval.engine.parts import Parts
+from cosmos_eval.engine.pass_progress import PassProgress
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.rows import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
@@ -104,7 +105,9 @@ class Engine:
         self.reporter = reporter or Silent()
         self.batch_size = asked if isinstance(asked, int) else self._found_batch_size(given)
         self.crew = crew or Crew(here=self)
-        self.parts = Parts(self.batch_size, self.device, self.reporter)
+        # elsewhere a hook runs long before its layer, and a compiled tower would be made again because of it
+        self.pass_progress = PassProgress(model, enabled=self.device.type == "cpu" and not compiled and not given)
+        self.parts = Parts(self.batch_size, self.device, self.reporter, self.pass_progress)
         self.encoded = {"pictures": 0, "texts": 0}
         """How many passed the model; windows of pictures do not count."""
         self.texts_read = TextsRead()
@@ -248,6 +251,7 @@ class Engine:
             return encode_patches(x, attention=settings["attention"])
 
         def encode(windows: Tensor, members: list[Picture]) -> Tensor:
+            self.pass_progress.start(len({id(picture) for picture in members}) - 1)  # the last may go on in the next
             with phase("windows"), tower_precision(self.precision, self.device):
                 found = self.parts.encode("windows", windows, encode_part)
             patches = found.shape[1] * found.shape[2]
@@ -255,9 +259,10 @@ class Engine:
             return unit_rows(found.flatten(0, 2), owners, picture_name).reshape(found.shape)
 
         kept = normalise if keep_pixels else None
-        with (reporter or self.reporter).task("encoding windows", len(pictures), "pictures") as advance:
+        task = (reporter or self.reporter).task("encoding windows", len(pictures), "pictures")
+        with task as advance, self.pass_progress.shown(advance):
             for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept, decoder):
-                advance(1)
+                self.pass_progress.finish(1)
                 yield dense
 
     def precision_of(self, task: str) -> str:
@@ -300,6 +305,7 @@ class Engine:
         """(B, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
         name = picture_name if unit == "pictures" else text_name
         for items, batch in timed(batches, "waiting" if unit == "pictures" else "tokens"):
+            self.pass_progress.start(len(items))
             with phase(unit), tower_precision(self.precision, self.device):
                 encoded = self.parts.encode(unit, batch, encode)
             rows = unit_rows(encoded, items, name)
@@ -309,12 +315,13 @@ class Engine:
         self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
     ) -> Batches:
         """Each batch of `plan` (places of items) and its rows, made by whichever rank."""
-        with self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit) as advance:
+        task = self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit)
+        with task as advance, self.pass_progress.shown(advance):
             for number, rows in self.crew.share(work, common, batches):
                 members = plan[number]
                 self.encoded[unit] += len(members)
                 yield members, rows.to(self.device)
-                advance(len(members))
+                self.pass_progress.finish(len(members))
 
     def _name(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
         if self.space is not None:

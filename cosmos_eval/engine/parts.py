@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.engine.pass_progress import PassProgress
 from cosmos_eval.engine.texts import TEXTS_PER_PICTURE
 from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.progress import Reporter
@@ -22,7 +23,11 @@ class Parts:
     same batches, and rows differ by rounding at most.
     """
 
-    def __init__(self, batch_size: int, device: torch.device, reporter: Reporter) -> None:
+    def __init__(
+        self, batch_size: int, device: torch.device, reporter: Reporter, progress: PassProgress | None = None
+    ) -> None:
+        """`progress` is told which part of a batch passes the tower."""
+        self.progress = progress or PassProgress(None, enabled=False)
         self.batch_size = batch_size
         self.device = device
         self.reporter = reporter
@@ -43,6 +48,7 @@ class Parts:
         while done < count:
             size = min(-(-count // self.parts[unit]), count - done)
             part = batch if size == count else batch[done : done + size]
+            self.progress.start_part(done, size, count)
             made = self._tried(part, encode, size, unit)
             if made is None:
                 while -(-count // self.parts[unit]) >= size:
