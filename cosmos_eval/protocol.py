@@ -139,8 +139,13 @@ def list_suites() -> list[str]:
     return sorted(path.stem for path in (DEFINITIONS / "suites").glob("*.yaml"))
 
 
-def protocol_fingerprint(benchmark: Benchmark) -> str:
-    """SHA-256 of everything in a definition that decides a number.
+def canonical_json(values: Any) -> str:
+    """The text that is hashed; TypeError for what JSON has no word for."""
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
+    """Everything in a definition that decides a number, by the key that holds it.
 
     Name, version, task, the dataset's reader and options, metrics, and the prompts as words (so that a new wording in
     a library or a file is another protocol). Left out: where the data lie and how many there should be (the dataset's
@@ -148,7 +153,7 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
     `benchmark.fingerprint` itself, so that a definition changed in memory (`dataclasses.replace`) gets its own here.
 
     Raises:
-        RequestError: an unknown reader, words that cannot be resolved, or a value that no definition can hold.
+        RequestError: an unknown reader, or words that cannot be resolved.
     """
     reader = benchmark.dataset.get("reader")
     if reader not in READERS:
@@ -173,8 +178,17 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
     if benchmark.task == "segmentation":
         decides["words"] = words.query_words
         decides["segmentation"] = benchmark.segmentation
+    return decides
+
+
+def protocol_fingerprint(benchmark: Benchmark) -> str:
+    """SHA-256 of `deciding_values`.
+
+    Raises:
+        RequestError: as there, or a value that no definition can hold.
+    """
     try:
-        text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        text = canonical_json(deciding_values(benchmark))
     except TypeError as error:
         raise RequestError(f"{benchmark.name}: {error}; definitions hold texts, numbers, lists and maps") from error
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

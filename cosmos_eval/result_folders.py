@@ -9,6 +9,7 @@ from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.protocol_check import PROMPTED
+from cosmos_eval.protocol_parts import changed_parts
 from cosmos_eval.results.store import RESULT, read_result
 
 
@@ -25,9 +26,11 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
         return
     edited = there.benchmark["fingerprint"] != benchmark.fingerprint
     words = "templates, class names, " if benchmark.task in PROMPTED else ""
+    changed = changed_parts(benchmark, there.benchmark.get("parts", {})) if edited else []
+    told = f"what differs: {', '.join(changed)}" if changed else f"its {words}metrics or dataset options were changed"
     differs = {
         "all pictures": limit is not None,
-        f"another definition of {benchmark.name} (its {words}metrics or dataset options were changed)": edited,
+        f"another definition of {benchmark.name} ({told})": edited,
         # the words that a definition gives are in the fingerprint of the dataset, too
         "other data": not edited and there.dataset["fingerprint"] != dataset,
         f"precision {there.precision}": there.precision != precision,

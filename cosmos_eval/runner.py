@@ -35,6 +35,7 @@ from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol_parts import protocol_parts
 from cosmos_eval.result_folders import model_folder, refuse_to_lose, store_folder
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
@@ -300,6 +301,7 @@ class Session:
                 "version": benchmark.version,
                 "task": benchmark.task,
                 "fingerprint": benchmark.fingerprint,
+                "parts": protocol_parts(benchmark),
             },
             dataset={
                 "fingerprint": data.fingerprint,

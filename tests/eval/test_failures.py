@@ -1,6 +1,7 @@
 """What goes wrong on real machines: one line, the contract's exit code, nothing half-written, and a clean resume."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import torch
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.results.store import read_result
+from cosmos_eval.results.versions import with_checksum
 from tests.eval.processes import hear_ctrl_c
 from tests.eval.worlds import captions_world, classes_world, edit_json
 
@@ -259,8 +261,14 @@ def test_an_edited_template_is_told_as_one_and_not_as_other_data(refused, tmp_pa
     assert run_command(["run", *command, "--out", str(tmp_path / "out")]) == 0
     (tmp_path / "mine.yaml").write_text(text.replace("a {c}", "the {c}"))
     line = refused(*command)
-    assert "another definition of mine (its templates, class names, metrics or dataset options were changed)" in line
+    assert "another definition of mine (what differs: the templates (new: 'the {c}'; 1 gone))" in line
     assert "other data" not in line
+    (path,) = (tmp_path / "out").rglob("RESULT.json")
+    record = json.loads(path.read_text())
+    del record["benchmark"]["parts"]  # as results of before had none
+    path.write_text(json.dumps(with_checksum(record)))
+    line = refused(*command)
+    assert "another definition of mine (its templates, class names, metrics or dataset options were changed)" in line
 
 
 def test_a_limited_result_gives_way_to_a_full_one(tmp_path):
