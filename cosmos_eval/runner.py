@@ -16,8 +16,7 @@ from cosmos_core.image_files import pixels_at_most
 from cosmos_core.run_lock import one_writer
 from cosmos_core.short_repr import short_repr
 from cosmos_eval import datasets, tasks
-from cosmos_eval.datasets.base import Data
-from cosmos_eval.datasets.consistency import counts_of
+from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine import Engine, resolve_precision
@@ -305,7 +304,7 @@ class Session:
             },
             dataset={
                 "fingerprint": data.fingerprint,
-                "n": counts_of(data),
+                "n": data.counts(),
                 "n_expected": dict(benchmark.dataset.get("expected", {})),
             },
             model={**model.describe(), "spec": model.spec, "label": label, "digest": model.digest},

@@ -12,7 +12,8 @@ from benchmarks.ablation.files import read, write
 from benchmarks.ablation.rows import PRESET
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import Picture, RetrievalData
+    from cosmos_eval.datasets.base import Picture
+    from cosmos_eval.datasets.data import RetrievalData
     from cosmos_eval.results.record import Result
     from cosmos_eval.runner import Session
 
@@ -51,7 +52,7 @@ class Examiner:
     @cached_property
     def data(self) -> "RetrievalData":
         from cosmos_eval.datasets import load
-        from cosmos_eval.datasets.base import RetrievalData
+        from cosmos_eval.datasets.data import RetrievalData
         from cosmos_eval.protocol import load_benchmark
 
         data = load(load_benchmark(BENCHMARK), limit=self.limit)

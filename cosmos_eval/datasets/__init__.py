@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cosmos_eval.datasets.base import Data, DataCheck, Reader
+    from cosmos_eval.datasets.base import DataCheck
+    from cosmos_eval.datasets.data.base import Data
+    from cosmos_eval.datasets.survey import Reader
     from cosmos_eval.progress import Reporter
     from cosmos_eval.protocol import Benchmark
 
@@ -36,19 +38,16 @@ def load(
     Raises:
         RequestError: something is missing or does not fit together; one line with all of it.
     """
-    from dataclasses import replace
-
-    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+    from cosmos_eval.datasets.digests import dataset_fingerprint
     from cosmos_eval.datasets.pixel_rules import pixel_remarks
-    from cosmos_eval.datasets.subset import take_pictures
 
     data = read(benchmark, data_root, reporter)
     if limit is not None:
-        data = take_pictures(data, limit)
+        data = take_images(data, limit)
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
-    return replace(data, fingerprint=fingerprint, remarks=(*data.remarks, *pixel_remarks(data.pictures)))
+    return data.replaced(fingerprint=fingerprint, remarks=(*data.remarks, *pixel_remarks(data.pictures)))
 
 
 def check(
@@ -68,7 +67,6 @@ def check(
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.consistency import counts_of
     from cosmos_eval.datasets.survey import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
@@ -93,26 +91,36 @@ def check(
         problems += undecoded
         if not undecoded:
             remarks += pixel_remarks(data.pictures)
-    left_out = tuple(printable(one) for one in getattr(data, "left_out", ()))
-    return DataCheck(benchmark.name, expected, counts_of(data), tuple(problems), left_out, remarks)
+    left_out = tuple(printable(one) for one in data.left_out)
+    return DataCheck(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
 
 
 def limit(data: "Data", n: int, workers: int = 8) -> "Data":
-    """The data of `n` pictures spread evenly over the order, with a fingerprint of their own (see subset.py)."""
-    from dataclasses import replace
+    """The data of `n` images spread evenly over the order, with a fingerprint of their own."""
+    from cosmos_eval.datasets.digests import dataset_fingerprint
 
-    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
-    from cosmos_eval.datasets.subset import take_pictures
+    part = take_images(data, n)
+    return part if part.fingerprint else part.replaced(fingerprint=dataset_fingerprint(part, workers))
 
-    part = take_pictures(data, n)
-    return part if part.fingerprint else replace(part, fingerprint=dataset_fingerprint(part, workers))
+
+def take_images(data: "Data", n: int) -> "Data":
+    """The data of `n` images, without a fingerprint; all of them, as they are, where there are no more.
+
+    Raises:
+        RequestError: n < 1, data that cannot be limited, or too few images for one sample.
+    """
+    from cosmos_core.errors import RequestError
+
+    if n < 1:
+        raise RequestError(f"a limit of {n} pictures leaves nothing to measure; give at least 1")
+    return data if n >= len(data.pictures) else data.subset(n)
 
 
 def dataset_fingerprint(data: "Data", workers: int = 8) -> str:
-    """See fingerprint.py."""
-    from cosmos_eval.datasets import fingerprint
+    """See digests.py."""
+    from cosmos_eval.datasets import digests
 
-    return fingerprint.dataset_fingerprint(data, workers)
+    return digests.dataset_fingerprint(data, workers)
 
 
 def find_reader(name: str) -> "Reader":
@@ -146,7 +154,6 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     from cosmos_core.printable import printable
     from cosmos_eval.datasets.catalog import APPLY, READERS
     from cosmos_eval.datasets.decoders import exif_applied
-    from cosmos_eval.datasets.pixel_rules import turned_upright
     from cosmos_eval.progress import showing
 
     reader = find_reader(benchmark.dataset["reader"])
@@ -159,7 +166,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     try:
         with showing(reporter), exif_applied() if turned else nullcontext():
             data = reader(benchmark, root)
-        return turned_upright(data) if turned else data
+        return data.upright() if turned else data
     except OSError as error:  # a folder that may not be read, a disk that fails
         where = os.fsdecode(error.filename) if error.filename else str(root)
         raise RequestError(printable(f"{benchmark.name} cannot read {where}: {error.strerror or error}")) from error

@@ -1,10 +1,8 @@
 """What a reader gives: pictures that can be opened, and what is known about them."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -172,73 +170,6 @@ class ArrayPicture(Picture):
         return Image.fromarray(self.pixels)
 
 
-@dataclass(frozen=True)
-class RetrievalData:
-    """Pictures with captions: `texts[j]` belongs to picture `text_picture[j]`."""
-
-    pictures: Sequence[Picture]
-    texts: Sequence[str]
-    text_picture: np.ndarray  # (M,) int64
-    fingerprint: str = ""
-    remarks: Sequence[str] = ()
-    """What a reader of the result must know of how the data were read, one sentence each; not in the fingerprint."""
-
-
-@dataclass(frozen=True)
-class ClassificationData:
-    """Pictures with one label each. `templates` are applied to every class, or given for each class by its index."""
-
-    pictures: Sequence[Picture]
-    labels: np.ndarray  # (N,) int64
-    class_names: Sequence[str]
-    templates: Sequence[str] | Sequence[Sequence[str]]
-    fingerprint: str = ""
-    empty_classes_allowed: bool = False
-    """Set where only some of the pictures are read (`limit`), or where the definition says so
-    (`candidates_without_images: allow`): every class still competes, but a class may have none."""
-    remarks: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class PerceptionData:
-    """Items of a few pictures and a few texts, of one shape for all (`cosmos_eval.metrics.comparisons` has the rules).
-
-    One picture and n texts: the first text is right. m pictures and one text: the first picture is right. Two and two:
-    picture k and text k belong together.
-    """
-
-    pictures: Sequence[Picture]
-    texts: Sequence[str]
-    item_images: np.ndarray  # (I, m) int64, indices of pictures
-    item_texts: np.ndarray  # (I, n) int64, indices of texts
-    subsets: Sequence[str]
-    """Of each item; its own accuracy is reported, and the mean over subsets."""
-    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Further ways to divide the items: name -> the part that each item belongs to, "" where it belongs to none."""
-    left_out: Sequence[str] = ()
-    """Items that cannot be measured, each with its reason: a picture that is gone from the web, say."""
-    origin: str = ""
-    """How the texts were made, where they were made by a program: its name, version and file; part of the identity."""
-    fingerprint: str = ""
-    remarks: Sequence[str] = ()
-
-    @classmethod
-    def pairs(
-        cls,
-        pictures: Sequence[Picture],
-        item_picture: Sequence[int] | np.ndarray,
-        positives: Sequence[str],
-        negatives: Sequence[str],
-        subsets: Sequence[str],
-        **more: Any,
-    ) -> "PerceptionData":
-        """Items of one picture with a right and a wrong text."""
-        count = len(positives)
-        texts = np.stack([np.arange(count), count + np.arange(count)], axis=1)
-        images = np.asarray(item_picture, dtype=np.int64)[:, None]
-        return cls(pictures, [*positives, *negatives], images, texts, subsets, **more)
-
-
 IGNORED = 255
 """The label of pixels that nobody is asked about."""
 
@@ -293,22 +224,6 @@ class ArrayMask(Mask):
 
 
 @dataclass(frozen=True)
-class SegmentationData:
-    """Pictures with the class of each of their pixels: `masks[i]` belongs to `pictures[i]` and has its size."""
-
-    pictures: Sequence[Picture]
-    masks: Sequence[Mask]
-    class_names: Sequence[str]
-    palette: Sequence[tuple[int, int, int]]
-    """The dataset's own colours, one a class."""
-    fingerprint: str = ""
-    remarks: Sequence[str] = ()
-
-
-Data = RetrievalData | ClassificationData | PerceptionData | SegmentationData
-
-
-@dataclass(frozen=True)
 class DataCheck:
     """Whether the disk holds what a benchmark needs. No problems means ready."""
 
@@ -320,6 +235,3 @@ class DataCheck:
     """Items that the definition leaves out for lack of pictures, each with its reason; no problem."""
     remarks: tuple[str, ...] = ()
     """What a result of these data will say of how they were read; no problem."""
-
-
-Reader = Callable[[Any, Path], Data]

@@ -14,10 +14,11 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
-from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, FilePicture, Picture
+from cosmos_eval.datasets.base import ArrayPicture, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.folders import pictures_below, templates_by_class
 from cosmos_eval.datasets.survey import Survey
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.base import Data, FilePicture, RetrievalData
+from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.data import Data, RetrievalData
 from cosmos_eval.datasets.survey import Survey
 
 

@@ -1,70 +1,33 @@
-"""Whether pictures, texts and labels belong together, whichever reader made them."""
+"""Whether images, texts and labels belong together, whichever reader made them."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
-from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
+
+if TYPE_CHECKING:
+    from cosmos_eval.datasets.data.base import Data
 
 _HALF = re.compile("[\ud800-\udfff]")
 FIRST = 3
 """How many names an error shows."""
 
 
-def counts_of(data: Data) -> dict[str, int]:
-    """How many pictures, texts, classes or items there are; `left_out` only where items were."""
-    if isinstance(data, RetrievalData):
-        return {"images": len(data.pictures), "texts": len(data.texts)}
-    if isinstance(data, ClassificationData | SegmentationData):
-        return {"images": len(data.pictures), "classes": len(data.class_names)}
-    counts = {"images": len(data.pictures), "items": len(data.item_images)}
-    return {**counts, "left_out": len(data.left_out)} if data.left_out else counts
-
-
-def inconsistencies(data: Data) -> list[str]:
+def inconsistencies(data: "Data") -> list[str]:
     """What in the data does not belong together, whichever reader made them; empty when all is well."""
     problems = []
     keys = [picture.key for picture in data.pictures]
     if not keys:
         return ["has no pictures"]
-    problems += _broken_texts("picture names", keys)
+    problems += broken_texts("picture names", keys)
     twice = [key for key, times in Counter(map(_one_spelling, keys)).items() if times > 1]
     if twice:
         problems.append(f"has {len(twice):,} pictures twice: {first(twice)}")
-    if isinstance(data, RetrievalData):
-        if len(data.texts) != len(data.text_picture):
-            problems.append(f"has {len(data.texts):,} texts but {len(data.text_picture):,} pictures named for them")
-        wrong = [repr(data.texts[j]) for j, i in enumerate(data.text_picture) if not 0 <= i < len(keys)]
-        if wrong:
-            problems.append(f"has {len(wrong):,} captions that belong to no picture: {first(wrong)}")
-        problems += _broken_texts("texts", data.texts)
-        without = sorted(set(range(len(keys))) - set(data.text_picture.tolist()))
-        if without:
-            problems.append(f"has {len(without):,} pictures without a caption: {first(keys[i] for i in without)}")
-    elif isinstance(data, ClassificationData):
-        problems += _label_problems(data, keys)
-    elif isinstance(data, PerceptionData):
-        lengths = {len(data.subsets), len(data.item_images), len(data.item_texts), *map(len, data.groups.values())}
-        if len(lengths) > 1:
-            problems.append("has items of unequal parts (pictures, texts, subset)")
-        problems += _broken_texts("texts", data.texts)
-        problems += _broken_texts("subsets", list(dict.fromkeys(data.subsets)))
-        for what, places, count in (
-            ("picture", data.item_images, len(keys)),
-            ("text", data.item_texts, len(data.texts)),
-        ):
-            if places.size and not (places.min() >= 0 and places.max() < count):
-                problems.append(f"has items that belong to no {what}")
-    elif isinstance(data, SegmentationData):
-        problems += _broken_texts("class names", data.class_names)
-        if [mask.key for mask in data.masks] != keys:
-            problems.append(f"has {len(keys):,} pictures and masks of {len(data.masks):,} that are not theirs")
-        if len(data.palette) != len(data.class_names):
-            problems.append(f"has {len(data.class_names):,} classes and {len(data.palette):,} colours")
-    return problems
+    return problems + data.problems()
 
 
 def _one_spelling(key: str) -> str:
@@ -72,55 +35,13 @@ def _one_spelling(key: str) -> str:
     return PurePosixPath(key).as_posix() if "./" in key or "//" in key else key
 
 
-def remarks_on(data: Data) -> list[str]:
-    """What is right and must be told all the same: captions that say nothing, classes that nothing can be right for."""
-    if isinstance(data, RetrievalData):
-        empty = [
-            data.pictures[i].key for i, text in zip(data.text_picture, data.texts, strict=True) if not text.strip()
-        ]
-        if empty:
-            verb = "is" if len(empty) == 1 else "are"
-            return [f"{len(empty):,} of {len(data.texts):,} captions {verb} empty, of {first(empty)}"]
-    if isinstance(data, ClassificationData) and data.empty_classes_allowed:
-        empty = [data.class_names[c] for c in sorted(set(range(len(data.class_names))) - set(data.labels.tolist()))]
-        if empty:
-            verb = "has" if len(empty) == 1 else "have"
-            return [f"{len(empty):,} of {len(data.class_names):,} classes {verb} no image: {first(empty)}"]
-    return []
-
-
-def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:
+def broken_texts(what: str, texts: Sequence[str]) -> list[str]:
     """Half of a surrogate pair is no text: tokenizers fail on it in mid-run, and no file or terminal takes it.
 
     It comes from a caption cut inside an emoji, or from a file name that is not UTF-8 (as `os.fsdecode` gives it).
     """
     broken = [f"{text!r}" for text in texts if not text.isascii() and _HALF.search(text)]
     return [f"has {len(broken):,} {what} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
-
-
-def _label_problems(data: ClassificationData, keys: list[str]) -> list[str]:
-    classes = len(data.class_names)
-    problems = _broken_texts("class names", data.class_names)
-    shared = [own for own in data.templates if isinstance(own, str)]
-    problems += _broken_texts("prompts", shared or [one for own in data.templates for one in own])
-    if len(data.labels) != len(keys):
-        return [f"has {len(keys):,} pictures but {len(data.labels):,} labels"]
-    wrong = [f"{keys[i]} ({label})" for i, label in enumerate(data.labels) if not 0 <= label < classes]
-    if wrong:
-        problems.append(f"has {len(wrong):,} labels outside 0 to {classes - 1}: {first(wrong)}")
-    if not data.empty_classes_allowed:
-        empty = sorted(set(range(classes)) - set(data.labels.tolist()))
-        if empty:
-            problems.append(
-                f"has {len(empty):,} classes without a picture: {first(data.class_names[c] for c in empty)}; where "
-                "they only compete, write candidates_without_images: allow in dataset"
-            )
-    per_class = data.templates and not isinstance(data.templates[0], str)
-    if not data.templates:
-        problems.append("has no prompt templates")
-    elif per_class and len(data.templates) != classes:
-        problems.append(f"has prompts for {len(data.templates):,} classes, but {classes:,} classes")
-    return problems
 
 
 def first(names: Iterable[str]) -> str:

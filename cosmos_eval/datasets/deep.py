@@ -3,29 +3,28 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Data, Mask, Picture, SegmentationData
+from cosmos_eval.datasets.base import Mask, Picture
+from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.progress import Reporter, Silent
 
 
 def undecodable(name: str, data: Data, workers: int = 8, reporter: Reporter | None = None) -> tuple[str, ...]:
     """One problem for every picture that cannot be decoded in full, and for every mask that cannot or has labels that
     are no class. Decoders release the lock: threads are enough."""
-    things: list[Picture | Mask] = list(data.pictures)
-    if isinstance(data, SegmentationData):
-        things += data.masks
+    files = data.decodable()
 
-    def problem(thing: Picture | Mask) -> str | None:
+    def problem(file: Picture | Mask) -> str | None:
         try:
-            thing.load()
+            file.load()
         except RequestError as error:
             return f"{name}: {error}"
         return None
 
     problems = []
-    with (reporter or Silent()).task("decoding pictures", len(things), "pictures") as advance:
+    with (reporter or Silent()).task("decoding pictures", len(files), "pictures") as advance:
         pool = ThreadPoolExecutor(max(1, workers))
         try:
-            for found in pool.map(problem, things):
+            for found in pool.map(problem, files):
                 advance(1)
                 if found:
                     problems.append(found)

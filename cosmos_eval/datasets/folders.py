@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
+from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import name_folders
 from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines, whole_number
-from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture
+from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_picture, templates_by_class
 from cosmos_eval.datasets.survey import Survey
 from cosmos_eval.protocol_words import resolve_words

@@ -11,7 +11,8 @@ import numpy as np
 from cosmos_core.json_text import LARGEST_JSON, JsonFault, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
-from cosmos_eval.datasets.base import ClassificationData, Data, FilePicture, PerceptionData, RetrievalData
+from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey, escapes
 

@@ -4,14 +4,14 @@ Such images have digests of their own, so that no feature, resized image or resu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosmos_core.image_files import look
 from cosmos_eval.datasets.decoders import exif_is_applied
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import Data, Picture
+    from cosmos_eval.datasets.base import Picture
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,6 @@ def facts_of(content: bytes) -> ImageFacts:
     # at most 16 bytes: BLAKE2's `person`
     rule = ("scaled1" if header.rescaled else "") + ("turned1" if turned else "")
     return ImageFacts(rule, header.orientation, turned, header.rescaled)
-
-
-def turned_upright(data: "Data") -> "Data":
-    """The data with every image turned as its EXIF orientation says. A segmentation reader turns images and masks
-    itself."""
-    from cosmos_eval.datasets.base import SegmentationData, UprightPicture
-
-    if isinstance(data, SegmentationData):
-        return data
-    return replace(data, pictures=[UprightPicture(picture) for picture in data.pictures])
 
 
 def pixel_remarks(pictures: Sequence["Picture"]) -> tuple[str, ...]:

@@ -2,17 +2,16 @@
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.text_files import kind_of
-from cosmos_eval.datasets.base import ClassificationData, Data
-from cosmos_eval.datasets.consistency import counts_of, first, inconsistencies, remarks_on
+from cosmos_eval.datasets.consistency import first, inconsistencies
+from cosmos_eval.datasets.data.base import Data
 
 # fmt: off
 PICTURE_SUFFIXES = frozenset((
@@ -20,6 +19,9 @@ PICTURE_SUFFIXES = frozenset((
     ".avif", ".jp2", ".j2k", ".jpx", ".mpo",
 ))
 # fmt: on
+AnyData = TypeVar("AnyData", bound=Data)
+Reader = Callable[[Any, Path], Data]
+"""(benchmark, data root) -> its data; raises `DataProblems` with everything that is missing."""
 NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items", "rows": "rows"}
 
 
@@ -134,22 +136,21 @@ class Survey:
         assert not unknown, unknown
         self.found |= found
 
-    def finish(self, data: Data) -> Data:
+    def finish(self, data: AnyData) -> AnyData:
         """The data, once counts are as expected and everything in them belongs together.
 
         Raises:
             DataProblems: otherwise, with all of it.
         """
-        if isinstance(data, ClassificationData) and "candidates_without_images" in self.options:
-            data = replace(data, empty_classes_allowed=True)
+        data = data.with_options(self.options)
         self._compare_counts(data)
         self.problems.extend(f"{self.name} {problem}" for problem in inconsistencies(data))
         self.stop_if_any()
-        remarks = (*data.remarks, *self.remarks, *remarks_on(data))
-        return replace(data, remarks=remarks) if remarks else data
+        remarks = (*data.remarks, *self.remarks, *data.observations())
+        return data.replaced(remarks=remarks) if remarks else data
 
     def _compare_counts(self, data: Data) -> None:
-        self.found = {"images": len(data.pictures) - len(self._missing_pictures), **counts_of(data), **self.found}
+        self.found = {"images": len(data.pictures) - len(self._missing_pictures), **data.counts(), **self.found}
         for key, found in self.found.items():
             missing = self._missing_pictures if key == "images" else []
             expected = self.expected.get(key, found + len(missing))

@@ -15,9 +15,10 @@ from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LocalBytes, TarFault, is_side_file, members
 from cosmos_core.text_files import open_regular, read_text, whole_number
-from cosmos_eval.datasets.base import ClassificationData, Data, Picture, RetrievalData, decode
+from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST
+from cosmos_eval.datasets.data import ClassificationData, Data, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
 

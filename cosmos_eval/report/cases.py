@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_eval.datasets.base import PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, readings
 from cosmos_eval.metrics.similarity import plain_float32

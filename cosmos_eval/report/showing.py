@@ -12,7 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
 from cosmos_core.printable import printable
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import SegmentationData
+from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.survey import escapes
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.metrics.areas import class_iou, summary

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import Data
+    from cosmos_eval.datasets.data import Data
     from cosmos_eval.engine.features import Features
     from cosmos_eval.protocol import Benchmark
     from cosmos_eval.tasks.outcome import Outcome

@@ -6,7 +6,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
-from cosmos_eval.datasets.base import ClassificationData
+from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metric_names import TOP

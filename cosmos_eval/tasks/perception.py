@@ -16,7 +16,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
-from cosmos_eval.datasets.base import PerceptionData
+from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, reading_names, readings

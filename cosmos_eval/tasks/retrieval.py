@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from cosmos_eval import metric_names
-from cosmos_eval.datasets.base import RetrievalData
+from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.ranks import count_places, expected_hit, expected_rank

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import metric_names
-from cosmos_eval.datasets.base import IGNORED, SegmentationData
+from cosmos_eval.datasets.base import IGNORED
 from cosmos_eval.datasets.class_order import name_key
+from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order

@@ -8,7 +8,8 @@ from clip_benchmark.metrics import image_caption_selection, zeroshot_classificat
 from torch.utils.data import DataLoader, Dataset
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
 from tests.eval.stand_ins import benchmark, to_tensor
 from tests.oracles import ranks as oracle

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.shuffles import WORDS, clean, make_order, shuffle_caption, written
 from cosmos_eval.protocol import load_benchmark
 from tests.eval import perception_on_disk as on_disk

@@ -17,7 +17,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import FilePicture, Mask, Picture, UprightPicture
 from cosmos_eval.datasets.clip_benchmark import IndexedPicture
-from cosmos_eval.datasets.fingerprint import picture_digests
+from cosmos_eval.datasets.digests import picture_digests
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.datasets.wds import TarPicture

@@ -4,7 +4,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ClassificationData
+from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine import Engine
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
 from tests.eval.stand_ins import Constant, Given, RandomModel, benchmark, pictures

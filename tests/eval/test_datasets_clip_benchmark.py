@@ -20,7 +20,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import cifar
 from cosmos_eval.datasets import clip_benchmark as ours
-from cosmos_eval.datasets.base import ClassificationData
+from cosmos_eval.datasets.data import ClassificationData
 from tests.eval.datasets_on_disk import define, write_json, write_picture
 
 

@@ -10,7 +10,8 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import imagenet
-from cosmos_eval.datasets.base import ClassificationData, DataCheck
+from cosmos_eval.datasets.base import DataCheck
+from cosmos_eval.datasets.data import ClassificationData
 from tests.eval.datasets_on_disk import define, write_picture
 
 FOLDER = {"reader": "image-folder", "path": "pets"}

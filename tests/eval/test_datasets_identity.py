@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, Data, PerceptionData, RetrievalData
-from cosmos_eval.datasets.fingerprint import dataset_fingerprint
-from cosmos_eval.datasets.subset import take_pictures
+from cosmos_eval.datasets import take_images
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.digests import dataset_fingerprint
 from cosmos_eval.protocol import load_benchmark
 from tests.eval.datasets_on_disk import COCO, coco_files, define, write_picture
 
@@ -93,7 +94,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_ends_the_hashing(tmp_path: P
 
 @given(total=st.integers(1, 300), n=st.integers(1, 400))
 def test_a_limit_takes_that_many_different_pictures_spread_over_the_order(total: int, n: int):
-    data = take_pictures(ClassificationData(pictures(1) * total, np.arange(total), ["x"], ["{c}"]), n)
+    data = take_images(ClassificationData(pictures(1) * total, np.arange(total), ["x"], ["{c}"]), n)
     assert isinstance(data, ClassificationData)
     kept = data.labels.tolist()
     assert len(kept) == min(n, total)
@@ -104,7 +105,7 @@ def test_a_limit_takes_that_many_different_pictures_spread_over_the_order(total:
 
 
 def test_a_limited_retrieval_set_keeps_its_pictures_own_captions():
-    data = take_pictures(retrieval(4), 2)
+    data = take_images(retrieval(4), 2)
     assert isinstance(data, RetrievalData)
     assert [one.key for one in data.pictures] == ["p0", "p2"]
     assert data.texts == ["t0", "t1", "t4", "t5"]
@@ -121,7 +122,7 @@ def test_a_limited_classification_set_keeps_every_class():
 
 
 def test_a_limited_perception_set_keeps_its_pictures_items():
-    data = take_pictures(perception(), 1)
+    data = take_images(perception(), 1)
     assert isinstance(data, PerceptionData)
     assert (data.texts, data.subsets) == (["b", "e"], ["x"])
     assert (data.item_images.tolist(), data.item_texts.tolist()) == ([[0]], [[0, 1]])
@@ -131,7 +132,7 @@ def test_a_limit_above_the_number_of_pictures_changes_nothing_and_zero_is_refuse
     data = replace(retrieval(), fingerprint="known")
     assert datasets.limit(data, 3) is data
     with pytest.raises(RequestError, match="at least 1"):
-        take_pictures(data, 0)
+        take_images(data, 0)
 
 
 def test_loading_a_part_hashes_only_that_part(tmp_path: Path):

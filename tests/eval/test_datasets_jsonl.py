@@ -11,7 +11,7 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
-from cosmos_eval.datasets.base import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from tests.eval.datasets_on_disk import define, write_picture
 
 MINE = {"reader": "jsonl", "path": "mine.jsonl"}

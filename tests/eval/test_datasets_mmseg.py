@@ -15,8 +15,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import SegmentationData
-from cosmos_eval.datasets.consistency import counts_of
+from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.protocol import load_benchmark
 from tests.eval.segmentation_on_disk import (
     FOLDERS,
@@ -51,7 +50,7 @@ def problems(name: str, root: Path, deep: bool = False, **dataset) -> tuple[str,
 def test_each_dataset_is_read_as_its_labels_say(tmp_path: Path, name: str):
     write_segmentation(tmp_path, name)
     data = read(name, tmp_path)
-    assert counts_of(data) == {"images": 3, "classes": CLASSES[name]}
+    assert data.counts() == {"images": 3, "classes": CLASSES[name]}
     assert len(data.palette) == CLASSES[name]
     numbers = [2, 1, 0] if name.startswith(("voc", "context")) else [0, 1, 2]
     folder = tmp_path / FOLDERS[name]

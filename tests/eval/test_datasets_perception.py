@@ -14,7 +14,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
-from cosmos_eval.datasets.base import PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.datasets.perception.mmvp import PATTERNS
 from cosmos_eval.progress import Advance, Silent

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ClassificationData, RetrievalData
+from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.wds import TarPicture
 from tests.eval.datasets_on_disk import define
 

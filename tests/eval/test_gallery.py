@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.report.cases import Item, Query, perception_cases, reading_of, retrieval_cases
 from cosmos_eval.report.curves import figure
 from cosmos_eval.report.gallery import item_figure, query_figure, show_perception

@@ -7,7 +7,7 @@ import pytest
 
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import PerceptionData
+from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.datasets.perception.order import CAPTIONS_OF, FILES
 from cosmos_eval.protocol import load_benchmark, load_suite
 from tests.eval import perception_on_disk as on_disk

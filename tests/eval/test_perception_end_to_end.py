@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
-from cosmos_eval.datasets.base import PerceptionData
+from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.protocol import load_suite
 from cosmos_eval.report.frame import results_frame
 from cosmos_eval.report.tables import markdown

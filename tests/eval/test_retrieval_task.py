@@ -3,7 +3,7 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ClassificationData, RetrievalData
+from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.engine import Engine
 from tests.eval.stand_ins import Constant, Given, RandomModel, benchmark, pictures
 from tests.oracles import ranks as oracle

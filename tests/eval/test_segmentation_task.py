@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayMask, ArrayPicture, SegmentationData
+from cosmos_eval.datasets.base import ArrayMask, ArrayPicture
+from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import summary
 from cosmos_eval.metrics.intervals import intervals

@@ -6,7 +6,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
 from tests.eval.stand_ins import RandomModel, benchmark, pictures
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayPicture, ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.accuracy import count_classes, expected_topk, mean_per_class
 from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank

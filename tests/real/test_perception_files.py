@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import PerceptionData
+from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.protocol import Benchmark, load_benchmark
 from cosmos_eval.results.record import Result

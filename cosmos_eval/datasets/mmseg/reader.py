@@ -5,9 +5,9 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.text_files import read_lines
-from cosmos_eval.datasets.base import Data, SegmentationData
 from cosmos_eval.datasets.catalog import APPLY
 from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.data import Data, SegmentationData
 from cosmos_eval.datasets.mmseg.headers import look
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmos_eval.datasets.base import FilePicture, PerceptionData, Picture
+from cosmos_eval.datasets.base import FilePicture, Picture
 from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.datasets.perception.crops import Box, CroppedPicture, shows_nothing
 from cosmos_eval.datasets.perception.decodable import decode_all
 from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey, escapes

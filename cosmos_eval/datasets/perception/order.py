@@ -10,7 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.json_text import LARGEST_JSON, parse_json
 from cosmos_core.text_files import read_content
-from cosmos_eval.datasets.base import Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
 from cosmos_eval.datasets.perception.shuffles import Tagger, digest_of, make_order, unmoved, written

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.base import Data
+from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import value
 from cosmos_eval.datasets.survey import Survey

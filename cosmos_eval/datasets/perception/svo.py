@@ -4,7 +4,7 @@ subject, the verb or the object."""
 from pathlib import Path
 from typing import Any
 
-from cosmos_eval.datasets.base import Data
+from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import read_table, whole
 from cosmos_eval.datasets.survey import Survey

@@ -5,7 +5,7 @@ from typing import Any
 
 from cosmos_core.json_text import JsonFault, load_json
 from cosmos_core.text_files import read_lines
-from cosmos_eval.datasets.base import Data
+from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import value
 from cosmos_eval.datasets.survey import Survey

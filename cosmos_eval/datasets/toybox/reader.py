@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import (
-    ArrayMask,
-    ArrayPicture,
-    ClassificationData,
-    Data,
-    PerceptionData,
-    RetrievalData,
-    SegmentationData,
-)
+from cosmos_eval.datasets.base import ArrayMask, ArrayPicture
+from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
 from cosmos_eval.datasets.toybox.contrasts import negatives

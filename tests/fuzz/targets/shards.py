@@ -11,7 +11,8 @@ import numpy as np
 from cosmos_core.data.shards import Lost, entries
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ArrayPicture, ClassificationData
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.resized import read_resized, write_resized
 from cosmos_eval.models.preprocess import ImagePreprocess
 from tests.eval.datasets_on_disk import define

@@ -1,0 +1,90 @@
+"""Images with one label each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.consistency import broken_texts, first
+from cosmos_eval.datasets.data.base import Data, spread
+from cosmos_eval.datasets.digests import ContentHash
+
+
+@dataclass(frozen=True)
+class ClassificationData(Data):
+    """Images with one label each. `templates` are applied to every class, or given for each class by its index."""
+
+    kind = "classification"
+    hashed_as = "ClassificationData"
+    counted = ("images", "classes")
+
+    pictures: Sequence[Picture]
+    labels: np.ndarray  # (N,) int64
+    class_names: Sequence[str]
+    templates: Sequence[str] | Sequence[Sequence[str]]
+    fingerprint: str = ""
+    empty_classes_allowed: bool = False
+    """Set where only some of the images are read (`limit`), or where the definition says so
+    (`candidates_without_images: allow`): every class still competes, but a class may have none."""
+    remarks: Sequence[str] = ()
+
+    def counts(self) -> dict[str, int]:
+        return {"images": len(self.pictures), "classes": len(self.class_names)}
+
+    def hash_into(self, content: ContentHash) -> None:
+        content.integers("labels", self.labels)
+        content.strings("class_names", self.class_names)
+        content.strings("templates", [template for template in self.templates if isinstance(template, str)])
+        for own in self.templates:
+            if not isinstance(own, str):
+                content.strings("templates of a class", own)
+
+    def problems(self) -> list[str]:
+        keys, classes = [picture.key for picture in self.pictures], len(self.class_names)
+        problems = broken_texts("class names", self.class_names)
+        shared = [own for own in self.templates if isinstance(own, str)]
+        problems += broken_texts("prompts", shared or [one for own in self.templates for one in own])
+        if len(self.labels) != len(keys):
+            return [f"has {len(keys):,} pictures but {len(self.labels):,} labels"]
+        wrong = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
+        if wrong:
+            problems.append(f"has {len(wrong):,} labels outside 0 to {classes - 1}: {first(wrong)}")
+        if not self.empty_classes_allowed:
+            empty = self._empty_classes()
+            if empty:
+                problems.append(
+                    f"has {len(empty):,} classes without a picture: {first(empty)}; where they only compete, write "
+                    "candidates_without_images: allow in dataset"
+                )
+        per_class = self.templates and not isinstance(self.templates[0], str)
+        if not self.templates:
+            problems.append("has no prompt templates")
+        elif per_class and len(self.templates) != classes:
+            problems.append(f"has prompts for {len(self.templates):,} classes, but {classes:,} classes")
+        return problems
+
+    def observations(self) -> list[str]:
+        empty = self._empty_classes() if self.empty_classes_allowed else []
+        if not empty:
+            return []
+        verb = "has" if len(empty) == 1 else "have"
+        return [f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {first(empty)}"]
+
+    def subset(self, n: int) -> Self:
+        kept = spread(len(self.pictures), n)
+        # all class names stay, so that the task keeps its difficulty
+        return self.replaced(
+            pictures=[self.pictures[i] for i in kept.tolist()],
+            labels=self.labels[kept],
+            fingerprint="",
+            empty_classes_allowed=True,
+        )
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        return self.replaced(empty_classes_allowed=True) if "candidates_without_images" in options else self
+
+    def _empty_classes(self) -> list[str]:
+        unused = set(range(len(self.class_names))) - set(self.labels.tolist())
+        return [self.class_names[c] for c in sorted(unused)]
