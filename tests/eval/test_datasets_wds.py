@@ -193,6 +193,7 @@ def damaged_tars() -> dict[str, tuple[Any, str]]:
         "joined": (lambda content: content * 2, "data follow the end of the archive"),
         "gzip": (gzip.compress, "it is compressed (gzip): unpack it first"),
         "pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
+        "xml": (lambda _: b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is an XML page"),
         "page": (lambda _: b"<!DOCTYPE html><title>404</title>", "it is an HTML page"),
     }
 
