@@ -81,12 +81,37 @@ def remarks_on(data: Data) -> list[str]:
         if empty:
             verb = "is" if len(empty) == 1 else "are"
             return [f"{len(empty):,} of {len(data.texts):,} captions {verb} empty, of {first(empty)}"]
+    remarks = []
     if isinstance(data, ClassificationData) and data.empty_classes_allowed:
         empty = [data.class_names[c] for c in sorted(set(range(len(data.class_names))) - set(data.labels.tolist()))]
         if empty:
             verb = "has" if len(empty) == 1 else "have"
-            return [f"{len(empty):,} of {len(data.class_names):,} classes {verb} no image: {first(empty)}"]
-    return []
+            remarks.append(f"{len(empty):,} of {len(data.class_names):,} classes {verb} no image: {first(empty)}")
+    if isinstance(data, ClassificationData):
+        shared = sorted(name for name, times in Counter(data.class_names).items() if times > 1)
+        if shared:
+            remarks.append(f"several classes have the same name and tie: {first(shared)}")
+    if isinstance(data, PerceptionData):
+        remarks += _undecidable(data)
+    return remarks
+
+
+def _undecidable(data: PerceptionData) -> list[str]:
+    """Items that ask for a choice between two things that are the same: no model can be right by more than chance."""
+    texts = [" ".join(text.split()) for text in data.texts]
+    keys = [picture.key for picture in data.pictures]
+    told = []
+    for what, rows, names in (("caption", data.item_texts, texts), ("image", data.item_images, keys)):
+        if not rows.size or rows.shape[1] < 2:
+            continue
+        same = [
+            i for i, (right, *others) in enumerate(rows.tolist()) if any(names[right] == names[one] for one in others)
+        ]
+        if same:
+            shown = first(names[rows[i, 0]] for i in same)
+            verb = "has" if len(same) == 1 else "have"
+            told.append(f"{len(same):,} of {len(rows):,} items {verb} a wrong {what} equal to the right one: {shown}")
+    return told
 
 
 def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:

@@ -208,6 +208,14 @@ def test_a_shard_that_is_no_whole_tar_is_refused_and_never_shorter(tmp_path: Pat
     assert said in line
 
 
+def test_a_class_name_given_twice_is_told(tmp_path: Path):
+    folder = shards(tmp_path)
+    names = (folder / "classnames.txt").read_text().splitlines()
+    (folder / "classnames.txt").write_text("\n".join([names[0], names[0], *names[2:]]))
+    data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
+    assert data.remarks == (f"several classes have the same name and tie: {names[0]}",)
+
+
 def test_members_that_stand_apart_belong_together_by_name(tmp_path: Path):
     folder = shards(tmp_path)
     definition = define(tmp_path, "classification", WDS, {"templates": "dataset"})
