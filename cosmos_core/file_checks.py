@@ -53,18 +53,7 @@ def require_file(path: Path, what: str, give: str = "") -> bytes:
         raise RequestError(f"{what} {name} cannot be read: {reason}{hint}") from error
     if not start:
         raise RequestError(f"{name} is empty; copy or download it again")
-    impostor = impostor_of(start) or impostor_among_binaries(start)
+    impostor = impostor_of(start)
     if impostor:
         raise RequestError(f"{name} is {impostor}")
     return start
-
-
-def impostor_among_binaries(start: bytes) -> str:
-    """As `impostor_of`, what only binary files are never: XML, which annotations may well be, and annex pointers."""
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<?xml", b"<error>", b"<!--", b"<head", b"<body")):
-        kind = "an HTML" if b"html" in text or text.startswith((b"<head", b"<body")) else "an XML"
-        return f"{kind} page, not the file that was meant (an error of its server); download it again"
-    if text.startswith((b"/annex/objects/", b"../", b".git/annex/")) and b"annex/objects/" in text:
-        return "a git-annex pointer, not the file itself; fetch the file with `git annex get`"
-    return ""

@@ -79,7 +79,7 @@ class NotAnImage(RequestError):
 
 
 class Impostor(NotAnImage):
-    """What stands in place of an image, and is known: an empty file, a Git LFS pointer, a page of a server."""
+    """What stands in place of an image, and is known: an empty file, or what `impostor_of` names."""
 
 
 def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
@@ -131,7 +131,7 @@ def refuse_impostor(content: bytes | Path) -> None:
     if not isinstance(content, bytes):
         with open_regular(content) as file:
             content = file.read(1024)
-    impostor = impostor_of(content[:1024]) if content else "empty; replace the file"
+    impostor = impostor_of(content) if content else "empty; replace the file"
     if impostor:
         raise Impostor(f"it is {impostor}")
 

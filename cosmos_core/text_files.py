@@ -16,6 +16,10 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
+_XML = (b"<?xml", b"<error>", b"<!--", b"<svg")
+_NOT_FOUND = (b"404: not found", b"entry not found")
+"""All that some servers answer, without a page around it; as GitHub and the Hugging Face Hub write it."""
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -84,17 +88,37 @@ def read_content(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
 
 
 def impostor_of(start: bytes) -> str | None:
-    """What stands in place of the file that was meant, by its first bytes (512 are enough), and how to get it.
+    """What stands in place of the file that was meant, by its first bytes (1,024 are enough), and how to get it.
+
+    Every reader asks this one, of texts, images, tars, checkpoints and tables alike: none of them begins so.
 
     Returns:
-        None, or words that follow "... is ": a Git LFS pointer, or an HTML page that a server sent.
+        None, or words that follow "... is ": a pointer of Git LFS or git-annex, or the page or line that a server sent.
     """
-    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:512].lower()
+    start = start[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
         return "a Git LFS pointer, not the file itself; fetch the file with `git lfs pull`"
-    if start.startswith((b"<!doctype html", b"<html")):
+    if start.startswith((b"/annex/objects/", b"../", b".git/annex/")) and b"annex/objects/" in start:
+        return "a git-annex pointer, not the file itself; fetch the file with `git annex get`"
+    if start.startswith(_HTML) or (start.startswith(_XML) and b"<html" in start):
         return "an HTML page, not the file that was meant; download it again (a server answers so to a bad address)"
+    if start.startswith(_XML):
+        if b"<svg" in start:
+            return "a drawing (SVG), not an image of pixels; save it as PNG"
+        return "an XML page, not the file that was meant; download it again (a server answers so to a bad address)"
+    if start.strip() in _NOT_FOUND:
+        return f"the answer {start.strip().decode()!r} of a server, not the file that was meant; download it again"
     return None
+
+
+def impostor_at(path: Path | str) -> str | None:
+    """`impostor_of` a regular file.
+
+    Raises:
+        RequestError, OSError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        return impostor_of(file.read(1024))
 
 
 def decode_text(content: bytes, where: object) -> str:
@@ -103,7 +127,7 @@ def decode_text(content: bytes, where: object) -> str:
     Raises:
         RequestError: not UTF-8, or an impostor (see `impostor_of`); names `where`, which is what an error calls it.
     """
-    impostor = impostor_of(content[:1024])
+    impostor = impostor_of(content)
     if impostor:
         raise RequestError(f"{where} is {impostor}")
     if content[:2] in _MARKS:
@@ -121,8 +145,8 @@ def read_text(path: Path | str, largest: int = LARGEST_TEXT) -> str:
     """The text of a regular file in UTF-8, with or without a byte order mark.
 
     Raises:
-        RequestError: unreadable, no regular file, larger than `largest` bytes, not UTF-8, or a Git LFS pointer or an
-            HTML page in its place.
+        RequestError: unreadable, no regular file, larger than `largest` bytes, not UTF-8, or an impostor in its
+            place (see `impostor_of`).
     """
     return decode_text(read_content(path, largest), path)
 

@@ -11,7 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.printable import one_line
 from cosmos_core.short_repr import short_list
-from cosmos_core.text_files import open_regular
+from cosmos_core.text_files import impostor_at
 
 
 class Table(Sequence[Sample]):
@@ -59,7 +59,8 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
 
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        open_regular(path).close()  # arrow would wait for ever for what a named pipe never brings
+        if impostor := impostor_at(path):  # and arrow would wait for ever for what a named pipe never brings
+            raise RequestError(f"{path} is {impostor}")
         table = arrow.read_csv(
             path,
             parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cosmos_core.data.lanes import Plan, Slice, slices
-from cosmos_core.errors import RequestError, of_dead_worker
-from cosmos_core.printable import one_line
+from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_waits import SECONDS, end_workers, next_batch
 
@@ -124,10 +123,7 @@ class WorkerPool:
             # torch tells of a dead worker, or the connection to it breaks first
             if isinstance(error, RuntimeError) and not of_dead_worker(error):
                 raise
-            raise RequestError(
-                f"a data worker died ({one_line(error)}): where memory ran out, or shared memory (/dev/shm), set fewer "
-                "workers"
-            ) from error
+            raise dead_worker(error, "workers") from error
         if isinstance(found, Refusal):
             raise RequestError(found.message)
         return found.slice()

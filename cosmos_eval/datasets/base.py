@@ -45,7 +45,7 @@ class Picture:
         if known is None:
             content = self.content()
             facts = self.__dict__["_facts"] = facts_of(self.encoded(content))
-            known = hashlib.blake2b(content, digest_size=16, person=facts.rule.encode()).hexdigest()
+            known = content_digest(content, facts.rule)
             self.__dict__["_digest"] = known
         return known
 
@@ -62,10 +62,8 @@ class Picture:
     def refuse_changed(self, content: bytes) -> None:
         """RequestError for content that is not what `digest` has hashed."""
         known = self.__dict__.get("_digest")
-        if known is not None:
-            rule = self.__dict__["_facts"].rule
-            if hashlib.blake2b(content, digest_size=16, person=rule.encode()).hexdigest() != known:
-                raise changed("picture", getattr(self, "path", None), self.key)
+        if known is not None and content_digest(content, self.__dict__["_facts"].rule) != known:
+            raise changed("picture", getattr(self, "path", None), self.key)
 
     def encoded(self, content: bytes) -> bytes:
         """The image file in `content`; empty where it holds pixels that were never one."""
@@ -77,6 +75,15 @@ class Picture:
         self.digest()
         facts: ImageFacts = self.__dict__["_facts"]
         return facts
+
+
+def content_digest(content: bytes, rule: str = "") -> str:
+    """Identifies an image or a mask: 32 hexadecimal digits.
+
+    Args:
+        rule: how its pixels are made of the content, where that is not the rule of most images (`pixel_rules`).
+    """
+    return hashlib.blake2b(content, digest_size=16, person=rule.encode()).hexdigest()
 
 
 def changed(what: str, path: Path | None, key: str) -> RequestError:
@@ -208,8 +215,7 @@ class Mask:
 
 
 def labels_digest(labels: np.ndarray) -> str:
-    content = repr(labels.shape).encode() + np.ascontiguousarray(labels, dtype="<i4").tobytes()
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return content_digest(repr(labels.shape).encode() + np.ascontiguousarray(labels, dtype="<i4").tobytes())
 
 
 @dataclass(frozen=True, eq=False)

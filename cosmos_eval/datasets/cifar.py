@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.text_files import impostor_at, impostor_of
 from cosmos_eval.datasets.survey import Survey
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -44,8 +45,11 @@ def load_arrays(file: Any, *, encoding: str = "ASCII", **_: Any) -> Any:
         RequestError: the pickle holds something other than arrays and plain values, or is broken.
     """
     name = getattr(file, "name", "a pickle")
+    content = file.read()
+    if impostor := impostor_of(content):
+        raise RequestError(f"cannot read {name}: it is {impostor}")
     try:
-        return ArrayUnpickler(io.BytesIO(file.read()), encoding=encoding).load()
+        return ArrayUnpickler(io.BytesIO(content), encoding=encoding).load()
     except Exception as error:  # a broken pickle makes its reader stumble in many ways
         raise RequestError(f"cannot read {name}: {error}; unpack CIFAR's archive again") from error
 
@@ -78,6 +82,8 @@ def checked_files(root: Path, name: str, survey: Survey) -> None:
         path = root / published.base_folder / file
         if not path.is_file():
             survey.missing(str(path), path)
+        elif impostor := impostor_at(path):
+            survey.add(f"cannot read {path}: it is {impostor}")
         elif _md5(path) != md5:
             survey.add(f"finds {path} changed or cut short (its checksum differs); unpack {published.filename} again")
     survey.stop_if_any()

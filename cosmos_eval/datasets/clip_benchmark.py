@@ -14,6 +14,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
+from cosmos_core.text_files import impostor_at
 from cosmos_eval.datasets.base import ArrayPicture, FilePicture, Picture
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
 from cosmos_eval.datasets.class_order import check_order
@@ -157,6 +158,8 @@ def _root(survey: Survey, name: str, split: str) -> Path:
     for one in needed:
         if not (root / one).exists():
             survey.missing(str(root / one), root / one)
+        elif (root / one).is_file() and (impostor := impostor_at(root / one)):
+            survey.add(f"cannot read {root / one}: it is {impostor}")
     survey.stop_if_any()
     return root
 

@@ -1,7 +1,6 @@
 """A folder for each class, as torchvision's ImageFolder reads it."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,6 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     if templates is None:
         survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
     in_order, class_names = name_folders(names, folders, survey, "candidates_without_images" in survey.options)
-    shared = sorted(name for name, times in Counter(class_names).items() if times > 1)
-    if shared:
-        survey.remark(f"several classes have the same name and tie: {first(shared)}")
     return survey.finish(classes_of_folders(root, in_order, class_names, templates, survey))
 
 

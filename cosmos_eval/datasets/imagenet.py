@@ -2,9 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,10 @@ from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_picture, templates_by_class
+from cosmos_eval.datasets.imagenet_order import imagenet_names, wrong_order
 from cosmos_eval.datasets.survey import Survey
-from cosmos_eval.protocol_words import resolve_words
 
 WNID = re.compile(r"n\d{8}")
-CLASSES = 1000
-FIRST_LABELS = (65, 970, 230, 809, 516, 57, 334, 415, 674, 332, 109, 286, 370, 757, 595, 147, 108, 23, 478, 517)
-"""Class indices of the first validation images, ILSVRC2012_val_00000001.JPEG and on. The devkit's ids of the same are
-490, 361, 171, 822, 297, ..."""
 
 
 def imagenet_wnids() -> list[str]:
@@ -31,11 +26,6 @@ def imagenet_wnids() -> list[str]:
     from clip_benchmark.datasets.builder import all_imagenet_wordnet_ids
 
     return list(all_imagenet_wordnet_ids)
-
-
-def imagenet_names() -> list[str]:
-    """OpenAI's names of the 1,000 classes, in the order of the wnids, as open_clip has them."""
-    return list(resolve_words({"class_names": "imagenet1k", "templates": "simple-7"}, None).class_names or ())
 
 
 def read_imagenet(benchmark: Any, data_root: Path) -> Data:
@@ -90,21 +80,6 @@ def _names(given: Any, wnids: list[str], survey: Survey) -> list[str]:
     return names
 
 
-def _check_known(labels: Mapping[str, int], path: Path, wnids: list[str], survey: Survey) -> None:
-    """Refuse labels that are not those of images whose class everybody knows: the devkit counts classes otherwise."""
-    if len(wnids) != CLASSES:
-        return
-    by_stem = {PurePosixPath(name).stem: name for name in labels}  # copies may have another ending
-    for number, right in enumerate(FIRST_LABELS, start=1):
-        name = by_stem.get(f"ILSVRC2012_val_{number:08d}", "")
-        label = labels.get(name, right)
-        if label != right:
-            survey.refuse(
-                f"finds {name} labelled {label} in {path}, where its class is {right} ({wnids[right]}): its labels are "
-                "in another order (the devkit's ids are); write wnids, or indices from 0 in the order of the wnids"
-            )
-
-
 def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey: Survey) -> ClassificationData:
     with os.scandir(root) as entries:
         there = any(is_picture(entry.name) for entry in entries)
@@ -114,7 +89,8 @@ def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey
         survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'picture label'")
     (path,) = survey.there(survey.place("labels", "file"))
     labels = _labels(path, wnids, survey)
-    _check_known(labels, path, wnids, survey)
+    if wrong := wrong_order(list(labels), list(labels.values()), wnids, f" in {path}"):
+        survey.refuse(wrong)
     labelled = sorted(labels.items())
     survey.pictures(root, [name for name, _ in labelled])
     return ClassificationData(

@@ -14,6 +14,7 @@ from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
 from cosmos_eval.datasets.survey import Survey, escapes
 
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -170,6 +171,8 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
             right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"
             rows.refuse(line, f"the label {short_repr(label)} is not {right}")
         labels.append(value)
+    if is_imagenet(names) and (wrong := wrong_order([one.key for one in pictures], labels, names, f" in {rows.path}")):
+        rows.survey.refuse(wrong)
     return ClassificationData(
         pictures=pictures,
         labels=np.array(labels, dtype=np.int64),

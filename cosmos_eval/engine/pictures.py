@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_waits import SECONDS, worker_batches
 from cosmos_eval.datasets.base import Picture
@@ -175,10 +175,7 @@ def _made_by_workers(loader: Any) -> Iterator[Any]:
         # torch tells of a dead worker, or the connection to it breaks first
         if not loader.num_workers or (isinstance(error, RuntimeError) and not of_dead_worker(error)):
             raise
-        raise RequestError(
-            f"a worker that decodes pictures died ({' '.join(str(error).split())}); where memory ran out, give fewer "
-            "--workers"
-        ) from error
+        raise dead_worker(error, "--workers") from error
 
 
 def _by_workers(workers: int) -> dict[str, Any]:

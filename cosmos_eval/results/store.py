@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
-from cosmos_core.text_files import open_regular, read_content, read_text
+from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
 from cosmos_eval.results.record import Result, first_fault
 from cosmos_eval.results.versions import NewerSchema
 
@@ -166,6 +166,8 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
     mend = f"copy it again with its {RESULT}, or delete both and run again"
     # the bytes that were checked are the bytes that are read
     if hashlib.sha256(content).hexdigest() != result.samples["sha256"]:
+        if impostor := impostor_of(content):
+            raise RequestError(f"{place} is {impostor}")
         raise RequestError(f"{place} is not what {RESULT} was written with: truncated or altered; {mend}")
     try:
         frame = pandas.read_parquet(io.BytesIO(content))

@@ -18,6 +18,7 @@ from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
 from tests.conftest import SHARED
+from tests.core.impostors import IMPOSTORS
 from tests.core.test_data import numbered_shard, picture_bytes, samples
 from tests.core.test_data_loader import CONFIG, IMAGES, TOKENIZER, VIEWS, batches, in_epochs, rows, shard_folder
 
@@ -62,6 +63,14 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, reas
     assert "\n" not in str(caught.value)
     with pytest.raises(RequestError, match=r"cannot read .*none\.csv"):
         csv_pairs(tmp_path / "none.csv", "filepath", "title")
+
+
+@pytest.mark.parametrize("content", IMPOSTORS)
+def test_what_stands_in_place_of_a_table_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "pairs.csv").write_bytes(content)
+    with pytest.raises(RequestError) as caught:
+        csv_pairs(tmp_path / "pairs.csv", "image", "caption")
+    assert f"pairs.csv {IMPOSTORS[content]}" in str(caught.value)
 
 
 def coco_file(folder: Path) -> str:

@@ -11,6 +11,7 @@ import pytest
 from cosmos_core.data.samples import BrokenSample
 from cosmos_core.data.shards import Lost, entries
 from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarFault, is_side_file, members
+from tests.core.impostors import IMPOSTORS
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 NAMES = ["a.jpg", "a.txt", "a folder/b.jpg", "n" * 90 + "/" + "m" * 80 + ".txt", "ü名.txt"]
@@ -157,6 +158,7 @@ def test_numbers_and_names_without_sense_are_told(tmp_path: Path, content: bytes
         (gzip.compress(tar(TWO)), "it is compressed (gzip): unpack it first"),
         (b"PK\x03\x04" + bytes(600), "it is compressed (zip)"),
         (b"no tar at all" * 100, "it does not begin as a tar does"),
+        *((content, f"it {said}") for content, said in IMPOSTORS.items()),
     ],
 )
 def test_what_is_no_tar_is_called_what_it_is(tmp_path: Path, content: bytes, said: str):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
-from cosmos_eval.datasets import imagenet
+from cosmos_eval.datasets import imagenet, imagenet_order
 from cosmos_eval.datasets.class_order import name_key
 from tests.eval.datasets_on_disk import define, write_picture
 from tests.eval.segmentation_on_disk import small, write_segmentation
@@ -185,6 +185,33 @@ def test_labels_in_the_devkits_order_are_known_by_images_whose_class_is_known(tm
 def test_copies_in_another_format_are_known_as_well(tmp_path: Path, ending: str):
     with pytest.raises(RequestError, match=rf"_00000002\.{ending} labelled 361 in .*its class is 970"):
         flat_imagenet(tmp_path, {2: "361", 3: "171"}, ending)
+
+
+def labels_of_later_images(shift: int) -> dict[int, str]:
+    """A label of each that is among its ReaL labels, moved on by `shift` places; 0 for those that have none."""
+    real = imagenet_order.real_labels()
+    return {number: str(((real[number - 1] or [0])[0] + shift) % 1000) for number in range(1021, 1051)}
+
+
+def test_images_whose_class_only_real_labels_tell_show_another_order(tmp_path: Path):
+    assert len(flat_imagenet(tmp_path, labels_of_later_images(0)).labels) == 30
+    with pytest.raises(RequestError, match=r"finds \d+ of \d+ images labelled otherwise .* in .*labels\.txt.*devkit"):
+        flat_imagenet(tmp_path, labels_of_later_images(1))
+    # a tenth that agrees is no chance, and few images prove nothing
+    mixed = labels_of_later_images(1) | dict(list(labels_of_later_images(0).items())[:8])
+    assert len(flat_imagenet(tmp_path, mixed).labels) == 30
+    assert len(flat_imagenet(tmp_path, dict(list(labels_of_later_images(1).items())[:9])).labels) == 9
+
+
+@pytest.mark.parametrize("numbers", [{1: "490", 2: "361"}, None])
+def test_indices_in_another_order_are_known_in_a_jsonl_file_as_well(tmp_path: Path, numbers: dict[int, str] | None):
+    labels = labels_of_later_images(1) if numbers is None else numbers
+    flat_imagenet(tmp_path, labels_of_later_images(0) if numbers is None else {1: "65", 2: "970"})
+    rows = [{"image": f"val/ILSVRC2012_val_{number:08d}.JPEG", "label": int(label)} for number, label in labels.items()]
+    (tmp_path / "d.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    options = {"reader": "jsonl", "path": "d.jsonl", **ALLOW}
+    with pytest.raises(RequestError, match=r"in .*d\.jsonl.*where its class is .*another order"):
+        datasets.load(define(tmp_path, "classification", options, NAMES))
 
 
 def test_imagenet_names_in_another_order_are_refused_and_a_map_goes_by_wnid(tmp_path: Path):

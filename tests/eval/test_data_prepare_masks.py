@@ -235,6 +235,8 @@ def test_what_context_needs_is_said_in_one_line(tmp_path: Path):
     assert "trainval.tar.gz" in said
     assert "ImageSets/Main/val.txt" in said
     voc = context_files(tmp_path, ["2008_000002"])
+    (voc / "trainval/2008_000002.mat").write_bytes(b"Entry not found")
+    assert "2008_000002.mat is the answer 'entry not found' of a server" in refusal("context", tmp_path)
     (voc / "trainval/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     assert "cannot read LabelMap in" in refusal("context", tmp_path)
     savemat(voc / "trainval/2008_000002.mat", {"LabelMap": np.array([[460]], dtype=np.uint16)})
@@ -264,6 +266,8 @@ def test_maps_that_are_colours_or_broken_are_refused(tmp_path: Path):
     assert "has colours (RGB)" in refusal("coco-object", tmp_path)
     (folder / "000000000139.png").write_bytes(b"no picture")
     assert "cannot read" in refusal("coco-object", tmp_path)
+    (folder / "000000000139.png").write_bytes(b"<?xml version='1.0'?><Error/>")
+    assert "000000000139.png: it is an XML page" in refusal("coco-object", tmp_path)
 
 
 def test_the_command_says_what_it_made_and_refuses_in_one_line(tmp_path: Path, capsys):

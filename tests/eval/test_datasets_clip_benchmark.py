@@ -21,6 +21,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets import cifar
 from cosmos_eval.datasets import clip_benchmark as ours
 from cosmos_eval.datasets.data import ClassificationData
+from tests.core.impostors import IMPOSTORS
 from tests.eval.datasets_on_disk import define, write_json, write_picture
 
 
@@ -283,6 +284,20 @@ def test_cifar_with_another_checksum_is_refused_before_it_is_unpickled(tmp_path:
     assert "its checksum differs" in refusal(tmp_path, "cifar100")
     path.unlink()
     assert "cifar-100-python/test, which is not there" in refusal(tmp_path, "cifar100")
+
+
+@pytest.mark.parametrize("content", IMPOSTORS)
+def test_what_stands_in_place_of_a_dataset_s_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+):
+    cifar_files(tmp_path / "data", monkeypatch)
+    (tmp_path / "data/cifar-100-python/test").write_bytes(content)
+    for published in (True, False):
+        said = refusal(tmp_path, "cifar100", published=published)
+        assert f"cifar-100-python/test: it {IMPOSTORS[content]}" in said
+    food101(tmp_path / "data")
+    (tmp_path / "data/food-101/meta/test.json").write_bytes(content)
+    assert f"food-101/meta/test.json: it {IMPOSTORS[content]}" in refusal(tmp_path, "food101")
 
 
 class Trap:

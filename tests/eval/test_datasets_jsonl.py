@@ -107,6 +107,14 @@ def test_right_and_wrong_texts_share_pictures(tmp_path: Path):
     assert data.subsets == ["swap", "all", "add"]
 
 
+def test_a_wrong_caption_equal_to_the_right_one_is_told(tmp_path: Path):
+    lines = [("a dog", "a cat"), ("a dog", "a  dog "), ("two", "two")]
+    rows = [{"image": "a.jpg", "positive": right, "negative": wrong} for right, wrong in lines]
+    write(tmp_path, *map(json.dumps, rows))
+    data = datasets.load(define(tmp_path, "perception", MINE))
+    assert data.remarks == ("2 of 3 items have a wrong caption equal to the right one: a dog, two",)
+
+
 def test_a_caption_cut_inside_a_character_is_named(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "captions": ["a smile \\ud83d", "\\ud83d\\ude00 whole"]}')
     assert "1 texts with half a character: 'a smile" in refusal(tmp_path, "retrieval")

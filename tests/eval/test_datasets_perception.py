@@ -302,6 +302,51 @@ def test_a_table_of_mmvp_that_does_not_fit(tmp_path: Path, where: Any, changed: 
     assert said in refusal("mmvp-vlm", tmp_path)
 
 
+def test_rows_of_mmvp_out_of_order_are_no_pairs(tmp_path: Path):
+    """Odd and even alone would take 3 and 2 for a pair."""
+    on_disk.mmvp(tmp_path)
+    rows = on_disk.mmvp_rows()
+    rows[1], rows[3] = rows[3], rows[1]
+    on_disk.write_csv(tmp_path / "MMVP_VLM/Questions.csv", rows[0], rows)
+    assert "finds the pair 1 and 4 in " in (said := refusal("mmvp-vlm", tmp_path))
+    assert "and 2, which belongs to 1, in line 5" in said
+
+
+@pytest.mark.parametrize("name", ["svo-probes", "mmvp-vlm"])
+@pytest.mark.parametrize("form", [{"encoding": "utf-8-sig"}, {"newline": "\r\n"}, {"newline": "\r"}])
+def test_a_table_with_a_byte_order_mark_or_other_line_ends_is_the_same(tmp_path: Path, name: str, form: dict[str, str]):
+    on_disk.WRITE[name](tmp_path)
+    path = next(tmp_path.rglob("*.csv"))
+    before = load(name, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    with path.open("w", encoding=form.get("encoding", "utf-8"), newline=form.get("newline")) as file:
+        file.write(text)
+    assert load(name, tmp_path).fingerprint == before.fingerprint
+
+
+def test_a_quote_that_takes_rows_into_one_cell_is_refused_and_a_cell_of_two_lines_is_read(tmp_path: Path):
+    """Without it two rows would be gone: the cell ends at the quote of a later one, whose cells complete the row."""
+    on_disk.svo(tmp_path)
+    path = tmp_path / "svo_probes/svo_probes.csv"
+    rows = [f"{i},A girl sits {i}.,t,t,u,u,1{i},2{i},True,False,False" for i in range(6)]
+    rows[0], rows[2] = rows[0].replace("A girl", '"A girl'), rows[2].replace("A girl", '"A girl')
+    path.write_text("\n".join([",".join(on_disk.SVO_HEADER), *rows]) + "\n")
+    assert f"finds a quote in {path}:2 that does not close there and takes all up to line 4" in refusal(
+        "svo-probes", tmp_path
+    )
+    whole = on_disk.svo_rows()
+    whole[0]["sentence"] = 'A girl\nsays "sit".'
+    on_disk.write_csv(path, on_disk.SVO_HEADER, whole)
+    assert 'A girl\nsays "sit".' in load("svo-probes", tmp_path).texts
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path):
+    on_disk.svo(tmp_path)
+    path = tmp_path / "svo_probes/svo_probes.csv"
+    path.write_text(path.read_text().replace("index,", "sentence,", 1))
+    assert "finds the column 'sentence' twice in" in refusal("svo-probes", tmp_path)
+
+
 def test_winoground_by_tags(tmp_path: Path):
     on_disk.winoground(tmp_path)
     data = load("winoground", tmp_path)
@@ -319,6 +364,8 @@ def test_winoground_by_tags(tmp_path: Path):
         ({"caption_1": ""}, "has an empty 'caption_1' in "),
         ({"image_0": None}, "finds no 'image_0' (a text) in "),
         ({"image_0": "ex_9_img_0"}, "missing: ex_9_img_0.jpg"),
+        ({"collapsed_tag": ["Object"]}, "finds ['Object'] as 'collapsed_tag' in "),
+        ({"tag": 7}, "finds 7 as 'tag' in "),
     ],
 )
 def test_a_line_of_winoground_that_does_not_fit(tmp_path: Path, changed: dict[str, Any], said: str):

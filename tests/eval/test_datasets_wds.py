@@ -193,6 +193,7 @@ def damaged_tars() -> dict[str, tuple[Any, str]]:
         "joined": (lambda content: content * 2, "data follow the end of the archive"),
         "gzip": (gzip.compress, "it is compressed (gzip): unpack it first"),
         "pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
+        "xml": (lambda _: b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is an XML page"),
         "page": (lambda _: b"<!DOCTYPE html><title>404</title>", "it is an HTML page"),
     }
 
@@ -205,6 +206,14 @@ def test_a_shard_that_is_no_whole_tar_is_refused_and_never_shorter(tmp_path: Pat
     line = refusal(tmp_path)
     assert f"cannot read the shard {path}: " in line
     assert said in line
+
+
+def test_a_class_name_given_twice_is_told(tmp_path: Path):
+    folder = shards(tmp_path)
+    names = (folder / "classnames.txt").read_text().splitlines()
+    (folder / "classnames.txt").write_text("\n".join([names[0], names[0], *names[2:]]))
+    data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
+    assert data.remarks == (f"several classes have the same name and tie: {names[0]}",)
 
 
 def test_members_that_stand_apart_belong_together_by_name(tmp_path: Path):

@@ -219,7 +219,7 @@ def test_a_worker_that_the_kernel_kills_is_one_line(refused, tmp_path):
     line = refused(
         "--model", "python:tests.eval.tiny_models:Killed", "--benchmark", str(world), "--workers", "2", "--no-cache"
     )
-    assert "a worker that decodes pictures died" in line
+    assert "a worker that decodes images died" in line
     assert "fewer --workers" in line
 
 

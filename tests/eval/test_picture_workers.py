@@ -28,7 +28,7 @@ def die(image: Image.Image) -> torch.Tensor:
 
 
 def test_a_worker_that_is_killed_is_one_line():
-    with pytest.raises(RequestError, match=r"^a worker that decodes pictures died .* fewer --workers$") as caught:
+    with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer --workers$") as caught:
         deque(picture_batches(PICTURES, die, 4, 1), maxlen=0)
     assert "\n" not in str(caught.value)
 

@@ -24,6 +24,7 @@ from cosmos_eval.results.store import (
     write_samples,
 )
 from cosmos_eval.tasks.outcome import Metric
+from tests.core.impostors import IMPOSTORS
 
 
 def make_result(**changes) -> Result:
@@ -163,6 +164,10 @@ def test_samples_that_are_absent_truncated_or_altered_are_refused_by_name(tmp_pa
         with pytest.raises(
             RequestError, match=r"samples\.parquet is not what RESULT\.json was written with: .*copy it"
         ):
+            read_samples(tmp_path / "RESULT.json", result)
+    for content, said in IMPOSTORS.items():
+        samples.write_bytes(content)
+        with pytest.raises(RequestError, match=rf"samples\.parquet {said}"):
             read_samples(tmp_path / "RESULT.json", result)
     samples.unlink()
     with pytest.raises(RequestError, match=r"samples\.parquet is not there; copy it"):

@@ -1,5 +1,6 @@
 """Images with one label each."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -66,11 +67,15 @@ class ClassificationData(Data):
         return problems
 
     def observations(self) -> list[str]:
+        observations = []
         empty = self._empty_classes() if self.empty_classes_allowed else []
-        if not empty:
-            return []
-        verb = "has" if len(empty) == 1 else "have"
-        return [f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {first(empty)}"]
+        if empty:
+            verb = "has" if len(empty) == 1 else "have"
+            observations.append(f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {first(empty)}")
+        shared = sorted(name for name, times in Counter(self.class_names).items() if times > 1)
+        if shared:
+            observations.append(f"several classes have the same name and tie: {first(shared)}")
+        return observations
 
     def subset(self, n: int) -> Self:
         kept = spread(len(self.pictures), n)

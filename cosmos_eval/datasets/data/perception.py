@@ -8,7 +8,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
-from cosmos_eval.datasets.consistency import broken_texts
+from cosmos_eval.datasets.consistency import broken_texts, first
 from cosmos_eval.datasets.data.base import Data, new_places, spread
 from cosmos_eval.datasets.digests import ContentHash
 
@@ -83,6 +83,27 @@ class PerceptionData(Data):
             if places.size and not (places.min() >= 0 and places.max() < count):
                 problems.append(f"has items that belong to no {what}")
         return problems
+
+    def observations(self) -> list[str]:
+        """Items that ask for a choice between two things that are the same: no model is right by more than chance."""
+        texts = [" ".join(text.split()) for text in self.texts]
+        keys = [picture.key for picture in self.pictures]
+        told = []
+        for what, places, names in (("caption", self.item_texts, texts), ("image", self.item_images, keys)):
+            if not places.size or places.shape[1] < 2:
+                continue
+            same = [
+                i
+                for i, (right, *others) in enumerate(places.tolist())
+                if any(names[right] == names[other] for other in others)
+            ]
+            if same:
+                shown = first(names[places[i, 0]] for i in same)
+                verb = "has" if len(same) == 1 else "have"
+                told.append(
+                    f"{len(same):,} of {len(places):,} items {verb} a wrong {what} equal to the right one: {shown}"
+                )
+        return told
 
     def subset(self, n: int) -> Self:
         """Items of several images are spread, not the images, so that an item keeps all of its own: `n` is then the

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path
-from cosmos_core.image_files import formats
+from cosmos_core.image_files import Impostor, open_image
 from cosmos_eval.progress import Reporter
 
 WORKERS = 4
@@ -81,8 +81,10 @@ def labels_in(path: Path) -> np.ndarray:
         RequestError: unreadable, or colours in place of labels; names it.
     """
     try:
-        with Image.open(path, formats=formats()) as image:
+        with open_image(path) as image:
             mode, labels = image.mode, np.array(image)
+    except Impostor as error:
+        raise RequestError(f"cannot read {path}: {error}") from error
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise RequestError(f"cannot read {path}: {' '.join(str(error).split())}; unpack it again") from error
     if mode.startswith("I") or mode == "F":

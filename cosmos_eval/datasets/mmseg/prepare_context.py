@@ -15,7 +15,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
-from cosmos_core.text_files import read_lines
+from cosmos_core.text_files import impostor_at, read_lines
 from cosmos_eval.datasets.mmseg.making import Made, make_masks
 from cosmos_eval.datasets.survey import escapes
 from cosmos_eval.progress import Reporter
@@ -81,6 +81,8 @@ def classes_in(path: Path) -> np.ndarray:
     """
     from scipy.io import loadmat
 
+    if impostor := impostor_at(path):
+        raise RequestError(f"{path} is {impostor}")
     try:
         labels = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
     except Exception as error:  # what a broken file makes the reader stumble over

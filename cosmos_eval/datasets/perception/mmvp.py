@@ -38,8 +38,8 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
     Options: `path` (folder with `Questions.csv` and the folder of pictures), `leave_out_missing`.
 
     Raises:
-        DataProblems: a column missing, an empty statement, an id twice, a pair that is not odd and even, a pattern
-            without its fifteen pairs, pictures missing.
+        DataProblems: a column missing, an empty statement, an id twice, a pair that is not odd and even or
+            of which another row is the other half, a pattern without its fifteen pairs, pictures missing.
     """
     survey = Survey(benchmark, data_root)
     (base,) = survey.there(survey.place("path", "folder", holding="Questions.csv"))
@@ -61,6 +61,12 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
         (line, one, a), (_, other, b) = rows[2 * pair : 2 * pair + 2]
         if a % 2 == b % 2:
             survey.refuse(f"finds the pair {a} and {b} in {path}:{line}; one id must be odd and one even")
+        apart = next((n for n in (a, b) if _partner(n) not in (a, b) and _partner(n) in lines), None)
+        if apart is not None:
+            survey.refuse(
+                f"finds the pair {a} and {b} in {path}:{line}, and {_partner(apart)}, which belongs to {apart}, in "
+                f"line {lines[_partner(apart)]}; keep the published order of the rows"
+            )
         odd, even = (one, other) if a % 2 else (other, one)
         items.add(
             Item(
@@ -71,6 +77,11 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
             )
         )
     return survey.finish(items.data(folder))
+
+
+def _partner(number: int) -> int:
+    """The other id of a pair: 1 and 2, 3 and 4, ..."""
+    return number + 1 if number % 2 else number - 1
 
 
 def _id(line: int, row: dict[str, str], path: Path, survey: Survey) -> int:

@@ -19,19 +19,31 @@ def read_table(path: Path, columns: tuple[str, ...], survey: Survey) -> list[tup
     """The rows of a CSV with a header, each with the number of its (last) line; other columns are kept, too.
 
     Raises:
-        DataProblems: a column is missing, or a row has another number of cells than the header.
+        DataProblems: a column is missing or there twice, a row has another number of cells than the header, or a quote
+            takes several lines into one cell and does not close as quotes do.
         RequestError: unreadable, or not UTF-8.
     """
-    reader = csv.reader(io.StringIO(read_text(path, LARGEST_TABLE), newline=""))
+    lines = io.StringIO(read_text(path, LARGEST_TABLE), newline="").readlines()
+    reader = csv.reader(lines)
+    begun = 0
     rows: list[tuple[int, dict[str, str]]] = []
     header: list[str] | None = None
     try:
         for cells in reader:
+            own, begun = lines[begun : reader.line_num], reader.line_num
             if not cells:
                 continue
+            if len(own) > 1 and not _is_quoted_well(own):
+                survey.refuse(
+                    f"finds a quote in {path}:{begun - len(own) + 1} that does not close there and takes all up to "
+                    f"line {begun} into one cell; write the cell in quotes, and a quote in it twice"
+                )
             if header is None:
                 header = [cell.strip() for cell in cells]
                 missing = [column for column in columns if column not in header]
+                twice = [column for column in columns if header.count(column) > 1]
+                if twice:
+                    survey.refuse(f"finds the column {twice[0]!r} twice in {path}; leave one of them")
                 if missing:
                     survey.refuse(f"finds no column {' and '.join(map(repr, missing))} in {path}: {short_list(header)}")
                 continue
@@ -43,6 +55,14 @@ def read_table(path: Path, columns: tuple[str, ...], survey: Survey) -> list[tup
     if not rows:
         survey.refuse(f"finds no rows in {path}")
     return rows
+
+
+def _is_quoted_well(lines: list[str]) -> bool:
+    """Whether a row of several lines is one by the rules: its quotes end where their cells end."""
+    try:
+        return len(list(csv.reader(lines, strict=True))) == 1
+    except csv.Error:
+        return False
 
 
 def list_of_rows(content: Any, path: Path, survey: Survey) -> list[Any]:

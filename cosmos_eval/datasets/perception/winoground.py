@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.json_text import JsonFault, load_json
+from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.perception.items import Item, Items
@@ -48,13 +49,17 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
                 name=f"example {name}",
                 pictures=(first, second),
                 texts=(one, other),
-                subset=_tag(row, "collapsed_tag") or "untagged",
-                parts={tag: _tag(row, tag) for tag in TAGS if tag in row},
+                subset=_tag(row, "collapsed_tag", where, survey) or "untagged",
+                parts={tag: _tag(row, tag, where, survey) for tag in TAGS if tag in row},
             )
         )
     return survey.finish(items.data(folder))
 
 
-def _tag(row: dict[str, Any], key: str) -> str:
+def _tag(row: dict[str, Any], key: str, where: str, survey: Survey) -> str:
     found = row.get(key)
-    return found.strip() if isinstance(found, str) else ""
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        survey.refuse(f"finds {short_repr(found)} as {key!r} in {where}; it is a text")
+    return found.strip()
