@@ -12,7 +12,7 @@ import numpy as np
 
 from cosmos_eval.metrics.areas import PresentAreas
 from cosmos_eval.metrics.paired import class_weights
-from cosmos_eval.report.paired_samples import Hits
+from cosmos_eval.metrics.paired_samples import Hits
 
 Rng = np.random.Generator
 

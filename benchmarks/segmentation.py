@@ -115,7 +115,7 @@ def replace_peer(times: Times) -> Times:
 
 
 def memory_table(memory: dict[str, dict[str, Any]], plan: Plan) -> list[str]:
-    from cosmos_eval.tasks.label_maps import BUDGET
+    from cosmos_eval.tasks.segmentation.label_maps import BUDGET
 
     height, width = plan.large
     names = {"voc": "two of VOC's pictures", "large": f"one picture of {height} x {width}"}
@@ -136,7 +136,7 @@ def memory_table(memory: dict[str, dict[str, Any]], plan: Plan) -> list[str]:
 
 def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    from cosmos_eval.tasks.label_maps import BUDGET
+    from cosmos_eval.tasks.segmentation.label_maps import BUDGET
 
     figures: dict[str, Any] = {}
     ratios = {}

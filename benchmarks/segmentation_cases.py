@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import available, held
 from cosmos_eval.datasets.base import ArrayPicture, Picture
-from cosmos_eval.protocol_segmentation import SETTINGS
+from cosmos_eval.tasks.segmentation.settings import SETTINGS
 
 CLASSES = 150
 MODEL = "ViT-B-16"
@@ -106,7 +106,7 @@ class Arms:
     def __init__(self, plan: Plan) -> None:
         from cosmos_eval.engine import Engine
         from cosmos_eval.engine.dense import Normalise
-        from cosmos_eval.tasks.label_maps import LabelMaps
+        from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
 
         self.plan, self.tower = plan, Tower(plan)
         rng = torch.Generator().manual_seed(1)

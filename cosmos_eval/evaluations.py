@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cosmos_core.files import atomic_write_text
 from cosmos_core.json_text import LARGEST_JSON, load_json
 from cosmos_core.text_files import read_content
-from cosmos_eval.report.tables import HEADLINES, short
+from cosmos_eval.report.names import short
+from cosmos_eval.task_registry import headlines as headlines_of
 
 if TYPE_CHECKING:
     from cosmos_eval.models.cosmos import CosmosModel
@@ -95,7 +96,7 @@ def swept_lines(swept: "Swept", results: "Sequence[Result]") -> list[Line]:
 
 def headlines(line: Line) -> list[str]:
     """The metrics of a line that people look at first."""
-    return [name for name in HEADLINES.get(line["task"], ()) if name in line["metrics"]] or [line["primary"]]
+    return [name for name in headlines_of(line["task"]) if name in line["metrics"]] or [line["primary"]]
 
 
 def sentence(lines: Sequence[Line]) -> str:

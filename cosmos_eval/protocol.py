@@ -10,12 +10,12 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.datasets.catalog import PLACE, READERS
-from cosmos_eval.metric_names import CUTOFFS
-from cosmos_eval.protocol_check import PROMPTED, check_definition, check_suite
+from cosmos_eval.protocol_check import OPTIONAL, TOP, check_definition, check_suite
 from cosmos_eval.protocol_published import Difference
 from cosmos_eval.protocol_source import Source, read_source
 from cosmos_eval.protocol_suite import Suite, read_averages
 from cosmos_eval.protocol_words import Words, resolve_words
+from cosmos_eval.task_registry import task_info
 
 DEFINITIONS = Path(__file__).parent / "protocols"
 
@@ -27,7 +27,7 @@ class Benchmark:
     name: str
     version: int
     task: str
-    """retrieval, classification, segmentation or perception."""
+    """The name of a task (`cosmos_eval.task_registry`)."""
     dataset: dict[str, Any]
     """`reader`, its options (paths relative to the data root), `expected` counts, and `needs` for people."""
     metrics: dict[str, Any]
@@ -35,8 +35,9 @@ class Benchmark:
     prompts: dict[str, Any] = field(default_factory=dict)
     """Classification: `class_names` and `templates`, each a named set, a list or a file. Segmentation: `words`, one
     query word or several for each class, and `templates`. The method `words` gives them."""
-    segmentation: dict[str, Any] = field(default_factory=dict)
-    """How label maps are made: `cosmos_eval.protocol_segmentation.SETTINGS`, filled in."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The task's own section of the definition, filled in; for segmentation how label maps are made
+    (`cosmos_eval.tasks.segmentation.settings.SETTINGS`)."""
     source: str = ""
     summary: str = ""
     fingerprint: str = ""
@@ -45,6 +46,11 @@ class Benchmark:
     """The folder of a user's own YAML: its data root when none is given."""
     published: tuple[Difference, ...] = ()
     """Why and how far published figures may differ from ours; for people, and not in the fingerprint."""
+
+    @property
+    def data_kind(self) -> str:
+        """The kind of data that its task takes, which its reader must give."""
+        return task_info(self.task).kind.name
 
     def words(self) -> Words:
         """Class names and templates as words; None where the dataset brings them."""
@@ -96,7 +102,7 @@ def read_definition(path: Path) -> Source:
     if isinstance(dataset, dict) and dataset.get("reader", reader) != reader:
         value["dataset"] = {}  # options belong to their reader
     if source.value.get("task", below.get("task")) != below.get("task"):
-        for key in ("metrics", "prompts", "segmentation"):  # and these to their task
+        for key in {"metrics", "prompts", *(value.keys() - {*TOP, *OPTIONAL})}:  # and these to their task
             value.pop(key, None)
     for key, own in source.value.items():
         both = isinstance(own, dict) and isinstance(value.get(key), dict)
@@ -158,7 +164,7 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
     reader = benchmark.dataset.get("reader")
     if reader not in READERS:
         raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {', '.join(READERS)}")
-    info = READERS[reader]
+    info, task = READERS[reader], task_info(benchmark.task)
     options = {
         key: value
         for key, value in benchmark.dataset.items()
@@ -169,15 +175,16 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         "version": benchmark.version,
         "task": benchmark.task,
         "dataset": options,
-        "metrics": {"k": CUTOFFS, **benchmark.metrics} if benchmark.task == "retrieval" else benchmark.metrics,
+        "metrics": task.filled_metrics(benchmark.metrics),
     }
-    if benchmark.task in PROMPTED:
+    if task.prompt_keys:
         words = benchmark.words()
         decides["class_names"] = words.class_names
         decides["templates"] = words.templates
-    if benchmark.task == "segmentation":
-        decides["words"] = words.query_words
-        decides["segmentation"] = benchmark.segmentation
+        if "words" in task.prompt_keys:
+            decides["words"] = words.query_words
+    if task.settings_key:
+        decides[task.settings_key] = benchmark.settings
     return decides
 
 

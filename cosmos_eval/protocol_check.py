@@ -2,18 +2,16 @@
 
 from typing import Any
 
+from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.datasets.catalog import ALLOW, APPLY, COUNTS_OF, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
-from cosmos_eval.metric_names import CUTOFFS, is_reported, reported
+from cosmos_eval.datasets.catalog import ALLOW, APPLY, CANDIDATES, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
 from cosmos_eval.protocol_published import read_differences, read_papers
-from cosmos_eval.protocol_segmentation import check_segmentation
 from cosmos_eval.protocol_source import Keys, Source, close, near
+from cosmos_eval.task_info import TaskInfo
+from cosmos_eval.task_registry import TASKS, task_info
 
-TASKS = ("retrieval", "classification", "segmentation", "perception")
-PROMPTED = ("classification", "segmentation")
-"""The tasks that ask with class names and templates."""
 TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
-OPTIONAL = {"prompts": dict, "segmentation": dict, "source": str, "summary": str, "published": list}
+OPTIONAL = {"prompts": dict, "source": str, "summary": str, "published": list}
 LONGEST_NAME = 200
 """Bytes: results are files of that name with an ending, and file systems have names of up to 255."""
 _NAMED = {str: "a text", int: "a whole number", dict: "a map", list: "a list", float: "a number", bool: "true or false"}
@@ -28,7 +26,12 @@ def check_definition(source: Source) -> dict[str, Any]:
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
-    _keys(source, (), value, required=TOP, optional=OPTIONAL)
+    info = _task(source, value)
+    own = {info.settings_key: dict} if info is not None and info.settings_key else {}
+    others = [key for key in value if key not in own and isinstance(key, str) and key in _settings_keys()]
+    if info is not None and others:
+        raise source.refuse((others[0],), f"{info.name} takes no settings of {others[0]}")
+    _keys(source, (), value, required=TOP, optional={**OPTIONAL, **own})
     if not value["name"] or not all(c.isalnum() or c in "-_." for c in value["name"]) or value["name"][0] in "-.":
         raise source.refuse(
             ("name",), f"the name {short_repr(value['name'])} must be letters, digits, '-', '_' and '.'"
@@ -37,18 +40,32 @@ def check_definition(source: Source) -> dict[str, Any]:
         raise source.refuse(("name",), f"the name has more than {LONGEST_NAME} bytes; it names files: shorten it")
     if value["version"] < 1:
         raise source.refuse(("version",), "versions count from 1")
-    if value["task"] not in TASKS:
-        raise source.refuse(("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS)}")
-    _dataset(source, value)
-    metrics = _metrics(source, value)
-    _prompts(source, value)
+    if info is None:
+        raise source.refuse(("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS.names())}")
+    _dataset(source, value, info)
+    metrics = _metrics(source, value, info)
+    _prompts(source, value, info)
     if "published" in value:
         value = {**value, "published": read_differences(source)}
-    if value["task"] == "segmentation":
-        return {**value, "metrics": metrics, "segmentation": check_segmentation(source)}
-    if "segmentation" in value:
-        raise source.refuse(("segmentation",), f"{value['task']} takes no settings of segmentation")
-    return {**value, "metrics": metrics}
+    settings = info.settings(source)
+    rest = {key: one for key, one in value.items() if key != info.settings_key}
+    return {**rest, "metrics": metrics, **({"settings": settings} if settings else {})}
+
+
+def _task(source: Source, value: dict[Any, Any]) -> TaskInfo | None:
+    """The task of a definition; None where there is none of that name. A plug-in that is broken is refused."""
+    name = value.get("task")
+    if not isinstance(name, str) or name not in TASKS.names():
+        return None
+    try:
+        return task_info(name)
+    except RequestError as error:
+        raise source.refuse(("task",), str(error)) from error
+
+
+def _settings_keys() -> set[str]:
+    """Sections of definitions that belong to one of our tasks."""
+    return {key for key in (task_info(name).settings_key for name in TASKS.built_in) if key}
 
 
 def check_suite(source: Source) -> dict[str, Any]:
@@ -99,7 +116,7 @@ def _kind(value: Any) -> str:
     return "map" if isinstance(value, dict) else "list"
 
 
-def _dataset(source: Source, value: dict[str, Any]) -> None:
+def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
     dataset = value["dataset"]
     if "reader" not in dataset:
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
@@ -115,20 +132,21 @@ def _dataset(source: Source, value: dict[str, Any]) -> None:
         required={"reader": str, **info.required},
         optional={**info.optional, "expected": dict, "needs": str},
     )
-    if value["task"] not in info.tasks:
-        fits = ", ".join(info.tasks)
+    if task.kind.name not in info.kinds:
+        fits = ", ".join(info.kinds)
         raise source.refuse(("task",), f"the reader {dataset['reader']} gives data for {fits}, not for {value['task']}")
     for option, given in dataset.items():
         kind = info.kind(option)
         if kind is not None:
             _option(source, ("dataset", option), given, kind)
-    if "candidates_without_images" in dataset and value["task"] != "classification":
-        at: Keys = ("dataset", "candidates_without_images")
-        raise source.refuse(at, f"{value['task']} has no candidate classes; leave candidates_without_images out")
+    for option in CANDIDATES:
+        if option in dataset and option not in task.kind.options:
+            at: Keys = ("dataset", option)
+            raise source.refuse(at, f"{value['task']} has no candidate classes; leave {option} out")
     for option, with_ in info.only_with.items():
         if option in dataset and with_ not in dataset:
             raise source.refuse(("dataset", option), f"{option} does nothing without {with_}; add it or leave it out")
-    counts = COUNTS_OF[value["task"]]
+    counts = task.kind.counted
     for key, count in dataset.get("expected", {}).items():
         at = ("dataset", "expected", key)
         if key not in counts:
@@ -160,46 +178,36 @@ def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
             raise source.refuse(at, f"{at[-1]} must be {NUMBER} from 0 on, not {given}")
 
 
-def _metrics(source: Source, value: dict[str, Any]) -> dict[str, Any]:
-    metrics, task = value["metrics"], value["task"]
-    of_task: dict[str, dict[str, Any]] = {"retrieval": {"k": list}, "perception": {"least": int}}
-    optional = of_task.get(task, {})
+def _metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
+    metrics = value["metrics"]
     for key in metrics:
-        if key != "primary" and key not in optional:
-            allowed = " and ".join(["primary", *optional])
+        if key != "primary" and key not in task.metric_options:
+            allowed = " and ".join(["primary", *task.metric_options])
             raise source.refuse(
-                ("metrics", key), f"unknown key {short_repr(key)} in metrics; for {task} it takes {allowed}"
+                ("metrics", key), f"unknown key {short_repr(key)} in metrics; for {task.name} it takes {allowed}"
             )
-    _keys(source, ("metrics",), metrics, required={"primary": str}, optional=optional)
-    if task == "retrieval":
-        metrics = {"k": list(CUTOFFS), **metrics}
-        for i, k in enumerate(metrics["k"]):
-            _type(source, ("metrics", "k", i), k, int)
-            if k < 1:
-                raise source.refuse(("metrics", "k", i), "a cut-off k is at least 1")
-        if not metrics["k"] or sorted(set(metrics["k"])) != metrics["k"]:
-            raise source.refuse(("metrics", "k"), "k is a list of different cut-offs, the smallest first")
-    known = reported(task, metrics.get("k", ()))
+    _keys(source, ("metrics",), metrics, required={"primary": str}, optional=dict(task.metric_options))
+    metrics = task.filled_metrics(metrics)
+    if task.check_metrics is not None:
+        task.check_metrics(metrics, lambda at, message: source.refuse(("metrics", *at), message))
     primary = metrics["primary"]
-    if not is_reported(primary, task, metrics.get("k", ())):
-        raise source.refuse(
-            ("metrics", "primary"), f"unknown metric {short_repr(primary)} of {task}{near(primary, known)}"
-        )
+    if not task.reports(primary, metrics):
+        known = near(primary, task.metric_names(metrics))
+        raise source.refuse(("metrics", "primary"), f"unknown metric {short_repr(primary)} of {task.name}{known}")
     return metrics
 
 
-def _prompts(source: Source, value: dict[str, Any]) -> None:
+def _prompts(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
     prompts = value.get("prompts", {})
-    if value["task"] not in PROMPTED:
+    if not task.prompt_keys:
         if prompts:
-            raise source.refuse(("prompts",), f"{value['task']} takes no prompts")
+            raise source.refuse(("prompts",), f"{task.name} takes no prompts")
         return
     at: Keys = ("prompts",) if "prompts" in value else ()
-    if "templates" not in prompts:
-        raise source.refuse(at, "the key 'templates' is missing in prompts, such as templates: [\"a photo of a {c}.\"]")
-    if value["task"] == "segmentation" and "words" not in prompts:
-        raise source.refuse(at, "the key 'words' is missing in prompts: for each class a word, or a list of words")
-    known = ("words", "templates") if value["task"] == "segmentation" else ("class_names", "templates")
+    for key, what in task.needed_prompts.items():
+        if key not in prompts:
+            raise source.refuse(at, f"the key {key!r} is missing in prompts: {what}")
     for key in prompts:
-        if key not in known:
-            raise source.refuse(("prompts", key), f"unknown key {short_repr(key)} in prompts{near(str(key), known)}")
+        if key not in task.prompt_keys:
+            known = near(str(key), task.prompt_keys)
+            raise source.refuse(("prompts", key), f"unknown key {short_repr(key)} in prompts{known}")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.metric_names import is_rank, is_reported
+from cosmos_eval.metric_names import is_rank
 from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_eval.task_registry import task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.protocol import Benchmark
@@ -80,7 +81,7 @@ def _check_member(
         raise source.refuse(at, f"{name} is listed twice")
     benchmark = benchmarks[name]
     asked = benchmark.metrics["primary"] if metric == PRIMARY else metric
-    if not is_reported(asked, benchmark.task, benchmark.metrics.get("k", ())):
+    if not task_info(benchmark.task).reports(asked, benchmark.metrics):
         raise source.refuse(
             (*at[:2], "metric"), f"{name} does not report {short_repr(asked)}; write one of its metrics, or primary"
         )

@@ -129,12 +129,13 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
 
 def times_chance(result: Result) -> dict[str, float]:
     """How many times chance the headline metrics are. Chance: one of N pictures, one of C classes, one of two texts."""
-    from cosmos_eval.report.tables import headlines
+    from cosmos_eval.task_registry import task_info
 
-    n, task = result.dataset["n"], result.benchmark["task"]
-    choices = {"retrieval": n["images"], "classification": n.get("classes", 0), "perception": 2}
-    names = headlines(task, result.primary) if task in choices else ()
-    return {name: result.metrics[name].value * choices[task] for name in names}
+    info = task_info(result.benchmark["task"])
+    if info.choices is None:
+        return {}
+    candidates = info.choices(result.dataset["n"])
+    return {name: result.metrics[name].value * candidates for name in info.headlines(result.primary)}
 
 
 def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
@@ -164,7 +165,7 @@ def against_chance(results: Sequence[Result], ours: str, other: str) -> list[str
     by_key = {(result.label, result.benchmark["name"]): result for result in results}
     lines = []
     for (label, name), result in by_key.items():
-        if label != ours or result.benchmark["task"] != "perception":
+        if label != ours or not any(f"{kind}/accuracy" in result.metrics for kind in KINDS):
             continue
         for kind in KINDS:
             mine = result.metrics.get(f"{kind}/accuracy")

@@ -8,9 +8,9 @@ from cosmos_eval.engine.store import FOLDER
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
 from cosmos_eval.protocol import Benchmark
-from cosmos_eval.protocol_check import PROMPTED
 from cosmos_eval.protocol_parts import changed_parts
 from cosmos_eval.results.store import RESULT, read_result
+from cosmos_eval.task_registry import task_info
 
 
 def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
@@ -25,7 +25,7 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
     if there.limit is not None or not there.identity:
         return
     edited = there.benchmark["fingerprint"] != benchmark.fingerprint
-    words = "templates, class names, " if benchmark.task in PROMPTED else ""
+    words = "templates, class names, " if task_info(benchmark.task).prompt_keys else ""
     changed = changed_parts(benchmark, there.benchmark.get("parts", {})) if edited else []
     told = f"what differs: {', '.join(changed)}" if changed else f"its {words}metrics or dataset options were changed"
     differs = {

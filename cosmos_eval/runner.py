@@ -40,6 +40,7 @@ from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import finished, write_not_run, write_result, write_samples
 from cosmos_eval.sharing import compare_images, open_everywhere
+from cosmos_eval.task_registry import task_info
 from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -249,7 +250,8 @@ class Session:
         benchmark = planned.benchmark
         with phase("reading"):
             data = self.load(planned)
-        precision = engine.precision_of(benchmark.task)
+        windows = task_info(benchmark.task).windows
+        precision = engine.precision_of(windows)
         key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
         if folder is not None and not self.overwrite:
             done = finished(folder, key)
@@ -291,6 +293,7 @@ class Session:
         started: datetime,
         seconds: float,
     ) -> Result:
+        windows = task_info(benchmark.task).windows
         samples: dict[str, Any] = {"file": "samples.parquet", "rows": len(outcome.samples), "sha256": "0" * 64}
         if folder is not None:
             samples = write_samples(folder, outcome.samples)
@@ -310,9 +313,9 @@ class Session:
             model={**model.describe(), "spec": model.spec, "label": label, "digest": model.digest},
             metrics=outcome.metrics,
             primary=outcome.primary,
-            precision=engine.precision_of(benchmark.task),
+            precision=engine.precision_of(windows),
             limit=self.limit,
-            environment={**environment(str(engine.device)), **engine.means(benchmark.task)},
+            environment={**environment(str(engine.device)), **engine.means(windows)},
             timing={
                 "seconds": round(seconds, 3),
                 "started": started.isoformat(timespec="seconds"),

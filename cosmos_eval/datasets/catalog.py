@@ -18,7 +18,8 @@ class ReaderInfo:
 
     where: str
     """`module:function`; the function takes (benchmark, data root) and returns Data or raises DataProblems."""
-    tasks: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """The kinds of data that it can give (`cosmos_eval.datasets.kinds`); a task takes one."""
     required: dict[str, str] = field(default_factory=dict)
     optional: dict[str, str] = field(default_factory=dict)
     needs_root: bool = True
@@ -40,37 +41,37 @@ CANDIDATES = {"candidates_without_images": ALLOW}
 READERS: dict[str, ReaderInfo] = {
     "coco-captions": ReaderInfo(
         "cosmos_eval.datasets.coco:read_captions",
-        tasks=("retrieval",),
+        kinds=("retrieval",),
         required={"images": PLACE, "annotations": PLACE},
         optional=TURNED,
     ),
     "karpathy": ReaderInfo(
         "cosmos_eval.datasets.karpathy:read_karpathy",
-        tasks=("retrieval",),
+        kinds=("retrieval",),
         required={"images": PLACE, "annotations": PLACE, "split": TEXT},
         optional=TURNED,
     ),
     "image-folder": ReaderInfo(
         "cosmos_eval.datasets.folders:read_image_folder",
-        tasks=("classification",),
+        kinds=("classification",),
         required={"path": PLACE},
         optional={**TURNED, **CANDIDATES},
     ),
     "imagenet": ReaderInfo(
         "cosmos_eval.datasets.imagenet:read_imagenet",
-        tasks=("classification",),
+        kinds=("classification",),
         required={"path": PLACE},
         optional={"labels": PLACE, **TURNED, **CANDIDATES},
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
-        tasks=("retrieval", "classification", "perception"),
+        kinds=("retrieval", "classification", "perception"),
         required={"path": PLACE},
         optional={"images": PLACE, **TURNED, **CANDIDATES},
     ),
     "clip-benchmark": ReaderInfo(
         "cosmos_eval.datasets.clip_benchmark:read_torchvision",
-        tasks=("classification",),
+        kinds=("classification",),
         required={"dataset": TEXT, "path": PLACE},
         optional={
             "split": TEXT,
@@ -84,65 +85,57 @@ READERS: dict[str, ReaderInfo] = {
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.wds:read_wds",
-        tasks=("classification", "retrieval"),
+        kinds=("classification", "retrieval"),
         required={"path": PLACE},
         optional={"split": TEXT, **TURNED, **CANDIDATES},
     ),
     "mmseg": ReaderInfo(
         "cosmos_eval.datasets.mmseg.reader:read_mmseg",
-        tasks=("segmentation",),
+        kinds=("segmentation",),
         required={"layout": TEXT, "path": PLACE},
         optional={"images": PLACE, **TURNED},
     ),
     "sugarcrepe": ReaderInfo(
         "cosmos_eval.datasets.perception.sugarcrepe:read_sugarcrepe",
-        tasks=("perception",),
+        kinds=("perception",),
         required={"path": PLACE, "images": PLACE},
         optional={**LEFT_OUT, **TURNED},
     ),
     "svo-probes": ReaderInfo(
         "cosmos_eval.datasets.perception.svo:read_svo",
-        tasks=("perception",),
+        kinds=("perception",),
         required={"path": PLACE, "images": PLACE},
         optional={**LEFT_OUT, **TURNED},
     ),
     "mmvp-vlm": ReaderInfo(
         "cosmos_eval.datasets.perception.mmvp:read_mmvp",
-        tasks=("perception",),
+        kinds=("perception",),
         required={"path": PLACE},
         optional={**LEFT_OUT, **TURNED},
     ),
     "winoground": ReaderInfo(
         "cosmos_eval.datasets.perception.winoground:read_winoground",
-        tasks=("perception",),
+        kinds=("perception",),
         required={"path": PLACE, "images": PLACE},
         optional={**LEFT_OUT, **TURNED},
     ),
     "aro": ReaderInfo(
         "cosmos_eval.datasets.perception.aro:read_aro",
-        tasks=("perception",),
+        kinds=("perception",),
         required={"path": PLACE, "images": PLACE, "subsets": TEXT},
         optional={"symmetric": NAMES, **LEFT_OUT, **TURNED},
     ),
     "aro-order": ReaderInfo(
         "cosmos_eval.datasets.perception.order:read_order",
-        tasks=("perception",),
+        kinds=("perception",),
         required={"path": PLACE, "images": PLACE},
         optional={"shuffles": NUMBER, **LEFT_OUT, **TURNED},
     ),
     "toybox": ReaderInfo(
         "cosmos_eval.datasets.toybox.reader:read_toybox",
-        tasks=("retrieval", "classification", "perception", "segmentation"),
+        kinds=("retrieval", "classification", "perception", "segmentation"),
         required={"split": TEXT, "seed": NUMBER},
         optional={"scenes": NUMBER, "per_class": NUMBER, "size": NUMBER},
         needs_root=False,
     ),
 }
-
-COUNTS_OF = {
-    "retrieval": ("images", "texts"),
-    "classification": ("images", "classes"),
-    "segmentation": ("images", "classes"),
-    "perception": ("images", "items", "rows"),
-}
-"""What `expected` may count, by task."""

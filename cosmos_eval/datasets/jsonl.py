@@ -50,8 +50,8 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
     if path is None or (folder is None and "images" in survey.options):
         survey.stop_if_any()
     assert path is not None
-    rows = _Rows(path, folder or path.parent, benchmark.task, survey)
-    return survey.finish(_MAKE[benchmark.task](rows, benchmark))
+    rows = _Rows(path, folder or path.parent, benchmark.data_kind, survey)
+    return survey.finish(_MAKE[benchmark.data_kind](rows, benchmark))
 
 
 class _Rows:

@@ -78,12 +78,12 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     split = root / part
     shards = _shards(split, survey)
     words = benchmark.words()
-    if benchmark.task == "classification":
+    if benchmark.data_kind == "classification":
         for file, given in ((CLASS_NAMES, words.class_names), (TEMPLATES, words.templates)):
             if given is None and not (root / file).is_file():
                 survey.missing(str(root / file), root / file)
     survey.stop_if_any()
-    label = "cls" if benchmark.task == "classification" else "txt"
+    label = "cls" if benchmark.data_kind == "classification" else "txt"
     pictures: list[Picture] = []
     labels: list[str] = []
     for shard in shards:
@@ -91,7 +91,7 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
             pictures.append(picture)
             labels.append(content)
     survey.pictures_in = split
-    if benchmark.task == "retrieval":
+    if benchmark.data_kind == "retrieval":
         captions = [text.splitlines() for text in labels]
         return survey.finish(
             RetrievalData(

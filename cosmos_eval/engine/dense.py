@@ -92,7 +92,7 @@ def dense_features(
 
     Args:
         pictures: of any sizes.
-        settings: `short_side`, `long_side`, `crop` and `stride` of `cosmos_eval.protocol_segmentation.SETTINGS`.
+        settings: `short_side`, `long_side`, `crop` and `stride` of `cosmos_eval.tasks.segmentation.settings.SETTINGS`.
         batch_size: windows of a batch.
         workers: processes that decode and resize; 0 does it in this one.
         encode: the tower.

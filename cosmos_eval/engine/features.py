@@ -231,7 +231,7 @@ class Engine:
 
         Args:
             pictures: of any sizes; each is encoded, also where two are equal.
-            settings: `benchmark.segmentation`.
+            settings: `benchmark.settings` of a segmentation task.
             keep_pixels: whether results hold the resized, normalised picture, too.
             reporter: where progress goes, instead of the engine's own.
 
@@ -265,14 +265,14 @@ class Engine:
                 self.pass_progress.finish(1)
                 yield dense
 
-    def precision_of(self, task: str) -> str:
-        """How a result of a task calls the precision: windows pass a tower that is not compiled."""
-        return self.precision.replace("+compile", "") if task == "segmentation" else self.precision
+    def precision_of(self, windows: bool) -> str:
+        """How a result calls the precision, of whole images or of windows, which pass a tower that is not compiled."""
+        return self.precision.replace("+compile", "") if windows else self.precision
 
-    def means(self, task: str) -> dict[str, Any]:
+    def means(self, windows: bool) -> dict[str, Any]:
         """What else than precision and versions made the rows of pictures or windows, for the record."""
         found: dict[str, Any] = {}
-        if task != "segmentation":
+        if not windows:
             if self.device.type != "cpu" and not self.given:
                 found["memory_format"] = "channels_last"
             if self.compiled:

@@ -9,11 +9,10 @@ import pandas as pd
 
 from cosmos_eval.metric_names import is_rank
 from cosmos_eval.protocol_suite import PRIMARY, Average, Suite
-from cosmos_eval.report.names import headlines, short
+from cosmos_eval.report.names import short
+from cosmos_eval.task_registry import TASKS, headlines
 
 METRIC, AVERAGE = "metric", "average"
-FAMILIES = ("retrieval", "classification", "segmentation", "perception")
-"""The order of families where no suite gives one."""
 FIELDS = (
     "kind", "benchmark", "metric", "task", "version", "fingerprint", "dataset", "n", "images", "items", "left_out",
     "higher_is_better", "headline", "primary", "group", "of", "title",
@@ -65,7 +64,7 @@ def _unmeasured(benchmark: Any) -> list[dict[str, Any]]:
 def _order(groups: dict[tuple[str, str, str], list[dict[str, Any]]], suite: Suite | None) -> list[tuple[str, str, str]]:
     tasks = {key: columns[0]["task"] for key, columns in groups.items()}
     names = [one.name for one in suite.benchmarks] if suite else []
-    families = list(dict.fromkeys([*(one.task for one in suite.benchmarks)] if suite else FAMILIES))
+    families = list(dict.fromkeys([*(one.task for one in suite.benchmarks)] if suite else TASKS.names()))
     families += [task for task in dict.fromkeys(tasks.values()) if task not in families]
     prints = {one.name: one.fingerprint for one in suite.benchmarks} if suite else {}
 

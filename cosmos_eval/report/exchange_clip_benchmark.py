@@ -21,12 +21,13 @@ from cosmos_eval.report.board_references import COLUMNS
 from cosmos_eval.report.exchange_names import (
     SELECTION,
     SUGAR_CREPE,
-    TASKS,
     benchmarks_of,
     dataset_names,
     our_metric,
+    our_tasks,
     their_metric,
 )
+from cosmos_eval.task_registry import task_if_known
 
 ENGLISH = "en"
 PARTS = "/accuracy"
@@ -69,8 +70,8 @@ def _records(board: Board, row: int, columns: pd.DataFrame, same: bool) -> Itera
     }
     name = head["benchmark"]
     dataset = dataset_names().get(name, name) if same else name
-    selects = same and name in dataset_names() and head["task"] == "perception"
-    task = SELECTION if selects else TASKS.get(head["task"])
+    info = task_if_known(head["task"]) if same and name in dataset_names() else None
+    task = info.clip_benchmark_task if info is not None else ""
     yield {
         "dataset": dataset,
         "model": model,
@@ -196,8 +197,7 @@ def _references(record: Record, path: Path) -> Iterator[Record]:
     }
     if record["language"] != ENGLISH:
         return
-    tasks = {theirs: task for task, theirs in TASKS.items()} | {SELECTION: "perception"}
-    task = tasks.get(record["task"], record["task"].removeprefix("zeroshot_") if ours else "")
+    task = our_tasks().get(record["task"], record["task"].removeprefix("zeroshot_") if ours else "")
     if not task:
         return
     names = [record["benchmark"]] if ours and record.get("benchmark") else benchmarks_of(dataset)

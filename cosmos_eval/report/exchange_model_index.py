@@ -10,16 +10,11 @@ from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.cells import detail
 from cosmos_eval.report.exchange_clip_benchmark import untaken
 from cosmos_eval.report.names import short
+from cosmos_eval.task_registry import task_if_known
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-TASKS = {
-    "retrieval": ("image-text-retrieval", "Zero-shot image-text retrieval"),
-    "classification": ("zero-shot-image-classification", "Zero-shot image classification"),
-    "segmentation": ("image-segmentation", "Zero-shot semantic segmentation"),
-    "perception": ("image-text-matching", "Perception and composition"),
-}
 METRICS = {"top1": "accuracy", "miou": "mean_iou"}
 """What the hub calls a metric; others keep our name."""
 
@@ -49,7 +44,8 @@ def _results(board: Board, row: int, columns: pd.DataFrame) -> Iterator["EvalRes
     from huggingface_hub import EvalResult
 
     head = columns.iloc[0]
-    task = TASKS.get(head["task"], (head["task"], head["task"]))
+    info = task_if_known(head["task"])
+    task = (info.model_index_task or head["task"], info.title or head["task"]) if info else (head["task"], head["task"])
     for column in detail(columns):
         cell, metric = board.cell(row, column), board.columns.at[column, "metric"]
         if cell is None:

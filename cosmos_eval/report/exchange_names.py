@@ -1,10 +1,11 @@
 """What clip-benchmark calls our benchmarks and metrics: one table for writing its files and for reading them."""
 
+from collections.abc import Mapping
 from functools import cache
 
 from cosmos_eval.protocol import DEFINITIONS, list_benchmarks, read_definition
+from cosmos_eval.task_registry import TASKS, task_if_known
 
-TASKS = {"retrieval": "zeroshot_retrieval", "classification": "zeroshot_classification"}
 SELECTION = "image_caption_selection"
 """Its task for Winoground and SugarCrepe."""
 SAME = {
@@ -19,15 +20,6 @@ SUGAR_CREPE = "sugar_crepe/"
 """Before each of SugarCrepe's seven files, which are a dataset each there."""
 PLAIN = {"reader", "dataset", "path", "split", "expected", "needs", "published"}
 """What a definition of its own builder may say: with other options it is another set of pictures."""
-METRICS = {
-    "classification": {"top1": "acc1", "top5": "acc5", "mean_per_class": "mean_per_class_recall"},
-    "retrieval": {
-        "text_to_image_recall@": "image_retrieval_recall@",
-        "image_to_text_recall@": "text_retrieval_recall@",
-    },
-    "perception": {"text_score": "text_acc", "image_score": "image_acc", "group_score": "acc"},
-}
-"""Ours to theirs; a key that ends in `@` is followed by k."""
 
 
 @cache
@@ -56,9 +48,21 @@ def benchmarks_of(dataset: str) -> list[str]:
     return found + [ours for ours, theirs in SAME.items() if theirs == plain and ours not in found]
 
 
+@cache
+def our_tasks() -> dict[str, str]:
+    """clip-benchmark's name of a task -> ours."""
+    found = {TASKS.load(name).clip_benchmark_task: name for name in TASKS.built_in}
+    return {theirs: ours for theirs, ours in found.items() if theirs}
+
+
+def _metrics(task: str) -> Mapping[str, str]:
+    info = task_if_known(task)
+    return info.clip_benchmark_metrics if info is not None else {}
+
+
 def their_metric(task: str, metric: str) -> str:
     """A metric of ours in clip-benchmark's words; ours where it has none."""
-    for ours, theirs in METRICS.get(task, {}).items():
+    for ours, theirs in _metrics(task).items():
         if metric == ours or (ours.endswith("@") and metric.startswith(ours)):
             return theirs + metric.removeprefix(ours)
     return metric
@@ -66,7 +70,7 @@ def their_metric(task: str, metric: str) -> str:
 
 def our_metric(task: str, metric: str) -> str:
     """A metric of clip-benchmark's in our words; empty where we have none."""
-    for ours, theirs in METRICS.get(task, {}).items():
+    for ours, theirs in _metrics(task).items():
         if metric == theirs or (theirs.endswith("@") and metric.startswith(theirs)):
             return ours + metric.removeprefix(theirs)
     return ""

@@ -14,8 +14,9 @@ from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import ABOUT_MARK, about, average_lines
 from cosmos_eval.report.frame import distinct_labels, results_frame
-from cosmos_eval.report.names import headlines, short
+from cosmos_eval.report.names import short
 from cosmos_eval.results.record import Result, renamed, unchecked_legend
+from cosmos_eval.task_registry import headlines
 
 STEP = re.compile(r"(.*?)step-(\d{8})-([^/]+)/.*")
 """A folder of one checkpoint's results, as an evaluation during a training leaves it."""

@@ -1,11 +1,5 @@
-"""What tables call things: the metrics that people look at first, and metrics' names as column heads."""
+"""What tables call metrics: their names as column heads."""
 
-HEADLINES = {
-    "retrieval": ("image_to_text_recall@1", "text_to_image_recall@1"),
-    "classification": ("top1",),
-    "segmentation": ("miou",),
-}
-"""Of a task that is not here, the primary metric is the headline."""
 SHORT = {
     "image_to_text_recall@": "I→T R@",
     "text_to_image_recall@": "T→I R@",
@@ -21,11 +15,6 @@ SHORT = {
     "top5": "top-5",
 }
 MISSING = "–"
-
-
-def headlines(task: str, *primary: str) -> tuple[str, ...]:
-    """The metrics of a benchmark that people look at first: its task's, else its primary one."""
-    return HEADLINES.get(task, primary)
 
 
 def short(metric: str) -> str:

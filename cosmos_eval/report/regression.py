@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.metric_names import is_rank
 from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
 from cosmos_eval.metrics.paired import interval_of_drop, p_of_drop
-from cosmos_eval.report.paired_samples import Hits, can_be_paired, paired, refuse_other_samples, refuse_other_value
+from cosmos_eval.metrics.paired_samples import Hits
+from cosmos_eval.report.paired_samples import paired, refuse_other_samples, refuse_other_value
 from cosmos_eval.report.regression_answer import Regression, Settings, Tested, decided
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import read_samples
+from cosmos_eval.task_registry import task_info
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BOTH_WAYS = ("image_to_text_recall@1", "text_to_image_recall@1")
 
 Located = Mapping[str, tuple[Path, Result]]
 """Results of one model: benchmark -> path of RESULT.json, and what stands in it."""
@@ -44,14 +45,14 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
         else:
             pairs[name] = results
     metrics = {name: metrics_to_test(results, settings.metrics) for name, results in pairs.items()}
-    _refuse_unknown_metrics(metrics, settings)
+    _refuse_unknown_metrics(metrics, pairs, settings)
     tests: list[Tested] = []
     count = max(1, sum(map(len, metrics.values())))
     _refuse_few_resamples(pairs, count, settings)
     for name, results in pairs.items():
         try:
             frames = read_samples(baseline[name][0], results[0]), read_samples(candidate[name][0], results[1])
-            refuse_other_samples(results[0].benchmark["task"], *frames)
+            refuse_other_samples(task_info(results[0].benchmark["task"]), *frames)
             # the level at which Holm's correction starts: what is found at it is found whatever the other tests give
             found = [examined(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]]
         except (RequestError, ValueError) as error:  # samples that hold something else than hits
@@ -132,14 +133,13 @@ def brief(value: object) -> str:
 
 
 def metrics_to_test(results: tuple[Result, Result], asked: Sequence[str]) -> list[str]:
-    """The headline metrics: recall@1 both ways for retrieval, else the primary one; or those asked for."""
+    """Those that the task says (recall@1 both ways for retrieval), else the primary one; or those asked for."""
     result = results[0]
     if asked:
         names = list(asked)
-    elif result.benchmark["task"] == "retrieval" and set(BOTH_WAYS) <= set(result.metrics):
-        names = list(BOTH_WAYS)
     else:
-        names = [result.primary]
+        tested = task_info(result.benchmark["task"]).tested
+        names = list(tested) if tested and set(tested) <= set(result.metrics) else [result.primary]
     return [name for name in dict.fromkeys(names) if all(name in one.metrics for one in results)]
 
 
@@ -151,7 +151,7 @@ def examined(
     level: float,
 ) -> Tested:
     """Test one metric; the verdict waits for the others. `level` is that of the smallest detectable drop."""
-    if not can_be_paired(metric):
+    if not task_info(results[0].benchmark["task"]).can_be_paired(metric):
         raise RequestError(f"there is no paired test of {metric}, its primary metric; ask for another with --metric")
     samples = paired(metric, results, frames)
     about: dict[str, Any] = {
@@ -204,9 +204,12 @@ def label_of(located: Located) -> str:
     return f"{result.label} ({digest[:8]})" if digest else result.label
 
 
-def _refuse_unknown_metrics(metrics: Mapping[str, Sequence[str]], settings: Settings) -> None:
+def _refuse_unknown_metrics(
+    metrics: Mapping[str, Sequence[str]], pairs: Mapping[str, tuple[Result, Result]], settings: Settings
+) -> None:
+    tasks = [task_info(name) for name in {one.benchmark["task"] for one, _ in pairs.values()}]
     for name in settings.metrics:
-        if not can_be_paired(name):
+        if is_rank(name) or (tasks and not any(task.can_be_paired(name) for task in tasks)):
             raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
         if metrics and not any(name in found for found in metrics.values()):
             raise RequestError(f"no benchmark here reports {name!r} in both results")
@@ -214,9 +217,9 @@ def _refuse_unknown_metrics(metrics: Mapping[str, Sequence[str]], settings: Sett
 
 def _refuse_few_resamples(pairs: Mapping[str, tuple[Result, Result]], count: int, settings: Settings) -> None:
     """The smallest p of a bootstrap is 1 / (resamples + 1): Holm's correction must be able to reject it."""
-    segmentation = any(one.benchmark["task"] == "segmentation" for one, _ in pairs.values())
+    resampled = any(task_info(one.benchmark["task"]).resampled for one, _ in pairs.values())
     least = int(count / settings.alpha)
-    if segmentation and settings.resamples < least:
+    if resampled and settings.resamples < least:
         raise RequestError(
             f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among {count} tests; "
             f"give at least {least}"

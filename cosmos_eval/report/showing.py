@@ -165,7 +165,7 @@ class Drawing:
         self.written: list[Path] = []
 
     def draw(self, benchmark: Benchmark, engine: Engine) -> None:
-        from cosmos_eval.tasks.segmentation import predictions
+        from cosmos_eval.tasks.segmentation.measure import predictions
 
         rows: list[Row] = []
         for made in predictions(benchmark, self.data, engine):

@@ -16,11 +16,12 @@ from cosmos_eval.report.exchange_model_index import model_index_files
 from cosmos_eval.report.html_table import board_html
 from cosmos_eval.report.latex import board_latex
 from cosmos_eval.report.markdown import board_markdown, escape, headline_tables
-from cosmos_eval.report.names import HEADLINES, MISSING, SHORT, headlines, short
+from cosmos_eval.report.names import MISSING, SHORT, short
 from cosmos_eval.results.record import Result, unchecked_legend
+from cosmos_eval.task_registry import headlines
 
 __all__ = [
-    "FORMATS", "HEADLINES", "MISSING", "SHORT", "escape", "headline_table", "headlines", "markdown", "render", "short",
+    "FORMATS", "MISSING", "SHORT", "escape", "headline_table", "headlines", "markdown", "render", "short",
     "write_leaderboard",
 ]  # fmt: skip
 Render = Callable[[Board, Sequence[str]], str]

@@ -1,10 +1,9 @@
-"""One module a family: what a benchmark's task computes from features and data."""
+"""The tasks: one package each, with a `TaskInfo` (`cosmos_eval.task_info`) that the registry finds by name."""
 
-import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
@@ -12,29 +11,24 @@ if TYPE_CHECKING:
     from cosmos_eval.protocol import Benchmark
     from cosmos_eval.tasks.outcome import Outcome
 
-WHERE = {
-    "retrieval": "cosmos_eval.tasks.retrieval",
-    "classification": "cosmos_eval.tasks.classification",
-    "perception": "cosmos_eval.tasks.perception",
-    "segmentation": "cosmos_eval.tasks.segmentation",
-}
-"""Task name -> module with `DATA` (the class of data it takes), `validate(benchmark, data)` and `run(...)`."""
-
 
 def validate(benchmark: "Benchmark", data: "Data") -> None:
     """Refuse data that the task cannot measure honestly, before any compute.
 
     Raises:
-        RequestError: an unknown task, data of another family, a text without a picture, an empty class, a label out of
+        RequestError: an unknown task, data of another kind, a text without an image, an empty class, a label out of
             range, a primary metric that the task does not report; says which.
     """
-    module = _module(benchmark)
-    if not isinstance(data, module.DATA):
+    if benchmark.task not in TASKS.names():
+        there_are = ", ".join(TASKS.names())
+        raise RequestError(f"{benchmark.name}: unknown task {benchmark.task!r}; there are {there_are}")
+    info = task_info(benchmark.task)
+    if not isinstance(data, info.data_class):
         raise RequestError(
-            f"{benchmark.name}: the task {benchmark.task} needs {module.DATA.__name__}, "
+            f"{benchmark.name}: the task {benchmark.task} needs {info.data_class.__name__}, "
             f"its reader gives {type(data).__name__}; change `task` or `reader`"
         )
-    module.validate(benchmark, data)
+    info.checked(benchmark, data)
 
 
 def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0) -> "Outcome":
@@ -43,17 +37,11 @@ def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0)
     Args:
         benchmark: the protocol.
         data: what its reader gave.
-        engine: gives features of pictures and texts.
+        engine: gives features of images and texts.
         seed: of the resampling behind the intervals.
 
     Raises:
         RequestError: as `validate` says, or an embedding that is zero or not finite.
     """
     validate(benchmark, data)
-    return _module(benchmark).run(benchmark, data, engine, seed)
-
-
-def _module(benchmark: "Benchmark") -> ModuleType:
-    if benchmark.task not in WHERE:
-        raise RequestError(f"{benchmark.name}: unknown task {benchmark.task!r}; there are {', '.join(WHERE)}")
-    return importlib.import_module(WHERE[benchmark.task])
+    return task_info(benchmark.task).measured(benchmark, data, engine, seed)

@@ -8,7 +8,6 @@ import numpy as np
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metric_names import CUTOFFS
 from cosmos_eval.metrics import intervals
 from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_interval
 from cosmos_eval.metrics.share_interval import Evidence, evidence_of, share_intervals
@@ -85,14 +84,6 @@ def primary_metric(benchmark: Benchmark, names: Iterable[str], default: str) -> 
     if primary not in names:
         raise RequestError(f"{benchmark.name}: no metric {primary!r} here; metrics.primary may be {', '.join(names)}")
     return primary
-
-
-def cutoffs(benchmark: Benchmark) -> list[int]:
-    """The k of a protocol, ascending."""
-    found = sorted({int(k) for k in benchmark.metrics.get("k", CUTOFFS)})
-    if not found or found[0] < 1:
-        raise RequestError(f"{benchmark.name}: metrics.k must be whole numbers from 1 on, got {found}")
-    return found
 
 
 def collapse_warnings(features: Mapping[str, Tensor], except_for: Collection[str] = ()) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ from functools import cache
 
 import pandas as pd
 
-from cosmos_eval.metric_names import classification, retrieval
 from cosmos_eval.protocol import read_suite
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.results.record import Result
+from cosmos_eval.tasks.classification import names_for as classification
 from cosmos_eval.tasks.outcome import Metric
+from cosmos_eval.tasks.retrieval import CUTOFFS, metric_names
 from tests.eval.test_results import make_result
 
 SUITE = "toybox"
@@ -32,7 +33,7 @@ def suite() -> Suite:
 def metrics_of(task: str, dice: random.Random) -> dict[str, Metric]:
     """Metrics as a task reports them, with random values; no two are equal."""
     names = {
-        "retrieval": retrieval(),
+        "retrieval": metric_names({"k": CUTOFFS}),
         "classification": classification(),
         "segmentation": ["miou", "pixel_accuracy", *(f"{name}/iou" for name in CLASSES)],
         "perception": ["accuracy", "macro_accuracy", "swap|att/accuracy"],

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import window_grid
-from cosmos_eval.protocol_segmentation import SETTINGS
+from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.oracles.segmentation import Settings
 
 PATCH = 4

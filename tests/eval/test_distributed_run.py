@@ -19,7 +19,7 @@ from cosmos_eval.engine.features import Engine, encode_pictures
 from cosmos_eval.engine.shares import Failure, Notes, Report, Share
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.sharing import FAILED, measure_some, refuse_differences
-from cosmos_eval.tasks.segmentation import areas_of_chunks
+from cosmos_eval.tasks.segmentation.measure import areas_of_chunks
 from tests.eval.killing import ended
 from tests.eval.killing_runs import outcome, rows_of
 from tests.eval.rank_runs import HERE, Batchwise, start, world

@@ -16,7 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
-from cosmos_eval.tasks.label_maps import BUDGET, LabelMaps, kept_classes
+from cosmos_eval.tasks.segmentation.label_maps import BUDGET, LabelMaps, kept_classes
 from tests.eval.patch_models import PatchModel, oracle_settings, pictures, queries, random_dense, settings
 from tests.eval.tensor_bytes import peak_bytes
 from tests.oracles import segmentation as oracle

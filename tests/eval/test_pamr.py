@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.dense import Dense
-from cosmos_eval.tasks.label_maps import LabelMaps
-from cosmos_eval.tasks.pamr import RefinedMaps, affinities, reach, refine
+from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.segmentation.pamr import RefinedMaps, affinities, reach, refine
 from tests.eval.patch_models import queries, random_dense, settings
 from tests.oracles.segmentation import pamr
 

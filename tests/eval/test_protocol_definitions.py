@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import tasks
-from cosmos_eval.datasets.catalog import COUNTS_OF
 from cosmos_eval.protocol import (
     DEFINITIONS,
     Benchmark,
@@ -20,6 +18,7 @@ from cosmos_eval.protocol import (
     protocol_fingerprint,
 )
 from cosmos_eval.protocol_source import read_source
+from cosmos_eval.task_registry import TASKS, task_info
 from tests.eval.datasets_on_disk import define
 
 GOOD = """\
@@ -252,7 +251,7 @@ def test_a_fingerprint_of_what_no_definition_can_hold_is_refused_in_one_line(cha
 def test_shipped_counts_are_of_what_the_task_has_and_paths_are_named_alike():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
-        counted, known = set(benchmark.dataset["expected"]), set(COUNTS_OF[benchmark.task])
+        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.counted)
         # of some perception sets the number of pictures was never published
         assert counted == known or (benchmark.task == "perception" and counted < known), name
         if benchmark.dataset["reader"] == "wds":
@@ -279,7 +278,7 @@ def test_a_suite_of_every_family_holds_every_family():
     for name in list_suites():
         summary = read_source(DEFINITIONS / "suites" / f"{name}.yaml").value["summary"]
         if "family" in summary:
-            assert {one.task for one in load_suite(name)} == set(tasks.WHERE), name
+            assert {one.task for one in load_suite(name)} == set(TASKS.built_in), name
 
 
 def test_what_belongs_to_the_reader_or_task_of_a_base_is_left_out_with_it(tmp_path: Path):

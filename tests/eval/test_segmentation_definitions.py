@@ -23,7 +23,7 @@ def test_words_and_settings_are_those_of_the_released_files(name: str):
     assert [list(own) for own in words.query_words] == given["words"]
     assert sum(map(len, words.query_words)) == given["query_words"]
     assert len(words.templates or ()) == 80
-    settings = benchmark.segmentation
+    settings = benchmark.settings
     for key in ("short_side", "logit_scale", "prob_thd", "area_thd", "crop", "stride"):
         assert settings[key] == given[key], key
     assert settings["long_side"] == given["long_side_max"]
@@ -36,9 +36,9 @@ def test_words_and_settings_are_those_of_the_released_files(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_twin_differs_in_attention_alone(name: str):
     plain, twin = load_benchmark(name), load_benchmark(f"{name}-csa")
-    assert twin.segmentation == {**plain.segmentation, "attention": "csa"}
-    assert replace(twin, name=name, summary="", segmentation={}, fingerprint="", published=()) == replace(
-        plain, summary="", segmentation={}, fingerprint="", published=()
+    assert twin.settings == {**plain.settings, "attention": "csa"}
+    assert replace(twin, name=name, summary="", settings={}, fingerprint="", published=()) == replace(
+        plain, summary="", settings={}, fingerprint="", published=()
     )
     assert twin.fingerprint != plain.fingerprint
     assert twin.summary == f"{plain.summary}; correlative self-attention"
@@ -48,7 +48,7 @@ def test_the_suite_has_all_eight_with_both_attentions():
     suite = load_suite("paper-segmentation")
     assert [one.name for one in suite[8:]] == [f"{one.name}-csa" for one in suite[:8]]
     assert {one.name for one in suite[:8]} == set(NAMES)
-    assert {one.segmentation["attention"] for one in suite[8:]} == {"csa"}
+    assert {one.settings["attention"] for one in suite[8:]} == {"csa"}
 
 
 def test_published_counts():

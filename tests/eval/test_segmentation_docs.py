@@ -18,7 +18,7 @@ def test_the_table_has_every_benchmark_with_its_counts_and_folders():
         benchmark, layout = load_benchmark(name), LAYOUTS[name]
         expected = benchmark.dataset["expected"]
         assert row.startswith(f"{expected['images']:,}, {expected['classes']}"), name
-        assert ("with background" in row) == benchmark.segmentation["background"], name
+        assert ("with background" in row) == benchmark.settings["background"], name
         if "the same" not in row:
             assert benchmark.dataset["path"][0] in row, name
             for part in (layout.pictures, layout.masks, layout.split or ""):

@@ -28,11 +28,11 @@ TWIN = "cityscapes-csa"
 def quick(name: str) -> Benchmark:
     """One template in place of eighty, and (but for VOC20) pictures and windows of a quarter of their sides."""
     benchmark = small(name)
-    settings = dict(benchmark.segmentation)
+    settings = dict(benchmark.settings)
     if name != "voc20":
         settings |= {key: settings[key] // 4 for key in ("short_side", "crop", "stride")}
     prompts = {**benchmark.prompts, "templates": ["a photo of a {c}."]}
-    return replace(benchmark, prompts=prompts, segmentation=settings)
+    return replace(benchmark, prompts=prompts, settings=settings)
 
 
 @pytest.fixture(scope="module")

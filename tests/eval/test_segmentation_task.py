@@ -17,8 +17,8 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import summary
 from cosmos_eval.metrics.intervals import intervals
 from cosmos_eval.protocol import Benchmark
-from cosmos_eval.protocol_segmentation import SETTINGS
-from cosmos_eval.tasks.segmentation import predictions
+from cosmos_eval.tasks.segmentation.measure import predictions
+from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.eval.patch_models import Scale
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "gray": (85, 85, 85)}
@@ -51,7 +51,7 @@ def benchmark(words: Sequence[Sequence[str]] = (("red",), ("green",), ("blue",))
         dataset={"reader": "toybox"},
         metrics={"primary": "miou"},
         prompts={"words": [list(own) for own in words], "templates": ["a {c} thing"]},
-        segmentation={**SETTINGS, "crop": 16, "stride": 8, **changes},
+        settings={**SETTINGS, "crop": 16, "stride": 8, **changes},
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import datasets, tasks
+from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import class_areas, summary
@@ -21,7 +21,8 @@ from cosmos_eval.protocol import load_benchmark
 from cosmos_eval.report import showing
 from cosmos_eval.report.showing import choose, file_names, find_result, per_class, show_segmentation
 from cosmos_eval.results.store import write_result
-from cosmos_eval.tasks.segmentation import Prediction, predictions
+from cosmos_eval.task_registry import TASKS
+from cosmos_eval.tasks.segmentation.measure import Prediction, predictions
 from tests.eval.segmentation_on_disk import small, write_segmentation
 from tests.eval.test_results import make_result
 
@@ -64,7 +65,7 @@ def definition(tmp_path: Path) -> Path:
 @pytest.fixture
 def stand_in(monkeypatch) -> None:
     """Label maps that are known, so that what is written can be."""
-    monkeypatch.setattr("cosmos_eval.tasks.segmentation.predictions", made_up)
+    monkeypatch.setattr("cosmos_eval.tasks.segmentation.measure.predictions", made_up)
     monkeypatch.setattr(showing, "load_model", lambda spec, device: Patches())
     monkeypatch.setattr(showing, "require_models", lambda specs, fetch: None)
 
@@ -260,4 +261,4 @@ def test_files_are_named_by_their_pictures():
 def test_every_task_with_pictures_to_show_is_a_task():
     from cosmos_eval.cli.show import app
 
-    assert {command.callback.__name__ for command in app.registered_commands} <= {*tasks.WHERE, "attention"}
+    assert {command.callback.__name__ for command in app.registered_commands} <= {*TASKS.built_in, "attention"}

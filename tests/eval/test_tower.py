@@ -95,7 +95,7 @@ def test_a_compiled_tower_is_given_one_size_and_named_in_the_precision(monkeypat
     rows = engine.image_features(given)
     assert asked == {"dynamic": False}
     assert engine.precision == "fp32+compile"
-    assert engine.means("retrieval") == {"compiled": "image tower"}
+    assert engine.means(windows=False) == {"compiled": "image tower"}
     # 4 fails, 2 holds from there on, also for the last two
     assert {len(x) for x in model.seen[1:]} == {2}
     assert_close(rows, Engine(Whole(), batch_size=4).image_features(given))
@@ -113,10 +113,10 @@ def test_a_batch_that_is_filled_stays_in_its_order_in_memory(form):
 
 def test_windows_are_told_apart_from_pictures_that_a_compiled_tower_saw():
     engine = Engine(Small(4, 4), compiled=True, decoder="draft")
-    assert engine.precision_of("retrieval") == "fp32+compile+draft"
-    assert engine.precision_of("segmentation") == "fp32+draft"
-    assert set(engine.means("classification")) == {"compiled", "decoder"}
-    assert set(engine.means("segmentation")) == {"decoder"}
+    assert engine.precision_of(windows=False) == "fp32+compile+draft"
+    assert engine.precision_of(windows=True) == "fp32+draft"
+    assert set(engine.means(windows=False)) == {"compiled", "decoder"}
+    assert set(engine.means(windows=True)) == {"decoder"}
 
 
 def test_what_the_compiler_refuses_is_one_line(monkeypatch):
@@ -144,7 +144,7 @@ def test_vectors_made_elsewhere_pass_no_tower():
             return torch.ones(len(given), 4)
 
     engine = Engine(Stored(1, 1), compiled=True, decoder="draft", batch_size="auto")
-    assert (engine.precision, engine.means("retrieval"), engine.batch_size) == ("fp32", {}, 64)
+    assert (engine.precision, engine.means(windows=False), engine.batch_size) == ("fp32", {}, 64)
     assert engine.image_features(pictures(2)).shape == (2, 4)
 
 

@@ -96,7 +96,7 @@ def test_the_definitions_that_come_with_the_package_are_ready(name, tmp_path):
         ("retrieval", {"seed": True}, "dataset.seed"),
         ("classification", {"per_class": "many"}, "dataset.per_class"),
         ("perception", {"size": 4}, "dataset.size"),
-        ("captioning", {}, "no data for captioning"),
+        ("captioning", {}, "'captioning' is none of retrieval"),
     ],
 )
 def test_what_toybox_cannot_give_is_refused_in_one_line(task, options, message):

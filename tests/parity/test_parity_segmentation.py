@@ -19,12 +19,12 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.protocol_segmentation import SETTINGS
 from cosmos_eval.protocol_words import resolve_words
-from cosmos_eval.tasks.label_maps import BUDGET as DEFAULT
-from cosmos_eval.tasks.label_maps import LabelMaps
-from cosmos_eval.tasks.pamr import affinities, refine
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.segmentation.label_maps import BUDGET as DEFAULT
+from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.segmentation.pamr import affinities, refine
+from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.oracles import segmentation as oracle
 from tests.parity import ours, test_parity_iou
 from tests.parity.golden import Pack

@@ -9,21 +9,20 @@ import numpy as np
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Mask, Picture, UprightPicture
 from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.kinds import DataKind
 
 
 class Data:
     """What a reader gives: a frozen dataclass with at least `pictures`, `fingerprint` and `remarks`.
 
-    A new kind of data is a subclass in one file. It must define `kind`, `hashed_as`, `counted`, `counts` and
-    `hash_into`; the other methods have defaults.
+    A new kind of data is a subclass in one file. It must define `kind`, `hashed_as`, `counts` and `hash_into`;
+    the other methods have defaults.
     """
 
-    kind: ClassVar[str]
-    """What readers and tasks call it: a task takes one kind of data, a reader makes one or several."""
+    kind: ClassVar[DataKind]
+    """What a task takes and readers make."""
     hashed_as: ClassVar[str]
     """The first word of every fingerprint of such data. Never changed, whatever the class is called."""
-    counted: ClassVar[tuple[str, ...]]
-    """What `expected` of a definition may count: the keys of `counts`, and counts that readers note by themselves."""
 
     pictures: Sequence[Picture]
     fingerprint: str
@@ -35,7 +34,7 @@ class Data:
     """Samples that cannot be measured, each with its reason: an image that is gone from the web, say."""
 
     def counts(self) -> dict[str, int]:
-        """How many images, texts, classes or items there are, by the words of `counted`."""
+        """How many images, texts, classes or items there are, by the words of `kind.counted`."""
         raise NotImplementedError
 
     def hash_into(self, content: ContentHash) -> None:

@@ -11,15 +11,15 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.consistency import broken_texts, first
 from cosmos_eval.datasets.data.base import Data, spread
 from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.kinds import CLASSIFICATION
 
 
 @dataclass(frozen=True)
 class ClassificationData(Data):
     """Images with one label each. `templates` are applied to every class, or given for each class by its index."""
 
-    kind = "classification"
+    kind = CLASSIFICATION
     hashed_as = "ClassificationData"
-    counted = ("images", "classes")
 
     pictures: Sequence[Picture]
     labels: np.ndarray  # (N,) int64
@@ -88,7 +88,7 @@ class ClassificationData(Data):
         )
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        return self.replaced(empty_classes_allowed=True) if "candidates_without_images" in options else self
+        return self.replaced(empty_classes_allowed=True) if self.kind.options[0] in options else self
 
     def _empty_classes(self) -> list[str]:
         unused = set(range(len(self.class_names))) - set(self.labels.tolist())

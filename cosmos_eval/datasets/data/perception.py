@@ -11,6 +11,7 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.consistency import broken_texts, first
 from cosmos_eval.datasets.data.base import Data, new_places, spread
 from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.kinds import PERCEPTION
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,8 @@ class PerceptionData(Data):
     image k and text k belong together.
     """
 
-    kind = "perception"
+    kind = PERCEPTION
     hashed_as = "PerceptionData"
-    counted = ("images", "items", "rows")
 
     pictures: Sequence[Picture]
     texts: Sequence[str]

@@ -10,15 +10,15 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.consistency import broken_texts, first
 from cosmos_eval.datasets.data.base import Data, new_places, spread
 from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.kinds import RETRIEVAL
 
 
 @dataclass(frozen=True)
 class RetrievalData(Data):
     """Images with captions: `texts[j]` belongs to image `text_picture[j]`."""
 
-    kind = "retrieval"
+    kind = RETRIEVAL
     hashed_as = "RetrievalData"
-    counted = ("images", "texts")
 
     pictures: Sequence[Picture]
     texts: Sequence[str]

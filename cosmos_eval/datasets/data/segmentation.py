@@ -8,6 +8,7 @@ from cosmos_eval.datasets.base import IGNORED, Mask, Picture
 from cosmos_eval.datasets.consistency import broken_texts
 from cosmos_eval.datasets.data.base import Data, spread
 from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.kinds import SEGMENTATION
 
 __all__ = ["IGNORED", "SegmentationData"]
 
@@ -16,9 +17,8 @@ __all__ = ["IGNORED", "SegmentationData"]
 class SegmentationData(Data):
     """Images with the class of each of their pixels: `masks[i]` belongs to `pictures[i]` and has its size."""
 
-    kind = "segmentation"
+    kind = SEGMENTATION
     hashed_as = "SegmentationData"
-    counted = ("images", "classes")
 
     pictures: Sequence[Picture]
     masks: Sequence[Mask]

@@ -48,15 +48,15 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
     if split not in SPLITS:
         raise RequestError(f"{benchmark.name}: toybox has the splits {', '.join(SPLITS)}, not {split!r}")
     seed, size = _number(benchmark, "seed", 0, least=0), _number(benchmark, "size", SIZE, least=8)
-    if benchmark.task == "retrieval":
+    if benchmark.data_kind == "retrieval":
         return survey.finish(retrieval_data(distinct_scenes(seed, split, _number(benchmark, "scenes", SCENES)), size))
-    if benchmark.task == "perception":
+    if benchmark.data_kind == "perception":
         return survey.finish(perception_data(distinct_scenes(seed, split, _number(benchmark, "scenes", SCENES)), size))
-    if benchmark.task == "segmentation":
+    if benchmark.data_kind == "segmentation":
         return survey.finish(
             segmentation_data(distinct_scenes(seed, split, _number(benchmark, "scenes", SCENES)), size)
         )
-    if benchmark.task == "classification":
+    if benchmark.data_kind == "classification":
         words = benchmark.words()
         names = list(words.class_names or CLASSES) if not isinstance(words.class_names, dict) else None
         if names is None or len(names) != len(CLASSES):
@@ -64,7 +64,7 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
         data = classification_data(class_scenes(seed, split, _number(benchmark, "per_class", PER_CLASS)), size)
         templates = templates_by_class(words.templates or list(TEMPLATES), names, survey)
         return survey.finish(replace(data, class_names=names, templates=templates))
-    raise RequestError(f"{benchmark.name}: toybox has no data for {benchmark.task}")
+    raise RequestError(f"{benchmark.name}: toybox has no data for {benchmark.data_kind}")
 
 
 def distinct_scenes(seed: int, split: str, n: int) -> list[Scene]:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import metric_names
 from cosmos_eval.datasets.base import IGNORED
 from cosmos_eval.datasets.class_order import name_key
 from cosmos_eval.datasets.data import SegmentationData
@@ -30,11 +29,11 @@ from cosmos_eval.models.base import patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, refuse_widths
-from cosmos_eval.tasks.label_maps import LabelMaps
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import class_weights
+from cosmos_eval.tasks.segmentation import names_for
+from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
 
-DATA = SegmentationData
 PRIMARY = "miou"
 
 
@@ -72,7 +71,7 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
         raise RequestError(f"{benchmark.name}: {len(words)} classes; {IGNORED} is the label of ignored pixels")
     if len(data.masks) != len(data.pictures) or not len(data.pictures):
         raise RequestError(f"{benchmark.name}: {len(data.pictures):,} pictures with {len(data.masks):,} masks")
-    primary_metric(benchmark, metric_names.segmentation(class_labels(data)), PRIMARY)
+    primary_metric(benchmark, names_for(class_labels(data)), PRIMARY)
 
 
 def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[Prediction]:
@@ -84,7 +83,7 @@ def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) ->
     """
     patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
     queries, of_class = query_features(benchmark, engine)
-    yield from _predictions(benchmark, data, engine, LabelMaps(queries, of_class, benchmark.segmentation))
+    yield from _predictions(benchmark, data, engine, LabelMaps(queries, of_class, benchmark.settings))
 
 
 def _predictions(
@@ -96,7 +95,7 @@ def _predictions(
     reporter: Reporter | None = None,
 ) -> Iterator[Prediction]:
     """`predictions` by label maps that stand; `see` is shown the (N, D) features of each picture."""
-    settings = benchmark.segmentation
+    settings = benchmark.settings
     keep_pixels = bool(settings["pamr_steps"])
     for dense in engine.window_features(data.pictures, settings, keep_pixels=keep_pixels, reporter=reporter):
         refuse_widths(benchmark, dense.features.shape[-1], maps.queries.shape[1], "patch")
@@ -158,7 +157,7 @@ def areas_of_chunks(
     if not some:
         return
     pictures, masks = ([one for chunk in some for one in getattr(chunk, part)] for part in ("pictures", "masks"))
-    maps = LabelMaps(common.queries.to(engine.device), common.of_class, common.benchmark.segmentation)
+    maps = LabelMaps(common.queries.to(engine.device), common.of_class, common.benchmark.settings)
     data = replace(common.data, pictures=pictures, masks=masks)
     reporter = Silent() if engine.crew.size > 1 else None  # whole chunks are shown there, of all ranks
     made = _predictions(common.benchmark, data, engine, maps, lambda rows: spread.add(rows), reporter)

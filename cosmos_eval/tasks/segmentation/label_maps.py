@@ -1,8 +1,8 @@
 """Label maps from patch features: SCLIP's segmentor (Wang et al., ECCV 2024), a tile of rows at a time.
 
-Cosines of patches and query words become logits of pixels (`cosmos_eval.tasks.patch_maps`), a softmax over all query
-words of `logit_scale` times those gives probabilities, a class takes the best of its words, and the most probable class
-wins. Two thresholds may give pixels to class 0, the background.
+Cosines of patches and query words become logits of pixels (`cosmos_eval.tasks.segmentation.patch_maps`), a softmax over
+all query words of `logit_scale` times those gives probabilities, a class takes the best of its words, and the most
+probable class wins. Two thresholds may give pixels to class 0, the background.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.tasks.pamr import RefinedMaps
-from cosmos_eval.tasks.patch_maps import PatchMaps
+from cosmos_eval.tasks.segmentation.pamr import RefinedMaps
+from cosmos_eval.tasks.segmentation.patch_maps import PatchMaps
 
 BUDGET = 512 * 2**20
 """Bytes that a picture's logits may take, whatever its size and the number of classes."""
@@ -32,7 +32,7 @@ class LabelMaps:
         query_features: (Q, D) of unit length, one a query word.
         class_of_query: (Q,) index of each word's class; every class from 0 on has at least one.
         settings: `logit_scale`, `prob_thd`, `area_thd`, `pamr_steps`, `pamr_dilations` of
-            `cosmos_eval.protocol_segmentation.SETTINGS`.
+            `cosmos_eval.tasks.segmentation.settings.SETTINGS`.
         budget: bytes that buffers of a picture may take, by default 512 MiB, never less than one row of pixels takes
             (with PAMR: than its neighbourhood takes). Features, patch logits and label map come on top, and with PAMR
             the picture at its original size.

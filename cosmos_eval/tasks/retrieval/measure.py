@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cosmos_eval import metric_names
+from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
@@ -13,7 +13,6 @@ from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
-    cutoffs,
     primary_metric,
     refuse_index,
     refuse_lengths,
@@ -21,8 +20,8 @@ from cosmos_eval.tasks.common import (
     refuse_widths,
 )
 from cosmos_eval.tasks.outcome import Outcome
+from cosmos_eval.tasks.retrieval import CUTOFFS, INFO
 
-DATA = RetrievalData
 PRIMARY = "image_to_text_recall@1"
 
 
@@ -31,7 +30,15 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.text_picture))
     refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
     refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
-    primary_metric(benchmark, metric_names.retrieval(cutoffs(benchmark)), PRIMARY)
+    primary_metric(benchmark, INFO.metric_names({"k": cutoffs(benchmark)}), PRIMARY)
+
+
+def cutoffs(benchmark: Benchmark) -> list[int]:
+    """The k of a protocol, ascending."""
+    found = sorted({int(k) for k in benchmark.metrics.get("k", CUTOFFS)})
+    if not found or found[0] < 1:
+        raise RequestError(f"{benchmark.name}: metrics.k must be whole numbers from 1 on, got {found}")
+    return found
 
 
 def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int = 0) -> Outcome:

@@ -5,13 +5,12 @@ import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import metric_names
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metric_names import TOP
 from cosmos_eval.metrics.accuracy import count_classes, expected_topk
 from cosmos_eval.protocol import Benchmark
+from cosmos_eval.tasks.classification import TOP, names_for
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
@@ -24,7 +23,6 @@ from cosmos_eval.tasks.common import (
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
 
-DATA = ClassificationData
 PRIMARY = "top1"
 
 
@@ -38,7 +36,7 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
         class_prompts(data.class_names, data.templates)
     except RequestError as error:
         raise RequestError(f"{benchmark.name}: {error}") from error
-    primary_metric(benchmark, metric_names.classification(len(data.class_names)), PRIMARY)
+    primary_metric(benchmark, names_for(len(data.class_names)), PRIMARY)
 
 
 def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
@@ -58,7 +56,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     measured = Measured(len(images))
     measured.mean("top1", correct, picture)
     columns = {"label": labels, "prediction": places.prediction.numpy(), "correct": correct}
-    if "top5" in metric_names.classification(len(weights)):
+    if "top5" in names_for(len(weights)):
         columns["top5"] = expected_topk(places, TOP).numpy()
         measured.mean("top5", columns["top5"], picture)
     measured.mean_per_class("mean_per_class", correct, labels, picture)

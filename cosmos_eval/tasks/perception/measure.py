@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
-from cosmos_eval import metric_names
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
@@ -30,8 +29,7 @@ from cosmos_eval.tasks.common import (
     refuse_widths,
 )
 from cosmos_eval.tasks.outcome import Outcome
-
-DATA = PerceptionData
+from cosmos_eval.tasks.perception import names_for
 
 
 def validate(benchmark: Benchmark, data: PerceptionData) -> None:
@@ -54,7 +52,7 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
         refuse_index(benchmark, places, len(data.texts), "item", "text")
     parts = dict.fromkeys(part for own in (data.subsets, *data.groups.values()) for part in own if part)
     groups = [name for name, own in data.groups.items() if any(own)]
-    primary_metric(benchmark, metric_names.perception(parts, names, groups), names[0])
+    primary_metric(benchmark, names_for(parts, names, groups), names[0])
 
 
 def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.dense import Dense
-from cosmos_eval.tasks.patch_maps import CACHED, PatchMaps
+from cosmos_eval.tasks.segmentation.patch_maps import CACHED, PatchMaps
 
 AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 NEIGHBOURS = [place for place in AROUND if place != (0, 0)]

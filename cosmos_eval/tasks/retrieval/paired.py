@@ -1,0 +1,23 @@
+"""Retrieval: what two models did on the same samples."""
+
+from typing import TYPE_CHECKING
+
+from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cosmos_eval.results.record import Result
+
+
+def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Hits:
+    baseline, candidate = frames
+    direction, _, k = metric.partition("_recall@")
+    rows = (baseline["direction"] == direction).to_numpy()
+    column = f"hit@{k}"
+    require_column(column, baseline, candidate)
+    return Hits(
+        baseline[column].to_numpy()[rows],
+        candidate[column].to_numpy()[rows],
+        label_numbers(baseline["picture"].to_numpy()[rows]),
+    )
