@@ -110,6 +110,18 @@ def test_the_old_feature_cache_is_read_for_every_image_and_text(old):
         assert [metric.n for metric in result.metrics.values()] == [metric.n for metric in before.metrics.values()]
 
 
+def test_metrics_and_intervals_of_the_old_features_are_those_of_today(old):
+    """`frozen_metrics.json` has value, low, high and n of each metric, as the commit that added it gives them."""
+    known = json.loads(Path(__file__).with_name("frozen_metrics.json").read_text(encoding="utf-8"))
+    assert run(CHECKPOINT, BENCHMARKS, "new", "--cache", "results/.embeddings") == 0
+    results = {result.benchmark["name"].removeprefix("frozen-"): result for result in read_results(old / "new")}
+    assert results.keys() == known.keys()
+    for name, result in results.items():
+        assert list(result.metrics) == list(known[name])
+        measured = [[one.value, one.low, one.high, one.n] for one in result.metrics.values()]
+        np.testing.assert_allclose(measured, list(known[name].values()), rtol=0, atol=ROUNDING.get(name, 1e-9))
+
+
 def test_cache_lists_verifies_exports_and_clears_the_old_cache(old, capsys):
     assert run_command(["cache", "list", "--cache", "results"]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines() if "\t" in line]
