@@ -9,8 +9,8 @@ def average(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """teacher <- momentum * teacher + (1 - momentum) * student, parameter by parameter, in place.
 
     Parameters only, both temperatures among them; buffers stay. Two rounded operations an element, a product and then
-    a sum, as a loop over the parameters would do them: the bits are those of `tests/oracles/ema.py`, while on a GPU a
-    few kernels do the work of hundreds.
+    a sum, as a loop over the parameters would do them: the bits are those of that loop (`tests/core/test_step.py`),
+    while on a GPU a few kernels do the work of hundreds.
 
     Args:
         teacher, student: networks of one architecture on one device.
