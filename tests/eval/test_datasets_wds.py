@@ -208,6 +208,20 @@ def test_a_shard_that_is_no_whole_tar_is_refused_and_never_shorter(tmp_path: Pat
     assert said in line
 
 
+def test_a_shard_that_ends_with_one_empty_block_is_told_each_time_it_is_read(tmp_path: Path):
+    path = shards(tmp_path) / "test/1.tar"
+    content = path.read_bytes().rstrip(b"\0")
+    end = -(-len(content) // 512) * 512
+    path.write_bytes(content.ljust(end + 512, b"\0"))
+    for _ in range(2):
+        data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
+        (remark,) = data.remarks
+        assert remark.startswith(
+            "1 of 2 shards has one empty block at the end where a tar has two, and may be cut short"
+        )
+        assert remark.endswith(f"the original's: 1.tar (at byte {end:,})")
+
+
 def test_a_class_name_given_twice_is_told(tmp_path: Path):
     folder = shards(tmp_path)
     names = (folder / "classnames.txt").read_text().splitlines()
