@@ -88,9 +88,12 @@ def remarks_on(data: Data) -> list[str]:
             verb = "has" if len(empty) == 1 else "have"
             remarks.append(f"{len(empty):,} of {len(data.class_names):,} classes {verb} no image: {first(empty)}")
     if isinstance(data, ClassificationData):
-        shared = sorted(name for name, times in Counter(data.class_names).items() if times > 1)
+        names = [" ".join(name.split()) for name in data.class_names]
+        shared = sorted(name for name, times in Counter(names).items() if times > 1)
         if shared:
             remarks.append(f"several classes have the same name and tie: {first(shared)}")
+        if len(names) == 1:
+            remarks.append(f"there is no class but {first(names)}, so that every image counts as right")
     if isinstance(data, PerceptionData):
         remarks += _undecidable(data)
     return remarks
