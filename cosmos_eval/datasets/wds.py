@@ -86,10 +86,17 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     pictures: list[Picture] = []
     labels: list[str] = []
     lone_blocks: list[str] = []
+    without: list[str] = []
     for shard in shards:
+        before = len(pictures)
         for picture, content in _samples(shard, label, survey, lone_blocks):
             pictures.append(picture)
             labels.append(content)
+        if len(pictures) == before:
+            without.append(shard.name)
+    if without:
+        verb = "holds" if len(without) == 1 else "hold"
+        survey.remark(f"{len(without):,} of {len(shards):,} shards {verb} no sample: {first(without)}")
     if lone_blocks:
         verb = "has" if len(lone_blocks) == 1 else "have"
         survey.remark(f"{len(lone_blocks):,} of {len(shards):,} shards {verb} {LONE_BLOCK}: {first(lone_blocks)}")
@@ -146,6 +153,9 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
         return []
+    more = sorted(name for name in there - {f"{i}.tar" for i in range(number)} if not name.startswith("."))
+    if more:
+        survey.remark(f"{counted.name} announces {number:,} shards, so that others are not read: {first(more)}")
     return [split / f"{i}.tar" for i in range(number)]
 
 

@@ -222,6 +222,23 @@ def test_a_shard_that_ends_with_one_empty_block_is_told_each_time_it_is_read(tmp
         assert remark.endswith(f"the original's: 1.tar (at byte {end:,})")
 
 
+def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_path: Path):
+    folder = shards(tmp_path)
+    allowed = {**WDS, "candidates_without_images": "allow"}
+
+    def remarks() -> list[str]:
+        data = datasets.load(define(tmp_path, "classification", allowed, {"templates": "dataset"}))
+        return [one for one in data.remarks if "classes" not in one]
+
+    (folder / "test/._0.tar").write_bytes(b"of macOS")
+    assert remarks() == []
+    (folder / "test/nshards.txt").write_text("1")
+    assert remarks() == ["nshards.txt announces 1 shards, so that others are not read: 1.tar"]
+    (folder / "test/nshards.txt").write_text("2")
+    write_tar(folder / "test/1.tar", [("._s2.png", b"x")])
+    assert remarks() == ["1 of 2 shards holds no sample: 1.tar"]
+
+
 def test_a_class_name_given_twice_is_told(tmp_path: Path):
     folder = shards(tmp_path)
     names = (folder / "classnames.txt").read_text().splitlines()
