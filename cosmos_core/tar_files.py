@@ -7,7 +7,7 @@ GNU and V7), two empty blocks end the archive as every writer makes them, and no
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol
@@ -17,6 +17,10 @@ from cosmos_core.text_files import impostor_of
 
 BLOCK = 512
 EMPTY = bytes(BLOCK)
+RECORD = 20 * BLOCK
+LONE_BLOCK = (
+    "one empty block at the end where a tar has two, and may be cut short: compare the size with the original's"
+)
 MOST_PADDING = 2**20
 """Bytes of padding after the end; GNU tar's largest usual record. More is a file that was never filled."""
 MOST_EXTENSION = 2**20
@@ -121,11 +125,19 @@ class StreamBytes:
         return part
 
 
-def members(source: Source) -> Iterator[Member]:
+def is_silent(_: int) -> None:
+    """Nobody asks for what is odd but whole."""
+
+
+def members(source: Source, on_lone_block: Callable[[int], None] = is_silent) -> Iterator[Member]:
     """What each header of a tar describes, in order; only headers are read.
 
     Of a `StreamBytes`, a member's content (`source.at(member.offset, member.size)`) may be read before the next is
     asked for. Links, devices, folders and sparse files are told by their kind. After the last, all padding is read.
+
+    Args:
+        on_lone_block: called with the place of an end that has one empty block in place of two, or a part of one. Every
+            member before it is whole, and GNU tar reads such archives too, with a warning ("A lone zero block at 12").
 
     Raises:
         TarFault: no tar, a header whose checksum is wrong or whose numbers make no sense, a member that goes on beyond
@@ -136,10 +148,12 @@ def members(source: Source) -> Iterator[Member]:
     while True:
         block = source.at(offset, BLOCK)
         if block == EMPTY and not given:
-            check_padding(source, offset + BLOCK)
+            if check_padding(source, offset + BLOCK) < BLOCK:
+                on_lone_block(offset)
             return
         if len(block) < BLOCK:
             if block and offset and not given and not block.strip(b"\0"):
+                on_lone_block(offset)
                 return
             raise TarFault(cut_short(offset) if offset else no_tar(block))
         kind, size = checked_header(block, offset)
@@ -217,8 +231,8 @@ def cut_short(offset: int) -> str:
     return f"it breaks off at byte {offset:,}, without the two empty blocks that end a tar: it was cut short"
 
 
-def check_padding(source: Source, offset: int) -> None:
-    """TarFault where anything but padding follows the first empty block of the end."""
+def check_padding(source: Source, offset: int) -> int:
+    """Bytes of padding behind the first empty block of the end; TarFault where anything else follows it."""
     rest = source.at(offset, MOST_PADDING + 1)
     data = len(rest) - len(rest.lstrip(b"\0"))
     if data < len(rest):
@@ -231,6 +245,7 @@ def check_padding(source: Source, offset: int) -> None:
             f"nothing but zeros follows byte {offset:,}, for more than {MOST_PADDING:,} bytes: it was never written to "
             "the end"
         )
+    return len(rest)
 
 
 def padded(size: int) -> int:

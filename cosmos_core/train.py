@@ -13,6 +13,7 @@ from cosmos_core.agreement import agree_on_settings, agree_on_start
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
+from cosmos_core.data.sources import lone_ends_of
 from cosmos_core.errors import RequestError
 from cosmos_core.logs import Logs, Pace, brief, read_metrics
 from cosmos_core.model import COSMOS
@@ -178,6 +179,9 @@ def train_steps(
     found = snapshots.resume(overwrite) if snapshots is not None else None
     position = snapshots.restore(run, found) if snapshots is not None and found is not None else None
     agree_on_start(run, loader, position)
+    plan = getattr(loader, "plan", None)
+    if plan is not None and world.is_main and (line := lone_ends_of(plan.sources)):
+        reporter.note(line)
     before = logs.cut(run.step)
     lines = read_metrics(logs.path) if logs.path is not None and run.step else []
     note_broken = BrokenNotes(reporter.note)

@@ -5,7 +5,7 @@ import os
 import re
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from cosmos_core.data.shard_samples import (
 )
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line, printable
-from cosmos_core.tar_files import LocalBytes, StreamBytes, compression
+from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, LocalBytes, StreamBytes, compression
 from cosmos_core.text_files import open_regular
 from cosmos_core.unpacking import UNPACKERS, Peeked, unpacked
 
@@ -239,3 +239,27 @@ def unreadable(url: str, error: BaseException) -> str:
     """Why a shard cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or one_line(error)
     return printable(f"shard {url} cannot be read as a tar file: {reason}; write it again")
+
+
+def lone_ends(paths: Sequence[str]) -> list[str]:
+    """Those of some local files whose last bytes are the end of a tar with one empty block in place of two.
+
+    A guess from their ends, for a warning: what is compressed is passed over, and so is what has the length of whole
+    records, as GNU tar and Python's tarfile write them.
+    """
+    found = []
+    for path in paths:
+        try:
+            with open_regular(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size % RECORD == 0 or file.read(BLOCK)[257:262] != b"ustar":
+                    continue
+                file.seek(max(0, size // BLOCK - 2) * BLOCK)
+                end = file.read(3 * BLOCK)
+        except (OSError, ValueError):  # whoever reads it says what is wrong with it
+            continue
+        before, last, part = end[:BLOCK], end[BLOCK : 2 * BLOCK], end[2 * BLOCK :]
+        lone = before != EMPTY if last == EMPTY else bool(part)
+        if lone and not part.strip(b"\0"):
+            found.append(path)
+    return found

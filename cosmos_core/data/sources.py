@@ -16,10 +16,13 @@ from torch import distributed as dist
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.samples import Sample
-from cosmos_core.data.shards import entries, is_local, local_index
+from cosmos_core.data.shards import entries, is_local, local_index, lone_ends
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.printable import printable
+from cosmos_core.short_repr import short_list
+from cosmos_core.tar_files import LONE_BLOCK
 from cosmos_core.world import World
 
 TOYBOX = "toybox"
@@ -68,6 +71,14 @@ class ShardList:
 
 
 Source = Records | ShardList
+
+
+def lone_ends_of(sources: Sequence[Source]) -> str:
+    """What to say of shards on a disk that end as one that was cut short may end; empty where none does."""
+    urls = [url for source in sources if isinstance(source, ShardList) for url in source.urls if is_local(url)]
+    odd = [Path(url).name for url in lone_ends(urls)]
+    verb = "has" if len(odd) == 1 else "have"
+    return printable(f"{len(odd):,} of {len(urls):,} shards {verb} {LONE_BLOCK}: {short_list(odd, 3)}") if odd else ""
 
 
 def parts_of(shards: int, lanes: int) -> int:

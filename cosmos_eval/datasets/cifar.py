@@ -3,8 +3,9 @@
 import hashlib
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,14 +39,21 @@ class ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def load_arrays(file: Any, *, encoding: str = "ASCII", **_: Any) -> Any:
+def load_arrays(file: Any, *, encoding: str = "ASCII", checksums: Mapping[str, str] | None = None, **_: Any) -> Any:
     """Stands in for `pickle.load`.
 
+    Args:
+        checksums: the MD5 that each file must have, by its path; None asks for none.
+
     Raises:
-        RequestError: the pickle holds something other than arrays and plain values, or is broken.
+        RequestError: the pickle holds something other than arrays and plain values, is broken, or is another one than
+            was published: its file was changed since that was looked at.
     """
     name = getattr(file, "name", "a pickle")
     content = file.read()
+    expected = None if checksums is None else checksums.get(str(name))
+    if expected is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
+        raise RequestError(f"{name} was changed after its checksum was looked at: leave the data as they are")
     if impostor := impostor_of(content):
         raise RequestError(f"cannot read {name}: it is {impostor}")
     try:
@@ -55,21 +63,26 @@ def load_arrays(file: Any, *, encoding: str = "ASCII", **_: Any) -> Any:
 
 
 @contextmanager
-def safe_unpickling(published: bool = True) -> Iterator[None]:
+def safe_unpickling(published: bool = True, checksums: Mapping[str, str] | None = None) -> Iterator[None]:
     """Torchvision's CIFAR classes read their files through `load_arrays`, and only the published ones unless told."""
     from torchvision.datasets import cifar
 
     def is_there(path: str, md5: str | None = None) -> bool:
         return Path(path).is_file()
 
-    with patch.object(cifar, "pickle", SimpleNamespace(load=load_arrays)), ExitStack() as stack:
+    read = load_arrays if checksums is None else partial(load_arrays, checksums=checksums)
+    reader = SimpleNamespace(load=read)
+    with patch.object(cifar, "pickle", reader), ExitStack() as stack:
         if not published:
             stack.enter_context(patch.object(cifar, "check_integrity", is_there))
         yield
 
 
-def checked_files(root: Path, name: str, survey: Survey) -> None:
+def checked_files(root: Path, name: str, survey: Survey) -> dict[str, str]:
     """Note every file of a CIFAR archive that is missing or differs from the one published (MD5, as torchvision lists).
+
+    Returns:
+        The MD5 of each file by its path.
 
     Raises:
         DataProblems: with all of them.
@@ -87,6 +100,7 @@ def checked_files(root: Path, name: str, survey: Survey) -> None:
         elif _md5(path) != md5:
             survey.add(f"finds {path} changed or cut short (its checksum differs); unpack {published.filename} again")
     survey.stop_if_any()
+    return {str(root / published.base_folder / file): md5 for file, md5 in files}
 
 
 def _md5(path: Path) -> str:

@@ -81,9 +81,8 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
         survey.refuse(f"asks clip-benchmark for {name!r}; read here are {', '.join(sorted(NEEDED))}")
     root = _root(survey, name, split)
     published = bool(survey.options.get("published", True))
-    if name in CIFAR and published:
-        checked_files(root, name, survey)
-    built = _build(root, name, split, survey, published)
+    checksums = checked_files(root, name, survey) if name in CIFAR and published else None
+    built = _build(root, name, split, survey, published, checksums)
     labels = _labels(built)
     pictures = _pictures(built, root, len(labels), survey)
     order = list(range(len(pictures)))
@@ -164,11 +163,11 @@ def _root(survey: Survey, name: str, split: str) -> Path:
     return root
 
 
-def _build(root: Path, name: str, split: str, survey: Survey, published: bool) -> Any:
+def _build(root: Path, name: str, split: str, survey: Survey, published: bool, checksums: dict[str, str] | None) -> Any:
     from clip_benchmark.datasets.builder import build_dataset
 
     try:
-        with disarmed(), safe_unpickling(published):
+        with disarmed(), safe_unpickling(published, checksums):
             return build_dataset(name, root=str(root), transform=None, split=split, download=False)
     except RequestError:
         raise

@@ -36,8 +36,24 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     names, templates = words.class_names, words.templates
     if templates is None:
         survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
+    if deeper := _folders_in_place_of_images(root, folders):
+        survey.remark(
+            f"classes are the folders {first(folders)} in {root.name}, which hold folders and no image themselves, "
+            f"such as {first(deeper)}: were these to be the classes, path would have to name the folder above them"
+        )
     in_order, class_names = name_folders(names, folders, survey, "candidates_without_images" in survey.options)
     return survey.finish(classes_of_folders(root, in_order, class_names, templates, survey))
+
+
+def _folders_in_place_of_images(root: Path, folders: Sequence[str]) -> list[str]:
+    """The folders within class folders, where all images lie in such and they are more than the classes."""
+    inner: list[str] = []
+    for folder in folders:
+        with os.scandir(root / folder) as entries:
+            if any(is_picture(entry.name) for entry in entries):
+                return []
+        inner += [f"{folder}/{name}" for name in class_folders(root / folder)]
+    return inner if len(inner) > len(folders) else []
 
 
 def classes_of_folders(

@@ -10,7 +10,7 @@ import numpy as np
 
 from cosmos_core.json_text import LARGEST_JSON, JsonFault, load_json
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_lines
+from cosmos_core.text_files import read_lines, whole_number
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
@@ -75,9 +75,10 @@ class _Rows:
             try:
                 row = load_json(line)
             except JsonFault as error:
-                self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}")
+                self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}{self.other_format(line)}")
             if not isinstance(row, dict):
-                self.refuse(number, 'a line is one object, such as {"image": "a.jpg", ...}')
+                more = self.other_format(line)
+                self.refuse(number, f'a line is one object, such as {{"image": "a.jpg", ...}}{more}')
             row = {**row, **{keys[0]: row[key] for keys in self.required for key in [self.key(number, row, keys)]}}
             self.text(number, row, "image")
             if escapes(row["image"]):
@@ -85,9 +86,16 @@ class _Rows:
             self.lines.setdefault(row["image"], number)
             yield number, row
 
+    def other_format(self, line: str) -> str:
+        """What to do with a file that is another format than JSON lines, where its line or its name tells."""
+        if self.path.suffix.lower() in (".csv", ".tsv"):
+            return '; a table is not read here: write a line {"image": "a.jpg", ...} for each of its rows'
+        return "; write the objects of the list, each on a line of its own" if line.lstrip().startswith("[") else ""
+
     def key(self, line: int, row: dict[str, Any], keys: tuple[str, ...]) -> str:
-        """The first of `keys` that the row has; that is what an error calls the value from now on."""
-        found = next((key for key in keys if key in row), None)
+        """The first of `keys` that the row has a value for; that is what an error calls the value from now on."""
+        there = [key for key in keys if key in row]
+        found = next((key for key in there if row[key] is not None), there[0] if there else None)
         if found is None:
             self.refuse(
                 line, f"the key {keys[0]!r} is missing; there is {', '.join(map(repr, list(row)[:8])) or 'none'}"
@@ -169,7 +177,9 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
         value = index.get(label, -1) if isinstance(label, str) else label
         if not 0 <= value < len(names):
             right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"
-            rows.refuse(line, f"the label {short_repr(label)} is not {right}")
+            index_of = "; an index is written without quotes" if whole_number(str(label)) is not None else ""
+            hint = index_of if isinstance(label, str) else ""
+            rows.refuse(line, f"the label {short_repr(label)} is not {right}{hint}")
         labels.append(value)
     if is_imagenet(names) and (wrong := wrong_order([one.key for one in pictures], labels, names, f" in {rows.path}")):
         rows.survey.refuse(wrong)

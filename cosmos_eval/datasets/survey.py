@@ -119,6 +119,9 @@ class Survey:
         bad = next((name for name in names if escapes(name)), None)
         if bad is not None:
             self.refuse(f"names a picture outside its folder: {bad!r}; only files below {folder} are read")
+        nameless = sum(not name.strip() for name in names)
+        if nameless:
+            self.refuse(f"names {nameless:,} pictures of {folder} with an empty name; write the name of each file")
         missing = [name for name in names if not _listed(folder, name)]
         windows = [name for name in missing if "\\" in name and _listed(folder, name.replace("\\", "/"))]
         _names_in.cache_clear()

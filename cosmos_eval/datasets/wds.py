@@ -13,11 +13,11 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
-from cosmos_core.tar_files import LocalBytes, TarFault, is_side_file, members
+from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, TarFault, is_side_file, members
 from cosmos_core.text_files import open_regular, read_text, whole_number
 from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
-from cosmos_eval.datasets.consistency import FIRST
+from cosmos_eval.datasets.consistency import FIRST, first
 from cosmos_eval.datasets.data import ClassificationData, Data, RetrievalData
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.survey import Survey
@@ -86,10 +86,21 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     label = "cls" if benchmark.data_kind == "classification" else "txt"
     pictures: list[Picture] = []
     labels: list[str] = []
+    lone_blocks: list[str] = []
+    without: list[str] = []
     for shard in shards:
-        for picture, content in _samples(shard, label, survey):
+        before = len(pictures)
+        for picture, content in _samples(shard, label, survey, lone_blocks):
             pictures.append(picture)
             labels.append(content)
+        if len(pictures) == before:
+            without.append(shard.name)
+    if without:
+        verb = "holds" if len(without) == 1 else "hold"
+        survey.remark(f"{len(without):,} of {len(shards):,} shards {verb} no sample: {first(without)}")
+    if lone_blocks:
+        verb = "has" if len(lone_blocks) == 1 else "have"
+        survey.remark(f"{len(lone_blocks):,} of {len(shards):,} shards {verb} {LONE_BLOCK}: {first(lone_blocks)}")
     survey.pictures_in = split
     if benchmark.data_kind == "retrieval":
         captions = [text.splitlines() for text in labels]
@@ -143,16 +154,21 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
         return []
+    more = sorted(name for name in there - {f"{i}.tar" for i in range(number)} if not name.startswith("."))
+    if more:
+        survey.remark(f"{counted.name} announces {number:,} shards, so that others are not read: {first(more)}")
     return [split / f"{i}.tar" for i in range(number)]
 
 
-def _samples(shard: Path, label: str, survey: Survey) -> list[tuple[Picture, str]]:
-    """Every sample of a shard: its picture, and its label's text."""
+def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) -> list[tuple[Picture, str]]:
+    """Every sample of a shard: its picture, and its label's text. A shard that ends oddly is noted in `lone_blocks`."""
     stat = shard.stat()
     try:
-        found = _members(shard, stat.st_size, stat.st_mtime_ns, label)
+        found, lone_block = _members(shard, stat.st_size, stat.st_mtime_ns, label)
     except (TarFault, OSError) as error:
         survey.refuse(f"cannot read the shard {shard}: {error}; fetch it again")
+    if lone_block is not None:
+        lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
     samples: list[tuple[Picture, str]] = []
     for name, parts in found.items():
         ending = next((one for one in PICTURES if one in parts), None)
@@ -175,8 +191,11 @@ def _samples(shard: Path, label: str, survey: Survey) -> list[tuple[Picture, str
 
 
 @lru_cache(maxsize=1024)
-def _members(shard: Path, size: int, changed: int, label: str) -> dict[str, dict[str, tuple[int, int]]]:
-    """Sample -> ending -> (offset, size), read from the headers alone; remembered while the file stays as it is.
+def _members(
+    shard: Path, size: int, changed: int, label: str
+) -> tuple[dict[str, dict[str, tuple[int, int]]], int | None]:
+    """Sample -> ending -> (offset, size), read from the headers alone; remembered while the file stays as it is. And
+    where a single empty block ends the shard, if it does.
 
     Members of a sample may stand anywhere: their names say whose they are.
 
@@ -184,8 +203,9 @@ def _members(shard: Path, size: int, changed: int, label: str) -> dict[str, dict
         TarFault: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
     """
     samples: dict[str, dict[str, tuple[int, int]]] = {}
+    lone_blocks: list[int] = []
     with open_regular(shard) as file:
-        for member in members(LocalBytes(file)):
+        for member in members(LocalBytes(file), lone_blocks.append):
             match = _SAMPLE.match(member.name)
             if match is None or is_side_file(member.name) or member.kind == "a folder":
                 continue
@@ -196,7 +216,7 @@ def _members(shard: Path, size: int, changed: int, label: str) -> dict[str, dict
             if ending in (*PICTURES, label) and member.refusal():
                 raise TarFault(f"{printable(member.name)} {member.refusal()}")
             parts[ending] = (member.offset, member.size)
-    return samples
+    return samples, lone_blocks[0] if lone_blocks else None
 
 
 def _words_in(path: Path) -> list[str]:

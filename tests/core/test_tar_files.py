@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.data.samples import BrokenSample
-from cosmos_core.data.shards import Lost, entries
+from cosmos_core.data.shards import Lost, entries, lone_ends
 from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarFault, is_side_file, members
 from tests.core.impostors import IMPOSTORS
 
@@ -112,6 +112,26 @@ def test_an_end_without_its_mark_is_told(tmp_path: Path):
         pytest.raises(TarFault, match=r"within a\.jpg \(at byte 512, 600 bytes"),
     ):
         list(members(LocalBytes(file)))
+
+
+def test_an_end_with_one_empty_block_is_noted_once_as_gnu_tar_does(tmp_path: Path):
+    whole = tar(TWO)
+    path = tmp_path / "a.tar"
+    for end in (2560 + 1, 2560 + 512, 2560 + 700):
+        path.write_bytes(whole[:end])
+        for source in (StreamBytes(io.BytesIO(whole[:end])), LocalBytes(path.open("rb"))):
+            noted: list[int] = []
+            assert len(list(members(source, noted.append))) == 2
+            assert noted == [2560]
+        assert lone_ends([str(path)]) == [str(path)]
+    listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=False)
+    assert "A lone zero block at 6" in listed.stderr
+    for content in (whole, whole[: 2560 + 1024], whole[:2560], gzip.compress(whole[: 2560 + 512]), b""):
+        path.write_bytes(content)
+        assert lone_ends([str(path), str(tmp_path / "no.tar")]) == []
+    whole_end: list[int] = []
+    list(members(StreamBytes(io.BytesIO(whole[: 2560 + 1024])), whole_end.append))
+    assert whole_end == []
 
 
 def test_data_after_the_end_are_told(tmp_path: Path):

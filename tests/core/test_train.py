@@ -21,6 +21,7 @@ from cosmos_core.snapshots import Snapshots, is_finished
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.train import Callback, Run, Stepper, initial_model, run_length, train, view_loader
 from cosmos_core.views import MultiCrop
+from tests.core.test_data_loader import shard_folder
 
 TINY = {
     "embed_dim": 16,
@@ -220,6 +221,31 @@ def test_progress_is_reported_step_by_step():
     assert (bar.total, bar.done, bar.open) == (6, 6, False)
     assert bar.text.startswith("loss ")
     assert "samples/s" in bar.text
+
+
+class Notes(Bar):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_shards_that_end_with_one_empty_block_are_told_once(tmp_path: Path):
+    pattern = shard_folder(tmp_path, [4, 4])
+    cut = tmp_path / "s-01.tar"
+    content = cut.read_bytes().rstrip(b"\0")
+    cut.write_bytes(content.ljust(-(-len(content) // 512) * 512 + 512, b"\0"))
+    notes = Notes()
+    train(replace(CONFIG, data=pattern, steps=2), reporter=notes)
+    told = [line for line in notes.lines if "empty block" in line]
+    assert [line.partition(", and")[0] for line in told] == [
+        "1 of 2 shards has one empty block at the end where a tar has two"
+    ]
+    assert told[0].endswith(": s-01.tar")
 
 
 def test_files_hold_both_networks_their_config_and_a_line_of_metrics_now_and_then(tmp_path: Path):

@@ -24,7 +24,9 @@ from cosmos_eval.datasets.wds import TarPicture
 from cosmos_eval.engine.pictures import each_picture, picture_batches
 from cosmos_eval.results.store import RESULT
 from cosmos_eval.runner import evaluate
+from tests.eval.segmentation_on_disk import write_segmentation
 from tests.eval.stand_ins import RandomModel
+from tests.eval.test_segmentation_end_to_end import quick
 from tests.eval.worlds import captions_world
 
 
@@ -101,6 +103,47 @@ def test_a_mask_that_changes_is_refused(tmp_path: Path):
     write(2)
     with pytest.raises(RequestError, match=r"^the mask a in .*a\.png was changed after it was hashed"):
         mask.hashed_labels()
+
+
+def touch(path: Path) -> None:
+    os.utime(path, (1, 1))
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def put_another_in_its_place(path: Path) -> None:
+    Image.new("L", (8, 8)).save(path.with_name("other.png"))
+    path.with_name("other.png").replace(path)
+
+
+@pytest.mark.parametrize("change", [touch, flip_a_bit, put_another_in_its_place, Path.unlink])
+@pytest.mark.parametrize("of", ["pictures", "masks"])
+def test_a_run_ends_without_a_result_where_an_image_or_a_mask_of_a_segmentation_set_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, change: Callable[[Path], None]
+):
+    write_segmentation(tmp_path, "ade20k")
+    load = datasets.load
+
+    def load_and_change(*args: Any, **options: Any) -> Any:
+        data = load(*args, **options)
+        change(getattr(data, of)[1].path)
+        return data
+
+    monkeypatch.setattr(datasets, "load", load_and_change)
+    arguments = ("cosmos:untrained-toybox?seed=3", quick("ade20k"), tmp_path)
+    if change is touch:  # the same bytes
+        assert len(evaluate(*arguments, out=tmp_path / "out", batch_size=8)) == 1
+        return
+    with pytest.raises(RequestError) as caught:
+        evaluate(*arguments, out=tmp_path / "out", batch_size=8)
+    assert "\n" not in str(caught.value)
+    assert "0x" not in str(caught.value)
+    assert "ADE_val_00000002" in str(caught.value)
+    assert not [*(tmp_path / "out").rglob(RESULT), *(tmp_path / "out").rglob("*.parquet")]
 
 
 def preprocess(image: Image.Image) -> torch.Tensor:

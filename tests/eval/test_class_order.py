@@ -151,6 +151,21 @@ def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
         datasets.load(define(tmp_path, "classification", {"reader": "jsonl", "path": "d.jsonl"}, prompts))
 
 
+def test_folders_one_level_too_high_and_a_single_class_are_told(tmp_path: Path):
+    for i in range(4):
+        write_picture(tmp_path / f"im/{('train', 'test')[i % 2]}/{i}/a.png", seed=i)
+    definition = define(tmp_path, "classification", READER, {"templates": ["{c}"]})
+    (remark,) = datasets.load(definition).remarks
+    assert remark.startswith("classes are the folders test, train in im, which hold folders and no image themselves")
+    assert "such as test/1, test/3, train/0 and 1 more: were these to be the classes" in remark
+    write_picture(tmp_path / "im/test/a.png", seed=9)
+    assert datasets.load(definition).remarks == ()
+    one = datasets.load(define(tmp_path, "classification", {**READER, "path": "im/train"}, {"templates": ["{c}"]}))
+    assert one.remarks == ()
+    data = read(tmp_path / "other", ["cat"], "dataset")
+    assert data.remarks == ("there is no class but cat, so that every image counts as right",)
+
+
 NET = {"reader": "imagenet", "path": "val", "labels": "labels.txt"}
 NAMES = {"class_names": "imagenet1k", "templates": ["a {c}"]}
 

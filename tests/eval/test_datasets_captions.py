@@ -91,6 +91,14 @@ def test_pictures_without_a_caption_are_named(tmp_path: Path):
     assert "1 pictures without a caption: 000000000003.jpg" in refusal(tmp_path)
 
 
+def test_an_image_without_a_name_is_told(tmp_path: Path):
+    content = coco_files(tmp_path)
+    content["images"][0]["file_name"] = " "
+    write_json(tmp_path / COCO["annotations"], content)
+    with pytest.raises(RequestError, match=r"names 1 pictures of .*val2017 with an empty name"):
+        datasets.load(define(tmp_path, "retrieval", COCO))
+
+
 def test_ids_given_twice_are_named(tmp_path: Path):
     twice = [{"id": 7, "file_name": "000000000007.jpg"}, {"id": 7, "file_name": "000000000003.jpg"}]
     changed_coco(tmp_path, images=twice)

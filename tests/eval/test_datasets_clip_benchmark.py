@@ -286,6 +286,25 @@ def test_cifar_with_another_checksum_is_refused_before_it_is_unpickled(tmp_path:
     assert "cifar-100-python/test, which is not there" in refusal(tmp_path, "cifar100")
 
 
+def test_a_cifar_file_that_changes_after_its_checksum_was_looked_at_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cifar_files(tmp_path / "data", monkeypatch)
+    path = tmp_path / "data/cifar-100-python/test"
+    other = pickle.loads(path.read_bytes())
+    other["fine_labels"] = other["fine_labels"][::-1]
+    check = ours.checked_files
+
+    def check_and_change(*arguments: Any) -> Any:
+        checksums = check(*arguments)
+        path.write_bytes(pickle.dumps(other, protocol=2))
+        monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # it has looked as well
+        return checksums
+
+    monkeypatch.setattr(ours, "checked_files", check_and_change)
+    assert "cifar-100-python/test was changed after its checksum was looked at" in refusal(tmp_path, "cifar100")
+
+
 @pytest.mark.parametrize("content", IMPOSTORS)
 def test_what_stands_in_place_of_a_dataset_s_file_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes

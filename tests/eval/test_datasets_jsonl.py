@@ -107,6 +107,32 @@ def test_right_and_wrong_texts_share_pictures(tmp_path: Path):
     assert data.subsets == ["swap", "all", "add"]
 
 
+def test_of_several_names_of_a_key_the_one_with_a_value_is_taken(tmp_path: Path):
+    """As tables with empty cells become JSON lines."""
+    write(tmp_path, '{"image": null, "file_name": "a.jpg", "captions": null, "caption": "one", "text": null}')
+    data = datasets.load(define(tmp_path, "retrieval", MINE))
+    assert (data.pictures[0].key, data.texts) == ("a.jpg", ["one"])
+
+
+@pytest.mark.parametrize("text", ['[{"image": "a.jpg", "captions": "one"}]', '[\n{"image": "a.jpg"}\n]'])
+def test_a_list_in_place_of_lines_is_called_one(tmp_path: Path, text: str):
+    write(tmp_path, text)
+    assert "mine.jsonl:1: " in (said := refusal(tmp_path, "retrieval"))
+    assert said.endswith("write the objects of the list, each on a line of its own")
+
+
+def test_a_table_in_place_of_lines_is_called_one(tmp_path: Path):
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.jpg,one\n")
+    with pytest.raises(RequestError, match=r"metadata\.csv:1: not JSON: .*a table is not read here"):
+        datasets.load(define(tmp_path, "retrieval", {**MINE, "path": "metadata.csv"}))
+
+
+def test_an_index_in_quotes_is_no_name(tmp_path: Path):
+    write(tmp_path, '{"image": "a.jpg", "label": "1"}', '{"image": "b.png", "label": "0"}')
+    said = refusal(tmp_path, "classification", {**A, "class_names": ["zero", "one"]})
+    assert said.endswith("the label '1' is not among the class names; an index is written without quotes")
+
+
 def test_a_wrong_caption_equal_to_the_right_one_is_told(tmp_path: Path):
     lines = [("a dog", "a cat"), ("a dog", "a  dog "), ("two", "two")]
     rows = [{"image": "a.jpg", "positive": right, "negative": wrong} for right, wrong in lines]

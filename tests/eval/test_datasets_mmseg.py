@@ -227,8 +227,12 @@ def test_lists_that_are_no_lists_are_refused(tmp_path: Path):
     assert "finds no names in" in problems("context59", tmp_path)[0]
     listed.write_bytes(b"\xff\xfe2\x000\x00")
     assert "not a text file in UTF-8" in problems("context59", tmp_path)[0]
-    listed.write_bytes(b"2008_000000\r\n2008_000001\r\n2008_000002\r\n")
-    assert problems("context59", tmp_path) == ()
+    for form in ("", "\ufeff"):
+        for end in ("", "\r\n", "\n \n"):
+            listed.write_text(f"{form}2008_000000\r\n2008_000001\r\n2008_000002{end}", encoding="utf-8", newline="")
+            assert problems("context59", tmp_path) == ()
+            pictures = datasets.load(small("context59"), tmp_path).pictures
+            assert [one.key for one in pictures] == [f"2008_{i:06d}.jpg" for i in range(3)]
 
 
 def test_an_empty_folder_of_pictures_is_told(tmp_path: Path):

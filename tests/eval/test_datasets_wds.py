@@ -208,6 +208,37 @@ def test_a_shard_that_is_no_whole_tar_is_refused_and_never_shorter(tmp_path: Pat
     assert said in line
 
 
+def test_a_shard_that_ends_with_one_empty_block_is_told_each_time_it_is_read(tmp_path: Path):
+    path = shards(tmp_path) / "test/1.tar"
+    content = path.read_bytes().rstrip(b"\0")
+    end = -(-len(content) // 512) * 512
+    path.write_bytes(content.ljust(end + 512, b"\0"))
+    for _ in range(2):
+        data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
+        (remark,) = data.remarks
+        assert remark.startswith(
+            "1 of 2 shards has one empty block at the end where a tar has two, and may be cut short"
+        )
+        assert remark.endswith(f"the original's: 1.tar (at byte {end:,})")
+
+
+def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_path: Path):
+    folder = shards(tmp_path)
+    allowed = {**WDS, "candidates_without_images": "allow"}
+
+    def remarks() -> list[str]:
+        data = datasets.load(define(tmp_path, "classification", allowed, {"templates": "dataset"}))
+        return [one for one in data.remarks if "classes" not in one]
+
+    (folder / "test/._0.tar").write_bytes(b"of macOS")
+    assert remarks() == []
+    (folder / "test/nshards.txt").write_text("1")
+    assert remarks() == ["nshards.txt announces 1 shards, so that others are not read: 1.tar"]
+    (folder / "test/nshards.txt").write_text("2")
+    write_tar(folder / "test/1.tar", [("._s2.png", b"x")])
+    assert remarks() == ["1 of 2 shards holds no sample: 1.tar"]
+
+
 def test_a_class_name_given_twice_is_told(tmp_path: Path):
     folder = shards(tmp_path)
     names = (folder / "classnames.txt").read_text().splitlines()

@@ -72,9 +72,12 @@ class ClassificationData(Data):
         if empty:
             verb = "has" if len(empty) == 1 else "have"
             observations.append(f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {first(empty)}")
-        shared = sorted(name for name, times in Counter(self.class_names).items() if times > 1)
+        names = [" ".join(name.split()) for name in self.class_names]
+        shared = sorted(name for name, times in Counter(names).items() if times > 1)
         if shared:
             observations.append(f"several classes have the same name and tie: {first(shared)}")
+        if len(names) == 1:
+            observations.append(f"there is no class but {first(names)}, so that every image counts as right")
         return observations
 
     def subset(self, n: int) -> Self:

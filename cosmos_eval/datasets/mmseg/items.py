@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_core.image_files import formats, orientation_of, turn
+from cosmos_core.image_files import formats, open_image, orientation_of, turn
 from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.base import IGNORED, FilePicture, Mask
 from cosmos_eval.datasets.consistency import first
@@ -72,8 +72,7 @@ class MmsegMask(Mask):
         except RequestError:
             raise
         except Exception as error:
-            said = " ".join(str(error).split())
-            raise RequestError(f"cannot decode the mask {self.path}: {said}; replace the file") from error
+            raise RequestError(f"cannot decode the mask {self.path}: {why_undecoded(self.path, error)}") from error
         if labels.ndim < 2:  # mmsegmentation drops sides of one pixel with the colour channel
             with Image.open(self.path, formats=formats()) as opened:
                 labels = labels.reshape(opened.height, opened.width)
@@ -94,6 +93,17 @@ class MmsegMask(Mask):
                 f"{self.classes - 1 + shift} and {IGNORED} is ignored; replace the file, or prepare the masks again"
             )
         return labels
+
+
+def why_undecoded(path: Path, error: Exception) -> str:
+    """What is wrong with a mask that a library could not decode, and what to do: by its first bytes where they tell."""
+    try:
+        open_image(path).close()
+    except RequestError as refusal:
+        return str(refusal)
+    except Exception:  # as the library said
+        pass
+    return f"{' '.join(str(error).split()) or type(error).__name__}; replace the file"
 
 
 def require_regular(path: Path) -> None:

@@ -1,7 +1,9 @@
 """The reader `mmseg`: pictures and masks as mmsegmentation's own dataset classes list them."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.text_files import read_lines
@@ -36,8 +38,8 @@ def read_mmseg(benchmark: Any, data_root: Path) -> Data:
     layout = LAYOUTS[name]
     (root,) = survey.there(survey.place("path", "folder", holding=layout.masks))
     folder = _picture_folder(survey, layout, root)
-    _check_parts(survey, layout, root, folder)
-    pictures, masks, names, palette = _listed(survey, name, layout, root, folder)
+    split = _check_parts(survey, layout, root, folder)
+    pictures, masks, names, palette = _listed(survey, layout, root, folder, split)
     survey.pictures(folder, [picture.key for picture in pictures])
     headers = look(pictures, masks)
     for problem in headers.problems(root / layout.masks):
@@ -64,8 +66,9 @@ def _picture_folder(survey: Survey, layout: Layout, root: Path) -> Path:
     return next((place for place in places if place.is_dir()), own)
 
 
-def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> None:
-    """Stop with every folder and list that is not there."""
+def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> list[str]:
+    """The lines of the split's list, if there is one; stops with every folder and list that is not there."""
+    lines: list[str] = []
     if not folder.is_dir():
         survey.missing(f"the folder {folder}", folder)
     if not (root / layout.masks).is_dir():
@@ -76,6 +79,8 @@ def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> No
             survey.missing(f"the file {path}", path)
         else:
             lines = read_lines(path)
+            while lines and not lines[-1].strip():
+                del lines[-1]
             outside = next((line for line in lines if escapes(line.strip())), None)
             if outside is not None:
                 survey.refuse(f"names a picture outside its folder in {path}: {outside!r}")
@@ -83,10 +88,11 @@ def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> No
             if blank:
                 survey.add(f"has empty lines in {path}: line {first(blank)}; it needs one name a line")
     survey.stop_if_any()
+    return lines
 
 
 def _listed(
-    survey: Survey, name: str, layout: Layout, root: Path, folder: Path
+    survey: Survey, layout: Layout, root: Path, folder: Path, split: list[str]
 ) -> tuple[list[MmsegPicture], list[MmsegMask], tuple[str, ...], list[tuple[int, int, int]]]:
     """What the dataset's class in mmsegmentation lists, its class names (without the odd space) and its colours."""
     from cosmos_eval.datasets.mmseg.classes import dataset_class
@@ -98,7 +104,9 @@ def _listed(
         lazy_init=True,  # listed below by the same method; initialising would pickle the list for nothing
     )
     meta = dataset.metainfo
-    rows = dataset.load_data_list()
+    # of a list the lines that were looked at: mmengine would take a byte order mark for a part of the first name
+    with patch("mmengine.list_from_file", lambda *_, **__: split) if split else nullcontext():
+        rows = dataset.load_data_list()
     if not rows:
         what = "names" if layout.split else f"pictures (*{dataset.img_suffix})"
         survey.refuse(f"finds no {what} in {root / layout.split if layout.split else folder}{survey.hint()}")

@@ -42,8 +42,11 @@ class CroppedPicture(Picture):
         try:
             with open_image(content) as image:
                 header = ImageHeader(image.size, image.mode, orientation_of(image) if exif_is_applied() else 1)
+        except RequestError as error:  # which says itself what to do
+            raise RequestError(f"cannot decode the picture {self.path}: {error}") from error
         except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-            raise RequestError(f"cannot decode the picture {self.path}: {error}; replace the file") from error
+            said = " ".join(str(error).split())
+            raise RequestError(f"cannot decode the picture {self.path}: {said}; replace the file") from error
         self._check(upright_size(header))
         return repr(tuple(self.box)).encode() + content
 
