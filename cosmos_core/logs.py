@@ -61,12 +61,9 @@ class Logs:
         self.held = ""
         """Lines that the disk had no room for."""
         # every rank looks, so that all of them refuse; the first one opens
-        if config.tensorboard:
-            if out is None:
-                raise RequestError("tensorboard=true writes to the run's folder: set out=FOLDER")
-            self.writer = optional("torch.utils.tensorboard", "tensorboard", "tensorboard=false").SummaryWriter
-        if config.wandb:
-            self.wandb_package = optional("wandb", "wandb", "wandb=")
+        if config.tensorboard and out is None:
+            raise RequestError("tensorboard=true writes to the run's folder: set out=FOLDER")
+        self.writer, self.wandb_package = log_packages(config)
         if self.main and out is not None:
             out.mkdir(parents=True, exist_ok=True)
 
@@ -151,6 +148,20 @@ class Logs:
                 self.failed.add(name)
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 self.note(f"{name} cannot be written ({reason}); the training goes on without its lines")
+
+
+def log_packages(config: TrainConfig) -> tuple[Any, Any]:
+    """TensorBoard's writer and Weights & Biases, where the configuration asks for them, else None.
+
+    Raises:
+        RequestError: one that is asked for is absent.
+    """
+    writer = package = None
+    if config.tensorboard:
+        writer = optional("torch.utils.tensorboard", "tensorboard", "tensorboard=false").SummaryWriter
+    if config.wandb:
+        package = optional("wandb", "wandb", "wandb=")
+    return writer, package
 
 
 def optional(module: str, package: str, without: str) -> Any:

@@ -1,10 +1,12 @@
 """What stands before the first step: the device, the initial weights, views that fit the model, the run's length."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from cosmos_core.config import TrainConfig
+from cosmos_core.devices import require_device
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
 from cosmos_core.seeds import derive_seed
@@ -19,12 +21,7 @@ def device_of(name: str, world: World | None = None) -> torch.device:
         return torch.device("cuda", place) if torch.cuda.is_available() else torch.device("cpu")
     if name == "cuda":
         name = f"cuda:{place}"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return device
+    return require_device(name)
 
 
 def initial_model(config: Any, seed: int) -> COSMOS:
@@ -34,14 +31,14 @@ def initial_model(config: Any, seed: int) -> COSMOS:
         return COSMOS.from_config(config)
 
 
-def check_sizes(views: MultiCrop, model: COSMOS) -> None:
-    """RequestError where a view is too small to hold one patch of the model."""
+def check_sizes(views: MultiCrop, patch: Sequence[int], image: Sequence[int]) -> None:
+    """RequestError where a view is too small to hold a patch of a model; sizes are (height, width) in pixels."""
     sizes = {"global_size": views.global_size, **({"local_size": views.local_size} if views.local_crops else {})}
     for name, size in sizes.items():
-        if size < max(model.patch_size):
+        if size < max(patch):
             raise RequestError(
-                f"views.{name}={size} is below the model's patch of {' x '.join(map(str, model.patch_size))} pixels; "
-                f"its pictures are {' x '.join(map(str, model.image_size))}"
+                f"views.{name}={size} is below the model's patch of {' x '.join(map(str, patch))} pixels; "
+                f"its images are {' x '.join(map(str, image))}"
             )
 
 

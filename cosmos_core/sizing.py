@@ -98,8 +98,13 @@ class Workload:
 
     @cached_property
     def patch(self) -> tuple[int, int]:
-        size = self.model["vision_cfg"].get("patch_size", 16)
-        return (size[0], size[1]) if isinstance(size, Sequence) else (size, size)
+        """(height, width) of a patch in pixels."""
+        return pair(self.model["vision_cfg"].get("patch_size", 16))
+
+    @cached_property
+    def image(self) -> tuple[int, int]:
+        """(height, width) of an image in pixels."""
+        return pair(self.model["vision_cfg"].get("image_size", 224))
 
     @cached_property
     def image_tower(self) -> Tower:
@@ -148,6 +153,11 @@ def half_precision(config: TrainConfig) -> bool:
     if config.device.startswith("cpu") or config.precision == "fp32":
         return False
     return config.precision != "auto" or torch.cuda.is_available()
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size that may be one number for both."""
+    return (size[0], size[1]) if isinstance(size, Sequence) else (size, size)
 
 
 def parameter_counts(model: dict[str, Any] | str, chosen: Callable[[str], bool] = lambda name: True) -> dict[str, int]:

@@ -257,7 +257,7 @@ def view_loader(
             + (", or hand toybox's records to train(config, data=...)" if config.data else "")
         )
     views = build_objective(config.objective).views(config.views, config.captions)
-    check_sizes(views.images, model)
+    check_sizes(views.images, model.patch_size, model.image_size)
     return open_loader(config, views, build_tokenizer(model.config["text_cfg"]), data, world or World())
 
 

@@ -111,6 +111,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     from cosmos_core.run_lock import locked
     from cosmos_core.snapshots import is_finished
     from cosmos_eval.training import train_from
+    from cosmos_eval.training_plan import require_settings
 
     # The folder is no part of what was trained, so that a quickstart that was moved is still recognised.
     record = yaml.safe_dump({**config.to_dict(), "out": ""}, sort_keys=False)
@@ -121,6 +122,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
     if ours and is_finished(folder, config):
         reporter.note(f"{config.objective}: already trained, kept")
         return
+    require_settings(config)  # first: a folder that holds a record refuses other settings
     if not ours:
         with locked(folder):  # not while another quickstart trains there
             atomic_write_text(known, record)

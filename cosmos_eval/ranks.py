@@ -8,8 +8,13 @@ from cosmos_core.text_files import whole_number
 
 
 def is_main() -> bool:
-    """Whether this process speaks for all that work together: torchrun's first, or one that is alone."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process speaks for all that work together: torchrun's first, one that is alone, and one whose
+    variables are of no rank, since nobody else would tell what is wrong with them."""
+    try:
+        environment = rank_environment()
+    except RequestError:
+        return True
+    return environment is None or environment.rank == 0
 
 
 def ranks_here() -> int:

@@ -168,8 +168,6 @@ class Session:
         self._asked_device = self.device
         self.device = str(device_of_rank(self.device, self.crew.world))
         resolve_precision(self.precision, self.device)  # a wrong word stops here; each model's device decides `auto`
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
 
     def measure(
         self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None, profile: Profile | None = None
@@ -181,6 +179,8 @@ class Session:
     def _measure(
         self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
     ) -> list[Result]:
+        if self.out is not None:  # a folder that cannot be made stops here, before any compute
+            self.out.mkdir(parents=True, exist_ok=True)
         try:
             with phase("model"):
                 engine = self._engine(model)

@@ -21,11 +21,13 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
     Nothing is trained and no model allocated; of the data what is on the disk is looked at, and nothing fetched.
 
     Raises:
-        RequestError: the run could not start: the batch cannot be shared, data are named and not there.
+        RequestError: the run could not start: the batch cannot be shared, data are named and not there, or as
+            `require_settings`.
     """
     from cosmos_core.sizing import Workload
 
     work = Workload(config, ranks)
+    require_settings(config)
     data = data_plan(config, ranks)
     subjects = {
         "parameters": parameters_line(work),
@@ -48,6 +50,30 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
             break_on_hyphens=False,
         )
     ]
+
+
+def require_settings(config: "TrainConfig") -> None:
+    """Look at all settings that name what this machine must have, before anything is made or computed.
+
+    Raises:
+        RequestError: a device that is not here, a view below the model's patch, a logger's package that is absent,
+            or an evaluation while training whose suite is unknown or lacks its data.
+    """
+    from cosmos_core.logs import log_packages
+    from cosmos_core.objectives import build_objective
+    from cosmos_core.prepare import check_sizes, device_of
+    from cosmos_core.sizing import Workload
+    from cosmos_eval.ranks import is_main
+
+    work = Workload(config)
+    views = build_objective(config.objective).views(config.views, config.captions)
+    device_of(config.device)
+    check_sizes(views.images, work.patch, work.image)
+    log_packages(config)
+    if config.eval_every and is_main():  # only the first rank evaluates
+        from cosmos_eval.watching import plan_of
+
+        plan_of(config)
 
 
 def parameters_line(work: "Workload") -> str:

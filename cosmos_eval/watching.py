@@ -1,6 +1,5 @@
 """Evaluate while training: a callback for `cosmos_core.train` that measures the networks in memory."""
 
-import os
 import random
 import shutil
 import signal
@@ -26,6 +25,7 @@ from cosmos_eval.evaluations import EVALUATIONS, Evaluations, Line, measure_step
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.progress import Advance, Reporter, Silent
+from cosmos_eval.ranks import is_main
 from cosmos_eval.runner import Session
 
 FOLDER = "evaluations"
@@ -58,7 +58,7 @@ class EvaluateEvery(Callback):
         self.networks = ("teacher", "student") if config.eval_networks == "both" else (config.eval_networks,)
         self.out = Path(config.out) if config.out else None
         # only the first rank evaluates, and only its machine needs the data
-        self.plan = plan_of(config) if os.environ.get("RANK", "0") == "0" else []
+        self.plan = plan_of(config) if is_main() else []
         self.session = Session(
             out=None,
             workers=config.workers,

@@ -98,21 +98,22 @@ def run(
     """Evaluate models zero-shot and write results; what is finished already is kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.engine.precision import resolve_device, resolve_precision
+    from cosmos_eval.engine.crew import Crew, join_crew
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.models.sweep import expand_all
     from cosmos_eval.plan import make_plan
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol import load_suite
     from cosmos_eval.ranks import is_main, ranks_here
+    from cosmos_eval.result_folders import store_folder
+    from cosmos_eval.runner import Session
 
+    ranks = ranks_here()
     if dry_run and not is_main():
         return
     reporter = make_reporter()
     crew = None
-    if ranks_here() > 1 and not dry_run:
-        from cosmos_eval.engine.crew import join_crew
-
+    if ranks > 1 and not dry_run:
         crew = join_crew(reporter)  # first of all: a rank that is refused something must not leave others waiting
         if not crew.is_main:
             crew.serve()
@@ -125,7 +126,24 @@ def run(
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
     specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
-    resolve_precision(precision, resolve_device(device))
+    session = Session(  # refuses what is wrong with the options, before anything is looked for
+        out=out,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        compiled=compile,
+        decoder=decoder,
+        resized=resized,
+        limit=limit,
+        seed=seed,
+        overwrite=overwrite,
+        cache=store_folder(cache or not no_cache, out),
+        cache_limit=round(cache_limit * 1e9),
+        keep_going=keep_going,
+        reporter=reporter,
+        crew=crew or Crew(),
+    )
     checks = check_models(specs, fetch=not dry_run)
     broken = [*unreadable.values(), *(check.problem for check in checks if check.problem)]
     specs = [check.spec for check in checks if not check.problem]
@@ -150,31 +168,10 @@ def run(
         raise typer.Exit(2 if broken or lacking else 0)
 
     from cosmos_eval.cli.table import print_results
-    from cosmos_eval.engine.crew import Crew
     from cosmos_eval.engine.store import Store
     from cosmos_eval.evaluations import swept_lines
-    from cosmos_eval.result_folders import store_folder
-    from cosmos_eval.runner import Session
     from cosmos_eval.sharing import measure_models
 
-    session = Session(
-        out=out,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        workers=workers,
-        compiled=compile,
-        decoder=decoder,
-        resized=resized,
-        limit=limit,
-        seed=seed,
-        overwrite=overwrite,
-        cache=store_folder(cache or not no_cache, out),
-        cache_limit=round(cache_limit * 1e9),
-        keep_going=keep_going,
-        reporter=reporter,
-        crew=crew or Crew(),
-    )
     for problem in broken:
         reporter.note(f"failed: {problem}")
         session.failed.append(problem)

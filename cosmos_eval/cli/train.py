@@ -61,7 +61,8 @@ def train(
             raise RequestError("--ranks belongs to --dry-run; a training has as many as torchrun starts")
         if not dry_run:
             refuse_without_data(config)
-        plan = plan_lines(config, ranks or ranks_here()) if dry_run else []
+        started = ranks_here()
+        plan = plan_lines(config, ranks or started) if dry_run else []
     except RequestError as error:
         error.quiet = not is_main()  # every rank finds the same, and the first one says it
         raise

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
+from cosmos_core.devices import require_device
 from cosmos_core.errors import RequestError
-from cosmos_core.short_repr import short_repr
 from cosmos_core.world import World
 from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
@@ -27,20 +27,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise RequestError(f"unknown device {short_repr(device)}; give auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise RequestError(
-            f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give --device cpu"
-        )
-    try:
-        torch.ones(1, device=chosen).item()  # a number must come back: `meta` has none
-    except Exception as error:  # torch raises five kinds here, by device
-        line = " ".join(str(error).split())
-        raise RequestError(f"no device {device}: {line[:160]}; give auto, cpu, cuda or cuda:N") from error
-    return chosen
+    return require_device(device)
 
 
 def device_of_rank(device: str | torch.device, world: World) -> torch.device:

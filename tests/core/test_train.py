@@ -382,12 +382,12 @@ def test_the_length_of_a_run_comes_from_steps_or_from_epochs_of_whole_batches():
         ({"data": ""}, "no training data: set data="),
         ({"data": "toybox"}, "hand toybox's records"),
         ({"data": "/no/such-{0..1}.tar"}, "no file"),
-        ({"device": "cuda:99"}, "device 'cuda:99'"),
+        ({"device": "cuda:99"}, "no device cuda:99: torch sees"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"model": "toyboks"}, "did you mean toybox"),
         ({"model": 3}, "neither a mapping nor a preset's name"),
         ({"views": replace(STILL, local_size=7)}, "views.local_size=7 is below the model's patch of 8 x 8"),
-        ({"views": replace(STILL, global_size=4)}, "views.global_size=4 is below .* its pictures are 16 x 16"),
+        ({"views": replace(STILL, global_size=4)}, "views.global_size=4 is below .* its images are 16 x 16"),
     ],
 )
 def test_a_run_that_cannot_start_says_why_in_one_line(change: dict, why: str):

@@ -113,6 +113,12 @@ def test_a_dry_run_of_toybox_renders_nothing_and_knows_its_samples(capsys):
         (["toybox", "--ranks", "2"], "--ranks belongs to --dry-run"),
         (["cc3n", "--dry-run"], "no training preset 'cc3n'; did you mean cc3m"),
         (["cc3m", "--set", "objective=silc", "--set", "views.local_crops=0", "--dry-run"], "set views.local_crops"),
+        (["toybox", "--set", "device=abacus", "--dry-run"], "unknown device 'abacus'; give auto, cpu, cuda or cuda:N"),
+        (["toybox", "--set", "device=cuda:99", "--dry-run"], "no device cuda:99: torch sees"),
+        (["toybox", "--set", "device=meta", "--out", "nowhere"], "no device meta"),
+        (["toybox", "--set", "eval_every=9", "--set", "eval_suite=abc", "--dry-run"], "there is no benchmark 'abc'"),
+        (["toybox", "--set", "eval_every=9", "--set", "eval_suite=sclip", "--dry-run"], "evaluation while training: "),
+        (["toybox", "--set", "views.local_size=8", "--dry-run"], "below the model's patch of 16 x 16 pixels"),
     ],
 )
 def test_a_training_that_cannot_start_is_refused_in_one_line(arguments: list[str], why: str, capsys):
@@ -185,6 +191,7 @@ def test_what_fails_on_one_rank_alone_is_said_by_it(rank: str, said: str, monkey
 
     monkeypatch.setattr("cosmos_eval.training.train_from", failing)
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "4")
     assert cli.run_command(["train", "toybox"]) == 2
     assert capsys.readouterr().err == f"{said} is gone\n"
 

@@ -188,10 +188,21 @@ def test_a_run_stops_before_the_first_model_where_another_cannot_be_loaded(tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("option", "value"), [("--precision", "fp8"), ("--device", "gpu")])
-def test_a_dry_run_refuses_a_wrong_precision_and_device(option, value, capsys):
-    assert main(["run", "--benchmark", "toybox-retrieval", "--dry-run", option, value]) == 2
-    assert f"'{value}'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--precision", "fp8"), ("--device", "gpu"), ("--batch-size", "0"), ("--decoder", "dcraw"), ("--resized", "none")],
+)
+def test_a_dry_run_refuses_a_wrong_option_as_a_run_does(option, value, capsys, tmp_path):
+    command = ["run", "--benchmark", "toybox-retrieval", "--out", str(tmp_path / "out"), option, value]
+    told = []
+    for how in ([], ["--dry-run"]):
+        assert main([*command, *how]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert value in printed.err
+        told.append(printed.err)
+    assert told[0] == told[1]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["cosmos:", "hf:", "embeddings:", "open_clip:ViT-B-32/", "open_clip:local-dir:"])
