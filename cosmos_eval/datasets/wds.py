@@ -154,9 +154,9 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
         return []
-    more = sorted(name for name in there - {f"{i}.tar" for i in range(number)} if not name.startswith("."))
-    if more:
-        survey.remark(f"{counted.name} announces {number:,} shards, so that others are not read: {first(more)}")
+    unannounced = sorted(name for name in there - {f"{i}.tar" for i in range(number)} if not name.startswith("."))
+    if unannounced:
+        survey.remark(f"{counted.name} announces {number:,} shards, so that others are not read: {first(unannounced)}")
     return [split / f"{i}.tar" for i in range(number)]
 
 

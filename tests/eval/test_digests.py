@@ -6,7 +6,7 @@ own. A benchmark whose data get another fingerprint is measured again and leaves
 whose key changes is encoded again; a seed that changes gives a training that was stopped other batches. So none of
 these may be renamed; a constant with a better name keeps the old value:
 
-- dataset fingerprint (`datasets/fingerprint.py`): the names of the data classes, `RetrievalData`,
+- dataset fingerprint (`datasets/digests.py`): `hashed_as` of the data classes, `RetrievalData`,
   `ClassificationData`, `PerceptionData`, `SegmentationData`; of its parts, `keys`, `contents`, `texts`,
   `text_picture`, `labels`, `class_names`, `templates`, `templates of a class`, `item_images N`, `item_texts N`,
   `subsets`, `group NAME`, `origin`, `masks`.
