@@ -60,12 +60,13 @@ class Registry:
     Args:
         group: of the entry points, as `cosmos_core.objectives`.
         what: an entry in one word, for messages: `objective`.
-        built_in: our names, each with its `module:attribute`. Read at every call: a test may add to it.
+        built_in: our names, each with its `module:attribute` or the object itself. Read at every call: a test may add
+            to it.
         check: what is wrong with an object that a plug-in provides, in words; empty where nothing is.
     """
 
     def __init__(
-        self, group: str, what: str, built_in: Mapping[str, str], check: Callable[[Any], str] = lambda found: ""
+        self, group: str, what: str, built_in: Mapping[str, Any], check: Callable[[Any], str] = lambda found: ""
     ) -> None:
         self.group = group
         self.what = what
@@ -99,8 +100,7 @@ class Registry:
         """
         plugin = self.plugin(name)  # looked for where the name is ours, too: a plug-in that wants it is named
         if name in self.built_in:
-            module, _, attribute = self.built_in[name].partition(":")
-            return getattr(importlib.import_module(module), attribute)
+            return resolve(self.built_in[name])
         if plugin is None:
             raise self.unknown(name)
         return self.usable(plugin)
@@ -150,6 +150,14 @@ class Registry:
             f"{self.what} {printable(found[0].name)} is provided by {' and '.join(str(one) for one in found)}; "
             "uninstall all but one of them"
         )
+
+
+def resolve(target: Any) -> Any:
+    """What `"package.module:name"` names; anything else as it is."""
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def enabled() -> bool:

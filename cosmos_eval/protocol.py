@@ -9,15 +9,14 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.datasets.catalog import PLACE, READERS
+from cosmos_eval.datasets.catalog import PLACE, READERS, reader_info
 from cosmos_eval.protocol_check import OPTIONAL, TOP, check_definition, check_suite
+from cosmos_eval.protocol_folders import definition_files, suite_files
 from cosmos_eval.protocol_published import Difference
 from cosmos_eval.protocol_source import Source, read_source
 from cosmos_eval.protocol_suite import Suite, read_averages
 from cosmos_eval.protocol_words import Words, resolve_words
 from cosmos_eval.task_registry import task_info
-
-DEFINITIONS = Path(__file__).parent / "protocols"
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,9 @@ def read_definition(path: Path) -> Source:
         return source
     name = source.value["base"]
     beside = path.parent / f"{name}.yaml"
-    found = beside if beside.is_file() and beside != path else DEFINITIONS / f"{name}.yaml"
-    if not isinstance(name, str) or not found.is_file() or found == path:
+    shipped = definition_files().get(name) if isinstance(name, str) else None
+    found = beside if beside.is_file() and beside != path else shipped
+    if not isinstance(name, str) or found is None or found == path:
         raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
     base = read_source(found)
     below = base.value
@@ -112,8 +112,8 @@ def read_definition(path: Path) -> Source:
 
 
 def list_benchmarks() -> list[str]:
-    """The names of all definitions that the package ships, in alphabetical order."""
-    return sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
+    """The names of all definitions that come with the package or a plug-in, in alphabetical order."""
+    return sorted(definition_files())
 
 
 def load_suite(name: str) -> list[Benchmark]:
@@ -133,7 +133,7 @@ def read_suite(name: str) -> Suite:
     """
     if name not in list_suites():
         raise RequestError(f"there is no suite {name!r}{_suggest(name, list_suites())}")
-    source = read_source(DEFINITIONS / "suites" / f"{name}.yaml")
+    source = read_source(suite_files()[name])
     value = check_suite(source)
     benchmarks = {one: load_benchmark(one) for one in value["benchmarks"]}
     averages = read_averages(source, benchmarks)
@@ -142,7 +142,7 @@ def read_suite(name: str) -> Suite:
 
 def list_suites() -> list[str]:
     """The names of all suites, in alphabetical order."""
-    return sorted(path.stem for path in (DEFINITIONS / "suites").glob("*.yaml"))
+    return sorted(suite_files())
 
 
 def canonical_json(values: Any) -> str:
@@ -162,9 +162,10 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         RequestError: an unknown reader, or words that cannot be resolved.
     """
     reader = benchmark.dataset.get("reader")
-    if reader not in READERS:
-        raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {', '.join(READERS)}")
-    info, task = READERS[reader], task_info(benchmark.task)
+    if reader not in READERS.names():
+        known = ", ".join(READERS.names())
+        raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}")
+    info, task = reader_info(reader), task_info(benchmark.task)
     options = {
         key: value
         for key, value in benchmark.dataset.items()
@@ -204,8 +205,8 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
 def _find(name_or_path: str | Path) -> tuple[Path, bool]:
     """The definition's file, and whether it is a user's own."""
     text = str(name_or_path)
-    if text in list_benchmarks():
-        return DEFINITIONS / f"{text}.yaml", False
+    if (shipped := definition_files().get(text)) is not None:
+        return shipped, False
     path = user_path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():

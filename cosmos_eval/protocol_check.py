@@ -4,7 +4,8 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.datasets.catalog import ALLOW, APPLY, CANDIDATES, NAMES, NUMBER, PLACE, READERS, SWITCH, TEXT
+from cosmos_eval.datasets.catalog import CANDIDATES, READERS, reader_info
+from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT
 from cosmos_eval.protocol_published import read_differences, read_papers
 from cosmos_eval.protocol_source import Keys, Source, close, near
 from cosmos_eval.task_info import TaskInfo
@@ -121,10 +122,13 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
     if "reader" not in dataset:
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
     _type(source, ("dataset", "reader"), dataset["reader"], str)
-    info = READERS.get(dataset["reader"])
-    if info is None:
-        known = f"{close(dataset['reader'], READERS)}; known: {', '.join(READERS)}"
+    if dataset["reader"] not in READERS.names():
+        known = f"{close(dataset['reader'], READERS.names())}; known: {', '.join(READERS.names())}"
         raise source.refuse(("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{known}")
+    try:
+        info = reader_info(dataset["reader"])
+    except RequestError as error:  # a plug-in that is broken
+        raise source.refuse(("dataset", "reader"), str(error)) from error
     _keys(
         source,
         ("dataset",),

@@ -29,12 +29,13 @@ from cosmos_eval.engine.truncation import TextsRead
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, out_of_memory
 from cosmos_eval.models.python import as_model
-from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.models.spec import model_kind, parse_spec
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.protocol_parts import protocol_parts
+from cosmos_eval.provenance import plugin_of_model, scoring_of
 from cosmos_eval.result_folders import model_folder, refuse_to_lose, store_folder
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
@@ -237,7 +238,7 @@ class Session:
         names = ("batch_size", "workers", "precision", "compiled", "decoder", "resized")
         options: dict[str, Any] = {name: getattr(self, name) for name in names}
         # vectors made elsewhere are read, not encoded: there is nothing to share
-        if isinstance(model, str) and self.crew.size > 1 and parse_spec(model).kind != "embeddings":
+        if isinstance(model, str) and self.crew.size > 1 and model_kind(parse_spec(model).kind).encodes:
             about = {"spec": model, "device": self._asked_device, "options": options}
             return open_everywhere(self.crew, {**about, "cache": self.cache, "cache_limit": self.cache_limit})
         loaded = load_model(model, device=self.device) if isinstance(model, str) else model
@@ -252,7 +253,16 @@ class Session:
             data = self.load(planned)
         windows = task_info(benchmark.task).windows
         precision = engine.precision_of(windows)
-        key = identity(model.digest, benchmark.fingerprint, data.fingerprint, precision, self.limit)
+        measured_by = scoring_of(benchmark)
+        key = identity(
+            model.digest,
+            benchmark.fingerprint,
+            data.fingerprint,
+            precision,
+            self.limit,
+            measured_by.get("scoring_version", 1),
+            measured_by.get("plugins"),
+        )
         if folder is not None and not self.overwrite:
             done = finished(folder, key)
             if done is not None:
@@ -303,6 +313,7 @@ class Session:
                 "version": benchmark.version,
                 "task": benchmark.task,
                 "fingerprint": benchmark.fingerprint,
+                **scoring_of(benchmark),
                 "parts": protocol_parts(benchmark),
             },
             dataset={
@@ -310,7 +321,13 @@ class Session:
                 "n": data.counts(),
                 "n_expected": dict(benchmark.dataset.get("expected", {})),
             },
-            model={**model.describe(), "spec": model.spec, "label": label, "digest": model.digest},
+            model={
+                **model.describe(),
+                "spec": model.spec,
+                "label": label,
+                "digest": model.digest,
+                **plugin_of_model(model.spec),
+            },
             metrics=outcome.metrics,
             primary=outcome.primary,
             precision=engine.precision_of(windows),

@@ -8,11 +8,11 @@ Functions and classes may be given as they are, or as `"package.module:name"`, w
 definition is checked without importing torch.
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cosmos_core.plugins import resolve
 from cosmos_eval.datasets.kinds import DataKind
 from cosmos_eval.metric_names import SUBSET, is_rank
 
@@ -130,11 +130,3 @@ class TaskInfo:
     def settings(self, source: "Source") -> dict[str, Any]:
         """The task's own settings of a definition, checked and filled in; RequestError with file and line."""
         return resolve(self.read_settings)(source) if self.read_settings is not None else {}
-
-
-def resolve(target: Any) -> Any:
-    """What `"package.module:name"` names; anything else as it is."""
-    if not isinstance(target, str):
-        return target
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import typer
 
 app = typer.Typer(
-    help="What there is: models, benchmarks, suites, trainings and their settings.",
+    help="What there is: models, benchmarks, suites, tasks, readers, trainings and their settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval list benchmarks",
@@ -42,6 +42,30 @@ def suites() -> None:
     show(("suite", "benchmarks"), [(name, ", ".join(b.name for b in load_suite(name))) for name in list_suites()])
 
 
+@app.command(epilog="Example: cosmos-eval list tasks")
+def tasks() -> None:
+    """What benchmarks can be of, those of plug-ins included."""
+    from cosmos_eval.task_registry import TASKS
+
+    rows = []
+    for name, info in TASKS.available().items():
+        rows.append((name, info.summary or "-", info.kind.name, source_of(TASKS.plugin(name))))
+    show(("task", "what it is", "data", "from"), rows)
+
+
+@app.command(epilog="Example: cosmos-eval list readers")
+def readers() -> None:
+    """Layouts of data on disk, with the options that a definition gives each; those of plug-ins included."""
+    from cosmos_eval.datasets.catalog import READERS, reader_info
+
+    rows = []
+    for name in READERS.available():
+        reader = reader_info(name)
+        options = ", ".join([*reader.required, *(f"[{option}]" for option in reader.optional)])
+        rows.append((name, reader.summary or "-", ", ".join(reader.kinds), options, source_of(READERS.plugin(name))))
+    show(("reader", "what it reads", "data for", "options ([] may be left out)", "from"), rows)
+
+
 @app.command(epilog="Example: cosmos-eval list presets")
 def presets() -> None:
     """Trainings that ship with us, for 'cosmos-eval train'."""
@@ -66,6 +90,11 @@ def settings() -> None:
 
     rows = [(one.key, one.kind, one.as_text() or "-", one.about) for one in all_settings()]
     show(("setting", "type", "default", "what it does"), rows)
+
+
+def source_of(plugin: object) -> str:
+    """Where an entry comes from, for tables."""
+    return "cosmos-eval" if plugin is None else str(plugin)
 
 
 def show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

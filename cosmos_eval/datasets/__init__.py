@@ -4,17 +4,15 @@ A reader is a function (benchmark, data root) -> Data that raises `DataProblems`
 that `load` and `check` can never disagree. Readers are found by name in `catalog.READERS`, imported when first used.
 """
 
-import importlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cosmos_eval.datasets.base import DataCheck
     from cosmos_eval.datasets.data.base import Data
-    from cosmos_eval.datasets.survey import Reader
     from cosmos_eval.progress import Reporter
     from cosmos_eval.protocol import Benchmark
 
@@ -123,22 +121,6 @@ def dataset_fingerprint(data: "Data", workers: int = 8) -> str:
     return digests.dataset_fingerprint(data, workers)
 
 
-def find_reader(name: str) -> "Reader":
-    """The function of a reader.
-
-    Raises:
-        RequestError: no reader of that name.
-    """
-    from cosmos_core.errors import RequestError
-    from cosmos_eval.datasets.catalog import READERS
-
-    if name not in READERS:
-        raise RequestError(f"there is no dataset reader {name!r}; known: {', '.join(READERS)}")
-    module, _, function = READERS[name].where.partition(":")
-    reader: Any = getattr(importlib.import_module(module), function)
-    return reader
-
-
 def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: "Reporter | None" = None) -> "Data":
     """The data of a benchmark as its reader gives them, without the fingerprint that would open every picture.
 
@@ -152,20 +134,20 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
 
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
-    from cosmos_eval.datasets.catalog import APPLY, READERS
+    from cosmos_eval.datasets.catalog import APPLY, reader_info
     from cosmos_eval.datasets.decoders import exif_applied
     from cosmos_eval.progress import showing
 
-    reader = find_reader(benchmark.dataset["reader"])
+    reader = reader_info(benchmark.dataset["reader"])
     root = Path(data_root) if data_root is not None else benchmark.folder
     if root is None:
-        if READERS[benchmark.dataset["reader"]].needs_root:
+        if reader.needs_root:
             raise RequestError(f"{benchmark.name} reads from the disk; say where its data are with --data-root")
         root = Path()
     turned = benchmark.dataset.get("exif") == APPLY
     try:
         with showing(reporter), exif_applied() if turned else nullcontext():
-            data = reader(benchmark, root)
+            data: Data = reader.read(benchmark, root)
         return data.upright() if turned else data
     except OSError as error:  # a folder that may not be read, a disk that fails
         where = os.fsdecode(error.filename) if error.filename else str(root)

@@ -1,6 +1,6 @@
 """What can be known of models before any of them is loaded, so that a run of a night does not end at its second model.
 
-Each kind of spec says it by `check_<kind>(spec, fetch)` in its own module: it raises RequestError where the model
+Each kind of spec says it by its `ModelKind.check(spec, fetch)`: it raises RequestError where the model
 cannot be loaded, and returns a note, empty where there is nothing to say. Files are looked at up to their headers;
 their bytes are compared with their checksums when they are loaded. Nothing is downloaded unless `fetch` says so.
 """
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models import adapter_function
-from cosmos_eval.models.spec import parse_spec
+from cosmos_core.plugins import resolve
+from cosmos_eval.models.spec import model_kind, parse_spec
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ def check_model(spec: str, fetch: bool = False) -> ModelCheck:
     """
     try:
         parsed = parse_spec(spec)
-        return ModelCheck(spec, note=adapter_function("check", parsed.kind)(parsed, fetch))
+        check = model_kind(parsed.kind).check
+        return ModelCheck(spec, note=resolve(check)(parsed, fetch) if check is not None else "")
     except (RequestError, OSError) as error:  # an OSError is of a name that no disk takes, or one that is not readable
         line = str(error) if isinstance(error, RequestError) else f"{error.strerror or error}; check the path"
         return ModelCheck(spec, problem=line if spec in line else f"{spec}: {line}")

@@ -83,7 +83,7 @@ class PythonModel:
         if isinstance(adapter, torch.nn.Module):
             adapter.eval()
             if move and getattr(adapter, "device", None) is None:
-                with _in_one_line(f"{spec}: moving it to {self.device}"):
+                with in_one_line(f"{spec}: moving it to {self.device}"):
                     adapter.to(self.device)
         self.preprocess = GuardedPreprocess(
             adapter.preprocess, spec, mean=self._per_channel("mean", 0.0), std=self._per_channel("std", 1.0)
@@ -109,13 +109,13 @@ class PythonModel:
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         """(B, h, w, D) of the adapter's own `encode_patches`; RequestError where it has none."""
         self.check_patches()
-        with torch.no_grad(), _in_one_line(f"{self.spec}: encode_patches"):
+        with torch.no_grad(), in_one_line(f"{self.spec}: encode_patches"):
             values = self.adapter.encode_patches(x.to(self.device), attention)
         return as_patches(values, len(x), f"{self.spec}: encode_patches").to(self.device)
 
     def _truncated(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text is longer than the adapter's context, as the adapter says."""
-        with _in_one_line(f"{self.spec}: truncated"):
+        with in_one_line(f"{self.spec}: truncated"):
             said = [bool(value) for value in self.adapter.truncated(list(texts))]
         if len(said) != len(texts):
             raise RequestError(f"{self.spec}: truncated returned {len(said)} values for {len(texts)} texts")
@@ -135,7 +135,7 @@ class PythonModel:
         windows = callable(getattr(self.adapter, "encode_patches", None))
         if own is None or callable(own) or not windows:  # a method, or a buffer of an nn.Module, is not meant
             return (default,) * 3
-        with _in_one_line(f"{self.spec}: {name}"):
+        with in_one_line(f"{self.spec}: {name}"):
             values = tuple(float(value) for value in own)
         if len(values) != 3 or not all(map(math.isfinite, values)) or (name == "std" and min(values) <= 0):
             wanted = "three numbers above 0" if name == "std" else "three numbers"
@@ -143,12 +143,12 @@ class PythonModel:
         return values
 
     def _own_device(self, asked: str | torch.device) -> torch.device:
-        with _in_one_line(f"{self.spec}: device"):
+        with in_one_line(f"{self.spec}: device"):
             own = getattr(self.adapter, "device", None)
             return torch.device(asked if own is None else own)
 
     def _digest(self) -> str:
-        with _in_one_line(f"{self.spec}: digest"):
+        with in_one_line(f"{self.spec}: digest"):
             own = getattr(self.adapter, "digest", None)
             own = "" if own is None else own
         if not isinstance(own, str):
@@ -160,7 +160,7 @@ class PythonModel:
         parameters = self.adapter.parameters() if isinstance(self.adapter, torch.nn.Module) else []
         described["parameters"] = sum(p.numel() for p in parameters) or None
         if callable(getattr(self.adapter, "describe", None)):
-            with _in_one_line(f"{self.spec}: describe"):
+            with in_one_line(f"{self.spec}: describe"):
                 own = self.adapter.describe()
             described |= json_values(own, f"{self.spec}: what describe() returns")
         return described
@@ -169,7 +169,7 @@ class PythonModel:
         return lambda items: self._rows(name, list(items))
 
     def _rows(self, name: str, items: Any) -> Tensor:
-        with torch.no_grad(), _in_one_line(f"{self.spec}: {name}"):
+        with torch.no_grad(), in_one_line(f"{self.spec}: {name}"):
             values = getattr(self.adapter, name)(items)
         return as_rows(values, len(items), f"{self.spec}: {name}").to(self.device)
 
@@ -195,7 +195,7 @@ class GuardedPreprocess:
         Raises:
             RequestError: the adapter's method raised, or returned something else.
         """
-        with _in_one_line(f"{self.spec}: preprocess", memory_too=True):
+        with in_one_line(f"{self.spec}: preprocess", memory_too=True):
             x = self.own(image)
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] != 3 or not x.is_floating_point():
             got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
@@ -204,7 +204,7 @@ class GuardedPreprocess:
 
 
 @contextmanager
-def _in_one_line(what: str, memory_too: bool = False) -> Iterator[None]:
+def in_one_line(what: str, memory_too: bool = False) -> Iterator[None]:
     """Somebody else's code: whatever it raises becomes one line; running out of memory only with `memory_too`, since
     the engine has a better line for that."""
     try:
@@ -249,14 +249,19 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
     """
     factory = find_factory(spec)
     try:
-        with _in_one_line(f"{spec.text}: {spec.rest}()"):
+        with in_one_line(f"{spec.text}: {spec.rest}()"):
             takes_device = "device" in inspect.signature(factory).parameters
             adapter = factory(device=device) if takes_device else factory()
-        model = PythonModel(adapter, spec.text, device, move=not takes_device)
+        return adapted(adapter, spec.text, device, move=not takes_device)
     except Exception as error:
         if not out_of_memory(error):
             raise
         raise RequestError(f"{spec.text}: out of memory making the model on {device}; give another --device") from error
+
+
+def adapted(adapter: Any, spec: str, device: str | torch.device, move: bool = True) -> PythonModel:
+    """An adapter behind its checks, `preprocess` tried; RequestError as `PythonModel`."""
+    model = PythonModel(adapter, spec, device, move=move)
     if not hasattr(model, "image_rows"):
         _check_preprocess(model)
     return model
@@ -292,10 +297,7 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
     module = type(model).__module__
     parts = module.split(".") if isinstance(module, str) else [""]
     known = all(part.isidentifier() for part in parts) and name.isidentifier()
-    adapted = PythonModel(model, f"python:{module}:{name}" if known else "python:in_memory:model", place)
-    if not hasattr(adapted, "image_rows"):
-        _check_preprocess(adapted)
-    return adapted
+    return adapted(model, f"python:{module}:{name}" if known else "python:in_memory:model", place)
 
 
 def _check_preprocess(model: PythonModel) -> None:

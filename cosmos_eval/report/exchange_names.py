@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from functools import cache
 
-from cosmos_eval.protocol import DEFINITIONS, list_benchmarks, read_definition
+from cosmos_eval.protocol import read_definition
+from cosmos_eval.protocol_folders import definition_files
 from cosmos_eval.task_registry import TASKS, task_if_known
 
 SELECTION = "image_caption_selection"
@@ -26,8 +27,8 @@ PLAIN = {"reader", "dataset", "path", "split", "expected", "needs", "published"}
 def dataset_names() -> dict[str, str]:
     """Our benchmark -> clip-benchmark's dataset, for those that are the same."""
     names = dict(SAME)
-    for name in list_benchmarks():
-        dataset = read_definition(DEFINITIONS / f"{name}.yaml").value["dataset"]
+    for name, path in definition_files().items():
+        dataset = read_definition(path).value["dataset"]
         if dataset["reader"] == "wds":
             folder = dataset["path"][-1].removeprefix("wds_")
             names[name] = "wds/" + folder.replace("vtab-", "vtab/", 1)

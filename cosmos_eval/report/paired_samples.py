@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
+from cosmos_core.plugins import resolve
 from cosmos_eval.metrics.paired_samples import Areas, Hits, require_column
 from cosmos_eval.results.record import Result
-from cosmos_eval.task_info import TaskInfo, resolve
+from cosmos_eval.task_info import TaskInfo
 from cosmos_eval.task_registry import task_info
 
 if TYPE_CHECKING:

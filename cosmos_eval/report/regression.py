@@ -109,17 +109,23 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
         ("the task", baseline.benchmark["task"], candidate.benchmark["task"]),
         ("version of the protocol", baseline.benchmark["version"], candidate.benchmark["version"]),
         ("fingerprint of the protocol", baseline.benchmark["fingerprint"], candidate.benchmark["fingerprint"]),
+        ("scoring version of the task", *(one.benchmark.get("scoring_version", 1) for one in (baseline, candidate))),
+        ("the plug-ins of task and reader", *(plugins_of(one) for one in (baseline, candidate))),
         ("the data", counts(baseline), counts(candidate)),
         ("fingerprint of the data", baseline.dataset["fingerprint"], candidate.dataset["fingerprint"]),
     ):
         if ours != theirs:
-            return f"{what} differs: {brief(ours)} in the baseline, {brief(theirs)} in the candidate; measure both anew"
+            return f"{what} differs: {brief(ours)} in the baseline, {brief(theirs)} in the candidate; measure both anew, with run --overwrite"
     if baseline.precision != candidate.precision and not allow_precision:
         return (
             f"precision differs: {baseline.precision} in the baseline, {candidate.precision} in the candidate; measure "
             "both with one, or give --allow-precision"
         )
     return ""
+
+
+def plugins_of(result: Result) -> str:
+    return ", ".join(sorted(result.benchmark.get("plugins", {}).values())) or "none"
 
 
 def counts(result: Result) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -55,6 +55,8 @@ class Result:
             self.dataset["fingerprint"],
             self.precision,
             self.limit,
+            self.benchmark.get("scoring_version", 1),
+            self.benchmark.get("plugins", {}),
         )
 
     @property
@@ -129,15 +131,33 @@ def refuse_unchecked(results: Iterable["Result"], allowed: bool) -> None:
         )
 
 
-def identity(model_digest: str, benchmark: str, dataset: str, precision: str, limit: int | None) -> str:
-    """Digest of model, protocol and dataset fingerprints, precision and limit; empty for a model without a digest.
+def identity(
+    model_digest: str,
+    benchmark: str,
+    dataset: str,
+    precision: str,
+    limit: int | None,
+    scoring_version: int = 1,
+    plugins: Mapping[str, str] | None = None,
+) -> str:
+    """Digest of model, protocol and dataset fingerprints, precision, limit, and of the code that scores; empty for a
+    model without a digest.
 
     A model whose weights cannot be identified never equals itself: it is measured anew each time.
+
+    Args:
+        scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results of before
+            there were versions keep their identity.
+        plugins: task or reader -> distribution and version, of those that another package brings.
     """
     if not model_digest:
         return ""
-    parts = json.dumps([model_digest, benchmark, dataset, precision, limit])
-    return hashlib.sha256(parts.encode()).hexdigest()
+    parts: list[Any] = [model_digest, benchmark, dataset, precision, limit]
+    if scoring_version != 1:
+        parts.append({"scoring_version": scoring_version})
+    if plugins:
+        parts.append({"plugins": dict(sorted(plugins.items()))})
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @cache

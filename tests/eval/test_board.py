@@ -248,13 +248,13 @@ averages:
 @pytest.fixture
 def suites(tmp_path, monkeypatch):
     """A folder of definitions with one suite, `mine`."""
-    from cosmos_eval import protocol
+    from cosmos_eval import protocol_folders
 
     folder = tmp_path / "protocols"
     (folder / "suites").mkdir(parents=True)
-    for path in protocol.DEFINITIONS.glob("toybox-*.yaml"):
+    for path in protocol_folders.DEFINITIONS.glob("toybox-*.yaml"):
         (folder / path.name).write_text(path.read_text())
-    monkeypatch.setattr(protocol, "DEFINITIONS", folder)
+    monkeypatch.setattr(protocol_folders, "DEFINITIONS", folder)
     return folder / "suites" / "mine.yaml"
 
 

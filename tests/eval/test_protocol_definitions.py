@@ -9,7 +9,6 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol import (
-    DEFINITIONS,
     Benchmark,
     list_benchmarks,
     list_suites,
@@ -17,6 +16,7 @@ from cosmos_eval.protocol import (
     load_suite,
     protocol_fingerprint,
 )
+from cosmos_eval.protocol_folders import DEFINITIONS
 from cosmos_eval.protocol_source import read_source
 from cosmos_eval.task_registry import TASKS, task_info
 from tests.eval.datasets_on_disk import define

@@ -14,7 +14,7 @@ from cosmos_core.checkpoint import load_checkpoint, save_checkpoint
 from cosmos_core.model import COSMOS
 from cosmos_core.train import initial_model
 from cosmos_eval.cli import main as cli
-from cosmos_eval.protocol import DEFINITIONS
+from cosmos_eval.protocol_folders import DEFINITIONS
 from cosmos_eval.runner import evaluate
 
 SHIPPED = "cosmos:toybox"
