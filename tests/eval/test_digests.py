@@ -185,12 +185,13 @@ def test_seeds_draw_what_they_drew():
     assert weights == pytest.approx(known["initial weights"], abs=1e-6)
 
 
-@pytest.mark.parametrize("shards", [False, True])
-def test_training_draws_the_same_batches(tmp_path, shards):
-    data = None if shards else samples(29)
-    config = replace(TRAINING, seed=3, batch_size=8, samples=24 if shards else 0, lanes=2 if shards else 0)
-    if shards:
-        config = replace(config, data=shard_folder(tmp_path, [9, 7, 13]))
-    found = batches(config, 6, data)
+@pytest.mark.parametrize("kind", ["memory", "shards", "mixed"])
+def test_training_draws_the_same_batches(tmp_path, kind):
+    config = replace(TRAINING, seed=3, batch_size=8)
+    if kind != "memory":
+        config = replace(config, data=shard_folder(tmp_path, [9, 7, 13]), samples=24, lanes=2)
+    if kind == "mixed":
+        config = replace(config, data=f"{config.data}::toybox", data_weights="2::1")
+    found = batches(config, 6, None if kind == "shards" else samples(29))
     drawn = [[batch.keys, batch.texts[:, 0, :4].tolist()] for batch in found]
-    assert sha256(json.dumps(drawn).encode()) == KNOWN["batches"]["shards" if shards else "memory"], drawn
+    assert sha256(json.dumps(drawn).encode()) == KNOWN["batches"][kind], drawn
