@@ -192,12 +192,20 @@ class TrainConfig:
         """What the loader makes of a sample: the views that the objective wants of those that are set.
 
         Raises:
-            RequestError: the objective needs other views, or does not take its `objective_options`. Not at once, as
-                for a value that is wrong by itself: settings that go together are changed one after the other.
+            RequestError: the objective needs other views.
         """
-        cls = objective_class(self.objective)
-        checked_options(self.objective, cls, self.objective_options)
-        return cls.views(self.views, self.captions)
+        return objective_class(self.objective).views(self.views, self.captions)
+
+    def settled(self) -> "TrainConfig":
+        """The same configuration with `objective_options` in the types that the objective takes.
+
+        Raises:
+            RequestError: the objective does not take these options or needs other views. This is not looked at when a
+                configuration is made: settings that go together are changed one after the other.
+        """
+        self.wanted_views()
+        options = checked_options(self.objective, objective_class(self.objective), self.objective_options)
+        return replace(self, objective_options=options)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that YAML and JSON can hold, and `config_from` reads back."""
@@ -252,7 +260,7 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
     if any(change.startswith("model.") for change in overrides or []):
         checked(config.model, "the model with --set model...")  # at the end: one change alone may not go together
     try:
-        config.wanted_views()
+        config = config.settled()
     except RequestError as error:
         raise RequestError(f"{' '.join(together) or name_or_yaml}: {error}") from error
     return replace(config, out=str(user_path(config.out))) if config.out.startswith("~") else config

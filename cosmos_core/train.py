@@ -145,7 +145,7 @@ def pretrain(
         torch.set_num_threads(config.threads)
     if not world.is_main:
         reporter = Silent()
-    config.wanted_views()  # settings that do not go together are refused before anything is built
+    config = config.settled()  # what does not go together is refused before anything is built
     agree_on_settings(config, world)
     device = device_of(config.device, world)
     student = initial_model(config.model, config.seed).to(device).train()
