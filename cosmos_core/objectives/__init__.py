@@ -6,12 +6,13 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Objective, Views
+from cosmos_core.objectives.listing import ListedObjective, listed_objectives
 from cosmos_core.objectives.options import checked_options
 from cosmos_core.plugins import Registry
 from cosmos_core.printable import one_line, printable
 from cosmos_core.world import World
 
-__all__ = ["OBJECTIVES", "REGISTRY", "Objective", "Views", "build_objective", "objective_class"]
+__all__ = ["OBJECTIVES", "REGISTRY", "Objective", "Views", "build_objective", "list_objectives", "objective_class"]
 
 OBJECTIVES = {
     "cosmos": "cosmos_core.objectives.cosmos:CosmosLoss",
@@ -44,6 +45,11 @@ def objective_class(name: str) -> type[Objective]:
     """The class of the objective called `name`; RequestError where there is none, or a plug-in's that is broken."""
     found: type[Objective] = REGISTRY.load(name)
     return found
+
+
+def list_objectives() -> list[ListedObjective]:
+    """Every objective that can be used, ours first, described for people; imports all plug-ins."""
+    return listed_objectives(REGISTRY)
 
 
 def build_objective(name: str, world: World | None = None, options: Mapping[str, Any] | None = None) -> Objective:

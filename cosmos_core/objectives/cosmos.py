@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CosmosLoss(Objective):
-    """COSMOS's objective: the sum of a contrastive and a cross-modality self-distillation loss (arXiv 2412.01814).
+    """COSMOS: the sum of a contrastive and a cross-modality self-distillation loss (arXiv 2412.01814).
 
     Contrastive: the two global crops against all captions; local crops are left out on purpose, local captions are not.
     Distillation: cross-modal features of all the student's views, local crops included, against the teacher's features

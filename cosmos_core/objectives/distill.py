@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 class Distill(CosmosLoss):
-    """COSMOS's two losses, where the student's plain features of all views stand for the cross-modal ones.
+    """COSMOS without its cross-attention.
 
+    The student's plain features of all views stand for the cross-modal ones in both losses.
     Images and captions are distilled into each other across modalities too; only the poolers are left out.
     """
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MultiView(Objective):
-    """Both global crops against all captions of the sample.
+    """The contrastive half of COSMOS: both global crops against all captions of the sample.
 
     Two rows of the ablation: with `captions=1` image views are added to CLIP, with all captions text views too. Local
     crops are not made: COSMOS's contrastive term leaves them out. The global views are those that COSMOS draws.

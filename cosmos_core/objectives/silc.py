@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Silc(Objective):
-    """Both global crops against one caption, plus all crops of the student against the teacher's global crops.
+    """SILC: both global crops against one caption, and all crops of the student against the teacher's global crops.
 
     The contrastive part reads the first global caption: SILC's pictures have one text each, and views of texts are what
     COSMOS adds. Both global crops are aligned with it, as SILC's paper asks. Distillation is COSMOS's image half:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Slip(Objective):
-    """Both global crops against both global captions, plus the two global crops against each other.
+    """SLIP: both global crops against both global captions, plus the two global crops against each other.
 
     The first part runs at `logit_scale`. The second, SLIP's self-supervision between two augmentations of a picture,
     is reported as `distill_loss` and runs at `distill_logit_scale`, a learned temperature that nothing else uses; both
