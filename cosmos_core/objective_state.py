@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives import REGISTRY, Objective, objective_class
@@ -23,6 +24,12 @@ KEY = "objective"
 
 def refuse_odd_state(name: str, objective: Objective) -> None:
     """RequestError where an objective's state holds what a checkpoint cannot: it would fail at the first save."""
+    lazy = next((key for key, value in objective.state_dict(keep_vars=True).items() if is_lazy(value)), None)
+    if lazy is not None:
+        raise RequestError(
+            f"objective {printable(name)}: {lazy} has no shape before the first batch (a lazy module), and the "
+            "optimizer needs it at the start; give its size in the constructor"
+        )
     odd = next((key for key, value in objective.state_dict().items() if not isinstance(value, Tensor)), None)
     if odd is not None:
         raise RequestError(

@@ -37,7 +37,7 @@ class Objective(nn.Module):
     weight decay by the same rule of names and dimensions (`cosmos_core.schedule.is_decayed`). They and the buffers are
     in every checkpoint and are the same bits when a run goes on. Their initial values come from the run's seed.
 
-    Settings of its own are keyword-only parameters of the constructor, each with a type and a default; the setting
+    Settings of its own are parameters of the constructor beside `world`, each with a type and a default; the setting
     `objective_options` gives them.
 
         def __init__(self, world: World | None = None, *, init_bias: float = -10.0) -> None:

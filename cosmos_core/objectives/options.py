@@ -1,4 +1,4 @@
-"""Settings of an objective's own (`objective_options`): the keyword-only parameters of its constructor."""
+"""Settings of an objective's own (`objective_options`): the parameters of its constructor beside `world`."""
 
 import inspect
 import math
@@ -17,8 +17,9 @@ CHECKED = (bool, int, float, str)
 
 def options_of(cls: type) -> dict[str, inspect.Parameter]:
     """The options of an objective's class by name, in the order of its constructor."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(cls).parameters
-    return {name: one for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {name: one for name, one in parameters.items() if one.kind in named and name != "world"}
 
 
 def checked_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +48,11 @@ def checked_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[st
 
 def checked_value(value: Any, hint: Any, where: str) -> Any:
     """A value of the type that the constructor asks for, that YAML and a checkpoint can hold."""
+    kinds = set(typing.get_args(hint))
+    if type(None) in kinds:  # `float | None`
+        if value is None:
+            return None
+        (hint,) = kinds - {type(None)} if len(kinds) == 2 else (None,)
     if hint in CHECKED:
         value = typed(value, hint, where)
     if not is_plain(value):

@@ -14,12 +14,13 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from cosmos_core.agreement import settings
+from cosmos_core.agreement import settings, state_facts
 from cosmos_core.checkpoint import load_checkpoint, read_file
 from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.errors import RequestError
 from cosmos_core.networks import build_optimizer
 from cosmos_core.objective_state import plugin_facts
+from cosmos_core.objectives.options import checked_options, options_of
 from cosmos_core.plugins import installed
 from cosmos_core.prepare import initial_model, initial_objective
 from cosmos_core.run_state import FREE, compatible, training_of
@@ -27,7 +28,7 @@ from cosmos_core.sizing import Workload, loss_costs, memory
 from cosmos_core.step import Run, Stepper
 from cosmos_core.train import Callback, train
 from cosmos_core.world import World, leave_world
-from tests.core.siglip import put_distribution
+from tests.core.siglip import SigLip, put_distribution
 from tests.core.small_steps import CONFIG as SMALL
 from tests.core.small_steps import gradients, noise, parameters, share, stepper
 from tests.core.test_snapshots import same
@@ -357,6 +358,55 @@ def test_options_that_an_objective_does_not_take_are_refused_in_one_line(changes
         load_preset("toybox", changes)
     assert "\n" not in str(refused.value)
     assert f"--set {changes[-1]}" in str(refused.value)
+
+
+def test_ranks_that_begin_with_other_parameters_differ_in_a_fact():
+    facts = []
+    for bias in (-3.0, -4.0):
+        taking = stepper(replace(SMALL, objective="siglip", objective_options={"init_bias": bias}))
+        facts.append(state_facts(taking.run, None))
+    differing = [name for name in facts[0] if facts[0][name] != facts[1][name]]
+    assert differing == ["the objective's parameters and buffers"]
+
+
+class Lazy(SigLip):
+    def __init__(self, world: World | None = None) -> None:
+        super().__init__(world)
+        self.head = torch.nn.LazyLinear(4)
+
+
+class WithObject(SigLip):
+    def get_extra_state(self) -> Any:
+        return {"an": object()}
+
+
+@pytest.mark.parametrize(
+    ("cls", "why"), [(Lazy, "head.weight has no shape"), (WithObject, "_extra_state of its state")]
+)
+def test_a_state_that_could_not_be_saved_is_refused_before_the_first_step(
+    plugin: Callable[..., None], cls: type, why: str
+):
+    plugin("4.0", f"siglip = {cls.__module__}:{cls.__name__}")
+    with pytest.raises(RequestError, match=f"objective siglip: {why}") as refused:
+        train(siglip(), coloured(8))
+    assert "\n" not in str(refused.value)
+
+
+def test_options_may_be_optional_and_need_not_be_keyword_only():
+    class Loose(SigLip):
+        def __init__(self, world: World | None = None, margin: float | None = None, names: Any = ()) -> None:
+            super().__init__(world)
+
+    assert list(options_of(Loose)) == ["margin", "names"]
+    given = {"margin": "5e-1", "names": ["a"]}
+    assert checked_options("loose", Loose, given) == {"margin": 0.5, "names": ["a"]}
+    assert checked_options("loose", Loose, {"margin": None}) == {"margin": None}
+    with pytest.raises(RequestError, match="margin takes a number, got 'x'"):
+        checked_options("loose", Loose, {"margin": "x"})
+    with pytest.raises(RequestError, match="names takes numbers that are finite, text"):
+        checked_options("loose", Loose, {"names": [object()]})
+    with pytest.raises(RequestError, match="has no option 'world': it has margin, names"):
+        checked_options("loose", Loose, {"world": 1})
 
 
 def test_options_are_settings_on_which_a_resumed_run_and_ranks_must_agree():
