@@ -159,7 +159,7 @@ class TrainConfig:
     """Evaluate this many samples of each benchmark only; 0: all of them."""
 
     def __post_init__(self) -> None:
-        if self.objective not in REGISTRY.built_in and self.objective not in REGISTRY.names():
+        if not isinstance(self.objective, str) or self.objective not in REGISTRY.names():
             raise REGISTRY.unknown(self.objective)
         one_of("lr_schedule", self.lr_schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
