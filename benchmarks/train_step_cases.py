@@ -17,9 +17,10 @@ from benchmarks.timing import Times, take_turns
 from benchmarks.train_step_plan import TOLERANCE, Plan, Views
 from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.data import Batch
-from cosmos_core.loss import CosmosLoss, Losses
+from cosmos_core.loss import Losses
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.networks import build_optimizer
+from cosmos_core.objectives.cosmos import CosmosLoss
 from cosmos_core.seeds import sample_generator
 from cosmos_core.step import Run, Stepper
 from cosmos_core.text_crop import TextCrop

@@ -8,7 +8,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "COSMOS": "cosmos_core.model",
-        "CosmosLoss": "cosmos_core.loss",
+        "CosmosLoss": "cosmos_core.objectives.cosmos",
         "MultiCrop": "cosmos_core.views",
         "TextCrop": "cosmos_core.views",
         "load_checkpoint": "cosmos_core.checkpoint",

@@ -21,6 +21,7 @@ from cosmos_core.data.shards import is_local
 from cosmos_core.data.sources import Records, Source
 from cosmos_core.data.tables import Table
 from cosmos_core.errors import RequestError
+from cosmos_core.objective_state import plugin_facts
 from cosmos_core.run_state import flat, plain, unplaced
 from cosmos_core.step import Run
 from cosmos_core.world import World
@@ -42,7 +43,7 @@ BYTES_LOOKED_AT = 2**20
 def agree_on_settings(config: TrainConfig, world: World) -> None:
     """RequestError on all ranks where one has other settings, packages or code. A collective."""
     if world.size > 1:
-        compare({**settings(config), **versions()}, world)
+        compare({**settings(config), **versions(), **plugin_facts(config.objective)}, world)
 
 
 def agree_on_start(run: Run, loader: Loader, position: Any) -> None:
@@ -163,12 +164,14 @@ def record_digests(data: Any) -> list[tuple[str, int, str]]:
 
 def state_facts(run: Run, position: Any) -> dict[str, str]:
     """Where the run stands, and the digests of what it stands with."""
+    own = {} if run.objective is None else run.objective.state_dict()
     return {
         "the length of the run": f"{run.steps:,} steps",
         "the first step": f"{run.step + 1:,}",
         "the position in the data": digest_of(position),
         "the student's weights": digest_of(run.student.state_dict()),
         "the teacher's weights": digest_of(run.teacher.state_dict()),
+        "the objective's parameters and buffers": digest_of(own),
         "the optimizer's state": digest_of(run.optimizer.state_dict()["state"]),
     }
 

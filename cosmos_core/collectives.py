@@ -61,6 +61,15 @@ class Collectives:
         self.all_reduce(value)
         return value
 
+    def mean(self, own: Tensor) -> Tensor:
+        """A loss of the whole batch from the mean over this rank's samples, the same value on all ranks.
+
+        Its gradient is that of `own`, so that the mean over ranks of the gradients is that of the whole batch.
+        """
+        if self.world.size == 1:
+            return own
+        return own + (self.sum(own) / self.world.size - own).detach()
+
     def gather(self, value: Tensor) -> Tensor:
         """(world.size, *shape) of every rank's (*shape); no gradient passes."""
         self.calls["all_gather"] += 1

@@ -10,6 +10,8 @@ from typing import Any
 from cosmos_core.configs import changed, checked
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.objectives import REGISTRY, Views, objective_class
+from cosmos_core.objectives.options import checked_options
 from cosmos_core.overrides import nested, updated
 from cosmos_core.schedule import SCHEDULES
 from cosmos_core.short_repr import LONGEST, short_repr
@@ -17,7 +19,6 @@ from cosmos_core.views import MultiCrop
 from cosmos_core.yaml_text import parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
-OBJECTIVES = ("cosmos", "clip", "slip", "silc", "multiview", "distill")
 NON_FINITE = ("stop", "skip")
 NETWORKS = ("teacher", "student", "both")
 MOST = {
@@ -68,7 +69,9 @@ class TrainConfig:
     """Name of a model configuration, or the configuration itself; change one value by `model.text_cfg.layers=6`."""
     objective: str = "cosmos"
     """`clip`, `slip`, `silc` or `cosmos`, as the COSMOS paper draws them; `multiview` and `distill` are steps of its
-    ablation between them. See `cosmos_core.objectives`."""
+    ablation between them; or one of a plug-in. `cosmos-eval list objectives` tells all."""
+    objective_options: dict[str, Any] = field(default_factory=dict)
+    """Settings of the objective's own, by `objective_options.KEY=VALUE`; `{}` takes away those of a preset."""
 
     steps: int = 0
     """Length of the run; 0: `epochs` times the whole batches of an epoch."""
@@ -156,7 +159,8 @@ class TrainConfig:
     """Evaluate this many samples of each benchmark only; 0: all of them."""
 
     def __post_init__(self) -> None:
-        one_of("objective", self.objective, OBJECTIVES)
+        if not isinstance(self.objective, str) or self.objective not in REGISTRY.names():
+            raise REGISTRY.unknown(self.objective)
         one_of("lr_schedule", self.lr_schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
         one_of("non_finite", self.non_finite, NON_FINITE)
@@ -183,11 +187,25 @@ class TrainConfig:
                 raise RequestError(f"{key} lies in 0..1, 1 left out, got {getattr(self, key)}")
         if not 0 <= self.momentum_teacher <= 1:
             raise RequestError(f"momentum_teacher lies in 0..1, got {self.momentum_teacher}")
-        if self.objective in ("cosmos", "distill") and (self.views.global_crops != 2 or self.captions < 2):
-            raise RequestError(
-                f"objective {self.objective} needs views.global_crops=2 and captions of at least 2, "
-                f"got {self.views.global_crops} and {self.captions}"
-            )
+
+    def wanted_views(self) -> Views:
+        """What the loader makes of a sample: the views that the objective wants of those that are set.
+
+        Raises:
+            RequestError: the objective needs other views.
+        """
+        return objective_class(self.objective).views(self.views, self.captions)
+
+    def settled(self) -> "TrainConfig":
+        """The same configuration with `objective_options` in the types that the objective takes.
+
+        Raises:
+            RequestError: the objective does not take these options or needs other views. This is not looked at when a
+                configuration is made: settings that go together are changed one after the other.
+        """
+        self.wanted_views()
+        options = checked_options(self.objective, objective_class(self.objective), self.objective_options)
+        return replace(self, objective_options=options)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that YAML and JSON can hold, and `config_from` reads back."""
@@ -224,6 +242,7 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
         RequestError: no such preset or file, an unknown key (names the nearest), or a value of the wrong type.
     """
     config = _load(str(name_or_yaml))
+    together = []
     for change in overrides or []:
         named = f"--set {change if len(change) <= LONGEST else short_repr(change)}"
         key, separator, text = change.partition("=")
@@ -231,6 +250,8 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
             raise RequestError(f"--set takes key=value, got {short_repr(change)}")
         value = _value_of(text)
         key = key.strip()
+        if key.split(".")[0] in ("objective", "objective_options", "views", "captions"):
+            together.append(named)
         if key.startswith("model."):
             values = {"model": changed(config.model, key.removeprefix("model."), value, named)}
         else:
@@ -238,6 +259,10 @@ def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) ->
         config = updated(config, values, named)
     if any(change.startswith("model.") for change in overrides or []):
         checked(config.model, "the model with --set model...")  # at the end: one change alone may not go together
+    try:
+        config = config.settled()
+    except RequestError as error:
+        raise RequestError(f"{' '.join(together) or name_or_yaml}: {error}") from error
     return replace(config, out=str(user_path(config.out))) if config.out.startswith("~") else config
 
 

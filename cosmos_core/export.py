@@ -19,6 +19,9 @@ FORMATS = ("original", "safetensors")
 PLAIN_ADAMW = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
 """How the original makes its AdamW; ours may be fused, which says nothing of the momenta."""
 
+STUDENT_GROUPS = 2
+"""Groups of the student's parameters, the first ones; those of an objective's own follow and are not the original's."""
+
 
 def export(
     checkpoint: Path | str,
@@ -94,8 +97,11 @@ def stored(model: nn.Module, half: bool) -> dict[str, Tensor]:
 
 
 def plain_optimizer(state: Mapping[str, Any]) -> dict[str, Any]:
-    """An optimizer's state as the original's AdamW has it, whatever kernels ours ran."""
+    """An optimizer's state as the original's AdamW has it, whatever kernels ours ran: the student's two groups."""
     groups = [
-        {key: PLAIN_ADAMW.get(key, value) for key, value in group.items()} for group in state.get("param_groups", ())
+        {key: PLAIN_ADAMW.get(key, value) for key, value in group.items()}
+        for group in list(state.get("param_groups", ()))[:STUDENT_GROUPS]
     ]
-    return {"state": dict(state.get("state", {})), "param_groups": groups}
+    students = {number for group in groups for number in group.get("params", ())}
+    momenta = {number: found for number, found in dict(state.get("state", {})).items() if number in students}
+    return {"state": momenta, "param_groups": groups}

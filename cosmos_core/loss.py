@@ -1,4 +1,4 @@
-"""The objectives' losses: contrastive, and COSMOS's contrastive plus cross-modality self-distillation, on any ranks.
+"""What objectives are made of: contrastive losses over all pairs of views, on any ranks.
 
 Every pair of views contributes the symmetric InfoNCE loss (CLIP, Radford et al. 2021). All pairs of a term come from
 one matrix product; `tests/oracles/cosmos_loss.py` is the same with a loop over the pairs.
@@ -17,11 +17,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cosmos_core.collectives import Collectives
-from cosmos_core.model import Features
-from cosmos_core.world import World
 
 GLOBAL_VIEWS = 2
 """Crops and captions of a sample that are global; the first ones."""
@@ -158,72 +156,3 @@ def contrastive_losses(images: Tensor, texts: Tensor, scale: Tensor, collectives
     (columns,) = collectives.columns(images)
     loss = losses_of_pairs([Pairs(columns, texts, scale)], collectives)[0].mean()
     return Losses(total=loss, clip_loss=loss, distill_loss=torch.zeros_like(loss))
-
-
-class ContrastiveLoss(nn.Module):
-    """CLIP's objective on the first picture and the first caption of every sample; the teacher is not used.
-
-    Args:
-        world: the ranks that hold the batch together; each is called with its own samples, as many on each.
-    """
-
-    def __init__(self, world: World | None = None) -> None:
-        super().__init__()
-        self.collectives = Collectives(world)
-
-    def forward(self, student: Features, teacher: Features | None, batch_size: int) -> Losses:
-        """Losses of one step; `distill_loss` is zero."""
-        images, texts = (views_of(x, batch_size)[:1] for x in (student.image_features, student.text_features))
-        return contrastive_losses(images, texts, student.logit_scale, self.collectives)
-
-
-class CosmosLoss(nn.Module):
-    """COSMOS's objective: the sum of a contrastive and a cross-modality self-distillation loss (arXiv 2412.01814).
-
-    Contrastive: the two global crops against all captions; local crops are left out on purpose, local captions are not.
-    Distillation: cross-modal features of all the student's views, local crops included, against the teacher's features
-    of the global crops and captions, at the student's own `distill_logit_scale`; the mean of four terms.
-
-    Args:
-        world: the ranks that hold the batch together; each is called with its own samples, as many on each.
-    """
-
-    contrastive_views = GLOBAL_VIEWS
-
-    def __init__(self, world: World | None = None) -> None:
-        super().__init__()
-        self.collectives = Collectives(world)
-
-    def forward(self, student: Features, teacher: Features | None, batch_size: int) -> Losses:
-        """Losses of one step.
-
-        Args:
-            student: the training forward's features, cross-modal ones included.
-            teacher: features of the global crops and captions; no gradient flows into them.
-            batch_size: b, the samples of this rank.
-
-        Raises:
-            ValueError: cross-modal features or the teacher's are absent, or rows are no whole number of views.
-            RequestError: ranks have different numbers of samples or views.
-        """
-        if teacher is None or student.image_cross_features is None or student.text_cross_features is None:
-            raise ValueError("COSMOS's loss needs a teacher and the student's cross-modal features")
-        images = views_of(student.image_features, batch_size)[: self.contrastive_views]
-        texts = views_of(student.text_features, batch_size)
-        crosses = [views_of(x, batch_size) for x in (student.image_cross_features, student.text_cross_features)]
-        targets = [views_of(x.detach(), batch_size) for x in (teacher.image_features, teacher.text_features)]
-
-        columns, *wide = self.collectives.columns(images, *targets)
-        contrastive = Pairs(columns, texts, student.logit_scale)
-        distillation = Pairs(torch.cat(crosses), torch.cat(wide), student.distill_logit_scale)
-        clip_pairs, pairs = losses_of_pairs([contrastive, distillation], self.collectives)
-        clip_loss = clip_pairs.mean()
-        # blocks of the (views, teacher views) table: pictures or captions of the student, of the teacher
-        rows = pairs.split([len(x) for x in crosses])
-        blocks = [block for row in rows for block in row.split([len(x) for x in targets], dim=1)]
-        names = ("img_cross_vs_t_img", "img_cross_vs_t_txt", "txt_cross_vs_t_img", "txt_cross_vs_t_txt")
-        terms = {name: block.mean() for name, block in zip(names, blocks, strict=True)}
-        distill_loss = torch.stack(list(terms.values())).mean()
-        return Losses(
-            total=distill_loss + clip_loss, clip_loss=clip_loss, distill_loss=distill_loss, distill_terms=terms
-        )

@@ -4,11 +4,12 @@ What a run keeps are the plain modules. Whatever wraps them is held here, so tha
 those of `COSMOS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,15 +20,17 @@ from cosmos_core.schedule import parameter_groups
 from cosmos_core.world import World
 
 
-def build_optimizer(config: TrainConfig, student: COSMOS) -> torch.optim.AdamW:
+def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective | None = None) -> torch.optim.AdamW:
     """AdamW over two groups, without and with decay, in the model's order; one kernel for all of them on a CUDA card.
 
-    The groups hold every parameter whatever the objective: one without a gradient is never touched.
+    The groups hold every parameter whatever the objective: one without a gradient is never touched. An objective's own
+    parameters follow in groups of theirs, by the same rule, so that the student's places in the state stay.
     """
+    own = [] if objective is None else parameter_groups(objective, config.weight_decay)
     # Only where it is faster: elsewhere torch chooses, and on a CPU the bits of older runs stay.
     fused = True if next(student.parameters()).device.type == "cuda" else None
     return torch.optim.AdamW(
-        parameter_groups(student, config.weight_decay),
+        [*parameter_groups(student, config.weight_decay), *(group for group in own if group["params"])],
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -105,6 +108,26 @@ def distributed(network: Callable[..., Features], world: World) -> DistributedDa
     if world.size > 2 and dist.get_backend() == "gloo":
         wrapped.register_comm_hook(world.size, mean_in_the_order_of_ranks)
     return wrapped
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
+    """Average gradients over ranks in place, in one collective: for an objective's parameters, outside of DDP.
+
+    A parameter without a gradient on any rank stays without one, so that the optimizer leaves it alone; where only some
+    ranks have one, the others count as zero. Every rank must call it.
+    """
+    if world.size == 1 or not parameters:
+        return
+    dtype = reduce(torch.promote_types, (one.dtype for one in parameters), torch.float32)
+    found = [one.new_zeros(()) if one.grad is None else one.new_ones(()) for one in parameters]
+    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    packed = torch.cat([value.detach().reshape(-1).to(dtype) for value in (*gradients, *found)])
+    dist.all_reduce(packed)
+    counts = packed[-len(parameters) :].tolist()
+    means = (packed[: -len(parameters)] / world.size).split([one.numel() for one in parameters])
+    for one, mean, count in zip(parameters, means, counts, strict=True):
+        one.grad = mean.view_as(one).to(one.dtype) if count else None
 
 
 def mean_in_the_order_of_ranks(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:

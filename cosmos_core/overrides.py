@@ -30,8 +30,10 @@ def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -
                     f"{where}: {prefix + key} takes its own keys, as {prefix + key}.{_first(current)}=..."
                 )
             changes[key] = updated(current, value, where, f"{prefix}{key}.")
+        elif typing.get_origin(hints[key]) is dict:
+            changes[key] = _merged(current, value, f"{where}: {prefix + key}")
         else:
-            changes[key] = _typed(value, hints[key], f"{where}: {prefix + key}")
+            changes[key] = typed(value, hints[key], f"{where}: {prefix + key}")
     try:
         return replace(config, **changes)
     except RequestError as error:
@@ -44,11 +46,18 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return {head: nested(rest, value) if rest else value}
 
 
+def _merged(current: dict[str, Any], value: Any, where: str) -> dict[str, Any]:
+    """Free keys with those of `value` changed; empty where `value` is, so that a preset's can be taken away."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise RequestError(f"{where} takes key: value pairs, got {short_repr(value)}")
+    return {**current, **value} if value else {}
+
+
 def _first(config: Any) -> str:
     return fields(config)[0].name
 
 
-def _typed(value: Any, hint: Any, where: str) -> Any:
+def typed(value: Any, hint: Any, where: str) -> Any:
     """`value` as the field wants it; an int passes for a float, and so does `5e-4`, which YAML takes for text."""
     if hint is Any:
         return value
@@ -58,7 +67,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             raise RequestError(
                 f"{where} takes {len(parts)} values, as [{', '.join('0' for _ in parts)}], got {short_repr(value)}"
             )
-        return tuple(_typed(part, kind, where) for part, kind in zip(value, parts, strict=True))
+        return tuple(typed(part, kind, where) for part, kind in zip(value, parts, strict=True))
     if hint is float and isinstance(value, str):
         try:
             return float(value)

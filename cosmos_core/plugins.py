@@ -28,6 +28,8 @@ from cosmos_core.short_repr import short_list, short_repr
 
 SWITCH = "COSMOS_EVAL_PLUGINS"
 """Environment variable; `0` turns plug-ins off."""
+UNKNOWN = "unknown"
+"""Name or version of a distribution that does not tell."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,9 @@ def installed(group: str, path: tuple[str, ...]) -> list[Plugin]:
 def readable_entry_points(group: str) -> list[metadata.EntryPoint]:
     """Those of every distribution whose file can be read, the first one of a name on `sys.path` as usual."""
     found: dict[str, list[metadata.EntryPoint]] = {}
-    for distribution in metadata.distributions():
-        found.setdefault(identity(distribution)[0], readable(distribution, group))
+    for number, distribution in enumerate(metadata.distributions()):
+        name, _ = identity(distribution)
+        found.setdefault(f"{number}" if name == UNKNOWN else name, readable(distribution, group))
     return [one for entries in found.values() for one in entries]
 
 
@@ -206,6 +209,6 @@ def readable(distribution: metadata.Distribution, group: str) -> list[metadata.E
 def identity(distribution: Any) -> tuple[str, str]:
     """Name and version of a distribution, `unknown` where its metadata do not tell."""
     try:
-        return distribution.metadata["Name"] or "unknown", distribution.version or "unknown"
+        return distribution.metadata["Name"] or UNKNOWN, distribution.version or UNKNOWN
     except Exception:  # no METADATA file, or one that is not text
-        return "unknown", "unknown"
+        return UNKNOWN, UNKNOWN

@@ -9,6 +9,8 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.devices import require_device
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
+from cosmos_core.objective_state import refuse_odd_state
+from cosmos_core.objectives import Objective, build_objective
 from cosmos_core.seeds import derive_seed
 from cosmos_core.views import MultiCrop
 from cosmos_core.world import World
@@ -29,6 +31,19 @@ def initial_model(config: Any, seed: int) -> COSMOS:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         return COSMOS.from_config(config)
+
+
+def initial_objective(config: TrainConfig, world: World | None = None) -> Objective:
+    """The run's objective, ready to train; what it draws depends on the seed alone, and the global generator stays.
+
+    Raises:
+        RequestError: it cannot be built, or its state could not be saved.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "objective"))
+        objective = build_objective(config.objective, world, config.objective_options).train()
+    refuse_odd_state(config.objective, objective)
+    return objective
 
 
 def check_sizes(views: MultiCrop, patch: Sequence[int], image: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.layouts import plain_state
+from cosmos_core.objective_state import captured_objective, check_objective, put_back_objective
 from cosmos_core.overrides import updated
 from cosmos_core.step import Run
 from cosmos_core.world import World
@@ -39,17 +40,21 @@ def captured(run: Run, data_state: Mapping[str, Any], world: World) -> dict[str,
         data_state: where this rank's share of the data stands; the union over ranks is kept.
     """
     of_ranks = world.gather({"data": dict(data_state), "skipped": dict(run.skipped), "rng": rng_state(device_of(run))})
+    training = unplaced_settings(run.config)
+    if not training["objective_options"]:
+        del training["objective_options"]  # the file is what it was before objectives had any
     scaler = {} if run.scaler is None else {"scaler": run.scaler.state_dict()}
     return {
         "step": run.step,
         "steps": run.steps,
-        "training": unplaced_settings(run.config),
+        "training": training,
         "data_state": {lane: place for one in of_ranks for lane, place in one["data"].items()},
         "skipped": [one["skipped"] for one in of_ranks],
         "rng": [one["rng"] for one in of_ranks],
         "skipped_steps": run.skipped_steps,
         "skipped_in_a_row": run.skipped_in_a_row,
         "environment": environment(run, world),
+        **captured_objective(run.config.objective, run.objective),
         **scaler,
     }
 
@@ -58,15 +63,17 @@ def put_back(run: Run, content: Mapping[str, Any], path: Path, world: World) -> 
     """Make `run` what it was when `content` was written; returns the position in the data, of all ranks.
 
     Raises:
-        RequestError: the checkpoint is of another model, or of a run of another length.
+        RequestError: the checkpoint is of another model or objective, or of a run of another length.
     """
     if content["steps"] != run.steps:
         raise RequestError(
             f"{path} is of a run of {content['steps']:,} steps, and this one has {run.steps:,}: schedules depend on "
             "the length; give the data it was started with, or another --out"
         )
+    check_objective(run.config.objective, run.objective, content, path)
     for name, model in (("student", run.student), ("teacher", run.teacher)):
         fill(model, content[name], f"{path}: {name}")
+    put_back_objective(run.objective, content, path)
     fill_optimizer(run.optimizer, content["optimizer"], path)
     if run.scaler is not None and content.get("scaler"):
         run.scaler.load_state_dict(dict(content["scaler"]))

@@ -37,7 +37,7 @@ def settings(config: type = TrainConfig, prefix: str = "") -> list[Setting]:
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             found += settings(hint, f"{prefix}{item.name}.")
             continue
-        default = item.default if item.default is not dataclasses.MISSING else None
+        default = item.default if item.default is not dataclasses.MISSING else {}  # keys that are free
         found.append(Setting(prefix + item.name, kind_of(hint), default, about.get(item.name, "")))
     return found
 
@@ -60,4 +60,6 @@ def kind_of(hint: Any) -> str:
     names = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "name or keys"}
     if typing.get_origin(hint) is tuple:
         return f"{len(typing.get_args(hint))} {names[typing.get_args(hint)[0]]}s"
+    if typing.get_origin(hint) is dict:
+        return "keys"
     return names.get(hint, getattr(hint, "__name__", str(hint)))

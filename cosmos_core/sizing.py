@@ -27,7 +27,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.configs import checked, preset
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
-from cosmos_core.objectives import build_objective
+from cosmos_core.objectives import Objective, Views, build_objective, objective_class
 
 FLOAT = 4
 """Bytes of float32."""
@@ -123,17 +123,30 @@ class Workload:
         return 2 if half_precision(self.config) else FLOAT
 
     @cached_property
+    def views(self) -> Views:
+        """What the objective wants of a sample."""
+        return self.config.wanted_views()
+
+    @cached_property
+    def objective(self) -> type[Objective]:
+        return objective_class(self.config.objective)
+
+    @cached_property
+    def objective_parameters(self) -> int:
+        """Trained parameters of the objective's own, counted on one that is built and let go."""
+        return sum(one.numel() for one in built(self.config).parameters() if one.requires_grad)
+
+    @cached_property
     def pictures(self) -> list[tuple[int, int]]:
         """(views of a sample, pixels on a side), the global ones first."""
-        views = build_objective(self.config.objective).views(self.config.views, self.config.captions).images
+        views = self.views.images
         sizes = [(views.global_crops, views.global_size), (views.local_crops, views.local_size)]
         return [(count, size) for count, size in sizes if count]
 
     @cached_property
     def captions(self) -> int:
         """Captions of a sample that pass the tower."""
-        views = build_objective(self.config.objective).views(self.config.views, self.config.captions)
-        return views.kept_captions or views.captions
+        return self.views.kept_captions or self.views.captions
 
     @property
     def context(self) -> int:
@@ -184,15 +197,15 @@ def memory(work: Workload) -> dict[str, float]:
     Left out: the allocator's slack, workspaces of kernels, buffers of the ranks' communication, and what the backward
     pass holds for a moment (about a block's activations once more).
     """
-    config, objective = work.config, build_objective(work.config.objective)
+    config, own = work.config, work.objective_parameters
     parameters = sum(parameter_counts(work.model).values())
-    trained = parameters - sum(parameter_counts(work.model, objective.unused).values())
+    trained = parameters - sum(parameter_counts(work.model, work.objective.unused).values()) + own
     chunk = work.local_batch // config.accumulate
     images = [(chunk * count, work.image_tokens(size), work.item) for count, size in work.pictures]
     texts = (chunk * work.captions, work.context, work.item)
     pixels = sum(count * 3 * size**2 for count, size in work.pictures)
     found = {
-        "weights": parameters * FLOAT,
+        "weights": (parameters + own) * FLOAT,
         "gradients": trained * FLOAT,
         "AdamW's two moments": 2 * trained * FLOAT,
         "teacher (the average)": parameters * FLOAT,
@@ -213,7 +226,7 @@ def memory(work: Workload) -> dict[str, float]:
 
 def pooler_bytes(work: Workload, batch: int) -> float:
     """Bytes kept of token maps and cross-attention: tokens, keys and values once a sample, queries once a view."""
-    if not build_objective(work.config.objective).cross_attention:
+    if not work.objective.cross_attention:
         return 0.0
     dim, item = work.model["embed_dim"], work.item
     first = work.image_tokens(work.pictures[0][1]) - 1
@@ -227,15 +240,14 @@ def pooler_bytes(work: Workload, batch: int) -> float:
 def step_flops(work: Workload) -> dict[str, float]:
     """Operations of one device in one step by network; `recomputed` is what memory is saved by."""
     config, batch, dim = work.config, work.local_batch, work.model["embed_dim"]
-    objective = build_objective(config.objective)
     images = [
         work.image_tower.flops(batch * count, work.image_tokens(size), dim) / count for count, size in work.pictures
     ]
     student_images = sum(each * count for each, (count, _) in zip(images, work.pictures, strict=True))
     text = work.text_tower.flops(batch, work.context, dim)
     towers = student_images + text * work.captions
-    poolers = pooler_flops(work) if objective.cross_attention else 0.0
-    teacher = 2 * images[0] + min(2, work.captions) * text if objective.needs_teacher else 0.0
+    poolers = pooler_flops(work) if work.objective.cross_attention else 0.0
+    teacher = 2 * images[0] + min(2, work.captions) * text if work.objective.needs_teacher else 0.0
     recomputed = (towers + poolers if config.accumulate > 1 else 0.0) + (towers if config.grad_checkpointing else 0.0)
     found = {
         "student": 3 * (towers + poolers),
@@ -268,18 +280,25 @@ def loss_bytes(work: Workload) -> float:
 def loss_costs(config: TrainConfig) -> tuple[float, float]:
     """Similarities that the objective computes for a pair of samples, and bytes that it keeps for them.
 
-    Found by running the objective on random features of a few samples: whatever it does, it is what is counted. Bytes
-    are the quadratic part of what three batches of different sizes keep.
+    Found by running the objective on random features of a few samples: whatever it does, it is what is counted. Both
+    are the quadratic part of what three batches of different sizes compute and keep: layers of the objective's own
+    grow with the batch only.
     """
     runs = [probe(config, batch) for batch in (4, 8, 12)]
-    kept = [bytes_kept for _, bytes_kept in runs]
-    return runs[0][0] / 4**2, (kept[2] - 2 * kept[1] + kept[0]) / (2 * 4**2)
+    similarities, kept = ((c - 2 * b + a) / (2 * 4**2) for a, b, c in zip(*runs, strict=True))
+    return similarities, kept
 
 
-def probe(config: TrainConfig, batch: int, width: int = 8) -> tuple[float, int]:
+def built(config: TrainConfig) -> Objective:
+    """The configured objective for one process; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return build_objective(config.objective, None, config.objective_options)
+
+
+def probe(config: TrainConfig, batch: int) -> tuple[float, int]:
     """(similarities, bytes kept by autograd) of the objective's loss on `batch` samples."""
     work = Workload(config, 1)
-    objective = build_objective(config.objective)
+    objective, width = built(config), work.model["embed_dim"]
     rows = torch.Generator().manual_seed(0)
 
     def features(views: int, grad: bool) -> torch.Tensor:

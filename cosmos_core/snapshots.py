@@ -18,6 +18,7 @@ from cosmos_core.checkpoint import read_file, save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, remove_leftovers, sync_folder
+from cosmos_core.objective_state import other_source
 from cosmos_core.printable import printable
 from cosmos_core.run_lock import LOCK, RunLock
 from cosmos_core.run_state import LENGTH, NEEDED, captured, compatible, environment, other_bits, put_back, training_of
@@ -255,8 +256,8 @@ class Snapshots:
     def restore(self, run: Run, path: Path) -> dict[str, Any]:
         """Make `run` what it was when `path` was written; returns the position in the data, of all ranks.
 
-        Networks, optimizer, scaler, step, epoch, skipped samples, and this rank's global generators. The stepper must
-        have been made before, since it makes the scaler.
+        Networks, objective, optimizer, scaler, step, epoch, skipped samples, and this rank's global generators. The
+        stepper must have been made before, since it makes the scaler (and the objective, where the run has none).
 
         Raises:
             RequestError: the file is gone or of another model, or the run would have another length.
@@ -265,6 +266,9 @@ class Snapshots:
         data_state = put_back(run, content, path, self.world)
         self.saved_step = run.step
         self.note(f"going on from step {run.step:,} of {run.steps:,} ({path})")
+        other = other_source(self.config.objective, content)
+        if other:
+            self.note(other)
         changed = other_bits(content.get("environment", {}), environment(run, self.world))
         if changed:
             self.note(f"the last bits will not be those of a run that was never stopped: {changed}")

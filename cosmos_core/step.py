@@ -1,7 +1,7 @@
 """One optimizer step: schedules, forward, backward, teacher average, clipping, AdamW, clamped temperatures."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -15,8 +15,9 @@ from cosmos_core.ema import average
 from cosmos_core.errors import RequestError
 from cosmos_core.loss import Losses
 from cosmos_core.model import COSMOS, Features
-from cosmos_core.networks import Networks
-from cosmos_core.objectives import Objective, build_objective
+from cosmos_core.networks import Networks, average_gradients
+from cosmos_core.objectives import Objective
+from cosmos_core.prepare import initial_objective
 from cosmos_core.schedule import cosine_momentum, lr_schedule
 from cosmos_core.world import World
 
@@ -51,6 +52,8 @@ class Run:
     """Steps left out since their loss or gradient was not finite (`non_finite=skip`)."""
     skipped_in_a_row: int = 0
     """How many of them were the last ones."""
+    objective: Objective | None = None
+    """What is minimised, on the student's device; the optimizer holds its parameters. None: the stepper builds one."""
 
     def leave_out(self, broken: Mapping[str, str]) -> None:
         """Remember why samples were left out, as long as there is room."""
@@ -67,7 +70,8 @@ class Stepper:
         run: its networks stay the plain modules; parameters that the objective does not use are frozen here.
 
     Raises:
-        RequestError: `accumulate` does not divide a rank's share of the batch.
+        RequestError: `accumulate` does not divide a rank's share of the batch, or the objective cannot be built.
+        ValueError: the optimizer lacks a parameter of the objective, which would never be trained.
     """
 
     def __init__(self, run: Run) -> None:
@@ -88,9 +92,16 @@ class Stepper:
             if config.fix_momentum
             else cosine_momentum(config.momentum_teacher, 1.0, run.steps)
         )
-        self.objective: Objective = build_objective(config.objective, run.world)
-        self.networks = Networks(config, run.student, run.teacher, self.objective, run.world)
         self.device = next(run.student.parameters()).device
+        if run.objective is None:
+            run.objective = initial_objective(config, run.world).to(self.device)
+        self.objective: Objective = run.objective
+        self.own = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
+        """Parameters of the objective that are trained."""
+        held = {id(parameter) for group in run.optimizer.param_groups for parameter in group["params"]}
+        if any(id(parameter) not in held for parameter in self.own):
+            raise ValueError("the optimizer lacks parameters of the objective: give it to build_optimizer")
+        self.networks = Networks(config, run.student, run.teacher, self.objective, run.world)
         self.dtype = amp_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
         run.scaler = self.scaler if self.scaler.is_enabled() else None
@@ -101,9 +112,9 @@ class Stepper:
         """Do one iteration and return what it measured.
 
         Temperatures are log-domain values from before the step; `grad_norm` is that of the whole gradient before it is
-        clipped. A step whose loss or gradient is not finite changes neither network: it stops the run, or is left out
-        where `non_finite` is `skip`. A gradient that only float16's scaling made overflow is left out too, but is no
-        failure; a teacher average that precedes the step is done all the same, as in the original.
+        clipped. A step whose loss or gradient is not finite changes neither network nor objective: it stops the run, or
+        is left out where `non_finite` is `skip`. A gradient that only float16's scaling made overflow is left out too,
+        but is no failure; a teacher average that precedes the step is done all the same, as in the original.
 
         Raises:
             RequestError: the loss or the gradient is not finite, for the tenth time in a row where steps are skipped;
@@ -115,32 +126,49 @@ class Stepper:
             group["lr"] = lr
         run.optimizer.zero_grad(set_to_none=True)
 
+        buffers = [value.clone() for value in self.objective.buffers()]
         losses = self.backward(batch)
+        average_gradients(self.own, run.world)
         self.scaler.unscale_(run.optimizer)
-        norm = nn.utils.get_total_norm([p.grad for p in run.student.parameters() if p.grad is not None])
+        trained = [*run.student.parameters(), *self.own]
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         metrics = {**self.measured(losses, norm), "lr": lr, "momentum": momentum}
 
         if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
             run.skipped_in_a_row = 0
             if config.ema_before_step:
-                average(run.teacher, run.student, momentum)
+                self.average(momentum)
             if config.grad_clip:
-                nn.utils.clip_grads_with_norm_(run.student.parameters(), config.grad_clip, norm)
+                nn.utils.clip_grads_with_norm_(trained, config.grad_clip, norm)
             self.scaler.step(run.optimizer)
             if not config.ema_before_step:
-                average(run.teacher, run.student, momentum)
+                self.average(momentum)
             for model in (run.student, run.teacher):
                 clamp_temperatures(model)
         elif self.a_smaller_scale_will_do(metrics):
+            self.put_back(buffers)
             if config.ema_before_step:  # as in the original, whose average comes before the scaler's verdict
-                average(run.teacher, run.student, momentum)
+                self.average(momentum)
         else:
+            self.put_back(buffers)
             self.leave_out(metrics)
         self.scaler.update()
         return {**metrics, "skipped_steps": run.skipped_steps}
 
+    def average(self, momentum: float) -> None:
+        """Move the teacher, and what the objective averages of its own, towards what is trained."""
+        average(self.run.teacher, self.run.student, momentum)
+        self.objective.update_average(momentum)
+
+    @torch.no_grad()
+    def put_back(self, buffers: Sequence[Tensor]) -> None:
+        """The objective's buffers as they were before a step that is left out: NaN would stay in them for ever."""
+        for value, before in zip(self.objective.buffers(), buffers, strict=True):
+            value.copy_(before)
+
     def backward(self, batch: Batch) -> Losses:
-        """Losses of a batch, whose gradients, times the scaler's scale, are the student's `.grad`."""
+        """Losses of a batch, whose gradients, times the scaler's scale, are the `.grad` of student and objective; the
+        objective's are this rank's, not averaged yet."""
         images = [view.to(self.device, non_blocking=True) for view in batch.images]
         parts = parts_of(images, batch.texts.to(self.device, non_blocking=True), self.run.config.accumulate)
         if len(parts) > 1:

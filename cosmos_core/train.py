@@ -18,8 +18,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.logs import Logs, Pace, brief, read_metrics
 from cosmos_core.model import COSMOS
 from cosmos_core.networks import build_optimizer
-from cosmos_core.objectives import build_objective
-from cosmos_core.prepare import check_sizes, device_of, initial_model, run_length
+from cosmos_core.prepare import check_sizes, device_of, initial_model, initial_objective, run_length
 from cosmos_core.printable import one_line
 from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshots import LAST, Snapshots
@@ -147,14 +146,16 @@ def pretrain(
         torch.set_num_threads(config.threads)
     if not world.is_main:
         reporter = Silent()
+    config = config.settled()  # what does not go together is refused before anything is built
     agree_on_settings(config, world)
     device = device_of(config.device, world)
     student = initial_model(config.model, config.seed).to(device).train()
     teacher = copy.deepcopy(student).requires_grad_(False)
-    optimizer = build_optimizer(config, student)
+    objective = initial_objective(config, world).to(device)
+    optimizer = build_optimizer(config, student, objective)
     loader = view_loader(config, student, data, world)
     steps = run_length(config, loader.samples_per_epoch)
-    run = Run(config, student, teacher, optimizer, steps, world=world)
+    run = Run(config, student, teacher, optimizer, steps, world=world, objective=objective)
     stepper = Stepper(run)
 
     out = Path(config.out) if config.out else None
@@ -256,7 +257,7 @@ def view_loader(
             "no training data: set data=SHARDS"
             + (", or hand toybox's records to train(config, data=...)" if config.data else "")
         )
-    views = build_objective(config.objective).views(config.views, config.captions)
+    views = config.wanted_views()
     check_sizes(views.images, model.patch_size, model.image_size)
     return open_loader(config, views, build_tokenizer(model.config["text_cfg"]), data, world or World())
 

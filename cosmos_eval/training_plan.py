@@ -81,7 +81,8 @@ def parameters_line(work: "Workload") -> str:
 
     counts = parameter_counts(work.model)
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return f"{sum(counts.values()):,} ({parts}); the teacher has as many and no gradients"
+    own = f"; the objective has {work.objective_parameters:,} of its own" if work.objective_parameters else ""
+    return f"{sum(counts.values()):,} ({parts}); the teacher has as many and no gradients{own}"
 
 
 def length_line(config: "TrainConfig", samples: int) -> str:
@@ -135,13 +136,12 @@ def data_plan(config: "TrainConfig", ranks: int) -> dict[str, Any] | None:
         return None
     from cosmos_core.configs import checked, preset
     from cosmos_core.data import open_loader
-    from cosmos_core.objectives import build_objective
     from cosmos_core.tokenizer import build_tokenizer
     from cosmos_core.world import World
     from cosmos_eval.training import records_of
 
     model = preset(config.model) if isinstance(config.model, str) else checked(config.model)
-    views = build_objective(config.objective).views(config.views, config.captions)
+    views = config.wanted_views()
     tokenizer = build_tokenizer(model["text_cfg"])
     loader = open_loader(config, views, tokenizer, records_of(config), World(0, ranks))
     try:

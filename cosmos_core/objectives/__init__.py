@@ -1,25 +1,75 @@
 """What a training minimises: one class in one file for each objective, chosen by the `objective` setting."""
 
-import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.objectives.base import Objective
+from cosmos_core.objectives.base import Objective, Views
+from cosmos_core.objectives.listing import ListedObjective, listed_objectives
+from cosmos_core.objectives.options import checked_options
+from cosmos_core.plugins import Registry
+from cosmos_core.printable import one_line, printable
 from cosmos_core.world import World
 
+__all__ = ["OBJECTIVES", "REGISTRY", "Objective", "Views", "build_objective", "list_objectives", "objective_class"]
+
 OBJECTIVES = {
+    "cosmos": "cosmos_core.objectives.cosmos:CosmosLoss",
     "clip": "cosmos_core.objectives.clip:Clip",
     "slip": "cosmos_core.objectives.slip:Slip",
     "silc": "cosmos_core.objectives.silc:Silc",
     "multiview": "cosmos_core.objectives.multiview:MultiView",
     "distill": "cosmos_core.objectives.distill:Distill",
-    "cosmos": "cosmos_core.objectives.cosmos:Cosmos",
 }
-"""Setting -> module:class. A new objective is a file here and a line in this table."""
+"""Our objectives: setting -> module:class. A new one is a file here and a line in this table."""
 
 
-def build_objective(name: str, world: World | None = None) -> Objective:
-    """The objective called `name`; RequestError where there is none."""
-    if name not in OBJECTIVES:
-        raise RequestError(f"objective: {name!r} is none of {', '.join(OBJECTIVES)}")
-    module, _, cls = OBJECTIVES[name].partition(":")
-    return getattr(importlib.import_module(module), cls)(world or World())
+def problem_of(found: Any) -> str:
+    """What keeps an object from being an objective, empty where nothing does."""
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        return "it is no subclass of cosmos_core.objectives.Objective"
+    if found.forward is Objective.forward:
+        return "it has no forward"
+    for name in ("views", "unused"):
+        if not isinstance(inspect.getattr_static(found, name), classmethod | staticmethod):
+            return f"its {name} must be a classmethod"
+    return ""
+
+
+REGISTRY = Registry("cosmos_core.objectives", "objective", OBJECTIVES, problem_of)
+"""Our objectives and those of plug-ins."""
+
+
+def objective_class(name: str) -> type[Objective]:
+    """The class of the objective called `name`; RequestError where there is none, or a plug-in's that is broken."""
+    found: type[Objective] = REGISTRY.load(name)
+    return found
+
+
+def list_objectives() -> list[ListedObjective]:
+    """Every objective that can be used, ours first, described for people; imports all plug-ins."""
+    return listed_objectives(REGISTRY)
+
+
+def build_objective(name: str, world: World | None = None, options: Mapping[str, Any] | None = None) -> Objective:
+    """The objective called `name`, on the CPU, with the settings that `objective_options` gives it.
+
+    Raises:
+        RequestError: there is no such objective, or it does not take these options.
+    """
+    cls = objective_class(name)
+    values = checked_options(name, cls, options or {})
+    try:
+        return cls(world or World(), **values)
+    except RequestError:
+        raise
+    except Exception as error:
+        plugin = REGISTRY.plugin(name)
+        if plugin is None and not values:
+            raise
+        of = f" of {plugin}" if plugin else ""
+        given = ", ".join(f"{key}={one_line(value, 40)}" for key, value in values.items()) or "no objective_options"
+        raise RequestError(
+            f"objective {printable(name)}{of} cannot be built with {given}: {type(error).__name__}: {one_line(error)}"
+        ) from error

@@ -1,14 +1,18 @@
 """SILC (Naeem et al. 2023, arXiv 2310.13355), as the COSMOS paper draws it: CLIP and image self-distillation."""
 
+from typing import TYPE_CHECKING
+
 from cosmos_core.errors import RequestError
 from cosmos_core.loss import GLOBAL_VIEWS, Losses, Pairs, losses_of_pairs, views_of
-from cosmos_core.model import Features
 from cosmos_core.objectives.base import Objective, Views, two_global_crops
 from cosmos_core.views import MultiCrop
 
+if TYPE_CHECKING:
+    from cosmos_core.model import Features
+
 
 class Silc(Objective):
-    """Both global crops against one caption, plus all crops of the student against the teacher's global crops.
+    """SILC: both global crops against one caption, and all crops of the student against the teacher's global crops.
 
     The contrastive part reads the first global caption: SILC's pictures have one text each, and views of texts are what
     COSMOS adds. Both global crops are aligned with it, as SILC's paper asks. Distillation is COSMOS's image half:
@@ -20,12 +24,13 @@ class Silc(Objective):
     needs_teacher = True
     cross_attention = False
 
-    def views(self, images: MultiCrop, captions: int) -> Views:
+    @classmethod
+    def views(cls, images: MultiCrop, captions: int) -> Views:
         if not images.local_crops:
             raise RequestError("objective silc distils local crops: set views.local_crops to at least 1")
         return Views(two_global_crops("silc", images), max(captions, 2), kept_captions=1)
 
-    def forward(self, student: Features, teacher: Features | None, batch_size: int) -> Losses:
+    def forward(self, student: "Features", teacher: "Features | None", batch_size: int) -> Losses:
         if teacher is None:
             raise ValueError("SILC's loss needs a teacher")
         images, texts = (views_of(x, batch_size) for x in (student.image_features, student.text_features))

@@ -1,13 +1,17 @@
 """SLIP (Mu et al. 2022, arXiv 2112.12750), as the COSMOS paper draws it: contrastive on sets of two augmentations."""
 
+from typing import TYPE_CHECKING
+
 from cosmos_core.loss import GLOBAL_VIEWS, Losses, Pairs, losses_of_pairs, views_of
-from cosmos_core.model import Features
 from cosmos_core.objectives.base import Objective, Views, global_views
 from cosmos_core.views import MultiCrop
 
+if TYPE_CHECKING:
+    from cosmos_core.model import Features
+
 
 class Slip(Objective):
-    """Both global crops against both global captions, plus the two global crops against each other.
+    """SLIP: both global crops against both global captions, plus the two global crops against each other.
 
     The first part runs at `logit_scale`. The second, SLIP's self-supervision between two augmentations of a picture,
     is reported as `distill_loss` and runs at `distill_logit_scale`, a learned temperature that nothing else uses; both
@@ -19,10 +23,11 @@ class Slip(Objective):
     needs_teacher = False
     cross_attention = False
 
-    def views(self, images: MultiCrop, captions: int) -> Views:
+    @classmethod
+    def views(cls, images: MultiCrop, captions: int) -> Views:
         return Views(global_views("slip", images), max(captions, 2), kept_captions=2)
 
-    def forward(self, student: Features, teacher: Features | None, batch_size: int) -> Losses:
+    def forward(self, student: "Features", teacher: "Features | None", batch_size: int) -> Losses:
         images, texts = (
             views_of(rows, batch_size)[:GLOBAL_VIEWS] for rows in (student.image_features, student.text_features)
         )

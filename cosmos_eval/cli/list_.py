@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import typer
 
 app = typer.Typer(
-    help="What there is: models, benchmarks, suites, tasks, readers, trainings and their settings.",
+    help="What there is: models, benchmarks, suites, tasks, readers, trainings, their objectives and settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval list benchmarks",
@@ -81,6 +81,15 @@ def presets() -> None:
         of = f"{steps:,} steps of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
         rows.append((name, str(config.model) if isinstance(config.model, str) else "own model", samples, of, needs))
     show(("preset", "model", "samples", "length", "data"), rows)
+
+
+@app.command(epilog="Example: cosmos-eval list objectives")
+def objectives() -> None:
+    """What a training can minimise (--set objective=NAME): ours, and those of plug-ins, which this command imports."""
+    from cosmos_core.objectives import list_objectives
+
+    rows = [(one.name, one.about, one.needs, one.options or "-", one.source or "-") for one in list_objectives()]
+    show(("objective", "what it is", "needs", "objective_options", "plug-in"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list settings")

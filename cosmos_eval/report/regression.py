@@ -115,7 +115,8 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
         ("fingerprint of the data", baseline.dataset["fingerprint"], candidate.dataset["fingerprint"]),
     ):
         if ours != theirs:
-            return f"{what} differs: {brief(ours)} in the baseline, {brief(theirs)} in the candidate; measure both anew, with run --overwrite"
+            both = f"{brief(ours)} in the baseline, {brief(theirs)} in the candidate"
+            return f"{what} differs: {both}; measure both anew, with run --overwrite"
     if baseline.precision != candidate.precision and not allow_precision:
         return (
             f"precision differs: {baseline.precision} in the baseline, {candidate.precision} in the candidate; measure "

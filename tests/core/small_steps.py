@@ -5,7 +5,7 @@ import torch
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
 from cosmos_core.networks import build_optimizer
-from cosmos_core.objectives import build_objective
+from cosmos_core.prepare import initial_objective
 from cosmos_core.step import Run, Stepper
 from cosmos_core.train import initial_model
 from cosmos_core.views import MultiCrop
@@ -33,7 +33,7 @@ CONFIG = TrainConfig(
 def noise(config: TrainConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
     """A batch of the views that the objective asks for: pictures of noise, captions of any words and lengths."""
     generator = torch.Generator().manual_seed(seed)
-    wanted = build_objective(config.objective).views(config.views, config.captions)
+    wanted = config.wanted_views()
     n, crops = config.batch_size, wanted.images
     sizes = [crops.global_size] * crops.global_crops + [crops.local_size] * crops.local_crops
     images = [torch.randn(n, 3, size, size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes]
@@ -57,8 +57,10 @@ def stepper(config: TrainConfig, dtype: torch.dtype = torch.float32, world: Worl
     """A run at its first step, with a teacher that differs from the student."""
     student = initial_model(config.model, 0).to(dtype).train()
     teacher = initial_model(config.model, 1).to(dtype).train().requires_grad_(False)
-    optimizer = build_optimizer(config, student)
-    return Stepper(Run(config, student, teacher, optimizer, steps=20, world=world or World()))
+    world = world or World()
+    objective = initial_objective(config, world).to(dtype)
+    optimizer = build_optimizer(config, student, objective)
+    return Stepper(Run(config, student, teacher, optimizer, steps=20, world=world, objective=objective))
 
 
 def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:

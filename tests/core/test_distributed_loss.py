@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from cosmos_core.collectives import Collectives
 from cosmos_core.errors import RequestError
-from cosmos_core.loss import CosmosLoss, Losses, Pairs, losses_of_pairs, pair_losses
+from cosmos_core.loss import Losses, Pairs, losses_of_pairs, pair_losses
 from cosmos_core.model import Features
 from cosmos_core.objectives import OBJECTIVES, build_objective
+from cosmos_core.objectives.cosmos import CosmosLoss
 from cosmos_core.world import World
 from tests.core.gloo_ranks import on_ranks
 from tests.core.played_ranks import PlayedCollectives, play

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from cosmos_core import CosmosLoss
-from cosmos_core.loss import ContrastiveLoss, pair_losses
+from cosmos_core.loss import pair_losses
 from cosmos_core.model import Features
+from cosmos_core.objectives.clip import Clip
 from tests.oracles.cosmos_loss import cosmos_loss, cosmos_loss_of_ranks
 
 
@@ -92,7 +93,7 @@ def test_a_perfect_model_loses_nothing():
     perfect = repeated(torch.eye(4), images=3, texts=5, scale=100.0)
     losses = CosmosLoss()(perfect, perfect, 4)
     assert losses.total.item() == pytest.approx(0, abs=1e-6)
-    assert ContrastiveLoss()(perfect, None, 4).total.item() == pytest.approx(0, abs=1e-6)
+    assert Clip()(perfect, None, 4).total.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_constant_model_loses_the_logarithm_of_the_batch_in_every_term():
@@ -134,7 +135,7 @@ def test_the_contrastive_objective_is_clips_on_the_first_views():
     student = some_features(4, 3, 3, 6, seed=0, cross=False)
     logits = student.logit_scale * student.image_features[:4] @ student.text_features[:4].T
     expected = (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4))) / 2
-    losses = ContrastiveLoss()(student, None, 4)
+    losses = Clip()(student, None, 4)
     torch.testing.assert_close(losses.total, expected)
     assert losses.distill_loss.item() == 0
     assert losses.distill_terms == {}

@@ -9,7 +9,7 @@ from cosmos_core.settings import settings
 def flat(values: dict, prefix: str = "") -> dict:
     found = {}
     for key, value in values.items():
-        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value})
     return found
 
 

@@ -7,10 +7,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cosmos_core.config import OBJECTIVES, TrainConfig, load_preset
+from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS, Features
-from cosmos_core.objectives import build_objective
+from cosmos_core.objectives import OBJECTIVES, build_objective
 from cosmos_core.sizing import (
     KeptBytes,
     Workload,
@@ -106,7 +106,7 @@ def test_accumulation_divides_activations_and_mixed_precision_nearly_halves_them
     assert "16-bit copies of the weights" not in memory(Workload(replace(CONFIG, precision="amp")))  # on a CPU
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
 def test_operations_of_a_forward_are_those_that_torch_counts(objective: str):
     work = Workload(replace(CONFIG, objective=objective))
     model, images, texts = student_and_batch(work)

@@ -13,9 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from cosmos_core.checkpoint import read_file
 from cosmos_core.config import load_preset
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli import main as cli
+from tests.core.siglip import put_distribution
 from tests.core.test_train import TINY
 
 TINY_RUN = {
@@ -207,3 +209,54 @@ def test_presets_and_settings_are_listed(capsys):
     assert ["lr", "number", "0.0005", "Peak learning rate of AdamW."] in settings
     assert all(len(row) == 4 and row[3] for row in settings)
     assert [row[2] for row in settings if row[0] == "views.blur"] == ["[1, 0.1, 0.5]"]
+
+
+PLUGIN = """siglip = tests.core.siglip:SigLip
+clip = tests.core.siglip:SigLip
+absent = no_such_module:SigLip
+"""
+
+
+def test_objectives_are_listed_with_their_options_and_plugins(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(put_distribution(tmp_path, PLUGIN)))
+    assert cli.run_command(["list", "objectives"]) == 0
+    said = capsys.readouterr()
+    rows = {row[0]: row[1:] for row in (line.split("\t") for line in said.out.splitlines())}
+    assert list(rows) == ["cosmos", "clip", "slip", "silc", "multiview", "distill", "siglip"]
+    assert rows["cosmos"][1:] == ["averaged teacher, cross-attention", "-", "-"]
+    assert rows["siglip"][1:] == ["-", "init_bias=-10.0, init_scale=10.0", "learned-bias 1.0"]
+    assert rows["siglip"][0].startswith("SigLIP (Zhai et al. 2023)")
+    taken, broken = said.err.splitlines()
+    assert "plug-in learned-bias 1.0 is ignored where it provides the objective clip" in taken
+    assert "objective absent of plug-in learned-bias 1.0" in broken
+    assert "No module named 'no_such_module'" in broken
+
+    monkeypatch.setenv("COSMOS_EVAL_PLUGINS", "0")
+    assert cli.run_command(["list", "objectives"]) == 0
+    said = capsys.readouterr()
+    assert (len(said.out.splitlines()), said.err) == (6, "")
+
+
+def test_an_objective_of_a_plugin_is_trained_from_the_command_line_and_help_imports_none(
+    tiny: Path, tmp_path: Path, monkeypatch, capsys
+):
+    (tmp_path / "loud.py").write_text("raise ImportError('imported')\n")
+    monkeypatch.syspath_prepend(str(put_distribution(tmp_path, PLUGIN + "loud = loud:Loud")))
+    for words in (["--help"], ["train", "--help"], ["list", "--help"], ["list", "presets"], ["list", "settings"]):
+        assert cli.run_command(words) == 0
+        assert capsys.readouterr().err == ""
+    assert cli.run_command(["train", str(tiny), "--set", "objective=loud", "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "objective loud of plug-in learned-bias 1.0 (loud:Loud) cannot be used: ImportError: imported" in line
+    assert "loud" not in sys.modules
+
+    bias = ["--set", "objective=siglip", "--set", "objective_options.init_bias=-3"]
+    assert cli.run_command(["train", str(tiny), *bias, "--dry-run"]) == 0
+    plan = capsys.readouterr().out
+    assert "the objective has 2 of its own" in plan_of(plan)["parameters"]
+    (tmp_path / "again.yaml").write_text(plan)
+    out = tmp_path / "run"
+    assert cli.run_command(["train", str(tmp_path / "again.yaml"), "--out", str(out)]) == 0
+    content = read_file(out / "last.pt")
+    assert content["objective"]["state"]["bias"].item() != -3
+    assert content["training"]["objective_options"] == {"init_bias": -3.0}

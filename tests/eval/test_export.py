@@ -1,6 +1,7 @@
 """`cosmos-eval export`: files that the original's loaders take, and safetensors that anything reads."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from safetensors.torch import load_file
 from cosmos_core.checkpoint import load_checkpoint, read_file, save_checkpoint
 from cosmos_core.model import COSMOS
 from cosmos_core.schedule import parameter_groups
+from cosmos_core.train import train
 from cosmos_eval.cli.main import run_command
-from tests.core.test_train import TINY
+from tests.core.siglip import put_distribution
+from tests.core.test_train import CONFIG, TINY, coloured
 
 
 @pytest.fixture
@@ -57,6 +60,21 @@ def test_the_exported_optimizer_goes_into_the_originals_adamw(trained: Path, tmp
     assert len(momenta) == len(list(model.parameters()))
     for place, kept in source["optimizer"]["state"].items():
         assert all(torch.equal(momenta[place][key], kept[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_parameters_of_an_objective_stay_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(put_distribution(tmp_path / "plugin", "siglip = tests.core.siglip:SigLip")))
+    config = replace(CONFIG, objective="siglip", steps=2, out=str(tmp_path))
+    train(config, coloured(8))
+    assert len(read_file(tmp_path / "last.pt")["optimizer"]["param_groups"]) == 3
+    content = exported(tmp_path / "last.pt", tmp_path / "original.pt")
+    assert "objective" not in content
+    theirs = torch.optim.AdamW(parameter_groups(COSMOS.from_config(TINY), 0.5), betas=(0.9, 0.98))
+    theirs.load_state_dict(content["optimizer"])
+    assert {len(group["params"]) for group in theirs.param_groups} == {
+        len(group["params"]) for group in parameter_groups(COSMOS.from_config(TINY), 0.5)
+    }
+    assert max(content["optimizer"]["state"]) < sum(len(group["params"]) for group in theirs.param_groups)
 
 
 def test_a_file_of_the_original_comes_out_as_it_went_in(parity_dir: Path, tmp_path: Path):

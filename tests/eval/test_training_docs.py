@@ -14,11 +14,13 @@ import typer
 
 from cosmos_core import config as config_module
 from cosmos_core import objectives
+from cosmos_core.checkpoint import read_file
 from cosmos_core.config import list_presets, load_preset
 from cosmos_core.settings import settings
 from cosmos_core.train import train
 from cosmos_eval.cli import main as cli
 from cosmos_eval.protocol import list_benchmarks, list_suites
+from tests.core.siglip import put_distribution
 from tests.core.test_train import CONFIG, coloured
 from tests.eval.test_cli_train import tiny  # noqa: F401 - a fixture
 
@@ -45,7 +47,6 @@ def test_the_objective_of_the_example_trains(monkeypatch, tmp_path: Path):
     (tmp_path / "two_captions.py").write_text(block(CORE, "python", "class TwoCaptions"))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(objectives.OBJECTIVES, "two", "two_captions:TwoCaptions")
-    monkeypatch.setattr(config_module, "OBJECTIVES", (*config_module.OBJECTIVES, "two"))
     names: dict = {}
     exec(block(CORE, "python", "class Temperatures"), names)
     watch = names["Temperatures"]()
@@ -55,11 +56,25 @@ def test_the_objective_of_the_example_trains(monkeypatch, tmp_path: Path):
     assert len(watch.seen) == 40
 
 
+def test_the_objective_with_a_bias_of_its_own_trains_it_as_a_plugin(monkeypatch, tmp_path: Path):
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "siglip.py").write_text(block(CORE, "python", "class SigLip"))
+    (entry,) = re.findall(r'cosmos_core.objectives"\]\n(\w+) = "(.*)"', block(CORE, "toml", "entry-points"))
+    put_distribution(tmp_path, " = ".join(entry))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {"objective": "siglip", "objective_options": {"init_bias": -8}}
+    changes = {"steps": 40, "batch_size": 8, "lr": 3e-3, **own}
+    result = train(config_module.TrainConfig(**{**CONFIG.__dict__, **changes, "out": str(tmp_path)}), coloured(64))
+    assert result.metrics[-1]["loss"] < 0.8 * result.metrics[0]["loss"]
+    bias = read_file(tmp_path / "last.pt")["objective"]["state"]["bias"].item()
+    assert 0.01 < abs(bias + 8) < 1
+
+
 def test_every_key_preset_and_suite_in_the_documents_exists():
     keys = {one.key for one in settings()}
     for document in (TRAINING, CORE):
         for key in re.findall(r"--set '?([a-z_.]+)=", document):
-            assert key in keys or key.startswith("model."), key
+            assert key in keys or key.startswith(("model.", "objective_options.")), key
         for key in re.findall(r"`([a-z_]+)=[^`]+`", document):
             assert key in keys, key
         for name in re.findall(r"cosmos[-_]eval train ([a-z0-9-]+)(?=[\s`])", document):

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosmos_core.loss import CosmosLoss
 from cosmos_core.model import COSMOS, Features
+from cosmos_core.objectives.cosmos import CosmosLoss
 from cosmos_core.positions import resize_image_positions, resize_text_positions, run_time_positions
 from tests.oracles.cosmos_loss import cosmos_loss_of_ranks
 from tests.parity.golden import Pack, flatten

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
-from cosmos_core.loss import CosmosLoss
+from cosmos_core.objectives.cosmos import CosmosLoss
 from cosmos_core.world import World
 from tests.core.gloo_ranks import on_ranks
 from tests.parity import ours
