@@ -118,8 +118,8 @@ def plain_state(state: Any, path: Path) -> dict[str, Tensor]:
 def without_shared_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights without what a module of any name has put before all of them: `net.logit_scale` is `logit_scale`.
 
-    Every COSMOS and CLIP has that temperature at its top, so that the prefix is known by it; weights of one tower, whose
-    names begin alike, too, have none and stay as they are.
+    Every COSMOS and CLIP has that temperature at its top, so that the prefix is known by it; weights of one tower have
+    none, begin alike by their own names, and stay as they are.
     """
     scales = [name for name in state if name.endswith(f".{TEMPERATURE}")]
     prefix = scales[0].removesuffix(TEMPERATURE) if len(scales) == 1 else ""
