@@ -2,7 +2,7 @@
 
 Layouts: training (`student` and `teacher`, with or without `epoch`), `state_dict` with an optional `ema_state_dict`, a
 bare state dict, and safetensors. Wrappers' prefixes (`module.`, `model.`, `_orig_mod.`) are taken off key by key, since
-only the student of a distributed run has them.
+only the student of a distributed run has them; a prefix of another name where all keys have it.
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from cosmos_core.tensor_files import check_content, read_tensors
 Which = Literal["teacher", "student"]
 WRAPPERS = ("module", "model", "_orig_mod")
 """What wrappers (distributed, Lightning's, compiled) put before every key; a compiled tower has the last one within."""
+TEMPERATURE = "logit_scale"
 
 
 @dataclass
@@ -111,7 +112,20 @@ def plain_state(state: Any, path: Path) -> dict[str, Tensor]:
                 f"{path} is damaged: {one_line(name)} stands in it twice, with and without a wrapper's prefix"
             )
         plain[name] = value
-    return plain
+    return without_shared_prefix(plain)
+
+
+def without_shared_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without what a module of any name has put before all of them: `net.logit_scale` is `logit_scale`.
+
+    Every COSMOS and CLIP has that temperature at its top, so that the prefix is known by it; weights of one tower have
+    none, begin alike by their own names, and stay as they are.
+    """
+    scales = [name for name in state if name.endswith(f".{TEMPERATURE}")]
+    prefix = scales[0].removesuffix(TEMPERATURE) if len(scales) == 1 else ""
+    if not prefix or not all(name.startswith(prefix) for name in state):
+        return state
+    return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 def unwrapped(key: str) -> str:

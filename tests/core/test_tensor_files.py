@@ -180,6 +180,19 @@ def test_what_wrappers_put_before_a_key_is_taken_off_in_any_order(tmp_path: Path
     assert read_state(path).state.keys() == weights.keys()
 
 
+def test_a_module_of_any_name_around_the_whole_model_is_taken_off_and_no_tower_s_own_name(tmp_path: Path):
+    weights = {"visual.proj": torch.ones(2, 2), "text_projection": torch.ones(2), "logit_scale": torch.ones(())}
+    for prefix in ("wrapper.", "net.model.", "module.trainer.net."):
+        path = saved(tmp_path / "around.pt", {prefix + key: value for key, value in weights.items()})
+        assert read_state(path).state.keys() == weights.keys()
+    for kept in (
+        {"visual.proj": torch.ones(2, 2), "visual.conv1": torch.ones(2)},  # one tower alone
+        {"a.logit_scale": torch.ones(()), "b.logit_scale": torch.ones(())},
+        {"net.logit_scale": torch.ones(()), "loss.logit_bias": torch.ones(())},
+    ):
+        assert read_state(saved(tmp_path / "kept.pt", kept)).state.keys() == kept.keys()
+
+
 def test_a_compiled_tower_within_a_model_is_unwrapped(tmp_path: Path):
     path = saved(tmp_path / "tower.pt", {"module.visual._orig_mod.proj": torch.ones(2), "logit_scale": torch.ones(())})
     assert read_state(path).state.keys() == {"visual.proj", "logit_scale"}

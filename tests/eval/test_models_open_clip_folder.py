@@ -144,7 +144,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, folder):
     assert load_model("open_clip:tiny/~/weights.pt#gelu").describe()["source"] == "weights.pt"
 
 
-@pytest.mark.parametrize("prefix", ["model.", "module.model._orig_mod."])
+@pytest.mark.parametrize("prefix", ["model.", "module.model._orig_mod.", "wrapper.net."])
 def test_prefixes_of_wrappers_change_nothing(folder, prefix):
     state = {prefix + key: value for key, value in built().state_dict().items()}
     torch.save({"epoch": 1, "state_dict": state}, folder / "wrapped.pt")
