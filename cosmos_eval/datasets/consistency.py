@@ -52,6 +52,10 @@ def inconsistencies(data: Data) -> list[str]:
             problems.append("has items of unequal parts (pictures, texts, subset)")
         problems += _broken_texts("texts", data.texts)
         problems += _broken_texts("subsets", list(dict.fromkeys(data.subsets)))
+        problems += _broken_texts(
+            "parts", list(dict.fromkeys(part for parts in data.groups.values() for part in parts))
+        )
+        problems += _broken_texts("origins", [data.origin])
         for what, places, count in (
             ("picture", data.item_images, len(keys)),
             ("text", data.item_texts, len(data.texts)),
