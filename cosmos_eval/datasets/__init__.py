@@ -38,6 +38,7 @@ def load(
     """
     from dataclasses import replace
 
+    from cosmos_eval.datasets.consistency import equal_images
     from cosmos_eval.datasets.fingerprint import dataset_fingerprint
     from cosmos_eval.datasets.pixel_rules import pixel_remarks
     from cosmos_eval.datasets.subset import take_pictures
@@ -48,7 +49,8 @@ def load(
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
-    return replace(data, fingerprint=fingerprint, remarks=(*data.remarks, *pixel_remarks(data.pictures)))
+    remarks = (*data.remarks, *equal_images(data), *pixel_remarks(data.pictures))
+    return replace(data, fingerprint=fingerprint, remarks=remarks)
 
 
 def check(
@@ -68,7 +70,7 @@ def check(
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.consistency import counts_of
+    from cosmos_eval.datasets.consistency import counts_of, equal_images
     from cosmos_eval.datasets.survey import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
@@ -92,7 +94,7 @@ def check(
         undecoded = undecodable(benchmark.name, data, workers, reporter)
         problems += undecoded
         if not undecoded:
-            remarks += pixel_remarks(data.pictures)
+            remarks += (*equal_images(data), *pixel_remarks(data.pictures))
     left_out = tuple(printable(one) for one in getattr(data, "left_out", ()))
     return DataCheck(benchmark.name, expected, counts_of(data), tuple(problems), left_out, remarks)
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.base import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
@@ -99,26 +101,39 @@ def remarks_on(data: Data) -> list[str]:
         if len(names) == 1:
             remarks.append(f"there is no class but {first(names)}, so that every image counts as right")
     if isinstance(data, PerceptionData):
-        remarks += _undecidable(data)
+        texts = [" ".join(text.split()) for text in data.texts]
+        remarks += _undecidable("caption", data.item_texts, texts, texts)
     return remarks
 
 
-def _undecidable(data: PerceptionData) -> list[str]:
-    """Items that ask for a choice between two things that are the same: no model can be right by more than chance."""
-    texts = [" ".join(text.split()) for text in data.texts]
-    keys = [picture.key for picture in data.pictures]
-    told = []
-    for what, rows, names in (("caption", data.item_texts, texts), ("image", data.item_images, keys)):
-        if not rows.size or rows.shape[1] < 2:
-            continue
-        same = [
-            i for i, (right, *others) in enumerate(rows.tolist()) if any(names[right] == names[one] for one in others)
-        ]
-        if same:
-            shown = first(names[rows[i, 0]] for i in same)
-            verb = "has" if len(same) == 1 else "have"
-            told.append(f"{len(same):,} of {len(rows):,} items {verb} a wrong {what} equal to the right one: {shown}")
-    return told
+def equal_images(data: Data) -> list[str]:
+    """Items whose wrong image is the right one, by content: hosts show one placeholder for all that they have removed.
+
+    Needs the digest of every image, which the fingerprint has taken.
+    """
+    if not isinstance(data, PerceptionData) or data.item_images.shape[1] < 2:
+        return []
+    digests = [picture.digest() for picture in data.pictures]
+    return _undecidable("image", data.item_images, digests, [picture.key for picture in data.pictures])
+
+
+def _undecidable(what: str, rows: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Items that ask for a choice between two things that are the same: no model can be right by more than chance.
+
+    Args:
+        rows: (I, n) places of what each item chooses from, the right one first.
+        contents: equal where two things are the same.
+    """
+    if not rows.size or rows.shape[1] < 2:
+        return []
+    same = [
+        i for i, (right, *others) in enumerate(rows.tolist()) if contents[right] in {contents[one] for one in others}
+    ]
+    if not same:
+        return []
+    verb = "has" if len(same) == 1 else "have"
+    shown = first(names[rows[i, 0]] for i in same)
+    return [f"{len(same):,} of {len(rows):,} items {verb} a wrong {what} equal to the right one: {shown}"]
 
 
 def _broken_texts(what: str, texts: Sequence[str]) -> list[str]:
