@@ -18,6 +18,7 @@ from cosmos_core.text_files import impostor_of
 BLOCK = 512
 EMPTY = bytes(BLOCK)
 RECORD = 20 * BLOCK
+NOT_A_TAR = "it does not begin as a tar does"
 LONE_BLOCK = (
     "one empty block at the end where a tar has two, and may be cut short: compare the size with the original's"
 )
@@ -48,6 +49,10 @@ _DECIMAL = re.compile(rb"[0-9]{1,18}")
 
 class TarFault(ValueError):
     """Why something is no whole tar, in a line that whoever read it begins with the name of the file."""
+
+
+class AnotherFile(TarFault):
+    """Something else in place of a tar, which says itself what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def members(source: Source, on_lone_block: Callable[[int], None] = is_silent) ->
             if block and offset and not given and not block.strip(b"\0"):
                 on_lone_block(offset)
                 return
-            raise TarFault(cut_short(offset) if offset else no_tar(block))
+            raise TarFault(cut_short(offset)) if offset else no_tar(block)
         kind, size = checked_header(block, offset)
         content = offset + BLOCK
         if kind in (b"x", b"X", b"g", b"L", b"K"):
@@ -194,32 +199,32 @@ def checked_header(block: bytes, offset: int) -> tuple[bytes, int]:
     try:
         stated, size = number(block[148:156]), number(block[124:136])
     except ValueError as error:
-        raise TarFault(damaged(block, offset, str(error))) from error
+        raise damaged(block, offset, str(error)) from error
     summed = sum(block) - sum(block[148:156]) + 8 * 32
     if stated != summed:
         rest = block[:148] + block[156:]
         if stated != summed - 256 * sum(byte > 127 for byte in rest):  # some writers have summed signed bytes
-            raise TarFault(damaged(block, offset, "its checksum is wrong"))
+            raise damaged(block, offset, "its checksum is wrong")
     if size < 0:
-        raise TarFault(damaged(block, offset, f"its size is {size:,}"))
+        raise damaged(block, offset, f"its size is {size:,}")
     return block[156:157], size
 
 
-def damaged(block: bytes, offset: int, reason: str) -> str:
+def damaged(block: bytes, offset: int, reason: str) -> TarFault:
     if offset == 0:
         return no_tar(block)
-    return f"the header at byte {offset:,} is damaged ({reason}), or data that are no tar follow there"
+    return TarFault(f"the header at byte {offset:,} is damaged ({reason}), or data that are no tar follow there")
 
 
-def no_tar(start: bytes) -> str:
+def no_tar(start: bytes) -> TarFault:
     """What a file is, by its first bytes, that should be a tar."""
     if not start:
-        return "it is empty"
+        return TarFault("it is empty")
     impostor = impostor_of(start)
     if impostor:
-        return f"it is {impostor}"
+        return AnotherFile(f"it is {impostor}")
     packed = compression(start)
-    return f"it is compressed ({packed}): unpack it first" if packed else "it does not begin as a tar does"
+    return AnotherFile(f"it is compressed ({packed}): unpack it first") if packed else TarFault(NOT_A_TAR)
 
 
 def compression(start: bytes) -> str:

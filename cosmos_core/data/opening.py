@@ -7,8 +7,8 @@ from cosmos_core.data.iterable import IterableLoader
 from cosmos_core.data.lanes import Plan
 from cosmos_core.data.loader import LaneLoader, Loader
 from cosmos_core.data.samples import Sample, SampleViews, Tokenizer
-from cosmos_core.data.shards import is_local, local_index
-from cosmos_core.data.sources import Records, ShardList, Source, count_samples, find_sources
+from cosmos_core.data.shards import is_local
+from cosmos_core.data.sources import Records, ShardList, Source, count_samples, fault_of, find_sources
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
 from cosmos_core.text_crop import TextCrop
@@ -115,7 +115,7 @@ def refuse_unknown(source: Source, config: TrainConfig, mixed_by_size: bool) -> 
     if isinstance(source, Records):
         raise RequestError(f"training data {source.name}: no samples in it")
     if all(map(is_local, source.urls)):
-        reason = next((index.reason for url in source.urls if (index := local_index(url)) and index.reason), "")
+        reason = next((reason for url in source.urls if (reason := fault_of(url))), "")
         raise RequestError(f"training data {source.name}: no samples in it" + (f"; {reason}" if reason else ""))
     if mixed_by_size:
         raise RequestError(f"training data {source.name} has an unknown number of samples: set samples or data_weights")

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from cosmos_core.json_text import parse_json
 from cosmos_core.tar_files import Member, Source, TarFault, is_side_file, members
 from cosmos_core.text_crop import DREAMLIP_FIELDS, Record
+from cosmos_core.text_files import impostor_of
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 RECORDS = ("json", "txt")
@@ -30,7 +31,7 @@ def parse_record(fields: dict[str, bytes]) -> Record:
             record = parse_json(fields["json"], "json")
         known = isinstance(record, dict) and any(record.get(field) is not None for field in CAPTION_FIELDS)
         if "txt" in fields and not known:
-            record = fields["txt"].decode("utf-8-sig")
+            record = "" if impostor_of(fields["txt"]) else fields["txt"].decode("utf-8-sig")
         elif isinstance(record, dict) and not known:
             record = {key: value for key, value in record.items() if value is not None}
     except (ValueError, RecursionError):
@@ -43,12 +44,15 @@ def record_fault(fields: dict[str, bytes]) -> str:
     try:
         if "txt" in fields:
             fields["txt"].decode("utf-8-sig")
+            if impostor := impostor_of(fields["txt"]):
+                return f"its txt is {impostor}"
         record = parse_json(fields["json"], "its json") if "json" in fields else {}
     except UnicodeDecodeError:
         return "its txt is not in UTF-8; save it as UTF-8"
     except (ValueError, RecursionError) as error:
         return str(error)
-    return "" if isinstance(record, dict | str) else f"its json holds a {type(record).__name__}, not an object"
+    held = "null" if record is None else f"a {type(record).__name__}"
+    return "" if isinstance(record, dict | str) else f"its json holds {held}, not an object"
 
 
 def with_usual_names(record: dict[str, Any]) -> dict[str, Any]:

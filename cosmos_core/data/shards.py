@@ -26,7 +26,7 @@ from cosmos_core.data.shard_samples import (
 )
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line, printable
-from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, LocalBytes, StreamBytes, compression
+from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, AnotherFile, LocalBytes, StreamBytes, compression
 from cosmos_core.text_files import open_regular
 from cosmos_core.unpacking import UNPACKERS, Peeked, unpacked
 
@@ -238,7 +238,8 @@ def streamed(url: str) -> Iterator[Grouped[bytes]]:
 def unreadable(url: str, error: BaseException) -> str:
     """Why a shard cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or one_line(error)
-    return printable(f"shard {url} cannot be read as a tar file: {reason}; write it again")
+    again = "" if isinstance(error, AnotherFile) else "; write it again"
+    return printable(f"shard {url} cannot be read as a tar file: {reason}{again}")
 
 
 def lone_ends(paths: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from torch import distributed as dist
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.samples import Sample
-from cosmos_core.data.shards import entries, is_local, local_index, lone_ends
+from cosmos_core.data.shards import Lost, entries, is_local, local_index, lone_ends
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
@@ -257,6 +257,14 @@ def count_samples(shards: ShardList, world: World) -> int:
     mine = shards.urls[world.rank :: world.size] if together else shards.urls
     count = sum(count_shard(url) for url in mine)
     return sum(world.gather(count)) if together else count
+
+
+def fault_of(url: str) -> str:
+    """Why a local shard cannot be read to its end; empty where it can."""
+    index = local_index(url)
+    if index is not None:
+        return index.reason
+    return next((entry.reason for entry in entries(url, Path(url).name) if isinstance(entry, Lost)), "")
 
 
 def count_shard(url: str) -> int:

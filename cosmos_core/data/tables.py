@@ -9,9 +9,12 @@ from cosmos_core.data.samples import Sample
 from cosmos_core.data.shard_samples import PICTURES
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
-from cosmos_core.printable import one_line
+from cosmos_core.printable import one_line, printable
 from cosmos_core.short_repr import short_list
-from cosmos_core.text_files import impostor_at
+from cosmos_core.tar_files import compression
+from cosmos_core.text_files import impostor_of, open_regular
+
+NO_ROWS = "{} has a header and no rows; give a table with samples"
 
 
 class Table(Sequence[Sample]):
@@ -59,8 +62,11 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
 
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        if impostor := impostor_at(path):  # and arrow would wait for ever for what a named pipe never brings
-            raise RequestError(f"{path} is {impostor}")
+        refuse_other_formats(path)
+        header = first_line(path, delimiter)
+        twice = [name for name in (image, caption) if header.count(name) > 1]
+        if twice:
+            raise RequestError(f"{path} has the column {twice[0]!r} twice; leave one of them")
         table = arrow.read_csv(
             path,
             parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -73,17 +79,33 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror or error}") from error
     except pyarrow.ArrowException as error:
-        header = first_line(path, delimiter)
         missing = [name for name in (image, caption) if name not in header]
         if missing:
-            raise RequestError(
-                f"{path} has no column {missing[0]!r}; it has {short_list(header)}: set csv_image and csv_caption"
-            ) from error
+            it_has = (
+                f"it has {printable(short_list(header))}: set csv_image and csv_caption" if header else "it is empty"
+            )
+            raise RequestError(f"{path} has no column {missing[0]!r}; {it_has}") from error
+        if not has_more_lines(path, 1):
+            raise RequestError(NO_ROWS.format(path)) from error
         refuse_open_quotes(path, delimiter, image)
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
+    if not table.num_rows:
+        raise RequestError(NO_ROWS.format(path))
     if has_more_lines(path, table.num_rows + 1):
         refuse_open_quotes(path, delimiter, image)
     return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path)
+
+
+def refuse_other_formats(path: Path) -> None:
+    """RequestError for a file that is no text in UTF-8 by its first bytes, which would be told as an odd header."""
+    with open_regular(path) as file:  # arrow would wait for ever for what a named pipe never brings
+        start = file.read(1024)
+    if impostor := impostor_of(start):
+        raise RequestError(f"{path} is {impostor}")
+    if packed := compression(start):
+        raise RequestError(f"{path} is compressed ({packed}): unpack it first")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
+        raise RequestError(f"{path} is not a text file in UTF-8 (UTF-16, perhaps); save it as UTF-8")
 
 
 def has_more_lines(path: Path, rows: int) -> bool:

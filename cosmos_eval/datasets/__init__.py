@@ -45,7 +45,8 @@ def load(
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
-    return data.replaced(fingerprint=fingerprint, remarks=(*data.remarks, *pixel_remarks(data.pictures)))
+    remarks = (*data.remarks, *data.content_observations(), *pixel_remarks(data.pictures))
+    return data.replaced(fingerprint=fingerprint, remarks=remarks)
 
 
 def check(
@@ -88,7 +89,7 @@ def check(
         undecoded = undecodable(benchmark.name, data, workers, reporter)
         problems += undecoded
         if not undecoded:
-            remarks += pixel_remarks(data.pictures)
+            remarks += (*data.content_observations(), *pixel_remarks(data.pictures))
     left_out = tuple(printable(one) for one in data.left_out)
     return DataCheck(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
 
@@ -33,6 +35,25 @@ def inconsistencies(data: "Data") -> list[str]:
 def _one_spelling(key: str) -> str:
     """`./a.jpg` and `b//c.jpg` are the files a.jpg and b/c.jpg."""
     return PurePosixPath(key).as_posix() if "./" in key or "//" in key else key
+
+
+def undecidable(what: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Items that ask for a choice between two things that are the same: no model can be right by more than chance.
+
+    Args:
+        choices: (I, n) indices of what each item chooses from, the right one first.
+        contents: equal where two things are the same.
+    """
+    if not choices.size or choices.shape[1] < 2:
+        return []
+    same = [
+        i for i, (right, *others) in enumerate(choices.tolist()) if contents[right] in {contents[j] for j in others}
+    ]
+    if not same:
+        return []
+    verb = "has" if len(same) == 1 else "have"
+    shown = first(names[choices[i, 0]] for i in same)
+    return [f"{len(same):,} of {len(choices):,} items {verb} a wrong {what} equal to the right one: {shown}"]
 
 
 def broken_texts(what: str, texts: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import name_folders
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
+from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
 from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
 
 
@@ -42,7 +43,12 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
             f"such as {first(deeper)}: were these to be the classes, path would have to name the folder above them"
         )
     in_order, class_names = name_folders(names, folders, survey, "candidates_without_images" in survey.options)
-    return survey.finish(classes_of_folders(root, in_order, class_names, templates, survey))
+    data = classes_of_folders(root, in_order, class_names, templates, survey)
+    if is_imagenet(class_names) and all(folder.isdecimal() for folder in folders):
+        keys = [picture.key for picture in data.pictures]
+        if wrong := wrong_order(keys, data.labels, class_names, f" by the folders of {root}"):
+            survey.refuse(wrong)
+    return survey.finish(data)
 
 
 def _folders_in_place_of_images(root: Path, folders: Sequence[str]) -> list[str]:

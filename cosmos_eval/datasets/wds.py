@@ -13,8 +13,8 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
-from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, TarFault, is_side_file, members
-from cosmos_core.text_files import open_regular, read_text, whole_number
+from cosmos_core.tar_files import LONE_BLOCK, AnotherFile, LocalBytes, TarFault, is_side_file, members
+from cosmos_core.text_files import impostor_of, open_regular, read_text, whole_number
 from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST, first
@@ -154,9 +154,9 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
         return []
-    unannounced = sorted(name for name in there - {f"{i}.tar" for i in range(number)} if not name.startswith("."))
-    if unannounced:
-        survey.remark(f"{counted.name} announces {number:,} shards, so that others are not read: {first(unannounced)}")
+    others = sorted(name for name in there - {f"{i}.tar" for i in range(number)} if not name.startswith("."))
+    if others:
+        survey.remark(f"{counted.name} announces {number:,} shards, so that others are not read: {first(others)}")
     return [split / f"{i}.tar" for i in range(number)]
 
 
@@ -166,7 +166,8 @@ def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) ->
     try:
         found, lone_block = _members(shard, stat.st_size, stat.st_mtime_ns, label)
     except (TarFault, OSError) as error:
-        survey.refuse(f"cannot read the shard {shard}: {error}; fetch it again")
+        again = "" if isinstance(error, AnotherFile) else "; fetch it again"
+        survey.refuse(f"cannot read the shard {shard}: {error}{again}")
     if lone_block is not None:
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
     samples: list[tuple[Picture, str]] = []
@@ -183,6 +184,8 @@ def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) ->
         if size > MOST_TEXT:
             survey.refuse(f"finds {size:,} bytes in {name}.{label} of {shard}, more than {MOST_TEXT:,}; pack it again")
         content = TarPicture(f"{name}.{label}", shard, offset, size).content()
+        if impostor := impostor_of(content):
+            survey.refuse(f"finds {name}.{label} of {shard} to be {impostor}")
         try:
             samples.append((picture, content.decode("utf-8-sig")))
         except UnicodeDecodeError:

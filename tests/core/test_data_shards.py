@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.data.samples import BrokenSample, Sample
+from cosmos_core.data.shard_samples import record_fault
 from cosmos_core.data.shards import Entry, Lost, entries, local_index, parse_record
 from cosmos_core.data.sources import ShardList, find_shards, name_shards
 from cosmos_core.errors import RequestError
 from cosmos_core.text_crop import candidate_sentences
+from tests.core.impostors import IMPOSTORS
 from tests.core.test_data import numbered_shard, picture_bytes, write_shard
 
 DREAMLIP = {"raw_caption": ["raw"], "longIB_captions": ["one", "two"]}
@@ -293,3 +295,10 @@ def test_a_record_that_cannot_be_read_says_why(tmp_path: Path, extension: str, c
     with pytest.raises(BrokenSample, match=said) as caught:
         entry.read()
     assert str(caught.value).startswith("words: ")
+
+
+@pytest.mark.parametrize("content", IMPOSTORS)
+def test_what_stands_in_place_of_a_caption_is_no_caption(content: bytes):
+    assert parse_record({"txt": content}) == ""
+    assert record_fault({"txt": content}).startswith(f"its txt {IMPOSTORS[content]}")
+    assert record_fault({"json": b"null"}) == "its json holds null, not an object"

@@ -1,10 +1,11 @@
 """Where samples come from: tables, annotations, records, several sources at once, and what is refused."""
 
+import gzip
 import json
 import os
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -52,7 +53,13 @@ def test_a_tsv_file_has_tabs_and_columns_are_named_by_the_configuration(tmp_path
     [
         (b"filepath,title\n1,2,3\n", "is not a table"),
         (b"filepath,title\na,\xff\xfe\n", "is not a table"),
-        (b"", "has no column 'filepath'"),
+        (b"", "has no column 'filepath'; it is empty$"),
+        (b"filepath,title\n", "has a header and no rows"),
+        (b"filepath,title", "has a header and no rows"),
+        (b"filepath,title,title\na,b,c\n", "has the column 'title' twice"),
+        (b"file\x1b[2J,title\na,b\n", r"it has file\\x1b\[2J, title"),
+        ("filepath,title\na,b\n".encode("utf-16"), "not a text file in UTF-8 .UTF-16"),
+        (gzip.compress(b"filepath,title\na,b\n"), r"is compressed \(gzip\): unpack it first"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, reason: str):
@@ -189,6 +196,19 @@ def test_no_data_is_refused(tmp_path: Path):
         open_loader(replace(CONFIG, data=f"pipe:cat '{empty}'::toybox", steps=3), VIEWS, TOKENIZER, samples(8))
     with pytest.raises(RequestError, match="no samples in it"):
         open_loader(CONFIG, VIEWS, TOKENIZER, [])
+
+
+@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+def test_what_stands_in_place_of_a_shard_is_named_once_with_what_to_do(
+    tmp_path: Path, content: bytes, pack: Callable[[bytes], bytes]
+):
+    path = tmp_path / "s.tar"
+    path.write_bytes(pack(content))
+    with pytest.raises(RequestError) as caught:
+        open_loader(replace(CONFIG, data=str(path)), VIEWS, TOKENIZER)
+    assert f"cannot be read as a tar file: it {IMPOSTORS[content]}" in str(caught.value)
+    assert "write it again" not in str(caught.value)
 
 
 def test_an_archive_that_turns_out_empty_stops_the_run(tmp_path: Path):

@@ -122,6 +122,10 @@ def test_the_file_is_read_and_its_tagger_is_part_of_the_data(tmp_path: Path):
         assert found.texts == plain.texts
         prints.add(found.fingerprint)
     assert len(prints) == 3
+    for tagger, said in ((7, "finds 7 as 'tagger' in"), ("\ud800", "has 1 origins with half a character")):
+        write_json(tmp_path / "aro/coco_order.json", {"tagger": tagger, "items": items})
+        with pytest.raises(RequestError, match=said):
+            load(tmp_path)
 
 
 def test_a_shuffle_that_is_the_caption_is_no_rival(tmp_path: Path):

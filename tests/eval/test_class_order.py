@@ -229,6 +229,20 @@ def test_indices_in_another_order_are_known_in_a_jsonl_file_as_well(tmp_path: Pa
         datasets.load(define(tmp_path, "classification", options, NAMES))
 
 
+@pytest.mark.parametrize("shift", [0, 1, 7])  # from 0, from 1, and another order
+def test_numbered_folders_of_imagenet_in_another_order_are_known_by_their_images(tmp_path: Path, shift: int):
+    for number, label in labels_of_later_images(shift).items():
+        write_picture(tmp_path / f"im/{label}/ILSVRC2012_val_{number:08d}.JPEG", seed=number)
+    definition = define(tmp_path, "classification", {**READER, **ALLOW}, NAMES)
+    if shift > 1:
+        with pytest.raises(
+            RequestError, match=r"labelled otherwise .* by the folders of .*im, such as .*another order"
+        ):
+            datasets.load(definition)
+    else:
+        assert len(datasets.load(definition).pictures) == 30
+
+
 def test_imagenet_names_in_another_order_are_refused_and_a_map_goes_by_wnid(tmp_path: Path):
     write_picture(tmp_path / "val/n01440764/a.JPEG")
     names = imagenet.imagenet_names()

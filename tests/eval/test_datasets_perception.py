@@ -347,6 +347,19 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path):
     assert "finds the column 'sentence' twice in" in refusal("svo-probes", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["winoground", "svo-probes", "mmvp-vlm"])
+def test_items_whose_two_images_are_the_same_are_told(tmp_path: Path, name: str):
+    """A host shows one placeholder for all that it has removed."""
+    on_disk.WRITE[name](tmp_path)
+    data = load(name, tmp_path)
+    assert data.remarks == ()
+    right, wrong = (data.pictures[i] for i in data.item_images[1])
+    wrong.path.write_bytes(right.path.read_bytes())
+    expected = f"1 of {len(data.item_images)} items has a wrong image equal to the right one: {right.key}"
+    assert load(name, tmp_path).remarks == (expected,)
+    assert datasets.check(small(name), tmp_path, deep=True).remarks == (expected,)
+
+
 def test_winoground_by_tags(tmp_path: Path):
     on_disk.winoground(tmp_path)
     data = load("winoground", tmp_path)
@@ -366,6 +379,7 @@ def test_winoground_by_tags(tmp_path: Path):
         ({"image_0": "ex_9_img_0"}, "missing: ex_9_img_0.jpg"),
         ({"collapsed_tag": ["Object"]}, "finds ['Object'] as 'collapsed_tag' in "),
         ({"tag": 7}, "finds 7 as 'tag' in "),
+        ({"secondary_tag": "\ud800"}, "has 1 parts with half a character: '\\ud800'"),
     ],
 )
 def test_a_line_of_winoground_that_does_not_fit(tmp_path: Path, changed: dict[str, Any], said: str):

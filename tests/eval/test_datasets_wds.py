@@ -17,6 +17,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.wds import TarPicture
+from tests.core.impostors import IMPOSTORS
 from tests.eval.datasets_on_disk import define
 
 WDS = {"reader": "wds", "path": "wds_mine"}
@@ -237,6 +238,16 @@ def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_
     (folder / "test/nshards.txt").write_text("2")
     write_tar(folder / "test/1.tar", [("._s2.png", b"x")])
     assert remarks() == ["1 of 2 shards holds no sample: 1.tar"]
+
+
+@pytest.mark.parametrize("content", IMPOSTORS)
+def test_what_stands_in_place_of_captions_or_of_a_shard_is_named(tmp_path: Path, content: bytes):
+    folder = shards(tmp_path)
+    write_tar(folder / "test/1.tar", [("s2.png", picture(2)), ("s2.cls", content)])
+    assert f"finds s2.cls of {folder}/test/1.tar to be {IMPOSTORS[content].removeprefix('is ')}" in refusal(tmp_path)
+    (folder / "test/1.tar").write_bytes(content)
+    assert f"it {IMPOSTORS[content]}" in (line := refusal(tmp_path))
+    assert "fetch it again" not in line
 
 
 def test_a_class_name_given_twice_is_told(tmp_path: Path):

@@ -49,6 +49,10 @@ class Data:
         """What is right and must be told all the same, such as captions that are empty."""
         return []
 
+    def content_observations(self) -> list[str]:
+        """The same, of what shows only once the digest of every image is known."""
+        return []
+
     def subset(self, n: int) -> Self:
         """The data of `n` images spread evenly over their order, for `--limit`; without a fingerprint.
 

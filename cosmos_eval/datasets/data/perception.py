@@ -8,7 +8,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
-from cosmos_eval.datasets.consistency import broken_texts, first
+from cosmos_eval.datasets.consistency import broken_texts, undecidable
 from cosmos_eval.datasets.data.base import Data, new_places, spread
 from cosmos_eval.datasets.digests import ContentHash
 from cosmos_eval.datasets.kinds import PERCEPTION
@@ -76,6 +76,8 @@ class PerceptionData(Data):
             problems.append("has items of unequal parts (pictures, texts, subset)")
         problems += broken_texts("texts", self.texts)
         problems += broken_texts("subsets", list(dict.fromkeys(self.subsets)))
+        parts = list(dict.fromkeys(part for own in self.groups.values() for part in own))
+        problems += broken_texts("parts", parts) + broken_texts("origins", [self.origin])
         for what, places, count in (
             ("picture", self.item_images, len(self.pictures)),
             ("text", self.item_texts, len(self.texts)),
@@ -85,25 +87,15 @@ class PerceptionData(Data):
         return problems
 
     def observations(self) -> list[str]:
-        """Items that ask for a choice between two things that are the same: no model is right by more than chance."""
         texts = [" ".join(text.split()) for text in self.texts]
-        keys = [picture.key for picture in self.pictures]
-        told = []
-        for what, places, names in (("caption", self.item_texts, texts), ("image", self.item_images, keys)):
-            if not places.size or places.shape[1] < 2:
-                continue
-            same = [
-                i
-                for i, (right, *others) in enumerate(places.tolist())
-                if any(names[right] == names[other] for other in others)
-            ]
-            if same:
-                shown = first(names[places[i, 0]] for i in same)
-                verb = "has" if len(same) == 1 else "have"
-                told.append(
-                    f"{len(same):,} of {len(places):,} items {verb} a wrong {what} equal to the right one: {shown}"
-                )
-        return told
+        return undecidable("caption", self.item_texts, texts, texts)
+
+    def content_observations(self) -> list[str]:
+        """Items whose wrong image is the right one: hosts show one placeholder for all that they have removed."""
+        if self.item_images.shape[1] < 2:
+            return []
+        digests = [picture.digest() for picture in self.pictures]
+        return undecidable("image", self.item_images, digests, [picture.key for picture in self.pictures])
 
     def subset(self, n: int) -> Self:
         """Items of several images are spread, not the images, so that an item keeps all of its own: `n` is then the

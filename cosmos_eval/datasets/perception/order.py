@@ -9,6 +9,7 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.json_text import LARGEST_JSON, parse_json
+from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_content
 from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.items import Item, Items
@@ -45,6 +46,8 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
     raw = read_content(path, LARGEST_JSON)  # once: what is hashed below is what is read here
     content = parse_json(raw, path)
     tagger = content.get("tagger", "") if isinstance(content, dict) else ""
+    if tagger is not None and not isinstance(tagger, str):
+        survey.refuse(f"finds {short_repr(tagger)} as 'tagger' in {path}; it is a text, or left out")
     rows = list_of_rows(content.get("items") if isinstance(content, dict) else content, path, survey)
     items = Items(survey)
     still = []
