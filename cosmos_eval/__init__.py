@@ -3,6 +3,17 @@
 from cosmos_core.lazy import lazy_exports
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "load_model"]
+__all__ = ["DataKind", "ModelKind", "ReaderInfo", "TaskInfo", "evaluate", "load_model", "to_frame"]
 
-__getattr__, __dir__ = lazy_exports(__name__, {"evaluate": "cosmos_eval.runner", "load_model": "cosmos_eval.models"})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "DataKind": "cosmos_eval.datasets.kinds",
+        "ModelKind": "cosmos_eval.models.kinds",
+        "ReaderInfo": "cosmos_eval.datasets.reader",
+        "TaskInfo": "cosmos_eval.task_info",
+        "evaluate": "cosmos_eval.runner",
+        "load_model": "cosmos_eval.models",
+        "to_frame": "cosmos_eval.report.frame",
+    },
+)

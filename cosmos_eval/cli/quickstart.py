@@ -27,12 +27,12 @@ def quickstart(
     from cosmos_eval.cli.console import duration, make_reporter
     from cosmos_eval.quickstart import quickstart as run_quickstart
     from cosmos_eval.quickstart import times_chance
-    from cosmos_eval.report.frame import results_frame
+    from cosmos_eval.report.frame import to_frame
     from cosmos_eval.report.tables import headline_table, short
 
     start = time.monotonic()
     done = run_quickstart(out, seed=seed, changes=changes or (), overwrite=overwrite, reporter=make_reporter())
-    print(headline_table(results_frame(done.results)))
+    print(headline_table(to_frame(done.results)))
     print()
     for result in done.results:
         ratios = ", ".join(f"{short(name)} {times:.1f} × chance" for name, times in times_chance(result).items())

@@ -12,7 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table
 from cosmos_eval.report.board_references import place_references
-from cosmos_eval.report.frame import distinct_labels, ranked, results_frame
+from cosmos_eval.report.frame import distinct_labels, ranked, to_frame
 from cosmos_eval.results.record import Result
 
 MEASURED, PUBLISHED = "measured", "published"
@@ -79,11 +79,11 @@ def make_board(results: Sequence[Result], references: pd.DataFrame | None = None
         references: published values, with the columns of `cosmos_eval.report.references.COLUMNS`.
         suite: selects benchmarks, their order, and averages; a benchmark that nobody measured has a column, too.
     """
-    return board_of(results_frame(results), references, suite)
+    return board_of(to_frame(results), references, suite)
 
 
 def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
-    """As `make_board`, from the long frame of `results_frame`.
+    """As `make_board`, from the long frame of `to_frame`.
 
     A column belongs to one protocol fingerprint and one dataset fingerprint, so that numbers that were not made the
     same way never stand in one column.

@@ -15,7 +15,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def results_frame(results: Sequence[Result]) -> pd.DataFrame:
+def to_frame(results: Sequence[Result]) -> pd.DataFrame:
     """(results × metrics, columns of COLUMNS); values are fractions, or ranks for `*_rank`."""
     rows = [
         (

@@ -13,7 +13,7 @@ from cosmos_eval.portable import portable_text, portable_values
 from cosmos_eval.protocol_suite import Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import ABOUT_MARK, about, average_lines
-from cosmos_eval.report.frame import distinct_labels, results_frame
+from cosmos_eval.report.frame import distinct_labels, to_frame
 from cosmos_eval.report.names import short
 from cosmos_eval.results.record import Result, renamed, unchecked_legend
 from cosmos_eval.task_registry import headlines
@@ -166,7 +166,7 @@ def row_keys(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
     """What each result's row of the board is known by: labels are told apart as the board does it."""
     if not results:
         return []
-    frame = results_frame(results)
+    frame = to_frame(results)
     frame["result"] = [i for i, result in enumerate(results) for _ in result.metrics]
     rows = distinct_labels(frame).drop_duplicates("result")
     return [(MEASURED, row.model, row.digest or row.spec, row.precision) for row in rows.itertuples()]

@@ -9,7 +9,7 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.report.board import order_of
-from cosmos_eval.report.frame import distinct_labels, results_frame
+from cosmos_eval.report.frame import distinct_labels, to_frame
 from cosmos_eval.report.tables import markdown, render, write_leaderboard
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.test_results import make_result
@@ -30,7 +30,7 @@ def table_rows(text: str) -> list[list[str]]:
 
 
 def test_the_best_model_comes_first_and_is_bold():
-    rows = table_rows(markdown(results_frame([result("weak", 0.25), result("strong", 0.75)])))
+    rows = table_rows(markdown(to_frame([result("weak", 0.25), result("strong", 0.75)])))
     assert rows[0] == ["model", "toy top-1"]
     assert rows[2] == ["strong", "**75.0** [65.0, 85.0]"]
     assert rows[3] == ["weak", "25.0 [15.0, 35.0]"]
@@ -44,13 +44,13 @@ def test_for_ranks_the_smallest_is_the_best():
         replace(base, metrics=ranks, model={**base.model, "label": "near", "digest": "1" * 8}),
         replace(base, metrics=worse, model={**base.model, "label": "far", "digest": "2" * 8}),
     )
-    text = markdown(results_frame([near, far]))
+    text = markdown(to_frame([near, far]))
     assert "**3.0** [2.0, 4.0]" in text
     assert "**9.0**" not in text
 
 
 def test_different_fingerprints_never_share_a_column():
-    text = markdown(results_frame([result("one", 0.5), result("two", 0.6, fingerprint="f" * 64)]))
+    text = markdown(to_frame([result("one", 0.5), result("two", 0.6, fingerprint="f" * 64)]))
     header = table_rows(text)[0]
     assert len(header) == 3
     assert table_rows(text)[2].count("–") == 1
@@ -59,23 +59,23 @@ def test_different_fingerprints_never_share_a_column():
 def test_different_data_never_share_a_column():
     other = result("two", 0.6)
     other = replace(other, dataset={**other.dataset, "fingerprint": "9" * 64})
-    assert len(table_rows(markdown(results_frame([result("one", 0.5), other])))[0]) == 3
+    assert len(table_rows(markdown(to_frame([result("one", 0.5), other])))[0]) == 3
 
 
 def test_a_limited_result_is_named_and_not_ranked():
-    text = markdown(results_frame([result("full", 0.5), result("quick", 0.9, limit=2), result("one", 0.9, limit=1)]))
+    text = markdown(to_frame([result("full", 0.5), result("quick", 0.9, limit=2), result("one", 0.9, limit=1)]))
     assert [row[0] for row in table_rows(text)[:3]][2] == "full"
     assert "not ranked: quick on toy (2 pictures); one on toy (1 picture)." in text
     assert "90.0" not in text
 
 
 def test_models_that_share_a_name_but_not_their_weights_are_two_rows():
-    frame = distinct_labels(results_frame([result("m", 0.5, digest="1" * 64), result("m", 0.6, digest="2" * 64)]))
+    frame = distinct_labels(to_frame([result("m", 0.5, digest="1" * 64), result("m", 0.6, digest="2" * 64)]))
     assert set(frame["model"]) == {"m (11111111)", "m (22222222)"}
 
 
 def test_a_name_cannot_break_the_table():
-    text = markdown(results_frame([result("a|b\n<script>", 0.5)]))
+    text = markdown(to_frame([result("a|b\n<script>", 0.5)]))
     assert "a\\|b\\\\n&lt;script>" in text
     assert (
         len({line.count("|") for line in text.splitlines() if line.startswith("| toy") or line.startswith("| mod")})
@@ -118,7 +118,7 @@ def test_a_model_with_more_columns_does_not_lead_one_that_is_better_where_both_w
     best, half, poor = result("best", 0.9), result("half", 0.6), result("poor", 0.2)
     whole = result("whole", 0.5)
     second = replace(whole, benchmark={**whole.benchmark, "name": "second"})
-    rows = table_rows(markdown(results_frame([poor, half, whole, second, best])))[2:6]
+    rows = table_rows(markdown(to_frame([poor, half, whole, second, best])))[2:6]
     assert [row[0] for row in rows] == ["best", "half", "whole", "poor"]
 
 

@@ -11,7 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.protocol import load_suite
-from cosmos_eval.report.frame import results_frame
+from cosmos_eval.report.frame import to_frame
 from cosmos_eval.report.tables import markdown
 from cosmos_eval.runner import evaluate
 from tests.eval.perception_on_disk import NAMES, small, write_all
@@ -93,7 +93,7 @@ def test_each_benchmark_runs_from_its_files_to_its_result(results, name):
 
 
 def test_the_table_has_each_benchmarks_own_primary_metric_first(results):
-    head = markdown(results_frame([result for result, _ in results.values()])).splitlines()[4]
+    head = markdown(to_frame([result for result, _ in results.values()])).splitlines()[4]
     for name in NAMES:
         assert f"{name} {small(name).metrics['primary']}" in head
 
@@ -107,7 +107,7 @@ def test_the_table_tells_how_many_items_are_left_out(world, tmp_path):
             (tmp_path / "elsewhere" / path.name).symlink_to(path)
     (result,) = evaluate(MODEL, benchmark, data_root=tmp_path, out=tmp_path / "out")
     assert result.dataset["n"] == {"images": 8, "items": 4, "left_out": 2}
-    text = markdown(results_frame([result]))
+    text = markdown(to_frame([result]))
     assert "8 pictures, 4 of 6 items," in text
     assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg is not there",)
 
