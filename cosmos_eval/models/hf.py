@@ -21,6 +21,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.image_files import to_rgb
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.models import digest as identity
 from cosmos_eval.models.activation import activation_of
 from cosmos_eval.models.base import as_rows, no_patches, one_line
@@ -266,6 +267,12 @@ def checked_tokenizer(
     """The tokenizer of the files, and what must be done to a text before it; RequestError where it is another
     model's."""
     tokenizer, clean = _tokenizer(name, config.model_type, options)
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float):
+        raise RequestError(
+            f"{spec.text}: model_max_length in tokenizer_config.json must be a number, got {short_repr(longest)}; "
+            "mend it, or take it out"
+        )
     refuse_other_vocabulary(max(tokenizer.get_vocab().values()) + 1, config.text_config.vocab_size, spec.text)
     if config.model_type == "clip":
         end = config.text_config.eos_token_id
@@ -325,11 +332,17 @@ def _refuse_broken(spec: ModelSpec, network: Any) -> None:
 
 def _refuse_other_size(spec: ModelSpec, preprocess: ProcessorPreprocess, image_size: int) -> None:
     try:
-        shape = tuple(preprocess(Image.new("RGB", (40, 30))).shape)
+        pixels = preprocess(Image.new("RGB", (40, 30)))
+        shape, is_finite = tuple(pixels.shape), bool(torch.isfinite(pixels).all())
     except Exception as error:
         raise RequestError(
             f"{spec.text}: the processor fails on a picture: {one_line(error)}; mend preprocessor_config.json"
         ) from error
+    if not is_finite:  # else the first image of a dataset would be blamed
+        raise RequestError(
+            f"{spec.text}: the processor makes pixels that are NaN or infinite; mend image_std, image_mean or "
+            "rescale_factor in preprocessor_config.json"
+        )
     if shape != (3, image_size, image_size):
         raise RequestError(
             f"{spec.text}: the processor makes pictures of {shape[-2]}x{shape[-1]} and the model takes "

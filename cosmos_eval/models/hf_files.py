@@ -153,10 +153,12 @@ def refuse_other_sizes(shapes: Mapping[str, tuple[int, ...]], config: Mapping[st
         numbers = {int(found[1]) for found in layers if found}
         shape = shapes.get(f"{tower}.embeddings.{embedding}.weight")
         width = shape[-1] if embedding == "token_embedding" and shape else shape[0] if shape else None
+        positions = shapes.get(f"{tower}.embeddings.position_embedding.weight")
         for key, stored in (
             ("num_hidden_layers", max(numbers) + 1 if numbers else None),
             ("hidden_size", width),
             ("vocab_size", shape[0] if embedding == "token_embedding" and shape else None),
+            ("max_position_embeddings", positions[0] if embedding == "token_embedding" and positions else None),
         ):
             if stored is not None and key in said and said[key] != stored:
                 told = f"{part}.{key} {short_repr(said[key])}"

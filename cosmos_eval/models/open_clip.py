@@ -239,8 +239,8 @@ def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreproce
             interpolation=settings["interpolation"],
             fill=settings.get("fill_color", 0),
         )
-    except RequestError:
-        raise
+    except RequestError as error:
+        raise RequestError(f"{spec.text}: its preprocess_cfg: {error}") from error
     except Exception as error:  # a size of no numbers, a mean of words: whatever stands in the file
         raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {one_line(error)}") from error
 

@@ -1,5 +1,6 @@
 """Image preprocessing by open_clip's own transforms, with the conversion to RGB first."""
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from cosmos_core.image_files import to_rgb
 
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear")
+SMALLEST_STD = 1e-6
+"""Far below any published one, which are fractions of the range of a pixel, 0 to 1."""
 
 
 @lru_cache(maxsize=64)
@@ -52,6 +55,11 @@ class ImagePreprocess:
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        # else pixels are NaN or infinite, and the first image of a dataset would be blamed
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):
+            raise RequestError(f"mean and std must be three finite numbers each, got {self.mean} and {self.std}")
+        if not min(self.std) >= SMALLEST_STD:
+            raise RequestError(f"std must be at least {SMALLEST_STD:g}: pixels are divided by it; got {self.std}")
         if self.resize not in RESIZE_MODES or self.interpolation not in INTERPOLATIONS:
             raise RequestError(
                 f"image preprocessing {self.resize!r}, {self.interpolation!r} is not known; "

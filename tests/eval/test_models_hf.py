@@ -23,6 +23,7 @@ from transformers import (
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
+from cosmos_eval.models.preflight import check_model
 from tests.closeness import assert_close, is_close
 
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -151,6 +152,25 @@ def test_a_processor_that_only_crops_is_described_without_a_filter(tmp_path):
     left, top = (50 - 32) // 2, (40 - 32) // 2
     cropped = noise().crop((left, top, left + 32, top + 32))
     assert torch.equal(model.preprocess(noise()), model.preprocess(cropped))
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in divide:RuntimeWarning")
+def test_a_processor_whose_pixels_are_not_finite_is_refused_before_any_image(tmp_path):
+    path = siglip(tmp_path) / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_std": [0.5, 0.0, 0.5]}))
+    with pytest.raises(RequestError, match=r"pixels that are NaN or infinite; mend image_std"):
+        load_model(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize("value", ["many", [12]])
+def test_a_tokenizer_whose_length_is_no_number_is_refused_in_one_line(tmp_path, value):
+    path = siglip(tmp_path) / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": value}))
+    problem = check_model(f"hf:{tmp_path}").problem
+    assert "model_max_length in tokenizer_config.json must be a number, got " in problem
+    with pytest.raises(RequestError) as refusal:
+        load_model(f"hf:{tmp_path}")
+    assert str(refusal.value) == problem
 
 
 def test_a_processor_that_cannot_make_a_picture_is_refused_in_one_line(tmp_path):

@@ -164,6 +164,8 @@ def test_a_configuration_of_transformers_beyond_reason_is_refused_before_anythin
         ("num_hidden_layers", 10**7, "not a whole number from 1 to 512"),
         ("num_hidden_layers", 3, "the weights have 2 where config.json says text_config.num_hidden_layers 3"),
         ("hidden_size", 32, "the weights have 16 where config.json says text_config.hidden_size 32"),
+        ("max_position_embeddings", 40, "where config.json says text_config.max_position_embeddings 40"),
+        ("max_position_embeddings", 8, "where config.json says text_config.max_position_embeddings 8"),
     ):
         config = {**whole, "text_config": {**whole["text_config"], key: value}}
         (path / "config.json").write_text(json.dumps(config))

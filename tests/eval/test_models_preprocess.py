@@ -71,6 +71,21 @@ def test_what_would_be_recorded_and_not_done_is_refused():
         ImagePreprocess(64, interpolation="lanczos")
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"std": (0.2, 0, 0.2)}, "std must be at least 1e-06"),
+        ({"std": (0.2, -1, 0.2)}, "std must be at least 1e-06"),
+        ({"std": (0.2, float("nan"), 0.2)}, "three finite numbers"),
+        ({"mean": (0.5, float("inf"), 0.5)}, "three finite numbers"),
+        ({"mean": (0.5,)}, "three finite numbers"),
+    ],
+)
+def test_a_normalisation_that_makes_no_numbers_is_refused(settings, said):
+    with pytest.raises(RequestError, match=said):
+        ImagePreprocess(32, **settings)
+
+
 def test_an_instance_travels_after_it_was_used_and_does_the_same():
     preprocess = ImagePreprocess(32, resize="longest", fill=128)
     first = preprocess(halves(50, 20))
