@@ -1,6 +1,7 @@
 """One optimizer step: schedules, forward, backward, teacher average, clipping, AdamW, clamped temperatures."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from cosmos_core.model import COSMOS, Features
 from cosmos_core.networks import Networks, average_gradients
 from cosmos_core.objectives import Objective
 from cosmos_core.prepare import initial_objective
+from cosmos_core.printable import printable
 from cosmos_core.schedule import cosine_momentum, lr_schedule
 from cosmos_core.world import World
 
@@ -105,6 +107,7 @@ class Stepper:
         self.dtype = amp_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
         run.scaler = self.scaler if self.scaler.is_enabled() else None
+        self.looked_at_gradients = False
         self.first_views: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
         """(B, D) features of this rank's first pictures and first captions in the last step, without history."""
 
@@ -118,7 +121,7 @@ class Stepper:
 
         Raises:
             RequestError: the loss or the gradient is not finite, for the tenth time in a row where steps are skipped;
-                or `accumulate` does not divide the batch.
+                `accumulate` does not divide the batch; or the objective leaves a parameter idle that ranks wait for.
         """
         run, config = self.run, self.run.config
         lr, momentum = self.lr(run.step), self.momentum(run.step)
@@ -128,6 +131,9 @@ class Stepper:
 
         buffers = [value.clone() for value in self.objective.buffers()]
         losses = self.backward(batch)
+        if not self.looked_at_gradients:
+            self.looked_at_gradients = True
+            self.refuse_idle_parameters()
         average_gradients(self.own, run.world)
         self.scaler.unscale_(run.optimizer)
         trained = [*run.student.parameters(), *self.own]
@@ -154,6 +160,29 @@ class Stepper:
             self.leave_out(metrics)
         self.scaler.update()
         return {**metrics, "skipped_steps": run.skipped_steps}
+
+    def refuse_idle_parameters(self) -> None:
+        """Look once whether every parameter of the student that is trained has a gradient.
+
+        On several ranks DDP waits for all of them: gradients of their neighbours would not be averaged in this step,
+        and torch would refuse the next one. In one process nothing depends on it, and it is a warning.
+
+        Raises:
+            RequestError: one has none, on several ranks.
+        """
+        named = self.run.student.named_parameters()
+        idle = [name for name, one in named if one.requires_grad and one.grad is None]
+        if idle:
+            more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+            line = (
+                f"objective {printable(self.run.config.objective)} gives the student's {idle[0]}{more} no gradient, "
+                "which several ranks need: let its classmethod `unused` return True for such a name"
+            )
+            if self.run.world.size > 1:
+                error = RequestError(line)
+                error.quiet = not self.run.world.is_main
+                raise error
+            warnings.warn(line, stacklevel=2)
 
     def average(self, momentum: float) -> None:
         """Move the teacher, and what the objective averages of its own, towards what is trained."""

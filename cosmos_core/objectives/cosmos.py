@@ -53,7 +53,7 @@ class CosmosLoss(Objective):
         distillation = Pairs(torch.cat(crosses), torch.cat(wide), student.distill_logit_scale)
         clip_pairs, pairs = losses_of_pairs([contrastive, distillation], self.collectives)
         clip_loss = clip_pairs.mean()
-        # blocks of the (views, teacher views) table: pictures or captions of the student, of the teacher
+        # blocks of the (views, teacher views) table: images or captions of the student, of the teacher
         rows = pairs.split([len(x) for x in crosses])
         blocks = [block for row in rows for block in row.split([len(x) for x in targets], dim=1)]
         names = ("img_cross_vs_t_img", "img_cross_vs_t_txt", "txt_cross_vs_t_img", "txt_cross_vs_t_txt")

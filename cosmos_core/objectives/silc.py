@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Silc(Objective):
     """SILC: both global crops against one caption, and all crops of the student against the teacher's global crops.
 
-    The contrastive part reads the first global caption: SILC's pictures have one text each, and views of texts are what
+    The contrastive part reads the first global caption: SILC's images have one text each, and views of texts are what
     COSMOS adds. Both global crops are aligned with it, as SILC's paper asks. Distillation is COSMOS's image half:
     a symmetric InfoNCE without parameters of its own, at the student's `distill_logit_scale`, over all pairs of a
     student's crop, local or global, and a teacher's global crop, the same crop included. SILC's paper has a DINO head

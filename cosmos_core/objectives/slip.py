@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 class Slip(Objective):
     """SLIP: both global crops against both global captions, plus the two global crops against each other.
 
-    The first part runs at `logit_scale`. The second, SLIP's self-supervision between two augmentations of a picture,
+    The first part runs at `logit_scale`. The second, SLIP's self-supervision between two augmentations of an image,
     is reported as `distill_loss` and runs at `distill_logit_scale`, a learned temperature that nothing else uses; both
     have weight 1. Departures from SLIP's own paper: its self-supervision has a projection head of three layers, a fixed
-    temperature of 0.1, and the other pictures of the same view among its negatives; its image-text part reads a third,
+    temperature of 0.1, and the other images of the same view among its negatives; its image-text part reads a third,
     weakly augmented view and one caption. None of this is in COSMOS's drawing, and none of it is here.
     """
 

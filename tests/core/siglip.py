@@ -97,6 +97,14 @@ class Projected(SigLip):
         average(self.teacher_head, self.head, momentum)
 
 
+class Forgetful(SigLip):
+    """Which does not say that the student's temperature gets no gradient."""
+
+    @classmethod
+    def unused(cls, name: str) -> bool:
+        return Objective.unused.__func__(cls, name)  # type: ignore[attr-defined]
+
+
 class InstanceViews(SigLip):
     """Whose views cannot be asked of the class."""
 

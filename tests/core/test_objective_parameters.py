@@ -35,7 +35,7 @@ from tests.core.test_snapshots import same
 from tests.core.test_step import broken
 from tests.core.test_train import CONFIG, coloured
 
-ENTRIES = "siglip = tests.core.siglip:SigLip\nprojected = tests.core.siglip:Projected"
+ENTRIES = "\n".join(f"{name.lower()} = tests.core.siglip:{name}" for name in ("SigLip", "Projected", "Forgetful"))
 
 
 @pytest.fixture(autouse=True)
@@ -301,13 +301,23 @@ def steps_of(case: str, world: World) -> dict[str, Any]:
     }
 
 
+def idle(world: World) -> str:
+    """What is said of an objective that leaves a parameter of the student idle without saying so."""
+    config = replace(SMALL, objective="forgetful")
+    try:
+        stepper(config, torch.float64, world)(share(noise(config, dtype=torch.float64), world))
+    except RequestError as error:
+        return str(error)
+    return ""
+
+
 def work(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", f"file://{folder}/store", rank=rank, world_size=size, timeout=timedelta(seconds=300)
     )
     world = World(rank, size, rank)
-    torch.save({case: steps_of(case, world) for case in CASES}, f"{folder}/{rank}.pt")
+    torch.save({"idle": idle(world), **{case: steps_of(case, world) for case in CASES}}, f"{folder}/{rank}.pt")
     leave_world(world)
 
 
@@ -317,6 +327,11 @@ def test_two_ranks_do_what_one_process_does_and_hold_the_same_bits(tmp_path: Pat
     multiprocessing.spawn(work, (2, str(folder)), nprocs=2)
     first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert same(first, second)
+    assert first.pop("idle").startswith(
+        "objective forgetful gives the student's logit_scale no gradient, which several"
+    )
+    with pytest.warns(UserWarning, match="objective forgetful gives the student's logit_scale no gradient"):
+        assert idle(World()) == ""
     for case, found in first.items():
         alone = steps_of(case, World())
         assert found["left out"] is True
@@ -350,7 +365,7 @@ def test_options_are_typed_merged_and_taken_away():
         (["objective=siglip", "objective_options.init_bias=.nan"], "init_bias takes numbers that are finite"),
         (["objective=siglip", "objective_options=3"], "objective_options takes key: value pairs, got 3"),
         (["objective=projected"], "objective projected needs a value for objective_options.width"),
-        (["objective=siglipp"], "objective: 'siglipp' is none of cosmos, .*distill, projected, siglip"),
+        (["objective=siglipp"], "objective: 'siglipp' is none of cosmos, .*distill, forgetful, projected, siglip"),
     ],
 )
 def test_options_that_an_objective_does_not_take_are_refused_in_one_line(changes: list[str], why: str):
