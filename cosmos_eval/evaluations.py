@@ -1,7 +1,6 @@
 """The measurements of one training: a line for each step, network and benchmark, in a file that a reader can follow."""
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,7 @@ from cosmos_eval.report.names import short
 from cosmos_eval.task_registry import headlines as headlines_of
 
 if TYPE_CHECKING:
-    from cosmos_eval.models.cosmos import CosmosModel
-    from cosmos_eval.models.sweep import Swept
-    from cosmos_eval.plan import Planned
     from cosmos_eval.results.record import Result
-    from cosmos_eval.runner import Session
 
 EVALUATIONS = "evaluations.jsonl"
 Line = dict[str, Any]
@@ -89,11 +84,6 @@ def line_of(step: int, network: str, result: "Result") -> Line:
     }
 
 
-def swept_lines(swept: "Swept", results: "Sequence[Result]") -> list[Line]:
-    """The results of one checkpoint of a sweep as lines; `network` tells its run too, where there are several."""
-    return [line_of(swept.checkpoint.step, swept.series, result) for result in results]
-
-
 def headlines(line: Line) -> list[str]:
     """The metrics of a line that people look at first."""
     return [name for name in headlines_of(line["task"]) if name in line["metrics"]] or [line["primary"]]
@@ -112,27 +102,3 @@ def sentence(lines: Sequence[Line]) -> str:
 def shown(metric: str, value: float) -> str:
     """A metric's value as tables print it: percent, or a rank."""
     return f"{value:.1f}" if metric.endswith("_rank") else f"{100 * value:.1f}"
-
-
-def step_folder(out: Path, step: int, network: str) -> Path:
-    return out / f"step-{step:08d}-{network}"
-
-
-def measure_step(
-    session: "Session", out: Path | None, model: "CosmosModel", step: int, network: str, plan: "Sequence[Planned]"
-) -> list[Line]:
-    """Measure the weights of one step on a plan; results of the same weights that stand are kept, others replaced.
-
-    Args:
-        session: its `out` becomes the step's folder below `out`.
-        model: one network of the step.
-    """
-    from cosmos_eval.result_folders import model_folder
-
-    if out is not None:
-        session.out = step_folder(out, step, network)
-        keep = session.out / model_folder(model)
-        for other in session.out.iterdir() if session.out.is_dir() else ():
-            if other != keep and other.is_dir():  # another training had this step, or the weights came out otherwise
-                shutil.rmtree(other)
-    return [line_of(step, network, result) for result in session.measure(model, plan)]

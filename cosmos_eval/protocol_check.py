@@ -4,10 +4,11 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
+from cosmos_core.suggestions import close, near
 from cosmos_eval.datasets.catalog import CANDIDATES, READERS, reader_info
 from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT
 from cosmos_eval.protocol_published import read_differences, read_papers
-from cosmos_eval.protocol_source import Keys, Source, close, near
+from cosmos_eval.protocol_source import Keys, Source
 from cosmos_eval.task_info import TaskInfo
 from cosmos_eval.task_registry import TASKS, task_info
 

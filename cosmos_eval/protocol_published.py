@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_core.suggestions import near
+from cosmos_eval.protocol_source import Keys, Source
 
 KEYS = ("why", "points", "paper", "metric")
 

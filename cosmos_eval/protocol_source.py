@@ -1,6 +1,5 @@
 """YAML with the line of everything in it, so that a mistake in a definition is named with its place."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +34,3 @@ def read_source(path: Path) -> Source:
     """
     lines: dict[Keys, int] = {}
     return Source(path, read_yaml(path, lines), lines)
-
-
-def close(word: str, known: Any) -> str:
-    """`; did you mean ...?` where a known word is close, else nothing."""
-    found = get_close_matches(str(word), [str(name) for name in known], n=3, cutoff=0.6)
-    return "; did you mean " + " or ".join(found) + "?" if found else ""
-
-
-def near(word: str, known: Any) -> str:
-    """`; did you mean ...?` where a known word is close, else the list of known ones."""
-    known = [str(name) for name in known]
-    if found := close(word, known):
-        return found
-    return "; known: " + ", ".join(known) if len(known) <= 12 else ""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.short_repr import short_repr
+from cosmos_core.suggestions import near
 from cosmos_eval.metric_names import is_rank
-from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_eval.protocol_source import Keys, Source
 from cosmos_eval.task_registry import task_info
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
+from cosmos_core.suggestions import near
 from cosmos_core.text_files import LARGEST_TEXT, read_lines
-from cosmos_eval.protocol_source import near
 
 PLACEHOLDER = "{c}"
 FROM_DATASET = "dataset"

@@ -9,13 +9,14 @@ from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.errors import RequestError
 from cosmos_core.layouts import Which
 from cosmos_core.logs import METRICS, read_metrics
-from cosmos_eval.evaluations import EVALUATIONS, Evaluations, Line, measure_step, sentence
+from cosmos_eval.evaluations import EVALUATIONS, Evaluations, Line, sentence
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.sweep import Checkpoint, read_checkpoint
 from cosmos_eval.plan import Planned
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.report.curves import save, training_figure, write_curve
 from cosmos_eval.runner import Session
+from cosmos_eval.step_evaluation import measure_step
 
 PATTERNS = ("step-*.pt", "last.pt")
 Stamp = tuple[int, int, int]

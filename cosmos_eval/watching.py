@@ -21,12 +21,13 @@ from cosmos_core.signals import Signals
 from cosmos_core.step import Run
 from cosmos_core.train import Callback
 from cosmos_core.world import World
-from cosmos_eval.evaluations import EVALUATIONS, Evaluations, Line, measure_step, sentence
+from cosmos_eval.evaluations import EVALUATIONS, Evaluations, Line, sentence
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.plan import Planned, make_plan
 from cosmos_eval.progress import Advance, Reporter, Silent
 from cosmos_eval.ranks import is_main
 from cosmos_eval.runner import Session
+from cosmos_eval.step_evaluation import measure_step
 
 FOLDER = "evaluations"
 LONGEST = timedelta(days=2)

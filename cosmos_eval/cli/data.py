@@ -112,10 +112,13 @@ def prepare(
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
     if name in ("aro-coco-order", "aro-flickr30k-order"):
-        from cosmos_eval.datasets.perception.order import prepare_order
+        from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
         from cosmos_eval.plan import DEFAULT_DATA_ROOT
+        from cosmos_eval.protocol import load_benchmark
 
-        order = prepare_order(name, data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger)
+        order = prepare_order(
+            name, load_benchmark(CAPTIONS_OF[name]), data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger
+        )
         print_line(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
         if not tagger:
             print(

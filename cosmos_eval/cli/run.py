@@ -169,8 +169,8 @@ def run(
 
     from cosmos_eval.cli.table import print_results
     from cosmos_eval.engine.store import Store
-    from cosmos_eval.evaluations import swept_lines
     from cosmos_eval.sharing import measure_models
+    from cosmos_eval.step_evaluation import swept_lines
 
     for problem in broken:
         reporter.note(f"failed: {problem}")

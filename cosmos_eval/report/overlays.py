@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import IGNORED
-from cosmos_eval.metrics.areas import class_iou, summary
+from cosmos_eval.metrics.areas import IGNORED, class_iou, summary
 from cosmos_eval.report.curves import figure
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ from tests.eval.perception_on_disk import small
 
 TAGS = {"red": "JJ", "small": "JJ", "cat": "NN", "mat": "NN", "dogs": "NNS", "sits": "VBZ"}
 
+CAPTIONS = load_benchmark(CAPTIONS_OF["aro-coco-order"])
+
 
 def tag(caption: str) -> list[tuple[str, str]]:
     return [(word, TAGS.get(word, "IN")) for word in caption.split()]
@@ -184,7 +186,7 @@ def test_the_file_that_is_made_is_read(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
     from cosmos_eval.datasets.perception.order import prepare_order
 
-    made = prepare_order("aro-coco-order", tmp_path, tagger="python:tests.eval.test_aro_order:tag", seed=1)
+    made = prepare_order("aro-coco-order", CAPTIONS, tmp_path, tagger="python:tests.eval.test_aro_order:tag", seed=1)
     assert made.items == 2
     assert len(made.rules) == 4
     content = json.loads(made.path.read_text(encoding="utf-8"))
@@ -194,7 +196,7 @@ def test_the_file_that_is_made_is_read(tmp_path: Path, monkeypatch):
     assert data.item_texts.shape == (2, 5)
     assert "tag 2.1, sha256 " in data.origin
     with pytest.raises(RequestError, match="is there already"):
-        prepare_order("aro-coco-order", tmp_path)
+        prepare_order("aro-coco-order", CAPTIONS, tmp_path)
 
 
 def test_shuffles_that_are_the_caption_are_counted_without_spaces(tmp_path: Path, monkeypatch):
@@ -204,7 +206,7 @@ def test_shuffles_that_are_the_caption_are_counted_without_spaces(tmp_path: Path
     monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
     from cosmos_eval.datasets.perception.order import prepare_order
 
-    made = prepare_order("aro-coco-order", tmp_path, seed=2)
+    made = prepare_order("aro-coco-order", CAPTIONS, tmp_path, seed=2)
     first, second = json.loads(made.path.read_text(encoding="utf-8"))["items"]
     assert (first["shuffles"], second["shuffles"]) == (
         ["asleep cats ,", "cats , asleep"],
