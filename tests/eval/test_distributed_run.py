@@ -96,13 +96,15 @@ def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, wh
 
 def test_ranks_give_the_bits_of_one_process_with_a_tower_that_sees_trimmed_texts(suite, tmp_path):
     found = {}
+    cut = captions_world(tmp_path, name="-".join(["w"] * 30))  # its captions repeat its name, beyond 40 tokens
     for ranks in (1, 2):
         folder = tmp_path / str(ranks)
-        run = command(suite[:4], folder / "out", "cosmos:untrained-toybox?seed=3")
+        run = command([*suite[:4], "--benchmark", str(cut)], folder / "out", "cosmos:untrained-toybox?seed=3")
         assert codes(start(run, ranks, folder / "said")) == [0] * ranks, told(folder / "said", ranks)
         found[ranks] = outcome(folder / "out"), rows_of(folder / "out/.embeddings")
     assert found[1] == found[2]
-    assert len(found[1][0]) == 2
+    assert len(found[1][0]) == 3
+    assert "12 of 12 texts are longer than the context of 40 tokens and were cut" in found[1][0][cut.stem][1][-1]
 
 
 def test_a_rank_that_is_killed_is_named_and_the_same_command_ends_with_the_same_bits(suite, whole, tmp_path):
