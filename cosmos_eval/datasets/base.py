@@ -183,7 +183,7 @@ class Mask:
     key: str
 
     def load(self) -> np.ndarray:
-        """(H, W) integers: indices of classes, or `cosmos_eval.metrics.areas.IGNORED`; already mapped to the benchmark's own classes.
+        """(H, W) integers: indices of the benchmark's own classes, or `cosmos_eval.metrics.areas.IGNORED`.
 
         Raises:
             RequestError: the mask cannot be read; names its file.

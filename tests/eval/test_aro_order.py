@@ -13,6 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
+from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
 from cosmos_eval.datasets.perception.shuffles import WORDS, clean, make_order, shuffle_caption, written
 from cosmos_eval.protocol import load_benchmark
 from tests.eval import perception_on_disk as on_disk
@@ -184,7 +185,6 @@ def test_the_file_that_is_made_is_read(tmp_path: Path, monkeypatch):
     known = load_benchmark("coco-karpathy-retrieval")
     monkeypatch.setitem(known.dataset, "expected", expected)
     monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
-    from cosmos_eval.datasets.perception.order import prepare_order
 
     made = prepare_order("aro-coco-order", CAPTIONS, tmp_path, tagger="python:tests.eval.test_aro_order:tag", seed=1)
     assert made.items == 2
@@ -204,7 +204,6 @@ def test_shuffles_that_are_the_caption_are_counted_without_spaces(tmp_path: Path
     known = load_benchmark("coco-karpathy-retrieval")
     monkeypatch.setitem(known.dataset, "expected", {"images": 1, "texts": 2})
     monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
-    from cosmos_eval.datasets.perception.order import prepare_order
 
     made = prepare_order("aro-coco-order", CAPTIONS, tmp_path, seed=2)
     first, second = json.loads(made.path.read_text(encoding="utf-8"))["items"]
