@@ -22,8 +22,6 @@ from tests.eval.perception_on_disk import small
 
 TAGS = {"red": "JJ", "small": "JJ", "cat": "NN", "mat": "NN", "dogs": "NNS", "sits": "VBZ"}
 
-CAPTIONS = load_benchmark(CAPTIONS_OF["aro-coco-order"])
-
 
 def tag(caption: str) -> list[tuple[str, str]]:
     return [(word, TAGS.get(word, "IN")) for word in caption.split()]
@@ -182,11 +180,9 @@ def coco(root: Path, captions: Sequence[str] = ("A small red cat sits on mat.", 
 def test_the_file_that_is_made_is_read(tmp_path: Path, monkeypatch):
     coco(tmp_path)
     expected = {"images": 1, "texts": 2}
-    known = load_benchmark("coco-karpathy-retrieval")
+    known = load_benchmark(CAPTIONS_OF["aro-coco-order"])
     monkeypatch.setitem(known.dataset, "expected", expected)
-    monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
-
-    made = prepare_order("aro-coco-order", CAPTIONS, tmp_path, tagger="python:tests.eval.test_aro_order:tag", seed=1)
+    made = prepare_order("aro-coco-order", known, tmp_path, tagger="python:tests.eval.test_aro_order:tag", seed=1)
     assert made.items == 2
     assert len(made.rules) == 4
     content = json.loads(made.path.read_text(encoding="utf-8"))
@@ -196,16 +192,14 @@ def test_the_file_that_is_made_is_read(tmp_path: Path, monkeypatch):
     assert data.item_texts.shape == (2, 5)
     assert "tag 2.1, sha256 " in data.origin
     with pytest.raises(RequestError, match="is there already"):
-        prepare_order("aro-coco-order", CAPTIONS, tmp_path)
+        prepare_order("aro-coco-order", known, tmp_path)
 
 
 def test_shuffles_that_are_the_caption_are_counted_without_spaces(tmp_path: Path, monkeypatch):
     coco(tmp_path, ["Cats, asleep.", "red cat"])
-    known = load_benchmark("coco-karpathy-retrieval")
+    known = load_benchmark(CAPTIONS_OF["aro-coco-order"])
     monkeypatch.setitem(known.dataset, "expected", {"images": 1, "texts": 2})
-    monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
-
-    made = prepare_order("aro-coco-order", CAPTIONS, tmp_path, seed=2)
+    made = prepare_order("aro-coco-order", known, tmp_path, seed=2)
     first, second = json.loads(made.path.read_text(encoding="utf-8"))["items"]
     assert (first["shuffles"], second["shuffles"]) == (
         ["asleep cats ,", "cats , asleep"],
