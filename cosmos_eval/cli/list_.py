@@ -23,7 +23,7 @@ def models() -> None:
 @app.command(epilog="Example: cosmos-eval list benchmarks")
 def benchmarks() -> None:
     """Every benchmark definition that ships with us."""
-    from cosmos_eval.protocol import list_benchmarks, load_benchmark
+    from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
 
     rows = []
     for name in list_benchmarks():
@@ -37,7 +37,7 @@ def benchmarks() -> None:
 @app.command(epilog="Example: cosmos-eval list suites")
 def suites() -> None:
     """Ordered lists of benchmarks."""
-    from cosmos_eval.protocol import list_suites, load_suite
+    from cosmos_eval.protocol.benchmark import list_suites, load_suite
 
     show(("suite", "benchmarks"), [(name, ", ".join(b.name for b in load_suite(name))) for name in list_suites()])
 
@@ -45,7 +45,7 @@ def suites() -> None:
 @app.command(epilog="Example: cosmos-eval list tasks")
 def tasks() -> None:
     """What benchmarks can be of, those of plug-ins included."""
-    from cosmos_eval.task_registry import TASKS
+    from cosmos_eval.protocol.task_registry import TASKS
 
     rows = []
     for name, info in TASKS.available().items():

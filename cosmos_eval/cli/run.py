@@ -98,15 +98,15 @@ def run(
     """Evaluate models zero-shot and write results; what is finished already is kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.engine.crew import Crew, join_crew
+    from cosmos_eval.engine.ranks import Crew, join_crew
     from cosmos_eval.models.preflight import check_models
-    from cosmos_eval.models.sweep import expand_all
-    from cosmos_eval.plan import make_plan
     from cosmos_eval.profiling import Profile
-    from cosmos_eval.protocol import load_suite
-    from cosmos_eval.ranks import is_main, ranks_here
-    from cosmos_eval.result_folders import store_folder
-    from cosmos_eval.runner import Session
+    from cosmos_eval.protocol.benchmark import load_suite
+    from cosmos_eval.rank_environment import is_main, ranks_here
+    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.plan import make_plan
+    from cosmos_eval.run.result_folders import store_folder
+    from cosmos_eval.training.sweep import expand_all
 
     ranks = ranks_here()
     if dry_run and not is_main():
@@ -167,10 +167,10 @@ def run(
         lacking = any(planned.problems for planned in plan) and not skip_missing
         raise typer.Exit(2 if broken or lacking else 0)
 
+    from cosmos_eval.cache.store import Store
     from cosmos_eval.cli.table import print_results
-    from cosmos_eval.engine.store import Store
-    from cosmos_eval.sharing import measure_models
-    from cosmos_eval.step_evaluation import swept_lines
+    from cosmos_eval.run.many_models import measure_models
+    from cosmos_eval.training.step_evaluation import swept_lines
 
     for problem in broken:
         reporter.note(f"failed: {problem}")

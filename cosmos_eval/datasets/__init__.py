@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cosmos_eval.datasets.base import DataCheck
     from cosmos_eval.datasets.data.base import Data
     from cosmos_eval.progress import Reporter
-    from cosmos_eval.protocol import Benchmark
+    from cosmos_eval.protocol.benchmark import Benchmark
 
 __all__ = ["check", "dataset_fingerprint", "limit", "load", "read"]
 
@@ -66,7 +66,7 @@ def check(
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.survey import DataProblems
+    from cosmos_eval.datasets.dataset_checks import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:

@@ -11,8 +11,8 @@ from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import name_folders
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
+from cosmos_eval.datasets.dataset_checks import PICTURE_SUFFIXES, Survey
 from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
-from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
 
 
 def read_image_folder(benchmark: Any, data_root: Path) -> Data:

@@ -10,24 +10,24 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.known_features import Batches, KnownRows
+from cosmos_eval.cache.names import write_names
+from cosmos_eval.cache.store import Space, Store, about_rows
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
+from cosmos_eval.engine.batch_parts import Parts
 from cosmos_eval.engine.batch_size import DEFAULT, check_batch_size, found_batch_size
-from cosmos_eval.engine.crew import Crew, Work
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.drift import decoder_drift
-from cosmos_eval.engine.known import Batches, KnownRows
-from cosmos_eval.engine.parts import Parts
 from cosmos_eval.engine.pass_progress import PassProgress
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
-from cosmos_eval.engine.rows import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
-from cosmos_eval.engine.store import Space, Store, about_rows
-from cosmos_eval.engine.store_names import write_names
+from cosmos_eval.engine.ranks import Crew, Work
 from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
 from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
+from cosmos_eval.engine.unit_features import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
 from cosmos_eval.models.base import patch_encoder
 from cosmos_eval.profiling import phase, timed
 from cosmos_eval.progress import Reporter, Silent
@@ -46,11 +46,11 @@ class Engine:
 
     Equal inputs (pictures by content, texts by their string) are encoded once and share one row, so that ties which are
     real stay exact; across calls, too, so that benchmarks which share them encode them once, and across runs where
-    there is a store: see `cosmos_eval.engine.known`, which also says why a run that was killed ends alike. Batches are
-    consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a tower reads no
-    further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on the order
-    of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory does not hold
-    passes the tower in parts (`cosmos_eval.engine.parts`).
+    there is a store: see `cosmos_eval.cache.known_features`, which also says why a run that was killed ends alike.
+    Batches are consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a tower
+    reads no further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on
+    the order of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory does
+    not hold passes the tower in parts (`cosmos_eval.engine.batch_parts`).
 
     A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
     `self.device` is the model's device, which may be another than was asked for.

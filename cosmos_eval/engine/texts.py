@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_eval.engine.known import key_of
+from cosmos_eval.cache.known_features import key_of
 from cosmos_eval.progress import Reporter
 
 TEXTS_PER_PICTURE = 4

@@ -56,7 +56,7 @@ _MODEL = ["paper", "model", "arch", "pretraining"]
 
 def _known(references: pd.DataFrame) -> pd.DataFrame:
     """The references of benchmarks that are named, with labels, and the protocol of each."""
-    from cosmos_eval.protocol import list_benchmarks, load_benchmark
+    from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
 
     some = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:

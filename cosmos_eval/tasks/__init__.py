@@ -1,14 +1,14 @@
-"""The tasks: one package each, with a `TaskInfo` (`cosmos_eval.task_info`) that the registry finds by name."""
+"""The tasks: one package each, with a `TaskInfo` (`cosmos_eval.protocol.task_info`) that the registry finds by name."""
 
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.task_registry import TASKS, task_info
+from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
     from cosmos_eval.engine.features import Features
-    from cosmos_eval.protocol import Benchmark
+    from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.tasks.outcome import Outcome
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.rows import unit_rows
+from cosmos_eval.engine.unit_features import unit_rows
 
 Templates = Sequence[str] | Sequence[Sequence[str]]
 _PLACE = re.compile(r"\{c?\}")

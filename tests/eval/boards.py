@@ -6,8 +6,8 @@ from functools import cache
 
 import pandas as pd
 
-from cosmos_eval.protocol import read_suite
-from cosmos_eval.protocol_suite import Suite
+from cosmos_eval.protocol.benchmark import read_suite
+from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.results.record import Result
 from cosmos_eval.tasks.classification import names_for as classification
 from cosmos_eval.tasks.outcome import Metric

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 
 def write_picture(path: Path, seed: int = 0, size: int = 8) -> Path:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval import perception_on_disk, segmentation_on_disk
 from tests.eval.datasets_on_disk import COCO, coco_files, define
 from tests.eval.test_datasets_captions import karpathy

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_eval.engine import store
-from cosmos_eval.engine.known import key_of
-from cosmos_eval.engine.store_shard import read_shard
+from cosmos_eval.cache import store
+from cosmos_eval.cache.known_features import key_of
+from cosmos_eval.cache.shard import read_shard
 from cosmos_eval.results.store import read_result
 from tests.eval.killing import SERVER, fork_workers
 from tests.eval.tiny_models import Colours

@@ -9,7 +9,7 @@ from typing import Any
 
 from cosmos_eval.datasets.perception.mmvp import PATTERNS
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 from tests.eval.datasets_on_disk import write_json, write_picture
 
 SVO_HEADER = (

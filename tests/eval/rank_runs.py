@@ -15,10 +15,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from cosmos_eval.cache import store
+from cosmos_eval.cache.known_features import key_of
 from cosmos_eval.datasets import base
 from cosmos_eval.datasets.toybox.words import COLOURS
-from cosmos_eval.engine import crew, store
-from cosmos_eval.engine.known import key_of
+from cosmos_eval.engine import ranks as crew
 from tests.eval.killing import SERVER, fork_workers
 from tests.eval.patch_models import Scale
 from tests.eval.tiny_models import Colours

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.results.record import Result
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.test_results import make_result

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 NAMES = ("voc21", "voc20", "context60", "context59", "coco-object", "coco-stuff164k", "ade20k", "cityscapes")
 SIZES = ((40, 56), (56, 40), (33, 47))

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_eval.datasets.base import ArrayPicture, Picture
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ablation import __main__ as entry
-from benchmarks.ablation import collect, leg, report, rows, testing, why
-from benchmarks.ablation.__main__ import main
-from benchmarks.ablation.statistics import Estimate, Outcomes, estimate, over_seeds, t_quantile
-from benchmarks.ablation.testing import Examiner
+from benchmarks.studies.ablation import __main__ as entry
+from benchmarks.studies.ablation import collect, leg, report, rows, testing, why
+from benchmarks.studies.ablation.__main__ import main
+from benchmarks.studies.ablation.statistics import Estimate, Outcomes, estimate, over_seeds, t_quantile
+from benchmarks.studies.ablation.testing import Examiner
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives import build_objective
 from cosmos_core.views import TextCrop
@@ -273,7 +273,7 @@ def test_the_command_goes_on_with_what_is_not_finished(half_done: list[str], tmp
 
     def run(command: list[str], check: bool) -> None:
         begun.append(command[command.index("--leg") + 1 :])
-        assert command[1:3] == ["-m", "benchmarks.ablation"]
+        assert command[1:3] == ["-m", "benchmarks.studies.ablation"]
         assert check
         main(command[3:])
 

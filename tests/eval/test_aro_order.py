@@ -15,7 +15,7 @@ from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
 from cosmos_eval.datasets.perception.shuffles import WORDS, clean, make_order, shuffle_caption, written
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval import perception_on_disk as on_disk
 from tests.eval.datasets_on_disk import write_json, write_picture
 from tests.eval.perception_on_disk import small

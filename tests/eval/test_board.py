@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol import list_suites, protocol_fingerprint, read_suite
-from cosmos_eval.protocol_suite import Average, Suite
+from cosmos_eval.protocol.benchmark import list_suites, protocol_fingerprint, read_suite
+from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, make_board
 from cosmos_eval.report.cells import sections
 from cosmos_eval.report.markdown import board_markdown
@@ -248,13 +248,13 @@ averages:
 @pytest.fixture
 def suites(tmp_path, monkeypatch):
     """A folder of definitions with one suite, `mine`."""
-    from cosmos_eval import protocol_folders
+    from cosmos_eval.protocol import folders
 
     folder = tmp_path / "protocols"
     (folder / "suites").mkdir(parents=True)
-    for path in protocol_folders.DEFINITIONS.glob("toybox-*.yaml"):
+    for path in folders.DEFINITIONS.glob("toybox-*.yaml"):
         (folder / path.name).write_text(path.read_text())
-    monkeypatch.setattr(protocol_folders, "DEFINITIONS", folder)
+    monkeypatch.setattr(folders, "DEFINITIONS", folder)
     return folder / "suites" / "mine.yaml"
 
 

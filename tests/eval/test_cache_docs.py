@@ -5,11 +5,11 @@ import re
 import shlex
 from pathlib import Path
 
+from cosmos_eval.cache import store
+from cosmos_eval.cache.shard import KINDS, NAMES
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.engine import store
-from cosmos_eval.engine.store_shard import KINDS, NAMES
 from cosmos_eval.models.embeddings import EmbeddingsModel
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 
 DOCS = (Path(__file__).parents[2] / "docs/cache.md").read_text(encoding="utf-8")
 

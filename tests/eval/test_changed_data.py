@@ -23,7 +23,7 @@ from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.datasets.wds import TarPicture
 from cosmos_eval.engine.pictures import each_picture, picture_batches
 from cosmos_eval.results.store import RESULT
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.segmentation_on_disk import write_segmentation
 from tests.eval.stand_ins import RandomModel
 from tests.eval.test_segmentation_end_to_end import quick

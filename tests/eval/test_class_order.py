@@ -268,7 +268,7 @@ def test_words_of_segmentation_in_another_order_than_the_classes_are_refused(tmp
 
 def test_a_perfect_model_is_right_on_numeric_folders(tmp_path: Path, monkeypatch):
     """End to end: each folder has its own grey, and the model answers with the name that belongs to it."""
-    from cosmos_eval.runner import evaluate
+    from cosmos_eval.run.evaluate import evaluate
 
     for i in range(12):
         (tmp_path / f"im/{i}").mkdir(parents=True)

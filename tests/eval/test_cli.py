@@ -103,9 +103,9 @@ def test_a_fault_of_ours_is_one_line_exit_3_and_a_report(monkeypatch, capsys):
     def broken(name):
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("cosmos_eval.protocol.list_suites", broken)
-    monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", broken)
-    monkeypatch.setattr("cosmos_eval.protocol.list_benchmarks", lambda: broken(""))
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_suites", broken)
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.load_benchmark", broken)
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_benchmarks", lambda: broken(""))
     assert cli.run_command(["list", "benchmarks"]) == 3
     line = capsys.readouterr().err.strip()
     assert "\n" not in line
@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_line_and_exit_2(monkeypatch, tmp_path, capsys):
 def test_ctrl_c_and_sigterm_leave_with_their_codes(number, code):
     script = (
         "import sys, time\n"
-        "import cosmos_eval.protocol as protocol\n"
+        "import cosmos_eval.protocol.benchmark as protocol\n"
         "from cosmos_eval.cli.main import run_command\n"
         "def wait():\n"
         "    print('waiting', flush=True)\n"

@@ -169,8 +169,8 @@ def test_a_tilde_works_where_a_path_is_a_word(monkeypatch, tmp_path):
     """Definitions, references, training settings and their data are words of the command line, or of a YAML file."""
     from cosmos_core.config import load_preset
     from cosmos_core.data.sources import one_source
-    from cosmos_eval.protocol import load_benchmark
-    from cosmos_eval.report.references import read_references
+    from cosmos_eval.protocol.benchmark import load_benchmark
+    from cosmos_eval.published.references import read_references
     from tests.eval.worlds import captions_world
 
     monkeypatch.setenv("HOME", str(tmp_path))

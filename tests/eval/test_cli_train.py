@@ -191,7 +191,7 @@ def test_what_fails_on_one_rank_alone_is_said_by_it(rank: str, said: str, monkey
     def failing(*args, **kwargs):
         raise RequestError("the card is gone")
 
-    monkeypatch.setattr("cosmos_eval.training.train_from", failing)
+    monkeypatch.setattr("cosmos_eval.training.callback.train_from", failing)
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert cli.run_command(["train", "toybox"]) == 2

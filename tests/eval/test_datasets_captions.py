@@ -9,7 +9,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.data import RetrievalData
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval.datasets_on_disk import COCO, coco_files, define, write_json, write_picture
 
 

@@ -181,7 +181,7 @@ def test_every_file_that_is_needed_is_listed_at_once(tmp_path: Path):
     assert "(and with it food-101/images), which is not there" in problems[0]
     assert problems[0].endswith("(unpack it)")
     (tmp_path / "data/food-101/images").mkdir(parents=True)
-    from cosmos_eval.protocol import load_benchmark
+    from cosmos_eval.protocol.benchmark import load_benchmark
 
     (problem,) = datasets.check(load_benchmark(tmp_path / "mine.yaml")).problems
     assert f"needs {tmp_path / 'data/food-101/meta/test.json'}, which is not there" in problem

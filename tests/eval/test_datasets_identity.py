@@ -15,7 +15,7 @@ from cosmos_eval.datasets import take_images
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.digests import dataset_fingerprint
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval.datasets_on_disk import COCO, coco_files, define, write_picture
 
 

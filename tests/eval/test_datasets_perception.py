@@ -18,7 +18,7 @@ from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.datasets.perception.mmvp import PATTERNS
 from cosmos_eval.progress import Advance, Silent
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval import perception_on_disk as on_disk
 from tests.eval.datasets_on_disk import COCO, define, write_json, write_picture
 from tests.eval.perception_on_disk import small

@@ -9,13 +9,13 @@ import torch
 from PIL import Image, ImageFilter
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.shard import spaces_of
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.base import FilePicture, decode
 from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, decoding_by
 from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.store_shard import spaces_of
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.patch_models import PatchModel, Scale, settings
 from tests.eval.test_tower import Whole
 from tests.eval.worlds import captions_world

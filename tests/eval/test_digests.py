@@ -45,12 +45,12 @@ from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.model import COSMOS
 from cosmos_core.prepare import initial_model
 from cosmos_core.seeds import derive_seed, sample_generator
+from cosmos_eval.cache.shard import Shard, read_shard, shard_bytes
+from cosmos_eval.cache.store import space_name
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.perception.shuffles import shuffle_caption
 from cosmos_eval.datasets.resized import digest_of
 from cosmos_eval.datasets.toybox import captions, make_scene, negatives, render
-from cosmos_eval.engine.store import space_name
-from cosmos_eval.engine.store_shard import Shard, read_shard, shard_bytes
 from cosmos_eval.models import load_model
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.embeddings import write_embeddings

@@ -8,8 +8,8 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
+from cosmos_eval.cache import store
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.engine import store
 from cosmos_eval.engine.dense import CHUNK, chunk_size
 from cosmos_eval.engine.precision import device_of_rank
 

@@ -14,11 +14,11 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.engine.crew import Crew
 from cosmos_eval.engine.features import Engine, encode_pictures
-from cosmos_eval.engine.shares import Failure, Notes, Report, Share
+from cosmos_eval.engine.rank_work import Failure, Notes, Report, Share
+from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models.embeddings import write_embeddings
-from cosmos_eval.sharing import FAILED, measure_some, refuse_differences
+from cosmos_eval.run.many_models import FAILED, measure_some, refuse_differences
 from cosmos_eval.tasks.segmentation.measure import areas_of_chunks
 from tests.eval.killing import ended
 from tests.eval.killing_runs import outcome, rows_of

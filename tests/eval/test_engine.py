@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.known_features import KnownRows
 from cosmos_eval.datasets.base import ArrayPicture, FilePicture
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
-from cosmos_eval.engine.known import KnownRows
 from cosmos_eval.engine.precision import tower_precision
 from tests.eval.stand_ins import RandomModel, pictures
 

@@ -14,14 +14,14 @@ import yaml
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.protocol import list_benchmarks, load_benchmark, read_suite
+from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark, read_suite
+from cosmos_eval.published.references import read_references
 from cosmos_eval.report.board import PUBLISHED, make_board
 from cosmos_eval.report.exchange_clip_benchmark import clip_benchmark_files, read_clip_benchmark
 from cosmos_eval.report.exchange_model_index import model_index_files
 from cosmos_eval.report.exchange_names import benchmarks_of, dataset_names
 from cosmos_eval.report.exchange_open_clip import known_columns, read_open_clip
 from cosmos_eval.report.latex import board_latex
-from cosmos_eval.report.references import read_references
 from cosmos_eval.results.store import write_result, write_samples
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.boards import HOSTILE, SUITE, references_of_toybox, results_of_toybox
@@ -261,8 +261,8 @@ def test_open_clips_tables_become_reference_rows(tmp_path):
 
 
 def test_open_clips_columns_are_benchmarks_and_metrics_of_ours():
-    from cosmos_eval.report.published import published
-    from cosmos_eval.task_registry import task_info
+    from cosmos_eval.protocol.task_registry import task_info
+    from cosmos_eval.published.figures import published
 
     ours = published()
     ours = set(zip(ours["benchmark"], ours["metric"], strict=True))

@@ -7,8 +7,8 @@ import pandas
 import pytest
 
 from cosmos_eval.datasets.toybox import prepare
-from cosmos_eval.protocol import load_benchmark
-from cosmos_eval.runner import evaluate
+from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.run.evaluate import evaluate
 
 MODEL = "cosmos:untrained-toybox?seed=3"
 SCENES, PER_CLASS = 60, 1

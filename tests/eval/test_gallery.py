@@ -10,9 +10,9 @@ from PIL import Image
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
-from cosmos_eval.report.cases import Item, Query, perception_cases, reading_of, retrieval_cases
 from cosmos_eval.report.curves import figure
-from cosmos_eval.report.gallery import item_figure, query_figure, show_perception
+from cosmos_eval.show.cases import Item, Query, perception_cases, reading_of, retrieval_cases
+from cosmos_eval.show.gallery import item_figure, query_figure, show_perception
 from tests.eval import perception_on_disk as on_disk
 from tests.eval.stand_ins import Given, pictures
 
@@ -165,7 +165,7 @@ def test_the_gallery_of_a_benchmark_goes_by_its_own_primary_metric(tmp_path: Pat
         titles.append(title)
         return figure(1, 1)
 
-    monkeypatch.setattr("cosmos_eval.report.gallery.item_figure", recorded)
+    monkeypatch.setattr("cosmos_eval.show.gallery.item_figure", recorded)
     on_disk.winoground(tmp_path)
     path = tmp_path / "mine.yaml"
     for primary in ("text_score", "macro_image_score"):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks import head
-from benchmarks.imagenet_words import first_words
 from benchmarks.random_model import random_model
+from benchmarks.studies.imagenet_words import first_words
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 

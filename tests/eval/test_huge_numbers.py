@@ -12,8 +12,8 @@ from cosmos_eval.datasets.resized import INDEX, read_resized
 from cosmos_eval.engine.batch_size import check_batch_size
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
 from cosmos_eval.models.open_clip_files import file_says
-from cosmos_eval.report.references import read_file
-from cosmos_eval.runner import Session
+from cosmos_eval.published.references import read_file
+from cosmos_eval.run.evaluate import Session
 from tests.eval.datasets_on_disk import COCO, coco_files, define
 from tests.eval.test_datasets_captions import karpathy
 from tests.eval.test_datasets_jsonl import MINE, write

@@ -12,7 +12,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.decoders import Decoder, decoding_by
 from cosmos_eval.datasets.perception.crops import CroppedPicture
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval.segmentation_on_disk import (
     FOLDERS,
     SIZES,

@@ -12,7 +12,7 @@ from PIL import Image
 from cosmos_core.image_files import MAX_PIXELS_VARIABLE
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.cli.warnings_ import warnings_as_lines
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.test_failures import COLOURS
 
 

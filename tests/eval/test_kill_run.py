@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_eval.cache.known_features import key_of
 from cosmos_eval.datasets import load
-from cosmos_eval.engine.known import key_of
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval.killing import ended
 from tests.eval.killing_runs import MODEL, Kill, Logged, outcome, rows_of, start, world
 

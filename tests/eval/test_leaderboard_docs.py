@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.protocol import list_suites, read_suite
+from cosmos_eval.protocol.benchmark import list_suites, read_suite
 from cosmos_eval.report.cells import WIDE
 from cosmos_eval.report.tables import EXCHANGE, FORMATS
 from tests.eval.test_results import stored

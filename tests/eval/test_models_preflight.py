@@ -13,7 +13,7 @@ from cosmos_eval.cli.main import run_command as main
 from cosmos_eval.models import load_model
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.preflight import check_model, require_models
-from cosmos_eval.models.sweep import expand_all
+from cosmos_eval.training.sweep import expand_all
 from tests.eval.test_models_hf import clip, clip_folder, siglip
 from tests.eval.test_models_open_clip import built, folder
 

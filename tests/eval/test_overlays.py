@@ -11,9 +11,9 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.areas import class_areas
-from cosmos_eval.report import overlays
 from cosmos_eval.report.curves import save
-from cosmos_eval.report.overlays import (
+from cosmos_eval.show import overlays
+from cosmos_eval.show.overlays import (
     Row,
     differences,
     iou_bars,

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.store import Store
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.store import Store
 from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.models.trimmed import Batch
 from cosmos_eval.progress import Silent
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.closeness import assert_close
 from tests.eval import patch_models
 from tests.eval.tiny_models import Colours

@@ -9,7 +9,7 @@ from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.datasets.perception.order import CAPTIONS_OF, FILES
-from cosmos_eval.protocol import load_benchmark, load_suite
+from cosmos_eval.protocol.benchmark import load_benchmark, load_suite
 from tests.eval import perception_on_disk as on_disk
 from tests.eval.datasets_on_disk import write_json, write_picture
 
@@ -66,7 +66,7 @@ def test_the_definition_that_leaves_out_what_is_gone(tmp_path: Path, definition:
 def test_shuffles_by_the_command_without_a_tagger(tmp_path: Path, capsys, monkeypatch):
     known = load_benchmark("flickr30k-test-retrieval")
     monkeypatch.setitem(known.dataset, "expected", {"images": 1, "texts": 2})
-    monkeypatch.setattr("cosmos_eval.protocol.load_benchmark", lambda name: known)
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.load_benchmark", lambda name: known)
     sentences = [{"raw": "A red cat sits on the small mat."}, {"raw": "Two cats!"}]
     image = {"filename": "a.jpg", "split": "test", "sentences": sentences}
     write_json(tmp_path / "flickr30k/dataset_flickr30k.json", {"images": [image]})

@@ -10,10 +10,10 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.protocol import load_suite
+from cosmos_eval.protocol.benchmark import load_suite
 from cosmos_eval.report.frame import to_frame
 from cosmos_eval.report.tables import markdown
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.perception_on_disk import NAMES, small, write_all
 from tests.eval.stand_ins import Constant
 

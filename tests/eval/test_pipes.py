@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from cosmos_eval.cli import main as cli
-from cosmos_eval.quickstart import Quickstart
 from cosmos_eval.results.store import result_paths
+from cosmos_eval.training.quickstart import Quickstart
 from tests.eval.boards import result_of
 from tests.eval.test_cli_arguments import COMMANDS
 from tests.eval.test_streams import in_shell
@@ -103,7 +103,7 @@ def test_every_command_has_its_line():
 @pytest.mark.parametrize("words", LINES)
 def test_a_command_whose_reader_has_gone_ends_as_ever(words, world, monkeypatch, capsys):
     monkeypatch.chdir(world)
-    monkeypatch.setattr("cosmos_eval.quickstart.quickstart", made_up_quickstart)
+    monkeypatch.setattr("cosmos_eval.training.quickstart.quickstart", made_up_quickstart)
     places = {path.parent.parent.name.split("-")[-2]: path for path in result_paths(world / "eval")}
     code, line = LINES[words]
     given = [*words.split(), *shlex.split(line.format_map(places))]

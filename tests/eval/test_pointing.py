@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from benchmarks.pointing import ON, absent, answers, kind_of, main, names, questions, touched
+from benchmarks.studies.pointing import ON, absent, answers, kind_of, main, names, questions, touched
 from cosmos_eval.datasets.toybox import make_scene
 
 SCENE = make_scene(0, "test", 2)

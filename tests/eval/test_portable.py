@@ -7,13 +7,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from cosmos_eval.portable import portable_spec, portable_text
+from cosmos_eval.page.report import write_report
 from cosmos_eval.report.board import make_board
 from cosmos_eval.report.data_files import csv_text
 from cosmos_eval.report.exchange_clip_benchmark import clip_benchmark_files
 from cosmos_eval.report.exchange_model_index import model_index_files
-from cosmos_eval.report.html_report import write_report
 from cosmos_eval.report.tables import FORMATS, render
+from cosmos_eval.results.portable import portable_spec, portable_text
 from cosmos_eval.results.store import write_not_run, write_result
 from tests.eval.boards import result_of
 

@@ -8,7 +8,7 @@ import pytest
 from cosmos_eval import profiling
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.profiling import IMAGE_PHASES, PHASES, Profile, phase, profiled, timed
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.test_tower import Whole
 from tests.eval.worlds import captions_world, classes_world
 

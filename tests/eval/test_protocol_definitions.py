@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol import (
+from cosmos_eval.protocol.benchmark import (
     Benchmark,
     list_benchmarks,
     list_suites,
@@ -16,9 +16,9 @@ from cosmos_eval.protocol import (
     load_suite,
     protocol_fingerprint,
 )
-from cosmos_eval.protocol_folders import DEFINITIONS
-from cosmos_eval.protocol_source import read_source
-from cosmos_eval.task_registry import TASKS, task_info
+from cosmos_eval.protocol.folders import DEFINITIONS
+from cosmos_eval.protocol.source import read_source
+from cosmos_eval.protocol.task_registry import TASKS, task_info
 from tests.eval.datasets_on_disk import define
 
 GOOD = """\
@@ -87,7 +87,7 @@ def test_the_published_counts_stand_in_the_definitions():
 
 def test_loading_definitions_imports_neither_torch_nor_numpy():
     code = (
-        "import sys; from cosmos_eval.protocol import list_benchmarks, load_benchmark\n"
+        "import sys; from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark\n"
         "for name in list_benchmarks(): load_benchmark(name)\n"
         "print([m for m in ('torch', 'numpy', 'pandas', 'open_clip', 'clip_benchmark') if m in sys.modules])"
     )

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cosmos_eval.protocol import load_benchmark
-from cosmos_eval.protocol_parts import changed_parts, protocol_parts
+from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.parts import changed_parts, protocol_parts
 
 
 @pytest.fixture

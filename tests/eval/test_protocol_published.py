@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol import list_benchmarks, load_benchmark, protocol_fingerprint
-from cosmos_eval.protocol_check import check_suite
-from cosmos_eval.protocol_published import Difference
-from cosmos_eval.protocol_source import read_source
-from cosmos_eval.report.published import published
+from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark, protocol_fingerprint
+from cosmos_eval.protocol.definition_checks import check_suite
+from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.source import read_source
+from cosmos_eval.published.figures import published
 
 FINGERPRINTS = Path(__file__).with_name("fingerprints.json")
 MINE = """\

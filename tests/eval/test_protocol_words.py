@@ -7,7 +7,7 @@ import open_clip
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol_words import resolve_words
+from cosmos_eval.datasets.prompts import resolve_words
 
 
 def test_named_sets_are_the_libraries_own():

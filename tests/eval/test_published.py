@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cosmos_eval.models.spec import parse_spec
-from cosmos_eval.protocol import load_benchmark
-from cosmos_eval.report.published import COLUMNS, published
-from cosmos_eval.task_registry import task_info
+from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.task_registry import task_info
+from cosmos_eval.published.figures import COLUMNS, published
 from tests.tools import published_numbers
 from tests.tools.published_words import benchmarks_of, spec_of
 

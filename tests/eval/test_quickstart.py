@@ -11,9 +11,9 @@ import torch
 
 from cosmos_core.checkpoint import read_file
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.quickstart import against_chance, times_chance, verdict
 from cosmos_eval.results.store import read_results, result_paths
 from cosmos_eval.tasks.outcome import Metric
+from cosmos_eval.training.quickstart import against_chance, times_chance, verdict
 from tests.eval.test_results import make_result
 
 SHORT = ["--set", "steps=3", "--set", "batch_size=16", "--set", "samples=64", "--set", "warmup=1"]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.protocol import list_benchmarks, list_suites
+from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites
 from cosmos_eval.results.store import read_results
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")

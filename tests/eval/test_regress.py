@@ -13,10 +13,10 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cli import main as cli
 from cosmos_eval.metrics.paired import drops_of, p_of_drop
 from cosmos_eval.metrics.paired_samples import Areas, Hits
-from cosmos_eval.report.paired_samples import paired
-from cosmos_eval.report.regression import compare
-from cosmos_eval.report.regression_answer import IMPROVED, NO_TEST, PASSED, REGRESSION, Settings
-from cosmos_eval.report.regression_text import markdown, points, signed, to_json, to_junit
+from cosmos_eval.regress.answer import IMPROVED, NO_TEST, PASSED, REGRESSION, Settings
+from cosmos_eval.regress.compare import compare
+from cosmos_eval.regress.paired_samples import paired
+from cosmos_eval.regress.text import markdown, points, signed, to_json, to_junit
 from cosmos_eval.results.store import one_model, read_result, write_result, write_samples
 from tests.eval import fabricated
 from tests.eval.test_paired_areas import made

@@ -1,4 +1,4 @@
-"""A short version of benchmarks/regress_calibration.py: the level is kept, the power is there where both are known."""
+"""A short version of benchmarks/studies/regress_calibration.py: the level is kept, the power is there where known."""
 
 import json
 import math
@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import regress_calibration as calibration
-from benchmarks import regress_search
-from benchmarks.regress_search import search
-from benchmarks.regress_worlds import SCENES, WORLDS, alone, captions, classes, rare_wins, unequal
+from benchmarks.studies import regress_calibration as calibration
+from benchmarks.studies import regress_search
+from benchmarks.studies.regress_search import search
+from benchmarks.studies.regress_worlds import SCENES, WORLDS, alone, captions, classes, rare_wins, unequal
 from cosmos_eval.metrics.detectable import chance_to_find, churn_of
 from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
 from cosmos_eval.metrics.paired import p_of_drop
@@ -77,7 +77,7 @@ def test_the_script_writes_its_page_and_one_line_of_json(tmp_path, monkeypatch, 
     assert {"name", "ratios", "figures", "environment"} <= record.keys()
     assert record["figures"]["worlds"] == 2
     text = (tmp_path / "regress.md").read_text()
-    assert "python -m benchmarks.regress_calibration --trials 4 --out results" in text
+    assert "python -m benchmarks.studies.regress_calibration --trials 4 --out results" in text
     assert text.count("alone, 0 or 1") >= 1
 
 

@@ -14,8 +14,8 @@ from cosmos_core.checkpoint import load_checkpoint, save_checkpoint
 from cosmos_core.model import COSMOS
 from cosmos_core.train import initial_model
 from cosmos_eval.cli import main as cli
-from cosmos_eval.protocol_folders import DEFINITIONS
-from cosmos_eval.runner import evaluate
+from cosmos_eval.protocol.folders import DEFINITIONS
+from cosmos_eval.run.evaluate import evaluate
 
 SHIPPED = "cosmos:toybox"
 SMALL = {"retrieval": {"scenes": 60}, "classification": {"per_class": 2}}

@@ -9,7 +9,7 @@ import yaml
 from typer.main import get_command
 
 from cosmos_eval.cli import main as cli
-from cosmos_eval.report.regression_answer import Settings
+from cosmos_eval.regress.answer import Settings
 from tests.eval import fabricated
 
 DOCS = Path(__file__).parents[2] / "docs"

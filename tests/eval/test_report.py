@@ -11,12 +11,12 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.page.assembly import assemble, digest, embedded
+from cosmos_eval.page.curves import POINTS, curve_data, thinned
+from cosmos_eval.page.data import Found, report_data
+from cosmos_eval.page.images import embed, shrink
+from cosmos_eval.page.report import LARGEST, put_together, write_report
 from cosmos_eval.report.board import make_board
-from cosmos_eval.report.html_assembly import assemble, digest, embedded
-from cosmos_eval.report.html_curves import POINTS, curve_data, thinned
-from cosmos_eval.report.html_data import Found, report_data
-from cosmos_eval.report.html_pictures import embed, shrink
-from cosmos_eval.report.html_report import LARGEST, put_together, write_report
 from cosmos_eval.results.store import read_results
 from cosmos_eval.tasks.outcome import Metric
 from tests.eval.report_folder import attack, fill, one, write

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cosmos_eval.protocol_suite import Average, Suite
-from cosmos_eval.report.attention import Maps, PatchMap, ShownWord, TextMaps
-from cosmos_eval.report.attention_page import maps_page
+from cosmos_eval.page.report import write_report
+from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.report.board import make_board
-from cosmos_eval.report.html_report import write_report
 from cosmos_eval.report.html_table import board_html
+from cosmos_eval.show.attention import Maps, PatchMap, ShownWord, TextMaps
+from cosmos_eval.show.attention_page import maps_page
 from tests.eval.boards import references_of_toybox, results_of_toybox, suite
 from tests.eval.chromium import CONTRAST, Tab, find_chromium, running
 from tests.eval.report_folder import MODELS, PRIMARY, attack, fill, one, write

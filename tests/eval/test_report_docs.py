@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.report.html_assembly import asset
+from cosmos_eval.page.assembly import asset
 from tests.eval.report_folder import fill
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")

@@ -6,9 +6,9 @@ import shlex
 import pytest
 
 from cosmos_eval.cli import main as cli
-from cosmos_eval.report.reproduction import reproduce
-from cosmos_eval.report.reproduction_plan import commands
-from cosmos_eval.report.reproduction_tables import markdown, render
+from cosmos_eval.published.plan import commands
+from cosmos_eval.published.reproduce import reproduce
+from cosmos_eval.published.tables import markdown, render
 from cosmos_eval.results.store import write_result
 from tests.eval.reproductions import COCO, FLICKR, I2T, MODEL, T2I, measured
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cosmos_eval.protocol import list_suites, load_benchmark, read_suite
-from cosmos_eval.report.published import published
-from cosmos_eval.report.reproduction import REPRODUCED, reproduce
+from cosmos_eval.protocol.benchmark import list_suites, load_benchmark, read_suite
+from cosmos_eval.published.figures import published
+from cosmos_eval.published.reproduce import REPRODUCED, reproduce
 
 DOCS = (Path(__file__).parents[2] / "docs/reproduce.md").read_text(encoding="utf-8")
 HF = {

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol import list_suites, read_suite
-from cosmos_eval.protocol_published import Difference
-from cosmos_eval.report.published import published
-from cosmos_eval.report.reproduction import (
+from cosmos_eval.protocol.benchmark import list_suites, read_suite
+from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.published.figures import published
+from cosmos_eval.published.reproduce import (
     MISSED,
     NOT_RUN,
     REPRODUCED,

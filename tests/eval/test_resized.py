@@ -16,7 +16,7 @@ from cosmos_eval.datasets.base import ArrayPicture, FilePicture
 from cosmos_eval.datasets.resized import HEADER, INDEX, digest_of, read_resized, write_resized
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.test_decoders import encoded, photograph
 from tests.eval.test_parts import Notes, Small
 from tests.eval.test_tower import Whole

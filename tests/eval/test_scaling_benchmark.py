@@ -7,7 +7,7 @@ import pytest
 from benchmarks import scaling
 from benchmarks.timing import Times
 from cosmos_eval.datasets import load
-from cosmos_eval.plan import make_plan
+from cosmos_eval.run.plan import make_plan
 
 
 def test_both_data_sets_are_ready_to_be_evaluated(tmp_path):

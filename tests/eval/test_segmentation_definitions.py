@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cosmos_eval.protocol import load_benchmark, load_suite
+from cosmos_eval.protocol.benchmark import load_benchmark, load_suite
 from tests.conftest import SHARED
 from tests.eval.segmentation_on_disk import NAMES
 

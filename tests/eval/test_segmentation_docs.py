@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS
 from cosmos_eval.datasets.mmseg.prepare import PREPARABLE
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.eval.segmentation_on_disk import NAMES, write_segmentation
 
 DOCS = (Path(__file__).parents[2] / "docs/segmentation.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.protocol import Benchmark
-from cosmos_eval.runner import evaluate
+from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.segmentation_on_disk import (
     FOLDERS,
     NAMES,

@@ -16,7 +16,7 @@ from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import summary
 from cosmos_eval.metrics.intervals import intervals
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.segmentation.measure import predictions
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.eval.patch_models import Scale

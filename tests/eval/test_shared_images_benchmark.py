@@ -6,7 +6,7 @@ from benchmarks import shared_images
 from benchmarks.shared_images_cases import COCO, SUGARCREPE, Plan, definitions, measure, write_sets
 from cosmos_core.world import World
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.test_head_benchmark import CONFIG
 from tests.eval.tiny_models import Colours
 

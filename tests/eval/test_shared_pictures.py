@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_eval.models import load_model
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.datasets_on_disk import write_json
 from tests.eval.perception_on_disk import small, sugarcrepe
 

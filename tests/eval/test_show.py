@@ -17,11 +17,11 @@ from cosmos_eval.cli.main import run_command
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import class_areas, summary
 from cosmos_eval.models import load_model
-from cosmos_eval.protocol import load_benchmark
-from cosmos_eval.report import showing
-from cosmos_eval.report.showing import choose, file_names, find_result, per_class, show_segmentation
+from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.task_registry import TASKS
 from cosmos_eval.results.store import write_result
-from cosmos_eval.task_registry import TASKS
+from cosmos_eval.show import segmentation as showing
+from cosmos_eval.show.segmentation import choose, file_names, find_result, per_class, show_segmentation
 from cosmos_eval.tasks.segmentation.measure import Prediction, predictions
 from tests.eval.segmentation_on_disk import small, write_segmentation
 from tests.eval.test_results import make_result

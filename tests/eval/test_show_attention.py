@@ -22,9 +22,9 @@ from cosmos_eval.models import load_model
 from cosmos_eval.models.base import AttentiveModel, attention_reader
 from cosmos_eval.models.maps import similarity_maps
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.report.attention import LAST_BLOCKS, read_maps, seen, show_attention, shown_words
-from cosmos_eval.report.attention_figure import band, flow, maps_figure, overlay, words_note
-from cosmos_eval.report.attention_page import maps_page
+from cosmos_eval.show.attention import LAST_BLOCKS, read_maps, seen, show_attention, shown_words
+from cosmos_eval.show.attention_figure import band, flow, maps_figure, overlay, words_note
+from cosmos_eval.show.attention_page import maps_page
 from tests.eval.patch_models import PatchModel, noise
 
 SCRIPT = '<script>alert("x")</script> & <img src=http://e.example/x.png>'

@@ -12,11 +12,12 @@ import torch
 from safetensors.numpy import save
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache import store
+from cosmos_eval.cache.contents import damaged, held
+from cosmos_eval.cache.shard import KEY_BYTES, Shard, checksum, shard_bytes
+from cosmos_eval.cache.store import Space, Store
 from cosmos_eval.datasets.base import ArrayPicture
-from cosmos_eval.engine import Engine, store
-from cosmos_eval.engine.store import Space, Store
-from cosmos_eval.engine.store_contents import damaged, held
-from cosmos_eval.engine.store_shard import KEY_BYTES, Shard, checksum, shard_bytes
+from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from tests.eval.killing import SERVER
 from tests.eval.stand_ins import RandomModel, pictures

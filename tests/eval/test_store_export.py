@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.contents import chosen, clear, damaged, held, store_at
+from cosmos_eval.cache.export import export_rows
+from cosmos_eval.cache.store import Store
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.store import Store
-from cosmos_eval.engine.store_contents import chosen, clear, damaged, held, store_at
-from cosmos_eval.engine.store_export import export_rows
 from cosmos_eval.models.embeddings import EmbeddingsModel
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 from tests.eval.datasets_on_disk import write_json
 from tests.eval.perception_on_disk import small, sugarcrepe
 from tests.eval.stand_ins import RandomModel, pictures

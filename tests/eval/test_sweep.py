@@ -10,7 +10,7 @@ import torch
 from cosmos_core.checkpoint import load_checkpoint, read_file, save_safetensors
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.models.sweep import expand, expand_all, is_sweep, read_checkpoint
+from cosmos_eval.training.sweep import expand, expand_all, is_sweep, read_checkpoint
 from tests.eval.tiny_runs import checkpoint
 from tests.eval.worlds import captions_world
 

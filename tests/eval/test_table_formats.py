@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosmos_core.printable import printable
-from cosmos_eval.protocol import read_suite
+from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.report.board import MEASURED, PUBLISHED, Board, make_board
 from cosmos_eval.report.cells import detail, with_values
 from cosmos_eval.report.data_files import board_csv, board_json

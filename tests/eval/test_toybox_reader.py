@@ -9,7 +9,7 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.toybox import CLASSES, KINDS, TEMPLATES, distinct_scenes, instances, is_true, render
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 
 def benchmark(task: str, prompts: dict | None = None, **dataset) -> Benchmark:

@@ -28,7 +28,7 @@ from cosmos_eval.datasets.toybox import (
     record,
     render,
 )
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 SMALL = {"seed": 2, "train": 7, "val": 3, "test": 6, "per_class": 1}
 

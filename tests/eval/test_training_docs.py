@@ -19,7 +19,7 @@ from cosmos_core.config import list_presets, load_preset
 from cosmos_core.settings import settings
 from cosmos_core.train import train
 from cosmos_eval.cli import main as cli
-from cosmos_eval.protocol import list_benchmarks, list_suites
+from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites
 from tests.core.siglip import put_distribution
 from tests.core.test_train import CONFIG, coloured
 from tests.eval.test_cli_train import tiny  # noqa: F401 - a fixture

@@ -16,11 +16,11 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.evaluations import read_evaluations
-from cosmos_eval.plan import make_plan
 from cosmos_eval.progress import Silent
-from cosmos_eval.runner import Session
-from cosmos_eval.watcher import Watcher
+from cosmos_eval.report.evaluations import read_evaluations
+from cosmos_eval.run.evaluate import Session
+from cosmos_eval.run.plan import make_plan
+from cosmos_eval.training.watch import Watcher
 from tests.eval.processes import hear_ctrl_c
 from tests.eval.tiny_runs import checkpoint
 from tests.eval.worlds import captions_world
@@ -38,7 +38,7 @@ def one_thread():
 def no_pictures(request, monkeypatch):
     """Drawing takes longer than measuring does here; some tests draw."""
     if not any(word in request.node.name for word in ("appear", "drawn", "command")):
-        monkeypatch.setattr("cosmos_eval.watcher.write_curve", lambda lines, folder: [])
+        monkeypatch.setattr("cosmos_eval.training.watch.write_curve", lambda lines, folder: [])
 
 
 class Notes(Silent):
@@ -95,7 +95,7 @@ def test_a_watch_that_is_started_again_measures_only_what_is_new(run_dir, monkey
 
     measured: list[str] = []
     run = tasks.run
-    monkeypatch.setattr("cosmos_eval.runner.tasks.run", lambda *a, **k: measured.append("once") or run(*a, **k))
+    monkeypatch.setattr("cosmos_eval.run.evaluate.tasks.run", lambda *a, **k: measured.append("once") or run(*a, **k))
     newest = checkpoint(run_dir / "step-00000100.pt", 100)
     shutil.copyfile(newest, run_dir / "last.pt")  # a file system without hard links
     first = watcher(run_dir)
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_whole_is_left_out_and_tried_again_when_it_has_change
 
 
 def test_a_checkpoint_that_goes_while_it_is_looked_at_is_no_error(run_dir, monkeypatch):
-    from cosmos_eval import watcher as module
+    from cosmos_eval.training import watch as module
 
     for step in (100, 200, 300):
         checkpoint(run_dir / f"step-{step:08d}.pt", step)

@@ -20,11 +20,11 @@ from cosmos_core.step import Run
 from cosmos_core.train import Callback, initial_model, pretrain, train
 from cosmos_core.world import World
 from cosmos_eval import evaluate
-from cosmos_eval.evaluations import Evaluations, read_evaluations
 from cosmos_eval.progress import Silent
+from cosmos_eval.report.evaluations import Evaluations, read_evaluations
 from cosmos_eval.results.store import read_results
-from cosmos_eval.training import train_from
-from cosmos_eval.watching import EvaluateEvery, undisturbed
+from cosmos_eval.training.callback import train_from
+from cosmos_eval.training.evaluator import EvaluateEvery, undisturbed
 from tests.core.gloo_ranks import on_ranks
 from tests.eval.tiny_runs import CONFIG, TINY, coloured, same_weights
 from tests.eval.worlds import captions_world, classes_world
@@ -165,7 +165,7 @@ def test_a_run_that_goes_on_repeats_nothing_that_stands(world, tmp_path, monkeyp
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("cosmos_eval.runner.tasks.run", never)
+    monkeypatch.setattr("cosmos_eval.run.evaluate.tasks.run", never)
     resumed = EvaluateEvery(config)  # from the checkpoint of step 3
     resumed.on_step(in_progress(config, 4, seed=4))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("RESULT.json")} == before
@@ -222,7 +222,7 @@ def test_an_evaluation_that_runs_out_of_memory_costs_no_training(world, tmp_path
     def full(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 3 GiB")
 
-    monkeypatch.setattr("cosmos_eval.watching.measure_step", full)
+    monkeypatch.setattr("cosmos_eval.training.evaluator.measure_step", full)
     config = configured(world, tmp_path, steps=3)
     notes = Notes()
     assert train(config, coloured(8), callbacks=[EvaluateEvery(config, notes)]).steps == 3

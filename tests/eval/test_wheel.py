@@ -67,8 +67,8 @@ def test_the_wheel_carries_its_presets_definitions_and_checkpoint(installed):
         "assert r.files('cosmos_core').joinpath('assets/toybox.safetensors').is_file()\n"
         "assert r.files('cosmos_eval').joinpath('protocols/toybox-retrieval.yaml').is_file()\n"
         "assert r.files('cosmos_eval').joinpath('results/schema.json').is_file()\n"
-        "assert r.files('cosmos_eval').joinpath('report/published.csv').is_file()\n"
-        "from cosmos_eval.report.html_assembly import assemble\n"
+        "assert r.files('cosmos_eval').joinpath('published/published.csv').is_file()\n"
+        "from cosmos_eval.page.assembly import assemble\n"
         "assert 'aria-sort' in assemble({}, '')\n"
     )
     done = subprocess.run(

@@ -12,10 +12,10 @@ from cosmos_core.json_text import LARGEST_JSON, parse_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_content
 from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
 from cosmos_eval.datasets.perception.shuffles import Tagger, digest_of, make_order, unmoved, written
-from cosmos_eval.datasets.survey import Survey
 
 SUBSET = "order"
 CAPTIONS_OF = {"aro-coco-order": "coco-karpathy-retrieval", "aro-flickr30k-order": "flickr30k-test-retrieval"}

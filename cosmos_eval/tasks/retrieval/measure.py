@@ -9,7 +9,7 @@ from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.ranks import count_places, expected_hit, expected_rank
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,

@@ -26,7 +26,7 @@ from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import patch_encoder
 from cosmos_eval.progress import Reporter, Silent
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, refuse_widths
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import class_weights

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_eval import datasets
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from tests.eval import perception_on_disk
 from tests.eval.datasets_on_disk import COCO, coco_files, define, write_json, write_picture
 from tests.eval.test_datasets_captions import karpathy

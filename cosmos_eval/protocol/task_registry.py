@@ -1,0 +1,50 @@
+"""The tasks by name: ours, and those that other packages add as entry points of the group `cosmos_eval.tasks`."""
+
+from typing import Any
+
+from cosmos_core.errors import RequestError
+from cosmos_core.plugins import Registry
+from cosmos_eval.protocol.task_info import TaskInfo
+
+BUILT_IN = {
+    "retrieval": "cosmos_eval.tasks.retrieval:INFO",
+    "classification": "cosmos_eval.tasks.classification:INFO",
+    "segmentation": "cosmos_eval.tasks.segmentation:INFO",
+    "perception": "cosmos_eval.tasks.perception:INFO",
+}
+"""Task -> its `TaskInfo`, in the order of tables. A new task is a module and a line here."""
+
+
+def _problem(found: Any) -> str:
+    return "" if isinstance(found, TaskInfo) else f"it is a {type(found).__name__}, not a cosmos_eval.TaskInfo"
+
+
+TASKS = Registry("cosmos_eval.tasks", "task", BUILT_IN, _problem)
+
+
+def task_info(name: str) -> TaskInfo:
+    """What a task tells of itself.
+
+    Raises:
+        RequestError: there is no such task, or it is a plug-in's that cannot be used.
+    """
+    found: TaskInfo = TASKS.load(name)
+    if found.name != name:
+        raise RequestError(
+            f"the task {name} calls itself {found.name!r}; its TaskInfo must have the name of its entry point"
+        )
+    return found
+
+
+def task_if_known(name: str) -> TaskInfo | None:
+    """The same for a result, which may be of a plug-in that is not installed here: None then."""
+    try:
+        return task_info(name)
+    except RequestError:
+        return None
+
+
+def headlines(name: str, *primary: str) -> tuple[str, ...]:
+    """The metrics of a task's benchmarks that people look at first: its own, else `primary`."""
+    info = task_if_known(name)
+    return info.headline or primary if info is not None else primary
