@@ -48,9 +48,9 @@ class Engine:
     real stay exact; across calls, too, so that benchmarks which share them encode them once, and across runs where
     there is a store: see `cosmos_eval.cache.known_features`, which also says why a run that was killed ends alike.
     Batches are consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a
-    tower reads no further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on
-    the order of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory does
-    not hold passes the tower in parts (`cosmos_eval.engine.batch_parts`).
+    tower reads no further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend
+    on the order of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory
+    does not hold passes the tower in parts (`cosmos_eval.engine.batch_parts`).
 
     A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
     `self.device` is the model's device, which may be another than was asked for.
