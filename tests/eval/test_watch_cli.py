@@ -135,7 +135,7 @@ def test_a_file_that_is_not_whole_is_left_out_and_tried_again_when_it_has_change
 
 
 def test_a_checkpoint_that_goes_while_it_is_looked_at_is_no_error(run_dir, monkeypatch):
-    from cosmos_eval.training import watch as module
+    from cosmos_eval.training.callback import watch as module
 
     for step in (100, 200, 300):
         checkpoint(run_dir / f"step-{step:08d}.pt", step)
