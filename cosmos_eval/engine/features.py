@@ -101,7 +101,7 @@ class Engine:
         resolved = resolve_precision(precision, self.device)
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.given = given = hasattr(model, "image_rows")
-        self.has_features = encodes(model)
+        self.has_features = encodes(model) or not scores_pairs(model)
         """Whether the model has features; one that only scores pairs has none."""
         """Whether the model hands out rows that were made elsewhere."""
         self.compiled = compiled and not given and self.has_features
