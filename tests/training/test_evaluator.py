@@ -165,7 +165,7 @@ def test_a_run_that_goes_on_repeats_nothing_that_stands(world, tmp_path, monkeyp
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("cosmos_eval.run.evaluate.tasks.run", never)
+    monkeypatch.setattr("cosmos_eval.run.session.tasks.run", never)
     resumed = EvaluateEvery(config)  # from the checkpoint of step 3
     resumed.on_step(in_progress(config, 4, seed=4))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("RESULT.json")} == before
