@@ -284,7 +284,7 @@ def test_a_run_that_was_stopped_and_goes_on_has_every_line_once_and_the_same_wei
 
 def trained_on_ranks(ranks: World, world: str, out: str) -> dict[str, Any]:
     """Parameters of a training with evaluation and of one without; the first rank alone has the data."""
-    os.environ["RANK"] = str(ranks.rank)
+    os.environ["RANK"], os.environ["WORLD_SIZE"] = str(ranks.rank), str(ranks.size)
     config = configured(Path(world), Path(out), steps=2)
     if ranks.rank:
         config = replace(config, eval_data_root="/nonexistent", eval_suite="coco-val2017-retrieval")
