@@ -10,7 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
-from cosmos_eval.engine import Engine, scores, tiles
+from cosmos_eval.engine import Engine, scores, store, tiles
 from cosmos_eval.engine.rerank import Reranked, in_order_of
 from cosmos_eval.engine.scores import DotProductScores
 from cosmos_eval.engine.tiles import SimilarityTiles
@@ -259,6 +259,30 @@ def test_each_distinct_pair_passes_once_and_each_image_is_decoded_once():
     assert model.batches == [4, 4, 4, 3]
     assert own.encoded == {"pictures": 0, "texts": 0, "pairs": 15}
     assert sorted(decoded) == ["picture-0", "picture-1", "picture-2"]
+
+
+def test_a_run_that_stops_among_its_pairs_goes_on_with_those_that_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SECONDS", -1.0)  # a shard a batch
+    monkeypatch.setattr(store, "SHARE", 0)
+
+    class Stops(scoring_models.Pairs):
+        def score_pairs(self, images, texts):
+            if len(self.batches) == 3:
+                raise KeyboardInterrupt
+            return super().score_pairs(images, texts)
+
+    some = pictures(5)
+    kept = {"batch_size": 4, "store": store.Store(tmp_path)}
+    first, second, other = Stops(), scoring_models.Pairs(), scoring_models.Pairs()
+    with pytest.raises(KeyboardInterrupt):
+        Engine(as_model(first), **kept).score(some, TEXTS).image_to_text()
+    expected = one_by_one("Pairs", some, TEXTS)
+    made = Engine(as_model(second), **kept).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert (first.batches, second.batches) == ([4, 4, 4], [4, 4, 4, 1])  # 25 pairs in all
+    made = Engine(as_model(other), **{**kept, "batch_size": 5}).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert other.batches == [5] * 5  # other batches
 
 
 def test_a_batch_of_pairs_that_memory_does_not_hold_is_halved():
