@@ -40,8 +40,10 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Shard:
-    """Keys (N, 16) uint8 of items and their rows (N, D) or (N, L, D) float32, the last dimension of unit length; of pairs,
-    the scores of a batch (`cosmos_eval.engine.image_text_pairs`)."""
+    """Keys (N, 16) uint8 of items and their rows (N, D) or (N, L, D) float32, the last dimension of unit length.
+
+    Of pairs, a row holds the scores of a batch (`cosmos_eval.engine.image_text_pairs`).
+    """
 
     keys: np.ndarray
     rows: np.ndarray

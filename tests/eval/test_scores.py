@@ -215,6 +215,31 @@ def test_a_zero_token_is_padding_and_an_item_of_zeros_is_refused():
         Engine(as_model(Zero())).text_features(["full", "empty"])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_one_token_that_is_not_finite_names_its_item(bad):
+    class Bad(scoring_models.Late):
+        def encode_image(self, x):
+            tokens = super().encode_image(x)
+            tokens[-1, 2, 1] = bad
+            return tokens
+
+    with pytest.raises(RequestError, match="the embedding of picture picture-3 is not finite"):
+        Engine(as_model(Bad()), batch_size=4).image_features(pictures(9))
+
+
+def test_tokens_that_exist_already_are_scored_like_those_that_are_encoded():
+    class Table(scoring_models.Late):
+        def image_rows(self, some):
+            return self.encode_image(torch.stack([self.preprocess(picture.load()) for picture in some]))
+
+        def text_rows(self, texts):
+            return self.encode_text(texts)
+
+    some = pictures(5)
+    given_rows = Engine(as_model(Table())).score(some, TEXTS).image_to_text()
+    assert torch.equal(matrix(given_rows, 6), matrix(engine("Late").score(some, TEXTS).image_to_text(), 6))
+
+
 # --- pairs -----------------------------------------------------------------------------------------------------------
 
 
@@ -421,6 +446,13 @@ def test_a_first_stage_that_cannot_tell_candidates_apart_scores_none_again_and_i
     outcome = tasks.run(benchmark("retrieval", k=[1], rerank=3), data, Engine(as_model(model)))
     assert model.batches == []
     assert outcome.metrics["image_to_text_recall@1"].value == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True, "3"])
+def test_a_rerank_that_is_no_number_of_candidates_is_refused(value):
+    data = RetrievalData(pictures(2), ["a", "b"], np.array([0, 1]))
+    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number from 1 on"):
+        tasks.validate(benchmark("retrieval", rerank=value), data)
 
 
 def test_a_model_that_cannot_rerank_says_so_in_a_warning():
