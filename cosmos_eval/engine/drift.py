@@ -20,13 +20,14 @@ def decoder_drift(
     pictures: Sequence[Picture],
     decoder: Decoder,
     preprocess: Callable[[Image.Image], Tensor],
-    encode: Callable[[Tensor, Sequence[Picture]], Tensor],
+    encode: Callable[[Tensor, Sequence[Picture]], Tensor] | None,
 ) -> dict[str, Any]:
     """Compare a decoder with Pillow on the first `COMPARED` pictures.
 
     Args:
         preprocess: what workers make of a picture.
-        encode: a batch of those, with the pictures that errors name, -> (B, D) rows of unit length.
+        encode: a batch of those, with the pictures that errors name, -> (B, D) or (B, L, D) rows of unit length; None
+            compares pixels only.
 
     Returns:
         `pictures`; `pixel_mean` and `pixel_max`, differences of 8-bit values at the decoder's size (Pillow's picture is
@@ -43,12 +44,15 @@ def decoder_drift(
         difference = np.abs(a - b)
         sums, count, most = sums + float(difference.sum()), count + difference.size, max(most, int(difference.max()))
     found: dict[str, Any] = {"pictures": len(some), "pixel_mean": float(f"{sums / count:.4g}"), "pixel_max": most}
+    if encode is None:
+        return found
     cosines = []
     for images in (ours, theirs):
         pixels = [preprocess(image) for image in images]
         if len({x.shape for x in pixels}) > 1:
             return found  # which is refused, with a better line, when they are encoded
         rows = encode(torch.stack(pixels), some)
+        rows = rows.flatten(1) / rows.shape[1:-1].numel() ** 0.5  # of L unit tokens together: unit length again
         with plain_float32():
             cosines.append((rows @ rows.T).double())
     found["similarity_max"] = float(f"{float((cosines[0] - cosines[1]).abs().max()):.4g}")

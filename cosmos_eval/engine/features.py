@@ -1,4 +1,4 @@
-"""Features of pictures and texts: the one place where a model is called."""
+"""Features of pictures and texts, and scores of both: the one place where a model is called."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -23,22 +23,27 @@ from cosmos_eval.engine.pass_progress import PassProgress
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.rows import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
+from cosmos_eval.engine.scores import Scores, refuse_tokens, scores_of
 from cosmos_eval.engine.store import Space, Store, about_rows
 from cosmos_eval.engine.store_names import write_names
 from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
 from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.models.base import encodes, has_similarity, patch_encoder, scores_pairs
 from cosmos_eval.profiling import phase, timed
 from cosmos_eval.progress import Reporter, Silent
 
 
 class Features(Protocol):
-    """What a task asks for: rows by item, in the order given, of unit length, float32."""
+    """What a task asks for: scores, or features by item, in the order given, of unit length, float32."""
 
     def image_features(self, pictures: Sequence[Picture]) -> Tensor: ...
 
     def text_features(self, texts: Sequence[str]) -> Tensor: ...
+
+    def score(self, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores: ...
+
+    def score_pairs(self, pictures: Sequence[Picture], texts: Sequence[str], pairs: Tensor) -> Tensor: ...
 
 
 class Engine:
@@ -52,7 +57,8 @@ class Engine:
     of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory does not hold
     passes the tower in parts (`cosmos_eval.engine.parts`).
 
-    A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere).
+    A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere). One
+    that only scores pairs (`cosmos_eval.models.base.PairScorer`) has no features; tasks ask for `score`.
     `self.device` is the model's device, which may be another than was asked for.
 
     Args:
@@ -95,9 +101,11 @@ class Engine:
         resolved = resolve_precision(precision, self.device)
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.given = given = hasattr(model, "image_rows")
+        self.has_features = encodes(model)
+        """Whether the model has features; one that only scores pairs has none."""
         """Whether the model hands out rows that were made elsewhere."""
-        self.precision = "fp32" if given else full_precision(resolved, compiled, check_decoder(decoder))
-        self.compiled = compiled and not given
+        self.compiled = compiled and not given and self.has_features
+        self.precision = "fp32" if given else full_precision(resolved, self.compiled, check_decoder(decoder))
         self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
         self.resized = None if resized is None or given else self._read_resized(resized)
         self.drift: dict[str, Any] | None = None
@@ -108,7 +116,7 @@ class Engine:
         # elsewhere a hook runs long before its layer, and a compiled tower would be made again because of it
         self.pass_progress = PassProgress(model, enabled=self.device.type == "cpu" and not compiled and not given)
         self.parts = Parts(self.batch_size, self.device, self.reporter, self.pass_progress)
-        self.encoded = {"pictures": 0, "texts": 0}
+        self.encoded = {"pictures": 0, "texts": 0} | ({"pairs": 0} if scores_pairs(model) else {})
         """How many passed the model; windows of pictures do not count."""
         self.texts_read = TextsRead()
         """What the model read of the texts of the benchmark."""
@@ -132,8 +140,8 @@ class Engine:
         return found
 
     def _found_batch_size(self, given: bool) -> int:
-        """What `auto` comes to; vectors that are given need none."""
-        if given:
+        """What `auto` comes to; vectors that are given need none, and it is looked for with image features only."""
+        if given or not self.has_features:
             return DEFAULT
         tower = ImageTower(self.model)
         with tower_precision(self.precision, self.device):
@@ -145,20 +153,29 @@ class Engine:
         return found
 
     def image_features(self, pictures: Sequence[Picture]) -> Tensor:
-        """(N, D) float32 rows of unit length on the model's device, row i for picture i.
+        """(N, D) float32 rows of unit length on the model's device, row i for picture i; (N, L, D) of a model that
+        keeps tokens and says by `similarity` how they are scored, each token of unit length (zeros stay zero).
 
         Raises:
-            RequestError: no pictures, one that cannot be read or decoded, an embedding that is zero or not finite
-                (names the first), or memory that does not hold one.
+            RequestError: a model without features, no pictures, one that cannot be read or decoded, an embedding that
+                is zero or not finite (names the first), or memory that does not hold one.
         """
         refuse_none(pictures, "pictures")
+        self._require_features()
         with phase("rows"):
             return self._image_features(pictures)
+
+    def _require_features(self) -> None:
+        if not self.has_features:
+            raise RequestError(
+                f"{self.model.spec} scores pairs of an image and a text and has no embeddings, which are needed here; "
+                "take a model with encode_image and encode_text"
+            )
 
     def _image_features(self, pictures: Sequence[Picture]) -> Tensor:
         if self.given:
             return self._given(self.model.image_rows, pictures, picture_name, "pictures")
-        self._compare_decoders(pictures, self.decoder)
+        self.compare_decoders(pictures, self.decoder)
         with phase("reading"):
             keys = digests(pictures, self.reporter)
         places, index = distinct_keys(keys)
@@ -177,16 +194,17 @@ class Engine:
     def _encode_pictures(self, pictures: list[Picture]) -> Batches:
         plan = in_order(len(pictures), self.batch_size)
         batches = ([pictures[i] for i in members] for members in plan)
-        return self._share(encode_pictures, None, batches, plan, "pictures")
+        return self.share(encode_pictures, None, batches, plan, "pictures")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(M, D) float32 rows of unit length on the model's device, row j for text j.
+        """(M, D) or (M, L, D) float32 rows of unit length on the model's device, row j for text j.
 
         Raises:
-            RequestError: no texts, an embedding that is zero or not finite (names the first to be encoded), or memory
-                that does not hold one.
+            RequestError: a model without features, no texts, an embedding that is zero or not finite (names the first
+                to be encoded), or memory that does not hold one.
         """
         refuse_none(texts, "texts")
+        self._require_features()
         with phase("rows"):
             return self._text_features(texts)
 
@@ -207,7 +225,7 @@ class Engine:
             plan = read.batches(some)
             own = ([some[i] for i in members] for members in plan)
             batches = (([distinct[j] for j in one], read.inputs(one)) for one in own)
-            return self._share(encode_texts, read.lengths is not None, batches, plan, "texts")
+            return self.share(encode_texts, read.lengths is not None, batches, plan, "texts")
 
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
@@ -216,6 +234,35 @@ class Engine:
         context = read.context_length or int(getattr(self.model, "context_length", None) or 0)
         cut = truncated_texts(self.model, texts, read.lengths, context)
         self.texts_read.add(cut, of_text, context or None, cut_alike(self.model, texts, read.keys, cut))
+
+    def score(self, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores:
+        """(N, M) scores of pictures and texts, in blocks over either (`cosmos_eval.engine.scores`).
+
+        The dot product of unit embeddings; where the model has `similarity`, that; where it has `score_pairs`, that.
+
+        Args:
+            rerank: of a model that has both features and `score_pairs`: how many of the best candidates of each
+                query, by features, are scored again as pairs; the others stay below them, in their order. None
+                scores all pairs.
+
+        Raises:
+            RequestError: as `image_features` and `text_features`; a score that is not finite (names the first pair);
+                more pairs than a model is asked to score one by one.
+        """
+        refuse_none(pictures, "pictures")
+        refuse_none(texts, "texts")
+        return scores_of(self, pictures, texts, rerank)
+
+    def score_pairs(self, pictures: Sequence[Picture], texts: Sequence[str], pairs: Tensor) -> Tensor:
+        """(P,) float32 scores on the CPU of (P, 2) int64 pairs, each of a picture and a text by their places; each
+        distinct pair is scored once, so that equal inputs tie."""
+        return self.score(pictures, texts).of_pairs(pairs)
+
+    def count_texts(self, texts: Sequence[str], of_text: Tensor) -> None:
+        """Note how many of some distinct texts are cut by a model that reads them as part of a pair."""
+        context = int(getattr(self.model, "context_length", None) or 0)
+        cut = truncated_texts(self.model, texts, None, context)
+        self.texts_read.add(cut, of_text, context or None, cut_alike(self.model, texts, texts, cut))
 
     def window_features(
         self,
@@ -242,7 +289,7 @@ class Engine:
         refuse_none(pictures, "pictures")
         encode_patches = patch_encoder(self.model)
         decoder = self.decoder._replace(size=None)  # the size of windows is not that of pictures
-        self._compare_decoders(pictures, decoder)
+        self.compare_decoders(pictures, decoder)
         normalise = Normalise.of(self.model, self.device)
 
         def encode_part(windows: Tensor) -> Tensor:
@@ -283,10 +330,11 @@ class Engine:
             found["decoder"] = {"name": self.decoder.name, "drift": self.drift}
         return found
 
-    def _compare_decoders(self, pictures: Sequence[Picture], decoder: Decoder) -> None:
+    def compare_decoders(self, pictures: Sequence[Picture], decoder: Decoder) -> None:
         if decoder.name != PIL and self.drift is None:
             with phase("drift"):
-                self.drift = decoder_drift(pictures, decoder, self.tower.of_worker, self._unit_pictures)
+                encode = self._unit_pictures if self.has_features else None
+                self.drift = decoder_drift(pictures, decoder, self.tower.of_worker, encode)
 
     def _unit_pictures(self, batch: Tensor, pictures: Sequence[Picture]) -> Tensor:
         with tower_precision(self.precision, self.device):
@@ -297,25 +345,37 @@ class Engine:
     ) -> Tensor:
         doing = f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"
         with memory_for(doing):
-            return unit_rows(rows_of(items).to(self.device), items, name)
+            return self._unit_rows(rows_of(items).to(self.device), items, name)
+
+    def _unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+        """`unit_rows`; those of several vectors only of a model that says how they are scored."""
+        if rows.ndim > 2 and not has_similarity(self.model):
+            refuse_tokens(self.model, rows, rows, "score it")
+        return unit_rows(rows, items, name)
 
     def rows(
         self, batches: Iterable[tuple[Sequence[Any], Any]], encode: Callable[[Any], Tensor], unit: str
     ) -> Iterator[Tensor]:
-        """(B, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
+        """(B, D) or (B, L, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
         name = picture_name if unit == "pictures" else text_name
         for items, batch in timed(batches, "waiting" if unit == "pictures" else "tokens"):
             self.pass_progress.start(len(items))
             with phase(unit), tower_precision(self.precision, self.device):
                 encoded = self.parts.encode(unit, batch, encode)
-            rows = unit_rows(encoded, items, name)
+            rows = self._unit_rows(encoded, items, name)
             yield rows if self.crew.is_main else rows.cpu()
 
-    def _share(
-        self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
+    def share(
+        self,
+        work: Work,
+        common: Any,
+        batches: Iterable[Any],
+        plan: Sequence[Sequence[int]],
+        unit: str,
+        doing: str = "encoding",
     ) -> Batches:
-        """Each batch of `plan` (places of items) and its rows, made by whichever rank."""
-        task = self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit)
+        """Each batch of `plan` (places of items) and its rows, or scores, made by whichever rank."""
+        task = self.reporter.task(f"{doing} {unit}", sum(map(len, plan)), unit)
         with task as advance, self.pass_progress.shown(advance):
             for number, rows in self.crew.share(work, common, batches):
                 members = plan[number]

@@ -23,7 +23,7 @@ def key_of(kind: bytes, content: bytes) -> str:
 
 
 Batches = Iterator[tuple[Sequence[int], Tensor]]
-"""Batch by batch, which of the items asked for it holds, and their (B, D) rows."""
+"""Batch by batch, which of the items asked for it holds, and their (B, D) or (B, L, D) rows."""
 
 
 class KnownRows:
@@ -117,7 +117,7 @@ class KnownRows:
 
 
 class _Rows:
-    """(N, D) rows that arrive in parts; D and the device are the first part's."""
+    """(N, D) or (N, L, D) rows that arrive in parts; L, D and the device are the first part's."""
 
     def __init__(self, count: int) -> None:
         self.filled = [False] * count
@@ -125,11 +125,13 @@ class _Rows:
 
     def put(self, places: Sequence[int], rows: Tensor) -> None:
         if self.values is None:
-            self.values = torch.empty(len(self.filled), rows.shape[1], dtype=rows.dtype, device=rows.device)
-        if rows.shape[1] != self.values.shape[1]:
+            self.values = torch.empty(len(self.filled), *rows.shape[1:], dtype=rows.dtype, device=rows.device)
+        if rows.shape[1:] != self.values.shape[1:]:
+            now, before = (_per_item(each) for each in (rows, self.values))
+            pad = "pad all items to one length; " if rows.ndim > 2 and self.values.ndim > 2 else ""
             raise RequestError(
-                f"the model gives {rows.shape[1]:,} numbers an item and gave {self.values.shape[1]:,} before under the "
-                "same digest; a digest must change whenever the numbers can, or run with --no-cache"
+                f"the model gives {now} numbers an item and gave {before} before under the same digest; {pad}a digest "
+                "must change whenever the numbers can, or run with --no-cache"
             )
         self.values[torch.tensor(places, device=rows.device)] = rows
         for place in places:
@@ -139,3 +141,8 @@ class _Rows:
         assert self.values is not None
         assert all(self.filled)
         return self.values
+
+
+def _per_item(rows: Tensor) -> str:
+    """How many numbers an item has: `512`, or `7 x 512` where it keeps tokens."""
+    return " x ".join(f"{size:,}" for size in rows.shape[1:])

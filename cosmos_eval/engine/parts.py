@@ -12,7 +12,7 @@ from cosmos_eval.engine.texts import TEXTS_PER_PICTURE
 from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.progress import Reporter
 
-UNITS = {"pictures": 1, "texts": TEXTS_PER_PICTURE, "windows": 1}
+UNITS = {"pictures": 1, "texts": TEXTS_PER_PICTURE, "windows": 1, "pairs": 1}
 """What is encoded, and how many of it for each picture of a batch."""
 
 
@@ -31,12 +31,13 @@ class Parts:
         self.batch_size = batch_size
         self.device = device
         self.reporter = reporter
-        self.parts = dict.fromkeys(UNITS, 1)
+        # pairs are counted from the first batch on: few models score them, and results list what passed
+        self.parts = dict.fromkeys((unit for unit in UNITS if unit != "pairs"), 1)
 
     @property
     def sizes(self) -> dict[str, int]:
         """How many of each unit pass a tower together now, of a whole batch."""
-        return {unit: -(-self.batch_size * many // self.parts[unit]) for unit, many in UNITS.items()}
+        return {unit: -(-self.batch_size * UNITS[unit] // parts) for unit, parts in self.parts.items()}
 
     def encode(self, unit: str, batch: Any, encode: Callable[[Any], Tensor]) -> Tensor:
         """The rows of a batch, which has a length and can be sliced; parts that memory does not hold are halved.
@@ -44,7 +45,7 @@ class Parts:
         Raises:
             RequestError: memory does not hold even one.
         """
-        count, rows, done, told = len(batch), [], 0, self.parts[unit]
+        count, rows, done, told = len(batch), [], 0, self.parts.setdefault(unit, 1)
         while done < count:
             size = min(-(-count // self.parts[unit]), count - done)
             part = batch if size == count else batch[done : done + size]
@@ -62,6 +63,9 @@ class Parts:
                 )
             rows.append(made)
             done += size
+        if any(made.shape[1:] != rows[0].shape[1:] for made in rows):
+            shapes = " and ".join(dict.fromkeys(str(tuple(made.shape)) for made in rows))
+            raise RequestError(f"the model gave features of shapes {shapes} for {unit}; pad all items to one length")
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     def _tried(self, part: Any, encode: Callable[[Any], Tensor], size: int, unit: str) -> Tensor | None:

@@ -25,26 +25,30 @@ def memory_for(doing: str) -> Iterator[None]:
 
 
 def unit_rows(rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
-    """(N, D) of any float type as float32 of unit length; `name(items[i])` says in an error whose row i is.
+    """(N, D) or (N, ..., D) of any float type as float32 with the last dimension of unit length.
+
+    Where an item has several vectors (tokens), those that are zero stay zero: they may stand for padding. An item whose
+    vectors are all zero is refused. `name(items[i])` says in an error whose features i are.
 
     Raises:
-        RequestError: not one row an item, or a row that holds NaN or infinity or is zero; names the first.
+        RequestError: not one row an item, or features that hold NaN or infinity or are zero; names the first.
     """
-    if rows.ndim != 2 or len(rows) != len(items):
+    if rows.ndim < 2 or len(rows) != len(items):
         raise RequestError(
             f"the model gave embeddings of shape {tuple(rows.shape)} for {len(items)} inputs; make it ({len(items)}, D)"
         )
     with torch.no_grad(), plain_float32():
         rows = rows.float()
-        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        good = torch.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+        norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        of_item = norms.flatten(1)
+        good = torch.isfinite(of_item).all(1) & (of_item > 0).any(1)
         if not good.all():
             first = int((~good).nonzero()[0])
-            what = "zero" if norms[first] == 0 else "not finite"
+            what = "zero" if bool((of_item[first] == 0).all()) else "not finite"
             raise RequestError(
                 f"the embedding of {name(items[first])} is {what}; check the weights, or raise the precision to fp32"
             )
-        return rows / norms
+        return rows / norms if rows.ndim == 2 else rows / norms.masked_fill(norms == 0, 1.0)
 
 
 def distinct_keys(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:

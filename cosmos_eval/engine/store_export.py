@@ -20,8 +20,9 @@ def export_rows(one: Held, out: Path, benchmarks: Sequence[str] = ()) -> tuple[i
         out: `meta.json`, `images.npz` and `texts.npz` go there.
 
     Raises:
-        RequestError: a benchmark that the store does not know, a picture or text without a row (a run that was not
-            finished, or whose rows made room for others), or two pictures of one name.
+        RequestError: features that are not one vector an item, a benchmark that the store does not know, a picture or
+            text without a row (a run that was not finished, or whose rows made room for others), or two pictures of
+            one name.
     """
     pictures = _named(one, "pictures", benchmarks)
     texts = _named(one, "texts", benchmarks)
@@ -36,6 +37,13 @@ def export_rows(one: Held, out: Path, benchmarks: Sequence[str] = ()) -> tuple[i
                 "benchmarks again (results that are finished need --overwrite), or name others with --benchmark"
             )
     about = one.about
+    for kind, of_kind in rows.items():
+        tokens = next((row for row in of_kind.values() if row.ndim > 1), None)
+        if tokens is not None:
+            raise RequestError(
+                f"{about['spec']} keeps {' x '.join(map(str, tokens.shape))} numbers for each of its {kind}, and "
+                "embeddings: folders hold one vector an item; evaluate the model itself"
+            )
     meta = {
         **{key: value for key, value in about["model"].items() if isinstance(value, str | int | float | bool)},
         "exported_from": about["spec"],

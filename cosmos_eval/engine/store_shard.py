@@ -40,7 +40,7 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Shard:
-    """Keys (N, 16) uint8 of items and their rows (N, D) float32, of unit length."""
+    """Keys (N, 16) uint8 of items and their rows (N, D) or (N, L, D) float32, the last dimension of unit length."""
 
     keys: np.ndarray
     rows: np.ndarray
@@ -72,7 +72,7 @@ def read_shard(path: Path, space: str) -> Shard:
     except Exception as error:  # a file that somebody made and named by its checksum may hold anything
         raise Damaged(f"it is no shard of ours ({type(error).__name__})") from error
     keys, rows = shard.keys, shard.rows
-    if keys.shape != (len(rows), KEY_BYTES) or keys.dtype != np.uint8 or rows.ndim != 2 or rows.dtype != np.float32:
+    if keys.shape != (len(rows), KEY_BYTES) or keys.dtype != np.uint8 or rows.ndim < 2 or rows.dtype != np.float32:
         raise Damaged(f"it holds keys {keys.shape} and rows {rows.shape}")
     if not np.isfinite(rows).all():
         raise Damaged("it holds rows that are not finite")

@@ -41,12 +41,13 @@ class ImageTower:
         self.of_worker: Callable[[Image.Image], Tensor] = preprocess.pixels if self.in_halves else preprocess
         """What becomes of a picture before it is part of a batch; picklable."""
         self._normalised = preprocess.normalised if self.in_halves else None
-        self._encode = _compiled(model) if compiled else model.encode_image
+        # a model that scores pairs may have none: its images are prepared here, and encoded by itself
+        self._encode: Any = _compiled(model) if compiled else getattr(model, "encode_image", None)
         self._pads = compiled
         self._whole = whole
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """(B, ...) as `of_worker` makes them -> (B, D) as the model gives it."""
+        """(B, ...) as `of_worker` makes them -> (B, D) or (B, L, D) as the model gives it."""
         profile = current()
         if profile is not None and (profile.ready is None or len(batch) > len(profile.ready)):
             profile.ready = batch
@@ -62,7 +63,7 @@ class ImageTower:
         return x if self.device.type == "cpu" else x.contiguous(memory_format=torch.channels_last)
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) on the device -> (B, D)."""
+        """(B, 3, H, W) on the device -> (B, D) or (B, L, D)."""
         if not self._pads:
             return self._encode(x)
         return self._encode(_filled(x, self._whole()))[: len(x)]

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.similarity import (
-    BLOCK_BYTES,
-    check_features,
-    score_blocks,
-    share_equal_rows,
-)
+from cosmos_eval.metrics.query_scores import DotProducts, QueryScores
+from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features
 
 
 @dataclass(frozen=True)
@@ -41,19 +37,30 @@ def count_classes(features: Tensor, weights: Tensor, labels: Tensor, block_bytes
     """
     check_features(features, "sample")
     check_features(weights, "class")
+    return count_scored_classes(DotProducts(features, weights), labels, len(weights), block_bytes)
+
+
+def count_scored_classes(
+    scores: QueryScores, labels: Tensor, classes: int, block_bytes: int = BLOCK_BYTES
+) -> ClassPlaces:
+    """As `count_classes`, of any scores of samples against `classes` classes, all of them finite.
+
+    Raises:
+        ValueError: a label out of range; names the first.
+    """
     labels = labels.long().cpu()
-    check_labels(labels, len(features), len(weights))
-    shared = share_equal_rows(weights)
+    check_labels(labels, scores.queries, classes)
+    column, distinct = scores.column.to(scores.device), len(scores.copies)
     better, tied, prediction, margin = [], [], [], []
-    for start, stop, scores in score_blocks(features, shared, block_bytes):
-        scores = scores[:, shared.column] if len(shared.rows) < len(shared.column) else scores
+    for start, stop, block in scores.blocks(block_bytes):
+        of_classes = block[:, column] if distinct < len(column) else block
         own = labels[start:stop, None].to(scores.device)
-        true = scores.gather(1, own)
-        better.append((scores > true).sum(1))
-        tied.append((scores == true).sum(1))
+        true = of_classes.gather(1, own)
+        better.append((of_classes > true).sum(1))
+        tied.append((of_classes == true).sum(1))
         # argmax leaves open which of several maxima it gives; the first of them is the same on every device.
-        prediction.append((scores == scores.amax(1, keepdim=True)).int().argmax(1))
-        others = scores.scatter(1, own, -torch.inf)
+        prediction.append((of_classes == of_classes.amax(1, keepdim=True)).int().argmax(1))
+        others = of_classes.scatter(1, own, -torch.inf)
         margin.append(true[:, 0] - others.amax(1))
     return ClassPlaces(*(torch.cat(parts).cpu() for parts in (better, tied, prediction, margin)))
 

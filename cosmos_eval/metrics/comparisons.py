@@ -54,15 +54,30 @@ def pair_scores(images: Tensor, texts: Tensor, item_images: Tensor, item_texts: 
     Raises:
         ValueError: features that are not finite; names the first.
     """
+    m, n = item_images.shape[1], item_texts.shape[1]
+    return dot_products(images, texts, item_pairs(item_images, item_texts)).view(-1, m, n)
+
+
+def item_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
+    """(I * m * n, 2) int64 on the CPU: each image of an item with each of its texts, item by item, image by image."""
+    images, texts = item_images.long().cpu()[:, :, None], item_texts.long().cpu()[:, None, :]
+    return torch.stack(torch.broadcast_tensors(images, texts), dim=-1).reshape(-1, 2)
+
+
+def dot_products(images: Tensor, texts: Tensor, pairs: Tensor) -> Tensor:
+    """(P,) float32 on the CPU: the score of each of (P, 2) int64 pairs of an image and a text; arguments as above.
+
+    Raises:
+        ValueError: features that are not finite; names the first.
+    """
     check_features(images, "picture")
     check_features(texts, "text")
     pictures, words = share_equal_rows(images), share_equal_rows(texts)
-    left = pictures.column.cpu()[item_images.cpu()][:, :, None]
-    right = words.column.cpu()[item_texts.cpu()][:, None, :]
-    pairs, place = (left * len(words.rows) + right).unique(return_inverse=True)
+    left, right = pictures.column.cpu()[pairs[:, 0]], words.column.cpu()[pairs[:, 1]]
+    distinct, place = (left * len(words.rows) + right).unique(return_inverse=True)
     scores = []
     with plain_float32():
-        for some in pairs.split(BLOCK):
+        for some in distinct.split(BLOCK):
             one = pictures.rows[(some // len(words.rows)).to(images.device)]
             other = words.rows[(some % len(words.rows)).to(images.device)]
             scores.append((one * other).sum(1).cpu())

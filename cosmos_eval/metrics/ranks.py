@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, plain_float32, score_blocks, share_equal_rows
+from cosmos_eval.metrics.query_scores import DotProducts, QueryScores
+from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, plain_float32
 
 MARKED_BYTES = 2 * 2**20
 """What is compared in one go on a CPU, so that its caches hold the marks; a GPU compares a whole block."""
@@ -52,21 +53,40 @@ def count_places(
     """
     check_features(queries, "query")
     check_features(candidates, "candidate")
-    device = candidates.device
-    query, candidate, bounds = _by_query(positive_query, positive_candidate, len(queries), len(candidates))
-    shared = share_equal_rows(candidates)
-    column = shared.column[candidate.to(device)]
-    query = query.to(device)
+    scores = DotProducts(queries, candidates)
+    return count_scored_places(scores, positive_query, positive_candidate, len(candidates), block_bytes)
+
+
+def count_scored_places(
+    scores: QueryScores,
+    positive_query: Tensor,
+    positive_candidate: Tensor,
+    candidates: int,
+    block_bytes: int = BLOCK_BYTES,
+) -> Places:
+    """As `count_places`, of any scores.
+
+    Args:
+        scores: of queries against `candidates` candidates, all of them finite.
+
+    Raises:
+        ValueError: an index out of range, or a query without a positive; names the first.
+    """
+    query, candidate, bounds = _by_query(positive_query, positive_candidate, scores.queries, candidates)
+    column = scores.column[candidate.to(scores.column.device)]
+    device = scores.device
+    query, column, copies = query.to(device), column.to(device), scores.copies.to(device)
     better, tied, tied_positives = [], [], []
     marked = MARKED_BYTES if device.type == "cpu" else block_bytes // 2
-    for start, stop, scores in score_blocks(queries, shared, block_bytes // 2):
+    for start, stop, block in scores.blocks(block_bytes // 2):
         own = slice(int(bounds[start]), int(bounds[stop]))
         row = query[own] - start
-        of_positives = scores[row, column[own]]
-        best = torch.full((stop - start,), -torch.inf, device=device).scatter_reduce(0, row, of_positives, "amax")
+        of_positives = block[row, column[own]]
+        best = torch.full((stop - start,), -torch.inf, dtype=block.dtype, device=device)
+        best = best.scatter_reduce(0, row, of_positives, "amax")
         among = (of_positives == best[row]).long()
         tied_positives.append(torch.zeros(stop - start, dtype=torch.int64, device=device).index_add(0, row, among))
-        above, level = _count_marks(scores, best, shared.copies, marked)
+        above, level = _count_marks(block, best, copies, marked)
         better.append(above)
         tied.append(level)
     return Places(torch.cat(better).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())

@@ -12,7 +12,8 @@ BLOCK_BYTES = 64 * 2**20
 """What one block of scores may take unless told otherwise; one row of scores is always allowed."""
 
 HASHED = 1024
-"""Rows that are hashed in one go."""
+"""Embeddings that are hashed in one go, or as many as `HASHED_BYTES` hold; one always."""
+HASHED_BYTES = 2**25
 
 COLLAPSED = 1e-5
 """Embeddings that differ by less than this differ by rounding only."""
@@ -49,25 +50,28 @@ def check_features(features: Tensor, what: str) -> None:
 
 
 def collapsed(features: Tensor) -> bool:
-    """Whether all rows of (N, D) lie within 1e-5 of the first in every coordinate (false for fewer than two rows)."""
-    return len(features) > 1 and bool(((features - features[0]).abs() <= COLLAPSED).all())
+    """Whether all of (N, ...) features lie within 1e-5 of the first in every number (false for fewer than two)."""
+    if len(features) < 2:
+        return False
+    step = max(1, HASHED_BYTES // max(1, features[0].nbytes))  # not all differences at once
+    return all(bool(((some - features[0]).abs() <= COLLAPSED).all()) for some in features.split(step))
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidates with each distinct row once: candidate j is `rows[column[j]]`.
+    """Candidates with each distinct embedding once: candidate j is `rows[column[j]]`.
 
     Two equal columns of one matrix product may still differ in the last bit where they fall into different tiles of the
     kernel; a column computed once and shared cannot.
     """
 
-    rows: Tensor  # (U, D) float32
+    rows: Tensor  # (U, ...) float32
     column: Tensor  # (C,) int64
     copies: Tensor  # (U,) float32: how many candidates share each row
 
 
 def share_equal_rows(features: Tensor) -> Candidates:
-    """Group equal rows of (C, D), in order of first appearance.
+    """Group equal ones of (C, ...) features, in order of first appearance.
 
     Raises:
         ValueError: more rows than float32 can count (2**24).
@@ -78,9 +82,10 @@ def share_equal_rows(features: Tensor) -> Candidates:
     seen: dict[bytes, int] = {}
     first: list[int] = []
     column: list[int] = []
-    for start in range(0, len(features), HASHED):
+    step = max(1, min(HASHED, HASHED_BYTES // max(1, features[:1].nbytes)))
+    for start in range(0, len(features), step):
         # + 0.0 turns -0.0 into 0.0, which has other bytes; on a part at a time, or all features would be there twice
-        for row in (features[start : start + HASHED].cpu() + 0.0).contiguous().numpy():
+        for row in (features[start : start + step].cpu() + 0.0).contiguous().numpy():
             place = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
             if place == len(first):
                 first.append(len(column))

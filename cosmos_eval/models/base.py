@@ -14,12 +14,8 @@ from cosmos_core.printable import one_line as in_one_line
 
 
 @runtime_checkable
-class Model(Protocol):
-    """A model that embeds pictures and texts in one space.
-
-    An adapter whose text tower reads no further than the end of each text may also have `trimmed_text`
-    (`cosmos_eval.models.trimmed`), which the engine then takes instead of `encode_text`.
-    """
+class LoadedModel(Protocol):
+    """What every adapter has, however its model scores images and texts: see `Model` and `PairScorer`."""
 
     spec: str
     """The spec it was loaded from, for people; never an identity."""
@@ -35,17 +31,59 @@ class Model(Protocol):
         """An RGB picture to a float tensor (3, H, W), picklable for worker processes."""
         ...
 
+    def describe(self) -> dict[str, Any]:
+        """What a result records: `arch`, `activation`, `tokenizer`, `context_length`, `image_size`, `resize`,
+        `parameters` and whatever else decides the numbers; plain JSON values."""
+        ...
+
+
+@runtime_checkable
+class Model(LoadedModel, Protocol):
+    """A model that embeds pictures and texts; its score is the dot product of the two, of unit length.
+
+    An adapter whose text tower reads no further than the end of each text may also have `trimmed_text`
+    (`cosmos_eval.models.trimmed`), which the engine then takes instead of `encode_text`. One whose embeddings exist
+    already may have `image_rows(pictures)` and `text_rows(texts)`, which the engine then takes instead of both.
+    """
+
     def encode_image(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) as `preprocess` makes it -> (B, D) float32, unnormalised, on `device`, without gradients."""
+        """(B, 3, H, W) as `preprocess` makes it -> (B, D) float32, unnormalised, on `device`, without gradients.
+
+        A model with `similarity` may also give (B, L, D).
+        """
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """B texts -> (B, D) float32, unnormalised, on `device`, without gradients."""
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """What a result records: `arch`, `activation`, `tokenizer`, `context_length`, `image_size`, `resize`,
-        `parameters` and whatever else decides the numbers; plain JSON values."""
+
+@runtime_checkable
+class SimilarityModel(Model, Protocol):
+    """A model with a score of its own: late interaction, text-conditioned pooling, or another temperature or norm.
+
+    Its features may have any shape from (N, D) on, such as (N, L, D) where it keeps tokens. The engine makes their last
+    dimension of unit length; zeros stay zeros, so that they may stand for padding. All items have one shape.
+    """
+
+    def similarity(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """(n, ...) and (m, ...) float32 features on `device` -> (n, m) finite scores, higher is better.
+
+        The score of a pair must depend on its own image and text only: which others are in a block is up to the engine.
+        """
+        ...
+
+
+@runtime_checkable
+class PairScorer(LoadedModel, Protocol):
+    """A model that reads an image and a text together: a cross-encoder, or image-text matching.
+
+    It needs no `encode_image` and `encode_text`. One that has them, too, can have the best candidates of retrieval
+    found by them (`rerank: k` in the metrics of a definition).
+    """
+
+    def score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """(P, 3, H, W) on `device` as `preprocess` makes it and P texts -> (P,) finite scores, higher is better."""
         ...
 
 
@@ -146,18 +184,60 @@ def no_patches(spec: str, reason: str) -> RequestError:
     )
 
 
-def as_rows(values: Any, count: int, owner: str) -> Tensor:
+def encodes(model: Any) -> bool:
+    """Whether a model has features of images and of texts: `encode_image` and `encode_text`, or rows made elsewhere."""
+    return all(
+        callable(getattr(model, encode, None)) or callable(getattr(model, given, None))
+        for encode, given in (("encode_image", "image_rows"), ("encode_text", "text_rows"))
+    )
+
+
+def scores_pairs(model: Any) -> bool:
+    """Whether a model scores pairs of an image and a text itself (`PairScorer`)."""
+    return callable(getattr(model, "score_pairs", None))
+
+
+def has_similarity(model: Any) -> bool:
+    """Whether a model scores its features by a function of its own (`SimilarityModel`)."""
+    return callable(getattr(model, "similarity", None))
+
+
+def as_rows(values: Any, count: int, owner: str, tokens: bool = False) -> Tensor:
     """Check what an encoder returned and give it as (count, D) float32 without gradients.
+
+    Args:
+        tokens: whether (count, L, D), or more dimensions, are right, too: of a model with a `similarity`.
 
     Raises:
         RequestError: not a floating tensor of `count` rows; `owner` names the encoder.
     """
     if not isinstance(values, Tensor):
         raise RequestError(f"{owner} returned {type(values).__name__}; return a float tensor ({count}, D)")
-    if values.ndim != 2 or values.shape[0] != count or values.shape[1] == 0:
-        raise RequestError(f"{owner} returned shape {tuple(values.shape)} for {count} inputs; return ({count}, D)")
+    more = tokens and values.ndim > 2
+    if not (values.ndim == 2 or more) or values.shape[0] != count or 0 in values.shape[1:]:
+        wanted = f"({count}, D)" + (f" or ({count}, L, D)" if tokens else "")
+        needs = "" if tokens or values.ndim < 3 else ", or define similarity(image_features, text_features)"
+        raise RequestError(f"{owner} returned shape {tuple(values.shape)} for {count} inputs; return {wanted}{needs}")
     if not values.is_floating_point():
         raise RequestError(f"{owner} returned {values.dtype}; return a float tensor ({count}, D)")
+    return dense(values, owner)
+
+
+def as_scores(values: Any, shape: tuple[int, ...], owner: str) -> Tensor:
+    """Check what `similarity` or `score_pairs` returned and give it as float32 of that shape, without gradients.
+
+    Whether the scores are finite is for the caller to say, who can name the image and the text.
+
+    Raises:
+        RequestError: not a floating tensor of that shape; `owner` names the method.
+    """
+    wanted = f"a float tensor {tuple(shape)}"
+    if not isinstance(values, Tensor):
+        raise RequestError(f"{owner} returned {type(values).__name__}; return {wanted}")
+    if tuple(values.shape) != tuple(shape):
+        raise RequestError(f"{owner} returned shape {tuple(values.shape)}; return {wanted}")
+    if not values.is_floating_point():
+        raise RequestError(f"{owner} returned {values.dtype}; return {wanted}")
     return dense(values, owner)
 
 

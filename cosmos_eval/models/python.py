@@ -52,10 +52,28 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models.base import Model, as_patches, as_rows, json_values, no_patches, one_line, out_of_memory
+from cosmos_eval.models.base import (
+    Model,
+    PairScorer,
+    as_patches,
+    as_rows,
+    as_scores,
+    has_similarity,
+    json_values,
+    no_patches,
+    one_line,
+    out_of_memory,
+    scores_pairs,
+)
 from cosmos_eval.models.spec import ModelSpec
 
-_NEEDED = ("preprocess", "encode_image", "encode_text")
+_ENCODERS = ("encode_image", "encode_text")
+
+
+def _lacking(adapter: Any) -> list[str]:
+    """The methods that an adapter must have and has not; one that scores pairs needs no encoders."""
+    needed = ("preprocess",) if scores_pairs(adapter) else ("preprocess", *_ENCODERS)
+    return [name for name in needed if not callable(getattr(adapter, name, None))]
 
 
 class PythonModel:
@@ -71,11 +89,11 @@ class PythonModel:
     """
 
     def __init__(self, adapter: Any, spec: str, device: str | torch.device = "cpu", move: bool = True) -> None:
-        lacking = [name for name in _NEEDED if not callable(getattr(adapter, name, None))]
+        lacking = _lacking(adapter)
         if lacking:
             raise RequestError(
                 f"{spec} gave a {type(adapter).__name__} without {', '.join(lacking)}; "
-                "return an object with preprocess, encode_image and encode_text"
+                "return an object with preprocess, encode_image and encode_text (or preprocess and score_pairs)"
             )
         self.adapter = adapter
         self.spec = spec
@@ -90,21 +108,40 @@ class PythonModel:
         )
         self.digest = self._digest()
         self._described = self._describe()
+        # Attributes only where the adapter has them: the engine asks for what a model has.
         for name in ("image_rows", "text_rows"):
             if callable(getattr(adapter, name, None)):
-                # An attribute only where the adapter has it: the engine asks by hasattr.
                 setattr(self, name, self._checked(name))
+        if all(callable(getattr(adapter, name, None)) for name in _ENCODERS):
+            self.encode_image, self.encode_text = self._encode_image, self._encode_text
+        if has_similarity(adapter):
+            self.similarity = self._similarity
+        if scores_pairs(adapter):
+            self.score_pairs = self._score_pairs
         context_length = getattr(adapter, "context_length", None)
         if type(context_length) is int and context_length > 0:
             self.context_length = context_length
         if callable(getattr(adapter, "truncated", None)):
             self.truncated = self._truncated
 
-    def encode_image(self, x: Tensor) -> Tensor:
+    def _encode_image(self, x: Tensor) -> Tensor:
         return self._rows("encode_image", x.to(self.device))
 
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
+    def _encode_text(self, texts: Sequence[str]) -> Tensor:
         return self._rows("encode_text", list(texts))
+
+    def _similarity(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """(n, m) scores of the adapter's own `similarity`."""
+        with torch.no_grad(), _in_one_line(f"{self.spec}: similarity"):
+            values = self.adapter.similarity(image_features.to(self.device), text_features.to(self.device))
+        shape = len(image_features), len(text_features)
+        return as_scores(values, shape, f"{self.spec}: similarity").to(self.device)
+
+    def _score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """(P,) scores of the adapter's own `score_pairs`."""
+        with torch.no_grad(), _in_one_line(f"{self.spec}: score_pairs"):
+            values = self.adapter.score_pairs(images.to(self.device), list(texts))
+        return as_scores(values, (len(texts),), f"{self.spec}: score_pairs").to(self.device)
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         """(B, h, w, D) of the adapter's own `encode_patches`; RequestError where it has none."""
@@ -171,7 +208,7 @@ class PythonModel:
     def _rows(self, name: str, items: Any) -> Tensor:
         with torch.no_grad(), in_one_line(f"{self.spec}: {name}"):
             values = getattr(self.adapter, name)(items)
-        return as_rows(values, len(items), f"{self.spec}: {name}").to(self.device)
+        return as_rows(values, len(items), f"{self.spec}: {name}", has_similarity(self.adapter)).to(self.device)
 
 
 class GuardedPreprocess:
@@ -267,9 +304,9 @@ def adapted(adapter: Any, spec: str, device: str | torch.device, move: bool = Tr
     return model
 
 
-def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True) -> Model:
-    """What `evaluate` was given as a model: what `load_model` returns stays as it is, any object that `python:` accepts
-    gets the same checks.
+def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True) -> Any:
+    """What `evaluate` was given as a model, as a `LoadedModel`: what `load_model` returns stays as it is, any object
+    that `python:` accepts gets the same checks.
 
     Args:
         device: for an object that says no device of its own.
@@ -284,13 +321,14 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
             f"evaluate() was given the {'class' if isinstance(model, type) else 'function'} "
             f"{getattr(model, '__name__', name)}, not a model; call it, and give what it returns"
         )
-    lacking = [method for method in _NEEDED if not callable(getattr(model, method, None))]
+    lacking = _lacking(model)
     if lacking:
         raise RequestError(
             f"evaluate() was given a {name} without {', '.join(lacking)}; give a model spec such as 'cosmos:toybox', "
-            "what cosmos_eval.load_model returns, or an object with preprocess, encode_image and encode_text"
+            "what cosmos_eval.load_model returns, or an object with preprocess, encode_image and encode_text "
+            "(or preprocess and score_pairs)"
         )
-    if isinstance(model, Model):
+    if isinstance(model, Model | PairScorer):
         return model
     parameter = next(model.parameters(), None) if stays and isinstance(model, torch.nn.Module) else None
     place = device if parameter is None else parameter.device

@@ -1,6 +1,6 @@
 """Which queries of a retrieval benchmark and which items of a perception benchmark are worth a look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, readings
-from cosmos_eval.metrics.similarity import plain_float32
+from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, readings
+from cosmos_eval.metrics.query_scores import QueryScores
+from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
-BLOCK = 256
-"""Queries that are scored at a time."""
 SHOWN = 5
 """Candidates of a query."""
 
@@ -38,35 +37,36 @@ def retrieval_cases(data: RetrievalData, engine: Engine, count: int) -> dict[str
     Best: found, with the widest lead. Worst: the right candidate comes last. Most confused: a wrong candidate leads the
     right one by most.
     """
-    images, texts = engine.image_features(data.pictures), engine.text_features(data.texts)
+    scores = engine.score(data.pictures, data.texts)
     owner = torch.as_tensor(data.text_picture, dtype=torch.int64)
-    own = torch.arange(len(images))
+    own = torch.arange(len(data.pictures))
     found = {}
-    for name, query, candidates, of_query, of_candidate, picture in (
-        ("image to text", images, texts, own, owner, True),
-        ("text to image", texts, images, owner, own, False),
+    for name, of_direction, of_query, of_candidate, picture in (
+        ("image to text", scores.image_to_text(), own, owner, True),
+        ("text to image", scores.text_to_image(), owner, own, False),
     ):
-        ranks, leads = _places(query, candidates, of_query, of_candidate)
+        ranks, leads = _places(of_direction, of_query, of_candidate)
         orders = {
             "best": np.lexsort((-leads, ranks)),
             "worst": np.lexsort((leads, -ranks)),
             "most confused": np.argsort(leads, kind="stable"),
         }
-        for kind, order in orders.items():
+        shown = {kind: order[:count].tolist() for kind, order in orders.items()}
+        rows = _rows_of(of_direction, {i for chosen in shown.values() for i in chosen})
+        for kind, chosen in shown.items():
             found[f"{name}, {kind}"] = [
-                _query(int(i), picture, ranks[i], leads[i], query, candidates, of_query, of_candidate)
-                for i in order[:count]
+                _query(i, picture, ranks[i], leads[i], rows[i], of_query[i] == of_candidate) for i in chosen
             ]
     return found
 
 
-def _places(query: Tensor, candidates: Tensor, of_query: Tensor, of_candidate: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _places(scores: QueryScores, of_query: Tensor, of_candidate: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(Q,) rank of the best right candidate, and its lead over the best wrong one."""
     ranks, leads = [], []
-    for start in range(0, len(query), BLOCK):
-        scores, right = _scores(query[start : start + BLOCK], candidates, of_query[start : start + BLOCK], of_candidate)
-        best = scores.masked_fill(~right, -torch.inf).amax(1)
-        wrong = scores.masked_fill(right, -torch.inf)
+    for start, stop, block in _blocks(scores):
+        right = of_query[start:stop, None] == of_candidate[None, :]
+        best = block.masked_fill(~right, -torch.inf).amax(1)
+        wrong = block.masked_fill(right, -torch.inf)
         better = (wrong > best[:, None]).sum(1)
         tied = (wrong == best[:, None]).sum(1)
         ranks.append(1 + better + tied // 2)
@@ -74,23 +74,18 @@ def _places(query: Tensor, candidates: Tensor, of_query: Tensor, of_candidate: T
     return torch.cat(ranks).numpy(), torch.cat(leads).numpy()
 
 
-def _scores(rows: Tensor, candidates: Tensor, of_rows: Tensor, of_candidate: Tensor) -> tuple[Tensor, Tensor]:
-    with plain_float32():
-        scores = (rows @ candidates.T).cpu()
-    return scores, of_rows[:, None] == of_candidate[None, :]
+def _blocks(scores: QueryScores) -> Iterator[tuple[int, int, Tensor]]:
+    """start, stop and (stop - start, C) scores on the CPU of all candidates, equal ones too."""
+    for start, stop, block in scores.blocks(BLOCK_BYTES // 8):
+        yield start, stop, block.cpu()[:, scores.column.cpu()]
 
 
-def _query(
-    index: int,
-    picture: bool,
-    rank: int,
-    lead: float,
-    query: Tensor,
-    candidates: Tensor,
-    of_query: Tensor,
-    of_candidate: Tensor,
-) -> Query:
-    scores, right = (one[0] for one in _scores(query[[index]], candidates, of_query[[index]], of_candidate))
+def _rows_of(scores: QueryScores, queries: set[int]) -> dict[int, Tensor]:
+    """(C,) scores of some queries."""
+    return {i: block[i - start] for start, stop, block in _blocks(scores) for i in queries & set(range(start, stop))}
+
+
+def _query(index: int, picture: bool, rank: int, lead: float, scores: Tensor, right: Tensor) -> Query:
     order = scores.argsort(descending=True, stable=True)[:SHOWN].tolist()
     if not right[order].any():
         order[-1] = int(scores.masked_fill(~right, -torch.inf).argmax())
@@ -104,7 +99,7 @@ class Item:
 
     index: int
     scores: tuple[np.ndarray, ...]
-    """(m, n) cosines, one a model."""
+    """(m, n) scores, one a model."""
     margins: tuple[float, ...]
     correct: tuple[bool, ...]
 
@@ -125,8 +120,8 @@ def perception_cases(
     name = ""
     places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     for engine in engines:
-        images, texts = engine.image_features(data.pictures), engine.text_features(data.texts)
-        scores = pair_scores(images, texts, *places)
+        of_pairs = engine.score_pairs(data.pictures, data.texts, item_pairs(*places))
+        scores = of_pairs.view(-1, places[0].shape[1], places[1].shape[1])
         found = readings(scores, pair_numbers(*places))
         name = reading_of(primary, list(found))
         all_scores.append(scores.numpy())

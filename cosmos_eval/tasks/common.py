@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.engine.scores import Scores
 from cosmos_eval.metrics import intervals
 from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_interval
 from cosmos_eval.metrics.share_interval import Evidence, evidence_of, share_intervals
@@ -86,16 +87,17 @@ def primary_metric(benchmark: Benchmark, names: Iterable[str], default: str) -> 
     return primary
 
 
-def collapse_warnings(features: Mapping[str, Tensor], except_for: Collection[str] = ()) -> tuple[str, ...]:
+def collapse_warnings(features: Mapping[str, Tensor | None], except_for: Collection[str] = ()) -> tuple[str, ...]:
     """One remark for each set of features (name -> distinct inputs' rows) that all lie within rounding.
 
     Args:
+        features: of any shape; None for a model that has none, since it scores pairs.
         except_for: names of sets that are one point for another reason, which is told elsewhere.
     """
     return tuple(
         f"collapsed: the features of all {len(rows):,} {name} lie within {COLLAPSED:g} of each other"
         for name, rows in features.items()
-        if name not in except_for and collapsed(rows)
+        if rows is not None and name not in except_for and collapsed(rows)
     )
 
 
@@ -125,6 +127,13 @@ def refuse_widths(benchmark: Benchmark, images: int, texts: int, what: str = "pi
             f"{benchmark.name}: the model gives {images:,} numbers a {what} and {texts:,} a text; both must be in one "
             "space"
         )
+
+
+def refuse_two_spaces(benchmark: Benchmark, scores: Scores) -> None:
+    """Refuse a dot product of vectors of different lengths; a model with another score knows its own shapes."""
+    images, texts = scores.image_features, scores.text_features
+    if scores.averages_prompts and images is not None and texts is not None:
+        refuse_widths(benchmark, images.shape[1], texts.shape[1])
 
 
 def refuse_lengths(benchmark: Benchmark, **lengths: int) -> None:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -9,6 +11,8 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.rows import unit_rows
+from cosmos_eval.engine.scores import Scores
+from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
 
 Templates = Sequence[str] | Sequence[Sequence[str]]
 _PLACE = re.compile(r"\{c?\}")
@@ -39,18 +43,76 @@ def class_prompts(class_names: Sequence[str], templates: Templates) -> list[list
     return [[_fill(template, name) for template in own] for name, own in zip(class_names, templates, strict=True)]
 
 
+@dataclass(frozen=True)
+class ClassPrompts:
+    """The prompts of some classes, where classes with the same prompts (two ImageNet classes are called "missile") are
+    one, so that they tie exactly."""
+
+    distinct: list[list[str]]
+    """The prompts of each distinct class."""
+    of_class: list[int]
+    """Which of those each class is."""
+
+    @classmethod
+    def of(cls, class_names: Sequence[str], templates: Templates) -> "ClassPrompts":
+        """RequestError as `class_prompts`."""
+        prompts = class_prompts(class_names, templates)
+        seen: dict[tuple[str, ...], int] = {}
+        of_class = [seen.setdefault(tuple(own), len(seen)) for own in prompts]
+        return cls([list(own) for own in seen], of_class)
+
+    @property
+    def texts(self) -> list[str]:
+        """All prompts of all distinct classes, one class after the other."""
+        return [prompt for own in self.distinct for prompt in own]
+
+    @property
+    def places(self) -> list[range]:
+        """For each distinct class, where its prompts are among `texts`."""
+        ends = list(accumulate(len(own) for own in self.distinct))
+        return [range(end - len(own), end) for end, own in zip(ends, self.distinct, strict=True)]
+
+    def weights(self, features: Tensor) -> Tensor:
+        """(C, D) of unit length from (P, D) features of `texts`: the mean over a class's prompts, normalised again.
+
+        Raises:
+            RequestError: features of several vectors a prompt, or a mean that is zero (names the class).
+        """
+        if features.ndim != 2:
+            shape = " x ".join(map(str, features.shape[1:]))
+            raise RequestError(f"the model gives {shape} numbers for a text; averaging prompts here takes one vector")
+        means = torch.stack([rows.mean(0) for rows in features.split([len(own) for own in self.distinct])])
+        first = [own[0] for own in self.distinct]
+        weights = unit_rows(means, first, lambda prompt: f"the class with the prompt {prompt!r}")
+        return weights[torch.tensor(self.of_class, device=weights.device)]
+
+
 def class_weights(engine: Features, class_names: Sequence[str], templates: Templates) -> Tensor:
     """(C, D) rows of unit length: each prompt normalised, the mean over a class's prompts, normalised again.
 
-    Classes with the same prompts (two ImageNet classes are called "missile") share one row, so that they tie exactly.
+    Raises:
+        RequestError: as `class_prompts`, `Engine.text_features` and `ClassPrompts.weights`.
     """
-    prompts = class_prompts(class_names, templates)
-    distinct: dict[tuple[str, ...], int] = {}
-    row_of_class = [distinct.setdefault(tuple(own), len(distinct)) for own in prompts]
-    features = engine.text_features([prompt for own in distinct for prompt in own])
-    means = torch.stack([rows.mean(0) for rows in features.split([len(own) for own in distinct])])
-    weights = unit_rows(means, [own[0] for own in distinct], lambda prompt: f"the class with the prompt {prompt!r}")
-    return weights[torch.tensor(row_of_class, device=weights.device)]
+    prompts = ClassPrompts.of(class_names, templates)
+    return prompts.weights(engine.text_features(prompts.texts))
+
+
+def class_scores(scores: Scores, prompts: ClassPrompts) -> tuple[QueryScores, Tensor | None]:
+    """Scores of images against classes, and the (C, D) class weights where there are any.
+
+    Embeddings of a class's prompts are averaged and normalised (Radford et al., 2021) where the score is the dot
+    product. A model with another score has its scores averaged: see `MeanOverPrompts`.
+
+    Args:
+        scores: of images and `prompts.texts`.
+    """
+    if not scores.averages_prompts:
+        column = torch.tensor(prompts.of_class)
+        return MeanOverPrompts(scores.image_to_text(), prompts.places, column), scores.text_features
+    assert scores.image_features is not None
+    assert scores.text_features is not None
+    weights = prompts.weights(scores.text_features)
+    return DotProducts(scores.image_features, weights), weights
 
 
 def _fill(template: str, name: str) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_eval.datasets.base import ArrayPicture, Picture
+from cosmos_eval.engine.scores import DotProductScores, Scores
 from cosmos_eval.protocol import Benchmark
 
 
@@ -43,7 +44,17 @@ class RandomModel:
         return {"arch": "random"}
 
 
-class Given:
+class FeatureScoring:
+    """Scores for whatever has `image_features` and `text_features`: the dot product of the two."""
+
+    def score(self: Any, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores:
+        return DotProductScores(self.image_features(pictures), self.text_features(texts))
+
+    def score_pairs(self: Any, pictures: Sequence[Picture], texts: Sequence[str], pairs: Tensor) -> Tensor:
+        return self.score(pictures, texts).of_pairs(pairs)
+
+
+class Given(FeatureScoring):
     """Features that are written down: by the picture's key, by the text."""
 
     def __init__(self, images: Mapping[str, Sequence[float]], texts: Mapping[str, Sequence[float]]) -> None:
@@ -56,7 +67,7 @@ class Given:
         return torch.tensor([list(self.texts[text]) for text in texts], dtype=torch.float32)
 
 
-class Constant:
+class Constant(FeatureScoring):
     """The same features for everything, or for one side only."""
 
     def __init__(self, images: bool = True, texts: bool = True, width: int = 16) -> None:

@@ -15,7 +15,7 @@ from cosmos_eval.report.frame import to_frame
 from cosmos_eval.report.tables import markdown
 from cosmos_eval.runner import evaluate
 from tests.eval.perception_on_disk import NAMES, small, write_all
-from tests.eval.stand_ins import Constant
+from tests.eval.stand_ins import Constant, FeatureScoring
 
 MODEL = "cosmos:untrained-toybox?seed=3"
 ITEMS = {
@@ -35,7 +35,7 @@ def data(world) -> dict[str, PerceptionData]:
     return {name: datasets.load(small(name), world) for name in NAMES}  # type: ignore[misc]
 
 
-class Perfect:
+class Perfect(FeatureScoring):
     """A picture is the sum of its own texts, each text a direction of its own."""
 
     def __init__(self, data: PerceptionData) -> None:

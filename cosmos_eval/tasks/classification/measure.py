@@ -8,7 +8,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.accuracy import count_classes, expected_topk
+from cosmos_eval.metrics.accuracy import count_scored_classes, expected_topk
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.classification import TOP, names_for
 from cosmos_eval.tasks.common import (
@@ -17,11 +17,11 @@ from cosmos_eval.tasks.common import (
     primary_metric,
     refuse_index,
     refuse_lengths,
+    refuse_two_spaces,
     refuse_unused,
-    refuse_widths,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.prompts import ClassPrompts, class_prompts, class_scores
 
 PRIMARY = "top1"
 
@@ -40,23 +40,26 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
 
 
 def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
-    """Top-1, top-5 and mean per-class accuracy, by cosine similarity to the class weights.
+    """Top-1, top-5 and mean per-class accuracy, by cosine similarity to the class weights, or by the mean score of a
+    class's prompts where the model has a score of its own.
 
     `mean_per_class` is the unweighted mean over the classes that have pictures. `samples` has a row for each picture:
     `picture`, `label`, `prediction` (indices; the first of equal classes), `correct` and `top5` (in [0, 1]), `margin`
-    (cosine of the true class minus that of the best other one).
+    (score of the true class minus that of the best other one).
     """
-    images = engine.image_features(data.pictures)
-    weights = class_weights(engine, data.class_names, data.templates)
-    refuse_widths(benchmark, images.shape[1], weights.shape[1])
+    prompts = ClassPrompts.of(data.class_names, data.templates)
+    scores = engine.score(data.pictures, prompts.texts)
+    refuse_two_spaces(benchmark, scores)
+    of_classes, weights = class_scores(scores, prompts)
     labels = np.asarray(data.labels, dtype=np.int64)
-    places = count_classes(images, weights, torch.from_numpy(labels))
+    classes = len(data.class_names)
+    places = count_scored_classes(of_classes, torch.from_numpy(labels), classes)
     correct = expected_topk(places, 1).numpy()
-    picture = np.arange(len(images))
-    measured = Measured(len(images))
+    picture = np.arange(len(data.pictures))
+    measured = Measured(len(data.pictures))
     measured.mean("top1", correct, picture)
     columns = {"label": labels, "prediction": places.prediction.numpy(), "correct": correct}
-    if "top5" in names_for(len(weights)):
+    if "top5" in names_for(classes):
         columns["top5"] = expected_topk(places, TOP).numpy()
         measured.mean("top5", columns["top5"], picture)
     measured.mean_per_class("mean_per_class", correct, labels, picture)
@@ -67,6 +70,6 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
         samples=pd.DataFrame({"picture": keys, **columns, "margin": places.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=collapse_warnings(
-            {"pictures": images, "class prompts": weights}, except_cut_alike(engine, "class prompts")
+            {"pictures": scores.image_features, "class prompts": weights}, except_cut_alike(engine, "class prompts")
         ),
     )

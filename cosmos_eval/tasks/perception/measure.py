@@ -18,7 +18,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.comparisons import Reading, pair_numbers, pair_scores, reading_names, readings
+from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, reading_names, readings
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -26,7 +26,7 @@ from cosmos_eval.tasks.common import (
     primary_metric,
     refuse_index,
     refuse_lengths,
-    refuse_widths,
+    refuse_two_spaces,
 )
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.perception import names_for
@@ -67,11 +67,11 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     paired tests), `scores` (cosines, picture by picture), and for each reading its margin, whether it holds strictly,
     and the expectation.
     """
-    images = engine.image_features(data.pictures)
-    texts = engine.text_features(data.texts)
-    refuse_widths(benchmark, images.shape[1], texts.shape[1])
+    of = engine.score(data.pictures, data.texts)
+    refuse_two_spaces(benchmark, of)
     places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
-    scores = pair_scores(images, texts, *places)
+    m, n = data.item_images.shape[1], data.item_texts.shape[1]
+    scores = of.of_pairs(item_pairs(*places)).view(-1, m, n)
     read = readings(scores, pair_numbers(*places))
     pictures = data.item_images[:, 0]
     wholes = {whole: i for i, whole in enumerate(dict.fromkeys(picture.whole for picture in data.pictures))}
@@ -101,7 +101,9 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
         samples=samples,
         primary=primary_metric(benchmark, metrics, next(iter(read))),
         warnings=(
-            *collapse_warnings({"pictures": images, "texts": texts}, except_cut_alike(engine, "texts")),
+            *collapse_warnings(
+                {"pictures": of.image_features, "texts": of.text_features}, except_cut_alike(engine, "texts")
+            ),
             *((f"{left_out}, the first: {data.left_out[0]}",) if data.left_out else ()),
         ),
     )

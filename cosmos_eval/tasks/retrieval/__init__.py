@@ -25,6 +25,8 @@ def check_metrics(metrics: Mapping[str, Any], refuse: Refuse) -> None:
             raise refuse(("k", i), "a cut-off k is at least 1")
     if not metrics["k"] or sorted(set(metrics["k"])) != metrics["k"]:
         raise refuse(("k",), "k is a list of different cut-offs, the smallest first")
+    if metrics.get("rerank", 1) < 1:
+        raise refuse(("rerank",), "rerank is the number of candidates that are scored again, at least 1")
 
 
 INFO = TaskInfo(
@@ -38,7 +40,7 @@ INFO = TaskInfo(
     headline=BOTH_WAYS,
     tested=BOTH_WAYS,
     default_metrics={"k": list(CUTOFFS)},
-    metric_options={"k": list},
+    metric_options={"k": list, "rerank": int},
     check_metrics=check_metrics,
     sample_keys=("direction", "query", "picture"),
     paired="cosmos_eval.tasks.retrieval.paired:paired",

@@ -7,8 +7,9 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.scores import PairScores, Scores
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.ranks import count_places, expected_hit, expected_rank
+from cosmos_eval.metrics.ranks import count_scored_places, expected_hit, expected_rank
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -16,8 +17,8 @@ from cosmos_eval.tasks.common import (
     primary_metric,
     refuse_index,
     refuse_lengths,
+    refuse_two_spaces,
     refuse_unused,
-    refuse_widths,
 )
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.retrieval import CUTOFFS, INFO
@@ -47,29 +48,34 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
     `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
     `picture` (the key that the sample hangs on), `rank` (expected) and `hit@k` (in [0, 1]).
     """
-    images = engine.image_features(data.pictures)
-    texts = engine.text_features(data.texts)
-    refuse_widths(benchmark, images.shape[1], texts.shape[1])
+    rerank = benchmark.metrics.get("rerank")
+    scores = engine.score(data.pictures, data.texts, rerank=rerank)
+    refuse_two_spaces(benchmark, scores)
     k = cutoffs(benchmark)
+    images, texts = len(data.pictures), len(data.texts)
     picture_of_text = torch.as_tensor(data.text_picture, dtype=torch.int64)
-    text = torch.arange(len(texts))
+    text = torch.arange(texts)
     keys = np.array([picture.key for picture in data.pictures], dtype=object)
     sides = {
-        "image_to_text": (count_places(images, texts, picture_of_text, text), np.arange(len(images)), keys),
+        "image_to_text": (
+            count_scored_places(scores.image_to_text(), picture_of_text, text, texts),
+            np.arange(images),
+            keys,
+        ),
         "text_to_image": (
-            count_places(texts, images, text, picture_of_text),
+            count_scored_places(scores.text_to_image(), text, picture_of_text, images),
             picture_of_text.numpy(),
-            np.array([str(j) for j in range(len(texts))], dtype=object),
+            np.array([str(j) for j in range(texts)], dtype=object),
         ),
     }
-    measured = Measured(len(images))
+    measured = Measured(images)
     frames = []
     for direction, (places, picture, queries) in sides.items():
         rank = expected_rank(places).numpy()
         hits = {f"hit@{n}": expected_hit(places, n).numpy() for n in k}
         for n in k:
             measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], picture)
-        candidates = len(texts) if direction == "image_to_text" else len(images)
+        candidates = texts if direction == "image_to_text" else images
         measured.mean_rank(f"{direction}_mean_rank", rank, picture, (candidates + 1) / 2)
         measured.median_rank(f"{direction}_median_rank", rank, picture, candidates)
         frames.append(
@@ -80,5 +86,19 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
         metrics=metrics,
         samples=pd.concat(frames, ignore_index=True),
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=collapse_warnings({"pictures": images, "texts": texts}, except_cut_alike(engine, "texts")),
+        warnings=(
+            *collapse_warnings(
+                {"pictures": scores.image_features, "texts": scores.text_features}, except_cut_alike(engine, "texts")
+            ),
+            *_rerank_remarks(scores, rerank),
+        ),
     )
+
+
+def _rerank_remarks(scores: Scores, rerank: int | None) -> tuple[str, ...]:
+    """What a model did with `rerank: k`, where that was not to score the first k again."""
+    if rerank is None or (isinstance(scores, PairScores) and scores.rerank is not None):
+        return ()
+    if isinstance(scores, PairScores):
+        return (f"rerank: {rerank} was not needed: the model has no embeddings, and all pairs were scored",)
+    return (f"rerank: {rerank} had no effect: the model has no score_pairs",)
