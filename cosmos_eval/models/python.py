@@ -132,14 +132,14 @@ class PythonModel:
 
     def _similarity(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """(n, m) scores of the adapter's own `similarity`."""
-        with torch.no_grad(), _in_one_line(f"{self.spec}: similarity"):
+        with torch.no_grad(), in_one_line(f"{self.spec}: similarity"):
             values = self.adapter.similarity(image_features.to(self.device), text_features.to(self.device))
         shape = len(image_features), len(text_features)
         return as_scores(values, shape, f"{self.spec}: similarity").to(self.device)
 
     def _score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """(P,) scores of the adapter's own `score_pairs`."""
-        with torch.no_grad(), _in_one_line(f"{self.spec}: score_pairs"):
+        with torch.no_grad(), in_one_line(f"{self.spec}: score_pairs"):
             values = self.adapter.score_pairs(images.to(self.device), list(texts))
         return as_scores(values, (len(texts),), f"{self.spec}: score_pairs").to(self.device)
 
