@@ -135,8 +135,7 @@ class Registry:
 
     def unknown(self, name: Any) -> RequestError:
         """What is said of a name that nobody provides."""
-        off = "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
-        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off}")
+        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
 
     def taken(self, plugin: Plugin) -> str:
         """What is said of a plug-in that wants one of our names."""
@@ -165,6 +164,16 @@ def resolve(target: Any) -> Any:
 def enabled() -> bool:
     """Whether plug-ins are looked for at all."""
     return os.environ.get(SWITCH, "") != "0"
+
+
+def off_note() -> str:
+    """What to say behind a name that is not found; empty where plug-ins are looked for."""
+    return "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
+
+
+def first_sentence(found: Any) -> str:
+    """What an object of a plug-in says of itself, for `list`; empty where it says nothing."""
+    return " ".join((found.__doc__ or "").split()).partition(". ")[0].rstrip(".")
 
 
 def entry_points(group: str) -> list[Plugin]:

@@ -36,7 +36,7 @@ from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol import Benchmark
 from cosmos_eval.protocol_parts import protocol_parts
 from cosmos_eval.provenance import plugin_of_model, scoring_of
-from cosmos_eval.result_folders import model_folder, refuse_to_lose, store_folder
+from cosmos_eval.result_folders import model_folder, other_code, refuse_to_lose, store_folder
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import finished, write_not_run, write_result, write_samples
@@ -273,6 +273,8 @@ class Session:
                 )
                 return done
             refuse_to_lose(folder, benchmark, data.fingerprint, precision, self.limit)
+            if why := other_code(folder, benchmark, model.digest):
+                self.reporter.note(f"{benchmark.name}: measured again: {why}")
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.benchmark = benchmark.name

@@ -35,11 +35,11 @@ def check(
     from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.plan import check_data, once_for_each, resolve_benchmarks
     from cosmos_eval.progress import naming
-    from cosmos_eval.protocol import list_benchmarks
+    from cosmos_eval.protocol import every_benchmark
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
-    for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
+    for benchmark in resolve_benchmarks(names) if names else every_benchmark():
         with naming(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())

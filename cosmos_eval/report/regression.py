@@ -13,7 +13,7 @@ from cosmos_eval.report.paired_samples import paired, refuse_other_samples, refu
 from cosmos_eval.report.regression_answer import Regression, Settings, Tested, decided
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import read_samples
-from cosmos_eval.task_registry import task_info
+from cosmos_eval.task_registry import task_info, why_unusable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +105,9 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
             return f"the {name} was made with --limit {result.limit}; measure all of it"
+    why = why_unusable(baseline.benchmark["task"], baseline.benchmark.get("plugins", {}))
+    if why:
+        return why
     for what, ours, theirs in (
         ("the task", baseline.benchmark["task"], candidate.benchmark["task"]),
         ("version of the protocol", baseline.benchmark["version"], candidate.benchmark["version"]),

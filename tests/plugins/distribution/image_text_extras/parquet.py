@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow
@@ -41,8 +41,8 @@ class Parquet:
     """Images and labels in a Parquet file. Images are encoded bytes, or the struct that `datasets` makes of them."""
 
     kinds = ("classification",)
-    required = {"path": PLACE}
-    optional = {"image_column": TEXT, "label_column": TEXT}
+    required: ClassVar = {"path": PLACE}
+    optional: ClassVar = {"image_column": TEXT, "label_column": TEXT}
 
     def load(self, benchmark: Any, data_root: Path) -> ClassificationData:
         survey = Survey(benchmark, data_root)

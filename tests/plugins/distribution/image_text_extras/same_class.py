@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ class ImagePairs:
     """Pairs of images in a CSV file with the columns first, second and same (0 or 1)."""
 
     kinds = (PairData,)
-    required = {"path": PLACE, "images": PLACE}
+    required: ClassVar = {"path": PLACE, "images": PLACE}
 
     def check(self, benchmark: Any, data_root: Path) -> list[str]:
         path = benchmark.dataset["path"]
