@@ -65,15 +65,22 @@ class Registry:
         built_in: our names, each with its `module:attribute` or the object itself. Read at every call: a test may add
             to it.
         check: what is wrong with an object that a plug-in provides, in words; empty where nothing is.
+        named: whether objects have a `name`, which must be that of their entry point.
     """
 
     def __init__(
-        self, group: str, what: str, built_in: Mapping[str, Any], check: Callable[[Any], str] = lambda found: ""
+        self,
+        group: str,
+        what: str,
+        built_in: Mapping[str, Any],
+        check: Callable[[Any], str] = lambda found: "",
+        named: bool = False,
     ) -> None:
         self.group = group
         self.what = what
         self.built_in = built_in
         self.check = check
+        self.named = named
 
     def names(self) -> list[str]:
         """Ours in their order, then those of plug-ins in alphabetical order, usable or not: none is imported."""
@@ -124,6 +131,8 @@ class Registry:
         try:
             found = plugin.load()
             problem = self.check(found)
+            if not problem and self.named and found.name != plugin.name:
+                problem = f"it calls itself {short_repr(found.name)}; it must have the name of its entry point"
         except (Exception, SystemExit) as error:  # somebody else's module: it may raise anything, and call exit()
             problem = f"{type(error).__name__}: {one_line(error)}"
         if problem:

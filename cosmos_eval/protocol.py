@@ -246,7 +246,7 @@ def _find(name_or_path: str | Path) -> tuple[Path, bool]:
 
 def _suggest(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=3, cutoff=0.5) or [one for one in known if name and name in one][:3]
-    return f"; did you mean {' or '.join(close)}?" if close else f"; see `cosmos-eval list`{off_note()}"
+    return (f"; did you mean {' or '.join(close)}?" if close else "; see `cosmos-eval list`") + off_note()
 
 
 def _check_words(benchmark: Benchmark, source: Source) -> None:

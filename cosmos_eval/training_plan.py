@@ -66,9 +66,8 @@ def require_settings(config: "TrainConfig") -> None:
     from cosmos_eval.ranks import is_main
 
     work = Workload(config)
-    views = build_objective(config.objective).views(config.views, config.captions)
     device_of(config.device)
-    check_sizes(views.images, work.patch, work.image)
+    check_sizes(work.views.images, work.patch, work.image)
     log_packages(config)
     if config.eval_every and is_main():  # only the first rank evaluates
         from cosmos_eval.watching import plan_of

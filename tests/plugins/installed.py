@@ -66,9 +66,9 @@ def write_fruit(root: Path, images: int = 24) -> Path:
     structs = [{"bytes": content, "path": None} for content in encoded]
     pyarrow.parquet.write_table(pa.table({"image": structs, "label": names}), root / "fruit.parquet", row_group_size=10)
     (root / "images").mkdir()
-    for i in range(12):
+    for i in range(images):
         (root / "images" / f"{i:02d}.png").write_bytes(encoded[i])
-    pairs = [(i, j) for i, j in itertools.combinations(range(12), 2)][::2][:30]
+    pairs = [(i, j) for i, j in itertools.combinations(range(images), 2)][::4]
     with (root / "pairs.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["first", "second", "same"])
