@@ -60,7 +60,6 @@ def require_settings(config: "TrainConfig") -> None:
             or an evaluation while training whose suite is unknown or lacks its data.
     """
     from cosmos_core.logs import log_packages
-    from cosmos_core.objectives import build_objective
     from cosmos_core.prepare import check_sizes, device_of
     from cosmos_core.sizing import Workload
     from cosmos_eval.ranks import is_main

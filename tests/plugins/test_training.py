@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 import yaml
 
 from cosmos_eval.results.store import located_results
-from tests.eval.killing import differences, ended, final_state, start_ranks
+from tests.eval.killing import differences, final_state
 from tests.eval.test_cli_train import TINY_RUN, write_shard
 from tests.plugins.test_evaluation import command
 
@@ -28,7 +27,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(target: Path, preset: Path, fruit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(target: Path, preset: Path, fruit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, evaluated every other step on a benchmark of the same distribution."""
     out = tmp_path_factory.mktemp("run") / "whole"
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +35,7 @@ def trained(target: Path, preset: Path, fruit: Path, tmp_path_factory: pytest.Te
         settings = {"eval_every": 2, "eval_suite": "fruit", "eval_data_root": fruit}
         words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         assert command("train", preset, "--out", out, *words) == 0
-    yield out
+    return out
 
 
 def test_its_parameters_are_trained_saved_and_resumed_to_the_bit(extras, preset, trained, tmp_path, capsys):
@@ -56,15 +55,6 @@ def test_its_parameters_are_trained_saved_and_resumed_to_the_bit(extras, preset,
     said = capsys.readouterr().err
     assert "objective_options" in said
     assert said.count("\n") == 1
-
-
-def test_two_ranks_train_what_one_trains(extras, preset, trained, tmp_path):
-    log = tmp_path / "said"
-    processes = start_ranks(["train", str(preset), "--out", str(tmp_path / "out")], 2, log=log)
-    assert [ended(process, 120) for process in processes] == [0, 0], log.read_text()
-    ours, theirs = (torch.load(out / "last.pt", weights_only=True)["objective"] for out in (tmp_path / "out", trained))
-    for name in ("bias", "log_scale"):
-        torch.testing.assert_close(ours["state"][name], theirs["state"][name], rtol=1e-4, atol=1e-5)
 
 
 def test_evaluations_while_training_and_watch_take_its_benchmarks(extras, trained, fruit, tmp_path, capsys):
