@@ -30,7 +30,8 @@ def check_definition(source: Source) -> dict[str, Any]:
         raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
     info = _task(source, value)
     own = {info.settings_key: dict} if info is not None and info.settings_key else {}
-    others = [key for key in value if key not in own and isinstance(key, str) and key in _settings_keys()]
+    unknown = [key for key in value if key not in {**TOP, **OPTIONAL, **own}]
+    others = [key for key in unknown if isinstance(key, str) and key in _settings_keys()]  # imports all of our tasks
     if info is not None and others:
         raise source.refuse((others[0],), f"{info.name} takes no settings of {others[0]}")
     _keys(source, (), value, required=TOP, optional={**OPTIONAL, **own})

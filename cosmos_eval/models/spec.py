@@ -19,8 +19,8 @@ __all__ = [
     "parse_spec", "slug",
 ]  # fmt: skip
 
-KINDS = {name: kind.form for name, kind in BUILT_IN.items()}
-"""How specs of each of our kinds are written."""
+KINDS = tuple(BUILT_IN)
+"""Our kinds of spec."""
 
 
 def _problem(found: Any) -> str:
@@ -68,16 +68,11 @@ def parse_spec(text: str) -> ModelSpec:
     """
     name, colon, rest = text.partition(":")
     if not colon or name not in MODELS.names():
-        others = [f"{other}:..." for other in MODELS.names() if other not in KINDS]
-        raise refuse_spec(
-            text, f"is of no known kind; write one of: {'; '.join([*KINDS.values(), *others])}{off_note()}"
-        )
-    if name in KINDS:
-        kind = BUILT_IN[name]
-        if not rest.strip():
-            raise refuse_spec(text, f"names nothing; write {kind.form}")
-    else:
-        kind = model_kind(name)
+        forms = [model_kind(other).form if other in KINDS else f"{other}:..." for other in MODELS.names()]
+        raise refuse_spec(text, f"is of no known kind; write one of: {'; '.join(forms)}{off_note()}")
+    kind = model_kind(name)
+    if name in KINDS and not rest.strip():
+        raise refuse_spec(text, f"names nothing; write {kind.form}")
     return kind.parse(text, kind, rest)
 
 
@@ -96,8 +91,4 @@ def slug(spec: str) -> str:
 
 def list_models() -> list[KnownModel]:
     """Everything that a spec can name, with what each needs on disk or from the network. Imports no torch of ours."""
-    found = [line for kind in BUILT_IN.values() for line in kind.listed]
-    for name in MODELS.available():
-        if name not in BUILT_IN:
-            found += model_kind(name).listed
-    return found
+    return [line for name in MODELS.available() for line in model_kind(name).listed]
