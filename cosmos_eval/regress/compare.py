@@ -217,8 +217,9 @@ def label_of(located: Located) -> str:
 def _refuse_unknown_metrics(
     metrics: Mapping[str, Sequence[str]], pairs: Mapping[str, tuple[Result, Result]], settings: Settings
 ) -> None:
-    tasks = [task_info(name) for name in {one.benchmark["task"] for one, _ in pairs.values()}]
     for name in settings.metrics:
+        reporting = [benchmark for benchmark, reported in metrics.items() if name in reported]
+        tasks = [task_info(pairs[benchmark][0].benchmark["task"]) for benchmark in reporting]
         if is_rank(name) or (tasks and not any(task.can_be_paired(name) for task in tasks)):
             raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
         if metrics and not any(name in found for found in metrics.values()):
