@@ -106,8 +106,8 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
     (folder / "broken_definitions" / "mine.yaml").write_text(text)
     (folder / "broken_definitions" / "suites" / "meals.yaml").write_text("benchmarks: [mine]\n")
     monkeypatch.syspath_prepend(str(folder))
-    # of a hundred definitions of ours one is enough
-    monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_benchmarks", lambda: ["fruit-probe", "mine", "toybox-retrieval"])
+    names = ["fruit-probe", "mine", "toybox-retrieval"]  # of a hundred definitions of ours one is enough
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_benchmarks", lambda: names)
     monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_suites", lambda: ["fruit", "meals"])
     for what in ("benchmarks", "suites"):
         assert command("list", what) == 0
