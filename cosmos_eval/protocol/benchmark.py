@@ -193,11 +193,14 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         known = ", ".join(READERS.names())
         raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}{off_note()}")
     info, task = reader_info(reader), task_info(benchmark.task)
-    options = {
-        key: value
-        for key, value in benchmark.dataset.items()
-        if key not in ("expected", "needs") and info.kind(key) != PLACE
-    }
+
+    def deciding(options: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in options.items() if key not in ("expected", "needs", "splits")}
+        return {key: value for key, value in kept.items() if info.kind(key) != PLACE}
+
+    options = deciding(benchmark.dataset)
+    if benchmark.dataset.get("splits"):
+        options["splits"] = {name: deciding(own) for name, own in benchmark.dataset["splits"].items()}
     decides: dict[str, Any] = {
         "name": benchmark.name,
         "version": benchmark.version,

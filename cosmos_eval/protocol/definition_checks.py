@@ -7,7 +7,7 @@ from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
 from cosmos_eval.datasets.catalog import CANDIDATES, READERS, reader_info
-from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT
+from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT, ReaderInfo
 from cosmos_eval.protocol.differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
@@ -140,8 +140,9 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
         ("dataset",),
         dataset,
         required={"reader": str, **info.required},
-        optional={**info.optional, "expected": dict, "needs": str},
+        optional={**info.optional, "expected": dict, "needs": str, **({"splits": dict} if task.splits else {})},
     )
+    _splits(source, dataset.get("splits", {}), info, task)
     if task.kind.name not in info.kinds:
         fits = ", ".join(info.kinds)
         raise source.refuse(("task",), f"the reader {dataset['reader']} gives data for {fits}, not for {value['task']}")
@@ -165,6 +166,25 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
         _type(source, at, count, int)
         if count < 1:
             raise source.refuse(at, f"expected {key} is at least 1; leave it out where it is not known")
+
+
+def _splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> None:
+    """`dataset.splits`: for each split that the task needs the options that replace those of `dataset`."""
+    at: Keys
+    for name in task.splits:
+        if name not in splits:
+            at = ("dataset", "splits") if splits else ("dataset",)
+            raise source.refuse(at, f"{task.name} needs the split {name}: write dataset.splits.{name} with its options")
+    for name, options in splits.items():
+        at = ("dataset", "splits", name)
+        if name not in task.splits:
+            raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), task.splits)}")
+        _type(source, at, options, dict)
+        _keys(source, at, options, required={}, optional={**info.required, **info.optional, "expected": dict})
+        for option, given in options.items():
+            kind = info.kind(option)
+            if kind is not None:
+                _option(source, (*at, option), given, kind)
 
 
 def _option(source: Source, at: Keys, given: Any, kind: str) -> None:

@@ -67,6 +67,9 @@ class TaskInfo:
     """The section of a definition with the task's own settings; they enter its fingerprint under this key."""
     read_settings: Any = None
     """`(Source) -> dict`: the settings of a definition, checked and filled in."""
+    splits: tuple[str, ...] = ()
+    """Splits that it needs beside the one that is evaluated, such as train: definitions say in `dataset.splits` where
+    each lies, and `data` is a `SplitData`."""
     windows: bool = False
     """Whether images pass the model as sliding windows (`encode_patches`) rather than whole."""
     scoring_version: int = 1

@@ -24,10 +24,10 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
         there_are = ", ".join(TASKS.names())
         raise RequestError(f"{benchmark.name}: unknown task {benchmark.task!r}; there are {there_are}{off_note()}")
     info = task_info(benchmark.task)
-    if not isinstance(data, info.data_class):
+    if not isinstance(data.evaluated, info.data_class):
         raise RequestError(
             f"{benchmark.name}: the task {benchmark.task} needs {info.data_class.__name__}, "
-            f"its reader gives {type(data).__name__}; change `task` or `reader`"
+            f"its reader gives {type(data.evaluated).__name__}; change `task` or `reader`"
         )
     info.checked(benchmark, data)
 
