@@ -42,9 +42,14 @@ class Result:
     samples: dict[str, Any]
     warnings: tuple[str, ...] = field(default=())
 
-    unchecked: ClassVar[bool] = False
-    """Whether it was read from a file without a checksum (schema 1), so that an edit cannot be told. No field: it is
-    the file's, and equal measurements are equal whichever file they come from."""
+    file_version: ClassVar[int] = SCHEMA
+    """Schema version of the file that it was read from, which decides how its samples.parquet is read. No field: equal
+    measurements are equal whichever file they come from."""
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether its file has no checksum (schema 1), so that an edit goes unseen."""
+        return self.file_version == 1
 
     @property
     def identity(self) -> str:
@@ -91,25 +96,24 @@ class Result:
             RequestError: not JSON, a version that is not known, a field that is missing or wrong, or content that is
                 not the one that was written (its checksum); names the file and the field.
         """
-        record, version = parse(text, where)
+        record, version, is_intact = parse(text, where)
         fault = first_fault(record)
         if fault:
             raise RequestError(f"{where} is not a valid result: {fault}; {DAMAGED}")
-        if record.pop("checksum") != checksum(record):
+        if not is_intact:
             raise RequestError(f"{where} was edited or damaged after it was written (its checksum differs); {DAMAGED}")
-        record.pop("schema")
+        del record["checksum"], record["schema"]
         record["metrics"] = {name: Metric(**value) for name, value in record["metrics"].items()}
         record["warnings"] = tuple(record["warnings"])
         result = cls(**record)
-        if version == 1:
-            object.__setattr__(result, "unchecked", True)  # frozen for everybody else
+        object.__setattr__(result, "file_version", version)  # frozen for everybody else
         return result
 
 
 def renamed(result: Result, label: str) -> Result:
-    """The result under another label; what has no checksum stays marked."""
+    """The result under another label; it still knows the version of its file."""
     other = replace(result, model={**result.model, "label": label})
-    object.__setattr__(other, "unchecked", result.unchecked)
+    object.__setattr__(other, "file_version", result.file_version)
     return other
 
 

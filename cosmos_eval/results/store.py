@@ -12,7 +12,7 @@ from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
 from cosmos_eval.results.record import Result, first_fault
-from cosmos_eval.results.versions import NewerSchema
+from cosmos_eval.results.versions import NewerSchema, rename_old_columns
 
 if TYPE_CHECKING:
     import pandas
@@ -148,7 +148,9 @@ def visible(folder: Path, name: str) -> Iterator[Path]:
 
 
 def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
-    """The per-sample table beside a RESULT.json, when it is the very table that the result was made from.
+    """Read the per-sample table beside a RESULT.json; refuse another table than the one written with it.
+
+    Columns have their present names, also where an older version wrote the file.
 
     Args:
         path: of RESULT.json, as `read_result` takes it.
@@ -177,7 +179,7 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
         ) from error
     if len(frame) != result.samples["rows"]:
         raise RequestError(f"{place} has {len(frame):,} rows, and {RESULT} says {result.samples['rows']:,}; {mend}")
-    return frame
+    return frame.rename(columns=rename_old_columns(list(frame.columns), result.file_version))
 
 
 def finished(folder: Path, identity: str) -> Result | None:

@@ -11,7 +11,7 @@ from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.results.compare import changes, flat, moved_metrics
 from cosmos_eval.results.record import Result, unchecked_legend
 from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, one_model, read_result, result_paths
-from cosmos_eval.results.versions import SCHEMA, parse
+from cosmos_eval.results.versions import CHECKSUM, SCHEMA, parse
 from cosmos_eval.tasks.outcome import Metric
 
 LISTED = ("model", "benchmark", "primary metric", "value", "n", "precision", "limit", "date", "where")
@@ -43,11 +43,11 @@ def as_fields(path: Path) -> list[tuple[str, str]]:
     """Every field of one result for a reader: where it lies, what it measured, its metrics, and its provenance."""
     path = the_result(path)
     result = read_result(path)
-    _, version = parse(read_text(path), path)
+    record, version, _ = parse(read_text(path), path)
     rows = [
         ("file", str(path)),
         ("schema", str(version) if version == SCHEMA else f"{version}, read as {SCHEMA}"),
-        ("checksum", result.checksum if version > 1 else "none before schema 2"),
+        ("checksum", str(record[CHECKSUM]) if version > 1 else "none before schema 2"),
         *(("unchecked", line) for line in unchecked_legend([result])),
         ("identity", result.identity or "none: the weights of this model cannot be identified"),
     ]

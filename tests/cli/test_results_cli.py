@@ -78,7 +78,7 @@ def test_every_field_is_shown(results, tmp_path):
     fields = dict(rows)
     path = tmp_path / "spec-a-aaaaaaaa/toy/RESULT.json"
     assert fields["file"] == str(path)
-    assert fields["schema"] == "2"
+    assert fields["schema"] == "3"
     assert fields["identity"] == result.identity
     assert fields["metrics.top1"] == "75.00 [25.00, 100.00], n 4 (primary)"
     assert fields["environment.packages.torch"] == "2.11"
@@ -97,7 +97,7 @@ def test_every_field_is_shown(results, tmp_path):
     path.write_text(as_version_1(result))
     fields = dict(results("show", path)[1])
     assert fields["samples"].endswith("is not what RESULT.json was written with: truncated or altered")
-    assert (fields["schema"], fields["checksum"]) == ("1, read as 2", "none before schema 2")
+    assert (fields["schema"], fields["checksum"]) == ("1, read as 3", "none before schema 2")
     (path.parent / "samples.parquet").unlink()
     assert dict(results("show", path)[1])["samples"].endswith("is not there")
 

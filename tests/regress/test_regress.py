@@ -293,7 +293,7 @@ def test_ranks_have_no_test(tmp_path):
         place = tmp_path / name / "made-retrieval"
         (place / "samples.parquet").unlink()
         kept = {"image_to_text_mean_rank": own.metrics["image_to_text_mean_rank"]}
-        frame = pd.DataFrame({"direction": ["image_to_text"], "query": ["p0"], "picture": ["p0"], "rank": [1.0]})
+        frame = pd.DataFrame({"direction": ["image_to_text"], "query": ["p0"], "image": ["p0"], "rank": [1.0]})
         samples = write_samples(place, frame)
         write_result(place, replace(own, metrics=kept, primary="image_to_text_mean_rank", samples=samples))
     answer = judged(tmp_path)
