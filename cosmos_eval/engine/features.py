@@ -126,6 +126,18 @@ class Engine:
         self.pictures = KnownRows("pictures", self.space, self.device)
         self.texts = KnownRows("texts", self.space, self.device)
 
+    def begin(self, benchmark: str) -> None:
+        """Count anew what is encoded, cut and decoded otherwise: `benchmark` asks from here on."""
+        self.benchmark = benchmark
+        self.encoded = dict.fromkeys(self.encoded, 0)
+        self.drift = None
+        self.texts_read = TextsRead()
+
+    def use_batch_size(self, size: int) -> None:
+        """Another batch size than the one found here, as ranks must have one in common."""
+        self.batch_size = size
+        self.parts = Parts(size, self.device, self.reporter, self.pass_progress)
+
     @cached_property
     def tower(self) -> ImageTower:
         """Where pictures are encoded."""
