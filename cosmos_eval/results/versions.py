@@ -44,10 +44,10 @@ def parse(text: str, where: object) -> Parsed:
     except JsonFault as error:
         raise RequestError(f"{where} is not a result: {error}; {DAMAGED}") from error
     if not isinstance(record, dict):
-        raise RequestError(f"{where} is not a result: it holds no record; {DAMAGED}")
+        raise RequestError(f"{where} is not a result: not a JSON object; {DAMAGED}")
     version = record.get("schema")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise RequestError(f"{where} is not a valid result: schema: {str(version)[:40]} is no version of it; {DAMAGED}")
+        raise RequestError(f"{where} is not a valid result: schema: {str(version)[:40]} is not a schema version; {DAMAGED}")
     if version > SCHEMA:
         raise NewerSchema(
             f"{where} was written by a newer cosmos-eval (schema {str(version)[:40]}; this one reads 1 to {SCHEMA}); "
@@ -83,21 +83,21 @@ def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def checksum(record: dict[str, Any]) -> str:
-    """SHA-256 of the record without its checksum as canonical JSON: keys sorted, no spaces, UTF-8, no escapes but those
-    that JSON asks for, and each number in the shortest form that reads back as the same number (as Python prints it).
+    """SHA-256 of the record without its checksum as canonical JSON: keys sorted, no spaces, UTF-8, only the escapes
+    that JSON requires, and each number in the shortest form that reads back as the same number (as Python prints it).
 
     Raises:
         ValueError: a number that is not finite.
     """
     content = {key: value for key, value in record.items() if key != CHECKSUM}
-    # once through JSON, so that the record in memory (tuples, numbers as keys) and the one read back are the same
+    # through JSON first, so that a record in memory (tuples, numbers as keys) and the one read back are equal
     plain = json.loads(json.dumps(content, allow_nan=False))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _to_2(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 has a checksum. A record of version 1 cannot be told from an edited one: it gets its own."""
+    """Version 2 has a checksum. Edits of version 1 cannot be detected: its record gets a new one."""
     if CHECKSUM in record:
         raise ValueError("schema: it says schema 1 and has a checksum, which came with schema 2")
     later = _later_fields(record)
@@ -121,14 +121,14 @@ FIELDS_OF_1 = {
     "timing": {"seconds", "started", "batch_size", "workers", "seed"},
     "samples": {"file", "rows", "sha256"},
 }  # fmt: skip
-"""What the releases before the checksum wrote; adapters add fields of their own to `model`."""
+"""Fields that the releases before the checksum wrote; adapters add fields of their own to `model`."""
 LATER_ENVIRONMENT = {"decoder", "resized", "compiled", "memory_format"}
 METRIC_OF_1 = {"value", "low", "high", "n"}
 PRECISIONS_OF_1 = ("fp32", "bf16", "fp16")
 
 
 def _later_fields(record: dict[str, Any]) -> str:
-    """The first field that no record of version 1 has, or empty: whoever has one was written with a checksum."""
+    """The first field that came after version 1, or empty: a record with one was written with a checksum."""
     for part, fields in FIELDS_OF_1.items():
         inside = record.get(part) if part else record
         later = sorted(inside.keys() - fields) if isinstance(inside, dict) else []
