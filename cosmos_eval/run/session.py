@@ -25,7 +25,7 @@ from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
-from cosmos_eval.results.store import finished, write_not_run, write_result
+from cosmos_eval.results.store import find_finished, write_not_run, write_result
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned
@@ -152,7 +152,7 @@ class Session:
             measured_by.get("plugins"),
         )
         if folder is not None and not self.options.overwrite:
-            done = finished(folder, key)
+            done = find_finished(folder, key)
             if done is not None:
                 seed, asked = done.timing.get("seed", self.options.seed), self.options.seed
                 other = f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != asked else ""

@@ -59,7 +59,7 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
     (`cosmos_eval.engine.rerank`).
 
     `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
-    `picture` (the key that the sample hangs on), `rank` (expected) and `hit@k` (in [0, 1]).
+    `image` (the key that the sample hangs on), `rank` (expected) and `hit@k` (in [0, 1]).
     """
     rerank = rerank_of(benchmark)
     scores = engine.score(data.pictures, data.texts, rerank=rerank)
@@ -92,7 +92,7 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
         measured.mean_rank(f"{direction}_mean_rank", rank, picture, (candidates + 1) / 2)
         measured.median_rank(f"{direction}_median_rank", rank, picture, candidates)
         frames.append(
-            pd.DataFrame({"direction": direction, "query": queries, "picture": keys[picture], "rank": rank, **hits})
+            pd.DataFrame({"direction": direction, "query": queries, "image": keys[picture], "rank": rank, **hits})
         )
     metrics = measured.metrics(seed)
     return Outcome(
