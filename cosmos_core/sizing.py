@@ -125,7 +125,7 @@ class Workload:
     @cached_property
     def views(self) -> Views:
         """What the objective wants of a sample."""
-        return self.config.wanted_views()
+        return self.config.required_views()
 
     @cached_property
     def objective(self) -> type[Objective]:

@@ -53,10 +53,12 @@ def export(
 ) -> None:
     """Write a checkpoint in the original project's layout, or as safetensors."""
     from cosmos_core.errors import RequestError
-    from cosmos_core.export import export as write
+    from cosmos_core.export import export_checkpoint
 
     chosen = form or (Format.safetensors if out.suffix == ".safetensors" else Format.original)
     if weights and chosen is Format.original:
         raise RequestError("--weights is for --format safetensors: the original's layout holds both networks")
-    what = write(checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite)
+    what = export_checkpoint(
+        checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite
+    )
     print_line(f"Wrote {out}: {what}")

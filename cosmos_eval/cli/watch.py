@@ -8,10 +8,10 @@ import typer
 from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
-    from cosmos_core.layouts import Which
+    from cosmos_core.layouts import NetworkName
 
 EXAMPLE = "Example: cosmos-eval watch runs/toybox --suite toybox --network both"
-NETWORKS: "dict[str, tuple[Which, ...]]" = {
+NETWORKS: "dict[str, tuple[NetworkName, ...]]" = {
     "teacher": ("teacher",),
     "student": ("student",),
     "both": ("teacher", "student"),

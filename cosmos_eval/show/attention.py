@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_core.attention_maps import AttentionMaps, normalised
+from cosmos_core.attention_maps import AttentionMaps, stretch_to_unit_range
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.printable import printable
@@ -185,7 +185,7 @@ def read_maps(
         if kind == "attention":
             attended = model.attention_maps(x.expand(len(texts), -1, -1, -1), texts)
             for text, words in zip(texts, attended.words, strict=True):
-                if not any(word.places for word in words):
+                if not any(word.positions for word in words):
                     raise RequestError(f"--text {printable(text)!r} has no word in the context of {model.spec}")
             columns.append(("cross-attention", attended.patches))
         else:
@@ -224,17 +224,17 @@ def preprocess_of(model: Any, size: int | None) -> Any:
 
 
 def patch_map(name: str, values: Tensor) -> PatchMap:
-    return PatchMap(name, values.cpu().numpy(), normalised(values, 2).cpu().numpy())
+    return PatchMap(name, values.cpu().numpy(), stretch_to_unit_range(values, 2).cpu().numpy())
 
 
 def shown_words(attended: AttentionMaps, index: int) -> tuple[ShownWord, ...]:
     """The words of one text; words beyond the context have no weight and are left out of the scale."""
     words, weights = attended.words[index], attended.word_weights(index)
-    weights_of_read = [weight for word, weight in zip(words, weights, strict=True) if word.places]
-    scaled = iter(normalised(torch.tensor(weights_of_read)).tolist())
+    weights_of_read = [weight for word, weight in zip(words, weights, strict=True) if word.positions]
+    scaled = iter(stretch_to_unit_range(torch.tensor(weights_of_read)).tolist())
     return tuple(
-        ShownWord(word.text, weight, next(scaled), len(word.places))
-        if word.places
+        ShownWord(word.text, weight, next(scaled), len(word.positions))
+        if word.positions
         else ShownWord(word.text, None, 0.0, 0)
         for word, weight in zip(words, weights, strict=True)
     )

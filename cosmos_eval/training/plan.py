@@ -140,7 +140,7 @@ def data_plan(config: "TrainConfig", ranks: int) -> dict[str, Any] | None:
     from cosmos_eval.training.callback import records_of
 
     model = preset(config.model) if isinstance(config.model, str) else checked(config.model)
-    views = config.wanted_views()
+    views = config.required_views()
     tokenizer = build_tokenizer(model["text_cfg"])
     loader = open_loader(config, views, tokenizer, records_of(config), World(0, ranks))
     try:

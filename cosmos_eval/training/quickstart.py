@@ -112,7 +112,7 @@ def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter
 
     from cosmos_core.files import atomic_write_text
     from cosmos_core.run_lock import locked
-    from cosmos_core.snapshots import is_finished
+    from cosmos_core.snapshot_checks import is_finished
     from cosmos_eval.training.callback import train_from
     from cosmos_eval.training.plan import require_settings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.errors import RequestError
-from cosmos_core.layouts import Which
+from cosmos_core.layouts import NetworkName
 from cosmos_core.logs import METRICS, read_metrics
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Reporter, Silent
@@ -42,7 +42,7 @@ class Watcher:
     plan: Sequence[Planned]
     session: Session
     out: Path
-    networks: Sequence[Which] = ("teacher",)
+    networks: Sequence[NetworkName] = ("teacher",)
     reporter: Reporter = field(default_factory=Silent)
     seen: set[Stamp] = field(default_factory=set, init=False)
     """Stamps of files that were evaluated or could not be."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cosmos_core import agreement
-from cosmos_core.agreement import compare, digest_of, record_digests, settings, source_facts, versions
+from cosmos_core.agreement import digest_of, record_digests, require_equal_facts, settings, source_facts, versions
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.sources import ShardList
 from cosmos_core.data.tables import csv_pairs
@@ -38,7 +38,7 @@ def said(*facts: dict[str, str]) -> list[tuple[str, bool]]:
 
     def come(rank: int) -> None:
         try:
-            compare(facts[rank], PlayedWorld(rank, len(facts), table))
+            require_equal_facts(facts[rank], PlayedWorld(rank, len(facts), table))
         except RequestError as error:
             lines[rank] = (str(error), error.quiet)
 

@@ -8,7 +8,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cosmos_core.attention_maps import AttentionMaps, attention_maps, normalised, pooler_weights, word_weights
+from cosmos_core.attention_maps import (
+    AttentionMaps,
+    attention_maps,
+    pooler_weights,
+    stretch_to_unit_range,
+    word_weights,
+)
 from cosmos_core.cross_pool import CrossAttentionPool
 from cosmos_core.model import COSMOS
 from cosmos_core.token_words import Word, words_of
@@ -148,18 +154,18 @@ def test_pictures_and_texts_must_be_pairs():
 def test_normalised_goes_from_0_to_1_in_every_map_of_its_own():
     weights = torch.tensor([[[0.1, 0.3], [0.2, 0.4]], [[5.0, 5.0], [9.0, 5.0]]])
     expected = torch.tensor([[[0, 2 / 3], [1 / 3, 1]], [[0, 0], [1.0, 0]]])
-    torch.testing.assert_close(normalised(weights, 2), expected)
-    torch.testing.assert_close(normalised(torch.tensor([2.0, 1.0, 1.5])), torch.tensor([1.0, 0.0, 0.5]))
+    torch.testing.assert_close(stretch_to_unit_range(weights, 2), expected)
+    torch.testing.assert_close(stretch_to_unit_range(torch.tensor([2.0, 1.0, 1.5])), torch.tensor([1.0, 0.0, 0.5]))
 
 
 def test_a_constant_map_is_0_and_not_nan():
-    assert torch.equal(normalised(torch.full((2, 3, 3), 1 / 9), 2), torch.zeros(2, 3, 3))
-    assert torch.equal(normalised(torch.tensor([0.7])), torch.zeros(1))
+    assert torch.equal(stretch_to_unit_range(torch.full((2, 3, 3), 1 / 9), 2), torch.zeros(2, 3, 3))
+    assert torch.equal(stretch_to_unit_range(torch.tensor([0.7])), torch.zeros(1))
 
 
 def test_pieces_and_endings_belong_to_their_word_and_signs_stand_alone():
     (words,) = words_of(Tokenizer(77), ["The dog's antidisestablishmentarianism, b52"])
-    assert [(word.text, list(word.places)) for word in words] == [
+    assert [(word.text, list(word.positions)) for word in words] == [
         ("The", [1]),
         ("dog's", [2, 3]),  # dog, 's
         ("antidisestablishmentarianism", [4, 5, 6, 7, 8, 9]),
@@ -175,7 +181,7 @@ def test_a_folded_vocabulary_has_the_same_words():
 
 def test_words_beyond_the_context_have_no_places():
     (words,) = words_of(Tokenizer(5, 100), ["red antidisestablishmentarianism blue star"])
-    assert [(word.text, list(word.places)) for word in words] == [
+    assert [(word.text, list(word.positions)) for word in words] == [
         ("red", [1]),
         ("antidisestablishmentarianism", [2, 3]),  # its other four tokens are cut off
         ("blue", []),
@@ -196,12 +202,12 @@ def test_words_are_written_as_in_the_text_unless_cleaning_changed_more_than_thei
 def test_words_cover_the_tokens_of_any_text_without_gap_or_overlap(text, length):
     tokenizer = Tokenizer(length, 1000)
     (words,) = words_of(tokenizer, [text])
-    places = [place for word in words for place in word.places]
+    places = [place for word in words for place in word.positions]
     assert places == list(range(1, 1 + min(len(tokenizer.encode(text)), length - 2)))
     ids = [0, *tokenizer.encode(text)]
     for word in words:
-        if word.places and word.places.stop < length - 1:  # not cut
-            said = tokenizer.decode(ids[word.places.start : word.places.stop])
+        if word.positions and word.positions.stop < length - 1:  # not cut
+            said = tokenizer.decode(ids[word.positions.start : word.positions.stop])
             assert said.replace(" ", "") == word.text.lower()
 
 

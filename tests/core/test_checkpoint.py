@@ -347,7 +347,7 @@ def test_weights_that_are_no_dense_real_numbers_are_refused(model: COSMOS, key: 
     state = {**model.state_dict(), key: change(model.state_dict()[key])}
     for load in (
         lambda: checkpoint.load_weights(TINY, state, "x.pt"),
-        lambda: checkpoint.load_weights(TINY, checkpoint.resized(state, TINY, "x.pt"), "x.pt"),
+        lambda: checkpoint.load_weights(TINY, checkpoint.resize_positions(state, TINY, "x.pt"), "x.pt"),
     ):
         with pytest.raises(RequestError, match=f"x.pt .*{key} .*{reason}") as caught:
             load()

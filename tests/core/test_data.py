@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cosmos_core.data import BrokenNotes, BrokenSample, Sample, SampleViews, kind_of, open_picture
+from cosmos_core.data import BrokenNotes, BrokenSample, Sample, SampleViews, load_image, reason_kind
 from cosmos_core.views import MultiCrop, TextCrop
 
 IMAGES = MultiCrop(local_crops=1, global_size=16, local_size=8)
@@ -98,18 +98,18 @@ def lazy_picture_cut_short() -> Image.Image:
         (picture_bytes(1), {"original_caption": "", "caption": " . "}, "words: record odd has no words"),
         (picture_bytes(1), {"width": 3}, "words: record odd has none of the fields"),
         (picture_bytes(1), {"raw_caption": [3]}, "words: record odd has a caption list that is not"),
-        (b"no picture", "words", "picture: cannot decode the picture of odd"),
-        (picture_bytes(1)[:60], "words", "picture: cannot decode the picture of odd"),
-        (lazy_picture_cut_short(), "words", "picture: cannot decode the picture of odd"),
-        (None, "words", "picture: sample odd has no picture"),
-        (Path("nowhere/none.jpg"), "words", "picture: cannot decode .* No such file or directory: nowhere/none.jpg"),
-        (np.zeros((3, 3), np.uint8), "words", "picture: no views can be made of the picture of odd"),
+        (b"no picture", "words", "image: cannot decode the image of odd"),
+        (picture_bytes(1)[:60], "words", "image: cannot decode the image of odd"),
+        (lazy_picture_cut_short(), "words", "image: cannot decode the image of odd"),
+        (None, "words", "image: sample odd has no image"),
+        (Path("nowhere/none.jpg"), "words", "image: cannot decode .* No such file or directory: nowhere/none.jpg"),
+        (np.zeros((3, 3), np.uint8), "words", "image: no views can be made of the image of odd"),
     ],
 )
 def test_a_sample_without_words_or_picture_says_what_is_wrong(picture, record, reason: str):
     with pytest.raises(BrokenSample, match=reason) as caught:
         make()("odd", picture, record, 0)
-    assert kind_of(str(caught.value)) == reason.partition(":")[0]
+    assert reason_kind(str(caught.value)) == reason.partition(":")[0]
     assert "\n" not in str(caught.value)
 
 
@@ -122,7 +122,7 @@ def test_a_picture_file_and_its_bytes_give_the_same(tmp_path: Path):
 def test_a_postscript_program_in_place_of_a_picture_is_not_run():
     """PIL would hand it to an interpreter."""
     with pytest.raises(BrokenSample, match="cannot decode"):
-        open_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n", "k")
+        load_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n", "k")
 
 
 def test_a_picture_is_decoded_once_for_all_of_its_views(monkeypatch: pytest.MonkeyPatch):
@@ -137,11 +137,11 @@ def test_every_kind_of_broken_sample_is_noted_once_and_at_ten_times_as_many():
     lines: list[str] = []
     note = BrokenNotes(lines.append)
     for i in range(12):
-        picture = {f"a{i}": f"picture: cannot decode the picture of a{i}: cut"} if i else {}
+        picture = {f"a{i}": f"image: cannot decode the image of a{i}: cut"} if i else {}
         note({**picture, f"b{i}": "words: none" if i else "words: b"})
     assert lines == [
-        "left out, words: b",
-        "left out, picture: cannot decode the picture of a1: cut",
-        "left out, words: 10 so far; the last: none",
-        "left out, picture: 10 so far; the last: cannot decode the picture of a10: cut",
+        "skipped, words: b",
+        "skipped, image: cannot decode the image of a1: cut",
+        "skipped, words: 10 so far; the last: none",
+        "skipped, image: 10 so far; the last: cannot decode the image of a10: cut",
     ]

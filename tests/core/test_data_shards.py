@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.data.samples import BrokenSample, Sample
-from cosmos_core.data.shard_samples import record_fault
-from cosmos_core.data.shards import Entry, Lost, entries, local_index, parse_record
-from cosmos_core.data.sources import ShardList, find_shards, name_shards
+from cosmos_core.data.shard_samples import explain_unreadable_record
+from cosmos_core.data.shards import LostSamples, UnreadSample, entries, parse_record, read_cached_index
+from cosmos_core.data.sources import ShardList, expand_shards, set_shard_names
 from cosmos_core.errors import RequestError
 from cosmos_core.text_crop import candidate_sentences
 from tests.core.impostors import IMPOSTORS
@@ -77,7 +77,7 @@ def test_every_layout_is_read_the_same_by_file_pipe_and_http(site: tuple[Path, s
         assert [read_or_reason(entry) for entry in entries(url, "a")] == READ, url
 
 
-def read_or_reason(entry: Entry) -> Sample | str:
+def read_or_reason(entry: UnreadSample) -> Sample | str:
     try:
         return entry.read()
     except BrokenSample as error:
@@ -130,11 +130,11 @@ def test_pickled_members_are_never_opened(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def lost(url: str, expected: int = 0) -> tuple[int, Lost]:
+def lost(url: str, expected: int = 0) -> tuple[int, LostSamples]:
     """Samples before the shard broke off, and what is said of the rest."""
     *whole, last = entries(url, "a", expected=expected)
-    assert isinstance(last, Lost)
-    assert not any(isinstance(entry, Lost) for entry in whole)
+    assert isinstance(last, LostSamples)
+    assert not any(isinstance(entry, LostSamples) for entry in whole)
     with pytest.raises(BrokenSample, match=r"^shard: shard .* cannot be read"):
         last.read()
     assert "\n" not in last.reason
@@ -194,12 +194,12 @@ def test_an_address_that_answers_with_an_error_is_lost(site: tuple[Path, str]):
 
 def test_a_shard_that_changes_is_indexed_anew(tmp_path: Path):
     path = numbered_shard(tmp_path / "a.tar", range(3))
-    first = local_index(str(path))
-    assert first is local_index(str(path))
+    first = read_cached_index(str(path))
+    assert first is read_cached_index(str(path))
     numbered_shard(path, range(30))
     assert first is not None
     assert len(first.samples) == 3
-    assert len(local_index(str(path)).samples) == 30  # type: ignore[union-attr]
+    assert len(read_cached_index(str(path)).samples) == 30  # type: ignore[union-attr]
 
 
 def test_a_named_pipe_in_place_of_a_shard_that_was_read_is_not_waited_for(tmp_path: Path):
@@ -225,13 +225,13 @@ def test_lists_are_expanded_as_webdataset_does(tmp_path: Path, monkeypatch: pyte
         write_shard(tmp_path / f"d-{i:03d}.tar", {})
     paths = [str(tmp_path / f"d-{i:03d}.tar") for i in range(12)]
     monkeypatch.setenv("WDS_HERE", str(tmp_path))
-    assert find_shards(f"{tmp_path}/d-{{000..011}}.tar") == paths
-    assert find_shards(f"{tmp_path}/d-*.tar") == paths
-    assert find_shards(f"file:{tmp_path}/d-{{003,001}}.tar") == [paths[3], paths[1]]
-    assert find_shards(f"file://{tmp_path}/d-003.tar") == [paths[3]]
-    assert find_shards("${HERE}/d-00{0..1}.tar") == paths[:2]
-    assert find_shards("pipe:curl -s host/{0..1}.tar") == ["pipe:curl -s host/0.tar", "pipe:curl -s host/1.tar"]
-    assert find_shards("https://host/{08..10}.tar") == [f"https://host/{i}.tar" for i in ("08", "09", "10")]
+    assert expand_shards(f"{tmp_path}/d-{{000..011}}.tar") == paths
+    assert expand_shards(f"{tmp_path}/d-*.tar") == paths
+    assert expand_shards(f"file:{tmp_path}/d-{{003,001}}.tar") == [paths[3], paths[1]]
+    assert expand_shards(f"file://{tmp_path}/d-003.tar") == [paths[3]]
+    assert expand_shards("${HERE}/d-00{0..1}.tar") == paths[:2]
+    assert expand_shards("pipe:curl -s host/{0..1}.tar") == ["pipe:curl -s host/0.tar", "pipe:curl -s host/1.tar"]
+    assert expand_shards("https://host/{08..10}.tar") == [f"https://host/{i}.tar" for i in ("08", "09", "10")]
 
 
 def test_what_is_not_there_is_named(tmp_path: Path):
@@ -239,18 +239,18 @@ def test_what_is_not_there_is_named(tmp_path: Path):
     for pattern, reason in {
         f"{tmp_path}/d-{{0..2}}.tar": r"d-1\.tar; 2 of 3 missing",
         f"{tmp_path}/nothing-*.tar": "no file",
-        "s3://bucket/0.tar": "nothing opens s3: addresses, .*pipe:COMMAND",
+        "s3://bucket/0.tar": "addresses that begin with s3: cannot be opened, .*pipe:COMMAND",
         "${NOWHERE}/0.tar": "WDS_NOWHERE|wds_NOWHERE",
         "d-{0..": "d-",
     }.items():
         with pytest.raises(RequestError, match=reason):
-            find_shards(pattern)
+            expand_shards(pattern)
 
 
 def test_keys_hold_as_much_of_the_address_as_tells_shards_apart():
     def names(*urls: str) -> list[str]:
         found = ShardList("", list(urls))
-        name_shards([found])
+        set_shard_names([found])
         return found.names
 
     assert (
@@ -300,5 +300,5 @@ def test_a_record_that_cannot_be_read_says_why(tmp_path: Path, extension: str, c
 @pytest.mark.parametrize("content", IMPOSTORS)
 def test_what_stands_in_place_of_a_caption_is_no_caption(content: bytes):
     assert parse_record({"txt": content}) == ""
-    assert record_fault({"txt": content}).startswith(f"its txt {IMPOSTORS[content]}")
-    assert record_fault({"json": b"null"}) == "its json holds null, not an object"
+    assert explain_unreadable_record({"txt": content}).startswith(f"its txt {IMPOSTORS[content]}")
+    assert explain_unreadable_record({"json": b"null"}) == "its json holds null, not an object"

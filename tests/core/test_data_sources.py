@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.data import Batch, BrokenSample, Sample, buffered, open_loader, open_picture
-from cosmos_core.data.sources import Records, ShardList, find_sources, parts_of
+from cosmos_core.data import Batch, BrokenSample, Sample, buffered, load_image, open_loader
+from cosmos_core.data.sources import Records, ShardList, build_sources, parts_per_shard
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
@@ -112,14 +112,14 @@ def test_coco_sources_that_are_not_there_are_named(tmp_path: Path):
         f"coco:{tmp_path}/bad.json,{tmp_path}": "is not COCO's caption file .* KeyError 'annotations'",
     }.items():
         with pytest.raises(RequestError, match=reason):
-            find_sources(replace(CONFIG, data=source), None)
+            build_sources(replace(CONFIG, data=source), None)
 
 
 def test_without_weights_all_shards_are_one_list_and_all_records_another(tmp_path: Path):
     (tmp_path / "x").mkdir()
     pattern = shard_folder(tmp_path / "x", [4, 4])
     other = numbered_shard(tmp_path / "other.tar", range(4))
-    found, weights = find_sources(
+    found, weights = build_sources(
         replace(CONFIG, data=f"{pattern}::toybox::{other}::{coco_file(tmp_path)}"), samples(5)
     )
     assert weights == []
@@ -137,7 +137,7 @@ def test_without_weights_all_shards_are_one_list_and_all_records_another(tmp_pat
 def test_records_that_are_handed_in_are_all_the_data_unless_the_sources_name_them(tmp_path: Path):
     shard = numbered_shard(tmp_path / "0.tar", range(8))
     for data, kinds in {"": [Records], str(shard): [Records], f"{shard}::toybox": [Records, ShardList]}.items():
-        found, _ = find_sources(replace(CONFIG, data=data), samples(8))
+        found, _ = build_sources(replace(CONFIG, data=data), samples(8))
         assert [type(source) for source in found] == kinds
 
 
@@ -185,7 +185,7 @@ def test_no_data_is_refused(tmp_path: Path):
     (tmp_path / "bad.tar").write_bytes(b"x" * 2000)
     for data, reason in {
         "": "no training data: set data=SHARDS$",
-        "toybox": "hand toybox's records to train",
+        "toybox": "pass toybox's records to train",
         str(empty): "no samples in it$",
         f"{tmp_path}/bad.tar": "no samples in it; shard .*bad.tar cannot be read as a tar file",
         f"pipe:cat '{empty}'::toybox": "no training data",
@@ -239,7 +239,7 @@ def test_samples_in_an_epoch_are_counted_or_as_the_configuration_says(tmp_path: 
     [(6, 16, 8), (1, 16, 16), (16, 16, 1), (280, 16, 1), (3, 4, 4), (1, 64, 64), (5, 1, 1)],
 )
 def test_few_shards_are_cut_so_that_lanes_get_as_many_parts_each(shards: int, lanes: int, parts: int):
-    assert parts_of(shards, lanes) == parts
+    assert parts_per_shard(shards, lanes) == parts
 
 
 def test_a_plain_iterable_is_mixed_in_a_buffer_and_read_again_in_each_epoch():
@@ -261,10 +261,10 @@ def test_a_plain_iterable_is_mixed_in_a_buffer_and_read_again_in_each_epoch():
 def test_an_iterator_that_is_used_up_says_so_in_the_next_epoch():
     endless = open_loader(CONFIG, VIEWS, TOKENIZER, iter(samples(8))).batches()
     assert next(endless).ends_epoch
-    with pytest.raises(RequestError, match=r"no whole batch of 8 in epoch 1, .* used up"):
+    with pytest.raises(RequestError, match=r"no whole batch of 8 in epoch 1, .* exhausted"):
         next(endless)
     broken = [(key, b"none", record) for key, _, record in samples(9)]
-    with pytest.raises(RequestError, match="in epoch 0, 9 samples left out, the first because picture: cannot decode"):
+    with pytest.raises(RequestError, match="in epoch 0, 9 samples skipped, the first because image: cannot decode"):
         next(open_loader(CONFIG, VIEWS, TOKENIZER, iter(broken)).batches())
 
 
@@ -346,11 +346,11 @@ def test_pipes_and_endless_ranges_are_refused_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "a.tar")
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(RequestError, match=r"a\.tar is no regular file"):
-        find_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
+        build_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
     with pytest.raises(RequestError, match="more than 10,000,000 shards"):
-        find_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)
+        build_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)
     with pytest.raises(BrokenSample, match="named pipe"):
-        open_picture(tmp_path / "a.png", "a")
+        load_image(tmp_path / "a.png", "a")
 
 
 @pytest.mark.skipif(not (SHARED / "real" / "flickr8k").is_dir(), reason="no real pictures here")

@@ -230,7 +230,7 @@ def test_quick_gelu_of_open_clips_configuration_is_kept():
         ({"embed_dim": "16"}, "not a whole number above 0: embed_dim '16'"),
         ({"vision_cfg": {"layers": 2.5}, "text_cfg": {"heads": 0}}, "vision_cfg.layers 2.5, text_cfg.heads 0"),
         ({"vision_cfg": {"image_size": [32, "32"]}}, "vision_cfg.image_size '32'"),
-        ({"vision_cfg": {"patch_size": 64}}, "pictures of 32 are smaller than a patch of 64"),
+        ({"vision_cfg": {"patch_size": 64}}, "images of 32 are smaller than a patch of 64"),
         ({"text_cfg": "small"}, "must be mappings"),
         ({"vision_cfg": {"patch_dropout": 0.5}}, "drops patches .* trains without"),
         ({"vision_cfg": {"mlp_ratio": "4"}}, "vision_cfg.mlp_ratio '4' is not a number above 0"),

@@ -56,7 +56,7 @@ def features(images: int, texts: int, cross: bool = False, seed: int = 0) -> tup
 def test_the_setting_and_the_table_know_the_same_objectives():
     for name in OBJECTIVES:
         assert isinstance(build_objective(name), Objective)
-        assert TrainConfig(objective=name).wanted_views() == objective_class(name).views(MultiCrop(), 8)
+        assert TrainConfig(objective=name).required_views() == objective_class(name).views(MultiCrop(), 8)
     for refused in (build_objective, lambda name: TrainConfig(objective=name)):
         with pytest.raises(RequestError, match="'clap' is none of cosmos, clip, slip"):
             refused("clap")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.data.samples import BrokenSample
-from cosmos_core.data.shards import Lost, entries, lone_ends
+from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks
 from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarFault, is_side_file, members
 from tests.core.impostors import IMPOSTORS
 
@@ -123,12 +123,12 @@ def test_an_end_with_one_empty_block_is_noted_once_as_gnu_tar_does(tmp_path: Pat
             noted: list[int] = []
             assert len(list(members(source, noted.append))) == 2
             assert noted == [2560]
-        assert lone_ends([str(path)]) == [str(path)]
+        assert find_lone_end_blocks([str(path)]) == [str(path)]
     listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=False)
     assert "A lone zero block at 6" in listed.stderr
     for content in (whole, whole[: 2560 + 1024], whole[:2560], gzip.compress(whole[: 2560 + 512]), b""):
         path.write_bytes(content)
-        assert lone_ends([str(path), str(tmp_path / "no.tar")]) == []
+        assert find_lone_end_blocks([str(path), str(tmp_path / "no.tar")]) == []
     whole_end: list[int] = []
     list(members(StreamBytes(io.BytesIO(whole[: 2560 + 1024])), whole_end.append))
     assert whole_end == []
@@ -292,7 +292,7 @@ def test_a_shard_that_is_written_anew_while_it_is_read_breaks_its_samples(tmp_pa
     path.write_bytes(tar(TWO))
     (entry,) = entries(str(path), "s")
     path.write_bytes(tar({"b.jpg": b"2" * 600, "b.txt": b"other"}))
-    with pytest.raises(BrokenSample, match="changed since the run has read what it holds"):
+    with pytest.raises(BrokenSample, match="changed after the run had read its index"):
         entry.read()
 
 
@@ -302,5 +302,5 @@ def test_a_broken_archive_still_gives_what_stands_before(tmp_path: Path):
     path.write_bytes(first + tar({"c.jpg": b"3", "c.txt": b"w"}))
     *whole, last = entries(str(path), "s", expected=2)
     assert [one.read()[0] for one in whole] == ["s/a"]
-    assert isinstance(last, Lost)
+    assert isinstance(last, LostSamples)
     assert "data follow the end" in last.reason
