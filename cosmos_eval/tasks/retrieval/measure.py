@@ -9,6 +9,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.scores import PairScores, Scores
@@ -38,6 +39,7 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
     refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
     primary_metric(benchmark, task_info(benchmark.task).metric_names({"k": cutoffs(benchmark)}), PRIMARY)
+    rerank_of(benchmark)
 
 
 def cutoffs(benchmark: Benchmark) -> list[int]:
@@ -46,6 +48,14 @@ def cutoffs(benchmark: Benchmark) -> list[int]:
     if not found or found[0] < 1:
         raise RequestError(f"{benchmark.name}: metrics.k must be whole numbers from 1 on, got {found}")
     return found
+
+
+def rerank_of(benchmark: Benchmark) -> int | None:
+    """How many candidates of each query a model that scores pairs scores again; None: it scores all pairs."""
+    k = benchmark.metrics.get("rerank")
+    if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+        raise RequestError(f"{benchmark.name}: metrics.rerank must be a whole number from 1 on, got {short_repr(k)}")
+    return k
 
 
 def run(
@@ -57,6 +67,9 @@ def run(
 ) -> Outcome:
     """Recall at k, mean and median rank of the best-placed positive, in both directions.
 
+    With `metrics.rerank` a model that has embeddings and `score_pairs` scores the best candidates of each query again
+    (`cosmos_eval.engine.rerank`).
+
     Args:
         per_query: further metrics, see `cosmos_eval.tasks.retrieval.PER_QUERY`.
 
@@ -64,7 +77,7 @@ def run(
     `picture` (the key that the sample hangs on), `rank` (expected), `hit@k` (in [0, 1]) and a column for each of
     `per_query`.
     """
-    rerank = benchmark.metrics.get("rerank")
+    rerank = rerank_of(benchmark)
     scores = engine.score(data.pictures, data.texts, rerank=rerank)
     refuse_two_spaces(benchmark, scores)
     k = cutoffs(benchmark)
