@@ -65,15 +65,22 @@ class Registry:
         built_in: our names, each with its `module:attribute` or the object itself. Read at every call: a test may add
             to it.
         check: what is wrong with an object that a plug-in provides, in words; empty where nothing is.
+        named: whether objects have a `name`, which must be that of their entry point.
     """
 
     def __init__(
-        self, group: str, what: str, built_in: Mapping[str, Any], check: Callable[[Any], str] = lambda found: ""
+        self,
+        group: str,
+        what: str,
+        built_in: Mapping[str, Any],
+        check: Callable[[Any], str] = lambda found: "",
+        named: bool = False,
     ) -> None:
         self.group = group
         self.what = what
         self.built_in = built_in
         self.check = check
+        self.named = named
 
     def names(self) -> list[str]:
         """Ours in their order, then those of plug-ins in alphabetical order, usable or not: none is imported."""
@@ -124,6 +131,8 @@ class Registry:
         try:
             found = plugin.load()
             problem = self.check(found)
+            if not problem and self.named and found.name != plugin.name:
+                problem = f"it calls itself {short_repr(found.name)}; it must have the name of its entry point"
         except (Exception, SystemExit) as error:  # somebody else's module: it may raise anything, and call exit()
             problem = f"{type(error).__name__}: {one_line(error)}"
         if problem:
@@ -135,8 +144,7 @@ class Registry:
 
     def unknown(self, name: Any) -> RequestError:
         """What is said of a name that nobody provides."""
-        off = "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
-        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off}")
+        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
 
     def taken(self, plugin: Plugin) -> str:
         """What is said of a plug-in that wants one of our names."""
@@ -165,6 +173,16 @@ def resolve(target: Any) -> Any:
 def enabled() -> bool:
     """Whether plug-ins are looked for at all."""
     return os.environ.get(SWITCH, "") != "0"
+
+
+def off_note() -> str:
+    """What to say behind a name that is not found; empty where plug-ins are looked for."""
+    return "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
+
+
+def first_sentence(found: Any) -> str:
+    """What an object of a plug-in says of itself, for `list`; empty where it says nothing."""
+    return " ".join((found.__doc__ or "").split()).partition(". ")[0].rstrip(".")
 
 
 def entry_points(group: str) -> list[Plugin]:

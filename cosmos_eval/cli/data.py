@@ -34,12 +34,12 @@ def check(
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.progress import naming
-    from cosmos_eval.protocol.benchmark import list_benchmarks
+    from cosmos_eval.protocol.benchmark import every_benchmark
     from cosmos_eval.run.plan import check_data, once_for_each, resolve_benchmarks
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
-    for benchmark in resolve_benchmarks(list(names or list_benchmarks())):
+    for benchmark in resolve_benchmarks(names) if names else every_benchmark():
         with naming(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())

@@ -65,19 +65,14 @@ def watch(
     plan = make_plan([*of_suites, *(benchmark or ())], data_root, reporter=reporter)
 
     from cosmos_eval.report.curves import curve_table
-    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.run.session import Session
     from cosmos_eval.training.watch import Watcher
 
-    session = Session(
-        out=None,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        workers=workers,
-        limit=limit,
-        seed=seed,
-        reporter=reporter,
+    options = RunOptions(
+        device=device, precision=precision, batch_size=batch_size, workers=workers, limit=limit, seed=seed
     )
+    session = Session(None, options, reporter)
     watcher = Watcher(
         folder,
         plan,

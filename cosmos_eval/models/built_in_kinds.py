@@ -144,5 +144,11 @@ EMBEDDINGS = ModelKind(
     listed=(KnownModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "vectors made elsewhere"),),
     encodes=False,
 )
-BUILT_IN = {kind.name: kind for kind in (COSMOS, OPEN_CLIP, HF, PYTHON, EMBEDDINGS)}
-"""Word before the colon -> its kind. A new kind is an adapter module and a `ModelKind` here."""
+BUILT_IN: dict[str, ModelKind | str] = {
+    "cosmos": COSMOS,
+    "open_clip": OPEN_CLIP,
+    "hf": HF,
+    "python": PYTHON,
+    "embeddings": EMBEDDINGS,
+}
+"""Word before the colon -> its kind, or `module:name` of it. A new kind is an adapter module and a line here."""

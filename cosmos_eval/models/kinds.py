@@ -53,7 +53,7 @@ class ModelKind:
     form: str
     """How such a spec is written, for messages."""
     load: Any
-    """`(ModelSpec, device) -> Model`, or its `module:name`."""
+    """`(ModelSpec, device) -> Model`, or its `module:name`. A plug-in's returns an adapter as `python:` takes it."""
     check: Any = None
     """`(ModelSpec, fetch) -> note`, or its `module:name`: what can be known without loading; see `preflight`."""
     parse: "Callable[[str, ModelKind, str], ModelSpec]" = name_alone

@@ -14,7 +14,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.released import RELEASED
-from cosmos_eval.models.spec import KINDS, QUICK, parse_spec
+from cosmos_eval.models.spec import MODELS, QUICK, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
 from cosmos_eval.protocol.differences import Difference
 from cosmos_eval.protocol.suite import Suite
@@ -23,7 +23,6 @@ from cosmos_eval.results.record import Result
 REPRODUCED, WITHIN, MISSED, NOT_RUN = "reproduced", "within", "missed", "not run"
 VERDICTS = (REPRODUCED, WITHIN, MISSED, NOT_RUN)
 REFERENCE = "fp32"
-_INSTEAD = re.compile(rf"(?P<ours>.+?)=(?P<measured>(?:{'|'.join(KINDS)}):.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -196,8 +195,9 @@ def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dic
     """`same_model` of each published spec that is named -> the specs that it is measured as, none for itself."""
     known = {same_model(target.spec): target.spec for target in targets}
     chosen: dict[str, list[str]] = {}
+    kinds = "|".join(map(re.escape, MODELS.names()))
     for model in models:
-        match = _INSTEAD.fullmatch(model)
+        match = re.fullmatch(rf"(?P<ours>.+?)=(?P<measured>(?:{kinds}):.+)", model, re.DOTALL)
         ours, measured = (match["ours"], [match["measured"]]) if match else (model, [])
         before, written, after = ours.partition("=")
         if written and same_model(before) in known:

@@ -9,7 +9,7 @@ from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired import interval_of_drop, p_of_drop
 from cosmos_eval.metrics.paired_samples import Hits
-from cosmos_eval.protocol.task_registry import task_info
+from cosmos_eval.protocol.task_registry import task_info, why_unusable
 from cosmos_eval.regress.answer import Regression, Settings, Tested, decided
 from cosmos_eval.regress.paired_samples import paired, refuse_other_samples, refuse_other_value
 from cosmos_eval.results.record import Result
@@ -105,6 +105,9 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
             return f"the {name} was made with --limit {result.limit}; measure all of it"
+    why = why_unusable(baseline.benchmark["task"], baseline.benchmark.get("plugins", {}))
+    if why:
+        return why
     for what, ours, theirs in (
         ("the task", baseline.benchmark["task"], candidate.benchmark["task"]),
         ("version of the protocol", baseline.benchmark["version"], candidate.benchmark["version"]),
@@ -214,8 +217,9 @@ def label_of(located: Located) -> str:
 def _refuse_unknown_metrics(
     metrics: Mapping[str, Sequence[str]], pairs: Mapping[str, tuple[Result, Result]], settings: Settings
 ) -> None:
-    tasks = [task_info(name) for name in {one.benchmark["task"] for one, _ in pairs.values()}]
     for name in settings.metrics:
+        reporting = [benchmark for benchmark, reported in metrics.items() if name in reported]
+        tasks = [task_info(pairs[benchmark][0].benchmark["task"]) for benchmark in reporting]
         if is_rank(name) or (tasks and not any(task.can_be_paired(name) for task in tasks)):
             raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
         if metrics and not any(name in found for found in metrics.values()):

@@ -1,7 +1,7 @@
 """The board: rows, columns and cells of a leaderboard, made once from results. Every format prints this and no more."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,28 @@ def make_board(results: Sequence[Result], references: pd.DataFrame | None = None
         references: published values, with the columns of `cosmos_eval.published.references.COLUMNS`.
         suite: selects benchmarks, their order, and averages; a benchmark that nobody measured has a column, too.
     """
-    return board_of(to_frame(results), references, suite)
+    board = board_of(to_frame(results), references, suite)
+    return replace(board, remarks=(*board.remarks, *scored_by_other_code(results)))
+
+
+def scored_by_other_code(results: Iterable[Result]) -> list[str]:
+    """One remark for each benchmark whose results, on one protocol and one set of data, other code has scored."""
+    code: dict[tuple[str, str, str], dict[str, str]] = {}
+    for result in results:
+        if result.limit is None:
+            benchmark = result.benchmark
+            key = benchmark["name"], benchmark["fingerprint"], result.dataset["fingerprint"]
+            by = sorted(benchmark.get("plugins", {}).values()) or ["cosmos-eval"]
+            version = benchmark.get("scoring_version", 1)
+            code.setdefault(key, {}).setdefault(
+                ", ".join([*dict.fromkeys(by), f"scoring version {version}"]), result.label
+            )
+    return [
+        f"{name}: scored by different code: {'; '.join(f'{by} ({label}, ...)' for by, label in those.items())}. "
+        "Measure all of them with one."
+        for (name, _, _), those in code.items()
+        if len(those) > 1
+    ]
 
 
 def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from cosmos_eval.protocol.benchmark import read_definition
-from cosmos_eval.protocol.folders import definition_files
+from cosmos_eval.protocol.folders import shipped_files
 from cosmos_eval.protocol.task_registry import TASKS, task_if_known
 
 SELECTION = "image_caption_selection"
@@ -27,7 +27,7 @@ PLAIN = {"reader", "dataset", "path", "split", "expected", "needs", "published"}
 def dataset_names() -> dict[str, str]:
     """Our benchmark -> clip-benchmark's dataset, for those that are the same."""
     names = dict(SAME)
-    for name, path in definition_files().items():
+    for name, path in shipped_files().items():
         dataset = read_definition(path).value["dataset"]
         if dataset["reader"] == "wds":
             folder = dataset["path"][-1].removeprefix("wds_")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
+from cosmos_core.plugins import off_note
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
     """
     if benchmark.task not in TASKS.names():
         there_are = ", ".join(TASKS.names())
-        raise RequestError(f"{benchmark.name}: unknown task {benchmark.task!r}; there are {there_are}")
+        raise RequestError(f"{benchmark.name}: unknown task {benchmark.task!r}; there are {there_are}{off_note()}")
     info = task_info(benchmark.task)
     if not isinstance(data, info.data_class):
         raise RequestError(

@@ -25,8 +25,9 @@ from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Advance, Reporter, Silent
 from cosmos_eval.rank_environment import is_main
 from cosmos_eval.report.evaluations import EVALUATIONS, Evaluations, Line, sentence
-from cosmos_eval.run.evaluate import Session
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned, make_plan
+from cosmos_eval.run.session import Session
 from cosmos_eval.training.step_evaluation import measure_step
 
 FOLDER = "evaluations"
@@ -60,12 +61,8 @@ class EvaluateEvery(Callback):
         self.out = Path(config.out) if config.out else None
         # only the first rank evaluates, and only its machine needs the data
         self.plan = plan_of(config) if is_main() else []
-        self.session = Session(
-            out=None,
-            workers=config.workers,
-            limit=config.eval_limit or None,
-            reporter=Interruptible(self.reporter),
-        )
+        options = RunOptions(workers=config.workers, limit=config.eval_limit or None)
+        self.session = Session(None, options, Interruptible(self.reporter))
         self.written: Evaluations | None = None
         self.measured = -1
         """The last step that was evaluated."""

@@ -60,15 +60,13 @@ def require_settings(config: "TrainConfig") -> None:
             or an evaluation while training whose suite is unknown or lacks its data.
     """
     from cosmos_core.logs import log_packages
-    from cosmos_core.objectives import build_objective
     from cosmos_core.prepare import check_sizes, device_of
     from cosmos_core.sizing import Workload
     from cosmos_eval.rank_environment import is_main
 
     work = Workload(config)
-    views = build_objective(config.objective).views(config.views, config.captions)
     device_of(config.device)
-    check_sizes(views.images, work.patch, work.image)
+    check_sizes(work.views.images, work.patch, work.image)
     log_packages(config)
     if config.eval_every and is_main():  # only the first rank evaluates
         from cosmos_eval.training.evaluator import plan_of

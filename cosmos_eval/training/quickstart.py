@@ -59,9 +59,10 @@ def quickstart(
     from cosmos_eval.page.page import write_page
     from cosmos_eval.page.report import write_report
     from cosmos_eval.report.tables import write_leaderboard
-    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.plan import make_plan
     from cosmos_eval.run.result_folders import model_folder
+    from cosmos_eval.run.session import Session
     from cosmos_eval.show.attention import show_attention
     from cosmos_eval.show.segmentation import show_segmentation
 
@@ -78,7 +79,7 @@ def quickstart(
         f"cosmos:{folders['clip'] / 'last.pt'}#teacher": baseline,
         f"cosmos:untrained-toybox?seed={seed}": "untrained",
     }
-    session = Session(out=out / "results", seed=seed, overwrite=overwrite, reporter=reporter)
+    session = Session(out / "results", RunOptions(seed=seed, overwrite=overwrite), reporter)
     plan = make_plan([SUITE])
     results, places = [], {}
     for spec, label in models.items():

@@ -11,8 +11,8 @@ from cosmos_eval.run.result_folders import model_folder
 if TYPE_CHECKING:
     from cosmos_eval.models.cosmos import CosmosModel
     from cosmos_eval.results.record import Result
-    from cosmos_eval.run.evaluate import Session
     from cosmos_eval.run.plan import Planned
+    from cosmos_eval.run.session import Session
     from cosmos_eval.training.sweep import Swept
 
 

@@ -13,8 +13,8 @@ from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.report.curves import save, training_figure, write_curve
 from cosmos_eval.report.evaluations import EVALUATIONS, Evaluations, Line, sentence
-from cosmos_eval.run.evaluate import Session
 from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.session import Session
 from cosmos_eval.training.step_evaluation import measure_step
 from cosmos_eval.training.sweep import Checkpoint, read_checkpoint
 

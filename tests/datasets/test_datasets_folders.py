@@ -43,6 +43,23 @@ def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) 
     return datasets.check(define(tmp_path, "classification", dataset, prompts))
 
 
+def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_classes(tmp_path: Path):
+    for i, name in enumerate(("cat/a.png", "dog/b.png", "cat/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg")):
+        write_picture(tmp_path / "im" / name, seed=i)
+    write_picture(tmp_path / "im/@eaDir/c.png")
+    (tmp_path / "im/lost+found").mkdir()
+    definition = define(tmp_path, "classification", {"reader": "image-folder", "path": "im"}, {"templates": ["{c}"]})
+    data = datasets.load(definition)
+    assert [picture.key for picture in data.pictures] == ["cat/a.png", "dog/b.png"]
+    assert data.remarks == ()
+    for name in ("cat/c.HEIC", "dog/more/d.jxl", "dog/notes.txt"):
+        (tmp_path / "im" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "im" / name).write_bytes(b"x")
+    assert datasets.load(definition).remarks == (
+        "2 images are passed over, of formats that are not read: cat/c.HEIC, dog/more/d.jxl; save them as JPEG or PNG",
+    )
+
+
 def test_classes_are_sorted_folders_and_pictures_of_any_format_are_read(tmp_path: Path):
     pets(tmp_path)
     data = load(tmp_path, {**FOLDER, "expected": {"images": 5, "classes": 3}})

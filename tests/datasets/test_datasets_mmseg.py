@@ -216,6 +216,21 @@ def test_a_list_that_leads_out_of_the_dataset_is_refused(tmp_path: Path, line: s
     assert "names a picture outside its folder" in said
 
 
+def test_masks_in_a_lossy_format_are_refused_and_a_reason_is_never_cut(tmp_path: Path):
+    root = write_segmentation(tmp_path / ("deep" * 30), "ade20k")
+    mask = root / files_of("ade20k", 1)[1]
+    with Image.open(mask) as opened:
+        opened.convert("L").save(mask, "JPEG")
+    (said,) = problems("ade20k", tmp_path / ("deep" * 30))
+    assert "has 1 mask in" in said
+    assert f"in a lossy format, which changes labels: {mask.name} (JPEG); unpack the originals again" in said
+    mask.write_bytes(b"<?xml version='1.0'?><Error/>")
+    (said,) = problems("ade20k", tmp_path / ("deep" * 30))
+    assert said.endswith(
+        "(it is an XML page, not the file that was meant; download it again (a server answers so to a bad address))"
+    )
+
+
 def test_lists_that_are_no_lists_are_refused(tmp_path: Path):
     root = write_segmentation(tmp_path, "context59")
     listed = root / "ImageSets/SegmentationContext/val.txt"

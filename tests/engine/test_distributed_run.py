@@ -19,6 +19,7 @@ from cosmos_eval.engine.rank_work import Failure, Notes, Report, Share
 from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.run.many_models import FAILED, measure_some, refuse_differences
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.tasks.segmentation.measure import areas_of_chunks
 from tests.helpers.killing import ended
 from tests.helpers.killing_runs import outcome, rows_of
@@ -263,7 +264,7 @@ def test_a_rank_that_cannot_begin_tells_the_others_before_they_work_through_all_
             raised.append(name)
 
     with pytest.raises(RequestError, match="unknown device"):
-        measure_some(Alone(), ({"device": "toaster"}, ["cosmos:toybox"], []))
+        measure_some(Alone(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], []))
     assert raised == [FAILED]
 
 

@@ -248,7 +248,7 @@ averages:
 @pytest.fixture
 def suites(tmp_path, monkeypatch):
     """A folder of definitions with one suite, `mine`."""
-    from cosmos_eval.protocol.benchmark import folders
+    from cosmos_eval.protocol import folders
 
     folder = tmp_path / "protocols"
     (folder / "suites").mkdir(parents=True)

@@ -165,7 +165,7 @@ def test_a_run_that_goes_on_repeats_nothing_that_stands(world, tmp_path, monkeyp
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("cosmos_eval.run.evaluate.tasks.run", never)
+    monkeypatch.setattr("cosmos_eval.run.session.tasks.run", never)
     resumed = EvaluateEvery(config)  # from the checkpoint of step 3
     resumed.on_step(in_progress(config, 4, seed=4))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("RESULT.json")} == before
@@ -284,7 +284,7 @@ def test_a_run_that_was_stopped_and_goes_on_has_every_line_once_and_the_same_wei
 
 def trained_on_ranks(ranks: World, world: str, out: str) -> dict[str, Any]:
     """Parameters of a training with evaluation and of one without; the first rank alone has the data."""
-    os.environ["RANK"] = str(ranks.rank)
+    os.environ["RANK"], os.environ["WORLD_SIZE"] = str(ranks.rank), str(ranks.size)
     config = configured(Path(world), Path(out), steps=2)
     if ranks.rank:
         config = replace(config, eval_data_root="/nonexistent", eval_suite="coco-val2017-retrieval")
