@@ -3,8 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from cosmos_core.released import HUB_REPOSITORY, RELEASED
-from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.models.spec import MODELS, ModelSpec, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.published.reproduce import NOT_RUN, Reproduction, same_model
 
@@ -42,24 +41,12 @@ def commands(reproduction: Reproduction, results: str, data_root: str = "data") 
 def weights(reproduction: Reproduction) -> list[str]:
     """Where to get the weights of the models, and how to use a copy without a network."""
     specs = [spec for spec in _missing(reproduction) if not reproduction.measured_as.get(same_model(spec))]
-    parsed = [parse_spec(spec) for spec in specs]
+    by_kind: dict[str, list[ModelSpec]] = {}
+    for parsed in map(parse_spec, specs):
+        by_kind.setdefault(parsed.kind, []).append(parsed)
     lines = []
-    released = [RELEASED[spec.name] for spec in parsed if spec.kind == "cosmos" and spec.name in RELEASED]
-    if released:
-        files = " ".join(one.file for one in released)
-        lines.append(f"COSMOS: {HUB_REPOSITORY} on the Hugging Face hub; downloaded at first use, or before with")
-        lines.append(f"    hf download {HUB_REPOSITORY} {files} --local-dir weights")
-        lines.append(f"    and then --model cosmos:weights/{released[0].file}, which is recognised by its file name")
-    tags = [spec.text for spec in parsed if spec.kind == "open_clip"]
-    if tags:
-        parts = parse_spec(tags[0])
-        lines.append("open_clip: the tag of its registry after the slash; downloaded at first use. With a copy:")
-        lines.append(f"    cosmos-eval run --model open_clip:{parts.name}/weights/FILE ..., and then")
-        lines.append(
-            f"    cosmos-eval reproduce {reproduction.suite.name} --model {tags[0]}=open_clip:{parts.name}/weights/FILE"
-        )
-    if any(spec.kind == "hf" for spec in parsed):
-        lines.append("hf: the repository of that name on the Hugging Face hub; downloaded at first use")
+    for kind in sorted(by_kind, key=MODELS.names().index):
+        lines += model_kind(kind).where_weights(by_kind[kind], reproduction.suite.name)
     return lines
 
 

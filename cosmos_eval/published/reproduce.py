@@ -9,12 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.released import RELEASED
-from cosmos_eval.models.spec import MODELS, QUICK, parse_spec
+from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
 from cosmos_eval.protocol.differences import Difference
 from cosmos_eval.protocol.suite import Suite
@@ -175,21 +173,12 @@ def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
 
 
 def same_model(spec: str) -> str:
-    """A name that is equal for all specs of the same published weights.
-
-    A released COSMOS checkpoint is also recognised by its file name; a tag of open_clip's registry decides the
-    activation, with or without `-quickgelu` in the architecture.
-    """
+    """A name that is equal for all specs of the same published weights; the text itself where it is no spec."""
     try:
         parsed = parse_spec(spec)
+        return model_kind(parsed.kind).weights_name(parsed)
     except RequestError:
         return spec
-    if parsed.kind == "cosmos":
-        files = {released.file: name for name, released in RELEASED.items()}
-        return f"cosmos:{files.get(Path(parsed.name).name, parsed.name)}#{parsed.selector}"
-    if parsed.kind == "open_clip":
-        return f"open_clip:{parsed.name.removesuffix(QUICK)}/{parsed.rest}"
-    return spec
 
 
 def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.kinds import PERCEPTION, RETRIEVAL, DataKind
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.models import load_model
 from cosmos_eval.models.preflight import require_models
@@ -72,7 +73,7 @@ def show_retrieval(
         RequestError: no retrieval benchmark, data that is missing, or a model that cannot be loaded.
     """
     require_models([spec], fetch=True)
-    definition, data = _read(benchmark, "retrieval", data_root, reporter)
+    definition, data = _read(benchmark, RETRIEVAL, data_root, reporter)
     assert isinstance(data, RetrievalData)
     engine = _make_engine(spec, options or EncodingOptions(), reporter)
     files, counts = {}, {}
@@ -102,7 +103,7 @@ def show_perception(
     if not 1 <= len(specs) <= 2:
         raise RequestError(f"{len(specs)} models; show perception takes one, or two to compare")
     require_models(specs, fetch=True)
-    definition, data = _read(benchmark, "perception", data_root, reporter)
+    definition, data = _read(benchmark, PERCEPTION, data_root, reporter)
     assert isinstance(data, PerceptionData)
     engines = [_make_engine(spec, options or EncodingOptions(), reporter) for spec in specs]
     reading, chosen = perception_cases(data, engines, count, str(definition.metrics.get("primary", "")))
@@ -119,11 +120,11 @@ def show_perception(
 
 
 def _read(
-    benchmark: str | Path, task: str, data_root: Path | None, reporter: Reporter | None
+    benchmark: str | Path, kind: DataKind, data_root: Path | None, reporter: Reporter | None
 ) -> tuple[Benchmark, Data]:
     definition = load_benchmark(benchmark)
-    if definition.task != task:
-        raise RequestError(f"{definition.name} is {definition.task}; show {task} needs a {task} benchmark")
+    if definition.data_kind != kind.name:
+        raise RequestError(f"{definition.name} is {definition.task}; show {kind.name} needs a {kind.name} benchmark")
     (planned,) = make_plan([definition], data_root, reporter=reporter)
     return planned.benchmark, datasets.read(planned.benchmark, planned.data_root, reporter)
 

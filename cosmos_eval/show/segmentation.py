@@ -14,6 +14,7 @@ from cosmos_core.printable import printable
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.dataset_checks import escapes
+from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.metrics.areas import class_iou, summary
 from cosmos_eval.models import load_model
@@ -83,7 +84,7 @@ def show_segmentation(
     """
     reporter = reporter or Silent()
     definition = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
-    if definition.task != "segmentation":
+    if definition.data_kind != SEGMENTATION.name:
         raise RequestError(f"{definition.name} is {definition.task}; show segmentation needs a segmentation benchmark")
     if results is not None and not results.is_dir():
         raise RequestError(f"no folder {results}; give the --out folder of a run")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.models.spec import model_kind, parse_spec
 
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 UNTRAINED = "untrained-"
@@ -52,7 +52,7 @@ def is_sweep(spec: str) -> bool:
     """Whether a spec is a `cosmos:` pattern over files; a file whose name contains brackets is not a pattern."""
     parsed = parse_spec(spec)
     return (
-        parsed.kind == "cosmos"
+        model_kind(parsed.kind).folders
         and not parsed.name.startswith(UNTRAINED)
         and glob.has_magic(parsed.name)
         and not user_path(parsed.name).exists()
