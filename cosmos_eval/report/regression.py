@@ -162,7 +162,8 @@ def examined(
 ) -> Tested:
     """Test one metric; the verdict waits for the others. `level` is that of the smallest detectable drop."""
     if not task_info(results[0].benchmark["task"]).can_be_paired(metric):
-        raise RequestError(f"there is no paired test of {metric}, its primary metric; ask for another with --metric")
+        which = ", its primary metric" if metric == results[0].primary else ""
+        raise RequestError(f"there is no paired test of {metric}{which}; ask for another with --metric")
     samples = paired(metric, results, frames)
     about: dict[str, Any] = {
         "benchmark": results[0].benchmark["name"],
