@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.imagenet_words import first_words
 from benchmarks.peers.mixed import same_arithmetic
 from benchmarks.random_model import random_model
+from benchmarks.studies.imagenet_words import first_words
 from benchmarks.timing import take_turns
 from cosmos_eval.models.open_clip import OpenClipModel
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 ARMS = ("peer", "ours")
 SIZES = ((375, 500), (500, 375), (333, 500), (375, 500))
@@ -93,7 +93,7 @@ def warm_up(model: OpenClipModel) -> None:
     import clip_benchmark.datasets.builder
     import clip_benchmark.metrics.zeroshot_classification  # noqa: F401 - what the peer needs
 
-    import cosmos_eval.runner  # noqa: F401
+    import cosmos_eval.run.evaluate  # noqa: F401
 
     side = model.network.visual.image_size
     with torch.inference_mode():
@@ -162,7 +162,7 @@ def ours(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """From the files on disk to intervals; figures and seconds."""
     from cosmos_eval.engine import Engine
-    from cosmos_eval.runner import evaluate
+    from cosmos_eval.run.evaluate import evaluate
 
     with timed(Engine, "text_features") as head, timed(Engine, "image_features") as pictures:
         (result,) = evaluate(

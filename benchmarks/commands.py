@@ -27,9 +27,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.imagenet_words import first_words
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.speed_page import tell
+from benchmarks.studies.imagenet_words import first_words
 from benchmarks.timing import Times, take_turns
 from cosmos_core.errors import RequestError
 from cosmos_core.files import add_member

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.imagenet_words import first_words
 from benchmarks.peers.mixed import check_mixed
 from benchmarks.printed import last_line, ratio, row
 from benchmarks.speed_page import tell
+from benchmarks.studies.imagenet_words import first_words
 from benchmarks.timing import Times, take_turns
 from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError

@@ -34,7 +34,7 @@ from typing import Any
 
 SECONDS_BETWEEN_SHARDS = 0.05
 SERVER = multiprocessing.get_context("forkserver")
-READY = "cosmos_eval.runner cosmos_eval.cli.main open_clip pandas pyarrow.parquet jsonschema"
+READY = "cosmos_eval.run.evaluate cosmos_eval.cli.main open_clip pandas pyarrow.parquet jsonschema"
 SERVER.set_forkserver_preload(READY.split())
 
 
@@ -42,9 +42,9 @@ def child(log: Path, arguments: Sequence[str]) -> None:
     """In a process that may be killed: the command, with a line in `log` for every item that passed the model."""
     import torch
 
+    from cosmos_eval.cache import store
+    from cosmos_eval.cache.known_features import Batches, KnownRows
     from cosmos_eval.cli.main import run_command
-    from cosmos_eval.engine import store
-    from cosmos_eval.engine.known import Batches, KnownRows
 
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = log.with_suffix(".said").open("w", buffering=1)
@@ -65,7 +65,7 @@ def child(log: Path, arguments: Sequence[str]) -> None:
 
 
 def start(out: Path, log: Path, limit: int) -> Any:
-    from cosmos_eval.protocol import load_suite
+    from cosmos_eval.protocol.benchmark import load_suite
 
     suite = [benchmark.name for benchmark in load_suite("toybox") if benchmark.task != "segmentation"]
     arguments = [word for name in suite for word in ("--benchmark", name)]
@@ -84,7 +84,7 @@ def until(condition: Callable[[], bool], seconds: float = math.inf) -> None:
 
 def stored(out: Path) -> set[str]:
     """Keys of all rows that are whole on disk."""
-    from cosmos_eval.engine.store_shard import read_shard
+    from cosmos_eval.cache.shard import read_shard
 
     shards = (read_shard(path, path.parent.name) for path in out.glob(".embeddings/*/*.safetensors"))
     return {bytes(key).hex() for shard in shards for key in shard.keys}

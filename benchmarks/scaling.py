@@ -28,9 +28,9 @@ from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.crew import Crew
+    from cosmos_eval.engine.ranks import Crew
     from cosmos_eval.models.open_clip import OpenClipModel
-    from cosmos_eval.plan import Planned
+    from cosmos_eval.run.plan import Planned
 
 ARMS = ("one", "all")
 MODEL = "COSMOS_SCALING_MODEL"
@@ -132,9 +132,9 @@ def model() -> "OpenClipModel":
 
 def measure(world: Any, plan: Plan, folder: str) -> tuple[dict[str, list[float]], bool] | None:
     """Seconds of both arms, in turns, and whether all turns gave the same metrics."""
-    from cosmos_eval.engine.crew import Crew, crew_of
-    from cosmos_eval.plan import make_plan
+    from cosmos_eval.engine.ranks import Crew, crew_of
     from cosmos_eval.progress import Silent
+    from cosmos_eval.run.plan import make_plan
 
     crew = crew_of(world, Silent())
     if not crew.is_main:
@@ -155,11 +155,11 @@ def measure(world: Any, plan: Plan, folder: str) -> tuple[dict[str, list[float]]
 
 def one_turn(crew: "Crew", plan: Plan, planned: "Sequence[Planned]") -> tuple[float, Any]:
     """Seconds of both benchmarks from files to intervals, and their metrics."""
-    from cosmos_eval.runner import Session
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.run.session import Session
 
-    session = Session(
-        out=None, device=plan.device, batch_size=plan.batch_size, workers=plan.workers, cache=None, crew=crew
-    )
+    options = RunOptions(device=plan.device, batch_size=plan.batch_size, workers=plan.workers)
+    session = Session(None, options, crew=crew)
     results = session.measure("python:benchmarks.scaling:model", planned)
     return sum(result.timing["seconds"] for result in results), [result.metrics for result in results]
 

@@ -162,7 +162,7 @@ ARMS = ("sequential", "batched")
 def toybox_pictures(count: int) -> Sequence[Picture]:
     """Scenes of the embedded world, as toybox's segmentation reads them."""
     from cosmos_eval import datasets
-    from cosmos_eval.protocol import load_benchmark
+    from cosmos_eval.protocol.benchmark import load_benchmark
 
     benchmark = load_benchmark("toybox-segmentation")
     expected = {**benchmark.dataset["expected"], "images": count}
@@ -176,7 +176,7 @@ def voc_pictures(count: int, folder: Path) -> Sequence[Picture]:
 
     from cosmos_eval import datasets
     from cosmos_eval.datasets.toybox import distinct_scenes, mask, render
-    from cosmos_eval.protocol import load_benchmark
+    from cosmos_eval.protocol.benchmark import load_benchmark
 
     root = folder / "VOCdevkit" / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

@@ -19,7 +19,7 @@ from benchmarks.peers.mixed import same_arithmetic
 from benchmarks.random_model import random_model
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
 from cosmos_eval.models.open_clip import OpenClipModel
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 COCO, SUGARCREPE = "coco-val2017-retrieval", "sugarcrepe"
 PICTURES, SHARED = 5000, 1560
@@ -115,7 +115,7 @@ def definitions(plan: Plan) -> list[Benchmark]:
 
 def ours(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
     """Both benchmarks in one run of ours, from the files on disk to intervals."""
-    from cosmos_eval.runner import evaluate
+    from cosmos_eval.run.evaluate import evaluate
 
     coco, sugarcrepe = evaluate(
         model, definitions(plan), root, batch_size=BATCH, workers=plan.workers, precision=plan.precision

@@ -17,7 +17,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.ranks import is_main
+from cosmos_eval.rank_environment import is_main
 
 LARGEST = 2**63 - 1
 """What a whole number may be anywhere: files and libraries keep 64 bits."""

@@ -26,8 +26,8 @@ def list_(cache: Place = DEFAULT) -> None:
     """Models, their numbers of pictures and texts, sizes, and when each was last used."""
     from datetime import datetime
 
+    from cosmos_eval.cache.contents import held, store_at
     from cosmos_eval.cli.list_ import show
-    from cosmos_eval.engine.store_contents import held, store_at
 
     store = store_at(cache)
     rows, total = [], 0
@@ -57,7 +57,7 @@ def verify(
     drop: Annotated[bool, typer.Option("--drop", help="Remove what is damaged; the next run makes it anew.")] = False,
 ) -> None:
     """Read every file and compare it with the checksum in its name; exit 1 when one is damaged."""
-    from cosmos_eval.engine.store_contents import damaged, store_at
+    from cosmos_eval.cache.contents import damaged, store_at
 
     store = store_at(cache)
     files = broken = 0
@@ -76,8 +76,8 @@ def verify(
 @app.command(epilog="Example: cosmos-eval cache clear open_clip:ViT-B-16/laion2b_s34b_b88k --cache runs/eval")
 def clear(models: Models = None, cache: Place = DEFAULT) -> None:
     """Remove stored embeddings; results stay, and a later run makes what it needs anew."""
-    from cosmos_eval.engine.store_contents import clear as remove
-    from cosmos_eval.engine.store_contents import store_at
+    from cosmos_eval.cache.contents import clear as remove
+    from cosmos_eval.cache.contents import store_at
 
     store = store_at(cache)
     some = _some(store, models)
@@ -99,8 +99,8 @@ def export(
 ) -> None:
     """Write a model's vectors for evaluation on a machine without its weights."""
     from cosmos_core.errors import RequestError
-    from cosmos_eval.engine.store_contents import chosen, store_at
-    from cosmos_eval.engine.store_export import export_rows
+    from cosmos_eval.cache.contents import chosen, store_at
+    from cosmos_eval.cache.export import export_rows
 
     store = store_at(cache)
     found = chosen(store, model)
@@ -119,7 +119,7 @@ def megabytes(size: int) -> str:
 
 
 def _some(store: Path, models: list[str] | None) -> list:
-    from cosmos_eval.engine.store_contents import chosen, held
+    from cosmos_eval.cache.contents import chosen, held
 
     if not models:
         return held(store)

@@ -33,9 +33,9 @@ def check(
     """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
-    from cosmos_eval.plan import check_data, once_for_each, resolve_benchmarks
     from cosmos_eval.progress import naming
-    from cosmos_eval.protocol import every_benchmark
+    from cosmos_eval.protocol.benchmark import every_benchmark
+    from cosmos_eval.run.plan import check_data, once_for_each, resolve_benchmarks
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
@@ -112,10 +112,13 @@ def prepare(
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
     if name in ("aro-coco-order", "aro-flickr30k-order"):
-        from cosmos_eval.datasets.perception.order import prepare_order
-        from cosmos_eval.plan import DEFAULT_DATA_ROOT
+        from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
+        from cosmos_eval.protocol.benchmark import load_benchmark
+        from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
-        order = prepare_order(name, data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger)
+        order = prepare_order(
+            name, load_benchmark(CAPTIONS_OF[name]), data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger
+        )
         print_line(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
         if not tagger:
             print(
@@ -124,7 +127,7 @@ def prepare(
         return
     if name != "toybox":
         from cosmos_eval.datasets.mmseg.prepare import prepare as prepare_masks
-        from cosmos_eval.plan import DEFAULT_DATA_ROOT
+        from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
         print_line(f"{made.made:,} masks written to {made.folder} from {made.source}, {made.kept:,} were there")
@@ -146,7 +149,7 @@ def _prepare_resized(
     from cosmos_eval.datasets import load
     from cosmos_eval.datasets.resized import write_resized
     from cosmos_eval.models.preprocess import ImagePreprocess
-    from cosmos_eval.plan import make_plan
+    from cosmos_eval.run.plan import make_plan
 
     if not names:
         raise RequestError("say whose pictures: 'cosmos-eval data prepare resized BENCHMARK'")

@@ -40,9 +40,9 @@ def leaderboard(
     import sys
 
     from cosmos_core.errors import RequestError
-    from cosmos_eval.protocol import read_suite
+    from cosmos_eval.protocol.benchmark import read_suite
+    from cosmos_eval.published.references import PAPER, read_references
     from cosmos_eval.report.board import check_of_suite
-    from cosmos_eval.report.references import PAPER, read_references
     from cosmos_eval.report.tables import check_format, write_leaderboard
     from cosmos_eval.results.store import read_not_run, read_results
 

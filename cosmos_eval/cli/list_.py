@@ -29,9 +29,10 @@ def models() -> None:
 
 @app.command(epilog="Example: cosmos-eval list benchmarks")
 def benchmarks() -> None:
+    """Every benchmark definition that ships with us."""
     """Every benchmark definition that ships with us or a plug-in."""
-    from cosmos_eval.protocol import every_benchmark
-    from cosmos_eval.protocol_folders import provider_of
+    from cosmos_eval.protocol.benchmark import every_benchmark
+    from cosmos_eval.protocol.folders import provider_of
 
     rows = []
     for benchmark in every_benchmark():
@@ -47,8 +48,8 @@ def benchmarks() -> None:
 @app.command(epilog="Example: cosmos-eval list suites")
 def suites() -> None:
     """Ordered lists of benchmarks."""
-    from cosmos_eval.protocol import every_suite
-    from cosmos_eval.protocol_folders import provider_of
+    from cosmos_eval.protocol.benchmark import every_suite
+    from cosmos_eval.protocol.folders import provider_of
 
     rows = []
     for suite in every_suite():
@@ -59,7 +60,7 @@ def suites() -> None:
 @app.command(epilog="Example: cosmos-eval list tasks")
 def tasks() -> None:
     """What benchmarks can be of, those of plug-ins included."""
-    from cosmos_eval.task_registry import TASKS
+    from cosmos_eval.protocol.task_registry import TASKS
 
     rows = []
     for name, info in TASKS.available().items():

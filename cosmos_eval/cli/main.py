@@ -36,7 +36,7 @@ from cosmos_eval.cli import (
 from cosmos_eval.cli.arguments import check_arguments, refuse_empty_paths
 from cosmos_eval.cli.streams import safe_streams
 from cosmos_eval.cli.warnings_ import warnings_as_lines
-from cosmos_eval.ranks import is_main
+from cosmos_eval.rank_environment import is_main
 
 DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 

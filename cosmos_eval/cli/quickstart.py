@@ -25,10 +25,10 @@ def quickstart(
     import time
 
     from cosmos_eval.cli.console import duration, make_reporter
-    from cosmos_eval.quickstart import quickstart as run_quickstart
-    from cosmos_eval.quickstart import times_chance
     from cosmos_eval.report.frame import to_frame
     from cosmos_eval.report.tables import headline_table, short
+    from cosmos_eval.training.quickstart import quickstart as run_quickstart
+    from cosmos_eval.training.quickstart import times_chance
 
     start = time.monotonic()
     done = run_quickstart(out, seed=seed, changes=changes or (), overwrite=overwrite, reporter=make_reporter())

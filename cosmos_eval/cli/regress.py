@@ -47,9 +47,9 @@ def regress(
     is found, 2 where the results cannot be compared or nothing could be found."""
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
-    from cosmos_eval.report import regression_text as text
-    from cosmos_eval.report.regression import compare
-    from cosmos_eval.report.regression_answer import Settings
+    from cosmos_eval.regress import text
+    from cosmos_eval.regress.answer import Settings
+    from cosmos_eval.regress.compare import compare
     from cosmos_eval.results.record import refuse_unchecked
     from cosmos_eval.results.store import one_model
 

@@ -35,9 +35,9 @@ def report(
 
     if out is not None and (out.suffix.lower() not in (".html", ".htm") or out.is_dir()):
         raise RequestError(f"--out {out} is no .html file; the report is one page")
-    from cosmos_eval.protocol import read_suite
-    from cosmos_eval.report.html_report import write_report
-    from cosmos_eval.report.references import PAPER, read_references
+    from cosmos_eval.page.report import write_report
+    from cosmos_eval.protocol.benchmark import read_suite
+    from cosmos_eval.published.references import PAPER, read_references
 
     if secondary and PAPER not in (reference or ()):
         raise RequestError("--secondary is for --reference paper")

@@ -41,8 +41,9 @@ def reproduce(
 
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
-    from cosmos_eval.protocol import read_suite
-    from cosmos_eval.report import reproduction, reproduction_tables
+    from cosmos_eval.protocol.benchmark import read_suite
+    from cosmos_eval.published import reproduce as reproduction
+    from cosmos_eval.published import tables as reproduction_tables
     from cosmos_eval.results.record import refuse_unchecked
     from cosmos_eval.results.store import read_results, result_paths
 

@@ -98,15 +98,16 @@ def run(
     """Evaluate models zero-shot and write results; what is finished already is kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.engine.crew import Crew, join_crew
+    from cosmos_eval.engine.ranks import Crew, join_crew
     from cosmos_eval.models.preflight import check_models
-    from cosmos_eval.models.sweep import expand_all
-    from cosmos_eval.plan import make_plan
     from cosmos_eval.profiling import Profile
-    from cosmos_eval.protocol import load_suite
-    from cosmos_eval.ranks import is_main, ranks_here
-    from cosmos_eval.result_folders import store_folder
-    from cosmos_eval.runner import Session
+    from cosmos_eval.protocol.benchmark import load_suite
+    from cosmos_eval.rank_environment import is_main, ranks_here
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.run.plan import make_plan
+    from cosmos_eval.run.result_folders import store_folder
+    from cosmos_eval.run.session import Session
+    from cosmos_eval.training.sweep import expand_all
 
     ranks = ranks_here()
     if dry_run and not is_main():
@@ -126,8 +127,7 @@ def run(
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
     specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
-    session = Session(  # refuses what is wrong with the options, before anything is looked for
-        out=out,
+    options = RunOptions(  # refuses what is wrong with them, before anything is looked for
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -140,10 +140,8 @@ def run(
         overwrite=overwrite,
         cache=store_folder(cache or not no_cache, out),
         cache_limit=round(cache_limit * 1e9),
-        keep_going=keep_going,
-        reporter=reporter,
-        crew=crew or Crew(),
     )
+    session = Session(out, options, reporter, keep_going, crew or Crew())
     checks = check_models(specs, fetch=not dry_run)
     broken = [*unreadable.values(), *(check.problem for check in checks if check.problem)]
     specs = [check.spec for check in checks if not check.problem]
@@ -167,10 +165,10 @@ def run(
         lacking = any(planned.problems for planned in plan) and not skip_missing
         raise typer.Exit(2 if broken or lacking else 0)
 
+    from cosmos_eval.cache.store import Store
     from cosmos_eval.cli.table import print_results
-    from cosmos_eval.engine.store import Store
-    from cosmos_eval.evaluations import swept_lines
-    from cosmos_eval.sharing import measure_models
+    from cosmos_eval.run.many_models import measure_models
+    from cosmos_eval.training.step_evaluation import swept_lines
 
     for problem in broken:
         reporter.note(f"failed: {problem}")
@@ -189,9 +187,9 @@ def run(
     for one in times:
         if one is not None:
             print(f"\n{one.table()}")
-    kept = Store(session.cache).size() if session.cache is not None else 0
+    kept = Store(options.cache).size() if options.cache is not None else 0
     if kept:
-        reporter.note(f"Embeddings for later runs: {kept / 1e6:,.1f} MB in {session.cache} (cosmos-eval cache --help)")
+        reporter.note(f"Embeddings for later runs: {kept / 1e6:,.1f} MB in {options.cache} (cosmos-eval cache --help)")
     if by_step:
         from cosmos_eval.report.curves import curve_table, write_curve
 

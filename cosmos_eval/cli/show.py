@@ -60,7 +60,7 @@ def segmentation(
     if key and pictures is not None:
         raise RequestError("--key names the pictures and --pictures counts them; give one of the two")
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.report.showing import PICTURES, show_segmentation
+    from cosmos_eval.show.segmentation import PICTURES, show_segmentation
 
     shown = show_segmentation(
         model,

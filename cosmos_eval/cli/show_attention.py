@@ -42,7 +42,7 @@ def attention(
     device: Device = "auto",
 ) -> None:
     """Where a model looks: patch weights over the picture and weights of the words, as PNG and as an HTML page."""
-    from cosmos_eval.report.attention import show_attention
+    from cosmos_eval.show.attention import show_attention
 
     shown = show_attention(
         model,

@@ -30,7 +30,7 @@ def retrieval(
 ) -> None:
     """Queries with their candidates: the best, the worst, the most confused."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.report.gallery import Options, show_retrieval
+    from cosmos_eval.show.gallery import Options, show_retrieval
 
     options = Options(device, precision, batch_size, workers)
     shown = show_retrieval(model, benchmark, out, data_root, cases, options, make_reporter())
@@ -51,7 +51,7 @@ def perception(
 ) -> None:
     """Items that a model has right or wrong by most, or that two models disagree on."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.report.gallery import Options, show_perception
+    from cosmos_eval.show.gallery import Options, show_perception
 
     options = Options(device, precision, batch_size, workers)
     shown = show_perception(model, benchmark, out, data_root, cases, options, make_reporter())

@@ -51,8 +51,8 @@ def train(
     """
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.arguments import check_output
-    from cosmos_eval.ranks import is_main, ranks_here
-    from cosmos_eval.training_plan import plan_lines, refuse_without_data
+    from cosmos_eval.rank_environment import is_main, ranks_here
+    from cosmos_eval.training.plan import plan_lines, refuse_without_data
 
     try:
         config = resolved(preset, changes or [], out)
@@ -75,7 +75,7 @@ def train(
         return
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.progress import Silent
-    from cosmos_eval.training import train_from
+    from cosmos_eval.training.callback import train_from
 
     try:
         train_from(config, make_reporter() if is_main() else Silent(), overwrite=overwrite)

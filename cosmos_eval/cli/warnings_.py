@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from cosmos_core.printable import printable
-from cosmos_eval.ranks import is_main
+from cosmos_eval.rank_environment import is_main
 
 MOST = 300
 """Characters of a warning that are shown."""

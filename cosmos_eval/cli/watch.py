@@ -51,8 +51,8 @@ def watch(
     """Evaluate each checkpoint of a run once, as it appears, and draw the curve; ends when the run has ended."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.plan import make_plan
-    from cosmos_eval.protocol import load_suite
+    from cosmos_eval.protocol.benchmark import load_suite
+    from cosmos_eval.run.plan import make_plan
 
     if network not in NETWORKS:
         raise RequestError(f"--network {network!r} is none of {', '.join(NETWORKS)}")
@@ -65,19 +65,14 @@ def watch(
     plan = make_plan([*of_suites, *(benchmark or ())], data_root, reporter=reporter)
 
     from cosmos_eval.report.curves import curve_table
-    from cosmos_eval.runner import Session
-    from cosmos_eval.watcher import Watcher
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.run.session import Session
+    from cosmos_eval.training.watch import Watcher
 
-    session = Session(
-        out=None,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        workers=workers,
-        limit=limit,
-        seed=seed,
-        reporter=reporter,
+    options = RunOptions(
+        device=device, precision=precision, batch_size=batch_size, workers=workers, limit=limit, seed=seed
     )
+    session = Session(None, options, reporter)
     watcher = Watcher(
         folder,
         plan,

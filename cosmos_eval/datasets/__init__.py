@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cosmos_eval.datasets.base import DataCheck
     from cosmos_eval.datasets.data.base import Data
     from cosmos_eval.progress import Reporter
-    from cosmos_eval.protocol import Benchmark
+    from cosmos_eval.protocol.benchmark import Benchmark
 
 __all__ = ["check", "dataset_fingerprint", "limit", "load", "read"]
 
@@ -66,7 +66,7 @@ def check(
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
     from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.survey import DataProblems
+    from cosmos_eval.datasets.dataset_checks import DataProblems
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:
@@ -136,6 +136,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
     from cosmos_eval.datasets.catalog import APPLY, reader_info
+    from cosmos_eval.datasets.data.splits import in_splits
     from cosmos_eval.datasets.decoders import exif_applied
     from cosmos_eval.progress import showing
 
@@ -148,7 +149,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     turned = benchmark.dataset.get("exif") == APPLY
     try:
         with showing(reporter), exif_applied() if turned else nullcontext():
-            data: Data = reader.read(benchmark, root)
+            data = in_splits(lambda one: reader.read(one, root), benchmark)
         return data.upright() if turned else data
     except OSError as error:  # a folder that may not be read, a disk that fails
         where = os.fsdecode(error.filename) if error.filename else str(root)

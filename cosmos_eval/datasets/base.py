@@ -177,17 +177,13 @@ class ArrayPicture(Picture):
         return Image.fromarray(self.pixels)
 
 
-IGNORED = 255
-"""The label of pixels that nobody is asked about."""
-
-
 class Mask:
     """The class of every pixel of one picture. `key` is the picture's."""
 
     key: str
 
     def load(self) -> np.ndarray:
-        """(H, W) integers: indices of classes, or `IGNORED`; already mapped to the benchmark's own classes.
+        """(H, W) integers: indices of the benchmark's own classes, or `cosmos_eval.metrics.areas.IGNORED`.
 
         Raises:
             RequestError: the mask cannot be read; names its file.

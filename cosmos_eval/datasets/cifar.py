@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.text_files import impostor_at, impostor_of
-from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.datasets.dataset_checks import Survey
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """clip-benchmark's name -> torchvision's class, which knows files and checksums."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from cosmos_eval.datasets.consistency import first
-from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.datasets.dataset_checks import Survey
 
 SHOWN = 3
 ARTICLES = ("a", "an", "the")

@@ -20,8 +20,8 @@ from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.folders import pictures_below, templates_by_class
-from cosmos_eval.datasets.survey import Survey
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "caltech101": ("caltech101/101_ObjectCategories",),

@@ -10,7 +10,7 @@ from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import Data, RetrievalData
-from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.datasets.dataset_checks import Survey
 
 
 def read_captions(benchmark: Any, data_root: Path) -> Data:

@@ -11,17 +11,25 @@ from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import name_folders
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
+from cosmos_eval.datasets.dataset_checks import PICTURE_SUFFIXES, Survey
 from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
-from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey
+
+SIDE_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
+"""Of macOS, of Synology (with thumbnails in it), and of Linux."""
+OTHER_IMAGES = frozenset(
+    (".heic", ".heif", ".jxl", ".svg", ".psd", ".tga", ".eps", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+)
+"""Endings of images that are not read, or only under another ending."""
 
 
 def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     """Every picture below `path`; its class is the first folder on the way to it.
 
     Classes are in the order of the sorted folder names, or of their numbers where all are whole numbers; pictures are
-    sorted by folder and file name within a class. Files that are no pictures (by their ending) and hidden ones are left
-    out. `prompts.class_names` is a map from folder to name (every folder must be in it), or a list of the folders'
-    names in any order, or one in the folders' order (class_order.py); without it the folder's name is the class name.
+    sorted by folder and file name within a class. Files that are no pictures (by their ending), hidden ones and what
+    file servers put beside them are left out; images in formats that are not read are told. `prompts.class_names` is a
+    map from folder to name (every folder must be in it), or a list of the folders' names in any order, or one in the
+    folders' order (class_order.py); without it the folder's name is the class name.
 
     Options: `path` (folder).
 
@@ -69,12 +77,21 @@ def classes_of_folders(
     survey.pictures_in = root
     keys: list[str] = []
     labels: list[int] = []
+    passed_over: list[str] = []
     for label, folder in enumerate(folders):
         if folder is None:
             continue
-        found = [f"{folder}/{name}" for name in pictures_below(root / folder)]
+        others: list[str] = []
+        found = [f"{folder}/{name}" for name in pictures_below(root / folder, others)]
+        passed_over += [f"{folder}/{name}" for name in others]
         keys += found
         labels += [label] * len(found)
+    if passed_over:
+        verb = "is" if len(passed_over) == 1 else "are"
+        survey.remark(
+            f"{len(passed_over):,} images {verb} passed over, of formats that are not read: {first(passed_over)}; save "
+            "them as JPEG or PNG"
+        )
     return ClassificationData(
         pictures=[FilePicture(key, root / key) for key in keys],
         labels=np.array(labels, dtype=np.int64),
@@ -86,15 +103,21 @@ def classes_of_folders(
 def class_folders(root: Path) -> list[str]:
     """The names of the folders in `root`, sorted, hidden ones left out."""
     with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_side_folder(entry.name))
 
 
-def pictures_below(folder: Path) -> list[str]:
-    """Paths (with `/`) of the pictures below `folder`, folders in sorted order and names sorted in each."""
+def is_side_folder(name: str) -> bool:
+    """Whether a folder is hidden, or one that a system or a file server puts beside the data."""
+    return name.startswith(".") or name in SIDE_FOLDERS
+
+
+def pictures_below(folder: Path, passed_over: list[str] | None = None) -> list[str]:
+    """Paths (with `/`) of the pictures below `folder`, folders in sorted order and names sorted in each; images in
+    formats that are not read are added to `passed_over`."""
     found = []
     walked = set()
     for place, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inner[:] = sorted(name for name in inner if not is_side_folder(name))
         real = os.path.realpath(place)
         if real in walked:  # a link to a folder above would go round for ever
             inner[:] = []
@@ -103,6 +126,9 @@ def pictures_below(folder: Path) -> list[str]:
         relative = Path(place).relative_to(folder).as_posix()
         start = "" if relative == "." else f"{relative}/"
         found += [start + name for name in sorted(names) if is_picture(name)]
+        if passed_over is not None:
+            endings = ((name, os.path.splitext(name)[1].lower()) for name in names)  # noqa: PTH122 - hot
+            passed_over += [start + name for name, ending in endings if ending in OTHER_IMAGES]
     return found
 
 

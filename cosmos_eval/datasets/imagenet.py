@@ -14,9 +14,9 @@ from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_picture, templates_by_class
 from cosmos_eval.datasets.imagenet_order import imagenet_names, wrong_order
-from cosmos_eval.datasets.survey import Survey
 
 WNID = re.compile(r"n\d{8}")
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cosmos_eval.protocol_words import resolve_words
+from cosmos_eval.datasets.prompts import resolve_words
 
 CLASSES = 1000
 FIRST_LABELS = (65, 970, 230, 809, 516, 57, 334, 415, 674, 332, 109, 286, 370, 757, 595, 147, 108, 23, 478, 517)

@@ -13,9 +13,9 @@ from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines, whole_number
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.dataset_checks import Survey, escapes
 from cosmos_eval.datasets.folders import templates_by_class
 from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
-from cosmos_eval.datasets.survey import Survey, escapes
 
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "retrieval": (("image", "file_name"), ("captions", "caption", "text")),

@@ -11,7 +11,7 @@ import numpy as np
 from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.data import Data, RetrievalData
-from cosmos_eval.datasets.survey import Survey
+from cosmos_eval.datasets.dataset_checks import Survey
 
 
 def read_karpathy(benchmark: Any, data_root: Path) -> Data:

@@ -64,7 +64,7 @@ class ReaderInfo:
         """
         problems = list(self.check(benchmark, data_root)) if self.check is not None else []
         if problems:
-            from cosmos_eval.datasets.survey import DataProblems
+            from cosmos_eval.datasets.dataset_checks import DataProblems
 
             raise DataProblems([f"{benchmark.name} {problem}" for problem in problems], {}, {})
         return resolve(self.where)(benchmark, data_root)

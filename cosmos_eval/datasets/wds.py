@@ -19,8 +19,8 @@ from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST, first
 from cosmos_eval.datasets.data import ClassificationData, Data, RetrievalData
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.survey import Survey
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"

@@ -10,25 +10,25 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.known_features import Batches, KnownRows
+from cosmos_eval.cache.names import write_names
+from cosmos_eval.cache.store import Space, Store, about_rows
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
+from cosmos_eval.engine.batch_parts import Parts
 from cosmos_eval.engine.batch_size import DEFAULT, check_batch_size, found_batch_size
-from cosmos_eval.engine.crew import Crew, Work
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.drift import decoder_drift
-from cosmos_eval.engine.known import Batches, KnownRows
-from cosmos_eval.engine.parts import Parts
 from cosmos_eval.engine.pass_progress import PassProgress
 from cosmos_eval.engine.pictures import digests, picture_batches
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
-from cosmos_eval.engine.rows import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
+from cosmos_eval.engine.ranks import Crew, Work
 from cosmos_eval.engine.scores import Scores, refuse_tokens, scores_of
-from cosmos_eval.engine.store import Space, Store, about_rows
-from cosmos_eval.engine.store_names import write_names
 from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
 from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
+from cosmos_eval.engine.unit_features import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
 from cosmos_eval.models.base import encodes, has_similarity, patch_encoder, scores_pairs
 from cosmos_eval.profiling import phase, timed
 from cosmos_eval.progress import Reporter, Silent
@@ -51,11 +51,11 @@ class Engine:
 
     Equal inputs (pictures by content, texts by their string) are encoded once and share one row, so that ties which are
     real stay exact; across calls, too, so that benchmarks which share them encode them once, and across runs where
-    there is a store: see `cosmos_eval.engine.known`, which also says why a run that was killed ends alike. Batches are
-    consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a tower reads no
-    further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend on the order
-    of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory does not hold
-    passes the tower in parts (`cosmos_eval.engine.parts`).
+    there is a store: see `cosmos_eval.cache.known_features`, which also says why a run that was killed ends alike.
+    Batches are consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a
+    tower reads no further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend
+    on the order of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory
+    does not hold passes the tower in parts (`cosmos_eval.engine.batch_parts`).
 
     A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere). One
     that only scores pairs (`cosmos_eval.models.base.PairScorer`) has no features; tasks ask for `score`.
@@ -101,7 +101,7 @@ class Engine:
         resolved = resolve_precision(precision, self.device)
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.given = given = hasattr(model, "image_rows")
-        self.has_features = encodes(model)
+        self.has_features = encodes(model) or not scores_pairs(model)
         """Whether the model has features; one that only scores pairs has none."""
         """Whether the model hands out rows that were made elsewhere."""
         self.compiled = compiled and not given and self.has_features
@@ -125,6 +125,19 @@ class Engine:
             self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
         self.pictures = KnownRows("pictures", self.space, self.device)
         self.texts = KnownRows("texts", self.space, self.device)
+        self.pairs = KnownRows("pairs", self.space)
+
+    def begin(self, benchmark: str) -> None:
+        """Count anew what is encoded, cut and decoded otherwise: `benchmark` asks from here on."""
+        self.benchmark = benchmark
+        self.encoded = dict.fromkeys(self.encoded, 0)
+        self.drift = None
+        self.texts_read = TextsRead()
+
+    def use_batch_size(self, size: int) -> None:
+        """Another batch size than the one found here, as ranks must have one in common."""
+        self.batch_size = size
+        self.parts = Parts(size, self.device, self.reporter, self.pass_progress)
 
     @cached_property
     def tower(self) -> ImageTower:
@@ -194,7 +207,7 @@ class Engine:
     def _encode_pictures(self, pictures: list[Picture]) -> Batches:
         plan = in_order(len(pictures), self.batch_size)
         batches = ([pictures[i] for i in members] for members in plan)
-        return self.share(encode_pictures, None, batches, plan, "pictures")
+        return self._share(encode_pictures, None, batches, plan, "pictures")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(M, D) or (M, L, D) float32 rows of unit length on the model's device, row j for text j.
@@ -225,7 +238,7 @@ class Engine:
             plan = read.batches(some)
             own = ([some[i] for i in members] for members in plan)
             batches = (([distinct[j] for j in one], read.inputs(one)) for one in own)
-            return self.share(encode_texts, read.lengths is not None, batches, plan, "texts")
+            return self._share(encode_texts, read.lengths is not None, batches, plan, "texts")
 
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
@@ -350,7 +363,7 @@ class Engine:
     def _unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
         """`unit_rows`; those of several vectors only of a model that says how they are scored."""
         if rows.ndim > 2 and not has_similarity(self.model):
-            refuse_tokens(self.model, rows, rows, "score it")
+            refuse_tokens(self.model, rows, "an image" if name is picture_name else "a text")
         return unit_rows(rows, items, name)
 
     def rows(
@@ -365,17 +378,11 @@ class Engine:
             rows = self._unit_rows(encoded, items, name)
             yield rows if self.crew.is_main else rows.cpu()
 
-    def share(
-        self,
-        work: Work,
-        common: Any,
-        batches: Iterable[Any],
-        plan: Sequence[Sequence[int]],
-        unit: str,
-        doing: str = "encoding",
+    def _share(
+        self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
     ) -> Batches:
-        """Each batch of `plan` (places of items) and its rows, or scores, made by whichever rank."""
-        task = self.reporter.task(f"{doing} {unit}", sum(map(len, plan)), unit)
+        """Each batch of `plan` (places of items) and its rows, made by whichever rank."""
+        task = self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit)
         with task as advance, self.pass_progress.shown(advance):
             for number, rows in self.crew.share(work, common, batches):
                 members = plan[number]

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmos_eval.datasets.base import IGNORED
 from cosmos_eval.metrics.share_interval import Evidence, evidence_of
+
+IGNORED = 255
+"""The label of pixels that nobody is asked about."""
 
 
 def class_areas(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:

@@ -12,7 +12,7 @@ Stat. 9, 1981), and beside the units that were seen stands one that was not and 
 as the largest, the baseline all wrong in it and the candidate all right. p is the chance that the weighted drop is at
 most `max_drop`. For hits of 0 and 1 that stand alone, and a `max_drop` of zero, it is McNemar's exact test. That the
 level is kept for every distribution on an interval is a conjecture of Gaffke's to which we know no counterexample;
-benchmarks/regress_calibration.py is our own search for one.
+benchmarks/studies/regress_calibration.py is our own search for one.
 """
 
 import math

@@ -31,6 +31,10 @@ bool for each text: whether it is longer than what the model reads, of `context_
 make it picklable. `encode_image` gets its batch on the model's device: the adapter's `device` where it has that, else
 the one asked for. An nn.Module without a `device` is moved there, unless its factory takes `device` and so does it.
 
+A score of its own: `similarity(image_features, text_features)` makes (n, m) scores of (n, ...) and (m, ...) features,
+which may then keep tokens, (B, L, D); `score_pairs(images, texts)` scores P images (P, 3, H, W) with P texts, and an
+adapter that has it needs no `encode_image` and `encode_text`. Examples of both are in docs/own_models.md.
+
 Segmentation wants `encode_patches(x, attention)`: windows (B, 3, H, W) of any size -> (B, h, w, D), a vector for each
 patch, by the attention that the benchmark names; raise where that is not yours. A window is pixels from 0 to 1, less
 the adapter's `mean` and divided by its `std` where it has these (three numbers each).

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.protocol_suite import Suite
+from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.report.board_columns import AVERAGE, average_columns, column_table
 from cosmos_eval.report.board_references import place_references
 from cosmos_eval.report.frame import distinct_labels, ranked, to_frame
@@ -76,7 +76,7 @@ def make_board(results: Sequence[Result], references: pd.DataFrame | None = None
     """The board of some results.
 
     Args:
-        references: published values, with the columns of `cosmos_eval.report.references.COLUMNS`.
+        references: published values, with the columns of `cosmos_eval.published.references.COLUMNS`.
         suite: selects benchmarks, their order, and averages; a benchmark that nobody measured has a column, too.
     """
     board = board_of(to_frame(results), references, suite)

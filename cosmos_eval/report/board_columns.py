@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from cosmos_eval.metric_names import is_rank
-from cosmos_eval.protocol_suite import PRIMARY, Average, Suite
+from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.protocol.suite import PRIMARY, Average, Suite
+from cosmos_eval.protocol.task_registry import TASKS, headlines
 from cosmos_eval.report.names import short
-from cosmos_eval.task_registry import TASKS, headlines
 
 METRIC, AVERAGE = "metric", "average"
 FIELDS = (

@@ -56,8 +56,8 @@ _MODEL = ["paper", "model", "arch", "pretraining"]
 
 def _known(references: pd.DataFrame) -> pd.DataFrame:
     """The references of benchmarks that are named, with labels, and the protocol of each."""
-    from cosmos_eval.protocol import load_benchmark
-    from cosmos_eval.protocol_folders import shipped_files
+    from cosmos_eval.protocol.benchmark import load_benchmark
+    from cosmos_eval.protocol.folders import shipped_files
 
     some = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cosmos_eval.protocol_suite import PRIMARY
+from cosmos_eval.protocol.suite import PRIMARY
 from cosmos_eval.report.board import Board
 from cosmos_eval.report.board_columns import AVERAGE
 from cosmos_eval.report.names import short

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cosmos_core.files import atomic_path, atomic_write_text
-from cosmos_eval.evaluations import Line, headlines, shown
 from cosmos_eval.report.data_files import csv_text
+from cosmos_eval.report.evaluations import Line, headlines, shown
 from cosmos_eval.report.tables import MISSING, escape, short
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def write_curve(lines: Sequence[Line], folder: Path, name: str = "curve") -> lis
     """Write NAME.png, NAME.md (headline metrics by step) and NAME.csv (every metric); returns their paths.
 
     Args:
-        lines: of `evaluations.jsonl`, or made by `cosmos_eval.evaluations.line_of`; at least one.
+        lines: of `evaluations.jsonl`, or made by `cosmos_eval.report.evaluations.line_of`; at least one.
     """
     picture, table, data = (folder / f"{name}.{ending}" for ending in ("png", "md", "csv"))
     frame = curve_frame(lines)

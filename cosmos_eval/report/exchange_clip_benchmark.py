@@ -14,8 +14,9 @@ import pandas as pd
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import parse_json
 from cosmos_core.text_files import read_text
-from cosmos_eval.metric_names import is_rank
+from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.protocol.task_registry import task_if_known
 from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.board_references import COLUMNS
 from cosmos_eval.report.exchange_names import (
@@ -27,7 +28,6 @@ from cosmos_eval.report.exchange_names import (
     our_tasks,
     their_metric,
 )
-from cosmos_eval.task_registry import task_if_known
 
 ENGLISH = "en"
 PARTS = "/accuracy"
@@ -104,8 +104,8 @@ def _model(row: pd.Series) -> tuple[str, str]:
 
 
 def _is_shipped(name: str, fingerprint: str) -> bool:
-    from cosmos_eval.protocol import load_benchmark
-    from cosmos_eval.protocol_folders import shipped_files
+    from cosmos_eval.protocol.benchmark import load_benchmark
+    from cosmos_eval.protocol.folders import shipped_files
 
     return name in shipped_files() and load_benchmark(name).fingerprint == fingerprint
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cosmos_eval.protocol.task_registry import task_if_known
 from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.cells import detail
 from cosmos_eval.report.exchange_clip_benchmark import untaken
 from cosmos_eval.report.names import short
-from cosmos_eval.task_registry import task_if_known
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from functools import cache
 
-from cosmos_eval.protocol import read_definition
-from cosmos_eval.protocol_folders import shipped_files
-from cosmos_eval.task_registry import TASKS, task_if_known
+from cosmos_eval.protocol.benchmark import read_definition
+from cosmos_eval.protocol.folders import shipped_files
+from cosmos_eval.protocol.task_registry import TASKS, task_if_known
 
 SELECTION = "image_caption_selection"
 """Its task for Winoground and SugarCrepe."""

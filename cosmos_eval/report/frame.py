@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cosmos_core.printable import printable
-from cosmos_eval.portable import portable_spec
+from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.results.record import Result
 
 COLUMNS = (

@@ -7,8 +7,8 @@ import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.portable import portable_text
-from cosmos_eval.protocol_suite import Suite
+from cosmos_eval.protocol.suite import Suite
+from cosmos_eval.protocol.task_registry import headlines
 from cosmos_eval.report.board import Board, board_of, make_board
 from cosmos_eval.report.data_files import board_csv, board_json
 from cosmos_eval.report.exchange_clip_benchmark import clip_benchmark_files
@@ -17,8 +17,8 @@ from cosmos_eval.report.html_table import board_html
 from cosmos_eval.report.latex import board_latex
 from cosmos_eval.report.markdown import board_markdown, escape, headline_tables
 from cosmos_eval.report.names import MISSING, SHORT, short
+from cosmos_eval.results.portable import portable_text
 from cosmos_eval.results.record import Result, unchecked_legend
-from cosmos_eval.task_registry import headlines
 
 __all__ = [
     "FORMATS", "MISSING", "SHORT", "escape", "headline_table", "headlines", "markdown", "render", "short",

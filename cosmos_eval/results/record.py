@@ -10,9 +10,9 @@ from importlib import resources
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.portable import portable_spec
+from cosmos_eval.results.portable import portable_spec
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.metric_names import is_rank
+from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
 

@@ -7,7 +7,7 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.text_files import read_text
-from cosmos_eval.metric_names import is_rank
+from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.results.compare import changes, flat, moved_metrics
 from cosmos_eval.results.record import Result, unchecked_legend
 from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, one_model, read_result, result_paths

@@ -1,15 +1,15 @@
-"""The tasks: one package each, with a `TaskInfo` (`cosmos_eval.task_info`) that the registry finds by name."""
+"""The tasks: one package each, with a `TaskInfo` (`cosmos_eval.protocol.task_info`) that the registry finds by name."""
 
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
 from cosmos_core.plugins import off_note
-from cosmos_eval.task_registry import TASKS, task_info
+from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
     from cosmos_eval.engine.features import Features
-    from cosmos_eval.protocol import Benchmark
+    from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -24,10 +24,10 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
         there_are = ", ".join(TASKS.names())
         raise RequestError(f"{benchmark.name}: unknown task {benchmark.task!r}; there are {there_are}{off_note()}")
     info = task_info(benchmark.task)
-    if not isinstance(data, info.data_class):
+    if not isinstance(data.evaluated, info.data_class):
         raise RequestError(
             f"{benchmark.name}: the task {benchmark.task} needs {info.data_class.__name__}, "
-            f"its reader gives {type(data).__name__}; change `task` or `reader`"
+            f"its reader gives {type(data.evaluated).__name__}; change `task` or `reader`"
         )
     info.checked(benchmark, data)
 

@@ -14,7 +14,7 @@ from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_in
 from cosmos_eval.metrics.share_interval import Evidence, evidence_of, share_intervals
 from cosmos_eval.metrics.similarity import COLLAPSED, collapsed
 from cosmos_eval.profiling import phase
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.outcome import Metric
 
 Finish = Callable[[tuple[float, float]], tuple[float, float, str]]

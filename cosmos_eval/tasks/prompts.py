@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.rows import unit_rows
 from cosmos_eval.engine.scores import Scores
+from cosmos_eval.engine.unit_features import unit_rows
 from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
 
 Templates = Sequence[str] | Sequence[Sequence[str]]

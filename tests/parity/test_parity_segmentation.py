@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from cosmos_core.dense import patch_features
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.prompts import resolve_words
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.protocol_words import resolve_words
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
 from cosmos_eval.tasks.segmentation.label_maps import BUDGET as DEFAULT
 from cosmos_eval.tasks.segmentation.label_maps import LabelMaps

@@ -106,9 +106,9 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
     (folder / "broken_definitions" / "mine.yaml").write_text(text)
     (folder / "broken_definitions" / "suites" / "meals.yaml").write_text("benchmarks: [mine]\n")
     monkeypatch.syspath_prepend(str(folder))
-    # of a hundred definitions of ours one is enough
-    monkeypatch.setattr("cosmos_eval.protocol.list_benchmarks", lambda: ["fruit-probe", "mine", "winoground"])
-    monkeypatch.setattr("cosmos_eval.protocol.list_suites", lambda: ["fruit", "meals"])
+    names = ["fruit-probe", "mine", "winoground"]  # of a hundred definitions of ours one is enough
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_benchmarks", lambda: names)
+    monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_suites", lambda: ["fruit", "meals"])
     for what in ("benchmarks", "suites"):
         assert command("list", what) == 0
         captured = capsys.readouterr()
@@ -124,7 +124,7 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
     assert "it is of plug-in broken 1.0, and left out" in captured.err
 
 
-@pytest.mark.parametrize("target_of", ["no_such_package", "cosmos_eval.task_info"])
+@pytest.mark.parametrize("target_of", ["no_such_package", "cosmos_eval.protocol.task_info"])
 def test_an_absent_package_of_definitions_is_named(extras, tmp_path, monkeypatch, target_of, capsys):
     folder = put_distribution(tmp_path / "site", "cosmos_eval.protocols", f"mine = {target_of}", "", "broken")
     monkeypatch.syspath_prepend(str(folder))

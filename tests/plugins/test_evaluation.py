@@ -12,8 +12,8 @@ import yaml
 
 from cosmos_eval.cli import main as cli
 from cosmos_eval.results.store import located_results, read_result
-from tests.eval.killing import ended
-from tests.eval.rank_runs import start
+from tests.helpers.killing import ended
+from tests.helpers.rank_runs import start
 from tests.plugins.installed import imported, write_fruit
 
 PLUGIN = "image-text-extras 1.0"
@@ -193,7 +193,7 @@ def test_definitions_are_checked_by_what_the_plugin_says(extras, tmp_path, chang
 
 
 def test_settings_of_the_task_enter_the_fingerprint(extras, fruit, tmp_path):
-    from cosmos_eval.protocol import load_benchmark
+    from cosmos_eval.protocol.benchmark import load_benchmark
 
     own = [
         definition(tmp_path, "own", task="linear-probe", more=more, reader="parquet", path="a")
@@ -230,7 +230,7 @@ def test_regress_pairs_the_samples_as_the_task_says(extras, measured, capsys):
     assert capsys.readouterr().out.count("**improved**") == 2
     assert command("regress", better, better) == 0
     assert command("regress", better, worse, "--metric", "probe_mean_per_class") == 2
-    assert "there is no paired test of probe_mean_per_class" in capsys.readouterr().out
+    assert "there is no paired test of probe_mean_per_class" in capsys.readouterr().err
 
 
 def test_results_are_compared_and_merged(extras, measured, tmp_path, capsys):

@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from cosmos_eval.results.store import located_results
-from tests.eval.killing import differences, final_state
-from tests.eval.test_cli_train import TINY_RUN, write_shard
+from tests.cli.test_cli_train import TINY_RUN, write_shard
+from tests.helpers.killing import differences, final_state
 from tests.plugins.test_evaluation import command, definition
 
 OBJECTIVE = {"objective": "siglip", "objective_options": {"init_bias": -3.0}}

@@ -21,7 +21,7 @@ from cosmos_eval.metrics.accuracy import count_classes, expected_topk, mean_per_
 from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
 from cosmos_eval.metrics.similarity import share_equal_rows
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
-from tests.eval.stand_ins import benchmark
+from tests.helpers.stand_ins import benchmark
 from tests.oracles.pairs import Pairs, compare_pairs
 
 KS = (1, 5, 10)

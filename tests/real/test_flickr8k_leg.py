@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import flickr8k, flickr8k_report
+from benchmarks.studies import flickr8k, flickr8k_report
 from cosmos_core.checkpoint import read_file
 from cosmos_core.errors import RequestError
 

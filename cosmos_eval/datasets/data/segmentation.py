@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from cosmos_eval.datasets.base import IGNORED, Mask, Picture
+from cosmos_eval.datasets.base import Mask, Picture
 from cosmos_eval.datasets.consistency import broken_texts
 from cosmos_eval.datasets.data.base import Data, spread
 from cosmos_eval.datasets.digests import ContentHash
 from cosmos_eval.datasets.kinds import SEGMENTATION
+from cosmos_eval.metrics.areas import IGNORED
 
 __all__ = ["IGNORED", "SegmentationData"]
 

@@ -9,13 +9,17 @@ from pathlib import Path
 from PIL import Image
 
 from cosmos_core.image_files import QUARTER_TURNS, Impostor, NotAnImage, open_image, orientation_of
-from cosmos_eval.datasets.consistency import first
+from cosmos_core.printable import printable
+from cosmos_core.short_repr import short_name
+from cosmos_eval.datasets.consistency import FIRST, first
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 
 LABEL_MODES = ("P", "L", "1")
 """Pillow's names for one byte, or bit, a pixel: what `LoadAnnotations` reads without loss."""
 WIDE_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 """More than one byte a pixel, of which `LoadAnnotations` keeps the lowest."""
+LOSSY = ("JPEG", "MPO")
+"""Formats that change a label to its neighbours, which often are classes, too."""
 TURNED_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
 """Formats whose EXIF orientation OpenCV applies when it decodes colours, as mmsegmentation does."""
 WORKERS = 8
@@ -31,13 +35,16 @@ class Headers:
     other_size: list[str] = field(default_factory=list)
     in_colour: list[str] = field(default_factory=list)
     wide: list[str] = field(default_factory=list)
+    lossy: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
 
     def problems(self, masks: Path) -> list[str]:
         """One sentence for each kind, without the benchmark's name. Pictures without masks are left to the reader."""
         said = []
         if self.unreadable:
-            said.append(f"has {_count(self.unreadable, 'file')} without a readable picture: {first(self.unreadable)}")
+            shown = ", ".join(self.unreadable[:FIRST])  # each with its reason, which must not be cut
+            more = f" and {len(self.unreadable) - FIRST:,} more" if len(self.unreadable) > FIRST else ""
+            said.append(f"has {_count(self.unreadable, 'file')} without a readable picture: {shown}{more}")
         if self.in_colour:
             said.append(
                 f"has {_count(self.in_colour, 'mask')} in {masks} with colours where one label a pixel is wanted: "
@@ -48,6 +55,11 @@ class Headers:
             said.append(
                 f"has {_count(self.wide, 'mask')} in {masks} of more than 8 bits a pixel: {first(self.wide)}; "
                 "mmsegmentation reads 8: save the labels as a PNG of 8 bits"
+            )
+        if self.lossy:
+            said.append(
+                f"has {_count(self.lossy, 'mask')} in {masks} in a lossy format, which changes labels: "
+                f"{first(self.lossy)}; unpack the originals again, or save the labels as PNG"
             )
         if self.turned:
             said.append(
@@ -92,20 +104,22 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
             continue
         try:
             with open_image(mask.path) as opened:
-                mode, size, of_mask = opened.mode, opened.size, _orientation(opened)
+                mode, size, of_mask, form = opened.mode, opened.size, _orientation(opened), opened.format
         except Exception as error:  # whatever a broken file makes Pillow stumble over
-            found.append(("unreadable", f"{mask.path} ({_reason(error, mask.path)})"))
+            found.append(("unreadable", f"{short_name(printable(mask.path))} ({_reason(error, mask.path)})"))
             continue
         if mode in WIDE_MODES:
             found.append(("wide", f"{name} ({mode})"))
         elif mode not in LABEL_MODES:
             found.append(("in_colour", f"{name} ({mode})"))
+        elif form in LOSSY:
+            found.append(("lossy", f"{name} ({form})"))
         try:
             with open_image(picture.path) as opened:
                 expected = opened.size
                 of_image = _orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
         except Exception as error:
-            found.append(("unreadable", f"{picture.path} ({_reason(error, picture.path)})"))
+            found.append(("unreadable", f"{short_name(printable(picture.path))} ({_reason(error, picture.path)})"))
             continue
         expected = expected[::-1] if of_image in QUARTER_TURNS else expected
         if mask.turned:

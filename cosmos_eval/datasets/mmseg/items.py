@@ -9,9 +9,10 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import formats, open_image, orientation_of, turn
 from cosmos_core.text_files import open_regular
-from cosmos_eval.datasets.base import IGNORED, FilePicture, Mask
+from cosmos_eval.datasets.base import FilePicture, Mask
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
+from cosmos_eval.metrics.areas import IGNORED
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 

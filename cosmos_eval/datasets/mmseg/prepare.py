@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
+from cosmos_core.suggestions import near
 from cosmos_eval.datasets.mmseg.making import Made
 from cosmos_eval.progress import Reporter, Silent
-from cosmos_eval.protocol_source import near
 
 PREPARABLE = ("coco-object", "coco-stuff", "cityscapes", "context")
 ALIASES = {"coco-stuff164k": "coco-stuff", "context60": "context", "context59": "context"}

@@ -19,8 +19,8 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_eval.datasets.dataset_checks import escapes
 from cosmos_eval.datasets.mmseg.making import VOID, Made, first_folder, labels_in, make_masks, translate
-from cosmos_eval.datasets.survey import escapes
 from cosmos_eval.progress import Reporter
 
 RAW = "[0-9]*[0-9].png"

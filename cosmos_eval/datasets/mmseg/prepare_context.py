@@ -16,8 +16,8 @@ import numpy as np
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.text_files import impostor_at, read_lines
+from cosmos_eval.datasets.dataset_checks import escapes
 from cosmos_eval.datasets.mmseg.making import Made, make_masks
-from cosmos_eval.datasets.survey import escapes
 from cosmos_eval.progress import Reporter
 
 ROOTS = ("VOCdevkit/VOC2010", "VOC2010", "voc/VOC2010")

@@ -6,15 +6,15 @@ from typing import Any
 from unittest.mock import patch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.suggestions import near
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.catalog import APPLY
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import Data, SegmentationData
+from cosmos_eval.datasets.dataset_checks import Survey, escapes
 from cosmos_eval.datasets.mmseg.headers import look
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
-from cosmos_eval.datasets.survey import Survey, escapes
-from cosmos_eval.protocol_source import near
 
 
 def read_mmseg(benchmark: Any, data_root: Path) -> Data:

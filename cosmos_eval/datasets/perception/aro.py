@@ -7,10 +7,10 @@ from cosmos_core.image_files import max_pixels
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.crops import Box
 from cosmos_eval.datasets.perception.items import LEAVE_OUT, Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
-from cosmos_eval.datasets.survey import Survey
 
 BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 PARTS = ("relation", "attributes")

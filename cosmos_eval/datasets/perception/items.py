@@ -10,9 +10,9 @@ import numpy as np
 from cosmos_eval.datasets.base import FilePicture, Picture
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import PerceptionData
+from cosmos_eval.datasets.dataset_checks import PICTURE_SUFFIXES, Survey, escapes
 from cosmos_eval.datasets.perception.crops import Box, CroppedPicture, shows_nothing
 from cosmos_eval.datasets.perception.decodable import decode_all
-from cosmos_eval.datasets.survey import PICTURE_SUFFIXES, Survey, escapes
 from cosmos_eval.progress import shown_progress
 
 LEAVE_OUT = "leave_out_missing"

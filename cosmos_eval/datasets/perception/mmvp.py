@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import folders_inside, read_table, whole
-from cosmos_eval.datasets.survey import Survey
 
 PATTERNS = (
     "Orientation and Direction",

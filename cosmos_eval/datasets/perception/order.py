@@ -12,10 +12,10 @@ from cosmos_core.json_text import LARGEST_JSON, parse_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_content
 from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import list_of_rows, value
 from cosmos_eval.datasets.perception.shuffles import Tagger, digest_of, make_order, unmoved, written
-from cosmos_eval.datasets.survey import Survey
 
 SUBSET = "order"
 CAPTIONS_OF = {"aro-coco-order": "coco-karpathy-retrieval", "aro-flickr30k-order": "flickr30k-test-retrieval"}
@@ -91,11 +91,14 @@ class MadeOrder:
     """Shuffles that are the caption itself, spaces aside."""
 
 
-def prepare_order(name: str, data_root: Path, out: Path | None = None, seed: int = 0, tagger: str = "") -> MadeOrder:
+def prepare_order(
+    name: str, captions: Any, data_root: Path, out: Path | None = None, seed: int = 0, tagger: str = ""
+) -> MadeOrder:
     """Shuffle the captions of a retrieval benchmark on the disk into the file that `name` reads.
 
     Args:
         name: aro-coco-order or aro-flickr30k-order.
+        captions: the retrieval benchmark of `CAPTIONS_OF[name]`.
         out: the data root to write; None is `data_root`.
         tagger: `python:module:function`, from a caption to its tokens with their tags; without it only the two rules
             that need none.
@@ -104,13 +107,12 @@ def prepare_order(name: str, data_root: Path, out: Path | None = None, seed: int
         RequestError: the captions are not there, the file is, or the tagger cannot be loaded.
     """
     from cosmos_eval.datasets import read
-    from cosmos_eval.protocol import load_benchmark
 
     path = (out or data_root) / FILES[name]
     if path.exists():
         raise RequestError(f"{path} is there already; move it away to make another, which is another benchmark's data")
     function, called = _tagger(tagger) if tagger else (None, "")
-    data = read(load_benchmark(CAPTIONS_OF[name]), data_root)
+    data = read(captions, data_root)
     assert isinstance(data, RetrievalData)
     pairs = ((data.pictures[i].key, text) for i, text in zip(data.text_picture, data.texts, strict=True))
     content = make_order(pairs, seed, function, called)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cosmos_core.short_repr import short_list, short_repr
 from cosmos_core.text_files import read_text, whole_number
-from cosmos_eval.datasets.survey import Survey, check_inside
+from cosmos_eval.datasets.dataset_checks import Survey, check_inside
 
 LARGEST_TABLE = 2**30
 """Bytes of a CSV that is read whole."""

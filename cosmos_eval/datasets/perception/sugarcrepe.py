@@ -5,9 +5,9 @@ from typing import Any
 
 from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import value
-from cosmos_eval.datasets.survey import Survey
 
 SUBSETS = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att", "add_obj", "add_att")
 GROUP = "of three"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import read_table, whole
-from cosmos_eval.datasets.survey import Survey
 
 SUBSETS = {"subj_neg": "subject", "verb_neg": "verb", "obj_neg": "object"}
 COLUMNS = ("sentence", "pos_image_id", "neg_image_id", *SUBSETS)

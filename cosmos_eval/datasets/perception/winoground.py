@@ -7,9 +7,9 @@ from cosmos_core.json_text import JsonFault, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.perception.items import Item, Items
 from cosmos_eval.datasets.perception.rows import value
-from cosmos_eval.datasets.survey import Survey
 
 TAGS = ("tag", "secondary_tag")
 

@@ -10,8 +10,8 @@ import numpy as np
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import ArrayMask, ArrayPicture
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.survey import Survey
 from cosmos_eval.datasets.toybox.contrasts import negatives
 from cosmos_eval.datasets.toybox.drawing import OBJECT_RGB, colour_mask, render
 from cosmos_eval.datasets.toybox.scenes import SPLITS, Scene, make_scene, single_object_scene
@@ -19,7 +19,7 @@ from cosmos_eval.datasets.toybox.sentences import captions
 from cosmos_eval.datasets.toybox.words import CLASSES, COLOURS
 
 if TYPE_CHECKING:
-    from cosmos_eval.protocol import Benchmark
+    from cosmos_eval.protocol.benchmark import Benchmark
 
 TEMPLATES = ("{c}", "large {c}", "a large {c}", "the {c} is large")
 """Prompts of a definition that asks for the dataset's own; in the words of toybox's captions."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosmos_eval.datasets.kinds import CLASSIFICATION
-from cosmos_eval.task_info import TaskInfo
+from cosmos_eval.protocol.task_info import TaskInfo
 
 TOP = 5
 """`top5` is reported where there are at least so many classes."""

@@ -9,7 +9,7 @@ from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.accuracy import count_scored_classes, expected_topk
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.classification import TOP, names_for
 from cosmos_eval.tasks.common import (
     Measured,

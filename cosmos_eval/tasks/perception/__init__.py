@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cosmos_eval.datasets.kinds import PERCEPTION
-from cosmos_eval.metric_names import SUBSET, is_rank
-from cosmos_eval.task_info import TaskInfo
+from cosmos_eval.metrics.names import SUBSET, is_rank
+from cosmos_eval.protocol.task_info import TaskInfo
 
 READINGS = ("accuracy", "match_accuracy", "text_score", "image_score", "group_score")
 """Which of them there are is decided by how many images and texts an item has."""

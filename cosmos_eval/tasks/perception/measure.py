@@ -19,7 +19,7 @@ from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, reading_names, readings
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosmos_eval.datasets.kinds import RETRIEVAL
-from cosmos_eval.task_info import Refuse, TaskInfo
+from cosmos_eval.protocol.task_info import Refuse, TaskInfo
 
 CUTOFFS = (1, 5, 10)
 """The k of recall@k where a definition does not say them."""

@@ -5,12 +5,13 @@ import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.scores import PairScores, Scores
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.ranks import count_scored_places, expected_hit, expected_rank
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
@@ -32,6 +33,7 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
     refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
     primary_metric(benchmark, INFO.metric_names({"k": cutoffs(benchmark)}), PRIMARY)
+    rerank_of(benchmark)
 
 
 def cutoffs(benchmark: Benchmark) -> list[int]:
@@ -42,13 +44,24 @@ def cutoffs(benchmark: Benchmark) -> list[int]:
     return found
 
 
+def rerank_of(benchmark: Benchmark) -> int | None:
+    """How many candidates of each query a model that scores pairs scores again; None: it scores all pairs."""
+    k = benchmark.metrics.get("rerank")
+    if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+        raise RequestError(f"{benchmark.name}: metrics.rerank must be a whole number from 1 on, got {short_repr(k)}")
+    return k
+
+
 def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int = 0) -> Outcome:
     """Recall at k, mean and median rank of the best-placed positive, in both directions.
+
+    With `metrics.rerank` a model that has embeddings and `score_pairs` scores the best candidates of each query again
+    (`cosmos_eval.engine.rerank`).
 
     `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
     `picture` (the key that the sample hangs on), `rank` (expected) and `hit@k` (in [0, 1]).
     """
-    rerank = benchmark.metrics.get("rerank")
+    rerank = rerank_of(benchmark)
     scores = engine.score(data.pictures, data.texts, rerank=rerank)
     refuse_two_spaces(benchmark, scores)
     k = cutoffs(benchmark)

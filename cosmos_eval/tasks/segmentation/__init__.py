@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cosmos_eval.datasets.kinds import SEGMENTATION
-from cosmos_eval.metric_names import SUBSET
-from cosmos_eval.task_info import TaskInfo
+from cosmos_eval.metrics.names import SUBSET
+from cosmos_eval.protocol.task_info import TaskInfo
 
 AREAS = ("intersection", "prediction", "label")
 """Columns of `samples`: pixels of a class in an image that are right, predicted, and there."""

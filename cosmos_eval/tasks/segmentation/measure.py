@@ -15,19 +15,18 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import IGNORED
 from cosmos_eval.datasets.class_order import name_key
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.areas import PresentAreas, area_evidence, class_areas, class_iou, present, summary
+from cosmos_eval.metrics.areas import IGNORED, PresentAreas, area_evidence, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import patch_encoder
 from cosmos_eval.progress import Reporter, Silent
-from cosmos_eval.protocol import Benchmark
+from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, refuse_widths
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import class_weights

@@ -3,7 +3,8 @@
 from typing import Any
 
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.protocol_source import Keys, Source, near
+from cosmos_core.suggestions import near
+from cosmos_eval.protocol.source import Keys, Source
 
 ATTENTIONS = ("vanilla", "csa", "clearclip", "naclip")
 """What the last block of the picture's tower does; `cosmos_core.dense` says how."""

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.store import Store
-from cosmos_eval.engine.store_contents import damaged, held
-from cosmos_eval.engine.store_names import read_names, write_names
-from cosmos_eval.engine.store_shard import Shard
+from cosmos_eval.cache.contents import damaged, held
+from cosmos_eval.cache.names import read_names, write_names
+from cosmos_eval.cache.shard import Shard
+from cosmos_eval.cache.store import Store
 from tests.fuzz.running import Target
 
 ABOUT = {

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cosmos_eval.protocol import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.fuzz.running import Target
 
 PETS = """name: pets

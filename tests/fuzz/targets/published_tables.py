@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cosmos_eval.report.references import read_file
+from cosmos_eval.published.references import read_file
 from tests.fuzz.running import Target
 
 CLIP_BENCHMARK = {

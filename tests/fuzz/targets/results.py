@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_eval.results.store import RESULT, SAMPLES, read_not_run, read_result, read_samples, write_not_run
-from tests.eval.test_results import stored
-from tests.eval.test_results_versions import as_version_1
 from tests.fuzz.running import Target
+from tests.results.test_results import stored
+from tests.results.test_results_versions import as_version_1
 
 
 def _make(folder: Path) -> list[Path]:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from cosmos_eval import datasets
-from tests.eval import segmentation_on_disk
 from tests.fuzz.running import Target
+from tests.helpers import segmentation_on_disk
 
 
 def _make(folder: Path) -> list[Path]:

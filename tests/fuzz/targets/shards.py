@@ -15,10 +15,10 @@ from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.resized import read_resized, write_resized
 from cosmos_eval.models.preprocess import ImagePreprocess
-from tests.eval.datasets_on_disk import define
-from tests.eval.test_datasets_wds import WDS, picture, write_tar
-from tests.eval.test_datasets_wds import shards as evaluation_shards
+from tests.datasets.test_datasets_wds import WDS, picture, write_tar
+from tests.datasets.test_datasets_wds import shards as evaluation_shards
 from tests.fuzz.running import Target
+from tests.helpers.datasets_on_disk import define
 
 
 def _make(folder: Path) -> list[Path]:

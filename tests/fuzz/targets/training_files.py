@@ -9,9 +9,9 @@ from cosmos_core.config import load_preset
 from cosmos_core.configs import PRESETS, why_not
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.logs import read_metrics
-from cosmos_eval.evaluations import read_evaluations
-from tests.eval.datasets_on_disk import coco_files
+from cosmos_eval.report.evaluations import read_evaluations
 from tests.fuzz.running import Target
+from tests.helpers.datasets_on_disk import coco_files
 
 YAML = """preset: toybox
 name: mine

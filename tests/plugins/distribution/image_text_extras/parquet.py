@@ -12,8 +12,8 @@ from PIL import Image
 
 from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.data import ClassificationData
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.reader import PLACE, TEXT
-from cosmos_eval.datasets.survey import Survey
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import DataKind, TaskInfo
 from cosmos_eval.datasets.base import FilePicture, Picture
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.reader import PLACE
-from cosmos_eval.datasets.survey import Survey
 from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
 from cosmos_eval.tasks.common import Measured, primary_metric
 from cosmos_eval.tasks.outcome import Outcome

@@ -1,0 +1,164 @@
+"""Flickr8k from scratch: the `flickr8k` preset trained in legs of a few minutes, evaluated while it trains.
+
+    python -m benchmarks.studies.flickr8k --data-root DIR [--rows cosmos] [--minutes 5] [--set key=value] [--out DIR]
+        [--quick]
+
+DIR holds train-0000.tar to train-0005.tar and test-0000.tar (a sample: KEY.jpg and a PixelProse-like KEY.json) and
+Karpathy's dataset_flickr8k.json. They are read in place; test pictures are unpacked to a temporary folder. The command
+stops after `--minutes` with a checkpoint, and the same command goes on; finished, it writes the curve and the table.
+Rows are the ablation's: several of them, with `--set device=cuda` and a batch that fits, are the ablation on a GPU.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.studies.ablation import rows
+from benchmarks.studies.ablation.__main__ import HERE, head
+from cosmos_core.errors import RequestError
+from cosmos_core.train import Callback, Run, train
+
+if TYPE_CHECKING:
+    from cosmos_core.config import TrainConfig
+
+PRESET = "flickr8k"
+SHARDS = "train-{0000..0005}.tar"
+QUICK = ("steps=6", "batch_size=8", "warmup=2", "eval_every=3", "eval_limit=40", "log_every=1", "threads=1")
+RECORD = "record.json"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    for name in options.rows if not options.report else ():
+        if not row_leg(options, rows.row(name)):
+            print("this leg is over; the same command goes on")
+            return
+    from benchmarks.studies.flickr8k_report import write_report
+    from cosmos_eval.results.environment import environment
+
+    results = options.results or (options.out if options.quick else HERE / "results")
+    figures = write_report([options.out / name for name in options.rows], results)
+    print(f"table and curve: {results / 'flickr8k.md'}")
+    print(json.dumps({"name": "flickr8k", "ratios": {}, "figures": figures, "environment": environment()}))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    shared = os.environ.get("COSMOS_SHARED_DIR")
+    root = Path(shared) / "real" / "flickr8k" if shared else None
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.studies.flickr8k",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data-root", type=Path, default=root, help="default: real/flickr8k below COSMOS_SHARED_DIR")
+    parser.add_argument("--rows", nargs="+", choices=[one.name for one in rows.ROWS], default=["cosmos"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=5, help="length of a leg; 0: until all rows are finished")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of every row")
+    parser.add_argument("--out", type=Path, default=Path("runs/flickr8k"))
+    parser.add_argument("--results", type=Path, help="folder for table and curve (default: results/; --quick: --out)")
+    parser.add_argument("--report", action="store_true", help="table and curve of what is there, no training")
+    parser.add_argument("--quick", action="store_true", help="six steps, 40 test pictures: the machinery, no finding")
+    options = parser.parse_args(arguments)
+    options.until = time.monotonic() + 60 * options.minutes if options.minutes else None
+    if not options.report and (options.data_root is None or not (options.data_root / "test-0000.tar").is_file()):
+        raise RequestError(f"no test-0000.tar in {options.data_root}; give --data-root or set COSMOS_SHARED_DIR")
+    return options
+
+
+def row_leg(options: argparse.Namespace, one: rows.Row) -> bool:
+    """Train a row for as long as the leg lasts; whether it is finished."""
+    from cosmos_core.config import load_preset
+    from cosmos_core.files import atomic_write_text
+    from cosmos_core.signals import Interrupted
+    from cosmos_eval.results.environment import environment
+    from cosmos_eval.training.evaluator import EvaluateEvery
+
+    folder = options.out / one.name
+    changes = [*(QUICK if options.quick else ()), *options.set, *one.changes]
+    if finished(folder):
+        print(f"{one.name}: finished, kept")
+        return True
+    with unpacked_test_split(options.data_root) as test_root:
+        places = [f"data={options.data_root / SHARDS}", f"eval_data_root={test_root}", f"out={folder}"]
+        config = load_preset(PRESET, [f"name={one.name}", f"seed={options.seed}", *changes, *places])
+        record = {
+            "commit": head(),
+            "config": described(config, changes),
+            "environment": environment("cuda" if config.device == "auto" else config.device),
+        }
+        atomic_write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+        callbacks = [EvaluateEvery(config, Lines()), Deadline(options.until)]
+        try:
+            train(config, callbacks=callbacks, reporter=Lines())
+        except Interrupted as stop:
+            if stop.number != signal.SIGUSR1:
+                raise
+            print(f"{one.name}: {stop}")
+    return finished(folder)
+
+
+def finished(folder: Path) -> bool:
+    from cosmos_core.checkpoint import read_file
+
+    last = folder / "last.pt"
+    if not last.is_file():
+        return False
+    content = read_file(last)
+    return bool(content["step"] == content["steps"])
+
+
+def described(config: "TrainConfig", changes: list[str]) -> dict[str, object]:
+    """The settings without the places of this machine, and what was changed from the preset."""
+    values = json.loads(json.dumps(config.to_dict()))
+    return {**values, "data": SHARDS, "eval_data_root": "", "out": "", "changes": changes}
+
+
+@contextmanager
+def unpacked_test_split(root: Path) -> Iterator[Path]:
+    """A temporary data root as the definition flickr8k-test-retrieval wants it, outside of any repository."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "flickr8k"
+        with tarfile.open(root / "test-0000.tar") as archive:
+            pictures = [member for member in archive if member.name.endswith(".jpg")]
+            archive.extractall(folder / "images", members=pictures, filter="data")
+        (folder / "dataset_flickr8k.json").symlink_to((root / "dataset_flickr8k.json").resolve())
+        yield Path(name)
+
+
+class Deadline(Callback):
+    """Asks the training to stop after the first step beyond a time, as a batch system would."""
+
+    def __init__(self, until: float | None) -> None:
+        self.until = until
+
+    def on_step(self, run: Run) -> None:
+        if self.until is not None and time.monotonic() >= self.until and run.step < run.steps:
+            signal.raise_signal(signal.SIGUSR1)
+
+
+class Lines:
+    """A reporter of plain lines: notes only."""
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "it") -> Iterator[object]:
+        yield lambda n, text="": None
+
+    def note(self, line: str) -> None:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RequestError as error:
+        sys.exit(f"flickr8k: {error}")

@@ -1,0 +1,54 @@
+"""Published values for the rows that a leaderboard shows apart: our package's own, or others' files."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
+from cosmos_core.text_files import read_text
+from cosmos_eval.report.board_references import COLUMNS
+from cosmos_eval.report.exchange_clip_benchmark import read_clip_benchmark
+from cosmos_eval.report.exchange_open_clip import is_open_clip, read_open_clip
+
+PAPER = "paper"
+
+
+def read_references(names: Sequence[str], *, secondary: bool = False) -> pd.DataFrame:
+    """(values, `board_references.COLUMNS`) of `paper` (the published figures that ship with us) and of files.
+
+    A file is a JSON of clip-benchmark, a folder of them, the CSV of its build command, or one of open_clip's tables.
+
+    Args:
+        secondary: of `paper`, also figures that a third party tells.
+
+    Raises:
+        RequestError: a file that is absent or none of these.
+    """
+    frames = [_paper(secondary) if name == PAPER else read_file(user_path(name)) for name in names]
+    return pd.concat([frame.reindex(columns=list(COLUMNS)) for frame in frames], ignore_index=True)
+
+
+def _paper(secondary: bool) -> pd.DataFrame:
+    from cosmos_eval.published.figures import published
+
+    frame = published(secondary=secondary)
+    marked = "secondary: " + frame["source"]
+    return frame.assign(source=frame["source"].where(~frame["secondary"], marked))
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """References from a file or folder, told apart by what it holds."""
+    if not path.exists():
+        raise RequestError(f"no reference {str(path)!r}: write {PAPER}, or a file of clip-benchmark's or open_clip's")
+    if path.is_file() and path.suffix == ".csv":
+        try:
+            header = next(csv.reader(io.StringIO(read_text(path), newline="")), [])
+        except csv.Error as error:
+            raise RequestError(f"cannot read {path}: {error}") from error
+        if is_open_clip(header):
+            return read_open_clip(path)
+    return read_clip_benchmark(path)

@@ -1,0 +1,1 @@
+"""Is a candidate worse than a baseline? Paired tests on the same samples."""

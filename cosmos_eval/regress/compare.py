@@ -1,0 +1,238 @@
+"""Is a candidate worse than a baseline? Paired tests of the headline metrics of every benchmark, corrected together."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
+from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.metrics.paired import interval_of_drop, p_of_drop
+from cosmos_eval.metrics.paired_samples import Hits
+from cosmos_eval.protocol.task_registry import task_info, why_unusable
+from cosmos_eval.regress.answer import Regression, Settings, Tested, decided
+from cosmos_eval.regress.paired_samples import paired, refuse_other_samples, refuse_other_value
+from cosmos_eval.results.record import Result
+from cosmos_eval.results.store import read_samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Located = Mapping[str, tuple[Path, Result]]
+"""Results of one model: benchmark -> path of RESULT.json, and what stands in it."""
+
+
+def compare(baseline: Located, candidate: Located, settings: Settings) -> Regression:
+    """Test whether the candidate drops by more than `settings.max_drop` anywhere, and whether it gains by more.
+
+    Args:
+        baseline, candidate: as `cosmos_eval.results.store.one_model` reads them.
+
+    Raises:
+        RequestError: a benchmark or metric that was asked for is in no result, or too few resamples for so many tests.
+    """
+    names = wanted_benchmarks(baseline, candidate, settings)
+    problems: list[tuple[str, str]] = []
+    pairs: dict[str, tuple[Result, Result]] = {}
+    for name in names:
+        if name not in candidate:
+            problems.append((name, "the candidate has no result; measure it too"))
+            continue
+        results = baseline[name][1], candidate[name][1]
+        why = why_not_comparable(*results, allow_precision=settings.allow_precision)
+        if why:
+            problems.append((name, why))
+        else:
+            pairs[name] = results
+    metrics = {name: metrics_to_test(results, settings.metrics) for name, results in pairs.items()}
+    _refuse_unknown_metrics(metrics, pairs, settings)
+    tests: list[Tested] = []
+    count = max(1, sum(map(len, metrics.values())))
+    _refuse_few_resamples(pairs, count, settings)
+    for name, results in pairs.items():
+        try:
+            frames = read_samples(baseline[name][0], results[0]), read_samples(candidate[name][0], results[1])
+            refuse_other_samples(task_info(results[0].benchmark["task"]), *frames)
+            # the level at which Holm's correction starts: what is found at it is found whatever the other tests give
+            found = [examined(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]]
+        except (RequestError, ValueError) as error:  # samples that hold something else than hits
+            problems.append((name, str(error)))
+            continue
+        tests += found
+    return Regression(
+        baseline=label_of(baseline),
+        candidate=label_of(candidate),
+        settings=settings,
+        tests=tuple(decided(tests, count, settings.alpha, settings.max_drop)),
+        problems=tuple(problems),
+        remarks=tuple(remarks_on(candidate, [] if settings.benchmarks else baseline, pairs, metrics)),
+    )
+
+
+def remarks_on(
+    candidate: Located,
+    baseline: Collection[str],
+    pairs: Mapping[str, tuple[Result, Result]],
+    metrics: Mapping[str, Sequence[str]],
+) -> Iterator[str]:
+    """What a reader should know beside the verdicts. `baseline`: the benchmarks that it has; empty where some were
+    asked for."""
+    only = [name for name in candidate if name not in baseline] if baseline else []
+    if only:
+        yield f"not in the baseline, and so not tested: {', '.join(only)}"
+    without = [name for name, found in metrics.items() if not found]
+    if without:
+        yield f"none of the metrics asked for, and so not tested: {', '.join(without)}"
+    same = [name for name, (a, b) in pairs.items() if a.model["digest"] and a.model["digest"] == b.model["digest"]]
+    if same:
+        yield f"the same weights in both: {', '.join(same)}"
+
+
+def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings) -> list[str]:
+    """The baseline's benchmarks in their order, or those asked for."""
+    for name in settings.benchmarks:
+        if name not in baseline:
+            raise RequestError(f"the baseline has no result of {name!r}; it has {', '.join(baseline)}")
+    if not settings.benchmarks and not any(name in candidate for name in baseline):
+        raise RequestError(
+            f"no benchmark in common: the baseline has {', '.join(baseline)}; the candidate {', '.join(candidate)}"
+        )
+    return list(dict.fromkeys(settings.benchmarks)) or list(baseline)
+
+
+def why_not_comparable(baseline: Result, candidate: Result, allow_precision: bool = False) -> str:
+    """What keeps two results of one benchmark from being compared, in words; empty where nothing does."""
+    for name, result in (("baseline", baseline), ("candidate", candidate)):
+        if result.limit is not None:
+            return f"the {name} was made with --limit {result.limit}; measure all of it"
+    why = why_unusable(baseline.benchmark["task"], baseline.benchmark.get("plugins", {}))
+    if why:
+        return why
+    for what, ours, theirs in (
+        ("the task", baseline.benchmark["task"], candidate.benchmark["task"]),
+        ("version of the protocol", baseline.benchmark["version"], candidate.benchmark["version"]),
+        ("fingerprint of the protocol", baseline.benchmark["fingerprint"], candidate.benchmark["fingerprint"]),
+        ("scoring version of the task", *(one.benchmark.get("scoring_version", 1) for one in (baseline, candidate))),
+        ("the plug-ins of task and reader", *(plugins_of(one) for one in (baseline, candidate))),
+        ("the data", counts(baseline), counts(candidate)),
+        ("fingerprint of the data", baseline.dataset["fingerprint"], candidate.dataset["fingerprint"]),
+    ):
+        if ours != theirs:
+            both = f"{brief(ours)} in the baseline, {brief(theirs)} in the candidate"
+            return f"{what} differs: {both}; measure both anew, with run --overwrite"
+    if baseline.precision != candidate.precision and not allow_precision:
+        return (
+            f"precision differs: {baseline.precision} in the baseline, {candidate.precision} in the candidate; measure "
+            "both with one, or give --allow-precision"
+        )
+    return ""
+
+
+def plugins_of(result: Result) -> str:
+    return ", ".join(sorted(result.benchmark.get("plugins", {}).values())) or "none"
+
+
+def counts(result: Result) -> str:
+    return ", ".join(f"{n:,} {what}" for what, n in sorted(result.dataset["n"].items()))
+
+
+def brief(value: object) -> str:
+    """A fingerprint by its start."""
+    text = str(value)
+    return text[:8] if len(text) == 64 and " " not in text else text
+
+
+def metrics_to_test(results: tuple[Result, Result], asked: Sequence[str]) -> list[str]:
+    """Those that the task says (recall@1 both ways for retrieval), else the primary one; or those asked for."""
+    result = results[0]
+    if asked:
+        names = list(asked)
+    else:
+        tested = task_info(result.benchmark["task"]).tested
+        names = list(tested) if tested and set(tested) <= set(result.metrics) else [result.primary]
+    return [name for name in dict.fromkeys(names) if all(name in one.metrics for one in results)]
+
+
+def examined(
+    metric: str,
+    results: tuple[Result, Result],
+    frames: "tuple[pd.DataFrame, pd.DataFrame]",
+    settings: Settings,
+    level: float,
+) -> Tested:
+    """Test one metric; the verdict waits for the others. `level` is that of the smallest detectable drop."""
+    if not task_info(results[0].benchmark["task"]).can_be_paired(metric):
+        which = ", its primary metric" if metric == results[0].primary else ""
+        raise RequestError(f"there is no paired test of {metric}{which}; ask for another with --metric")
+    samples = paired(metric, results, frames)
+    about: dict[str, Any] = {
+        "benchmark": results[0].benchmark["name"],
+        "metric": metric,
+        "baseline": results[0].metrics[metric].value,
+        "candidate": results[1].metrics[metric].value,
+    }
+    if isinstance(samples, Hits):
+        drops = samples.drops()
+        low, high = interval_of_drop(drops)
+        mcnemar = drops.alone and settings.max_drop == 0
+        return Tested(
+            **about,
+            method="McNemar, exact" if mcnemar else "units, weighted",
+            n=len(samples.baseline),
+            units=len(drops.lost),
+            low=-high,
+            high=-low,
+            p=p_of_drop(drops, settings.max_drop),
+            p_gain=p_of_drop(drops.exchanged(), settings.max_drop) if drops.drop < 0 else 1.0,
+            least_p=p_of_drop(samples.if_all_lost(), settings.max_drop),
+            detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER),
+        )
+    found = samples.drop(settings.resamples, settings.seed)
+    for result, value in zip(results, found.values, strict=True):
+        refuse_other_value(metric, result, value)
+    low, high = found.interval()
+    p_gain = 1.0
+    if found.drop < 0:  # else no test that way round could reject, and the bootstrap takes its time
+        p_gain = samples.exchanged().drop(settings.resamples, settings.seed).p(settings.max_drop)
+    return Tested(
+        **about,
+        method="pictures, bootstrap",
+        n=samples.pictures,
+        units=samples.pictures,
+        low=-high,
+        high=-low,
+        p=found.p(settings.max_drop),
+        p_gain=p_gain,
+        least_p=found.least_p(settings.max_drop),
+        detectable=detectable_drop(found.churn(), settings.max_drop, level, POWER),
+    )
+
+
+def label_of(located: Located) -> str:
+    """How the answer calls a model, with the start of its digest."""
+    result = next(iter(located.values()))[1]
+    digest = result.model["digest"]
+    return f"{result.label} ({digest[:8]})" if digest else result.label
+
+
+def _refuse_unknown_metrics(
+    metrics: Mapping[str, Sequence[str]], pairs: Mapping[str, tuple[Result, Result]], settings: Settings
+) -> None:
+    for name in settings.metrics:
+        reporting = [benchmark for benchmark, reported in metrics.items() if name in reported]
+        tasks = [task_info(pairs[benchmark][0].benchmark["task"]) for benchmark in reporting]
+        if is_rank(name) or (tasks and not any(task.can_be_paired(name) for task in tasks)):
+            raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
+        if metrics and not any(name in found for found in metrics.values()):
+            raise RequestError(f"no benchmark here reports {name!r} in both results")
+
+
+def _refuse_few_resamples(pairs: Mapping[str, tuple[Result, Result]], count: int, settings: Settings) -> None:
+    """The smallest p of a bootstrap is 1 / (resamples + 1): Holm's correction must be able to reject it."""
+    resampled = any(task_info(one.benchmark["task"]).resampled for one, _ in pairs.values())
+    least = int(count / settings.alpha)
+    if resampled and settings.resamples < least:
+        raise RequestError(
+            f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among {count} tests; "
+            f"give at least {least}"
+        )

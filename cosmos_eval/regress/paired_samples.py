@@ -1,0 +1,64 @@
+"""The samples of two results: whether they can be paired, and what a paired test of one metric takes of them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cosmos_core.errors import RequestError
+from cosmos_core.plugins import resolve
+from cosmos_eval.metrics.paired_samples import Areas, Hits, require_column
+from cosmos_eval.protocol.task_info import TaskInfo
+from cosmos_eval.protocol.task_registry import task_info
+from cosmos_eval.results.record import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAME = 1e-9
+"""A metric computed anew from its samples may differ by so much from the recorded one."""
+
+
+def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "pd.DataFrame") -> None:
+    """RequestError unless both tables are of the same samples in the same order."""
+    groups = [name for name in baseline.columns if info.sample_groups and name.startswith(info.sample_groups)]
+    keys = [*info.sample_keys, *groups]
+    for name in (*keys, *info.sample_columns):
+        require_column(name, baseline, candidate)
+    if info.comparable_samples is not None:
+        baseline, candidate = (info.comparable_samples(one) for one in (baseline, candidate))
+    if len(baseline) != len(candidate):
+        raise RequestError(f"{len(baseline):,} samples in the baseline and {len(candidate):,} in the candidate")
+    for name in keys:
+        differ = np.flatnonzero(baseline[name].to_numpy() != candidate[name].to_numpy())
+        if len(differ):
+            i = int(differ[0])
+            ours, theirs = baseline[name].iloc[i], candidate[name].iloc[i]
+            raise RequestError(f"sample {i} has {name} {ours} in the baseline and {theirs} in the candidate")
+
+
+def paired(metric: str, results: tuple[Result, Result], frames: tuple["pd.DataFrame", "pd.DataFrame"]) -> Hits | Areas:
+    """The samples behind one metric in both models.
+
+    Args:
+        metric: a fraction that both results report.
+        results: baseline, candidate: comparable, with samples that `refuse_other_samples` lets pass.
+        frames: their samples.
+
+    Raises:
+        RequestError: a metric that cannot be computed from samples, or does not come out as recorded.
+    """
+    found: Hits | Areas = resolve(task_info(results[0].benchmark["task"]).paired)(metric, results, frames)
+    if isinstance(found, Hits):
+        for result, value in zip(results, found.values(), strict=True):
+            refuse_other_value(metric, result, value)
+    return found
+
+
+def refuse_other_value(metric: str, result: Result, value: float) -> None:
+    """RequestError where the samples do not give the metric that is recorded."""
+    recorded = result.metrics[metric].value
+    if not abs(recorded - value) <= SAME:
+        raise RequestError(
+            f"{metric} of {result.label} is {100 * recorded:.4f} in RESULT.json, and its samples give "
+            f"{100 * value:.4f}; measure it again with run --overwrite"
+        )

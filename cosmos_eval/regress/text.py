@@ -1,0 +1,181 @@
+"""The answer of `regress` as Markdown (also for the terminal and a pull request's summary), JSON and JUnit XML."""
+
+import json
+import math
+import re
+from dataclasses import asdict
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+
+from cosmos_eval.regress.answer import IMPROVED, NO_TEST, NOT_COMPARABLE, REGRESSION, Regression, Tested
+from cosmos_eval.report.markdown import escape
+from cosmos_eval.report.names import short
+
+SIGNS = {REGRESSION: "**regression**", NO_TEST: "**no test possible**", IMPROVED: "**improved**"}
+SCHEMA = 1
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def markdown(answer: Regression) -> str:
+    """Title, table, and in words what the table cannot say."""
+    settings = answer.settings
+    lines = [
+        f"# {escape(headline(answer))}",
+        "",
+        f"Baseline {escape(answer.baseline)}, candidate {escape(answer.candidate)}. A regression: a drop of more than "
+        f"{100 * settings.max_drop:g} points, at a false alarm rate of {100 * settings.alpha:g} %{_together(answer)}. "
+        "Percent; differences with 95 % intervals. Improved: a gain of more than that, by the same test with the two "
+        "exchanged. The smallest drop that each test finds with 80 % power stands "
+        "beside it: a smaller one may pass unseen.",
+        "",
+        table(answer),
+    ]
+    lines += _listed("Not comparable", [f"{name}: {why}" for name, why in answer.problems])
+    lines += _listed("No test possible", [_untestable(one, answer) for one in answer.untestable])
+    lines += _listed("Remarks", list(answer.remarks))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def headline(answer: Regression) -> str:
+    """The answer in one line."""
+    found = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.regressions]
+    parts = [f"Regression: {', '.join(found)}"] if found else []
+    if answer.problems:
+        parts.append(f"Not comparable: {', '.join(name for name, _ in answer.problems)}")
+    if answer.untestable:
+        parts.append(
+            f"No test possible: {', '.join(f'{one.benchmark} {short(one.metric)}' for one in answer.untestable)}"
+        )
+    parts = parts or ["No regression found"]
+    gained = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.improvements]
+    return "; ".join([*parts, *([f"Improved: {', '.join(gained)}"] if gained else [])])
+
+
+def table(answer: Regression) -> str:
+    """One row a test, in aligned columns."""
+    rows: list[tuple[str, ...]] = [
+        (
+            escape(one.benchmark),
+            escape(short(one.metric)),
+            percent(one.baseline),
+            percent(one.candidate),
+            f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}]",
+            p_value(_p_of_verdict(one)),
+            points(one.detectable) if math.isfinite(one.detectable) else "none",
+            f"{one.method}, {one.units:,}" + (f" of {one.n:,}" if one.n != one.units else ""),
+            SIGNS.get(one.verdict, one.verdict),
+        )
+        for one in answer.tests
+    ]
+    rows += [(escape(name), *["–"] * 7, "**not comparable**") for name, _ in answer.problems]
+    columns = ["benchmark", "metric", "baseline", "candidate", "difference", "p (Holm)", "detectable drop", "test",
+               "verdict"]  # fmt: skip
+    aligned = ("left", "left", "right", "right", "right", "right", "right", "left", "left")
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.to_markdown(index=False, tablefmt="github", disable_numparse=True, colalign=aligned if rows else None)
+
+
+def to_json(answer: Regression) -> str:
+    """Everything, in fractions; an infinite detectable drop is null."""
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "answer": headline(answer),
+        "exit_code": answer.exit_code,
+        "baseline": answer.baseline,
+        "candidate": answer.candidate,
+        "settings": asdict(answer.settings),
+        "tests": [
+            {
+                **asdict(one),
+                "difference": one.difference,
+                "detectable": one.detectable if math.isfinite(one.detectable) else None,
+            }
+            for one in answer.tests
+        ],
+        "not_comparable": [{"benchmark": name, "reason": why} for name, why in answer.problems],
+        "remarks": list(answer.remarks),
+    }
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_junit(answer: Regression) -> str:
+    """A test case a metric: a regression is a failure, what cannot be compared or tested an error."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name="cosmos-eval regress",
+        tests=str(len(answer.tests) + len(answer.problems)),
+        failures=str(len(answer.regressions)),
+        errors=str(len(answer.problems) + len(answer.untestable)),
+        skipped="0",
+    )
+    for one in answer.tests:
+        case = ElementTree.SubElement(suite, "testcase", classname=plain(one.benchmark), name=plain(one.metric))
+        said = plain(sentence(one))
+        if one.verdict == REGRESSION:
+            ElementTree.SubElement(case, "failure", type=REGRESSION, message=said).text = said
+        elif one.verdict == NO_TEST:
+            ElementTree.SubElement(case, "error", type=NO_TEST, message=plain(_untestable(one, answer))).text = said
+        ElementTree.SubElement(case, "system-out").text = said
+    for name, why in answer.problems:
+        case = ElementTree.SubElement(suite, "testcase", classname=plain(name), name="comparable")
+        ElementTree.SubElement(case, "error", type=NOT_COMPARABLE, message=plain(why)).text = plain(why)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def sentence(one: Tested) -> str:
+    """A test in one line."""
+    found = points(one.detectable) if math.isfinite(one.detectable) else "no"
+    return (
+        f"{one.benchmark} {one.metric}: {percent(one.baseline)} -> {percent(one.candidate)}, difference "
+        f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}] points, p {p_value(_p_of_verdict(one))} "
+        f"(Holm), smallest detectable drop {found}: {one.verdict}"
+    )
+
+
+def _p_of_verdict(one: Tested) -> float:
+    """Of the gain where that was found, else of the drop; after the correction."""
+    return one.adjusted_gain if one.verdict == IMPROVED else one.adjusted
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def points(value: float) -> str:
+    """A drop, rounded up where it is rounded: what it promises must hold."""
+    return f"{math.ceil(10000 * value - 1e-6) / 100:.2f}".rstrip("0").rstrip(".")
+
+
+def signed(value: float) -> str:
+    text = f"{100 * value:+.2f}"
+    return "0.00" if float(text) == 0 else text
+
+
+def p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001" if p >= 1e-4 else f"{p:.0e}"
+
+
+def plain(text: str) -> str:
+    """Without the characters that XML cannot hold."""
+    return ILLEGAL.sub("\ufffd", text)
+
+
+def _together(answer: Regression) -> str:
+    return f" over all {len(answer.tests)} tests together (Holm)" if len(answer.tests) > 1 else ""
+
+
+def _untestable(one: Tested, answer: Regression) -> str:
+    return (
+        f"{one.benchmark} {one.metric}: with {one.units:,} independent units and a baseline of "
+        f"{percent(one.baseline)} % even a candidate that has nothing right would pass (p {one.least_p:.2g} in one of "
+        f"{len(answer.tests)} tests); test more samples, or other benchmarks (--benchmark)"
+    )
+
+
+def _listed(title: str, lines: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {escape(line)}" for line in lines)] if lines else []

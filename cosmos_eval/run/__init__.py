@@ -1,0 +1,1 @@
+"""`evaluate()`: plan, session, many models, and where results go."""

@@ -1,0 +1,72 @@
+"""spec -> dataset -> engine -> task -> result: the way that every sample goes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cosmos_core.file_checks import user_path
+from cosmos_core.image_files import pixels_at_most
+from cosmos_eval.engine.precision import resolve_device
+from cosmos_eval.models.python import as_model
+from cosmos_eval.profiling import Profile
+from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.results.record import Result
+from cosmos_eval.run.options import RunOptions
+from cosmos_eval.run.plan import make_plan
+from cosmos_eval.run.result_folders import store_folder
+from cosmos_eval.run.session import Session
+
+
+def evaluate(
+    model: str | Any,
+    benchmarks: Sequence[str | Path | Benchmark] | str | Path | Benchmark,
+    data_root: Path | str | None = None,
+    *,
+    out: Path | str | None = None,
+    label: str | None = None,
+    skip_missing: bool = False,
+    max_image_pixels: int | None = None,
+    cache: Path | str | bool = True,
+    profile: Profile | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> list[Result]:
+    """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
+
+    Args:
+        model: a model spec, what `load_model` returns, or any object that a `python:` factory may return.
+        benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
+        data_root: the folder that holds the datasets (default: `data`, or a YAML's own folder).
+        out: the folder for results; without one nothing is written.
+        label: how tables call the model, instead of its spec.
+        skip_missing: whether benchmarks that lack their data are left out, in place of refusing all.
+        max_image_pixels: of the largest image that is read (default: `cosmos_core.image_files.MAX_PIXELS`).
+        cache: the folder that keeps features for later runs; True is `.embeddings` in `out`, if given; False none.
+        profile: is filled with where the time went, and written to profile.json in the model's folder of `out`.
+        options: `device`, `precision`, `batch_size`, `workers`, `compile`, `decoder`, `resized`, `limit`, `seed`,
+            `overwrite`, `cache_limit`, as `cosmos_eval.run.options.RunOptions` describes them.
+
+    Returns:
+        One result for each benchmark that could run, in order.
+
+    Raises:
+        RequestError: a bad spec or option, missing or broken data, or embeddings that are not finite.
+    """
+    if isinstance(benchmarks, str | Path | Benchmark):
+        benchmarks = [benchmarks]
+    root = user_path(data_root) if data_root is not None else None
+    device = options.pop("device", "auto")
+    if not isinstance(model, str):
+        model = as_model(model, resolve_device(device), stays=device == "auto")
+        if device == "auto":
+            device = str(model.device)  # a loaded model stays where it is
+    if "compile" in options:
+        options["compiled"] = options.pop("compile")
+    if options.get("resized") is not None:
+        options["resized"] = user_path(options["resized"])
+    asked = RunOptions.of(**options, device=device, cache=store_folder(cache, out))
+    session = Session(user_path(out) if out is not None else None, asked, reporter or Silent())
+    with pixels_at_most(max_image_pixels):
+        plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
+        return session.measure(model, plan, label=label, profile=profile)

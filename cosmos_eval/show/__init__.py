@@ -1,0 +1,1 @@
+"""Images of what a model does: attention, label maps, retrieval, perception."""

@@ -1,0 +1,1 @@
+"""What connects training and evaluation: callback, watch, sweeps of checkpoints, quickstart."""

@@ -1,0 +1,189 @@
+"""What a training would do and need, in lines that are comments of YAML: a plan below its configuration stays a file
+that `cosmos-eval train` takes."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cosmos_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from cosmos_core.config import TrainConfig
+    from cosmos_core.sizing import Workload
+
+GIB = 2**30
+WIDTH = 120
+
+
+def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
+    """The plan of a training on so many ranks, one line a subject.
+
+    Nothing is trained and no model allocated; of the data what is on the disk is looked at, and nothing fetched.
+
+    Raises:
+        RequestError: the run could not start: the batch cannot be shared, data are named and not there, or as
+            `require_settings`.
+    """
+    from cosmos_core.sizing import Workload
+
+    work = Workload(config, ranks)
+    require_settings(config)
+    data = data_plan(config, ranks)
+    subjects = {
+        "parameters": parameters_line(work),
+        "length": length_line(config, (data or {}).get("samples_per_epoch") or config.samples),
+        "step": step_line(work),
+        "memory": memory_line(work),
+        "arithmetic": arithmetic_line(work),
+        "data": data_line(data, config),
+    }
+    indent = " " * 13
+    return [
+        part
+        for subject, line in subjects.items()
+        for part in textwrap.wrap(
+            line,
+            WIDTH,
+            initial_indent=f"# {subject + ':':{len(indent)}}",
+            subsequent_indent=f"# {indent}",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def require_settings(config: "TrainConfig") -> None:
+    """Look at all settings that name what this machine must have, before anything is made or computed.
+
+    Raises:
+        RequestError: a device that is not here, a view below the model's patch, a logger's package that is absent,
+            or an evaluation while training whose suite is unknown or lacks its data.
+    """
+    from cosmos_core.logs import log_packages
+    from cosmos_core.prepare import check_sizes, device_of
+    from cosmos_core.sizing import Workload
+    from cosmos_eval.rank_environment import is_main
+
+    work = Workload(config)
+    device_of(config.device)
+    check_sizes(work.views.images, work.patch, work.image)
+    log_packages(config)
+    if config.eval_every and is_main():  # only the first rank evaluates
+        from cosmos_eval.training.evaluator import plan_of
+
+        plan_of(config)
+
+
+def parameters_line(work: "Workload") -> str:
+    from cosmos_core.sizing import parameter_counts
+
+    counts = parameter_counts(work.model)
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    own = f"; the objective has {work.objective_parameters:,} of its own" if work.objective_parameters else ""
+    return f"{sum(counts.values()):,} ({parts}); the teacher has as many and no gradients{own}"
+
+
+def length_line(config: "TrainConfig", samples: int) -> str:
+    from cosmos_core.sizing import steps_of
+
+    steps, epoch = steps_of(config, samples)
+    if not steps:
+        return "not known before the data is: set steps, or samples and epochs"
+    warm = f"warm-up {config.warmup:,}" if config.warmup <= steps else f"warm-up {config.warmup:,}, longer than the run"
+    if not epoch:
+        return f"{steps:,} steps, {warm}; {steps * config.batch_size:,} samples seen"
+    passes = plural(steps // epoch, "epoch") if steps % epoch == 0 else f"{steps / epoch:.2f} epochs"
+    left = samples - epoch * config.batch_size
+    return f"{steps:,} steps, {warm}; {passes} of {epoch:,} steps; {steps * config.batch_size:,} samples seen" + (
+        f"; {left:,} of an epoch's {samples:,} samples fill no batch and are left out of it" if left else ""
+    )
+
+
+def step_line(work: "Workload") -> str:
+    config = work.config
+    views = " + ".join(f"{count} of {size} pixels" for count, size in work.pictures)
+    shares = f"{work.local_batch:,} on each of {work.ranks:,} ranks" if work.ranks > 1 else "on one rank"
+    parts = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
+    return (
+        f"{config.batch_size:,} samples, {shares}{parts}; "
+        f"image views {views}, {plural(work.captions, 'caption')} of {work.context} tokens; "
+        f"objective {config.objective}"
+    )
+
+
+def memory_line(work: "Workload") -> str:
+    from cosmos_core.sizing import memory
+
+    uses = memory(work)
+    parts = ", ".join(f"{use} {gib(size)}" for use, size in uses.items())
+    kind = "16-bit" if work.item == 2 else "float32"
+    return f"about {gib(sum(uses.values()))} GiB on each device, {kind} products: {parts}"
+
+
+def arithmetic_line(work: "Workload") -> str:
+    from cosmos_core.sizing import step_flops
+
+    flops = step_flops(work)
+    parts = ", ".join(f"{what} {tera(count)}" for what, count in flops.items())
+    return f"{tera(sum(flops.values()))} TFLOP on each device in a step: {parts}"
+
+
+def data_plan(config: "TrainConfig", ranks: int) -> dict[str, Any] | None:
+    """What the loader of the first rank says about itself; None where no data is named yet."""
+    if not config.data:
+        return None
+    from cosmos_core.configs import checked, preset
+    from cosmos_core.data import open_loader
+    from cosmos_core.tokenizer import build_tokenizer
+    from cosmos_core.world import World
+    from cosmos_eval.training.callback import records_of
+
+    model = preset(config.model) if isinstance(config.model, str) else checked(config.model)
+    views = config.wanted_views()
+    tokenizer = build_tokenizer(model["text_cfg"])
+    loader = open_loader(config, views, tokenizer, records_of(config), World(0, ranks))
+    try:
+        return loader.describe()
+    finally:
+        loader.close()
+
+
+def data_line(data: Mapping[str, Any] | None, config: "TrainConfig") -> str:
+    if data is None:
+        return missing_data(config)
+    sources = "; ".join(
+        f"{source['source']}: "
+        + (f"{plural(source['shards'], 'shard')}, " if source.get("shards") else "")
+        + (plural(source["samples"], "sample") if source.get("samples") else "samples not counted")
+        + (f", weight {source['weight']:g}" if source.get("weight", 1) != 1 else "")
+        for source in data["sources"]
+    )
+    workers = data.get("workers_per_rank", 0)
+    readers = plural(workers, "worker") if workers else "the training process, without workers"
+    return f"{sources}; {plural(data.get('lanes', 0), 'lane')}; each rank reads with {readers}"
+
+
+def missing_data(config: "TrainConfig") -> str:
+    """What to give a run that has no data."""
+    return (
+        f"no training data: give {config.name} its shards, as in --set 'data=DIR/{{00000..00331}}.tar' "
+        "(several joined by ::; docs/data.md says how to make them)"
+    )
+
+
+def refuse_without_data(config: "TrainConfig") -> None:
+    """RequestError where a run has no data; says what to give."""
+    if not config.data:
+        raise RequestError(missing_data(config))
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def gib(size: float) -> str:
+    return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.1f}"
+
+
+def tera(count: float) -> str:
+    return f"{count / 1e12:.3g}"

@@ -1,0 +1,152 @@
+"""Watch the folder of a run from another process: evaluate checkpoints as they appear, and draw the curve."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cosmos_core.checkpoint import load_checkpoint
+from cosmos_core.errors import RequestError
+from cosmos_core.layouts import Which
+from cosmos_core.logs import METRICS, read_metrics
+from cosmos_eval.models.cosmos import CosmosModel
+from cosmos_eval.progress import Reporter, Silent
+from cosmos_eval.report.curves import save, training_figure, write_curve
+from cosmos_eval.report.evaluations import EVALUATIONS, Evaluations, Line, sentence
+from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.session import Session
+from cosmos_eval.training.step_evaluation import measure_step
+from cosmos_eval.training.sweep import Checkpoint, read_checkpoint
+
+PATTERNS = ("step-*.pt", "last.pt")
+Stamp = tuple[int, int, int]
+
+
+@dataclass
+class Watcher:
+    """Evaluates each checkpoint of a run once, by content: `last.pt` is another name of the newest.
+
+    A checkpoint that goes while it is read (the run keeps only some) or that is not whole yet is left out; one that is
+    not whole is tried again when it has changed. What stands in `out` is kept, so that watching can be stopped and
+    started anew.
+
+    Args:
+        folder: of the run, where its checkpoints lie.
+        plan: what to evaluate.
+        session: the settings of the evaluation; its `out` is set here.
+        out: folder for results, `evaluations.jsonl`, and the curve as picture, table and CSV.
+        networks: of `teacher` and `student`.
+    """
+
+    folder: Path
+    plan: Sequence[Planned]
+    session: Session
+    out: Path
+    networks: Sequence[Which] = ("teacher",)
+    reporter: Reporter = field(default_factory=Silent)
+    seen: set[Stamp] = field(default_factory=set, init=False)
+    """Files that were evaluated, or that could not be, as they were then."""
+    finished: bool = field(default=False, init=False)
+    """Whether the last checkpoint of the run was seen."""
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise RequestError(f"no folder {self.folder}; give the --out folder of a training")
+        self.written = Evaluations(self.out / EVALUATIONS)
+
+    @property
+    def lines(self) -> list[Line]:
+        return self.written.lines
+
+    def run(self, *, once: bool, interval: float, sleep: Callable[[float], None] = time.sleep) -> list[Line]:
+        """Evaluate what is there, and unless `once` what appears, until the run is finished; returns all lines.
+
+        Args:
+            interval: seconds between two looks at the folder.
+
+        Raises:
+            RequestError: `once`, and there is no checkpoint that could be evaluated.
+        """
+        told = False
+        while True:
+            self.scan()
+            if once or self.finished:
+                break
+            if not told:
+                self.reporter.note(f"waiting for checkpoints in {self.folder}, every {interval:g} s; Ctrl-C ends it")
+                told = True
+            sleep(interval)
+        if not self.lines:
+            raise RequestError(f"no checkpoint in {self.folder} could be evaluated ({', '.join(PATTERNS)})")
+        return self.lines
+
+    def scan(self) -> int:
+        """Evaluate the checkpoints that are new, in order of their steps; how many there were."""
+        done = 0
+        for stamp, checkpoint in self.fresh():
+            if stamp in self.seen:
+                continue  # its other name came first
+            self.seen.add(stamp)
+            done += self.evaluate(checkpoint)
+            self.finished = self.finished or checkpoint.finished
+        return done
+
+    def fresh(self) -> list[tuple[Stamp, Checkpoint]]:
+        """What the folder holds that was not seen yet, in order of steps, names with a step before `last.pt`."""
+        found = []
+        for place, pattern in enumerate(PATTERNS):
+            for path in sorted(self.folder.glob(pattern)):
+                try:
+                    stamp = stamp_of(path)
+                    if stamp not in self.seen:
+                        found.append((place, stamp, read_checkpoint(path)))
+                except FileNotFoundError:
+                    continue  # the run has let it go
+                except (RequestError, OSError) as error:
+                    self.leave_out(path, error)
+        found.sort(key=lambda one: (one[2].step, one[0]))
+        return [(stamp, checkpoint) for _, stamp, checkpoint in found]
+
+    def evaluate(self, checkpoint: Checkpoint) -> bool:
+        """Measure the networks of one checkpoint and draw; False where it went away or cannot be measured."""
+        for network in self.networks:
+            try:
+                core = load_checkpoint(checkpoint.path, weights=network).requires_grad_(False)
+            except (RequestError, FileNotFoundError) as error:
+                self.leave_out(checkpoint.path, error)
+                return False
+            spec = f"cosmos:{self.folder}/step-{checkpoint.step:08d}.pt#{network}"
+            model = CosmosModel(core, spec, self.session.device, f"{checkpoint.path.name}#{network}")
+            try:
+                lines = measure_step(self.session, self.out, model, checkpoint.step, network, self.plan)
+            except RequestError as error:  # its embeddings are not finite, say: the next one's may be
+                self.leave_out(checkpoint.path, error)
+                return False
+            if any(line not in self.lines for line in lines):
+                self.written.put(lines)
+                self.reporter.note(sentence(lines))
+        self.draw()
+        return True
+
+    def draw(self) -> list[Path]:
+        """Write the curve so far, and what the run's own log tells; returns the paths."""
+        paths = write_curve(self.lines, self.out)
+        rows = read_metrics(self.folder / METRICS)
+        if rows:
+            paths.append(self.out / "training.png")
+            save(training_figure(rows), paths[-1])
+        return paths
+
+    def leave_out(self, path: Path, error: Exception) -> None:
+        """Say once why a file is not evaluated, unless it is gone."""
+        try:
+            self.seen.add(stamp_of(path))
+        except FileNotFoundError:
+            return
+        self.reporter.note(f"{path.name} is left out: {' '.join(str(error).split())}")
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when another file takes the place of one: two names of one file have the same."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

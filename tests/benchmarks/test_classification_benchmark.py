@@ -1,0 +1,119 @@
+"""The benchmark of classification: both sides measure the same, and its last line holds what it promises."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import classification
+from benchmarks.classification_cases import Plan, imagenet, measure, ours, peer, timed, write_pictures
+from benchmarks.random_model import random_model
+from cosmos_core.errors import RequestError
+from cosmos_core.world import World
+from cosmos_eval import datasets
+from tests.benchmarks.test_head_benchmark import CONFIG
+
+TINY = Plan(classes=6, repetitions=2, per_class=3, workers=0, batch_size=4, model="tiny", config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return measure(World(), TINY)
+
+
+def test_both_sides_give_the_same_figures(tmp_path):
+    write_pictures(TINY, tmp_path)
+    model = random_model("tiny", config=CONFIG)
+    own, theirs = (side(model, TINY, tmp_path, imagenet(TINY)) for side in (ours, peer))
+    assert own[0] == pytest.approx(theirs[0], abs=1e-6)
+    assert set(own[0]) == {"top1", "top5", "mean_per_class"}
+    assert 0 < own[0]["top5"] < 1
+    assert all(seconds > 0 for side in (own, theirs) for seconds in side[1].values())
+
+
+def test_the_data_are_imagenets_by_folder_name_and_proportion(tmp_path):
+    write_pictures(TINY, tmp_path)
+    data = datasets.load(imagenet(TINY), tmp_path)
+    assert len(data.pictures) == 18
+    assert list(data.class_names)[:2] == ["tench", "goldfish"]
+    assert len(data.templates) == 80
+    assert data.pictures[0].key == "n01440764/ILSVRC2012_val_00000001.JPEG"
+    assert len({picture.digest() for picture in data.pictures}) == 18
+    sizes = {picture.load().size for picture in data.pictures}
+    assert sizes == {(500, 375), (375, 500), (500, 333)}
+
+
+def test_all_classes_are_read_by_imagenets_own_reader():
+    definition = imagenet(replace(TINY, classes=1000, per_class=10))
+    assert definition.dataset["reader"] == "imagenet"
+    assert definition.dataset["expected"] == {"images": 10000, "classes": 1000}
+
+
+def test_all_and_its_parts_are_timed(found):
+    assert {arm: len(seconds) for arm, seconds in found["seconds"].items()} == {"peer": 2, "ours": 2}
+    for arm in ("peer", "ours"):
+        for head, pictures, whole in zip(
+            found["parts"][f"{arm} head"], found["parts"][f"{arm} pictures"], found["seconds"][arm], strict=True
+        ):
+            assert 0 < head + pictures < whole
+    assert found["apart"] < 1e-6
+    assert found["decode_rate"] > 0
+    assert found["forward_rate"] > 0
+    assert {"forward pass of pictures", "forward pass of texts", "scoring"} <= set(found["phases"])
+    assert min(found["phases"].values()) >= 0
+
+
+def test_a_function_is_timed_while_inside_and_left_as_it_was():
+    class Owner:
+        @staticmethod
+        def work(x):
+            if x < 0:
+                raise ValueError(x)
+            return x + 1
+
+    before = vars(Owner)["work"]
+    with timed(Owner, "work") as seconds:
+        assert Owner.work(1) == 2
+        with pytest.raises(ValueError, match="-1"):
+            Owner.work(-1)
+    assert len(seconds) == 2
+    assert vars(Owner)["work"] is before
+
+
+def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(classification, "run_in_worlds", lambda sizes, work, plan, threads: {1: found})
+    assert classification.main(["--quick", "--workers", "1", "--out", str(tmp_path / "page.md")]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record["name"] == "classification"
+    assert set(record["ratios"]) == {"classification"}
+    figures = record["figures"]
+    assert figures["pictures_ratio"] > 0
+    assert figures["workers"] == 1
+    assert figures["share_of_bound"] > 0
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "Made by `python benchmarks/classification.py --quick --workers 1 --out" in page
+    assert "| pictures alone |" in page
+    assert "Where our time goes (`run --profile`): " in page
+    assert record["figures"]["phase_seconds"]["forward pass of texts"] > 0
+
+
+def test_the_bound_is_the_slower_of_two_machines_and_the_sum_of_both_works_on_one():
+    found = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer pictures": [9.0], "ours pictures": [1.2]}}
+    assert classification.bound(found, replace(TINY, device="cuda")) == 30
+    assert classification.bound(found, TINY) == pytest.approx(20)
+    assert classification.share(found, TINY) == pytest.approx(18 / 1.2 / 20)
+
+
+def test_figures_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
+    monkeypatch.setattr(classification, "run_in_worlds", lambda *a, **k: {1: {**found, "apart": float("nan")}})
+    assert classification.main(["--quick"]) == 1
+    assert "figures differ by nan" in capsys.readouterr().err
+
+
+def test_a_refusal_is_one_line(monkeypatch, capsys):
+    def refuse(*arguments, **options):
+        raise RequestError("no device cuda")
+
+    monkeypatch.setattr(classification, "run_in_worlds", refuse)
+    assert classification.main(["--device", "cuda"]) == 2
+    assert capsys.readouterr().err == "classification: no device cuda\n"

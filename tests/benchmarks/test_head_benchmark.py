@@ -1,0 +1,87 @@
+"""The benchmark of the zero-shot head: both sides make the same weights, and its last line holds what it promises."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import head
+from benchmarks.random_model import random_model
+from benchmarks.studies.imagenet_words import first_words
+from cosmos_core.errors import RequestError
+from cosmos_core.world import World
+
+CONFIG = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+TINY = head.Plan(classes=3, repetitions=2, model="tiny", config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return head.measure(World(), TINY)
+
+
+def test_both_sides_make_the_same_weights_of_the_same_prompts(found):
+    model, (names, templates) = random_model("tiny", config=CONFIG), first_words(3)
+    assert names == ["tench", "goldfish", "great white shark"]
+    assert len(templates) == 80
+    ours, peer = (side(model, names, templates, TINY) for side in (head.our_head, head.peer_head))
+    assert ours.shape == peer.shape == (3, 32)
+    assert (ours - peer).abs().max() < 1e-5
+    assert torch.allclose(ours.norm(dim=1), torch.ones(3))
+    assert found["apart"] < 1e-5
+
+
+def test_what_passes_the_tower_is_counted(found):
+    assert found["prompts"] == 240
+    assert found["distinct_prompts"] <= 240
+    assert found["peer_tokens"] == 240 * 77
+    assert 240 * 5 < found["read_tokens"] < 240 * 20
+    assert {arm: len(seconds) for arm, seconds in found["seconds"].items()} == {"peer": 2, "ours": 2}
+
+
+def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(head, "run_in_worlds", lambda sizes, work, plan, threads: {1: found})
+    assert head.main(["--quick", "--classes", "3", "--out", str(tmp_path / "head.md")]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record["name"] == "head"
+    assert set(record["ratios"]) == {"head"}
+    assert record["figures"]["classes"] == 3
+    assert record["environment"]["hardware"]["threads"] == torch.get_num_threads()
+    page = (tmp_path / "head.md").read_text(encoding="utf-8")
+    assert "Made by `python benchmarks/head.py --quick --classes 3 --out" in page
+    assert "the first 3 of 1,000 classes, 240 prompts, in fp32 on cpu" in page
+
+
+def test_weights_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
+    for apart in (2e-4, float("nan")):
+        monkeypatch.setattr(head, "run_in_worlds", lambda *a, apart=apart, **k: {1: {**found, "apart": apart}})
+        assert head.main(["--quick"]) == 1
+        assert "class weights differ by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--classes", "1001"], "head: --classes 1001: ImageNet has 1,000\n"),
+        (["--classes", "-1"], "head: --classes -1: ImageNet has 1,000\n"),
+        (
+            ["--precision", "fp16"],
+            "head: clip-benchmark's mixed precision on a CPU is bf16; give --precision bf16 or fp32\n",
+        ),
+        (
+            ["--device", "cuda", "--precision", "bf16"],
+            "head: clip-benchmark's mixed precision on a GPU is fp16; give --precision fp16 or fp32\n",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_one_line(options, line, monkeypatch, capsys):
+    def refuse(*arguments, **options):
+        raise RequestError("must not start")
+
+    monkeypatch.setattr(head, "run_in_worlds", refuse)
+    assert head.main(options) == 2
+    assert capsys.readouterr().err == line

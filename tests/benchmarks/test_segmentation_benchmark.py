@@ -1,0 +1,86 @@
+"""The benchmark of segmentation: both arms give the same label maps, and its last line holds what it promises."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import segmentation
+from benchmarks.segmentation_cases import ARMS, Arms, Plan, large_picture, measure, peak
+from cosmos_core.errors import RequestError
+from cosmos_core.world import World
+from tests.helpers.patch_models import settings
+
+TINY = Plan(
+    voc=3,
+    toybox=2,
+    repetitions=2,
+    large=(60, 90),
+    batch_size=3,
+    model="tiny",
+    vision={
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+    },
+    classes=12,
+    settings=settings(short_side=40, crop=16, stride=12, attention="csa"),
+)
+
+
+@pytest.fixture(scope="module")
+def times():
+    return measure(World(), TINY)
+
+
+def test_both_arms_give_the_same_labels():
+    arms = Arms(TINY)
+    pictures = [large_picture((37, 50)), large_picture((50, 37))]
+    for one, other in zip(arms.batched(pictures), arms.sequential(pictures), strict=True):
+        assert np.mean(one == other) > 0.999
+        assert len(np.unique(one)) > 1
+
+
+def test_the_tower_and_the_whole_are_timed_for_each_set_of_pictures(times):
+    for name, count in (("voc", 3), ("toybox", 2)):
+        case = times[name]
+        assert case["pictures"] == count
+        assert case["windows"] > count
+        assert set(case["seconds"]) == set(ARMS)
+        for arm in ARMS:
+            assert len(case["seconds"][arm]) == 2
+            assert 0 < case["tower_seconds"][arm] < sum(case["seconds"][arm])
+    assert segmentation.unequal(times) == []
+
+
+def test_what_differs_is_told_and_nothing_is_compared(times, monkeypatch, capsys):
+    times = {**times, "toybox": {**times["toybox"], "apart": {"logits": float("nan"), "labels": 0.0}}}
+    monkeypatch.setattr(segmentation, "run", lambda plan, threads: {"times": times, "memory": {}})
+    assert segmentation.main(["--quick"]) == 1
+    assert "toybox: logits by nan" in capsys.readouterr().err
+
+
+def test_the_last_line_is_the_record(times, monkeypatch, capsys, tmp_path):
+    memory = {arm: peak(World(), TINY, arm) for arm in ARMS}
+    memory["sequential"]["large"] = None  # as where the memory would not do
+    monkeypatch.setattr(segmentation, "run", lambda plan, threads: {"times": times, "memory": memory})
+    assert segmentation.main(["--quick", "--out", str(tmp_path / "page.md")]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record["name"] == "segmentation"
+    assert set(record["ratios"]) == {"segmentation"}
+    assert record["ratios"]["segmentation"] == pytest.approx(
+        min(record["figures"][name]["ratio"] for name in ("voc", "toybox")), rel=1e-2
+    )
+    assert record["figures"]["voc_ours_peak_bytes_above_weights"] >= 0
+    assert record["figures"]["large_peer_peak_bytes_above_weights"] is None
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "Made by `python benchmarks/segmentation.py --quick" in page
+    assert "not run: too little memory" in page
+
+
+def test_a_refusal_is_one_line(monkeypatch, capsys):
+    def refuse(plan, threads):
+        raise RequestError("no device cuda")
+
+    monkeypatch.setattr(segmentation, "run", refuse)
+    assert segmentation.main(["--device", "cuda"]) == 2
+    assert capsys.readouterr().err == "segmentation: no device cuda\n"

@@ -1,0 +1,226 @@
+"""Class folders, ImageNet in both layouts, and what is wrong with half of them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import datasets
+from cosmos_eval.datasets import imagenet
+from cosmos_eval.datasets.base import DataCheck
+from cosmos_eval.datasets.data import ClassificationData
+from tests.helpers.datasets_on_disk import define, write_picture
+
+FOLDER = {"reader": "image-folder", "path": "pets"}
+A = {"templates": ["a {c}"]}
+
+
+def pets(root: Path) -> None:
+    for i, name in enumerate(["dog/b.png", "dog/a.JPG", "cat/2.webp", "cat/inner/1.bmp", "Bird/x.gif"]):
+        write_picture(root / "pets" / name, seed=i)
+    (root / "pets/cat/Thumbs.db").write_bytes(b"no picture")
+    write_picture(root / "pets/dog/.hidden.png")
+    write_picture(root / "pets/.cache/a.png")
+
+
+def load(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> ClassificationData:
+    data = datasets.load(define(tmp_path, "classification", dataset, prompts))
+    assert isinstance(data, ClassificationData)
+    return data
+
+
+def refusal(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> str:
+    with pytest.raises(RequestError) as caught:
+        load(tmp_path, dataset, prompts)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> DataCheck:
+    return datasets.check(define(tmp_path, "classification", dataset, prompts))
+
+
+def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_classes(tmp_path: Path):
+    for i, name in enumerate(("cat/a.png", "dog/b.png", "cat/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg")):
+        write_picture(tmp_path / "im" / name, seed=i)
+    write_picture(tmp_path / "im/@eaDir/c.png")
+    (tmp_path / "im/lost+found").mkdir()
+    definition = define(tmp_path, "classification", {"reader": "image-folder", "path": "im"}, {"templates": ["{c}"]})
+    data = datasets.load(definition)
+    assert [picture.key for picture in data.pictures] == ["cat/a.png", "dog/b.png"]
+    assert data.remarks == ()
+    for name in ("cat/c.HEIC", "dog/more/d.jxl", "dog/notes.txt"):
+        (tmp_path / "im" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "im" / name).write_bytes(b"x")
+    assert datasets.load(definition).remarks == (
+        "2 images are passed over, of formats that are not read: cat/c.HEIC, dog/more/d.jxl; save them as JPEG or PNG",
+    )
+
+
+def test_classes_are_sorted_folders_and_pictures_of_any_format_are_read(tmp_path: Path):
+    pets(tmp_path)
+    data = load(tmp_path, {**FOLDER, "expected": {"images": 5, "classes": 3}})
+    assert data.class_names == ["Bird", "cat", "dog"]
+    keys = ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png"]
+    assert [one.key for one in data.pictures] == keys
+    assert data.labels.tolist() == [0, 1, 1, 2, 2]
+    assert data.templates == ["a {c}"]
+    assert data.pictures[1].load().mode == "RGB"
+
+
+def test_a_link_to_a_folder_above_is_walked_once(tmp_path: Path):
+    pets(tmp_path)
+    (tmp_path / "pets/cat/round").symlink_to(tmp_path / "pets/cat")
+    (tmp_path / "pets/dog/more").symlink_to(tmp_path / "pets/cat/inner")
+    keys = [one.key for one in load(tmp_path, FOLDER).pictures]
+    assert keys == ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png", "dog/more/1.bmp"]
+
+
+def test_names_are_given_as_a_list_or_a_map(tmp_path: Path):
+    pets(tmp_path)
+    listed = load(tmp_path, FOLDER, {**A, "class_names": ["a bird", "a cat", "a dog"]})
+    mapped = load(tmp_path, FOLDER, {**A, "class_names": {"dog": "a dog", "Bird": "a bird", "cat": "a cat"}})
+    assert listed.class_names == mapped.class_names == ["a bird", "a cat", "a dog"]
+    assert listed.fingerprint == mapped.fingerprint
+    assert "2 class names for 3 class folders" in refusal(tmp_path, FOLDER, {**A, "class_names": ["a", "b"]})
+    assert "no class name for 1 folders: Bird" in refusal(
+        tmp_path, FOLDER, {**A, "class_names": {"dog": "a", "cat": "b"}}
+    )
+    names = {"dog": "a", "cat": "b", "Bird": "c", "fish": "d"}
+    assert "folders that are not there: fish" in refusal(tmp_path, FOLDER, {**A, "class_names": names})
+
+
+def test_a_class_may_have_prompts_of_its_own(tmp_path: Path):
+    pets(tmp_path)
+    own = {"dog": ["a {c} barks", "a {c}"], "cat": ["it purrs"], "Bird": ["a {c}"]}
+    assert load(tmp_path, FOLDER, {"templates": own}).templates == [["a {c}"], ["it purrs"], ["a {c} barks", "a {c}"]]
+    del own["cat"]
+    assert "no prompts for 1 classes: cat" in refusal(tmp_path, FOLDER, {"templates": own})
+
+
+def test_an_empty_class_is_named(tmp_path: Path):
+    pets(tmp_path)
+    (tmp_path / "pets/fish").mkdir()
+    assert "1 classes without a picture: fish" in refusal(tmp_path, FOLDER)
+
+
+def test_half_a_dataset_is_refused_with_its_count(tmp_path: Path):
+    pets(tmp_path)
+    found = check(tmp_path, {**FOLDER, "expected": {"images": 10, "classes": 4}})
+    assert found.found == {"images": 5, "classes": 3}
+    assert found.problems == (
+        f"mine needs 10 pictures in {tmp_path / 'pets'}, found 5",
+        "mine needs 4 classes, found 3",
+    )
+
+
+def test_a_folder_that_is_missing_or_flat_is_refused(tmp_path: Path):
+    assert "pets, which is not there" in refusal(tmp_path, FOLDER)
+    write_picture(tmp_path / "pets/a.png")
+    assert "no class folders" in refusal(tmp_path, FOLDER)
+
+
+WNIDS = ["n00000001", "n00000002", "n00000003"]
+NAMES = {"templates": ["a {c}"], "class_names": ["tench", "goldfish", "shark"]}
+NET = {"reader": "imagenet", "path": "val", "expected": {"images": 4, "classes": 3}}
+FLAT = {**NET, "labels": "labels.txt"}
+
+
+@pytest.fixture
+def three_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imagenet, "imagenet_wnids", lambda: list(WNIDS))
+
+
+def flat(root: Path, text: str) -> None:
+    (root / "labels.txt").write_text(text, encoding="utf-8")
+    for i in range(1, 5):
+        write_picture(root / f"val/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
+
+
+def test_the_wnids_are_a_thousand_in_sorted_order():
+    wnids = imagenet.imagenet_wnids()
+    assert len(set(wnids)) == 1000
+    assert wnids == sorted(wnids)
+    assert wnids[0] == "n01440764"
+
+
+@pytest.mark.usefixtures("three_classes")
+def test_imagenet_in_class_folders_and_flat_hold_the_same_labels(tmp_path: Path):
+    labels = [2, 0, 1, 0]
+    flat(tmp_path, "".join(f"ILSVRC2012_val_{i:08d}.JPEG {label}\n" for i, label in enumerate(labels, start=1)))
+    by_index = load(tmp_path, FLAT, NAMES)
+    flat(tmp_path, "".join(f"ILSVRC2012_val_{i:08d}.JPEG {WNIDS[label]}\n" for i, label in enumerate(labels, start=1)))
+    by_wnid = load(tmp_path, FLAT, NAMES)
+    rows = [f"ILSVRC2012_val_{i:08d},{WNIDS[label]} 1 2 3 4\n" for i, label in enumerate(labels, start=1)]
+    flat(tmp_path, "ImageId,PredictionString\n" + "".join(rows))
+    by_kaggle = load(tmp_path, FLAT, NAMES)
+    assert by_index.labels.tolist() == by_wnid.labels.tolist() == by_kaggle.labels.tolist() == labels
+    assert by_index.class_names == ["tench", "goldfish", "shark"]
+    for i, label in enumerate(labels, start=1):
+        write_picture(tmp_path / f"folders/{WNIDS[label]}/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
+    folders = load(tmp_path, {**NET, "path": "folders"}, NAMES)
+    assert folders.labels.tolist() == [0, 0, 1, 2]
+    pairs = {(one.digest(), label) for one, label in zip(by_index.pictures, by_index.labels, strict=True)}
+    assert pairs == {(one.digest(), label) for one, label in zip(folders.pictures, folders.labels, strict=True)}
+
+
+@pytest.mark.usefixtures("three_classes")
+def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
+    for wnid in (WNIDS[0], "n00000009"):
+        write_picture(tmp_path / f"val/{wnid}/a.JPEG")
+    unknown, missing, count = check(tmp_path, {**NET, "expected": {"images": 3}}, NAMES).problems
+    assert "needs 3 class folders" in missing
+    assert "missing: n00000002, n00000003" in missing
+    assert "n00000009" in unknown
+    assert "needs 3 pictures" in count
+
+
+@pytest.mark.usefixtures("three_classes")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("490\n361\n", "no label in line 1"),
+        ("ILSVRC2012_val_00000001.JPEG 3\n", "label '3' in line 1"),
+        ("ILSVRC2012_val_00000001.JPEG n00000009\n", "label 'n00000009' in line 1"),
+        ("ILSVRC2012_val_00000001.JPEG 0\nILSVRC2012_val_00000001.JPEG 1\n", "twice in"),
+        ("ILSVRC2012_val_00000009.JPEG 0\n", "missing: ILSVRC2012_val_00000009.JPEG"),
+        ("../b.JPEG 0\n", "outside its folder"),
+        ("", "has no pictures"),
+    ],
+)
+def test_a_label_file_that_does_not_fit_is_refused_with_its_line(tmp_path: Path, text: str, said: str):
+    flat(tmp_path, text)
+    assert said in refusal(tmp_path, FLAT, NAMES)
+
+
+@pytest.mark.usefixtures("three_classes")
+def test_a_flat_folder_needs_labels_and_pictures(tmp_path: Path):
+    flat(tmp_path, "")
+    assert "give dataset.labels" in refusal(tmp_path, NET, NAMES)
+    (tmp_path / "labels.txt").unlink()
+    assert "labels.txt, which is not there" in refusal(tmp_path, FLAT, NAMES)
+    (tmp_path / "empty").mkdir()
+    assert "neither class folders" in refusal(tmp_path, {**FLAT, "path": "empty"}, NAMES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes are Linux's")
+@pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"c\xe9t/a.png"])
+def test_a_file_name_that_is_not_utf_8_is_one_printable_problem(tmp_path: Path, name: bytes):
+    path = os.path.join(os.fsencode(tmp_path), b"pictures", name)  # noqa: PTH118 - bytes
+    os.makedirs(os.path.dirname(path))  # noqa: PTH103, PTH120 - bytes
+    content = write_picture(tmp_path / "a.png").read_bytes()
+    with open(path, "wb") as file:  # noqa: PTH123 - bytes
+        file.write(content)
+    benchmark = define(
+        tmp_path, "classification", {"reader": "image-folder", "path": "pictures"}, {"templates": ["a {c}"]}
+    )
+    problems = datasets.check(benchmark).problems
+    assert "1 picture names with half a character" in problems[0]
+    assert ("1 class names with half a character" in " ".join(problems)) == name.startswith(b"c\xe9t")
+    assert all("\\udce9" in problem.encode().decode() for problem in problems)
+    with pytest.raises(RequestError) as caught:
+        datasets.load(benchmark)
+    assert str(caught.value).encode()

@@ -1,0 +1,205 @@
+"""Pictures that were resized before give the features of the direct path, bit by bit."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.cli.main import run_command
+from cosmos_eval.datasets import resized as module
+from cosmos_eval.datasets.base import ArrayPicture, FilePicture
+from cosmos_eval.datasets.resized import HEADER, INDEX, digest_of, read_resized, write_resized
+from cosmos_eval.engine import Engine
+from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.run.evaluate import evaluate
+from tests.datasets.test_decoders import encoded, photograph
+from tests.engine.test_batch_parts import Notes, Small
+from tests.engine.test_tower import Whole
+from tests.helpers.worlds import captions_world
+
+
+def world(folder, count=7):
+    found = []
+    for i in range(count):
+        path = folder / f"{i}.jpg"
+        path.write_bytes(encoded(photograph(i, 40 + i, 31)))
+        found.append(FilePicture(path.name, path))
+    return found
+
+
+def write(pictures, folder, **settings):
+    preprocess = ImagePreprocess(**{"size": 8, **settings})
+    return write_resized(pictures, preprocess.geometry(), preprocess.pixels, folder)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("settings", [{"size": 8}, {"size": (6, 9)}, {"size": 8, "resize": "longest", "fill": 9}])
+def test_features_are_those_of_the_direct_path(tmp_path, monkeypatch, workers, settings):
+    monkeypatch.setattr(module, "PER_SHARD", 3)
+    given = world(tmp_path)
+    assert write(given, tmp_path / "small", **settings) == (7, 0)
+    assert len(list((tmp_path / "small").glob("*.tar"))) == 3
+    for picture in given:  # from here on the files' digests are known and their pixels are not needed
+        picture.path.write_bytes(b"")
+    models = [Whole(), Whole()]
+    for model in models:
+        model.preprocess = ImagePreprocess(**settings)  # type: ignore[method-assign]
+    reporter = Notes()
+    engine = Engine(models[0], batch_size=4, workers=workers, resized=tmp_path / "small", reporter=reporter)
+    rows = engine.image_features(given)
+    assert reporter.lines == []
+    direct = Engine(models[1], batch_size=4).image_features(world(tmp_path))
+    assert torch.equal(rows, direct)
+    assert torch.equal(torch.cat(models[0].seen), torch.cat(models[1].seen))
+
+
+def test_shards_are_webdataset_s_and_say_how_they_were_made(tmp_path):
+    given = world(tmp_path, 3)
+    write(given, tmp_path / "small")
+    with tarfile.open(tmp_path / "small/resized-00000.tar") as tar:
+        assert tar.pax_headers[HEADER] == digest_of(read_resized(tmp_path / "small").made)
+        members = tar.getmembers()
+        assert [member.name for member in members] == [f"{picture.digest()}.npy" for picture in given]
+        for member, picture in zip(members, given, strict=True):
+            stream = tar.extractfile(member)
+            assert stream is not None
+            pixels = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+            assert np.array_equal(pixels, ImagePreprocess(8).pixels(picture.load()))
+
+
+def test_more_pictures_join_those_that_are_there(tmp_path):
+    given = world(tmp_path)
+    assert write(given[:4], tmp_path / "small") == (4, 0)
+    before = (tmp_path / "small/resized-00000.tar").read_bytes()
+    assert write([*given, given[0]], tmp_path / "small") == (3, 5)
+    assert write(given, tmp_path / "small") == (0, 7)
+    assert (tmp_path / "small/resized-00000.tar").read_bytes() == before
+    found = read_resized(tmp_path / "small")
+    for picture in given:
+        assert np.array_equal(found.pixels(picture.digest()), ImagePreprocess(8).pixels(picture.load()))
+
+
+def test_a_run_that_was_killed_is_made_again(tmp_path):
+    given = world(tmp_path)
+    write(given[:2], tmp_path / "small")
+    (tmp_path / "small/resized-00001.tar").write_bytes(b"half of a shard")
+    assert write(given, tmp_path / "small") == (5, 2)
+    assert all(read_resized(tmp_path / "small").pixels(picture.digest()).shape == (8, 8, 3) for picture in given)
+
+
+def test_pictures_that_are_not_there_are_decoded_with_a_note(tmp_path):
+    given = world(tmp_path)
+    write(given[:4], tmp_path / "small")
+    reporter = Notes()
+    rows = Engine(Whole(), resized=tmp_path / "small", reporter=reporter).image_features(given)
+    assert reporter.lines == [f"3 of 7 pictures are not in {tmp_path / 'small'}: decoded here"]
+    assert torch.equal(rows, Engine(Whole()).image_features(given))
+
+
+def test_another_preprocessing_is_refused_by_name(tmp_path, monkeypatch):
+    given = world(tmp_path, 2)
+    small = tmp_path / "small"
+    write(given, small, interpolation="bilinear", size=9)
+    with pytest.raises(RequestError) as caught:
+        Engine(Whole(), resized=small)
+    said = (
+        "(image_size 9 there, 8 here; interpolation bilinear there, bicubic here); make others, or leave --resized out"
+    )
+    assert str(caught.value).endswith(said)
+    with pytest.raises(RequestError, match="otherwise than what is asked for now"):
+        write(given, small)
+    with pytest.raises(RequestError, match="has a preprocessing of its own"):
+        Engine(Small(9, 9), resized=small)
+    write(given, tmp_path / "mine")
+    monkeypatch.setattr(module.metadata, "version", lambda name: "0.1")
+    with pytest.raises(RequestError, match=r"pillow [\d.]+ there, 0.1 here"):
+        Engine(Whole(), resized=tmp_path / "mine")
+
+
+def test_mean_and_deviation_may_differ(tmp_path):
+    given = world(tmp_path, 2)
+    write(given, tmp_path / "small")
+    model, other = Whole(), Whole()
+    preprocess = ImagePreprocess(8, mean=(0.5,) * 3, std=(0.5,) * 3)
+    model.preprocess = other.preprocess = preprocess  # type: ignore[method-assign]
+    rows = Engine(model, resized=tmp_path / "small").image_features(given)
+    assert torch.equal(rows, Engine(other).image_features(given))
+
+
+def test_a_damaged_shard_is_refused(tmp_path):
+    given = world(tmp_path, 2)
+    write(given, tmp_path / "small")
+    path = tmp_path / "small/resized-00000.tar"
+    content = bytearray(path.read_bytes())
+    content[1536 + 200] ^= 1
+    found = read_resized(tmp_path / "small")
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"resized-00000\.tar is damaged or was changed"):
+        found.pixels(given[0].digest())
+    found.places[given[0].digest()] = (0, 0, 10, module._checksum(bytes(content[:10])))  # of no array
+    with pytest.raises(RequestError, match="is damaged or was changed"):
+        found.pixels(given[0].digest())
+    path.unlink()
+    with pytest.raises(RequestError, match=r"cannot read .*resized-00000\.tar"):
+        found.pixels(given[0].digest())
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"form": "x"}', '{"form": "cosmos-eval resized 1", "made": {}}'])
+def test_an_index_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / INDEX).write_text(text)
+    with pytest.raises(RequestError, match="is no index of resized pictures"):
+        read_resized(tmp_path)
+
+
+def test_a_folder_without_index_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="data prepare resized BENCHMARK"):
+        read_resized(tmp_path)
+
+
+def test_another_decoder_and_resized_pictures_exclude_each_other(tmp_path):
+    write(world(tmp_path, 1), tmp_path / "small")
+    with pytest.raises(RequestError, match="leave --decoder draft out"):
+        Engine(Whole(), resized=tmp_path / "small", decoder="draft")
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    broken = [*world(tmp_path, 1), ArrayPicture("a", np.zeros((9, 9, 3), np.uint8)), FilePicture("b", tmp_path / "b")]
+    (tmp_path / "b").write_bytes(b"nothing")
+    with pytest.raises(RequestError, match="cannot decode the picture"):
+        write(broken, tmp_path / "small")
+    assert not (tmp_path / "small" / INDEX).exists()
+
+
+def test_the_command_makes_what_a_run_reads(tmp_path, capsys):
+    definition = captions_world(tmp_path)
+    small = tmp_path / "small"
+    words = ["data", "prepare", "resized", str(definition), "--data-root", str(tmp_path), "--out", str(small)]
+    assert run_command([*words, "--size", "8"]) == 0
+    assert "pairs: 6 pictures written to" in capsys.readouterr().out
+    assert json.loads((small / INDEX).read_text())["made"]["geometry"] == ImagePreprocess(8).geometry()
+    plain, read = (evaluate(Whole(), definition, tmp_path, resized=one)[0] for one in (None, small))
+    assert plain.metrics == read.metrics
+    assert plain.identity == read.identity
+    assert set(read.environment) - set(plain.environment) == {"resized"}
+    assert run_command(["data", "prepare", "resized"]) == 2
+    assert "say whose pictures" in capsys.readouterr().err
+    assert run_command(["data", "prepare", "toybox", "more"]) == 2
+    assert "takes nothing behind it" in capsys.readouterr().err
+
+
+def test_grey_and_palette_pictures_are_stored_as_the_tower_sees_them(tmp_path):
+    given = []
+    for i, image in enumerate((photograph().convert("L"), photograph().quantize(16))):
+        image.save(tmp_path / f"{i}.png")
+        given.append(FilePicture(f"{i}", tmp_path / f"{i}.png"))
+    write(given, tmp_path / "small")
+    found = read_resized(tmp_path / "small")
+    for picture in given:
+        with Image.open(picture.path) as image:
+            expected = ImagePreprocess(8).pixels(image)
+        assert np.array_equal(found.pixels(picture.digest()), expected)

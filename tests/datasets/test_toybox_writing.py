@@ -1,0 +1,274 @@
+"""toybox on the disk: the real readers of each format get the content that is in memory; trees are whole or absent."""
+
+import hashlib
+import json
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import datasets
+from cosmos_eval.datasets.toybox import (
+    CLASSES,
+    SHAPES,
+    captions,
+    class_scenes,
+    distinct_scenes,
+    formats,
+    instances,
+    make_scene,
+    mask,
+    prepare,
+    record,
+    render,
+)
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
+
+SMALL = {"seed": 2, "train": 7, "val": 3, "test": 6, "per_class": 1}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    return prepare(tmp_path_factory.mktemp("world") / "toybox", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return distinct_scenes(2, "test", 6)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def contents(root: Path) -> dict[str, str]:
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_pycocotools_reads_captions_and_masks(tree, scenes):
+    from pycocotools.coco import COCO
+
+    said = COCO(tree / "coco/annotations/captions_val2017.json")
+    seen = COCO(tree / "coco/annotations/instances_val2017.json")
+    assert [row["name"] for row in seen.loadCats(seen.getCatIds())] == list(SHAPES)
+    for image_id, scene in enumerate(scenes, start=1):
+        (row,) = said.loadImgs(image_id)
+        np.testing.assert_array_equal(pixels(tree / "coco/images/val2017" / row["file_name"]), render(scene))
+        assert [one["caption"] for one in said.imgToAnns[image_id]] == list(captions(scene).full)
+        found = seen.imgToAnns[image_id]
+        assert len(found) == len(scene.objects)
+        index = instances(scene)
+        for number, (one, thing) in enumerate(zip(found, scene.objects, strict=True), start=1):
+            inside = seen.annToMask(one).astype(bool)
+            np.testing.assert_array_equal(inside, index == number)
+            assert SHAPES[one["category_id"] - 1] == thing.shape
+            assert one["area"] == inside.sum()
+            x, y, w, h = one["bbox"]
+            assert (w, h) == (inside.any(0).sum(), inside.any(1).sum())
+            assert (x, y) == (inside.any(0).argmax(), inside.any(1).argmax())
+
+
+def test_karpathys_file_holds_both_splits(tree, scenes):
+    rows = json.loads((tree / "flickr30k/dataset_flickr30k.json").read_text())["images"]
+    expected = [("test", scene) for scene in scenes] + [("val", scene) for scene in distinct_scenes(2, "val", 3)]
+    assert len(rows) == len(expected)
+    ids = []
+    for row, (split, scene) in zip(rows, expected, strict=True):
+        assert row["split"] == split
+        assert [sentence["raw"] for sentence in row["sentences"]] == list(captions(scene).full)
+        np.testing.assert_array_equal(pixels(tree / "flickr30k/images" / row["filename"]), render(scene))
+        ids += row["sentids"]
+    assert ids == list(range(len(ids)))
+
+
+def test_torchvision_reads_the_class_folders(tree):
+    from torchvision.datasets import ImageFolder
+
+    folder = ImageFolder(tree / "imagenet/val")
+    assert folder.classes == formats.wnids()
+    assert (tree / "imagenet/classnames.txt").read_text().splitlines() == list(CLASSES)
+    labelled = class_scenes(2, "test", 1)
+    assert [label for _, label in folder.samples] == [label for label, _ in labelled]
+    for at in (0, 17, 47):
+        np.testing.assert_array_equal(np.asarray(folder[at][0]), render(labelled[at][1]))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_torchvision_reads_cifar100_once_its_checksums_are_these_files(tree, train, monkeypatch):
+    from torchvision.datasets import CIFAR100
+
+    root = tree / "cifar100/cifar-100-python"
+    sums = {name: hashlib.md5((root / name).read_bytes()).hexdigest() for name in ("train", "test", "meta")}
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", sums["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", sums["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": sums["meta"]})
+    data = CIFAR100(tree / "cifar100", train=train)
+    labelled = class_scenes(2, "train" if train else "test", 1)
+    assert data.classes == list(CLASSES)
+    assert data.targets == [label for label, _ in labelled]
+    np.testing.assert_array_equal(data.data, [render(scene, 32) for _, scene in labelled])
+
+
+def test_cifars_strings_can_be_read_as_bytes_and_as_text_as_the_originals_can(tree):
+    content = (tree / "cifar100/cifar-100-python/test").read_bytes()
+    as_text, as_bytes = pickle.loads(content, encoding="latin1"), pickle.loads(content, encoding="bytes")
+    assert [key.encode() for key in as_text] == list(as_bytes)
+    np.testing.assert_array_equal(as_text["data"], as_bytes[b"data"])
+    assert as_bytes[b"coarse_labels"] == [label // 8 for label in as_bytes[b"fine_labels"]]
+    assert as_text["filenames"][0].endswith(".png")
+
+
+def test_vocs_masks_are_palette_pngs_of_the_same_pixels(tree, scenes):
+    root = tree / "voc/VOC2012"
+    names = (root / "ImageSets/Segmentation/val.txt").read_text().split()
+    assert len(names) == len(scenes)
+    for name, scene in zip(names, scenes, strict=True):
+        np.testing.assert_array_equal(pixels(root / f"JPEGImages/{name}.jpg"), render(scene))
+        for folder, expected in (("SegmentationClass", mask(scene)), ("SegmentationObject", instances(scene))):
+            with Image.open(root / folder / f"{name}.png") as image:
+                assert image.mode == "P"
+                assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+                np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+def test_webdataset_reads_the_shards(tree):
+    import webdataset as wds
+
+    shards = sorted(str(path) for path in (tree / "shards").glob("*.tar"))
+    samples = list(wds.WebDataset(shards, shardshuffle=False, empty_check=False).decode("rgb8"))
+    assert len(samples) == 7
+    for index, sample in enumerate(samples):
+        scene = make_scene(2, "train", index)
+        assert sample["__key__"] == scene.key
+        assert sample["json"] == record(scene)
+        np.testing.assert_array_equal(sample["png"], render(scene))
+
+
+def test_shards_hold_a_fixed_number_of_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "SHARD", 4)
+    scenes = [make_scene(0, "train", i) for i in range(9)]
+    assert formats.write_shards(tmp_path / "shards", scenes, formats.Pictures(16), lambda n: None) == 3
+    assert [path.name for path in sorted((tmp_path / "shards").iterdir())] == [f"train-{i:04d}.tar" for i in range(3)]
+
+
+@pytest.mark.parametrize("name", ["coco", "flickr30k"])
+def test_the_real_readers_give_the_in_memory_retrieval_data(tree, name):
+    memory = datasets.load(
+        Benchmark("m", 1, "retrieval", {"reader": "toybox", "split": "test", "seed": 2, "scenes": 6}, {})
+    )
+    disk = datasets.load(load_benchmark(tree / f"toybox-{name}.yaml"), tree)
+    assert list(disk.texts) == list(memory.texts)
+    np.testing.assert_array_equal(disk.text_picture, memory.text_picture)
+    for one, other in zip(disk.pictures, memory.pictures, strict=True):
+        assert one.load().tobytes() == other.load().tobytes()
+
+
+def test_the_real_reader_gives_the_in_memory_classification_data(tree):
+    memory = datasets.load(
+        Benchmark("m", 1, "classification", {"reader": "toybox", "split": "test", "seed": 2, "per_class": 1}, {})
+    )
+    disk = datasets.load(load_benchmark(tree / "toybox-imagenet.yaml"), tree)
+    assert disk.labels.tolist() == memory.labels.tolist()
+    assert list(disk.class_names) == list(memory.class_names)
+    assert list(disk.templates) == list(memory.templates)
+    for one, other in zip(disk.pictures, memory.pictures, strict=True):
+        assert one.load().tobytes() == other.load().tobytes()
+
+
+def test_the_shipped_definition_asks_with_the_words_of_those_on_the_disk(tree):
+    assert (
+        load_benchmark("toybox-classification").words().templates
+        == load_benchmark(tree / "toybox-imagenet.yaml").words().templates
+    )
+
+
+def test_two_runs_write_the_same_bytes(tree, tmp_path):
+    assert contents(prepare(tmp_path / "again", **SMALL)) == contents(tree)
+
+
+def test_jpeg_pictures_are_jpeg_and_near_the_others(tmp_path):
+    root = prepare(tmp_path / "jpeg", **{**SMALL, "test": 2}, jpeg=True)
+    path = root / "coco/images/val2017/000000000001.jpg"
+    with Image.open(path) as image:
+        assert image.format == "JPEG"
+    assert np.abs(pixels(path).astype(int) - render(distinct_scenes(2, "test", 1)[0])).mean() < 12
+    assert len(list((root / "imagenet/val").rglob("*.JPEG"))) == 48
+
+
+def test_a_whole_tree_is_kept(tree):
+    before = {path: path.stat().st_mtime_ns for path in tree.rglob("*")}
+    assert prepare(tree, **SMALL) == tree
+    assert {path: path.stat().st_mtime_ns for path in tree.rglob("*")} == before
+
+
+def test_other_settings_or_other_content_are_refused_and_nothing_is_touched(tree, tmp_path):
+    before = contents(tree)
+    with pytest.raises(RequestError, match=r"test 6 \(asked for 5\)"):
+        prepare(tree, **{**SMALL, "test": 5})
+    assert contents(tree) == before
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(RequestError, match="holds other things than toybox"):
+        prepare(tmp_path, **SMALL)
+    assert contents(tmp_path).keys() == {"mine.txt"}
+    with pytest.raises(RequestError, match="per_class of at least 1"):
+        prepare(tmp_path / "new", per_class=0)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_or_ctrl_c_leaves_nothing(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(formats, "write_voc", fail)
+    with pytest.raises(type(error)):
+        prepare(tmp_path / "world", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_leaves_no_tree_and_the_next_one_makes_it(tmp_path):
+    out = tmp_path / "world"
+    program = (
+        "from cosmos_eval.datasets.toybox import formats, prepare\nimport time\n"
+        "def hang(*_): print('here', flush=True); time.sleep(600)\n"
+        f"formats.write_voc = hang\nprepare({str(out)!r}, **{SMALL!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGKILL)
+    assert not out.exists()
+    (left,) = tmp_path.iterdir()
+    notes = Notes()
+    assert (prepare(out, **SMALL, reporter=notes) / "toybox.json").is_file()
+    assert str(left) in notes.lines[0]
+    assert notes.done == notes.total
+    assert not left.exists()
+
+
+class Notes:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.done = self.total = 0
+
+    def task(self, description, total, unit="it"):
+        from contextlib import nullcontext
+
+        self.total = total
+
+        def advance(n):
+            self.done += n
+
+        return nullcontext(advance)
+
+    def note(self, line):
+        self.lines.append(line)

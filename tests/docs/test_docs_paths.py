@@ -1,0 +1,144 @@
+"""Every path, module and link that README, docs, results and comments name is there: a move leaves none behind."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("cosmos_core", "cosmos_eval", "benchmarks", "tests")
+FOLDERS = (*PACKAGES, "docs", "results")
+ENDINGS = {".md", ".py", ".yaml", ".yml", ".toml", ".json", ".js", ".css", ".html"}
+FROZEN = ROOT / "tests" / "compatibility" / "frozen"
+"""Files of an earlier version: they name what was there then."""
+
+PATH = re.compile(rf"(?<![\w./{{}}<>-])(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*/](?![\w{{}}])")
+RUN = re.compile(r"\bpython3? -m ([\w.]+)")
+DOTTED = re.compile(r"(?<![\w/@.])cosmos_(?:eval|core)(?:\.\w+)+")
+LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
+COMMAND = re.compile(r"Made by `python3? (?:-m )?([\w./]+)([^`]*)`")
+
+NAMED_ELSEWHERE = {
+    "cosmos_eval/report/exchange_open_clip.py": {"docs/openclip_results.csv"},  # a file of open_clip's repository
+    "benchmarks/train_throughput.py": {"results/train_throughput.md"},  # what it writes where there is a GPU
+    "cosmos_eval/cli/streams.py": {"cosmos_eval.readable"},  # the name of an error handler
+    "tests/core/test_plugins.py": {"cosmos_core.testing"},  # a group of entry points that the test makes up
+}
+"""By file, names that look like paths of ours and are none."""
+GROUPS = {f"cosmos_eval.{what}" for what in ("protocols", "readers", "models", "tasks")} | {"cosmos_core.objectives"}
+"""Groups of entry points."""
+
+
+@cache
+def sources() -> dict[str, str]:
+    """The text of each file that may name others, by its path below the root."""
+    below = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    files = [*ROOT.glob("*.md"), ROOT / "pyproject.toml", *below]
+    readable = [
+        path for path in files if path.suffix in ENDINGS and FROZEN not in path.parents and path != Path(__file__)
+    ]
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(readable)}
+
+
+def named(pattern: re.Pattern[str], *endings: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Where a pattern matches, in files with these endings, without what is named on purpose."""
+    for file, text in sources().items():
+        if file.endswith(endings):
+            allowed = NAMED_ELSEWHERE.get(file, set())
+            yield from ((file, match) for match in pattern.finditer(text) if match.group() not in allowed)
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module or package of ours; None where there is none."""
+    path = ROOT.joinpath(*name.split("."))
+    return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
+
+
+def is_there(dotted: str) -> bool:
+    """Whether `package.module.Name.attribute` is: the module's file by its path, the name somewhere in the module."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        file = module_file(".".join(parts[:count]))
+        if file is not None:
+            rest = parts[count : count + 1]
+            return (
+                not rest
+                or rest[0].startswith("__")
+                or re.search(rf"\b{rest[0]}\b", file.read_text(encoding="utf-8")) is not None
+            )
+    return False
+
+
+def anchors(text: str) -> set[str]:
+    """Those that GitHub gives the headings of a Markdown file."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.*)$", prose, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_paths_exist():
+    found = {(file, match.group()) for file, match in named(PATH, *ENDINGS)}
+    # in code, `results/...` is mostly an output folder of somebody's
+    committed = (".md", ".csv", ".png")
+    found = {(f, path) for f, path in found if f.endswith(".md") or path[:8] != "results/" or path.endswith(committed)}
+    assert len(found) > 100
+    assert {(file, path) for file, path in found if not any(ROOT.glob(path.rstrip("/")))} == set()
+
+
+def test_modules_that_are_run_exist():
+    found = {(file, match[1]) for file, match in named(RUN, *ENDINGS) if match[1].split(".")[0] in PACKAGES}
+    assert len(found) > 10
+    runnable = {module for _, module in found if (ROOT.joinpath(*module.split(".")) / "__main__.py").is_file()}
+    missing = {(file, module) for file, module in found if module not in runnable}
+    assert {(file, module) for file, module in missing if not is_script(module)} == set()
+
+
+def is_script(module: str) -> bool:
+    file = module_file(module)
+    return file is not None and '__name__ == "__main__"' in file.read_text(encoding="utf-8")
+
+
+def test_dotted_names_exist():
+    found = {(file, match.group()) for file, match in named(DOTTED, ".md", ".py") if match.group() not in GROUPS}
+    assert len(found) > 100
+    assert {(file, name) for file, name in found if not is_there(name)} == set()
+
+
+def test_links_and_their_anchors_exist():
+    missing, seen = set(), 0
+    for file, match in named(LINK, ".md"):
+        target = match[1] or match[2]
+        if re.match(r"[a-z]+:|\{", target):
+            continue
+        seen += 1
+        path, _, anchor = target.partition("#")
+        to = (ROOT / file).parent / path if path else ROOT / file
+        if not to.exists() or (anchor and to.suffix == ".md" and anchor not in anchors(to.read_text(encoding="utf-8"))):
+            missing.add((file, target))
+    assert seen > 20
+    assert missing == set()
+
+
+def test_every_table_says_how_it_was_made_and_the_script_still_takes_these_options():
+    """Options by their names: whether their values do is for the script's own test."""
+    tables = sorted((ROOT / "results").glob("*.md"))
+    assert len(tables) >= 9
+    for table in tables:
+        text = table.read_text(encoding="utf-8")
+        assert "Made by `" in text, table.name
+        for script, arguments in COMMAND.findall(text):
+            module = script.removesuffix(".py").replace("/", ".")
+            file = module_file(module)
+            assert file is not None, (table.name, script)
+            package = file.parent.glob("*.py") if file.name == "__init__.py" else [file, *ROOT.glob("benchmarks/*.py")]
+            code = "".join(one.read_text(encoding="utf-8") for one in package)
+            for option in re.findall(r"(?<!\S)--[a-z][\w-]*", arguments):
+                assert f'"{option}"' in code, (table.name, script, option)
+
+
+def test_every_figure_and_table_of_results_belongs_to_a_document():
+    """A figure is named by one; a CSV file lies beside the document of its name."""
+    told = "".join(text for file, text in sources().items() if file.endswith(".md"))
+    results = ROOT / "results"
+    assert [path.name for path in results.glob("*.png") if path.name not in told] == []
+    assert [path.name for path in results.glob("*.csv") if not path.with_suffix(".md").is_file()] == []

@@ -1,0 +1,41 @@
+"""docs/segmentation.md says what the definitions and commands are."""
+
+import re
+from pathlib import Path
+
+from cosmos_eval.datasets.mmseg.layouts import LAYOUTS
+from cosmos_eval.datasets.mmseg.prepare import PREPARABLE
+from cosmos_eval.protocol.benchmark import load_benchmark
+from tests.helpers.segmentation_on_disk import NAMES, write_segmentation
+
+DOCS = (Path(__file__).parents[2] / "docs/segmentation.md").read_text(encoding="utf-8")
+
+
+def test_the_table_has_every_benchmark_with_its_counts_and_folders():
+    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.*)\|$", DOCS, re.MULTILINE))
+    assert set(rows) == set(NAMES)
+    for name, row in rows.items():
+        benchmark, layout = load_benchmark(name), LAYOUTS[name]
+        expected = benchmark.dataset["expected"]
+        assert row.startswith(f"{expected['images']:,}, {expected['classes']}"), name
+        assert ("with background" in row) == benchmark.settings["background"], name
+        if "the same" not in row:
+            assert benchmark.dataset["path"][0] in row, name
+            for part in (layout.pictures, layout.masks, layout.split or ""):
+                assert part in row, name
+
+
+def test_every_mask_that_can_be_made_is_shown():
+    assert tuple(sorted(re.findall(r"data prepare ([a-z-]+) --data-root", DOCS))) == tuple(sorted(PREPARABLE))
+
+
+def test_the_definition_of_one_s_own_reads_such_data(tmp_path: Path):
+    from cosmos_eval import datasets, tasks
+
+    _, text = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    (tmp_path / "my-streets.yaml").write_text(text, encoding="utf-8")
+    write_segmentation(tmp_path, "cityscapes").rename(tmp_path / "my-streets")
+    benchmark = load_benchmark(tmp_path / "my-streets.yaml")
+    data = datasets.load(benchmark, tmp_path)
+    tasks.validate(benchmark, data)
+    assert len(data.pictures) == 3

@@ -1,0 +1,340 @@
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.cache.known_features import KnownRows
+from cosmos_eval.datasets.base import ArrayPicture, FilePicture
+from cosmos_eval.engine import Engine, resolve_device, resolve_precision
+from cosmos_eval.engine.precision import tower_precision
+from tests.helpers.stand_ins import RandomModel, pictures
+
+
+class Recorder:
+    def __init__(self):
+        self.done, self.total = {}, {}
+
+    @contextmanager
+    def task(self, description, total, unit="it"):
+        self.total[description], self.done[description] = total, 0
+
+        def advance(n):
+            self.done[description] += n
+
+        yield advance
+
+    def note(self, line):
+        pass
+
+
+def test_rows_come_in_the_given_order_with_unit_length_in_float32():
+    model, some = RandomModel(), pictures(10)
+    rows = Engine(model, batch_size=4).image_features(some)
+    pixels = torch.stack([model.preprocess(picture.load()) for picture in some])
+    expected = torch.nn.functional.normalize(pixels.flatten(1) @ model.of_pixels, dim=1)
+    assert rows.dtype == torch.float32
+    assert not rows.requires_grad
+    assert torch.allclose(rows, expected, atol=1e-6)
+    texts = ["one", "two", "three"]
+    assert torch.equal(Engine(model).text_features(texts)[[2, 0]], Engine(model).text_features(texts)[[2, 0]])
+    assert torch.allclose(Engine(model).text_features(texts[::-1]), Engine(model).text_features(texts).flip(0))
+
+
+def test_equal_inputs_are_encoded_once_and_share_one_row():
+    model, some = RandomModel(), pictures(5)
+    twin = ArrayPicture("another-key", some[3].pixels.copy())
+    engine = Engine(model, batch_size=4)
+    rows = engine.image_features([*some, twin, some[0]])
+    assert sum(len(batch) for batch in model.image_batches) == 5
+    assert torch.equal(rows[5], rows[3])
+    assert torch.equal(rows[6], rows[0])
+    texts = engine.text_features(["a", "b", "a", "c", "b"])
+    assert model.text_batches == [["a", "b", "c"]]
+    assert torch.equal(texts[0], texts[2])
+    assert torch.equal(texts[1], texts[4])
+
+
+def test_pictures_that_benchmarks_share_are_encoded_once():
+    model, some = RandomModel(), pictures(9)
+    engine = Engine(model, batch_size=4)
+    first = engine.image_features(some[:5])
+    assert [len(batch) for batch in model.image_batches] == [4, 1]
+    both = engine.image_features([some[7], some[3], some[8], some[3], some[0]])
+    assert [len(batch) for batch in model.image_batches] == [4, 1, 2]
+    assert torch.equal(both[[1, 3, 4]], first[[3, 3, 0]])
+    alone = Engine(RandomModel(), batch_size=4).image_features([some[7], some[3], some[8], some[3], some[0]])
+    assert torch.allclose(both, alone, atol=1e-6)
+    assert torch.equal(engine.image_features(some[:5]), first)
+    assert len(model.image_batches) == 3
+
+
+def test_known_rows_stay_within_their_budget_and_the_oldest_go_first():
+    known = KnownRows(budget=4 * 4 * 3)  # three rows of four numbers
+    asked: list[list[int]] = []
+
+    def encode(new: list[int]):
+        asked.append(new)
+        yield range(len(new)), torch.arange(len(new)).float()[:, None].repeat(1, 4) + 10 * len(asked)
+
+    known.complete(["a", "b"], encode)
+    assert known.complete(["b", "c"], encode)[:, 0].tolist() == [11, 20]
+    assert ("b" in known, "c" in known) == (True, True)
+    known.complete(["d"], encode)  # a and b make room
+    assert [key in known for key in "abcd"] == [False, False, True, True]
+    assert known.complete(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
+    assert asked == [[0, 1], [1], [0], [1]]
+    known.complete(["e", "f", "g", "h"], encode)
+    assert not any(key in known for key in "efgh")  # more than there is room for
+
+
+def test_batches_hold_distinct_inputs_in_order_of_first_appearance_whatever_the_workers():
+    some = pictures(11)
+    order = [some[2], some[2], *some]
+    found = {}
+    for workers in (0, 2):
+        model = RandomModel()
+        found[workers] = Engine(model, batch_size=4, workers=workers).image_features(order)
+        assert [len(batch) for batch in model.image_batches] == [4, 4, 3]
+        first = torch.stack([model.preprocess(picture.load()) for picture in (some[2], some[0], some[1], some[3])])
+        assert torch.equal(model.image_batches[0], first)
+    assert torch.equal(found[0], found[2])  # bit for bit
+
+
+def test_texts_go_in_larger_batches_in_order():
+    model = RandomModel()
+    texts = [f"text {i}" for i in range(20)]
+    Engine(model, batch_size=2).text_features(texts)
+    assert model.text_batches == [texts[:8], texts[8:16], texts[16:]]
+
+
+def test_another_batch_size_agrees_to_1e_5():
+    some = pictures(23)
+    assert torch.allclose(
+        Engine(RandomModel(), batch_size=23).image_features(some),
+        Engine(RandomModel(), batch_size=3).image_features(some),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_embedding_that_is_not_finite_names_the_picture(bad):
+    class Broken(RandomModel):
+        def encode_image(self, x):
+            rows = super().encode_image(x)
+            rows[(x == 1).all(dim=(1, 2, 3)), 2] = bad
+            return rows
+
+    some = pictures(9)
+    some[6] = ArrayPicture("white", np.full((8, 8, 3), 255, np.uint8))
+    with pytest.raises(RequestError, match="picture white is not finite"):
+        Engine(Broken(), batch_size=4).image_features(some)
+
+
+def test_an_embedding_of_length_zero_names_the_text():
+    class Silent(RandomModel):
+        def encode_text(self, texts):
+            return super().encode_text(texts) * torch.tensor([[text != "hush"] for text in texts])
+
+    with pytest.raises(RequestError, match="the text 'hush' is zero"):
+        Engine(Silent(), batch_size=1).text_features(["a", "b", "c", "d", "e", "hush"])
+
+
+def test_nan_weights_are_refused_in_one_line():
+    model = RandomModel()
+    model.of_bytes[:] = float("nan")
+    with pytest.raises(RequestError) as caught:
+        Engine(model).text_features(["a long\ntext " * 30])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_picture_is_refused_with_one_line_that_names_it(tmp_path, workers):
+    paths = []
+    for i in range(6):
+        paths.append(tmp_path / f"{i}.jpg")
+        Image.fromarray(np.full((8, 8, 3), 40 * i + 20, np.uint8)).save(paths[-1])
+    paths[4].write_bytes(paths[4].read_bytes()[:60])
+    some = [FilePicture(path.name, path) for path in paths]
+    with pytest.raises(RequestError) as caught:
+        Engine(RandomModel(), batch_size=2, workers=workers).image_features(some)
+    assert str(paths[4]) in str(caught.value)
+    assert "replace the file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_missing_picture_is_refused_before_anything_is_encoded(tmp_path):
+    model = RandomModel()
+    with pytest.raises(RequestError, match=r"cannot read the picture .*gone\.jpg"):
+        Engine(model).image_features([*pictures(3), FilePicture("gone", tmp_path / "gone.jpg")])
+    assert model.image_batches == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_in_preprocessing_is_not_mistaken_for_a_bad_picture(workers):
+    class Faulty(RandomModel):
+        @staticmethod
+        def preprocess(image):
+            raise KeyError("a fault")
+
+    with pytest.raises(KeyError):
+        Engine(Faulty(), workers=workers).image_features(pictures(2))
+
+
+def test_nothing_to_encode_is_refused():
+    with pytest.raises(RequestError, match="no pictures"):
+        Engine(RandomModel()).image_features([])
+    with pytest.raises(RequestError, match="no texts"):
+        Engine(RandomModel()).text_features([])
+
+
+def test_a_model_that_gives_another_number_of_rows_is_refused():
+    class Short(RandomModel):
+        def encode_text(self, texts):
+            return super().encode_text(texts)[:-1]
+
+    with pytest.raises(RequestError, match=r"\(2, 16\) for 3 inputs"):
+        Engine(Short()).text_features(["a", "b", "c"])
+
+
+def test_a_table_of_vectors_gives_its_own_rows_and_is_not_asked_to_encode():
+    class Table:
+        device = torch.device("cpu")
+
+        def image_rows(self, some):
+            return torch.tensor([[float(picture.key[-1]), 4.0] for picture in some])
+
+        def text_rows(self, texts):
+            return torch.tensor([[3.0, 4.0] if text == "good" else [0.0, 0.0] for text in texts])
+
+    engine = Engine(Table())
+    some = pictures(4)
+    assert torch.allclose(engine.image_features([some[3], some[0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    with pytest.raises(RequestError, match="the text 'bad' is zero"):
+        engine.text_features(["good", "bad"])
+
+
+def test_progress_reaches_the_number_of_distinct_inputs():
+    reporter, some = Recorder(), pictures(7)
+    engine = Engine(RandomModel(), batch_size=3, reporter=reporter)
+    engine.image_features([*some, *some])
+    engine.text_features(["a", "a", "b"])
+    assert reporter.total == {"reading pictures": 14, "encoding pictures": 7, "encoding texts": 2}
+    assert reporter.done == reporter.total
+
+
+def test_auto_is_float32_on_the_cpu_and_bfloat16_on_cuda():
+    assert resolve_precision("auto", "cpu") == Engine(RandomModel()).precision == "fp32"
+    assert resolve_precision("auto", "cuda") == "bf16"
+    assert resolve_precision("fp16", "cpu") == "fp16"
+    with pytest.raises(RequestError, match="unknown precision 'double'; give auto, fp32, bf16, fp16"):
+        resolve_precision("double", "cpu")
+
+
+def test_an_unknown_or_absent_device_is_refused():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device() in (torch.device("cpu"), torch.device("cuda"))
+    with pytest.raises(RequestError, match="unknown device"):
+        resolve_device("abacus")
+    with pytest.raises(RequestError, match="torch sees"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xla", "hpu", "vulkan"])
+def test_a_device_that_cannot_compute_here_is_refused_in_one_line(device):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    with pytest.raises(RequestError, match=f"device {device}") as caught:
+        resolve_device(device)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_precision_is_that_of_the_models_own_device_and_stored_vectors_are_float32():
+    class Elsewhere(RandomModel):
+        def __init__(self):
+            super().__init__()
+            self.device = torch.device("cuda")  # nothing is computed there in this test
+
+    class Stored(Elsewhere):
+        def image_rows(self, some):
+            raise AssertionError
+
+    assert Engine(Elsewhere(), precision="auto").precision == "bf16"
+    assert Engine(Elsewhere(), precision="fp32").precision == "fp32"
+    assert Engine(Stored(), precision="auto").precision == "fp32"
+    assert Engine(Stored(), precision="bf16").precision == "fp32"
+    with pytest.raises(RequestError, match="unknown precision"):
+        Engine(Stored(), precision="double")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_tower_that_memory_does_not_hold_is_one_line(error):
+    class Large(RandomModel):
+        def encode_image(self, x):
+            raise error
+
+        def encode_text(self, texts):
+            raise error
+
+    engine = Engine(Large(), batch_size=48)
+    for unit, call in (
+        ("pictures", lambda: engine.image_features(pictures(2))),
+        ("texts", lambda: engine.text_features(["a"])),
+    ):
+        with pytest.raises(RequestError) as caught:
+            call()
+        line = f"out of memory encoding {unit} on cpu, even one at a time; make room there, or give another --device"
+        assert str(caught.value) == line
+
+
+def test_another_runtime_error_of_a_tower_stays_a_fault():
+    class Faulty(RandomModel):
+        def encode_text(self, texts):
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        Engine(Faulty()).text_features(["a"])
+
+
+def test_bfloat16_reaches_the_tower_while_rows_are_normalised_in_float32():
+    some = pictures(20)
+    exact = Engine(RandomModel(), precision="fp32").image_features(some)
+    half = Engine(RandomModel(), precision="bf16").image_features(some)
+    assert half.dtype == torch.float32
+    assert 1e-5 < (half - exact).abs().max() < 3e-2
+    assert torch.allclose(half.norm(dim=1), torch.ones(20), atol=1e-6)
+
+
+def test_float32_means_no_tf32_inside_and_leaves_the_settings_as_they_were():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        with tower_precision("fp32", torch.device("cpu")):
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cudnn.allow_tf32
+            assert not torch.is_grad_enabled()
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_batch_size_and_workers_have_a_least_value():
+    with pytest.raises(RequestError, match="batch size must be 1 to"):
+        Engine(RandomModel(), batch_size=0)
+    with pytest.raises(RequestError, match="workers at least 0"):
+        Engine(RandomModel(), workers=-1)

@@ -1,0 +1,576 @@
+"""The one door for scores: whatever makes them, in blocks, they are those of one pair after the other."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import tasks
+from cosmos_eval.cache import store
+from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.engine import Engine, scores, tiles
+from cosmos_eval.engine.rerank import Reranked, in_order_of
+from cosmos_eval.engine.scores import DotProductScores
+from cosmos_eval.engine.tiles import SimilarityTiles
+from cosmos_eval.metrics.accuracy import count_scored_classes
+from cosmos_eval.metrics.comparisons import dot_products
+from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, MeanOverPrompts
+from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
+from cosmos_eval.models.python import as_model
+from cosmos_eval.progress import Silent
+from tests.helpers import scoring_models
+from tests.helpers.stand_ins import RandomModel, benchmark, pictures
+from tests.oracles import ranks as rank_oracle
+from tests.oracles import scores as oracle
+
+TEXTS = ["a red circle", "a blue square", "two green dots", "a red circle", "nothing", "a very long text of words"]
+
+
+def engine(name: str, **options) -> Engine:
+    return Engine(as_model(getattr(scoring_models, name)()), batch_size=4, **options)
+
+
+def matrix(direction, candidates: int, block_bytes: int = 2**20) -> torch.Tensor:
+    """(Q, C) of a direction, from its blocks."""
+    blocks = [block[:, direction.column].clone() for _, _, block in direction.blocks(block_bytes)]
+    found = torch.cat(blocks)
+    assert found.shape == (direction.queries, candidates)
+    return found
+
+
+def outcomes(name: str, **metrics) -> tuple[dict, dict]:
+    images = [*pictures(5), *pictures(1)]  # the last is the first again
+    images[-1] = ArrayPicture("again", images[0].pixels)
+    data = RetrievalData(images, TEXTS, np.array([0, 1, 2, 3, 4, 5]))
+    outcome = tasks.run(benchmark("retrieval", k=[1, 2], **metrics), data, engine(name))
+    return outcome, {key: metric.value for key, metric in outcome.metrics.items()}
+
+
+# --- the dot product -------------------------------------------------------------------------------------------------
+
+
+def test_the_dot_product_has_the_bits_of_the_product_of_features_in_both_directions():
+    some, texts = pictures(9), [f"text {j}" for j in range(30)]
+    model = Engine(RandomModel(), batch_size=4)
+    images, words = model.image_features(some), model.text_features(texts)
+    found = Engine(RandomModel(), batch_size=4).score(some, texts)
+    assert torch.equal(matrix(found.image_to_text(), 30), images @ words.T)
+    assert torch.equal(matrix(found.text_to_image(), 9), words @ images.T)
+    pairs = torch.tensor([[0, 3], [8, 29], [0, 3], [2, 1]])
+    expected = (images[pairs[:, 0]] * words[pairs[:, 1]]).sum(1)
+    assert torch.equal(model.score_pairs(some, texts, pairs), expected)
+
+
+def test_vectors_of_different_lengths_are_refused():
+    class Crooked(RandomModel):
+        def encode_text(self, texts):
+            return super().encode_text(texts)[:, :-1]
+
+    data = RetrievalData(pictures(2), ["a", "b"], np.array([0, 1]))
+    with pytest.raises(RequestError, match="the model gives 16 numbers a picture and 15 a text"):
+        tasks.run(benchmark("retrieval"), data, Engine(Crooked()))
+
+
+# --- similarity ------------------------------------------------------------------------------------------------------
+
+
+def late(images: torch.Tensor, texts: torch.Tensor, **options) -> SimilarityTiles:
+    class Model:
+        spec = "python:some:late"
+
+        def similarity(self, a, b):
+            return torch.einsum("nkd,mld->nmlk", a, b).amax(3).mean(2)
+
+    names = (lambda i: f"picture {i}"), (lambda j: f"text {j}")
+    return SimilarityTiles(options.pop("model", Model()), images, texts, *names, Silent())
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_tiles_of_any_size_agree_with_every_pair_by_itself_and_tie_where_it_ties(data):
+    n, m, tokens = (data.draw(st.integers(1, high)) for high in (7, 9, 3))
+    rng = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    # small whole numbers: exact in float32 in any order, and full of ties; two tokens a text, so that means are exact
+    images = torch.randint(-2, 3, (n, tokens, 2), generator=rng).float()
+    texts = torch.randint(-2, 3, (m, 2, 2), generator=rng).float()
+    expected = oracle.score_all(n, m, lambda i, j: oracle.late_interaction(images[i].numpy(), texts[j].numpy()))
+    owner = torch.randint(0, n, (m,), generator=rng)
+    owner[: min(n, m)] = torch.arange(min(n, m))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "LARGEST_TILE", data.draw(st.sampled_from([1, 2, 3, 1024])))
+        patch.setattr(tiles, "WHOLE_BYTES", data.draw(st.sampled_from([0, 2**20])))
+        block_bytes = data.draw(st.sampled_from([1, 40, 10**6]))
+        by_image, by_text = late(images, texts).directions()
+        assert matrix(by_image, m, block_bytes).tolist() == expected.tolist()
+        assert matrix(by_text, n, block_bytes).tolist() == expected.T.tolist()
+        pairs = torch.cartesian_prod(torch.arange(n), torch.arange(m))
+        pairs = pairs[torch.randint(0, len(pairs), (2 * len(pairs),), generator=rng)]
+        assert late(images, texts).of_pairs(pairs).tolist() == [expected[i, j] for i, j in pairs.tolist()]
+        found = count_scored_places(by_text, torch.arange(m), owner, n, block_bytes)
+    places = rank_oracle.places(expected.T, [[i] for i in owner.tolist()])
+    assert list(zip(found.better.tolist(), found.tied.tolist(), found.tied_positives.tolist(), strict=True)) == places
+
+
+@pytest.mark.parametrize("name", ["Late", "Pooling"])
+def test_a_pair_has_the_same_bits_in_both_directions_kept_or_not_in_any_block(name, monkeypatch):
+    some = pictures(11)
+    texts = [f"text {j} {'x' * (j % 4)}" for j in range(40)]
+    monkeypatch.setattr(tiles, "LARGEST_TILE", 4)
+    kept = engine(name).score(some, texts)
+    one, other = matrix(kept.image_to_text(), 40), matrix(kept.text_to_image(), 11)
+    assert torch.equal(one, other.T)
+    monkeypatch.setattr(tiles, "WHOLE_BYTES", 0)
+    for block_bytes in (1, 500, 10**6):
+        made = engine(name).score(some, texts)
+        assert torch.equal(matrix(made.image_to_text(), 40, block_bytes), one)
+        assert torch.equal(matrix(made.text_to_image(), 11, block_bytes), other)
+
+
+def test_late_interaction_of_an_engine_is_that_of_unit_tokens_one_by_one_with_padding_left_out():
+    model = scoring_models.Late()
+    some = pictures(4)
+    pixels = torch.stack([model.preprocess(picture.load()) for picture in some])
+    images, texts = oracle.unit(model.encode_image(pixels).numpy()), oracle.unit(model.encode_text(TEXTS).numpy())
+    assert not texts[0, 2].any()  # padding
+    there = [[token for token in text if token.any()] for text in texts]
+    expected = oracle.score_all(4, 6, lambda i, j: oracle.late_interaction(images[i], np.array(there[j])))
+    assert matrix(engine("Late").score(some, TEXTS).image_to_text(), 6).numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_memory_that_does_not_hold_a_tile_halves_it():
+    class Greedy:
+        spec, sizes = "python:some:greedy", []
+
+        def similarity(self, a, b):
+            self.sizes.append((len(a), len(b)))
+            if len(a) * len(b) > 6:
+                raise torch.OutOfMemoryError("no")
+            return torch.einsum("nkd,mld->nmlk", a, b).amax(3).mean(2)
+
+    rng = torch.Generator().manual_seed(0)
+    images, texts = (torch.randint(-2, 3, (count, 2, 3), generator=rng).float() for count in (9, 7))
+    found = matrix(late(images, texts, model=Greedy()).directions()[0], 7)
+    assert torch.equal(found, matrix(late(images, texts).directions()[0], 7))
+    assert Greedy.sizes[0] == (9, 7)
+
+    class Hopeless(Greedy):
+        def similarity(self, a, b):
+            raise torch.OutOfMemoryError("no")
+
+    with pytest.raises(RequestError, match="out of memory scoring an image and a text on cpu"):
+        late(images, texts, model=Hopeless()).directions()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("torch.ones(len(a), len(b), 1)", r"similarity returned shape \(5, 5, 1\); return a float tensor \(5, 5\)"),
+        ("torch.ones(len(b))", r"similarity returned shape \(5,\)"),
+        ("[[0.0]]", r"similarity returned list; return a float tensor \(5, 5\)"),
+        ("torch.ones(len(a), len(b)).long()", r"similarity returned torch\.int64"),
+        ("a.nonsense", "similarity failed: AttributeError"),
+    ],
+)
+def test_a_wrong_return_of_similarity_is_refused_in_one_line_that_names_the_model(value, said):
+    class Wrong(scoring_models.Late):
+        def similarity(self, a, b):
+            return eval(value)
+
+    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    with pytest.raises(RequestError, match=rf"^python:tests.engine.test_scores:Wrong: {said}") as refusal:
+        tasks.run(benchmark("retrieval"), data, Engine(as_model(Wrong())))
+    assert "\n" not in str(refusal.value)
+
+
+def test_tokens_without_a_similarity_are_refused_with_what_to_define():
+    class Tokens(scoring_models.Late):
+        similarity = None
+
+    with pytest.raises(RequestError, match=r"returned shape \(3, 4, 4\) for 3 inputs; .* define similarity"):
+        Engine(as_model(Tokens())).image_features(pictures(3))
+
+
+def test_texts_of_different_numbers_of_tokens_are_asked_to_be_padded():
+    class Ragged(scoring_models.Late):
+        def encode_text(self, texts):
+            return torch.ones(len(texts), len(texts[0]), 4)
+
+    with pytest.raises(RequestError, match=r"gives 5 x 4 numbers an item and gave 3 x 4 before .* pad all items"):
+        Engine(as_model(Ragged()), batch_size=1).text_features(["one", "two", "and", "six", "seven"])
+
+
+def test_a_zero_token_is_padding_and_an_item_of_zeros_is_refused():
+    class Zero(scoring_models.Late):
+        def encode_text(self, texts):
+            tokens = super().encode_text(texts)
+            tokens[[text == "empty" for text in texts]] = 0
+            return tokens
+
+    features = engine("Late").text_features(TEXTS)
+    assert features.shape == (6, 3, 4)
+    assert set(features.norm(dim=2).round(decimals=5).unique().tolist()) == {0.0, 1.0}
+    with pytest.raises(RequestError, match="the embedding of the text 'empty' is zero"):
+        Engine(as_model(Zero())).text_features(["full", "empty"])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_one_token_that_is_not_finite_names_its_item(bad):
+    class Bad(scoring_models.Late):
+        def encode_image(self, x):
+            tokens = super().encode_image(x)
+            tokens[-1, 2, 1] = bad
+            return tokens
+
+    with pytest.raises(RequestError, match="the embedding of picture picture-3 is not finite"):
+        Engine(as_model(Bad()), batch_size=4).image_features(pictures(9))
+
+
+def test_tokens_that_exist_already_are_scored_like_those_that_are_encoded():
+    class Table(scoring_models.Late):
+        def image_rows(self, some):
+            return self.encode_image(torch.stack([self.preprocess(picture.load()) for picture in some]))
+
+        def text_rows(self, texts):
+            return self.encode_text(texts)
+
+    some = pictures(5)
+    given_rows = Engine(as_model(Table())).score(some, TEXTS).image_to_text()
+    assert torch.equal(matrix(given_rows, 6), matrix(engine("Late").score(some, TEXTS).image_to_text(), 6))
+
+
+# --- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def one_by_one(name: str, some, texts) -> np.ndarray:
+    model = getattr(scoring_models, name)()
+
+    def score(i: int, j: int) -> float:
+        return float(model.score_pairs(model.preprocess(some[i].load())[None], [texts[j]]))
+
+    return oracle.score_all(len(some), len(texts), score)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_pairs_in_batches_are_those_scored_one_by_one(batch_size, workers):
+    some = pictures(5)
+    expected = one_by_one("Pairs", some, TEXTS)
+    made = Engine(as_model(scoring_models.Pairs()), batch_size=batch_size, workers=workers).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert matrix(made.text_to_image(), 5).tolist() == expected.T.tolist()
+    pairs = torch.tensor([[4, 0], [0, 5], [4, 3], [2, 2], [4, 0]])
+    assert made.of_pairs(pairs).tolist() == [expected[i, j] for i, j in pairs.tolist()]
+
+
+def test_each_distinct_pair_passes_once_and_each_image_is_decoded_once():
+    decoded = []
+
+    class Counted(ArrayPicture):
+        def load(self):
+            decoded.append(self.key)
+            return super().load()
+
+    some = [Counted(picture.key, picture.pixels) for picture in pictures(3)]
+    some.append(Counted("again", some[0].pixels))
+    model = scoring_models.Pairs()
+    own = Engine(as_model(model), batch_size=4)
+    made = own.score(some, TEXTS)  # four distinct images of three, five texts of six
+    one, other = matrix(made.image_to_text(), 6), matrix(made.text_to_image(), 4)
+    assert torch.equal(one, other.T)
+    assert torch.equal(one[0], one[3])
+    assert torch.equal(one[:, 0], one[:, 3])
+    assert model.batches == [4, 4, 4, 3]
+    assert own.encoded == {"pictures": 0, "texts": 0, "pairs": 15}
+    assert sorted(decoded) == ["picture-0", "picture-1", "picture-2"]
+
+
+def test_a_run_that_stops_among_its_pairs_goes_on_with_those_that_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SECONDS", -1.0)  # a shard a batch
+    monkeypatch.setattr(store, "SHARE", 0)
+
+    class Stops(scoring_models.Pairs):
+        def score_pairs(self, images, texts):
+            if len(self.batches) == 3:
+                raise KeyboardInterrupt
+            return super().score_pairs(images, texts)
+
+    some = pictures(5)
+    kept = {"batch_size": 4, "store": store.Store(tmp_path)}
+    first, second, other = Stops(), scoring_models.Pairs(), scoring_models.Pairs()
+    with pytest.raises(KeyboardInterrupt):
+        Engine(as_model(first), **kept).score(some, TEXTS).image_to_text()
+    expected = one_by_one("Pairs", some, TEXTS)
+    made = Engine(as_model(second), **kept).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert (first.batches, second.batches) == ([4, 4, 4], [4, 4, 4, 1])  # 25 pairs in all
+    made = Engine(as_model(other), **{**kept, "batch_size": 5}).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert other.batches == [5] * 5  # other batches
+
+
+def test_a_batch_of_pairs_that_memory_does_not_hold_is_halved():
+    class Large(scoring_models.Pairs):
+        def score_pairs(self, images, texts):
+            if len(texts) > 3:
+                raise torch.OutOfMemoryError("no")
+            return super().score_pairs(images, texts)
+
+    some = pictures(4)
+    own = Engine(as_model(Large()), batch_size=8)
+    expected = one_by_one("Pairs", some, TEXTS)
+    assert matrix(own.score(some, TEXTS).image_to_text(), 6).tolist() == expected.tolist()
+    assert own.parts.sizes == {"pictures": 8, "texts": 32, "windows": 8, "pairs": 2}
+
+
+def test_more_pairs_than_the_bound_are_refused_with_their_number_before_any_is_scored(monkeypatch):
+    monkeypatch.setattr(scores, "MOST_PAIRS", 20)
+    model = scoring_models.Pairs()
+    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    with pytest.raises(RequestError, match=r"5 images with 5 texts come to 25 pairs, more than 20; give rerank: k"):
+        tasks.run(benchmark("retrieval"), data, Engine(as_model(model)))
+    assert model.batches == []
+    both = scoring_models.Cosines()
+    tasks.run(benchmark("retrieval", rerank=2), data, Engine(as_model(both)))  # the advice
+    assert 10 <= sum(both.batches) <= 20
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("torch.ones(len(texts), 1)", r"score_pairs returned shape \(25, 1\); return a float tensor \(25,\)"),
+        ("None", "score_pairs returned NoneType"),
+        ("1 / 0", "score_pairs failed: ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_return_of_score_pairs_is_refused_in_one_line(value, said):
+    class Wrong(scoring_models.Pairs):
+        def score_pairs(self, images, texts):
+            return eval(value)
+
+    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    with pytest.raises(RequestError, match=rf"^python:tests.engine.test_scores:Wrong: {said}") as refusal:
+        tasks.run(benchmark("retrieval"), data, Engine(as_model(Wrong())))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_model_of_pairs_has_no_features_and_says_so_where_they_are_needed():
+    own = engine("Pairs")
+    for ask in (lambda: own.image_features(pictures(2)), lambda: own.text_features(["a"])):
+        with pytest.raises(RequestError, match="scores pairs of an image and a text and has no embeddings"):
+            ask()
+
+
+# --- rerank ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_reranked_places_are_those_of_sorting_with_whole_groups_of_equals_only(data):
+    n, m = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 9))
+    rng = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    first = torch.randint(-2, 3, (n, m), generator=rng).float()
+    second = torch.randint(-2, 3, (n, m), generator=rng).float() * data.draw(st.sampled_from([-1e30, 0.0, 1e-40]))
+    row = torch.randint(0, n, (n + 2,), generator=rng)
+    row[:n] = torch.arange(n)
+    column = torch.randint(0, m, (m + 3,), generator=rng)
+    column[:m] = torch.arange(m)
+    k = data.draw(st.integers(1, m + 4))
+    for by_image in (True, False):
+        a, b = (first, second) if by_image else (first.T, second.T)
+        query, candidate = (row, column) if by_image else (column, row)
+        direction = Reranked(MatrixScores(a, query, candidate), query, candidate, k, by_image)
+        direction.pairs = direction.wanted
+        assert len(direction.pairs) <= k * len(a)
+        direction.scores = torch.tensor([second[p // m, p % m] for p in direction.pairs.tolist()])
+        positive = torch.randint(0, len(candidate), (len(query),), generator=rng)
+        found = count_scored_places(
+            direction, torch.arange(len(query)), positive, len(candidate), data.draw(st.sampled_from([1, 200, 10**6]))
+        )
+        for q, place in enumerate(zip(found.better, found.tied, found.tied_positives, strict=True)):
+            keys = oracle.rerank(a[query[q]][candidate].tolist(), b[query[q]][candidate].tolist(), k)
+            assert tuple(map(int, place)) == oracle.places(keys, [int(positive[q])])
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=20))
+def test_whole_numbers_in_the_order_of_scores_compare_as_they_do(values):
+    numbers = in_order_of(torch.tensor(values)).tolist()
+    for a, x in zip(values, numbers, strict=True):
+        for b, y in zip(values, numbers, strict=True):
+            assert (a < b, a == b) == (x < y, x == y)
+
+
+@pytest.mark.parametrize("name", ["Both", "Cosines"])
+def test_rerank_scores_the_best_again_and_all_of_them_is_all_pairs(name):
+    _, everything = outcomes(name)
+    _, all_again = outcomes(name, rerank=6)
+    first, two = outcomes(name, rerank=2)
+    assert all_again == everything
+    assert two != everything
+    assert first.warnings == ()
+
+
+def test_rerank_by_hand():
+    # embeddings put text 0 first, then 1, then 2, for the only image; pairs prefer 2, then 1: 1 is best of the two
+    class Model(RandomModel):
+        def encode_image(self, x):
+            return torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+
+        def encode_text(self, texts):
+            return torch.tensor([[1.0, float(text)] for text in texts])
+
+        def score_pairs(self, images, texts):
+            return torch.tensor([float(text) for text in texts])
+
+    data = RetrievalData(pictures(1), ["0", "1", "2"], np.array([0, 0, 0]))
+    own = Engine(Model(), batch_size=2)
+    direction = own.score(data.pictures, data.texts, rerank=2).image_to_text()
+    found = [
+        count_scored_places(direction, torch.tensor([0]), torch.tensor([text]), 3).better.item() for text in range(3)
+    ]
+    assert found == [1, 0, 2]
+    assert own.encoded["pairs"] == 3  # two for the image; each text has one candidate only
+
+
+def test_a_first_stage_that_cannot_tell_candidates_apart_scores_none_again_and_is_at_chance():
+    class Collapsed(scoring_models.Cosines):
+        def encode_text(self, texts):
+            return torch.ones(len(texts), 8)
+
+        def encode_image(self, x):
+            return torch.ones(len(x), 8)
+
+    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    model = Collapsed()
+    outcome = tasks.run(benchmark("retrieval", k=[1], rerank=3), data, Engine(as_model(model)))
+    assert model.batches == []
+    assert outcome.metrics["image_to_text_recall@1"].value == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True, "3"])
+def test_a_rerank_that_is_no_number_of_candidates_is_refused(value):
+    data = RetrievalData(pictures(2), ["a", "b"], np.array([0, 1]))
+    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number from 1 on"):
+        tasks.validate(benchmark("retrieval", rerank=value), data)
+
+
+def test_a_model_that_cannot_rerank_says_so_in_a_warning():
+    outcome, values = outcomes("Late", rerank=3)
+    assert outcome.warnings == ("rerank: 3 had no effect: the model has no score_pairs",)
+    assert values == outcomes("Late")[1]
+    outcome, values = outcomes("Pairs", rerank=3)
+    assert outcome.warnings == ("rerank: 3 was not needed: the model has no embeddings, and all pairs were scored",)
+    assert values == outcomes("Pairs")[1]
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ConstantLate", "ConstantPairs"])
+def test_a_model_that_scores_everything_alike_is_at_chance_in_every_task(name):
+    texts = [f"text {j}" for j in range(20)]
+    own = engine(name)
+    retrieval = tasks.run(benchmark("retrieval"), RetrievalData(pictures(10), texts, np.arange(20) // 2), own)
+    for k in (1, 5):
+        chance = float(rank_oracle.expected_hit(0, 20, 2, k))
+        assert retrieval.metrics[f"image_to_text_recall@{k}"].value == pytest.approx(chance)
+        assert retrieval.metrics[f"text_to_image_recall@{k}"].value == pytest.approx(k / 10)
+    data = ClassificationData(pictures(8), np.arange(8), list("abcdefgh"), ["a {c}", "the {c}"])
+    assert tasks.run(benchmark("classification"), data, own).metrics["top1"].value == pytest.approx(1 / 8)
+    items = PerceptionData(
+        pictures(4), texts[:8], np.arange(4)[:, None], np.arange(8).reshape(4, 2), ["one"] * 4, groups={}, left_out=()
+    )
+    found = tasks.run(benchmark("perception"), items, own).metrics
+    assert found["accuracy"].value == 0
+    assert found["accuracy_expected"].value == pytest.approx(0.5)
+    assert bool(retrieval.warnings) == (name == "ConstantLate")  # pairs have no features to collapse
+
+
+class Perfect(scoring_models.Pairs):
+    """Knows that text j belongs to the image of grey j."""
+
+    def score_pairs(self, images, texts):
+        grey = (images.mean((1, 2, 3)) * 255).round()
+        return -(grey - torch.tensor([float(text.split()[-1]) for text in texts])).abs()
+
+
+class PerfectLate(scoring_models.Late):
+    def encode_image(self, x):
+        grey = (x.mean((1, 2, 3)) * 255).round().long()
+        return torch.stack([torch.eye(16)[grey], torch.ones(len(x), 16)], dim=1)
+
+    def encode_text(self, texts):
+        return torch.stack([torch.eye(16)[[int(text.split()[-1]) for text in texts]]] * 2, dim=1)
+
+
+@pytest.mark.parametrize("model", [Perfect, PerfectLate])
+def test_a_perfect_model_is_perfect_in_every_task(model):
+    greys = [ArrayPicture(f"grey-{i}", np.full((8, 8, 3), i, dtype=np.uint8)) for i in range(8)]
+    texts = [f"grey {i}" for i in range(8)]
+    own = Engine(as_model(model()), batch_size=4)
+    retrieval = tasks.run(benchmark("retrieval"), RetrievalData(greys, texts, np.arange(8)), own)
+    assert {metric.value for metric in retrieval.metrics.values()} == {1.0}
+    data = ClassificationData(greys, np.arange(8), [str(i) for i in range(8)], ["grey {c}", "a grey of {c}"])
+    assert {m.value for m in tasks.run(benchmark("classification"), data, own).metrics.values()} == {1.0}
+    places = np.stack([np.arange(8), (np.arange(8) + 1) % 8], axis=1)
+    items = PerceptionData(greys, texts, places, places, ["one"] * 8, groups={}, left_out=())
+    found = tasks.run(benchmark("perception"), items, own).metrics
+    assert {found[name].value for name in ("text_score", "image_score", "group_score")} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NanLate", "the score of picture picture-0 with the text 'a red circle' is not finite"),
+        ("NanPairs", "the score of picture picture-0 with the text 'a red circle' is not finite"),
+    ],
+)
+def test_a_score_that_is_not_finite_names_the_first_pair(name, said):
+    with pytest.raises(RequestError, match=rf"scoring_models:{name}: {said}; check the weights"):
+        outcomes(name)
+
+
+def test_classes_are_scored_by_the_mean_of_their_prompts_where_the_score_is_not_the_dot_product():
+    some, names, templates = pictures(6), ["cat", "dog", "cat", "ox"], ["a {c}", "the {c}!", "one {c} here"]
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    data = ClassificationData(some, labels, names, templates)
+    outcome = tasks.run(benchmark("classification"), data, engine("Pairs"))
+    prompts = [template.format(c=name) for name in names for template in templates]
+    expected = one_by_one("Pairs", some, prompts).reshape(6, 4, 3).mean(2)
+    for row, (label, prediction, correct) in enumerate(
+        zip(labels, outcome.samples["prediction"], outcome.samples["correct"], strict=True)
+    ):
+        assert prediction == expected[row].argmax()
+        right = bool(np.isclose(expected[row, label], expected[row].max()))
+        assert correct == (right and (0.5 if names[label] == "cat" else 1.0))  # two classes of one name tie
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_means_over_prompts_agree_with_exact_fractions(data):
+    classes = data.draw(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4), min_size=1, max_size=5))
+    rng = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    values = 12.0 * torch.randint(-3, 4, (4, 7), generator=rng)  # divisible by 1 to 4: every mean is exact
+    column = torch.arange(len(classes))
+    averaged = MeanOverPrompts(MatrixScores(values, torch.arange(4), torch.arange(7)), classes, column)
+    labels = torch.randint(0, len(classes), (4,), generator=rng)
+    found = count_scored_classes(averaged, labels, len(classes), data.draw(st.sampled_from([1, 10**6])))
+    for i in range(4):
+        means = oracle.mean_of_prompts(values[i].tolist(), classes)
+        own = means[labels[i]]
+        assert found.better[i] == sum(mean > own for mean in means)
+        assert found.tied[i] == sum(mean == own for mean in means)
+
+
+def test_plain_scores_of_features_are_what_metrics_have_always_been_given():
+    rng = torch.Generator().manual_seed(1)
+    images, texts = (torch.nn.functional.normalize(torch.randn(count, 24, generator=rng), dim=1) for count in (30, 90))
+    made = DotProductScores(images, texts)
+    assert isinstance(made.image_to_text(), DotProducts)
+    owner = torch.arange(90) % 30
+    places = count_scored_places(made.text_to_image(), torch.arange(90), owner, 30)
+    assert expected_hit(places, 30).tolist() == [1.0] * 90
+    pairs = torch.stack([owner, torch.arange(90)], dim=1)
+    assert torch.equal(made.of_pairs(pairs), dot_products(images, texts, pairs))

@@ -1,0 +1,324 @@
+"""What the HTML report is made of: the data of its tables and curves, pictures within a budget, and one closed page."""
+
+import json
+import os
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.cli.main import run_command
+from cosmos_eval.page.assembly import assemble, digest, embedded
+from cosmos_eval.page.curves import POINTS, curve_data, thinned
+from cosmos_eval.page.data import Found, report_data
+from cosmos_eval.page.images import embed, shrink
+from cosmos_eval.page.report import LARGEST, put_together, write_report
+from cosmos_eval.report.board import make_board
+from cosmos_eval.results.store import read_results
+from cosmos_eval.tasks.outcome import Metric
+from tests.helpers.report_folder import attack, fill, one, write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("results"))
+
+
+def data_of(page) -> dict:
+    """The data block of a page, as its script reads it."""
+    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
+    return json.loads(block)
+
+
+def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, capsys):
+    assert run_command(["report", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert f"Report: {folder / 'report.html'}" in said
+    assert "6 models, 5 benchmarks, 2 pictures" in said
+    assert run_command(["report", str(folder), "--out", str(folder / "elsewhere" / "page.html")]) == 0
+    assert (folder / "elsewhere" / "page.html").read_text() == (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/nonexistent/place"], "/nonexistent/place"),
+        (["{folder}", "--out", "{folder}/table.csv"], "no .html file"),
+        (["{folder}", "--out", "{folder}"], "is a folder; give a file"),
+        (["{folder}", "--suite", "toybox"], "is of the suite toybox; there are of flowers"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line_and_exit_2(tmp_path, arguments, said, capsys):
+    write(tmp_path, one("m", "flowers", 0.5))
+    assert run_command(["report", *(word.format(folder=tmp_path) for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_one_is_not_said_as_many(tmp_path, capsys):
+    write(tmp_path, one("m", "flowers", 0.5))
+    assert run_command(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("1 model, 1 benchmark, 0 pictures; ")
+
+
+def test_an_empty_folder_and_a_broken_result_are_refused_by_name(tmp_path):
+    with pytest.raises(RequestError, match=r"no RESULT\.json and no evaluations\.jsonl"):
+        write_report(tmp_path)
+    write(tmp_path, one("m", "flowers", 0.5))
+    (path,) = tmp_path.rglob("RESULT.json")
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(RequestError, match=re.escape(str(path))):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_leaderboard_holds_what_every_other_format_holds(folder):
+    data = data_of(write_report(folder).path)
+    board = make_board(read_results(folder))
+    headline = board.headline()
+    assert [column["title"] for column in data["columns"]] == headline["title"].tolist()
+    assert [model["label"] for model in data["models"]][: len(board.rows)] == board.rows["label"].tolist()
+    cells = {(row, number): (value, place) for row, number, value, _, _, _, place, *_ in data["cells"]}
+    assert len(cells) == board.cells["column"].isin(headline.index).sum()
+    for number, index in enumerate(headline.index):
+        for row in board.rows.index:
+            cell = board.cell(row, index)
+            if cell is None:
+                assert (row, number) not in cells
+            else:
+                value, place = cells[row, number]
+                assert value == pytest.approx(cell.value, abs=1e-5)
+                assert place == (None if pd.isna(cell.place) else cell.place)
+
+
+def test_a_limited_result_is_on_no_board(folder):
+    data = data_of(write_report(folder).path)
+    (quick,) = [number for number, model in enumerate(data["models"]) if model["label"] == "Quick look"]
+    assert quick not in {cell[0] for cell in data["cells"]}
+    assert [result["limit"] for result in data["results"] if result["row"] == quick] == [10]
+
+
+def test_two_protocols_of_a_benchmark_are_two_groups_that_tell_themselves_apart(folder):
+    groups = [group for group in data_of(write_report(folder).path)["groups"] if group["name"] == "flowers"]
+    assert len(groups) == 2
+    assert len({group["title"] for group in groups}) == 2
+    assert all(group["fingerprint"][:8] in group["title"] for group in groups)
+
+
+def test_a_metric_that_only_some_results_have_is_missing_in_the_others():
+    whole, part = one("whole", "flowers", 0.5), one("part", "flowers", 0.5)
+    part = replace(part, metrics={"top1": part.metrics["top1"]})
+    data = report_data([Found(part, "a"), Found(whole, "b")])
+    (group,) = data["groups"]
+    assert group["metrics"] == ["top1", "top5", "mean_per_class"]
+    assert [result["values"][1:] for result in data["results"]] == [[0, 0], [[0.5, 0.48, 0.52, 400]] * 2]
+
+
+def test_an_older_interval_without_width_has_a_remark():
+    def remarks(metric: Metric) -> list[str]:
+        result = replace(one("m", "flowers", 0.5), metrics={"top1": metric}, primary="top1")
+        return [line for line in report_data([Found(result, "x")])["remarks"] if "an older result" in line]
+
+    assert len(remarks(Metric(1.0, 1.0, 1.0, 6))) == 1
+    assert remarks(Metric(1.0, 0.61, 1.0, 6, "mid-p")) == []
+
+
+def test_of_two_measurements_of_one_thing_the_later_is_shown(tmp_path):
+    early = one("m", "flowers", 0.4, timing={"seconds": 1.0, "started": "2026-01-01T00:00:00+00:00"})
+    late = one("m", "flowers", 0.7, timing={"seconds": 1.0, "started": "2026-01-02T00:00:00+00:00"})
+    data = report_data([Found(late, "a/RESULT.json"), Found(early, "b/RESULT.json")])
+    assert [cell[2] for cell in data["cells"]] == [0.7]
+    assert data["results"][-1]["path"] == "a/RESULT.json"  # the page takes the last one of a row
+    assert any("measured twice" in line for line in data["remarks"])
+
+
+def test_a_report_of_some_folders_leaves_the_others_out_even_broken_ones(tmp_path):
+    for label in ("kept", "stale"):
+        write(tmp_path, one(label, "flowers", 0.5))
+    (tmp_path / "stale" / "flowers" / "RESULT.json").write_text("{")
+    data = data_of(write_report(tmp_path, within=[tmp_path / "kept"]).path)
+    assert [model["label"] for model in data["models"]] == ["kept"]
+    assert [result["path"] for result in data["results"]] == ["kept/flowers/RESULT.json"]
+
+
+def test_published_values_are_rows_of_their_own():
+    result = one("ours", "flowers", 0.5)
+    row = {
+        "paper": "A paper", "model": "Theirs", "arch": "", "pretraining": "", "benchmark": "flowers", "metric": "top1",
+        "value": 0.712, "decimals": 1, "source": "table 3", "fingerprint": result.benchmark["fingerprint"],
+        "dataset": "",
+    }  # fmt: skip
+    data = report_data([Found(result, "a")], pd.DataFrame([row]))
+    (published,) = [number for number, model in enumerate(data["models"]) if model["kind"] == "published"]
+    assert data["models"][published]["source"] == "A paper: table 3"
+    (cell,) = [cell for cell in data["cells"] if cell[0] == published]
+    assert cell[1:] == [0, 0.712, None, None, None, None, 1, "table 3"]
+
+
+def checkpoints(folder, *names: str) -> None:
+    """Results as evaluations during a training leave them."""
+    for name in names:
+        write(folder, one("cosmos:in-memory", "flowers", 0.5), f"evaluations/{name}/model")
+
+
+def test_checkpoints_of_a_training_are_curves_and_not_rows_where_other_results_stand(tmp_path):
+    checkpoints(tmp_path, "step-00000100-teacher", "step-00000200-teacher", "step-00000200-student")
+    labels = {model["label"] for model in data_of(write_report(tmp_path).path)["models"]}
+    assert labels == {"teacher, step 200", "student, step 200"}
+    write(tmp_path, one("other", "flowers", 0.5))
+    assert [model["label"] for model in data_of(write_report(tmp_path).path)["models"]] == ["other"]
+
+
+def evaluation(step: int, /, **changes) -> dict:
+    line = {
+        "step": step, "network": "teacher", "benchmark": "flowers", "task": "classification", "primary": "top1",
+        "metrics": {"top1": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}}, "limit": None, "precision": "fp32",
+        "digest": "d", "fingerprint": "e" * 64, "dataset": "b" * 64, "seconds": 1.5,
+    }  # fmt: skip
+    return {**line, **changes}
+
+
+def curves(folder, *lines: dict):
+    (folder / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return curve_data(folder)
+
+
+def test_another_protocol_or_a_limit_has_a_panel_of_its_own(tmp_path):
+    lines = [evaluation(1), evaluation(2), evaluation(2, network="student"), evaluation(3, limit=5)]
+    panels, remarks = curves(tmp_path, *lines, evaluation(4, fingerprint="f" * 64))
+    assert remarks == []
+    assert len({panel["title"] for panel in panels}) == 3
+    assert [series["name"] for series in panels[0]["series"]] == ["teacher", "student"]
+    assert panels[0]["series"][0]["points"] == [[1, 0.5, 0.4, 0.6, 10, "d", 1.5], [2, 0.5, 0.4, 0.6, 10, "d", 1.5]]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"digest": 3},
+        {"step": "1"},
+        {"network": None},
+        {"limit": "all"},
+        {"metrics": {"top1": {"value": float("nan"), "low": 0.1, "high": 0.2, "n": 1}}},
+        {"metrics": {"top1": {"value": 0.5}}},
+        {"task": []},
+        {"seconds": float("inf")},
+    ],
+)
+def test_a_line_that_lacks_what_a_curve_shows_is_left_out(tmp_path, broken):
+    panels, _ = curves(tmp_path, evaluation(1), evaluation(2, **broken))
+    assert [point[0] for panel in panels for series in panel["series"] for point in series["points"]] == [1]
+    embedded(panels)
+
+
+def test_a_long_curve_is_thinned_and_the_page_says_so(tmp_path):
+    panels, remarks = curves(tmp_path, *(evaluation(step) for step in range(1000)))
+    steps = [point[0] for point in panels[0]["series"][0]["points"]]
+    assert len(steps) == POINTS
+    assert (steps[0], steps[-1]) == (0, 999)
+    assert remarks == [f"flowers top-1, teacher: {POINTS} of 1,000 points are drawn"]
+    assert thinned([1, 2, 3], 2) == [1, 3]
+
+
+def noise(path, side: int = 600) -> None:
+    """A picture that does not compress."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((side, side), 90).convert("RGB").save(path)
+
+
+def test_pictures_beyond_the_budget_are_named_and_folders_take_turns(tmp_path):
+    for name in ("a/1", "a/2", "a/3", "b/1"):
+        noise(tmp_path / f"{name}.png")
+    size = len(shrink(tmp_path / "a" / "1.png")[0])
+    kept, left_out = embed(tmp_path, int(2.5 * size))
+    assert [one.path for one in kept] == ["a/1.png", "b/1.png"]
+    assert left_out == ["a: 2 more pictures, no room"]
+    assert embed(tmp_path, 0) == ([], ["a: 3 more pictures, no room", "b: 1 more picture, no room"])
+
+
+def test_a_picture_is_made_smaller_and_loses_what_else_its_file_tells(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    exif[0x0112] = 6  # lies on its side, and stays there: no model sees it turned
+    Image.new("RGB", (1000, 4000), "red").save(tmp_path / "high.jpg", exif=exif)
+    (found,), _ = embed(tmp_path, 10**6)
+    assert (found.width, found.height) == (400, 1600)
+    import base64
+
+    assert b"taken at home" not in base64.b64decode(found.source.split(",")[1])
+
+
+def test_what_is_no_picture_is_named_and_label_maps_links_and_hidden_files_are_passed_over(tmp_path):
+    (tmp_path / "broken.png").write_text("<svg onload=alert(1)>")
+    for name in ("masks/1.png", ".cache/1.png", ".hidden.png", "evaluations/curve.png"):
+        noise(tmp_path / name, 8)
+    (tmp_path / "evaluations" / "curve.csv").write_text("step")
+    os.mkfifo(tmp_path / "pipe.png")  # whoever opens it waits for ever
+    (tmp_path / "link.png").symlink_to(tmp_path / "masks" / "1.png")
+    kept, left_out = embed(tmp_path, 10**6, with_curves=False)
+    assert kept == []
+    assert [one.path for one in embed(tmp_path, 10**6)[0]] == ["evaluations/curve.png"]
+    assert left_out == ["broken.png: no readable picture (UnidentifiedImageError)"]
+
+
+def test_a_name_that_is_no_text_does_not_stop_the_page(tmp_path):
+    write(tmp_path, one("m", "flowers", 0.5))
+    noise(tmp_path / "caf\udce9.png", 8)  # a byte that is no UTF-8
+    page = write_report(tmp_path)
+    assert page.pictures == 1
+    assert data_of(page.path)["pictures"][0]["path"] == "caf\udce9.png"
+
+
+def test_data_cannot_end_their_block_or_the_page_s_title():
+    page = assemble({"title": attack("x"), "\u2028": "\u2029&"}, attack("title"))
+    assert page.count("<script") == 2
+    assert page.count("</script") == 2
+    assert "<img" not in page
+    assert json.loads(embedded({"a": attack("x")})) == {"a": attack("x")}
+
+
+def test_the_policy_names_the_very_style_and_script_and_nothing_else():
+    page = assemble({}, "t")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S)
+        assert f"{tag}-src '{digest(text)}'" in policy
+    assert not re.findall(
+        r"""(?:src|href)=["'](?!#)|url\(|@import|innerHTML|outerHTML|insertAdjacentHTML|eval\(""", page
+    )
+
+
+def test_the_page_of_a_full_suite_stays_below_5_megabytes(tmp_path):
+    """30 benchmarks x 20 models: 171 classes twice, 420 readings of parts, and too many pictures."""
+    found = []
+    for b in range(30):
+        parts = {0: 171, 1: 171, 2: 420}.get(b, 3)
+        for m in range(20):
+            base = one(f"open_clip:ViT-B-16/a-long-tag-of-weights-{m}", "flowers", 0.3 + m / 100 + b / 1000)
+            more = {f"part number {i}/iou": Metric(i / 997, i / 999, 0.87654321, 5000 + i) for i in range(parts)}
+            benchmark = {**base.benchmark, "name": f"benchmark-{b}", "fingerprint": f"{b:064d}"}
+            result = replace(base, metrics=base.metrics | more, benchmark=benchmark)
+            found.append(Found(result, f"model-{m}-of-some-name/benchmark-{b}/RESULT.json"))
+    for i in range(24):
+        noise(tmp_path / "pictures" / f"{i}.png", 500)
+    data = {"title": "t", "madeBy": "m", "lead": [], "curves": [], "notRun": [], **report_data(found)}
+    done = put_together(tmp_path, data, [], tmp_path / "report.html")
+    assert (done.models, done.benchmarks) == (20, 30)
+    assert 3_000_000 < done.path.stat().st_size < 5_000_000
+    assert done.pictures > 5
+    assert done.left_out == [f"pictures: {24 - done.pictures} more pictures, no room"]
+
+
+def test_where_data_fill_the_page_pictures_give_way(tmp_path):
+    noise(tmp_path / "1.png", 500)
+    done = put_together(
+        tmp_path, {"title": "t", "models": [], "groups": [], "curves": [], "x": "x" * LARGEST}, [], tmp_path / "r.html"
+    )
+    assert done.pictures == 0
+    assert done.left_out == ["the folder itself: 1 more picture, no room"]

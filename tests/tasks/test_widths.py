@@ -1,0 +1,30 @@
+"""A model whose pictures and texts have vectors of different lengths is refused, whatever the task."""
+
+import numpy as np
+import pytest
+import torch
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import tasks
+from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.engine import Engine
+from tests.helpers.stand_ins import RandomModel, benchmark, pictures
+
+
+class Wider(RandomModel):
+    def encode_text(self, texts):
+        return super().encode_text(texts).repeat(1, 2)
+
+
+DATA = {
+    "retrieval": RetrievalData(pictures(3), ["a", "b", "c"], np.arange(3)),
+    "classification": ClassificationData(pictures(3), np.arange(3), ["a", "b", "c"], ["the {c}"]),
+    "perception": PerceptionData.pairs(pictures(3), [0, 1, 2], ["a", "b", "c"], ["d", "e", "f"], ["x"] * 3),
+}
+
+
+@pytest.mark.parametrize("task", DATA)
+def test_every_task_refuses_it_in_one_line(task: str):
+    torch.manual_seed(0)
+    with pytest.raises(RequestError, match="16 numbers a picture and 32 a text; both must be in one space"):
+        tasks.run(benchmark(task), DATA[task], Engine(Wider()))
