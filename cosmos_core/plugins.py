@@ -16,7 +16,8 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -28,6 +29,8 @@ from cosmos_core.short_repr import short_list, short_repr
 
 SWITCH = "COSMOS_EVAL_PLUGINS"
 """Environment variable; `0` turns plug-ins off."""
+BUG = "a bug in the "
+"""How notes on errors begin that say whose they are."""
 UNKNOWN = "unknown"
 """Name or version of a distribution that does not tell."""
 
@@ -142,6 +145,19 @@ class Registry:
             )
         return found
 
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        """Around code of the object behind `name`: a bug of a plug-in is marked as its own (`plugin_of_bug`)."""
+        try:
+            yield
+        except (RequestError, OSError):
+            raise
+        except Exception as error:
+            plugin = self.plugin(name)
+            if plugin is not None:
+                error.add_note(f"{BUG}{self.what} {printable(name)} of {plugin}")
+            raise
+
     def unknown(self, name: Any) -> RequestError:
         """What is said of a name that nobody provides."""
         return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
@@ -160,6 +176,12 @@ class Registry:
             f"{self.what} {printable(found[0].name)} is provided by {' and '.join(str(one) for one in found)}; "
             "uninstall all but one of them"
         )
+
+
+def plugin_of_bug(error: Exception) -> str:
+    """Where a bug of a plug-in is, as in `task probe of plug-in extras 1.0`; empty for one of ours."""
+    notes = [note for note in getattr(error, "__notes__", []) if isinstance(note, str) and note.startswith(BUG)]
+    return notes[0].removeprefix(BUG) if notes else ""
 
 
 def resolve(target: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
+from cosmos_core.plugins import plugin_of_bug
 from cosmos_core.printable import printable
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
@@ -189,14 +190,16 @@ def say_os_error(error: OSError) -> int:
 
 
 def say_bug(error: Exception) -> int:
-    """A bug: one line, and the traceback in a file that it names."""
-    what = f"a bug in cosmos-eval ({type(error).__name__}: {error})"
+    """A bug of ours or of a plug-in: one line, and the traceback in a file that it names."""
+    plugin = plugin_of_bug(error)
+    what = f"a bug in {f'the {plugin}' if plugin else 'cosmos-eval'} ({type(error).__name__}: {error})"
+    authors = " to its authors" if plugin else ""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as report:
             report.write("".join(traceback.format_exception(error)))
-        say(f"{what}; please report it with the file {report.name}")
+        say(f"{what}; please report it{authors} with the file {report.name}")
     except OSError:
         say(f"{what}; its traceback could not be written")
     return BUG

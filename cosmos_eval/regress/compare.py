@@ -164,7 +164,8 @@ def run_test(
 ) -> Tested:
     """Test one metric, without a verdict, which depends on all tests. `level`: of the smallest detectable drop."""
     if not task_info(results[0].benchmark["task"]).can_be_paired(metric):
-        raise RequestError(f"there is no paired test of {metric}, its primary metric; choose another with --metric")
+        which = ", its primary metric" if metric == results[0].primary else ""
+        raise RequestError(f"there is no paired test of {metric}{which}; choose another with --metric")
     samples = pair_samples(metric, results, frames)
     common: dict[str, Any] = {
         "benchmark": results[0].benchmark["name"],
