@@ -199,7 +199,7 @@ def say_bug(error: Exception) -> int:
             "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as report:
             report.write("".join(traceback.format_exception(error)))
-        say(f"{what}; please report it{authors} with the file {report.name}")
+        say(f"{what}; please report it{authors} with {report.name}")
     except OSError:
         say(f"{what}; its traceback could not be written")
     return BUG

@@ -263,7 +263,7 @@ def test_what_the_model_sees_is_cropped_and_scaled_as_for_it():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "--image FILE, or a toybox test scene by --scene N"),
+        ([], "--image FILE, or a toybox test scene with --scene N"),
         (["--scene", "0", "--image", "a.jpg"], "one of the two"),
         (["--scene", "-1"], "--scene"),
         (["--image", "absent.jpg", "--text", "a"], "absent.jpg"),
@@ -271,7 +271,7 @@ def test_what_the_model_sees_is_cropped_and_scaled_as_for_it():
         (["--image", "IMAGE"], "at least one --text"),
         (["--scene", "0", "--text", "  "], "--text is empty"),
         (["--scene", "0", "--text", "a", "--text", ""], "--text 2 of 2 is empty"),
-        (["--scene", "0", "--text", "&nbsp;"], "has no words"),
+        (["--scene", "0", "--text", "&nbsp;"], "has no word in the context"),
         (["--scene", "0", "--kind", "heat"], "unknown kind 'heat'"),
         (["--scene", "0", "--kind", "similarity", "--last-block", "sharp"], "'sharp'"),
         (["--scene", "0", "--size", "9"], "smaller than a patch"),
