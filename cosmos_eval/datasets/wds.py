@@ -14,7 +14,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LONE_BLOCK, AnotherFile, LocalBytes, TarFault, is_side_file, members
-from cosmos_core.text_files import impostor_of, open_regular, read_text, whole_number
+from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
 from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST, first
@@ -140,7 +140,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         survey.missing(str(counted), counted)
         return []
     text = read_text(counted).strip()
-    number = whole_number(text)
+    number = parse_integer(text)
     if not number:
         survey.add(f"finds {short_repr(text)} in {counted}, which must be the number of shards")
         return []
@@ -149,7 +149,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     names = (f"{i}.tar" for i in range(number))
     missing = list(islice((name for name in names if name not in there), FIRST))
     if missing:
-        found = sum(whole_number(name.removesuffix(".tar"), number - 1) is not None for name in there)
+        found = sum(parse_integer(name.removesuffix(".tar"), number - 1) is not None for name in there)
         more = number - found - len(missing)
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
@@ -228,7 +228,7 @@ def _words_in(path: Path) -> list[str]:
 
 
 def _class_index(text: str, picture: Picture, survey: Survey) -> int:
-    index = whole_number(text)
+    index = parse_integer(text)
     if index is None:
         survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
     return index

@@ -57,13 +57,13 @@ def whole(line: Line) -> bool:
     """Whether a line has what a curve shows, of the right kinds: the file may have been edited."""
     return (
         all(isinstance(line.get(key), str) for key in TEXTS)
-        and whole_number(line.get("step"))
-        and (line.get("limit") is None or whole_number(line["limit"]))
+        and parse_integer(line.get("step"))
+        and (line.get("limit") is None or parse_integer(line["limit"]))
         and (line.get("seconds") is None or finite(line["seconds"]))
         and all(
             isinstance(metric, dict)
             and all(finite(metric.get(key)) for key in ("value", "low", "high"))
-            and whole_number(metric.get("n"))
+            and parse_integer(metric.get("n"))
             for metric in (line["metrics"].get(name) for name in headlines(line))
         )
     )
@@ -74,7 +74,7 @@ def finite(number: Any) -> bool:
     return isinstance(number, int | float) and abs(number) < 2**53
 
 
-def whole_number(number: Any) -> bool:
+def parse_integer(number: Any) -> bool:
     """Whether it counts something."""
     return type(number) is int and 0 <= number < 2**53
 

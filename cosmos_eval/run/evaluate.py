@@ -10,7 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.file_checks import user_path
 from cosmos_core.image_files import pixels_at_most
 from cosmos_core.run_lock import one_writer
@@ -219,7 +219,7 @@ class Session:
         """Whether the rest of the run is measured: after what the data, a model or the memory brought, no fault of
         ours and no disk that is full."""
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or of_dead_worker(error)
+        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or is_dead_worker_error(error)
         return self.keep_going and theirs and not full
 
     def _note_failure(self, what: str, error: Exception) -> str:

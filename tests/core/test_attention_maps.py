@@ -147,7 +147,7 @@ def test_the_text_s_padding_leaves_the_patch_weights_alone():
 
 
 def test_pictures_and_texts_must_be_pairs():
-    with pytest.raises(ValueError, match="2 pictures and 3 texts"):
+    with pytest.raises(ValueError, match="2 images and 3 texts"):
         attention_maps(tiny(), some_pictures(2), some_texts(3))
 
 

@@ -13,7 +13,14 @@ from open_clip.model import _build_vision_tower
 from open_clip.transformer import QuickGELU, VisionTransformer
 
 from cosmos_core import COSMOS
-from cosmos_core.dense import ATTENTIONS, NEIGHBOURHOOD, _neighbourhood, patch_features, patch_tokens, refuse_tower
+from cosmos_core.dense import (
+    ATTENTIONS,
+    NEIGHBOURHOOD,
+    _neighbourhood,
+    patch_features,
+    patch_tokens,
+    require_supported_tower,
+)
 from cosmos_core.errors import RequestError
 from tests.closeness import assert_close
 from tests.oracles import dense as oracle
@@ -242,7 +249,7 @@ def test_other_towers_are_refused_in_one_line(reason: str):
     with pytest.raises(
         RequestError, match=f"^mine gives no features of patches: .*{reason}.*; COSMOS and open_clip's ViTs"
     ):
-        refuse_tower(visual, "mine")
+        require_supported_tower(visual, "mine")
     with pytest.raises(RequestError, match=reason) as refusal:
         patch_features(visual, pictures())
     assert "\n" not in str(refusal.value)
@@ -252,10 +259,10 @@ def test_blocks_of_another_class_are_refused():
     visual = tower()
     visual.transformer.resblocks[0] = torch.nn.Identity()
     with pytest.raises(RequestError, match="blocks of the class Identity"):
-        refuse_tower(visual, "mine")
+        require_supported_tower(visual, "mine")
 
 
 def test_the_towers_that_open_clip_and_cosmos_build_are_taken():
-    refuse_tower(cosmos().visual, "mine")
+    require_supported_tower(cosmos().visual, "mine")
     for options in KINDS.values():
-        refuse_tower(tower(**options), "mine")
+        require_supported_tower(tower(**options), "mine")
