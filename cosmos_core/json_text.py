@@ -18,7 +18,7 @@ MAX_DIGITS = 300
 """Most digits of an integer: all of these fit into a float64, whose largest value has 309."""
 
 
-class JsonFault(ValueError):
+class JsonError(ValueError):
     """What is wrong with a JSON text, without the file's name."""
 
 
@@ -39,7 +39,7 @@ def parse_json(text: str | bytes, where: object, finite: bool = False) -> Any:
         text = decode_text(text, where)
     try:
         return load_json(text, finite)
-    except JsonFault as error:
+    except JsonError as error:
         raise RequestError(f"{where} is not JSON: {error}") from error
 
 
@@ -56,14 +56,14 @@ def load_json(text: str, finite: bool = False) -> Any:
     """The value of a JSON text, for callers that add its name to errors by themselves.
 
     Raises:
-        JsonFault: see `parse_json`.
+        JsonError: see `parse_json`.
     """
     try:
         value = (_FINITE_DECODER if finite else _DECODER).decode(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
-        raise JsonFault(f"line {error.lineno} column {error.colno}: {error.msg}") from error
+        raise JsonError(f"line {error.lineno} column {error.colno}: {error.msg}") from error
     except RecursionError as error:
-        raise JsonFault(_TOO_DEEP) from error
+        raise JsonError(_TOO_DEEP) from error
     _refuse_depth(value)
     return value
 
@@ -84,20 +84,20 @@ def _refuse_depth(value: Any) -> None:
             if type(child) is dict or type(child) is list
         ]
     if level:
-        raise JsonFault(_TOO_DEEP)
+        raise JsonError(_TOO_DEEP)
 
 
 def _require_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         repeated = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise JsonFault(f"it has {short_repr(repeated)} twice in one map; keep one of them")
+        raise JsonError(f"it has {short_repr(repeated)} twice in one map; keep one of them")
     return value
 
 
 def _parse_integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise JsonFault(f"a whole number of {len(text):,} digits, {text[:12]}...; at most {MAX_DIGITS} are read")
+        raise JsonError(f"a whole number of {len(text):,} digits, {text[:12]}...; at most {MAX_DIGITS} are read")
     return int(text)
 
 
@@ -109,7 +109,7 @@ def _parse_finite_float(text: str) -> float:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise JsonFault(f"{text[:40]} is not a finite number")
+    raise JsonError(f"{text[:40]} is not a finite number")
 
 
 # made once, since json.loads with hooks makes a new decoder for each call

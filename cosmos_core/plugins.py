@@ -68,7 +68,7 @@ class Registry:
     """
 
     def __init__(
-        self, group: str, what: str, built_in: Mapping[str, Any], check: Callable[[Any], str] = lambda found: ""
+        self, group: str, what: str, built_in: Mapping[str, Any], check: Callable[[Any], str] = lambda candidate: ""
     ) -> None:
         self.group = group
         self.what = what

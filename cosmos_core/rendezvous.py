@@ -1,4 +1,4 @@
-"""Rendezvous of the ranks at rank 0's store, with a timeout of a minute and an error that names the missing ranks."""
+"""Rendezvous of the ranks at rank 0's store, with a timeout and an error that names the missing ranks."""
 
 import os
 import socket

@@ -69,7 +69,7 @@ def join_world(device: str = "auto") -> World:
 
     Raises:
         RequestError: the environment is incomplete, this machine has more ranks than GPUs, or the ranks do not meet
-            within a minute.
+            within `cosmos_core.rendezvous.join_timeout()` seconds.
     """
     environment = rank_environment()
     if environment is None or environment.size == 1:

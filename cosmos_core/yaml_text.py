@@ -52,8 +52,10 @@ def parse_yaml(text: str, where: object, lines: dict[Keys, int] | None = None, d
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{where}:{mark.line + 1}" if mark else f"{where}"
-        raise RequestError(f"{place}: not YAML: {' '.join((error.problem or error.context or '').split())}") from error
+        location = f"{where}:{mark.line + 1}" if mark else f"{where}"
+        raise RequestError(
+            f"{location}: not YAML: {' '.join((error.problem or error.context or '').split())}"
+        ) from error
     except RecursionError as error:
         raise RequestError(f"{where}: not YAML: nested deeper than {MAX_DEPTH} levels") from error
     except Exception as error:  # PyYAML raises anything for a scalar that does not match its tag

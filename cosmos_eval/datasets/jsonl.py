@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cosmos_core.json_text import LARGEST_JSON, JsonFault, load_json
+from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.base import FilePicture
@@ -74,7 +74,7 @@ class _Rows:
                 continue
             try:
                 row = load_json(line)
-            except JsonFault as error:
+            except JsonError as error:
                 self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}{self.other_format(line)}")
             if not isinstance(row, dict):
                 more = self.other_format(line)

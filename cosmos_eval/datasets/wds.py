@@ -13,7 +13,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
-from cosmos_core.tar_files import LONE_BLOCK, AnotherFile, LocalBytes, TarFault, is_side_file, members
+from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarError, is_side_file, members
 from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
 from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
@@ -165,8 +165,8 @@ def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) ->
     stat = shard.stat()
     try:
         found, lone_block = _members(shard, stat.st_size, stat.st_mtime_ns, label)
-    except (TarFault, OSError) as error:
-        again = "" if isinstance(error, AnotherFile) else "; fetch it again"
+    except (TarError, OSError) as error:
+        again = "" if isinstance(error, OtherFileKind) else "; fetch it again"
         survey.refuse(f"cannot read the shard {shard}: {error}{again}")
     if lone_block is not None:
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
@@ -203,7 +203,7 @@ def _members(
     Members of a sample may stand anywhere: their names say whose they are.
 
     Raises:
-        TarFault: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
+        TarError: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
     """
     samples: dict[str, dict[str, tuple[int, int]]] = {}
     lone_blocks: list[int] = []
@@ -215,9 +215,9 @@ def _members(
             parts = samples.setdefault(match[1], {})
             ending = match[2].lower()
             if ending in parts:
-                raise TarFault(f"{printable(member.name)} is in it twice")
+                raise TarError(f"{printable(member.name)} is in it twice")
             if ending in (*PICTURES, label) and member.refusal():
-                raise TarFault(f"{printable(member.name)} {member.refusal()}")
+                raise TarError(f"{printable(member.name)} {member.refusal()}")
             parts[ending] = (member.offset, member.size)
     return samples, lone_blocks[0] if lone_blocks else None
 

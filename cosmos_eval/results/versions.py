@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.json_text import JsonFault, load_json
+from cosmos_core.json_text import JsonError, load_json
 
 SCHEMA = 2
 CHECKSUM = "checksum"
@@ -27,7 +27,7 @@ def parse(text: str, where: object) -> tuple[dict[str, Any], int]:
     """
     try:
         record = load_json(text, finite=True)
-    except JsonFault as error:
+    except JsonError as error:
         raise RequestError(f"{where} is not a result: {error}; {DAMAGED}") from error
     if not isinstance(record, dict):
         raise RequestError(f"{where} is not a result: it holds no record; {DAMAGED}")

@@ -17,8 +17,8 @@ from cosmos_core.rank_agreement import digest_of, record_digests, require_equal_
 from cosmos_core.train import Silent, pretrain
 from cosmos_core.world import World
 from tests.core.gloo_ranks import on_ranks
-from tests.core.played_ranks import Table
 from tests.core.small_steps import CONFIG
+from tests.core.threaded_ranks import Table
 
 
 class PlayedWorld(World):

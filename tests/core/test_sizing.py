@@ -131,7 +131,7 @@ def test_a_backward_pass_costs_twice_the_forward():
         assert features.image_cross_features is not None
         assert features.text_cross_features is not None
         (features.image_cross_features.sum() + features.text_cross_features.sum()).backward()
-    # pictures need no gradient of their own: the first product has one backward product, not two
+    # images need no gradient of their own: the first product has one backward product, not two
     assert step_flops(work)["student"] == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 

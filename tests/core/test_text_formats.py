@@ -12,7 +12,7 @@ from cosmos_core.json_text import MAX_DEPTH, MAX_DIGITS, parse_json, read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines, read_text
 from cosmos_core.yaml_text import MAX_REPEATED, parse_yaml, read_yaml
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 
 ALIASES = "\n".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 BOMB = f"a: &a [{', '.join('x' * 10)}]\n{ALIASES}\n"
@@ -43,7 +43,7 @@ def refusal(read, *arguments) -> str:
         (b'{"a": "\xff"}', "UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
         (b"\n<!DOCTYPE html>\n<title>404</title>", "HTML page"),
-        *IMPOSTORS.items(),
+        *WRONG_FILES.items(),
     ],
 )
 def test_json_beyond_its_bounds_is_refused_with_its_place(text: str | bytes, said: str):
