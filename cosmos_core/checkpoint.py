@@ -63,11 +63,11 @@ def load_checkpoint(
         raise unknown_name_error(path_or_name)
     stored = read_network(path, weights)
     if config is not None:
-        wanted = read_config(config)
-        state = resize_positions(stored.state, wanted, str(path), stored.config)
+        model_config = read_config(config)
+        state = resize_positions(stored.state, model_config, str(path), stored.config)
     else:
-        state, wanted = stored.state, stored.config or find_preset(stored.state, path)
-    return load_weights(wanted, state, str(path))
+        state, model_config = stored.state, stored.config or find_preset(stored.state, path)
+    return load_weights(model_config, state, str(path))
 
 
 def check_checkpoint(path: Path, weights: NetworkName = "teacher") -> None:
@@ -111,8 +111,8 @@ def build_matching_model(config: Mapping[str, Any], state: Mapping[str, Tensor],
 def load_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> COSMOS:
     """A model in eval mode with exactly these weights, copied to float32; RequestError if they do not match."""
     model = build_matching_model(config, state, name)
-    wanted = model.state_dict()
-    copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in wanted}
+    expected = model.state_dict()
+    copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in expected}
     not_finite = next((key for key, value in copied.items() if not torch.isfinite(value).all()), None)
     if not_finite:
         raise RequestError(f"{name} is broken: {not_finite} holds NaN or infinite values")
@@ -128,10 +128,10 @@ def build_on_meta(config: Mapping[str, Any], what: str) -> COSMOS:
     Raises:
         RequestError: `what` cannot carry COSMOS, or open_clip cannot build its towers.
     """
-    wanted = checked(config, what)
+    model_config = checked(config, what)
     try:
         with torch.device("meta"):
-            return COSMOS.from_config(wanted)
+            return COSMOS.from_config(model_config)
     except RequestError:
         raise
     except Exception as error:  # keyword arguments of activations and norms are passed to torch unchecked
@@ -150,12 +150,12 @@ def require_dense_weights(state: Mapping[str, Tensor], name: str) -> None:
 
 def difference(model: COSMOS, state: Mapping[str, Tensor]) -> str:
     """How weights differ from what a model needs, in a few words; empty if they match."""
-    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    missing = [key for key in wanted if key not in state]
-    extra = [key for key in state if key not in wanted and key.split(".")[-1] not in IGNORED_BUFFERS]
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    missing = [key for key in expected if key not in state]
+    extra = [key for key in state if key not in expected and key.split(".")[-1] not in IGNORED_BUFFERS]
     shapes = [
         f"{key} is {tuple(state[key].shape)}, not {shape}"
-        for key, shape in wanted.items()
+        for key, shape in expected.items()
         if key in state and tuple(state[key].shape) != shape
     ]
     if any("attn_cross_pool" in key for key in missing) and not any("attn_cross_pool" in key for key in state):
@@ -293,7 +293,7 @@ def save_checkpoint(
     if duplicates:
         raise TypeError(f"extra keys that a checkpoint has already: {', '.join(sorted(duplicates))}")
     content.update(extra or {})
-    refuse_objects(content, "checkpoint")
+    require_plain_values(content, "checkpoint")
     with atomic_path(path) as temporary:
         write_torch(content, temporary)
 
@@ -309,18 +309,18 @@ def write_torch(content: Mapping[str, Any], path: Path) -> None:
             raise
 
 
-def refuse_objects(value: Any, place: str) -> None:
+def require_plain_values(value: Any, path: str) -> None:
     """TypeError if a value holds anything but plain values and tensors, which a safe reader would refuse."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            refuse_objects(key, f"{place}'s key {key!r}")
-            refuse_objects(item, f"{place}/{key}")
+            require_plain_values(key, f"{path}'s key {key!r}")
+            require_plain_values(item, f"{path}/{key}")
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            refuse_objects(item, f"{place}/{i}")
+            require_plain_values(item, f"{path}/{i}")
     elif type(value) not in (type(None), bool, int, float, str, bytes) and not isinstance(value, Tensor):
         raise TypeError(
-            f"{place} is a {type(value).__module__}.{type(value).__name__}; only plain values and tensors are saved"
+            f"{path} is a {type(value).__module__}.{type(value).__name__}; only plain values and tensors are saved"
         )
 
 

@@ -104,9 +104,9 @@ class Collectives:
     # The four methods below talk to torch.distributed. A test replaces them to run several ranks in one process.
 
     def all_gather(self, value: Tensor) -> Tensor:
-        whole = value.new_empty(self.world.size * value.numel())
-        dist.all_gather_into_tensor(whole, value.flatten())
-        return whole.view(self.world.size, *value.shape)
+        gathered = value.new_empty(self.world.size * value.numel())
+        dist.all_gather_into_tensor(gathered, value.flatten())
+        return gathered.view(self.world.size, *value.shape)
 
     def all_reduce(self, value: Tensor) -> None:
         dist.all_reduce(value)

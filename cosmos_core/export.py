@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_core import released
-from cosmos_core.checkpoint import load_checkpoint, read_file, refuse_objects, save_safetensors, write_torch
+from cosmos_core.checkpoint import load_checkpoint, read_file, require_plain_values, save_safetensors, write_torch
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
@@ -87,7 +87,7 @@ def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool 
         result["optimizer"] = plain_optimizer(content["optimizer"])
         if content.get("scaler"):
             result["scaler"] = dict(content["scaler"])
-    refuse_objects(result, str(path))
+    require_plain_values(result, str(path))
     return result
 
 

@@ -47,11 +47,11 @@ _OCTAL = re.compile(rb"[0-7]*")
 _DECIMAL = re.compile(rb"[0-9]{1,18}")
 
 
-class TarFault(ValueError):
+class TarError(ValueError):
     """Why a file is not a whole tar, without its name: the reader puts the name before it."""
 
 
-class AnotherFile(TarFault):
+class OtherFileKind(TarError):
     """The file is of another kind; the message says what to do."""
 
 
@@ -146,7 +146,7 @@ def members(source: ByteSource, on_lone_block: Callable[[int], None] = ignore_lo
             members before it are whole; GNU tar reads such archives too, with a warning ("A lone zero block at 12").
 
     Raises:
-        TarFault: not a tar, a header with a wrong checksum or impossible numbers, a member that is longer than the
+        TarError: not a tar, a header with a wrong checksum or impossible numbers, a member that is longer than the
             file, an end without the two empty blocks, or data after them; with the position in bytes.
         OSError, EOFError, zlib.error: raised by the source.
     """
@@ -161,7 +161,7 @@ def members(source: ByteSource, on_lone_block: Callable[[int], None] = ignore_lo
             if block and offset and not extension_fields and not block.strip(b"\0"):
                 on_lone_block(offset)
                 return
-            raise TarFault(cut_short_message(offset)) if offset else not_a_tar(block)
+            raise TarError(cut_short_message(offset)) if offset else not_a_tar(block)
         kind, size = parse_header(block, offset)
         content = offset + BLOCK
         if kind in (b"x", b"X", b"g", b"L", b"K"):
@@ -175,10 +175,10 @@ def members(source: ByteSource, on_lone_block: Callable[[int], None] = ignore_lo
             block = source.at(content, BLOCK)
             content += BLOCK
             if len(block) < BLOCK:
-                raise TarFault(cut_short_message(content))
+                raise TarError(cut_short_message(content))
         extension_fields = {}
         if ".." in name and ".." in PurePosixPath(name).parts:
-            raise TarFault(f"the name {printable(name)!r} at byte {offset:,} leads out of the tar: pack it again")
+            raise TarError(f"the name {printable(name)!r} at byte {offset:,} leads out of the tar: pack it again")
         member_kind = "sparse" if sparse else kind_of_member(kind, name)
         if kind in LINKS or kind in OTHERS:  # they have no content, whatever their size field says
             size = 0
@@ -186,7 +186,7 @@ def members(source: ByteSource, on_lone_block: Callable[[int], None] = ignore_lo
             yield Member(
                 name, content, size, "cut short"
             )  # given out, so that the sample before it is known to be complete
-            raise TarFault(f"it ends within {printable(name)} (at byte {content:,}, {size:,} bytes): it was cut short")
+            raise TarError(f"it ends within {printable(name)} (at byte {content:,}, {size:,} bytes): it was cut short")
         yield Member(name, content, size, member_kind)
         offset = content + round_up_to_block(size)
 
@@ -198,7 +198,7 @@ def kind_of_member(kind: bytes, name: str) -> str:
 
 
 def parse_header(block: bytes, offset: int) -> tuple[bytes, int]:
-    """Type and size of a member by its header; TarFault if it is damaged."""
+    """Type and size of a member by its header; TarError if it is damaged."""
     try:
         stored_sum, size = parse_number(block[148:156]), parse_number(block[124:136])
     except ValueError as error:
@@ -215,21 +215,23 @@ def parse_header(block: bytes, offset: int) -> tuple[bytes, int]:
     return block[156:157], size
 
 
-def damaged_header(block: bytes, offset: int, reason: str) -> TarFault:
+def damaged_header(block: bytes, offset: int, reason: str) -> TarError:
     if offset == 0:
         return not_a_tar(block)
-    return TarFault(f"the header at byte {offset:,} is damaged ({reason}), or data that are no tar follow there")
+    return TarError(f"the header at byte {offset:,} is damaged ({reason}), or data that are no tar follow there")
 
 
-def not_a_tar(start: bytes) -> TarFault:
+def not_a_tar(start: bytes) -> TarError:
     """The error for a file that is not a tar, by its first bytes."""
     if not start:
-        return TarFault("it is empty")
+        return TarError("it is empty")
     impostor = impostor_of(start)
     if impostor:
-        return AnotherFile(f"it is {impostor}")
+        return OtherFileKind(f"it is {impostor}")
     compressed_by = compression(start)
-    return AnotherFile(f"it is compressed ({compressed_by}): unpack it first") if compressed_by else TarFault(NOT_A_TAR)
+    return (
+        OtherFileKind(f"it is compressed ({compressed_by}): unpack it first") if compressed_by else TarError(NOT_A_TAR)
+    )
 
 
 def compression(start: bytes) -> str:
@@ -242,20 +244,20 @@ def cut_short_message(offset: int) -> str:
 
 
 def check_padding(source: ByteSource, offset: int) -> int:
-    """Bytes of padding after the first empty block of the end; TarFault if anything else follows."""
-    rest = source.at(offset, MOST_PADDING + 1)
-    data = len(rest) - len(rest.lstrip(b"\0"))
-    if data < len(rest):
-        raise TarFault(
+    """Bytes of padding after the first empty block of the end; TarError if anything else follows."""
+    trailing = source.at(offset, MOST_PADDING + 1)
+    data = len(trailing) - len(trailing.lstrip(b"\0"))
+    if data < len(trailing):
+        raise TarError(
             f"data follow the end of the archive, from byte {offset + data:,} on: tars are not joined by cat; pack "
             "them as one (tar --concatenate), or keep them apart"
         )
-    if len(rest) > MOST_PADDING:
-        raise TarFault(
+    if len(trailing) > MOST_PADDING:
+        raise TarError(
             f"nothing but zeros follows byte {offset:,}, for more than {MOST_PADDING:,} bytes: it was never written to "
             "the end"
         )
-    return len(rest)
+    return len(trailing)
 
 
 def round_up_to_block(size: int) -> int:
@@ -287,13 +289,13 @@ def read_extension(source: ByteSource, kind: bytes, content: int, size: int, off
     """The fields that a long name or a pax header sets for the next member: `path`, `size`, and those of sparse files.
 
     Raises:
-        TarFault: larger than any writer makes, cut short, or malformed.
+        TarError: larger than any writer makes, cut short, or malformed.
     """
     if size > MOST_EXTENSION:
-        raise TarFault(f"the header at byte {offset:,} is followed by {size:,} bytes of names, which no writer makes")
+        raise TarError(f"the header at byte {offset:,} is followed by {size:,} bytes of names, which no writer makes")
     content_bytes = source.at(content, size)
     if len(content_bytes) < size:
-        raise TarFault(cut_short_message(content + len(content_bytes)))
+        raise TarError(cut_short_message(content + len(content_bytes)))
     if kind == b"L":
         return {"path": decode_name(content_bytes)}
     if kind == b"K":
@@ -301,13 +303,13 @@ def read_extension(source: ByteSource, kind: bytes, content: int, size: int, off
     fields = pax_records(content_bytes, offset)
     if kind == b"g":
         if {"path", "size"} & fields.keys():
-            raise TarFault(f"the header at byte {offset:,} gives one name or size to all members")
+            raise TarError(f"the header at byte {offset:,} gives one name or size to all members")
         return {}
     if "GNU.sparse.name" in fields:
         fields["path"] = fields["GNU.sparse.name"]
     if "size" in fields:
         if not _DECIMAL.fullmatch(fields["size"].encode("utf-8", "surrogateescape")):
-            raise TarFault(f"the header at byte {offset:,} gives the size {printable(fields['size'][:30])!r}")
+            raise TarError(f"the header at byte {offset:,} gives the size {printable(fields['size'][:30])!r}")
         fields["size"] = int(fields["size"])
     if "path" in fields:
         fields["path"] = fields["path"].rstrip("/")
@@ -324,7 +326,7 @@ def pax_records(content: bytes, offset: int) -> dict[str, Any]:
         record = content[position + len(length) + 1 : end - 1]
         key, equals, value = record.partition(b"=")
         if not equals or end > len(content) or content[end - 1 : end] != b"\n":
-            raise TarFault(f"the pax header at byte {offset:,} is damaged")
+            raise TarError(f"the pax header at byte {offset:,} is damaged")
         records[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
         position = end
     return records

@@ -176,11 +176,11 @@ class _ContentCheck:
     def check(self, content: Any) -> None:
         if self.count_values(content, "", 0) > MAX_VALUES:
             raise RequestError(f"{self.name} is not a checkpoint: it holds more than {MAX_VALUES:,} values")
-        held = sum(self.storages.values())
-        if self.declared > 4 * held + SPARE_BYTES:
+        stored_bytes = sum(self.storages.values())
+        if self.declared > 4 * stored_bytes + SPARE_BYTES:
             raise RequestError(
                 f"{self.name} is not a checkpoint: its tensors have shapes of {self.declared:,} bytes and hold "
-                f"{held:,}; save them contiguous"
+                f"{stored_bytes:,}; save them contiguous"
             )
 
     def count_values(self, value: Any, entry: str, depth: int) -> int:

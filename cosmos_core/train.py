@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from cosmos_core.agreement import agree_on_settings, agree_on_start
 from cosmos_core.collapse import embedding_metrics
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch, BrokenNotes, Loader, Sample, open_loader
@@ -21,12 +20,13 @@ from cosmos_core.networks import build_optimizer
 from cosmos_core.prepare import check_sizes, device_of, initial_model, initial_objective, run_length
 from cosmos_core.printable import one_line
 from cosmos_core.progress import Reporter, Silent
+from cosmos_core.rank_agreement import agree_on_settings, agree_on_start
 from cosmos_core.signals import Interrupted, Signals, StoppedWaiting
 from cosmos_core.snapshot_checks import LAST
 from cosmos_core.snapshots import Snapshots
 from cosmos_core.step import Run, Stepper
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.world import World, join_world, leave_world, lost_rank
+from cosmos_core.world import World, is_lost_rank_error, join_world, leave_world
 
 __all__ = ["Callback", "Run", "Stepper", "TrainResult", "initial_model", "run_length", "train"]
 
@@ -106,7 +106,7 @@ def train(
         leave_world(world)
         raise
     except RuntimeError as error:
-        if world.size == 1 or not lost_rank(error):
+        if world.size == 1 or not is_lost_rank_error(error):
             raise
         raise RequestError(
             f"another rank has ended, and its own message says why ({one_line(error)}); the same command resumes from "

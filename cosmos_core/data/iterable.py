@@ -61,24 +61,24 @@ class IterableLoader(Loader):
         }
 
     def _epoch(self, epoch: int) -> Iterator[Batch]:
-        made: list[MadeViews] = []
+        sample_views: list[MadeViews] = []
         skipped: dict[str, str] = {}
         order = random.Random(derive_seed(self.config.seed, epoch, "order"))
         for key, image, record in buffered(self.stream, order):
             self.seen += 1
             try:
-                made.append(self.make(key, image, record, epoch))
+                sample_views.append(self.make(key, image, record, epoch))
             except BrokenSample as error:
                 skipped[key] = str(error)
                 self.broken += 1
                 self.first_reason = self.first_reason or str(error)
                 require_few_broken(self.config.max_broken, self.broken, self.seen, str(error))
-            if len(made) == self.config.batch_size:
-                made_slice = stack_samples(made, self.tokenizer, len(made) + len(skipped), skipped, {})
+            if len(sample_views) == self.config.batch_size:
+                made_slice = stack_samples(sample_views, self.tokenizer, len(sample_views) + len(skipped), skipped, {})
                 yield assemble(
                     [made_slice], self.make.images, pixel_device(self.config.device), epoch, False, {}, self.broken
                 )
-                made, skipped = [], {}
+                sample_views, skipped = [], {}
 
 
 def buffered(stream: Iterable[Sample], order: random.Random, size: int = BUFFER) -> Iterator[Sample]:

@@ -107,7 +107,7 @@ class Lane:
             key = getattr(entry, "key", "")
             try:
                 key, image, record = entry.read()
-                made = self.plan.views(key, image, record, stream.drawn_in())
+                sample_views = self.plan.views(key, image, record, stream.drawn_in())
             except BrokenSample as error:
                 lost = entry.samples if isinstance(entry, LostSamples) else 1
                 self.seen += lost
@@ -123,7 +123,7 @@ class Lane:
                 continue
             self.seen += 1
             self._advance()
-            return made
+            return sample_views
 
     def _next_source(self) -> int:
         """Index of the source of the next sample; depends on the seed, the epoch, the lane and the sample's number."""
@@ -172,15 +172,21 @@ def slices(plan: LanePlan, lanes: list[int], rounds: int, start: dict[str, Any])
     while True:
         before = sum(lane.seen for lane in streams)
         broken: dict[str, str] = {}
-        made = [lane.next(broken) for _ in range(rounds) for lane in streams]
+        sample_views = [lane.next(broken) for _ in range(rounds) for lane in streams]
         seen = sum(lane.seen for lane in streams) - before
-        yield stack_samples(made, plan.tokenizer, seen, broken, {str(lane.number): lane.state() for lane in streams})
+        yield stack_samples(
+            sample_views, plan.tokenizer, seen, broken, {str(lane.number): lane.state() for lane in streams}
+        )
 
 
 def stack_samples(
-    made: list[MadeViews], tokenizer: Tokenizer, seen: int, broken: dict[str, str], lanes: dict[str, dict[str, Any]]
+    sample_views: list[MadeViews],
+    tokenizer: Tokenizer,
+    seen: int,
+    broken: dict[str, str],
+    lanes: dict[str, dict[str, Any]],
 ) -> Slice:
-    keys, views, captions = zip(*made, strict=True)
+    keys, views, captions = zip(*sample_views, strict=True)
     ids = tokenizer([caption for drawn in captions for caption in drawn])
     images = [torch.from_numpy(np.stack(view)) for view in zip(*views, strict=True)]
     return Slice(images, ids.reshape(len(keys), len(captions[0]), -1), list(keys), seen, broken, lanes)

@@ -117,8 +117,8 @@ class LaneLoader(Loader):
         positions = {(start[str(lane)]["epoch"], start[str(lane)]["given"]) for lane in self.lanes}
         if len(positions) != 1:
             raise RequestError("the checkpoint's position in the data is damaged: its lanes are at different batches")
-        epoch, given = positions.pop()
-        return epoch, given // self.rounds
+        epoch, samples_given = positions.pop()
+        return epoch, samples_given // self.rounds
 
 
 def pixel_device(name: str) -> torch.device:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 
 from cosmos_core.json_text import parse_json
-from cosmos_core.tar_files import ByteSource, Member, TarFault, is_side_file, members
+from cosmos_core.tar_files import ByteSource, Member, TarError, is_side_file, members
 from cosmos_core.text_crop import DREAMLIP_FIELDS, Record
 from cosmos_core.text_files import impostor_of
 
@@ -84,7 +84,7 @@ def group_members(source: ByteSource, get_value: Callable[[Member], T]) -> Itera
     Only images and captions are used; a name without either is not a sample, and no other member is read.
 
     Raises:
-        TarFault: not a whole tar; or, after the last sample, names with a dot inside, which webdataset's rule cuts.
+        TarError: not a whole tar; or, after the last sample, names with a dot inside, which webdataset's rule cuts.
     """
     name, fields, fault = "", dict[str, T](), ""
     cut_names = CutNames()
@@ -143,7 +143,7 @@ class CutNames:
             if is_complete(list(kinds)) and (key[0] not in self.with_image or key[1][:1].isdigit())
         ]
         if lost:
-            raise TarFault(
+            raise TarError(
                 f"names are cut at the first dot ({self.example_names[lost[0]]} is sample {lost[0][0]}), which loses "
                 f"{len(lost):,} sample{'s' * (len(lost) > 1)}: rename them without dots"
             )

@@ -27,11 +27,11 @@ from cosmos_core.data.shard_samples import (
 from cosmos_core.decompression import DECOMPRESSORS, PeekableStream, decompress
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line, printable
-from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, AnotherFile, LocalBytes, StreamBytes, compression
+from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, LocalBytes, OtherFileKind, StreamBytes, compression
 from cosmos_core.text_files import open_regular
 
 UNREADABLE = (ValueError, EOFError, OSError, zlib.error, lzma.LZMAError)
-"""Exceptions for a shard that cannot be read; `TarFault` and `RequestError` are ValueErrors."""
+"""Exceptions for a shard that cannot be read; `TarError` and `RequestError` are ValueErrors."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 MAX_CACHED_SAMPLES = 200_000
 """Samples of local shards whose positions in their files a process keeps in memory."""
@@ -240,7 +240,7 @@ def read_stream(url: str) -> Iterator[ShardSample[bytes]]:
 def explain_unreadable_shard(url: str, error: BaseException) -> str:
     """Why a shard cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or one_line(error)
-    advice = "" if isinstance(error, AnotherFile) else "; write it again"
+    advice = "" if isinstance(error, OtherFileKind) else "; write it again"
     return printable(f"shard {url} cannot be read as a tar file: {reason}{advice}")
 
 
@@ -261,8 +261,8 @@ def find_lone_end_blocks(paths: Sequence[str]) -> list[str]:
                 end = file.read(3 * BLOCK)
         except (OSError, ValueError):  # reading the shard reports the error
             continue
-        before, last, rest = end[:BLOCK], end[BLOCK : 2 * BLOCK], end[2 * BLOCK :]
-        has_lone_block = before != EMPTY if last == EMPTY else bool(rest)
-        if has_lone_block and not rest.strip(b"\0"):
+        before, last, remainder = end[:BLOCK], end[BLOCK : 2 * BLOCK], end[2 * BLOCK :]
+        has_lone_block = before != EMPTY if last == EMPTY else bool(remainder)
+        if has_lone_block and not remainder.strip(b"\0"):
             lone_paths.append(path)
     return lone_paths

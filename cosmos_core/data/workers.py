@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cosmos_core.data.lanes import LanePlan, Slice, slices
-from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
+from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
-from cosmos_core.worker_waits import SECONDS, end_workers, next_batch
+from cosmos_core.worker_timeouts import SECONDS, end_workers, next_batch
 
 PREFETCHED = 2
 """Slices that each worker prepares ahead."""
@@ -124,9 +124,9 @@ class WorkerPool:
             received = next_batch(self.iterator)
         except (RuntimeError, OSError, EOFError) as error:
             # torch reports a dead worker, or the connection to it breaks first
-            if isinstance(error, RuntimeError) and not of_dead_worker(error):
+            if isinstance(error, RuntimeError) and not is_dead_worker_error(error):
                 raise
-            raise dead_worker(error, "workers") from error
+            raise dead_worker_error(error, "workers") from error
         if isinstance(received, WorkerError):
             raise RequestError(received.message)
         return received.unpack()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
+from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
 from cosmos_core.plugins import plugin_of_bug
 from cosmos_core.printable import printable
 from cosmos_core.signals import Interrupted
@@ -146,8 +146,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.ctx.get_help())  # type: ignore[attr-defined]
             return DONE
-        if of_dead_worker(error):  # raised by torch wherever the main process happens to be
-            say(str(dead_worker(error, "--workers")))
+        if is_dead_worker_error(error):  # raised by torch wherever the main process happens to be
+            say(str(dead_worker_error(error, "--workers")))
             return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
             say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")

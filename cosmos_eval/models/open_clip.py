@@ -20,7 +20,7 @@ from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canon
 from torch import Tensor
 
 from cosmos_core.byte_pairs import faster_tokenizer
-from cosmos_core.dense import patch_features, refuse_tower
+from cosmos_core.dense import patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models import digest as identity
@@ -115,7 +115,7 @@ class OpenClipModel:
 
     def check_patches(self) -> None:
         """RequestError where the image tower has no features of patches; one line."""
-        refuse_tower(self.network.visual, self.spec)
+        require_supported_tower(self.network.visual, self.spec)
 
     @cached_property
     def digest(self) -> str:

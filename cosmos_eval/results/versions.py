@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cosmos_core.errors import RequestError
-from cosmos_core.json_text import JsonFault, load_json
+from cosmos_core.json_text import JsonError, load_json
 
 SCHEMA = 3
 CHECKSUM = "checksum"
@@ -41,7 +41,7 @@ def parse(text: str, where: object) -> Parsed:
     """
     try:
         record = load_json(text, finite=True)
-    except JsonFault as error:
+    except JsonError as error:
         raise RequestError(f"{where} is not a result: {error}; {DAMAGED}") from error
     if not isinstance(record, dict):
         raise RequestError(f"{where} is not a result: not a JSON object; {DAMAGED}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.cache.store import Store
@@ -106,7 +106,7 @@ class Session:
         """Whether the rest of the run is measured: after what the data, a model or the memory brought, no fault of
         ours and no disk that is full."""
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or of_dead_worker(error)
+        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or is_dead_worker_error(error)
         return self.keep_going and theirs and not full
 
     def _note_failure(self, what: str, error: Exception) -> str:

@@ -102,7 +102,7 @@ def length_line(config: "TrainConfig", samples: int) -> str:
 
 def step_line(work: "Workload") -> str:
     config = work.config
-    views = " + ".join(f"{count} of {size} pixels" for count, size in work.pictures)
+    views = " + ".join(f"{count} of {size} pixels" for count, size in work.image_views)
     shares = f"{work.local_batch:,} on each of {work.ranks:,} ranks" if work.ranks > 1 else "on one rank"
     parts = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
     return (

@@ -31,7 +31,7 @@ CONFIG = TrainConfig(
 
 
 def noise(config: TrainConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
-    """A batch of the views that the objective asks for: pictures of noise, captions of any words and lengths."""
+    """A batch of the views that the objective asks for: images of noise, captions of any words and lengths."""
     generator = torch.Generator().manual_seed(seed)
     wanted = config.required_views()
     n, crops = config.batch_size, wanted.images

@@ -20,7 +20,7 @@ from cosmos_core.model import COSMOS
 from cosmos_core.token_words import Word, words_of
 from cosmos_core.tokenizer import Tokenizer
 from tests.closeness import assert_close
-from tests.core.test_model import some_pictures, some_texts, tiny
+from tests.core.test_model import some_images, some_texts, tiny
 from tests.oracles.attention_maps import pooled
 
 
@@ -86,10 +86,10 @@ def test_weights_are_those_that_make_the_pooler_s_output(seed, count, batch):
 @torch.no_grad()
 def test_each_modality_is_read_with_the_pooled_feature_of_the_other():
     """Against the training forward: what the slow weights make of values is what the cross-modal features add."""
-    model, pictures, ids = trained_like(), some_pictures(3), some_texts(3)
-    maps = attention_maps(model, pictures, ids)
-    features = model(pictures, ids, batch_size=3)
-    image_features, image_tokens = model.image_tower(pictures)
+    model, images, ids = trained_like(), some_images(3), some_texts(3)
+    maps = attention_maps(model, images, ids)
+    features = model(images, ids, batch_size=3)
+    image_features, image_tokens = model.image_tower(images)
     text_features, text_tokens = model.text_tower(ids)
     for i in range(3):
         for own, shown, pool, tokens, whole in (
@@ -106,7 +106,7 @@ def test_each_modality_is_read_with_the_pooled_feature_of_the_other():
 
 @torch.no_grad()
 def test_shapes_follow_the_picture_and_weights_sum_to_one():
-    maps = attention_maps(trained_like(), some_pictures(2, 24, 44), some_texts(2))
+    maps = attention_maps(trained_like(), some_images(2, 24, 44), some_texts(2))
     assert maps.patches.shape == (2, 3, 5)  # patches of 8: 44 pixels hold five whole ones
     assert maps.tokens.shape == (2, 10)
     torch.testing.assert_close(maps.patches.sum((1, 2)), torch.ones(2))
@@ -116,24 +116,24 @@ def test_shapes_follow_the_picture_and_weights_sum_to_one():
 
 @torch.no_grad()
 def test_rows_of_patches_run_from_the_top_and_each_from_the_left():
-    model, pictures = trained_like(), some_pictures(1)
-    before = model.image_tower(pictures)[1]
-    pictures[:, :, 8:16, 24:32] += 3  # the second row's fourth patch
-    after = model.image_tower(pictures)[1]
+    model, images = trained_like(), some_images(1)
+    before = model.image_tower(images)[1]
+    images[:, :, 8:16, 24:32] += 3  # the second row's fourth patch
+    after = model.image_tower(images)[1]
     changed = (after - before).norm(dim=-1).reshape(4, 4)
     assert changed.argmax() == 1 * 4 + 3  # the order of the tokens
     weights = pooler_weights(
         model.visual.attn_cross_pool, model.encode_text(some_texts(1))[:, None], model.image_token_mapping(after)
     )
-    assert_close(attention_maps(model, pictures, some_texts(1)).patches.flatten(), weights.flatten())
+    assert_close(attention_maps(model, images, some_texts(1)).patches.flatten(), weights.flatten())
 
 
 @torch.no_grad()
 def test_a_pair_has_the_same_maps_alone_and_in_a_batch():
-    model, pictures, ids = trained_like(), some_pictures(3), some_texts(3)
-    together = attention_maps(model, pictures, ids)
+    model, images, ids = trained_like(), some_images(3), some_texts(3)
+    together = attention_maps(model, images, ids)
     for i in range(3):
-        alone = attention_maps(model, pictures[i : i + 1], ids[i : i + 1])
+        alone = attention_maps(model, images[i : i + 1], ids[i : i + 1])
         torch.testing.assert_close(together.patches[i], alone.patches[0])
         torch.testing.assert_close(together.tokens[i], alone.tokens[0])
 
@@ -141,14 +141,14 @@ def test_a_pair_has_the_same_maps_alone_and_in_a_batch():
 @torch.no_grad()
 def test_the_text_s_padding_leaves_the_patch_weights_alone():
     model, ids = trained_like(), torch.tensor([[3, 7, 49, 0, 0, 0, 0, 0, 0, 0]])
-    whole, short = (attention_maps(model, some_pictures(1), rows) for rows in (ids, ids[:, :3]))
+    whole, short = (attention_maps(model, some_images(1), rows) for rows in (ids, ids[:, :3]))
     torch.testing.assert_close(whole.patches, short.patches)
     assert whole.tokens[0, :3].sum() < 1 - 1e-3  # the pooler reads padding; what it takes is not hidden
 
 
 def test_pictures_and_texts_must_be_pairs():
-    with pytest.raises(ValueError, match="2 pictures and 3 texts"):
-        attention_maps(tiny(), some_pictures(2), some_texts(3))
+    with pytest.raises(ValueError, match="2 images and 3 texts"):
+        attention_maps(tiny(), some_images(2), some_texts(3))
 
 
 def test_normalised_goes_from_0_to_1_in_every_map_of_its_own():

@@ -11,7 +11,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.data.shards import entries
 from cosmos_core.data.sources import Records, ShardList, build_sources
 from cosmos_core.text_crop import candidate_sentences
-from tests.core.test_data import picture_bytes, samples
+from tests.core.test_data import image_bytes, samples
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -26,7 +26,7 @@ def test_the_shards_of_the_example_are_read(tmp_path: Path, monkeypatch: pytest.
     for folder in ("images", "captions"):
         (tmp_path / folder).mkdir()
     for name in "ab":
-        (tmp_path / "images" / f"{name}.jpg").write_bytes(picture_bytes(1, "JPEG"))
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(image_bytes(1, "JPEG"))
         (tmp_path / "captions" / f"{name}.txt").write_text(f"One {name}.\nTwo {name}.\n")
     exec(python("ShardWriter"), {})
     found = [entry.read() for entry in entries(str(tmp_path / "mine-00000.tar"), "s")]

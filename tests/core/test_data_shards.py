@@ -20,33 +20,33 @@ from cosmos_core.data.shards import LostSamples, UnreadSample, entries, parse_re
 from cosmos_core.data.sources import ShardList, expand_shards, set_shard_names
 from cosmos_core.errors import RequestError
 from cosmos_core.text_crop import candidate_sentences
-from tests.core.impostors import IMPOSTORS
-from tests.core.test_data import numbered_shard, picture_bytes, write_shard
+from tests.core.test_data import image_bytes, numbered_shard, write_shard
+from tests.core.wrong_files import WRONG_FILES
 
 DREAMLIP = {"raw_caption": ["raw"], "longIB_captions": ["one", "two"]}
 PIXELPROSE = {"original_caption": "alt text", "caption": "One. Two."}
 LAYOUTS = {
-    "0001.png": picture_bytes(1),
+    "0001.png": image_bytes(1),
     "0001.json": json.dumps(DREAMLIP).encode(),
-    "sub/0002.jpg": picture_bytes(2, "JPEG"),
+    "sub/0002.jpg": image_bytes(2, "JPEG"),
     "sub/0002.json": json.dumps(PIXELPROSE).encode(),
     "0003.txt": b"Plain one. Plain two",
-    "0003.webp": picture_bytes(3, "WEBP"),
-    "0004.PNG": picture_bytes(4),
+    "0003.webp": image_bytes(3, "WEBP"),
+    "0004.PNG": image_bytes(4),
     "0004.json": json.dumps({"width": 20}).encode(),
     "0004.txt": b"metadata beside a caption",
     "0004.seg.png": b"a map of something",
     "0005.txt": b"no picture",
-    "0006.png": picture_bytes(6),
+    "0006.png": image_bytes(6),
     "0006.json": b"{not json",
     "0007.npy": b"no sample",
     "__info__/x.json": b"{}",
 }
 READ = [
-    ("a/0001", picture_bytes(1), DREAMLIP),
-    ("a/sub/0002", picture_bytes(2, "JPEG"), PIXELPROSE),
-    ("a/0003", picture_bytes(3, "WEBP"), "Plain one. Plain two"),
-    ("a/0004", picture_bytes(4), "metadata beside a caption"),
+    ("a/0001", image_bytes(1), DREAMLIP),
+    ("a/sub/0002", image_bytes(2, "JPEG"), PIXELPROSE),
+    ("a/0003", image_bytes(3, "WEBP"), "Plain one. Plain two"),
+    ("a/0004", image_bytes(4), "metadata beside a caption"),
     ("a/0005", None, "no picture"),
     "words: a/0006: its json is not JSON: line 1 column 2: Expecting property name enclosed in double quotes",
 ]
@@ -120,7 +120,7 @@ def test_pickled_members_are_never_opened(tmp_path: Path):
             return (Path.touch, (tmp_path / "ran",))
 
     members = {
-        "1.png": picture_bytes(1),
+        "1.png": image_bytes(1),
         "1.txt": b"words",
         "1.pkl": pickle.dumps(Bomb()),
         "1.pyd": pickle.dumps(Bomb()),
@@ -166,7 +166,7 @@ def test_of_a_shard_cut_short_the_whole_samples_are_read_and_the_rest_is_counted
             given, rest = lost(url, expected=10)
             assert (given, rest.samples) == (samples, 10 - samples), (size, url)
     damaged = bytearray(whole)
-    damaged[4 * 1024 : 4 * 1024 + 512] = b"?" * 512  # the header of the third sample's picture
+    damaged[4 * 1024 : 4 * 1024 + 512] = b"?" * 512  # the header of the third sample's image
     path.write_bytes(damaged)
     for url in (str(path), f"pipe:cat '{path}'"):
         given, rest = lost(url, expected=10)
@@ -290,15 +290,15 @@ def test_a_link_in_a_shard_is_no_member(tmp_path: Path):
     ],
 )
 def test_a_record_that_cannot_be_read_says_why(tmp_path: Path, extension: str, content: bytes, said: str):
-    write_shard(tmp_path / "a.tar", {"0.png": picture_bytes(0), f"0.{extension}": content})
+    write_shard(tmp_path / "a.tar", {"0.png": image_bytes(0), f"0.{extension}": content})
     (entry,) = entries(str(tmp_path / "a.tar"), "a")
     with pytest.raises(BrokenSample, match=said) as caught:
         entry.read()
     assert str(caught.value).startswith("words: ")
 
 
-@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_a_caption_is_no_caption(content: bytes):
     assert parse_record({"txt": content}) == ""
-    assert explain_unreadable_record({"txt": content}).startswith(f"its txt {IMPOSTORS[content]}")
+    assert explain_unreadable_record({"txt": content}).startswith(f"its txt {WRONG_FILES[content]}")
     assert explain_unreadable_record({"json": b"null"}) == "its json holds null, not an object"

@@ -155,7 +155,7 @@ def test_workers_end_with_a_trainer_that_does_not_close_them(end: str):
 
 
 def test_batches_that_shared_memory_has_no_room_for_are_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr("cosmos_core.shared_memory.LEAST", 0)
+    monkeypatch.setattr("cosmos_core.shared_memory.MIN_FREE_BYTES", 0)
     monkeypatch.setattr("cosmos_core.shared_memory.free_and_size", lambda: (1000, 2**20))
     loader = open_loader(TWO, VIEWS, TOKENIZER, samples(16))
     with pytest.raises(

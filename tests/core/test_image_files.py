@@ -23,7 +23,7 @@ from cosmos_core.image_files import (
     to_rgb,
 )
 from cosmos_eval.datasets.base import decode
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 
 RAMP = np.linspace(0, 65535, 64 * 48).reshape(48, 64)
 DEEP = {
@@ -211,7 +211,7 @@ def test_what_stands_in_place_of_an_image_is_named(tmp_path: Path):
             b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
             r"it is a drawing \(SVG\).* as PNG",
         ),
-        *((content, f"^it {said}") for content, said in IMPOSTORS.items()),
+        *((content, f"^it {said}") for content, said in WRONG_FILES.items()),
     ):
         (tmp_path / "a.jpg").write_bytes(content)
         for given in (content, tmp_path / "a.jpg"):

@@ -14,7 +14,6 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from cosmos_core.agreement import settings, state_facts
 from cosmos_core.checkpoint import load_checkpoint, read_file
 from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.errors import RequestError
@@ -23,6 +22,7 @@ from cosmos_core.objective_state import plugin_facts
 from cosmos_core.objectives.options import checked_options, options_of
 from cosmos_core.plugins import installed
 from cosmos_core.prepare import initial_model, initial_objective
+from cosmos_core.rank_agreement import settings, state_facts
 from cosmos_core.run_state import MAY_CHANGE, incompatible_settings, read_training_config
 from cosmos_core.sizing import Workload, loss_costs, memory
 from cosmos_core.step import Run, Stepper

@@ -10,8 +10,8 @@ import pytest
 
 from cosmos_core.data.samples import BrokenSample
 from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks
-from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarFault, is_side_file, members
-from tests.core.impostors import IMPOSTORS
+from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarError, is_side_file, members
+from tests.core.wrong_files import WRONG_FILES
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 NAMES = ["a.jpg", "a.txt", "a folder/b.jpg", "n" * 90 + "/" + "m" * 80 + ".txt", "ü名.txt"]
@@ -37,7 +37,7 @@ def fault(content: bytes, tmp_path: Path) -> str:
     path.write_bytes(content)
     said = []
     for source in (StreamBytes(io.BytesIO(content)), LocalBytes(path.open("rb"))):
-        with pytest.raises(TarFault) as caught:
+        with pytest.raises(TarError) as caught:
             list(members(source))
         said.append(str(caught.value))
     assert "\n" not in said[0]
@@ -109,7 +109,7 @@ def test_an_end_without_its_mark_is_told(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(whole[:900])
     with (
         (tmp_path / "a.tar").open("rb") as file,
-        pytest.raises(TarFault, match=r"within a\.jpg \(at byte 512, 600 bytes"),
+        pytest.raises(TarError, match=r"within a\.jpg \(at byte 512, 600 bytes"),
     ):
         list(members(LocalBytes(file)))
 
@@ -164,7 +164,7 @@ def test_data_after_the_end_are_told(tmp_path: Path):
 def test_numbers_and_names_without_sense_are_told(tmp_path: Path, content: bytes, said: str):
     path = tmp_path / "a.tar"
     path.write_bytes(content)
-    with path.open("rb") as file, pytest.raises(TarFault) as caught:
+    with path.open("rb") as file, pytest.raises(TarError) as caught:
         list(members(LocalBytes(file)))
     assert said in str(caught.value)
 
@@ -178,7 +178,7 @@ def test_numbers_and_names_without_sense_are_told(tmp_path: Path, content: bytes
         (gzip.compress(tar(TWO)), "it is compressed (gzip): unpack it first"),
         (b"PK\x03\x04" + bytes(600), "it is compressed (zip)"),
         (b"no tar at all" * 100, "it does not begin as a tar does"),
-        *((content, f"it {said}") for content, said in IMPOSTORS.items()),
+        *((content, f"it {said}") for content, said in WRONG_FILES.items()),
     ],
 )
 def test_what_is_no_tar_is_called_what_it_is(tmp_path: Path, content: bytes, said: str):
@@ -187,7 +187,7 @@ def test_what_is_no_tar_is_called_what_it_is(tmp_path: Path, content: bytes, sai
 
 def test_a_stream_that_ends_early_is_told_and_huge_sizes_take_no_memory():
     content = header(b"a.bin", b"\x80" + bytes(4) + b"\x7f" + bytes(6)) + b"x" * 5000
-    with pytest.raises(TarFault, match="breaks off"):
+    with pytest.raises(TarError, match="breaks off"):
         read(content)
     (found,) = members_until_fault(content)
     assert found.refusal() == "has 35,747,322,042,253,312 bytes, more than 536,870,912"
@@ -198,7 +198,7 @@ def members_until_fault(content: bytes) -> list[Member]:
     try:
         for member in members(StreamBytes(io.BytesIO(content))):
             found.append(member)
-    except TarFault:
+    except TarError:
         pass
     return found
 

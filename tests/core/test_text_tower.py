@@ -249,7 +249,7 @@ def test_what_was_changed_by_hand_is_left_whole():
         def encode_text(self, text, normalize=False):
             return super().encode_text(text, normalize) + 1
 
-    assert why_not_trimmable(OwnWay(32, VISION, dict(SIZES))) == "a OwnWay encodes texts in a way of its own"
+    assert why_not_trimmable(OwnWay(32, VISION, dict(SIZES))) == "a OwnWay has its own encode_text"
     windowed = clip()
     windowed.attn_mask = torch.full((77, 77), float("-inf")).triu(1) + torch.full((77, 77), float("-inf")).tril(-5)
     assert why_not_trimmable(windowed) == "its text attention has a mask of another kind than the causal one"
@@ -259,7 +259,7 @@ def test_what_was_changed_by_hand_is_left_whole():
     longer = clip()
     longer.positional_embedding = nn.Parameter(torch.zeros(248, SIZES["width"]))
     assert why_not_trimmable(longer) == "its text mask and its positions are of different lengths"
-    assert why_not_trimmable(nn.Identity()) == "a Identity encodes texts in a way of its own"
+    assert why_not_trimmable(nn.Identity()) == "a Identity has its own encode_text"
 
 
 def test_cosmos_reads_trimmed_texts_as_it_reads_whole_ones():

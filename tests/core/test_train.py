@@ -93,7 +93,7 @@ def test_the_loss_falls_and_colours_find_their_names(objective: str):
     result = train(config, coloured(64))
     assert result.metrics[-1]["clip_loss"] < 0.75 * result.metrics[0]["clip_loss"]
     loader = view_loader(replace(config, objective="clip", batch_size=4), result.teacher, coloured(4))
-    batch = next(loader.batches())  # one picture of each colour
+    batch = next(loader.batches())  # one image of each colour
     with torch.no_grad():
         logits, _ = result.teacher.get_logits(batch.images[0], batch.texts[:, 0])
     assert logits.argmax(1).tolist() == [0, 1, 2, 3]
@@ -359,9 +359,9 @@ def test_leaving_out_the_padding_of_texts_changes_no_feature():
     texts = build_tokenizer(TINY["text_cfg"])(
         ["red", "one two three four five six seven eight", "", "a b", "c", "d e f"]
     )
-    pictures = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for batch_size in (None, 2):
-        features = model(pictures, texts, batch_size)
+        features = model(images, texts, batch_size)
         whole = torch.nn.functional.normalize(model.text_tower(texts)[0], dim=-1)
         torch.testing.assert_close(features.text_features, whole, rtol=0, atol=1e-6)
 

@@ -24,7 +24,7 @@ from cosmos_eval.results.store import (
     write_samples,
 )
 from cosmos_eval.tasks.outcome import Metric
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 
 
 def make_result(**changes) -> Result:
@@ -165,7 +165,7 @@ def test_samples_that_are_absent_truncated_or_altered_are_refused_by_name(tmp_pa
             RequestError, match=r"samples\.parquet is not the file that RESULT\.json was written with: .*copy it"
         ):
             read_samples(tmp_path / "RESULT.json", result)
-    for content, said in IMPOSTORS.items():
+    for content, said in WRONG_FILES.items():
         samples.write_bytes(content)
         with pytest.raises(RequestError, match=rf"samples\.parquet {said}"):
             read_samples(tmp_path / "RESULT.json", result)
