@@ -191,4 +191,5 @@ BUILT_IN: dict[str, ModelKind | str] = {
     "python": PYTHON,
     "embeddings": EMBEDDINGS,
 }
-"""Word before the colon -> its kind, or `module:name` of it. A new kind is an adapter module and a line here."""
+"""Word before the colon -> its kind, or `module:name` of it, or of a class as plug-ins have it (`spec.model_kind`). A
+new kind is an adapter module and a line here."""

@@ -12,8 +12,8 @@ from cosmos_eval.models.kinds import ModelKind, ModelSpec
 from cosmos_eval.models.python import adapted, in_one_line
 
 
-def load_plugin_model(plugin: Plugin, found: Any, spec: ModelSpec, device: str | torch.device) -> Model:
-    """Have a plug-in make its adapter, and check it.
+def load_plugin_model(plugin: Plugin | None, found: Any, spec: ModelSpec, device: str | torch.device) -> Model:
+    """Have a plug-in, or a class of our table, make its adapter, and check it.
 
     Args:
         found: what the entry point names: a `ModelKind`, whose `load` is called with the parsed spec and the device; or
@@ -24,7 +24,7 @@ def load_plugin_model(plugin: Plugin, found: Any, spec: ModelSpec, device: str |
         RequestError: it fails or returns no adapter; one line that names the plug-in.
     """
     try:
-        with in_one_line(f"{spec.text} ({plugin})"):
+        with in_one_line(f"{spec.text} ({plugin})" if plugin else spec.text):
             if isinstance(found, ModelKind):
                 adapter, placed = resolve(found.load)(spec, device), True
             else:

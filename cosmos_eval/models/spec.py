@@ -44,17 +44,14 @@ def model_kind(name: str) -> ModelKind:
     """
     found = MODELS.load(name)
     plugin = MODELS.plugin(name)
-    if plugin is None:
-        kind: ModelKind = found
-        return kind
     if isinstance(found, ModelKind):
-        return replace(found, name=name, load=partial(_load_of_plugin, plugin, found))
-    load = partial(_load_of_plugin, plugin, found)
-    listed = (KnownModel(f"{name}:...", "-", first_sentence(found) or "a plug-in's adapter"),)
-    return ModelKind(name, f"{name}:... ({plugin})", load=load, listed=listed)
+        return found if plugin is None else replace(found, name=name, load=partial(_load_adapter, plugin, found))
+    load = partial(_load_adapter, plugin, found)
+    listed = (KnownModel(f"{name}:...", "-", first_sentence(found) or "an adapter"),)
+    return ModelKind(name, f"{name}:..." + (f" ({plugin})" if plugin else ""), load=load, listed=listed)
 
 
-def _load_of_plugin(plugin: Plugin, found: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
+def _load_adapter(plugin: Plugin | None, found: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
     from cosmos_eval.models.plugin import load_plugin_model
 
     return load_plugin_model(plugin, found, spec, device)

@@ -41,15 +41,17 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
         raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
 
 
-def other_code(folder: Path, benchmark: Benchmark, model_digest: str) -> str:
+def why_again(folder: Path, benchmark: Benchmark, model_digest: str) -> str:
     """Why a result that is there is measured again though protocol and model are the same: other code would score it
-    now. In words; empty where that is not so, or not known."""
+    now, or the model does not tell what it is. In words; empty where that is not so, or not known."""
     try:
         there = read_result(folder / RESULT) if (folder / RESULT).is_file() else None
     except RequestError:
         return ""  # broken: measured again
-    if there is None or not model_digest or there.model["digest"] != model_digest:
+    if there is None or there.model["digest"] != model_digest:
         return ""
+    if not model_digest:
+        return "the model has no digest, so that nothing tells whether it is the same"
     now = scoring_of(benchmark)
     versions = [one.get("scoring_version", 1) for one in (now, there.benchmark)]
     told = [f"scoring version {versions[0]} of the task, not {versions[1]}"] if versions[0] != versions[1] else []

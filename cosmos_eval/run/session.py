@@ -31,7 +31,7 @@ from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned
 from cosmos_eval.run.provenance import scoring_of
 from cosmos_eval.run.recording import About, record
-from cosmos_eval.run.result_folders import model_folder, other_code, refuse_to_lose
+from cosmos_eval.run.result_folders import model_folder, refuse_to_lose, why_again
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Session:
                 self.reporter.note(f"{benchmark.name}: already done, kept{other}")
                 return done
             refuse_to_lose(folder, benchmark, data.fingerprint, precision, self.options.limit)
-            if why := other_code(folder, benchmark, model.digest):
+            if why := why_again(folder, benchmark, model.digest):
                 self.reporter.note(f"{benchmark.name}: measured again: {why}")
         started = datetime.now(UTC)
         clock = time.perf_counter()

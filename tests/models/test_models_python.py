@@ -13,6 +13,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate
+from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model, python
@@ -81,6 +82,18 @@ def adapter(extra="pass", image="x.mean((2, 3))", text="torch.ones(len(texts), 3
 def test_without_a_digest_it_is_empty_so_that_nothing_is_cached(module):
     assert load_model(f"python:{module(adapter())}:factory").digest == ""
     assert load_model(f"python:{module(adapter(extra='digest = None'))}:factory").digest == ""
+
+
+def test_a_run_says_that_it_is_measured_again_for_want_of_a_digest(module, tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(
+        "{base: toybox-retrieval, name: small, dataset: {scenes: 2, expected: {images: 2, texts: 4}}}"
+    )
+    source = adapter(image="x.mean((2, 3)) + 1")
+    command = ["run", "--model", f"python:{module(source)}:factory", "--benchmark", "small.yaml", "--out", "runs"]
+    assert run_command(command) == 0
+    assert "measured again" not in capsys.readouterr().err
+    assert run_command(command) == 0
+    assert "small: measured again: the model has no digest" in capsys.readouterr().err
 
 
 def test_rows_become_float32_without_gradients(module):

@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
+import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.engine import Engine
+from cosmos_eval.metrics.ranks import expected_rank
+from cosmos_eval.protocol.task_registry import TASKS, task_info
+from cosmos_eval.tasks.retrieval import retrieval_info
+from cosmos_eval.tasks.retrieval.paired import paired
 from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, pictures
 from tests.oracles import ranks as oracle
 
@@ -51,6 +56,46 @@ def test_every_sample_says_what_happened_to_it():
     assert samples["rank"].tolist() == [1, 3, 2.5, 1.5, 2.5, 2, 2]
     assert samples["hit@1"].tolist() == [1, 0, 0.25, 0.5, 0, 0, 0]
     assert samples["hit@2"].tolist() == [1, 0, 0.5, 1, 0.5, 1, 1]
+
+
+def reciprocal_of_expected_rank(queries):
+    return 1 / expected_rank(queries.places)
+
+
+@pytest.fixture
+def with_metric(monkeypatch):
+    """A task that is retrieval with one metric more, as a line of the table of tasks."""
+
+    def add(metric):
+        monkeypatch.setitem(TASKS.built_in, "wider", retrieval_info("wider", {"reciprocal": metric}))
+
+    return add
+
+
+def test_a_further_metric_is_measured_both_ways_kept_for_each_sample_and_paired(with_metric):
+    with_metric("tests.tasks.test_retrieval_task:reciprocal_of_expected_rank")
+    outcome = tasks.run(benchmark("wider", primary="text_to_image_reciprocal"), DATA, BY_HAND)
+    plain = tasks.run(benchmark("retrieval"), DATA, BY_HAND)
+    assert outcome.primary == "text_to_image_reciprocal"
+    # the ranks by hand: 1, 3, 2.5 of images and 1.5, 2.5, 2, 2 of texts
+    assert outcome.metrics["image_to_text_reciprocal"].value == pytest.approx((1 + 1 / 3 + 1 / 2.5) / 3)
+    assert outcome.metrics["text_to_image_reciprocal"].value == pytest.approx((1 / 1.5 + 1 / 2.5 + 1 / 2 + 1 / 2) / 4)
+    assert {name: outcome.metrics[name] for name in plain.metrics} == plain.metrics
+    assert outcome.samples["reciprocal"].tolist() == pytest.approx((1 / outcome.samples["rank"]).tolist())
+    hits = paired("text_to_image_reciprocal", (None, None), (outcome.samples, outcome.samples))
+    assert hits.baseline.tolist() == pytest.approx([1 / 1.5, 1 / 2.5, 1 / 2, 1 / 2])
+    assert task_info("wider").scoring_version == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape"),
+    [(lambda queries: 2 * torch.ones(len(queries.places.better)), r"\(3,\)"), (lambda queries: 0.5, r"\(\)")],
+    ids=["outside [0, 1]", "one number"],
+)
+def test_a_further_metric_that_is_no_number_for_each_query_is_refused(with_metric, metric, shape):
+    with_metric(metric)
+    with pytest.raises(RequestError, match=rf"the metric reciprocal of retrieval gives values of the shape {shape}"):
+        tasks.run(benchmark("wider"), DATA, BY_HAND)
 
 
 def test_a_perfect_model_is_first_everywhere_with_any_number_of_captions():
