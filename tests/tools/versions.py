@@ -106,6 +106,7 @@ def try_versions(name: str, python: str, tests: list[str], work: Path) -> Trial:
     shutil.rmtree(work / "cache")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"VIRTUAL_ENV": str(folder), "PATH": f"{folder / 'bin'}{os.pathsep}{environment['PATH']}"}
+    environment["PYTHONUNBUFFERED"] = "1"  # what pytest prints is shown while it runs
     command = [str(folder / "bin" / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     command += ["--basetemp", str(work / "pytest")]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
