@@ -155,11 +155,11 @@ def measure(world: Any, plan: Plan, folder: str) -> tuple[dict[str, list[float]]
 
 def one_turn(crew: "Crew", plan: Plan, planned: "Sequence[Planned]") -> tuple[float, Any]:
     """Seconds of both benchmarks from files to intervals, and their metrics."""
-    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.run.session import Session
 
-    session = Session(
-        out=None, device=plan.device, batch_size=plan.batch_size, workers=plan.workers, cache=None, crew=crew
-    )
+    options = RunOptions(device=plan.device, batch_size=plan.batch_size, workers=plan.workers)
+    session = Session(None, options, crew=crew)
     results = session.measure("python:benchmarks.scaling:model", planned)
     return sum(result.timing["seconds"] for result in results), [result.metrics for result in results]
 

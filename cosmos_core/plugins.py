@@ -16,7 +16,8 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -28,6 +29,8 @@ from cosmos_core.short_repr import short_list, short_repr
 
 SWITCH = "COSMOS_EVAL_PLUGINS"
 """Environment variable; `0` turns plug-ins off."""
+BUG = "a bug in the "
+"""Prefix of the notes on exceptions that name the plug-in."""
 UNKNOWN = "unknown"
 """Name or version of a distribution without usable metadata."""
 
@@ -65,15 +68,22 @@ class Registry:
         built_in: built-in names, each with its `module:attribute` or the object itself. Read at every call, so that
             tests may add to it.
         check: returns what is wrong with an object of a plug-in, in words; empty if nothing is.
+        named: whether objects have a `name`, which must be that of their entry point.
     """
 
     def __init__(
-        self, group: str, what: str, built_in: Mapping[str, Any], check: Callable[[Any], str] = lambda candidate: ""
+        self,
+        group: str,
+        what: str,
+        built_in: Mapping[str, Any],
+        check: Callable[[Any], str] = lambda candidate: "",
+        named: bool = False,
     ) -> None:
         self.group = group
         self.what = what
         self.built_in = built_in
         self.check = check
+        self.named = named
 
     def names(self) -> list[str]:
         """Built-in names in their order, then those of plug-ins sorted, whether usable or not; imports none."""
@@ -125,6 +135,8 @@ class Registry:
         try:
             loaded = plugin.load()
             problem = self.check(loaded)
+            if not problem and self.named and loaded.name != plugin.name:
+                problem = f"it calls itself {short_repr(loaded.name)}; it must have the name of its entry point"
         except (Exception, SystemExit) as error:  # foreign code: it may raise anything, or call exit()
             problem = f"{type(error).__name__}: {one_line(error)}"
         if problem:
@@ -134,10 +146,22 @@ class Registry:
             )
         return loaded
 
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        """A context for code of the object `name`: marks its exceptions as the plug-in's bugs (`plugin_of_bug`)."""
+        try:
+            yield
+        except (RequestError, OSError):
+            raise
+        except Exception as error:
+            plugin = self.plugin(name)
+            if plugin is not None:
+                error.add_note(f"{BUG}{self.what} {printable(name)} of {plugin}")
+            raise
+
     def unknown(self, name: Any) -> RequestError:
         """The error for an unknown name."""
-        note = "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
-        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{note}")
+        return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
 
     def taken(self, plugin: Plugin) -> str:
         """The warning for a plug-in with a built-in name."""
@@ -155,6 +179,12 @@ class Registry:
         )
 
 
+def plugin_of_bug(error: Exception) -> str:
+    """The plug-in that raised an exception, as in `task probe of plug-in extras 1.0`; empty for our own code."""
+    notes = [note for note in getattr(error, "__notes__", []) if isinstance(note, str) and note.startswith(BUG)]
+    return notes[0].removeprefix(BUG) if notes else ""
+
+
 def resolve(target: Any) -> Any:
     """Import the object named by `"package.module:name"`; anything else is returned unchanged."""
     if not isinstance(target, str):
@@ -166,6 +196,16 @@ def resolve(target: Any) -> Any:
 def enabled() -> bool:
     """Whether plug-ins are turned on."""
     return os.environ.get(SWITCH, "") != "0"
+
+
+def off_note() -> str:
+    """A note for errors about unknown names; empty if plug-ins are turned on."""
+    return "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
+
+
+def first_sentence(found: Any) -> str:
+    """The first sentence of an object's docstring, for `list`; empty if it has none."""
+    return " ".join((found.__doc__ or "").split()).partition(". ")[0].rstrip(".")
 
 
 def entry_points(group: str) -> list[Plugin]:

@@ -3,14 +3,28 @@
 from cosmos_core.lazy import lazy_exports
 
 __version__ = "0.1.0"
-__all__ = ["DataKind", "ModelKind", "ReaderInfo", "TaskInfo", "evaluate", "load_model", "to_frame"]
+__all__ = [
+    "ClassificationData", "Data", "DataKind", "FilePicture", "Hits", "Measured", "ModelKind", "Outcome",
+    "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData", "Survey", "TaskInfo", "evaluate", "load_model",
+    "to_frame",
+]  # fmt: skip
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "ClassificationData": "cosmos_eval.datasets.data",
+        "Data": "cosmos_eval.datasets.data",
         "DataKind": "cosmos_eval.datasets.kinds",
+        "FilePicture": "cosmos_eval.datasets.base",
+        "Hits": "cosmos_eval.metrics.paired_samples",
+        "Measured": "cosmos_eval.tasks.common",
         "ModelKind": "cosmos_eval.models.kinds",
+        "Outcome": "cosmos_eval.tasks.outcome",
+        "PerceptionData": "cosmos_eval.datasets.data",
         "ReaderInfo": "cosmos_eval.datasets.reader",
+        "RetrievalData": "cosmos_eval.datasets.data",
+        "SegmentationData": "cosmos_eval.datasets.data",
+        "Survey": "cosmos_eval.datasets.dataset_checks",
         "TaskInfo": "cosmos_eval.protocol.task_info",
         "evaluate": "cosmos_eval.run.evaluate",
         "load_model": "cosmos_eval.models",

@@ -30,7 +30,7 @@ class KnownRows:
     """Rows of unit length by the digest of their item.
 
     Args:
-        kind: "pictures" or "texts".
+        kind: "pictures", "texts" or "pairs", where a row holds the scores of a batch.
         space: where rows are kept on disk; None keeps them in memory only.
         device: where rows are wanted.
     """

@@ -23,7 +23,7 @@ SUFFIX = ".safetensors"
 KEY_BYTES = 16
 NAME_DIGITS = 32
 """Hexadecimal digits of the SHA-256 that a file's name holds."""
-KINDS = ("pictures", "texts")
+KINDS = ("pictures", "texts", "pairs")
 NAMES = {"pictures": "picture_names", "texts": "text_names"}
 """The kind of file that says what items of a kind are called."""
 _SPACE = re.compile(r"[a-z0-9+]+-[a-z]+-[0-9a-f]{32}")
@@ -40,14 +40,17 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Shard:
-    """Keys (N, 16) uint8 of items and their rows (N, D) or (N, L, D) float32, the last dimension of unit length."""
+    """Keys (N, 16) uint8 of items and their rows (N, D) or (N, L, D) float32, the last dimension of unit length.
+
+    Of pairs, a row holds the scores of a batch (`cosmos_eval.engine.image_text_pairs`).
+    """
 
     keys: np.ndarray
     rows: np.ndarray
 
 
 def shard_bytes(kind: str, space: str, shard: Shard) -> bytes:
-    """The content of a file of one kind ("pictures" or "texts") of a space; equal for equal shards."""
+    """The content of a file of one kind (of `KINDS`) of a space; equal for equal shards."""
     return save(
         {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.rows, dtype=np.float32)},
         # one entry: the library writes several in any order

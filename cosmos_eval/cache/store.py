@@ -3,6 +3,7 @@
     STORE/fp32-cpu-<id>/space.json                     the model, and all else that decides the numbers of its rows
                         pictures-<sha256>.safetensors  rows of whole batches, and the keys of their items
                         texts-<sha256>.safetensors
+                        pairs-<sha256>.safetensors     scores of whole batches of pairs, of models that score pairs
                         picture_names-<sha256>.json    what datasets call these items (`store_names`)
                         text_names-<sha256>.json
 

@@ -34,17 +34,20 @@ def export(
         Format | None,
         typer.Option(
             "--format",
-            help="original: both networks as the original project's loaders take them. safetensors: one network. "
+            help="original: both networks, in the layout that the original project loads. safetensors: one network. "
             "Default: safetensors for OUT.safetensors, else original.",
         ),
     ] = None,
     weights: Annotated[
-        Weights | None, typer.Option(help="The network that safetensors get (default: teacher).")
+        Weights | None, typer.Option(help="The network to write as safetensors (default: teacher).")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Matrices in float16: half the size.")] = False,
     optimizer: Annotated[
         bool,
-        typer.Option("--optimizer/--no-optimizer", help="Keep what the original needs to train on (original only)."),
+        typer.Option(
+            "--optimizer/--no-optimizer",
+            help="Keep the optimizer's state, for further training with the original code (original only).",
+        ),
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:

@@ -1,8 +1,12 @@
 """`cosmos-eval list`: what there is, with what each needs on disk."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import typer
+
+OURS = "cosmos-eval"
+"""The distribution of what no plug-in provides."""
 
 app = typer.Typer(
     help="What there is: models, benchmarks, suites, tasks, readers, trainings, their objectives and settings.",
@@ -15,31 +19,42 @@ app = typer.Typer(
 @app.command(epilog="Example: cosmos-eval list models")
 def models() -> None:
     """Kinds of model spec, and the released COSMOS checkpoints."""
-    from cosmos_eval.models.spec import list_models
+    from cosmos_eval.models.spec import MODELS, list_models
 
-    show(("model", "what it is", "needs"), [(model.spec, model.about, model.needs) for model in list_models()])
+    rows = []
+    for model in list_models():
+        rows.append((model.spec, model.about, model.needs, source_of(MODELS, model.spec.partition(":")[0])))
+    show(("model", "what it is", "needs", "from"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list benchmarks")
 def benchmarks() -> None:
     """Every benchmark definition that ships with us."""
-    from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
+    """Every benchmark definition that ships with us or a plug-in."""
+    from cosmos_eval.protocol.benchmark import every_benchmark
+    from cosmos_eval.protocol.folders import provider_of
 
     rows = []
-    for name in list_benchmarks():
-        benchmark = load_benchmark(name)
+    for benchmark in every_benchmark():
         expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
         needs = str(benchmark.dataset.get("needs", "-"))
-        rows.append((name, f"{benchmark.task} v{benchmark.version}", expected or "-", benchmark.summary, needs))
+        task = f"{benchmark.task} v{benchmark.version}"
+        source = provider_of(benchmark.name)
+        summary = f"{benchmark.summary} ({source})" if source else benchmark.summary
+        rows.append((benchmark.name, task, expected or "-", summary, needs))
     show(("benchmark", "task", "expects", "what it is", "needs in the data root"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list suites")
 def suites() -> None:
     """Ordered lists of benchmarks."""
-    from cosmos_eval.protocol.benchmark import list_suites, load_suite
+    from cosmos_eval.protocol.benchmark import every_suite
+    from cosmos_eval.protocol.folders import provider_of
 
-    show(("suite", "benchmarks"), [(name, ", ".join(b.name for b in load_suite(name))) for name in list_suites()])
+    rows = []
+    for suite in every_suite():
+        rows.append((suite.name, ", ".join(one.name for one in suite.benchmarks), provider_of(suite.name) or OURS))
+    show(("suite", "benchmarks", "from"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list tasks")
@@ -49,7 +64,7 @@ def tasks() -> None:
 
     rows = []
     for name, info in TASKS.available().items():
-        rows.append((name, info.summary or "-", info.kind.name, source_of(TASKS.plugin(name))))
+        rows.append((name, info.summary or "-", info.kind.name, source_of(TASKS, name)))
     show(("task", "what it is", "data", "from"), rows)
 
 
@@ -62,7 +77,7 @@ def readers() -> None:
     for name in READERS.available():
         reader = reader_info(name)
         options = ", ".join([*reader.required, *(f"[{option}]" for option in reader.optional)])
-        rows.append((name, reader.summary or "-", ", ".join(reader.kinds), options, source_of(READERS.plugin(name))))
+        rows.append((name, reader.summary or "-", ", ".join(reader.kinds), options, source_of(READERS, name)))
     show(("reader", "what it reads", "data for", "options ([] may be left out)", "from"), rows)
 
 
@@ -101,9 +116,9 @@ def settings() -> None:
     show(("setting", "type", "default", "what it does"), rows)
 
 
-def source_of(plugin: object) -> str:
+def source_of(registry: Any, name: str) -> str:
     """Where an entry comes from, for tables."""
-    return "cosmos-eval" if plugin is None else str(plugin)
+    return str(registry.plugin(name) or OURS)
 
 
 def show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -27,7 +27,7 @@ TURNED = {"exif": APPLY}
 CANDIDATES = {"candidates_without_images": ALLOW}
 """Classes without an image compete all the same; without it they are a problem."""
 
-BUILT_IN: dict[str, ReaderInfo] = {
+BUILT_IN: dict[str, Any] = {
     "coco-captions": ReaderInfo(
         "cosmos_eval.datasets.coco:read_captions",
         kinds=("retrieval",),
@@ -143,6 +143,7 @@ BUILT_IN: dict[str, ReaderInfo] = {
         summary="rendered in memory from a seed; nothing is read",
     ),
 }
+"""Name -> its `ReaderInfo`, or `module:class` of a class as plug-ins have it. A new one is a file and a line here."""
 
 READERS = Registry("cosmos_eval.readers", "dataset reader", BUILT_IN, reader_problem)
 

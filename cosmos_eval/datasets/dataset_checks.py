@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
@@ -20,9 +20,6 @@ PICTURE_SUFFIXES = frozenset((
 ))
 # fmt: on
 AnyData = TypeVar("AnyData", bound=Data)
-Reader = Callable[[Any, Path], Data]
-"""(benchmark, data root) -> its data; raises `DataProblems` with everything that is missing."""
-NOUNS = {"images": "pictures", "texts": "texts", "classes": "classes", "items": "items", "rows": "rows"}
 
 
 class DataProblems(RequestError):
@@ -135,8 +132,6 @@ class Survey:
 
     def count(self, **found: int) -> None:
         """Note how many there are; `finish` compares with what is expected."""
-        unknown = found.keys() - NOUNS.keys()
-        assert not unknown, unknown
         self.found |= found
 
     def finish(self, data: AnyData) -> AnyData:
@@ -161,7 +156,8 @@ class Survey:
                 continue
             where = f" in {self.pictures_in}" if key == "images" else ""
             named = f"; missing: {first(missing)}" if missing else ""
-            self.add(f"needs {expected:,} {NOUNS[key]}{where}, found {found:,}{named}{self.hint()}")
+            noun = "pictures" if key == "images" else key.replace("_", " ")
+            self.add(f"needs {expected:,} {noun}{where}, found {found:,}{named}{self.hint()}")
 
     def hint(self) -> str:
         """What to fetch, said once."""

@@ -43,7 +43,7 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
         survey.refuse(f"finds no class folders in {root}; pictures must lie in one folder a class")
     words = benchmark.words()
     names, templates = words.class_names, words.templates
-    if templates is None:
+    if templates is None and "templates" in benchmark.prompts:
         survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
     if deeper := _folders_in_place_of_images(root, folders):
         survey.remark(
@@ -137,7 +137,9 @@ def is_picture(name: str) -> bool:
 
 
 def templates_by_class(templates: Any, class_names: list[str], survey: Survey) -> list[str] | list[list[str]]:
-    """Templates for every class, or each class's own from a map by class name."""
+    """Templates for every class, or each class's own from a map by class name; none for a task that asks for none."""
+    if templates is None:
+        return []
     if not isinstance(templates, dict):
         return list(templates)
     without = [name for name in class_names if name not in templates]

@@ -148,7 +148,7 @@ def _retrieval(rows: _Rows, benchmark: Any) -> RetrievalData:
 
 def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
     words = benchmark.words()
-    if words.templates is None:
+    if words.templates is None and "templates" in benchmark.prompts:
         rows.survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
     if isinstance(words.class_names, dict):
         rows.survey.refuse("gives prompts.class_names as a map; with jsonl it is a list, in class order")

@@ -20,10 +20,11 @@ returns a list of problems.
 '''
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cosmos_core.plugins import resolve
+from cosmos_core.errors import RequestError
+from cosmos_core.plugins import first_sentence, resolve
 from cosmos_eval.datasets.kinds import DataKind
 
 PLACE = "a path inside the data root, or a list of paths of which the first that has the data is read"
@@ -42,8 +43,8 @@ class ReaderInfo:
 
     where: Any
     """`(benchmark, data root) -> Data`, or its `module:function`; raises DataProblems for what is missing."""
-    kinds: tuple[str, ...]
-    """The kinds of data that it can give (`cosmos_eval.datasets.kinds`); a task takes one."""
+    kinds: tuple[Any, ...]
+    """The kinds of data that it can give: names, `DataKind` or data classes; a task takes one."""
     required: Mapping[str, str] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
     needs_root: bool = True
@@ -62,12 +63,18 @@ class ReaderInfo:
         Raises:
             DataProblems: data that are missing or do not fit together.
         """
+        from cosmos_eval.datasets.data.base import Data
+
         problems = list(self.check(benchmark, data_root)) if self.check is not None else []
         if problems:
             from cosmos_eval.datasets.dataset_checks import DataProblems
 
             raise DataProblems([f"{benchmark.name} {problem}" for problem in problems], {}, {})
-        return resolve(self.where)(benchmark, data_root)
+        data = resolve(self.where)(benchmark, data_root)
+        if not isinstance(data, Data):
+            reader = f"the reader {benchmark.dataset['reader']} returned a {type(data).__name__}"
+            raise RequestError(f"{benchmark.name}: {reader}; return data of cosmos_eval.datasets.data")
+        return data
 
 
 KINDS_OF_OPTION = (PLACE, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
@@ -76,7 +83,7 @@ KINDS_OF_OPTION = (PLACE, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
 def as_reader(found: Any) -> ReaderInfo:
     """What an entry point names as a `ReaderInfo`; `reader_problem` has found nothing wrong with it."""
     if isinstance(found, ReaderInfo):
-        return found
+        return replace(found, kinds=tuple(_kind_name(kind) for kind in found.kinds))
     reader = found() if isinstance(found, type) else found
     return ReaderInfo(
         reader.load,
@@ -86,17 +93,16 @@ def as_reader(found: Any) -> ReaderInfo:
         needs_root=bool(getattr(reader, "needs_root", True)),
         only_with=dict(getattr(reader, "only_with", {})),
         check=getattr(reader, "check", None),
-        summary=" ".join((reader.__doc__ or "").split()).partition(". ")[0],
+        summary=first_sentence(reader),
     )
 
 
 def reader_problem(found: Any) -> str:
     """Why an object is no reader, in words; empty where it is one."""
-    if not isinstance(found, ReaderInfo):
-        if not callable(getattr(found, "load", None)):
-            return f"it is a {type(found).__name__} without load(benchmark, data_root)"
-        if isinstance(getattr(found, "kinds", ""), str) or not found.kinds:
-            return "its kinds are not a list of the kinds of data that it gives"
+    if not isinstance(found, ReaderInfo) and not callable(getattr(found, "load", None)):
+        return f"it is a {type(found).__name__} without load(benchmark, data_root)"
+    if isinstance(getattr(found, "kinds", ""), str) or not found.kinds:
+        return "its kinds are not a list of the kinds of data that it gives"
     reader = as_reader(found)
     for option, kind in {**reader.required, **reader.optional}.items():
         if kind not in KINDS_OF_OPTION:

@@ -79,7 +79,10 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     shards = _shards(split, survey)
     words = benchmark.words()
     if benchmark.data_kind == "classification":
-        for file, given in ((CLASS_NAMES, words.class_names), (TEMPLATES, words.templates)):
+        needed = {CLASS_NAMES: words.class_names}
+        if "templates" in benchmark.prompts:  # not for a task without prompts
+            needed[TEMPLATES] = words.templates
+        for file, given in needed.items():
             if given is None and not (root / file).is_file():
                 survey.missing(str(root / file), root / file)
     survey.stop_if_any()
@@ -113,7 +116,8 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
         )
     class_names, templates = words.class_names, words.templates
     class_names = _words_in(root / CLASS_NAMES) if class_names is None else class_names
-    templates = _words_in(root / TEMPLATES) if templates is None else templates
+    if templates is None and (root / TEMPLATES).is_file():
+        templates = _words_in(root / TEMPLATES)
     if isinstance(class_names, dict):
         survey.refuse("gives prompts.class_names as a map; here it is a list, in class order")
     names = list(class_names)

@@ -125,6 +125,19 @@ class Engine:
             self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
         self.pictures = KnownRows("pictures", self.space, self.device)
         self.texts = KnownRows("texts", self.space, self.device)
+        self.pairs = KnownRows("pairs", self.space)
+
+    def begin(self, benchmark: str) -> None:
+        """Count anew what is encoded, cut and decoded otherwise: `benchmark` asks from here on."""
+        self.benchmark = benchmark
+        self.encoded = dict.fromkeys(self.encoded, 0)
+        self.drift = None
+        self.texts_read = TextsRead()
+
+    def use_batch_size(self, size: int) -> None:
+        """Another batch size than the one found here, as ranks must have one in common."""
+        self.batch_size = size
+        self.parts = Parts(size, self.device, self.reporter, self.pass_progress)
 
     @cached_property
     def tower(self) -> ImageTower:
@@ -194,7 +207,7 @@ class Engine:
     def _encode_pictures(self, pictures: list[Picture]) -> Batches:
         plan = in_order(len(pictures), self.batch_size)
         batches = ([pictures[i] for i in members] for members in plan)
-        return self.share(encode_pictures, None, batches, plan, "pictures")
+        return self._share(encode_pictures, None, batches, plan, "pictures")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(M, D) or (M, L, D) float32 rows of unit length on the model's device, row j for text j.
@@ -225,7 +238,7 @@ class Engine:
             plan = read.batches(some)
             own = ([some[i] for i in members] for members in plan)
             batches = (([distinct[j] for j in one], read.inputs(one)) for one in own)
-            return self.share(encode_texts, read.lengths is not None, batches, plan, "texts")
+            return self._share(encode_texts, read.lengths is not None, batches, plan, "texts")
 
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
@@ -350,7 +363,7 @@ class Engine:
     def _unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
         """`unit_rows`; those of several vectors only of a model that says how they are scored."""
         if rows.ndim > 2 and not has_similarity(self.model):
-            refuse_tokens(self.model, rows, rows, "score it")
+            refuse_tokens(self.model, rows, "an image" if name is picture_name else "a text")
         return unit_rows(rows, items, name)
 
     def rows(
@@ -365,17 +378,11 @@ class Engine:
             rows = self._unit_rows(encoded, items, name)
             yield rows if self.crew.is_main else rows.cpu()
 
-    def share(
-        self,
-        work: Work,
-        common: Any,
-        batches: Iterable[Any],
-        plan: Sequence[Sequence[int]],
-        unit: str,
-        doing: str = "encoding",
+    def _share(
+        self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
     ) -> Batches:
-        """Each batch of `plan` (places of items) and its rows, or scores, made by whichever rank."""
-        task = self.reporter.task(f"{doing} {unit}", sum(map(len, plan)), unit)
+        """Each batch of `plan` (places of items) and its rows, made by whichever rank."""
+        task = self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit)
         with task as advance, self.pass_progress.shown(advance):
             for number, rows in self.crew.share(work, common, batches):
                 members = plan[number]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.cache.known_features import Batches, key_of
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.engine.pictures import picture_batches
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.engine.texts import in_order
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import picture_name, text_name
 from cosmos_eval.models.base import as_scores
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Inputs = tuple[list[Picture], list[str]]
 """Distinct images and texts, which pairs point at."""
+Keys = tuple[np.ndarray, np.ndarray]
+"""(N, 16) and (M, 16) uint8 digests of the content of each."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,46 @@ class PairBatch:
         return PairBatch(self.pixels, self.image[part], self.texts[part])
 
 
-def scores_of_pairs(engine: "Engine", inputs: Inputs, pairs: Tensor) -> Tensor:
+def scores_of_pairs(engine: "Engine", inputs: Inputs, keys: Keys, pairs: Tensor) -> Tensor:
     """(P,) float32 scores on the CPU of (P, 2) int64 distinct pairs, sorted by image and then by text.
 
     A batch is `batch_size` consecutive pairs, so that its members depend on the pairs asked for and the batch size
-    only. Ranks take batches in turn.
+    only. Ranks take batches in turn. Scores are kept like features, a batch by what its images and texts are: a run
+    that was killed goes on with the batches that are not there.
+
+    Args:
+        keys: digests of the images and of the texts.
 
     Raises:
         RequestError: an image that cannot be read or decoded, a score that is not finite (names the first pair), a
             return of another form, or memory that does not hold one pair.
     """
-    plan = in_order(len(pairs), engine.batch_size)
     # arrays, not views of one tensor, which would be sent to other ranks as a whole
     batches = [part.numpy().copy() for part in pairs.int().split(engine.batch_size)]
-    scores = torch.empty(len(pairs))
-    for members, made in engine.share(score_batches, inputs, batches, plan, "pairs", "scoring"):
-        scores[members[0] : members[0] + len(members)] = made.cpu()
-    return scores
+
+    def make(new: list[int]) -> Batches:
+        some = [batches[i] for i in new]
+        task = engine.reporter.task("scoring pairs", sum(map(len, some)), "pairs")
+        with task as advance, engine.pass_progress.shown(advance):
+            for number, made in engine.crew.share(score_batches, inputs, some):
+                engine.encoded["pairs"] += len(made)
+                yield [number], torch.nn.functional.pad(made, (0, engine.batch_size - len(made)))[None]
+                engine.pass_progress.finish(len(made))
+
+    known = [key_of(b"pairs", _content(batch, keys, engine.batch_size)) for batch in batches]
+    return engine.pairs.complete(known, make).flatten()[: len(pairs)]  # only the last may be padded
+
+
+def _content(batch: np.ndarray, keys: Keys, batch_size: int) -> bytes:
+    """What decides the scores of a batch of (P, 2) pairs, besides the model; the size is that of the stored row."""
+    of_images, of_texts = keys
+    both = np.concatenate([of_images[batch[:, 0]], of_texts[batch[:, 1]]], axis=1)
+    return batch_size.to_bytes(8, "little") + both.tobytes()
+
+
+def key_bytes(keys: Sequence[str]) -> np.ndarray:
+    """(N, 16) uint8 of N hexadecimal digests."""
+    return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), -1)
 
 
 def score_batches(engine: "Engine", inputs: Inputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:

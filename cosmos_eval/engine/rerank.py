@@ -1,7 +1,7 @@
 """Two stages of retrieval: the best k candidates of a query by embeddings, put in order by a model that reads pairs.
 
-This is how cross-encoders and image-text matching are evaluated where all pairs are too many (ALBEF, Li et al., 2021,
-section 4; BLIP, Li et al., 2022). The tie rule here: of candidates with equal scores in the first stage either all are
+This is how cross-encoders and image-text matching are evaluated where all pairs are too many (ALBEF, Li et al., NeurIPS
+2021; BLIP, Li et al., ICML 2022). The tie rule here: of candidates with equal scores in the first stage either all are
 among the k or none, so that no order of the dataset decides. A first stage that scores everything alike leaves its ties
 as they are, and is at chance.
 """

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.base import Picture
-from cosmos_eval.engine.image_text_pairs import scores_of_pairs
+from cosmos_eval.engine.image_text_pairs import key_bytes, scores_of_pairs
 from cosmos_eval.engine.pictures import digests
 from cosmos_eval.engine.rerank import Reranked
+from cosmos_eval.engine.texts import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import distinct_keys, picture_name, text_name
 from cosmos_eval.metrics.comparisons import dot_products
@@ -125,9 +126,11 @@ class PairScores:
         self.image_features, self.text_features = (
             (first.image_features, first.text_features) if first is not None else (None, None)
         )
-        places, self.row = distinct_keys(digests(pictures, engine.reporter))
+        content = digests(pictures, engine.reporter)
+        places, self.row = distinct_keys(content)
         of_text, self.column = distinct_keys(texts)
         self.inputs = [pictures[i] for i in places], [texts[j] for j in of_text]
+        self.keys = key_bytes([content[i] for i in places]), key_bytes([text_key(text) for text in self.inputs[1]])
         self.shape = len(places), len(of_text)
         self.first, self.rerank = first, rerank
         if first is None:  # else this is done where features are made
@@ -172,7 +175,7 @@ class PairScores:
         if not len(numbers):
             return torch.empty(0)
         pairs = torch.stack([numbers // self.shape[1], numbers % self.shape[1]], dim=1)
-        return scores_of_pairs(self.engine, self.inputs, pairs)
+        return scores_of_pairs(self.engine, self.inputs, self.keys, pairs)
 
     def _refuse_many(self, count: int) -> None:
         if count <= MOST_PAIRS:
@@ -211,17 +214,17 @@ def scores_of(engine: "Engine", pictures: Sequence[Picture], texts: Sequence[str
         tiles = SimilarityTiles(model, images, words, image_name, of_text, engine.reporter)
         first = SimilarityScores(tiles, images, words)
     else:
-        refuse_tokens(model, images, words, "score them")
+        refuse_tokens(model, images, "an image")  # of a model that had a similarity when they were stored
+        refuse_tokens(model, words, "a text")
         first = DotProductScores(images, words)
     return PairScores(engine, pictures, texts, first, rerank) if scores_pairs(model) else first
 
 
-def refuse_tokens(model: Any, images: Tensor, texts: Tensor, doing: str) -> None:
-    """RequestError where features are not one vector an image and a text."""
-    for features, what in ((images, "an image"), (texts, "a text")):
-        if features.ndim != 2:
-            shape = " x ".join(map(str, features.shape[1:]))
-            raise RequestError(
-                f"{model.spec} gives {shape} numbers for {what}; to {doing} takes one vector, "
-                "or a model that defines similarity(image_features, text_features)"
-            )
+def refuse_tokens(model: Any, features: Tensor, what: str) -> None:
+    """RequestError where features are not one vector each; `what` is "an image" or "a text"."""
+    if features.ndim != 2:
+        shape = " x ".join(map(str, features.shape[1:]))
+        raise RequestError(
+            f"{model.spec} gives {shape} numbers for {what}; give one vector, or define similarity(image_features, "
+            "text_features)"
+        )

@@ -50,7 +50,7 @@ def read_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Repo
     whole = batch_size * TEXTS_PER_PICTURE
     trimmed = getattr(model, "trimmed_text", None)
     if trimmed is None:
-        keys = [key_of(b"text", text.encode("utf-8", "surrogatepass")) for text in texts]
+        keys = [text_key(text) for text in texts]
         return TextInputs(keys, whole, lambda some: [texts[j] for j in some], model.encode_text)
     with reporter.task("reading texts", len(texts), "texts") as advance:
         tokens = trimmed.tokens(texts, advance)
@@ -62,6 +62,11 @@ def read_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Repo
         tokens.lengths,
         trimmed.context_length,
     )
+
+
+def text_key(text: str) -> str:
+    """The digest of a text that a model takes as it is."""
+    return key_of(b"text", text.encode("utf-8", "surrogatepass"))
 
 
 def in_order(count: int, size: int) -> list[Sequence[int]]:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 __all__ = ["KnownModel", "ModelKind", "ModelSpec", "list_models", "load_model", "parse_spec", "slug"]
 
 
-def load_model(spec: str, device: "str | torch.device" = "cpu") -> "Model":
+def load_model(spec: "str | ModelSpec", device: "str | torch.device" = "cpu") -> "Model":
     """Load the model that a spec names, in eval mode, float32, on `device`.
 
     Args:
-        spec: see `list_models`.
+        spec: see `list_models`; text, or parsed.
 
     Raises:
         RequestError: one line that says what is wrong with the spec, the files or the weights.
     """
-    parsed = parse_spec(spec)
+    parsed = parse_spec(spec) if isinstance(spec, str) else spec
     model: Model = resolve(model_kind(parsed.kind).load)(parsed, device)
     return model

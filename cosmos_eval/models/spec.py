@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cosmos_core.plugins import Plugin, Registry, resolve
+from cosmos_core.plugins import Plugin, Registry, first_sentence, off_note
 from cosmos_eval.models.built_in_kinds import BUILT_IN, LOCAL_DIR, QUICK
 from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, refuse_spec
 
@@ -19,12 +19,18 @@ __all__ = [
     "parse_spec", "slug",
 ]  # fmt: skip
 
-KINDS = {name: kind.form for name, kind in BUILT_IN.items()}
-"""How specs of each of our kinds are written."""
+KINDS = tuple(BUILT_IN)
+"""Our kinds of spec."""
 
 
 def _problem(found: Any) -> str:
-    return "" if isinstance(found, ModelKind) or callable(found) else f"it is a {type(found).__name__}, not a function"
+    if not isinstance(found, ModelKind):
+        return "" if callable(found) else f"it is a {type(found).__name__}, not a function"
+    if not callable(found.load) and not isinstance(found.load, str):
+        return "its load is neither a function nor module:function"
+    if not all(isinstance(line, KnownModel) for line in found.listed):
+        return "its listed are not all cosmos_eval.models.KnownModel"
+    return ""
 
 
 MODELS = Registry("cosmos_eval.models", "kind of model", BUILT_IN, _problem)
@@ -42,17 +48,16 @@ def model_kind(name: str) -> ModelKind:
         kind: ModelKind = found
         return kind
     if isinstance(found, ModelKind):
-        return replace(found, name=name, load=partial(_load_of_plugin, plugin, found.load))
+        return replace(found, name=name, load=partial(_load_of_plugin, plugin, found))
     load = partial(_load_of_plugin, plugin, found)
-    about = " ".join((found.__doc__ or "").split()).partition(". ")[0]
-    listed = (KnownModel(f"{name}:...", str(plugin), about or "a plug-in's adapter"),)
+    listed = (KnownModel(f"{name}:...", "-", first_sentence(found) or "a plug-in's adapter"),)
     return ModelKind(name, f"{name}:... ({plugin})", load=load, listed=listed)
 
 
-def _load_of_plugin(plugin: Plugin, load: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
+def _load_of_plugin(plugin: Plugin, found: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
     from cosmos_eval.models.plugin import load_plugin_model
 
-    return load_plugin_model(plugin, resolve(load), spec, device)
+    return load_plugin_model(plugin, found, spec, device)
 
 
 def parse_spec(text: str) -> ModelSpec:
@@ -63,14 +68,11 @@ def parse_spec(text: str) -> ModelSpec:
     """
     name, colon, rest = text.partition(":")
     if not colon or name not in MODELS.names():
-        others = [f"{other}:..." for other in MODELS.names() if other not in KINDS]
-        raise refuse_spec(text, f"is of no known kind; write one of: {'; '.join([*KINDS.values(), *others])}")
-    if name in KINDS:
-        kind = BUILT_IN[name]
-        if not rest.strip():
-            raise refuse_spec(text, f"names nothing; write {kind.form}")
-    else:
-        kind = model_kind(name)
+        forms = [model_kind(other).form if other in KINDS else f"{other}:..." for other in MODELS.names()]
+        raise refuse_spec(text, f"is of no known kind; write one of: {'; '.join(forms)}{off_note()}")
+    kind = model_kind(name)
+    if name in KINDS and not rest.strip():
+        raise refuse_spec(text, f"names nothing; write {kind.form}")
     return kind.parse(text, kind, rest)
 
 
@@ -89,8 +91,4 @@ def slug(spec: str) -> str:
 
 def list_models() -> list[KnownModel]:
     """Everything that a spec can name, with what each needs on disk or from the network. Imports no torch of ours."""
-    found = [line for kind in BUILT_IN.values() for line in kind.listed]
-    for name in MODELS.available():
-        if name not in BUILT_IN:
-            found += model_kind(name).listed
-    return found
+    return [line for name in MODELS.available() for line in model_kind(name).listed]

@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
+from cosmos_core.plugins import off_note
 from cosmos_eval.datasets.catalog import PLACE, READERS, reader_info
 from cosmos_eval.datasets.prompts import Words, resolve_words
 from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP, check_definition, check_suite
 from cosmos_eval.protocol.differences import Difference
-from cosmos_eval.protocol.folders import definition_files, suite_files
+from cosmos_eval.protocol.folders import definition_files, provider_of, suite_files
 from cosmos_eval.protocol.source import Source, read_source
 from cosmos_eval.protocol.suite import Suite, read_averages
 from cosmos_eval.protocol.task_registry import task_info
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,28 @@ def list_benchmarks() -> list[str]:
     return sorted(definition_files())
 
 
+def every_benchmark() -> list[Benchmark]:
+    """All definitions, by name; a plug-in's that cannot be read is left out with a warning."""
+    return _readable(list_benchmarks(), load_benchmark)
+
+
+def every_suite() -> list[Suite]:
+    """All suites, by name; a plug-in's that cannot be read is left out with a warning."""
+    return _readable(list_suites(), read_suite)
+
+
+def _readable(names: list[str], read: Callable[[str], Read]) -> list[Read]:
+    found = []
+    for name in names:
+        try:
+            found.append(read(name))
+        except RequestError as error:
+            if not (provider := provider_of(name)):
+                raise
+            warnings.warn(f"{error}; it is of {provider}, and left out", stacklevel=3)
+    return found
+
+
 def load_suite(name: str) -> list[Benchmark]:
     """The benchmarks of a suite, in its order.
 
@@ -164,13 +191,16 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
     reader = benchmark.dataset.get("reader")
     if reader not in READERS.names():
         known = ", ".join(READERS.names())
-        raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}")
+        raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}{off_note()}")
     info, task = reader_info(reader), task_info(benchmark.task)
-    options = {
-        key: value
-        for key, value in benchmark.dataset.items()
-        if key not in ("expected", "needs") and info.kind(key) != PLACE
-    }
+
+    def deciding(options: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in options.items() if key not in ("expected", "needs", "splits")}
+        return {key: value for key, value in kept.items() if info.kind(key) != PLACE}
+
+    options = deciding(benchmark.dataset)
+    if benchmark.dataset.get("splits"):
+        options["splits"] = {name: deciding(own) for name, own in benchmark.dataset["splits"].items()}
     decides: dict[str, Any] = {
         "name": benchmark.name,
         "version": benchmark.version,
@@ -219,7 +249,7 @@ def _find(name_or_path: str | Path) -> tuple[Path, bool]:
 
 def _suggest(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=3, cutoff=0.5) or [one for one in known if name and name in one][:3]
-    return f"; did you mean {' or '.join(close)}?" if close else "; see `cosmos-eval list`"
+    return (f"; did you mean {' or '.join(close)}?" if close else "; see `cosmos-eval list`") + off_note()
 
 
 def _check_words(benchmark: Benchmark, source: Source) -> None:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
 from cosmos_eval.datasets.catalog import CANDIDATES, READERS, reader_info
-from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT
+from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT, ReaderInfo
 from cosmos_eval.protocol.differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
@@ -30,7 +31,8 @@ def check_definition(source: Source) -> dict[str, Any]:
         raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
     info = _task(source, value)
     own = {info.settings_key: dict} if info is not None and info.settings_key else {}
-    others = [key for key in value if key not in own and isinstance(key, str) and key in _settings_keys()]
+    unknown = [key for key in value if key not in {**TOP, **OPTIONAL, **own}]
+    others = [key for key in unknown if isinstance(key, str) and key in _settings_keys()]  # imports all of our tasks
     if info is not None and others:
         raise source.refuse((others[0],), f"{info.name} takes no settings of {others[0]}")
     _keys(source, (), value, required=TOP, optional={**OPTIONAL, **own})
@@ -43,7 +45,9 @@ def check_definition(source: Source) -> dict[str, Any]:
     if value["version"] < 1:
         raise source.refuse(("version",), "versions count from 1")
     if info is None:
-        raise source.refuse(("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS.names())}")
+        raise source.refuse(
+            ("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS.names())}{off_note()}"
+        )
     _dataset(source, value, info)
     metrics = _metrics(source, value, info)
     _prompts(source, value, info)
@@ -101,7 +105,8 @@ def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, A
 
 
 def _type(source: Source, at: Keys, value: Any, kind: type) -> None:
-    right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    allowed = (int, float) if kind is float else kind
+    right = isinstance(value, allowed) and not (kind in (int, float) and isinstance(value, bool))
     if not right:
         found = (
             "nothing"
@@ -124,7 +129,7 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
     _type(source, ("dataset", "reader"), dataset["reader"], str)
     if dataset["reader"] not in READERS.names():
-        known = f"{close(dataset['reader'], READERS.names())}; known: {', '.join(READERS.names())}"
+        known = f"{close(dataset['reader'], READERS.names())}; known: {', '.join(READERS.names())}{off_note()}"
         raise source.refuse(("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{known}")
     try:
         info = reader_info(dataset["reader"])
@@ -135,8 +140,9 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
         ("dataset",),
         dataset,
         required={"reader": str, **info.required},
-        optional={**info.optional, "expected": dict, "needs": str},
+        optional={**info.optional, "expected": dict, "needs": str, **({"splits": dict} if task.splits else {})},
     )
+    _splits(source, dataset.get("splits", {}), info, task)
     if task.kind.name not in info.kinds:
         fits = ", ".join(info.kinds)
         raise source.refuse(("task",), f"the reader {dataset['reader']} gives data for {fits}, not for {value['task']}")
@@ -160,6 +166,25 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
         _type(source, at, count, int)
         if count < 1:
             raise source.refuse(at, f"expected {key} is at least 1; leave it out where it is not known")
+
+
+def _splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> None:
+    """`dataset.splits`: for each split that the task needs the options that replace those of `dataset`."""
+    at: Keys
+    for name in task.splits:
+        if name not in splits:
+            at = ("dataset", "splits") if splits else ("dataset",)
+            raise source.refuse(at, f"{task.name} needs the split {name}: write dataset.splits.{name} with its options")
+    for name, options in splits.items():
+        at = ("dataset", "splits", name)
+        if name not in task.splits:
+            raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), task.splits)}")
+        _type(source, at, options, dict)
+        _keys(source, at, options, required={}, optional={**info.required, **info.optional, "expected": dict})
+        for option, given in options.items():
+            kind = info.kind(option)
+            if kind is not None:
+                _option(source, (*at, option), given, kind)
 
 
 def _option(source: Source, at: Keys, given: Any, kind: str) -> None:

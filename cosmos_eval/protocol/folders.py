@@ -15,6 +15,11 @@ DEFINITIONS = Path(__file__).parents[1] / "protocols"
 GROUP = "cosmos_eval.protocols"
 
 
+def shipped_files() -> dict[str, Path]:
+    """The same of our own benchmarks, without those of plug-ins."""
+    return {path.stem: path for path in DEFINITIONS.glob("*.yaml")}
+
+
 def definition_files() -> dict[str, Path]:
     """Name of a benchmark -> the file of its definition."""
     return _files("", "benchmark")

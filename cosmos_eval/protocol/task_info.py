@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Refuse = Callable[[tuple[str | int, ...], str], Exception]
 """(keys that lead to a value below `metrics`, what is wrong with it) -> the error to raise, with file and line."""
 
+RESERVED = frozenset(("name", "version", "task", "dataset", "metrics", "prompts", "source", "summary", "published"))
+RESERVED |= {"base", "class_names", "templates", "words"}
+"""What a task's own section of a definition cannot be called."""
+
 
 @dataclass(frozen=True)
 class TaskInfo:
@@ -63,12 +67,15 @@ class TaskInfo:
     """The section of a definition with the task's own settings; they enter its fingerprint under this key."""
     read_settings: Any = None
     """`(Source) -> dict`: the settings of a definition, checked and filled in."""
+    splits: tuple[str, ...] = ()
+    """Splits that it needs beside the one that is evaluated, such as train: definitions say in `dataset.splits` where
+    each lies, and `data` is a `SplitData`."""
     windows: bool = False
     """Whether images pass the model as sliding windows (`encode_patches`) rather than whole."""
     scoring_version: int = 1
     """Raised whenever the same features would give other numbers, or more metrics; part of a result's identity."""
 
-    sample_keys: tuple[str, ...] = ("picture",)
+    sample_keys: tuple[str, ...] = ("image",)
     """Columns of `samples` that say what a sample is, alike in every model."""
     sample_columns: tuple[str, ...] = ()
     """Further columns that a paired test cannot do without."""
@@ -101,6 +108,25 @@ class TaskInfo:
     def kind(self) -> DataKind:
         """The kind of data that readers must give."""
         return self.data if isinstance(self.data, DataKind) else self.data.kind
+
+    def problem(self) -> str:
+        """Why it cannot be used, in words, whatever its package wrote; empty where it can."""
+        if not isinstance(self.data, DataKind) and not isinstance(getattr(self.data, "kind", None), DataKind):
+            return "its data is neither a DataKind nor a data class with one"
+        needed = {"run": self.run, "validate": self.validate, "metric_names": self.metric_names}
+        for name, function in needed.items():
+            if not callable(function) and not (isinstance(function, str) and ":" in function):
+                return f"its {name} is neither a function nor module:function"
+        if bool(self.settings_key) != (self.read_settings is not None):
+            return "settings_key and read_settings belong together, and it has only one of them"
+        if self.settings_key in RESERVED:
+            return f"its settings_key {self.settings_key} is another key of definitions"
+        if not isinstance(self.scoring_version, int) or self.scoring_version < 1:
+            return f"its scoring_version is {self.scoring_version!r:.60}, not a whole number from 1 on"
+        for name in ("headline", "tested", "prompt_keys", "sample_keys", "sample_columns"):
+            if isinstance(getattr(self, name), str):
+                return f"its {name} is one text; write a tuple of them"
+        return ""
 
     def filled_metrics(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """`metrics` of a definition with what it leaves out."""

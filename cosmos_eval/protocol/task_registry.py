@@ -1,9 +1,10 @@
 """The tasks by name: ours, and those that other packages add as entry points of the group `cosmos_eval.tasks`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.plugins import Registry
+from cosmos_core.plugins import SWITCH, Registry, enabled
 from cosmos_eval.protocol.task_info import TaskInfo
 
 BUILT_IN = {
@@ -16,10 +17,12 @@ BUILT_IN = {
 
 
 def _problem(found: Any) -> str:
-    return "" if isinstance(found, TaskInfo) else f"it is a {type(found).__name__}, not a cosmos_eval.TaskInfo"
+    if not isinstance(found, TaskInfo):
+        return f"it is a {type(found).__name__}, not a cosmos_eval.TaskInfo"
+    return found.problem()
 
 
-TASKS = Registry("cosmos_eval.tasks", "task", BUILT_IN, _problem)
+TASKS = Registry("cosmos_eval.tasks", "task", BUILT_IN, _problem, named=True)
 
 
 def task_info(name: str) -> TaskInfo:
@@ -29,10 +32,6 @@ def task_info(name: str) -> TaskInfo:
         RequestError: there is no such task, or it is a plug-in's that cannot be used.
     """
     found: TaskInfo = TASKS.load(name)
-    if found.name != name:
-        raise RequestError(
-            f"the task {name} calls itself {found.name!r}; its TaskInfo must have the name of its entry point"
-        )
     return found
 
 
@@ -42,6 +41,24 @@ def task_if_known(name: str) -> TaskInfo | None:
         return task_info(name)
     except RequestError:
         return None
+
+
+def why_unusable(task: str, plugins: Mapping[str, str]) -> str:
+    """Why the task of a result cannot be asked here, in words with what to install; empty where it can.
+
+    Args:
+        plugins: of the result's `benchmark`: who brought its task.
+    """
+    try:
+        task_info(task)
+    except RequestError as error:
+        if task in TASKS.names() or "task" not in plugins:
+            return str(error)
+        name, _, version = plugins["task"].rpartition(" ")
+        absent = f"plug-ins are turned off by {SWITCH}=0; leave it out" if not enabled() else "it is not installed here"
+        install = "" if not enabled() else f"; install it, as in: pip install {name}=={version}"
+        return f"the task {task} is of the plug-in {name} {version}, and {absent}{install}"
+    return ""
 
 
 def headlines(name: str, *primary: str) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ _MODEL = ["paper", "model", "arch", "pretraining"]
 
 def _known(references: pd.DataFrame) -> pd.DataFrame:
     """The references of benchmarks that are named, with labels, and the protocol of each."""
-    from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
+    from cosmos_eval.protocol.benchmark import load_benchmark
+    from cosmos_eval.protocol.folders import shipped_files
 
     some = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:
@@ -66,7 +67,7 @@ def _known(references: pd.DataFrame) -> pd.DataFrame:
     if bad.any():
         row = some[bad].iloc[0]
         raise RequestError(f"{row['source']}: a reference of {row['model']!r} lacks its value or its benchmark")
-    shipped = set(list_benchmarks())
+    shipped = shipped_files()
     prints = {
         name: load_benchmark(name).fingerprint
         for name in some.loc[some["fingerprint"] == "", "benchmark"].unique()

@@ -104,9 +104,10 @@ def _model(row: pd.Series) -> tuple[str, str]:
 
 
 def _is_shipped(name: str, fingerprint: str) -> bool:
-    from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
+    from cosmos_eval.protocol.benchmark import load_benchmark
+    from cosmos_eval.protocol.folders import shipped_files
 
-    return name in list_benchmarks() and load_benchmark(name).fingerprint == fingerprint
+    return name in shipped_files() and load_benchmark(name).fingerprint == fingerprint
 
 
 def _slug(text: str) -> str:

@@ -1,5 +1,7 @@
 """What tables call metrics: their names as column heads."""
 
+import re
+
 SHORT = {
     "image_to_text_recall@": "I→T R@",
     "text_to_image_recall@": "T→I R@",
@@ -18,7 +20,7 @@ MISSING = "–"
 
 
 def short(metric: str) -> str:
-    """A metric's name as a column head."""
+    """A metric's name as a column head; a name of another task that only holds one of these stays as it is."""
     for long, brief in SHORT.items():
-        metric = metric.replace(long, brief)
+        metric = re.sub(rf"(^|[/ ]){re.escape(long)}", rf"\g<1>{brief}", metric)
     return metric

@@ -4,24 +4,26 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.store import PACKAGES, Store, about_rows, space_name
 from cosmos_eval.datasets.base import Picture
-from cosmos_eval.engine.batch_parts import Parts
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.ranks import Crew
-from cosmos_eval.models import load_model
+from cosmos_eval.models import ModelSpec, load_model
 from cosmos_eval.profiling import Profile
 from cosmos_eval.progress import Advance, Reporter
 from cosmos_eval.results.record import Result
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned
 
 if TYPE_CHECKING:
-    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.session import Session
 
 SECONDS = 1.0
 """Between two looks at whether another rank has failed."""
@@ -91,35 +93,36 @@ def refuse_differences(crew: Crew, by_rank: Sequence[Mapping[str, str]]) -> None
                 )
 
 
-def open_engine(crew: Crew, about: dict[str, Any]) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
+def open_engine(crew: Crew, about: tuple[ModelSpec, RunOptions]) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
     """Load a model on this rank: its engine, an id of all that decides the numbers of its rows, its batch size, and the
     versions of packages."""
     crew.here = None  # the model before may go
-    model = load_model(about["spec"], device=str(device_of_rank(about["device"], crew.world)))
-    store = Store(about["cache"], about["cache_limit"]) if about["cache"] is not None and crew.is_main else None
-    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **about["options"])
+    spec, options = about
+    model = load_model(spec, device=str(device_of_rank(options.device, crew.world)))
+    store = Store(options.cache, options.cache_limit) if options.cache is not None and crew.is_main else None
+    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **options.of_engine())
     return engine, (space_name(about_rows(model, engine.precision, engine.device)), engine.batch_size, versions())
 
 
 def set_batch_size(crew: Crew, size: int) -> tuple[Engine, None]:
     """Give the engine of this rank another batch size."""
     engine = crew.here
-    engine.batch_size, engine.parts = size, Parts(size, engine.device, engine.reporter)
+    engine.use_batch_size(size)
     return engine, None
 
 
-def open_everywhere(crew: Crew, about: dict[str, Any]) -> Engine:
+def open_everywhere(crew: Crew, spec: ModelSpec, options: RunOptions) -> Engine:
     """The engine of rank 0, for a model that all ranks have loaded.
 
     Raises:
         RequestError: a rank cannot load it, or has another one under that name.
     """
-    found = crew.open(open_engine, about)
+    found = crew.open(open_engine, (spec, options))
     refuse_differences(crew, [said for *_, said in found])
     for rank, (numbers, *_) in enumerate(found):
         if numbers != found[0][0]:
             raise RequestError(
-                f"{crew.name(rank)} computes other numbers for {about['spec']} than rank 0: its weights, the kind of "
+                f"{crew.name(rank)} computes other numbers for {spec.text} than rank 0: its weights, the kind of "
                 "its device, the precision or the versions of packages differ; make them alike"
             )
     sizes = {size for _, size, _ in found}
@@ -128,14 +131,18 @@ def open_everywhere(crew: Crew, about: dict[str, Any]) -> Engine:
     return crew.here
 
 
-def open_session(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planned]]) -> tuple[Any, dict[str, str]]:
-    """Where each rank takes whole models: its session, with all data read, and what must be alike on all ranks."""
-    from cosmos_eval.run.evaluate import Session
+Order = tuple[tuple[Path | None, RunOptions, bool], list[str], list[Planned]]
+"""What ranks that take whole models are given: `Session.settings()`, the specs, and the plan."""
 
-    settings, _, plan = about
+
+def open_session(crew: Crew, about: Order) -> tuple[Any, dict[str, str]]:
+    """Where each rank takes whole models: its session, with all data read, and what must be alike on all ranks."""
+    from cosmos_eval.run.session import Session
+
+    (out, options, keep_going), _, plan = about
     crew.here = None  # the model before may go
-    device = str(device_of_rank(settings["device"], crew.world))
-    session = Session(**{**settings, "device": device}, reporter=Heeding(crew.reporter, crew))
+    options = replace(options, device=str(device_of_rank(options.device, crew.world)))
+    session = Session(out, options, Heeding(crew.reporter, crew), keep_going)
     said = versions()
     for planned in plan:
         if not planned.problems:
@@ -167,9 +174,9 @@ def read_images(engine: Engine, common: None, pieces: Iterable[Sequence[Picture]
         yield None
 
 
-def measure_some(crew: Crew, about: tuple[dict[str, Any], list[str], list[Planned]]) -> tuple[None, list[Any]]:
+def measure_some(crew: Crew, about: Order) -> tuple[None, list[Any]]:
     """What one rank does where each takes whole models: numbers of those that it took, and their results."""
-    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.session import Session
 
     _, specs, plan = about
     session = crew.here

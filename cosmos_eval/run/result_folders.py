@@ -11,6 +11,7 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.parts import changed_parts
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.store import RESULT, read_result
+from cosmos_eval.run.provenance import scoring_of
 
 
 def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
@@ -38,6 +39,27 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
     reasons = [reason for reason, holds in differs.items() if holds]
     if reasons:
         raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
+
+
+def other_code(folder: Path, benchmark: Benchmark, model_digest: str) -> str:
+    """Why a result that is there is measured again though protocol and model are the same: other code would score it
+    now. In words; empty where that is not so, or not known."""
+    try:
+        there = read_result(folder / RESULT) if (folder / RESULT).is_file() else None
+    except RequestError:
+        return ""  # broken: measured again
+    if there is None or not model_digest or there.model["digest"] != model_digest:
+        return ""
+    now = scoring_of(benchmark)
+    versions = [one.get("scoring_version", 1) for one in (now, there.benchmark)]
+    told = [f"scoring version {versions[0]} of the task, not {versions[1]}"] if versions[0] != versions[1] else []
+    plugins, before = (one.get("plugins", {}) for one in (now, there.benchmark))
+    told += [
+        f"{what} by {plugins.get(what, 'cosmos-eval')}, not {before.get(what, 'cosmos-eval')}"
+        for what in dict.fromkeys([*plugins, *before])
+        if plugins.get(what) != before.get(what)
+    ]
+    return "; ".join(told)
 
 
 def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:

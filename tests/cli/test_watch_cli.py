@@ -18,8 +18,9 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.progress import Silent
 from cosmos_eval.report.evaluations import read_evaluations
-from cosmos_eval.run.evaluate import Session
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import make_plan
+from cosmos_eval.run.session import Session
 from cosmos_eval.training.watch import Watcher
 from tests.helpers.processes import hear_ctrl_c
 from tests.helpers.tiny_runs import checkpoint
@@ -59,7 +60,7 @@ def run_dir(tmp_path) -> Path:
 def watcher(run_dir: Path, **options: Any) -> Watcher:
     definition = captions_world(run_dir.parent)
     reporter = options.pop("reporter", Notes())
-    session = Session(out=None, device="cpu", reporter=reporter)
+    session = Session(None, RunOptions(device="cpu"), reporter)
     return Watcher(run_dir, make_plan([definition]), session, run_dir / "watch", reporter=reporter, **options)
 
 
@@ -95,7 +96,7 @@ def test_a_watch_that_is_started_again_measures_only_what_is_new(run_dir, monkey
 
     measured: list[str] = []
     run = tasks.run
-    monkeypatch.setattr("cosmos_eval.run.evaluate.tasks.run", lambda *a, **k: measured.append("once") or run(*a, **k))
+    monkeypatch.setattr("cosmos_eval.run.session.tasks.run", lambda *a, **k: measured.append("once") or run(*a, **k))
     newest = checkpoint(run_dir / "step-00000100.pt", 100)
     shutil.copyfile(newest, run_dir / "last.pt")  # a file system without hard links
     first = watcher(run_dir)
@@ -135,7 +136,7 @@ def test_a_file_that_is_not_whole_is_left_out_and_tried_again_when_it_has_change
 
 
 def test_a_checkpoint_that_goes_while_it_is_looked_at_is_no_error(run_dir, monkeypatch):
-    from cosmos_eval.training.callback import watch as module
+    from cosmos_eval.training import watch as module
 
     for step in (100, 200, 300):
         checkpoint(run_dir / f"step-{step:08d}.pt", step)
@@ -191,7 +192,7 @@ def test_nothing_to_evaluate_is_refused_in_one_line(run_dir):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--network", "aunt"], "--network 'aunt' is none of teacher, student, both"),
+        (["--network", "aunt"], "--network 'aunt' is not one of teacher, student, both"),
         (["--suite", "toybx"], "toybx"),
         (["--interval", "0"], "--interval"),
         (["--benchmark", "coco-val2017-retrieval", "--data-root", "/nonexistent"], "coco-val2017-retrieval"),

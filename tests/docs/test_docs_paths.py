@@ -23,6 +23,20 @@ NAMED_ELSEWHERE = {
     "benchmarks/train_throughput.py": {"results/train_throughput.md"},  # what it writes where there is a GPU
     "cosmos_eval/cli/streams.py": {"cosmos_eval.readable"},  # the name of an error handler
     "tests/core/test_plugins.py": {"cosmos_core.testing"},  # a group of entry points that the test makes up
+    "CONTRIBUTING.md": {  # what its recipes make
+        "cosmos_eval/protocols/small-toybox.yaml",
+        "cosmos_eval/protocols/suites/small.yaml",
+        "cosmos_eval/datasets/csv_labels.py",
+        "cosmos_eval.datasets.csv_labels",
+        "cosmos_eval/models/colours.py",
+        "cosmos_eval.models.colours",
+        "cosmos_eval/tasks/two_choice.py",
+        "cosmos_eval.tasks.two_choice",
+        "cosmos_eval/metrics/percentile.py",
+        "cosmos_eval.metrics.percentile",
+        "cosmos_core/objectives/hinge.py",
+        "cosmos_core.objectives.hinge",
+    },
 }
 """By file, names that look like paths of ours and are none."""
 GROUPS = {f"cosmos_eval.{what}" for what in ("protocols", "readers", "models", "tasks")} | {"cosmos_core.objectives"}

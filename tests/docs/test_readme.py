@@ -1,74 +1,45 @@
-"""The README's definitions and its adapter are run as they stand there."""
+"""README.md and the documents it sends users to: commands, models, benchmarks and suites are those that there are."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from cosmos_eval.cli.main import run_command
-from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites
-from cosmos_eval.results.store import read_results
+from cosmos_eval.models.spec import list_models
+from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites, load_benchmark
+from tests.helpers.documents import block, check_command, commands
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-
-
-def block(language: str, containing: str) -> str:
-    """The one fenced block of a language that holds some text."""
-    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if containing in text]
-    return found
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", *(f"docs/{page}.md" for page in ("evaluate", "show", "publish", "own_data")))
+}
 
 
-@pytest.fixture
-def twenty_pictures(tmp_path) -> Path:
-    """The folder of the README's example: twenty pictures, a line of JSON each, and the definition."""
-    folder = tmp_path / "pets"
-    (folder / "photos").mkdir(parents=True)
-    lines = []
-    for i in range(20):
-        Image.new("RGB", (40, 30), ("red", "green", "blue", "gray")[i % 4]).save(folder / "photos" / f"{i}.jpg")
-        lines.append(json.dumps({"image": f"photos/{i}.jpg", "captions": [f"a {i} red" if i % 4 == 0 else f"pet {i}"]}))
-    (folder / "pets.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "pets.yaml").write_text(block("yaml", "task: retrieval"))
-    return folder
+def section(title: str) -> str:
+    return README.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
-@pytest.fixture
-def own_model(tmp_path, monkeypatch) -> str:
-    """The README's adapter, saved where it says."""
-    (tmp_path / "colours.py").write_text(block("python", "class Colours"))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    return "python:colours:build"
+def table(title: str) -> list[list[str]]:
+    """Cells of the lines of a section's table, below its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
 
 
-def test_the_own_pictures_and_the_own_model_of_the_readme_run(twenty_pictures, own_model, tmp_path, capsys):
-    assert run_command(["data", "check", str(twenty_pictures / "pets.yaml")]) == 0
-    assert "20 images" in capsys.readouterr().out
-    command = ["run", "--model", own_model, "--benchmark", str(twenty_pictures / "pets.yaml")]
-    assert run_command([*command, "--out", str(tmp_path / "results")]) == 0
-    (result,) = read_results(tmp_path / "results")
-    assert result.benchmark["name"] == "my-pets"
-    # The five captions that say "red" tie over the five red pictures, and the fifteen others, which name no colour,
-    # over the five gray ones: one red and one gray picture is found in expectation, twice chance.
-    assert result.metrics["text_to_image_recall@1"].value == pytest.approx(2 / 20)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_is_one_and_takes_its_options(document: str):
+    found = commands(DOCUMENTS[document])
+    assert found
+    for command in found:
+        check_command(command)
 
 
-def test_the_own_classes_of_the_readme_run(twenty_pictures, own_model, tmp_path):
-    kinds = [json.dumps({"image": f"photos/{i}.jpg", "label": ("dog", "cat")[i % 2]}) for i in range(20)]
-    (twenty_pictures / "pets.jsonl").write_text("\n".join(kinds))
-    (twenty_pictures / "pets.yaml").write_text(block("yaml", "task: classification"))
-    command = ["run", "--model", own_model, "--benchmark", str(twenty_pictures / "pets.yaml")]
-    assert run_command([*command, "--out", str(tmp_path / "results")]) == 0
-    (result,) = read_results(tmp_path / "results")
-    assert result.metrics["top1"].value == pytest.approx(0.5)  # neither name holds a colour: the two classes tie
-
-
-def test_every_name_in_the_readme_exists():
-    for name in re.findall(r"--benchmark ([a-z0-9-]+)(?=[\s`])", README):
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_name_exists(document: str):
+    for name in re.findall(r"--benchmark ([a-z0-9-]+)(?=[\s`])", DOCUMENTS[document]):
         assert name in list_benchmarks()
-    for name in re.findall(r"--suite ([a-z0-9-]+)(?=[\s`])", README):
+    for name in re.findall(r"--suite ([a-z0-9-]+)(?=[\s`])", DOCUMENTS[document]):
         assert name in list_suites()
 
 
@@ -76,3 +47,29 @@ def test_the_readme_has_its_two_commands():
     for which in ("main", "test"):
         assert README.count(f"<!-- newcomer: {which} -->") == 1
     assert "cosmos-eval quickstart" in README
+
+
+def test_the_table_of_benchmarks_has_all_of_them_once():
+    names = []
+    for _, benchmarks in table("Benchmarks"):
+        for name, ending in re.findall(r"`([\w-]+?)(?:\[(-\w+)\])?`", benchmarks):
+            names += [name, name + ending] if ending else [name]
+    assert sorted(names) == list_benchmarks()
+
+
+def test_the_table_of_models_has_every_kind_and_every_released_checkpoint():
+    specs = [name for cell, *_ in table("Models") for name in re.findall(r"`([^`]+)`", cell)]
+    there_are = {model.spec for model in list_models()}
+    assert {spec.partition(":")[0] for spec in specs} == {spec.partition(":")[0] for spec in there_are}
+    (about,) = [cell for specs, cell in table("Models") if "vitb16-DATA" in specs]
+    released = {f"cosmos:{tower}-{data}" for tower in ("vitb16", "vitb32") for data in re.findall(r"`(\w+)`", about)}
+    assert released == {spec for spec in there_are if spec.startswith("cosmos:vitb")}
+
+
+def test_the_real_evaluation_unpacks_where_the_benchmark_reads():
+    lines = block(README, "bash", "curl").splitlines()
+    (address, folder) = re.search(r"curl -L (\S+) \| tar xz -C data/(\w+)", "\n".join(lines)).groups()
+    dataset = load_benchmark("cifar100").dataset
+    assert folder in dataset["path"]
+    assert address.rpartition("/")[2] in dataset["needs"]
+    assert f"mkdir -p data/{folder}" in lines

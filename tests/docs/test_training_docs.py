@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
 
 from cosmos_core import config as config_module
 from cosmos_core import objectives
@@ -18,21 +16,15 @@ from cosmos_core.checkpoint import read_file
 from cosmos_core.config import list_presets, load_preset
 from cosmos_core.settings import settings
 from cosmos_core.train import train
-from cosmos_eval.cli import main as cli
 from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites
 from tests.cli.test_cli_train import tiny  # noqa: F401 - a fixture
 from tests.core.siglip import put_distribution
 from tests.core.test_train import CONFIG, coloured
+from tests.helpers.documents import block, check_command, commands
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 CORE = (ROOT / "cosmos_core" / "README.md").read_text(encoding="utf-8")
-
-
-def block(document: str, language: str, containing: str) -> str:
-    """The one fenced block of a language that holds some text."""
-    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", document, re.S) if containing in text]
-    return found
 
 
 @pytest.mark.parametrize("containing", ["CosmosLoss()", "train(config, records)"])
@@ -86,20 +78,10 @@ def test_every_key_preset_and_suite_in_the_documents_exists():
 
 
 def test_every_command_in_the_documents_is_one_and_takes_its_options():
-    commands = [
-        line.split("#")[0]
-        for text in re.findall(r"```bash\n(.*?)```", TRAINING, re.S)
-        for line in text.replace("\\\n", " ").splitlines()
-        if line.startswith(("cosmos-eval ", "torchrun "))
-    ]
-    assert len(commands) > 8
-    group = typer.main.get_command(cli.app)
-    for command in commands:
-        words = shlex.split(command)
-        words = words[words.index("cosmos_eval") + 1 :] if "cosmos_eval" in words else words[1:]
-        context = group.make_context("cosmos-eval", words, resilient_parsing=False)
-        name, found, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-        found.make_context(name, rest, parent=context) if name not in ("list", "data") else found
+    found = commands(TRAINING)
+    assert len(found) > 8
+    for command in found:
+        check_command(command)
 
 
 def test_files_that_are_named_exist():

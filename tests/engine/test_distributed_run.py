@@ -19,6 +19,7 @@ from cosmos_eval.engine.rank_work import Failure, Notes, Report, Share
 from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.run.many_models import FAILED, measure_some, refuse_differences
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.tasks.segmentation.measure import areas_of_chunks
 from tests.helpers.killing import ended
 from tests.helpers.killing_runs import outcome, rows_of
@@ -199,7 +200,7 @@ def test_sigterm_to_all_ranks_is_told_once(suite, tmp_path):
     assert first == 143
     assert second in (143, 2)  # 2: it noticed that rank 0 was gone before the signal came
     (line,) = told(tmp_path / "said", 2)
-    assert "terminated; what was finished is kept" in line
+    assert "terminated; finished work is kept" in line
 
 
 def test_with_as_many_models_as_ranks_each_takes_whole_models(suite, whole, tmp_path):
@@ -263,7 +264,7 @@ def test_a_rank_that_cannot_begin_tells_the_others_before_they_work_through_all_
             raised.append(name)
 
     with pytest.raises(RequestError, match="unknown device"):
-        measure_some(Alone(), ({"device": "toaster"}, ["cosmos:toybox"], []))
+        measure_some(Alone(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], []))
     assert raised == [FAILED]
 
 

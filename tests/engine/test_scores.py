@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
+from cosmos_eval.cache import store
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine, scores, tiles
@@ -215,6 +216,31 @@ def test_a_zero_token_is_padding_and_an_item_of_zeros_is_refused():
         Engine(as_model(Zero())).text_features(["full", "empty"])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_one_token_that_is_not_finite_names_its_item(bad):
+    class Bad(scoring_models.Late):
+        def encode_image(self, x):
+            tokens = super().encode_image(x)
+            tokens[-1, 2, 1] = bad
+            return tokens
+
+    with pytest.raises(RequestError, match="the embedding of picture picture-3 is not finite"):
+        Engine(as_model(Bad()), batch_size=4).image_features(pictures(9))
+
+
+def test_tokens_that_exist_already_are_scored_like_those_that_are_encoded():
+    class Table(scoring_models.Late):
+        def image_rows(self, some):
+            return self.encode_image(torch.stack([self.preprocess(picture.load()) for picture in some]))
+
+        def text_rows(self, texts):
+            return self.encode_text(texts)
+
+    some = pictures(5)
+    given_rows = Engine(as_model(Table())).score(some, TEXTS).image_to_text()
+    assert torch.equal(matrix(given_rows, 6), matrix(engine("Late").score(some, TEXTS).image_to_text(), 6))
+
+
 # --- pairs -----------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +285,30 @@ def test_each_distinct_pair_passes_once_and_each_image_is_decoded_once():
     assert model.batches == [4, 4, 4, 3]
     assert own.encoded == {"pictures": 0, "texts": 0, "pairs": 15}
     assert sorted(decoded) == ["picture-0", "picture-1", "picture-2"]
+
+
+def test_a_run_that_stops_among_its_pairs_goes_on_with_those_that_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SECONDS", -1.0)  # a shard a batch
+    monkeypatch.setattr(store, "SHARE", 0)
+
+    class Stops(scoring_models.Pairs):
+        def score_pairs(self, images, texts):
+            if len(self.batches) == 3:
+                raise KeyboardInterrupt
+            return super().score_pairs(images, texts)
+
+    some = pictures(5)
+    kept = {"batch_size": 4, "store": store.Store(tmp_path)}
+    first, second, other = Stops(), scoring_models.Pairs(), scoring_models.Pairs()
+    with pytest.raises(KeyboardInterrupt):
+        Engine(as_model(first), **kept).score(some, TEXTS).image_to_text()
+    expected = one_by_one("Pairs", some, TEXTS)
+    made = Engine(as_model(second), **kept).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert (first.batches, second.batches) == ([4, 4, 4], [4, 4, 4, 1])  # 25 pairs in all
+    made = Engine(as_model(other), **{**kept, "batch_size": 5}).score(some, TEXTS)
+    assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
+    assert other.batches == [5] * 5  # other batches
 
 
 def test_a_batch_of_pairs_that_memory_does_not_hold_is_halved():
@@ -397,6 +447,13 @@ def test_a_first_stage_that_cannot_tell_candidates_apart_scores_none_again_and_i
     outcome = tasks.run(benchmark("retrieval", k=[1], rerank=3), data, Engine(as_model(model)))
     assert model.batches == []
     assert outcome.metrics["image_to_text_recall@1"].value == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True, "3"])
+def test_a_rerank_that_is_no_number_of_candidates_is_refused(value):
+    data = RetrievalData(pictures(2), ["a", "b"], np.array([0, 1]))
+    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number from 1 on"):
+        tasks.validate(benchmark("retrieval", rerank=value), data)
 
 
 def test_a_model_that_cannot_rerank_says_so_in_a_warning():

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
+from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank
+from tests.helpers.feature_metrics import count_places
 from tests.oracles.ranks import lowest_index_first
 from tests.parity.golden import Pack
 

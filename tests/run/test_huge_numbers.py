@@ -13,7 +13,7 @@ from cosmos_eval.engine.batch_size import check_batch_size
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
 from cosmos_eval.models.open_clip_files import file_says
 from cosmos_eval.published.references import read_file
-from cosmos_eval.run.evaluate import Session
+from cosmos_eval.run.session import Session
 from tests.datasets.test_datasets_captions import karpathy
 from tests.datasets.test_datasets_jsonl import MINE, write
 from tests.datasets.test_datasets_wds import WDS, picture, shards, write_tar

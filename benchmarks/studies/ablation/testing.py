@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cosmos_eval.datasets.base import Picture
     from cosmos_eval.datasets.data import RetrievalData
     from cosmos_eval.results.record import Result
-    from cosmos_eval.run.evaluate import Session
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.run.session import Session
 
 GEOMETRY = "geometry.json"
 BENCHMARK = "toybox-retrieval"
@@ -45,9 +46,9 @@ class Examiner:
 
     @cached_property
     def session(self) -> "Session":
-        from cosmos_eval.run.evaluate import Session
+        from cosmos_eval.run.session import Session
 
-        return Session(out=None, device="cpu", limit=self.limit)
+        return Session(None, RunOptions(device="cpu", limit=self.limit))
 
     @cached_property
     def data(self) -> "RetrievalData":

@@ -5,5 +5,6 @@ from cosmos_eval.datasets.data.classification import ClassificationData
 from cosmos_eval.datasets.data.perception import PerceptionData
 from cosmos_eval.datasets.data.retrieval import RetrievalData
 from cosmos_eval.datasets.data.segmentation import IGNORED, SegmentationData
+from cosmos_eval.datasets.data.splits import SplitData
 
-__all__ = ["IGNORED", "ClassificationData", "Data", "PerceptionData", "RetrievalData", "SegmentationData"]
+__all__ = ["IGNORED", "ClassificationData", "Data", "PerceptionData", "RetrievalData", "SegmentationData", "SplitData"]

@@ -33,6 +33,11 @@ class Data:
     left_out: Sequence[str] = ()
     """Samples that cannot be measured, each with its reason: an image that is gone from the web, say."""
 
+    @property
+    def evaluated(self) -> "Data":
+        """The data that are evaluated, where there are several splits."""
+        return self
+
     def counts(self) -> dict[str, int]:
         """How many images, texts, classes or items there are, by the words of `kind.counted`."""
         raise NotImplementedError

@@ -16,7 +16,10 @@ from cosmos_eval.datasets.kinds import CLASSIFICATION
 
 @dataclass(frozen=True)
 class ClassificationData(Data):
-    """Images with one label each. `templates` are applied to every class, or given for each class by its index."""
+    """Images with one label each.
+
+    `templates` are applied to every class, or given for each class by its index; empty for a task without prompts.
+    """
 
     kind = CLASSIFICATION
     hashed_as = "ClassificationData"
@@ -60,9 +63,7 @@ class ClassificationData(Data):
                     "candidates_without_images: allow in dataset"
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
-        if not self.templates:
-            problems.append("has no prompt templates")
-        elif per_class and len(self.templates) != classes:
+        if per_class and len(self.templates) != classes:
             problems.append(f"has prompts for {len(self.templates):,} classes, but {classes:,} classes")
         return problems
 

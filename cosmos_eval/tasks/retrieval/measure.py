@@ -1,16 +1,22 @@
 """Zero-shot retrieval: pictures find their captions and captions their picture, both ways, ties in expectation."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
 
 from cosmos_core.errors import RequestError
+from cosmos_core.plugins import resolve
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.scores import PairScores, Scores
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.ranks import count_scored_places, expected_hit, expected_rank
+from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark
+from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
@@ -21,7 +27,8 @@ from cosmos_eval.tasks.common import (
     refuse_unused,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.retrieval import CUTOFFS, INFO
+from cosmos_eval.tasks.retrieval import CUTOFFS, PER_QUERY
+from cosmos_eval.tasks.retrieval.queries import Queries
 
 PRIMARY = "image_to_text_recall@1"
 
@@ -31,7 +38,8 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.text_picture))
     refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
     refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
-    primary_metric(benchmark, INFO.metric_names({"k": cutoffs(benchmark)}), PRIMARY)
+    primary_metric(benchmark, task_info(benchmark.task).metric_names({"k": cutoffs(benchmark)}), PRIMARY)
+    rerank_of(benchmark)
 
 
 def cutoffs(benchmark: Benchmark) -> list[int]:
@@ -42,13 +50,34 @@ def cutoffs(benchmark: Benchmark) -> list[int]:
     return found
 
 
-def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int = 0) -> Outcome:
+def rerank_of(benchmark: Benchmark) -> int | None:
+    """How many candidates of each query a model that scores pairs scores again; None: it scores all pairs."""
+    k = benchmark.metrics.get("rerank")
+    if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+        raise RequestError(f"{benchmark.name}: metrics.rerank must be a whole number from 1 on, got {short_repr(k)}")
+    return k
+
+
+def run(
+    benchmark: Benchmark,
+    data: RetrievalData,
+    engine: Features,
+    seed: int = 0,
+    per_query: Mapping[str, Any] = PER_QUERY,
+) -> Outcome:
     """Recall at k, mean and median rank of the best-placed positive, in both directions.
 
+    With `metrics.rerank` a model that has embeddings and `score_pairs` scores the best candidates of each query again
+    (`cosmos_eval.engine.rerank`).
+
+    Args:
+        per_query: further metrics, see `cosmos_eval.tasks.retrieval.PER_QUERY`.
+
     `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
-    `picture` (the key that the sample hangs on), `rank` (expected) and `hit@k` (in [0, 1]).
+    `image` (the key that the sample hangs on), `rank` (expected), `hit@k` (in [0, 1]) and a column for each of
+    `per_query`.
     """
-    rerank = benchmark.metrics.get("rerank")
+    rerank = rerank_of(benchmark)
     scores = engine.score(data.pictures, data.texts, rerank=rerank)
     refuse_two_spaces(benchmark, scores)
     k = cutoffs(benchmark)
@@ -58,29 +87,30 @@ def run(benchmark: Benchmark, data: RetrievalData, engine: Features, seed: int =
     keys = np.array([picture.key for picture in data.pictures], dtype=object)
     sides = {
         "image_to_text": (
-            count_scored_places(scores.image_to_text(), picture_of_text, text, texts),
+            Queries.of(scores.image_to_text(), picture_of_text, text, texts),
             np.arange(images),
             keys,
         ),
         "text_to_image": (
-            count_scored_places(scores.text_to_image(), text, picture_of_text, images),
+            Queries.of(scores.text_to_image(), text, picture_of_text, images),
             picture_of_text.numpy(),
             np.array([str(j) for j in range(texts)], dtype=object),
         ),
     }
     measured = Measured(images)
     frames = []
-    for direction, (places, picture, queries) in sides.items():
-        rank = expected_rank(places).numpy()
-        hits = {f"hit@{n}": expected_hit(places, n).numpy() for n in k}
+    for direction, (queries, picture, names) in sides.items():
+        rank = expected_rank(queries.places).numpy()
+        hits = {f"hit@{n}": expected_hit(queries.places, n).numpy() for n in k}
         for n in k:
             measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], picture)
-        candidates = texts if direction == "image_to_text" else images
-        measured.mean_rank(f"{direction}_mean_rank", rank, picture, (candidates + 1) / 2)
-        measured.median_rank(f"{direction}_median_rank", rank, picture, candidates)
-        frames.append(
-            pd.DataFrame({"direction": direction, "query": queries, "picture": keys[picture], "rank": rank, **hits})
-        )
+        measured.mean_rank(f"{direction}_mean_rank", rank, picture, (queries.candidates + 1) / 2)
+        measured.median_rank(f"{direction}_median_rank", rank, picture, queries.candidates)
+        further = {name: queries.measured(name, resolve(function)) for name, function in per_query.items()}
+        for name, values in further.items():
+            measured.mean(f"{direction}_{name}", values, picture)
+        columns = {"query": names, "image": keys[picture], "rank": rank, **hits, **further}
+        frames.append(pd.DataFrame({"direction": direction, **columns}))
     metrics = measured.metrics(seed)
     return Outcome(
         metrics=metrics,

@@ -1,0 +1,110 @@
+"""Data in several splits, for tasks that learn from one and are evaluated on another."""
+
+from dataclasses import replace
+
+import pytest
+
+from cosmos_core.errors import RequestError
+from cosmos_eval import datasets, tasks
+from cosmos_eval.datasets.data import ClassificationData, SplitData
+from cosmos_eval.protocol.benchmark import load_benchmark, protocol_fingerprint
+from cosmos_eval.protocol.task_registry import TASKS, task_info
+from tests.helpers.datasets_on_disk import write_picture
+
+TEXT = """
+name: probe
+version: 1
+task: learning
+dataset:
+  reader: image-folder
+  path: val
+  splits:
+    train: {path: train}
+metrics: {primary: top1}
+prompts: {templates: ["a {c}"]}
+"""
+
+
+@pytest.fixture
+def learning(monkeypatch):
+    """A task on images with labels that needs a split to learn from."""
+    known = task_info("classification")
+    info = replace(
+        known, name="learning", splits=("train",), validate=lambda benchmark, data: known.checked(benchmark, data.test)
+    )
+    monkeypatch.setitem(TASKS.built_in, "learning", info)
+    return info
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, count, start in (("val", 2, 0), ("train", 3, 50)):
+        for label, name in enumerate(("cat", "dog")):
+            for i in range(count):
+                write_picture(tmp_path / split / name / f"{i}.png", seed=start + 10 * label + i)
+    (tmp_path / "probe.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def load(folder):
+    return datasets.load(load_benchmark(folder / "probe.yaml"), folder)
+
+
+def test_each_split_is_read_by_the_same_reader(learning, folder):
+    data = load(folder)
+    assert isinstance(data, SplitData)
+    assert isinstance(data.test, ClassificationData)
+    assert (len(data.test.pictures), len(data.others["train"].pictures)) == (4, 6)
+    assert data.others["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert len(data.pictures) == 10
+    assert data.counts() == {"images": 4, "classes": 2, "train_images": 6, "train_classes": 2}
+    tasks.validate(load_benchmark(folder / "probe.yaml"), data)
+
+
+def test_every_split_enters_the_fingerprint(learning, folder):
+    before = load(folder).fingerprint
+    assert load(folder).fingerprint == before
+    write_picture(folder / "train" / "cat" / "0.png", seed=99)
+    assert load(folder).fingerprint != before
+
+
+def test_where_a_split_lies_is_no_other_protocol_and_its_options_are(learning, folder):
+    one = load_benchmark(folder / "probe.yaml")
+    moved = replace(one, dataset={**one.dataset, "splits": {"train": {"path": "elsewhere"}}})
+    turned = replace(one, dataset={**one.dataset, "splits": {"train": {"path": "train", "exif": "apply"}}})
+    assert protocol_fingerprint(moved) == one.fingerprint != protocol_fingerprint(turned)
+
+
+def test_a_limit_is_of_each_split(learning, folder):
+    data = datasets.load(load_benchmark(folder / "probe.yaml"), folder, limit=2)
+    assert (len(data.test.pictures), len(data.others["train"].pictures)) == (2, 2)
+
+
+def test_an_image_in_both_splits_is_told(learning, folder):
+    (folder / "train/cat/0.png").write_bytes((folder / "val/cat/1.png").read_bytes())
+    assert any("1 image of the split train is evaluated, too: cat/0.png" in line for line in load(folder).remarks)
+
+
+def test_what_a_split_lacks_is_told_with_its_name(learning, folder):
+    for path in (folder / "train" / "dog").iterdir():
+        path.unlink()
+    report = datasets.check(load_benchmark(folder / "probe.yaml"), folder)
+    assert "probe (train)" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("  splits:\n    train: {path: train}\n", ""), "learning needs the split train: write dataset.splits.train"),
+        (("train: {path", "trian: {path"), "learning needs the split train"),
+        (("    train: {path: train}\n", "    train: {path: train}\n    dev: {path: a}\n"), "has no split 'dev'"),
+        (("train: {path: train}", "train: {paht: train}"), "unknown key 'paht' in train"),
+        (("train: {path: train}", "train: {path: 3}"), "path must be a text"),
+        (("task: learning", "task: classification"), "unknown key 'splits' in dataset"),
+    ],
+)
+def test_a_definition_names_the_splits_that_its_task_needs(learning, folder, change, told):
+    (folder / "probe.yaml").write_text(TEXT.replace(*change))
+    with pytest.raises(RequestError) as refused:
+        load_benchmark(folder / "probe.yaml")
+    assert told in str(refused.value)

@@ -1,0 +1,1 @@
+"""Extensions of cosmos-eval, one file each."""

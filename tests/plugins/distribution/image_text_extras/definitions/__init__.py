@@ -1,0 +1,1 @@
+"""Definitions of benchmarks, and of suites in `suites`."""
