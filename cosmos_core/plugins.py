@@ -30,7 +30,7 @@ from cosmos_core.short_repr import short_list, short_repr
 SWITCH = "COSMOS_EVAL_PLUGINS"
 """Environment variable; `0` turns plug-ins off."""
 BUG = "a bug in the "
-"""How notes on errors begin that say whose they are."""
+"""Prefix of the notes on exceptions that name the plug-in."""
 UNKNOWN = "unknown"
 """Name or version of a distribution without usable metadata."""
 
@@ -148,7 +148,7 @@ class Registry:
 
     @contextmanager
     def at_work(self, name: str) -> Iterator[None]:
-        """Around code of the object behind `name`: a bug of a plug-in is marked as its own (`plugin_of_bug`)."""
+        """A context for code of the object `name`: marks its exceptions as the plug-in's bugs (`plugin_of_bug`)."""
         try:
             yield
         except (RequestError, OSError):
@@ -180,7 +180,7 @@ class Registry:
 
 
 def plugin_of_bug(error: Exception) -> str:
-    """Where a bug of a plug-in is, as in `task probe of plug-in extras 1.0`; empty for one of ours."""
+    """The plug-in that raised an exception, as in `task probe of plug-in extras 1.0`; empty for our own code."""
     notes = [note for note in getattr(error, "__notes__", []) if isinstance(note, str) and note.startswith(BUG)]
     return notes[0].removeprefix(BUG) if notes else ""
 
@@ -199,12 +199,12 @@ def enabled() -> bool:
 
 
 def off_note() -> str:
-    """What to say behind a name that is not found; empty where plug-ins are looked for."""
+    """A note for errors about unknown names; empty if plug-ins are turned on."""
     return "" if enabled() else f" (plug-ins are turned off by {SWITCH}=0)"
 
 
 def first_sentence(found: Any) -> str:
-    """What an object of a plug-in says of itself, for `list`; empty where it says nothing."""
+    """The first sentence of an object's docstring, for `list`; empty if it has none."""
     return " ".join((found.__doc__ or "").split()).partition(". ")[0].rstrip(".")
 
 
