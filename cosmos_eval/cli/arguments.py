@@ -1,7 +1,7 @@
-"""What the arguments of every command share: `~` in paths, outputs that can be written, numbers within bounds.
+"""Checks that the arguments of all commands share: `~` in paths, writable outputs, numbers within bounds.
 
-The checks are put around every command of an app and run once its line is parsed, before any work, so that a new option
-has them. An output is an option or argument that is declared `writable=True`, with `file_okay=False` for a folder and
+The checks wrap every command of an app and run after parsing, before any work, so that new options are checked, too.
+An output is an option or argument that is declared `writable=True`, with `file_okay=False` for a folder and
 `dir_okay=False` for a file.
 """
 
@@ -20,7 +20,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.rank_environment import is_main
 
 LARGEST = 2**63 - 1
-"""What a whole number may be anywhere: files and libraries keep 64 bits."""
+"""Largest integer: files and libraries use 64 bits."""
 LONGEST_NAME = 255
 """Bytes of one name in a path, on every common file system."""
 
@@ -36,10 +36,10 @@ def check_arguments(app: typer.Typer) -> None:
 
 
 def checked(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that gets paths without `~`, and no path or number that cannot be used."""
+    """Wrap a command: `~` in paths is expanded, and unusable paths and numbers are refused."""
     declared = dict(parameters_of(command))
     for info in declared.values():
-        if info.writable:  # the parser's own looks at outputs are less than ours, and come first
+        if info.writable:  # the parser's own checks of outputs are weaker and would come first
             _folders[id(info)] = info.dir_okay
             info.writable, info.file_okay, info.dir_okay = False, True, True
 
@@ -48,7 +48,7 @@ def checked(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             values = {name: _checked(name, declared.get(name), value) for name, value in values.items()}
         except RequestError as error:
-            error.quiet = not is_main()  # every rank of torchrun finds the same, and the first one says it
+            error.quiet = not is_main()  # every rank of torchrun has the same error; the first one prints it
             raise
         return command(**values)
 
@@ -65,16 +65,16 @@ def parameters_of(command: Callable[..., Any]) -> Iterator[tuple[str, OptionInfo
 
 
 _folders: dict[int, bool] = {}
-"""The declared outputs, which live as long as their commands: whether each is a folder."""
+"""id of each declared output -> whether it is a folder; the declarations live as long as the commands."""
 
 
 def output_kind(info: OptionInfo | ArgumentInfo | None) -> str:
-    """`folder`, `file`, or nothing for what is no output."""
+    """`folder`, `file`, or empty for other arguments."""
     return "" if id(info) not in _folders else "folder" if _folders[id(info)] else "file"
 
 
 def name_of(parameter: str, info: OptionInfo | ArgumentInfo | None) -> str:
-    """What people write for a parameter: `--data-root`, or `FOLDER` for an argument."""
+    """How users write a parameter: `--data-root`, or `FOLDER` for an argument."""
     if isinstance(info, ArgumentInfo):
         return (info.metavar or parameter).upper()
     # within Annotated typer keeps the first of an option's names where a default would be
@@ -128,9 +128,9 @@ def _checked(parameter: str, info: OptionInfo | ArgumentInfo | None, value: Any)
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{name} must be a finite number, got {value}")
     if isinstance(value, int) and abs(value) > LARGEST:
-        raise RequestError(f"{name} {str(value)[:12]}... is beyond any use; the largest possible number is {LARGEST:,}")
+        raise RequestError(f"{name} {str(value)[:12]}... is too large; the largest possible number is {LARGEST:,}")
     if isinstance(value, str | Path) and "\0" in str(value):
-        raise RequestError(f"{name} {str(value)!r} holds a NUL character, which no name can")
+        raise RequestError(f"{name} {str(value)!r} holds a NUL character, which names cannot")
     if not isinstance(value, Path):
         return value
     path = expanded(name, value)
@@ -140,10 +140,10 @@ def _checked(parameter: str, info: OptionInfo | ArgumentInfo | None, value: Any)
 
 
 def expanded(name: str, path: Path) -> Path:
-    """A path with `~` as the shell takes it.
+    """The path with `~` expanded as by a shell.
 
     Raises:
-        RequestError: it names the home of nobody, or has a name that no file system takes.
+        RequestError: no such user, or a name that is too long for file systems.
     """
     try:
         path = path.expanduser()
@@ -159,27 +159,27 @@ def check_output(name: str, path: Path, *, folder: bool) -> None:
     """Refuse an output that cannot be written, before anything is computed for it.
 
     Raises:
-        RequestError: it is a file where a folder is meant or the other way, lies below a file or behind a link that
-            leads nowhere, or may not be written.
+        RequestError: a file where a folder is needed or the other way, a path below a file, a broken link, or no
+            permission to write.
     """
-    for place in (path, *path.parents):
-        if place.is_symlink() and not place.exists():
+    for existing in (path, *path.parents):
+        if existing.is_symlink() and not existing.exists():
             raise RequestError(
-                f"{name} {path}: {place} is a link to {place.readlink()}, which does not exist; make that folder, or "
-                "remove the link"
+                f"{name} {path}: {existing} is a link to {existing.readlink()}, which does not exist; make that "
+                "folder, or remove the link"
             )
-        if place.exists():
+        if existing.exists():
             break
     else:
         return
-    if place.is_dir():
-        if place == path and not folder:
+    if existing.is_dir():
+        if existing == path and not folder:
             raise RequestError(f"{name} {path} is a folder; give a file")
-        if not os.access(place, os.W_OK | os.X_OK):
+        if not os.access(existing, os.W_OK | os.X_OK):
             raise RequestError(
-                f"{name} {path}: the folder {place} may not be written; give another, or change its rights"
+                f"{name} {path}: the folder {existing} may not be written; give another, or change its rights"
             )
-    elif place != path:
-        raise RequestError(f"{name} {path}: {place} is a file, and no folder can be below it; give another")
+    elif existing != path:
+        raise RequestError(f"{name} {path}: {existing} is a file, and no folder can be below it; give another")
     elif folder:
         raise RequestError(f"{name} {path} is a file; give a folder")

@@ -1,4 +1,4 @@
-"""Progress for the person at the keyboard: a rich bar in a terminal, a plain line every few seconds in a log."""
+"""Shows progress: a rich bar in a terminal, a plain line every few seconds in a log."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ def make_reporter() -> Reporter:
 
 class LineReporter:
     """Plain lines: one after the first step of what will take long, one every ten seconds, also while a step takes
-    longer than that, and one at the end with the rate; short work within work says nothing."""
+    longer than that, and one at the end with the rate; short nested tasks print nothing."""
 
     def __init__(self, stream: TextIO, every: float = SECONDS_BETWEEN_LINES) -> None:
         self.stream = stream
@@ -35,55 +35,55 @@ class LineReporter:
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
         description = named(description)
         start = last = time.monotonic()
-        done, told = 0, -1
-        said = ""
+        done, reported = 0, -1
+        detail = ""
         over = Event()
 
         def line() -> str:
             seconds = time.monotonic() - start
             rate = done / seconds if seconds > 0 else 0.0
             left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
-            words = f"; {said}" if said else ""
+            words = f"; {detail}" if detail else ""
             return f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {duration(seconds)}{left}{words}"
 
         def advance(n: int, text: str = "") -> None:
-            nonlocal done, said
+            nonlocal done, detail
             first = not done
             done += n
-            said = text or said
+            detail = text or detail
             now = time.monotonic()
             takes_long = first and 0 < done < total and (now - start) * total / done >= self.every
             if now - last >= self.every or takes_long:
-                tell()
+                report()
 
-        def tell() -> None:
-            nonlocal last, told
-            last, told = time.monotonic(), done
+        def report() -> None:
+            nonlocal last, reported
+            last, reported = time.monotonic(), done
             self.note(line())
 
-        def tell_of_long_steps() -> None:
+        def report_long_steps() -> None:
             while not over.wait(max(0.1, last + self.every - time.monotonic())):
-                if self.open == depth and time.monotonic() - last >= self.every:  # else work within it tells
-                    tell()
+                if self.open == depth and time.monotonic() - last >= self.every:  # else a nested task reports
+                    report()
 
         self.open += 1
         depth = self.open
         if self.every >= 1:
-            Thread(target=tell_of_long_steps, daemon=True).start()
+            Thread(target=report_long_steps, daemon=True).start()
         try:
             yield advance
         finally:
             self.open -= 1
             over.set()
-        if told < done and (not self.open or time.monotonic() - start >= self.every):
-            tell()
+        if reported < done and (not self.open or time.monotonic() - start >= self.every):
+            report()
 
     def note(self, line: str) -> None:
         print(printable(line), file=self.stream, flush=True)
 
 
 class RichReporter:
-    """A bar with rate and time left, gone when its work is done; work within work gets a bar below."""
+    """A bar with rate and time left, gone when its work is done; a nested task gets a bar below."""
 
     def __init__(self, console: "Console | None" = None) -> None:
         from rich.console import Console
@@ -93,15 +93,15 @@ class RichReporter:
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
-        # a screen holds one set of bars at a time: work within work has its bar in the set that is there
+        # rich allows one live display: a nested task adds its bar to the open one
         outermost = self.open is None
         bars = self.open = self.open or make_bars(self.console)
-        task = bars.add_task(printable(named(description)), total=total, unit=unit, said="")
+        task = bars.add_task(printable(named(description)), total=total, unit=unit, detail="")
 
         def advance(n: int, text: str = "") -> None:
             bars.advance(task, n)
             if text:
-                bars.update(task, said=printable(text))
+                bars.update(task, detail=printable(text))
 
         try:
             with bars if outermost else nullcontext():
@@ -117,7 +117,7 @@ class RichReporter:
 
 
 def make_bars(console: "Console") -> "Progress":
-    """Bars that disappear when they are done; each task has `unit`, and `said` for what it last told."""
+    """Bars that disappear when they are done; each task has `unit`, and `detail` for its last message."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -152,7 +152,7 @@ def make_bars(console: "Console") -> "Progress":
         TimeElapsedColumn(),
         TextColumn("eta"),
         Left(),
-        TextColumn("{task.fields[said]}", markup=False, style="dim"),
+        TextColumn("{task.fields[detail]}", markup=False, style="dim"),
     )
     return Progress(*columns, console=console, transient=True)
 

@@ -42,10 +42,10 @@ def check(
     for benchmark in resolve_benchmarks(names) if names else every_benchmark():
         with naming(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
-        found = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
+        counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         problems += [(benchmark.name, problem) for problem in report.problems]
         if not report.problems:
-            print_line(f"ready    {benchmark.name}" + (f": {found}" if found else ""))
+            print_line(f"ready    {benchmark.name}" + (f": {counts}" if counts else ""))
         for remark in report.remarks:
             print_line(f"note     {benchmark.name}: {remark}")
         if report.left_out:

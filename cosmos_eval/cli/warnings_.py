@@ -1,4 +1,4 @@
-"""Warnings of libraries as lines of ours: what is said once, and not where in their source."""
+"""Prints warnings of libraries as single lines, each once and without positions in their source."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ def warnings_as_lines() -> Iterator[None]:
     """Inside, and in processes forked there, each warning is one line on standard error, once for each text; of several
     ranks the first one says it."""
     before = warnings.showwarning
-    told: set[str] = set()
+    shown_texts: set[str] = set()
 
     def show(
         message: Warning | str,
@@ -34,9 +34,9 @@ def warnings_as_lines() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         text = " ".join(_PLACE.sub("", str(message)).split())
-        if text in told or not is_main():
+        if text in shown_texts or not is_main():
             return
-        told.add(text)
+        shown_texts.add(text)
         package = _PACKAGE.search(filename)
         of = f" of {package[1]}" if package else ""
         shown = text if len(text) <= MOST else f"{text[:MOST]}..."

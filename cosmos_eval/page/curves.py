@@ -47,10 +47,10 @@ def curve_data(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def evaluation_files(folder: Path) -> Iterator[Path]:
     """Every evaluations.jsonl below a folder, sorted."""
-    for place, folders, names in os.walk(folder):
+    for current, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if EVALUATIONS in names:
-            yield Path(place) / EVALUATIONS
+            yield Path(current) / EVALUATIONS
 
 
 def is_complete(line: Line) -> bool:

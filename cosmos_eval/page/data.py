@@ -134,7 +134,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
     A cell is [row, column, value, low, high, n, place, decimals, source], with null where the board has nothing.
     """
     headline = board.headline()
-    number = {index: place for place, index in enumerate(headline.index)}
+    number = {index: position for position, index in enumerate(headline.index)}
     columns = [
         {
             "title": column.title,

@@ -76,11 +76,11 @@ def no_room(folder: str, count: int) -> str:
 
 def images_below(folder: Path, with_curves: bool) -> Iterator[Path]:
     """Files with an image's ending, sorted; hidden files, links and label maps are left out."""
-    for place, folders, names in os.walk(folder):
+    for current, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MASKS)
         drawn = DRAWN[0] if not with_curves and set(DRAWN) <= set(names) else ""
         for name in sorted(names):
-            path = Path(place) / name
+            path = Path(current) / name
             if (
                 name.lower().endswith(ENDINGS)
                 and name[0] != "."

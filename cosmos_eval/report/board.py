@@ -123,10 +123,10 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
     cells["started"] = cells["started"].fillna("")  # averages have no time
     remarks += [*twice, *_precisions(rows)]
     if references is not None:
-        more, values, said = place_references(references, columns, len(rows))
+        more, values, reference_remarks = place_references(references, columns, len(rows))
         rows = pd.concat([rows, more.assign(kind=PUBLISHED)]) if len(more) else rows
         cells = pd.concat([cells, values], ignore_index=True) if len(values) else cells
-        remarks += said
+        remarks += reference_remarks
     cells["place"] = cells["place"].astype("Int64")
     return Board(
         rows[list(ROW_FIELDS)], columns, cells[list(CELL_FIELDS)], limited, tuple(remarks), suite.name if suite else ""
@@ -198,7 +198,7 @@ def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame)
     values = cells[cells["column"].isin(first)].pivot(index="row", columns="column", values="value")
     values = values.reindex(rows.index) * columns.loc[values.columns, "higher_is_better"].map({True: 1, False: -1})
     order = order_of(values)
-    cells = cells.assign(row=cells["row"].map({row: place for place, row in enumerate(order)}))
+    cells = cells.assign(row=cells["row"].map({row: index for index, row in enumerate(order)}))
     rows = rows.loc[order].reset_index(drop=True)
     return rows[["label", "spec", "digest", "precision"]], cells.sort_values(["row", "column"], ignore_index=True)
 

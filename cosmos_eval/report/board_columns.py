@@ -100,7 +100,7 @@ def average_columns(
         table.append((ends.get(task, len(columns)), _average(average, columns.loc[members], task)))
     # `sorted` is stable: averages come behind the last column of their task, in the suite's order
     order = sorted(range(len(table)), key=lambda number: (table[number][0], number))
-    new = {old: place for place, old in enumerate(order)}
+    new = {old: index for index, old in enumerate(order)}
     both = pd.DataFrame([table[old][1] for old in order], columns=list(FIELDS))
     moved = cells.assign(column=cells["column"].map(new))
     parts = [moved, *(_means(moved, [new[one] for one in members], new[at]) for at, members in made)]
@@ -128,9 +128,9 @@ def _average(average: Average, members: pd.DataFrame, task: str) -> dict[str, An
 
 
 def _means(cells: pd.DataFrame, members: Sequence[int], column: int) -> pd.DataFrame:
-    some = cells[cells["column"].isin(members)].groupby("row")["value"].agg(["mean", "size"])
-    whole = some.loc[some["size"] == len(members), "mean"]
+    means = cells[cells["column"].isin(members)].groupby("row")["value"].agg(["mean", "size"])
+    complete = means.loc[means["size"] == len(members), "mean"]
     return pd.DataFrame(
-        {"row": whole.index, "column": column, "value": whole.to_numpy(), "low": float("nan"), "high": float("nan"),
-         "n": len(members)}
+        {"row": complete.index, "column": column, "value": complete.to_numpy(), "low": float("nan"),
+         "high": float("nan"), "n": len(members)}
     )  # fmt: skip

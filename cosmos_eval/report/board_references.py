@@ -1,4 +1,4 @@
-"""Values from elsewhere on a board: rows of their own, which nothing ranks, in the columns whose protocol they name."""
+"""Published values on a board: rows of their own, which are not ranked, in the columns of their protocol."""
 
 import pandas as pd
 
@@ -22,22 +22,26 @@ def place_references(
     A value belongs to the columns of its benchmark and metric that have its protocol. Two values of one model for one
     column (papers correct themselves) make two rows.
     """
-    some = _known(references)
+    placed = _known(references)
     ids = columns.loc[columns["kind"] == "metric", ["benchmark", "metric", "fingerprint", "dataset"]]
     ids = ids.rename(columns={"fingerprint": "protocol", "dataset": "data"}).assign(column=ids.index)
-    some = some.assign(order=range(len(some))).merge(ids, on=["benchmark", "metric"], how="inner")
-    other = (some["fingerprint"] != some["protocol"]) | ((some["dataset"] != "") & (some["dataset"] != some["data"]))
+    placed = placed.assign(order=range(len(placed))).merge(ids, on=["benchmark", "metric"], how="inner")
+    is_other_protocol = (placed["fingerprint"] != placed["protocol"]) | (
+        (placed["dataset"] != "") & (placed["dataset"] != placed["data"])
+    )
     remarks = [
         f"{paper}: its values for {benchmark} are of another protocol or other data than those measured; left out."
-        for paper, benchmark in dict.fromkeys(zip(some.loc[other, "paper"], some.loc[other, "benchmark"], strict=True))
-        if not ((some["paper"] == paper) & (some["benchmark"] == benchmark) & ~other).any()
+        for paper, benchmark in dict.fromkeys(
+            zip(placed.loc[is_other_protocol, "paper"], placed.loc[is_other_protocol, "benchmark"], strict=True)
+        )
+        if not ((placed["paper"] == paper) & (placed["benchmark"] == benchmark) & ~is_other_protocol).any()
     ]
-    some = some[~other].drop_duplicates([*_MODEL, "column", "value"]).sort_values(["order", "column"])
-    if some.empty:
+    placed = placed[~is_other_protocol].drop_duplicates([*_MODEL, "column", "value"]).sort_values(["order", "column"])
+    if placed.empty:
         return pd.DataFrame(), pd.DataFrame(), [*remarks, "No published value is of a column of this table."]
-    some["again"] = some.groupby([*_MODEL, "column"], sort=False).cumcount()
-    some["row"] = first + some.groupby([*_MODEL, "again"], sort=False).ngroup()
-    rows = some.groupby("row", sort=True).agg(
+    placed["again"] = placed.groupby([*_MODEL, "column"], sort=False).cumcount()
+    placed["row"] = first + placed.groupby([*_MODEL, "again"], sort=False).ngroup()
+    rows = placed.groupby("row", sort=True).agg(
         label=("label", "first"),
         spec=("spec", "first"),
         paper=("paper", "first"),
@@ -45,8 +49,8 @@ def place_references(
     )
     source = [": ".join(word for word in words if word) for words in zip(rows["paper"], rows["sources"], strict=True)]
     rows = rows.assign(digest="", precision="", source=source)
-    cells = some[["row", "column", "value", "decimals", "source"]].assign(
-        low=float("nan"), high=float("nan"), n=pd.array([pd.NA] * len(some), dtype="Int64"), place=pd.NA, started=""
+    cells = placed[["row", "column", "value", "decimals", "source"]].assign(
+        low=float("nan"), high=float("nan"), n=pd.array([pd.NA] * len(placed), dtype="Int64"), place=pd.NA, started=""
     )
     return rows, cells, remarks
 
@@ -59,24 +63,24 @@ def _known(references: pd.DataFrame) -> pd.DataFrame:
     from cosmos_eval.protocol.benchmark import load_benchmark
     from cosmos_eval.protocol.folders import shipped_files
 
-    some = references.reindex(columns=list(COLUMNS))
+    known = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:
-        some[column] = ["" if pd.isna(text) else printable(str(text)) for text in some[column]]
-    some["decimals"] = some["decimals"].astype("Int64")
-    bad = some["value"].isna() | (some["benchmark"] == "")
-    if bad.any():
-        row = some[bad].iloc[0]
+        known[column] = ["" if pd.isna(text) else printable(str(text)) for text in known[column]]
+    known["decimals"] = known["decimals"].astype("Int64")
+    incomplete = known["value"].isna() | (known["benchmark"] == "")
+    if incomplete.any():
+        row = known[incomplete].iloc[0]
         raise RequestError(f"{row['source']}: a reference of {row['model']!r} lacks its value or its benchmark")
     shipped = shipped_files()
     prints = {
         name: load_benchmark(name).fingerprint
-        for name in some.loc[some["fingerprint"] == "", "benchmark"].unique()
+        for name in known.loc[known["fingerprint"] == "", "benchmark"].unique()
         if name in shipped
     }
-    own = some["benchmark"].map(prints).fillna("")
-    some["fingerprint"] = some["fingerprint"].where(some["fingerprint"] != "", own)
-    some["label"] = [
+    shipped_fingerprint = known["benchmark"].map(prints).fillna("")
+    known["fingerprint"] = known["fingerprint"].where(known["fingerprint"] != "", shipped_fingerprint)
+    known["label"] = [
         ", ".join([model, *(word for word in words if word and word not in model)])
-        for model, *words in some[["model", "arch", "pretraining"]].itertuples(index=False)
+        for model, *words in known[["model", "arch", "pretraining"]].itertuples(index=False)
     ]
-    return some[some["fingerprint"] != ""]
+    return known[known["fingerprint"] != ""]

@@ -103,9 +103,9 @@ def curve_table(lines: Sequence[Line]) -> str:
     table = pd.DataFrame(columns).sort_index().fillna(MISSING)
     table.index.name = "step"
     made = ", ".join(sorted({line["precision"] for line in lines}))
-    some = " Column heads say where only a part was measured." if any(line["limit"] for line in lines) else ""
+    note = " Column heads say where only a part was measured." if any(line["limit"] for line in lines) else ""
     text = table.to_markdown(tablefmt="github", disable_numparse=True)
-    return f"# By step\n\nPercent, with 95 % intervals in brackets; {made}.{some}\n\n{text}\n"
+    return f"# By step\n\nPercent, with 95 % intervals in brackets; {made}.{note}\n\n{text}\n"
 
 
 def cell(name: str, metric: Mapping[str, float], best: float) -> str:

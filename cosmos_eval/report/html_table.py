@@ -81,7 +81,7 @@ def _table(board: Board, rows: list[int], columns: list[int]) -> str:
 
 def _head(board: Board, columns: list[int]) -> list[str]:
     tasks, names = (
-        "".join(f'<th colspan="{len(some)}">{escape(name)}</th>' for name, some in of(board, columns))
+        "".join(f'<th colspan="{len(run)}">{escape(name)}</th>' for name, run in of(board, columns))
         for of in (by_task, by_benchmark)
     )
     metrics = [f"<th>{escape(short(board.columns.at[column, 'metric']))}</th>" for column in columns]

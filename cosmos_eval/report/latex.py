@@ -84,12 +84,12 @@ def _table(board: Board, title: str, columns: list[int]) -> list[str]:
 
 def _head(board: Board, columns: list[int]) -> list[str]:
     """Task, benchmark, metric, and what the column was measured with."""
-    at = {column: place for place, column in enumerate(columns, 2)}
+    at = {column: index for index, column in enumerate(columns, 2)}
     tasks, rules = [""], []
-    for name, some in by_task(board, columns):
-        tasks.append(_over(len(some), name))
-        rules.append(rf"\cmidrule(lr){{{at[some[0]]}-{at[some[-1]]}}}")
-    names = ["", *(_over(len(some), name) for name, some in by_benchmark(board, columns))]
+    for name, run in by_task(board, columns):
+        tasks.append(_over(len(run), name))
+        rules.append(rf"\cmidrule(lr){{{at[run[0]]}-{at[run[-1]]}}}")
+    names = ["", *(_over(len(run), name) for name, run in by_benchmark(board, columns))]
     metrics, prints, counts = ["model"], [""], [""]
     for column in columns:
         one = board.columns.loc[column]
@@ -129,8 +129,8 @@ def escape(text: str) -> str:
     clean = "".join(" " if unicodedata.category(character).startswith("C") else character for character in str(text))
     clean = " ".join(clean.split())
     out = []
-    for place, character in enumerate(clean):
-        lonely = character in LONELY and clean[place + 1 : place + 2] not in (*LONELY, "`", "'")
+    for i, character in enumerate(clean):
+        lonely = character in LONELY and clean[i + 1 : i + 2] not in (*LONELY, "`", "'")
         out.append(character if lonely else SPECIAL.get(character, character))
     return "".join(out)
 

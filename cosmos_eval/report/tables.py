@@ -56,7 +56,7 @@ def write_leaderboard(
     for name in formats:
         check_format(name)
     board = make_board(results, references, suite)
-    said = [*warnings_of(results), *map(portable_text, not_run)]
+    remarks = [*warnings_of(results), *map(portable_text, not_run)]
     texts: dict[Path, str] = {}
     paths = []
     for name in formats:
@@ -65,7 +65,7 @@ def write_leaderboard(
             texts |= {folder / name / file: text for file, text in EXCHANGE[name](board).items()}
         else:
             paths.append(folder / f"leaderboard.{name}")
-            texts[paths[-1]] = FORMATS[name](board, said)
+            texts[paths[-1]] = FORMATS[name](board, remarks)
     for path, text in texts.items():
         atomic_write_text(path, text)
     return paths
@@ -90,7 +90,9 @@ def check_format(name: str) -> None:
 
 def warnings_of(results: Sequence[Result]) -> list[str]:
     """A line for each warning of a result, and what the mark of unchecked ones means."""
-    lines = [portable_text(f"{one.label}, {one.benchmark['name']}: {said}") for one in results for said in one.warnings]
+    lines = [
+        portable_text(f"{one.label}, {one.benchmark['name']}: {warning}") for one in results for warning in one.warnings
+    ]
     return [*unchecked_legend(results), *lines]
 
 

@@ -160,7 +160,7 @@ def wrap_words(words: Sequence[ShownWord], inside: float) -> Iterator[tuple[int,
 
 
 def draw_words(
-    axis: "Axes", words: Sequence[ShownWord], places: Sequence[tuple[int, float, float]], wide: float, high: float
+    axis: "Axes", words: Sequence[ShownWord], boxes: Sequence[tuple[int, float, float]], wide: float, high: float
 ) -> None:
     """Draw words in boxes of the colour of their band, with the value in [0, 1] below."""
     from matplotlib.patches import Rectangle
@@ -168,7 +168,7 @@ def draw_words(
     axis.set_xlim(0, wide)
     axis.set_ylim(high, 0)
     axis.axis("off")
-    for word, (line, left, width) in zip(words, places, strict=True):
+    for word, (line, left, width) in zip(words, boxes, strict=True):
         read = word.weight is not None
         y = line * LINE
         colour = BANDS[band(word.shown)][1] if read else "none"

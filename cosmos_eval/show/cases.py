@@ -120,14 +120,14 @@ def perception_cases(
     """
     all_scores, read = [], []
     name = ""
-    places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
+    item_indices = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     for engine in engines:
-        of_pairs = engine.score_pairs(data.pictures, data.texts, item_pairs(*places))
-        scores = of_pairs.view(-1, places[0].shape[1], places[1].shape[1])
-        found = readings(scores, pair_numbers(*places))
-        name = reading_of(primary, list(found))
+        of_pairs = engine.score_pairs(data.pictures, data.texts, item_pairs(*item_indices))
+        scores = of_pairs.view(-1, item_indices[0].shape[1], item_indices[1].shape[1])
+        item_readings = readings(scores, pair_numbers(*item_indices))
+        name = reading_of(primary, list(item_readings))
         all_scores.append(scores.numpy())
-        read.append(found[name])
+        read.append(item_readings[name])
 
     def item(i: int) -> Item:
         return Item(
@@ -148,7 +148,7 @@ def perception_cases(
             "the first is right, the second is not": _disagreement(read[0], read[1], count),
             "the second is right, the first is not": _disagreement(read[1], read[0], count),
         }
-    return name, {kind: [item(i) for i in places] for kind, places in chosen.items()}
+    return name, {kind: [item(i) for i in indices] for kind, indices in chosen.items()}
 
 
 def reading_of(metric: str, readings: Sequence[str]) -> str:
@@ -163,5 +163,5 @@ def _disagreement(right: Reading, wrong: Reading, count: int) -> list[int]:
 
 
 def _first_where(holds: np.ndarray, order_by: np.ndarray, count: int) -> list[int]:
-    places = np.flatnonzero(holds)
-    return places[np.argsort(order_by[places], kind="stable")][:count].tolist()
+    indices = np.flatnonzero(holds)
+    return indices[np.argsort(order_by[indices], kind="stable")][:count].tolist()

@@ -170,9 +170,9 @@ def item_figure(items: Sequence[Item], data: PerceptionData, specs: Sequence[str
     texts = [_wrapped(_lines_of_item(item, data, specs), 88) for item in items]
     rows = _Rows(PANEL * (image_count + 3.4), [*[1] * image_count, 3.4], texts)
     for row, item, text in zip(rows.axes, items, texts, strict=True):
-        for k, place in enumerate(data.item_images[item.index].tolist()):
+        for k, i in enumerate(data.item_images[item.index].tolist()):
             right = image_count == 1 or data.item_texts.shape[1] > 1 or k == 0
-            image = data.pictures[place]
+            image = data.pictures[i]
             _draw_image(row[k], image, end_of(image.key, 24), RIGHT if right else WRONG)
         _draw_lines(row[-1], text, note=f"{data.subsets[item.index]}, item {item.index:,}")
     return rows.with_title(title)
@@ -244,6 +244,6 @@ def _draw_lines(axis: "Axes", lines: Sequence[tuple[list[str], str]], note: str 
     assert axis.figure is not None
     down = 0.0
     for wrapped, colour, size in [*([([note], NEUTRAL, 7)] if note else []), *((*one, 8) for one in lines)]:
-        place = axis.transAxes + ScaledTranslation(0, -down, axis.figure.dpi_scale_trans)
-        axis.text(0, 1, plain("\n".join(wrapped)), fontsize=size, color=colour, va="top", transform=place)
+        transform = axis.transAxes + ScaledTranslation(0, -down, axis.figure.dpi_scale_trans)
+        axis.text(0, 1, plain("\n".join(wrapped)), fontsize=size, color=colour, va="top", transform=transform)
         down += LINE * len(wrapped) + BETWEEN

@@ -229,20 +229,20 @@ def iou_bars(
     shown = 100 * given[order]
     drawn = figure(7.5, 1.1 + 0.16 * max(4, len(order)))
     axis = drawn.subplots()
-    places = np.arange(len(order))
-    bars = axis.barh(places, shown, height=0.75, color="#4c78a8")
+    positions = np.arange(len(order))
+    bars = axis.barh(positions, shown, height=0.75, color="#4c78a8")
     right = shown
     if intervals is not None and order:
         bounds = 100 * np.asarray(intervals, np.float64)[order]
         reach = np.clip([shown - bounds[:, 0], bounds[:, 1] - shown], 0, None)
-        axis.errorbar(shown, places, xerr=reach, fmt="none", ecolor="0.25", elinewidth=0.8, capsize=1.5)
+        axis.errorbar(shown, positions, xerr=reach, fmt="none", ecolor="0.25", elinewidth=0.8, capsize=1.5)
         right = np.maximum(shown, bounds[:, 1])
     for bar, value, end in zip(bars, shown, right, strict=True):
         middle = bar.get_y() + bar.get_height() / 2
         axis.annotate(f"{value:.1f}", (end, middle), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6)
     if order:
         axis.axvline(float(shown.mean()), color="0.3", linewidth=0.8, linestyle="--")
-    axis.set_yticks(places, [brief(names[c], 32) for c in order], fontsize=7)
+    axis.set_yticks(positions, [brief(names[c], 32) for c in order], fontsize=7)
     axis.set_ylim(len(order) - 0.4, -0.6)
     axis.set_xlim(0, 1.08 * max([1.0, *right]))
     axis.tick_params(axis="x", labelsize=7, top=len(order) > 40, labeltop=len(order) > 40)
