@@ -176,7 +176,7 @@ def test_all_recipes_work_together_in_this_repository(tmp_path: Path):
         put(folder, recipe.in_tree, tree)
         commands += [(str(folder), command) for command in recipe.commands(recipe.in_tree)]
     (tmp_path / "commands.json").write_text(json.dumps(commands))
-    environment = {**os.environ, "PYTHONPATH": str(tree), "COSMOS_EVAL_PLUGINS": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(tree), "COSMOS_EVAL_PLUGINS": "0", "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", RUN_ALL, str(tree)]
     done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
