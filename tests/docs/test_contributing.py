@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hatchling.build import build_wheel
+from hatchling.build import build_editable
 
 from cosmos_core.checkpoint import read_file
 from cosmos_eval.cli.main import run_command
@@ -117,10 +117,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `pip install` does it, without an environment: the wheel that the package's own settings build, unpacked."""
-    wheel = build_wheel(str(folder / "dist"))
+    """As `pip install -e .` does it, without an environment: the editable wheel that the package's own settings build,
+    unpacked, and the folder that it names on the path."""
+    wheel = build_editable(str(folder / "dist"))
     zipfile.ZipFile(folder / "dist" / wheel).extractall(folder / "site")
-    monkeypatch.syspath_prepend(str(folder / "site"))
+    (names,) = (folder / "site").glob("*.pth")
+    for entry in (*names.read_text().split(), str(folder / "site")):
+        monkeypatch.syspath_prepend(entry)
 
 
 def test_there_is_a_recipe_for_each_extension_point():
