@@ -97,10 +97,10 @@ def said_by(value: Any) -> str:
 
 def stale(folder: Path) -> list[str]:
     """What is wrong with the checkpoints after a kill: one that is not whole, or a `last.pt` that is not the newest."""
-    from cosmos_core.snapshots import damage, step_of
+    from cosmos_core.snapshot_checks import describe_damage, step_of
 
     run = folder / "run"
-    wrong = [damage(path) for path in run.glob("*.pt")]
+    wrong = [describe_damage(path) for path in run.glob("*.pt")]
     steps = [int(match[1]) for path in run.glob("step-*.pt") if (match := re.fullmatch(r"step-(\d+)\.pt", path.name))]
     last = run / "last.pt"
     if steps and last.exists() and step_of(last) < max(steps):

@@ -120,15 +120,20 @@ def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     """Recall at each k in both directions, ours."""
     import torch
 
-    from cosmos_eval.metrics.ranks import count_places, expected_hit
+    from cosmos_eval.metrics.query_scores import DotProducts
+    from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
+    from cosmos_eval.metrics.similarity import check_features
 
     picture = torch.arange(len(images)).repeat_interleave(PER_PICTURE)
     text = torch.arange(len(texts))
     found = {}
-    for side, places in (
-        ("text", count_places(images, texts, picture, text)),
-        ("image", count_places(texts, images, text, picture)),
+    for side, queries, candidates, positives in (
+        ("text", images, texts, (picture, text)),
+        ("image", texts, images, (text, picture)),
     ):
+        check_features(queries, "query")
+        check_features(candidates, "candidate")
+        places = count_scored_places(DotProducts(queries, candidates), *positives, len(candidates))
         found |= {f"{side}_retrieval_recall@{k}": float(expected_hit(places, k).mean()) for k in K}
     return found
 

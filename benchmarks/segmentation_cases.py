@@ -139,7 +139,7 @@ class Arms:
         image, given = picture.load(), self.plan.settings
         pixels = torch.from_numpy(resized(image, given["short_side"], given["long_side"]))
         with torch.inference_mode():
-            return oracle.picture_logits(
+            return oracle.image_logits(
                 encode,
                 self.normalise(pixels[None])[0],
                 (image.height, image.width),

@@ -1,11 +1,11 @@
-"""A batch that does not fit in memory, with the gradients of one that does.
+"""Gradient accumulation for contrastive losses: a batch that does not fit in memory, with its exact gradients.
 
-The loss of a sample depends on all others, so that losses of parts of a batch do not add up to the loss of the batch.
+The loss of a sample depends on all others, so the losses of parts of a batch do not add up to the loss of the batch.
 Gradient caching (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP 2021,
-arXiv 2101.06983) is exact, since nothing in the networks is random: the features of all parts are computed without
-keeping activations; the loss of the whole gives the gradient of every feature; then each part passes the towers again,
-and the gradients of its features are propagated through it. Memory for activations is that of one part, at the price of
-a second forward.
+arXiv 2101.06983) is exact, since nothing in the networks is random. First, the features of all parts are computed
+without keeping activations. Second, the loss of the whole batch gives the gradient with respect to every feature.
+Third, each part passes the towers again, and the gradients of its features are propagated through it. Activations take
+the memory of one part, at the price of a second forward.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from cosmos_core.networks import Networks
 from cosmos_core.objectives import Objective
 
 TEMPERATURES = ("logit_scale", "distill_logit_scale")
-ROWS = ("image_features", "text_features", "image_cross_features", "text_cross_features")
+FEATURES = ("image_features", "text_features", "image_cross_features", "text_cross_features")
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """Samples that pass the towers together."""
 
     images: list[Tensor]
@@ -37,23 +37,23 @@ class Part:
     """b, the number of samples."""
 
 
-def parts_of(images: Sequence[Tensor], texts: Tensor, parts: int) -> list[Part]:
-    """A rank's share of a batch in equal parts, in order.
+def split_batch(images: Sequence[Tensor], texts: Tensor, parts: int) -> list[BatchPart]:
+    """Split a rank's share of a batch into equal parts, in order.
 
     Args:
         images: one (B, 3, H, W) tensor for each view.
         texts: (B, n, L) token ids.
-        parts: how many; it divides B.
+        parts: number of parts; it divides B.
 
     Raises:
-        RequestError: it does not.
+        RequestError: `parts` does not divide B.
     """
-    size = part_size(len(texts), parts)
+    size = require_part_size(len(texts), parts)
     views = [view.split(size) for view in images]
-    return [Part([view[i] for view in views], caption_major(ids), size) for i, ids in enumerate(texts.split(size))]
+    return [BatchPart([view[i] for view in views], caption_major(ids), size) for i, ids in enumerate(texts.split(size))]
 
 
-def part_size(samples: int, parts: int) -> int:
+def require_part_size(samples: int, parts: int) -> int:
     """Samples in each of the parts of a rank's share of the batch; RequestError where they are not equal."""
     if samples % parts or not samples:
         raise RequestError(f"accumulate={parts} does not divide the {samples} samples that a rank has of a batch")
@@ -65,62 +65,64 @@ def caption_major(texts: Tensor) -> Tensor:
     return texts.transpose(0, 1).flatten(0, 1)
 
 
-def joined(parts: Sequence[Features], size: int) -> Features:
-    """Features of the whole batch from those of its parts, each with (n * size, D) rows: view-major again.
+def join_features(parts: Sequence[Features], size: int) -> Features:
+    """Features of the whole batch from those of its parts, (n * size, D) each; all are view-major.
 
-    The result has (n * size * len(parts), D) rows without history, and the temperatures of the first part.
+    The result, (n * size * len(parts), D), is detached and has the temperatures of the first part.
     """
-    rows: dict[str, Tensor] = {}
-    for name in ROWS:
-        found = [getattr(part, name) for part in parts]
-        if found[0] is not None:
-            views = [x.detach().unflatten(0, (-1, size)) for x in found]  # (n, size, D)
-            rows[name] = torch.cat(views, dim=1).flatten(0, 1)
-    return Features(**rows, **{name: getattr(parts[0], name).detach() for name in TEMPERATURES})
+    features: dict[str, Tensor] = {}
+    for name in FEATURES:
+        part_values = [getattr(part, name) for part in parts]
+        if part_values[0] is not None:
+            views = [x.detach().unflatten(0, (-1, size)) for x in part_values]  # (n, size, D)
+            features[name] = torch.cat(views, dim=1).flatten(0, 1)
+    return Features(**features, **{name: getattr(parts[0], name).detach() for name in TEMPERATURES})
 
 
-def part_rows(rows: Tensor, index: int, parts: int, size: int) -> Tensor:
-    """(n * B, D) rows of the whole batch -> (n * size, D) rows of part `index`, view-major both."""
-    return rows.unflatten(0, (-1, parts, size))[:, index].flatten(0, 1)
+def part_features(features: Tensor, index: int, parts: int, size: int) -> Tensor:
+    """(n * B, D) features of the whole batch -> (n * size, D) features of part `index`; both are view-major."""
+    return features.unflatten(0, (-1, parts, size))[:, index].flatten(0, 1)
 
 
 def backward_in_parts(
     networks: Networks,
     objective: Objective,
-    parts: Sequence[Part],
+    parts: Sequence[BatchPart],
     autocast: Callable[[], AbstractContextManager],
-    scaled: Callable[[Tensor], Tensor],
+    scale_loss: Callable[[Tensor], Tensor],
 ) -> tuple[Losses, Features]:
-    """Losses and features of the whole batch; adds to the student's gradients, as a single pass would.
+    """Losses and features of the whole batch; adds to the student's gradients what a single pass would add.
 
     Args:
-        networks: called twice a part by the student, once by the teacher.
-        objective: called once, so that what ranks send each other for the loss is sent once.
+        networks: the student is called twice for each part, the teacher once.
+        objective: called once, so that its collectives happen once in a step.
         parts: of equal size.
-        autocast: context of mixed precision; entered anew for each pass, since weights that autocast has cast without
-            gradient stay in its cache, and would cut the second pass off from them.
-        scaled: what is propagated for a loss (float16's scaling).
+        autocast: makes the context of mixed precision. Each pass enters a new one: autocast caches the weights it has
+            cast, and those cast under `no_grad` would give the second pass no gradient.
+        scale_loss: multiplies a loss before the backward pass (float16's loss scaling).
     """
     size = parts[0].size
     targets = None
     if objective.needs_teacher:
         with autocast():
-            targets = joined([networks.teacher(part.images, part.texts, size) for part in parts], size)
+            targets = join_features([networks.teacher(part.images, part.texts, size) for part in parts], size)
     with torch.no_grad(), autocast():
-        found = [networks.student(part.images, part.texts, size) for part in parts]
-    whole = joined(found, size)
-    leaves = {name: value.requires_grad_() for name, value in vars(whole).items() if value is not None}
+        part_values = [networks.student(part.images, part.texts, size) for part in parts]
+    batch_features = join_features(part_values, size)
+    inputs = {name: value.requires_grad_() for name, value in vars(batch_features).items() if value is not None}
     with autocast():
-        losses = objective(whole, targets, size * len(parts))
-    scaled(losses.total).backward()
+        losses = objective(batch_features, targets, size * len(parts))
+    scale_loss(losses.total).backward()
 
-    gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    gradients = {name: value.grad for name, value in inputs.items() if value.grad is not None}
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
         with autocast():
-            again = networks.student(part.images, part.texts, size, sync=last)
-        own = {name: part_rows(gradients[name], index, len(parts), size) for name in ROWS if name in gradients}
-        if last:  # temperatures once, and in the pass in which DDP waits for every parameter
-            own |= {name: gradients[name] for name in TEMPERATURES if name in gradients}
-        torch.autograd.backward([getattr(again, name) for name in own], list(own.values()))
-    return losses, whole
+            features = networks.student(part.images, part.texts, size, sync=last)
+        part_gradients = {
+            name: part_features(gradients[name], index, len(parts), size) for name in FEATURES if name in gradients
+        }
+        if last:  # temperatures once, in the pass in which DDP synchronises all parameters
+            part_gradients |= {name: gradients[name] for name in TEMPERATURES if name in gradients}
+        torch.autograd.backward([getattr(features, name) for name in part_gradients], list(part_gradients.values()))
+    return losses, batch_features

@@ -1,11 +1,11 @@
-"""What COSMOS's two cross-attention poolers look at: patches given the text, and tokens given the picture.
+"""Attention maps of COSMOS's two cross-attention poolers: over patches given the text, and over tokens given the image.
 
-The maps of the paper's qualitative figure (Kim et al., CVPR 2025, arXiv 2412.01814). The text's pooled feature asks and
-the picture's patch tokens answer; the picture's pooled feature asks and the text's tokens answer: the modules and
-inputs by which `COSMOS.forward` makes cross-modal features. Weights are those of the pooling, averaged over heads.
+The maps of the paper's qualitative figure (Kim et al., CVPR 2025, arXiv 2412.01814). The queries are
+the text's pooled feature over the image's patch tokens, and the image's pooled feature over the text's tokens, with the
+modules and inputs of `COSMOS.forward`. Weights are averaged over heads.
 
-A large weight says that the pooler reads there, not that picture and text agree there: what is read is added to a
-feature that has its own content already. How alike they are is another map, from `cosmos_core.dense`.
+A large weight says that the pooler attends to a patch, not that image and text agree there: the attended value is added
+to a feature that has its own content. Maps of similarity come from `cosmos_core.dense`.
 """
 
 from dataclasses import dataclass, field
@@ -21,39 +21,39 @@ from cosmos_core.token_words import Word
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """Weights of B pairs of a picture and a text; float32."""
+    """Attention weights of B pairs of an image and a text; float32."""
 
     patches: Tensor
-    """(B, h, w): of patches, rows from the top, given the text; a picture's sum to 1."""
+    """(B, h, w): weights of the patches given the text; they sum to 1 for each image."""
     tokens: Tensor
-    """(B, L): of all places of the token row, given the picture; they sum to 1. Start, end and padding are among
-    them, since the pooler has no mask and reads them, too."""
+    """(B, L): weights of all token positions given the image; they sum to 1. Start, end and padding are among them,
+    since the pooler has no mask."""
     words: tuple[tuple[Word, ...], ...] = field(default=())
-    """The words of each text and their places in its row, where somebody has told."""
+    """The words of each text with the positions of their tokens, if known."""
 
     def word_weights(self, index: int) -> list[float]:
-        """One weight for each word of a text: the sum over its tokens, 0 for a word that was cut off."""
+        """One weight for each word of a text: the sum over its tokens, 0 for a word that was truncated."""
         return word_weights(self.tokens[index], self.words[index])
 
 
 def attention_maps(model: COSMOS, images: Tensor, ids: Tensor) -> AttentionMaps:
-    """Weights of both poolers, each picture with its own text.
+    """Weights of both poolers, each image with its own text.
 
     Args:
         images: (B, 3, H, W), normalised; h and w are H and W in whole patches.
-        ids: (B, L). Padding is read like everything else: rows of another length have other weights.
+        ids: (B, L). Padding is attended to as well, so another L gives other weights.
 
     Raises:
-        RequestError: pictures below one patch.
-        ValueError: the numbers of pictures and texts differ.
+        RequestError: images smaller than one patch.
+        ValueError: the numbers of images and texts differ.
     """
     if len(images) != len(ids):
-        raise ValueError(f"{len(images)} pictures and {len(ids)} texts; attention maps need pairs")
+        raise ValueError(f"{len(images)} images and {len(ids)} texts; attention maps need pairs")
     height, width = images.shape[-2:]
     rows, columns = model.patch_size
     if height < rows or width < columns:
         raise RequestError(
-            f"pictures of {height} x {width} pixels are smaller than a patch of {rows} x {columns}; resize them first"
+            f"images of {height} x {width} pixels are smaller than a patch of {rows} x {columns}; resize them first"
         )
     image_features, image_tokens = model.image_tower(images)
     text_features, text_tokens = model.text_tower(ids)
@@ -70,8 +70,8 @@ def pooler_weights(pool: CrossAttentionPool, queries: Tensor, tokens: Tensor) ->
     return pool.attn(pool.ln_q(queries), keys, keys, need_weights=True)[1]
 
 
-def normalised(weights: Tensor, dims: int = 1) -> Tensor:
-    """Each map stretched to [0, 1] by its own smallest and largest value, as the figure shows them.
+def stretch_to_unit_range(weights: Tensor, dims: int = 1) -> Tensor:
+    """Each map scaled to [0, 1] by its own smallest and largest value, as in the paper's figure.
 
     A constant map, in which nothing stands out, is 0 everywhere.
 
@@ -85,5 +85,5 @@ def normalised(weights: Tensor, dims: int = 1) -> Tensor:
 
 
 def word_weights(tokens: Tensor, words: tuple[Word, ...]) -> list[float]:
-    """(L,) weights of a token row -> one weight a word, the sum over its tokens; 0 for a word that was cut off."""
-    return [float(tokens[word.places.start : word.places.stop].sum()) for word in words]
+    """(L,) weights of tokens -> one weight for each word, the sum over its tokens; 0 for a truncated word."""
+    return [float(tokens[word.positions.start : word.positions.stop].sum()) for word in words]

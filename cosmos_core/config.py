@@ -1,4 +1,4 @@
-"""What a training run is: one dataclass, read from a preset or a YAML file, changed by `key=value`, checked at once."""
+"""The configuration of a training run: a dataclass, read from a preset or a YAML file, changed by `key=value`."""
 
 import dataclasses
 import difflib
@@ -21,7 +21,7 @@ from cosmos_core.yaml_text import parse_yaml, read_yaml
 PRESETS = Path(__file__).parent / "presets"
 NON_FINITE = ("stop", "skip")
 NETWORKS = ("teacher", "student", "both")
-MOST = {
+MAX_VALUES = {
     **dict.fromkeys(("steps", "warmup", "lr_cooldown_steps", "log_every", "save_every", "eval_every"), 10**9),
     **dict.fromkeys(("keep", "keep_every", "eval_limit", "save_minutes"), 10**9),
     **dict.fromkeys(("samples", "epochs", "shuffle"), 10**12),
@@ -29,7 +29,7 @@ MOST = {
     **dict.fromkeys(("workers", "threads", "captions"), 1024),
     **dict.fromkeys(("lr", "lr_cooldown_end", "lr_cooldown_power", "weight_decay", "eps"), 1e6),
 }
-"""Largest values: far above what anybody trains with, and below what loops, memory and schedules can bear."""
+"""Largest values: far above any real training, and low enough for loops, memory and schedules."""
 PRECISIONS = ("auto", "fp32", "amp", "amp_bf16")
 
 
@@ -38,68 +38,69 @@ class TrainConfig:
     """One training run. Lengths are in optimizer steps unless a field says otherwise; 0 switches an option off."""
 
     name: str = "run"
-    """What the run is called in its files."""
+    """Name of the run in its files."""
     out: str = ""
     """Folder for checkpoints and metrics; empty writes nothing."""
     seed: int = 0
-    """Decides initial weights, order, views and captions."""
+    """Seed of initial weights, order, views and captions."""
 
     data: str = ""
     """Sources joined by `::`, each one of: shards (path, glob, `{000..011}` range, URL, `pipe:COMMAND`), a `.csv` or
-    `.tsv` file, `coco:ANNOTATIONS.json,IMAGES_FOLDER`, or `toybox`, whose records the caller hands to `train`."""
+    `.tsv` file, `coco:ANNOTATIONS.json,IMAGES_FOLDER`, or `toybox`, whose records the caller passes to `train`."""
     data_weights: str = ""
-    """How often each source is drawn from, as `2::1`; empty: all sources are one, every sample once an epoch."""
+    """How often each source is drawn from, as `2::1`; empty: all sources are merged, every sample once an epoch."""
     samples: int = 0
-    """Samples in an epoch; for toybox the scenes to render. 0: as many as the data has (counted for local shards)."""
+    """Samples in an epoch; for toybox the scenes to render. 0: all of the data (counted for local shards)."""
     workers: int = 0
-    """Processes of each rank that read samples and make views; 0: the training process does. Changes no batch."""
+    """Worker processes of each rank that read samples and make views; 0: the training process does it. Changes no
+    batch."""
     lanes: int = 0
-    """Streams that a batch is drawn from in turn; ranks and their workers share them out. 0: 16, or what divides
-    batch_size. Part of what is trained: another number gives other batches."""
+    """Streams that a batch is drawn from in turn; ranks and their workers share them. 0: the largest divisor of
+    batch_size up to 16. Another number gives other batches."""
     shuffle: int = 512
-    """Samples of one stream that are mixed at a time."""
+    """Size of a lane's shuffle buffer, in samples."""
     max_broken: float = 0.1
-    """Share of unusable samples (no words, no picture) above which the run stops, once 200 were read."""
+    """Share of unusable samples (no words, no image) above which the run stops, once 200 were read."""
     csv_image: str = "filepath"
-    """Column of a CSV file that holds the picture's path, absolute or relative to the file."""
+    """Column of a CSV file that holds the image's path, absolute or relative to the file."""
     csv_caption: str = "title"
     """Column that holds the caption."""
 
     model: Any = "toybox"
     """Name of a model configuration, or the configuration itself; change one value by `model.text_cfg.layers=6`."""
     objective: str = "cosmos"
-    """`clip`, `slip`, `silc` or `cosmos`, as the COSMOS paper draws them; `multiview` and `distill` are steps of its
-    ablation between them; or one of a plug-in. `cosmos-eval list objectives` tells all."""
+    """`clip`, `slip`, `silc` or `cosmos`, as the COSMOS paper compares them; `multiview` and `distill` are rows of its
+    ablation; or an objective of a plug-in. `cosmos-eval list objectives` lists all."""
     objective_options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the objective's own, by `objective_options.KEY=VALUE`; `{}` takes away those of a preset."""
+    """The objective's own settings, by `objective_options.KEY=VALUE`; `{}` removes those of a preset."""
 
     steps: int = 0
-    """Length of the run; 0: `epochs` times the whole batches of an epoch."""
+    """Length of the run; 0: `epochs` times the number of whole batches of an epoch."""
     epochs: int = 1
     """Passes over the data when `steps` is 0."""
     batch_size: int = 1024
     """Samples in a step, over all ranks."""
     accumulate: int = 1
-    """Passes that a rank's share of the batch goes through the towers in; the loss sees the whole batch anyway."""
+    """Number of parts in which a rank's share of the batch passes the towers; the loss is that of the whole batch."""
 
     lr: float = 5e-4
     """Peak learning rate of AdamW."""
     lr_schedule: str = "cosine"
     """`cosine`, `const` or `const-cooldown`."""
     warmup: int = 2000
-    """Linear rise of the learning rate."""
+    """Steps of linear warm-up of the learning rate."""
     lr_cooldown_steps: int = 0
-    """Length of the fall at the end of `const-cooldown`."""
+    """Length of the decay at the end of `const-cooldown`."""
     lr_cooldown_power: float = 1.0
-    """Exponent of that fall."""
+    """Exponent of that decay."""
     lr_cooldown_end: float = 0.0
-    """Learning rate at its end."""
+    """Learning rate at the end of that decay."""
     weight_decay: float = 0.5
-    """Of matrices and embeddings; gains, biases and temperatures have none."""
+    """Weight decay of matrices and embeddings; gains, biases and temperatures have none."""
     beta1: float = 0.9
-    """AdamW's first momentum."""
+    """AdamW's beta1."""
     beta2: float = 0.98
-    """AdamW's second momentum."""
+    """AdamW's beta2."""
     eps: float = 1e-8
     """AdamW's epsilon."""
     grad_clip: float = 0.0
@@ -108,31 +109,32 @@ class TrainConfig:
     """A loss or gradient that is not finite: `stop` the run, or `skip` the step and stop after ten in a row."""
 
     momentum_teacher: float = 0.999
-    """Share of the teacher that stays at each step (published: 0.999 at batch 1,024, 0.99 at 4,096)."""
+    """Momentum of the EMA teacher: share of it that is kept in each step (published: 0.999 at batch 1,024, 0.99 at
+    4,096)."""
     fix_momentum: bool = True
-    """Keep that share; otherwise it rises to 1 along half a cosine."""
+    """Keep the momentum constant; otherwise it rises to 1 along half a cosine."""
     ema_before_step: bool = True
     """Average the student into the teacher before the optimizer step, as the original does; false: after it."""
 
     views: MultiCrop = field(default_factory=MultiCrop)
-    """Image views; set one by `views.flip=0`."""
+    """Image views; set one of their values by `views.flip=0`."""
     captions: int = 8
     """Captions of a sample: 2 global ones and the rest local."""
     caption_mode: str = "textcrop"
-    """How captions are drawn: textcrop, random, short, long or raw. The first two and raw go with PixelProse records
-    too, for which the original says textcrop_pixelprose and means the same."""
+    """How captions are drawn: textcrop, random, short, long or raw. PixelProse records have the first two and
+    raw only; there the original's name textcrop_pixelprose means the same as textcrop."""
 
     precision: str = "auto"
-    """`fp32`, `amp` (float16 with loss scaling) or `amp_bf16`; a CPU has float32 whatever is asked. auto: on CUDA
-    bfloat16, or `amp` on cards that do not compute in it."""
+    """`fp32`, `amp` (float16 with loss scaling) or `amp_bf16`; a CPU always uses float32. auto: on CUDA bfloat16, or
+    `amp` on GPUs that do not compute in it."""
     grad_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     compile: bool = False
-    """torch.compile both networks: minutes at the start, faster steps on a GPU."""
+    """torch.compile both networks: takes minutes at the start, faster steps on a GPU."""
     device: str = "auto"
-    """A torch device; auto: CUDA where there is one. Under torchrun each rank takes the card of its local rank."""
+    """A torch device; auto: CUDA where there is one. Under torchrun each rank uses the GPU of its local rank."""
     threads: int = 0
-    """CPU threads of torch; 0: leave them. Figures are bit-identical for one number of threads only."""
+    """CPU threads of torch; 0: torch's own number. Results are bit-identical only for the same number of threads."""
     log_every: int = 10
     """Steps between two lines of metrics."""
     tensorboard: bool = False
@@ -140,42 +142,42 @@ class TrainConfig:
     wandb: str = ""
     """Project of Weights & Biases to log to; needs the wandb package."""
     save_every: int = 0
-    """Steps between two checkpoints; 0: none by steps. The end always leaves one."""
+    """Steps between two checkpoints; 0: none by steps. One is always written at the end."""
     save_minutes: float = 0.0
     """Minutes between two checkpoints; 0: none by time."""
     keep: int = 2
-    """Checkpoints that stay, newest first; 0: all."""
+    """Number of newest checkpoints that are kept; 0: all."""
     keep_every: int = 0
-    """Checkpoints at multiples of this many steps stay for good; 0: none does."""
+    """Checkpoints at multiples of this many steps are never pruned; 0: all may be."""
     eval_every: int = 0
-    """Steps between two evaluations while training; 0: none. The end is evaluated too where it is set."""
+    """Steps between two evaluations while training; 0: none. If set, the end is evaluated too."""
     eval_suite: str = "toybox"
     """Suites or benchmarks to evaluate, separated by commas."""
     eval_data_root: str = "data"
-    """Folder that holds what they need."""
+    """Folder of their datasets."""
     eval_networks: str = "teacher"
     """`teacher`, `student` or `both`."""
     eval_limit: int = 0
-    """Evaluate this many samples of each benchmark only; 0: all of them."""
+    """Evaluate only this many samples of each benchmark; 0: all."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, str) or self.objective not in REGISTRY.names():
             raise REGISTRY.unknown(self.objective)
-        one_of("lr_schedule", self.lr_schedule, SCHEDULES)
-        one_of("precision", self.precision, PRECISIONS)
-        one_of("non_finite", self.non_finite, NON_FINITE)
-        one_of("eval_networks", self.eval_networks, NETWORKS)
+        require_one_of("lr_schedule", self.lr_schedule, SCHEDULES)
+        require_one_of("precision", self.precision, PRECISIONS)
+        require_one_of("non_finite", self.non_finite, NON_FINITE)
+        require_one_of("eval_networks", self.eval_networks, NETWORKS)
         for key in ("batch_size", "epochs", "captions", "log_every", "accumulate", "shuffle"):
-            at_least(key, getattr(self, key), 1)
+            require_at_least(key, getattr(self, key), 1)
         for key in ("steps", "samples", "warmup", "lr", "weight_decay", "grad_clip", "threads", "save_every"):
-            at_least(key, getattr(self, key), 0)
+            require_at_least(key, getattr(self, key), 0)
         for key in ("workers", "lanes", "save_minutes", "keep", "keep_every", "eval_every", "eval_limit", "max_broken"):
-            at_least(key, getattr(self, key), 0)
+            require_at_least(key, getattr(self, key), 0)
         for key in ("eps", "lr_cooldown_steps", "lr_cooldown_power", "lr_cooldown_end"):
-            at_least(key, getattr(self, key), 0)
-        for key, most in MOST.items():
-            if getattr(self, key) > most:
-                raise RequestError(f"{key} must be at most {most:,}, got {short_repr(getattr(self, key))}")
+            require_at_least(key, getattr(self, key), 0)
+        for key, largest in MAX_VALUES.items():
+            if getattr(self, key) > largest:
+                raise RequestError(f"{key} must be at most {largest:,}, got {short_repr(getattr(self, key))}")
         if not abs(self.seed) < 2**63:
             raise RequestError(f"seed must be a whole number of at most 63 bits, got {short_repr(self.seed)}")
         for item in dataclasses.fields(self):
@@ -188,42 +190,42 @@ class TrainConfig:
         if not 0 <= self.momentum_teacher <= 1:
             raise RequestError(f"momentum_teacher lies in 0..1, got {self.momentum_teacher}")
 
-    def wanted_views(self) -> Views:
-        """What the loader makes of a sample: the views that the objective wants of those that are set.
+    def required_views(self) -> Views:
+        """The views that the loader makes of a sample: those of the configured ones that the objective needs.
 
         Raises:
             RequestError: the objective needs other views.
         """
         return objective_class(self.objective).views(self.views, self.captions)
 
-    def settled(self) -> "TrainConfig":
-        """The same configuration with `objective_options` in the types that the objective takes.
+    def resolved(self) -> "TrainConfig":
+        """The same configuration, checked as a whole, with `objective_options` converted to the objective's types.
 
         Raises:
-            RequestError: the objective does not take these options or needs other views. This is not looked at when a
-                configuration is made: settings that go together are changed one after the other.
+            RequestError: the objective does not take these options or needs other views. `__post_init__` does not
+                check this, since settings that depend on each other are changed one after the other.
         """
-        self.wanted_views()
+        self.required_views()
         options = checked_options(self.objective, objective_class(self.objective), self.objective_options)
         return replace(self, objective_options=options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that YAML and JSON can hold, and `config_from` reads back."""
+        """Plain values for YAML and JSON; `cosmos_core.overrides.updated` reads them back."""
         return dataclasses.asdict(self)
 
 
-def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise RequestError(f"{key}: {short_repr(value)} is none of {', '.join(known)}")
+def require_one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RequestError(f"{key}: {short_repr(value)} is none of {', '.join(choices)}")
 
 
-def at_least(key: str, value: float, least: float) -> None:
-    if not least <= value < math.inf:  # NaN is not
-        raise RequestError(f"{key} must be at least {least} and finite, got {short_repr(value)}")
+def require_at_least(key: str, value: float, smallest: float) -> None:
+    if not smallest <= value < math.inf:  # NaN is not
+        raise RequestError(f"{key} must be at least {smallest} and finite, got {short_repr(value)}")
 
 
-def one_preset(name: Any, path: Path) -> str:
-    """`name` if it is a shipped preset: nothing builds on a user's file, so that no two can build on each other."""
+def require_preset_name(name: Any, path: Path) -> str:
+    """`name` if it is a built-in preset. A file cannot build on a user's file, so that there are no cycles."""
     if not isinstance(name, str) or name not in list_presets():
         raise RequestError(f"{path}: preset {short_repr(name)} is none of {', '.join(list_presets())}")
     return str(name)
@@ -236,38 +238,40 @@ def list_presets() -> list[str]:
 def load_preset(name_or_yaml: str | Path, overrides: list[str] | None = None) -> TrainConfig:
     """The configuration of a preset, or of a YAML file with the same keys, with `key=value` changes applied in order.
 
-    A YAML file may build on a preset by `preset: NAME`; its run is called after the file unless it has a `name`.
+    A YAML file may build on a preset by `preset: NAME`; its run is named after the file unless it has a `name`.
 
     Raises:
         RequestError: no such preset or file, an unknown key (names the nearest), or a value of the wrong type.
     """
     config = _load(str(name_or_yaml))
-    together = []
+    related = []
     for change in overrides or []:
-        named = f"--set {change if len(change) <= LONGEST else short_repr(change)}"
+        change_text = f"--set {change if len(change) <= LONGEST else short_repr(change)}"
         key, separator, text = change.partition("=")
         if not separator:
             raise RequestError(f"--set takes key=value, got {short_repr(change)}")
         value = _value_of(text)
         key = key.strip()
         if key.split(".")[0] in ("objective", "objective_options", "views", "captions"):
-            together.append(named)
+            related.append(change_text)
         if key.startswith("model."):
-            values = {"model": changed(config.model, key.removeprefix("model."), value, named)}
+            values = {"model": changed(config.model, key.removeprefix("model."), value, change_text)}
         else:
             values = nested(key, value)
-        config = updated(config, values, named)
+        config = updated(config, values, change_text)
     if any(change.startswith("model.") for change in overrides or []):
-        checked(config.model, "the model with --set model...")  # at the end: one change alone may not go together
+        checked(
+            config.model, "the model with --set model..."
+        )  # checked after the last change: some are valid together only
     try:
-        config = config.settled()
+        config = config.resolved()
     except RequestError as error:
-        raise RequestError(f"{' '.join(together) or name_or_yaml}: {error}") from error
+        raise RequestError(f"{' '.join(related) or name_or_yaml}: {error}") from error
     return replace(config, out=str(user_path(config.out))) if config.out.startswith("~") else config
 
 
 def _value_of(text: str) -> Any:
-    """What stands behind `key=` as YAML has it; what is no YAML (or a date, or a number of 400 digits) is a text."""
+    """The value after `key=`, parsed as YAML; text if it is not YAML, or a date, or a number of 400 digits."""
     try:
         return parse_yaml(text, "--set", dates=True) if text else ""
     except RequestError:
@@ -285,6 +289,6 @@ def _load(name_or_yaml: str) -> TrainConfig:
     values = read_yaml(path)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RequestError(f"{path} must hold key: value pairs")
-    base = _load(one_preset(values.pop("preset"), path)) if "preset" in values else TrainConfig()
-    # a file that builds on a preset is a run of its own: it must not land in the preset's folder
+    base = _load(require_preset_name(values.pop("preset"), path)) if "preset" in values else TrainConfig()
+    # named after the file, so that its run is not written to the preset's folder
     return updated(base, {"name": path.stem, **values}, str(path))

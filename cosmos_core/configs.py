@@ -1,7 +1,7 @@
-"""Model configurations: what may stand in one, the presets, and which of open_clip's can carry COSMOS.
+"""Model configurations: their checks, the presets, and which of open_clip's architectures can carry COSMOS.
 
-A configuration is a plain dict in the original project's vocabulary: `embed_dim`, `vision_cfg`, `text_cfg`, and
-optionally `quick_gelu` (False: exact GELU, the default). `attn_pooler_heads` stands in both towers' parts.
+A configuration is a plain dict with the original project's keys: `embed_dim`, `vision_cfg`, `text_cfg`, and optionally
+`quick_gelu` (False: exact GELU, the default). `attn_pooler_heads` is a key of both `vision_cfg` and `text_cfg`.
 """
 
 import copy
@@ -16,7 +16,7 @@ from cosmos_core.short_repr import short_repr
 Config = dict[str, Any]
 
 POOLER_HEADS = 8
-"""Heads of a cross-attention pooler where the configuration does not say."""
+"""Heads of a cross-attention pooler by default."""
 
 PRESETS: dict[str, Config] = {
     "ViT-B-16": {
@@ -29,7 +29,7 @@ PRESETS: dict[str, Config] = {
         "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
     },
-    # Small enough to train on two cores in minutes: 64-pixel pictures, captions of 40 tokens, a folded vocabulary.
+    # Small enough to train on two cores in minutes: 64-pixel images, captions of 40 tokens, a folded vocabulary.
     # At most 2.5 M parameters: the checkpoint that ships in half precision must stay below 5 MB (an image width of 192
     # with four layers is too large: 2.7 M, 5.4 MB).
     "toybox": {
@@ -53,7 +53,7 @@ PRESETS: dict[str, Config] = {
     },
 }
 
-COUNTS = {
+MAX_COUNTS = {
     "image_size": 8192,
     "patch_size": 8192,
     "layers": 512,
@@ -64,8 +64,8 @@ COUNTS = {
     "vocab_size": 2**24,
     "attn_pooler_heads": 4096,
 }
-"""Whole numbers above 0, and the largest of each: ten times what any published model has, and far below what a machine
-would spend its memory or an hour on before it finds that the weights have other shapes."""
+"""Keys that take integers above 0, with the largest value: ten times that of any published model, and small enough that
+a wrong value does not cost all memory or an hour before the shapes are found not to match."""
 LARGEST_EMBEDDING = 65536
 MOST_PATCHES = 2**18
 TOP_LEVEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
@@ -73,34 +73,34 @@ NUMBERS = {"mlp_ratio", "ls_init_value"}
 MAPPINGS = {"act_kwargs", "norm_kwargs"}
 SWITCHES = {"no_ln_pre", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"}
 OPTIONAL = {"ls_init_value", "act_kwargs", "norm_kwargs"}
-"""Those that may be null."""
+"""Keys that may be null."""
 ALWAYS_ON = {"output_all", "attentional_pool", "cosmos"}
-"""Switches of the original that make a CLIP a COSMOS: they may be written, but only as true."""
+"""Switches of the original that make a CLIP a COSMOS: they may be given, but only as true."""
 
 
 def preset(name: str) -> Config:
-    """A copy of the preset called `name`; RequestError where there is none."""
+    """A copy of the preset called `name`; RequestError if there is none."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        nearest = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise RequestError(f"no model preset {short_repr(name)}: there are {', '.join(PRESETS)}{hint}")
     return copy.deepcopy(PRESETS[name])
 
 
 def open_clip_config(arch: str) -> Config:
-    """open_clip's configuration called `arch`; RequestError where there is none or where it cannot carry COSMOS."""
+    """open_clip's configuration called `arch`; RequestError if there is none or it cannot carry COSMOS."""
     import open_clip
 
-    found = open_clip.get_model_config(arch)
-    if found is None:
-        near = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+    config = open_clip.get_model_config(arch)
+    if config is None:
+        nearest = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise RequestError(f"open_clip has no architecture {short_repr(arch)}{hint}")
-    return checked(found, arch)
+    return checked(config, arch)
 
 
 def why_not(config: Mapping[str, Any]) -> str:
-    """Why a configuration cannot carry COSMOS, in a few words; empty where it can.
+    """Why a configuration cannot carry COSMOS, in a few words; empty if it can.
 
     Needed: open_clip's own VisionTransformer with class-token pooling (patch tokens come from the same final norm), its
     own text tower with causal attention, and a text width that equals `embed_dim`, since the text-side pooler works at
@@ -114,11 +114,11 @@ def why_not(config: Mapping[str, Any]) -> str:
     vision, text = config["vision_cfg"], config["text_cfg"]
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
         return "its vision_cfg and text_cfg must be mappings"
-    odd = [repr(key) for part in (config, vision, text) for key in part if not isinstance(key, str)]
-    if odd:
-        return f"keys that are not text: {', '.join(odd)}"
-    tests = (wrong_kind, wrong_number, wrong_type, wrong_size)
-    return next((why for test in tests if (why := test(config, vision, text))), "")
+    not_text = [repr(key) for part in (config, vision, text) for key in part if not isinstance(key, str)]
+    if not_text:
+        return f"keys that are not text: {', '.join(not_text)}"
+    checks = (wrong_kind, wrong_number, wrong_type, wrong_size)
+    return next((why for check in checks if (why := check(config, vision, text))), "")
 
 
 def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
@@ -145,34 +145,36 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
 
 def wrong_number(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
     """Which count in a configuration is not a whole number above 0, or beyond reason."""
-    found = [("embed_dim", config["embed_dim"], LARGEST_EMBEDDING)]
+    counts = [("embed_dim", config["embed_dim"], LARGEST_EMBEDDING)]
     for part, tower in (("vision_cfg", vision), ("text_cfg", text)):
-        for key, largest in COUNTS.items():
+        for key, largest in MAX_COUNTS.items():
             value = tower.get(key, 1)
-            pair = key in ("image_size", "patch_size") and isinstance(value, list | tuple) and len(value) == 2
-            found += [(f"{part}.{key}", item, largest) for item in (value if pair else [value])]
-    wrong = [f"{key} {short_repr(value)}" for key, value, _ in found if type(value) is not int or value < 1]
+            is_pair = key in ("image_size", "patch_size") and isinstance(value, list | tuple) and len(value) == 2
+            counts += [(f"{part}.{key}", item, largest) for item in (value if is_pair else [value])]
+    wrong = [f"{key} {short_repr(value)}" for key, value, _ in counts if type(value) is not int or value < 1]
     if wrong:
         return f"not a whole number above 0: {', '.join(wrong)}"
-    large = [f"{key} {short_repr(value)} (largest: {largest:,})" for key, value, largest in found if value > largest]
+    large = [f"{key} {short_repr(value)} (largest: {largest:,})" for key, value, largest in counts if value > largest]
     return f"too large a number: {', '.join(large)}" if large else ""
 
 
 def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
     """Which other value is not of the type that open_clip's towers take."""
-    found = [("quick_gelu", config.get("quick_gelu", False), "true or false")]
+    values = [("quick_gelu", config.get("quick_gelu", False), "true or false")]
     for part, tower in (("vision_cfg", vision), ("text_cfg", text)):
         for key, value in tower.items():
-            wanted = "a number above 0" if key in NUMBERS else "a mapping" if key in MAPPINGS else ""
-            wanted = "true or false" if key in SWITCHES else wanted
-            if wanted and not (value is None and key in OPTIONAL):
-                found.append((f"{part}.{key}", value, wanted))
+            expected = "a number above 0" if key in NUMBERS else "a mapping" if key in MAPPINGS else ""
+            expected = "true or false" if key in SWITCHES else expected
+            if expected and not (value is None and key in OPTIONAL):
+                values.append((f"{part}.{key}", value, expected))
             if key in MAPPINGS and isinstance(value, Mapping):  # arguments of torch's norms and activations
-                plain = "a number, true or false" if key == "norm_kwargs" else "a number, true, false or a word"
-                found += [(f"{part}.{key}.{name}", item, plain) for name, item in value.items()]
-    found += [
-        (f"text_cfg.{key}", text[key], wanted)
-        for key, wanted in (
+                expected_argument = (
+                    "a number, true or false" if key == "norm_kwargs" else "a number, true, false or a word"
+                )
+                values += [(f"{part}.{key}.{name}", item, expected_argument) for name, item in value.items()]
+    values += [
+        (f"text_cfg.{key}", text[key], expected)
+        for key, expected in (
             ("hf_tokenizer_name", "a name"),
             ("tokenizer_mode", "a name"),
             ("tokenizer_kwargs", "a mapping"),
@@ -190,7 +192,10 @@ def wrong_type(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         ),
     }
     return first_reason(
-        *((not fits[wanted](value), f"{key} {short_repr(value)} is not {wanted}") for key, value, wanted in found)
+        *(
+            (not fits[expected](value), f"{key} {short_repr(value)} is not {expected}")
+            for key, value, expected in values
+        )
     )
 
 
@@ -212,10 +217,13 @@ def wrong_size(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
         (width != embed_dim, f"its text width {width} is not its embed_dim {embed_dim}"),
         (width % heads, f"its text width {width} does not divide by its {heads} heads"),
         (vision_width % head_width, f"its image width {vision_width} does not divide by its head width {head_width}"),
-        (any(side < own for side, own in sides), f"its pictures of {image} are smaller than a patch of {patch}"),
         (
-            math.prod(side // own for side, own in sides) > MOST_PATCHES,
-            f"its pictures of {image} have more than {MOST_PATCHES:,} patches of {patch}",
+            any(side < patch_side for side, patch_side in sides),
+            f"its images of {image} are smaller than a patch of {patch}",
+        ),
+        (
+            math.prod(side // patch_side for side, patch_side in sides) > MOST_PATCHES,
+            f"its images of {image} have more than {MOST_PATCHES:,} patches of {patch}",
         ),
         *((embed_dim % n, f"its embed_dim {embed_dim} does not divide by {n} pooler heads") for n in poolers),
     )
@@ -226,7 +234,7 @@ def first_reason(*reasons: tuple[Any, str]) -> str:
 
 
 def checked(config: Mapping[str, Any], name: str = "the model configuration") -> Config:
-    """A deep copy of `config`, fit to build a COSMOS; RequestError (one line) with the reason where it is not."""
+    """A deep copy of `config`, checked; RequestError with the reason if it cannot build a COSMOS."""
     reason = why_not(config)
     if reason:
         raise RequestError(f"{name} cannot carry COSMOS: {reason}")
@@ -245,19 +253,21 @@ def changed(config: Any, key: str, value: Any, where: str = "the model configura
     """A copy of a configuration, or of the preset of that name, with one value set by its dotted key.
 
     Raises:
-        RequestError: no such preset or key (names the nearest). Whether the values go together `checked` says.
+        RequestError: no such preset or key (names the nearest). `checked` checks the values.
     """
     new = copy.deepcopy(dict(config)) if isinstance(config, Mapping) else preset(str(config))
     part, _, name = key.rpartition(".")
     allowed = allowed_keys().get(part, set()) if part else TOP_LEVEL - {"vision_cfg", "text_cfg"}
     if name not in allowed:
-        known = [
+        known_keys = [
             *(TOP_LEVEL - {"vision_cfg", "text_cfg"}),
             *(f"{p}.{k}" for p, ks in allowed_keys().items() for k in ks),
         ]
-        near = difflib.get_close_matches(key, known, n=1)
+        nearest = difflib.get_close_matches(key, known_keys, n=1)
         hint = (
-            f"did you mean model.{near[0]}" if near else "keys are such as model.vision_cfg.layers or model.embed_dim"
+            f"did you mean model.{nearest[0]}"
+            if nearest
+            else "keys are such as model.vision_cfg.layers or model.embed_dim"
         )
         raise RequestError(f"{where}: unknown key model.{key}; {hint}")
     tower = new.setdefault(part, {}) if part else new

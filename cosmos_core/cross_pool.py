@@ -1,4 +1,4 @@
-"""Cross-attention pooling: features of one modality read the tokens of the other (COSMOS, section 3.3)."""
+"""Cross-attention pooling: features of one modality attend to the tokens of the other (COSMOS, section 3.3)."""
 
 from open_clip.transformer import LayerNorm
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 class CrossAttentionPool(nn.Module):
     """One multi-head attention with a norm before queries and before keys; nothing follows it.
 
-    Tokens of padding are read like any other: the original has no mask there, and released weights were trained so.
+    Padding tokens are attended to like any other: the original has no mask here, and released weights were trained so.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -26,11 +26,12 @@ class CrossAttentionPool(nn.Module):
 def cross_modal_features(pool: CrossAttentionPool, features: Tensor, tokens: Tensor) -> Tensor:
     """Features of all views, informed by the other modality's tokens of the same samples.
 
-    The views of a sample are its queries, so that keys and values are projected once a sample and not once a view.
+    The views of a sample are its queries, so that keys and values are projected once for each sample, not once for each
+    view.
 
     Args:
         pool: the pooler of the modality that the tokens come from.
-        features: (n * B, D) unnormalised, view-major: rows 0..B-1 are every sample's first view.
+        features: (n * B, D) unnormalised, view-major: 0..B-1 are every sample's first view.
         tokens: (B, T, D) mapped tokens of the other modality's first view.
 
     Returns:

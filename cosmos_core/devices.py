@@ -7,7 +7,7 @@ from cosmos_core.short_repr import short_repr
 
 
 def require_device(device: str | torch.device) -> torch.device:
-    """The device of that name, where this machine computes on it.
+    """The device of that name, checked to compute on this machine.
 
     Raises:
         RequestError: not a device, or one that this machine lacks or cannot compute on (`meta` among them).
@@ -19,7 +19,7 @@ def require_device(device: str | torch.device) -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise RequestError(f"no device {device}: torch sees {torch.cuda.device_count()} CUDA devices; give auto or cpu")
     try:
-        torch.ones(1, device=chosen).item()  # a number must come back: `meta` has none
+        torch.ones(1, device=chosen).item()  # reads a number back, which `meta` cannot
     except Exception as error:  # torch raises five kinds here, by device
         line = " ".join(str(error).split())
         raise RequestError(f"no device {device}: {line[:160]}; give auto, cpu, cuda or cuda:N") from error

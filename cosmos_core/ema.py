@@ -5,12 +5,11 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def average(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """teacher <- momentum * teacher + (1 - momentum) * student, parameter by parameter, in place.
 
-    Parameters only, both temperatures among them; buffers stay. Two rounded operations an element, a product and then
-    a sum, as a loop over the parameters would do them: the bits are those of that loop (`tests/core/test_step.py`),
-    while on a GPU a few kernels do the work of hundreds.
+    Parameters only, including both temperatures; buffers stay. Each element is multiplied and then added to, which
+    gives the same bits as a loop over the parameters (`tests/core/test_step.py`) with far fewer kernels on a GPU.
 
     Args:
         teacher, student: networks of one architecture on one device.
@@ -19,9 +18,11 @@ def average(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     Raises:
         ValueError: the networks have different numbers of parameters.
     """
-    theirs: list[Tensor] = list(teacher.parameters())
-    ours: list[Tensor] = list(student.parameters())
-    if len(theirs) != len(ours):
-        raise ValueError(f"a teacher of {len(theirs)} parameters for a student of {len(ours)}")
-    torch._foreach_mul_(theirs, momentum)
-    torch._foreach_add_(theirs, ours, alpha=1 - momentum)
+    teacher_parameters: list[Tensor] = list(teacher.parameters())
+    student_parameters: list[Tensor] = list(student.parameters())
+    if len(teacher_parameters) != len(student_parameters):
+        raise ValueError(
+            f"a teacher of {len(teacher_parameters)} parameters for a student of {len(student_parameters)}"
+        )
+    torch._foreach_mul_(teacher_parameters, momentum)
+    torch._foreach_add_(teacher_parameters, student_parameters, alpha=1 - momentum)

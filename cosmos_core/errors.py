@@ -1,26 +1,26 @@
-"""What both packages show to a user as one line."""
+"""Errors that are shown to the user as one line."""
 
 
 class RequestError(ValueError):
-    """What was asked for cannot be carried out: a bad spec, missing data, an unreadable checkpoint.
+    """The request cannot be carried out: a bad spec, missing data, an unreadable checkpoint.
 
-    The message is one line that says what, where and how to mend it; the command line prints it and exits with 2.
+    The message is one line that says what, where and how to fix it; the command line prints it and exits with 2.
     """
 
     quiet = False
-    """Whether another of the processes that train together says it."""
+    """Whether another rank prints the message."""
 
 
-def of_dead_worker(error: BaseException) -> bool:
-    """Whether torch says by it that a process of a loader is gone: a RuntimeError without a class of its own."""
+def is_dead_worker_error(error: BaseException) -> bool:
+    """Whether this is torch's error for a dead DataLoader worker: a plain RuntimeError, recognised by its text."""
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
-def dead_worker(error: BaseException, option: str) -> RequestError:
-    """What to say when a process that reads and decodes images is gone.
+def dead_worker_error(error: BaseException, option: str) -> RequestError:
+    """The error for a worker process that has died while reading and decoding images.
 
     Args:
-        option: the name of the setting that says how many there are.
+        option: the name of the setting for the number of workers.
     """
     return RequestError(
         f"a worker that decodes images died ({' '.join(str(error).split())}); where memory ran out, or shared memory "

@@ -1,4 +1,4 @@
-"""A checkpoint for other programs: in the original project's layout, or one network as safetensors."""
+"""Exporting a checkpoint: in the original project's layout, or one network as safetensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,48 +8,48 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_core import released
-from cosmos_core.checkpoint import load_checkpoint, read_file, refuse_objects, save_safetensors, write_torch
+from cosmos_core.checkpoint import load_checkpoint, read_file, require_plain_values, save_safetensors, write_torch
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.files import atomic_path
-from cosmos_core.layouts import Which
+from cosmos_core.layouts import NetworkName
 
 Format = Literal["original", "safetensors"]
 FORMATS = ("original", "safetensors")
 PLAIN_ADAMW = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
-"""How the original makes its AdamW; ours may be fused, which says nothing of the momenta."""
+"""The original's AdamW options; ours may be fused, which does not matter to the stored moments."""
 
 STUDENT_GROUPS = 2
-"""Groups of the student's parameters, the first ones; those of an objective's own follow and are not the original's."""
+"""The first groups hold the student's parameters; later ones an objective's own, which the original does not have."""
 
 
-def export(
+def export_checkpoint(
     checkpoint: Path | str,
     out: Path,
-    form: Format,
-    weights: Which = "teacher",
+    layout: Format,
+    weights: NetworkName = "teacher",
     half: bool = False,
     optimizer: bool = True,
     overwrite: bool = False,
 ) -> str:
-    """Write `checkpoint` as another program takes it; returns what was written, in words.
+    """Write `checkpoint` in another layout; returns what was written, in words.
 
     Args:
         checkpoint: a file in any layout, or a released checkpoint's name.
-        form: `original`: the keys epoch, name, student, teacher, optimizer, and scaler where there is one, no key with
-            a wrapper's prefix. The original's training resumes from it in one process, and its evaluation and
-            segmentation read it. `safetensors`: one network, with its architecture in the metadata.
-        weights: the network that safetensors get; the original's layout holds both.
-        half: matrices in float16, half the size. The optimizer's momenta stay float32.
-        optimizer: keep the optimizer and the scaler; without them the original can only evaluate it.
+        form: `original`: the keys epoch, name, student, teacher, optimizer, and scaler if there is one; no wrapper's
+            prefixes. The original's training resumes from it in one process, and its evaluation and segmentation read
+            it. `safetensors`: one network, with its architecture in the metadata.
+        weights: the network to export as safetensors; the original's layout holds both.
+        half: matrices in float16, half the size. The optimizer's moments stay float32.
+        optimizer: keep the optimizer and the scaler; without them the original can only evaluate the file.
 
     Raises:
         RequestError: `out` exists, the checkpoint cannot be read, or lacks a network that the layout needs.
-        OSError: the disk is full or not writable; nothing half-written stays.
+        OSError: the disk is full or not writable; no partial file is left.
     """
     if out.exists() and not overwrite:
         raise RequestError(f"{out} exists already; give another name, or --overwrite")
-    if form == "safetensors":
+    if layout == "safetensors":
         save_safetensors(
             out,
             load_checkpoint(checkpoint, weights),
@@ -65,7 +65,7 @@ def export(
 
 
 def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool = True) -> dict[str, Any]:
-    """The content of a file that the original project's loaders take.
+    """The content of a checkpoint in the original project's layout.
 
     Raises:
         RequestError: the checkpoint holds one network only, or none.
@@ -76,7 +76,7 @@ def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool 
     content = read_file(path) if path.exists() else {}
     if content and not {"student", "teacher"} <= content.keys():
         raise RequestError(f"{path} holds one network, and the original's layout needs both; --format safetensors")
-    networks = {name: stored(load_checkpoint(checkpoint, name), half) for name in ("student", "teacher")}
+    networks = {name: network_state(load_checkpoint(checkpoint, name), half) for name in ("student", "teacher")}
     epoch, name = content.get("epoch"), content.get("name")
     result: dict[str, Any] = {
         "epoch": epoch if isinstance(epoch, int) else 0,
@@ -87,21 +87,23 @@ def original_layout(checkpoint: Path | str, half: bool = False, optimizer: bool 
         result["optimizer"] = plain_optimizer(content["optimizer"])
         if content.get("scaler"):
             result["scaler"] = dict(content["scaler"])
-    refuse_objects(result, str(path))
+    require_plain_values(result, str(path))
     return result
 
 
-def stored(model: nn.Module, half: bool) -> dict[str, Tensor]:
-    """A network's weights; with `half` matrices as float16, vectors and temperatures as they are."""
+def network_state(model: nn.Module, half: bool) -> dict[str, Tensor]:
+    """A network's weights; with `half`, matrices as float16, vectors and temperatures unchanged."""
     return {key: value.half() if half and value.ndim > 1 else value for key, value in model.state_dict().items()}
 
 
 def plain_optimizer(state: Mapping[str, Any]) -> dict[str, Any]:
-    """An optimizer's state as the original's AdamW has it, whatever kernels ours ran: the student's two groups."""
+    """The optimizer's state as the original's AdamW stores it: the student's two groups, with plain options."""
     groups = [
         {key: PLAIN_ADAMW.get(key, value) for key, value in group.items()}
         for group in list(state.get("param_groups", ()))[:STUDENT_GROUPS]
     ]
-    students = {number for group in groups for number in group.get("params", ())}
-    momenta = {number: found for number, found in dict(state.get("state", {})).items() if number in students}
-    return {"state": momenta, "param_groups": groups}
+    student_parameters = {number for group in groups for number in group.get("params", ())}
+    moments = {
+        number: moment for number, moment in dict(state.get("state", {})).items() if number in student_parameters
+    }
+    return {"state": moments, "param_groups": groups}

@@ -1,7 +1,7 @@
-"""Binary files before their readers see them: there, ordinary, not empty, and not something else under the same name.
+"""Checks of binary files before they are read: existing, regular, not empty, and not something else in their place.
 
-`git clone` without LFS leaves pointers, a server that refuses leaves a page of HTML or XML. Readers then say what they
-always say of damage, which sends people to mend a file that they do not have.
+`git clone` without LFS leaves pointer files, and a failed download leaves an HTML or XML page. Their readers would
+report a damaged file, although the user does not have the file at all.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from cosmos_core.printable import printable
 from cosmos_core.text_files import impostor_of, open_regular
 
 START = 1024
-"""Bytes at the beginning of a file that tell what it is."""
+"""Number of first bytes by which a file is recognised."""
 
 
 def user_path(text: Path | str) -> Path:
@@ -26,18 +26,18 @@ def user_path(text: Path | str) -> Path:
         raise RequestError(f"{printable(text)}: {error}; write the path without ~") from error
 
 
-def require_file(path: Path, what: str, give: str = "") -> bytes:
+def require_file(path: Path, what: str, advice: str = "") -> bytes:
     """The first `START` bytes of a regular file that is not empty and no impostor.
 
     Args:
-        what: the kind of file, as `checkpoint`, for the message.
-        give: what the user should give instead of a path that is no file.
+        what: the kind of file for the message, such as `checkpoint`.
+        advice: what the user should do if the path is not a file.
 
     Raises:
-        RequestError: nothing there, a folder, a pipe, socket or device (which would wait for ever or never end), no
-            permission, an empty file, a Git LFS pointer, an error page; one line.
+        RequestError: it does not exist, is a folder, or a pipe, socket or device (which may block or never end), no
+            permission, an empty file, a Git LFS pointer, an error page.
     """
-    hint = f"; {give}" if give else ""
+    hint = f"; {advice}" if advice else ""
     name = printable(path)
     try:
         if path.is_dir():

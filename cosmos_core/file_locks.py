@@ -1,4 +1,4 @@
-"""Locks on open files that the system releases when their holder dies, by SIGKILL too (`flock`)."""
+"""Locks on open files (`flock`), which the system releases when their holder ends, even by SIGKILL."""
 
 import errno
 import os
@@ -6,12 +6,12 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # not a Unix: nothing is locked there
+except ImportError:  # not Unix: there are no locks
     fcntl = None  # type: ignore[assignment]
 
-HELD: set[int] = set()
-"""Descriptors of this process that hold locks. A forked process closes them: a data worker that outlives a killed
-training by a second must not keep its lock."""
+LOCKED_DESCRIPTORS: set[int] = set()
+"""Descriptors of this process that hold locks. A forked process closes them: a data worker that lives a second
+longer than a killed training must not keep its lock."""
 
 
 def try_lock(descriptor: int) -> bool | None:
@@ -27,18 +27,18 @@ def try_lock(descriptor: int) -> bool | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
-    HELD.add(descriptor)
+    LOCKED_DESCRIPTORS.add(descriptor)
     return True
 
 
 def unlock(descriptor: int) -> None:
     """Close an open file, and with it release its lock, if any."""
-    HELD.discard(descriptor)
+    LOCKED_DESCRIPTORS.discard(descriptor)
     os.close(descriptor)
 
 
 def is_file_of(path: Path, descriptor: int) -> bool:
-    """Whether `path` still names the open file: whoever held its lock before may have removed it."""
+    """Whether `path` still names the open file: the previous holder of its lock may have removed it."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except OSError:
@@ -46,9 +46,9 @@ def is_file_of(path: Path, descriptor: int) -> bool:
 
 
 def close_in_child() -> None:
-    for descriptor in HELD:
+    for descriptor in LOCKED_DESCRIPTORS:
         os.close(descriptor)  # the lock stays with the parent, which has the same open file
-    HELD.clear()
+    LOCKED_DESCRIPTORS.clear()
 
 
 if hasattr(os, "register_at_fork"):

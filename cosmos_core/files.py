@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, what killed processes left of such files, and members of tars."""
+"""Atomic writing of files and folders, removal of temporary files of killed processes, and members of tars."""
 
 import hashlib
 import io
@@ -18,27 +18,27 @@ from cosmos_core.file_locks import is_file_of, try_lock, unlock
 if TYPE_CHECKING:
     import tarfile
 
-LONGEST_NAME = 200
-"""Characters of a file's name that its temporary file's name holds: file systems allow 255."""
+MAX_NAME_BYTES = 200
+"""Most bytes of a file's name that are used in its temporary file's name: file systems allow 255."""
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{6})-[a-z0-9_]{8}\.tmp")
-"""Names of temporary files and folders: what they become, a mark of the host, and random letters."""
+"""Names of temporary files and folders: the final name, a digest of the host's name, and random letters."""
 UNTOUCHED_SECONDS = 86_400.0
-"""After which a temporary file is taken for a leftover where locks cannot tell: of another host, or without locks."""
-CLEARED: set[Path] = set()
-"""Folders that this process has freed from leftovers."""
+"""Age at which a temporary file is removed if locks cannot tell whether it is in use (another host, no locks)."""
+CLEARED_FOLDERS: set[Path] = set()
+"""Folders in which this process has removed leftovers."""
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place when the block ends, remove it when the block fails.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it when the block fails.
 
-    The file is flushed to the disk before the move, so that a power cut leaves the old file or the new one. A full disk
-    raises OSError (ENOSPC) from the block and leaves what was there before. What killed processes left in the folder is
-    removed when a process first writes there.
+    The file is flushed to the disk before it is renamed, so that a power cut leaves the old file or the new one. A full
+    disk raises OSError (ENOSPC) from the block and the old file stays. Temporary files of killed processes are removed
+    when a process first writes to the folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    clear_once(path.parent)
+    clear_folder_once(path.parent)
     temporary, descriptor = lock_new_file(path)
     try:
         yield temporary
@@ -55,11 +55,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, to be moved there or left; gone when the block ends, and removed by the next
-    process that makes one for `path` where this one is killed."""
+    """Yield an empty folder beside `path`, which may be renamed to it; it is removed when the block ends.
+
+    If this process is killed, the next one that writes beside `path` removes it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    clear_once(path.parent)
+    clear_folder_once(path.parent)
     folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path), suffix=".tmp"))
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -71,11 +73,11 @@ def temporary_folder(path: Path | str) -> Iterator[Path]:
 
 
 def lock_new_file(path: Path) -> tuple[Path, int]:
-    """A new temporary file beside `path`, and the descriptor that holds its lock for as long as it is written."""
+    """A new temporary file beside `path`, and the descriptor that holds its lock while it is written."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path), suffix=".tmp")
         temporary = Path(name)
-        # one that clears the folder may have taken it for a leftover in the moment before it was locked
+        # another process may have removed it as a leftover before it was locked
         if try_lock(descriptor) is not False and is_file_of(temporary, descriptor):
             return temporary, descriptor
         unlock(descriptor)
@@ -85,7 +87,7 @@ def lock_new_file(path: Path) -> tuple[Path, int]:
 def temporary_prefix(path: Path) -> str:
     host = hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
     name = path.name
-    while len(name.encode()) > LONGEST_NAME:
+    while len(name.encode()) > MAX_NAME_BYTES:
         name = name[:-1]
     return f".{name}.{host}-"
 
@@ -96,22 +98,22 @@ def current_umask() -> int:
     return umask
 
 
-def clear_once(folder: Path) -> None:
-    """Remove what killed processes left in a folder, the first time that this process writes there."""
+def clear_folder_once(folder: Path) -> None:
+    """Remove leftovers of killed processes in a folder, the first time that this process writes there."""
     folder = folder.absolute()
-    if folder not in CLEARED:
-        CLEARED.add(folder)
+    if folder not in CLEARED_FOLDERS:
+        CLEARED_FOLDERS.add(folder)
         remove_leftovers(folder)
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove temporary files and folders of processes that are gone; those still being written are locked, and stay.
+    """Remove temporary files and folders of ended processes; those still being written are locked, and stay.
 
     Returns:
-        What was removed.
+        The removed paths.
     """
     removed = []
-    with suppress(OSError):  # what cannot be listed or removed does no harm
+    with suppress(OSError):  # a leftover that cannot be listed or removed does no harm
         names = [entry.name for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
         for name in sorted(names):
             with suppress(OSError):
@@ -127,8 +129,8 @@ def remove_leftover(path: Path) -> None:
     descriptor = os.open(path, access | getattr(os, "O_NOFOLLOW", 0))
     try:
         locked = try_lock(descriptor)
-        # some network file systems lock within one host only, and some not at all
-        if not (locked and path.name.startswith(temporary_prefix(owner_of(path)))):
+        # some network file systems have locks within one host only, and some have none
+        if not (locked and path.name.startswith(temporary_prefix(final_path(path)))):
             locked = locked is not False and time.time() - path.lstat().st_mtime > UNTOUCHED_SECONDS
         if locked and is_file_of(path, descriptor):
             shutil.rmtree(path) if is_folder else path.unlink()
@@ -136,14 +138,14 @@ def remove_leftover(path: Path) -> None:
         unlock(descriptor)
 
 
-def owner_of(temporary: Path) -> Path:
-    """The path that a temporary file or folder was to become."""
+def final_path(temporary: Path) -> Path:
+    """The final path of a temporary file or folder."""
     return temporary.with_name(temporary.name[1:].rsplit(".", 2)[0])
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, where the file system can."""
-    with suppress(OSError):  # some network file systems refuse it, and the file itself is whole either way
+    """Flush the names in a folder to the disk, if the file system can."""
+    with suppress(OSError):  # some network file systems cannot; the file itself is complete either way
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -152,7 +154,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
-    """Write `text` (UTF-8) to `path` whole or not at all.
+    """Write `text` (UTF-8) to `path` atomically.
 
     Bytes of a file name that are no UTF-8 become escapes (`\\udcff`), which JSON reads back as they were.
     """
@@ -161,7 +163,7 @@ def atomic_write_text(path: Path | str, text: str) -> None:
 
 
 def add_member(tar: "tarfile.TarFile", name: str, content: bytes) -> None:
-    """A file into a tar, without owner or time, so that equal content makes equal tars."""
+    """Add a file to a tar, without owner or time, so that equal content makes equal tars."""
     member = tar.tarinfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))

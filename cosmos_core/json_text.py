@@ -1,4 +1,4 @@
-"""JSON of a user, bounded: in size, depth and digits, each key once, and every fault a line that names the place."""
+"""Parsing JSON of users, with limits on size, depth and digits, unique keys, and errors that name the position."""
 
 import json
 import math
@@ -11,15 +11,15 @@ from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import decode_text, read_content
 
 LARGEST_JSON = 4 * 2**30
-"""Bytes: the largest published annotations (LVIS, Visual Genome) have a third of it."""
-DEEPEST = 100
-"""Levels of lists and maps: deeper values end Python's recursion in whatever handles them next."""
-MOST_DIGITS = 300
-"""Digits of a whole number: every one fits into a float64, whose largest value has 309."""
+"""Most bytes; the largest published annotation files (LVIS, Visual Genome) have a third of this."""
+MAX_DEPTH = 100
+"""Most levels of lists and maps: code that handles deeper values would exceed Python's recursion limit."""
+MAX_DIGITS = 300
+"""Most digits of an integer: all of these fit into a float64, whose largest value has 309."""
 
 
-class JsonFault(ValueError):
-    """What is wrong with a text as JSON, without its place in the file system."""
+class JsonError(ValueError):
+    """What is wrong with a JSON text, without the file's name."""
 
 
 def parse_json(text: str | bytes, where: object, finite: bool = False) -> Any:
@@ -27,9 +27,9 @@ def parse_json(text: str | bytes, where: object, finite: bool = False) -> Any:
 
     Args:
         text: as str, or as bytes in UTF-8 with or without a byte order mark.
-        where: what an error calls it, a path for one.
-        finite: refuse NaN, Infinity and numbers beyond float64, too. Without it they become floats that are not
-            finite, and whoever takes a number from the value checks it.
+        where: the name of the text in errors, such as its path.
+        finite: refuse NaN, Infinity and numbers beyond float64, too. Otherwise they become floats that are not
+            finite, and the caller has to check the numbers it uses.
 
     Raises:
         RequestError: not JSON (with line and column), nested deeper than `DEEPEST`, a whole number of more than
@@ -39,7 +39,7 @@ def parse_json(text: str | bytes, where: object, finite: bool = False) -> Any:
         text = decode_text(text, where)
     try:
         return load_json(text, finite)
-    except JsonFault as error:
+    except JsonError as error:
         raise RequestError(f"{where} is not JSON: {error}") from error
 
 
@@ -53,28 +53,28 @@ def read_json(path: Path | str, finite: bool = False, largest: int = LARGEST_JSO
 
 
 def load_json(text: str, finite: bool = False) -> Any:
-    """The value of a JSON text, for readers that say by themselves where it stands.
+    """The value of a JSON text, for callers that add its name to errors by themselves.
 
     Raises:
-        JsonFault: see `parse_json`.
+        JsonError: see `parse_json`.
     """
     try:
-        value = (_FINITE if finite else _PLAIN).decode(text.removeprefix("\ufeff"))
+        value = (_FINITE_DECODER if finite else _DECODER).decode(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
-        raise JsonFault(f"line {error.lineno} column {error.colno}: {error.msg}") from error
+        raise JsonError(f"line {error.lineno} column {error.colno}: {error.msg}") from error
     except RecursionError as error:
-        raise JsonFault(_TOO_DEEP) from error
+        raise JsonError(_TOO_DEEP) from error
     _refuse_depth(value)
     return value
 
 
-_TOO_DEEP = f"nested deeper than {DEEPEST} levels"
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
 def _refuse_depth(value: Any) -> None:
-    # level by level: numbers and texts are passed over within a comprehension, a tenth of the time of parsing them
+    # Level by level, in a comprehension that skips numbers and texts: this takes a tenth of the time of parsing.
     level = [value] if isinstance(value, dict | list) else []
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         if not level:
             return
         level = [
@@ -84,24 +84,24 @@ def _refuse_depth(value: Any) -> None:
             if type(child) is dict or type(child) is list
         ]
     if level:
-        raise JsonFault(_TOO_DEEP)
+        raise JsonError(_TOO_DEEP)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise JsonFault(f"it has {short_repr(twice)} twice in one map; keep one of them")
-    return found
+def _require_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        repeated = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise JsonError(f"it has {short_repr(repeated)} twice in one map; keep one of them")
+    return value
 
 
-def _whole(text: str) -> int:
-    if len(text) > MOST_DIGITS:
-        raise JsonFault(f"a whole number of {len(text):,} digits, {text[:12]}...; at most {MOST_DIGITS} are read")
+def _parse_integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise JsonError(f"a whole number of {len(text):,} digits, {text[:12]}...; at most {MAX_DIGITS} are read")
     return int(text)
 
 
-def _finite_float(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         _refuse_constant(text)
@@ -109,11 +109,14 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise JsonFault(f"{text[:40]} is not a finite number")
+    raise JsonError(f"{text[:40]} is not a finite number")
 
 
-# made once: json.loads with a hook makes a decoder for each line
-_PLAIN = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole)
-_FINITE = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_whole, parse_float=_finite_float, parse_constant=_refuse_constant
+# made once, since json.loads with hooks makes a new decoder for each call
+_DECODER = json.JSONDecoder(object_pairs_hook=_require_unique_keys, parse_int=_parse_integer)
+_FINITE_DECODER = json.JSONDecoder(
+    object_pairs_hook=_require_unique_keys,
+    parse_int=_parse_integer,
+    parse_float=_parse_finite_float,
+    parse_constant=_refuse_constant,
 )

@@ -1,8 +1,8 @@
-"""Checkpoint files on disk: read without running anything, told apart by what they hold.
+"""Layouts of checkpoint files, recognised by their keys; reading them runs no code.
 
 Layouts: training (`student` and `teacher`, with or without `epoch`), `state_dict` with an optional `ema_state_dict`, a
-bare state dict, and safetensors. Wrappers' prefixes (`module.`, `model.`, `_orig_mod.`) are taken off key by key, since
-only the student of a distributed run has them; a prefix of another name where all keys have it.
+bare state dict, and safetensors. Wrappers' prefixes (`module.`, `model.`, `_orig_mod.`) are removed key by key, since
+only the student of a distributed run has them; a prefix of another name is removed if all keys have it.
 """
 
 from collections.abc import Mapping
@@ -18,41 +18,41 @@ from cosmos_core.json_text import parse_json
 from cosmos_core.printable import one_line
 from cosmos_core.tensor_files import check_content, read_tensors
 
-Which = Literal["teacher", "student"]
+NetworkName = Literal["teacher", "student"]
 WRAPPERS = ("module", "model", "_orig_mod")
-"""What wrappers (distributed, Lightning's, compiled) put before every key; a compiled tower has the last one within."""
+"""Prefixes that wrappers (DDP, Lightning, torch.compile) add to every key; a compiled tower has the last one inside."""
 TEMPERATURE = "logit_scale"
 
 
 @dataclass
 class StoredWeights:
-    """One set of weights as a file holds it; `config` where the file carries one."""
+    """One set of weights of a file, with its `config` if the file has one."""
 
     state: dict[str, Tensor]
     config: dict[str, Any] | None
     epoch: int | None = None
 
 
-def read_state(path: Path | str, weights: Which = "teacher", check: bool = True) -> StoredWeights:
+def read_state(path: Path | str, weights: NetworkName = "teacher", check: bool = True) -> StoredWeights:
     """The weights of one network in a checkpoint file.
 
     Args:
         path: a file in one of the layouts above.
         weights: which network: `teacher` takes `teacher`, or `ema_state_dict` if there is one, else `state_dict`;
-            `student` takes `student` or `state_dict`. A file with one set of weights gives that set for both, unless it
-            says whose they are.
+            `student` takes `student` or `state_dict`. A file with a single set of weights
+            gives that set for both, unless it records which network it is.
         check: as in `cosmos_core.tensor_files.read_tensors`.
 
     Raises:
-        RequestError: missing, truncated, not a checkpoint, objects that would run code, or no such weights in it.
+        RequestError: missing, truncated, not a checkpoint, objects that could run code, or no such weights in it.
     """
     path = user_path(path)
     if weights not in ("teacher", "student"):
         raise RequestError(f"no weights called {weights!r} in a checkpoint: teacher (default) or student")
     content = read_file(path, check)
-    own = content.get("config")
-    # other projects keep settings of their runs under this name
-    config = dict(own) if isinstance(own, Mapping) and "embed_dim" in own else None
+    stored_config = content.get("config")
+    # other projects store the settings of their runs under this key
+    config = dict(stored_config) if isinstance(stored_config, Mapping) and "embed_dim" in stored_config else None
     epoch = content["epoch"] if isinstance(content.get("epoch"), int) else None
     if "student" in content or "teacher" in content:
         if weights not in content:
@@ -63,15 +63,15 @@ def read_state(path: Path | str, weights: Which = "teacher", check: bool = True)
         averaged = content.get("ema_state_dict") if weights == "teacher" else None
         state = averaged if averaged is not None else content["state_dict"]
     else:
-        holds = content.get("weights")
-        if holds is not None and holds != weights:
-            raise RequestError(f"{path} holds the {holds} only; ask for #{holds}")
+        stored_network = content.get("weights")
+        if stored_network is not None and stored_network != weights:
+            raise RequestError(f"{path} holds the {stored_network} only; ask for #{stored_network}")
         state = content["bare"]
-    return StoredWeights(plain_state(state, path), config, epoch)
+    return StoredWeights(without_wrappers(state, path), config, epoch)
 
 
 def read_file(path: Path | str, check: bool = True) -> dict[str, Any]:
-    """The dictionary that a checkpoint file holds, plain data only; one set of bare weights comes as `bare`.
+    """The dictionary in a checkpoint file, plain data only; a file of weights alone becomes {"bare": weights}.
 
     Args:
         check: as in `cosmos_core.tensor_files.read_tensors`.
@@ -97,13 +97,13 @@ def read_file(path: Path | str, check: bool = True) -> dict[str, Any]:
     raise RequestError(f"{path} is not a checkpoint: neither weights nor student/teacher in it, but {keys}")
 
 
-def plain_state(state: Any, path: Path) -> dict[str, Tensor]:
-    """Weights with the wrappers' prefixes taken off, key by key; RequestError where they are no weights."""
+def without_wrappers(state: Any, path: Path) -> dict[str, Tensor]:
+    """Weights with the wrappers' prefixes removed, key by key; RequestError if they are not weights."""
     if not isinstance(state, Mapping) or not state:
         raise RequestError(f"{path} is not a checkpoint: its weights are a {type(state).__name__}")
     plain: dict[str, Tensor] = {}
     for key, value in state.items():
-        name = unwrapped(str(key))
+        name = remove_wrappers(str(key))
         if not isinstance(value, Tensor):
             what = f"{one_line(name)} is a {type(value).__name__}"
             raise RequestError(f"{path} is not a checkpoint: {what}, not a tensor")
@@ -116,10 +116,10 @@ def plain_state(state: Any, path: Path) -> dict[str, Tensor]:
 
 
 def without_shared_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without what a module of any name has put before all of them: `net.logit_scale` is `logit_scale`.
+    """Weights without a prefix that all their names share: `net.logit_scale` becomes `logit_scale`.
 
-    Every COSMOS and CLIP has that temperature at its top, so that the prefix is known by it; weights of one tower have
-    none, begin alike by their own names, and stay as they are.
+    Every COSMOS and CLIP has `logit_scale` at its top level, so whatever is before it is the prefix. The weights of a
+    single tower have no `logit_scale`; their names share a beginning that is their own, and they stay as they are.
     """
     scales = [name for name in state if name.endswith(f".{TEMPERATURE}")]
     prefix = scales[0].removesuffix(TEMPERATURE) if len(scales) == 1 else ""
@@ -128,8 +128,8 @@ def without_shared_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
-def unwrapped(key: str) -> str:
-    """A key of a state dict without what wrappers put before it or into it, whatever their order."""
+def remove_wrappers(key: str) -> str:
+    """A key of a state dict without the prefixes that wrappers add, in any order."""
     parts = key.split(".")
     while len(parts) > 1 and parts[0] in WRAPPERS:
         del parts[0]

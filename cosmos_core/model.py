@@ -1,4 +1,4 @@
-"""COSMOS: a CLIP whose towers also give tokens, and two cross-attention poolers by which each modality reads the other.
+"""COSMOS: a CLIP whose towers also return tokens, and two cross-attention poolers that join image and text.
 
 Kim et al., "COSMOS: Cross-Modality Self-Distillation for Vision Language Pre-training", CVPR 2025 (arXiv 2412.01814).
 The towers are open_clip's; parameter names and order are those of the original project, so that its checkpoints load.
@@ -20,12 +20,12 @@ from cosmos_core.cross_pool import CrossAttentionPool, cross_modal_features
 from cosmos_core.positions import run_time_positions
 
 TEXT_GROUPS = 4
-"""Groups of like length that texts pass the tower in where their padding is left out."""
+"""On a CPU, texts are sorted by length into this many groups, and each group is encoded without padding."""
 
 
 @dataclass
 class Features:
-    """What one forward gives: rows are view-major (0..B-1 are every sample's first view) and of unit length."""
+    """Output of one forward: features of unit length, view-major (0..B-1 are every sample's first view)."""
 
     image_features: Tensor
     """(n_images * B, D)"""
@@ -36,17 +36,17 @@ class Features:
     distill_logit_scale: Tensor
     """Temperature of the distillation loss, exponentiated; a scalar."""
     image_cross_features: Tensor | None = None
-    """(n_images * B, D) images that have read the first caption; only in the training forward."""
+    """(n_images * B, D) image features informed by the first caption's tokens; only in the training forward."""
     text_cross_features: Tensor | None = None
-    """(n_texts * B, D) captions that have read the first global crop; only in the training forward."""
+    """(n_texts * B, D) text features informed by the patches of the first global crop; only in the training forward."""
 
 
 class COSMOS(nn.Module):
-    """The model of one network; training holds two, a student and its averaged teacher.
+    """One network: image tower, text tower, poolers. Training holds two, a student and its averaged teacher.
 
     Args:
-        embed_dim: D, the shared dimension.
-        vision_cfg, text_cfg: the towers, in open_clip's vocabulary plus `attn_pooler_heads`.
+        embed_dim: D, the dimension of the embeddings of both modalities.
+        vision_cfg, text_cfg: the towers, with open_clip's keys and `attn_pooler_heads`.
         quick_gelu: whether the towers use QuickGELU; exact GELU otherwise, as all released COSMOS weights do.
 
     Raises:
@@ -64,7 +64,8 @@ class COSMOS(nn.Module):
         text = {key: value for key, value in text_cfg.items() if key != "attn_pooler_heads"}
         clip = open_clip.CLIP(embed_dim, dict(vision_cfg), text, quick_gelu=quick_gelu)
 
-        # The order of assignment is the order of the original's state dict, and so of its optimizer's state.
+        # Assigned in the order of the original's state dict, on which its optimizer's state depends (parameters by
+        # number).
         self.positional_embedding = clip.positional_embedding
         self.text_projection = clip.text_projection
         self.logit_scale = clip.logit_scale
@@ -114,8 +115,8 @@ class COSMOS(nn.Module):
         positions = run_time_positions(
             self.visual.positional_embedding, self.visual.grid_size, tuple(patches.shape[-2:]), square=height == width
         )
-        first = self.visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
-        hidden = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + positions.to(patches.dtype)
+        class_token = self.visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        hidden = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1) + positions.to(patches.dtype)
         return self.visual.transformer(self.visual.ln_pre(self.visual.patch_dropout(hidden)))
 
     def text_tower(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +134,7 @@ class COSMOS(nn.Module):
         return pooled @ self.text_projection, tokens
 
     def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
-        """(B, 3, H, W) normalised pictures -> (B, D)."""
+        """(B, 3, H, W) normalised images -> (B, D)."""
         features = self.visual.ln_post(self.image_hidden(images)[:, 0]) @ self.visual.proj
         return F.normalize(features, dim=-1) if normalize else features
 
@@ -148,13 +149,13 @@ class COSMOS(nn.Module):
         return logits, logits.T
 
     def forward(self, images: Tensor | Sequence[Tensor], texts: Tensor, batch_size: int | None = None) -> Features:
-        """Features of pictures and texts; with `batch_size`, the training forward with cross-modal features.
+        """Features of images and texts; with `batch_size`, the training forward with cross-modal features.
 
         Args:
-            images: (B, 3, H, W), or one such tensor a view: global crops first, then local ones of any size. Crops of
-                one size pass the tower in one batch.
-            texts: (n * B, L), caption-major: rows 0..B-1 are every sample's first caption.
-            batch_size: B. The tokens that the other modality reads are those of the first crop and the first caption.
+            images: (B, 3, H, W), or one such tensor for each view: global crops first, then local ones of any
+                size. Crops of one size pass the tower in one batch.
+            texts: (n * B, L), caption-major: 0..B-1 are every sample's first caption.
+            batch_size: B. The poolers attend to the tokens of the first crop and of the first caption.
 
         Returns:
             Features; the cross-modal ones only where `batch_size` is given (a teacher is called without).
@@ -171,7 +172,7 @@ class COSMOS(nn.Module):
         if batch_size is None:
             return features
         if image_tokens is None or len(image_tokens) != batch_size or len(texts) % batch_size:
-            raise ValueError(f"{len(views[0])} pictures a view and {len(texts)} texts for a batch of {batch_size}")
+            raise ValueError(f"{len(views[0])} images in each view and {len(texts)} texts for a batch of {batch_size}")
         features.image_cross_features = cross_modal_features(
             self.text_attn_cross_pool, pooled_images, self.text_token_mapping(text_tokens)
         )
@@ -181,7 +182,7 @@ class COSMOS(nn.Module):
         return features
 
     def _encode_views(self, views: list[Tensor], with_tokens: bool) -> tuple[Tensor, Tensor | None]:
-        """Pooled features of all views in their order, and patch tokens of the first view where they are wanted."""
+        """Pooled features of all views in their order, and, if `with_tokens`, the patch tokens of the first view."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, view in enumerate(views):
             by_size.setdefault(tuple(view.shape[1:]), []).append(index)
@@ -194,28 +195,30 @@ class COSMOS(nn.Module):
             features = self.visual.ln_post(hidden[:, 0]) @ self.visual.proj
             pooled.update(zip(indices, features.split([len(views[i]) for i in indices]), strict=True))
             if with_tokens and indices[0] == 0:
-                # the final norm works token by token: only the tokens that somebody reads pass through it
+                # The final norm works token by token, so it is applied only to the tokens that the pooler reads.
                 tokens = self.visual.ln_post(hidden[: len(views[0]), 1:])
         return torch.cat([pooled[i] for i in range(len(views))]), tokens
 
-    def _encode_texts(self, ids: Tensor, with_tokens: int) -> tuple[Tensor, Tensor]:
-        """Pooled features of all texts in their order, and tokens (with_tokens, L, width) of the first ones.
+    def _encode_texts(self, ids: Tensor, texts_with_tokens: int) -> tuple[Tensor, Tensor]:
+        """Pooled features of all texts in their order, and tokens (texts_with_tokens, L, width) of the first ones.
 
-        Of the other texts nobody reads tokens. On a CPU they pass the tower in groups of like length, without padding:
-        attention is causal, so pooled features stay, and a step on short captions takes about a third less.
+        The tokens of the other texts are not needed. On a CPU they pass the tower in groups of similar length, without
+        padding: attention is causal, so pooled features stay the same, and a step on short captions takes about a third
+        less time.
         """
         if ids.device.type != "cpu":
             pooled, tokens = self.text_tower(ids)
-            return pooled, tokens[:with_tokens]
-        places = torch.arange(1, ids.shape[1] + 1)
-        lengths = ((ids[with_tokens:] != PADDING) * places).amax(dim=1)
-        groups = [group + with_tokens for group in lengths.argsort(stable=True).chunk(TEXT_GROUPS) if len(group)]
-        pooled, tokens = self.text_tower(ids[:with_tokens])
-        parts = [pooled]
+            return pooled, tokens[:texts_with_tokens]
+        positions = torch.arange(1, ids.shape[1] + 1)
+        lengths = ((ids[texts_with_tokens:] != PADDING) * positions).amax(dim=1)
+        groups = [group + texts_with_tokens for group in lengths.argsort(stable=True).chunk(TEXT_GROUPS) if len(group)]
+        pooled, tokens = self.text_tower(ids[:texts_with_tokens])
+        pooled_parts = [pooled]
         for group in groups:
-            parts.append(self.text_tower(ids[group, : lengths[group[-1] - with_tokens]])[0])
-        order = torch.cat([torch.arange(with_tokens), *groups])
-        return torch.cat(parts)[order.argsort()], tokens
+            pooled_parts.append(self.text_tower(ids[group, : lengths[group[-1] - texts_with_tokens]])[0])
+        order = torch.cat([torch.arange(texts_with_tokens), *groups])
+        # `order` says which text each feature belongs to; its argsort brings them back into the order of `ids`.
+        return torch.cat(pooled_parts)[order.argsort()], tokens
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the towers recompute activations in the backward pass to save memory."""

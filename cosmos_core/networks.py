@@ -1,7 +1,7 @@
-"""The networks as a step calls them: compiled, checkpointed, synchronised over ranks; and the student's optimizer.
+"""The networks as a step calls them (compiled, with gradient checkpointing, wrapped in DDP), and the optimizer.
 
-What a run keeps are the plain modules. Whatever wraps them is held here, so that the names in a checkpoint are always
-those of `COSMOS`.
+A `Run` holds the unwrapped modules. The wrappers live here, so that the names in a checkpoint are always those of
+`COSMOS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +21,17 @@ from cosmos_core.world import World
 
 
 def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective | None = None) -> torch.optim.AdamW:
-    """AdamW over two groups, without and with decay, in the model's order; one kernel for all of them on a CUDA card.
+    """AdamW over two groups, without and with weight decay, in the model's order; fused kernels on a CUDA device.
 
-    The groups hold every parameter whatever the objective: one without a gradient is never touched. An objective's own
-    parameters follow in groups of theirs, by the same rule, so that the student's places in the state stay.
+    The groups hold every parameter of the student for every objective; AdamW leaves one without a gradient alone. The
+    objective's own parameters follow in further groups, split by the same rule, so that the student's parameters keep
+    their numbers in the optimizer's state.
     """
-    own = [] if objective is None else parameter_groups(objective, config.weight_decay)
-    # Only where it is faster: elsewhere torch chooses, and on a CPU the bits of older runs stay.
+    objective_groups = [] if objective is None else parameter_groups(objective, config.weight_decay)
+    # None lets torch choose, so that runs on a CPU keep their bits.
     fused = True if next(student.parameters()).device.type == "cuda" else None
     return torch.optim.AdamW(
-        [*parameter_groups(student, config.weight_decay), *(group for group in own if group["params"])],
+        [*parameter_groups(student, config.weight_decay), *(group for group in objective_groups if group["params"])],
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -39,10 +40,10 @@ def build_optimizer(config: TrainConfig, student: COSMOS, objective: Objective |
 
 
 def freeze_unused(student: COSMOS, objective: Objective) -> list[str]:
-    """Take the parameters that the objective leaves without a gradient out of training; their names.
+    """Freeze the parameters that the objective leaves without a gradient; returns their names.
 
-    DDP waits for the gradient of every parameter that asks for one; looking for absent ones would cost it a walk
-    through the graph in each step.
+    DDP waits for the gradient of every parameter with `requires_grad`; its `find_unused_parameters` would walk through
+    the graph in each step.
     """
     frozen = [name for name, _ in student.named_parameters() if objective.unused(name)]
     for name in frozen:
@@ -51,11 +52,11 @@ def freeze_unused(student: COSMOS, objective: Objective) -> list[str]:
 
 
 class Networks:
-    """Student and teacher behind whatever the configuration wraps them in.
+    """Student and teacher with the wrappers that the configuration asks for.
 
     Args:
-        student, teacher: the plain modules, equal on all ranks. Parameters that the objective does not use are frozen.
-        objective: says which parameters and which cross-modal features are used.
+        student, teacher: the unwrapped modules, equal on all ranks. Parameters the objective does not use are frozen.
+        objective: tells which parameters and whether cross-modal features are used.
         world: the ranks; with several, gradients of `student` are averaged over them in the backward pass.
     """
 
@@ -72,24 +73,24 @@ class Networks:
                 # splitting the graph at DDP's buckets is not implemented for graphs that hold checkpoints
                 torch._dynamo.config.optimize_ddp = False
             self._student, self._teacher = torch.compile(student), torch.compile(teacher)
-        self._ddp = distributed(self._student, world) if world.size > 1 else None
+        self._ddp = wrap_in_ddp(self._student, world) if world.size > 1 else None
 
     def student(self, images: list[Tensor], texts: Tensor, batch_size: int, sync: bool = True) -> Features:
-        """The student's features, with cross-modal ones where the objective reads them.
+        """The student's features, with cross-modal ones if the objective uses them.
 
         Args:
             images: one (B, 3, H, W) tensor for each view.
             texts: (n * B, L), caption-major.
             batch_size: B.
-            sync: whether the backward pass through these features averages gradients over ranks, those that parameters
-                hold already among them; where not, they are added to this rank's.
+            sync: whether the backward pass through these features averages over ranks all gradients accumulated so far;
+                if not, gradients are only added on this rank.
         """
-        cross = batch_size if self.cross_attention else None
+        cross_batch_size = batch_size if self.cross_attention else None
         if self._ddp is None or not torch.is_grad_enabled():
-            return self._student(images, texts, cross)
-        waiting: AbstractContextManager = nullcontext() if sync else self._ddp.no_sync()
-        with waiting:
-            return self._ddp(images, texts, cross)
+            return self._student(images, texts, cross_batch_size)
+        gradient_sync: AbstractContextManager = nullcontext() if sync else self._ddp.no_sync()
+        with gradient_sync:
+            return self._ddp(images, texts, cross_batch_size)
 
     @torch.no_grad()
     def teacher(self, images: list[Tensor], texts: Tensor, batch_size: int) -> Features:
@@ -97,55 +98,57 @@ class Networks:
         return self._teacher(images[:2], texts[: 2 * batch_size])
 
 
-def distributed(network: Callable[..., Features], world: World) -> DistributedDataParallel:
-    """The network with gradients that are averaged over the default group's ranks during the backward pass.
+def wrap_in_ddp(network: Callable[..., Features], world: World) -> DistributedDataParallel:
+    """The network in DDP: the backward pass averages gradients over the ranks of the default group.
 
-    Parameters are those of rank 0 to begin with, which changes nothing where all ranks start from one seed. Buffers
-    are constants here and never sent.
+    DDP sends rank 0's parameters to all ranks at the start, which changes nothing since all start from one seed.
+    Buffers are constants here and never sent.
     """
     assert isinstance(network, torch.nn.Module)
     wrapped = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
     if world.size > 2 and dist.get_backend() == "gloo":
-        wrapped.register_comm_hook(world.size, mean_in_the_order_of_ranks)
+        wrapped.register_comm_hook(world.size, average_in_rank_order)
     return wrapped
 
 
 @torch.no_grad()
 def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
-    """Average gradients over ranks in place, in one collective: for an objective's parameters, outside of DDP.
+    """Average gradients over ranks in place, in one collective; for an objective's parameters, which DDP does not hold.
 
-    A parameter without a gradient on any rank stays without one, so that the optimizer leaves it alone; where only some
-    ranks have one, the others count as zero. Every rank must call it.
+    A parameter that has no gradient on any rank keeps none, so that the optimizer leaves it alone; if only some ranks
+    have one, those of the others count as zero. Every rank must call it.
     """
     if world.size == 1 or not parameters:
         return
-    dtype = reduce(torch.promote_types, (one.dtype for one in parameters), torch.float32)
-    found = [one.new_zeros(()) if one.grad is None else one.new_ones(()) for one in parameters]
-    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    packed = torch.cat([value.detach().reshape(-1).to(dtype) for value in (*gradients, *found)])
+    dtype = reduce(torch.promote_types, (parameter.dtype for parameter in parameters), torch.float32)
+    has_gradient = [
+        parameter.new_zeros(()) if parameter.grad is None else parameter.new_ones(()) for parameter in parameters
+    ]
+    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
+    packed = torch.cat([value.detach().reshape(-1).to(dtype) for value in (*gradients, *has_gradient)])
     dist.all_reduce(packed)
     counts = packed[-len(parameters) :].tolist()
-    means = (packed[: -len(parameters)] / world.size).split([one.numel() for one in parameters])
-    for one, mean, count in zip(parameters, means, counts, strict=True):
-        one.grad = mean.view_as(one).to(one.dtype) if count else None
+    means = (packed[: -len(parameters)] / world.size).split([parameter.numel() for parameter in parameters])
+    for parameter, mean, count in zip(parameters, means, counts, strict=True):
+        parameter.grad = mean.view_as(parameter).to(parameter.dtype) if count else None
 
 
-def mean_in_the_order_of_ranks(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """Average a bucket of gradients over `size` ranks, every element added in the order of the ranks.
+def average_in_rank_order(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """DDP communication hook: average a bucket of gradients over `size` ranks, every element summed in rank order.
 
-    A ring adds in an order that depends on an element's place in its bucket, and DDP moves gradients to other places
-    after the first backward pass of a process: from three ranks on, a run that was stopped and goes on would get other
-    bits. As much is sent as by a ring: each rank gets its share of the elements from all, adds, and gives it to all.
+    A ring all-reduce sums in an order that depends on an element's position in its bucket, and DDP rebuilds its buckets
+    after the first backward pass of a process: with three ranks or more, a resumed run would get other bits. As much is
+    sent as by a ring: each rank receives its share of the elements from all ranks, sums, and sends the result to all.
     """
     flat = bucket.buffer()
     share = -(-len(flat) // size)
     padded = torch.nn.functional.pad(flat, (0, share * size - len(flat)))
     shares = torch.empty_like(padded)
     dist.all_to_all_single(shares, padded)
-    first, *others = shares.view(size, share)
-    for other in others:
-        first += other
-    dist.all_gather_into_tensor(padded, first / size)
-    done: torch.futures.Future[Tensor] = torch.futures.Future()
-    done.set_result(flat.copy_(padded[: len(flat)]))
-    return done
+    total, *rest = shares.view(size, share)
+    for part in rest:
+        total += part
+    dist.all_gather_into_tensor(padded, total / size)
+    future: torch.futures.Future[Tensor] = torch.futures.Future()
+    future.set_result(flat.copy_(padded[: len(flat)]))
+    return future

@@ -1,4 +1,4 @@
-"""Changing a configuration dataclass by plain values: unknown keys and wrong types are refused in one line."""
+"""Updating a configuration dataclass from plain values; unknown keys and wrong types raise RequestError."""
 
 import dataclasses
 import difflib
@@ -11,15 +11,17 @@ from cosmos_core.short_repr import LONGEST, short_repr
 
 
 def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:
-    """A copy of a configuration dataclass with `values` in place, each checked against its field's type."""
+    """A copy of a configuration dataclass with `values` set, each checked against its field's type."""
     types = typing.get_type_hints(type(config))
     hints = {item.name: types[item.name] for item in fields(config)}
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=3, cutoff=0.5)
+            nearest = difflib.get_close_matches(key, hints, n=3, cutoff=0.5)
             hint = (
-                f"did you mean {' or '.join(prefix + name for name in near)}" if near else f"known: {', '.join(hints)}"
+                f"did you mean {' or '.join(prefix + name for name in nearest)}"
+                if nearest
+                else f"known: {', '.join(hints)}"
             )
             shown = prefix + (key if len(key) <= LONGEST else short_repr(key))
             raise RequestError(f"{where}: unknown key {shown}; {hint}")
@@ -27,7 +29,7 @@ def updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
                 raise RequestError(
-                    f"{where}: {prefix + key} takes its own keys, as {prefix + key}.{_first(current)}=..."
+                    f"{where}: {prefix + key} takes its own keys, as {prefix + key}.{_first_key(current)}=..."
                 )
             changes[key] = updated(current, value, where, f"{prefix}{key}.")
         elif typing.get_origin(hints[key]) is dict:
@@ -47,18 +49,18 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def _merged(current: dict[str, Any], value: Any, where: str) -> dict[str, Any]:
-    """Free keys with those of `value` changed; empty where `value` is, so that a preset's can be taken away."""
+    """A dict of free keys updated by `value`; an empty `value` empties it, so that a preset's keys can be removed."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise RequestError(f"{where} takes key: value pairs, got {short_repr(value)}")
     return {**current, **value} if value else {}
 
 
-def _first(config: Any) -> str:
+def _first_key(config: Any) -> str:
     return fields(config)[0].name
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the field wants it; an int passes for a float, and so does `5e-4`, which YAML takes for text."""
+    """`value` converted to the field's type: an int to float, and `5e-4` too, which YAML parses as text."""
     if hint is Any:
         return value
     if typing.get_origin(hint) is tuple:
@@ -78,12 +80,12 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)  # a name or folder that looks like a number
+        return str(value)  # a name or folder that YAML parsed as a number
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise RequestError(f"{where} takes {_article(hint)}, got {short_repr(value)}")
+        raise RequestError(f"{where} takes {_with_article(hint)}, got {short_repr(value)}")
     return value
 
 
-def _article(hint: type) -> str:
+def _with_article(hint: type) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(hint, hint.__name__)

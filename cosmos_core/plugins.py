@@ -1,22 +1,23 @@
-"""Plug-ins: what other installed packages add to our tables through entry points (`importlib.metadata`).
+"""Plug-ins: objects that other installed packages add to our registries through entry points (`importlib.metadata`).
 
-A table maps names to objects: ours stand in a dictionary, those of plug-ins in one group of entry points.
+A registry maps names to objects: built-in ones are in a dictionary, those of plug-ins in one group of entry points.
 
     OBJECTIVES = Registry("cosmos_core.objectives", "objective", {"clip": "cosmos_core.objectives.clip:Clip"}, check)
-    OBJECTIVES.names()            # ours, then those of plug-ins; imports nothing
-    OBJECTIVES.load("siglip")     # the object behind a name; only its module is imported; RequestError in one line
-    OBJECTIVES.plugin("siglip")   # who provides it: .distribution and .version; None for ours
-    OBJECTIVES.available()        # every usable object by name, for `list`; imports all, a broken one is a warning
+    OBJECTIVES.names()            # built-in names, then those of plug-ins; imports nothing
+    OBJECTIVES.load("siglip")     # the object of a name; imports only its module; RequestError if that fails
+    OBJECTIVES.plugin("siglip")   # who provides it: .distribution and .version; None for built-in ones
+    OBJECTIVES.available()        # every usable object by name, for `list`; imports all; warns of broken ones
 
 A plug-in is code that runs with the rights of the user. It is imported only when its name is used or when `list` asks
-for all. It cannot take one of our names. `COSMOS_EVAL_PLUGINS=0` turns all of them off.
+for all. It cannot take a built-in name. `COSMOS_EVAL_PLUGINS=0` turns all of them off.
 """
 
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -28,8 +29,10 @@ from cosmos_core.short_repr import short_list, short_repr
 
 SWITCH = "COSMOS_EVAL_PLUGINS"
 """Environment variable; `0` turns plug-ins off."""
+BUG = "a bug in the "
+"""How notes on errors begin that say whose they are."""
 UNKNOWN = "unknown"
-"""Name or version of a distribution that does not tell."""
+"""Name or version of a distribution without usable metadata."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,25 @@ class Plugin:
         return printable(f"plug-in {self.distribution} {self.version}")
 
     def load(self) -> Any:
-        """The object that `target` names. Raises whatever importing it raises."""
+        """Import the object that `target` names; raises any exception of that import."""
         match = metadata.EntryPoint.pattern.match(self.target)
         if match is None:
             raise ValueError(f"its entry point is {self.target!r}, not module:attribute")
-        found: Any = importlib.import_module(match["module"])
+        loaded: Any = importlib.import_module(match["module"])
         for attribute in filter(None, (match["attr"] or "").split(".")):
-            found = getattr(found, attribute)
-        return found
+            loaded = getattr(loaded, attribute)
+        return loaded
 
 
 class Registry:
-    """Names and what stands behind them: ours, and those that plug-ins add in one group of entry points.
+    """A mapping of names to objects: built-in ones, and those that plug-ins add in one group of entry points.
 
     Args:
-        group: of the entry points, as `cosmos_core.objectives`.
-        what: an entry in one word, for messages: `objective`.
-        built_in: our names, each with its `module:attribute` or the object itself. Read at every call: a test may add
-            to it.
-        check: what is wrong with an object that a plug-in provides, in words; empty where nothing is.
+        group: group of the entry points, such as `cosmos_core.objectives`.
+        what: an entry in one word, for messages, such as `objective`.
+        built_in: built-in names, each with its `module:attribute` or the object itself. Read at every call, so that
+            tests may add to it.
+        check: returns what is wrong with an object of a plug-in, in words; empty if nothing is.
         named: whether objects have a `name`, which must be that of their entry point.
     """
 
@@ -73,7 +76,7 @@ class Registry:
         group: str,
         what: str,
         built_in: Mapping[str, Any],
-        check: Callable[[Any], str] = lambda found: "",
+        check: Callable[[Any], str] = lambda candidate: "",
         named: bool = False,
     ) -> None:
         self.group = group
@@ -83,31 +86,31 @@ class Registry:
         self.named = named
 
     def names(self) -> list[str]:
-        """Ours in their order, then those of plug-ins in alphabetical order, usable or not: none is imported."""
-        return list(dict.fromkeys([*self.built_in, *sorted(one.name for one in entry_points(self.group))]))
+        """Built-in names in their order, then those of plug-ins sorted, whether usable or not; imports none."""
+        return list(dict.fromkeys([*self.built_in, *sorted(entry.name for entry in entry_points(self.group))]))
 
     def plugin(self, name: str) -> Plugin | None:
-        """The plug-in that provides `name`; None where the name is ours or nobody's.
+        """The plug-in that provides `name`; None for a built-in or unknown name.
 
         Raises:
             RequestError: several distributions provide it.
         """
-        found = [one for one in entry_points(self.group) if one.name == name]
+        plugins = [plugin for plugin in entry_points(self.group) if plugin.name == name]
         if name in self.built_in:
-            for one in found:
-                warnings.warn(self.taken(one), stacklevel=2)
+            for plugin in plugins:
+                warnings.warn(self.taken(plugin), stacklevel=2)
             return None
-        if len(found) > 1:
-            raise RequestError(self.ambiguous(found))
-        return found[0] if found else None
+        if len(plugins) > 1:
+            raise RequestError(self.ambiguous(plugins))
+        return plugins[0] if plugins else None
 
     def load(self, name: str) -> Any:
-        """The object behind `name`.
+        """The object of `name`.
 
         Raises:
             RequestError: there is no such name, or it is a plug-in's that cannot be imported or used.
         """
-        plugin = self.plugin(name)  # looked for where the name is ours, too: a plug-in that wants it is named
+        plugin = self.plugin(name)  # also for built-in names: warns of a plug-in with the same name
         if name in self.built_in:
             return resolve(self.built_in[name])
         if plugin is None:
@@ -115,55 +118,75 @@ class Registry:
         return self.usable(plugin)
 
     def available(self) -> dict[str, Any]:
-        """Every usable object by name, ours first; what of the plug-ins cannot be used is left out with a warning."""
-        found = {}
+        """Every usable object by name, built-in ones first; warns of plug-ins that cannot be used and leaves them
+        out."""
+        usable = {}
         for name in self.names():
             try:
-                found[name] = self.load(name)
+                usable[name] = self.load(name)
             except RequestError as error:
                 if name in self.built_in:
                     raise
                 warnings.warn(str(error), stacklevel=2)
-        return found
+        return usable
 
     def usable(self, plugin: Plugin) -> Any:
-        """The object of a plug-in, checked; RequestError in one line where it cannot be used."""
+        """The object of a plug-in, checked; RequestError if it cannot be used."""
         try:
-            found = plugin.load()
-            problem = self.check(found)
-            if not problem and self.named and found.name != plugin.name:
-                problem = f"it calls itself {short_repr(found.name)}; it must have the name of its entry point"
-        except (Exception, SystemExit) as error:  # somebody else's module: it may raise anything, and call exit()
+            loaded = plugin.load()
+            problem = self.check(loaded)
+            if not problem and self.named and loaded.name != plugin.name:
+                problem = f"it calls itself {short_repr(loaded.name)}; it must have the name of its entry point"
+        except (Exception, SystemExit) as error:  # foreign code: it may raise anything, or call exit()
             problem = f"{type(error).__name__}: {one_line(error)}"
         if problem:
             raise RequestError(
                 f"{self.what} {printable(plugin.name)} of {plugin} ({printable(plugin.target)}) cannot be used: "
                 f"{problem}; correct or uninstall {printable(plugin.distribution)}"
             )
-        return found
+        return loaded
+
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        """Around code of the object behind `name`: a bug of a plug-in is marked as its own (`plugin_of_bug`)."""
+        try:
+            yield
+        except (RequestError, OSError):
+            raise
+        except Exception as error:
+            plugin = self.plugin(name)
+            if plugin is not None:
+                error.add_note(f"{BUG}{self.what} {printable(name)} of {plugin}")
+            raise
 
     def unknown(self, name: Any) -> RequestError:
-        """What is said of a name that nobody provides."""
+        """The error for an unknown name."""
         return RequestError(f"{self.what}: {short_repr(name)} is none of {short_list(self.names())}{off_note()}")
 
     def taken(self, plugin: Plugin) -> str:
-        """What is said of a plug-in that wants one of our names."""
+        """The warning for a plug-in with a built-in name."""
         return (
             f"{plugin} is ignored where it provides the {self.what} {printable(plugin.name)}, a name of ours; give it "
             f"another name in the entry points of {self.group}"
         )
 
     def ambiguous(self, plugins: Iterable[Plugin]) -> str:
-        """What is said of a name that several distributions provide."""
-        found = list(plugins)
+        """The error message for a name that several distributions provide."""
+        listed = list(plugins)
         return (
-            f"{self.what} {printable(found[0].name)} is provided by {' and '.join(str(one) for one in found)}; "
+            f"{self.what} {printable(listed[0].name)} is provided by {' and '.join(str(entry) for entry in listed)}; "
             "uninstall all but one of them"
         )
 
 
+def plugin_of_bug(error: Exception) -> str:
+    """Where a bug of a plug-in is, as in `task probe of plug-in extras 1.0`; empty for one of ours."""
+    notes = [note for note in getattr(error, "__notes__", []) if isinstance(note, str) and note.startswith(BUG)]
+    return notes[0].removeprefix(BUG) if notes else ""
+
+
 def resolve(target: Any) -> Any:
-    """What `"package.module:name"` names; anything else as it is."""
+    """Import the object named by `"package.module:name"`; anything else is returned unchanged."""
     if not isinstance(target, str):
         return target
     module, _, name = target.partition(":")
@@ -171,7 +194,7 @@ def resolve(target: Any) -> Any:
 
 
 def enabled() -> bool:
-    """Whether plug-ins are looked for at all."""
+    """Whether plug-ins are turned on."""
     return os.environ.get(SWITCH, "") != "0"
 
 
@@ -186,32 +209,32 @@ def first_sentence(found: Any) -> str:
 
 
 def entry_points(group: str) -> list[Plugin]:
-    """The plug-ins of one group, by name and distribution; empty where plug-ins are turned off."""
+    """The plug-ins of one group, sorted by name and distribution; empty if plug-ins are turned off."""
     return installed(group, tuple(sys.path)) if enabled() else []
 
 
 @cache
 def installed(group: str, path: tuple[str, ...]) -> list[Plugin]:
-    """The entry points of one group on `path`, which is `sys.path`: reading those of 125 packages takes 10 ms."""
+    """The entry points of one group on `path` (`sys.path`), cached: reading those of 125 packages takes 10 ms."""
     try:
-        found = list(metadata.entry_points(group=group))
-    except Exception:  # one distribution's file is no list of entry points: it must not hide the others
-        found = readable_entry_points(group)
-    plugins = {Plugin(one.name, one.value, *identity(one.dist)) for one in found}
-    return sorted(plugins, key=lambda one: (one.name, one.distribution))
+        points = list(metadata.entry_points(group=group))
+    except Exception:  # one distribution's malformed file must not hide the others
+        points = readable_entry_points(group)
+    plugins = {Plugin(entry.name, entry.value, *identity(entry.dist)) for entry in points}
+    return sorted(plugins, key=lambda entry: (entry.name, entry.distribution))
 
 
 def readable_entry_points(group: str) -> list[metadata.EntryPoint]:
-    """Those of every distribution whose file can be read, the first one of a name on `sys.path` as usual."""
-    found: dict[str, list[metadata.EntryPoint]] = {}
+    """The entry points of every distribution whose file can be read; of equal names the first on `sys.path` counts."""
+    by_distribution: dict[str, list[metadata.EntryPoint]] = {}
     for number, distribution in enumerate(metadata.distributions()):
         name, _ = identity(distribution)
-        found.setdefault(f"{number}" if name == UNKNOWN else name, readable(distribution, group))
-    return [one for entries in found.values() for one in entries]
+        by_distribution.setdefault(f"{number}" if name == UNKNOWN else name, readable(distribution, group))
+    return [point for entries in by_distribution.values() for point in entries]
 
 
 def readable(distribution: metadata.Distribution, group: str) -> list[metadata.EntryPoint]:
-    """The entry points of a distribution in one group; none, with a warning, where its file cannot be read."""
+    """The entry points of a distribution in one group; none, with a warning, if its file cannot be read."""
     try:
         return list(distribution.entry_points.select(group=group))
     except Exception as error:
@@ -225,8 +248,8 @@ def readable(distribution: metadata.Distribution, group: str) -> list[metadata.E
 
 
 def identity(distribution: Any) -> tuple[str, str]:
-    """Name and version of a distribution, `unknown` where its metadata do not tell."""
+    """Name and version of a distribution, `unknown` if its metadata are missing."""
     try:
         return distribution.metadata["Name"] or UNKNOWN, distribution.version or UNKNOWN
-    except Exception:  # no METADATA file, or one that is not text
+    except Exception:  # no METADATA file, or it is not text
         return UNKNOWN, UNKNOWN

@@ -1,7 +1,7 @@
-"""Position embeddings for other sizes: at run time, and when weights are loaded into another grid or context.
+"""Position embeddings for other sizes: at run time, and when weights are loaded for another grid or context.
 
-The two are different on purpose, as in the original: crops of another size see embeddings sampled with an inflated
-scale factor and no antialiasing, while loading resamples to the exact size with antialiasing.
+The two differ on purpose, as in the original: at run time embeddings are sampled with an inflated scale factor and
+without antialiasing, while loading resamples to the exact size with antialiasing.
 """
 
 import math
@@ -11,21 +11,22 @@ from torch.nn import functional as F
 
 
 def run_time_positions(positions: Tensor, native_grid: tuple[int, int], grid: tuple[int, int], square: bool) -> Tensor:
-    """Position embeddings for a picture of another size, sampled as the original does: its weights expect it.
+    """Position embeddings for an image of another size, sampled as in the original, with which its weights were
+    trained.
 
     Args:
         positions: (1 + N, width), class row first, then row-major patches.
         native_grid: rows and columns of those N patches.
-        grid: rows and columns of the picture's patches.
-        square: whether the picture is as high as it is wide, in pixels; only then is an equal number of patches taken
-            as it stands.
+        grid: rows and columns of the image's patches.
+        square: whether the image's height and width are equal, in pixels; only then are embeddings unchanged if the
+            number of patches is equal.
 
     Returns:
         (1 + rows * columns, width).
     """
     if square and grid[0] * grid[1] == native_grid[0] * native_grid[1]:
         return positions
-    # 0.1 guards the rounding of the output size, but the sampling coordinates use the inflated factor as well.
+    # 0.1 protects the output size from rounding down; the sampling coordinates use the inflated factor as well.
     scale = ((grid[0] + 0.1) / native_grid[0], (grid[1] + 0.1) / native_grid[1])
     patches = F.interpolate(as_map(positions[1:], native_grid), scale_factor=scale, mode="bicubic")
     if patches.shape[-2:] != grid:
@@ -41,10 +42,10 @@ def resize_image_positions(
     Args:
         positions: (1 + N, width), class row first.
         grid: rows and columns wanted.
-        native_grid: rows and columns of the N patches; a square where not given.
+        native_grid: rows and columns of the N patches; None: a square.
 
     Returns:
-        (1 + rows * columns, width); ValueError where N patches do not fill the native grid.
+        (1 + rows * columns, width); ValueError if N patches do not fill the native grid.
     """
     count = len(positions) - 1
     side = math.isqrt(count)

@@ -1,4 +1,4 @@
-"""What stands before the first step: the device, the initial weights, views that fit the model, the run's length."""
+"""Before the first step: device, initial weights, initial objective, checks of view sizes, the run's length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from cosmos_core.config import TrainConfig
 from cosmos_core.devices import require_device
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
-from cosmos_core.objective_state import refuse_odd_state
+from cosmos_core.objective_state import require_savable_state
 from cosmos_core.objectives import Objective, build_objective
 from cosmos_core.seeds import derive_seed
 from cosmos_core.views import MultiCrop
@@ -17,24 +17,25 @@ from cosmos_core.world import World
 
 
 def device_of(name: str, world: World | None = None) -> torch.device:
-    """The torch device called `name`, under torchrun the rank's own card; RequestError where this machine has none."""
-    place = 0 if world is None else world.local_rank
+    """The torch device called `name`, under torchrun the rank's own GPU; RequestError if this machine lacks it."""
+    index = 0 if world is None else world.local_rank
     if name == "auto":
-        return torch.device("cuda", place) if torch.cuda.is_available() else torch.device("cpu")
+        return torch.device("cuda", index) if torch.cuda.is_available() else torch.device("cpu")
     if name == "cuda":
-        name = f"cuda:{place}"
+        name = f"cuda:{index}"
     return require_device(name)
 
 
 def initial_model(config: Any, seed: int) -> COSMOS:
-    """A model whose initial weights depend on `seed` alone; torch's global generator is left as it was."""
+    """A model whose initial weights depend on `seed` alone; the state of torch's global generator is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         return COSMOS.from_config(config)
 
 
 def initial_objective(config: TrainConfig, world: World | None = None) -> Objective:
-    """The run's objective, ready to train; what it draws depends on the seed alone, and the global generator stays.
+    """The run's objective, ready to train; its draws depend on the seed alone, and the global generator's state is
+    kept.
 
     Raises:
         RequestError: it cannot be built, or its state could not be saved.
@@ -42,12 +43,12 @@ def initial_objective(config: TrainConfig, world: World | None = None) -> Object
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "objective"))
         objective = build_objective(config.objective, world, config.objective_options).train()
-    refuse_odd_state(config.objective, objective)
+    require_savable_state(config.objective, objective)
     return objective
 
 
 def check_sizes(views: MultiCrop, patch: Sequence[int], image: Sequence[int]) -> None:
-    """RequestError where a view is too small to hold a patch of a model; sizes are (height, width) in pixels."""
+    """RequestError if a view is smaller than a patch of the model; sizes are (height, width) in pixels."""
     sizes = {"global_size": views.global_size, **({"local_size": views.local_size} if views.local_crops else {})}
     for name, size in sizes.items():
         if size < max(patch):
@@ -58,14 +59,14 @@ def check_sizes(views: MultiCrop, patch: Sequence[int], image: Sequence[int]) ->
 
 
 def run_length(config: TrainConfig, samples: int) -> int:
-    """Optimizer steps of the run, where an epoch has `samples` (0: unknown).
+    """Optimizer steps of the run, given the samples of an epoch (0: unknown).
 
     Raises:
-        RequestError: neither the configuration nor the data say how long an epoch is, or it is shorter than a batch.
+        RequestError: neither the configuration nor the data tell the length of an epoch, or it is less than a batch.
     """
     if config.steps:
         return config.steps
-    samples = samples or config.samples  # a table may be shorter than what the preset hopes for
+    samples = samples or config.samples  # the data's own length first: a table may be shorter than the preset says
     if samples < config.batch_size:
         raise RequestError(
             f"an epoch has {samples or 'an unknown number of'} samples for a batch_size of {config.batch_size}: "

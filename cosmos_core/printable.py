@@ -1,40 +1,40 @@
-"""Text from data (names of files, classes, models) as it may stand in one line of a message, a terminal or a table."""
+"""Making text from data (names of files, classes, models) safe for one line of a message, a terminal or a table."""
 
 import re
 from pathlib import Path
 
-NOT_SHOWN = re.compile(
+UNSAFE_CHARACTERS = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0 (new lines, tabs, ESC of ANSI and OSC sequences), DEL, C1 (CSI and OSC as one character)
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of the text around it
-    "\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"  # no width: two names that look alike
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text around them
+    "\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"  # without width: two names would look alike
     "\u2028\u2029"  # line and paragraph separators
     "\ud800-\udfff]"  # lone surrogates: bytes of a file name that are not UTF-8
 )
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def printable(text: str | Path) -> str:
-    """The text in one line, with each character that a terminal would obey or not show as an escape that can be read.
+    """The text in one line; characters that a terminal would interpret or not show are written as escapes.
 
     A new line becomes `\\n`, ESC `\\x1b`, a bidi override `\\u202e`, and a byte that is not UTF-8 `\\udcff`. Joiners
     (U+200C, U+200D) stay: scripts and emoji need them.
     """
-    return NOT_SHOWN.sub(_escape, str(text))
+    return UNSAFE_CHARACTERS.sub(_escape, str(text))
 
 
-def one_line(value: object, longest: int = 300) -> str:
-    """Text, or what an exception of somebody else's says (its type, where it says nothing), as part of one line."""
+def one_line(value: object, max_length: int = 300) -> str:
+    """A text or an exception's message (its type if it has none) as part of one line."""
     text = printable(" ".join(str(value).split()).removesuffix(":"))
-    return text[:longest] + "..." if len(text) > longest else text or type(value).__name__
+    return text[:max_length] + "..." if len(text) > max_length else text or type(value).__name__
 
 
 def without_controls(text: str) -> str:
-    """Lines of output with their new lines and tabs, and all other control characters as escapes."""
+    """Lines of output, with all control characters but new lines and tabs as escapes."""
     return CONTROLS.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:
     character = match.group()
     code = ord(character)
-    return SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    return SHORT_ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

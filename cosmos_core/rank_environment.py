@@ -1,10 +1,10 @@
-"""What torchrun, or a batch system that sets its variables, says of this process; read without torch."""
+"""The variables by which torchrun (or a batch system) describes this process; read without importing torch."""
 
 import os
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
-from cosmos_core.text_files import whole_number
+from cosmos_core.text_files import parse_integer
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,22 @@ class RankEnvironment:
 
 
 def rank_environment() -> RankEnvironment | None:
-    """The variables, checked; None where there are none and the process is alone.
+    """The variables, checked; None if there are none, for a single process.
 
     Raises:
-        RequestError: one of two is missing, a value is no whole number, or RANK is not below WORLD_SIZE.
+        RequestError: RANK or WORLD_SIZE is missing, a value is not an integer, or RANK is not below WORLD_SIZE.
     """
-    given = {name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name in os.environ}
-    if "RANK" not in given and "WORLD_SIZE" not in given:
+    values = {name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name in os.environ}
+    if "RANK" not in values and "WORLD_SIZE" not in values:
         return None
-    for there, missing in (("RANK", "WORLD_SIZE"), ("WORLD_SIZE", "RANK")):
-        if missing not in given:
+    for present, missing in (("RANK", "WORLD_SIZE"), ("WORLD_SIZE", "RANK")):
+        if missing not in values:
             raise RequestError(
-                f"{there} is set and {missing} is not: start the ranks with torchrun, which sets both, or unset {there}"
+                f"{present} is set and {missing} is not: start the ranks with torchrun, which sets both, or "
+                f"unset {present}"
             )
-    numbers = {name: whole_number(text) for name, text in given.items()}
-    wrong = [f"{name}={given[name][:20]!r}" for name, number in numbers.items() if number is None]
+    numbers = {name: parse_integer(text) for name, text in values.items()}
+    wrong = [f"{name}={values[name][:20]!r}" for name, number in numbers.items() if number is None]
     if wrong:
         raise RequestError(
             f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers, got {', '.join(wrong)}; torchrun sets them"

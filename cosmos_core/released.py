@@ -1,4 +1,4 @@
-"""The ten checkpoints that the authors released, and fetching one when it is asked for by name."""
+"""The ten checkpoints that the authors released, and downloading one by its name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +33,15 @@ RELEASED: dict[str, Released] = {
 
 
 def cached(name: str) -> Path | None:
-    """The local file of a released checkpoint where the hub's cache has it; the network is not touched."""
+    """The local file of a released checkpoint if the hub's cache has it; does not use the network."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(HUB_REPOSITORY, RELEASED[name].file)
-    return Path(found) if isinstance(found, str) else None
+    cached_file = try_to_load_from_cache(HUB_REPOSITORY, RELEASED[name].file)
+    return Path(cached_file) if isinstance(cached_file, str) else None
 
 
 def fetch(name: str) -> Path:
-    """The local file of a released checkpoint, downloaded to the hub's cache if it is not there yet.
+    """The local file of a released checkpoint, downloaded to the hub's cache if it is not there.
 
     Raises:
         RequestError: no such name; or neither the cache nor the network has it.

@@ -1,7 +1,7 @@
-"""The lock of a run directory: one process writes there at a time, and one that was killed keeps nobody out.
+"""The lock of a run directory: only one process writes there at a time, and a killed process releases it.
 
-The file `.lock` names its holder and is locked by the system (`flock`), which lets go when the holder dies. Where the
-file system has no such locks, the holder's process number and start tell whether it is still there.
+The file `.lock` names its holder and is locked by the system (`flock`), which releases the lock when the holder ends.
+If the file system has no such locks, the holder's process number and start time tell whether it still runs.
 """
 
 import json
@@ -17,17 +17,17 @@ from cosmos_core.errors import RequestError
 from cosmos_core.file_locks import is_file_of, try_lock, unlock
 
 LOCK = ".lock"
-LONGEST_RECORD = 10_000
-"""Bytes of a lock file that are read."""
+MAX_RECORD_BYTES = 10_000
+"""Most bytes of a lock file that are read."""
 
 
 class RunLock:
-    """Held from its making until `release`, which also removes the file.
+    """A lock that is held from its creation until `release`, which also removes the file.
 
     Args:
-        folder: what is locked; it is made if absent.
-        wait: seconds to wait for a holder to let go.
-        advice: what the message of a refusal tells to do.
+        folder: the folder to lock; created if absent.
+        wait: seconds to wait for another holder to release it.
+        advice: what the error tells the user to do.
 
     Raises:
         RequestError: another process holds it; names the process, its host and since when.
@@ -37,18 +37,20 @@ class RunLock:
     def __init__(self, folder: Path, *, wait: float = 0.0, advice: str = "wait for it, or give another --out") -> None:
         self.path = folder / LOCK
         self.was_killed = False
-        """Whether the holder before did not release the lock: it was killed, or its machine went down."""
+        """Whether the previous holder did not release the lock: it was killed, or its machine went down."""
         self.system_locks = True
         self.descriptor = -1
         folder.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + wait
-        while not self._take():
+        while not self._try_take():
             if time.monotonic() >= end:
-                gone = "" if self.system_locks else f"; if that process is gone, delete {self.path}"
-                raise RequestError(f"{folder} is in use by {holder(read_record(self.path))}; {advice}{gone}")
+                advice_if_dead = "" if self.system_locks else f"; if that process is gone, delete {self.path}"
+                raise RequestError(
+                    f"{folder} is in use by {describe_holder(read_record(self.path))}; {advice}{advice_if_dead}"
+                )
             time.sleep(0.05)
 
-    def _take(self) -> bool:
+    def _try_take(self) -> bool:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             locked = try_lock(descriptor)
@@ -56,12 +58,13 @@ class RunLock:
             if locked is None:
                 self.system_locks = False
                 locked = not record or not is_alive(record)
-            if not (locked and is_file_of(self.path, descriptor)):  # removed by its holder in this moment
+            if not (locked and is_file_of(self.path, descriptor)):  # its holder has just removed it
                 unlock(descriptor)
                 return False
             self.was_killed = bool(os.fstat(descriptor).st_size)
-            # written before it is cut: an empty file, left by a process killed here, would hide the one before
-            os.ftruncate(descriptor, os.pwrite(descriptor, json.dumps(own_record()).encode() + b"\n", 0))
+            # Written first, truncated second: a process killed in between must not leave an empty file, which would
+            # hide that the holder before it was killed.
+            os.ftruncate(descriptor, os.pwrite(descriptor, json.dumps(process_record()).encode() + b"\n", 0))
         except BaseException:
             with suppress(OSError):
                 unlock(descriptor)
@@ -70,7 +73,8 @@ class RunLock:
         return True
 
     def release(self) -> None:
-        """Let others in. The file goes first: whoever opened it meanwhile sees that it locked a removed one."""
+        """Release the lock. The file is removed first, so that a process that has opened it sees that it was
+        removed."""
         if self.descriptor < 0:
             return
         with suppress(OSError):
@@ -81,7 +85,7 @@ class RunLock:
 
 @contextmanager
 def locked(folder: Path, *, wait: float = 0.0, advice: str = "wait for it, or give another --out") -> Iterator[RunLock]:
-    """A `RunLock` that is held while the block runs."""
+    """Hold a `RunLock` while the block runs."""
     lock = RunLock(folder, wait=wait, advice=advice)
     try:
         yield lock
@@ -91,11 +95,12 @@ def locked(folder: Path, *, wait: float = 0.0, advice: str = "wait for it, or gi
 
 @contextmanager
 def one_writer(folder: Path, seconds: float = 60.0) -> Iterator[None]:
-    """Keep other processes that ask from writing into a folder while the block runs; made for short blocks, and it
-    leaves no file. Where the file system has no locks on folders, nobody is kept out.
+    """Let one process at a time run the block for a folder; for short blocks. It leaves no file.
+
+    If the file system has no locks on folders, it has no effect.
 
     Raises:
-        RequestError: another process has held it for so long.
+        RequestError: another process has held it for `seconds`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -112,8 +117,8 @@ def one_writer(folder: Path, seconds: float = 60.0) -> Iterator[None]:
         unlock(descriptor)
 
 
-def own_record() -> dict[str, Any]:
-    """What tells this process from all others, and a person where to find it."""
+def process_record() -> dict[str, Any]:
+    """The content of the lock file, which identifies this process."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -123,7 +128,7 @@ def own_record() -> dict[str, Any]:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine started, in the kernel's ticks; empty where that cannot be known."""
+    """When a process of this machine started, in the kernel's ticks; empty if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return stat.rpartition(")")[2].split()[19]
@@ -132,7 +137,7 @@ def process_start(pid: int) -> str:
 
 
 def is_alive(record: dict[str, Any]) -> bool:
-    """Whether the process of a record may still run: one of another host may, as far as can be told from here."""
+    """Whether the process of a record may still run; for another host that is unknown, so True."""
     if record.get("host") != socket.gethostname():
         return True
     pid = record.get("pid")
@@ -143,21 +148,21 @@ def is_alive(record: dict[str, Any]) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's
+        pass  # it exists, of another user
     return record.get("process_start", "") in ("", process_start(pid))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What a lock file says of its holder; nothing where it says nothing."""
+    """The record of the holder in a lock file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
-            record = json.loads(file.read(LONGEST_RECORD))
+            record = json.loads(file.read(MAX_RECORD_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def holder(record: dict[str, Any]) -> str:
+def describe_holder(record: dict[str, Any]) -> str:
     """The holder in words."""
     if not record:
         return "another process"

@@ -1,4 +1,4 @@
-"""What a run is at one step, as plain values and tensors: taken from it, and put back into it."""
+"""The state of a run at one step, as plain values and tensors: captured for a checkpoint, and restored from it."""
 
 import copy
 import random
@@ -13,54 +13,56 @@ from torch import Tensor, nn
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
-from cosmos_core.layouts import plain_state
-from cosmos_core.objective_state import captured_objective, check_objective, put_back_objective
+from cosmos_core.layouts import without_wrappers
+from cosmos_core.objective_state import objective_entry, require_matching_objective, restore_objective
 from cosmos_core.overrides import updated
 from cosmos_core.step import Run
 from cosmos_core.world import World
 
-NEEDED = ("student", "teacher", "optimizer", "step", "steps", "training", "data_state", "skipped", "rng")
-"""What a checkpoint must hold for a run to go on from it."""
-FREE = {
+REQUIRED_KEYS = ("student", "teacher", "optimizer", "step", "steps", "training", "data_state", "skipped", "rng")
+"""Keys that a checkpoint must have for a run to be resumed from it."""
+MAY_CHANGE = {
     *("name", "out", "workers", "device", "threads", "max_broken", "non_finite"),
     *("accumulate", "grad_checkpointing", "compile"),
     *("log_every", "tensorboard", "wandb", "save_every", "save_minutes", "keep", "keep_every"),
     *("eval_every", "eval_suite", "eval_data_root", "eval_networks", "eval_limit"),
 }
-"""Settings that may differ when a run goes on: they change no sample, no schedule and no formula."""
-ABSOLUTE = re.compile(r"(?:^|(?<=[:,=\s]))(?:~[\w.-]*)?/(?:[^/,:\s]+/)*")
-"""The folders of an absolute path: alone, behind the kind of a source, or in a command."""
-LENGTH = ("steps", "epochs", "samples")
+"""Settings that may differ when a run is resumed: they change no sample, no schedule and no formula."""
+ABSOLUTE_FOLDERS = re.compile(r"(?:^|(?<=[:,=\s]))(?:~[\w.-]*)?/(?:[^/,:\s]+/)*")
+"""The folders of an absolute path: alone, after the kind of a source (`coco:`), or inside a command."""
+LENGTH_SETTINGS = ("steps", "epochs", "samples")
 
 
-def captured(run: Run, data_state: Mapping[str, Any], world: World) -> dict[str, Any]:
-    """What a checkpoint holds beside networks and optimizer. A collective: every rank calls it, all get the same.
+def capture_run(run: Run, data_state: Mapping[str, Any], world: World) -> dict[str, Any]:
+    """The entries of a checkpoint besides networks and optimizer. A collective: every rank calls it, all get the same.
 
     Args:
-        data_state: where this rank's share of the data stands; the union over ranks is kept.
+        data_state: `Batch.state` of this rank's last batch; the union over ranks is saved.
     """
-    of_ranks = world.gather({"data": dict(data_state), "skipped": dict(run.skipped), "rng": rng_state(device_of(run))})
-    training = unplaced_settings(run.config)
+    rank_states = world.gather(
+        {"data": dict(data_state), "skipped": dict(run.skipped), "rng": rng_state(device_of(run))}
+    )
+    training = portable_settings(run.config)
     if not training["objective_options"]:
-        del training["objective_options"]  # the file is what it was before objectives had any
+        del training["objective_options"]  # so that the file is as before this setting existed
     scaler = {} if run.scaler is None else {"scaler": run.scaler.state_dict()}
     return {
         "step": run.step,
         "steps": run.steps,
         "training": training,
-        "data_state": {lane: place for one in of_ranks for lane, place in one["data"].items()},
-        "skipped": [one["skipped"] for one in of_ranks],
-        "rng": [one["rng"] for one in of_ranks],
+        "data_state": {lane: position for state in rank_states for lane, position in state["data"].items()},
+        "skipped": [state["skipped"] for state in rank_states],
+        "rng": [state["rng"] for state in rank_states],
         "skipped_steps": run.skipped_steps,
         "skipped_in_a_row": run.skipped_in_a_row,
         "environment": environment(run, world),
-        **captured_objective(run.config.objective, run.objective),
+        **objective_entry(run.config.objective, run.objective),
         **scaler,
     }
 
 
-def put_back(run: Run, content: Mapping[str, Any], path: Path, world: World) -> dict[str, Any]:
-    """Make `run` what it was when `content` was written; returns the position in the data, of all ranks.
+def restore_run(run: Run, content: Mapping[str, Any], path: Path, world: World) -> dict[str, Any]:
+    """Restore a run from a checkpoint's content; returns the position of all ranks in the data.
 
     Raises:
         RequestError: the checkpoint is of another model or objective, or of a run of another length.
@@ -70,47 +72,48 @@ def put_back(run: Run, content: Mapping[str, Any], path: Path, world: World) -> 
             f"{path} is of a run of {content['steps']:,} steps, and this one has {run.steps:,}: schedules depend on "
             "the length; give the data it was started with, or another --out"
         )
-    check_objective(run.config.objective, run.objective, content, path)
+    require_matching_objective(run.config.objective, run.objective, content, path)
     for name, model in (("student", run.student), ("teacher", run.teacher)):
-        fill(model, content[name], f"{path}: {name}")
-    put_back_objective(run.objective, content, path)
-    fill_optimizer(run.optimizer, content["optimizer"], path)
+        load_weights(model, content[name], f"{path}: {name}")
+    restore_objective(run.objective, content, path)
+    load_optimizer(run.optimizer, content["optimizer"], path)
     if run.scaler is not None and content.get("scaler"):
         run.scaler.load_state_dict(dict(content["scaler"]))
     run.step, run.epoch = content["step"], content["epoch"]
     run.skipped_steps = content.get("skipped_steps", 0)
     run.skipped_in_a_row = content.get("skipped_in_a_row", 0)
-    of_ranks = content["skipped"]
-    if len(of_ranks) != world.size:  # counts are sums over ranks: one of them keeps all
-        everything = {key: reason for one in of_ranks for key, reason in one.items()}
-        of_ranks = [everything, *[{}] * (world.size - 1)]
+    skipped_by_rank = content["skipped"]
+    if len(skipped_by_rank) != world.size:  # another number of ranks: rank 0 gets all, since counts are sums over ranks
+        everything = {key: reason for skipped in skipped_by_rank for key, reason in skipped.items()}
+        skipped_by_rank = [everything, *[{}] * (world.size - 1)]
     run.skipped.clear()
-    run.skipped.update(of_ranks[world.rank])
+    run.skipped.update(skipped_by_rank[world.rank])
     if world.rank < len(content["rng"]):
         set_rng_state(content["rng"][world.rank], device_of(run))
     return dict(content["data_state"])
 
 
-def fill(model: nn.Module, state: Any, where: str) -> None:
-    """Weights into a model, wrapped or not; RequestError naming the first key that differs."""
-    weights = plain_state(state, Path(where))
-    own = plain_state(model.state_dict(), Path(where))
-    for key in own.keys() | weights.keys():
-        if key not in own or key not in weights or own[key].shape != weights[key].shape:
+def load_weights(model: nn.Module, state: Any, where: str) -> None:
+    """Load weights into a model, wrapped or not; RequestError that names a key that differs."""
+    weights = without_wrappers(state, Path(where))
+    current = without_wrappers(model.state_dict(), Path(where))
+    for key in current.keys() | weights.keys():
+        if key not in current or key not in weights or current[key].shape != weights[key].shape:
             raise RequestError(f"{where} does not fit this model: {key} is missing or of another shape")
     with torch.no_grad():
-        for key, value in own.items():
+        for key, value in current.items():
             value.copy_(weights[key])
 
 
-def fill_optimizer(optimizer: torch.optim.Optimizer, state: Any, path: Path) -> None:
-    """Momenta into an optimizer; its settings stay what this run says (rates are set at every step anyway)."""
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any, path: Path) -> None:
+    """Load the moments into an optimizer; its settings stay those of this run (learning rates are set in every
+    step)."""
     try:
         groups = [
-            {**group, "params": old["params"]}
-            for group, old in zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
+            {**group, "params": stored["params"]}
+            for group, stored in zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
         ]
-        # copied: tensors of a mapped file would be read from it for as long as the run lasts
+        # copied, since the tensors are mapped from the file, which may be replaced while the run lasts
         optimizer.load_state_dict({"state": copy.deepcopy(state["state"]), "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: its optimizer does not fit this model: {error}") from error
@@ -121,7 +124,7 @@ def device_of(run: Run) -> torch.device:
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """The states of the global generators of this process. Nothing in training draws from them; callbacks may."""
+    """The states of this process's global random generators. Training does not draw from them, but callbacks may."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state(legacy=True))
     return {
@@ -143,7 +146,7 @@ def set_rng_state(state: Mapping[str, Any], device: torch.device) -> None:
 
 
 def environment(run: Run, world: World) -> dict[str, Any]:
-    """What decides the last bits of every figure beside the configuration."""
+    """Everything besides the configuration that affects the last bits of the results."""
     return {
         "ranks": world.size,
         "threads": torch.get_num_threads(),
@@ -154,72 +157,77 @@ def environment(run: Run, world: World) -> dict[str, Any]:
     }
 
 
-def other_bits(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What makes a continued run differ in the last bits from one that was never stopped; empty where nothing does."""
+def describe_environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Changes that make a resumed run differ in the last bits from one that was never stopped; empty if there are
+    none."""
     changed = [f"{key} {before[key]} before and {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
     return ", ".join(changed)
 
 
-def training_of(content: Mapping[str, Any], where: str) -> TrainConfig:
-    """The configuration that a checkpoint carries.
+def read_training_config(content: Mapping[str, Any], where: str) -> TrainConfig:
+    """The training configuration in a checkpoint.
 
     Raises:
-        RequestError: it has settings that this version does not know.
+        RequestError: it has settings that are unknown to this version.
     """
     return updated(TrainConfig(), dict(content["training"]), where)
 
 
-def compatible(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """The settings that keep a run of `old` from going on as `new`, each as `lr 0.001 there and 0.002 here`."""
-    there, here = flat(plain(old.to_dict())), flat(plain(new.to_dict()))
-    if unplaced(there["data"]) == unplaced(here["data"]):
-        del there["data"], here["data"]
+def incompatible_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """The differing settings that prevent resuming a run of `old` as `new`, each as `lr 0.001 there and 0.002 here`."""
+    old_values, new_values = flatten(to_json_types(old.to_dict())), flatten(to_json_types(new.to_dict()))
+    if source_names(old_values["data"]) == source_names(new_values["data"]):
+        del old_values["data"], new_values["data"]
     differing = [
         key
-        for key in dict.fromkeys([*here, *there])
-        if key.split(".")[0] not in FREE and there.get(key) != here.get(key)
+        for key in dict.fromkeys([*new_values, *old_values])
+        if key.split(".")[0] not in MAY_CHANGE and old_values.get(key) != new_values.get(key)
     ]
-    return [f"{key} {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here" for key in differing]
+    return [
+        f"{key} {old_values.get(key, 'absent')!r} there and {new_values.get(key, 'absent')!r} here" for key in differing
+    ]
 
 
-def unplaced_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings without the folders of this machine: a checkpoint travels to others, and a run that goes on has its
-    own. Relative paths stay."""
+def portable_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings without folders of this machine, since a checkpoint may be resumed on another. Relative paths
+    stay."""
     values = config.to_dict()
-    values["data"] = "::".join(map(unplaced_source, values["data"].split("::")))
+    values["data"] = "::".join(map(portable_source, values["data"].split("::")))
     for key in ("out", "eval_data_root"):
         if Path(values[key]).is_absolute() or values[key].startswith("~"):
             values[key] = Path(values[key]).name
     return values
 
 
-def unplaced_source(source: str) -> str:
-    """A source of data without the folders of absolute paths in it; the address of a server stays."""
-    return source if "://" in source else ABSOLUTE.sub("", source)
+def portable_source(source: str) -> str:
+    """A source of data without the folders of its absolute paths; the address of a server stays."""
+    return source if "://" in source else ABSOLUTE_FOLDERS.sub("", source)
 
 
-def unplaced(data: str) -> list[str]:
-    """File names of the sources without folders and hosts: data that was moved is the same data, and a checkpoint has
-    no folders. Whether its shards and its length are those of the checkpoint, the loader looks at."""
+def source_names(data: str) -> list[str]:
+    """The sources' file names without folders and hosts, for comparison: moved data count as the same.
+
+    Whether shards and length are those of the checkpoint is checked by the loader, by its fingerprint.
+    """
     names = [re.split(r"[/\s:=]", source.strip())[-1] for source in data.split("::")]
-    # COCO's annotations stand before the images' folder
+    # `coco:ANNOTATIONS.json,IMAGES_FOLDER`: the part after the comma
     coco = [source.strip().startswith("coco:") for source in data.split("::")]
     return [name.rpartition(",")[2] if is_coco else name for name, is_coco in zip(names, coco, strict=True)]
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under their dotted names."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            result.update(flat(value, f"{prefix}{key}."))
+            result.update(flatten(value, f"{prefix}{key}."))
         else:
             result[f"{prefix}{key}"] = value
     return result
 
 
-def plain(value: Any) -> Any:
-    """Values as JSON would give them back: a tuple and the list that a file made of it are one setting."""
+def to_json_types(value: Any) -> Any:
+    """Values as JSON would return them, so that a tuple equals the list that a file stores."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {str(key): to_json_types(item) for key, item in value.items()}
+    return [to_json_types(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Learning rate, teacher momentum and parameter groups, as the original training has them (float64, exact)."""
+"""Schedules of learning rate and teacher momentum, and parameter groups, exactly as in the original (float64)."""
 
 import math
 from collections.abc import Callable
@@ -13,20 +13,20 @@ SCHEDULES = ("cosine", "const", "const-cooldown")
 NO_DECAY = ("bn", "ln", "bias", "logit_scale")
 
 
-def warmed_up(base: float, warmup: int, step: int) -> float:
-    """Linear rise: the first step already has 1/warmup of `base`, step warmup - 1 has all of it."""
+def warmup_value(base: float, warmup: int, step: int) -> float:
+    """Linear warm-up: 1/warmup of `base` at step 0, all of it at step warmup - 1."""
     return base * (step + 1) / warmup
 
 
 def cosine_lr(base: float, warmup: int, steps: int) -> Schedule:
-    """Linear warm-up, then half a cosine towards 0, which lies one step past the end of the run.
+    """Linear warm-up, then half a cosine towards 0, which would be reached one step after the last.
 
     A run of warm-up only (steps == warmup) keeps the last warm-up value for steps past its end.
     """
 
     def at(step: int) -> float:
         if step < warmup:
-            return warmed_up(base, warmup, step)
+            return warmup_value(base, warmup, step)
         if steps == warmup:
             return base
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) * base
@@ -36,7 +36,7 @@ def cosine_lr(base: float, warmup: int, steps: int) -> Schedule:
 
 def const_lr(base: float, warmup: int) -> Schedule:
     """Linear warm-up, then `base`."""
-    return lambda step: warmed_up(base, warmup, step) if step < warmup else base
+    return lambda step: warmup_value(base, warmup, step) if step < warmup else base
 
 
 def const_lr_cooldown(
@@ -47,7 +47,7 @@ def const_lr_cooldown(
 
     def at(step: int) -> float:
         if step < warmup:
-            return warmed_up(base, warmup, step)
+            return warmup_value(base, warmup, step)
         if step < start:
             return base
         return (base - end) * max(0.0, 1 - (step - start) / cooldown_steps) ** power + end
@@ -60,7 +60,7 @@ def cosine_momentum(base: float, final: float, steps: int, warmup: int = 0) -> S
 
     def at(step: int) -> float:
         if step < warmup:
-            return warmed_up(base, warmup, step)
+            return warmup_value(base, warmup, step)
         return final - 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) * (final - base)
 
     return at
@@ -86,8 +86,8 @@ def lr_schedule(
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: matrices do, position and token embeddings among them; gains, biases and
-    temperatures do not. Matched on the name's text, like the original, so that groups agree parameter by parameter."""
+    """Whether weight decay applies: to matrices, including position and token embeddings; not to gains, biases and
+    temperatures. By substrings of the name, as in the original, so that the groups are equal parameter by parameter."""
     return parameter.ndim >= 2 and not any(part in name for part in NO_DECAY)
 
 

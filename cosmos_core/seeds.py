@@ -1,4 +1,4 @@
-"""Where randomness comes from: one generator a sample, the same whatever process draws it."""
+"""Seeds and random generators: one generator for each sample, independent of the process that uses it."""
 
 import hashlib
 import random
@@ -15,23 +15,24 @@ else:
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed from the text of `parts`, equal on every machine and in every process (Python's hash() is not)."""
     text = "\x1f".join(str(part) for part in parts)
-    content = text.encode("utf-8", "surrogatepass")  # names of files that are not Unicode hold lone surrogates
+    content = text.encode("utf-8", "surrogatepass")  # file names that are not Unicode contain lone surrogates
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
 def sample_generator(seed: int, epoch: int | str, key: str, purpose: str) -> random.Random:
-    """The generator of one sample in one epoch; `purpose` keeps picture and caption draws apart.
+    """The generator of one sample in one epoch; `purpose` separates the draws of image and captions.
 
-    Neither the worker that loads a sample nor its place in a batch enters, so the number of workers changes nothing.
+    It depends neither on the worker that loads a sample nor on its position in a batch, so the number of workers has no
+    effect.
     """
     return random.Random(derive_seed(seed, epoch, key, purpose))
 
 
 def as_random(generator: Generator) -> random.Random:
-    """A `random.Random` as it is; from a `torch.Generator`, one seeded by its next draw.
+    """A `random.Random` unchanged; for a `torch.Generator`, a new one seeded by its next draw.
 
     Raises:
-        TypeError: anything else, a forgotten generator among it: nothing here falls back on global randomness.
+        TypeError: anything else, such as None: global generators are never used instead.
     """
     if isinstance(generator, random.Random):
         return generator

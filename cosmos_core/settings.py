@@ -1,4 +1,4 @@
-"""What can be set in a training, read from the configuration's own source: the docstrings are the only description."""
+"""The settings of a training with their descriptions, which are the docstrings in the configuration's source."""
 
 import ast
 import dataclasses
@@ -17,12 +17,12 @@ class Setting:
 
     key: str
     kind: str
-    """The type, as a reader of YAML would call it."""
+    """The type in words, as in `whole number`."""
     default: Any
     about: str
 
     def as_text(self) -> str:
-        """The default as it would be written after `--set key=`."""
+        """The default as text for `--set key=`."""
         if isinstance(self.default, tuple):
             return f"[{', '.join(f'{part:.4g}' for part in self.default)}]"
         return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
@@ -31,28 +31,32 @@ class Setting:
 def settings(config: type = TrainConfig, prefix: str = "") -> list[Setting]:
     """Every setting in the order of its class; those of a nested configuration under dotted names."""
     types, about = typing.get_type_hints(config), docstrings(config)
-    found: list[Setting] = []
+    listed: list[Setting] = []
     for item in dataclasses.fields(config):
         hint = types[item.name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            found += settings(hint, f"{prefix}{item.name}.")
+            listed += settings(hint, f"{prefix}{item.name}.")
             continue
-        default = item.default if item.default is not dataclasses.MISSING else {}  # keys that are free
-        found.append(Setting(prefix + item.name, kind_of(hint), default, about.get(item.name, "")))
-    return found
+        default = item.default if item.default is not dataclasses.MISSING else {}  # a dict of free keys
+        listed.append(Setting(prefix + item.name, kind_of(hint), default, about.get(item.name, "")))
+    return listed
 
 
 def docstrings(config: type) -> dict[str, str]:
-    """What the string below each field of a class says, on one line."""
+    """The docstring below each field of a class, on one line."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
+    texts = {}
+    for field, statement in zip(body.body, body.body[1:], strict=False):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-            found[field.target.id] = " ".join(below.value.value.split())
-    return found
+        if (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Constant)
+            and isinstance(statement.value.value, str)
+        ):
+            texts[field.target.id] = " ".join(statement.value.value.split())
+    return texts
 
 
 def kind_of(hint: Any) -> str:

@@ -1,42 +1,42 @@
-"""Room for batches in /dev/shm, through which worker processes hand tensors over.
+"""Checks that /dev/shm has room for the batches that worker processes send through it.
 
-torch's worker that finds no room there raises in a thread that nobody watches, and the main process waits for a batch
-that never comes (pytorch/pytorch#5040). So a worker asks here before it hands a batch over.
+Without room, torch's worker raises in a background thread, and the main process waits for ever for the batch
+(pytorch/pytorch#5040). So a worker checks the room before it sends a batch.
 """
 
 import os
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
-from cosmos_core.text_files import whole_number
+from cosmos_core.text_files import parse_integer
 
 FOLDER = "/dev/shm"
-LEAST = 2**18
-"""Bytes that the locks and queues of some workers take by themselves."""
+MIN_FREE_BYTES = 2**18
+"""Bytes that the locks and queues of a few workers need."""
 MIB = 2**20
 
 
 def free_and_size() -> tuple[int, int] | None:
-    """Free bytes and all bytes of /dev/shm; None where there is none (macOS, Windows) or its size is unknown."""
+    """Free and total bytes of /dev/shm; None if it does not exist (macOS, Windows) or its size is unknown."""
     try:
-        found = os.statvfs(FOLDER)
+        stats = os.statvfs(FOLDER)
     except (OSError, AttributeError):
         return None
-    size = found.f_blocks * found.f_frsize
-    return (found.f_bavail * found.f_frsize, size) if size else None
+    size = stats.f_blocks * stats.f_frsize
+    return (stats.f_bavail * stats.f_frsize, size) if size else None
 
 
 @dataclass(frozen=True)
 class SharedMemory:
-    """What /dev/shm had when workers were about to start; plain values, which travel to them.
+    """Room in /dev/shm before the workers start; plain values that are sent to the workers.
 
     Args:
-        free: bytes, for the workers of this process: ranks of one machine share what there is.
-        size: bytes of all of it.
-        workers: how many there are.
-        batches: how many may lie there at a time.
-        no_workers: how a user does without workers: `--workers 0`.
-        smaller: how a user asks for smaller batches: `--batch-size`; empty where nothing does.
+        free: free bytes for the workers of this process; ranks of one machine share it.
+        size: total bytes.
+        workers: number of workers.
+        batches: most batches that may be in it at a time.
+        no_workers: the option for no workers, for the message: `--workers 0`.
+        smaller: the option for smaller batches: `--batch-size`; empty if there is none.
     """
 
     free: int
@@ -47,7 +47,7 @@ class SharedMemory:
     smaller: str = ""
 
     def refusal(self, size: int, items: int = 1) -> str:
-        """Why batches of `size` bytes and `items` items cannot go through it, in one line; empty where they can."""
+        """Why there is no room for batches of `size` bytes and `items` items, in one line; empty if there is."""
         needed = size * self.batches
         now = free_and_size()
         if needed <= self.free and (now is None or size <= now[0]):
@@ -63,22 +63,22 @@ class SharedMemory:
 
 
 def shared_memory_for(workers: int, prefetched: int, no_workers: str, smaller: str = "") -> SharedMemory | None:
-    """What there is for `workers` that have `prefetched` batches ready each; None where nothing needs to be asked.
+    """The room for `workers` that prepare `prefetched` batches each; None if no check is needed.
 
     Raises:
-        RequestError: not even room for what workers and the main process talk through.
+        RequestError: not even room for the queues between workers and the main process.
     """
-    found = free_and_size()
-    if not workers or found is None:
+    room = free_and_size()
+    if not workers or room is None:
         return None
-    if found[0] < LEAST:
+    if room[0] < MIN_FREE_BYTES:
         raise RequestError(
-            f"{FOLDER} has {in_mib(found[1])} MiB, {in_mib(found[0])} MiB of them free, too little for any worker: "
+            f"{FOLDER} has {in_mib(room[1])} MiB, {in_mib(room[0])} MiB of them free, too little for any worker: "
             f"give {no_workers}, or a larger {FOLDER} (docker run --shm-size)"
         )
-    ranks = whole_number(os.environ.get("LOCAL_WORLD_SIZE", "")) or 1
-    # one more than lies ready: the batch that the main process is working on
-    return SharedMemory(found[0] // ranks, found[1], workers, workers * prefetched + 1, no_workers, smaller)
+    ranks = parse_integer(os.environ.get("LOCAL_WORLD_SIZE", "")) or 1
+    # plus one: the batch that the main process is using
+    return SharedMemory(room[0] // ranks, room[1], workers, workers * prefetched + 1, no_workers, smaller)
 
 
 def in_mib(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Values of a user's file as a message quotes them: never longer than a line, however large the value is."""
+"""Quoting values of a user's file in messages: never longer than a line, however large the value is."""
 
 import reprlib
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ _SHORT = _Short()
 
 
 def short_repr(value: Any, longest: int = LONGEST) -> str:
-    """`repr(value)`, shortened in the middle where it is long; containers show their first few members.
+    """`repr(value)`, shortened in the middle if it is long; containers show their first few members.
 
-    What it costs does not grow with the value: a list that YAML aliases expand a billion times is shown at once.
+    Its time does not grow with the value: a list that YAML aliases expand a billion times takes no longer.
     """
     text = _SHORT.repr(value)
     if len(text) <= longest:
@@ -36,12 +36,12 @@ def short_repr(value: Any, longest: int = LONGEST) -> str:
 
 
 def short_name(text: str, longest: int = 2 * LONGEST) -> str:
-    """A name as it is, shortened in the middle where it is long."""
+    """A name, shortened in the middle if it is long."""
     half = (longest - 3) // 2
     return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
 
 
 def short_list(names: Sequence[str], most: int = 40) -> str:
-    """Names with commas, each of them shortened, and how many more there are."""
+    """Names joined by commas, each shortened, and the number of further ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(short_name(name, LONGEST // 2) for name in names[:most]) + more

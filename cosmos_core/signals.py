@@ -1,8 +1,8 @@
-"""Being asked to stop: Ctrl-C, SIGTERM, and SIGUSR1 as batch systems send it, heeded after the step in progress.
+"""Stopping a training by signals: Ctrl-C, SIGTERM, and SIGUSR1 of batch systems take effect after the current step.
 
-The first of them asks; the loop ends its step, writes a checkpoint and raises `Interrupted`. SIGTERM and SIGUSR1 may
-come several times (a batch system signals torchrun and its ranks, and torchrun signals its ranks); a Ctrl-C after the
-first signal quits at once.
+After the first signal the loop ends its step, writes a checkpoint and raises `Interrupted`. SIGTERM and SIGUSR1 may
+arrive several times (a batch system signals torchrun and its ranks, and torchrun signals its ranks); a Ctrl-C after the
+first signal quits immediately.
 """
 
 import os
@@ -17,22 +17,22 @@ if TYPE_CHECKING:  # the command line imports this, and must not wait for torch
     from cosmos_core.world import World
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 0}
-"""Exit codes. SIGUSR1 is a request of the person who submitted the job, and writing the checkpoint fulfils it."""
+"""Exit codes. SIGUSR1 is a request for a checkpoint by whoever submitted the job, so writing it is a success."""
 
 
 ALARM = signal.SIGALRM
 GRACE = 5.0
-"""Seconds that data have to come after a signal."""
+"""Seconds for which the loop still waits for data after a signal."""
 
 
 class StoppedWaiting(BaseException):
-    """A wait for data was given up since a signal asked for a stop."""
+    """The wait for data was ended because of a signal."""
 
 
 class Interrupted(BaseException):
-    """The training was asked to stop and has: its checkpoint is written, and the same command goes on from there.
+    """The training has stopped because of a signal; its checkpoint is written, and the same command resumes from it.
 
-    No `Exception`, so that nothing that handles faults takes it for one.
+    Not an `Exception`, so that error handlers do not catch it.
     """
 
     def __init__(
@@ -42,33 +42,32 @@ class Interrupted(BaseException):
         self.code = CODES.get(self.number, 128 + number)
         self.checkpoint = checkpoint
         self.quiet = quiet
-        """Whether another rank says it."""
+        """Whether another rank prints the message."""
         where = f"; {checkpoint} holds it" if checkpoint else ""
-        goes_on = ", and the same command goes on from there" if checkpoint and not finished else ""
-        last = ", the last" if finished else ""
-        super().__init__(f"stopped by {self.number.name} after step {step:,}{last}{where}{goes_on}")
+        advice = ", and the same command goes on from there" if checkpoint and not finished else ""
+        note = ", the last" if finished else ""
+        super().__init__(f"stopped by {self.number.name} after step {step:,}{note}{where}{advice}")
 
 
 class Signals:
-    """While open, the three signals ask for a stop after the step instead of ending the process.
+    """A context in which the three signals request a stop after the current step instead of ending the process.
 
-    While the loop waits for data (`waiting`), which may never come, the wait ends as `StoppedWaiting` `GRACE` seconds
-    after the first signal. Outside the main thread, where Python has no handlers, it hears nothing and signals stay as
-    they are.
+    While the loop waits for data (`waiting`), which may never arrive, the wait ends with `StoppedWaiting` `GRACE`
+    seconds after the first signal. Outside the main thread, where Python cannot set handlers, it has no effect.
     """
 
     def __init__(self, world: "World") -> None:
         self.world = world
         self.received = 0
-        """Number of the first signal; 0: none came."""
+        """Number of the first signal; 0: none."""
         self.process = os.getpid()
         self.is_waiting = False
-        self.before: dict[int, Any] = {}
+        self.old_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
         for number in CODES:
             try:
-                self.before[number] = signal.signal(number, self.hear)
+                self.old_handlers[number] = signal.signal(number, self.handle_signal)
             except ValueError:  # not in the main thread
                 break
         return self
@@ -76,54 +75,55 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self.before.items():
-            # None: it was set by something else than Python, and cannot be put back from here
+        for number, handler in self.old_handlers.items():
+            # None: the handler was not set by Python and cannot be restored
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self.before.clear()
+        self.old_handlers.clear()
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
-        """The handler of all three."""
+    def handle_signal(self, number: int, frame: FrameType | None) -> None:
+        """The handler of all three signals."""
         if os.getpid() != self.process:
-            return  # forked off for data: whoever started it ends it
+            return  # a forked data worker, which its parent ends
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
         if self.is_waiting:
-            self.end_the_wait_later()
+            self.interrupt_wait_later()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While the block waits for something that may never come.
+        """A context for a wait that may never end by itself.
 
         Raises:
-            StoppedWaiting: a signal came, and `GRACE` seconds later the block still waits.
+            StoppedWaiting: `GRACE` seconds after a signal the block is still waiting.
         """
-        self.is_waiting = bool(self.before)  # a thread without handlers cannot be interrupted
+        self.is_waiting = bool(self.old_handlers)  # a thread without handlers cannot be interrupted
         if self.is_waiting and self.received:
-            self.end_the_wait_later()
+            self.interrupt_wait_later()
         try:
             yield
         finally:
             self.is_waiting = False
-            if self.received and self.before:
+            if self.received and self.old_handlers:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def end_the_wait_later(self) -> None:
-        """Have the system interrupt this process: what it waits for may be a read that nothing else ends."""
-        if ALARM not in self.before:
-            self.before[ALARM] = signal.signal(ALARM, self.end_the_wait)
+    def interrupt_wait_later(self) -> None:
+        """Set a timer that interrupts this process: it may be blocked in a read that nothing else would end."""
+        if ALARM not in self.old_handlers:
+            self.old_handlers[ALARM] = signal.signal(ALARM, self.interrupt_wait)
         signal.setitimer(signal.ITIMER_REAL, GRACE)
 
-    def end_the_wait(self, number: int, frame: FrameType | None) -> None:
-        """The handler of the alarm."""
+    def interrupt_wait(self, number: int, frame: FrameType | None) -> None:
+        """The handler of the timer."""
         if self.is_waiting and os.getpid() == self.process:
             self.is_waiting = False
             raise StoppedWaiting
 
     def stop(self) -> int:
-        """The signal on which all ranks stop now, or 0; every rank must ask after each step and gets the same answer.
+        """The signal on which all ranks stop now, or 0; every rank must call it after each step and gets the same
+        answer.
 
-        One collective of one number where there are several ranks, none where there is one.
+        One collective of one number with several ranks, none with one rank.
         """
         if not self.world.any(bool(self.received)):
             return 0

@@ -1,17 +1,17 @@
-"""What a training will need, before it starts: parameters, steps, memory of a device, arithmetic of a step.
+"""Estimates for a dry run: parameters, steps, memory of a device, arithmetic of a step.
 
-Nothing here allocates a model: parameters are counted on torch's meta device, the rest is arithmetic on shapes.
+No model is allocated: parameters are counted on torch's meta device, the rest is arithmetic on shapes.
 
-**Activations**, what autograd keeps for the backward pass. A block of width W with a hidden layer of F W keeps for
-every token 2 W values of float32 (the inputs of its two norms), and (6 + 2 F) W values in the type of the matrix
-products: both norms' outputs, queries, keys, values, what attention gives, and the hidden layer before and after its
-activation. Attention's weights are not kept: fused kernels make them anew. With `grad_checkpointing` a block keeps its
-input only, and one block at a time keeps the rest while it runs again. Texts count with their whole context; on a CPU
-their padding is left out, and they need less.
+**Activations** are the tensors that autograd keeps for the backward pass. A block of width W with a hidden layer of F W
+keeps for every token 2 W values of float32 (the inputs of its two norms), and (6 + 2 F) W values in the type of the
+matrix products: both norms' outputs, queries, keys, values, the output of attention, and the hidden layer before and
+after its activation. Attention weights are not kept: fused kernels recompute them. With `grad_checkpointing` a block
+keeps its input only, and one block at a time keeps the rest while it runs again. Texts count with their whole context;
+on a CPU they need less, since their padding is trimmed.
 
 **Arithmetic.** A product of (n, k) and (k, m) is 2 n k m operations. A block of T tokens does 2 T W^2 (4 + 2 F) for its
 matrices and 4 T^2 W for attention, without a discount for the causal half. The backward pass costs twice the forward.
-Norms, softmax and activations are left out, as is usual where a share of the peak (MFU) is told.
+Norms, softmax and activations are not counted, as is usual for model FLOPs utilisation (MFU).
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ FLOAT = 4
 
 
 @dataclass(frozen=True)
-class Tower:
+class TowerShape:
     """The shape of one transformer."""
 
     width: int
@@ -42,29 +42,30 @@ class Tower:
     ratio: float
     """Hidden width over width."""
     patch_values: int = 0
-    """Values of a patch, which a matrix product makes a token of; 0 where tokens are looked up."""
+    """Values of a patch, which a matrix product turns into a token; 0 for texts, whose tokens are looked up."""
 
     def flops(self, sequences: int, tokens: int, embed_dim: int) -> float:
-        """Operations of a forward of so many sequences of so many tokens, with the projection of one token each."""
+        """Operations of a forward over `sequences` of `tokens` each, with the projection of one token per sequence."""
         blocks = self.layers * (2 * tokens * self.width**2 * (4 + 2 * self.ratio) + 4 * tokens**2 * self.width)
         return sequences * (blocks + 2 * (tokens - 1) * self.patch_values * self.width + 2 * self.width * embed_dim)
 
     def kept_bytes(self, sequences: int, tokens: int, item: int, checkpointing: bool = False) -> float:
-        """Bytes that autograd keeps of that forward; `item` is the size of a value of a matrix product."""
+        """Bytes that autograd keeps of that forward; `item` is the size in bytes of a value of a matrix product."""
         values = sequences * tokens * self.width
         block = values * FLOAT if checkpointing else self.block_bytes(sequences, tokens, item)
-        # the last block's output, which a norm reads; pictures have a norm before the first block and patches besides
+        # the last block's output, input of a norm; for images also the input of the norm before the first block, and
+        # patches
         ends = values * FLOAT * (2 if self.patch_values else 1) + sequences * (tokens - 1) * self.patch_values * item
         return ends + self.layers * block
 
     def block_bytes(self, sequences: int, tokens: int, item: int) -> float:
-        """Bytes that one block keeps."""
+        """Bytes that autograd keeps of one block."""
         return sequences * tokens * self.width * (2 * FLOAT + item * (6 + 2 * self.ratio))
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What one device does in a step, from a configuration and the number of ranks that share the batch.
+    """The work of one device in a step, from a configuration and the number of ranks that share the batch.
 
     Raises:
         RequestError: the batch cannot be shared, or the model or the objective cannot be built.
@@ -107,15 +108,15 @@ class Workload:
         return pair(self.model["vision_cfg"].get("image_size", 224))
 
     @cached_property
-    def image_tower(self) -> Tower:
+    def image_tower(self) -> TowerShape:
         vision = self.model["vision_cfg"]
         values = 3 * self.patch[0] * self.patch[1]
-        return Tower(vision.get("width", 768), vision.get("layers", 12), vision.get("mlp_ratio", 4.0), values)
+        return TowerShape(vision.get("width", 768), vision.get("layers", 12), vision.get("mlp_ratio", 4.0), values)
 
     @cached_property
-    def text_tower(self) -> Tower:
+    def text_tower(self) -> TowerShape:
         text = self.model["text_cfg"]
-        return Tower(text.get("width", 512), text.get("layers", 12), text.get("mlp_ratio", 4.0))
+        return TowerShape(text.get("width", 512), text.get("layers", 12), text.get("mlp_ratio", 4.0))
 
     @cached_property
     def item(self) -> int:
@@ -124,8 +125,8 @@ class Workload:
 
     @cached_property
     def views(self) -> Views:
-        """What the objective wants of a sample."""
-        return self.config.wanted_views()
+        """The views that the objective needs of a sample."""
+        return self.config.required_views()
 
     @cached_property
     def objective(self) -> type[Objective]:
@@ -133,11 +134,13 @@ class Workload:
 
     @cached_property
     def objective_parameters(self) -> int:
-        """Trained parameters of the objective's own, counted on one that is built and let go."""
-        return sum(one.numel() for one in built(self.config).parameters() if one.requires_grad)
+        """Number of the objective's own trained parameters; builds the objective to count them."""
+        return sum(
+            parameter.numel() for parameter in build_for_counting(self.config).parameters() if parameter.requires_grad
+        )
 
     @cached_property
-    def pictures(self) -> list[tuple[int, int]]:
+    def image_views(self) -> list[tuple[int, int]]:
         """(views of a sample, pixels on a side), the global ones first."""
         views = self.views.images
         sizes = [(views.global_crops, views.global_size), (views.local_crops, views.local_size)]
@@ -145,7 +148,7 @@ class Workload:
 
     @cached_property
     def captions(self) -> int:
-        """Captions of a sample that pass the tower."""
+        """Captions of a sample that are encoded."""
         return self.views.kept_captions or self.views.captions
 
     @property
@@ -154,14 +157,14 @@ class Workload:
         return self.model["text_cfg"].get("context_length", 77)
 
     def image_tokens(self, size: int) -> int:
-        """Tokens of a square picture, the class token among them."""
+        """Tokens of a square image, including the class token."""
         return (size // self.patch[0]) * (size // self.patch[1]) + 1
 
 
 def half_precision(config: TrainConfig) -> bool:
-    """Whether matrix products are in 16 bits: mixed precision is asked for, and not a CPU.
+    """Whether matrix products are in 16 bits: mixed precision is set, and the device is not a CPU.
 
-    `auto` is what this machine would do. `amp` counts where there is no GPU too: a plan is often drawn elsewhere.
+    `auto` is resolved for this machine. `amp` counts even without a GPU here: a dry run is often done elsewhere.
     """
     if config.device.startswith("cpu") or config.precision == "fp32":
         return False
@@ -174,7 +177,7 @@ def pair(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def parameter_counts(model: dict[str, Any] | str, chosen: Callable[[str], bool] = lambda name: True) -> dict[str, int]:
-    """Parameters of one network by part, counted without allocating it; those whose names are `chosen`, or all."""
+    """Parameters of one network by part, counted without allocating it; only those whose names are `chosen`."""
     with torch.device("meta"):
         network = COSMOS.from_config(model)
     counts = dict.fromkeys(("image tower", "text tower", "poolers and token maps", "temperatures"), 0)
@@ -192,28 +195,28 @@ def parameter_counts(model: dict[str, Any] | str, chosen: Callable[[str], bool] 
 
 
 def memory(work: Workload) -> dict[str, float]:
-    """Bytes on one device by use, at the moment between forward and backward of a step.
+    """Bytes on one device by use, between forward and backward of a step.
 
-    Left out: the allocator's slack, workspaces of kernels, buffers of the ranks' communication, and what the backward
-    pass holds for a moment (about a block's activations once more).
+    Not counted: the allocator's slack, workspaces of kernels, communication buffers, and temporaries of the backward
+    pass (about the activations of one block).
     """
-    config, own = work.config, work.objective_parameters
+    config, objective_parameters = work.config, work.objective_parameters
     parameters = sum(parameter_counts(work.model).values())
-    trained = parameters - sum(parameter_counts(work.model, work.objective.unused).values()) + own
-    chunk = work.local_batch // config.accumulate
-    images = [(chunk * count, work.image_tokens(size), work.item) for count, size in work.pictures]
-    texts = (chunk * work.captions, work.context, work.item)
-    pixels = sum(count * 3 * size**2 for count, size in work.pictures)
-    found = {
-        "weights": (parameters + own) * FLOAT,
+    trained = parameters - sum(parameter_counts(work.model, work.objective.unused).values()) + objective_parameters
+    part_size = work.local_batch // config.accumulate
+    images = [(part_size * count, work.image_tokens(size), work.item) for count, size in work.image_views]
+    texts = (part_size * work.captions, work.context, work.item)
+    pixels = sum(count * 3 * size**2 for count, size in work.image_views)
+    sizes = {
+        "weights": (parameters + objective_parameters) * FLOAT,
         "gradients": trained * FLOAT,
         "AdamW's two moments": 2 * trained * FLOAT,
         "teacher (the average)": parameters * FLOAT,
         "16-bit copies of the weights": parameters * work.item if work.item < FLOAT else 0,
-        "pictures": work.local_batch * pixels * FLOAT,
+        "images": work.local_batch * pixels * FLOAT,
         "activations of images": sum(work.image_tower.kept_bytes(*part, config.grad_checkpointing) for part in images),
         "activations of texts": work.text_tower.kept_bytes(*texts, config.grad_checkpointing),
-        "activations of cross-attention": pooler_bytes(work, chunk),
+        "activations of cross-attention": pooler_bytes(work, part_size),
         "activations of the block that runs again": max(
             work.text_tower.block_bytes(*texts), *(work.image_tower.block_bytes(*part) for part in images)
         )
@@ -221,48 +224,48 @@ def memory(work: Workload) -> dict[str, float]:
         else 0,
         "loss": loss_bytes(work),
     }
-    return {name: size for name, size in found.items() if size}
+    return {name: size for name, size in sizes.items() if size}
 
 
 def pooler_bytes(work: Workload, batch: int) -> float:
-    """Bytes kept of token maps and cross-attention: tokens, keys and values once a sample, queries once a view."""
+    """Bytes kept of token maps and cross-attention: tokens, keys and values for each sample, queries for each view."""
     if not work.objective.cross_attention:
         return 0.0
     dim, item = work.model["embed_dim"], work.item
-    first = work.image_tokens(work.pictures[0][1]) - 1
+    first = work.image_tokens(work.image_views[0][1]) - 1
     tokens = 0.0
     for width, count in ((work.image_tower.width, first), (work.text_tower.width, work.context)):
         tokens += count * (width * item + dim * (FLOAT + 3 * item))
-    queries = (sum(count for count, _ in work.pictures) + work.captions) * dim * (4 * FLOAT + 4 * item)
+    queries = (sum(count for count, _ in work.image_views) + work.captions) * dim * (4 * FLOAT + 4 * item)
     return batch * (tokens + queries)
 
 
 def step_flops(work: Workload) -> dict[str, float]:
-    """Operations of one device in one step by network; `recomputed` is what memory is saved by."""
+    """Operations of one device in one step by network; `recomputed` are forwards that are repeated to save memory."""
     config, batch, dim = work.config, work.local_batch, work.model["embed_dim"]
     images = [
-        work.image_tower.flops(batch * count, work.image_tokens(size), dim) / count for count, size in work.pictures
+        work.image_tower.flops(batch * count, work.image_tokens(size), dim) / count for count, size in work.image_views
     ]
-    student_images = sum(each * count for each, (count, _) in zip(images, work.pictures, strict=True))
+    student_images = sum(each * count for each, (count, _) in zip(images, work.image_views, strict=True))
     text = work.text_tower.flops(batch, work.context, dim)
     towers = student_images + text * work.captions
     poolers = pooler_flops(work) if work.objective.cross_attention else 0.0
     teacher = 2 * images[0] + min(2, work.captions) * text if work.objective.needs_teacher else 0.0
     recomputed = (towers + poolers if config.accumulate > 1 else 0.0) + (towers if config.grad_checkpointing else 0.0)
-    found = {
+    counts = {
         "student": 3 * (towers + poolers),
         "teacher": teacher,
         "loss": 3 * 2 * loss_costs(config)[0] * batch * config.batch_size * dim,
         "recomputed": recomputed,
     }
-    return {name: count for name, count in found.items() if count}
+    return {name: count for name, count in counts.items() if count}
 
 
 def pooler_flops(work: Workload) -> float:
     """Operations of a forward of token maps and cross-attention."""
     dim = work.model["embed_dim"]
-    views = sum(count for count, _ in work.pictures)
-    first = work.image_tokens(work.pictures[0][1]) - 1
+    views = sum(count for count, _ in work.image_views)
+    first = work.image_tokens(work.image_views[0][1]) - 1
     total = 0.0
     for queries, tokens, width in (
         (views, work.context, work.text_tower.width),
@@ -273,43 +276,42 @@ def pooler_flops(work: Workload) -> float:
 
 
 def loss_bytes(work: Workload) -> float:
-    """Bytes kept of the loss: local batch x whole batch for every pair of views."""
+    """Bytes that autograd keeps of the loss: proportional to local batch x whole batch."""
     return loss_costs(work.config)[1] * work.local_batch * work.config.batch_size
 
 
 def loss_costs(config: TrainConfig) -> tuple[float, float]:
     """Similarities that the objective computes for a pair of samples, and bytes that it keeps for them.
 
-    Found by running the objective on random features of a few samples: whatever it does, it is what is counted. Both
-    are the quadratic part of what three batches of different sizes compute and keep: layers of the objective's own
-    grow with the batch only.
+    Measured by running the objective on random features, so that any objective can be counted. Three batch sizes give
+    the quadratic part of its cost by second differences; the objective's own layers are linear in the batch size.
     """
-    runs = [probe(config, batch) for batch in (4, 8, 12)]
+    runs = [measure_loss(config, batch) for batch in (4, 8, 12)]
     similarities, kept = ((c - 2 * b + a) / (2 * 4**2) for a, b, c in zip(*runs, strict=True))
     return similarities, kept
 
 
-def built(config: TrainConfig) -> Objective:
-    """The configured objective for one process; torch's global generator is left as it was."""
+def build_for_counting(config: TrainConfig) -> Objective:
+    """The configured objective for one process; the state of torch's global generator is kept."""
     with torch.random.fork_rng(devices=[]):
         return build_objective(config.objective, None, config.objective_options)
 
 
-def probe(config: TrainConfig, batch: int) -> tuple[float, int]:
+def measure_loss(config: TrainConfig, batch: int) -> tuple[float, int]:
     """(similarities, bytes kept by autograd) of the objective's loss on `batch` samples."""
     work = Workload(config, 1)
-    objective, width = built(config), work.model["embed_dim"]
-    rows = torch.Generator().manual_seed(0)
+    objective, width = build_for_counting(config), work.model["embed_dim"]
+    generator = torch.Generator().manual_seed(0)
 
     def features(views: int, grad: bool) -> torch.Tensor:
-        return F.normalize(torch.randn(views * batch, width, generator=rows), dim=-1).requires_grad_(grad)
+        return F.normalize(torch.randn(views * batch, width, generator=generator), dim=-1).requires_grad_(grad)
 
     def network(images: int, texts: int, cross: bool, grad: bool) -> Features:
         scales = [torch.tensor(10.0, requires_grad=grad) for _ in range(2)]
         crosses = [features(n, grad) for n in (images, texts)] if cross else [None, None]
         return Features(features(images, grad), features(texts, grad), scales[0], scales[1], crosses[0], crosses[1])
 
-    student = network(sum(n for n, _ in work.pictures), work.captions, objective.cross_attention, True)
+    student = network(sum(n for n, _ in work.image_views), work.captions, objective.cross_attention, True)
     teacher = network(2, min(2, work.captions), False, False) if objective.needs_teacher else None
     with FlopCounterMode(display=False) as counter, KeptBytes() as kept:
         objective(student, teacher, batch)
@@ -317,7 +319,7 @@ def probe(config: TrainConfig, batch: int) -> tuple[float, int]:
 
 
 class KeptBytes(torch.autograd.graph.saved_tensors_hooks):
-    """Counts the bytes of the tensors that autograd keeps, each storage once."""
+    """A context that counts the bytes of the tensors that autograd keeps, each storage once."""
 
     def __init__(self) -> None:
         self.storages: dict[int, torch.UntypedStorage] = {}
@@ -338,6 +340,6 @@ class KeptBytes(torch.autograd.graph.saved_tensors_hooks):
 
 
 def steps_of(config: TrainConfig, samples: int) -> tuple[int, int]:
-    """(optimizer steps of the run, steps of an epoch) for an epoch of `samples`; 0 where it cannot be told."""
+    """(optimizer steps of the run, steps of an epoch) for an epoch of `samples`; 0 if unknown."""
     epoch = samples // config.batch_size
     return config.steps or config.epochs * epoch, epoch

@@ -28,8 +28,8 @@ _SENTENCE_END = re.compile(r"\n|</s>|\.")
 def split_caption(text: str) -> list[str]:
     """Cut a caption at newlines, `</s>` and every period; pieces are stripped and empty ones dropped.
 
-    Periods inside numbers and abbreviations cut too ("3.50", "Dr. X"); question and exclamation marks do not. That is
-    how the original trains, so it is kept.
+    Periods inside numbers and abbreviations cut too ("3.50", "Dr. X"); question and exclamation marks do not. The
+    original trains with this rule, so it is kept.
     """
     return [piece for piece in (part.strip() for part in _SENTENCE_END.split(text)) if piece]
 
@@ -54,19 +54,20 @@ def is_pixelprose(record: Record) -> bool:
 
 
 def candidate_sentences(record: Record, mode: str = "textcrop", key: str | None = None) -> list[str]:
-    """The sentences that captions are drawn from, in the order of the original, so that seeded draws agree.
+    """The sentences that captions are drawn from, in the original's order, so that equal seeds draw equal captions.
 
     Args:
         record: DreamLIP (`raw_caption`, `shortIB_captions`, ..., lists of strings), PixelProse (`original_caption`
             whole, `caption` split into sentences), or plain: one string, a list of strings, or either under `caption`
             or `captions`; a plain string is split, listed strings are not.
         mode: `textcrop` and `random` draw from everything, `short` and `long` from those DreamLIP fields (short with
-            the raw caption), `raw` from the caption that came with the picture.
+            the raw caption), `raw` from the caption that came with the image.
         key: what an error calls the record; by default its own `__key__`, if it has one.
 
     Raises:
         RequestError: an unknown layout, a mode that the layout does not have, or nothing in its fields; names the
-            record. An empty string in them is something, as in the original; `has_words` tells such records.
+            record. An empty string counts as a sentence, as in the original; `has_words` detects records of empty
+            strings.
     """
     mode = mode.removesuffix("_pixelprose")
     if key is None and isinstance(record, Mapping):
@@ -74,26 +75,26 @@ def candidate_sentences(record: Record, mode: str = "textcrop", key: str | None 
     name = f"record {key}" if key is not None else "this record"
     if is_pixelprose(record):
         if mode not in PIXELPROSE_MODES:
-            raise RequestError(f"{name} has the PixelProse layout, where mode {mode!r} means nothing; use textcrop")
+            raise RequestError(f"{name} has the PixelProse layout, which has no mode {mode!r}; use textcrop")
         assert isinstance(record, Mapping)
-        found = [_text(record["original_caption"], name)]
+        sentences = [_text(record["original_caption"], name)]
         if mode != "raw":
-            found += split_caption(_text(record.get("caption"), name))
+            sentences += split_caption(_text(record.get("caption"), name))
     elif isinstance(record, Mapping) and any(field in record for field in DREAMLIP_FIELDS):
-        found = [text for field in _dreamlip_fields(mode) for text in _texts(record.get(field), name)]
+        sentences = [text for field in _dreamlip_fields(mode) for text in _texts(record.get(field), name)]
     else:
-        plain = record
+        captions = record
         if isinstance(record, Mapping):
-            plain = record.get("captions", record.get("caption"))
-            if plain is None:
+            captions = record.get("captions", record.get("caption"))
+            if captions is None:
                 raise RequestError(
                     f"{name} has none of the fields raw_caption, original_caption, captions, caption; "
                     f"it has: {', '.join(map(str, record)) or 'nothing'}"
                 )
-        found = split_caption(plain) if isinstance(plain, str) and mode != "raw" else _texts(plain, name)
-    if not found:
+        sentences = split_caption(captions) if isinstance(captions, str) and mode != "raw" else _texts(captions, name)
+    if not sentences:
         raise RequestError(f"{name} has no words to draw a caption from (mode {mode}); drop it or give it a caption")
-    return found
+    return sentences
 
 
 def has_words(record: Record, mode: str = "textcrop", key: str | None = None) -> bool:
@@ -122,9 +123,9 @@ class TextCrop:
         base = mode.removesuffix("_pixelprose")
         if base not in MODES or (base != mode and base not in PIXELPROSE_MODES):
             raise RequestError(f"unknown caption mode {mode!r}; there are: {', '.join(MODES)}")
-        least = 2 if base == "textcrop" else 1
-        if k < least:
-            raise RequestError(f"caption mode {mode} needs at least {least} captions a sample, got {k}")
+        minimum = 2 if base == "textcrop" else 1
+        if k < minimum:
+            raise RequestError(f"caption mode {mode} needs at least {minimum} captions a sample, got {k}")
         self.k = k
 
     def __call__(self, record: Record, generator: Generator, key: str | None = None) -> list[str]:

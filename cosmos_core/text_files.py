@@ -1,4 +1,4 @@
-"""Text files of a user: regular files alone, bounded in size, in UTF-8 with or without a byte order mark."""
+"""Reading text files of users: only regular files of limited size, in UTF-8 with or without a byte order mark."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from cosmos_core.errors import RequestError
 
 LARGEST_TEXT = 64 * 2**20
-"""Bytes of a text file that is read whole, unless its reader says otherwise."""
+"""Most bytes of a text file, by default."""
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
@@ -19,19 +19,19 @@ _KINDS = {
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
 _XML = (b"<?xml", b"<error>", b"<!--", b"<svg")
 _NOT_FOUND = (b"404: not found", b"entry not found")
-"""All that some servers answer, without a page around it; as GitHub and the Hugging Face Hub write it."""
+"""Plain-text answers of some servers (GitHub, Hugging Face Hub) that were saved in place of the file."""
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def open_regular(path: Path | str) -> BufferedReader:
-    """A regular file, opened for reading; nothing is ever waited for.
+    """Open a regular file for reading; never blocks.
 
     Raises:
-        RequestError: a named pipe, a device or a socket, which could make the program wait for ever.
+        RequestError: a named pipe, a device or a socket, which could block for ever.
         OSError: it cannot be opened, or is a folder.
     """
     _refuse_irregular(path, os.stat(path).st_mode)  # noqa: PTH116 - a device may act when it is opened
-    # should a pipe have taken the file's place meanwhile, opening it does not wait for a writer
+    # O_NONBLOCK: if a pipe has replaced the file meanwhile, opening it does not block
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _refuse_irregular(path, os.fstat(descriptor).st_mode)
@@ -42,8 +42,8 @@ def open_regular(path: Path | str) -> BufferedReader:
 
 
 def kind_of(path: Path | str) -> str:
-    """What lies at a path in place of a file, in words: `a folder`, `a named pipe`, ...; empty for a regular file, and
-    where nothing is."""
+    """The kind of a path that is not a regular file, in words: `a folder`, `a named pipe`, ...; empty for a regular
+    file and for nothing."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - any name
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def read_content(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
             content = file.read(largest + 1) if size <= largest else b""
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte in a path that a file gave
+    except ValueError as error:  # a zero byte in a path
         if isinstance(error, RequestError):
             raise
         raise RequestError(f"cannot read {str(path)!a}: {error}") from error
@@ -88,12 +88,12 @@ def read_content(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
 
 
 def impostor_of(start: bytes) -> str | None:
-    """What stands in place of the file that was meant, by its first bytes (1,024 are enough), and how to get it.
+    """What was saved in place of the wanted file, by its first bytes (1,024 are enough), and how to get the file.
 
-    Every reader asks this one, of texts, images, tars, checkpoints and tables alike: none of them begins so.
+    All readers use this function, for texts, images, tars, checkpoints and tables: none of these begins like that.
 
     Returns:
-        None, or words that follow "... is ": a pointer of Git LFS or git-annex, or the page or line that a server sent.
+        None, or words to follow "... is ": a pointer of Git LFS or git-annex, or the page or text that a server sent.
     """
     start = start[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
@@ -125,7 +125,7 @@ def decode_text(content: bytes, where: object) -> str:
     """The text of a file's bytes: UTF-8 without its byte order mark, line ends as they are.
 
     Raises:
-        RequestError: not UTF-8, or an impostor (see `impostor_of`); names `where`, which is what an error calls it.
+        RequestError: not UTF-8, or another file in its place (see `impostor_of`). The message names `where`.
     """
     impostor = impostor_of(content)
     if impostor:
@@ -145,8 +145,8 @@ def read_text(path: Path | str, largest: int = LARGEST_TEXT) -> str:
     """The text of a regular file in UTF-8, with or without a byte order mark.
 
     Raises:
-        RequestError: unreadable, no regular file, larger than `largest` bytes, not UTF-8, or an impostor in its
-            place (see `impostor_of`).
+        RequestError: unreadable, no regular file, larger than `largest` bytes, not UTF-8, or another file in
+            its place (see `impostor_of`).
     """
     return decode_text(read_content(path, largest), path)
 
@@ -154,7 +154,7 @@ def read_text(path: Path | str, largest: int = LARGEST_TEXT) -> str:
 def read_lines(path: Path | str, largest: int = LARGEST_TEXT) -> list[str]:
     """The lines of a text file without their ends, which are "\\n" or "\\r\\n".
 
-    No other character ends a line (`str.splitlines` knows eight more): U+2028 may stand inside a JSON string.
+    No other character ends a line, unlike in `str.splitlines`: U+2028, for example, may be part of a JSON string.
 
     Raises:
         RequestError: as `read_text`.
@@ -163,8 +163,8 @@ def read_lines(path: Path | str, largest: int = LARGEST_TEXT) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def whole_number(text: str, largest: int = 10**9) -> int | None:
-    """A whole number from 0 to `largest` as a text file has it; None for anything else, such as 5,000 digits."""
+def parse_integer(text: str, largest: int = 10**9) -> int | None:
+    """An integer from 0 to `largest` parsed from text; None for anything else, such as 5,000 digits."""
     text = text.strip()
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(largest))):
         return None

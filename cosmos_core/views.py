@@ -36,18 +36,18 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class MultiCrop:
-    """Global and local crops of a picture, each with its own colour and blur draws.
+    """Global and local crops of an image, each with its own random colour and blur.
 
-    Called with a picture (PIL, or (H, W, 3) uint8) and a generator (`random.Random` or `torch.Generator`), it gives a
+    Called with an image (PIL, or (H, W, 3) uint8) and a generator (`random.Random` or `torch.Generator`), it returns a
     list of normalised float32 tensors (3, size, size): first the global crops, then the local ones, the order that the
-    model relies on. Triples give a probability for the first global crop, the other global crops and the local crops.
+    model relies on. A triple holds a probability for the first global crop, the other global crops and the local crops.
 
     Raises:
-        RequestError: a setting out of range, or a picture that is not one.
+        RequestError: a setting out of range, or an array of another shape or type.
     """
 
     global_crops: int = 2
-    """Large crops of a picture; the teacher sees the first two."""
+    """Large crops of an image; the teacher sees the first two."""
     local_crops: int = 6
     """Small crops; the student alone sees them."""
     global_size: int = 224
@@ -55,7 +55,7 @@ class MultiCrop:
     local_size: int = 96
     """Pixels on a side of a local crop; 96 is the original's value whatever the global size."""
     crop_scale: float = 0.4
-    """Global crops cover this share of the picture's area or more; local ones at most this share."""
+    """Global crops cover this share of the image's area or more; local ones at most this share."""
     max_scale: float = 1.0
     """Largest share that a global crop covers."""
     min_scale: float = 0.05
@@ -84,7 +84,7 @@ class MultiCrop:
     """Probability that bright pixels are inverted, for the same three."""
     mean: ClassVar[Triple] = CLIP_MEAN
     std: ClassVar[Triple] = CLIP_STD
-    """No settings: evaluation normalises by these two as well."""
+    """Constants, not settings: evaluation normalises with these two as well."""
 
     def __post_init__(self) -> None:
         if self.global_crops < 1 or self.local_crops < 0:
@@ -99,8 +99,8 @@ class MultiCrop:
                 "crop shares must satisfy 0 < min_scale <= crop_scale <= max_scale <= 1, got "
                 f"{self.min_scale}, {self.crop_scale}, {self.max_scale}"
             )
-        chances = [self.flip, self.jitter, self.gray, *self.blur, *self.solarise]
-        if not all(0 <= chance <= 1 for chance in chances) or not 0 <= self.hue <= 0.5:
+        probabilities = [self.flip, self.jitter, self.gray, *self.blur, *self.solarise]
+        if not all(0 <= probability <= 1 for probability in probabilities) or not 0 <= self.hue <= 0.5:
             raise RequestError("probabilities of the image views lie in 0..1 and hue in 0..0.5")
         for name, size in (("global_size", self.global_size), ("local_size", self.local_size)):
             if size < 1:
@@ -117,32 +117,32 @@ class MultiCrop:
             if not 0 <= getattr(self, name) < math.inf:
                 raise RequestError(f"{name} of the image views is a number from 0, got {getattr(self, name)}")
 
-    def __call__(self, picture: Image.Image | np.ndarray, generator: Generator) -> list[Tensor]:
-        return [normalised(view, self.mean, self.std) for view in self.pixels(picture, generator)]
+    def __call__(self, image: Image.Image | np.ndarray, generator: Generator) -> list[Tensor]:
+        return [normalize_pixels(view, self.mean, self.std) for view in self.pixels(image, generator)]
 
-    def pixels(self, picture: Image.Image | np.ndarray, generator: Generator) -> list[np.ndarray]:
+    def pixels(self, image: Image.Image | np.ndarray, generator: Generator) -> list[np.ndarray]:
         """The same views before normalisation, (size, size, 3) uint8: a loader normalises a whole batch at once."""
         draw = as_random(generator)
-        image = as_rgb(picture)
+        rgb = as_rgb(image)
         views = []
         for index in range(self.global_crops + self.local_crops):
             is_local = index >= self.global_crops
             size = self.local_size if is_local else self.global_size
             shares = (self.min_scale, self.crop_scale) if is_local else (self.crop_scale, self.max_scale)
-            view = crop(image, size, random_box(image.size, shares, self.ratio, draw))
+            view = crop(rgb, size, random_box(rgb.size, shares, self.ratio, draw))
             views.append(np.asarray(self._change(view, 2 if is_local else min(index, 1), draw)))
         return views
 
     def _change(self, view: Image.Image, kind: int, draw: random.Random) -> Image.Image:
-        if chance(self.flip, draw):
+        if flip_coin(self.flip, draw):
             view = ImageOps.mirror(view)
-        if chance(self.jitter, draw):
+        if flip_coin(self.jitter, draw):
             view = self._jitter(view, draw)
-        if chance(self.gray, draw):
+        if flip_coin(self.gray, draw):
             view = view.convert("L").convert("RGB")
-        if chance(self.blur[kind], draw):
+        if flip_coin(self.blur[kind], draw):
             view = view.filter(ImageFilter.GaussianBlur(draw.uniform(*self.blur_radius)))
-        if chance(self.solarise[kind], draw):
+        if flip_coin(self.solarise[kind], draw):
             view = ImageOps.solarize(view, threshold=128)
         return view
 
@@ -161,27 +161,27 @@ class MultiCrop:
         return view
 
 
-def chance(probability: float, draw: random.Random) -> bool:
-    """A coin that falls with `probability`; a certain one costs no draw."""
+def flip_coin(probability: float, draw: random.Random) -> bool:
+    """True with `probability`; probabilities of 0 and 1 draw no random number."""
     return probability >= 1 or (probability > 0 and draw.random() < probability)
 
 
-def as_rgb(picture: Image.Image | np.ndarray) -> Image.Image:
-    """RGB before anything else: a palette picture resized first is resized by nearest neighbour."""
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise RequestError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
-        return Image.fromarray(picture)
-    return picture if picture.mode == "RGB" else to_rgb(picture)
+def as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
+    """The image as RGB; before any resize, since Pillow resizes palette images by nearest neighbour."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise RequestError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        return Image.fromarray(image)
+    return image if image.mode == "RGB" else to_rgb(image)
 
 
 def random_box(
     size: tuple[int, int], shares: tuple[float, float], ratio: tuple[float, float], draw: random.Random
 ) -> tuple[int, int, int, int]:
-    """A box (left, top, right, bottom) with area uniform in `shares` of the picture and log-uniform aspect ratio.
+    """A box (left, top, right, bottom) with area uniform in `shares` of the image and log-uniform aspect ratio.
 
-    After ten misfits it is the largest centred box whose aspect ratio lies within `ratio`, as torchvision's
-    RandomResizedCrop does.
+    After ten boxes that do not fit it is the largest centred box whose aspect ratio lies within `ratio`, as
+    torchvision's RandomResizedCrop does.
     """
     width, height = size
     for _ in range(CROP_TRIES):
@@ -201,7 +201,7 @@ def crop(image: Image.Image, size: int, box: tuple[int, int, int, int]) -> Image
     return image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def normalised(pixels: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalize_pixels(pixels: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 (..., H, W, 3) to float32 (..., 3, H, W) with each channel's mean and standard deviation taken out.
 
     It stays on its device; the values are the same on any.

@@ -1,4 +1,4 @@
-"""Which library a state dict comes from, told by the names of its tensors, and what loads it."""
+"""Recognises which library a state dict comes from, by the names of its tensors, and what can load it."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ OPEN_CLIP = "open_clip"
 ADAPTER = "write a python: adapter for it"
 
 LIBRARIES: tuple[tuple[str, str, str], ...] = (
-    # pattern of a name, whose names these are, what to do
+    # pattern of a name, library, advice
     (r"\.lora_[AB]\.|^base_model\.model\.", "peft's names (LoRA weights)", "merge them into the model first"),
     (r"attn_cross_pool\.", COSMOS, "use cosmos:FILE"),
     (r"^(image_post|text_post|visual_proj)\.", "FLAIR's names", f"no spec reads them: {ADAPTER}"),
@@ -44,22 +44,24 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
 
 
 def library_of(keys: Iterable[str]) -> tuple[str, str]:
-    """Whose names the keys of a state dict are, and what to do with such a file; both empty where nobody's are known.
+    """The library whose names the keys of a state dict are, and advice for such a file; both empty if unknown.
 
-    The first pattern with a match counts, so that a COSMOS, which has all of open_clip's names, is not taken for one of
-    open_clip's models.
+    The first pattern that matches decides, so that a COSMOS, which has all of open_clip's names, is not taken for an
+    open_clip model.
     """
     names = list(keys)
     for pattern, library, advice in LIBRARIES:
-        found = re.compile(pattern)
-        if any(found.search(name) for name in names):
+        regex = re.compile(pattern)
+        if any(regex.search(name) for name in names):
             return library, advice
     return "", ""
 
 
-def foreign(keys: Iterable[str], wanted: str) -> str:
-    """Why weights are not of the library `wanted` (COSMOS or OPEN_CLIP), as the end of a sentence about their file;
-    empty where they are, or nobody's are known."""
+def explain_other_library(keys: Iterable[str], wanted: str) -> str:
+    """Why weights are not of the library `wanted` (COSMOS or OPEN_CLIP), as words after the file's name.
+
+    Empty if they are, or if the library is unknown.
+    """
     names = list(keys)
     library, advice = library_of(names)
     if library == wanted:
@@ -70,11 +72,11 @@ def foreign(keys: Iterable[str], wanted: str) -> str:
         return "has the names of a plain CLIP (open_clip's), no cross-attention poolers: use open_clip:ARCH/FILE"
     if library:
         return f"has {library}: {advice}"
-    return wrapped(names)
+    return explain_shared_prefix(names)
 
 
-def wrapped(names: list[str]) -> str:
-    """Whether all names begin with one module's, behind which they would be known, in words."""
+def explain_shared_prefix(names: list[str]) -> str:
+    """If all names share a first part and would be recognised without it: says so, in words; else empty."""
     first = {name.partition(".")[0] for name in names}
     if len(first) != 1:
         return ""

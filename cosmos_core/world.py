@@ -1,4 +1,4 @@
-"""The processes that train together: torchrun's ranks, or one process that is alone."""
+"""The ranks that train together, started by torchrun; or a single process."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,18 +9,18 @@ import torch
 from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
-from cosmos_core.joining import join_group
 from cosmos_core.rank_environment import rank_environment
+from cosmos_core.rendezvous import join_group
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together. With one process nothing is ever sent."""
+    """The rank of this process and the world size. With one process, no method communicates."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Place among the processes of this machine: the number of its card."""
+    """Index among the processes of this machine: the number of its GPU."""
 
     @property
     def is_main(self) -> bool:
@@ -33,7 +33,7 @@ class World:
             dist.barrier()
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is set on any rank; the same answer on all. Every rank must call it."""
+        """Whether `flag` is true on any rank; equal on all ranks. Every rank must call it."""
         if self.size == 1:
             return flag
         value = torch.tensor(int(flag), device=collective_device())
@@ -49,7 +49,7 @@ class World:
         return (tensor / self.size).tolist()
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's plain value (what JSON holds, or tensors), by rank, on all ranks."""
+        """The values of all ranks, in the order of ranks, on all of them. Values of JSON types, or tensors."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -58,26 +58,26 @@ class World:
 
 
 def collective_device() -> torch.device:
-    """Where small tensors must lie for the backend in use: NCCL knows the card only."""
+    """The device of tensors for collectives: NCCL needs them on the GPU."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def join_world(device: str = "auto") -> World:
-    """The group that torchrun's environment names, joined; a world of one where there is none.
+    """Join the process group of torchrun's environment; a world of size 1 if there is none.
 
-    NCCL where each rank has a card of its own and the run is not on the CPU, gloo otherwise.
+    The backend is NCCL if the run uses GPUs, one for each rank, else gloo.
 
     Raises:
-        RequestError: the environment is incomplete, there are more ranks on this machine than cards, or the ranks do
-            not find each other within a minute.
+        RequestError: the environment is incomplete, this machine has more ranks than GPUs, or the ranks do not meet
+            within `cosmos_core.rendezvous.join_timeout()` seconds.
     """
-    place = rank_environment()
-    if place is None or place.size == 1:
+    environment = rank_environment()
+    if environment is None or environment.size == 1:
         return World()
-    rank, size, local_rank = place.rank, place.size, place.local_rank or 0
-    on_card = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    if on_card:
-        if place.local_rank is None:
+    rank, size, local_rank = environment.rank, environment.size, environment.local_rank or 0
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        if environment.local_rank is None:
             raise RequestError(
                 "LOCAL_RANK is not set, and says which card of its machine a rank takes: start the ranks with "
                 "torchrun, set LOCAL_RANK (0 where each machine has one rank), or set device=cpu"
@@ -89,25 +89,26 @@ def join_world(device: str = "auto") -> World:
             )
         torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        join_group("nccl" if on_card else "gloo", rank, size)
+        join_group("nccl" if on_gpu else "gloo", rank, size)
     return World(rank, size, local_rank)
 
 
-LEFT: list[Any] = []
-"""Groups that were left, kept until the process ends. What frees a gloo group waits for its threads with Python's lock
-held, and one of those may need that lock to let go of the last collective's tensors: both would wait for ever."""
+DESTROYED_GROUPS: list[Any] = []
+"""Destroyed process groups, referenced until the process ends. Freeing a gloo group waits for its threads while it
+holds the GIL, and such a thread may need the GIL to free the last collective's tensors: a deadlock."""
 
 
 def leave_world(world: World) -> None:
-    """Leave the group that `join_world` joined. Every rank must come here: where one fails alone, it is not to wait."""
+    """Destroy the process group that `join_world` joined. Every rank must call it, so a rank that fails alone must
+    not."""
     if world.size > 1 and dist.is_initialized():
-        LEFT.append(dist.group.WORLD)
-        with suppress(RuntimeError):  # a rank that died takes the connection with it
+        DESTROYED_GROUPS.append(dist.group.WORLD)
+        with suppress(RuntimeError):  # the connection is gone if a rank has died
             dist.destroy_process_group()
 
 
-def lost_rank(error: BaseException) -> bool:
-    """Whether a collective failed because another rank is gone."""
+def is_lost_rank_error(error: BaseException) -> bool:
+    """Whether a collective failed because another rank has ended."""
     words = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Socket Timeout", "recvValue failed")
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)

@@ -2,47 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+
+from cosmos_core.progress import Advance, Reporter, Silent
 
 PATIENCE = 2.0
 """Seconds of work that may pass without a sign of it."""
-
-
-class Advance(Protocol):
-    """Called with the number of units just done, and now and then with a few words on how the work goes."""
-
-    def __call__(self, n: int, text: str = "") -> None:
-        """`text` is shown until the next one comes; empty keeps the last."""
-        ...
-
-
-class Reporter(Protocol):
-    """Something that can show how far a piece of work has come."""
-
-    def task(self, description: str, total: int, unit: str = "it") -> AbstractContextManager[Advance]:
-        """Open a piece of work of `total` units; the value it gives is called with the number of units just done."""
-        ...
-
-    def note(self, line: str) -> None:
-        """Show one line that stays."""
-        ...
-
-
-def silent(n: int, text: str = "") -> None:
-    """The progress of work that nobody watches."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    @contextmanager
-    def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
-        yield silent
-
-    def note(self, line: str) -> None:
-        pass
 
 
 _shown: ContextVar[Reporter | None] = ContextVar("shown progress", default=None)

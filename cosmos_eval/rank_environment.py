@@ -4,7 +4,7 @@ import os
 
 from cosmos_core.errors import RequestError
 from cosmos_core.rank_environment import rank_environment
-from cosmos_core.text_files import whole_number
+from cosmos_core.text_files import parse_integer
 
 
 def is_main() -> bool:
@@ -24,7 +24,7 @@ def ranks_here() -> int:
         RequestError: a number that is none, or RANK without or beyond it.
     """
     text = os.environ.get("WORLD_SIZE", "1")
-    number = whole_number(text)
+    number = parse_integer(text)
     if number is None:
         raise RequestError(f"WORLD_SIZE must be a whole number, got {text[:20]!r}; torchrun sets it")
     if "RANK" in os.environ:

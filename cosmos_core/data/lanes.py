@@ -1,12 +1,13 @@
-"""Lanes: the streams that a global batch is drawn from in turn, whatever processes share them out.
+"""Lanes: the streams of samples that a global batch is drawn from in turn (sample i of a batch is of lane i mod lanes).
 
-A lane's state is plain integers, so a run goes on from any batch, with other numbers of ranks and workers too:
+Ranks and their workers share the lanes, and no draw depends on how many they are: so batches are the same for any
+number of ranks and workers. A lane's state is a few integers, so a run can be resumed from any batch:
 
     epoch   the pass over the data
     given   samples that the lane has given in it
-    at      its place in each source
-    seen    samples read since the run began, unusable ones among them
-    broken  unusable ones among those
+    at      its position in each source (see `cosmos_core.data.streams`)
+    seen    samples read since the run began, including unusable ones
+    broken  how many of them were unusable
 """
 
 from collections.abc import Iterator
@@ -19,36 +20,36 @@ import torch
 from torch import Tensor
 
 from cosmos_core.data.samples import BrokenSample, MadeViews, SampleViews, Tokenizer
-from cosmos_core.data.shards import Lost
-from cosmos_core.data.sources import Records, Source
-from cosmos_core.data.streams import Stream, open_stream
+from cosmos_core.data.shards import LostSamples
+from cosmos_core.data.sources import DataSource, Records
+from cosmos_core.data.streams import SampleStream, open_stream
 from cosmos_core.errors import RequestError
 from cosmos_core.seeds import derive_seed
 
-MOST_IN_A_ROW = 200
-"""Unusable samples in a row after which a stream is given up."""
+MAX_UNUSABLE_IN_A_ROW = 200
+"""Unusable samples in a row after which the run stops."""
 GOLDEN = 0x9E3779B97F4A7C15
-"""2 ** 64 over the golden ratio: multiples of it, modulo 2 ** 64, spread as evenly as can be."""
+"""2 ** 64 over the golden ratio: multiples of it, modulo 2 ** 64, are spread evenly (a low-discrepancy sequence)."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that decides what a lane gives; the same in every process."""
+class LanePlan:
+    """Everything that the samples of a lane depend on; equal in every process."""
 
-    sources: list[Source]
+    sources: list[DataSource]
     weights: list[float]
-    """How often each is drawn from; one number for each."""
+    """How often each source is drawn from, in proportion."""
     seed: int
     lanes: int
     block: int
-    """Samples of a shard stream that are mixed at a time."""
+    """Samples of a shard stream that are shuffled at a time."""
     quota: int
-    """Samples that a lane gives in an epoch; 0: one endless epoch."""
+    """Samples of a lane in an epoch; 0: one endless epoch."""
     views: SampleViews
     tokenizer: Tokenizer
 
     def fingerprint(self) -> int:
-        """Tells whether a position was taken in this data, with these settings."""
+        """A number that changes with the data and with every setting on which a position in it depends."""
         return derive_seed(
             self.seed,
             self.lanes,
@@ -62,31 +63,31 @@ class Plan:
 class Lane:
     """One endless stream of samples, in views."""
 
-    def __init__(self, plan: Plan, number: int, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, plan: LanePlan, number: int, state: dict[str, Any] | None = None) -> None:
         self.plan, self.number = plan, number
         state = state or {}
         self.epoch: int = state.get("epoch", 0)
         self.given: int = state.get("given", 0)
         self.seen: int = state.get("seen", 0)
         self.broken: int = state.get("broken", 0)
-        self.places: list[list[int] | None] = list(state.get("at") or [None] * len(plan.sources))
-        self.streams: list[Stream | None] = [None] * len(plan.sources)
+        self.positions: list[list[int] | None] = list(state.get("at") or [None] * len(plan.sources))
+        self.streams: list[SampleStream | None] = [None] * len(plan.sources)
         self.limits = list(accumulate(weight / sum(plan.weights) for weight in plan.weights))
 
     def state(self) -> dict[str, Any]:
-        places = [
-            stream.place() if stream is not None else place
-            for stream, place in zip(self.streams, self.places, strict=True)
+        positions = [
+            stream.position() if stream is not None else position
+            for stream, position in zip(self.streams, self.positions, strict=True)
         ]
-        return {"epoch": self.epoch, "given": self.given, "at": places, "seen": self.seen, "broken": self.broken}
+        return {"epoch": self.epoch, "given": self.given, "at": positions, "seen": self.seen, "broken": self.broken}
 
-    def next(self, left_out: dict[str, str]) -> MadeViews:
-        """The next usable sample; those that are not are noted in `left_out`.
+    def next(self, skipped: dict[str, str]) -> MadeViews:
+        """The next usable sample; unusable ones before it are recorded in `skipped`, key and reason.
 
         Raises:
-            RequestError: the data gave none any more.
+            RequestError: too many samples in a row were unusable.
         """
-        number = self._source()
+        number = self._next_source()
         stream = self.streams[number]
         if stream is None:
             plan = self.plan
@@ -98,40 +99,42 @@ class Lane:
                 self.number,
                 plan.lanes,
                 plan.block,
-                self.places[number],
+                self.positions[number],
             )
         in_a_row = 0
         while True:
             entry = stream.next()
             key = getattr(entry, "key", "")
             try:
-                key, picture, record = entry.read()
-                made = self.plan.views(key, picture, record, stream.drawn_in())
+                key, image, record = entry.read()
+                sample_views = self.plan.views(key, image, record, stream.drawn_in())
             except BrokenSample as error:
-                lost = entry.samples if isinstance(entry, Lost) else 1
+                lost = entry.samples if isinstance(entry, LostSamples) else 1
                 self.seen += lost
                 self.broken += lost
-                in_a_row += 20 if isinstance(entry, Lost) else 1  # ten shards, each of which may take its time to fail
-                left_out[key] = str(error)
-                if in_a_row >= MOST_IN_A_ROW:
+                # 20, so that it stops after ten shards: each of them may take long to fail
+                in_a_row += 20 if isinstance(entry, LostSamples) else 1
+                skipped[key] = str(error)
+                if in_a_row >= MAX_UNUSABLE_IN_A_ROW:
                     raise RequestError(
-                        f"training data {self.plan.sources[number].name}: nothing usable in {MOST_IN_A_ROW} samples, "
-                        f"or 10 shards, in a row; the last: {error}"
+                        f"training data {self.plan.sources[number].name}: nothing usable in "
+                        f"{MAX_UNUSABLE_IN_A_ROW} samples, or 10 shards, in a row; the last: {error}"
                     ) from error
                 continue
             self.seen += 1
             self._advance()
-            return made
+            return sample_views
 
-    def _source(self) -> int:
-        """Which source the next sample comes from: drawn from the lane, the epoch and the sample's number."""
+    def _next_source(self) -> int:
+        """Index of the source of the next sample; depends on the seed, the epoch, the lane and the sample's number."""
         if len(self.limits) == 1:
             return 0
-        # A random start and golden steps: each source gets its share over any stretch, not only in the long run.
+        # A random start, then steps of the golden ratio: each source gets its share in any stretch, not only on
+        # average.
         start = derive_seed(self.plan.seed, self.epoch, self.number, "source") << 1
         point = ((start + self.given * GOLDEN) % 2**64) / 2**64
         number = sum(point >= limit for limit in self.limits[:-1])
-        while not self.plan.weights[number]:
+        while not self.plan.weights[number]:  # `point` may lie on the limit of a source of weight 0
             number -= 1
         return number
 
@@ -141,12 +144,12 @@ class Lane:
             self.epoch, self.given = self.epoch + 1, 0
             for number, source in enumerate(self.plan.sources):
                 if isinstance(source, Records):
-                    self.places[number] = self.streams[number] = None
+                    self.positions[number] = self.streams[number] = None
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What some lanes give to one batch: their samples in turn."""
+    """The samples of some lanes for one batch, the lanes taking turns."""
 
     images: list[Tensor]
     """One (b, H, W, 3) uint8 tensor for each view."""
@@ -156,28 +159,34 @@ class Slice:
     seen: int
     broken: dict[str, str]
     lanes: dict[str, dict[str, Any]]
-    """State of each lane after the batch."""
+    """State of each lane after the batch, by its number as text."""
 
 
-def slices(plan: Plan, lanes: list[int], rounds: int, start: dict[str, Any]) -> Iterator[Slice]:
-    """Endless: in each slice every one of the lanes has given one sample, `rounds` times over.
+def slices(plan: LanePlan, lanes: list[int], rounds: int, start: dict[str, Any]) -> Iterator[Slice]:
+    """Endless slices, in each of which every lane gives `rounds` samples, in turn.
 
     Args:
-        start: states by lane; a lane that has none begins at the beginning.
+        start: states by lane, as in `Slice.lanes`; a lane without one starts at the beginning.
     """
     streams = [Lane(plan, lane, start.get(str(lane))) for lane in lanes]
     while True:
         before = sum(lane.seen for lane in streams)
         broken: dict[str, str] = {}
-        made = [lane.next(broken) for _ in range(rounds) for lane in streams]
+        sample_views = [lane.next(broken) for _ in range(rounds) for lane in streams]
         seen = sum(lane.seen for lane in streams) - before
-        yield stacked(made, plan.tokenizer, seen, broken, {str(lane.number): lane.state() for lane in streams})
+        yield stack_samples(
+            sample_views, plan.tokenizer, seen, broken, {str(lane.number): lane.state() for lane in streams}
+        )
 
 
-def stacked(
-    made: list[MadeViews], tokenizer: Tokenizer, seen: int, broken: dict[str, str], lanes: dict[str, dict[str, Any]]
+def stack_samples(
+    sample_views: list[MadeViews],
+    tokenizer: Tokenizer,
+    seen: int,
+    broken: dict[str, str],
+    lanes: dict[str, dict[str, Any]],
 ) -> Slice:
-    keys, views, captions = zip(*made, strict=True)
+    keys, views, captions = zip(*sample_views, strict=True)
     ids = tokenizer([caption for drawn in captions for caption in drawn])
     images = [torch.from_numpy(np.stack(view)) for view in zip(*views, strict=True)]
     return Slice(images, ids.reshape(len(keys), len(captions[0]), -1), list(keys), seen, broken, lanes)

@@ -1,4 +1,4 @@
-"""Batches for the training loop: an endless stream that can start anywhere, the same for any number of workers."""
+"""Batches for the training loop: endless, resumable from any batch, and equal for any number of workers."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.data.lanes import Plan, Slice, slices
+from cosmos_core.data.lanes import LanePlan, Slice, slices
 from cosmos_core.data.samples import Batch
 from cosmos_core.data.workers import WorkerPool
 from cosmos_core.errors import RequestError
-from cosmos_core.views import MultiCrop, normalised
+from cosmos_core.views import MultiCrop, normalize_pixels
 from cosmos_core.world import World
 
-SEEN_BEFORE_A_STOP = 200
-"""Samples after which the share of unusable ones says something."""
+MIN_SEEN = 200
+"""Samples that must have been read before the share of unusable ones is judged."""
 
 
 class Loader:
-    """A run's data, as one rank sees it."""
+    """The training data of one rank."""
 
     steps_per_epoch: int
     """0: unknown."""
@@ -27,18 +27,18 @@ class Loader:
     """0: unknown."""
 
     def batches(self, start: dict[str, Any] | None = None) -> Iterator[Batch]:
-        """This rank's shares of the global batches; endless, epoch after epoch.
+        """This rank's shares of the global batches, endless, epoch after epoch.
 
         Args:
-            start: the states of all ranks' lanes after a batch (`joined` puts them together); None: the beginning.
+            start: the states of all ranks' lanes after a batch, as `join_positions` returns them; None: the beginning.
 
         Raises:
-            RequestError: the position was taken in other data, or more than `max_broken` of the samples are unusable.
+            RequestError: `start` is of other data, or more than `max_broken` of the samples are unusable.
         """
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """What is drawn, in which order and by whom, for a plan of the training."""
+        """Sources, order and sharing of the data among ranks and workers, for a dry run."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -48,29 +48,29 @@ class Loader:
 class LaneLoader(Loader):
     """Records, tables and shards, drawn through lanes."""
 
-    def __init__(self, config: TrainConfig, plan: Plan, samples: int, world: World) -> None:
+    def __init__(self, config: TrainConfig, plan: LanePlan, samples: int, world: World) -> None:
         self.config, self.plan, self.world = config, plan, world
         self.samples_per_epoch = samples
         self.steps_per_epoch = samples // config.batch_size
         self.lanes = list(range(world.rank, plan.lanes, world.size))
         self.rounds = config.batch_size // plan.lanes
-        # as many as share out the lanes evenly: each gives the same number of samples to a batch
+        # the largest number that divides the lanes, so that each worker gives equally many samples to a batch
         self.workers = next((n for n in range(config.workers, 0, -1) if len(self.lanes) % n == 0), 0)
-        self.device = card(config.device)
-        self.open: list[WorkerPool] = []
+        self.device = pixel_device(config.device)
+        self.worker_pools: list[WorkerPool] = []
 
     def batches(self, start: dict[str, Any] | None = None) -> Iterator[Batch]:
         fingerprint = self.plan.fingerprint()
-        epoch, step = self._where(start or {}, fingerprint)
+        epoch, step = self._position(start or {}, fingerprint)
         for parts in self._slices(start or {}):
             state = {number: lane for part in parts for number, lane in part.lanes.items()}
             reason = next((reason for part in parts for reason in part.broken.values()), "")
             seen, broken = (sum(lane[what] for lane in state.values()) for what in ("seen", "broken"))
-            refuse_broken(self.config.max_broken, broken, seen, reason)
+            require_few_broken(self.config.max_broken, broken, seen, reason)
             step += 1
             ends = step == self.steps_per_epoch
-            place = {**state, "plan": fingerprint}
-            yield assembled(parts, self.plan.views.images, self.device, epoch, ends, place, broken)
+            position = {**state, "plan": fingerprint}
+            yield assemble(parts, self.plan.views.images, self.device, epoch, ends, position, broken)
             if ends:
                 epoch, step = epoch + 1, 0
 
@@ -90,87 +90,88 @@ class LaneLoader(Loader):
         }
 
     def close(self) -> None:
-        for pool in self.open:
+        for pool in self.worker_pools:
             pool.close()
-        self.open = []
+        self.worker_pools = []
 
     def _slices(self, start: dict[str, Any]) -> Iterator[list[Slice]]:
         if not self.workers:
             for part in slices(self.plan, self.lanes, self.rounds, start):
                 yield [part]
         pool = WorkerPool(self.plan, self.lanes, self.rounds, start, self.workers)
-        self.open.append(pool)
+        self.worker_pools.append(pool)
         try:
             yield from pool
         finally:
             pool.close()
 
-    def _where(self, start: dict[str, Any], fingerprint: int) -> tuple[int, int]:
-        """Epoch and step in it of the next batch."""
+    def _position(self, start: dict[str, Any], fingerprint: int) -> tuple[int, int]:
+        """Epoch of the next batch, and its step in it."""
         if not start:
             return 0, 0
         if start.get("plan") != fingerprint or not all(str(lane) in start for lane in self.lanes):
             raise RequestError(
-                "the checkpoint stands in other data, or was drawn with another seed, lanes, shuffle, samples or "
-                "batch_size: set them as they were, or start a new run"
+                "the checkpoint is of other data, or of another seed, lanes, shuffle, samples or batch_size: set them "
+                "as they were, or start a new run"
             )
-        places = {(start[str(lane)]["epoch"], start[str(lane)]["given"]) for lane in self.lanes}
-        if len(places) != 1:
-            raise RequestError("the checkpoint's position in the data is damaged: its lanes stand in different batches")
-        epoch, given = places.pop()
-        return epoch, given // self.rounds
+        positions = {(start[str(lane)]["epoch"], start[str(lane)]["given"]) for lane in self.lanes}
+        if len(positions) != 1:
+            raise RequestError("the checkpoint's position in the data is damaged: its lanes are at different batches")
+        epoch, samples_given = positions.pop()
+        return epoch, samples_given // self.rounds
 
 
-def card(name: str) -> torch.device:
-    """Where pixels are made into floats: on the card that the run is on (a quarter of the bytes travel), or here."""
+def pixel_device(name: str) -> torch.device:
+    """Where pixels become floats: on the run's GPU, since uint8 is a quarter of the bytes to copy, else on the CPU."""
     on_card = torch.cuda.is_available() and (name == "auto" or name.startswith("cuda"))
     return torch.device("cuda" if name == "auto" else name) if on_card else torch.device("cpu")
 
 
-def assembled(
+def assemble(
     parts: list[Slice],
     views: MultiCrop,
     device: torch.device,
     epoch: int,
     ends: bool,
     state: dict[str, Any],
-    left_out: int,
+    skipped: int,
 ) -> Batch:
-    """One batch of the slices of all workers, in the order of the lanes: worker w has every w-th sample."""
-    images = [woven(list(view)) for view in zip(*(part.images for part in parts), strict=True)]
+    """One batch from the slices of all workers, in the order of the lanes: of W workers, number w has samples w, w + W,
+    ..."""
+    images = [interleave(list(view)) for view in zip(*(part.images for part in parts), strict=True)]
     keys = [key for turn in zip(*(part.keys for part in parts), strict=True) for key in turn]
     return Batch(
-        images=[normalised(on(device, view), views.mean, views.std) for view in images],
-        texts=woven([part.texts for part in parts]),
+        images=[normalize_pixels(to_device(device, view), views.mean, views.std) for view in images],
+        texts=interleave([part.texts for part in parts]),
         keys=keys,
         epoch=epoch,
         ends_epoch=ends,
         broken={key: reason for part in parts for key, reason in part.broken.items()},
         seen=sum(part.seen for part in parts),
-        left_out=left_out,
+        left_out=skipped,
         state=state,
     )
 
 
-def on(device: torch.device, pixels: Tensor) -> Tensor:
-    """Pixels on the run's device; to a card they travel from pinned memory, while the step before is still computed."""
+def to_device(device: torch.device, pixels: Tensor) -> Tensor:
+    """Pixels on the run's device; to a GPU they are copied from pinned memory while the previous step is computed."""
     return pixels if device.type == "cpu" else pixels.pin_memory().to(device, non_blocking=True)
 
 
-def woven(parts: list[Tensor]) -> Tensor:
-    """Rows of the parts in turn."""
+def interleave(parts: list[Tensor]) -> Tensor:
+    """The first row of every part, then the second of every part, ..."""
     return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1).flatten(0, 1)
 
 
-def refuse_broken(most: float, broken: int, seen: int, reason: str) -> None:
-    """RequestError where more of the samples than allowed are unusable."""
-    if seen >= SEEN_BEFORE_A_STOP and broken > most * seen:
+def require_few_broken(most: float, broken: int, seen: int, reason: str) -> None:
+    """RequestError if more of the samples than allowed are unusable."""
+    if seen >= MIN_SEEN and broken > most * seen:
         raise RequestError(
             f"{broken} of the first {seen} samples are unusable, more than max_broken={most:g} allows"
             + (f"; the last: {reason}" if reason else "")
         )
 
 
-def joined(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The position of a whole run from the `Batch.state` of every rank."""
+def join_positions(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The position of the whole run in the data, from the `Batch.state` of every rank."""
     return {lane: state for part in states for lane, state in part.items()}

@@ -1,4 +1,4 @@
-"""Webdataset tar files, local or remote: the samples of one shard, in its order, from any place on."""
+"""Webdataset tar files, local or remote: the unread samples of one shard, in its order, from any of them on."""
 
 import lzma
 import os
@@ -13,242 +13,244 @@ from typing import Any, NamedTuple, Protocol
 
 from cosmos_core.data.samples import BrokenSample, Sample
 from cosmos_core.data.shard_samples import (
-    APART,
-    PICTURES,
-    RECORDS,
-    Grouped,
-    Place,
-    apart,
-    grouped,
-    is_whole,
+    IMAGE_EXTENSIONS,
+    NOT_ADJACENT,
+    RECORD_EXTENSIONS,
+    SampleLocation,
+    ShardSample,
+    explain_unreadable_record,
+    find_not_adjacent,
+    group_members,
+    is_complete,
     parse_record,
-    record_fault,
 )
+from cosmos_core.decompression import DECOMPRESSORS, PeekableStream, decompress
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line, printable
-from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, AnotherFile, LocalBytes, StreamBytes, compression
+from cosmos_core.tar_files import BLOCK, EMPTY, RECORD, LocalBytes, OtherFileKind, StreamBytes, compression
 from cosmos_core.text_files import open_regular
-from cosmos_core.unpacking import UNPACKERS, Peeked, unpacked
 
 UNREADABLE = (ValueError, EOFError, OSError, zlib.error, lzma.LZMAError)
-"""What a shard that cannot be read raises: a `TarFault` and the refusal of what is no file are ValueErrors."""
+"""Exceptions for a shard that cannot be read; `TarError` and `RequestError` are ValueErrors."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-LARGEST_CACHE = 200_000
-"""Samples of local shards whose places in their files a process remembers."""
+MAX_CACHED_SAMPLES = 200_000
+"""Samples of local shards whose positions in their files a process keeps in memory."""
 
 
-class Entry(Protocol):
-    """A sample that has not been read yet, or not been parsed."""
+class UnreadSample(Protocol):
+    """A sample whose members have not been read, or not been decoded."""
 
     def read(self) -> Sample:
-        """The sample; BrokenSample where it is none."""
+        """The sample; BrokenSample if it cannot be used."""
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A sample in memory, as its shard has it."""
+class EncodedSample:
+    """A sample in memory, as the encoded content of its members."""
 
     key: str
     fields: dict[str, bytes]
     fault: str = ""
-    """Why it cannot be used, where its members say so."""
+    """Why it cannot be used, if that is known from the headers of its members."""
 
     def read(self) -> Sample:
         if self.fault:
             raise BrokenSample("shard", f"{self.key}: {self.fault}")
-        if not any(kind in self.fields for kind in RECORDS):
+        if not any(kind in self.fields for kind in RECORD_EXTENSIONS):
             raise BrokenSample("words", f"{self.key}: no member holds a caption (json or txt)")
-        picture = next((self.fields[kind] for kind in PICTURES if kind in self.fields), None)
+        image = next((self.fields[kind] for kind in IMAGE_EXTENSIONS if kind in self.fields), None)
         record = parse_record(self.fields)
-        if not record and (fault := record_fault(self.fields)):
+        if not record and (fault := explain_unreadable_record(self.fields)):
             raise BrokenSample("words", f"{self.key}: {fault}")
-        return self.key, picture, record
+        return self.key, image, record
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A sample of a local shard: where its members lie."""
+class LocalSample:
+    """A sample of a local shard: where its members are in the file."""
 
     path: str
     key: str
-    places: tuple[tuple[str, int, int], ...]
-    """(extension, offset, bytes) of each member."""
+    members: tuple[tuple[str, int, int], ...]
+    """(extension, offset, size in bytes) of each member."""
     fault: str = ""
     identity: tuple[int, int] | None = None
-    """Size and time of change (ns) of the file that the places were read from."""
+    """Size and modification time (ns) of the file when the locations were read, to detect a change."""
 
     def read(self) -> Sample:
         fields = {}
         try:
             with open_regular(self.path) as file:
-                for extension, offset, size in self.places:
+                for extension, offset, size in self.members:
                     file.seek(offset)
                     fields[extension] = file.read(size)
                     if len(fields[extension]) < size:
                         raise OSError("it is shorter than when the run started")
-                if self.identity is not None and identity_of(os.fstat(file.fileno())) != self.identity:
-                    raise OSError("it was changed since the run has read what it holds")
+                if self.identity is not None and file_identity(os.fstat(file.fileno())) != self.identity:
+                    raise OSError("it was changed after the run had read its index")
         except (OSError, RequestError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
             raise BrokenSample("shard", f"{self.path} cannot be read at {self.key}: {reason}") from error
-        return Encoded(self.key, fields, self.fault).read()
+        return EncodedSample(self.key, fields, self.fault).read()
 
 
-def identity_of(status: os.stat_result) -> tuple[int, int]:
+def file_identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The rest of a shard that could not be read."""
+class LostSamples:
+    """Stands for the rest of a shard that could not be read."""
 
     key: str
     reason: str
     samples: int = 1
-    """How many samples it would have had, as far as is known."""
+    """How many samples it would have had, an estimate."""
 
     def read(self) -> Sample:
         raise BrokenSample("shard", self.reason)
 
 
 def is_local(url: str) -> bool:
-    """Whether it is the path of a file (`file:` URLs have been turned into one)."""
+    """Whether it is the path of a file (`file:` URLs have been converted to paths before)."""
     return not url.startswith("pipe:") and _SCHEME.match(url) is None
 
 
-def entries(url: str, name: str, part: int = 0, parts: int = 1, skip: int = 0, expected: int = 0) -> Iterator[Entry]:
-    """The samples of one shard, or of one of its interleaved parts, from number `skip` on.
+def entries(
+    url: str, name: str, part: int = 0, parts: int = 1, skip: int = 0, expected: int = 0
+) -> Iterator[UnreadSample]:
+    """The unread samples of one shard, or of one of its interleaved parts, from number `skip` on.
 
-    Nothing is decoded. Of a local shard that is not compressed only headers are read here. A shard that breaks off ends
-    with one `Lost`.
+    Nothing is decoded. Of a local shard that is not compressed only headers are read here. If the rest of a shard
+    cannot be read, the last entry is a `LostSamples`.
 
     Args:
-        name: what keys begin with.
+        name: prefix of the samples' keys.
         part: samples `part`, `part + parts`, ... are given.
-        expected: samples that a part has on average, 0 where that is unknown: what a lost rest is counted as.
+        expected: average number of samples of a part, from which the number of lost samples is estimated; 0: unknown.
     """
-    index = local_index(url) if is_local(url) else None
+    index = read_cached_index(url) if is_local(url) else None
     if index is not None:
-        own, reason, identity = index.samples[part::parts], index.reason, index.identity
+        unread, reason, identity = index.samples[part::parts], index.reason, index.identity
         faults = index.faults
-        del index  # the places of other parts are not held on to
-        count = len(own)
-        own.reverse()
-        del own[count - min(skip, count) :]
-        while own:
-            stem, places = own.pop()
+        del index  # frees the locations of the other parts
+        count = len(unread)
+        unread.reverse()
+        del unread[count - min(skip, count) :]
+        while unread:
+            stem, members = unread.pop()
             fault = faults.get(stem, "")
-            if fault == APART and is_whole([kind for kind, *_ in places]):
-                fault = ""  # only what else has its name is not
-            yield Placed(url, f"{name}/{stem}", places, fault, identity)
+            if fault == NOT_ADJACENT and is_complete([kind for kind, *_ in members]):
+                fault = ""  # this sample is complete; other members of its name are not adjacent
+            yield LocalSample(url, f"{name}/{stem}", members, fault, identity)
         if reason:
-            yield Lost(name, reason, max(1, expected - count))
+            yield LostSamples(name, reason, max(1, expected - count))
         return
     given = 0
     try:
-        for number, found in enumerate(streamed(url)):
+        for number, sample in enumerate(read_stream(url)):
             if number % parts == part:
                 given += 1
                 if given > skip:
-                    yield Encoded(f"{name}/{found.name}", found.fields, found.fault)
+                    yield EncodedSample(f"{name}/{sample.name}", sample.fields, sample.fault)
     except UNREADABLE as error:
-        yield Lost(name, unreadable(url, error), max(1, expected - given))
+        yield LostSamples(name, explain_unreadable_shard(url, error), max(1, expected - given))
 
 
-class Index(NamedTuple):
-    """What a local shard holds."""
+class ShardIndex(NamedTuple):
+    """The content of a local shard by its headers."""
 
-    samples: list[Place]
-    """(name in the shard, places of its members) of each sample."""
+    samples: list[SampleLocation]
+    """Name in the shard and locations of the members, of each sample."""
     reason: str = ""
-    """Why there are no more; empty where the archive ends as it should."""
+    """Why the rest cannot be read; empty if the archive ends properly."""
     faults: dict[str, str] = {}  # noqa: RUF012 - never changed
-    """Why samples cannot be used, by their names; most have nothing here."""
+    """Why samples cannot be used, by their names; most are not listed."""
     identity: tuple[int, int] | None = None
-    """Of the file, as `Placed` has it."""
+    """Of the file, as in `LocalSample`."""
 
 
-_indices: OrderedDict[tuple[str, int, int], Index] = OrderedDict()
+_index_cache: OrderedDict[tuple[str, int, int], ShardIndex] = OrderedDict()
 
 
-def local_index(path: str) -> Index | None:
-    """The samples of a local tar file by its headers; None for a compressed one, which must be read through."""
+def read_cached_index(path: str) -> ShardIndex | None:
+    """The index of a local tar file, cached; None for a compressed one, which has to be read through."""
     try:
         status = Path(path).stat()
     except OSError as error:
-        return Index([], unreadable(path, error))
-    identity = (path, *identity_of(status))
-    if identity in _indices:
-        _indices.move_to_end(identity)
-        return _indices[identity]
+        return ShardIndex([], explain_unreadable_shard(path, error))
+    identity = (path, *file_identity(status))
+    if identity in _index_cache:
+        _index_cache.move_to_end(identity)
+        return _index_cache[identity]
     index = read_index(path)
     if index is not None:
-        _indices[identity] = index
-        while len(_indices) > 1 and sum(len(kept.samples) for kept in _indices.values()) > LARGEST_CACHE:
-            _indices.popitem(last=False)
+        _index_cache[identity] = index
+        while len(_index_cache) > 1 and sum(len(kept.samples) for kept in _index_cache.values()) > MAX_CACHED_SAMPLES:
+            _index_cache.popitem(last=False)
     return index
 
 
-def read_index(path: str) -> Index | None:
-    samples: list[Place] = []
+def read_index(path: str) -> ShardIndex | None:
+    samples: list[SampleLocation] = []
     faults: dict[str, str] = {}
     reason, identity = "", None
     try:
         with open_regular(path) as file:
-            if compression(file.read(8)) in UNPACKERS:
+            if compression(file.read(8)) in DECOMPRESSORS:
                 return None
-            identity = identity_of(os.fstat(file.fileno()))
-            for found in grouped(LocalBytes(file), lambda member: (member.offset, member.size)):
-                samples.append((found.name, tuple((kind, *place) for kind, place in found.fields.items())))
-                if found.fault:
-                    faults[found.name] = found.fault
+            identity = file_identity(os.fstat(file.fileno()))
+            for sample in group_members(LocalBytes(file), lambda member: (member.offset, member.size)):
+                samples.append((sample.name, tuple((kind, *location) for kind, location in sample.fields.items())))
+                if sample.fault:
+                    faults[sample.name] = sample.fault
     except UNREADABLE as error:
-        reason = unreadable(path, error)
-    return Index(samples, reason, faults | apart(samples), identity)
+        reason = explain_unreadable_shard(path, error)
+    return ShardIndex(samples, reason, faults | find_not_adjacent(samples), identity)
 
 
-def streamed(url: str) -> Iterator[Grouped[bytes]]:
-    """Each sample, read through once: what pipes and URLs and compression allow.
+def read_stream(url: str) -> Iterator[ShardSample[bytes]]:
+    """Each sample, reading the shard once from its start: the only way for pipes, URLs and compressed files.
 
     Raises:
-        UNREADABLE: the stream ends early, is no tar, or what gives it fails.
+        UNREADABLE: the stream ends early, is not a tar, or its command or download fails.
     """
     from webdataset.gopen import gopen
 
     stream: Any = open_regular(url) if is_local(url) else gopen(url)
-    whole = False
+    finished = False
     try:
-        source = StreamBytes(unpacked(Peeked(stream)))
+        source = StreamBytes(decompress(PeekableStream(stream)))
         seen: set[str] = set()
-        for found in grouped(source, lambda member: source.at(member.offset, member.size)):
-            again = found.name in seen and not is_whole(list(found.fields))
-            yield replace(found, fault=found.fault or APART) if again else found
-            seen.add(found.name)
-        whole = True
+        for sample in group_members(source, lambda member: source.at(member.offset, member.size)):
+            is_repeated = sample.name in seen and not is_complete(list(sample.fields))
+            yield replace(sample, fault=sample.fault or NOT_ADJACENT) if is_repeated else sample
+            seen.add(sample.name)
+        finished = True
     finally:
-        if whole:
-            stream.close()  # raises where the command behind it has failed
+        if finished:
+            stream.close()  # raises if the command behind it has failed
         else:
             if (process := getattr(stream, "proc", None)) is not None:
-                process.kill()  # in a worker it has learnt to ignore what is gentler
+                process.kill()  # a worker's children ignore SIGTERM, as the worker does
             with suppress(OSError):
                 stream.close()
 
 
-def unreadable(url: str, error: BaseException) -> str:
+def explain_unreadable_shard(url: str, error: BaseException) -> str:
     """Why a shard cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or one_line(error)
-    again = "" if isinstance(error, AnotherFile) else "; write it again"
-    return printable(f"shard {url} cannot be read as a tar file: {reason}{again}")
+    advice = "" if isinstance(error, OtherFileKind) else "; write it again"
+    return printable(f"shard {url} cannot be read as a tar file: {reason}{advice}")
 
 
-def lone_ends(paths: Sequence[str]) -> list[str]:
-    """Those of some local files whose last bytes are the end of a tar with one empty block in place of two.
+def find_lone_end_blocks(paths: Sequence[str]) -> list[str]:
+    """The local files among `paths` that end in one empty block; a tar should end in two.
 
-    A guess from their ends, for a warning: what is compressed is passed over, and so is what has the length of whole
-    records, as GNU tar and Python's tarfile write them.
+    A guess from the last bytes, for a warning. Compressed files are skipped, and files whose length is a multiple of
+    tar's record size, as GNU tar and Python's tarfile write them.
     """
-    found = []
+    lone_paths = []
     for path in paths:
         try:
             with open_regular(path) as file:
@@ -257,10 +259,10 @@ def lone_ends(paths: Sequence[str]) -> list[str]:
                     continue
                 file.seek(max(0, size // BLOCK - 2) * BLOCK)
                 end = file.read(3 * BLOCK)
-        except (OSError, ValueError):  # whoever reads it says what is wrong with it
+        except (OSError, ValueError):  # reading the shard reports the error
             continue
-        before, last, part = end[:BLOCK], end[BLOCK : 2 * BLOCK], end[2 * BLOCK :]
-        lone = before != EMPTY if last == EMPTY else bool(part)
-        if lone and not part.strip(b"\0"):
-            found.append(path)
-    return found
+        before, last, remainder = end[:BLOCK], end[BLOCK : 2 * BLOCK], end[2 * BLOCK :]
+        has_lone_block = before != EMPTY if last == EMPTY else bool(remainder)
+        if has_lone_block and not remainder.strip(b"\0"):
+            lone_paths.append(path)
+    return lone_paths

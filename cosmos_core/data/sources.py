@@ -1,4 +1,4 @@
-"""What `config.data` names: shards, tables and records, ready to be drawn from."""
+"""The sources that `config.data` names: shards, tables and records."""
 
 import glob
 import math
@@ -16,7 +16,7 @@ from torch import distributed as dist
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.samples import Sample
-from cosmos_core.data.shards import Lost, entries, is_local, local_index, lone_ends
+from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks, is_local, read_cached_index
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
@@ -26,16 +26,16 @@ from cosmos_core.tar_files import LONE_BLOCK
 from cosmos_core.world import World
 
 TOYBOX = "toybox"
-MOST_PARTS = 16
-MOST_SHARDS = 10**7
+MAX_PARTS = 16
+MAX_SHARDS = 10**7
 RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
-UNEVEN = 0.05
-"""Share of an epoch that lanes may be apart, for the sake of reading each shard by fewer of them."""
+MAX_UNEVENNESS = 0.05
+"""Largest relative spread of the lanes' sizes that is accepted in order to cut shards into fewer parts."""
 
 
 @dataclass
 class Records:
-    """Samples with a number: handed in by the caller, or rows of a table."""
+    """A sequence of samples: passed by the caller, or rows of a table."""
 
     name: str
     data: Sequence[Sample]
@@ -50,17 +50,17 @@ class Records:
 
 @dataclass
 class ShardList:
-    """Tar files, in the order in which the configuration names them."""
+    """Webdataset shards (tar files), in the order in which the configuration names them."""
 
     name: str
     urls: list[str]
     names: list[str] = field(default_factory=list)
-    """What the keys of each shard's samples begin with."""
+    """Prefix of the keys of each shard's samples."""
     samples: int = 0
-    """In all of them; 0: unknown."""
+    """Number of samples in all of them; 0: unknown."""
 
     def describe(self, lanes: int) -> dict[str, Any]:
-        parts = parts_of(len(self.urls), lanes)
+        parts = parts_per_shard(len(self.urls), lanes)
         return {
             "source": self.name,
             "kind": "shards",
@@ -70,22 +70,24 @@ class ShardList:
         }
 
 
-Source = Records | ShardList
+DataSource = Records | ShardList
 
 
-def lone_ends_of(sources: Sequence[Source]) -> str:
-    """What to say of shards on a disk that end as one that was cut short may end; empty where none does."""
+def describe_lone_end_blocks(sources: Sequence[DataSource]) -> str:
+    """A warning about local shards that end in one empty block, and so may be cut short; empty if there are none."""
     urls = [url for source in sources if isinstance(source, ShardList) for url in source.urls if is_local(url)]
-    odd = [Path(url).name for url in lone_ends(urls)]
-    verb = "has" if len(odd) == 1 else "have"
-    return printable(f"{len(odd):,} of {len(urls):,} shards {verb} {LONE_BLOCK}: {short_list(odd, 3)}") if odd else ""
+    lone_names = [Path(url).name for url in find_lone_end_blocks(urls)]
+    verb = "has" if len(lone_names) == 1 else "have"
+    if not lone_names:
+        return ""
+    return printable(f"{len(lone_names):,} of {len(urls):,} shards {verb} {LONE_BLOCK}: {short_list(lone_names, 3)}")
 
 
-def parts_of(shards: int, lanes: int) -> int:
-    """Into how many interleaved parts each shard is cut, so that lanes have (nearly) the same number of units.
+def parts_per_shard(shards: int, lanes: int) -> int:
+    """Number of interleaved parts that each shard is cut into, so that lanes have (nearly) the same number of units.
 
-    With many shards a lane has a few units more or less than it should, which hardly matters; with few, each part is a
-    lane's own, at the price that a shard is read by several lanes.
+    With many shards one part suffices: a unit more or less hardly matters for a lane. With few, shards are cut, at the
+    price that a shard is read by several lanes.
     """
 
     def uneven(parts: int) -> float:
@@ -93,39 +95,39 @@ def parts_of(shards: int, lanes: int) -> int:
         share = rest / lanes
         return share * (1 - share) / (each + share) if each else math.inf
 
-    candidates = range(1, max(MOST_PARTS, math.ceil(lanes / shards)) + 1)
-    return next((parts for parts in candidates if uneven(parts) <= UNEVEN), min(candidates, key=uneven))
+    candidates = range(1, max(MAX_PARTS, math.ceil(lanes / shards)) + 1)
+    return next((parts for parts in candidates if uneven(parts) <= MAX_UNEVENNESS), min(candidates, key=uneven))
 
 
-def find_sources(config: TrainConfig, data: Sequence[Sample] | None) -> tuple[list[Source], list[float]]:
-    """The sources of a run and how often each is drawn from; no weights where all are one list.
+def build_sources(config: TrainConfig, data: Sequence[Sample] | None) -> tuple[list[DataSource], list[float]]:
+    """The sources of a run and their weights; without `data_weights` the weights are empty.
 
-    Shards of all sources become one list where there are no weights, and so do records.
+    Without weights, the shards of all sources are merged into one list, and so are all records.
 
     Raises:
-        RequestError: a source that is not there or not understood, or weights that do not fit them.
+        RequestError: a source that does not exist or is of an unknown kind, or weights that do not fit the sources.
     """
-    named = split_sources(config.data)
-    if data is not None and TOYBOX not in named:
-        named = [TOYBOX]  # what is handed in is all the data
-    if not named:
+    source_texts = split_sources(config.data)
+    if data is not None and TOYBOX not in source_texts:
+        source_texts = [TOYBOX]  # the data passed by the caller are all
+    if not source_texts:
         raise RequestError("no training data: set data=SHARDS")
-    found = [one_source(text, config, data) for text in named]
-    weights = parse_weights(config.data_weights, named)
+    sources = [build_source(text, config, data) for text in source_texts]
+    weights = parse_weights(config.data_weights, source_texts)
     if not weights:
-        found = merged(found)
-    name_shards([source for source in found if isinstance(source, ShardList)])
-    return found, weights
+        sources = merge_sources(sources)
+    set_shard_names([source for source in sources if isinstance(source, ShardList)])
+    return sources, weights
 
 
 def split_sources(text: str) -> list[str]:
     return [part.strip() for part in text.split("::") if part.strip()]
 
 
-def one_source(text: str, config: TrainConfig, data: Sequence[Sample] | None) -> Source:
+def build_source(text: str, config: TrainConfig, data: Sequence[Sample] | None) -> DataSource:
     if text == TOYBOX:
         if data is None:
-            raise RequestError("no training data: set data=SHARDS, or hand toybox's records to train(config, data=...)")
+            raise RequestError("no training data: set data=SHARDS, or pass toybox's records to train(config, data=...)")
         return Records(TOYBOX, data)
     if text.startswith("coco:"):
         annotations, comma, folder = text.removeprefix("coco:").partition(".json,")
@@ -134,19 +136,19 @@ def one_source(text: str, config: TrainConfig, data: Sequence[Sample] | None) ->
         return Records(text, coco_captions(user_path(f"{annotations}.json"), user_path(folder)))
     if Path(text).suffix.lower() in (".csv", ".tsv"):
         return Records(text, csv_pairs(user_path(text), config.csv_image, config.csv_caption))
-    return ShardList(text, find_shards(text))
+    return ShardList(text, expand_shards(text))
 
 
-def find_shards(pattern: str) -> list[str]:
+def expand_shards(pattern: str) -> list[str]:
     """Paths and URLs of the shards that a pattern names, as webdataset expands braces and `${NAME}` (from WDS_NAME).
 
     Raises:
-        RequestError: nothing is there, a shard of a range is missing, or the braces do not close.
+        RequestError: no such file, a shard of a range is missing, or the braces do not close.
     """
     from webdataset.gopen import gopen_schemes
     from webdataset.shardlists import expand_urls
 
-    refuse_many(pattern)
+    require_few_shards(pattern)
     try:
         expanded = expand_urls(pattern)
     except (AssertionError, ValueError) as error:
@@ -156,15 +158,15 @@ def find_shards(pattern: str) -> list[str]:
         if url.startswith("file:"):
             url = url2pathname(urlparse(url).path)
         if not is_local(url):
-            scheme, known = url.partition(":")[0].lower(), sorted(set(gopen_schemes) - {"__default__"})
-            if scheme not in known:
+            scheme, openable = url.partition(":")[0].lower(), sorted(set(gopen_schemes) - {"__default__"})
+            if scheme not in openable:
                 raise RequestError(
-                    f"training data {url}: nothing opens {scheme}: addresses, only {', '.join(known)}; "
-                    "pipe:COMMAND reads what any command writes"
+                    f"training data {url}: addresses that begin with {scheme}: cannot be opened, only "
+                    f"{', '.join(openable)}; pipe:COMMAND reads what any command writes"
                 )
             urls.append(url)
             continue
-        path = os.path.expanduser(url)  # noqa: PTH111 - a string goes on
+        path = os.path.expanduser(url)  # noqa: PTH111 - glob takes strings
         urls += sorted(glob.glob(path)) or [path]  # noqa: PTH207 - Path.glob takes no absolute pattern
     missing = [url for url in urls if is_local(url) and not Path(url).is_file()]
     if missing and Path(missing[0]).exists():
@@ -174,14 +176,14 @@ def find_shards(pattern: str) -> list[str]:
     return urls
 
 
-def refuse_many(pattern: str) -> None:
-    """RequestError for ranges of more shards than anyone has, before they are listed."""
+def require_few_shards(pattern: str) -> None:
+    """RequestError if the ranges name more than `MAX_SHARDS` shards; called before they are expanded."""
     count = 1
     for first, last in RANGE.findall(pattern):
         ends = [int(end[:19]) for end in (first, last)]
         count *= 1 + abs(ends[1] - ends[0])
-    if count > MOST_SHARDS:
-        raise RequestError(f"training data {pattern[:200]}: its ranges name more than {MOST_SHARDS:,} shards")
+    if count > MAX_SHARDS:
+        raise RequestError(f"training data {pattern[:200]}: its ranges name more than {MAX_SHARDS:,} shards")
 
 
 def parse_weights(text: str, sources: list[str]) -> list[float]:
@@ -199,7 +201,7 @@ def parse_weights(text: str, sources: list[str]) -> list[float]:
     return weights
 
 
-class Joined(Sequence[Sample]):
+class ConcatenatedSequence(Sequence[Sample]):
     """Several sequences as one."""
 
     def __init__(self, parts: Sequence[Sequence[Sample]]) -> None:
@@ -208,67 +210,70 @@ class Joined(Sequence[Sample]):
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         for part in self.parts:
-            if place < len(part):
-                return part[place]
-            place -= len(part)
-        raise IndexError(place)
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
 
 
-def merged(found: list[Source]) -> list[Source]:
-    """One list of shards and one of records, as far as there are any."""
-    records = [source for source in found if isinstance(source, Records)]
-    shards = [source for source in found if isinstance(source, ShardList)]
-    one: list[Source] = []
+def merge_sources(sources: list[DataSource]) -> list[DataSource]:
+    """All shards as one source and all records as another, if there are any."""
+    records = [source for source in sources if isinstance(source, Records)]
+    shards = [source for source in sources if isinstance(source, ShardList)]
+    merged: list[DataSource] = []
     if records:
-        whole = records[0].data if len(records) == 1 else Joined([source.data for source in records])
-        one.append(Records("::".join(source.name for source in records), whole))
+        data = records[0].data if len(records) == 1 else ConcatenatedSequence([source.data for source in records])
+        merged.append(Records("::".join(source.name for source in records), data))
     if shards:
         urls = [url for source in shards for url in source.urls]
-        one.append(ShardList("::".join(source.name for source in shards), urls))
-    return one
+        merged.append(ShardList("::".join(source.name for source in shards), urls))
+    return merged
 
 
-def name_shards(lists: list[ShardList]) -> None:
-    """Give every shard as much of its address as tells it apart and no more: keys, and so draws, are those of the same
-    data in any other folder or on any other host."""
+def set_shard_names(lists: list[ShardList]) -> None:
+    """Set the names of all shards: the shortest end of the address that tells them apart.
+
+    Keys begin with these names and seed the draws, so the draws do not change if the data are moved to another folder
+    or host.
+    """
     urls = [url.rstrip(" -") for source in lists for url in source.urls]
     names = [url.rpartition("/")[2] for url in urls]
     if len(set(names)) < len(set(urls)):
         # not commonpath, which would collapse the slashes of a URL
-        same = os.path.commonprefix(urls).rpartition("/")[0]  # noqa: RUF071
-        names = [url[len(same) :].lstrip("/") for url in urls]
+        common_folder = os.path.commonprefix(urls).rpartition("/")[0]  # noqa: RUF071
+        names = [url[len(common_folder) :].lstrip("/") for url in urls]
     times: Counter[str] = Counter()
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         times[name] += 1
-        if times[name] > 1:  # one shard named twice is drawn from twice, with draws of its own each time
-            names[place] = f"{name}#{times[name]}"
-    rest = iter(names)
+        if times[name] > 1:  # a shard named twice is read twice, with other views each time
+            names[index] = f"{name}#{times[name]}"
+    remaining = iter(names)
     for source in lists:
-        source.names = [next(rest) for _ in source.urls]
+        source.names = [next(remaining) for _ in source.urls]
 
 
 def count_samples(shards: ShardList, world: World) -> int:
-    """Samples in local shards, by their headers; 0 where one is not local. Ranks that run together share the work."""
+    """Samples in local shards, by their headers; 0 if one is not local. Ranks of one process group share the work."""
     if not all(map(is_local, shards.urls)):
         return 0
-    together = world.size > 1 and dist.is_available() and dist.is_initialized()
-    mine = shards.urls[world.rank :: world.size] if together else shards.urls
-    count = sum(count_shard(url) for url in mine)
-    return sum(world.gather(count)) if together else count
+    is_shared = world.size > 1 and dist.is_available() and dist.is_initialized()
+    rank_urls = shards.urls[world.rank :: world.size] if is_shared else shards.urls
+    count = sum(count_shard(url) for url in rank_urls)
+    return sum(world.gather(count)) if is_shared else count
 
 
-def fault_of(url: str) -> str:
-    """Why a local shard cannot be read to its end; empty where it can."""
-    index = local_index(url)
+def unreadable_shard(url: str) -> str:
+    """Why a local shard cannot be read to its end; empty if it can."""
+    index = read_cached_index(url)
     if index is not None:
         return index.reason
-    return next((entry.reason for entry in entries(url, Path(url).name) if isinstance(entry, Lost)), "")
+    return next((entry.reason for entry in entries(url, Path(url).name) if isinstance(entry, LostSamples)), "")
 
 
 def count_shard(url: str) -> int:
-    index = local_index(url)
+    index = read_cached_index(url)
     if index is not None:
         return len(index.samples)
     return sum(1 for entry in entries(url, "") if hasattr(entry, "fields"))

@@ -1,8 +1,8 @@
-"""One lane's samples of one source: in an order that the seed and the pass over the data decide, from any place on.
+"""One lane's samples of one source, in an order that depends on the seed and the pass over the data, from any position.
 
-A place is a few integers. Records are drawn anew in each epoch: its whole batches hold every sample once, and the rest
-is left out. Shards are read pass after pass, whatever an epoch is: no sample is left out for good, though lanes whose
-shards are larger come to their next pass later.
+A position is a few integers. Records are permuted anew in each epoch; the remainder after its last whole batch is left
+out of that epoch. Shards are read pass after pass, independently of epochs, so no sample is left out for good; lanes
+with larger shards begin their next pass later.
 """
 
 import random
@@ -13,30 +13,30 @@ from functools import lru_cache
 from typing import Protocol
 
 from cosmos_core.data.samples import Sample
-from cosmos_core.data.shards import Entry, Lost, entries
-from cosmos_core.data.sources import Records, ShardList, Source, parts_of
+from cosmos_core.data.shards import LostSamples, UnreadSample, entries
+from cosmos_core.data.sources import DataSource, Records, ShardList, parts_per_shard
 from cosmos_core.errors import RequestError
 from cosmos_core.seeds import derive_seed
 
-EMPTY_PASSES = 100
-GIVEN = Lost("", "")
+MAX_EMPTY_PASSES = 100
+ALREADY_GIVEN = LostSamples("", "")
 
 
-class Stream(Protocol):
-    """Endless: a source that is used up starts over, in another order."""
+class SampleStream(Protocol):
+    """Endless unread samples: after its last sample a source starts over, in another order."""
 
-    def next(self) -> Entry: ...
+    def next(self) -> UnreadSample: ...
 
-    def place(self) -> list[int]:
-        """Where it stands, after the sample that `next` gave last."""
+    def position(self) -> list[int]:
+        """The position after the last sample that `next` returned."""
 
     def drawn_in(self) -> int | str:
-        """The pass that this sample belongs to: its views are drawn from the seed, this and its key."""
+        """The pass over the data that this sample belongs to: seeds its views, with the run's seed and its key."""
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A sample of a sequence, taken when it is read: it may be rendered then, and takes its time."""
+class UnreadRecord:
+    """A sample of a sequence, fetched when it is read: that may take long, since a sequence may render its samples."""
 
     source: Records
     number: int
@@ -48,57 +48,59 @@ class Taken:
 @lru_cache(maxsize=4)
 def shuffled(seed: int, count: int) -> array:
     """A permutation of 0..count-1. All lanes of a process share one."""
-    places = array("q", range(count))
-    random.Random(seed).shuffle(places)
-    return places
+    permutation = array("q", range(count))
+    random.Random(seed).shuffle(permutation)
+    return permutation
 
 
 @dataclass
 class RecordStream:
-    """Every `lanes`-th sample of a permutation of all of them. Place: [turn, next].
+    """Every `lanes`-th sample of a permutation of all samples. Position: [turn, next].
 
-    A lane that comes to its end before the epoch does takes another turn, with draws of its own.
+    A lane that has given all its samples before the epoch ends takes another turn, with another order and other views.
     """
 
     source: Records
     seed: int
     epoch: int
     salt: tuple[str, ...]
-    """What tells this source's order from another's; nothing for the first."""
+    """Added to the seed, so that sources have different orders; empty for the first source."""
     lane: int
     lanes: int
     at: list[int] = field(default_factory=lambda: [0, 0])
 
     def __post_init__(self) -> None:
         self.at = list(self.at)
-        self.own = self._order()
+        self.order = self._order()
 
-    def next(self) -> Entry:
-        if self.at[1] == len(self.own):
+    def next(self) -> UnreadSample:
+        if self.at[1] == len(self.order):
             self.at = [self.at[0] + 1, 0]
-            self.own = self._order()
+            self.order = self._order()
         self.at[1] += 1
-        return Taken(self.source, self.own[self.at[1] - 1])
+        return UnreadRecord(self.source, self.order[self.at[1] - 1])
 
-    def place(self) -> list[int]:
+    def position(self) -> list[int]:
         return list(self.at)
 
     def drawn_in(self) -> int | str:
         return f"{self.epoch}+{self.at[0]}" if self.at[0] else self.epoch
 
     def _order(self) -> array:
-        # the lanes take turns, so the batches of one process follow this one permutation
+        # lanes take every `lanes`-th sample and give in turn, so batches follow this one permutation
         turn = [f"turn {self.at[0]}"] if self.at[0] else []
-        whole = shuffled(derive_seed(self.seed, self.epoch, "order", *self.salt, *turn), self.source.samples)
-        return whole[self.lane % len(whole) :: self.lanes]  # fewer samples than lanes: some lanes share one
+        permutation = shuffled(derive_seed(self.seed, self.epoch, "order", *self.salt, *turn), self.source.samples)
+        # with fewer samples than lanes, some lanes share a sample
+        return permutation[self.lane % len(permutation) :: self.lanes]
 
 
 @dataclass
 class ShardStream:
-    """This lane's share of the shards, mixed in blocks. Place: [pass, block, unit, offset, taken].
+    """This lane's share of the shards, shuffled in blocks. Position: [pass, block, unit, offset, taken].
 
-    A unit is a shard, or one of the interleaved parts of a shard. A block begins at `offset` samples into the lane's
-    unit number `unit`, and `taken` of its samples, in the order drawn for it, have been given.
+    A unit is a shard, or one of the interleaved parts of a shard. A block begins `offset` samples into the lane's unit
+    number `unit`; `taken` of its samples, in shuffled order, have been given. To resume, the block is read again and
+    shuffled with the same seed.
     """
 
     source: ShardList
@@ -109,64 +111,67 @@ class ShardStream:
     block: int
     """Samples in a block."""
     expected: int = 0
-    """Samples of a shard on average; 0: unknown."""
+    """Average number of samples of a shard; 0: unknown."""
     at: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
 
     def __post_init__(self) -> None:
         self.at = list(self.at)
-        self.parts = parts_of(len(self.source.urls), self.lanes)
-        self._deal()
-        self._block()
+        self.parts = parts_per_shard(len(self.source.urls), self.lanes)
+        self._choose_units()
+        self._start_block()
 
-    def next(self) -> Entry:
+    def next(self) -> UnreadSample:
         empty = 0
         while self.at[4] == len(self.ready):
             number, block = self.at[:2]
-            if self.following[0] < len(self.own):
-                self.at = [number, block + 1, *self.following, 0]
+            if self.next_block[0] < len(self.units):
+                self.at = [number, block + 1, *self.next_block, 0]
             else:
                 empty += not self.ready and not block
-                if empty == EMPTY_PASSES:
+                if empty == MAX_EMPTY_PASSES:
                     raise RequestError(f"training data {self.source.name}: too few samples for {self.lanes} lanes")
                 self.at = [number + 1, 0, 0, 0, 0]
-                self._deal()
-            self._block()
-        # The next block fills while this one empties: reading never stalls a batch, and no connection lies idle.
-        self._read(min(self.block, len(self.ahead) + 1))
+                self._choose_units()
+            self._start_block()
+        # Read one sample of the next block for each that is given, so that no batch waits for a whole block.
+        self._read_ahead(min(self.block, len(self.ahead) + 1))
         self.at[4] += 1
-        entry, self.ready[self.at[4] - 1] = self.ready[self.at[4] - 1], GIVEN  # what is given is no longer held
+        entry, self.ready[self.at[4] - 1] = (
+            self.ready[self.at[4] - 1],
+            ALREADY_GIVEN,
+        )  # frees the memory of what is given
         return entry
 
-    def place(self) -> list[int]:
+    def position(self) -> list[int]:
         return list(self.at)
 
     def drawn_in(self) -> int | str:
         return self.at[0]
 
-    def _deal(self) -> None:
-        """This lane's units of this pass, and the place to read from."""
+    def _choose_units(self) -> None:
+        """Choose this lane's units of this pass, and start at the position's unit and offset."""
         seed = derive_seed(self.seed, self.at[0], "shards", *self.salt)
         units = shuffled(seed, len(self.source.urls) * self.parts)
-        self.own = [divmod(unit, self.parts) for unit in units[self.lane :: self.lanes]]
+        self.units = [divmod(unit, self.parts) for unit in units[self.lane :: self.lanes]]
         self.unit, self.offset = self.at[2:4]
-        self.reader: Iterator[Entry] | None = None
-        self.ahead: list[Entry] = []
+        self.reader: Iterator[UnreadSample] | None = None
+        self.ahead: list[UnreadSample] = []
 
-    def _block(self) -> None:
-        """The block that begins here, in the order drawn for it."""
+    def _start_block(self) -> None:
+        """Read the block that begins at the current position, and shuffle it."""
         number, block = self.at[:2]
-        # first blocks differ in size, so that the lanes do not all come to the end of a block at the same step
-        self._read(self.block if block else max(1, self.block * (self.lane + 1) // self.lanes))
+        # first blocks differ in size, so that the lanes do not all reach the end of a block at the same step
+        self._read_ahead(self.block if block else max(1, self.block * (self.lane + 1) // self.lanes))
         order = random.Random(derive_seed(self.seed, number, "block", *self.salt, self.lane, block))
         order.shuffle(self.ahead)
         self.ready, self.ahead = self.ahead, []
-        self.following = (self.unit, self.offset)
+        self.next_block = (self.unit, self.offset)
 
-    def _read(self, count: int) -> None:
-        """Read on, across units, until `count` samples are there or the pass is over."""
-        while len(self.ahead) < count and self.unit < len(self.own):
+    def _read_ahead(self, count: int) -> None:
+        """Read on, across units, until `ahead` holds `count` samples or the pass is over."""
+        while len(self.ahead) < count and self.unit < len(self.units):
             if self.reader is None:
-                shard, part = self.own[self.unit]
+                shard, part = self.units[self.unit]
                 self.reader = entries(
                     self.source.urls[shard],
                     self.source.names[shard],
@@ -179,18 +184,18 @@ class ShardStream:
             if entry is not None:
                 self.ahead.append(entry)
                 self.offset += 1
-            if entry is None or isinstance(entry, Lost):
+            if entry is None or isinstance(entry, LostSamples):
                 self.unit, self.offset, self.reader = self.unit + 1, 0, None
 
 
 def open_stream(
-    source: Source, seed: int, epoch: int, number: int, lane: int, lanes: int, block: int, at: list[int] | None
-) -> Stream:
+    source: DataSource, seed: int, epoch: int, number: int, lane: int, lanes: int, block: int, at: list[int] | None
+) -> SampleStream:
     """This lane's stream of a source.
 
     Args:
-        number: of the source among those that are mixed.
-        at: a place that `place()` gave; None: the beginning.
+        number: index of the source among those that are mixed.
+        at: a position that `position()` returned; None: the beginning.
     """
     salt = (f"source {number}",) if number else ()
     if isinstance(source, Records):

@@ -1,4 +1,4 @@
-"""Tables of pictures and captions on disk: CSV and TSV files, and COCO's caption annotations."""
+"""Tables of images and captions on disk: CSV and TSV files, and COCO's caption annotations."""
 
 import csv
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.data.samples import Sample
-from cosmos_core.data.shard_samples import PICTURES
+from cosmos_core.data.shard_samples import IMAGE_EXTENSIONS
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.printable import one_line, printable
@@ -14,59 +14,59 @@ from cosmos_core.short_repr import short_list
 from cosmos_core.tar_files import compression
 from cosmos_core.text_files import impostor_of, open_regular
 
-NO_ROWS = "{} has a header and no rows; give a table with samples"
+NO_ROWS_MESSAGE = "{} has a header and no rows; give a table with samples"
 
 
-class Table(Sequence[Sample]):
-    """Rows of (key, path of a picture, captions), pictures left unread until they are drawn."""
+class CaptionTable(Sequence[Sample]):
+    """Rows of (key, path of an image, captions); images are read when they are drawn."""
 
     def __init__(
         self,
         name: str,
         folder: Path,
-        pictures: Any,
+        image_paths: Any,
         captions: Any,
         keys: Sequence[str] | None = None,
         path: Path | None = None,
     ) -> None:
         self.path = path
-        """The file that holds the rows."""
-        self.name, self.folder, self.pictures, self.captions, self.keys = name, folder, pictures, captions, keys
+        """The file that the rows were read from."""
+        self.name, self.folder, self.image_paths, self.captions, self.keys = name, folder, image_paths, captions, keys
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.image_paths)
 
-    def __getitem__(self, place: Any) -> Any:
-        picture, caption = plain(self.pictures[place]), plain(self.captions[place])
-        key = f"{self.name}/{self.keys[place] if self.keys is not None else place + 1}"
-        return key, self.folder / picture if picture else None, caption
+    def __getitem__(self, index: Any) -> Any:
+        image_path, caption = to_python(self.image_paths[index]), to_python(self.captions[index])
+        key = f"{self.name}/{self.keys[index] if self.keys is not None else index + 1}"
+        return key, self.folder / image_path if image_path else None, caption
 
 
-def plain(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """A value of an Arrow column as Python's."""
     return value.as_py() if hasattr(value, "as_py") else value
 
 
-def csv_pairs(path: Path, image: str, caption: str) -> Table:
+def csv_pairs(path: Path, image: str, caption: str) -> CaptionTable:
     """A CSV file, or a TSV file by its name: one sample a row, keyed by file name and row number (from 1).
 
     Args:
-        image: column of the picture's path, absolute or relative to the file's folder.
+        image: column of the image's path, absolute or relative to the file's folder.
         caption: column of the caption.
 
     Raises:
-        RequestError: no such file or column, or a file that is not a table in UTF-8.
+        RequestError: no such file or column, or not a table in UTF-8.
     """
     import pyarrow
     from pyarrow import csv as arrow
 
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        refuse_other_formats(path)
+        require_utf8_text(path)
         header = first_line(path, delimiter)
-        twice = [name for name in (image, caption) if header.count(name) > 1]
-        if twice:
-            raise RequestError(f"{path} has the column {twice[0]!r} twice; leave one of them")
+        repeated = [name for name in (image, caption) if header.count(name) > 1]
+        if repeated:
+            raise RequestError(f"{path} has the column {repeated[0]!r} twice; leave one of them")
         table = arrow.read_csv(
             path,
             parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -79,73 +79,78 @@ def csv_pairs(path: Path, image: str, caption: str) -> Table:
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror or error}") from error
     except pyarrow.ArrowException as error:
-        missing = [name for name in (image, caption) if name not in header]
-        if missing:
-            it_has = (
+        missing_columns = [name for name in (image, caption) if name not in header]
+        if missing_columns:
+            advice = (
                 f"it has {printable(short_list(header))}: set csv_image and csv_caption" if header else "it is empty"
             )
-            raise RequestError(f"{path} has no column {missing[0]!r}; {it_has}") from error
+            raise RequestError(f"{path} has no column {missing_columns[0]!r}; {advice}") from error
         if not has_more_lines(path, 1):
-            raise RequestError(NO_ROWS.format(path)) from error
-        refuse_open_quotes(path, delimiter, image)
+            raise RequestError(NO_ROWS_MESSAGE.format(path)) from error
+        refuse_unclosed_quotes(path, delimiter, image)
         raise RequestError(f"{path} is not a table: {one_line(error)}") from error
     if not table.num_rows:
-        raise RequestError(NO_ROWS.format(path))
+        raise RequestError(NO_ROWS_MESSAGE.format(path))
     if has_more_lines(path, table.num_rows + 1):
-        refuse_open_quotes(path, delimiter, image)
-    return Table(path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path)
+        refuse_unclosed_quotes(path, delimiter, image)
+    return CaptionTable(
+        path.name, path.parent, table[image].combine_chunks(), table[caption].combine_chunks(), path=path
+    )
 
 
-def refuse_other_formats(path: Path) -> None:
-    """RequestError for a file that is no text in UTF-8 by its first bytes, which would be told as an odd header."""
-    with open_regular(path) as file:  # arrow would wait for ever for what a named pipe never brings
+def require_utf8_text(path: Path) -> None:
+    """RequestError if the first bytes show that a file is not UTF-8 text; arrow would report a strange header
+    instead."""
+    with open_regular(path) as file:  # refuses a named pipe, on which arrow would block for ever
         start = file.read(1024)
     if impostor := impostor_of(start):
         raise RequestError(f"{path} is {impostor}")
-    if packed := compression(start):
-        raise RequestError(f"{path} is compressed ({packed}): unpack it first")
+    if compressed_by := compression(start):
+        raise RequestError(f"{path} is compressed ({compressed_by}): unpack it first")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
         raise RequestError(f"{path} is not a text file in UTF-8 (UTF-16, perhaps); save it as UTF-8")
 
 
 def has_more_lines(path: Path, rows: int) -> bool:
-    """Whether a file has more lines than it gave rows, its header among them: then some row has several lines."""
+    """Whether a file has more lines than `rows` (with the header): then some cell has several lines."""
     with path.open("rb") as file:
         return sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b"")) > rows
 
 
-def refuse_open_quotes(path: Path, delimiter: str, image: str) -> None:
-    """RequestError where a quote takes whole rows into one cell: it is part of a caption, and nobody doubled it.
+def refuse_unclosed_quotes(path: Path, delimiter: str, image: str) -> None:
+    """RequestError if a cell swallows whole rows: a caption begins with a quote that was not doubled.
 
-    A cell in quotes may have several lines. They are taken for rows where the quote never closes, where they have tabs
-    (in a TSV file), or where they have as many cells as the header and the file of an image among them.
+    A cell in quotes may have several lines. These are judged to be rows if the quote never closes, if they have tabs
+    (in a TSV file), or if they have as many cells as the header, with an image file in the image column.
     """
-    begun = 1
+    first_line_of_row = 1
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         try:
             header = next(reader, [])
-            place = header.index(image) if image in header else 0
-            begun = reader.line_num + 1
+            index = header.index(image) if image in header else 0
+            first_line_of_row = reader.line_num + 1
             for row in reader:
-                inner = [line for cell in row if "\n" in cell for line in cell.splitlines()[1:]]
-                cells = [line.split(delimiter) for line in inner]
-                swallowed = any(len(own) == len(header) and is_image_file(own[place]) for own in cells)
-                if swallowed or (delimiter == "\t" and any(len(own) > 1 for own in cells)):
+                inner_lines = [line for cell in row if "\n" in cell for line in cell.splitlines()[1:]]
+                inner_cells = [line.split(delimiter) for line in inner_lines]
+                swallowed = any(
+                    len(row_cells) == len(header) and is_image_file(row_cells[index]) for row_cells in inner_cells
+                )
+                if swallowed or (delimiter == "\t" and any(len(row_cells) > 1 for row_cells in inner_cells)):
                     raise RequestError(
-                        f"{path}: a quote that opens in line {begun} does not close there and takes all up to line "
-                        f"{reader.line_num} into one cell: write the cell in quotes, and a quote in it twice"
+                        f"{path}: a quote that opens in line {first_line_of_row} does not close there and takes all up "
+                        f"to line {reader.line_num} into one cell: write the cell in quotes, and a quote in it twice"
                     )
-                begun = reader.line_num + 1
+                first_line_of_row = reader.line_num + 1
         except csv.Error as error:
             raise RequestError(
-                f"{path}: a quote that opens in line {begun} does not close ({error}): write the cell in quotes, and a "
-                "quote in it twice"
+                f"{path}: a quote that opens in line {first_line_of_row} does not close ({error}): write the cell in "
+                "quotes, and a quote in it twice"
             ) from error
 
 
 def is_image_file(cell: str) -> bool:
-    return Path(cell.strip()).suffix.lower().lstrip(".") in (*PICTURES, "gif", "bmp", "tif", "tiff")
+    return Path(cell.strip()).suffix.lower().lstrip(".") in (*IMAGE_EXTENSIONS, "gif", "bmp", "tif", "tiff")
 
 
 def first_line(path: Path, delimiter: str) -> list[str]:
@@ -156,8 +161,8 @@ def first_line(path: Path, delimiter: str) -> list[str]:
             return []
 
 
-def coco_captions(annotations: Path, folder: Path) -> Table:
-    """COCO's caption annotations: one sample a picture that has captions, all of them as one record.
+def coco_captions(annotations: Path, folder: Path) -> CaptionTable:
+    """COCO's caption annotations: one sample for each image that has captions, all of them in one record.
 
     Raises:
         RequestError: no such file or folder, or a file of another layout.
@@ -166,11 +171,11 @@ def coco_captions(annotations: Path, folder: Path) -> Table:
         raise RequestError(f"training data coco:{annotations},{folder}: no folder {folder}")
     try:
         content = read_json(annotations)
-        names = {picture["id"]: str(picture["file_name"]) for picture in content["images"]}
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
         captions: dict[Any, list[str]] = {}
         for row in content["annotations"]:
             captions.setdefault(row["image_id"], []).append(row["caption"])
-        pictures = [(names[number], texts) for number, texts in captions.items()]
+        captioned_images = [(names[image_id], texts) for image_id, texts in captions.items()]
     except RequestError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
@@ -178,5 +183,7 @@ def coco_captions(annotations: Path, folder: Path) -> Table:
             f"{annotations} is not COCO's caption file (images with id and file_name, annotations with image_id and "
             f"caption): {type(error).__name__} {one_line(error)}"
         ) from error
-    files = [name for name, _ in pictures]
-    return Table(annotations.name, folder, files, [{"captions": texts} for _, texts in pictures], files, annotations)
+    files = [name for name, _ in captioned_images]
+    return CaptionTable(
+        annotations.name, folder, files, [{"captions": texts} for _, texts in captioned_images], files, annotations
+    )

@@ -1,4 +1,4 @@
-"""What a training minimises: one class in one file for each objective, chosen by the `objective` setting."""
+"""Training objectives: one class in one file for each, chosen by the `objective` setting."""
 
 import inspect
 from collections.abc import Mapping
@@ -22,33 +22,33 @@ OBJECTIVES = {
     "multiview": "cosmos_core.objectives.multiview:MultiView",
     "distill": "cosmos_core.objectives.distill:Distill",
 }
-"""Our objectives: setting -> module:class. A new one is a file here and a line in this table."""
+"""Built-in objectives: setting -> module:class. A new one is a file here and a line in this table."""
 
 
-def problem_of(found: Any) -> str:
-    """What keeps an object from being an objective, empty where nothing does."""
-    if not (isinstance(found, type) and issubclass(found, Objective)):
+def why_not_an_objective(candidate: Any) -> str:
+    """Why an object is not an objective; empty if it is one."""
+    if not (isinstance(candidate, type) and issubclass(candidate, Objective)):
         return "it is no subclass of cosmos_core.objectives.Objective"
-    if found.forward is Objective.forward:
+    if candidate.forward is Objective.forward:
         return "it has no forward"
     for name in ("views", "unused"):
-        if not isinstance(inspect.getattr_static(found, name), classmethod | staticmethod):
+        if not isinstance(inspect.getattr_static(candidate, name), classmethod | staticmethod):
             return f"its {name} must be a classmethod"
     return ""
 
 
-REGISTRY = Registry("cosmos_core.objectives", "objective", OBJECTIVES, problem_of)
-"""Our objectives and those of plug-ins."""
+REGISTRY = Registry("cosmos_core.objectives", "objective", OBJECTIVES, why_not_an_objective)
+"""Built-in objectives and those of plug-ins."""
 
 
 def objective_class(name: str) -> type[Objective]:
-    """The class of the objective called `name`; RequestError where there is none, or a plug-in's that is broken."""
-    found: type[Objective] = REGISTRY.load(name)
-    return found
+    """The class of the objective called `name`; RequestError if there is none, or if its plug-in is broken."""
+    cls: type[Objective] = REGISTRY.load(name)
+    return cls
 
 
 def list_objectives() -> list[ListedObjective]:
-    """Every objective that can be used, ours first, described for people; imports all plug-ins."""
+    """Every usable objective, built-in ones first, described for people; imports all plug-ins."""
     return listed_objectives(REGISTRY)
 
 
@@ -68,8 +68,11 @@ def build_objective(name: str, world: World | None = None, options: Mapping[str,
         plugin = REGISTRY.plugin(name)
         if plugin is None and not values:
             raise
-        of = f" of {plugin}" if plugin else ""
-        given = ", ".join(f"{key}={one_line(value, 40)}" for key, value in values.items()) or "no objective_options"
+        source = f" of {plugin}" if plugin else ""
+        options_text = (
+            ", ".join(f"{key}={one_line(value, 40)}" for key, value in values.items()) or "no objective_options"
+        )
         raise RequestError(
-            f"objective {printable(name)}{of} cannot be built with {given}: {type(error).__name__}: {one_line(error)}"
+            f"objective {printable(name)}{source} cannot be built with {options_text}: "
+            f"{type(error).__name__}: {one_line(error)}"
         ) from error

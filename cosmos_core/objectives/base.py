@@ -1,4 +1,4 @@
-"""What the loop asks of an objective: which views it wants, which networks it runs, and its loss."""
+"""The interface of an objective: the views it needs, the networks it runs, and its loss."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -15,45 +15,46 @@ if TYPE_CHECKING:
     from cosmos_core.model import Features  # imports the towers of open_clip, which a configuration can do without
 
 CROSS_ATTENTION = ("visual.attn_cross_pool.", "text_attn_cross_pool.", "image_token_mapping.", "text_token_mapping.")
-"""Parameters of what makes cross-modal features, by how their names begin."""
+"""Prefixes of the names of parameters that only cross-modal features use."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """What the loader makes of a sample."""
+    """The views that the loader makes of each sample."""
 
     images: MultiCrop
     captions: int
-    """Captions drawn."""
+    """Captions drawn for each sample."""
     kept_captions: int | None = None
-    """Of the drawn captions only the first so many are used; None: all."""
+    """How many of the drawn captions are used, the first ones; None: all."""
 
 
 class Objective(nn.Module):
     """A loss over the features of student and teacher. Called on every rank with the features of its own samples.
 
-    Gradients, those of the objective's own parameters among them, are such that their mean over ranks is the gradient
-    of one process with the whole batch. Parameters are trained like the student's: averaged over ranks, clipped, with
+    The mean over ranks of its gradients, including those of its own parameters, must be the gradient of one process
+    with the whole batch. Parameters are trained like the student's: averaged over ranks, clipped, with
     weight decay by the same rule of names and dimensions (`cosmos_core.schedule.is_decayed`). They and the buffers are
-    in every checkpoint and are the same bits when a run goes on. Their initial values come from the run's seed.
+    in every checkpoint and are restored to the bit when a run is resumed. Their initial values depend on the run's
+    seed.
 
-    Settings of its own are parameters of the constructor beside `world`, each with a type and a default; the setting
-    `objective_options` gives them.
+    Its own settings are the parameters of its constructor other than `world`, each with a type and a default; the
+    setting `objective_options` sets them.
 
         def __init__(self, world: World | None = None, *, init_bias: float = -10.0) -> None:
             super().__init__(world)
             self.bias = nn.Parameter(torch.tensor(init_bias))
 
-    Only tensors may be in its state. Buffers that `forward` changes must be the same on all ranks; a step that is left
-    out, since its loss or gradient is not finite, does not change them.
+    Its state dict may hold tensors only. Buffers that `forward` changes must be the same on all ranks; a step that is
+    skipped because its loss or gradient is not finite does not change them.
     """
 
     needs_teacher: ClassVar[bool] = True
-    """Whether the loss reads the averaged teacher's features (of the two global crops and the first two captions)."""
+    """Whether the loss uses the EMA teacher's features (of the two global crops and the first two captions)."""
     cross_attention: ClassVar[bool] = True
-    """Whether the student's cross-modal features are computed; where not, the poolers have no gradient."""
+    """Whether the student's cross-modal features are computed; if not, the poolers get no gradient."""
     second_temperature: ClassVar[bool] = True
-    """Whether the loss reads `distill_logit_scale`."""
+    """Whether the loss uses `distill_logit_scale`."""
 
     def __init__(self, world: World | None = None) -> None:
         super().__init__()
@@ -62,16 +63,16 @@ class Objective(nn.Module):
 
     @classmethod
     def unused(cls, name: str) -> bool:
-        """Whether the student's parameter `name` gets no gradient: freeze it, so that DDP does not wait for it."""
+        """Whether the student's parameter `name` gets no gradient: it is frozen, so that DDP does not wait for it."""
         if name == "distill_logit_scale":
             return not cls.second_temperature
         return not cls.cross_attention and name.startswith(CROSS_ATTENTION)
 
     @classmethod
     def views(cls, images: MultiCrop, captions: int) -> Views:
-        """What the loader must make, from the configured views: all of them unless an objective needs fewer.
+        """The views that the loader must make, given the configured ones: all of them unless an objective needs fewer.
 
-        Asked of the class, before a run begins and where one is only planned.
+        A class method, since a dry run asks for them without building the objective.
 
         Raises:
             RequestError: the configuration lacks views that the objective needs.
@@ -85,14 +86,14 @@ class Objective(nn.Module):
     def update_average(self, momentum: float) -> None:
         """Called whenever the student is averaged into the teacher, with the share of the teacher that stays.
 
-        Does nothing: what only weighs the loss, as a bias or a temperature does, needs no average, for it is never
-        evaluated. An objective whose teacher has parts of its own, such as a projection head, averages them here
-        (`cosmos_core.ema.average`), from trained parameters into ones with `requires_grad=False`.
+        Does nothing by default: parameters that only weigh the loss, such as a bias or a temperature, need no average,
+        since they are never evaluated. An objective with modules on the teacher's side, such as a projection head,
+        averages them here (`cosmos_core.ema.update_ema`): from trained parameters into ones with `requires_grad=False`.
         """
 
 
-def two_global_crops(name: str, images: MultiCrop) -> MultiCrop:
-    """`images`, checked; RequestError where it does not make two global crops."""
+def require_two_global_crops(name: str, images: MultiCrop) -> MultiCrop:
+    """Returns `images`; RequestError unless it makes two global crops."""
     if images.global_crops != 2:
         raise RequestError(f"objective {name} needs views.global_crops=2, got {images.global_crops}")
     return images
@@ -100,7 +101,7 @@ def two_global_crops(name: str, images: MultiCrop) -> MultiCrop:
 
 def global_views(name: str, images: MultiCrop) -> MultiCrop:
     """The two global crops that `images` would draw, without the local ones."""
-    return replace(two_global_crops(name, images), local_crops=0)
+    return replace(require_two_global_crops(name, images), local_crops=0)
 
 
 def all_views(name: str, images: MultiCrop, captions: int) -> Views:

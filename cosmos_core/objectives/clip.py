@@ -20,7 +20,8 @@ class Clip(Objective):
 
     @classmethod
     def views(cls, images: MultiCrop, captions: int) -> Views:
-        # the second kind of global view is the mild one: the first is always blurred in the published setting
+        # the augmentation of the second global view is the mild one: the first is always blurred in the published
+        # settings
         mild = (images.blur[1], images.blur[1], 0.0)
         return Views(replace(images, global_crops=1, local_crops=0, blur=mild), max(captions, 2), kept_captions=1)
 

@@ -1,4 +1,4 @@
-"""COSMOS without its cross-attention: the step of the paper's ablation between text views and the whole."""
+"""COSMOS without its cross-attention: the row of the paper's ablation between text views and the whole method."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Distill(CosmosLoss):
     """COSMOS without its cross-attention.
 
-    The student's plain features of all views stand for the cross-modal ones in both losses.
-    Images and captions are distilled into each other across modalities too; only the poolers are left out.
+    The student's plain features of all views replace the cross-modal ones. Images and captions are still distilled into
+    each other across modalities; only the poolers are left out.
     """
 
     cross_attention = False

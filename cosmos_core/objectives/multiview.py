@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class MultiView(Objective):
     """The contrastive half of COSMOS: both global crops against all captions of the sample.
 
-    Two rows of the ablation: with `captions=1` image views are added to CLIP, with all captions text views too. Local
-    crops are not made: COSMOS's contrastive term leaves them out. The global views are those that COSMOS draws.
+    Two rows of the ablation table: with `captions=1` image views are added to CLIP, with all captions text views too.
+    Local crops are not made, since COSMOS's contrastive term leaves them out. Global views are drawn as in COSMOS.
     """
 
     needs_teacher = False
@@ -23,7 +23,7 @@ class MultiView(Objective):
 
     @classmethod
     def views(cls, images: MultiCrop, captions: int) -> Views:
-        # text-crop draws two captions at least; the ones kept are those that a run with more would draw first
+        # TextCrop draws at least two captions; those kept are the ones that a run with more captions would draw first
         return Views(global_views("multiview", images), max(captions, 2), kept_captions=captions)
 
     def forward(self, student: "Features", teacher: "Features | None", batch_size: int) -> Losses:

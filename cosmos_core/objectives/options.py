@@ -1,4 +1,4 @@
-"""Settings of an objective's own (`objective_options`): the parameters of its constructor beside `world`."""
+"""An objective's own settings (`objective_options`): the parameters of its constructor other than `world`."""
 
 import inspect
 import math
@@ -12,36 +12,36 @@ from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_list, short_repr
 
 CHECKED = (bool, int, float, str)
-"""Annotations whose values are checked here; those of other types are the objective's own business."""
+"""Annotations whose values are checked here; values of other types are checked by the objective itself."""
 
 
 def options_of(cls: type) -> dict[str, inspect.Parameter]:
     """The options of an objective's class by name, in the order of its constructor."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(cls).parameters
-    return {name: one for name, one in parameters.items() if one.kind in named and name != "world"}
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind in named and name != "world"}
 
 
 def checked_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` as the constructor of the objective called `name` takes them.
 
     Raises:
-        RequestError: an option that the objective does not have (lists those it has), one that it needs and was not
-            given, or a value of another type.
+        RequestError: an option that the objective does not have (the message lists those it has), a required one that
+            is missing, or a value of another type.
     """
-    known = options_of(cls)
+    parameters = options_of(cls)
     if not isinstance(options, Mapping):
         raise RequestError(f"objective_options holds key: value pairs, got {short_repr(options)}")
-    listed = f"it has {short_list(list(known))}" if known else "it has none"
+    listed = f"it has {short_list(list(parameters))}" if parameters else "it has none"
     for key in options:
-        if key not in known:
+        if key not in parameters:
             raise RequestError(f"objective {printable(name)} has no option {short_repr(key)}: {listed}")
-    for key, parameter in known.items():
+    for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in options:
             raise RequestError(f"objective {printable(name)} needs a value for objective_options.{printable(key)}")
     try:
         hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
-    except Exception:  # annotations that name what is imported for type checkers only
+    except Exception:  # annotations of names that are imported for type checkers only
         hints = {}
     return {key: checked_value(value, hints.get(key), f"objective_options.{key}") for key, value in options.items()}
 

@@ -1,4 +1,5 @@
-"""SLIP (Mu et al. 2022, arXiv 2112.12750), as the COSMOS paper draws it: contrastive on sets of two augmentations."""
+"""SLIP (Mu et al. 2022, arXiv 2112.12750), as in the COSMOS paper's figure: contrastive on sets of two
+augmentations."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ class Slip(Objective):
     is reported as `distill_loss` and runs at `distill_logit_scale`, a learned temperature that nothing else uses; both
     have weight 1. Departures from SLIP's own paper: its self-supervision has a projection head of three layers, a fixed
     temperature of 0.1, and the other images of the same view among its negatives; its image-text part reads a third,
-    weakly augmented view and one caption. None of this is in COSMOS's drawing, and none of it is here.
+    weakly augmented view and one caption. None of this is in the COSMOS paper's figure, and none of it is here.
     """
 
     needs_teacher = False
@@ -29,10 +30,11 @@ class Slip(Objective):
 
     def forward(self, student: "Features", teacher: "Features | None", batch_size: int) -> Losses:
         images, texts = (
-            views_of(rows, batch_size)[:GLOBAL_VIEWS] for rows in (student.image_features, student.text_features)
+            views_of(features, batch_size)[:GLOBAL_VIEWS]
+            for features in (student.image_features, student.text_features)
         )
         (columns,) = self.collectives.columns(images)
-        across = Pairs(columns, texts, student.logit_scale)
-        within = Pairs(images[:1], columns[1:], student.distill_logit_scale)
-        clip_loss, between = (pairs.mean() for pairs in losses_of_pairs([across, within], self.collectives))
-        return Losses(clip_loss + between, clip_loss, between, {"img_vs_img": between})
+        image_text = Pairs(columns, texts, student.logit_scale)
+        image_image = Pairs(images[:1], columns[1:], student.distill_logit_scale)
+        clip_loss, image_loss = (pairs.mean() for pairs in losses_of_pairs([image_text, image_image], self.collectives))
+        return Losses(clip_loss + image_loss, clip_loss, image_loss, {"img_vs_img": image_loss})

@@ -69,7 +69,8 @@ def _named(one: Held, kind: str, benchmarks: Sequence[str]) -> list[tuple[str, s
     unknown = [name for name in benchmarks if name not in known]
     if unknown or not files:
         asked = f"no {kind} of {unknown[0]}" if unknown else f"no {kind}"
-        raise RequestError(f"{asked} are stored for {one.about['spec']}; there are those of {', '.join(known) or '-'}")
+        there = f"there are those of {', '.join(known)}" if known else f"run a benchmark with {kind} first"
+        raise RequestError(f"{asked} are stored for {one.about['spec']}; {there}")
     return [
         (benchmark, name, key)
         for benchmark, names, keys in files

@@ -1,4 +1,4 @@
-"""`cosmos-eval cache`: the embeddings that runs have kept."""
+"""`cosmos-eval cache`: the feature cache that runs write."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +8,12 @@ import typer
 from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
-    help="Embeddings that runs have kept: list, verify, clear, export.",
+    help="Feature cache: list, verify, clear, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval cache list --cache runs/eval",
 )
-Place = Annotated[Path, typer.Option("--cache", help="The store, or the --out folder of a run that kept one.")]
+Place = Annotated[Path, typer.Option("--cache", help="The cache folder, or the --out folder of a run that has one.")]
 DEFAULT = Path("runs/eval")
 Models = Annotated[
     list[str] | None,
@@ -23,7 +23,7 @@ Models = Annotated[
 
 @app.command("list", epilog="Example: cosmos-eval cache list --cache runs/eval")
 def list_(cache: Place = DEFAULT) -> None:
-    """Models, their numbers of pictures and texts, sizes, and when each was last used."""
+    """List cached models with their numbers of images and texts, size and last use."""
     from datetime import datetime
 
     from cosmos_eval.cache.contents import held, store_at
@@ -46,7 +46,7 @@ def list_(cache: Place = DEFAULT) -> None:
                 datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M") if used else "-",
             )
         )
-    show(("id", "model", "digest", "precision", "pictures", "texts", "size", "last used"), rows)
+    show(("id", "model", "digest", "precision", "images", "texts", "size", "last used"), rows)
     print_line(f"{megabytes(total)} in {store}")
 
 
@@ -54,16 +54,18 @@ def list_(cache: Place = DEFAULT) -> None:
 def verify(
     models: Models = None,
     cache: Place = DEFAULT,
-    drop: Annotated[bool, typer.Option("--drop", help="Remove what is damaged; the next run makes it anew.")] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Remove damaged files; the next run computes their features again.")
+    ] = False,
 ) -> None:
-    """Read every file and compare it with the checksum in its name; exit 1 when one is damaged."""
+    """Read every file and compare it with the checksum in its name; exit 1 if one is damaged."""
     from cosmos_eval.cache.contents import damaged, store_at
 
     store = store_at(cache)
     files = broken = 0
-    for one in _some(store, models):
-        files += len(one.files())
-        for path, reason in damaged(one):
+    for space in _chosen_or_all(store, models):
+        files += len(space.files())
+        for path, reason in damaged(space):
             broken += 1
             print_line(f"{'removed' if drop else 'damaged'}  {path.relative_to(store)}: {reason}")
             if drop:
@@ -75,15 +77,14 @@ def verify(
 
 @app.command(epilog="Example: cosmos-eval cache clear open_clip:ViT-B-16/laion2b_s34b_b88k --cache runs/eval")
 def clear(models: Models = None, cache: Place = DEFAULT) -> None:
-    """Remove stored embeddings; results stay, and a later run makes what it needs anew."""
+    """Remove cached features; results stay, and a later run computes what it needs again."""
     from cosmos_eval.cache.contents import clear as remove
     from cosmos_eval.cache.contents import store_at
 
     store = store_at(cache)
-    some = _some(store, models)
-    print_line(
-        f"{megabytes(remove(some))} of {len(some)} {'model' if len(some) == 1 else 'models'} removed from {store}"
-    )
+    spaces = _chosen_or_all(store, models)
+    noun = "model" if len(spaces) == 1 else "models"
+    print_line(f"{megabytes(remove(spaces))} of {len(spaces)} {noun} removed from {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")
@@ -94,31 +95,31 @@ def export(
     ],
     cache: Place = DEFAULT,
     benchmark: Annotated[
-        list[str] | None, typer.Option(help="Only what this benchmark asked for; repeatable (default: everything).")
+        list[str] | None, typer.Option(help="Only the features that this benchmark uses; repeatable (default: all).")
     ] = None,
 ) -> None:
-    """Write a model's vectors for evaluation on a machine without its weights."""
+    """Write a model's cached features for evaluation on a machine without its weights."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cache.contents import chosen, store_at
     from cosmos_eval.cache.export import export_rows
 
     store = store_at(cache)
-    found = chosen(store, model)
-    if len(found) > 1:
+    spaces = chosen(store, model)
+    if len(spaces) > 1:
         several = "; ".join(
             f"{one.id} ({one.about['precision']} {one.about['device']}, digest {one.about['digest'][:8]})"
-            for one in found
+            for one in spaces
         )
-        raise RequestError(f"{model!r} is {len(found)} sets of embeddings in {store}: {several}; give one of the ids")
-    pictures, texts = export_rows(found[0], out, tuple(benchmark or ()))
-    print_line(f"{pictures:,} pictures and {texts:,} texts written to {out}; use it as embeddings:{out}")
+        raise RequestError(f"{model!r} matches {len(spaces)} models in {store}: {several}; give one of the ids")
+    images, texts = export_rows(spaces[0], out, tuple(benchmark or ()))
+    print_line(f"{images:,} images and {texts:,} texts written to {out}; use it as embeddings:{out}")
 
 
 def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _some(store: Path, models: list[str] | None) -> list:
+def _chosen_or_all(store: Path, models: list[str] | None) -> list:
     from cosmos_eval.cache.contents import chosen, held
 
     if not models:

@@ -1,4 +1,4 @@
-"""`cosmos-eval data`: does the disk hold what a benchmark needs; make what can be made."""
+"""`cosmos-eval data`: check that the data of benchmarks is complete; prepare what can be made."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ FIRST = 3
 """How many of the items left out are named."""
 
 app = typer.Typer(
-    help="Check what is on disk; make what can be made.",
+    help="Check the data of benchmarks on disk; prepare what can be made.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval data check coco-val2017-retrieval --data-root data",
@@ -28,9 +28,9 @@ def check(
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
     max_image_pixels: MaxImagePixels = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also decode every picture and mask.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode every image and mask.")] = False,
 ) -> None:
-    """Say for each benchmark whether its data is complete; exit 1 when something is missing."""
+    """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import word_for
     from cosmos_eval.progress import naming
@@ -64,11 +64,11 @@ def prepare(
         str,
         typer.Argument(
             help="What to make: toybox; masks of coco-object, coco-stuff, cityscapes or context; shuffles of "
-            "aro-coco-order or aro-flickr30k-order; resized, the pictures of benchmarks as a tower sees them."
+            "aro-coco-order or aro-flickr30k-order; resized, the images of benchmarks at a model's input size."
         ),
     ],
     benchmarks: Annotated[
-        list[str] | None, typer.Argument(help="resized: benchmarks, suites or YAML files whose pictures are resized.")
+        list[str] | None, typer.Argument(help="resized: benchmarks, suites or YAML files whose images are resized.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -83,7 +83,9 @@ def prepare(
         Path | None,
         typer.Option(help="Masks, shuffles, resized: folder that holds the datasets (default: --out, or data)."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="toybox: seed of the world; shuffles: seed of the draws.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="toybox: seed of the dataset; shuffles: seed of the random order.")
+    ] = 0,
     tagger: Annotated[
         str,
         typer.Option(help="Shuffles: python:module:function, from a caption to pairs of a token and its Penn tag."),
@@ -93,16 +95,18 @@ def prepare(
         int, typer.Option(min=1, max=1_000_000, help="toybox: scenes for retrieval and segmentation.")
     ] = 1000,
     per_class: Annotated[
-        int, typer.Option(min=1, max=100_000, help="toybox: pictures of each class for classification.")
+        int, typer.Option(min=1, max=100_000, help="toybox: images of each class for classification.")
     ] = 20,
-    size: Annotated[int, typer.Option(min=1, max=8192, help="resized: side of the square that the tower sees.")] = 224,
+    size: Annotated[
+        int, typer.Option(min=1, max=8192, help="resized: side of the model's square input, in pixels.")
+    ] = 224,
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
     max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
 ) -> None:
-    """Write the toybox world in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the
+    """Write the toybox dataset in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the
     masks that a segmentation dataset's publisher leaves to its users; or shuffle captions for ARO's Order sets; or
-    resize pictures once for `run --resized`. Masks and resized pictures that are there are kept."""
+    resize images once for `run --resized`. Masks and resized images that exist are kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
 
@@ -152,12 +156,14 @@ def _prepare_resized(
     from cosmos_eval.run.plan import make_plan
 
     if not names:
-        raise RequestError("say whose pictures: 'cosmos-eval data prepare resized BENCHMARK'")
+        raise RequestError(
+            "resized needs the benchmarks whose images it resizes: 'cosmos-eval data prepare resized BENCHMARK'"
+        )
     preprocess = ImagePreprocess(size, resize=resize, interpolation=interpolation)
     reporter = make_reporter()
     out = out or Path("data/resized")
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
         made, kept = write_resized(data.pictures, preprocess.geometry(), preprocess.pixels, out, reporter)
-        print_line(f"{planned.benchmark.name}: {made:,} pictures written to {out}, {kept:,} were there")
+        print_line(f"{planned.benchmark.name}: {made:,} images written to {out}, {kept:,} were there")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

@@ -34,26 +34,31 @@ def export(
         Format | None,
         typer.Option(
             "--format",
-            help="original: both networks as the original project's loaders take them. safetensors: one network. "
+            help="original: both networks, in the layout that the original project loads. safetensors: one network. "
             "Default: safetensors for OUT.safetensors, else original.",
         ),
     ] = None,
     weights: Annotated[
-        Weights | None, typer.Option(help="The network that safetensors get (default: teacher).")
+        Weights | None, typer.Option(help="The network to write as safetensors (default: teacher).")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Matrices in float16: half the size.")] = False,
     optimizer: Annotated[
         bool,
-        typer.Option("--optimizer/--no-optimizer", help="Keep what the original needs to train on (original only)."),
+        typer.Option(
+            "--optimizer/--no-optimizer",
+            help="Keep the optimizer's state, for further training with the original code (original only).",
+        ),
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a checkpoint in the original project's layout, or as safetensors."""
     from cosmos_core.errors import RequestError
-    from cosmos_core.export import export as write
+    from cosmos_core.export import export_checkpoint
 
     chosen = form or (Format.safetensors if out.suffix == ".safetensors" else Format.original)
     if weights and chosen is Format.original:
         raise RequestError("--weights is for --format safetensors: the original's layout holds both networks")
-    what = write(checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite)
+    what = export_checkpoint(
+        checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite
+    )
     print_line(f"Wrote {out}: {what}")

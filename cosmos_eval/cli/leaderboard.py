@@ -14,22 +14,23 @@ def leaderboard(
         str,
         typer.Option(
             "--format",
-            help="One or several with commas: md, csv, tex, html, json; clip-benchmark (its JSON, a file a model and "
-            "dataset), model-index (a model card's YAML, a file a model).",
+            help="One or several, with commas: md, csv, tex, html, json; clip-benchmark (its JSON, one file for each "
+            "model and dataset), model-index (YAML of a model card, one file for each model).",
         ),
     ] = "md,csv",
     suite: Annotated[
-        str | None, typer.Option(help="A suite's benchmarks only, in its order, with the averages that it declares.")
+        str | None,
+        typer.Option(help="Only the benchmarks of this suite, in its order, with the averages that it declares."),
     ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="Published rows, apart from the measured ones: paper, or a file of clip-benchmark's results or of "
-            "open_clip's tables. Repeat for several."
+            help="Published rows, set apart from the measured ones: paper, or a file with results of clip-benchmark or "
+            "a table of open_clip; repeat for several."
         ),
     ] = None,
     secondary: Annotated[
-        bool, typer.Option("--secondary", help="With --reference paper: also figures that only a third party tells.")
+        bool, typer.Option("--secondary", help="With --reference paper: also figures that only third parties report.")
     ] = False,
     out: Annotated[
         Path | None,

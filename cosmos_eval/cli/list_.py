@@ -39,9 +39,10 @@ def benchmarks() -> None:
         expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
         needs = str(benchmark.dataset.get("needs", "-"))
         task = f"{benchmark.task} v{benchmark.version}"
-        source = provider_of(benchmark.name) or OURS
-        rows.append((benchmark.name, task, expected or "-", benchmark.summary, needs, source))
-    show(("benchmark", "task", "expects", "what it is", "needs in the data root", "from"), rows)
+        source = provider_of(benchmark.name)
+        summary = f"{benchmark.summary} ({source})" if source else benchmark.summary
+        rows.append((benchmark.name, task, expected or "-", summary, needs))
+    show(("benchmark", "task", "expects", "what it is", "needs in the data root"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list suites")

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
+from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
+from cosmos_core.plugins import plugin_of_bug
 from cosmos_core.printable import printable
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
@@ -38,12 +39,12 @@ from cosmos_eval.cli.streams import safe_streams
 from cosmos_eval.cli.warnings_ import warnings_as_lines
 from cosmos_eval.rank_environment import is_main
 
-DONE, ANSWER_IS_NO, BAD_REQUEST, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+DONE, ANSWER_IS_NO, BAD_REQUEST, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 app = typer.Typer(
     name="cosmos-eval",
     help="Zero-shot evaluation of CLIP-like models: retrieval, classification, segmentation and perception; "
-    "leaderboards, a gate for checkpoints, and the training of COSMOS.",
+    "leaderboards, regression tests of checkpoints, and the training of COSMOS.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -51,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: cosmos-eval quickstart",
 )
-app.command(epilog=quickstart.EXAMPLE, short_help="The whole way on the embedded world, in minutes.")(
+app.command(epilog=quickstart.EXAMPLE, short_help="Train, evaluate and report on the embedded dataset, in minutes.")(
     quickstart.quickstart
 )
 app.command(epilog=run.EXAMPLE, short_help="Evaluate models and write results.")(run.run)
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 our fault, 130, 143."""
+    """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 a bug, 130, 143."""
     with safe_streams(), warnings_as_lines():
         code = _run_command(arguments)
         try:
@@ -145,13 +146,13 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.ctx.get_help())  # type: ignore[attr-defined]
             return DONE
-        if of_dead_worker(error):  # raised by torch wherever the main process happens to be
-            say(str(dead_worker(error, "--workers")))
+        if is_dead_worker_error(error):  # raised by torch wherever the main process happens to be
+            say(str(dead_worker_error(error, "--workers")))
             return BAD_REQUEST
         if hasattr(error, "format_message"):  # a usage error of the parser
             say(f"{error.format_message().rstrip('.')}; see 'cosmos-eval --help'")
             return BAD_REQUEST
-        return say_our_fault(error)
+        return say_bug(error)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
@@ -167,20 +168,20 @@ def say_stopped(code: int) -> int:
     if not is_main():
         return code
     how = "interrupted" if code == INTERRUPTED else "terminated"
-    say(f"{how}; what was finished is kept, and the same command goes on from there")
+    say(f"{how}; finished work is kept, and the same command goes on from there")
     return code
 
 
 def say_os_error(error: OSError) -> int:
     """What the system refused: a full disk, a forbidden folder."""
     if error.errno is None:
-        return say_our_fault(error)
+        return say_bug(error)
     if isinstance(error, BrokenPipeError):
         return DONE  # the reader of our output has seen enough
     mend = {
-        errno.ENOSPC: "make room and run again; what was finished is kept",
-        errno.EDQUOT: "make room and run again; what was finished is kept",
-        errno.EACCES: "choose a folder that you may use",
+        errno.ENOSPC: "make room and run again; finished work is kept",
+        errno.EDQUOT: "make room and run again; finished work is kept",
+        errno.EACCES: "choose a folder that you may write to",
         errno.EROFS: "choose a folder that can be written",
     }.get(error.errno, "check the path and run again")
     where = f" {error.filename}" if error.filename else ""
@@ -188,18 +189,20 @@ def say_os_error(error: OSError) -> int:
     return BAD_REQUEST
 
 
-def say_our_fault(error: Exception) -> int:
-    """A fault of ours: one line, and the traceback in a file that it names."""
-    what = f"a fault of ours ({type(error).__name__}: {error})"
+def say_bug(error: Exception) -> int:
+    """A bug of ours or of a plug-in: one line, and the traceback in a file that it names."""
+    plugin = plugin_of_bug(error)
+    what = f"a bug in {f'the {plugin}' if plugin else 'cosmos-eval'} ({type(error).__name__}: {error})"
+    authors = " to its authors" if plugin else ""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as report:
             report.write("".join(traceback.format_exception(error)))
-        say(f"{what}; please report it with {report.name}")
+        say(f"{what}; please report it{authors} with {report.name}")
     except OSError:
-        say(f"{what}; there was no room for its traceback")
-    return OUR_FAULT
+        say(f"{what}; its traceback could not be written")
+    return BUG
 
 
 if __name__ == "__main__":

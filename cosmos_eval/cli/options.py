@@ -17,9 +17,9 @@ MaxImagePixels = Annotated[
     typer.Option(
         "--max-image-pixels",
         callback=_allow_pixels,
-        help="Pixels of the largest image that is read (default: 178,956,970, where Pillow fears a bomb).",
+        help="Pixels of the largest image that is read (default: 178,956,970, Pillow's own limit).",
     ),
 ]
 AllowUnchecked = Annotated[
-    bool, typer.Option("--allow-unchecked", help="Take results whose files have no checksum (schema 1).")
+    bool, typer.Option("--allow-unchecked", help="Accept results whose files have no checksum (schema 1).")
 ]

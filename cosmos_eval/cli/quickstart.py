@@ -1,4 +1,4 @@
-"""`cosmos-eval quickstart`: from nothing to a leaderboard on the embedded world."""
+"""`cosmos-eval quickstart`: train, evaluate and report on the embedded toybox dataset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +14,16 @@ def quickstart(
     out: Annotated[
         Path, typer.Option(file_okay=False, writable=True, help="Folder for checkpoints, results and tables.")
     ] = Path("quickstart"),
-    seed: Annotated[int, typer.Option(min=0, help="One seed gives the same numbers, to the bit, on one machine.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of everything; one machine gives bit-identical numbers for it.")
+    ] = 0,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the training preset; repeatable."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train and measure again what is finished.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train and measure again, also what is finished.")
+    ] = False,
 ) -> None:
     """Render toybox, pretrain a small COSMOS and its baseline, evaluate both, and write a leaderboard and a report."""
     import time

@@ -1,4 +1,4 @@
-"""`cosmos-eval regress`: a gate that a worse checkpoint does not pass."""
+"""`cosmos-eval regress`: paired tests whether a candidate is worse than a baseline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,12 @@ EXAMPLE = "Example: cosmos-eval regress baseline/ runs/eval --max-drop 0.5 --jun
 
 def regress(
     baseline: Annotated[Path, typer.Argument(help="A RESULT.json, or a folder with results of one model.")],
-    candidate: Annotated[Path, typer.Argument(help="The same of the model that may be worse.")],
+    candidate: Annotated[Path, typer.Argument(help="Likewise, of the model that may be worse.")],
     max_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points: a drop of at most this is no regression.")
     ] = 0.0,
     alpha: Annotated[
-        float, typer.Option(min=0, max=1, help="Chance of any false alarm, over all tests together.")
+        float, typer.Option(min=0, max=1, help="Probability of any false alarm, over all tests together.")
     ] = 0.05,
     metric: Annotated[
         list[str] | None,
@@ -26,7 +26,7 @@ def regress(
     benchmark: Annotated[
         list[str] | None, typer.Option(help="Test these of the baseline's benchmarks only; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap behind mean IoUs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap that tests mean IoUs.")] = 0,
     resamples: Annotated[int, typer.Option(min=1, max=10_000_000, help="Resamples of that bootstrap.")] = 10_000,
     allow_precision: Annotated[
         bool, typer.Option("--allow-precision", help="Compare results of different precisions.")
@@ -43,15 +43,15 @@ def regress(
         Path | None, typer.Option(dir_okay=False, writable=True, help="Write the tests as JUnit XML.")
     ] = None,
 ) -> None:
-    """Compare two models sample by sample: 1 where the candidate is worse by more than --max-drop, 0 where no such drop
-    is found, 2 where the results cannot be compared or nothing could be found."""
+    """Compare two models sample by sample. Exit code 1: the candidate is worse by more than --max-drop; 0: no such drop
+    was found; 2: results cannot be compared, or have too few samples for a test."""
     from cosmos_core.errors import RequestError
     from cosmos_core.files import atomic_write_text
     from cosmos_eval.regress import text
     from cosmos_eval.regress.answer import Settings
     from cosmos_eval.regress.compare import compare
     from cosmos_eval.results.record import refuse_unchecked
-    from cosmos_eval.results.store import one_model
+    from cosmos_eval.results.store import read_model
 
     for option, path in (("--markdown", markdown), ("--json", json), ("--junit", junit)):
         if path is not None and path.is_dir():
@@ -65,7 +65,7 @@ def regress(
         resamples=resamples,
         allow_precision=allow_precision,
     )
-    before, after = one_model(baseline), one_model(candidate)
+    before, after = read_model(baseline), read_model(candidate)
     refuse_unchecked([result for _, result in (*before.values(), *after.values())], allow_unchecked)
     answer = compare(before, after, settings)
     print(text.markdown(answer), end="")

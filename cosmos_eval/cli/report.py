@@ -23,18 +23,18 @@ def report(
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Published rows, apart from the measured ones, as of 'leaderboard'; repeat for several."),
+        typer.Option(help="Published rows, set apart from the measured ones, as in 'leaderboard'; repeat for several."),
     ] = None,
     secondary: Annotated[
-        bool, typer.Option("--secondary", help="With --reference paper: also figures that only a third party tells.")
+        bool, typer.Option("--secondary", help="With --reference paper: also figures that only third parties report.")
     ] = False,
-    title: Annotated[str | None, typer.Option(help="What the page is called (default: by the folder).")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page (default: the name of the folder).")] = None,
 ) -> None:
-    """Write results, intervals, curves and pictures below a folder as one HTML page that needs nothing else."""
+    """Write results, intervals, curves and images below a folder as one self-contained HTML page."""
     from cosmos_core.errors import RequestError
 
     if out is not None and (out.suffix.lower() not in (".html", ".htm") or out.is_dir()):
-        raise RequestError(f"--out {out} is no .html file; the report is one page")
+        raise RequestError(f"--out {out} is not an .html file; give one, such as report.html")
     from cosmos_eval.page.report import write_report
     from cosmos_eval.protocol.benchmark import read_suite
     from cosmos_eval.published.references import PAPER, read_references
@@ -45,7 +45,7 @@ def report(
     references = read_references(reference, secondary=secondary) if reference else None
     done = write_report(folder, out, title=title, references=references, suite=chosen)
     megabytes = done.path.stat().st_size / 1e6
-    counts = {"model": done.models, "benchmark": done.benchmarks, "picture": done.pictures}
+    counts = {"model": done.models, "benchmark": done.benchmarks, "image": done.images}
     print(", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts.items()) + f"; {megabytes:.1f} MB")
     for line in done.left_out:
         print_line(f"left out: {line}")

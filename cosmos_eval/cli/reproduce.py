@@ -19,12 +19,15 @@ def reproduce(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this published model; repeatable. PUBLISHED=SPEC takes the results of SPEC for it, such as a "
-            "copy of its weights."
+            help="Only this published model; repeatable. PUBLISHED=SPEC takes the results of SPEC as those of "
+            "PUBLISHED, for a copy of its weights say."
         ),
     ] = None,
     secondary: Annotated[
-        bool, typer.Option("--secondary", help="Also figures that third parties tell; they never decide.")
+        bool,
+        typer.Option(
+            "--secondary", help="Also figures that only third parties report; they do not change the exit code."
+        ),
     ] = False,
     allow_unchecked: AllowUnchecked = False,
     formats: Annotated[str, typer.Option("--format", help="Files to write: md, json, or both with a comma.")] = "",
@@ -33,9 +36,9 @@ def reproduce(
         typer.Option(file_okay=False, writable=True, help="Where to write them (default: beside the results)."),
     ] = None,
 ) -> None:
-    """Compare results with what papers print, figure by figure; exit 1 if one is missed.
+    """Compare results with the figures that papers print; exit 1 if one is missed.
 
-    Where nothing was measured it says what to run: weights, data and commands.
+    Where nothing was measured, print what to run: weights, data and commands.
     """
     import sys
 
@@ -55,13 +58,13 @@ def reproduce(
     if results is not None and not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run, or leave --results out")
     measured = read_results(folder) if folder.is_dir() and any(result_paths(folder)) else []
-    found = reproduction.reproduce(suite, measured, model or (), secondary)
+    compared = reproduction.reproduce(suite, measured, model or (), secondary)
     of_suite = {one.name for one in read_suite(suite).benchmarks}
     refuse_unchecked([one for one in measured if one.benchmark["name"] in of_suite], allow_unchecked)
-    print(reproduction_tables.render(found, "md", str(folder)), end="")
+    print(reproduction_tables.render(compared, "md", str(folder)), end="")
     for name in names:
         path = (out or folder) / f"reproduce-{suite}.{name}"
-        atomic_write_text(path, reproduction_tables.render(found, name, str(folder)))
+        atomic_write_text(path, reproduction_tables.render(compared, name, str(folder)))
         print(f"written: {path}", file=sys.stderr)
-    if found.missed:
+    if compared.missed:
         raise typer.Exit(1)

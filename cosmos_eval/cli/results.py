@@ -1,4 +1,4 @@
-"""`cosmos-eval results`: look at results on disk, compare them, and bring those of several machines together."""
+"""`cosmos-eval results`: list, show, compare and merge results on disk."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +19,9 @@ app = typer.Typer(
 @app.command("list", epilog="Example: cosmos-eval results list runs/eval --json")
 def list_results(
     folder: Annotated[Path, typer.Argument(help="The --out folder of a run, or a folder of several.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Whole records, for a program.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print whole records as JSON.")] = False,
 ) -> None:
-    """One line for each result below a folder, and one for each benchmark that was asked for and not run."""
+    """Print a line for each result below a folder, and for each benchmark that was requested and not run."""
     import json
 
     from cosmos_eval.results.record import unchecked_legend
@@ -40,7 +40,7 @@ def list_results(
 
 @app.command(epilog="Example: cosmos-eval results show runs/eval/cosmos-toybox-2adfb4b1/toybox-retrieval")
 def show(path: Annotated[Path, typer.Argument(help="RESULT.json, or a folder that holds one.")]) -> None:
-    """Every field of one result: what was measured, the metrics, and where they come from."""
+    """Print every field of one result: what was measured, the metrics, and how they were made."""
     from cosmos_eval.results.summary import as_fields
 
     print_rows(("field", "value"), as_fields(path))
@@ -51,16 +51,16 @@ def diff(
     first: Annotated[Path, typer.Argument(help="RESULT.json, or a folder of one model.")],
     second: Annotated[Path, typer.Argument(help="Likewise.")],
 ) -> None:
-    """What differs: what decides the numbers, what surrounds them, and the metrics, in percent. Exit 1 when the numbers
-    differ. Whether a difference is more than chance is for 'cosmos-eval regress' to say."""
+    """Print every field and metric (in percent) that differs; exit 1 when the numbers differ. Whether a difference is
+    more than chance is tested by 'cosmos-eval regress'."""
     from cosmos_eval.results.summary import DIFFERENCES, differences
 
-    rows, compared, other = differences(first, second)
+    rows, compared, different = differences(first, second)
     if rows:
         print_rows(DIFFERENCES, rows)
     benchmarks = f"{compared} benchmark" + ("" if compared == 1 else "s")
-    if other:
-        print_line(f"other numbers in {other}, {benchmarks} compared")
+    if different:
+        print_line(f"different numbers in {different}, {benchmarks} compared")
         raise typer.Exit(1)
     print_line(f"equal numbers, {benchmarks} compared")
 
@@ -72,19 +72,19 @@ def merge(
         Path, typer.Option(file_okay=False, writable=True, help="Folder to write; results that are in it stay.")
     ],
 ) -> None:
-    """Bring the results of several machines into one folder, each measurement once. Different numbers of the same
-    measurement are a conflict: it is named, and nothing is written."""
+    """Copy the results of several machines to one folder, each measurement once. If two results of one measurement have
+    different numbers, they are named and nothing is written."""
     from cosmos_eval.results.merge import merge as merge_folders
 
     merged = merge_folders(folders, out)
     total, models = merged.copied + merged.there, f"{merged.models} model" + ("" if merged.models == 1 else "s")
     print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.there} were there")
     if merged.repeated:
-        print_line(f"{merged.repeated} stood in several places with the same numbers, and once in {out}")
-    for place in merged.aside:
-        print_line(f"{place}: another protocol, data, precision or limit than its neighbour, in a folder of its own")
-    for place in merged.not_run:
-        print_line(f"{place}: not run anywhere")
+        print_line(f"{merged.repeated} more with the same identity and the same numbers left out")
+    for folder in merged.aside:
+        print_line(f"{folder}: a second result of this benchmark, with another protocol, data, precision or limit")
+    for folder in merged.not_run:
+        print_line(f"{folder}: not run anywhere")
 
 
 @app.command(epilog="Example: cosmos-eval results schema > result.schema.json")

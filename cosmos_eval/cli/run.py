@@ -17,7 +17,7 @@ DEFAULT_SUITE = "toybox"
 
 
 def check_cache_limit(gigabytes: float) -> float:
-    """Refuse what is no size of a cache."""
+    """Return the size, or raise RequestError where it is not one."""
     from cosmos_core.errors import RequestError
 
     if not 0 < gigabytes <= 1e6:
@@ -29,7 +29,7 @@ def run(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Model spec; repeat for several (default: {DEFAULT_MODEL}, the checkpoint shipped with us). "
+            help=f"Model spec; repeat for several (default: {DEFAULT_MODEL}, the checkpoint in the package). "
             "'cosmos:runs/x/*.pt' is every checkpoint of a folder, with a table and a plot by step."
         ),
     ] = None,
@@ -41,61 +41,66 @@ def run(
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
     out: Annotated[
-        Path, typer.Option(file_okay=False, writable=True, help="Folder for results; made if absent.")
+        Path, typer.Option(file_okay=False, writable=True, help="Folder for results; created if absent.")
     ] = Path("runs/eval"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
-    batch_size: Annotated[str, typer.Option(help="Pictures in one forward pass; 'auto' finds it on CUDA.")] = "64",
+    batch_size: Annotated[
+        str, typer.Option(help="Images in one forward pass; 'auto' finds the largest on CUDA.")
+    ] = "64",
     workers: Annotated[
-        int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")
+        int, typer.Option(min=0, max=1024, help="Processes that decode images; 0: decode in this one.")
     ] = 0,
     compile: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the image tower; results say so and stand by themselves.")
+        bool, typer.Option("--compile", help="torch.compile the image tower; recorded in the precision of results.")
     ] = False,
     decoder: Annotated[
-        str, typer.Option(help="pil, torchvision or draft (faster, other pixels); results say so, with the drift.")
+        str,
+        typer.Option(help="pil, torchvision or draft (faster, other pixels); recorded with its effect on features."),
     ] = "pil",
     resized: Annotated[
-        Path | None, typer.Option(help="Folder of 'data prepare resized': the same pixels, read instead of made.")
+        Path | None, typer.Option(help="Folder of 'data prepare resized': read its images instead of resizing.")
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Measure on this many pictures only; such results are marked and never ranked."),
+        typer.Option(min=1, help="Measure on this many images only; such results are marked and never ranked."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Measure again what is finished, from kept embeddings.")
+        bool, typer.Option("--overwrite", help="Measure finished benchmarks again, from cached features.")
     ] = False,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Run what has its data; record the rest as not run.")
+        bool,
+        typer.Option("--skip-missing", help="Run benchmarks whose data is complete; record the others as not run."),
     ] = False,
     keep_going: Annotated[
         bool,
-        typer.Option("--keep-going", help="Where a model or benchmark fails, measure the others; exit 2 at the end."),
+        typer.Option("--keep-going", help="If a model or benchmark fails, go on with the others; exit 2 at the end."),
     ] = False,
     cache: Annotated[
         Path | None,
         typer.Option(
             file_okay=False,
             writable=True,
-            help="Folder that keeps embeddings for later runs (default: OUT/.embeddings).",
+            help="Folder of the feature cache, for later runs (default: OUT/.embeddings).",
         ),
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the feature cache.")] = False,
     cache_limit: Annotated[
         float,
         typer.Option(
             callback=check_cache_limit,
-            help="GB that kept embeddings may take; those used least recently go first.",
+            help="Size of the feature cache in GB; the least recently used features are removed first.",
         ),
     ] = 10.0,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Say where the time went; also as profile.json beside the results.")
+        bool,
+        typer.Option("--profile", help="Print where the time went; also written to profile.json beside the results."),
     ] = False,
     max_image_pixels: MaxImagePixels = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
 ) -> None:
-    """Evaluate models zero-shot and write results; what is finished already is kept."""
+    """Evaluate models zero-shot and write results; finished results are kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.engine.ranks import Crew, join_crew
@@ -115,7 +120,7 @@ def run(
     reporter = make_reporter()
     crew = None
     if ranks > 1 and not dry_run:
-        crew = join_crew(reporter)  # first of all: a rank that is refused something must not leave others waiting
+        crew = join_crew(reporter)  # first: an error on one rank must not leave the others waiting
         if not crew.is_main:
             crew.serve()
             return
@@ -127,7 +132,7 @@ def run(
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
     specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
-    options = RunOptions(  # refuses what is wrong with them, before anything is looked for
+    options = RunOptions(  # refuses wrong options before models and data are searched
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -143,16 +148,16 @@ def run(
     )
     session = Session(out, options, reporter, keep_going, crew or Crew())
     checks = check_models(specs, fetch=not dry_run)
-    broken = [*unreadable.values(), *(check.problem for check in checks if check.problem)]
+    model_problems = [*unreadable.values(), *(check.problem for check in checks if check.problem)]
     specs = [check.spec for check in checks if not check.problem]
-    if broken and not dry_run and not (keep_going and specs):  # before any data is read
+    if model_problems and not dry_run and not (keep_going and specs):  # before any data is read
         others = f"; --keep-going measures the other {len(specs)}" if specs and crew is None else ""
-        raise RequestError("; ".join(broken) + others)
+        raise RequestError("; ".join(model_problems) + others)
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
-    of_suites = [one for name in suite or () for one in load_suite(name)]
+    suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
     plan = make_plan(
-        [*of_suites, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
+        [*suite_benchmarks, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
     )
     if dry_run:
         for check in checks:
@@ -160,43 +165,45 @@ def run(
                 problems = "; ".join(planned.problems)
                 ready = f"ready{', ' + check.note if check.note else ''}"
                 print_line(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
-        for problem in broken:
+        for problem in model_problems:
             print_line(f"not loadable: {problem}")
-        lacking = any(planned.problems for planned in plan) and not skip_missing
-        raise typer.Exit(2 if broken or lacking else 0)
+        is_data_missing = any(planned.problems for planned in plan) and not skip_missing
+        raise typer.Exit(2 if model_problems or is_data_missing else 0)
 
     from cosmos_eval.cache.store import Store
     from cosmos_eval.cli.table import print_results
     from cosmos_eval.run.many_models import measure_models
     from cosmos_eval.training.step_evaluation import swept_lines
 
-    for problem in broken:
+    for problem in model_problems:
         reporter.note(f"failed: {problem}")
         session.failed.append(problem)
-    results, by_step = [], []
-    times = [Profile() if profile else None for _ in specs]
-    for spec, measured in zip(specs, measure_models(session, specs, plan, times), strict=True):
+    results, step_lines = [], []
+    profiles = [Profile() if profile else None for _ in specs]
+    for spec, measured in zip(specs, measure_models(session, specs, plan, profiles), strict=True):
         results += measured
         if spec in swept:
-            by_step += swept_lines(swept[spec], measured)
+            step_lines += swept_lines(swept[spec], measured)
     session.crew.finish()
     if not results and not session.failed:
-        raise RequestError("nothing could run: every benchmark lacks its data; see 'cosmos-eval data check'")
+        raise RequestError("nothing could run: no benchmark has its data; see 'cosmos-eval data check'")
     if results:
         print_results(results, out)
-    for one in times:
-        if one is not None:
-            print(f"\n{one.table()}")
-    kept = Store(options.cache).size() if options.cache is not None else 0
-    if kept:
-        reporter.note(f"Embeddings for later runs: {kept / 1e6:,.1f} MB in {options.cache} (cosmos-eval cache --help)")
-    if by_step:
+    for times in profiles:
+        if times is not None:
+            print(f"\n{times.table()}")
+    cache_size = Store(options.cache).size() if options.cache is not None else 0
+    if cache_size:
+        reporter.note(
+            f"Features for later runs: {cache_size / 1e6:,.1f} MB in {options.cache} (cosmos-eval cache --help)"
+        )
+    if step_lines:
         from cosmos_eval.report.curves import curve_table, write_curve
 
-        written = write_curve(by_step, out, "sweep")
-        print(f"\n{curve_table(by_step)}\nBy step: {', '.join(map(str, written))}")
+        written = write_curve(step_lines, out, "sweep")
+        print(f"\n{curve_table(step_lines)}\nBy step: {', '.join(map(str, written))}")
     if session.failed:
         raise RequestError(
-            f"{len(session.failed)} failed, {len(results)} measured in {out}: {'; '.join(session.failed)}; once "
-            "that is mended, the same command measures what is left"
+            f"{len(session.failed)} failed, {len(results)} measured in {out}: {'; '.join(session.failed)}; fix "
+            "that and run the same command again: it measures only what is left"
         )

@@ -1,4 +1,4 @@
-"""`cosmos-eval show`: pictures of what a model does, one command a task."""
+"""`cosmos-eval show`: images of what a model does, one command for each task."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,28 +8,30 @@ import typer
 from cosmos_eval.cli.streams import print_line
 
 app = typer.Typer(
-    help="Pictures of what a model does.",
+    help="Images of what a model does: maps, galleries, predicted masks.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval show segmentation --model cosmos:toybox --benchmark toybox-segmentation-csa",
 )
 
-# What every command of this group takes, so that they all read alike.
+# Options that all commands of this group share.
 ModelSpec = Annotated[str, typer.Option(help="Model spec, see 'list models'.")]
 BenchmarkName = Annotated[str, typer.Option(help="Benchmark name or a YAML file of your own.")]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
 ]
-Out = Annotated[Path, typer.Option(file_okay=False, writable=True, help="Folder for the pictures; made if absent.")]
-Keys = Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="A picture to show; repeat for several.")]
+Out = Annotated[Path, typer.Option(file_okay=False, writable=True, help="Folder for the images; created if absent.")]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", metavar="KEY", help="Key of an image to show; repeat for several.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")]
-Workers = Annotated[int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")]
+Workers = Annotated[int, typer.Option(min=0, max=1024, help="Processes that decode images; 0: decode in this one.")]
 
 
 @app.callback()
 def group() -> None:
-    """Pictures of what a model does."""
+    """Images of what a model does."""
 
 
 @app.command(epilog="Example: cosmos-eval show segmentation --model open_clip:ViT-B-16/openai --benchmark voc21-csa "
@@ -39,9 +41,10 @@ def segmentation(
     benchmark: BenchmarkName,
     data_root: DataRoot = None,
     out: Out = Path("shown"),
-    pictures: Annotated[
+    images: Annotated[
         int | None, typer.Option(min=0, help="How many, spread evenly over the dataset; 0 is all (default: 4).")
     ] = None,
+    pictures: Annotated[int | None, typer.Option(min=0, hidden=True, help="The former name of --images.")] = None,
     key: Keys = None,
     masks: Annotated[
         bool, typer.Option("--masks", help="Also write predicted masks as PNG in the dataset's palette.")
@@ -51,16 +54,19 @@ def segmentation(
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows in one forward pass.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sliding windows in one forward pass.")] = 64,
     workers: Workers = 0,
 ) -> None:
-    """Label maps beside their pictures, and the IoU of each class."""
+    """Predicted label maps beside their images, and the IoU of each class."""
     from cosmos_core.errors import RequestError
 
-    if key and pictures is not None:
-        raise RequestError("--key names the pictures and --pictures counts them; give one of the two")
+    if images is not None and pictures is not None:
+        raise RequestError("--pictures is the former name of --images; give one of the two")
+    count = images if pictures is None else pictures
+    if key and count is not None:
+        raise RequestError("--key names the images and --images counts them; give one of the two")
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.show.segmentation import PICTURES, show_segmentation
+    from cosmos_eval.show.segmentation import IMAGES, show_segmentation
 
     shown = show_segmentation(
         model,
@@ -68,7 +74,7 @@ def segmentation(
         out,
         data_root,
         keys=key or (),
-        pictures=PICTURES if pictures is None else pictures,
+        images=IMAGES if count is None else count,
         masks=masks,
         results=results,
         device=device,
@@ -78,11 +84,11 @@ def segmentation(
         reporter=make_reporter(),
     )
     percent = f"mIoU {100 * shown.miou:.1f}" if shown.miou == shown.miou else "all pixels are ignored"
-    print_line(f"{shown.pictures:,} of {shown.total:,} pictures: {percent}")
+    print_line(f"{shown.images:,} of {shown.total:,} images: {percent}")
     drawn = len(shown.overlays)
-    some = ", spread evenly" if 1 < drawn < shown.pictures else ""
-    where = shown.overlays[0] if drawn == 1 else f"{out / 'overlays'} ({drawn:,} files{some})"
+    selection = ", spread evenly" if 1 < drawn < shown.images else ""
+    where = shown.overlays[0] if drawn == 1 else f"{out / 'overlays'} ({drawn:,} files{selection})"
     print_line(f"Overlays: {where}")
     print_line(f"IoU of each class: {shown.bars}, measured on {shown.bars_from}")
     if shown.masks is not None:
-        print_line(f"Predicted masks: {shown.masks} ({shown.pictures:,} files; index = class)")
+        print_line(f"Predicted masks: {shown.masks} ({shown.images:,} files; index = class)")

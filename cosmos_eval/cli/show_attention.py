@@ -1,4 +1,4 @@
-"""`cosmos-eval show attention`: where a model looks in a picture, given a text."""
+"""`cosmos-eval show attention`: where a model looks in an image, given a text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +13,13 @@ EXAMPLE = 'Example: cosmos-eval show attention --model cosmos:toybox --scene 0 -
 
 def attention(
     model: ModelSpec,
-    image: Annotated[Path | None, typer.Option(help="A picture's file.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Image file.")] = None,
     scene: Annotated[int | None, typer.Option(min=0, help="Number of a toybox test scene instead of --image.")] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="Words to look for; repeat for several. A scene has its own caption."),
+        typer.Option(
+            metavar="TEXT", help="Text to look for; repeat for several (default with --scene: its own caption)."
+        ),
     ] = None,
     out: Out = Path("shown"),
     kind: Annotated[
@@ -32,7 +34,7 @@ def attention(
         list[str] | None,
         typer.Option(
             metavar="ATTENTION",
-            help="Similarity: what the tower's last block does, vanilla, csa, clearclip or naclip; "
+            help="Similarity: attention in the tower's last block: vanilla, csa, clearclip or naclip; "
             "repeat for several (default: vanilla and csa).",
         ),
     ] = None,
@@ -41,7 +43,7 @@ def attention(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Where a model looks: patch weights over the picture and weights of the words, as PNG and as an HTML page."""
+    """Where a model looks in an image, given a text: weights of patches and words, as PNG and as an HTML page."""
     from cosmos_eval.show.attention import show_attention
 
     shown = show_attention(
@@ -55,8 +57,8 @@ def attention(
         size=size,
         device=device,
     )
-    drawn = shown.maps.texts[0].maps
-    height, width = drawn[0].values.shape
-    print_line(f"{shown.maps.picture}, {height} x {width} patches: {'; '.join(one.name for one in drawn)}")
-    print_line(f"Picture: {shown.png}")
+    maps = shown.maps.texts[0].maps
+    height, width = maps[0].values.shape
+    print_line(f"{shown.maps.image}, {height} x {width} patches: {'; '.join(patch_map.name for patch_map in maps)}")
+    print_line(f"Image: {shown.png}")
     print_line(f"Page: {shown.page}")

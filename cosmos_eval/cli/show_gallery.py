@@ -1,4 +1,4 @@
-"""`cosmos-eval show retrieval` and `show perception`: the cases that are worth a look."""
+"""`cosmos-eval show retrieval` and `show perception`: the best, the worst and the most confused cases."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ PERCEPTION = (
     "--benchmark toybox-perception"
 )
 Cases = Annotated[int, typer.Option(min=1, help="How many of each kind.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures, and texts, in one forward pass.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")]
 
 
 def retrieval(
@@ -30,16 +30,16 @@ def retrieval(
 ) -> None:
     """Queries with their candidates: the best, the worst, the most confused."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.show.gallery import Options, show_retrieval
+    from cosmos_eval.show.gallery import EncodingOptions, show_retrieval
 
-    options = Options(device, precision, batch_size, workers)
+    options = EncodingOptions(device, precision, batch_size, workers)
     shown = show_retrieval(model, benchmark, out, data_root, cases, options, make_reporter())
     for kind, path in shown.files.items():
         print_line(f"{kind}: {path}")
 
 
 def perception(
-    model: Annotated[list[str], typer.Option(help="Model spec; give two to see what they disagree on.")],
+    model: Annotated[list[str], typer.Option(help="Model spec; give two to see where they disagree.")],
     benchmark: BenchmarkName,
     data_root: DataRoot = None,
     out: Out = Path("shown"),
@@ -49,11 +49,11 @@ def perception(
     batch_size: BatchSize = 64,
     workers: Workers = 0,
 ) -> None:
-    """Items that a model has right or wrong by most, or that two models disagree on."""
+    """Items that a model answers right or wrong by the largest margin, or that two models disagree on."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.show.gallery import Options, show_perception
+    from cosmos_eval.show.gallery import EncodingOptions, show_perception
 
-    options = Options(device, precision, batch_size, workers)
+    options = EncodingOptions(device, precision, batch_size, workers)
     shown = show_perception(model, benchmark, out, data_root, cases, options, make_reporter())
     for kind, count in shown.counts.items():
         print_line(f"{kind}: {shown.files[kind] if count else 'no such item'}")

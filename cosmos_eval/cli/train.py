@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\b
 Example: cosmos-eval train toybox --out runs/toybox --set steps=200 --set lr=1e-3
-What it takes: cosmos-eval train cc3m --dry-run --ranks 8
+Plan only: cosmos-eval train cc3m --dry-run --ranks 8
 On 8 GPUs: torchrun --nproc-per-node 8 -m cosmos_eval train cc3m \\
              --set 'data=cc3m/{00000..00331}.tar' --out runs/cc3m"""
 
@@ -32,12 +32,10 @@ def train(
         Path | None,
         typer.Option(file_okay=False, writable=True, help="Folder for checkpoints and metrics (default: runs/NAME)."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew in a folder that holds a training.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the training that is in the folder.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the resolved configuration, what it takes and what it reads, and stop."),
+        typer.Option("--dry-run", help="Print all settings, and a plan with length, memory and data; then stop."),
     ] = False,
     max_image_pixels: MaxImagePixels = None,
     ranks: Annotated[
@@ -46,8 +44,8 @@ def train(
 ) -> None:
     """Pretrain a COSMOS (or with --set objective=clip, slip, silc another) and write its checkpoints.
 
-    A run that was stopped goes on from its newest checkpoint when the same command is given again. Under torchrun the
-    processes share each batch. The plan of a --dry-run stands in comments, so that what is printed is a settings file.
+    The same command resumes a run that was stopped from its newest checkpoint. Under torchrun the processes share each
+    batch. --dry-run prints a settings file, with the plan in comments.
     """
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.arguments import check_output

@@ -8,10 +8,10 @@ import typer
 from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
-    from cosmos_core.layouts import Which
+    from cosmos_core.layouts import NetworkName
 
 EXAMPLE = "Example: cosmos-eval watch runs/toybox --suite toybox --network both"
-NETWORKS: "dict[str, tuple[Which, ...]]" = {
+NETWORKS: "dict[str, tuple[NetworkName, ...]]" = {
     "teacher": ("teacher",),
     "student": ("student",),
     "both": ("teacher", "student"),
@@ -32,19 +32,19 @@ def watch(
         typer.Option(file_okay=False, writable=True, help="Folder for results and curve (default: RUN_DIR/watch)."),
     ] = None,
     network: Annotated[str, typer.Option(help="teacher, student or both.")] = "teacher",
-    once: Annotated[bool, typer.Option("--once", help="Evaluate what is there, and stop.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Evaluate the checkpoints that exist, and stop.")] = False,
     interval: Annotated[
-        float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks at the folder.")
+        float, typer.Option(min=0.1, max=86_400, help="Seconds between two checks of the folder.")
     ] = 30.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures, and texts, in one forward pass.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images, or texts, in one forward pass.")] = 64,
     workers: Annotated[
-        int, typer.Option(min=0, max=1024, help="Processes that decode pictures; 0 decodes in this one.")
+        int, typer.Option(min=0, max=1024, help="Processes that decode images; 0: decode in this one.")
     ] = 0,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Measure on this many pictures only; such results are marked and never ranked."),
+        typer.Option(min=1, help="Measure on this many images only; such results are marked and never ranked."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
 ) -> None:
@@ -55,14 +55,14 @@ def watch(
     from cosmos_eval.run.plan import make_plan
 
     if network not in NETWORKS:
-        raise RequestError(f"--network {network!r} is none of {', '.join(NETWORKS)}")
+        raise RequestError(f"--network {network!r} is not one of {', '.join(NETWORKS)}")
     if not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a training")
     if not suite and not benchmark:
         suite = ["toybox"]
-    of_suites = [one for name in suite or () for one in load_suite(name)]
+    suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
     reporter = make_reporter()
-    plan = make_plan([*of_suites, *(benchmark or ())], data_root, reporter=reporter)
+    plan = make_plan([*suite_benchmarks, *(benchmark or ())], data_root, reporter=reporter)
 
     from cosmos_eval.report.curves import curve_table
     from cosmos_eval.run.options import RunOptions
@@ -78,11 +78,7 @@ def watch(
         plan,
         session,
         out or folder / "watch",
-        networks=("teacher", "student")
-        if network == "both"
-        else ("student",)
-        if network == "student"
-        else ("teacher",),
+        networks=NETWORKS[network],
         reporter=reporter,
     )
     lines = watcher.run(once=once, interval=interval)

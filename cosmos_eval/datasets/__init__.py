@@ -135,12 +135,13 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
 
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
-    from cosmos_eval.datasets.catalog import APPLY, reader_info
+    from cosmos_eval.datasets.catalog import APPLY, READERS, reader_info
     from cosmos_eval.datasets.data.splits import in_splits
     from cosmos_eval.datasets.decoders import exif_applied
     from cosmos_eval.progress import showing
 
-    reader = reader_info(benchmark.dataset["reader"])
+    name = benchmark.dataset["reader"]
+    reader = reader_info(name)
     root = Path(data_root) if data_root is not None else benchmark.folder
     if root is None:
         if reader.needs_root:
@@ -148,7 +149,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
         root = Path()
     turned = benchmark.dataset.get("exif") == APPLY
     try:
-        with showing(reporter), exif_applied() if turned else nullcontext():
+        with showing(reporter), exif_applied() if turned else nullcontext(), READERS.at_work(name):
             data = in_splits(lambda one: reader.read(one, root), benchmark)
         return data.upright() if turned else data
     except OSError as error:  # a folder that may not be read, a disk that fails

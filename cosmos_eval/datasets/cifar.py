@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.text_files import impostor_at, impostor_of
 from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.substitution import substituted
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """clip-benchmark's name -> torchvision's class, which knows files and checksums."""
@@ -72,9 +72,9 @@ def safe_unpickling(published: bool = True, checksums: Mapping[str, str] | None 
 
     read = load_arrays if checksums is None else partial(load_arrays, checksums=checksums)
     reader = SimpleNamespace(load=read)
-    with patch.object(cifar, "pickle", reader), ExitStack() as stack:
+    with substituted(cifar, "pickle", reader), ExitStack() as stack:
         if not published:
-            stack.enter_context(patch.object(cifar, "check_integrity", is_there))
+            stack.enter_context(substituted(cifar, "check_integrity", is_there))
         yield
 
 

@@ -1,5 +1,6 @@
 """Datasets that clip-benchmark reads through torchvision: its builder, names and templates, never its downloads."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.folders import pictures_below, templates_by_class
+from cosmos_eval.datasets.substitution import substituted
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "caltech101": ("caltech101/101_ObjectCategories",),
@@ -186,9 +187,9 @@ def disarmed() -> Iterator[None]:
 
     with (
         _ONE_AT_A_TIME,
-        patch.object(builder, "call", refuse),
-        patch("os.popen", refuse),
-        patch("os.system", refuse),
+        substituted(builder, "call", refuse),
+        substituted(os, "popen", refuse),
+        substituted(os, "system", refuse),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="split argument ignored")  # said in the definition

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
@@ -20,8 +20,6 @@ PICTURE_SUFFIXES = frozenset((
 ))
 # fmt: on
 AnyData = TypeVar("AnyData", bound=Data)
-Reader = Callable[[Any, Path], Data]
-"""(benchmark, data root) -> its data; raises `DataProblems` with everything that is missing."""
 
 
 class DataProblems(RequestError):

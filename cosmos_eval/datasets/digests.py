@@ -37,11 +37,6 @@ def dataset_fingerprint(data: "Data", workers: int = 8, reporter: Reporter | Non
     return content.hexdigest()
 
 
-def picture_digests(pictures: Sequence[Picture], workers: int = 8, reporter: Reporter | None = None) -> list[str]:
-    """The content digest of every image, in order."""
-    return _digests_of("hashing pictures", pictures, workers, reporter)
-
-
 class ContentHash:
     """SHA-256 of named lists. Every string goes in after its length, so that no two different lists look alike.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_lines, whole_number
+from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
@@ -120,7 +120,7 @@ def _labels(path: Path, wnids: list[str], survey: Survey) -> dict[str, int]:
             name += ".JPEG"
         if label in index:
             value = index[label]
-        elif (number_of_class := whole_number(label, len(wnids) - 1)) is not None:
+        elif (number_of_class := parse_integer(label, len(wnids) - 1)) is not None:
             value = number_of_class
         else:
             survey.refuse(

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cosmos_core.json_text import LARGEST_JSON, JsonFault, load_json
+from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
-from cosmos_core.text_files import read_lines, whole_number
+from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.base import FilePicture
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.dataset_checks import Survey, escapes
@@ -74,7 +74,7 @@ class _Rows:
                 continue
             try:
                 row = load_json(line)
-            except JsonFault as error:
+            except JsonError as error:
                 self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}{self.other_format(line)}")
             if not isinstance(row, dict):
                 more = self.other_format(line)
@@ -177,7 +177,7 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
         value = index.get(label, -1) if isinstance(label, str) else label
         if not 0 <= value < len(names):
             right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"
-            index_of = "; an index is written without quotes" if whole_number(str(label)) is not None else ""
+            index_of = "; an index is written without quotes" if parse_integer(str(label)) is not None else ""
             hint = index_of if isinstance(label, str) else ""
             rows.refuse(line, f"the label {short_repr(label)} is not {right}{hint}")
         labels.append(value)

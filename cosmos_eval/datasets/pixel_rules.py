@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cosmos_core.image_files import look
+from cosmos_core.image_files import header_if_relevant
 from cosmos_eval.datasets.decoders import exif_is_applied
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PLAIN = ImageFacts()
 
 def facts_of(content: bytes) -> ImageFacts:
     """The facts of an image file; plain where it is none."""
-    header = look(content) if content else None
+    header = header_if_relevant(content) if content else None
     if header is None or (header.orientation == 1 and not header.rescaled):
         return PLAIN
     turned = exif_is_applied() and header.orientation != 1

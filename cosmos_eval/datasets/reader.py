@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cosmos_core.errors import RequestError
 from cosmos_core.plugins import first_sentence, resolve
 from cosmos_eval.datasets.kinds import DataKind
 
@@ -62,12 +63,18 @@ class ReaderInfo:
         Raises:
             DataProblems: data that are missing or do not fit together.
         """
+        from cosmos_eval.datasets.data.base import Data
+
         problems = list(self.check(benchmark, data_root)) if self.check is not None else []
         if problems:
             from cosmos_eval.datasets.dataset_checks import DataProblems
 
             raise DataProblems([f"{benchmark.name} {problem}" for problem in problems], {}, {})
-        return resolve(self.where)(benchmark, data_root)
+        data = resolve(self.where)(benchmark, data_root)
+        if not isinstance(data, Data):
+            reader = f"the reader {benchmark.dataset['reader']} returned a {type(data).__name__}"
+            raise RequestError(f"{benchmark.name}: {reader}; return data of cosmos_eval.datasets.data")
+        return data
 
 
 KINDS_OF_OPTION = (PLACE, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)

@@ -13,8 +13,8 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
-from cosmos_core.tar_files import LONE_BLOCK, AnotherFile, LocalBytes, TarFault, is_side_file, members
-from cosmos_core.text_files import impostor_of, open_regular, read_text, whole_number
+from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarError, is_side_file, members
+from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
 from cosmos_eval.datasets.base import Picture, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST, first
@@ -144,7 +144,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
         survey.missing(str(counted), counted)
         return []
     text = read_text(counted).strip()
-    number = whole_number(text)
+    number = parse_integer(text)
     if not number:
         survey.add(f"finds {short_repr(text)} in {counted}, which must be the number of shards")
         return []
@@ -153,7 +153,7 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     names = (f"{i}.tar" for i in range(number))
     missing = list(islice((name for name in names if name not in there), FIRST))
     if missing:
-        found = sum(whole_number(name.removesuffix(".tar"), number - 1) is not None for name in there)
+        found = sum(parse_integer(name.removesuffix(".tar"), number - 1) is not None for name in there)
         more = number - found - len(missing)
         some = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
         survey.add(f"needs {number:,} shards in {split}, found {found:,}; missing: {some}{survey.hint()}")
@@ -169,8 +169,8 @@ def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) ->
     stat = shard.stat()
     try:
         found, lone_block = _members(shard, stat.st_size, stat.st_mtime_ns, label)
-    except (TarFault, OSError) as error:
-        again = "" if isinstance(error, AnotherFile) else "; fetch it again"
+    except (TarError, OSError) as error:
+        again = "" if isinstance(error, OtherFileKind) else "; fetch it again"
         survey.refuse(f"cannot read the shard {shard}: {error}{again}")
     if lone_block is not None:
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
@@ -207,7 +207,7 @@ def _members(
     Members of a sample may stand anywhere: their names say whose they are.
 
     Raises:
-        TarFault: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
+        TarError: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
     """
     samples: dict[str, dict[str, tuple[int, int]]] = {}
     lone_blocks: list[int] = []
@@ -219,9 +219,9 @@ def _members(
             parts = samples.setdefault(match[1], {})
             ending = match[2].lower()
             if ending in parts:
-                raise TarFault(f"{printable(member.name)} is in it twice")
+                raise TarError(f"{printable(member.name)} is in it twice")
             if ending in (*PICTURES, label) and member.refusal():
-                raise TarFault(f"{printable(member.name)} {member.refusal()}")
+                raise TarError(f"{printable(member.name)} {member.refusal()}")
             parts[ending] = (member.offset, member.size)
     return samples, lone_blocks[0] if lone_blocks else None
 
@@ -232,7 +232,7 @@ def _words_in(path: Path) -> list[str]:
 
 
 def _class_index(text: str, picture: Picture, survey: Survey) -> int:
-    index = whole_number(text)
+    index = parse_integer(text)
     if index is None:
         survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
     return index

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from cosmos_eval.progress import Advance, silent
+from cosmos_core.progress import Advance, silent
 
 HAS_FAST_PATH = (nn.TransformerEncoderLayer, nn.TransformerEncoder, nn.MultiheadAttention)
 """Modules of torch that compute with another kernel, so other last bits, once a hook is attached to them."""

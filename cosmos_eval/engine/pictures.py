@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cosmos_core.errors import RequestError, dead_worker, of_dead_worker
+from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
-from cosmos_core.worker_waits import SECONDS, worker_batches
+from cosmos_core.worker_timeouts import SECONDS, worker_batches
 from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, decoding_by
 from cosmos_eval.datasets.resized import Resized
@@ -173,9 +173,9 @@ def _made_by_workers(loader: Any) -> Iterator[Any]:
         yield from worker_batches(loader)
     except (RuntimeError, ConnectionError, EOFError) as error:
         # torch tells of a dead worker, or the connection to it breaks first
-        if not loader.num_workers or (isinstance(error, RuntimeError) and not of_dead_worker(error)):
+        if not loader.num_workers or (isinstance(error, RuntimeError) and not is_dead_worker_error(error)):
             raise
-        raise dead_worker(error, "--workers") from error
+        raise dead_worker_error(error, "--workers") from error
 
 
 def _by_workers(workers: int) -> dict[str, Any]:

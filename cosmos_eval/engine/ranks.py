@@ -23,7 +23,7 @@ import torch
 from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
-from cosmos_core.world import World, join_world, leave_world, lost_rank
+from cosmos_core.world import World, is_lost_rank_error, join_world, leave_world
 from cosmos_eval.engine.rank_work import Notes, Report, Share
 from cosmos_eval.progress import Reporter, Silent
 
@@ -32,7 +32,7 @@ SECONDS = 1.0
 PATIENCE = timedelta(days=14)
 """A rank waits so long for the next order, while rank 0 reads data and scores; one that is gone is noticed at once."""
 GROUPS: list[Any] = []
-"""Kept until the process ends: see `cosmos_core.world.LEFT`."""
+"""Kept until the process ends: see `cosmos_core.world.DESTROYED_GROUPS`."""
 
 Work = Callable[[Any, Any, Iterable[Any]], Iterator[Any]]
 """(what `Crew.open` left on this rank, what all pieces share, pieces) -> a value for each piece. A function of a
@@ -112,7 +112,7 @@ class Crew:
                     left -= rounds
                     self._report(share.take(rounds))
         except RuntimeError as error:
-            if not lost_rank(error):
+            if not is_lost_rank_error(error):
                 raise
             gone = RequestError("rank 0 is gone, and its own message says why")
             gone.quiet = True
@@ -240,7 +240,7 @@ class Crew:
         try:
             yield
         except RuntimeError as error:
-            if not lost_rank(error):
+            if not is_lost_rank_error(error):
                 raise
             who = self.name(rank) if rank is not None else "another rank"
             raise RequestError(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.query_scores import DotProducts, QueryScores
-from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features
+from cosmos_eval.metrics.query_scores import QueryScores
+from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,16 @@ class ClassPlaces:
     """float32: score of the true class minus that of the best other one; infinite where there is no other."""
 
 
-def count_classes(features: Tensor, weights: Tensor, labels: Tensor, block_bytes: int = BLOCK_BYTES) -> ClassPlaces:
-    """Compare every sample with every class by the dot product in float32.
-
-    Args:
-        features: (N, D), one row a sample.
-        weights: (C, D), one row a class, on the same device. Classes with equal rows (equal names) tie exactly.
-        labels: (N,) int64 true classes.
-        block_bytes: memory that the scores of one block may take.
-
-    Raises:
-        ValueError: features that are not finite, or a label out of range; names the first.
-    """
-    check_features(features, "sample")
-    check_features(weights, "class")
-    return count_scored_classes(DotProducts(features, weights), labels, len(weights), block_bytes)
-
-
 def count_scored_classes(
     scores: QueryScores, labels: Tensor, classes: int, block_bytes: int = BLOCK_BYTES
 ) -> ClassPlaces:
-    """As `count_classes`, of any scores of samples against `classes` classes, all of them finite.
+    """Compare the score of every sample's true class with those of all others.
+
+    Args:
+        scores: of N samples against `classes` classes, all of them finite. Classes that share a column (equal names)
+            tie exactly.
+        labels: (N,) int64 true classes.
+        block_bytes: memory that the scores of one block may take.
 
     Raises:
         ValueError: a label out of range; names the first.

@@ -40,32 +40,25 @@ class Reading:
     """Where each score of an item is judged by itself: (I, 2) of the strict rule and of the expectation."""
 
 
-def pair_scores(images: Tensor, texts: Tensor, item_images: Tensor, item_texts: Tensor) -> Tensor:
-    """(I, m, n) float32 cosines on the CPU of the pictures and texts of every item.
-
-    Each pair of distinct rows is multiplied once, so that equal inputs tie exactly wherever they stand.
+def item_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
+    """(I * m * n, 2) int64 on the CPU: each image of an item with each of its texts, item by item, image by image.
 
     Args:
-        images: (N, D) of unit length.
-        texts: (T, D) of unit length, on the same device.
-        item_images: (I, m) int64 rows of `images`.
-        item_texts: (I, n) int64 rows of `texts`.
-
-    Raises:
-        ValueError: features that are not finite; names the first.
+        item_images: (I, m) int64 indices of images.
+        item_texts: (I, n) int64 indices of texts.
     """
-    m, n = item_images.shape[1], item_texts.shape[1]
-    return dot_products(images, texts, item_pairs(item_images, item_texts)).view(-1, m, n)
-
-
-def item_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
-    """(I * m * n, 2) int64 on the CPU: each image of an item with each of its texts, item by item, image by image."""
     images, texts = item_images.long().cpu()[:, :, None], item_texts.long().cpu()[:, None, :]
     return torch.stack(torch.broadcast_tensors(images, texts), dim=-1).reshape(-1, 2)
 
 
 def dot_products(images: Tensor, texts: Tensor, pairs: Tensor) -> Tensor:
-    """(P,) float32 on the CPU: the score of each of (P, 2) int64 pairs of an image and a text; arguments as above.
+    """(P,) float32 on the CPU: the cosine of each of (P, 2) int64 pairs of an image and a text.
+
+    Each pair of distinct features is multiplied once, so that equal inputs tie exactly wherever they stand.
+
+    Args:
+        images: (N, D) of unit length.
+        texts: (T, D) of unit length, on the same device.
 
     Raises:
         ValueError: features that are not finite; names the first.

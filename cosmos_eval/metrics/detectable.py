@@ -74,8 +74,8 @@ def chance_to_find(churn: Churn, drop: float, max_drop: float, alpha: float) -> 
     needed = np.interp(wins, grid, losses_needed(units, size, churn.unseen, max_drop, alpha, tuple(grid.tolist())))
     share_of_rest = min(1.0, loss / (1 - win)) if win < 1 else 0.0
     least = np.ceil(needed - 1e-9).astype(int)
-    enough = [at_least(units - c, share_of_rest, b) for c, b in zip(wins.tolist(), least.tolist(), strict=True)]
-    return float(_binomial(units, win, wins) @ np.array(enough))
+    enough = at_least(units - wins, share_of_rest, least)
+    return float(_binomial(units, win, wins) @ enough)
 
 
 @lru_cache(maxsize=64)
@@ -95,14 +95,13 @@ def losses_needed(
     return np.where(high > units - c, units + 1.0, high)
 
 
-def at_least(n: int, p: float, k: int) -> float:
-    """The chance that a binomial variable is k or more."""
-    if k <= 0:
-        return 1.0
-    if k > n:
-        return 0.0
-    far = max(k, n * p) + 12 * (n * p * (1 - p)) ** 0.5 + 30  # what lies beyond is below double precision
-    return float(min(1.0, _binomial(n, p, np.arange(k, min(n, int(far)) + 1)).sum()))
+def at_least(n: np.ndarray, p: float, k: np.ndarray) -> np.ndarray:
+    """The chances that binomial variables of n trials are k or more; an incomplete beta function where 0 < k <= n."""
+    from scipy.special import betainc  # not every command needs it
+
+    inside = (k > 0) & (k <= n)
+    some = np.where(inside, k, 1)
+    return np.where(inside, betainc(some, np.maximum(n - some, 0) + 1, p), k <= 0)
 
 
 def _binomial(n: int, p: float, k: np.ndarray) -> np.ndarray:

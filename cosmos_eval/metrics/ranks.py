@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.query_scores import DotProducts, QueryScores
-from cosmos_eval.metrics.similarity import BLOCK_BYTES, check_features, plain_float32
+from cosmos_eval.metrics.query_scores import QueryScores
+from cosmos_eval.metrics.similarity import BLOCK_BYTES, plain_float32
 
 MARKED_BYTES = 2 * 2**20
 """What is compared in one go on a CPU, so that its caches hold the marks; a GPU compares a whole block."""
@@ -29,34 +29,6 @@ class Places:
     """p: positives with exactly its score, at least 1."""
 
 
-def count_places(
-    queries: Tensor,
-    candidates: Tensor,
-    positive_query: Tensor,
-    positive_candidate: Tensor,
-    block_bytes: int = BLOCK_BYTES,
-) -> Places:
-    """Count the candidates above and level with the best positive of every query, without sorting.
-
-    Args:
-        queries: (Q, D) features, compared in float32 by their dot product.
-        candidates: (C, D) features on the same device.
-        positive_query, positive_candidate: (P,) int64; candidate `positive_candidate[i]` is right for query
-            `positive_query[i]`. Distinct pairs, any number a query, at least one; any order.
-        block_bytes: memory for the scores of one block and the marks made on them (one query always fits).
-
-    Returns:
-        The counts of every query.
-
-    Raises:
-        ValueError: features that are not finite, an index out of range, or a query without a positive; names the first.
-    """
-    check_features(queries, "query")
-    check_features(candidates, "candidate")
-    scores = DotProducts(queries, candidates)
-    return count_scored_places(scores, positive_query, positive_candidate, len(candidates), block_bytes)
-
-
 def count_scored_places(
     scores: QueryScores,
     positive_query: Tensor,
@@ -64,10 +36,16 @@ def count_scored_places(
     candidates: int,
     block_bytes: int = BLOCK_BYTES,
 ) -> Places:
-    """As `count_places`, of any scores.
+    """Count the candidates above and level with the best positive of every query, without sorting.
 
     Args:
-        scores: of queries against `candidates` candidates, all of them finite.
+        scores: of Q queries against `candidates` candidates, all of them finite.
+        positive_query, positive_candidate: (P,) int64; candidate `positive_candidate[i]` is right for query
+            `positive_query[i]`. Distinct pairs, any number a query, at least one; any order.
+        block_bytes: memory for the scores of one block and the marks made on them (one query always fits).
+
+    Returns:
+        The counts of every query.
 
     Raises:
         ValueError: an index out of range, or a query without a positive; names the first.

@@ -1,5 +1,7 @@
 """The kinds of model spec that come with the package. Imports nothing heavy."""
 
+from pathlib import Path
+
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, refuse_spec, short_name
@@ -37,6 +39,24 @@ def cosmos_words(spec: ModelSpec) -> list[str]:
     return words + ([f"seed{spec.seed}"] if spec.seed else [])
 
 
+def cosmos_weights_name(spec: ModelSpec) -> str:
+    """A released checkpoint is also recognised by its file name."""
+    files = {released.file: name for name, released in RELEASED.items()}
+    return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}"
+
+
+def where_cosmos_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+    released = [RELEASED[spec.name] for spec in specs if spec.name in RELEASED]
+    if not released:
+        return []
+    files = " ".join(one.file for one in released)
+    return [
+        f"COSMOS: {HUB_REPOSITORY} on the Hugging Face hub; downloaded at first use, or before with",
+        f"    hf download {HUB_REPOSITORY} {files} --local-dir weights",
+        f"    and then --model cosmos:weights/{released[0].file}, which is recognised by its file name",
+    ]
+
+
 def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
     if name.startswith(f"{LOCAL_DIR}:"):
         folder = name.removeprefix(f"{LOCAL_DIR}:")
@@ -60,6 +80,19 @@ def open_clip_words(spec: ModelSpec) -> list[str]:
     return [spec.name, short_name(spec.rest), *([spec.selector] if spec.selector else [])]
 
 
+def where_open_clip_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+    copy = f"open_clip:{specs[0].name}/weights/FILE"
+    return [
+        "open_clip: the tag of its registry after the slash; downloaded at first use. With a copy:",
+        f"    cosmos-eval run --model {copy} ..., and then",
+        f"    cosmos-eval reproduce {suite} --model {specs[0].text}={copy}",
+    ]
+
+
+def where_hf_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+    return ["hf: the repository of that name on the Hugging Face hub; downloaded at first use"]
+
+
 def parse_python(text: str, kind: ModelKind, name: str) -> ModelSpec:
     module, _, factory = name.rpartition(":")
     if not (module and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))):
@@ -74,6 +107,9 @@ COSMOS = ModelKind(
     check="cosmos_eval.models.cosmos:check_cosmos",
     parse=parse_cosmos,
     words=cosmos_words,
+    weights_name=cosmos_weights_name,
+    where_weights=where_cosmos_weights,
+    folders=True,
     listed=(
         KnownModel(
             "cosmos:toybox",
@@ -99,6 +135,9 @@ OPEN_CLIP = ModelKind(
     check="cosmos_eval.models.open_clip:check_open_clip",
     parse=parse_open_clip,
     words=open_clip_words,
+    # a tag decides the activation, with or without `-quickgelu` in the architecture
+    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICK)}/{spec.rest}",
+    where_weights=where_open_clip_weights,
     listed=(
         KnownModel(
             "open_clip:ARCH/TAG",
@@ -122,6 +161,7 @@ HF = ModelKind(
     "hf:HUB-ID or hf:FOLDER",
     load="cosmos_eval.models.hf:load_hf",
     check="cosmos_eval.models.hf:check_hf",
+    where_weights=where_hf_weights,
     listed=(
         KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "a model of transformers"),
         KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),

@@ -18,10 +18,10 @@ from cosmos_core.configs import PRESETS, preset
 from cosmos_core.dense import patch_features
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_core.layouts import Which
+from cosmos_core.layouts import NetworkName
 from cosmos_core.model import COSMOS
 from cosmos_core.released import RELEASED
-from cosmos_core.snapshots import refuse_older_last
+from cosmos_core.snapshot_checks import require_newest_last
 from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
@@ -145,7 +145,7 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
             core, source = load_checkpoint(asset, weights=which), "comes with the package"
     else:
-        refuse_older_last(Path(spec.name))
+        require_newest_last(Path(spec.name))
         with quiet_hub() if spec.name in RELEASED else nullcontext():
             core = load_checkpoint(spec.name, weights=which)
         source = f"{Path(spec.name).name}#{which}"
@@ -172,7 +172,7 @@ def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:
     return ""
 
 
-def which_network(spec: ModelSpec) -> Which:
+def which_network(spec: ModelSpec) -> NetworkName:
     return "student" if spec.selector == "student" else "teacher"
 
 

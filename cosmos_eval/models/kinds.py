@@ -62,6 +62,12 @@ class ModelKind:
     """What a result's folder is called by, beside the kind."""
     listed: tuple[KnownModel, ...] = field(default=())
     """Lines of `list models`."""
+    weights_name: Callable[[ModelSpec], str] = lambda spec: spec.text
+    """A name that is equal for all specs of the same published weights."""
+    where_weights: Callable[[list[ModelSpec], str], list[str]] = lambda specs, suite: []
+    """(specs, the name of a suite) -> lines on where to get their weights and how to use a copy without a network."""
+    folders: bool = False
+    """Whether a pattern over files (`runs/x/*.pt`) stands for several models."""
     encodes: bool = True
     """Whether inputs pass a model; vectors made elsewhere are read, so that ranks have nothing to share."""
 

@@ -19,8 +19,8 @@ import torch
 from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canonicalize_text
 from torch import Tensor
 
-from cosmos_core.byte_pairs import fast
-from cosmos_core.dense import patch_features, refuse_tower
+from cosmos_core.byte_pairs import faster_tokenizer
+from cosmos_core.dense import patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models import digest as identity
@@ -105,7 +105,7 @@ class OpenClipModel:
     def trimmed_text(self) -> TrimmedText | None:
         """For texts that are cut behind the token that is read; None where the tower must see whole contexts."""
         tower = causal_text(self.network)
-        return None if tower is None else TrimmedText(fast(self.tokenizer), tower, self.device)
+        return None if tower is None else TrimmedText(faster_tokenizer(self.tokenizer), tower, self.device)
 
     @torch.no_grad()
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
@@ -115,7 +115,7 @@ class OpenClipModel:
 
     def check_patches(self) -> None:
         """RequestError where the image tower has no features of patches; one line."""
-        refuse_tower(self.network.visual, self.spec)
+        require_supported_tower(self.network.visual, self.spec)
 
     @cached_property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
-from cosmos_core.layouts import plain_state
+from cosmos_core.layouts import without_wrappers
 from cosmos_core.printable import one_line
 from cosmos_core.tensor_files import read_tensors
 from cosmos_core.text_files import LARGEST_TEXT
@@ -27,7 +27,7 @@ def peek(path: Path, check: bool = True) -> dict[str, Any]:
     file = read_tensors(path, check)
     content = file.content
     if file.metadata is not None:
-        return {**file.metadata, "state_dict": plain_state(content, path)}
+        return {**file.metadata, "state_dict": without_wrappers(content, path)}
     if not isinstance(content, dict):
         raise RequestError(f"{path} holds a {type(content).__name__}, not the weights of a model")
     if isinstance(content.get("student", content.get("teacher")), dict):
@@ -37,7 +37,7 @@ def peek(path: Path, check: bool = True) -> dict[str, Any]:
         keys = ", ".join(one_line(key, 40) for key in list(content)[:5])
         raise RequestError(f"{path} holds {keys or 'nothing'}, not the weights of a model")
     rest = {str(key): value for key, value in content.items() if key != "state_dict"} if weights is not content else {}
-    return {**rest, "state_dict": plain_state(weights, path)}
+    return {**rest, "state_dict": without_wrappers(weights, path)}
 
 
 def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:

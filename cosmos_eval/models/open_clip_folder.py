@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cosmos_core.configs import COUNTS, LARGEST_EMBEDDING
+from cosmos_core.configs import LARGEST_EMBEDDING, MAX_COUNTS
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
@@ -118,7 +118,7 @@ def why_not(config: dict[str, Any]) -> str:
         return f"model_cfg has no {lacking[0]}"
     numbers: list[tuple[str, Any, int]] = [("embed_dim", config.get("embed_dim"), LARGEST_EMBEDDING)]
     for part, tower in towers.items():
-        for key, largest in COUNTS.items():
+        for key, largest in MAX_COUNTS.items():
             value = tower.get(key, 1) if tower else 1
             if isinstance(value, list) and 0 < len(value) < 10:  # sides of images, layers of a ResNet
                 numbers += [(f"{part}.{key}", item, largest) for item in value]

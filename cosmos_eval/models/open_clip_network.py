@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cosmos_core.checkpoint import a_few
 from cosmos_core.errors import RequestError
-from cosmos_core.weight_layouts import OPEN_CLIP, foreign
+from cosmos_core.weight_layouts import OPEN_CLIP, explain_other_library
 from cosmos_eval.models.base import one_line
 from cosmos_eval.models.open_clip_files import OPENAI_KEYS
 
@@ -105,7 +105,7 @@ def refuse_misfit(
     check_grids(wanted, weights, path, arch)
     problem = difference(wanted, weights)
     if problem:
-        other = foreign(state, OPEN_CLIP)
+        other = explain_other_library(state, OPEN_CLIP)
         if other:
             raise RequestError(f"{spec}: {path.name} {other}")
         raise RequestError(f"{spec}: {path.name} does not load as {arch}: {problem}")

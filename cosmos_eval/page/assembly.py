@@ -1,4 +1,4 @@
-"""One HTML page from its data: styles and scripts are in it, nothing is fetched, and data never become markup."""
+"""One self-contained HTML page from its data: nothing is fetched, and data never become markup."""
 
 import base64
 import hashlib
@@ -15,18 +15,18 @@ SCRIPTS = (
     "leaderboard.js",
     "charts.js",
     "curves.js",
-    "pictures.js",
+    "images.js",
     "page.js",
 )
-"""Put together in this order and run as one script."""
+"""Joined in this order and run as one script."""
 
 
 def assemble(data: dict[str, Any], title: str) -> str:
     """The whole page.
 
-    Everything that came from outside (labels, captions, names of classes and files) stands in one JSON block, which the
-    script reads and shows with `textContent` only. The policy lets nothing run or load but the style and the script
-    whose digests it names, and pictures that are in the page.
+    All labels, captions and names of classes and files are in one JSON block, which the script reads and shows with
+    `textContent` only. The content security policy allows the style and the script by their digests, and images that
+    are embedded in the page; nothing else runs or is loaded.
     """
     style, script = "\n".join(map(asset, STYLES)), "(() => {\n" + "\n".join(map(asset, SCRIPTS)) + "\n})();\n"
     policy = (
@@ -45,7 +45,7 @@ def assemble(data: dict[str, Any], title: str) -> str:
 <style>{style}</style>
 </head>
 <body>
-<noscript><p>This page draws its tables and charts with the script that is in it, and your browser runs none.
+<noscript><p>This page draws its tables and charts with its own script, and scripts are off in your browser.
 <code>cosmos-eval leaderboard</code> writes the same numbers as Markdown, CSV, LaTeX and plain HTML.</p></noscript>
 <script type="application/json" id="data">{embedded(data)}</script>
 <script>{script}</script>
@@ -55,12 +55,12 @@ def assemble(data: dict[str, Any], title: str) -> str:
 
 
 def asset(name: str) -> str:
-    """A style or script of ours."""
+    """The text of a file of assets/."""
     return resources.files(__package__).joinpath("assets", name).read_text(encoding="utf-8").strip()
 
 
 def digest(text: str) -> str:
-    """What a content security policy calls an inline block by."""
+    """How a content security policy names an inline block."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -71,5 +71,5 @@ def embedded(data: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Text for an element, whatever it holds."""
+    """Text escaped for an element, lone surrogates replaced."""
     return escape(text.encode("utf-8", "replace").decode())

@@ -1,4 +1,4 @@
-"""Curves over trainings as data of the page: from every evaluations.jsonl below a folder."""
+"""Curves of metrics over training steps as data of the page, from every evaluations.jsonl below a folder."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from cosmos_eval.report.evaluations import EVALUATIONS, Line, headlines, read_ev
 from cosmos_eval.report.tables import short
 
 POINTS = 150
-"""Of one curve; a longer one is thinned evenly, its last point kept."""
+"""Points of one curve at most; a longer one is thinned evenly, its last point kept."""
 TEXTS = ("network", "benchmark", "task", "primary", "precision", "digest", "fingerprint", "dataset")
 
 
@@ -18,17 +18,17 @@ def curve_data(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Panels of curves, and remarks on what was left out.
 
     A panel is one headline metric under one protocol, dataset, precision and limit; a curve in it is one network of one
-    training. A point holds the step, value, low, high, n, the digest of the weights and the seconds that it took.
+    training. A point holds the step, value, low, high, n, the digest of the weights and the duration in seconds.
     """
     panels: dict[tuple[str, ...], dict[str, Any]] = {}
     remarks = []
     files = list(evaluation_files(folder))
     for path in files:
-        lines = [line for line in read_evaluations(path) if whole(line)]
+        lines = [line for line in read_evaluations(path) if is_complete(line)]
         run = path.parent.relative_to(folder).as_posix().removeprefix(".") if len(files) > 1 else ""
         for line in sorted(lines, key=lambda line: line["step"]):
             for name in headlines(line):
-                put(panels, line, name, " ".join(filter(None, (run, line["network"]))))
+                add_point(panels, line, name, " ".join(filter(None, (run, line["network"]))))
     names = [panel["name"] for panel in panels.values()]
     for key, panel in panels.items():
         panel["title"] = panel.pop("name")
@@ -53,33 +53,33 @@ def evaluation_files(folder: Path) -> Iterator[Path]:
             yield Path(place) / EVALUATIONS
 
 
-def whole(line: Line) -> bool:
-    """Whether a line has what a curve shows, of the right kinds: the file may have been edited."""
+def is_complete(line: Line) -> bool:
+    """Whether a line has all fields of a curve with the right types: the file may have been edited."""
     return (
         all(isinstance(line.get(key), str) for key in TEXTS)
-        and whole_number(line.get("step"))
-        and (line.get("limit") is None or whole_number(line["limit"]))
-        and (line.get("seconds") is None or finite(line["seconds"]))
+        and is_count(line.get("step"))
+        and (line.get("limit") is None or is_count(line["limit"]))
+        and (line.get("seconds") is None or is_finite(line["seconds"]))
         and all(
             isinstance(metric, dict)
-            and all(finite(metric.get(key)) for key in ("value", "low", "high"))
-            and whole_number(metric.get("n"))
+            and all(is_finite(metric.get(key)) for key in ("value", "low", "high"))
+            and is_count(metric.get("n"))
             for metric in (line["metrics"].get(name) for name in headlines(line))
         )
     )
 
 
-def finite(number: Any) -> bool:
-    """Whether it is a number that a page can show: neither NaN nor beyond what a double counts exactly."""
+def is_finite(number: Any) -> bool:
+    """Whether it is a number that JavaScript holds exactly: not NaN, and below 2^53."""
     return isinstance(number, int | float) and abs(number) < 2**53
 
 
-def whole_number(number: Any) -> bool:
-    """Whether it counts something."""
+def is_count(number: Any) -> bool:
+    """Whether it is a non-negative integer that JavaScript holds exactly."""
     return type(number) is int and 0 <= number < 2**53
 
 
-def put(panels: dict[tuple[str, ...], dict[str, Any]], line: Line, metric: str, series: str) -> None:
+def add_point(panels: dict[tuple[str, ...], dict[str, Any]], line: Line, metric: str, series: str) -> None:
     """Add one point."""
     key = (line["benchmark"], metric, *made_by(line))
     panel = panels.setdefault(

@@ -19,31 +19,31 @@ from cosmos_eval.results.portable import portable_text, portable_values
 from cosmos_eval.results.record import Result, renamed, unchecked_legend
 
 STEP = re.compile(r"(.*?)step-(\d{8})-([^/]+)/.*")
-"""A folder of one checkpoint's results, as an evaluation during a training leaves it."""
+"""A folder with the results of one checkpoint, as an evaluation during training writes it."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A result and where it lies, relative to the reported folder."""
+class Reported:
+    """A result, and its path relative to the reported folder."""
 
     result: Result
     path: str
 
     @property
     def step(self) -> str:
-        """The step that it was measured at, eight digits, where it is a point of a curve; else empty."""
+        """The training step in eight digits where the result is a point of a curve; else empty."""
         matched = STEP.fullmatch(self.path)
         return matched[2] if matched else ""
 
     @property
     def series(self) -> str:
-        """The training and network of such a point, as its curve is called."""
+        """Training and network of a point of a curve: the name of the curve."""
         matched = STEP.fullmatch(self.path)
         return f"{matched[1].removesuffix('evaluations/').strip('/')} {matched[3]}".strip() if matched else ""
 
     @property
     def named(self) -> Result:
-        """The result, called by its training, network and step where it is such a point."""
+        """The result; a point of a curve is labelled with its training, network and step."""
         if not self.step:
             return self.result
         label = f"{self.series}, step {int(self.step):,}"
@@ -51,34 +51,34 @@ class Found:
 
 
 class Pool:
-    """Things that many results share, kept once; they are called by number."""
+    """Values that many results share, each stored once and referred to by its number."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []
-        self.known: dict[Hashable, int] = {}
+        self.numbers: dict[Hashable, int] = {}
 
     def add(self, item: Any, key: Hashable = None) -> int:
-        """The number of an item, which is known by `key`, or else by what it holds."""
+        """The number of an item, which is identified by `key`, by default by its content."""
         key = json.dumps(item, sort_keys=True) if key is None else key
-        if key not in self.known:
-            self.known[key] = len(self.items)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.items)
             self.items.append(item)
-        return self.known[key]
+        return self.numbers[key]
 
 
 def report_data(
-    found: Sequence[Found], references: pd.DataFrame | None = None, suite: Suite | None = None
+    reported: Sequence[Reported], references: pd.DataFrame | None = None, suite: Suite | None = None
 ) -> dict[str, Any]:
-    """Results as data of the page; its leaderboard is the board that every other format prints.
+    """Results as data of the page; its leaderboard is the board that all other formats print.
 
     `models` are the rows of tables: the board's, then those that were measured with a limit only. `groups` are what may
     share a table: one benchmark under one protocol fingerprint on one dataset fingerprint. `results` hold values in the
     order of their group's `metrics`, [value, low, high, n], or 0 where there is none; `records` are what the results
     say of their models, `environments` likewise. `columns` and `cells` are the leaderboard's.
     """
-    # Of two measurements of one thing the page shows the later one, which the board has, too.
-    found = sorted(found, key=lambda one: one.result.timing["started"])
-    named = [one.named for one in found]
+    # Of two measurements of the same benchmark the page shows the later one, as the board does.
+    reported = sorted(reported, key=lambda one: one.result.timing["started"])
+    named = [one.named for one in reported]
     board = make_board(named, references, suite)
     rows, groups, records, environments = Pool(), Pool(), Pool(), Pool()
     for row in board.rows.itertuples():
@@ -88,10 +88,10 @@ def report_data(
         rows.add({"label": row.label, "kind": row.kind, "source": row.source}, key=key)
     by_key = {key_of(result): result for result in named}
     for column in board.columns.itertuples():
-        if (own := (column.benchmark, column.fingerprint, column.dataset)) in by_key:
-            groups.add(group_of(by_key[own]), key=own)
+        if (group_key := (column.benchmark, column.fingerprint, column.dataset)) in by_key:
+            groups.add(group_of(by_key[group_key]), key=group_key)
     results = []
-    for one, result, row_key in zip(found, named, row_keys(named), strict=True):
+    for one, result, row_key in zip(reported, named, row_keys(named), strict=True):
         group = groups.items[index := groups.add(group_of(result), key=key_of(result))]
         for name in result.metrics:
             if name not in group["metrics"]:
@@ -116,7 +116,7 @@ def report_data(
         )
     for entry in results:
         entry["values"] = [entry["values"].get(name, 0) for name in groups.items[entry["group"]]["metrics"]]
-    tell_apart(groups.items)
+    distinguish_titles(groups.items)
     return {
         "models": rows.items,
         "groups": groups.items,
@@ -129,7 +129,7 @@ def report_data(
 
 
 def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
-    """Columns that people look at first, averages among them, and their cells.
+    """The headline columns, averages among them, and their cells.
 
     A cell is [row, column, value, low, high, n, place, decimals, source], with null where the board has nothing.
     """
@@ -140,7 +140,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
             "title": column.title,
             "kind": column.kind,
             "task": column.task,
-            "group": groups.known.get((column.benchmark, column.fingerprint, column.dataset)),
+            "group": groups.numbers.get((column.benchmark, column.fingerprint, column.dataset)),
             "metric": column.metric,
             "about": about(board, column.Index),
             "of": list(column.of),
@@ -163,7 +163,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
 
 
 def row_keys(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
-    """What each result's row of the board is known by: labels are told apart as the board does it."""
+    """The key of the board's row of each result; equal labels are distinguished as on the board."""
     if not results:
         return []
     frame = to_frame(results)
@@ -193,8 +193,8 @@ def group_of(result: Result) -> dict[str, Any]:
     }
 
 
-def tell_apart(groups: Sequence[dict[str, Any]]) -> None:
-    """A benchmark that stands under several fingerprints shows them in its title."""
+def distinguish_titles(groups: Sequence[dict[str, Any]]) -> None:
+    """Add the fingerprints to the titles of a benchmark that has several."""
     names = [group["name"] for group in groups]
     for group in groups:
         if names.count(group["name"]) > 1:
@@ -202,12 +202,12 @@ def tell_apart(groups: Sequence[dict[str, Any]]) -> None:
 
 
 def quadruple(metric: Any) -> list[float]:
-    """Value, low, high and n, with all digits: the page rounds as other formats do, and tells the exact value."""
+    """Value, low, high and n with all digits: the page rounds as other formats do, and its dialogs show all."""
     return [metric.value, metric.low, metric.high, metric.n]
 
 
 def remarks_of(results: Iterable[Result]) -> list[str]:
-    """What marks mean, and warnings of results, each with whose they are."""
+    """What marks mean, and the warnings of results, each with its model and benchmark."""
     results = list(results)
     metrics = ((name, metric) for one in results for name, metric in one.metrics.items())
     marked = any(metric.low == metric.high and not is_rank(name) for name, metric in metrics)

@@ -1,4 +1,4 @@
-"""Pictures below a folder as data of a page: made smaller, stripped of what else their files tell, within a budget."""
+"""Images below a folder as data of a page: made smaller, without metadata, within a budget."""
 
 import base64
 import io
@@ -13,22 +13,22 @@ from cosmos_core.image_files import formats, to_rgb
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SIDES = (1600, 1100, 750)
-"""Pixels of the longer side at most; the next where the picture is still too large."""
+"""Pixels of the longer side at most; the next one where the image is still too large."""
 MOST = 120
-"""Pictures in one page."""
+"""Images in one page."""
 LARGEST = 450_000
-"""Bytes of one picture in the page, at most."""
+"""Bytes of one image in the page, at most."""
 PIXELS = 60_000_000
-"""Pictures beyond that are not opened."""
+"""Larger images are not opened."""
 DRAWN = ("curve.png", "curve.csv")
 """A plot of what evaluations.jsonl holds, and its numbers."""
 MASKS = "masks"
-"""Folder of predicted label maps, which `show segmentation --masks` writes: numbers, not pictures to look at."""
+"""Folder of predicted label maps, which `show segmentation --masks` writes: class indices, not images to look at."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A picture in the page; `path` is relative to the folder, `source` a data URI."""
+    """An image in the page; `path` is relative to the folder, `source` a data URI."""
 
     path: str
     width: int
@@ -37,28 +37,28 @@ class Embedded:
 
 
 def embed(folder: Path, budget: int, *, with_curves: bool = True) -> tuple[list[Embedded], list[str]]:
-    """Pictures below a folder until `budget` characters are used, and a line for each group that was left out.
+    """Embed images below a folder until `budget` characters are used; also returns a line for each group left out.
 
-    Folders take turns, so that a gallery of hundreds leaves room for the pictures of others.
+    Folders take turns, so that a gallery of hundreds leaves room for the images of others.
 
     Args:
-        with_curves: whether plots of curves are pictures to show; not where the page draws them itself.
+        with_curves: whether plots of curves are embedded; False where the page draws the curves itself.
     """
     kept: list[Embedded] = []
     full: dict[str, int] = {}
     broken: list[str] = []
     left = budget
-    for path in in_turns(pictures_below(folder, with_curves)):
+    for path in in_turns(images_below(folder, with_curves)):
         name = path.relative_to(folder).as_posix()
         group = path.parent.relative_to(folder).as_posix()
         if group in full:
             full[group] += 1
             continue
-        found = shrink(path)
-        if isinstance(found, str):
-            broken.append(f"{name}: {found}")
+        shrunk = shrink(path)
+        if isinstance(shrunk, str):
+            broken.append(f"{name}: {shrunk}")
             continue
-        source, width, height = found
+        source, width, height = shrunk
         if len(source) > left or len(kept) == MOST:
             full[group] = 1
             continue
@@ -69,13 +69,13 @@ def embed(folder: Path, budget: int, *, with_curves: bool = True) -> tuple[list[
 
 
 def no_room(folder: str, count: int) -> str:
-    """A line about pictures of one folder that were left out."""
+    """A line about images of one folder that were left out."""
     where = "the folder itself" if folder == "." else folder
-    return f"{where}: {count:,} more picture{'s' if count > 1 else ''}, no room"
+    return f"{where}: {count:,} more image{'s' if count > 1 else ''}, no room"
 
 
-def pictures_below(folder: Path, with_curves: bool) -> Iterator[Path]:
-    """Files with a picture's ending, sorted; none that is hidden, a link or a label map."""
+def images_below(folder: Path, with_curves: bool) -> Iterator[Path]:
+    """Files with an image's ending, sorted; hidden files, links and label maps are left out."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MASKS)
         drawn = DRAWN[0] if not with_curves and set(DRAWN) <= set(names) else ""
@@ -92,29 +92,29 @@ def pictures_below(folder: Path, with_curves: bool) -> Iterator[Path]:
 
 
 def in_turns(paths: Iterable[Path]) -> Iterator[Path]:
-    """The first of each folder, then the second of each, and so on."""
+    """The first path of each folder, then the second of each, and so on."""
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
     for turn in range(max(map(len, folders.values()), default=0)):
-        yield from (some[turn] for some in folders.values() if turn < len(some))
+        yield from (members[turn] for members in folders.values() if turn < len(members))
 
 
 def shrink(path: Path) -> tuple[str, int, int] | str:
-    """A data URI with its width and height; or in words why there is none."""
+    """A smaller WebP as data URI, with its width and height; or the reason why there is none, in words."""
     try:
         with Image.open(path, formats=formats()) as opened:
             if opened.width * opened.height > PIXELS:
                 return f"{opened.width:,} × {opened.height:,} pixels are too many"
-            # Not turned by its EXIF orientation: a model did not see it so (image_files.py).
-            picture = opened.convert("RGBA") if opened.mode in ("RGBA", "LA", "P", "PA") else to_rgb(opened)
-    except Exception as error:  # readers of broken files raise whatever they stumble over
-        return f"no readable picture ({type(error).__name__})"
+            # Not rotated by its EXIF orientation: the model got it unrotated, too (image_files.py).
+            image = opened.convert("RGBA") if opened.mode in ("RGBA", "LA", "P", "PA") else to_rgb(opened)
+    except Exception as error:  # Pillow raises errors of many kinds for damaged files
+        return f"not a readable image ({type(error).__name__})"
     for side in SIDES:
-        smaller = picture.copy()
+        smaller = image.copy()
         smaller.thumbnail((side, side), Image.Resampling.LANCZOS)
         content = io.BytesIO()
-        smaller.save(content, format="WEBP", quality=82, method=4)  # a new file: no EXIF, no place where it was taken
+        smaller.save(content, format="WEBP", quality=82, method=4)  # a new file: no EXIF, no GPS position
         if content.tell() <= LARGEST:
             source = "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
             return source, smaller.width, smaller.height

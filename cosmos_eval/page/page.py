@@ -1,4 +1,4 @@
-"""The quickstart's report: a Markdown page with its pictures beside it."""
+"""The quickstart's report: a Markdown page with its images beside it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCENES = 8
+IMAGES = "images"
+"""Folder of the figures, below the report."""
 
 
 def write_page(
@@ -23,38 +25,38 @@ def write_page(
     overlays: Mapping[str, Path] | None = None,
     maps: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write report.md, with pictures of the world, of the losses and of the headline metrics; returns its path.
+    """Write report.md with figures of the dataset, the losses and the headline metrics; returns its path.
 
     Args:
-        curves: the metrics.jsonl of each training, by its name; one that is absent is left out.
+        curves: name of each training -> its metrics.jsonl; absent ones are left out.
         verdict: lines that say which model is ahead.
-        overlays: pictures of what was segmented, below `out`, by what they show.
-        maps: pictures of where a model looks, likewise.
+        overlays: title -> figure of segmentations, below `out`.
+        maps: title -> figure of attention maps, likewise.
     """
-    pictures = out / "pictures"
-    save(scenes_figure(), pictures / "scenes.png")
-    save(metrics_figure(results), pictures / "metrics.png")
-    save(loss_figure(curves), pictures / "loss.png")
+    images = out / IMAGES
+    save(scenes_figure(), images / "scenes.png")
+    save(metrics_figure(results), images / "metrics.png")
+    save(loss_figure(curves), images / "loss.png")
     table = render(results, "md").removeprefix("# Leaderboard\n")
     page = f"""# Quickstart report
 
-Small models on toybox, a world of pictures and captions rendered from a seed. Every number was measured here.
+Small models on toybox, a dataset of images and captions rendered from a seed. Every number was measured here.
 
-![Headline metrics with 95 % intervals](pictures/metrics.png)
+![Headline metrics with 95 % intervals]({IMAGES}/metrics.png)
 
 {bullets(verdict)}
 {table}
-## The world
+## The dataset
 
 Test scenes, each with one of its captions.
 
-![Test scenes with captions](pictures/scenes.png)
+![Test scenes with captions]({IMAGES}/scenes.png)
 
-{shown(out, overlays or {})}{looked(out, maps or {})}## Training
+{segmentation_section(out, overlays or {})}{attention_section(out, maps or {})}## Training
 
-![Loss of each training](pictures/loss.png)
+![Loss of each training]({IMAGES}/loss.png)
 
-## Where it comes from
+## Models and environment
 
 {provenance(results)}
 """
@@ -63,24 +65,24 @@ Test scenes, each with one of its captions.
     return path
 
 
-def shown(out: Path, overlays: Mapping[str, Path]) -> str:
-    """A section with pictures of what was segmented; nothing where there are none."""
+def segmentation_section(out: Path, overlays: Mapping[str, Path]) -> str:
+    """A section with figures of segmentations; empty where there are none."""
     lines = [
-        f"{what}: picture, truth, prediction, and where they differ.\n\n![{what}]({path.relative_to(out)})\n\n"
+        f"{what}: image, ground truth, prediction, and where they differ.\n\n![{what}]({path.relative_to(out)})\n\n"
         for what, path in overlays.items()
     ]
-    return "## What is seen\n\n" + "".join(lines) if lines else ""
+    return "## Segmentation\n\n" + "".join(lines) if lines else ""
 
 
-def looked(out: Path, maps: Mapping[str, Path]) -> str:
-    """A section with maps of attention and similarity; nothing where there are none."""
-    said = (
-        "where it looks, given a text. Cross-attention is what the poolers read: once trained, mostly what the text "
-        "leaves out. Similarity is where patches agree with the text. A word's colour is what is read of it, given the "
-        "picture."
+def attention_section(out: Path, maps: Mapping[str, Path]) -> str:
+    """A section with maps of attention and similarity; empty where there are none."""
+    explanation = (
+        "where it looks, given a text. Cross-attention: the weights of the poolers, which after training are mostly on "
+        "what the text leaves out. Similarity: the cosine of each patch and the text. The colour of a word is its "
+        "weight, given the image."
     )
-    lines = [f"{what}: {said}\n\n![{what}]({path.relative_to(out)})\n\n" for what, path in maps.items()]
-    return "## Where it looks\n\n" + "".join(lines) if lines else ""
+    lines = [f"{what}: {explanation}\n\n![{what}]({path.relative_to(out)})\n\n" for what, path in maps.items()]
+    return "## Attention\n\n" + "".join(lines) if lines else ""
 
 
 def bullets(lines: Sequence[str]) -> str:
@@ -89,7 +91,7 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def provenance(results: Sequence[Result]) -> str:
-    """Models by digest, and the environment of the measurement."""
+    """List models by digest, and the environment of the measurement."""
     lines = []
     for result in {result.model["digest"]: result for result in results}.values():
         model = result.model
@@ -105,7 +107,7 @@ def provenance(results: Sequence[Result]) -> str:
 
 
 def metrics_figure(results: Sequence[Result]) -> "Figure":
-    """One panel a headline metric: a bar a model, with its interval."""
+    """Draw a panel for each headline metric, with a bar and its interval for each model."""
     panels = [
         (result.benchmark["name"], metric)
         for result in {result.benchmark["name"]: result for result in results}.values()
@@ -126,7 +128,7 @@ def metrics_figure(results: Sequence[Result]) -> "Figure":
 
 
 def scenes_figure() -> "Figure":
-    """A few test scenes with their first full caption."""
+    """Draw a few test scenes with their first full caption."""
     import textwrap
 
     from cosmos_eval.datasets.toybox import captions, make_scene, render

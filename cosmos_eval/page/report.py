@@ -1,4 +1,4 @@
-"""`cosmos-eval report`: a folder of results as one HTML page that needs nothing else."""
+"""`cosmos-eval report`: a folder of results as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.page.assembly import assemble, embedded
 from cosmos_eval.page.curves import curve_data
-from cosmos_eval.page.data import Found, report_data
+from cosmos_eval.page.data import Reported, report_data
 from cosmos_eval.page.images import embed
 from cosmos_eval.report.board import MEASURED, check_of_suite
 from cosmos_eval.results.portable import portable_text
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 LARGEST = 4_900_000
-"""Characters of a page, at most, as far as pictures decide."""
-FOR_PICTURES = 3_000_000
+"""Characters of a page at most, as far as images decide; without them it may be larger."""
+FOR_IMAGES = 3_000_000
+"""Characters that images may take of it."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class HtmlReport:
 
     path: Path
     models: int
-    """Those that were measured."""
+    """Those that were measured; published rows do not count."""
     benchmarks: int
-    pictures: int
+    images: int
     left_out: list[str]
-    """What the page says that it lacks."""
+    """A line for each thing that the page leaves out."""
 
 
 def write_report(
@@ -50,11 +51,11 @@ def write_report(
     references: "pandas.DataFrame | None" = None,
     suite: "Suite | None" = None,
 ) -> HtmlReport:
-    """Write the page about every result, curve and picture below `folder`, to `out` or as report.html in it.
+    """Write the page about every result, curve and image below `folder`, to `out` or as report.html in it.
 
     Args:
-        title: what the page is called; by default by the folder.
-        lead: lines for its beginning, such as which of two models is ahead.
+        title: of the page; by default the name of the folder.
+        lead: lines at its beginning, such as which of two models is ahead.
         within: folders below `folder` whose results are shown; by default all of them.
         references: published values for rows of their own, as `make_board` takes them.
         suite: selects the leaderboard's benchmarks, their order, and averages.
@@ -64,45 +65,45 @@ def write_report(
     """
     if not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run")
-    places = [folder] if within is None else within
-    located = [one for place in places if any(result_paths(place)) for one in located_results(place)]
-    found = [Found(result, path.relative_to(folder).as_posix()) for path, result in located]
+    sources = [folder] if within is None else within
+    located = [result for source in sources if any(result_paths(source)) for result in located_results(source)]
+    reported = [Reported(result, path.relative_to(folder).as_posix()) for path, result in located]
     panels, thinned = curve_data(folder)
-    if not found and not panels:
+    if not reported and not panels:
         raise RequestError(f"no {RESULT} and no evaluations.jsonl below {folder}; give the --out folder of a run")
     if suite is not None and references is None:
-        check_of_suite((one.result for one in found), suite, folder)
+        check_of_suite((one.result for one in reported), suite, folder)
     data = {
         "title": title or f"Results: {folder.resolve().name}",
         "madeBy": f"cosmos-eval {cosmos_eval.__version__}",
         "lead": list(lead),
         "curves": panels,
         "notRun": [portable_text(line) for line in read_not_run(folder)],
-        **report_data(in_tables(found), references, suite),
+        **report_data(in_tables(reported), references, suite),
     }
     return put_together(folder, data, thinned, out or folder / NAME)
 
 
 def put_together(folder: Path, data: dict[str, Any], left_out: Sequence[str], path: Path) -> HtmlReport:
-    """Fill the room that data leave with pictures, and write the page."""
-    room = max(0, min(FOR_PICTURES, LARGEST - len(embedded(data))))
-    pictures, without = embed(folder, room, with_curves=not data["curves"])
-    lacks = [*left_out, *without]
-    whole = {**data, "pictures": [vars(picture) for picture in pictures], "leftOut": lacks}
+    """Fill the room that data leave with images, and write the page."""
+    room = max(0, min(FOR_IMAGES, LARGEST - len(embedded(data))))
+    images, not_embedded = embed(folder, room, with_curves=not data["curves"])
+    all_left_out = [*left_out, *not_embedded]
+    whole = {**data, "images": [vars(image) for image in images], "leftOut": all_left_out}
     atomic_write_text(path, assemble(whole, data["title"]))
     measured = sum(model["kind"] == MEASURED for model in data["models"])
-    return HtmlReport(path, measured, len(data["groups"]), len(pictures), lacks)
+    return HtmlReport(path, measured, len(data["groups"]), len(images), all_left_out)
 
 
-def in_tables(found: Sequence[Found]) -> list[Found]:
-    """The results that are rows of tables: those of single checkpoints of a training are not, where others stand.
+def in_tables(reported: Sequence[Reported]) -> list[Reported]:
+    """The results that are rows of tables: those of other models than checkpoints of a training.
 
-    Where there are no others, the last checkpoint of each network stands for its training.
+    If there are none, the last checkpoint of each network of each training.
     """
-    others = [one for one in found if not one.step]
+    others = [one for one in reported if not one.step]
     if others:
         return others
     last: dict[str, str] = {}
-    for one in found:
+    for one in reported:
         last[one.series] = max(last.get(one.series, ""), one.step)
-    return [one for one in found if one.step == last[one.series]]
+    return [one for one in reported if one.step == last[one.series]]

@@ -75,7 +75,7 @@ class TaskInfo:
     scoring_version: int = 1
     """Raised whenever the same features would give other numbers, or more metrics; part of a result's identity."""
 
-    sample_keys: tuple[str, ...] = ("picture",)
+    sample_keys: tuple[str, ...] = ("image",)
     """Columns of `samples` that say what a sample is, alike in every model."""
     sample_columns: tuple[str, ...] = ()
     """Further columns that a paired test cannot do without."""

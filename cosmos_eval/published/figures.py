@@ -1,7 +1,7 @@
-"""Published figures: what papers and leaderboards print, each with its source, by our benchmarks and metrics.
+"""Published figures: numbers that papers and leaderboards print, with source, benchmark and metric.
 
 `published.csv` is made by `tests/tools/published_numbers.py` from the collected tables. A figure has a benchmark and
-metric of ours only where the protocol is the same, and a model spec only where it names that network for certain.
+metric of ours only where the protocol is the same, and a model spec only where it certainly names that network.
 """
 
 from decimal import Decimal
@@ -20,14 +20,14 @@ COLUMNS = (
 def published(secondary: bool = False, unmapped: bool = False) -> pd.DataFrame:
     """(figures, columns of COLUMNS), in the file's order.
 
-    `paper`, `model`, `arch` and `pretraining` are the original's words and `as_printed` those for benchmark and metric;
+    `paper`, `model`, `arch` and `pretraining` are as printed, and `as_printed` gives the printed benchmark and metric;
     `benchmark` and `metric` are ours; `spec` is the model spec or empty; `value` is a fraction, `printed` the
     percentage as it stands in the source and `decimals` how many it has. A figure that is two benchmarks of ours (the
     same data in two layouts) has a row for each.
 
     Args:
-        secondary: also figures that a third party tells, which nobody checked: hints, never targets.
-        unmapped: also figures that are no benchmark of ours; their `benchmark` and `metric` are empty.
+        secondary: also figures that only third parties report; unchecked, so hints only.
+        unmapped: also figures of other benchmarks than ours; their `benchmark` and `metric` are empty.
     """
     frame = _read()
     if not secondary:

@@ -1,4 +1,4 @@
-"""Published values for the rows that a leaderboard shows apart: our package's own, or others' files."""
+"""Published values for the reference rows of a leaderboard: those in the package, or from files."""
 
 import csv
 import io
@@ -18,15 +18,15 @@ PAPER = "paper"
 
 
 def read_references(names: Sequence[str], *, secondary: bool = False) -> pd.DataFrame:
-    """(values, `board_references.COLUMNS`) of `paper` (the published figures that ship with us) and of files.
+    """(values, `board_references.COLUMNS`) of `paper` (the published figures in the package) and of files.
 
     A file is a JSON of clip-benchmark, a folder of them, the CSV of its build command, or one of open_clip's tables.
 
     Args:
-        secondary: of `paper`, also figures that a third party tells.
+        secondary: of `paper`, also figures that only third parties report.
 
     Raises:
-        RequestError: a file that is absent or none of these.
+        RequestError: a file that is absent or of another format.
     """
     frames = [_paper(secondary) if name == PAPER else read_file(user_path(name)) for name in names]
     return pd.concat([frame.reindex(columns=list(COLUMNS)) for frame in frames], ignore_index=True)
@@ -41,9 +41,11 @@ def _paper(secondary: bool) -> pd.DataFrame:
 
 
 def read_file(path: Path) -> pd.DataFrame:
-    """References from a file or folder, told apart by what it holds."""
+    """References from a file or folder, whose format is recognised by its content."""
     if not path.exists():
-        raise RequestError(f"no reference {str(path)!r}: write {PAPER}, or a file of clip-benchmark's or open_clip's")
+        raise RequestError(
+            f"no reference {str(path)!r}: give {PAPER}, or a file with results of clip-benchmark or open_clip"
+        )
     if path.is_file() and path.suffix == ".csv":
         try:
             header = next(csv.reader(io.StringIO(read_text(path), newline="")), [])

@@ -1,20 +1,18 @@
-"""Measured beside published: for each printed figure of a suite whether it was reproduced, and how far off it is.
+"""Compares measured with published figures: whether each figure of a suite was reproduced, and the difference.
 
 A figure is reproduced where the measured one rounds to it, within where it differs by no more than the rounding and the
 known differences that the benchmark's definition gives in points, and missed beyond. The reference is float32: another
-precision decides only where no float32 result of the same weights stands.
+precision decides only where there is no float32 result of the same weights.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.released import RELEASED
-from cosmos_eval.models.spec import MODELS, QUICK, parse_spec
+from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
 from cosmos_eval.protocol.differences import Difference
 from cosmos_eval.protocol.suite import Suite
@@ -35,13 +33,13 @@ class Target:
     benchmark: str
     metric: str
     printed: str
-    """The percentage as it stands in the source."""
+    """The percentage as printed in the source."""
     secondary: bool
-    """Told by a third party: shown when asked for, and never decides."""
+    """Reported by third parties only: shown on request, never decides."""
     as_printed: str
     source: str
     differences: tuple[Difference, ...]
-    """Those of the benchmark's definition that are about it."""
+    """Known differences of the benchmark's definition that apply to this figure."""
 
     @property
     def rounding(self) -> Decimal:
@@ -54,7 +52,7 @@ class Target:
         return self.rounding + sum((Decimal(str(one.points)) for one in self.differences), Decimal(0))
 
     def verdict(self, difference: Decimal) -> str:
-        """Of a measured minus the printed percentage; both edges belong to the better side."""
+        """The verdict of a difference (measured minus printed); one equal to a bound gets the better verdict."""
         if abs(difference) <= self.rounding:
             return REPRODUCED
         return WITHIN if abs(difference) <= self.tolerance else MISSED
@@ -85,13 +83,13 @@ class Cell:
     target: Target
     measured: tuple[Measurement, ...] = ()
     refused: tuple[str, ...] = ()
-    """Results that are there and cannot be compared, each with its reason."""
+    """Results that cannot be compared, each with its reason."""
 
     @property
     def verdict(self) -> str:
         """The worst of the measurements that decide."""
-        found = {one.verdict for one in self.measured if one.decides}
-        return next((verdict for verdict in (MISSED, WITHIN, REPRODUCED) if verdict in found), NOT_RUN)
+        verdicts = {one.verdict for one in self.measured if one.decides}
+        return next((verdict for verdict in (MISSED, WITHIN, REPRODUCED) if verdict in verdicts), NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,12 @@ class Reproduction:
 
     suite: Suite
     cells: tuple[Cell, ...]
-    nameless: int = 0
-    """Figures of the same tables whose model no spec names."""
-    hearsay: int = 0
-    """Secondary figures that were not asked for."""
+    without_spec: int = 0
+    """Figures of the same tables whose model has no spec."""
+    secondary_left_out: int = 0
+    """Secondary figures that were not requested."""
     measured_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Specs to measure in place of a published one, by `same_model` of that."""
+    """`same_model` of a published spec -> specs to measure in its place."""
 
     def count(self, verdict: str, secondary: bool = False) -> int:
         """Of the figures that are secondary or not, those with this verdict."""
@@ -124,35 +122,36 @@ def reproduce(
 
     Args:
         suite: its name.
-        results: of any models and benchmarks; what the suite's tables lack is passed over.
+        results: of any models and benchmarks; those without published figures are ignored.
         models: only these published models, each a spec or `PUBLISHED=SPEC`, which takes the results of SPEC (a copy
-            of the weights elsewhere) for those of PUBLISHED.
-        secondary: also figures that a third party tells; they never decide.
+            of the weights) as those of PUBLISHED.
+        secondary: also figures that only third parties report; they never decide.
 
     Raises:
-        RequestError: no such suite, one without published figures, a model that its tables lack, or nothing but
-            results of limited runs.
+        RequestError: an unknown suite, one without published figures, a model without published figures, or
+            results of limited runs only.
     """
-    found = read_suite(suite)
-    if not found.published:
+    definition = read_suite(suite)
+    if not definition.published:
         others = ", ".join(name for name in list_suites() if read_suite(name).published)
-        raise RequestError(f"no published figures are known for the suite {suite}; there are for {others}")
-    targets, nameless, hearsay = find_targets(found, secondary)
+        raise RequestError(f"the suite {suite} has no published figures; these have: {others}")
+    targets, without_spec, secondary_left_out = find_targets(definition, secondary)
     chosen = _choose(models, targets, suite)
     if chosen:
         targets = [target for target in targets if same_model(target.spec) in chosen]
-    fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in found.benchmarks}
+    fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in definition.benchmarks}
     by_model = _by_model([one for one in results if one.benchmark["name"] in fingerprints], chosen)
     cells = tuple(_cell(target, by_model, fingerprints[target.benchmark]) for target in targets)
     limited = [line for cell in cells for line in cell.refused if "--limit" in line]
     if limited and not any(cell.measured for cell in cells):
-        raise RequestError(f"{limited[0]}; nothing else here can be compared with {suite}")
-    return Reproduction(found, cells, nameless, hearsay, {key: specs for key, specs in chosen.items() if specs})
+        raise RequestError(f"{limited[0]}; no other result can be compared with {suite}")
+    measured_as = {key: specs for key, specs in chosen.items() if specs}
+    return Reproduction(definition, cells, without_spec, secondary_left_out, measured_as)
 
 
 def find_targets(suite: Suite, secondary: bool) -> tuple[list[Target], int, int]:
-    """What the suite's papers print of its benchmarks, in the order of models and benchmarks; how many figures are of
-    models without a spec, and how many secondary ones were left out."""
+    """The figures that papers print for a suite, ordered by model and benchmark; the number of figures of models
+    without a spec; and the number of secondary ones left out."""
     from cosmos_eval.published.figures import published
 
     frame = published(secondary=True)
@@ -163,36 +162,27 @@ def find_targets(suite: Suite, secondary: bool) -> tuple[list[Target], int, int]
     models = {spec: i for i, spec in enumerate(dict.fromkeys(rows["spec"]))}
     targets = [_target(row, suite.benchmarks[order[row["benchmark"]]]) for row in rows.to_dict("records")]
     targets.sort(key=lambda target: (models[target.spec], order[target.benchmark]))
-    nameless = frame[(frame["spec"] == "") & ~frame["secondary"]]
-    return targets, len(nameless), len(named) - len(rows)
+    without_spec = frame[(frame["spec"] == "") & ~frame["secondary"]]
+    return targets, len(without_spec), len(named) - len(rows)
 
 
 def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
-    concerned = tuple(one for one in benchmark.published if one.concerns(row["paper"], row["metric"]))
+    differences = tuple(one for one in benchmark.published if one.concerns(row["paper"], row["metric"]))
     names = ("paper", "model", "spec", "benchmark", "metric", "printed", "as_printed", "source")
-    return Target(**{name: row[name] for name in names}, secondary=bool(row["secondary"]), differences=concerned)
+    return Target(**{name: row[name] for name in names}, secondary=bool(row["secondary"]), differences=differences)
 
 
 def same_model(spec: str) -> str:
-    """A name that specs of the same published weights share.
-
-    A released COSMOS checkpoint is known by its file's name too; a tag of open_clip's registry decides the activation,
-    whether or not the architecture says `-quickgelu`.
-    """
+    """A name that is equal for all specs of the same published weights; the text itself where it is no spec."""
     try:
         parsed = parse_spec(spec)
+        return model_kind(parsed.kind).weights_name(parsed)
     except RequestError:
         return spec
-    if parsed.kind == "cosmos":
-        files = {released.file: name for name, released in RELEASED.items()}
-        return f"cosmos:{files.get(Path(parsed.name).name, parsed.name)}#{parsed.selector}"
-    if parsed.kind == "open_clip":
-        return f"open_clip:{parsed.name.removesuffix(QUICK)}/{parsed.rest}"
-    return spec
 
 
 def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dict[str, list[str]]:
-    """`same_model` of each published spec that is named -> the specs that it is measured as, none for itself."""
+    """`same_model` of each requested published spec -> the specs measured in its place; empty: the spec itself."""
     known = {same_model(target.spec): target.spec for target in targets}
     chosen: dict[str, list[str]] = {}
     kinds = "|".join(map(re.escape, MODELS.names()))
@@ -202,33 +192,33 @@ def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dic
         before, written, after = ours.partition("=")
         if written and same_model(before) in known:
             raise RequestError(
-                f"{model}: {after or 'nothing'} after = is no model spec; write {before}=KIND:NAME-OR-PATH"
+                f"{model}: {after or 'nothing'} after = is not a model spec; write {before}=KIND:NAME-OR-PATH"
             )
         parse_spec(ours)
         if same_model(ours) not in known:
             raise RequestError(
-                f"no published figures of {ours} in {suite}; there are of {', '.join(known.values()) or 'nothing'}. "
-                "Weights that lie elsewhere are written PUBLISHED=SPEC"
+                f"no published figures of {ours} in {suite}; they are known of {', '.join(known.values()) or 'none'}. "
+                "For a copy of the weights write PUBLISHED=SPEC"
             )
         chosen.setdefault(same_model(ours), []).extend(measured)
     return chosen
 
 
 def _by_model(results: Iterable[Result], chosen: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], list[Result]]:
-    """Results by the published model that they are of and their benchmark; of equal measurements the newest."""
-    found: dict[tuple[str, str], dict[object, Result]] = {}
+    """Results by published model and benchmark; of repeated measurements the newest."""
+    newest: dict[tuple[str, str], dict[object, Result]] = {}
     for result in results:
         spec = result.model["spec"]
         models = [key for key, specs in chosen.items() if spec in specs]
-        if not chosen.get(same_model(spec)):  # unless other results were named for it
+        if not chosen.get(same_model(spec)):  # unless the user named other results for it
             models.append(same_model(spec))
-        identity = result.identity or id(result)  # weights that cannot be identified are never the same
+        identity = result.identity or id(result)  # a model without a digest equals no other
         for key in models:
-            own = found.setdefault((key, result.benchmark["name"]), {})
-            before = own.get(identity)
+            of_model = newest.setdefault((key, result.benchmark["name"]), {})
+            before = of_model.get(identity)
             if before is None or before.timing["started"] <= result.timing["started"]:
-                own[identity] = result
-    return {key: list(own.values()) for key, own in found.items()}
+                of_model[identity] = result
+    return {key: list(of_model.values()) for key, of_model in newest.items()}
 
 
 def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerprint: str) -> Cell:
@@ -242,7 +232,7 @@ def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerp
     kept.sort(key=lambda result: (result.model["digest"], result.precision != REFERENCE, result.precision))
     reference = {result.model["digest"] for result in kept if result.precision == REFERENCE}
     name = same_model(target.spec)
-    of_name = [one for (model, _), some in by_model.items() if model == name for one in some if one.limit is None]
+    of_name = [one for (model, _), listed in by_model.items() if model == name for one in listed if one.limit is None]
     weights = len({one.model["digest"] or id(one) for one in of_name})
     measured = []
     for result in kept:
@@ -255,24 +245,28 @@ def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerp
 def _refused(result: Result, target: Target, fingerprint: str) -> str:
     """Why a result cannot be compared; empty where it can."""
     if result.limit is not None:
-        return f"made with --limit {result.limit}, and so not compared; run it without"
+        return f"made with --limit {result.limit}, so not compared; run it without"
     if result.benchmark["fingerprint"] != fingerprint:
-        was = f"version {result.benchmark['version']} ({result.benchmark['fingerprint'][:8]})"
-        return f"made with {was} of the protocol, which is {fingerprint[:8]} now; run it again"
+        old = f"version {result.benchmark['version']} ({result.benchmark['fingerprint'][:8]})"
+        return f"made with {old} of the protocol, which is now {fingerprint[:8]}; run it again"
     return "" if target.metric in result.metrics else f"has no {target.metric}; run it again"
 
 
 def _notes(target: Target, result: Result, decides: bool, weights: int, datasets: int) -> list[str]:
-    """What a reader must know of one result, where so many weights have its name in the suite, and so many data sets
-    were measured for its figure."""
+    """Notes on one result.
+
+    Args:
+        weights: number of different weights with the name of this model in the suite.
+        datasets: number of different datasets measured for this figure.
+    """
     notes = []
     if result.precision != REFERENCE:
         what = "run it with --precision fp32 before you conclude" if decides else "the float32 result decides"
         notes.append(f"{result.precision}: {what}")
     spec, digest = result.model["spec"], result.model["digest"]
     if weights > 1:
-        these = f"these are {digest[:8]}" if digest else "these cannot be identified"
-        notes.append(f"{weights} different weights answer to this name; {these}")
+        these = f"these are {digest[:8]}" if digest else "these have no digest"
+        notes.append(f"{weights} different weights have this name; {these}")
     if datasets > 1:
         notes.append(f"on the data {result.dataset['fingerprint'][:8]}; there are results on other data")
     if spec != target.spec:
@@ -286,7 +280,7 @@ def _notes(target: Target, result: Result, decides: bool, weights: int, datasets
 
 def _measure(target: Target, result: Result, decides: bool, notes: Sequence[str]) -> Measurement:
     metric = result.metrics[target.metric]
-    # a mean of thousands carries an error in its last bits, which must not push it over an edge
+    # rounding errors in the last bits of a mean must not change the verdict
     difference = round(Decimal(repr(metric.value)) * 100 - Decimal(target.printed), 9)
     return Measurement(
         label=result.label,

@@ -1,4 +1,4 @@
-"""A reproduction as Markdown, for the terminal and for a file, and as JSON."""
+"""A reproduction as Markdown (terminal and file) and JSON."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cosmos_eval.results.portable import portable_spec
 FORMATS = ("md", "json")
 HEAD = ("model", "benchmark", "metric", "published", "measured", "difference", "tolerance", "verdict", "notes")
 ROWS = 60
-"""Figures of a table that also shows those which were not measured; in longer ones they are named below it."""
+"""Figures up to which the table also has those that were not measured; otherwise they are listed below it."""
 SCHEMA = 1
 
 
@@ -25,39 +25,39 @@ def check_formats(names: Sequence[str]) -> None:
             raise RequestError(f"no format {name!r} of a reproduction; known: {', '.join(FORMATS)}")
 
 
-def render(found: Reproduction, name: str, results: str) -> str:
-    """One reproduction as text in a format of FORMATS; `results` is the folder that the commands are to write to.
+def render(reproduction: Reproduction, name: str, results: str) -> str:
+    """One reproduction as text in a format of FORMATS; `results`: the folder that the printed commands write to.
 
     Raises:
         RequestError: a format that is not known.
     """
     check_formats([name])
-    return as_json(found, results) if name == "json" else markdown(found, results)
+    return as_json(reproduction, results) if name == "json" else markdown(reproduction, results)
 
 
-def summary(found: Reproduction) -> str:
-    """One line: how many figures of how many models, and their verdicts."""
-    decide = [cell for cell in found.cells if not cell.target.secondary]
+def summary(reproduction: Reproduction) -> str:
+    """One line: numbers of figures and models, and of verdicts."""
+    decide = [cell for cell in reproduction.cells if not cell.target.secondary]
     models = len({cell.target.spec for cell in decide})
-    line = f"{_many(len(decide), 'published figure')} of {_many(models, 'model')}: {_counts(found)}."
-    if len(decide) < len(found.cells):
-        line += f" Secondary figures, which do not decide: {_counts(found, secondary=True)}."
+    line = f"{_many(len(decide), 'published figure')} of {_many(models, 'model')}: {_counts(reproduction)}."
+    if len(decide) < len(reproduction.cells):
+        line += f" Secondary figures, which do not decide: {_counts(reproduction, secondary=True)}."
     return line
 
 
-def _counts(found: Reproduction, secondary: bool = False) -> str:
-    return ", ".join(f"{found.count(verdict, secondary)} {verdict}" for verdict in VERDICTS)
+def _counts(reproduction: Reproduction, secondary: bool = False) -> str:
+    return ", ".join(f"{reproduction.count(verdict, secondary)} {verdict}" for verdict in VERDICTS)
 
 
-def markdown(found: Reproduction, results: str) -> str:
+def markdown(reproduction: Reproduction, results: str) -> str:
     """Summary, table of what was measured, reasons, what was refused, and what to run for the rest."""
-    parts = [f"# Reproduction of {found.suite.name}", "", summary(found)]
+    parts = [f"# Reproduction of {reproduction.suite.name}", "", summary(reproduction)]
     reasons: dict[str, int] = {}
-    several = len({cell.target.paper for cell in found.cells}) > 1
+    several = len({cell.target.paper for cell in reproduction.cells}) > 1
     rows = []
-    for cell in found.cells:
+    for cell in reproduction.cells:
         rows += [_row(cell, one, several, reasons) for one in cell.measured]
-        if not cell.measured and len(found.cells) <= ROWS:
+        if not cell.measured and len(reproduction.cells) <= ROWS:
             rows.append([*_figure(cell, cell.target.spec, several), MISSING, MISSING, _tolerance(cell), NOT_RUN, ""])
     if rows:
         parts += [
@@ -70,38 +70,46 @@ def markdown(found: Reproduction, results: str) -> str:
     if reasons:
         parts += ["", "Known differences:", ""]
         parts += [f"{number}. {escape(reason)}" for reason, number in reasons.items()]
-    shown = [cell for cell in found.cells if cell.measured or len(found.cells) <= ROWS]
+    shown = [cell for cell in reproduction.cells if cell.measured or len(reproduction.cells) <= ROWS]
     sources = dict.fromkeys(f"{cell.target.paper}: {cell.target.source}" for cell in shown)
     if sources:
         parts += ["", "Published in:", "", *(f"- {escape(source)}" for source in sources)]
-    refused = dict.fromkeys(line for cell in found.cells for line in cell.refused)
+    refused = dict.fromkeys(line for cell in reproduction.cells for line in cell.refused)
     if refused:
         parts += ["", "Not compared:", "", *(f"- {escape(line)}" for line in refused)]
-    parts += [f"\n{line}" for line in _left_out(found)]
-    lines = not_run_lines(found)
+    parts += [f"\n{line}" for line in _left_out(reproduction)]
+    lines = not_run_lines(reproduction)
     if lines:
         parts += ["", "## Not run", "", *(f"- {escape(line)}" for line in lines), ""]
-        parts += what_to_run(found, results)
+        parts += what_to_run(reproduction, results)
     return "\n".join(parts) + "\n"
 
 
-def _left_out(found: Reproduction) -> list[str]:
-    """What of the tables is not shown, in words."""
+def _left_out(reproduction: Reproduction) -> list[str]:
+    """What is left out, in words."""
     lines = []
-    if found.hearsay:
-        told = "is told by a third party" if found.hearsay == 1 else "are told by third parties"
-        lines.append(f"{_many(found.hearsay, 'more figure')} {told} and left out; --secondary shows them.")
-    if found.nameless:
-        lines.append(f"{_many(found.nameless, 'figure')} of these tables left out: no model spec names their network.")
-    wanted = {cell.target.benchmark for cell in found.cells}
-    without = [benchmark.name for benchmark in found.suite.benchmarks if benchmark.name not in wanted]
+    if reproduction.secondary_left_out:
+        reported = (
+            "is reported by third parties only"
+            if reproduction.secondary_left_out == 1
+            else "are reported by third parties only"
+        )
+        lines.append(
+            f"{_many(reproduction.secondary_left_out, 'more figure')} {reported} and left out; --secondary shows them."
+        )
+    if reproduction.without_spec:
+        lines.append(
+            f"{_many(reproduction.without_spec, 'figure')} of these tables left out: no model spec is known for them."
+        )
+    wanted = {cell.target.benchmark for cell in reproduction.cells}
+    without = [benchmark.name for benchmark in reproduction.suite.benchmarks if benchmark.name not in wanted]
     if without:
-        lines.append(f"No published figure at hand of what was asked for, on: {', '.join(without)}.")
+        lines.append(f"No published figure of the requested models on: {', '.join(without)}.")
     return lines
 
 
 def _figure(cell: Cell, model: str, several: bool) -> list[str]:
-    """The published side of a row; of several papers it says which."""
+    """The published cells of a row; with several papers the paper is named."""
     target = cell.target
     printed = f"{target.printed} {escape(target.paper.partition(' ')[0])}" if several else target.printed
     return [escape(model), target.benchmark, escape(short(target.metric)), printed]
@@ -112,7 +120,7 @@ def _tolerance(cell: Cell) -> str:
 
 
 def _row(cell: Cell, one: Measurement, several: bool, reasons: dict[str, int]) -> list[str]:
-    """A row of the table; the reasons of a difference are numbered as they come."""
+    """A row of the table; reasons of differences are numbered in order of appearance."""
     target = cell.target
     notes = [*one.notes, *(["secondary, does not decide"] if target.secondary else [])]
     if one.verdict != REPRODUCED:
@@ -140,16 +148,20 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def as_json(found: Reproduction, results: str) -> str:
+def as_json(reproduction: Reproduction, results: str) -> str:
     """Everything, figures not run included; values are fractions, differences and tolerances percentage points."""
     record: dict[str, Any] = {
         "schema": SCHEMA,
-        "suite": found.suite.name,
-        "counts": {verdict: found.count(verdict) for verdict in VERDICTS},
-        "missed": found.missed,
-        "cells": [_cell(cell) for cell in found.cells],
-        "left_out": {"secondary": found.hearsay, "without_spec": found.nameless},
-        "to_run": {"commands": commands(found, results), "weights": weights(found), "data": data(found)},
+        "suite": reproduction.suite.name,
+        "counts": {verdict: reproduction.count(verdict) for verdict in VERDICTS},
+        "missed": reproduction.missed,
+        "cells": [_cell(cell) for cell in reproduction.cells],
+        "left_out": {"secondary": reproduction.secondary_left_out, "without_spec": reproduction.without_spec},
+        "to_run": {
+            "commands": commands(reproduction, results),
+            "weights": weights(reproduction),
+            "data": data(reproduction),
+        },
     }
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

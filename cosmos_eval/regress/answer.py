@@ -1,4 +1,4 @@
-"""What `regress` asks and answers: settings, one record a test, verdicts after Holm's correction, the exit code."""
+"""Settings and answer of `regress`: a record for each test, verdicts after Holm's correction, the exit code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ class Settings:
     max_drop: float = 0.0
     """A fraction: a true drop of at most this is no regression."""
     alpha: float = 0.05
-    """The chance of any false alarm over all the tests together."""
+    """Probability of any false alarm, over all tests together."""
     metrics: tuple[str, ...] = ()
     """Instead of the headline metrics."""
     benchmarks: tuple[str, ...] = ()
@@ -60,13 +60,13 @@ class Tested:
     high: float
     p: float
     least_p: float
-    """What the worst candidate there can be would get: where it is above alpha, no test is possible."""
+    """The p of the worst possible candidate; where it is above alpha, no test is possible."""
     p_gain: float = 1.0
-    """The p that the test gives with baseline and candidate exchanged; 1 where the candidate is not above."""
+    """The p of the test with baseline and candidate exchanged; 1 where the candidate is not better."""
     adjusted: float = 1.0
     """p after Holm's correction over all tests."""
     adjusted_gain: float = 1.0
-    """The same of `p_gain`, over all tests that way round."""
+    """Likewise of `p_gain`, over all tests of gains."""
     detectable: float = float("inf")
     """The smallest true drop that would be found with 80 % power; infinite where none would."""
     verdict: str = PASSED
@@ -108,10 +108,10 @@ class Regression:
         return 1 if self.regressions else 0
 
 
-def decided(tests: Sequence[Tested], count: int, alpha: float, max_drop: float) -> list[Tested]:
-    """The tests with verdicts and Holm's correction over `count` of them; those that could not be made never reject.
+def decide(tests: Sequence[Tested], count: int, alpha: float, max_drop: float) -> list[Tested]:
+    """Add verdicts after Holm's correction over `count` tests; those that could not be made count as not rejecting.
 
-    Drops and gains are two families of tests, each corrected for itself: the chance of any false regression is at most
+    Drops and gains are corrected separately: the probability of any false regression is at most
     alpha, and so is that of any false "improved", which is a false regression with the two models exchanged.
     """
     not_made = [1.0] * (count - len(tests))
@@ -124,7 +124,7 @@ def decided(tests: Sequence[Tested], count: int, alpha: float, max_drop: float) 
 
 
 def verdict(one: Tested, alpha: float, count: int, max_drop: float) -> str:
-    """A test that no candidate could fail is none, unless the interval alone rules a regression out."""
+    """The verdict of one test; NO_TEST where no candidate could fail it and the interval allows a regression."""
     if one.adjusted <= alpha:
         return REGRESSION
     if one.least_p > alpha / count and one.low < -max_drop:

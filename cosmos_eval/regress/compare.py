@@ -10,8 +10,8 @@ from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired import interval_of_drop, p_of_drop
 from cosmos_eval.metrics.paired_samples import Hits
 from cosmos_eval.protocol.task_registry import task_info, why_unusable
-from cosmos_eval.regress.answer import Regression, Settings, Tested, decided
-from cosmos_eval.regress.paired_samples import paired, refuse_other_samples, refuse_other_value
+from cosmos_eval.regress.answer import Regression, Settings, Tested, decide
+from cosmos_eval.regress.paired_samples import pair_samples, refuse_other_samples, refuse_other_value
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import read_samples
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Located = Mapping[str, tuple[Path, Result]]
-"""Results of one model: benchmark -> path of RESULT.json, and what stands in it."""
+"""Results of one model: benchmark -> path of RESULT.json, and the result."""
 
 
 def compare(baseline: Located, candidate: Located, settings: Settings) -> Regression:
     """Test whether the candidate drops by more than `settings.max_drop` anywhere, and whether it gains by more.
 
     Args:
-        baseline, candidate: as `cosmos_eval.results.store.one_model` reads them.
+        baseline, candidate: as `cosmos_eval.results.store.read_model` reads them.
 
     Raises:
-        RequestError: a benchmark or metric that was asked for is in no result, or too few resamples for so many tests.
+        RequestError: a requested benchmark or metric is in no result, or too few resamples for so many tests.
     """
     names = wanted_benchmarks(baseline, candidate, settings)
     problems: list[tuple[str, str]] = []
@@ -53,17 +53,19 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
         try:
             frames = read_samples(baseline[name][0], results[0]), read_samples(candidate[name][0], results[1])
             refuse_other_samples(task_info(results[0].benchmark["task"]), *frames)
-            # the level at which Holm's correction starts: what is found at it is found whatever the other tests give
-            found = [examined(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]]
-        except (RequestError, ValueError) as error:  # samples that hold something else than hits
+            # the level of the first step of Holm's correction: what is significant at it is significant in the end
+            tests_of_benchmark = [
+                run_test(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]
+            ]
+        except (RequestError, ValueError) as error:  # samples with wrong columns or values
             problems.append((name, str(error)))
             continue
-        tests += found
+        tests += tests_of_benchmark
     return Regression(
         baseline=label_of(baseline),
         candidate=label_of(candidate),
         settings=settings,
-        tests=tuple(decided(tests, count, settings.alpha, settings.max_drop)),
+        tests=tuple(decide(tests, count, settings.alpha, settings.max_drop)),
         problems=tuple(problems),
         remarks=tuple(remarks_on(candidate, [] if settings.benchmarks else baseline, pairs, metrics)),
     )
@@ -75,17 +77,17 @@ def remarks_on(
     pairs: Mapping[str, tuple[Result, Result]],
     metrics: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
-    """What a reader should know beside the verdicts. `baseline`: the benchmarks that it has; empty where some were
+    """Remarks beside the verdicts. `baseline`: the benchmarks that it has; empty where some were
     asked for."""
     only = [name for name in candidate if name not in baseline] if baseline else []
     if only:
-        yield f"not in the baseline, and so not tested: {', '.join(only)}"
-    without = [name for name, found in metrics.items() if not found]
+        yield f"not in the baseline, so not tested: {', '.join(only)}"
+    without = [name for name, tested in metrics.items() if not tested]
     if without:
-        yield f"none of the metrics asked for, and so not tested: {', '.join(without)}"
+        yield f"without the requested metrics, so not tested: {', '.join(without)}"
     same = [name for name, (a, b) in pairs.items() if a.model["digest"] and a.model["digest"] == b.model["digest"]]
     if same:
-        yield f"the same weights in both: {', '.join(same)}"
+        yield f"baseline and candidate have the same weights: {', '.join(same)}"
 
 
 def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings) -> list[str]:
@@ -101,29 +103,29 @@ def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings)
 
 
 def why_not_comparable(baseline: Result, candidate: Result, allow_precision: bool = False) -> str:
-    """What keeps two results of one benchmark from being compared, in words; empty where nothing does."""
+    """Why two results of one benchmark cannot be compared, in words; empty where they can."""
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
-            return f"the {name} was made with --limit {result.limit}; measure all of it"
+            return f"the {name} was made with --limit {result.limit}; measure it again without"
     why = why_unusable(baseline.benchmark["task"], baseline.benchmark.get("plugins", {}))
     if why:
         return why
     for what, ours, theirs in (
-        ("the task", baseline.benchmark["task"], candidate.benchmark["task"]),
-        ("version of the protocol", baseline.benchmark["version"], candidate.benchmark["version"]),
-        ("fingerprint of the protocol", baseline.benchmark["fingerprint"], candidate.benchmark["fingerprint"]),
+        ("task", baseline.benchmark["task"], candidate.benchmark["task"]),
+        ("protocol version", baseline.benchmark["version"], candidate.benchmark["version"]),
+        ("protocol fingerprint", baseline.benchmark["fingerprint"], candidate.benchmark["fingerprint"]),
         ("scoring version of the task", *(one.benchmark.get("scoring_version", 1) for one in (baseline, candidate))),
         ("the plug-ins of task and reader", *(plugins_of(one) for one in (baseline, candidate))),
-        ("the data", counts(baseline), counts(candidate)),
-        ("fingerprint of the data", baseline.dataset["fingerprint"], candidate.dataset["fingerprint"]),
+        ("size of the data", counts(baseline), counts(candidate)),
+        ("data fingerprint", baseline.dataset["fingerprint"], candidate.dataset["fingerprint"]),
     ):
         if ours != theirs:
-            both = f"{brief(ours)} in the baseline, {brief(theirs)} in the candidate"
-            return f"{what} differs: {both}; measure both anew, with run --overwrite"
+            both = f"{shorten_digest(ours)} in the baseline, {shorten_digest(theirs)} in the candidate"
+            return f"{what} differs: {both}; measure both again with run --overwrite"
     if baseline.precision != candidate.precision and not allow_precision:
         return (
             f"precision differs: {baseline.precision} in the baseline, {candidate.precision} in the candidate; measure "
-            "both with one, or give --allow-precision"
+            "both in one precision, or give --allow-precision"
         )
     return ""
 
@@ -136,14 +138,14 @@ def counts(result: Result) -> str:
     return ", ".join(f"{n:,} {what}" for what, n in sorted(result.dataset["n"].items()))
 
 
-def brief(value: object) -> str:
-    """A fingerprint by its start."""
+def shorten_digest(value: object) -> str:
+    """A fingerprint shortened to its start; other values as text."""
     text = str(value)
     return text[:8] if len(text) == 64 and " " not in text else text
 
 
 def metrics_to_test(results: tuple[Result, Result], asked: Sequence[str]) -> list[str]:
-    """Those that the task says (recall@1 both ways for retrieval), else the primary one; or those asked for."""
+    """The requested metrics; by default those of the task (retrieval: recall@1 both ways), else the primary one."""
     result = results[0]
     if asked:
         names = list(asked)
@@ -153,18 +155,19 @@ def metrics_to_test(results: tuple[Result, Result], asked: Sequence[str]) -> lis
     return [name for name in dict.fromkeys(names) if all(name in one.metrics for one in results)]
 
 
-def examined(
+def run_test(
     metric: str,
     results: tuple[Result, Result],
     frames: "tuple[pd.DataFrame, pd.DataFrame]",
     settings: Settings,
     level: float,
 ) -> Tested:
-    """Test one metric; the verdict waits for the others. `level` is that of the smallest detectable drop."""
+    """Test one metric, without a verdict, which depends on all tests. `level`: of the smallest detectable drop."""
     if not task_info(results[0].benchmark["task"]).can_be_paired(metric):
-        raise RequestError(f"there is no paired test of {metric}, its primary metric; ask for another with --metric")
-    samples = paired(metric, results, frames)
-    about: dict[str, Any] = {
+        which = ", its primary metric" if metric == results[0].primary else ""
+        raise RequestError(f"there is no paired test of {metric}{which}; choose another with --metric")
+    samples = pair_samples(metric, results, frames)
+    common: dict[str, Any] = {
         "benchmark": results[0].benchmark["name"],
         "metric": metric,
         "baseline": results[0].metrics[metric].value,
@@ -175,7 +178,7 @@ def examined(
         low, high = interval_of_drop(drops)
         mcnemar = drops.alone and settings.max_drop == 0
         return Tested(
-            **about,
+            **common,
             method="McNemar, exact" if mcnemar else "units, weighted",
             n=len(samples.baseline),
             units=len(drops.lost),
@@ -186,29 +189,29 @@ def examined(
             least_p=p_of_drop(samples.if_all_lost(), settings.max_drop),
             detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER),
         )
-    found = samples.drop(settings.resamples, settings.seed)
-    for result, value in zip(results, found.values, strict=True):
+    area_drop = samples.drop(settings.resamples, settings.seed)
+    for result, value in zip(results, area_drop.values, strict=True):
         refuse_other_value(metric, result, value)
-    low, high = found.interval()
+    low, high = area_drop.interval()
     p_gain = 1.0
-    if found.drop < 0:  # else no test that way round could reject, and the bootstrap takes its time
+    if area_drop.drop < 0:  # else the test of a gain cannot reject, and the bootstrap is slow
         p_gain = samples.exchanged().drop(settings.resamples, settings.seed).p(settings.max_drop)
     return Tested(
-        **about,
-        method="pictures, bootstrap",
+        **common,
+        method="images, bootstrap",
         n=samples.pictures,
         units=samples.pictures,
         low=-high,
         high=-low,
-        p=found.p(settings.max_drop),
+        p=area_drop.p(settings.max_drop),
         p_gain=p_gain,
-        least_p=found.least_p(settings.max_drop),
-        detectable=detectable_drop(found.churn(), settings.max_drop, level, POWER),
+        least_p=area_drop.least_p(settings.max_drop),
+        detectable=detectable_drop(area_drop.churn(), settings.max_drop, level, POWER),
     )
 
 
 def label_of(located: Located) -> str:
-    """How the answer calls a model, with the start of its digest."""
+    """The name of a model in the answer: its label and the start of its digest."""
     result = next(iter(located.values()))[1]
     digest = result.model["digest"]
     return f"{result.label} ({digest[:8]})" if digest else result.label

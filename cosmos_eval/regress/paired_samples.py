@@ -1,4 +1,4 @@
-"""The samples of two results: whether they can be paired, and what a paired test of one metric takes of them."""
+"""Pairs the samples of two results: checks that they are the same, and extracts what a paired test needs."""
 
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ from cosmos_eval.results.record import Result
 if TYPE_CHECKING:
     import pandas as pd
 
-SAME = 1e-9
-"""A metric computed anew from its samples may differ by so much from the recorded one."""
+TOLERANCE = 1e-9
+"""Difference allowed between a recorded metric and the one computed from its samples."""
 
 
 def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "pd.DataFrame") -> None:
@@ -36,28 +36,30 @@ def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "p
             raise RequestError(f"sample {i} has {name} {ours} in the baseline and {theirs} in the candidate")
 
 
-def paired(metric: str, results: tuple[Result, Result], frames: tuple["pd.DataFrame", "pd.DataFrame"]) -> Hits | Areas:
-    """The samples behind one metric in both models.
+def pair_samples(
+    metric: str, results: tuple[Result, Result], frames: tuple["pd.DataFrame", "pd.DataFrame"]
+) -> Hits | Areas:
+    """Extract the samples behind one metric from both results.
 
     Args:
         metric: a fraction that both results report.
-        results: baseline, candidate: comparable, with samples that `refuse_other_samples` lets pass.
+        results: baseline, candidate: comparable, with samples that passed `refuse_other_samples`.
         frames: their samples.
 
     Raises:
         RequestError: a metric that cannot be computed from samples, or does not come out as recorded.
     """
-    found: Hits | Areas = resolve(task_info(results[0].benchmark["task"]).paired)(metric, results, frames)
-    if isinstance(found, Hits):
-        for result, value in zip(results, found.values(), strict=True):
+    samples: Hits | Areas = resolve(task_info(results[0].benchmark["task"]).paired)(metric, results, frames)
+    if isinstance(samples, Hits):
+        for result, value in zip(results, samples.values(), strict=True):
             refuse_other_value(metric, result, value)
-    return found
+    return samples
 
 
 def refuse_other_value(metric: str, result: Result, value: float) -> None:
     """RequestError where the samples do not give the metric that is recorded."""
     recorded = result.metrics[metric].value
-    if not abs(recorded - value) <= SAME:
+    if not abs(recorded - value) <= TOLERANCE:
         raise RequestError(
             f"{metric} of {result.label} is {100 * recorded:.4f} in RESULT.json, and its samples give "
             f"{100 * value:.4f}; measure it again with run --overwrite"

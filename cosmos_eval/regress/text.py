@@ -19,7 +19,7 @@ ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def markdown(answer: Regression) -> str:
-    """Title, table, and in words what the table cannot say."""
+    """Title, settings, table, and the reasons of what is not in it."""
     settings = answer.settings
     lines = [
         f"# {escape(headline(answer))}",
@@ -27,8 +27,7 @@ def markdown(answer: Regression) -> str:
         f"Baseline {escape(answer.baseline)}, candidate {escape(answer.candidate)}. A regression: a drop of more than "
         f"{100 * settings.max_drop:g} points, at a false alarm rate of {100 * settings.alpha:g} %{_together(answer)}. "
         "Percent; differences with 95 % intervals. Improved: a gain of more than that, by the same test with the two "
-        "exchanged. The smallest drop that each test finds with 80 % power stands "
-        "beside it: a smaller one may pass unseen.",
+        "exchanged. Detectable drop: the smallest that the test finds with 80 % power; smaller ones may be missed.",
         "",
         table(answer),
     ]
@@ -40,8 +39,8 @@ def markdown(answer: Regression) -> str:
 
 def headline(answer: Regression) -> str:
     """The answer in one line."""
-    found = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.regressions]
-    parts = [f"Regression: {', '.join(found)}"] if found else []
+    lost = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.regressions]
+    parts = [f"Regression: {', '.join(lost)}"] if lost else []
     if answer.problems:
         parts.append(f"Not comparable: {', '.join(name for name, _ in answer.problems)}")
     if answer.untestable:
@@ -101,7 +100,7 @@ def to_json(answer: Regression) -> str:
 
 
 def to_junit(answer: Regression) -> str:
-    """A test case a metric: a regression is a failure, what cannot be compared or tested an error."""
+    """A test case for each metric: a regression is a failure; what cannot be compared or tested is an error."""
     suite = ElementTree.Element(
         "testsuite",
         name="cosmos-eval regress",
@@ -112,12 +111,12 @@ def to_junit(answer: Regression) -> str:
     )
     for one in answer.tests:
         case = ElementTree.SubElement(suite, "testcase", classname=plain(one.benchmark), name=plain(one.metric))
-        said = plain(sentence(one))
+        line = plain(describe_test(one))
         if one.verdict == REGRESSION:
-            ElementTree.SubElement(case, "failure", type=REGRESSION, message=said).text = said
+            ElementTree.SubElement(case, "failure", type=REGRESSION, message=line).text = line
         elif one.verdict == NO_TEST:
-            ElementTree.SubElement(case, "error", type=NO_TEST, message=plain(_untestable(one, answer))).text = said
-        ElementTree.SubElement(case, "system-out").text = said
+            ElementTree.SubElement(case, "error", type=NO_TEST, message=plain(_untestable(one, answer))).text = line
+        ElementTree.SubElement(case, "system-out").text = line
     for name, why in answer.problems:
         case = ElementTree.SubElement(suite, "testcase", classname=plain(name), name="comparable")
         ElementTree.SubElement(case, "error", type=NOT_COMPARABLE, message=plain(why)).text = plain(why)
@@ -127,18 +126,18 @@ def to_junit(answer: Regression) -> str:
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def sentence(one: Tested) -> str:
+def describe_test(one: Tested) -> str:
     """A test in one line."""
-    found = points(one.detectable) if math.isfinite(one.detectable) else "no"
+    detectable = points(one.detectable) if math.isfinite(one.detectable) else "no"
     return (
         f"{one.benchmark} {one.metric}: {percent(one.baseline)} -> {percent(one.candidate)}, difference "
         f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}] points, p {p_value(_p_of_verdict(one))} "
-        f"(Holm), smallest detectable drop {found}: {one.verdict}"
+        f"(Holm), smallest detectable drop {detectable}: {one.verdict}"
     )
 
 
 def _p_of_verdict(one: Tested) -> float:
-    """Of the gain where that was found, else of the drop; after the correction."""
+    """The corrected p behind the verdict: of the gain where the verdict is IMPROVED, else of the drop."""
     return one.adjusted_gain if one.verdict == IMPROVED else one.adjusted
 
 
@@ -147,7 +146,7 @@ def percent(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """A drop, rounded up where it is rounded: what it promises must hold."""
+    """A detectable drop in points, rounded up: it is a guarantee."""
     return f"{math.ceil(10000 * value - 1e-6) / 100:.2f}".rstrip("0").rstrip(".")
 
 
@@ -172,7 +171,7 @@ def _together(answer: Regression) -> str:
 def _untestable(one: Tested, answer: Regression) -> str:
     return (
         f"{one.benchmark} {one.metric}: with {one.units:,} independent units and a baseline of "
-        f"{percent(one.baseline)} % even a candidate that has nothing right would pass (p {one.least_p:.2g} in one of "
+        f"{percent(one.baseline)} % even a candidate with nothing right would pass (p {one.least_p:.2g} in one of "
         f"{len(answer.tests)} tests); test more samples, or other benchmarks (--benchmark)"
     )
 

@@ -1,4 +1,4 @@
-"""The board: rows, columns and cells of a leaderboard, made once from results. Every format prints this and no more."""
+"""The board: rows, columns and cells of a leaderboard. Every format prints the same board."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ CELL_FIELDS = ("row", "column", "value", "low", "high", "n", "place", "started",
 class Board:
     """A leaderboard before it is printed.
 
-    `rows` and `columns` are in the order of print, and their index is what `row` and `column` of a cell mean. A cell
-    that is absent was not measured. Values are fractions, or ranks where `higher_is_better` is False.
+    `rows` and `columns` are in printing order; `row` and `column` of a cell refer to their index. A cell that was not
+    measured is absent. Values are fractions, or ranks where `higher_is_better` is False.
     """
 
     rows: pd.DataFrame
     """label, spec, digest, precision, kind ("measured", "published"), source (of what was published)."""
     columns: pd.DataFrame
-    """kind ("metric", "average"), benchmark (an average: its name), metric, task (empty: of several families),
+    """kind ("metric", "average"), benchmark (an average: its name), metric, task (empty: several tasks),
     version, fingerprint, dataset (its fingerprint), n (samples; an average: benchmarks), images, items, left_out,
     higher_is_better, headline, primary, group (columns of one benchmark, protocol and data share it), of (what an
     average is the mean of), title."""
@@ -40,7 +40,7 @@ class Board:
     the second, else missing; published values have none), started (when it was measured), decimals (of percent, as
     published), source."""
     limited: pd.DataFrame
-    """Results that were made with --limit, as in the long frame: named, never ranked."""
+    """Results made with --limit, as in the long frame: named, never ranked."""
     remarks: tuple[str, ...] = ()
     suite: str = ""
 
@@ -57,13 +57,13 @@ class Board:
         return self.rows.index[self.rows["kind"] == kind].tolist()
 
     def headline(self) -> pd.DataFrame:
-        """The columns that people look at first, averages among them."""
+        """The headline columns, averages among them."""
         return self.columns[self.columns["headline"]]
 
     def groups(self) -> Iterator[pd.DataFrame]:
-        """The columns of each benchmark under one protocol and on one set of data that somebody measured."""
-        some = self.columns[(self.columns["kind"] != AVERAGE) & (self.columns["dataset"] != "")]
-        for _, columns in some.groupby("group", sort=False):
+        """The columns of each benchmark under one protocol and on one set of data that has results."""
+        measured = self.columns[(self.columns["kind"] != AVERAGE) & (self.columns["dataset"] != "")]
+        for _, columns in measured.groupby("group", sort=False):
             yield columns
 
     @cached_property
@@ -73,11 +73,11 @@ class Board:
 
 
 def make_board(results: Sequence[Result], references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
-    """The board of some results.
+    """The board of results.
 
     Args:
         references: published values, with the columns of `cosmos_eval.published.references.COLUMNS`.
-        suite: selects benchmarks, their order, and averages; a benchmark that nobody measured has a column, too.
+        suite: selects benchmarks, their order, and averages; a benchmark without results has a column, too.
     """
     board = board_of(to_frame(results), references, suite)
     return replace(board, remarks=(*board.remarks, *scored_by_other_code(results)))
@@ -157,7 +157,7 @@ def _of_suite(full: pd.DataFrame, suite: Suite | None) -> tuple[pd.DataFrame, li
         if row.fingerprint != prints[row.benchmark]:
             remarks.append(
                 f"{row.benchmark} was also measured under the protocol {row.fingerprint[:8]}, which is not the suite's "
-                f"({prints[row.benchmark][:8]}): its own column, and in no average."
+                f"({prints[row.benchmark][:8]}): shown in a column of its own, in no average."
             )
     return full, remarks
 

@@ -20,11 +20,11 @@ FIELDS = (
 
 
 def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame:
-    """(columns, FIELDS): by family, then in the suite's order or that of the results, headline metrics as they come.
+    """(columns, FIELDS): by task, then in the suite's order or that of the results, headline metrics as they come.
 
     Args:
         full: a long frame of results that were not limited.
-        suite: its benchmarks have a column for each headline metric even where nobody measured them.
+        suite: its benchmarks have a column for each headline metric even where no result has it.
     """
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in full.drop_duplicates(["benchmark", "fingerprint", "dataset", "metric"]).itertuples():
@@ -53,7 +53,7 @@ def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame
 
 
 def _unmeasured(benchmark: Any) -> list[dict[str, Any]]:
-    """Columns of a benchmark that nobody measured: its headline metrics, without data."""
+    """Columns of a benchmark without results: its headline metrics, without data."""
     primary = benchmark.metrics["primary"]
     common = {"benchmark": benchmark.name, "task": benchmark.task, "version": benchmark.version, "dataset": ""}
     common |= {"fingerprint": benchmark.fingerprint, "n": 0, "images": 0, "items": 0, "left_out": 0}
@@ -64,13 +64,13 @@ def _unmeasured(benchmark: Any) -> list[dict[str, Any]]:
 def _order(groups: dict[tuple[str, str, str], list[dict[str, Any]]], suite: Suite | None) -> list[tuple[str, str, str]]:
     tasks = {key: columns[0]["task"] for key, columns in groups.items()}
     names = [one.name for one in suite.benchmarks] if suite else []
-    families = list(dict.fromkeys([*(one.task for one in suite.benchmarks)] if suite else TASKS.names()))
-    families += [task for task in dict.fromkeys(tasks.values()) if task not in families]
+    task_order = list(dict.fromkeys([*(one.task for one in suite.benchmarks)] if suite else TASKS.names()))
+    task_order += [task for task in dict.fromkeys(tasks.values()) if task not in task_order]
     prints = {one.name: one.fingerprint for one in suite.benchmarks} if suite else {}
 
     def place(key: tuple[str, str, str]) -> tuple[int, int, bool]:
         name, fingerprint, _ = key
-        return families.index(tasks[key]), names.index(name) if name in names else 0, prints.get(name) != fingerprint
+        return task_order.index(tasks[key]), names.index(name) if name in names else 0, prints.get(name) != fingerprint
 
     return sorted(groups, key=place)
 
@@ -78,27 +78,27 @@ def _order(groups: dict[tuple[str, str, str], list[dict[str, Any]]], suite: Suit
 def average_columns(
     columns: pd.DataFrame, cells: pd.DataFrame, suite: Suite | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put the suite's averages behind their family's columns, and their cells among the cells.
+    """Put the suite's averages behind the columns of their task, and their cells among the cells.
 
     An average is over the suite's own protocols; of data sets with different fingerprints it takes the one that most
     rows were measured on. A row that lacks a benchmark has no average. Averages have no interval: benchmarks often
-    share pictures, so that their errors are not independent.
+    share images, so that their errors are not independent.
     """
     if suite is None or not suite.averages:
         return columns, cells
     tasks = {one.name: one.task for one in suite.benchmarks}
     table: list[tuple[int, dict[str, Any]]] = [(number, row) for number, row in enumerate(columns.to_dict("records"))]
-    made: list[tuple[int, list[int]]] = []  # where in `table` an average is, and the columns that it is of
+    made: list[tuple[int, list[int]]] = []  # index of an average in `table`, and the columns that it averages
     ends = {row["task"]: number for number, row in table}
     for average in suite.averages:
-        found = [_member(columns, cells, suite, name, average.metric) for name in average.benchmarks]
-        members = [one for one in found if one is not None]
-        families = {tasks[name] for name in average.benchmarks}
-        task = families.pop() if len(families) == 1 else ""
-        if len(members) == len(found):  # else nobody's results have that metric, and no row has the average
+        columns_of = [_member(columns, cells, suite, name, average.metric) for name in average.benchmarks]
+        members = [one for one in columns_of if one is not None]
+        tasks_of_average = {tasks[name] for name in average.benchmarks}
+        task = tasks_of_average.pop() if len(tasks_of_average) == 1 else ""
+        if len(members) == len(columns_of):  # else no result has one of the metrics, and no row has the average
             made.append((len(table), members))
         table.append((ends.get(task, len(columns)), _average(average, columns.loc[members], task)))
-    # `sorted` is stable: averages come behind the last column of their family, in the suite's order
+    # `sorted` is stable: averages come behind the last column of their task, in the suite's order
     order = sorted(range(len(table)), key=lambda number: (table[number][0], number))
     new = {old: place for place, old in enumerate(order)}
     both = pd.DataFrame([table[old][1] for old in order], columns=list(FIELDS))
@@ -110,9 +110,9 @@ def average_columns(
 def _member(columns: pd.DataFrame, cells: pd.DataFrame, suite: Suite, name: str, metric: str) -> int | None:
     """The column of one benchmark that an average reads, if there is one."""
     benchmark = next(one for one in suite.benchmarks if one.name == name)
-    asked = benchmark.metrics["primary"] if metric == PRIMARY else metric
-    own = (columns["benchmark"] == name) & (columns["fingerprint"] == benchmark.fingerprint)
-    candidates = columns.index[own & (columns["metric"] == asked)].tolist()
+    wanted = benchmark.metrics["primary"] if metric == PRIMARY else metric
+    of_benchmark = (columns["benchmark"] == name) & (columns["fingerprint"] == benchmark.fingerprint)
+    candidates = columns.index[of_benchmark & (columns["metric"] == wanted)].tolist()
     return max(candidates, key=lambda column: (cells["column"] == column).sum(), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Cells as text, and which columns stand together: shared by every format that people read."""
+"""Cells as text, and groups of columns: shared by all formats that people read."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,22 +14,22 @@ from cosmos_eval.report.names import short
 DECIMALS = 1
 OF_ONE_CLASS = "/iou"
 WITHOUT_WIDTH = "†"
-"""Marks a share whose interval has no width: results have none since intervals of shares are honest at 0 and 100 %."""
+"""Marks a share whose interval has no width, as older results have at 0 and 100 %."""
 ABOUT_MARK = (
     f"{WITHOUT_WIDTH}: an older result, whose interval has no width because no resample saw another outcome. Run "
-    "it again with --overwrite for an interval that tells where the true value may lie"
+    "it again with --overwrite for a correct interval"
 )
 PARTS = 60
-"""Metrics of single parts that a table has room for."""
+"""Metrics of single parts that fit into one table."""
 WIDE = 12
-"""Headline columns that fit into one table; where there are more, each family has its own."""
-FAMILY = {"": "All families"}
-"""What a family is called where its name with a capital will not do."""
+"""Headline columns that fit into one table; where there are more, each task has its own."""
+TASK_HEADINGS = {"": "All tasks"}
+"""Headings of tasks other than the capitalised name; the empty one: averages over several tasks."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A cell in percent (ranks as they are): texts, `low` and `high` empty where there is no interval."""
+    """A cell as texts in percent (ranks as they are); `low` and `high` are empty where there is no interval."""
 
     value: str
     low: str
@@ -59,7 +59,7 @@ def shown(board: Board, row: int, column: int) -> Shown | None:
 
 
 def is_without_width(board: Board, cell: Any) -> bool:
-    """Whether a share has an interval without width. Ranks may: a median at which most samples lie is known."""
+    """Whether a share has an interval without width. Ranks may: the median of many equal ranks is certain."""
     return bool(cell.low == cell.high and board.columns.at[cell.column, "higher_is_better"])
 
 
@@ -68,26 +68,26 @@ def without_width_line(board: Board) -> str:
     return ABOUT_MARK if any(is_without_width(board, cell) for cell in board.cells.itertuples(index=False)) else ""
 
 
-def family(task: str) -> str:
-    """A family's name as a heading."""
-    return FAMILY.get(task, task.capitalize())
+def task_heading(task: str) -> str:
+    """The heading of a task in tables."""
+    return TASK_HEADINGS.get(task, task.capitalize())
 
 
 def sections(board: Board) -> list[tuple[str, list[int]]]:
-    """Headline columns that make one table, with a title: all of them where they fit, else those of each family."""
+    """Headline columns that make one table, with a title: all of them where they fit, else those of each task."""
     headline = board.headline()
     if len(headline) <= WIDE:
         return [("", headline.index.tolist())] if len(headline) else []
-    return [(family(str(task)), some.index.tolist()) for task, some in headline.groupby("task", sort=False)]
+    return [(task_heading(str(task)), of_task.index.tolist()) for task, of_task in headline.groupby("task", sort=False)]
 
 
-def by_family(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
-    """Neighbouring columns of one family, with its name."""
-    return [(family(board.columns.at[run[0], "task"]), run) for run in _runs(columns, board.columns["task"])]
+def by_task(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
+    """Neighbouring columns of one task, with its heading."""
+    return [(task_heading(board.columns.at[run[0], "task"]), run) for run in _runs(columns, board.columns["task"])]
 
 
 def by_benchmark(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
-    """Neighbouring columns of one benchmark, with its name; each average stands alone, under its own."""
+    """Neighbouring columns of one benchmark, with its name; each average is a group of its own."""
     kept = board.columns["group"].where(board.columns["kind"] != AVERAGE, -1 - board.columns.index.to_series())
     return [(board.columns.at[run[0], "benchmark"], run) for run in _runs(columns, kept)]
 
@@ -136,7 +136,7 @@ def limited_line(board: Board) -> str:
     """The results that no table ranks, in one line; empty where there are none."""
     names = board.limited[["model", "benchmark", "limit"]].drop_duplicates()
     listed = "; ".join(
-        f"{one.model} on {one.benchmark} ({one.limit} {'picture' if one.limit == 1 else 'pictures'})"
+        f"{one.model} on {one.benchmark} ({one.limit} {'image' if one.limit == 1 else 'images'})"
         for one in names.itertuples()
     )
     return f"Made with --limit, and so not ranked: {listed}." if listed else ""

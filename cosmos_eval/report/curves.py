@@ -1,4 +1,4 @@
-"""Curves over a training: metrics of its checkpoints with their intervals; losses and speed as its log tells them."""
+"""Curves over training steps: metrics of checkpoints with their intervals; losses and speed from the log."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ PANELS = (
     ("samples/s", ("samples_per_second",)),
     ("share of waiting for data", ("data_wait",)),
 )
-"""What of a metrics.jsonl is drawn together."""
+"""Panels of the training figure: title, and keys of metrics.jsonl."""
 Curve = list[tuple[int, str, dict[str, float]]]
 """Step, the metric's name, and its value, low and high, by step."""
 
@@ -36,12 +36,12 @@ def write_curve(lines: Sequence[Line], folder: Path, name: str = "curve") -> lis
     Args:
         lines: of `evaluations.jsonl`, or made by `cosmos_eval.report.evaluations.line_of`; at least one.
     """
-    picture, table, data = (folder / f"{name}.{ending}" for ending in ("png", "md", "csv"))
+    plot, table, data = (folder / f"{name}.{ending}" for ending in ("png", "md", "csv"))
     frame = curve_frame(lines)
     atomic_write_text(data, csv_text(frame))
     atomic_write_text(table, curve_table(lines))
-    save(curve_figure(lines), picture)
-    return [picture, table, data]
+    save(curve_figure(lines), plot)
+    return [plot, table, data]
 
 
 def curve_frame(lines: Sequence[Line]) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def curves_of(lines: Sequence[Line]) -> dict[str, dict[str, Curve]]:
 
 
 def made_by(line: Line) -> tuple[str, ...]:
-    """What makes two numbers of one benchmark comparable, in short."""
+    """What two comparable numbers of one benchmark have in common, in short."""
     limit = (f"first {line['limit']}",) if line["limit"] else ()
     return (f"{line['fingerprint'][:8]}/{line['dataset'][:8]}", line["precision"], *limit)
 
@@ -103,7 +103,7 @@ def curve_table(lines: Sequence[Line]) -> str:
     table = pd.DataFrame(columns).sort_index().fillna(MISSING)
     table.index.name = "step"
     made = ", ".join(sorted({line["precision"] for line in lines}))
-    some = " Heads tell where only the first samples were measured." if any(line["limit"] for line in lines) else ""
+    some = " Column heads say where only a part was measured." if any(line["limit"] for line in lines) else ""
     text = table.to_markdown(tablefmt="github", disable_numparse=True)
     return f"# By step\n\nPercent, with 95 % intervals in brackets; {made}.{some}\n\n{text}\n"
 
@@ -135,7 +135,7 @@ def curve_figure(lines: Sequence[Line]) -> "Figure":
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
-    """What a run's log tells by step: losses, learning rate, gradient, scales, alignment, uniformity, speed.
+    """Draw the log of a run by step: losses, learning rate, gradient, scales, alignment, uniformity, speed.
 
     Args:
         rows: as `cosmos_core.logs.read_metrics` gives them; what they lack is left out.
@@ -154,7 +154,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 
 
 def loss_figure(curves: Mapping[str, Path]) -> "Figure":
-    """The loss of each training by step, as its metrics.jsonl has it; one that is absent is left out."""
+    """Draw the loss of each training by step, from its metrics.jsonl; absent ones are left out."""
     from cosmos_core.logs import read_metrics
 
     drawn = figure(6, 3)
@@ -217,7 +217,7 @@ def figure(width: float, height: float) -> "Figure":
 
 
 def save(drawn: "Figure", path: Path) -> None:
-    """Write a figure as PNG, whole or not at all. Names in it are no formulas: `$` is a dollar."""
+    """Write a figure as PNG, atomically; a `$` in names is not a formula."""
     from matplotlib.text import Text
 
     for text in drawn.findobj(Text):

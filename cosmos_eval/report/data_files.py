@@ -1,4 +1,4 @@
-"""A board for programs: CSV, a line a cell, and JSON, with nothing rounded."""
+"""A board for programs, not rounded: CSV with a line for each cell, and JSON."""
 
 import json
 import re
@@ -29,14 +29,14 @@ def board_frame(board: Board) -> pd.DataFrame:
     average = frame["column"].map(board.columns["kind"]) == "average"
     frame["kind"] = frame["kind"].where(~average, "average")
     frame = frame.sort_values(["row", "column"]).rename(columns={"label": "model"}).assign(limit=pd.NA)
-    some = board.limited.assign(kind="measured", place=pd.NA, source="")
+    limited = board.limited.assign(kind="measured", place=pd.NA, source="")
     wanted = [*COLUMNS, *MORE]
-    frame = pd.concat([one[wanted] for one in (frame, some) if len(one)] or [frame[wanted]], ignore_index=True)
+    frame = pd.concat([one[wanted] for one in (frame, limited) if len(one)] or [frame[wanted]], ignore_index=True)
     return frame.astype({"limit": "Int64", "place": "Int64", "n": "Int64"})
 
 
 def board_csv(board: Board, remarks: Sequence[str] = ()) -> str:
-    """The long table. A CSV has no room for remarks."""
+    """The long table. `remarks` are not written: a CSV has no place for them."""
     return csv_text(board_frame(board))
 
 
@@ -56,7 +56,7 @@ def _no_formula(text: str) -> str:
 
 
 def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
-    """`rows`, `columns` and `cells` as they are on the board; cells name theirs by place, counted from 0."""
+    """`rows`, `columns` and `cells` as they are on the board; cells refer to rows and columns by index, from 0."""
     record = {
         "format": FORM,
         "version": VERSION,

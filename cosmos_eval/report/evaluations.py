@@ -1,4 +1,4 @@
-"""The measurements of one training: a line for each step, network and benchmark, in a file that a reader can follow."""
+"""evaluations.jsonl: the metrics of one training, a line for each step, network and benchmark."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ Line = dict[str, Any]
 class Evaluations:
     """`evaluations.jsonl` of a folder: one line for each step, network and benchmark, in order of their steps.
 
-    The file is replaced whole, so that whoever reads it meanwhile sees whole lines. `path` None keeps lines in memory.
+    The file is replaced atomically, so that other processes can read it at any time. `path` None keeps lines in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -51,7 +51,7 @@ def key_of(line: Line) -> tuple[int, str, str]:
 
 
 def read_evaluations(path: Path) -> list[Line]:
-    """The lines of a file, none where it is absent; what is no such line is left out."""
+    """The lines of a file, none where it is absent; invalid lines are left out."""
     if not path.is_file():
         return []
     lines = []
@@ -85,7 +85,7 @@ def line_of(step: int, network: str, result: "Result") -> Line:
 
 
 def headlines(line: Line) -> list[str]:
-    """The metrics of a line that people look at first."""
+    """The headline metrics of a line."""
     return [name for name in headlines_of(line["task"]) if name in line["metrics"]] or [line["primary"]]
 
 

@@ -16,11 +16,11 @@ SAME = {
     "flickr8k-test-retrieval": "flickr8k",
     "winoground": "winoground",
 }
-"""Benchmarks that another reader of ours reads, with the pictures, names and templates of clip-benchmark's."""
+"""Benchmarks that other readers than `wds` read, with the images, names and templates of clip-benchmark's."""
 SUGAR_CREPE = "sugar_crepe/"
 """Before each of SugarCrepe's seven files, which are a dataset each there."""
 PLAIN = {"reader", "dataset", "path", "split", "expected", "needs", "published"}
-"""What a definition of its own builder may say: with other options it is another set of pictures."""
+"""What a definition of its own builder may say: with other options it is another set of images."""
 
 
 @cache
@@ -40,7 +40,7 @@ def dataset_names() -> dict[str, str]:
 def benchmarks_of(dataset: str) -> list[str]:
     """Our benchmarks that a dataset of clip-benchmark is; none where none is the same.
 
-    ImageNet's shards hold the pictures, names and templates of our `imagenet1k`, and are that, too.
+    ImageNet's shards hold the images, names and templates of our `imagenet1k`, and are that, too.
     """
     if dataset.startswith(SUGAR_CREPE):
         return ["sugarcrepe"]

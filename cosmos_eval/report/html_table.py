@@ -1,4 +1,4 @@
-"""A board as one HTML page: a table of the headline metrics and one of each benchmark. Names are never read as HTML."""
+"""A board as one HTML page: a table of the headline metrics and one of each benchmark. All names are escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -8,7 +8,7 @@ from cosmos_eval.report.cells import (
     about,
     average_lines,
     by_benchmark,
-    by_family,
+    by_task,
     detail,
     limited_line,
     shown,
@@ -18,7 +18,7 @@ from cosmos_eval.report.cells import (
 from cosmos_eval.report.names import MISSING, short
 
 FIT = 12
-"""Columns that a window of 1280 pixels has room for; a benchmark with more metrics has several tables."""
+"""Columns that fit a window of 1280 pixels; a benchmark with more metrics has several tables."""
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; max-width: 100rem }
@@ -57,10 +57,10 @@ def board_html(board: Board, remarks: Sequence[str] = ()) -> str:
             f"<h2>{escape(one['benchmark'])}</h2>\n<p>{escape(one['task'])}, protocol version {one['version']} "
             f"<code>{escape(one['fingerprint'])}</code>, data <code>{escape(one['dataset'])}</code></p>"
         )
-        for some in (ids[i : i + FIT] for i in range(0, len(ids), FIT)):
-            parts.append(_table(board, with_values(board, board.of_kind(MEASURED), some), some))
-    said = [line for line in [without_width_line(board), limited_line(board), *board.remarks, *remarks] if line]
-    parts += ["<h2>Remarks</h2>", _list(said)] if said else []
+        for part in (ids[i : i + FIT] for i in range(0, len(ids), FIT)):
+            parts.append(_table(board, with_values(board, board.of_kind(MEASURED), part), part))
+    all_remarks = [line for line in [without_width_line(board), limited_line(board), *board.remarks, *remarks] if line]
+    parts += ["<h2>Remarks</h2>", _list(all_remarks)] if all_remarks else []
     return "\n".join([*(part for part in parts if part), "</body>", "</html>"]) + "\n"
 
 
@@ -80,9 +80,9 @@ def _table(board: Board, rows: list[int], columns: list[int]) -> str:
 
 
 def _head(board: Board, columns: list[int]) -> list[str]:
-    families, names = (
+    tasks, names = (
         "".join(f'<th colspan="{len(some)}">{escape(name)}</th>' for name, some in of(board, columns))
-        for of in (by_family, by_benchmark)
+        for of in (by_task, by_benchmark)
     )
     metrics = [f"<th>{escape(short(board.columns.at[column, 'metric']))}</th>" for column in columns]
     abouts = [
@@ -91,7 +91,7 @@ def _head(board: Board, columns: list[int]) -> list[str]:
         for column in columns
     ]
     return [
-        f"<tr><th></th>{families}</tr>",
+        f"<tr><th></th>{tasks}</tr>",
         f"<tr><th></th>{names}</tr>",
         f"<tr><th>model</th>{''.join(metrics)}</tr>",
         f'<tr class="about"><th></th>{"".join(abouts)}</tr>',

@@ -10,7 +10,7 @@ from cosmos_eval.report.cells import (
     about,
     average_lines,
     by_benchmark,
-    by_family,
+    by_task,
     limited_line,
     sections,
     shown,
@@ -28,7 +28,7 @@ SPECIAL = {
     "→": r"$\rightarrow$", "–": r"\textendash{}", "—": r"\textemdash{}", "×": r"$\times$", "±": r"$\pm$",
     "-": "-{}", "!": "!{}", "?": "?{}", ",": ",{}",
 }  # fmt: skip
-"""The last four so that no two characters melt into one: `--` is a dash, ?` and ,, are other signs."""
+"""The last four prevent ligatures: `--` is a dash; ?` and ,, are other characters."""
 LONELY = "-!?,"
 DAGGER = r"\textsuperscript{\dag}"
 HEAD = (
@@ -38,9 +38,9 @@ HEAD = (
 
 
 def board_latex(board: Board, remarks: Sequence[str] = ()) -> str:
-    """A table for each family, or one where all fit: a fragment for \\input. Percent, 95 % intervals in brackets.
+    """A table for each task, or one where all fit: a fragment for \\input. Percent, 95 % intervals in brackets.
 
-    Published rows stand below a rule and a line that says so, with their sources in the notes; limited results and
+    Published rows are below a rule and a line that says so, with their sources in the notes; limited results and
     remarks are comments.
     """
     lines = [f"% {HEAD}"]
@@ -83,11 +83,11 @@ def _table(board: Board, title: str, columns: list[int]) -> list[str]:
 
 
 def _head(board: Board, columns: list[int]) -> list[str]:
-    """Family, benchmark, metric, and what the column was measured with."""
+    """Task, benchmark, metric, and what the column was measured with."""
     at = {column: place for place, column in enumerate(columns, 2)}
-    families, rules = [""], []
-    for name, some in by_family(board, columns):
-        families.append(_over(len(some), name))
+    tasks, rules = [""], []
+    for name, some in by_task(board, columns):
+        tasks.append(_over(len(some), name))
         rules.append(rf"\cmidrule(lr){{{at[some[0]]}-{at[some[-1]]}}}")
     names = ["", *(_over(len(some), name) for name, some in by_benchmark(board, columns))]
     metrics, prints, counts = ["model"], [""], [""]
@@ -97,7 +97,7 @@ def _head(board: Board, columns: list[int]) -> list[str]:
         data = "" if one["kind"] == AVERAGE else f"/{one['dataset'][:8] or 'no data'}"
         prints.append(rf"{{\tiny {escape(one['fingerprint'][:8] + data)}}}")
         counts.append(rf"{{\tiny $n={one['n']}$}}" if one["n"] else "")
-    return [_line(families), " ".join(rules), *map(_line, (names, metrics, prints, counts))]
+    return [_line(tasks), " ".join(rules), *map(_line, (names, metrics, prints, counts))]
 
 
 def _over(columns: int, text: str) -> str:

@@ -48,7 +48,7 @@ def board_markdown(board: Board, remarks: Sequence[str] = ()) -> str:
 def headline_tables(board: Board) -> str:
     """Models as rows, the headline metrics of every benchmark as columns; the best mean rank over them first.
 
-    One table, or one for each family where it would be too wide.
+    One table, or one for each task where it would be too wide.
     """
     parts = []
     for title, columns in sections(board):
@@ -60,14 +60,14 @@ def headline_tables(board: Board) -> str:
 
 
 def benchmark_heading(board: Board, columns: pd.DataFrame) -> str:
-    """What one table was measured with: version, fingerprints, pictures and precision."""
+    """What one table was measured with: version, fingerprints, images and precision."""
     one = columns.iloc[0]
     rows = with_values(board, board.of_kind(MEASURED), columns.index.tolist())
     precision = ", ".join(sorted(board.rows.loc[rows, "precision"].unique()))
     of_all = f", {one['items']:,} of {one['items'] + one['left_out']:,} items" if one["left_out"] else ""
     return (
         f"## {escape(one['benchmark'])}\n\n{one['task']}, protocol version {one['version']} "
-        f"({one['fingerprint'][:8]}), data {one['dataset'][:8]}, {one['images']:,} pictures{of_all}, {precision}"
+        f"({one['fingerprint'][:8]}), data {one['dataset'][:8]}, {one['images']:,} images{of_all}, {precision}"
     )
 
 
@@ -122,21 +122,21 @@ def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian wide characters two, combining marks none."""
+    """Width of a text in columns of a terminal: East Asian wide characters two, combining marks none."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     marks = sum(unicodedata.category(character) in ("Mn", "Me", "Cf") for character in text)
     return len(text) + wide - marks
 
 
 def bullet(text: str) -> str:
-    """An item of a list, which does not begin a heading, a quotation or another list."""
+    """An item of a list; what would begin a heading, a quotation or another list is escaped."""
     return "- " + re.sub(r"^(\d*)([#>+.)-])", r"\1\\\2", escape(text))
 
 
 def escape(text: str) -> str:
-    """Text that stays text in a cell of a Markdown table: one line, no cell's end, no markup, no HTML."""
+    """Text escaped for a cell of a Markdown table: one line, no cell separator, no markup, no HTML."""
     text = printable(" ".join(str(text).split())).replace("\\", "\\\\")
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
-    # An underscore within a word is one; elsewhere it may begin emphasis.
+    # An underscore within a word stays; elsewhere it may begin emphasis.
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
     return re.sub(r"([|*`$~\[\]])", r"\\\1", text)

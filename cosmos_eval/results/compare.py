@@ -1,4 +1,4 @@
-"""What differs between two results: what decides their numbers, what surrounds them, and the numbers."""
+"""Differences between two results: fields of the identity, other fields, and metrics."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,18 +14,18 @@ ABSENT = "-"
 
 @dataclass(frozen=True)
 class Change:
-    """A field of the record (`environment.python`) that differs; ABSENT where one of the two lacks it."""
+    """A field of the record (`environment.python`) that differs; ABSENT where one of the two does not have it."""
 
     kind: str
-    """`identity` (it decides the numbers), or the record's part that it belongs to."""
+    """`identity` (it decides the numbers), or the section of the record."""
     field: str
     before: Any
     after: Any
 
 
 @dataclass(frozen=True)
-class Moved:
-    """A metric that differs; None where one of the two lacks it."""
+class MetricChange:
+    """A metric that differs; None where one of the two does not have it."""
 
     name: str
     before: Metric | None
@@ -33,29 +33,29 @@ class Moved:
 
     @property
     def delta(self) -> float | None:
-        """By how much its value is higher in the second."""
+        """Value of the second minus that of the first."""
         return None if self.before is None or self.after is None else self.after.value - self.before.value
 
 
-def moved_metrics(first: Result, second: Result) -> list[Moved]:
-    """The metrics that differ in value, interval or n, those of the first result in its order and then those that only
-    the second has.
+def changed_metrics(first: Result, second: Result) -> list[MetricChange]:
+    """The metrics that differ in value, interval or n: in the order of the first result, then those that only the
+    second has.
 
-    Intervals are not compared where the two were resampled with seeds that are known to differ, nor where they were
-    made by other methods (results of before have none).
+    Intervals are not compared where the two were resampled with different seeds or made by different methods (older
+    results record no method).
     """
-    intervals = not _other_seed(first, second)
-    moved = []
+    intervals = not _have_other_seeds(first, second)
+    changed = []
     for name in dict.fromkeys((*first.metrics, *second.metrics)):
         ours, theirs = first.metrics.get(name), second.metrics.get(name)
         if ours is None or theirs is None or _differ(ours, theirs, intervals):
-            moved.append(Moved(name, ours, theirs))
-    return moved
+            changed.append(MetricChange(name, ours, theirs))
+    return changed
 
 
-def changes(first: Result, second: Result) -> list[Change]:
+def changed_fields(first: Result, second: Result) -> list[Change]:
     """Every field but the metrics that differs: those that decide the numbers first, then in the record's order."""
-    ours, theirs = flat(first), flat(second)
+    ours, theirs = flatten_fields(first), flatten_fields(second)
     absent = object()
     fields = [
         field
@@ -70,7 +70,7 @@ def changes(first: Result, second: Result) -> list[Change]:
     ]
 
 
-def flat(result: Result) -> dict[str, Any]:
+def flatten_fields(result: Result) -> dict[str, Any]:
     """Every field of the record but the metrics, by its dotted name."""
     record = asdict(result)
     del record["metrics"]
@@ -96,6 +96,6 @@ def _numbers(metric: Metric, interval: bool) -> tuple[float, ...]:
     return (metric.value, metric.n, *((metric.low, metric.high) if interval else ()))
 
 
-def _other_seed(first: Result, second: Result) -> bool:
+def _have_other_seeds(first: Result, second: Result) -> bool:
     seeds = [one.timing.get("seed") for one in (first, second)]
     return None not in seeds and seeds[0] != seeds[1]

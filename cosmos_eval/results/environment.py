@@ -1,4 +1,4 @@
-"""What a number was measured with: versions and hardware, for the record."""
+"""Versions and hardware of a measurement, for its record."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ PACKAGES = (
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """Versions of what decides a number, and the hardware; nothing that names the user or the machine."""
+    """Versions of packages that decide numbers, and the hardware; no names of users or machines."""
     import torch
 
     import cosmos_eval
@@ -36,7 +36,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's own name where the system tells it."""
+    """Model name of the processor, where the system provides it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

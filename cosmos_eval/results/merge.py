@@ -1,4 +1,4 @@
-"""One folder of results from several, such as those of several machines: each measurement once, or a conflict."""
+"""Merges folders of results, such as those of several machines: each measurement once, conflicts are errors."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from pathlib import Path
 from cosmos_core.errors import RequestError
 from cosmos_core.files import current_umask, sync_folder, temporary_folder
 from cosmos_core.json_text import read_json
-from cosmos_eval.results.compare import moved_metrics
+from cosmos_eval.results.compare import changed_metrics
 from cosmos_eval.results.record import Result
-from cosmos_eval.results.store import NOT_RUN, RESULT, SAMPLES, file_digest, read_result, visible
+from cosmos_eval.results.store import NOT_RUN, RESULT, SAMPLES, file_digest, read_result, visible_files
 
 SHOWN = 3
-"""How many conflicts are named."""
+"""Conflicts that an error names."""
 
 
 @dataclass
@@ -24,51 +24,50 @@ class Merged:
 
     copied: int = 0
     there: int = 0
-    """Results that stood in the folder before."""
+    """Results that were in the folder before."""
     repeated: int = 0
-    """Results that were found once more with the same numbers, and left out."""
+    """Further copies with the same identity and numbers, left out."""
     aside: list[Path] = field(default_factory=list)
-    """Results of a model and benchmark that stand twice, under other protocols, data, precisions or limits: the second
-    one's folder is named after its identity."""
+    """Folders of second results of one model and benchmark, with another protocol, data, precision or limit; their
+    names end with the start of the identity."""
     not_run: list[Path] = field(default_factory=list)
     models: int = 0
 
 
 def merge(sources: Sequence[Path], out: Path) -> Merged:
-    """Bring the results below several folders into one, `OUT/<model>/<benchmark>/`; what is in `out` stays.
+    """Copy the results below several folders to one, `OUT/<model>/<benchmark>/`; existing results in `out` stay.
 
     Two results of one identity are one measurement: with equal numbers the first is kept, `out` before `sources`.
-    Everything is read and checked, and every table of samples copied and checked, before anything appears in `out`. An
-    `out` that was absent appears whole. One that was there gets each result whole, RESULT.json last; a merge that was
-    killed goes on when it is run again.
+    Everything is read, checked and staged before anything appears in `out`. A new `out` appears in one move; in an
+    existing one each result appears complete, RESULT.json last. A merge that was killed can be run again.
 
     Raises:
-        RequestError: a folder without results, a broken result, samples that are not those of their result, or one
-            identity with different numbers; then nothing is written.
+        RequestError: a folder without results, a broken result, samples that do not belong to their result, or
+            one identity with different numbers; then nothing is written.
     """
     plan = _Plan(out)
     for folder in sources:
         if not folder.is_dir():
             raise RequestError(f"no folder {folder}; give the --out folder of a run")
     if out.exists() and not out.is_dir():
-        raise RequestError(f"{out} is no folder; give another --out")
+        raise RequestError(f"{out} is not a folder; give another --out")
     for folder in ([out] if out.is_dir() else []) + list(sources):
         plan.read(folder, needed=folder is not out)
     plan.refuse_conflicts()
     plan.read_not_run([out, *sources])
-    with _stage(out) as (stage, place):
+    with _stage(out) as (stage, move):
         for target, path, result in plan.to_copy:
             _copy(path, stage / target, result)
         for target, path in plan.not_run.items():
             _copy_file(path, stage / target / NOT_RUN)
-        place([target for target, *_ in plan.to_copy], list(plan.not_run))
+        move([target for target, *_ in plan.to_copy], list(plan.not_run))
     for path in plan.resolved:
         path.unlink(missing_ok=True)
     return plan.merged
 
 
 class _Plan:
-    """What goes where; nothing is written here."""
+    """Decides which result is copied to which folder; writes nothing."""
 
     def __init__(self, out: Path) -> None:
         self.out = out.resolve()
@@ -76,7 +75,7 @@ class _Plan:
         self.to_copy: list[tuple[Path, Path, Result]] = []
         self.not_run: dict[Path, Path] = {}
         self.resolved: list[Path] = []
-        """NOT_RUN files in `out` whose result is there now."""
+        """NOT_RUN files in `out` whose benchmark has a result now."""
         self._seen: set[Path] = set()
         self._known: dict[str, tuple[Path, Result]] = {}
         self._taken: dict[Path, str] = {}
@@ -85,8 +84,8 @@ class _Plan:
 
     def read(self, folder: Path, *, needed: bool) -> None:
         """The results of one folder; `needed`: an empty one is refused."""
-        paths = list(visible(folder, RESULT))
-        if needed and not paths and not list(visible(folder, NOT_RUN)):
+        paths = list(visible_files(folder, RESULT))
+        if needed and not paths and not list(visible_files(folder, NOT_RUN)):
             raise RequestError(f"no {RESULT} below {folder}; give the --out folder of a run")
         for path in paths:
             whole = path.parent.resolve() / path.name
@@ -95,14 +94,14 @@ class _Plan:
                 self._add(path, whole, read_result(path))
 
     def _add(self, path: Path, whole: Path, result: Result) -> None:
-        key = result.identity or result.checksum  # a model without a digest is the same only in the same record
+        key = result.identity or result.checksum  # a model without a digest equals only itself, in the same record
         if key in self._known:
-            first, there = self._known[key]
-            moved = moved_metrics(there, result)
-            if moved:
-                one = moved[0]
-                values = " and ".join("nothing" if m is None else repr(m.value) for m in (one.before, one.after))
-                self._conflicts.append(f"{first} and {path} ({one.name}: {values})")
+            first, existing = self._known[key]
+            changed = changed_metrics(existing, result)
+            if changed:
+                metric = changed[0]
+                values = " and ".join("nothing" if m is None else repr(m.value) for m in (metric.before, metric.after))
+                self._conflicts.append(f"{first} and {path} ({metric.name}: {values})")
             self.merged.repeated += 1
             return
         self._known[key] = (path, result)
@@ -120,7 +119,7 @@ class _Plan:
         self.merged.models = len({one.model["digest"] or one.model["spec"] for _, one in self._known.values()})
 
     def _model_folder(self, path: Path, result: Result) -> str:
-        """One folder a model: as its first source calls it, with the start of its digest."""
+        """One folder for each model: named as in its first source, with the start of its digest."""
         digest = result.model["digest"]
         name = path.parent.parent.name.lstrip(".") or "model"
         if not digest:
@@ -137,22 +136,22 @@ class _Plan:
         return target
 
     def refuse_conflicts(self) -> None:
-        """Everything that differs in one refusal."""
+        """RequestError that names the conflicts, if there are any."""
         if self._conflicts:
             more = len(self._conflicts) - SHOWN
             raise RequestError(
-                "the same model, protocol, data and precision with different numbers: "
+                "two results have the same model, protocol, data and precision but different numbers: "
                 + "; ".join(self._conflicts[:SHOWN])
                 + (f"; and {more} more" if more > 0 else "")
-                + "; see 'cosmos-eval results diff', delete the wrong one and merge again; nothing was written"
+                + "; compare them with 'cosmos-eval results diff', delete the wrong one and merge again; nothing was written"
             )
 
     def read_not_run(self, folders: Sequence[Path]) -> None:
-        """Benchmarks that were asked for and not run: kept where no folder has their result."""
+        """Collect benchmarks that were requested and not run, where no folder has their result."""
         by_digest = {digest[:8]: name for digest, name in self._folders.items() if digest}
         targets: dict[Path, Path] = {}
         for folder in folders:
-            for path in visible(folder, NOT_RUN):
+            for path in visible_files(folder, NOT_RUN):
                 whole = path.parent.resolve() / path.name
                 model = whole.parent.parent.name.lstrip(".") or "model"
                 target = Path(by_digest.get(model[-8:], model), whole.parent.name)
@@ -168,7 +167,7 @@ class _Plan:
 
 
 def _benchmark_folder(path: Path, result: Result) -> str:
-    """The benchmark's name, as a run calls the folder; a record's own words are no path."""
+    """The name of the benchmark, as `run` names the folder; the name in a record may not be a valid folder name."""
     name = result.benchmark["name"]
     plain = all(c.isalnum() or c in "-_." for c in name) and name[0] not in "-."
     return name if plain else path.parent.name.lstrip(".") or "benchmark"
@@ -185,14 +184,14 @@ def _check_not_run(path: Path) -> None:
 
 
 def _copy(path: Path, folder: Path, result: Result) -> None:
-    """A result and its samples, each copy checked against the record."""
+    """Copy a result and its samples; each copy is checked against the record."""
     samples = path.parent / SAMPLES
     if not samples.is_file():
-        raise RequestError(f"{samples} is not there; copy it with its {RESULT}, or delete that file and run again")
+        raise RequestError(f"{samples} is missing; copy it with its {RESULT}, or delete that file and run again")
     _copy_file(samples, folder / SAMPLES)
     if file_digest(folder / SAMPLES) != result.samples["sha256"]:
         raise RequestError(
-            f"{samples} is not what {RESULT} was written with: truncated or altered; copy it again with its {RESULT}, "
+            f"{samples} is not the file that {RESULT} was written with: truncated or altered; copy it again with its {RESULT}, "
             "or delete both and run again"
         )
     _copy_file(path, folder / RESULT)
@@ -208,24 +207,24 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _stage(out: Path) -> Iterator[tuple[Path, "_Place"]]:
-    """A hidden folder on the disk of `out`, and what brings its content there; gone when the block ends."""
+def _stage(out: Path) -> Iterator[tuple[Path, "_Mover"]]:
+    """A hidden folder on the disk of `out`, and a function that moves its content to `out`; removed at the end."""
     whole = not out.exists()
     with temporary_folder(out if whole else out / out.name) as stage:
-        yield stage, _Place(stage, out, whole)
+        yield stage, _Mover(stage, out, whole)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Mover:
     stage: Path
     out: Path
     whole: bool
 
     def __call__(self, results: Sequence[Path], not_run: Sequence[Path]) -> None:
-        """Bring what was staged to its place: in one move, or each result with RESULT.json last."""
+        """Move what was staged to `out`: in one move, or each result with RESULT.json last."""
         if self.whole:
             self.stage.chmod(0o777 & ~current_umask())  # mkdtemp makes a private folder
-            for target in {one for place in (*results, *not_run) for one in (place, *place.parents)}:
+            for target in {folder for moved in (*results, *not_run) for folder in (moved, *moved.parents)}:
                 sync_folder(self.stage / target)
             self.stage.replace(self.out)
             sync_folder(self.out.parent)

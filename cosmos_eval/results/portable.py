@@ -1,6 +1,6 @@
-"""What results say, without the folders of the machine that made them: for tables and pages that are published.
+"""Texts of results without the folders of the machine that made them, for tables and pages that are published.
 
-RESULT.json keeps model specs as they were given, since resuming and comparing on that machine need them.
+RESULT.json keeps model specs as they were given: the machine that made them needs them.
 """
 
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from cosmos_core.printable import printable
 
-# In a spec the path begins behind the kind, a `=`, or a `/` (ARCH//path), and may hold spaces; `https://` is none.
+# In a spec the path begins behind the kind, a `=`, or a `/` (ARCH//path), and may contain spaces; `https://` is not a path.
 _IN_SPEC = re.compile(r"(^|[:=]|(?<=[^:/])/)(/(?!/)[^?#&]+)")
 _IN_TEXT = re.compile(r"""(^|[\s:=('"`,;\[]|(?<=[^:/\s])/)(/(?!/)[^\s?#&:;,'"`()\[\]]*/[^\s?#&:;,'"`()\[\]]+)""")
 _HOMES = re.compile(r"/(home|Users)/[^/]+|/root|/?")
@@ -35,7 +35,7 @@ def portable_values(value: Any) -> Any:
 
 
 def shortened(path: str) -> str:
-    """The last name of an absolute path; of a file with its folder, unless that is somebody's home."""
+    """The last name of an absolute path; a file is given with its folder, unless that is a home folder."""
     folder, _, name = path.rstrip("/").rpartition("/")
     is_file = "." in name[1:]
     return name if not is_file or _HOMES.fullmatch(folder) else f"{folder.rpartition('/')[2]}/{name}"

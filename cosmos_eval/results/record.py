@@ -18,16 +18,16 @@ from cosmos_eval.tasks.outcome import Metric
 
 UNCHECKED = "unchecked"
 ROUNDING = 1e-9
-"""What sums of floats may be beyond the edges of a metric."""
+"""Tolerance of rounding at the bounds of a metric."""
 MOST = 10**12
-"""Samples, images or places: more than any dataset has."""
+"""Upper bound of counts and ranks: more than any dataset has."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is written to RESULT.json: an outcome and where it comes from. Metrics are fractions.
+    """The content of RESULT.json: an outcome and how it was measured. Metrics are fractions.
 
-    `benchmark`, `dataset`, `model`, `environment`, `timing` and `samples` hold what results/schema.json names.
+    `benchmark`, `dataset`, `model`, `environment`, `timing` and `samples` have the fields of results/schema.json.
     """
 
     benchmark: dict[str, Any]
@@ -42,9 +42,14 @@ class Result:
     samples: dict[str, Any]
     warnings: tuple[str, ...] = field(default=())
 
-    unchecked: ClassVar[bool] = False
-    """Whether it was read from a file without a checksum (schema 1), so that an edit cannot be told. No field: it is
-    the file's, and equal measurements are equal whichever file they come from."""
+    file_version: ClassVar[int] = SCHEMA
+    """Schema version of the file that it was read from, which decides how its samples.parquet is read. No field: equal
+    measurements are equal whichever file they come from."""
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether its file has no checksum (schema 1), so that an edit goes unseen."""
+        return self.file_version == 1
 
     @property
     def identity(self) -> str:
@@ -61,7 +66,7 @@ class Result:
 
     @property
     def label(self) -> str:
-        """How a table calls the model; marked where the file has no checksum."""
+        """Name of the model in tables; marked where the file has no checksum."""
         name = self.model.get("label") or portable_spec(self.model["spec"])
         return f"{name} ({UNCHECKED})" if self.unchecked else name
 
@@ -75,7 +80,7 @@ class Result:
         text = json.dumps(with_checksum(self._record()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         try:
             text.encode()
-        except UnicodeEncodeError:  # half a surrogate pair, as in the name of a file that is no UTF-8: JSON can say it
+        except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8: JSON can escape it
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
         return text
 
@@ -85,49 +90,48 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str, where: object) -> "Result":
-        """Read and validate; `where` is what an error calls the file. Older versions are brought to the newest one.
+        """Read and validate; `where` is how an error names the file. Older versions are migrated to the newest.
 
         Raises:
-            RequestError: not JSON, a version that is not known, a field that is missing or wrong, or content that is
-                not the one that was written (its checksum); names the file and the field.
+            RequestError: not JSON, an unknown version, a field that is missing or wrong, or a checksum that is not that
+                of the content; names the file and the field.
         """
-        record, version = parse(text, where)
+        record, version, is_intact = parse(text, where)
         fault = first_fault(record)
         if fault:
             raise RequestError(f"{where} is not a valid result: {fault}; {DAMAGED}")
-        if record.pop("checksum") != checksum(record):
+        if not is_intact:
             raise RequestError(f"{where} was edited or damaged after it was written (its checksum differs); {DAMAGED}")
-        record.pop("schema")
+        del record["checksum"], record["schema"]
         record["metrics"] = {name: Metric(**value) for name, value in record["metrics"].items()}
         record["warnings"] = tuple(record["warnings"])
         result = cls(**record)
-        if version == 1:
-            object.__setattr__(result, "unchecked", True)  # frozen for everybody else
+        object.__setattr__(result, "file_version", version)  # frozen for everybody else
         return result
 
 
 def renamed(result: Result, label: str) -> Result:
-    """The result under another label; what has no checksum stays marked."""
+    """The result under another label; it still knows the version of its file."""
     other = replace(result, model={**result.model, "label": label})
-    object.__setattr__(other, "unchecked", result.unchecked)
+    object.__setattr__(other, "file_version", result.file_version)
     return other
 
 
 def unchecked_legend(results: Iterable["Result"]) -> list[str]:
-    """What the mark in a label means, in one line; none where no result has it."""
+    """A line that explains the mark in a label; empty where no result has it."""
     if not any(result.unchecked for result in results):
         return []
-    return [f"{UNCHECKED}: its file has no checksum (schema 1), so that nobody can tell whether it was edited"]
+    return [f"{UNCHECKED}: its file has no checksum (schema 1), so an edit would go unseen"]
 
 
 def refuse_unchecked(results: Iterable["Result"], allowed: bool) -> None:
     """RequestError where a result has no checksum and that is not allowed."""
-    some = list(dict.fromkeys(f"{one.label} on {one.benchmark['name']}" for one in results if one.unchecked))
-    if some and not allowed:
-        more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+    unchecked = list(dict.fromkeys(f"{one.label} on {one.benchmark['name']}" for one in results if one.unchecked))
+    if unchecked and not allowed:
+        more = f" and {len(unchecked) - 3} more" if len(unchecked) > 3 else ""
         raise RequestError(
-            f"no checksum in the files of {', '.join(some[:3])}{more} (schema 1), so that an edit cannot be told; "
-            "run these again with --overwrite, or take them as they are with --allow-unchecked"
+            f"no checksum in the files of {', '.join(unchecked[:3])}{more} (schema 1), so an edit would go unseen; "
+            "run these again with --overwrite, or accept them with --allow-unchecked"
         )
 
 
@@ -172,9 +176,9 @@ def first_fault(record: Any) -> str:
     """The first thing wrong with a record of the newest version, in words; empty when it is valid."""
     errors = sorted(_validator().iter_errors(record), key=lambda error: [str(step) for step in error.absolute_path])
     if errors:
-        place = ".".join(str(step) for step in errors[0].absolute_path)
-        said = (f"{place}: " if place else "") + errors[0].message
-        return " ".join(said.split())[:200]
+        field_path = ".".join(str(step) for step in errors[0].absolute_path)
+        message = (f"{field_path}: " if field_path else "") + errors[0].message
+        return " ".join(message.split())[:200]
     if record["primary"] not in record["metrics"]:
         return f"primary: {record['primary']!r} is not among the metrics"
     for name, metric in record["metrics"].items():
@@ -186,16 +190,16 @@ def first_fault(record: Any) -> str:
     counts["limit"] = record["limit"] or 0
     for name, count in counts.items():
         if count > MOST:
-            return f"{name[:80]}: {short_repr(count)} is beyond reason"
+            return f"{name[:80]}: {short_repr(count)} is impossibly large"
     try:
         checksum(record)
-    except (ValueError, RecursionError) as error:  # a number that is not finite elsewhere; nested beyond reason
+    except (ValueError, RecursionError) as error:  # a non-finite number in another field; nesting that is too deep
         return str(error)
     return ""
 
 
 def _fault_of_metric(name: str, metric: dict[str, Any]) -> str:
-    """Why no measurement gives such a metric, in words; empty where one may."""
+    """Why a metric is impossible, in words; empty where it is possible."""
     value, low, high = (metric[key] for key in ("value", "low", "high"))
     if not all(_finite(number) for number in (value, low, high)):
         return "not finite"
@@ -204,11 +208,11 @@ def _fault_of_metric(name: str, metric: dict[str, Any]) -> str:
     least, most, what = (1, MOST, "a rank from 1") if is_rank(name) else (0, 1, "a fraction from 0 to 1")
     if not least - ROUNDING <= value <= most + ROUNDING:
         return f"{value:g} [{low:g}, {high:g}] is not {what}"
-    return f"n: {short_repr(metric['n'])} is beyond reason" if metric["n"] > MOST else ""
+    return f"n: {short_repr(metric['n'])} is impossibly large" if metric["n"] > MOST else ""
 
 
 def _finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # an integer beyond the range of floats
         return False

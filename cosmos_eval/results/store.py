@@ -1,4 +1,4 @@
-"""Results on disk: OUT/<model>/<benchmark>/RESULT.json beside samples.parquet, whole or absent."""
+"""Reads and writes results: OUT/<model>/<benchmark>/RESULT.json beside samples.parquet, each written atomically."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
 from cosmos_eval.results.record import Result, first_fault
-from cosmos_eval.results.versions import NewerSchema
+from cosmos_eval.results.versions import NewerSchema, rename_old_columns
 
 if TYPE_CHECKING:
     import pandas
@@ -21,11 +21,11 @@ RESULT = "RESULT.json"
 SAMPLES = "samples.parquet"
 NOT_RUN = "NOT_RUN.json"
 LARGEST_SAMPLES = 2**34
-"""Bytes of a table of samples; tables of a million samples have a thousandth of it."""
+"""Bytes of samples.parquet at most; a million samples take a thousandth of it."""
 
 
 def write_samples(folder: Path, samples: "pandas.DataFrame") -> dict[str, object]:
-    """Write the per-sample table; returns what RESULT.json says of it (`file`, `rows`, `sha256`)."""
+    """Write the per-sample table; returns its entry in RESULT.json (`file`, `rows`, `sha256`)."""
     path = folder / SAMPLES
     with atomic_path(path) as temporary:
         try:
@@ -49,16 +49,16 @@ def write_result(folder: Path, result: Result) -> Path:
 
 
 def write_not_run(folder: Path, model: str, benchmark: str, reason: str) -> None:
-    """Record that a benchmark was asked for and why it was not run, unless a result of it stands there."""
+    """Record why a requested benchmark was not run, unless the folder has a result of it."""
     if not (folder / RESULT).is_file():
         record = {"model": model, "benchmark": benchmark, "reason": reason}
         atomic_write_text(folder / NOT_RUN, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_not_run(folder: Path) -> list[str]:
-    """A line for each benchmark below a folder that was asked for and not run."""
+    """A line for each benchmark below a folder that was requested and not run."""
     lines = []
-    for path in visible(folder, NOT_RUN):
+    for path in visible_files(folder, NOT_RUN):
         try:
             record = read_json(path)
             lines.append(f"{record['model']}, {record['benchmark']}: not run: {record['reason']}")
@@ -72,7 +72,7 @@ def read_result(path: Path) -> Result:
 
     Raises:
         RequestError: unreadable, truncated, edited after it was written, or of a newer version (NewerSchema); names the
-            file and how to mend it.
+            file and how to repair it.
     """
     return Result.from_json(read_text(path), path)
 
@@ -90,26 +90,26 @@ def located_results(folder: Path) -> list[tuple[Path, Result]]:
     """Every result below a folder with the path of its RESULT.json, in path order; errors as of `read_results`."""
     if not folder.is_dir():
         raise RequestError(f"no folder {folder}; give the --out folder of a run")
-    found: list[tuple[Path, Result]] = []
-    broken: list[RequestError] = []
+    located: list[tuple[Path, Result]] = []
+    errors: list[RequestError] = []
     for path in result_paths(folder):
         try:
-            found.append((path, read_result(path)))
+            located.append((path, read_result(path)))
         except RequestError as error:
-            broken.append(error)
-    if broken:
-        more = f" (and {len(broken) - 1} more below {folder})" if len(broken) > 1 else ""
-        raise RequestError(f"{broken[0]}{more}") from broken[0]
-    if not found:
+            errors.append(error)
+    if errors:
+        more = f" (and {len(errors) - 1} more below {folder})" if len(errors) > 1 else ""
+        raise RequestError(f"{errors[0]}{more}") from errors[0]
+    if not located:
         raise RequestError(f"no {RESULT} below {folder}; give the --out folder of a run")
-    return found
+    return located
 
 
-def one_model(path: Path) -> dict[str, tuple[Path, Result]]:
-    """The results of the one model below a folder, or the one of a RESULT.json, by benchmark in path order.
+def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
+    """Read the results of the only model below a folder, or one RESULT.json; by benchmark, in path order.
 
     Returns:
-        Name of the benchmark -> path of its RESULT.json, and the result.
+        name of the benchmark -> path of its RESULT.json, and the result.
 
     Raises:
         RequestError: nothing there, a broken result, several models, or several results of one benchmark.
@@ -118,73 +118,79 @@ def one_model(path: Path) -> dict[str, tuple[Path, Result]]:
         raise RequestError(f"there is no {path}; give a {RESULT}, or a folder with the results of one model")
     located = [(path, read_result(path))] if path.is_file() else located_results(path)
     models: dict[str, Path] = {}
-    for place, result in located:  # a model without a digest is known by its spec
-        models.setdefault(result.model["digest"] or result.model["spec"], place.parent.parent)
+    for result_path, result in located:  # a model without a digest is identified by its spec
+        models.setdefault(result.model["digest"] or result.model["spec"], result_path.parent.parent)
     if len(models) > 1:
-        some = ", ".join(str(folder) for folder in list(models.values())[:3])
+        folders = ", ".join(str(folder) for folder in list(models.values())[:3])
         raise RequestError(
-            f"{path} holds results of {len(models)} models; give the folder of one: {some}"
+            f"{path} holds results of {len(models)} models; give the folder of one: {folders}"
             + (", ..." if len(models) > 3 else "")
         )
-    found: dict[str, tuple[Path, Result]] = {}
-    for place, result in located:
+    by_benchmark: dict[str, tuple[Path, Result]] = {}
+    for result_path, result in located:
         name = result.benchmark["name"]
-        if name in found:
-            raise RequestError(f"two results of {name}: {found[name][0]} and {place}; give the path of one")
-        found[name] = (place, result)
-    return found
+        if name in by_benchmark:
+            raise RequestError(
+                f"two results of {name}: {by_benchmark[name][0]} and {result_path}; give the path of one"
+            )
+        by_benchmark[name] = (result_path, result)
+    return by_benchmark
 
 
 def result_paths(folder: Path) -> Iterator[Path]:
     """Paths of the results below a folder, sorted."""
-    yield from visible(folder, RESULT)
+    yield from visible_files(folder, RESULT)
 
 
-def visible(folder: Path, name: str) -> Iterator[Path]:
-    """Files of a name below a folder, sorted; folders whose names begin with a dot (a merge under way) are left out."""
+def visible_files(folder: Path, name: str) -> Iterator[Path]:
+    """Files of a name below a folder, sorted; folders whose names begin with a dot (a running merge) are left out."""
     for path in sorted(folder.rglob(name)):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
 
 def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
-    """The per-sample table beside a RESULT.json, when it is the very table that the result was made from.
+    """Read the per-sample table beside a RESULT.json; refuse another table than the one written with it.
+
+    Columns have their present names, also where an older version wrote the file.
 
     Args:
         path: of RESULT.json, as `read_result` takes it.
-        result: what stands in it.
+        result: as `read_result` returned it.
 
     Raises:
-        RequestError: the table is absent, truncated or altered (its SHA-256 is not the recorded one), or no table.
+        RequestError: the file is absent, truncated or altered (its SHA-256 is not the recorded one), or not Parquet.
     """
     import pandas
 
-    place = path.parent / SAMPLES
-    if not place.exists():
-        raise RequestError(f"{place} is not there; copy it with its {RESULT}, or delete that file and run again")
-    content = read_content(place, LARGEST_SAMPLES)
-    mend = f"copy it again with its {RESULT}, or delete both and run again"
-    # the bytes that were checked are the bytes that are read
+    samples_path = path.parent / SAMPLES
+    if not samples_path.exists():
+        raise RequestError(f"{samples_path} is missing; copy it with its {RESULT}, or delete that file and run again")
+    content = read_content(samples_path, LARGEST_SAMPLES)
+    advice = f"copy it again with its {RESULT}, or delete both and run again"
+    # the bytes that are checked are the bytes that are read
     if hashlib.sha256(content).hexdigest() != result.samples["sha256"]:
         if impostor := impostor_of(content):
-            raise RequestError(f"{place} is {impostor}")
-        raise RequestError(f"{place} is not what {RESULT} was written with: truncated or altered; {mend}")
+            raise RequestError(f"{samples_path} is {impostor}")
+        raise RequestError(f"{samples_path} is not the file that {RESULT} was written with: truncated or altered; {advice}")
     try:
         frame = pandas.read_parquet(io.BytesIO(content))
-    except Exception as error:  # what the reader of parquet raises has no common class
+    except Exception as error:  # errors of the Parquet reader have no common class
         raise RequestError(
-            f"{place} is no table: {str(error).splitlines()[0] if str(error) else error!r}; {mend}"
+            f"{samples_path} is not a Parquet table: {str(error).splitlines()[0] if str(error) else error!r}; {advice}"
         ) from error
     if len(frame) != result.samples["rows"]:
-        raise RequestError(f"{place} has {len(frame):,} rows, and {RESULT} says {result.samples['rows']:,}; {mend}")
-    return frame
+        raise RequestError(
+            f"{samples_path} has {len(frame):,} rows, but {RESULT} records {result.samples['rows']:,}; {advice}"
+        )
+    return frame.rename(columns=rename_old_columns(list(frame.columns), result.file_version))
 
 
-def finished(folder: Path, identity: str) -> Result | None:
-    """The result that stands in `folder` if it is the same measurement and its samples are whole; else None.
+def find_finished(folder: Path, identity: str) -> Result | None:
+    """The result in `folder` if it is the same measurement and its samples are intact; else None.
 
     Raises:
-        NewerSchema: a newer cosmos-eval wrote it; it is not to be replaced as if it were broken.
+        NewerSchema: a newer cosmos-eval wrote it; it must not be replaced like a damaged one.
     """
     path = folder / RESULT
     if not path.is_file():
@@ -194,7 +200,7 @@ def finished(folder: Path, identity: str) -> Result | None:
     except NewerSchema:
         raise
     except RequestError:
-        return None  # a broken record is measured again and replaced
+        return None  # a damaged record is measured again and replaced
     if not identity:
         return None
     samples = folder / SAMPLES

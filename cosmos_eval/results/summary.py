@@ -1,4 +1,4 @@
-"""Results in words, for `results list`, `results show` and `results diff`."""
+"""Tables of `results list`, `results show` and `results diff`."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.text_files import read_text
 from cosmos_eval.metrics.names import is_rank
-from cosmos_eval.results.compare import changes, flat, moved_metrics
+from cosmos_eval.results.compare import changed_fields, changed_metrics, flatten_fields
 from cosmos_eval.results.record import Result, unchecked_legend
-from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, one_model, read_result, result_paths
-from cosmos_eval.results.versions import SCHEMA, parse
+from cosmos_eval.results.store import RESULT, SAMPLES, file_digest, read_model, read_result, result_paths
+from cosmos_eval.results.versions import CHECKSUM, SCHEMA, parse
 from cosmos_eval.tasks.outcome import Metric
 
 LISTED = ("model", "benchmark", "primary metric", "value", "n", "precision", "limit", "date", "where")
@@ -40,18 +40,18 @@ def as_record(path: Path, result: Result) -> dict[str, Any]:
 
 
 def as_fields(path: Path) -> list[tuple[str, str]]:
-    """Every field of one result for a reader: where it lies, what it measured, its metrics, and its provenance."""
-    path = the_result(path)
+    """Every field of one result as (field, value): file, identity, metrics and provenance."""
+    path = find_result_file(path)
     result = read_result(path)
-    _, version = parse(read_text(path), path)
+    record, version, _ = parse(read_text(path), path)
     rows = [
         ("file", str(path)),
         ("schema", str(version) if version == SCHEMA else f"{version}, read as {SCHEMA}"),
-        ("checksum", result.checksum if version > 1 else "none before schema 2"),
+        ("checksum", str(record[CHECKSUM]) if version > 1 else "none before schema 2"),
         *(("unchecked", line) for line in unchecked_legend([result])),
-        ("identity", result.identity or "none: the weights of this model cannot be identified"),
+        ("identity", result.identity or "none: the model has no digest"),
     ]
-    fields = flat(result)
+    fields = flatten_fields(result)
     metrics = {
         f"metrics.{name}": f"{shown(name, metric)}, n {metric.n:,}" + (" (primary)" if name == result.primary else "")
         for name, metric in result.metrics.items()
@@ -60,66 +60,66 @@ def as_fields(path: Path) -> list[tuple[str, str]]:
         if field == "primary":
             rows += metrics.items()
         elif field != "warnings":
-            rows.append((field, said(value)))
+            rows.append((field, format_value(value)))
     rows += [("samples", samples_state(path, result)), *(("warning", warning) for warning in result.warnings)]
     return [(plain(field), plain(value)) for field, value in rows]
 
 
 def samples_state(path: Path, result: Result) -> str:
-    """Whether the table beside a RESULT.json is the one that it was made from."""
-    place = path.parent / SAMPLES
-    if not place.is_file():
-        return f"{place} is not there"
-    if file_digest(place) != result.samples["sha256"]:
-        return f"{place} is not what {RESULT} was written with: truncated or altered"
-    return f"{place} is whole, {place.stat().st_size:,} bytes"
+    """Whether samples.parquet beside a RESULT.json is the file that it was written with, in words."""
+    samples_path = path.parent / SAMPLES
+    if not samples_path.is_file():
+        return f"{samples_path} is missing"
+    if file_digest(samples_path) != result.samples["sha256"]:
+        return f"{samples_path} is not the file that {RESULT} was written with: truncated or altered"
+    return f"{samples_path} is intact, {samples_path.stat().st_size:,} bytes"
 
 
 def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, int]:
-    """What differs between two results, or between two folders of one model each, benchmark by benchmark.
+    """Compare two results, or two folders of one model each, benchmark by benchmark.
 
     Returns:
-        Rows under DIFFERENCES; how many benchmarks were compared; and how many of all have other numbers, or stand in
+        rows under DIFFERENCES; the number of benchmarks compared; and of those that have different numbers or are in
         one of the two only.
     """
-    ours, theirs = one_model(first), one_model(second)
-    if len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys():  # two results: whatever they are
+    ours, theirs = read_model(first), read_model(second)
+    if len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys():  # two single results are compared whatever their benchmarks
         theirs = dict(zip(ours, theirs.values(), strict=True))
     rows: list[tuple[str, ...]] = []
-    compared = other = 0
+    compared = different = 0
     for name in dict.fromkeys((*ours, *theirs)):
         if name not in ours or name not in theirs:
             where = first if name in ours else second
             rows.append(
                 (name, "result", "", *(("there", NONE) if name in ours else (NONE, "there")), f"only in {where}")
             )
-            other += 1
+            different += 1
             continue
         compared += 1
         (_, before), (_, after) = ours[name], theirs[name]
-        rows += [(name, one.kind, one.field, said(one.before), said(one.after), "") for one in changes(before, after)]
-        moved = moved_metrics(before, after)
-        other += bool(moved)
-        for one in moved:
+        rows += [(name, one.kind, one.field, format_value(one.before), format_value(one.after), "") for one in changed_fields(before, after)]
+        changed = changed_metrics(before, after)
+        different += bool(changed)
+        for one in changed:
             values = (NONE if metric is None else shown(one.name, metric) for metric in (one.before, one.after))
-            rows.append((name, "metric", one.name, *values, NONE if one.delta is None else step(one.name, one.delta)))
-    return [tuple(plain(cell) for cell in row) for row in rows], compared, other
+            rows.append((name, "metric", one.name, *values, NONE if one.delta is None else format_difference(one.name, one.delta)))
+    return [tuple(plain(cell) for cell in row) for row in rows], compared, different
 
 
-def the_result(path: Path) -> Path:
-    """The RESULT.json that a path means: itself, or the only one below a folder.
+def find_result_file(path: Path) -> Path:
+    """The RESULT.json at a path: itself, or the only one below a folder.
 
     Raises:
-        RequestError: nothing there, no result below the folder, or several.
+        RequestError: no result below the folder, or several.
     """
     if not path.is_dir():
         return path
-    found = list(result_paths(path))
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    paths = list(result_paths(path))
+    if len(paths) == 1:
+        return paths[0]
+    if not paths:
         raise RequestError(f"no {RESULT} below {path}; give the path of one")
-    raise RequestError(f"{len(found)} results below {path}; give the path of one, such as {found[0]}")
+    raise RequestError(f"{len(paths)} results below {path}; give the path of one, such as {paths[0]}")
 
 
 def shown(name: str, metric: Metric) -> str:
@@ -129,19 +129,19 @@ def shown(name: str, metric: Metric) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def step(name: str, delta: float) -> str:
-    """A difference with its sign, in points of percent (ranks: places); one that is too small for two decimals is told
-    by its order."""
+def format_difference(name: str, delta: float) -> str:
+    """A difference with its sign, in points of percent (ranks: as they are); one that is too small for two decimals is shown
+    by its order of magnitude."""
     delta *= 1 if is_rank(name) else 100
     return f"{delta:+.2f}" if abs(delta) >= 0.005 or not delta else f"{delta:+.0e}"
 
 
 def plain(text: str) -> str:
-    """Text that stays in its cell of a terminal's table or of a line with tabs, whatever a record holds."""
+    """Text without control characters, tabs and line ends, for one cell of a table."""
     return printable(text)
 
 
-def said(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A field's value as text."""
     if value is None:
         return "none"

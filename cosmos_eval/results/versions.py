@@ -1,50 +1,80 @@
-"""Versions of RESULT.json: what is on disk becomes a record of the newest version, or is refused."""
+"""Versions of RESULT.json and samples.parquet: files of older versions are read as the newest, in memory, or refused."""
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from cosmos_core.errors import RequestError
-from cosmos_core.json_text import JsonFault, load_json
+from cosmos_core.json_text import JsonError, load_json
 
-SCHEMA = 2
+SCHEMA = 3
 CHECKSUM = "checksum"
 DAMAGED = "copy it again from where it was written, or delete it and run again"
 
 
 class NewerSchema(RequestError):
-    """A record that a newer cosmos-eval wrote: it may be whole, so that nobody takes it for a broken one."""
+    """A newer cosmos-eval wrote the record: it may be whole, so it is never treated as a damaged one."""
 
 
-def parse(text: str, where: object) -> tuple[dict[str, Any], int]:
-    """The record in the text of a RESULT.json, brought to version SCHEMA in memory, and the version that it has.
+class Parsed(NamedTuple):
+    """A RESULT.json, brought to version SCHEMA in memory."""
 
-    Only its version is checked here; `cosmos_eval.results.record` checks its fields and its checksum.
+    record: dict[str, Any]
+    """With the checksum that the file has (version 1: a new one); it covers the record as it stands in the file."""
+    version: int
+    """Of the file."""
+    is_intact: bool
+    """Whether the checksum in the file is that of the record in the file; always true for version 1, which has none."""
+
+
+def parse(text: str, where: object) -> Parsed:
+    """Parse the text of a RESULT.json and bring the record to version SCHEMA.
+
+    Only the version is checked here; `cosmos_eval.results.record` checks the fields and refuses a wrong checksum.
+
+    Args:
+        where: how an error names the file.
 
     Raises:
-        RequestError: not JSON, or no version that we know; names `where`, which is what an error calls the file.
+        RequestError: not JSON, or an unknown version (NewerSchema: a later one).
     """
     try:
         record = load_json(text, finite=True)
-    except JsonFault as error:
+    except JsonError as error:
         raise RequestError(f"{where} is not a result: {error}; {DAMAGED}") from error
     if not isinstance(record, dict):
-        raise RequestError(f"{where} is not a result: it holds no record; {DAMAGED}")
+        raise RequestError(f"{where} is not a result: not a JSON object; {DAMAGED}")
     version = record.get("schema")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise RequestError(f"{where} is not a valid result: schema: {str(version)[:40]} is no version of it; {DAMAGED}")
+        raise RequestError(f"{where} is not a valid result: schema: {str(version)[:40]} is not a schema version; {DAMAGED}")
     if version > SCHEMA:
         raise NewerSchema(
             f"{where} was written by a newer cosmos-eval (schema {str(version)[:40]}; this one reads 1 to {SCHEMA}); "
             "update cosmos-eval"
         )
+    is_intact = version == 1 or _has_its_checksum(record)
     try:
         for step in range(version, SCHEMA):
             record = MIGRATIONS[step](record)
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         raise RequestError(f"{where} is not a valid result: {error}; {DAMAGED}") from error
-    return record, version
+    return Parsed(record, version, is_intact)
+
+
+def _has_its_checksum(record: dict[str, Any]) -> bool:
+    try:
+        return bool(record.get(CHECKSUM) == checksum(record))
+    except (ValueError, RecursionError, TypeError):  # a field that no result has; the check of the fields names it
+        return False
+
+
+def rename_old_columns(columns: Sequence[str], version: int) -> dict[str, str]:
+    """Columns of the samples.parquet of a result of `version` that have another name in version SCHEMA: old -> new."""
+    renamed: dict[str, str] = {}
+    for step in range(version, SCHEMA):
+        renamed |= {old: new for old, new in RENAMED_COLUMNS.get(step, {}).items() if old in columns}
+    return {old: new for old, new in renamed.items() if new not in columns}
 
 
 def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
@@ -53,27 +83,32 @@ def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def checksum(record: dict[str, Any]) -> str:
-    """SHA-256 of the record without its checksum as canonical JSON: keys sorted, no spaces, UTF-8, no escapes but those
-    that JSON asks for, and each number in the shortest form that reads back as the same number (as Python prints it).
+    """SHA-256 of the record without its checksum as canonical JSON: keys sorted, no spaces, UTF-8, only the escapes
+    that JSON requires, and each number in the shortest form that reads back as the same number (as Python prints it).
 
     Raises:
         ValueError: a number that is not finite.
     """
     content = {key: value for key, value in record.items() if key != CHECKSUM}
-    # once through JSON, so that the record in memory (tuples, numbers as keys) and the one read back are the same
+    # through JSON first, so that a record in memory (tuples, numbers as keys) and the one read back are equal
     plain = json.loads(json.dumps(content, allow_nan=False))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _to_2(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 has a checksum. A record of version 1 cannot be told from an edited one: it gets its own."""
+    """Version 2 has a checksum. Edits of version 1 cannot be detected: its record gets a new one."""
     if CHECKSUM in record:
-        return record  # no record of version 1 has one: its fields are refused as they stand
+        raise ValueError("schema: it says schema 1 and has a checksum, which came with schema 2")
     later = _later_fields(record)
     if later:
         raise ValueError(f"it says schema 1 and has {later}, which came with schema 2: its checksum was taken out")
     return with_checksum({**record, "schema": 2})
+
+
+def _to_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 renames a column of samples.parquet (RENAMED_COLUMNS); the record itself is the same."""
+    return {**record, "schema": 3}
 
 
 FIELDS_OF_1 = {
@@ -86,14 +121,14 @@ FIELDS_OF_1 = {
     "timing": {"seconds", "started", "batch_size", "workers", "seed"},
     "samples": {"file", "rows", "sha256"},
 }  # fmt: skip
-"""What the releases before the checksum wrote; adapters add fields of their own to `model`."""
+"""Fields that the releases before the checksum wrote; adapters add fields of their own to `model`."""
 LATER_ENVIRONMENT = {"decoder", "resized", "compiled", "memory_format"}
 METRIC_OF_1 = {"value", "low", "high", "n"}
 PRECISIONS_OF_1 = ("fp32", "bf16", "fp16")
 
 
 def _later_fields(record: dict[str, Any]) -> str:
-    """The first field that no record of version 1 has, or empty: whoever has one was written with a checksum."""
+    """The first field that came after version 1, or empty: a record with one was written with a checksum."""
     for part, fields in FIELDS_OF_1.items():
         inside = record.get(part) if part else record
         later = sorted(inside.keys() - fields) if isinstance(inside, dict) else []
@@ -111,5 +146,7 @@ def _later_fields(record: dict[str, Any]) -> str:
     return ""
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2, 2: _to_3}
 """From a version to the next one."""
+RENAMED_COLUMNS = {2: {"picture": "image"}}
+"""From a version to the next one: columns of samples.parquet, old name -> new name."""

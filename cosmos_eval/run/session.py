@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cosmos_core.errors import RequestError, of_dead_worker
+from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.cache.store import Store
@@ -25,7 +25,7 @@ from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
-from cosmos_eval.results.store import finished, write_not_run, write_result
+from cosmos_eval.results.store import find_finished, write_not_run, write_result
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned
@@ -106,7 +106,7 @@ class Session:
         """Whether the rest of the run is measured: after what the data, a model or the memory brought, no fault of
         ours and no disk that is full."""
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or of_dead_worker(error)
+        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or is_dead_worker_error(error)
         return self.keep_going and theirs and not full
 
     def _note_failure(self, what: str, error: Exception) -> str:
@@ -152,7 +152,7 @@ class Session:
             measured_by.get("plugins"),
         )
         if folder is not None and not self.options.overwrite:
-            done = finished(folder, key)
+            done = find_finished(folder, key)
             if done is not None:
                 seed, asked = done.timing.get("seed", self.options.seed), self.options.seed
                 other = f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != asked else ""

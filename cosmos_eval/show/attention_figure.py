@@ -1,4 +1,4 @@
-"""Maps of a picture to look at: patch weights over the picture, and words in the colour of their weight."""
+"""Figure of attention maps: patch weights over the image, and words in the colour of their weight."""
 
 import io
 import unicodedata
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 COLOURS = "inferno"
 """matplotlib's name of the colours of a map: dark is low, light is high."""
-PICTURE_SHARE = 0.45
-"""How much of a drawn map is the picture itself, in grey."""
+IMAGE_SHARE = 0.45
+"""Weight of the grey image in a drawn map; the rest is the colour of the map."""
 LONGEST = 320
 """Pixels of a drawn map's longer side."""
 BANDS = (("low", "#d4e3f3"), ("middle", "#fbd38d"), ("high", "#ef6a4c"))
@@ -40,9 +40,9 @@ def band(shown: float) -> int:
 
 
 def overlay(pixels: np.ndarray, shown: np.ndarray, longest: int = LONGEST) -> np.ndarray:
-    """(H, W, 3) uint8 pixels and an (h, w) map in [0, 1] -> (H', W', 3) uint8: the map's colours over the grey picture.
+    """(H, W, 3) uint8 pixels and an (h, w) map in [0, 1] -> (H', W', 3) uint8: the map's colours over the grey image.
 
-    The map is interpolated between the centres of its patches; it is spread over the whole picture.
+    The map is interpolated between the centres of its patches and covers the whole image.
     """
     from matplotlib import colormaps
 
@@ -52,29 +52,29 @@ def overlay(pixels: np.ndarray, shown: np.ndarray, longest: int = LONGEST) -> np
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BICUBIC), np.float64) / 255
     heat = Image.fromarray(shown.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     colour = colormaps[COLOURS](np.clip(np.asarray(heat), 0, 1))[..., :3]
-    mixed = PICTURE_SHARE * grey[..., None] + (1 - PICTURE_SHARE) * colour
+    mixed = IMAGE_SHARE * grey[..., None] + (1 - IMAGE_SHARE) * colour
     return np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8)
 
 
 def span(one: PatchMap) -> str:
-    """Smallest and largest raw value, which the colours 0 and 1 stand for."""
+    """Smallest and largest raw value: what the colours 0 and 1 mean."""
     return f"{one.values.min():.3f} to {one.values.max():.3f}"
 
 
 def words_note(text: TextMaps) -> str:
-    """Where the attention over the tokens of a text falls."""
+    """How the attention over the tokens of a text is divided, in words."""
     left = sum(word.weight is None for word in text.words)
     cut = f"; {left} words beyond the model's context are not read" if left else ""
     share = f"{100 * text.on_words:.0f} % of the attention"
-    return f"words given the picture: {share}; start, end and padding have the rest{cut}"
+    return f"words, given the image: {share}; the rest is on start, end and padding tokens{cut}"
 
 
 def maps_figure(maps: Maps) -> "Figure":
-    """A row for each text: the picture, its maps, and below them the words in the colours of their weights."""
+    """Draw a row for each text: the image, its maps, and below them the words in the colours of their weights."""
     columns = 1 + max(len(text.maps) for text in maps.texts)
     inside = columns * PANEL + (columns - 1) * GAP
     tall = PANEL * maps.pixels.shape[0] / maps.pixels.shape[1]
-    flows = [list(flow(text.words, inside)) for text in maps.texts]
+    flows = [list(wrap_words(text.words, inside)) for text in maps.texts]
     heights = [
         TITLE + LABEL + tall + (TITLE + LINE * (1 + lines[-1][0]) if lines else 0) + MARGIN for lines in flows
     ]  # the text, titles of panels, panels, the note on words, words
@@ -85,7 +85,7 @@ def maps_figure(maps: Maps) -> "Figure":
     drawn.text(
         MARGIN / width,
         1 - MARGIN / height,
-        f"{end_of(maps.model, 60)}, {brief(maps.picture, 40)}",
+        f"{end_of(maps.model, 60)}, {brief(maps.image, 40)}",
         fontsize=9,
         va="top",
     )
@@ -96,7 +96,7 @@ def maps_figure(maps: Maps) -> "Figure":
             va="top", fontweight="bold",
         )  # fmt: skip
         bottom = top - TITLE - LABEL - tall
-        titles = ["what the model sees", *(f"{one.name}\n{span(one)}" for one in text.maps)]
+        titles = ["input of the model", *(f"{one.name}\n{span(one)}" for one in text.maps)]
         panels = [maps.pixels, *(overlay(maps.pixels, one.shown) for one in text.maps)]
         for i, (title, pixels) in enumerate(zip(titles, panels, strict=True)):
             left = MARGIN + i * (PANEL + GAP)
@@ -105,7 +105,7 @@ def maps_figure(maps: Maps) -> "Figure":
             axis.set_title(title, fontsize=7, loc="left", pad=2, linespacing=1.1)
             axis.axis("off")
         bar_left = (MARGIN + inside + 0.1) / width
-        colour_bar(drawn.add_axes((bar_left, bottom / height, 0.1 / width, tall / height)))
+        draw_colour_bar(drawn.add_axes((bar_left, bottom / height, 0.1 / width, tall / height)))
         if lines:
             high = LINE * (1 + lines[-1][0])
             base = bottom - TITLE - high
@@ -125,17 +125,17 @@ def save_maps(drawn: "Figure", path: Path) -> None:
     from matplotlib.text import Text
 
     for text in drawn.findobj(Text):
-        text.set_parse_math(False)  # `$` of a text is a dollar
+        text.set_parse_math(False)  # a `$` in a text is not a formula
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a sign that the font lacks is a box; the page has it
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # glyphs that the font lacks are boxes
         drawn.savefig(content, format="png", dpi=100)
     with Image.open(content) as image, atomic_path(path) as temporary:
         image.convert("RGB").save(temporary, format="PNG", optimize=True)
 
 
-def colour_bar(axis: "Axes") -> None:
-    """0 to 1 in the colours of a map, as they come out over a middle grey."""
+def draw_colour_bar(axis: "Axes") -> None:
+    """Draw the colours of 0 to 1 as they look over a middle grey."""
     ramp = np.linspace(1, 0, 128)[:, None]
     axis.imshow(overlay(np.full((128, 1, 3), 128, np.uint8), ramp, 128), aspect="auto", extent=(0, 1, 0, 1))
     axis.set_xticks([])
@@ -143,16 +143,16 @@ def colour_bar(axis: "Axes") -> None:
     axis.set_yticks([0, 0.5, 1], ["0 lowest", "0.5", "1 highest"], fontsize=6)
 
 
-def letters(text: str) -> int:
-    """How many letters wide a text is; wide signs count twice."""
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+def count_columns(text: str) -> int:
+    """Width of a text in characters; wide characters (East Asian) count twice."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def flow(words: Sequence[ShownWord], inside: float) -> Iterator[tuple[int, float, float]]:
+def wrap_words(words: Sequence[ShownWord], inside: float) -> Iterator[tuple[int, float, float]]:
     """Line, left edge and width of each word, in inches, so that no line is wider than `inside`."""
     line, left = 0, 0.0
     for word in words:
-        wide = min(inside, LETTER * (max(3, letters(word.text)) + 1))
+        wide = min(inside, LETTER * (max(3, count_columns(word.text)) + 1))
         if left and left + wide > inside:
             line, left = line + 1, 0.0
         yield line, left, wide
@@ -162,7 +162,7 @@ def flow(words: Sequence[ShownWord], inside: float) -> Iterator[tuple[int, float
 def draw_words(
     axis: "Axes", words: Sequence[ShownWord], places: Sequence[tuple[int, float, float]], wide: float, high: float
 ) -> None:
-    """Words in boxes of their band's colour, with the value in [0, 1] below."""
+    """Draw words in boxes of the colour of their band, with the value in [0, 1] below."""
     from matplotlib.patches import Rectangle
 
     axis.set_xlim(0, wide)
@@ -173,10 +173,10 @@ def draw_words(
         y = line * LINE
         colour = BANDS[band(word.shown)][1] if read else "none"
         axis.add_patch(Rectangle((left, y), width, 0.2, facecolor=colour, edgecolor="none"))
-        said = brief(word.text, max(1, int(width / LETTER) - 1))
+        label = brief(word.text, max(1, int(width / LETTER) - 1))
         middle = left + width / 2
         axis.text(
-            middle, y + 0.1, said, fontsize=8, family="monospace", ha="center", va="center",
+            middle, y + 0.1, label, fontsize=8, family="monospace", ha="center", va="center",
             color="black" if read else "0.6",
         )  # fmt: skip
         if read:

@@ -1,4 +1,4 @@
-"""The maps of a picture as one HTML page that needs nothing else: pictures are in it, and nothing is fetched."""
+"""The maps of an image as one self-contained HTML page: its images are embedded, nothing is fetched."""
 
 import base64
 import io
@@ -26,8 +26,8 @@ figcaption { font-size: .85em; }
 
 
 def maps_page(maps: Maps) -> str:
-    """The whole page; whatever the texts hold is shown as text."""
-    title = escape(portable_text(f"{maps.model}, {maps.picture}"))
+    """The whole page; texts are escaped."""
+    title = escape(portable_text(f"{maps.model}, {maps.image}"))
     style = STYLE + "".join(f".{name} {{ background: {colour}; }}\n" for name, colour in BANDS)
     ramp = overlay(np.full((8, 128, 3), 128, np.uint8), np.linspace(0, 1, 128)[None], 128)
     return f"""<!DOCTYPE html>
@@ -41,7 +41,7 @@ def maps_page(maps: Maps) -> str:
 </head>
 <body>
 <h1>{title}</h1>
-<p>Maps are stretched to [0, 1], each by its own lowest and highest value, which stand below it:</p>
+<p>Each map is scaled to [0, 1] by its own minimum and maximum, which are given below it:</p>
 <img class="bar" src="{data_uri(ramp)}" alt="colours from 0 to 1"><p>0 lowest … 1 highest</p>
 {"".join(section(text, maps.pixels) for text in maps.texts)}</body>
 </html>
@@ -49,8 +49,8 @@ def maps_page(maps: Maps) -> str:
 
 
 def section(text: TextMaps, pixels: np.ndarray) -> str:
-    """One text: the picture, the maps, the words."""
-    figures = [drawn(pixels, "what the model sees"), *(map_figure(pixels, one) for one in text.maps)]
+    """One text: the image, the maps, the words."""
+    figures = [figure_html(pixels, "input of the model"), *(map_figure(pixels, one) for one in text.maps)]
     words = ""
     if text.words:
         legend = " ".join(f'<span class="{name}">{name}</span>' for name, _ in BANDS)
@@ -61,16 +61,16 @@ def section(text: TextMaps, pixels: np.ndarray) -> str:
 
 def map_figure(pixels: np.ndarray, one: PatchMap) -> str:
     height, width = one.values.shape
-    return drawn(overlay(pixels, one.shown), f"{one.name}: {span(one)}, {height} × {width} patches")
+    return figure_html(overlay(pixels, one.shown), f"{one.name}: {span(one)}, {height} × {width} patches")
 
 
-def drawn(pixels: np.ndarray, caption: str) -> str:
-    said = escape(caption)
-    return f'<figure><img src="{data_uri(pixels)}" alt="{said}"><figcaption>{said}</figcaption></figure>\n'
+def figure_html(pixels: np.ndarray, caption: str) -> str:
+    text = escape(caption)
+    return f'<figure><img src="{data_uri(pixels)}" alt="{text}"><figcaption>{text}</figcaption></figure>\n'
 
 
 def word_span(word: ShownWord) -> str:
-    """A word in the colour of its third, its value below, its raw weight when pointed at."""
+    """A word in the colour of its third with its value below; a tooltip gives the raw weight."""
     if word.weight is None:
         return f'<span class="unread" title="not read">{escape(word.text)}<small>–</small></span>'
     tokens = "1 token" if word.tokens == 1 else f"{word.tokens} tokens"

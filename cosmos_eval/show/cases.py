@@ -1,4 +1,4 @@
-"""Which queries of a retrieval benchmark and which items of a perception benchmark are worth a look."""
+"""Choose what galleries show: queries of a retrieval benchmark, and items of a perception benchmark."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ from cosmos_eval.metrics.query_scores import QueryScores
 from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
 SHOWN = 5
-"""Candidates of a query."""
+"""Candidates shown for each query."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One query with its best candidates; `picture` tells whether the query is a picture (its candidates are texts)."""
+    """One query with its best candidates."""
 
     index: int
-    picture: bool
+    is_image: bool
+    """Whether the query is an image and its candidates are texts, or the other way."""
     rank: int
-    """Place of its best right candidate, from 1; equals count half (expected rank, rounded down)."""
+    """Rank of its best right candidate, from 1; tied wrong candidates count half (expected rank, rounded down)."""
     lead: float
     """Score of the best right candidate minus that of the best wrong one."""
     candidates: tuple[tuple[int, float, bool], ...]
@@ -32,35 +33,36 @@ class Query:
 
 
 def retrieval_cases(data: RetrievalData, engine: Engine, count: int) -> dict[str, list[Query]]:
-    """`best`, `worst` and `most confused` queries of each direction, as `DIRECTION, KIND`.
+    """Choose the `best`, `worst` and `most confused` queries of each direction, as `DIRECTION, KIND`.
 
-    Best: found, with the widest lead. Worst: the right candidate comes last. Most confused: a wrong candidate leads the
-    right one by most.
+    Best: rank 1 with the largest lead. Worst: the lowest rank. Most confused: a wrong candidate scores above the right
+    one by the largest margin.
     """
     scores = engine.score(data.pictures, data.texts)
-    owner = torch.as_tensor(data.text_picture, dtype=torch.int64)
-    own = torch.arange(len(data.pictures))
-    found = {}
-    for name, of_direction, of_query, of_candidate, picture in (
-        ("image to text", scores.image_to_text(), own, owner, True),
-        ("text to image", scores.text_to_image(), owner, own, False),
+    image_of_text = torch.as_tensor(data.text_picture, dtype=torch.int64)
+    image_indices = torch.arange(len(data.pictures))
+    cases = {}
+    for name, of_direction, of_query, of_candidate, is_image in (
+        ("image to text", scores.image_to_text(), image_indices, image_of_text, True),
+        ("text to image", scores.text_to_image(), image_of_text, image_indices, False),
     ):
-        ranks, leads = _places(of_direction, of_query, of_candidate)
+        ranks, leads = _ranks_and_leads(of_direction, of_query, of_candidate)
         orders = {
             "best": np.lexsort((-leads, ranks)),
             "worst": np.lexsort((leads, -ranks)),
             "most confused": np.argsort(leads, kind="stable"),
         }
-        shown = {kind: order[:count].tolist() for kind, order in orders.items()}
-        rows = _rows_of(of_direction, {i for chosen in shown.values() for i in chosen})
-        for kind, chosen in shown.items():
-            found[f"{name}, {kind}"] = [
-                _query(i, picture, ranks[i], leads[i], rows[i], of_query[i] == of_candidate) for i in chosen
+        chosen = {kind: order[:count].tolist() for kind, order in orders.items()}
+        chosen_scores = _scores_of(of_direction, {i for queries in chosen.values() for i in queries})
+        for kind, queries in chosen.items():
+            cases[f"{name}, {kind}"] = [
+                _make_query(i, is_image, ranks[i], leads[i], chosen_scores[i], of_query[i] == of_candidate)
+                for i in queries
             ]
-    return found
+    return cases
 
 
-def _places(scores: QueryScores, of_query: Tensor, of_candidate: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _ranks_and_leads(scores: QueryScores, of_query: Tensor, of_candidate: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(Q,) rank of the best right candidate, and its lead over the best wrong one."""
     ranks, leads = [], []
     for start, stop, block in _blocks(scores):
@@ -75,22 +77,22 @@ def _places(scores: QueryScores, of_query: Tensor, of_candidate: Tensor) -> tupl
 
 
 def _blocks(scores: QueryScores) -> Iterator[tuple[int, int, Tensor]]:
-    """start, stop and (stop - start, C) scores on the CPU of all candidates, equal ones too."""
+    """start, stop and (stop - start, C) scores on the CPU of all candidates, duplicates included."""
     for start, stop, block in scores.blocks(BLOCK_BYTES // 8):
         yield start, stop, block.cpu()[:, scores.column.cpu()]
 
 
-def _rows_of(scores: QueryScores, queries: set[int]) -> dict[int, Tensor]:
-    """(C,) scores of some queries."""
+def _scores_of(scores: QueryScores, queries: set[int]) -> dict[int, Tensor]:
+    """(C,) scores of each of `queries`."""
     return {i: block[i - start] for start, stop, block in _blocks(scores) for i in queries & set(range(start, stop))}
 
 
-def _query(index: int, picture: bool, rank: int, lead: float, scores: Tensor, right: Tensor) -> Query:
+def _make_query(index: int, is_image: bool, rank: int, lead: float, scores: Tensor, right: Tensor) -> Query:
     order = scores.argsort(descending=True, stable=True)[:SHOWN].tolist()
     if not right[order].any():
         order[-1] = int(scores.masked_fill(~right, -torch.inf).argmax())
     listed = tuple((i, float(scores[i]), bool(right[i])) for i in order)
-    return Query(index, picture, int(rank), float(lead), listed)
+    return Query(index, is_image, int(rank), float(lead), listed)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Item:
 
     index: int
     scores: tuple[np.ndarray, ...]
-    """(m, n) scores, one a model."""
+    """(m, n) scores of m images and n texts, for each model."""
     margins: tuple[float, ...]
     correct: tuple[bool, ...]
 
@@ -107,10 +109,10 @@ class Item:
 def perception_cases(
     data: PerceptionData, engines: Sequence[Engine], count: int, primary: str = ""
 ) -> tuple[str, dict[str, list[Item]]]:
-    """The reading that decides, and items worth a look.
+    """Choose items; returns the reading that decides, and the items of each kind.
 
-    One model: where it is right and wrong by most. Two: where one is right and the other is not, ordered by how far
-    apart their margins are.
+    One model: where it is right and wrong by the largest margin. Two models: where one is right and the other is not,
+    ordered by the difference of their margins.
 
     Args:
         primary: the definition's primary metric; its reading decides (`macro_image_score`: `image_score`), by default
@@ -138,8 +140,8 @@ def perception_cases(
     if len(engines) == 1:
         margins = read[0].margin.numpy()
         chosen = {
-            "right by most": _where(read[0].strict.numpy() == 1, -margins, count),
-            "wrong by most": _where(read[0].strict.numpy() < 1, margins, count),
+            "right by most": _first_where(read[0].strict.numpy() == 1, -margins, count),
+            "wrong by most": _first_where(read[0].strict.numpy() < 1, margins, count),
         }
     else:
         chosen = {
@@ -150,16 +152,16 @@ def perception_cases(
 
 
 def reading_of(metric: str, readings: Sequence[str]) -> str:
-    """The one of `readings` that a metric is made of: `asymmetric/macro_accuracy` is of `accuracy`; else the first."""
-    own = metric.rpartition("/")[2].removeprefix("macro_").removesuffix("_expected")
-    return own if own in readings else readings[0]
+    """The reading behind a metric (`asymmetric/macro_accuracy`: `accuracy`), else the first of `readings`."""
+    reading = metric.rpartition("/")[2].removeprefix("macro_").removesuffix("_expected")
+    return reading if reading in readings else readings[0]
 
 
 def _disagreement(right: Reading, wrong: Reading, count: int) -> list[int]:
     gap = (right.margin - wrong.margin).numpy()
-    return _where((right.strict.numpy() == 1) & (wrong.strict.numpy() < 1), -gap, count)
+    return _first_where((right.strict.numpy() == 1) & (wrong.strict.numpy() < 1), -gap, count)
 
 
-def _where(holds: np.ndarray, order_by: np.ndarray, count: int) -> list[int]:
+def _first_where(holds: np.ndarray, order_by: np.ndarray, count: int) -> list[int]:
     places = np.flatnonzero(holds)
     return places[np.argsort(order_by[places], kind="stable")][:count].tolist()

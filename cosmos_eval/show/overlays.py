@@ -1,4 +1,4 @@
-"""Segmentation to look at: label maps in the dataset's own colours beside their picture, and the IoU of each class."""
+"""Figures of segmentation: label maps in the dataset's own colours beside their image, and the IoU of each class."""
 
 import io
 from collections.abc import Sequence
@@ -21,57 +21,57 @@ Palette = Sequence[tuple[int, int, int]]
 """One (r, g, b) a class."""
 
 LONGEST = 640
-"""Pixels of a drawn panel's longer side: more than a figure shows, so that large pictures need no memory here."""
+"""Pixels of the longer side of a drawn panel: more than a figure shows, and few enough for memory."""
 LIGHT, DARK, STRIPE = 208, 144, 4
-"""Ignored pixels: diagonal stripes of two greys, each so many pixels wide (thinner in a small picture)."""
+"""Ignored pixels: diagonal stripes of two greys, each so many pixels wide (thinner in a small image)."""
 WRONG = (214, 39, 40)
-PANELS = ("picture", "ground truth", "prediction", "where they differ")
+PANELS = ("image", "ground truth", "prediction", "where they differ")
 IN_COLUMN, COLUMNS = 22, 2
-"""Classes below each other in a picture's legend, and such columns at most."""
+"""Classes in a column of the legend of an image, and columns at most."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture with its label maps, small enough to draw; areas are those of the whole picture."""
+    """One image with its label maps, small enough to draw; areas are those of the image at full size."""
 
     key: str
     pixels: np.ndarray
     """(h, w, 3) uint8"""
     truth: np.ndarray
-    """(h, w) classes, or 255 where nobody is asked."""
+    """(h, w) classes, or 255 where a pixel is ignored."""
     predicted: np.ndarray
     """(h, w) classes"""
     areas: np.ndarray
     """(3, C) int64: intersection, prediction, label; see `cosmos_eval.metrics.areas`."""
     counts: np.ndarray
-    """(C,) int64: pixels of a class in either map, those included that are asked of nobody."""
+    """(C,) int64: pixels of a class in either map; predictions at ignored pixels count."""
 
 
-def make_row(key: str, picture: Image.Image, truth: np.ndarray, predicted: np.ndarray, areas: np.ndarray) -> Row:
-    """A row from a picture and its (H, W) maps of the same size, reduced to what a figure can show.
+def make_row(key: str, image: Image.Image, truth: np.ndarray, predicted: np.ndarray, areas: np.ndarray) -> Row:
+    """Make a row from an image and its (H, W) maps of the same size, reduced to what a figure can show.
 
     Raises:
         ValueError: sizes differ.
     """
-    size = (picture.height, picture.width)
+    size = (image.height, image.width)
     if truth.shape != size or predicted.shape != size:
-        raise ValueError(f"{key}: maps of {truth.shape} and {predicted.shape} for a picture of {size}")
+        raise ValueError(f"{key}: maps of {truth.shape} and {predicted.shape} for an image of {size}")
     classes = areas.shape[1]
-    counts = sum(np.bincount(one[one != IGNORED], minlength=classes) for one in (truth, predicted))
+    counts = sum(np.bincount(labels[labels != IGNORED], minlength=classes) for labels in (truth, predicted))
     height, width = (max(1, round(side * min(1, LONGEST / max(size)))) for side in size)
-    # Labels are picked, never averaged: between two classes there is none.
+    # Labels are picked, never averaged: a mean of two classes is not a class.
     down, right = (((np.arange(n) + 0.5) * of / n).astype(np.int64) for n, of in ((height, size[0]), (width, size[1])))
-    small = picture if (height, width) == size else picture.resize((width, height), Image.Resampling.BILINEAR)
-    seen = np.ix_(down, right)
+    small = image if (height, width) == size else image.resize((width, height), Image.Resampling.BILINEAR)
+    picked = np.ix_(down, right)
     pixels = np.asarray(small.convert("RGB"))
-    return Row(key, pixels, truth[seen], predicted[seen], areas, np.asarray(counts, np.int64))
+    return Row(key, pixels, truth[picked], predicted[picked], areas, np.asarray(counts, np.int64))
 
 
 def overlay_figure(rows: Sequence[Row], class_names: Sequence[str], palette: Palette, title: str = "") -> "Figure":
-    """For each picture: itself, ground truth, prediction, and in red where they differ, with a legend of its classes.
+    """For each image: itself, ground truth, prediction, and in red where they differ, with a legend of its classes.
 
-    Ignored pixels are striped in grey. A legend names the classes that occur in the picture or are predicted there,
-    largest first, with their IoU there in percent; a picture's mIoU is over these.
+    Ignored pixels are striped in grey. A legend names the classes that occur in the image or are predicted there,
+    largest first, with their IoU there in percent; the mIoU of an image is the mean over these.
 
     Args:
         rows: at least one; see `make_row`.
@@ -95,10 +95,10 @@ def overlay_figure(rows: Sequence[Row], class_names: Sequence[str], palette: Pal
             differences(row.pixels, row.truth, row.predicted),
         )
         titles = (end_of(row.key), PANELS[1], f"{PANELS[2]}, {quality(row)}", f"{PANELS[3]}{wrong_share(row)}")
-        for j, (pixels, said) in enumerate(zip(painted, titles, strict=True)):
+        for j, (pixels, title_text) in enumerate(zip(painted, titles, strict=True)):
             axis = drawn.add_subplot(grid[i, j])
             axis.imshow(pixels, interpolation="antialiased" if j == 0 else "nearest")
-            axis.set_title(said, fontsize=8, loc="left")
+            axis.set_title(title_text, fontsize=8, loc="left")
             axis.set_anchor("NW")
             axis.axis("off")
         draw_legend(drawn.add_subplot(grid[i, len(PANELS)]), row, class_names, palette)
@@ -118,7 +118,7 @@ def paint(labels: np.ndarray, palette: Palette) -> np.ndarray:
 
 
 def differences(pixels: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: the picture in pale grey, red where prediction and truth differ, stripes where ignored."""
+    """(h, w, 3) uint8: the image in pale grey, red where prediction and truth differ, stripes where ignored."""
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     shown = np.repeat((128 + grey / 2)[..., None], 3, axis=2).astype(np.uint8)
     ignored = truth == IGNORED
@@ -135,20 +135,20 @@ def stripes(height: int, width: int) -> np.ndarray:
 
 
 def present(row: Row) -> list[int]:
-    """Classes that occur in a picture or are predicted there, largest first."""
+    """Classes that occur in an image or are predicted there, largest first."""
     order = np.argsort(-row.counts, kind="stable")
     return [int(c) for c in order if row.counts[c]]
 
 
 def quality(row: Row) -> str:
-    """The picture's own mIoU, over the classes that occur in it or are predicted there."""
+    """mIoU of one image, over the classes that occur in it or are predicted there."""
     miou = summary(row.areas)["miou"]
     return "all ignored" if np.isnan(miou) else f"mIoU {100 * miou:.1f}"
 
 
 def wrong_share(row: Row) -> str:
-    right, _, asked = row.areas.sum(axis=1)
-    return f", {100 * (1 - right / asked):.1f} % of pixels" if asked else ""
+    right, _, counted = row.areas.sum(axis=1)
+    return f", {100 * (1 - right / counted):.1f} % of pixels" if counted else ""
 
 
 def legend_columns(row: Row) -> int:
@@ -156,13 +156,13 @@ def legend_columns(row: Row) -> int:
 
 
 def legend_height(row: Row) -> float:
-    """Inches of a picture's legend."""
+    """Height of the legend of an image, in inches."""
     lines = min(IN_COLUMN * COLUMNS, len(present(row)) + 1)
     return 0.15 * (1 + -(-lines // legend_columns(row))) + 0.1
 
 
 def draw_legend(axis: "Axes", row: Row, class_names: Sequence[str], palette: Palette) -> None:
-    """Colours, names and IoU of the classes of one picture."""
+    """Draw colours, names and IoU of the classes of one image."""
     from matplotlib.patches import Patch
 
     iou = class_iou(row.areas)
@@ -186,7 +186,7 @@ def draw_legend(axis: "Axes", row: Row, class_names: Sequence[str], palette: Pal
 
 
 def swatch(colour: tuple[int, int, int], label: str) -> "Patch":
-    """A legend's entry: a field of a colour with a thin grey edge, which white and black need."""
+    """An entry of a legend: its colour with a thin grey edge, so that white and black are visible."""
     from matplotlib.patches import Patch
 
     red, green, blue = (value / 255 for value in colour)
@@ -198,12 +198,12 @@ def entry(name: str, iou: float) -> str:
 
 
 def brief(text: str, most: int) -> str:
-    """The text in at most so many characters; a dollar sign would begin a formula."""
+    """The text shortened to `most` characters; `$` is escaped, since it would begin a formula."""
     return plain(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def end_of(key: str, most: int = 40) -> str:
-    """A key in at most so many characters, its end kept: that is what tells files of one folder apart."""
+    """A key shortened to `most` characters, its end kept: that is where keys of one folder differ."""
     return plain(key if len(key) <= most else "…" + key[1 - most :])
 
 
@@ -218,7 +218,7 @@ def iou_bars(
     intervals: Sequence[tuple[float, float]] | None = None,
     title: str = "",
 ) -> "Figure":
-    """A bar for the IoU of each class, the best on top, with the mean over them as a line.
+    """Draw a bar for the IoU of each class, the best on top, and their mean as a line.
 
     Args:
         names, values: of C classes; IoU are fractions, NaN for a class that occurs nowhere, which is left out.
@@ -247,14 +247,14 @@ def iou_bars(
     axis.set_xlim(0, 1.08 * max([1.0, *right]))
     axis.tick_params(axis="x", labelsize=7, top=len(order) > 40, labeltop=len(order) > 40)
     left_out = len(given) - len(order)
-    nowhere = f"; left out, since they occur nowhere: {left_out}" if left_out else ""
+    nowhere = f"; classes left out, since they occur nowhere: {left_out}" if left_out else ""
     axis.set_xlabel(f"IoU, %; dashed: their mean{nowhere}", fontsize=8)
     if title:
         axis.set_title(plain(title), fontsize=9)
     return drawn
 
 
-def palette_png(labels: np.ndarray, palette: Palette) -> bytes:
+def encode_palette_png(labels: np.ndarray, palette: Palette) -> bytes:
     """A PNG of (H, W) labels with the dataset's palette: a pixel's index is its class, 255 stays 255 (ignored).
 
     Raises:

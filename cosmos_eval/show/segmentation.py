@@ -1,4 +1,4 @@
-"""What a model sees in a few pictures, written to files: the work behind `cosmos-eval show`."""
+"""Predicted label maps of a few images as figures and masks (`cosmos-eval show segmentation`)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ from cosmos_core.printable import printable
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.dataset_checks import escapes
+from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.metrics.areas import class_iou, summary
 from cosmos_eval.models import load_model
@@ -26,28 +27,29 @@ from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import read_result, result_paths
 from cosmos_eval.run.plan import check_data
-from cosmos_eval.show.overlays import Row, iou_bars, make_row, overlay_figure, palette_png
+from cosmos_eval.show.overlays import Row, encode_palette_png, iou_bars, make_row, overlay_figure
 
-PICTURES = 4
-"""Shown where nobody says how many."""
+IMAGES = 4
+"""Images shown by default."""
 TOGETHER, DRAWN = 8, 100
-"""Pictures that one figure holds, and pictures that are drawn at most: a figure takes longer than its label map."""
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+"""Images in one figure, and images drawn at most: drawing takes longer than predicting."""
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 @dataclass(frozen=True)
 class Shown:
     """What was written."""
 
-    pictures: int
+    images: int
+    """How many were shown."""
     total: int
-    """Pictures of the dataset."""
+    """Images of the dataset."""
     miou: float
-    """Over the classes that occur in the pictures shown or are predicted there; NaN where all of it is ignored."""
+    """Over the classes that occur in the images shown or are predicted there; NaN where all pixels are ignored."""
     overlays: tuple[Path, ...]
     bars: Path
     bars_from: str
-    """What the bars were measured on, in words."""
+    """What the IoUs of the bars were measured on, in words."""
     masks: Path | None
     """The folder of the predicted masks."""
 
@@ -59,7 +61,7 @@ def show_segmentation(
     data_root: Path | None = None,
     *,
     keys: Sequence[str] = (),
-    pictures: int = PICTURES,
+    images: int = IMAGES,
     masks: bool = False,
     results: Path | None = None,
     device: str = "auto",
@@ -68,62 +70,60 @@ def show_segmentation(
     workers: int = 0,
     reporter: Reporter | None = None,
 ) -> Shown:
-    """Write overlays and the bars of per-class IoU of one model on a few pictures of a segmentation benchmark.
+    """Write overlays and the bars of per-class IoU of one model on a few images of a segmentation benchmark.
 
-    `out` gets overlays.png (overlays/KEY.png beyond eight pictures, a hundred of them at most), iou.png and, with
-    `masks`, masks/KEY.png of every picture shown: paletted, index = class, in the dataset's own colours.
+    `out` gets overlays.png (overlays/KEY.png for more than eight images, at most a hundred of them), iou.png and, with
+    `masks`, masks/KEY.png of every image shown: paletted, index = class, in the dataset's own colours.
 
     Args:
-        keys: the pictures to show; without any, `pictures` of them spread evenly, 0 being all.
-        results: a folder of finished results: the bars are then those of the same model and benchmark, if it is there.
+        keys: the images to show; by default `images` of them, spread evenly (0: all).
+        results: a folder of results: the bars are those of its result of the same model and benchmark, if there is one.
 
     Raises:
-        RequestError: no segmentation benchmark, data that is missing, an unknown key, or a model without patches.
+        RequestError: no segmentation benchmark, missing data, an unknown key, or a model without patch features.
     """
     reporter = reporter or Silent()
     definition = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
-    if definition.task != "segmentation":
+    if definition.data_kind != SEGMENTATION.name:
         raise RequestError(f"{definition.name} is {definition.task}; show segmentation needs a segmentation benchmark")
     if results is not None and not results.is_dir():
         raise RequestError(f"no folder {results}; give the --out folder of a run")
-    place = str(resolve_device(device))
-    resolve_precision(precision, place)
+    resolved = str(resolve_device(device))
+    resolve_precision(precision, resolved)
     if isinstance(spec, str):
         require_models([spec], fetch=True)
     root, report = check_data(definition, data_root)
     if report.problems:
         raise RequestError("; ".join(report.problems))
     data = datasets.read(definition, root)
-    assert isinstance(data, SegmentationData)  # as the check has found
-    chosen = choose([picture.key for picture in data.pictures], keys, pictures, definition.name)
-    some = replace(
+    assert isinstance(data, SegmentationData)  # the task was checked above
+    chosen = choose([image.key for image in data.pictures], keys, images, definition.name)
+    subset = replace(
         data, pictures=[data.pictures[i] for i in chosen], masks=[data.masks[i] for i in chosen], fingerprint=""
     )
-    model = load_model(spec, device=place) if isinstance(spec, str) else spec
-    patch_encoder(model)  # a model without patches is refused here
+    model = load_model(spec, device=resolved) if isinstance(spec, str) else spec
+    patch_encoder(model)  # raises for a model without patch features
     engine = Engine(model, batch_size=batch_size, workers=workers, precision=precision, reporter=reporter)
     title = f"{portable_spec(model.spec)} on {definition.name}"
-    drawing = Drawing(some, out, title, masks)
+    drawing = Drawing(subset, out, title, masks)
     drawing.draw(definition, engine)
     measured = find_result(results, model, definition, engine.precision) if results is not None else None
     bars = out / "iou.png"
     if measured is not None:
         path, result = measured
-        pictures_and_data = (
-            f"{result.dataset['n'].get('images', 0):,} pictures (data {result.dataset['fingerprint'][:8]})"
-        )
-        measured_on = f"{pictures_and_data}, {result.precision}"
+        image_count = result.dataset["n"].get("images", 0)
+        measured_on = f"{image_count:,} images (data {result.dataset['fingerprint'][:8]}), {result.precision}"
         bars_from = f"{measured_on}: {path}"
         names, values, intervals = per_class(result)
         save(iou_bars(names, values, intervals, f"{title}, {measured_on}"), bars)
     else:
-        few = "the one picture" if len(chosen) == 1 else f"the {len(chosen):,} pictures"
-        bars_from = f"{few} shown only" if len(chosen) < len(data.pictures) else "all pictures"
-        save(iou_bars(some.class_names, class_iou(drawing.total), title=f"{title}, {bars_from}"), bars)
+        few = "the one image" if len(chosen) == 1 else f"the {len(chosen):,} images"
+        bars_from = f"{few} shown only" if len(chosen) < len(data.pictures) else "all images"
+        save(iou_bars(subset.class_names, class_iou(drawing.total), title=f"{title}, {bars_from}"), bars)
         if results is not None:
             bars_from += f": no result of this model and benchmark in {results}"
     return Shown(
-        pictures=len(chosen),
+        images=len(chosen),
         total=len(data.pictures),
         miou=summary(drawing.total)["miou"],
         overlays=tuple(drawing.written),
@@ -134,30 +134,31 @@ def show_segmentation(
 
 
 def choose(keys: Sequence[str], wanted: Sequence[str], n: int, benchmark: str) -> list[int]:
-    """Places of the wanted keys, each once, in the dataset's order; without any, of n keys spread evenly (0: all).
+    """Indices of the wanted keys, each once, in the order of the dataset; by default of n keys spread evenly (0: all).
 
     Raises:
-        RequestError: a key that the dataset lacks; names near ones.
+        RequestError: a key that the dataset does not have; names similar ones.
     """
     if wanted:
-        place = {key: i for i, key in enumerate(keys)}
+        index_of = {key: i for i, key in enumerate(keys)}
         for key in wanted:
-            if key not in place:
-                near = get_close_matches(key, keys, n=3) or list(keys[:3])
+            if key not in index_of:
+                similar = get_close_matches(key, keys, n=3) or list(keys[:3])
                 raise RequestError(
-                    f"{benchmark} has no picture {printable(key)!r} among its {len(keys):,}; there is {', '.join(near)}"
+                    f"{benchmark} has no image {printable(key)!r} among its {len(keys):,}; "
+                    f"similar keys: {', '.join(similar)}"
                 )
-        return sorted({place[key] for key in wanted})
+        return sorted({index_of[key] for key in wanted})
     n = min(n, len(keys)) or len(keys)
     return [i * len(keys) // n for i in range(n)]
 
 
 class Drawing:
-    """Draws pictures as their label maps come, so that no more than one figure's worth of them is kept."""
+    """Draws images as their label maps are made, so that memory holds those of one figure only."""
 
     def __init__(self, data: SegmentationData, out: Path, title: str, masks: bool) -> None:
         self.data, self.out, self.title = data, out, title
-        self.files = file_names([picture.key for picture in data.pictures])
+        self.files = file_names([image.key for image in data.pictures])
         self.masks = out / "masks" if masks else None
         total = len(data.pictures)
         self.drawn = {i * total // min(total, DRAWN) for i in range(min(total, DRAWN))}
@@ -168,18 +169,18 @@ class Drawing:
         from cosmos_eval.tasks.segmentation.measure import predictions
 
         rows: list[Row] = []
-        for made in predictions(benchmark, self.data, engine):
-            picture = self.data.pictures[made.index]
-            self.total += made.areas
+        for prediction in predictions(benchmark, self.data, engine):
+            image = self.data.pictures[prediction.index]
+            self.total += prediction.areas
             if self.masks is not None:
-                write_mask(self.masks / self.files[made.index], made.predicted, self.data)
-            if made.index not in self.drawn:
+                write_mask(self.masks / self.files[prediction.index], prediction.predicted, self.data)
+            if prediction.index not in self.drawn:
                 continue
-            row = make_row(picture.key, picture.load(), made.truth, made.predicted, made.areas)
+            row = make_row(image.key, image.load(), prediction.truth, prediction.predicted, prediction.areas)
             if len(self.data.pictures) <= TOGETHER:
                 rows.append(row)
             else:
-                self.write([row], self.out / "overlays" / self.files[made.index])
+                self.write([row], self.out / "overlays" / self.files[prediction.index])
         if rows:
             self.write(rows, self.out / "overlays.png")
 
@@ -189,50 +190,53 @@ class Drawing:
 
 
 def write_mask(path: Path, labels: np.ndarray, data: SegmentationData) -> None:
-    """One predicted mask, whole or not at all."""
-    content = palette_png(labels, data.palette)
+    """Write one predicted mask, atomically."""
+    content = encode_palette_png(labels, data.palette)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def file_names(keys: Sequence[str]) -> list[str]:
-    """A relative PNG path for each key: the key with its picture ending replaced, or added to where two would meet.
+    """A relative PNG path for each key: its image ending is replaced, or kept where two names would be the same.
 
     Raises:
-        RequestError: a key that leads out of its folder.
+        RequestError: a key that leads out of the folder.
     """
     plain = [str(without_ending(key)) for key in keys]
     times = Counter(plain)
     names = [f"{short if times[short] == 1 else key}.png" for key, short in zip(keys, plain, strict=True)]
     for name in names:
         if escapes(name):
-            raise RequestError(f"the picture {printable(name)!r} would be written outside of the folder; rename it")
+            raise RequestError(
+                f"the image {printable(name)!r} would be written outside of the folder; rename it in the dataset"
+            )
     return names
 
 
 def without_ending(key: str) -> PurePosixPath:
     path = PurePosixPath(key)
-    return path.with_suffix("") if path.suffix.lower() in PICTURE_ENDINGS else path
+    return path.with_suffix("") if path.suffix.lower() in IMAGE_ENDINGS else path
 
 
 def find_result(folder: Path, model: Model, benchmark: Benchmark, precision: str) -> tuple[Path, Result] | None:
-    """The newest result of the same weights and protocol below a folder: whole ones first, then the same precision."""
+    """The newest result of the same weights and protocol; rather without a limit, and then of the same precision."""
     if not model.digest:
-        return None  # never known to be the same
-    found = [
+        return None  # a model without a digest equals no other
+    same_measurement = [
         (path, result)
         for path, result in readable(result_paths(folder))
         if result.model["digest"] == model.digest and result.benchmark["fingerprint"] == benchmark.fingerprint
     ]
 
-    def rank(one: tuple[Path, Result]) -> tuple[bool, bool, str]:
-        return one[1].limit is None, one[1].precision == precision, str(one[1].timing.get("started", ""))
+    def rank(located: tuple[Path, Result]) -> tuple[bool, bool, str]:
+        result = located[1]
+        return result.limit is None, result.precision == precision, str(result.timing.get("started", ""))
 
-    return max(found, key=rank, default=None)
+    return max(same_measurement, key=rank, default=None)
 
 
 def readable(paths: Iterable[Path]) -> Iterable[tuple[Path, Result]]:
-    """Results that can be read; a broken one has its say in the commands that make tables."""
+    """Results that can be read; damaged ones are errors only in the commands that make tables."""
     for path in paths:
         try:
             yield path, read_result(path)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
     from cosmos_eval.engine.features import Features
     from cosmos_eval.protocol.benchmark import Benchmark
+    from cosmos_eval.protocol.task_info import TaskInfo
     from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -29,7 +30,8 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
             f"{benchmark.name}: the task {benchmark.task} needs {info.data_class.__name__}, "
             f"its reader gives {type(data.evaluated).__name__}; change `task` or `reader`"
         )
-    info.checked(benchmark, data)
+    with TASKS.at_work(benchmark.task):
+        info.checked(benchmark, data)
 
 
 def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0) -> "Outcome":
@@ -45,4 +47,26 @@ def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0)
         RequestError: as `validate` says, or an embedding that is zero or not finite.
     """
     validate(benchmark, data)
-    return task_info(benchmark.task).measured(benchmark, data, engine, seed)
+    info = task_info(benchmark.task)
+    with TASKS.at_work(benchmark.task):
+        outcome = info.measured(benchmark, data, engine, seed)
+    return checked_outcome(outcome, info)
+
+
+def checked_outcome(outcome: "Outcome", info: "TaskInfo") -> "Outcome":
+    """What a task returned, as its `TaskInfo` says it; RequestError in one line otherwise."""
+    from cosmos_eval.tasks.outcome import Outcome
+
+    source = TASKS.plugin(info.name)
+    task = f"the task {info.name}" + (f" of {source}" if source else "")
+    if not isinstance(outcome, Outcome):
+        raise RequestError(f"{task} returned a {type(outcome).__name__}; return a cosmos_eval.tasks.outcome.Outcome")
+    if outcome.primary not in outcome.metrics:
+        raise RequestError(f"{task} returned no metric {outcome.primary!r:.60}, its primary one; correct the task")
+    missing = [name for name in (*info.sample_keys, *info.sample_columns) if name not in outcome.samples]
+    if missing:
+        raise RequestError(
+            f"{task} returned samples without the column {missing[0]}, which its sample_keys or sample_columns name; "
+            "correct the task"
+        )
+    return outcome

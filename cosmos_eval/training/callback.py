@@ -1,4 +1,4 @@
-"""Training from a configuration: the toybox world is rendered here, because cosmos_core does not know it."""
+"""Trains from a configuration; provides the toybox dataset, which cosmos_core does not have."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def records_of(config: "TrainConfig") -> "Sequence[Sample] | None":
-    """The records that a configuration asks its caller for: toybox's, rendered from the seed as they are read."""
+    """The records that a configuration expects from its caller: toybox, rendered from the seed as they are read."""
     if "toybox" not in [source.strip() for source in config.data.split("::")]:
         return None
     from cosmos_eval.datasets.toybox import train_records
@@ -23,8 +23,8 @@ def records_of(config: "TrainConfig") -> "Sequence[Sample] | None":
 def train_from(config: "TrainConfig", reporter: Reporter | None = None, *, overwrite: bool = False) -> "TrainResult":
     """Train what a configuration describes.
 
-    A run that was stopped goes on, unless `overwrite` starts it anew. With `eval_every` the networks are evaluated
-    along the way (`cosmos_eval.training.evaluator`).
+    A run that was stopped is resumed, unless `overwrite` replaces it. With `eval_every` the networks are evaluated
+    during training (`cosmos_eval.training.evaluator`).
     """
     from cosmos_core.train import train
 

@@ -31,27 +31,27 @@ from cosmos_eval.run.session import Session
 from cosmos_eval.training.step_evaluation import measure_step
 
 FOLDER = "evaluations"
-LONGEST = timedelta(days=2)
-"""How long the other ranks wait for an evaluation; the wait of ordinary collectives would end it after minutes."""
+LONGEST_EVALUATION = timedelta(days=2)
+"""Timeout of the other ranks during an evaluation; that of ordinary collectives is minutes."""
 
 
 class EvaluateEvery(Callback):
     """Measures `config.eval_suite` on the teacher, the student or both, every `config.eval_every` steps and at the end.
 
-    The weights in memory take the way of `cosmos_eval.evaluate`. Each evaluation leaves its lines in
-    OUT/evaluations.jsonl, full results and samples in OUT/evaluations/step-XXXXXXXX-NETWORK, and the curve so far in
-    OUT/evaluations; results of the same weights that stand are kept, so that a run that goes on repeats nothing.
+    The weights in memory are evaluated as by `cosmos_eval.evaluate`. Each evaluation writes its lines to
+    OUT/evaluations.jsonl, full results and samples to OUT/evaluations/step-XXXXXXXX-NETWORK, and the curve so far to
+    OUT/evaluations; existing results of the same weights are kept, so that a resumed run repeats nothing.
 
-    Modes of modules and states of random generators are put back, so that the training is, to the bit, the one without
-    evaluation. The first rank evaluates while the others wait. An evaluation that fails (a disk that went away) is
-    noted and the training goes on; one that a signal interrupts is given up, so that the checkpoint comes in time.
+    Modes of modules and states of random generators are restored, so that training is bit-identical with and without
+    evaluation. The first rank evaluates while the others wait. If an evaluation fails (a disk that is gone), a note is
+    printed and training continues; a signal stops an evaluation, so that the checkpoint is written in time.
 
     Args:
         config: the run's.
-        reporter: where progress and lines for people go.
+        reporter: for progress and notes.
 
     Raises:
-        RequestError: an unknown suite or benchmark, or one that lacks its data: before the first step.
+        RequestError: an unknown suite or benchmark, or one without its data; before the first step.
     """
 
     def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
@@ -69,12 +69,12 @@ class EvaluateEvery(Callback):
         self.group: Any = None
 
     def on_start(self, run: Run) -> None:
-        """Before the first step; where a run goes on from a step whose evaluation was given up, it is made now."""
+        """Before the first step: make the evaluation of the step that a run is resumed from, if it was stopped."""
         self._begin(run, run.step)
         due = run.step > 0 and run.step % self.config.eval_every == 0
-        stands = {(line["network"], line["benchmark"]) for line in self.lines if line["step"] == run.step}
+        done = {(line["network"], line["benchmark"]) for line in self.lines if line["step"] == run.step}
         wanted = {(network, planned.benchmark.name) for network in self.networks for planned in self.plan}
-        if run.world.any(due and not wanted <= stands):
+        if run.world.any(due and not wanted <= done):
             self._evaluate(run)
 
     def on_step(self, run: Run) -> None:
@@ -90,11 +90,11 @@ class EvaluateEvery(Callback):
 
     @property
     def lines(self) -> list[Line]:
-        """What was measured so far, of this run and, where it goes on, of what came before."""
+        """What was measured so far, also before the run was resumed."""
         return self.written.lines if self.written is not None else []
 
     def _begin(self, run: Run, start: int) -> None:
-        """Before the first evaluation: what stands beyond the step from which the run goes on is of another one."""
+        """Before the first evaluation: drop lines beyond the start step, which an earlier run wrote."""
         if self.written is not None or not run.world.is_main:
             return
         self.written = Evaluations(self.out / EVALUATIONS if self.out is not None else None)
@@ -106,16 +106,16 @@ class EvaluateEvery(Callback):
     def _evaluate(self, run: Run) -> None:
         self.measured = run.step
         if run.world.is_main:
-            with undisturbed(run.student, run.teacher):
+            with evaluation_mode(run.student, run.teacher):
                 self._measure(run)
-        self._meet(run.world)
+        self._wait_for_main(run.world)
 
     def _measure(self, run: Run) -> None:
         assert self.written is not None
         try:
             for network in self.networks:
-                heed_signals()
-                # a wrapper of its own each time: its digest is that of the weights as they are now
+                raise_if_asked_to_stop()
+                # a new wrapper each time: its digest is that of the present weights
                 model = CosmosModel(
                     getattr(run, network), f"cosmos:in-memory#{network}", source=f"in memory at step {run.step}"
                 )
@@ -128,25 +128,25 @@ class EvaluateEvery(Callback):
 
                 write_curve(self.lines, self.out / FOLDER)
         except AskedToStop:
-            later = f"; cosmos-eval watch {self.out} --once makes it" if self.out and run.step == run.steps else ""
-            self.reporter.note(f"step {run.step:,}: the evaluation is given up, since the run was asked to stop{later}")
-        except Exception as error:  # out of memory, say: whatever it is, it is no reason to lose the training
+            later = f"; make it with cosmos-eval watch {self.out} --once" if self.out and run.step == run.steps else ""
+            self.reporter.note(f"step {run.step:,}: the evaluation was stopped, since the run was asked to stop{later}")
+        except Exception as error:  # any error, such as out of memory, must not end the training
             reason = " ".join(str(error).split()) or type(error).__name__
-            self.reporter.note(f"step {run.step:,}: no evaluation ({reason}); the training goes on")
+            self.reporter.note(f"step {run.step:,}: evaluation failed ({reason}); the training continues")
 
-    def _meet(self, world: World) -> None:
-        """All ranks wait here until the first has evaluated."""
+    def _wait_for_main(self, world: World) -> None:
+        """Wait on all ranks until the first has evaluated."""
         if world.size > 1:
             if self.group is None:
-                self.group = dist.new_group(backend="gloo", timeout=LONGEST)
+                self.group = dist.new_group(backend="gloo", timeout=LONGEST_EVALUATION)
             dist.barrier(self.group)
 
 
 def plan_of(config: TrainConfig) -> list[Planned]:
-    """What is evaluated; RequestError where a suite is unknown or data is missing, with how to mend it."""
+    """The benchmarks to evaluate; RequestError where a suite is unknown or data is missing."""
     names = [name.strip() for name in config.eval_suite.split(",") if name.strip()]
     if not names:
-        raise RequestError("eval_every is set and eval_suite names nothing; give suites or benchmarks, or eval_every=0")
+        raise RequestError("eval_every is set but eval_suite is empty; give suites or benchmarks, or eval_every=0")
     plan = make_plan(names, user_path(config.eval_data_root), skip_missing=True)
     missing = [problem for planned in plan for problem in planned.problems]
     if missing:
@@ -157,11 +157,11 @@ def plan_of(config: TrainConfig) -> list[Planned]:
 
 
 @contextmanager
-def undisturbed(*networks: nn.Module) -> Iterator[None]:
-    """Networks in eval mode inside; afterwards the mode of every module and all random generators are as before."""
+def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
+    """Networks are in eval mode inside; afterwards modes of modules and all random generators are restored."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
-    own, numpys, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    python_state, numpy_state, cpu_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     try:
         for network in networks:
             network.eval()
@@ -169,40 +169,40 @@ def undisturbed(*networks: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        random.setstate(own)
-        np.random.set_state(numpys)
-        torch.set_rng_state(cpu)
-        if cards:
-            torch.cuda.set_rng_state_all(cards)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(cpu_state)
+        if cuda_states:
+            torch.cuda.set_rng_state_all(cuda_states)
 
 
 class AskedToStop(Exception):
-    """A signal that ends the run after its step has come during an evaluation."""
+    """A signal that ends the run was received during an evaluation."""
 
 
-def heed_signals() -> None:
-    """AskedToStop where the training's own handler has heard a signal: a batch system does not wait for long."""
+def raise_if_asked_to_stop() -> None:
+    """AskedToStop where the signal handler of the training received a signal: batch systems soon kill the process."""
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(owner, Signals) and owner.received:
         raise AskedToStop
 
 
 class Interruptible:
-    """A reporter that ends the work it shows, between two batches, where the training was asked to stop."""
+    """A reporter that raises AskedToStop between two batches where the training was asked to stop."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
 
     def task(self, description: str, total: int, unit: str = "it") -> AbstractContextManager[Advance]:
-        return self._heeding(self.reporter.task(description, total, unit))
+        return self._stoppable(self.reporter.task(description, total, unit))
 
     @contextmanager
-    def _heeding(self, shown: AbstractContextManager[Advance]) -> Iterator[Advance]:
+    def _stoppable(self, shown: AbstractContextManager[Advance]) -> Iterator[Advance]:
         with shown as show:
 
             def advance(n: int, text: str = "") -> None:
                 show(n, text)
-                heed_signals()
+                raise_if_asked_to_stop()
 
             yield advance
 

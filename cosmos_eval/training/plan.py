@@ -1,5 +1,4 @@
-"""What a training would do and need, in lines that are comments of YAML: a plan below its configuration stays a file
-that `cosmos-eval train` takes."""
+"""The plan of a training, as YAML comments: with the configuration above it, it is a file for `cosmos-eval train`."""
 
 import textwrap
 from collections.abc import Mapping
@@ -16,12 +15,12 @@ WIDTH = 120
 
 
 def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
-    """The plan of a training on so many ranks, one line a subject.
+    """The plan of a training: length, memory, data and more, a line for each subject.
 
-    Nothing is trained and no model allocated; of the data what is on the disk is looked at, and nothing fetched.
+    Nothing is trained, no model is allocated, and nothing is downloaded; data on disk is checked.
 
     Raises:
-        RequestError: the run could not start: the batch cannot be shared, data are named and not there, or as
+        RequestError: the run could not start: the batch cannot be shared, missing data, or as
             `require_settings`.
     """
     from cosmos_core.sizing import Workload
@@ -53,11 +52,11 @@ def plan_lines(config: "TrainConfig", ranks: int) -> list[str]:
 
 
 def require_settings(config: "TrainConfig") -> None:
-    """Look at all settings that name what this machine must have, before anything is made or computed.
+    """Check all settings that this machine must support, before anything is made or computed.
 
     Raises:
-        RequestError: a device that is not here, a view below the model's patch, a logger's package that is absent,
-            or an evaluation while training whose suite is unknown or lacks its data.
+        RequestError: a missing device, a view smaller than a patch of the model, a missing package of a logger, or
+            an evaluation during training whose suite is unknown or without data.
     """
     from cosmos_core.logs import log_packages
     from cosmos_core.prepare import check_sizes, device_of
@@ -79,8 +78,8 @@ def parameters_line(work: "Workload") -> str:
 
     counts = parameter_counts(work.model)
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    own = f"; the objective has {work.objective_parameters:,} of its own" if work.objective_parameters else ""
-    return f"{sum(counts.values()):,} ({parts}); the teacher has as many and no gradients{own}"
+    objective = f"; the objective has {work.objective_parameters:,} of its own" if work.objective_parameters else ""
+    return f"{sum(counts.values()):,} ({parts}); the teacher has as many and no gradients{objective}"
 
 
 def length_line(config: "TrainConfig", samples: int) -> str:
@@ -88,20 +87,22 @@ def length_line(config: "TrainConfig", samples: int) -> str:
 
     steps, epoch = steps_of(config, samples)
     if not steps:
-        return "not known before the data is: set steps, or samples and epochs"
-    warm = f"warm-up {config.warmup:,}" if config.warmup <= steps else f"warm-up {config.warmup:,}, longer than the run"
+        return "unknown until the data is known: set steps, or samples and epochs"
+    warmup = (
+        f"warm-up {config.warmup:,}" if config.warmup <= steps else f"warm-up {config.warmup:,}, longer than the run"
+    )
     if not epoch:
-        return f"{steps:,} steps, {warm}; {steps * config.batch_size:,} samples seen"
+        return f"{steps:,} steps, {warmup}; {steps * config.batch_size:,} samples seen"
     passes = plural(steps // epoch, "epoch") if steps % epoch == 0 else f"{steps / epoch:.2f} epochs"
     left = samples - epoch * config.batch_size
-    return f"{steps:,} steps, {warm}; {passes} of {epoch:,} steps; {steps * config.batch_size:,} samples seen" + (
-        f"; {left:,} of an epoch's {samples:,} samples fill no batch and are left out of it" if left else ""
+    return f"{steps:,} steps, {warmup}; {passes} of {epoch:,} steps; {steps * config.batch_size:,} samples seen" + (
+        f"; {left:,} of an epoch's {samples:,} samples fill no batch and are left out" if left else ""
     )
 
 
 def step_line(work: "Workload") -> str:
     config = work.config
-    views = " + ".join(f"{count} of {size} pixels" for count, size in work.pictures)
+    views = " + ".join(f"{count} of {size} pixels" for count, size in work.image_views)
     shares = f"{work.local_batch:,} on each of {work.ranks:,} ranks" if work.ranks > 1 else "on one rank"
     parts = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
     return (
@@ -129,7 +130,7 @@ def arithmetic_line(work: "Workload") -> str:
 
 
 def data_plan(config: "TrainConfig", ranks: int) -> dict[str, Any] | None:
-    """What the loader of the first rank says about itself; None where no data is named yet."""
+    """Description of the loader of the first rank; None where `data` is not set."""
     if not config.data:
         return None
     from cosmos_core.configs import checked, preset
@@ -139,7 +140,7 @@ def data_plan(config: "TrainConfig", ranks: int) -> dict[str, Any] | None:
     from cosmos_eval.training.callback import records_of
 
     model = preset(config.model) if isinstance(config.model, str) else checked(config.model)
-    views = config.wanted_views()
+    views = config.required_views()
     tokenizer = build_tokenizer(model["text_cfg"])
     loader = open_loader(config, views, tokenizer, records_of(config), World(0, ranks))
     try:
@@ -164,15 +165,15 @@ def data_line(data: Mapping[str, Any] | None, config: "TrainConfig") -> str:
 
 
 def missing_data(config: "TrainConfig") -> str:
-    """What to give a run that has no data."""
+    """The error of a run without data."""
     return (
-        f"no training data: give {config.name} its shards, as in --set 'data=DIR/{{00000..00331}}.tar' "
+        f"no training data: set the shards of {config.name}, as in --set 'data=DIR/{{00000..00331}}.tar' "
         "(several joined by ::; docs/data.md says how to make them)"
     )
 
 
 def refuse_without_data(config: "TrainConfig") -> None:
-    """RequestError where a run has no data; says what to give."""
+    """RequestError where a run has no data."""
     if not config.data:
         raise RequestError(missing_data(config))
 

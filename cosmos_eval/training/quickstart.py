@@ -1,4 +1,4 @@
-"""The whole way on the embedded world: pretrain a COSMOS and its CLIP baseline, evaluate them, write the tables."""
+"""The quickstart: pretrains a COSMOS and its CLIP baseline on toybox, evaluates them, writes tables and a report."""
 
 import shlex
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 SUITE = "toybox"
 SHOWN = "toybox-segmentation-csa"
-"""The benchmark that the report shows pictures of."""
-LOOKED_AT = (3, "purple ring", "a white ring and a green star")
-"""The test scene that the report shows maps of, and the texts."""
+"""The benchmark whose predictions the report shows."""
+ATTENTION_SHOWN = (3, "purple ring", "a white ring and a green star")
+"""Test scene and texts of the attention maps in the report."""
 KINDS, CHANCE = ("replace", "swap", "add"), 0.5
-"""What is done to a caption to make it wrong; one of two captions is right."""
+"""Kinds of wrong captions; chance: one of two captions is right."""
 OBJECTIVES = ("cosmos", "clip")
 SETTINGS = "config.yaml"
-"""Beside a training: what it was asked to be."""
+"""File beside a training with its configuration."""
 
 
 @dataclass(frozen=True)
 class Quickstart:
-    """What a quickstart leaves behind."""
+    """What a quickstart wrote."""
 
     results: list[Result]
     leaderboard: Path
     report: Path
-    """The page of tables, charts and pictures."""
+    """The page of tables, charts and images."""
     regress: str
     """A command to try: is COSMOS worse than its baseline?"""
     verdict: list[str]
-    """Where COSMOS is ahead of its baseline and where it is not, and which kinds of wrong captions it can tell."""
+    """Where COSMOS is ahead of its baseline and where it is not, and which kinds of wrong captions it recognises."""
 
 
 def quickstart(
@@ -46,7 +46,7 @@ def quickstart(
 ) -> Quickstart:
     """Train with the toybox preset under both objectives, evaluate the toybox suite, write tables and report to `out`.
 
-    Every number is measured here: the two models just trained at equal pictures and steps, one with random weights,
+    Every number is measured here: the two models just trained on equal images and steps, one with random weights,
     and the checkpoint that ships with the package (the same preset, trained for longer). A training that is finished
     under the same configuration is kept, and so are finished results.
 
@@ -56,7 +56,7 @@ def quickstart(
     """
     from cosmos_core.config import load_preset
     from cosmos_eval.models import load_model
-    from cosmos_eval.page.page import write_page
+    from cosmos_eval.page.page import IMAGES, write_page
     from cosmos_eval.page.report import write_report
     from cosmos_eval.report.tables import write_leaderboard
     from cosmos_eval.run.options import RunOptions
@@ -81,57 +81,59 @@ def quickstart(
     }
     session = Session(out / "results", RunOptions(seed=seed, overwrite=overwrite), reporter)
     plan = make_plan([SUITE])
-    results, places = [], {}
+    results, model_folders = [], {}
     for spec, label in models.items():
         model = load_model(spec, device=session.device)
-        places[label] = out / "results" / model_folder(model)
+        model_folders[label] = out / "results" / model_folder(model)
         results += session.measure(model, plan, label=label)
-    said = [*verdict(results, ours, baseline), *against_chance(results, ours, "untrained")]
+    findings = [*verdict(results, ours, baseline), *against_chance(results, ours, "untrained")]
     leaderboard, *_ = write_leaderboard(results, out)
     best = next(spec for spec, label in models.items() if label == ours)
-    shown = show_segmentation(best, SHOWN, out / "pictures" / "segmentation", results=out / "results")
-    scene, *texts = LOOKED_AT
+    shown = show_segmentation(best, SHOWN, out / IMAGES / "segmentation", results=out / "results")
+    scene, *texts = ATTENTION_SHOWN
     looked = show_attention(
-        best, out / "pictures" / "attention", scene=scene, texts=texts, kinds=("attention", "similarity"), size=128
+        best, out / IMAGES / "attention", scene=scene, texts=texts, kinds=("attention", "similarity"), size=128
     )
     curves = {name: folder / "metrics.jsonl" for name, folder in folders.items()}
-    write_page(out, results, curves, said, {f"{ours}, {SHOWN}": shown.overlays[0]}, {ours: looked.png})
-    # Results of an earlier training may lie there, too; the page is about these.
-    page = write_report(out, title="Quickstart: small models on toybox", lead=said, within=list(places.values()))
-    compare = shlex.join(["cosmos-eval", "regress", str(places[baseline]), str(places[ours])])
-    return Quickstart(results, leaderboard, page.path, compare, said)
+    write_page(out, results, curves, findings, {f"{ours}, {SHOWN}": shown.overlays[0]}, {ours: looked.png})
+    # The folder may have results of an earlier training, too; the page shows only these.
+    page = write_report(
+        out, title="Quickstart: small models on toybox", lead=findings, within=list(model_folders.values())
+    )
+    compare = shlex.join(["cosmos-eval", "regress", str(model_folders[baseline]), str(model_folders[ours])])
+    return Quickstart(results, leaderboard, page.path, compare, findings)
 
 
 def train_once(config: "TrainConfig", folder: Path, *, overwrite: bool, reporter: Reporter) -> None:
-    """Train into a folder unless the same training stands there finished; one that was stopped goes on."""
+    """Train into a folder unless it has the same training, finished; one that was stopped is resumed."""
     import dataclasses
 
     import yaml
 
     from cosmos_core.files import atomic_write_text
     from cosmos_core.run_lock import locked
-    from cosmos_core.snapshots import is_finished
+    from cosmos_core.snapshot_checks import is_finished
     from cosmos_eval.training.callback import train_from
     from cosmos_eval.training.plan import require_settings
 
-    # The folder is no part of what was trained, so that a quickstart that was moved is still recognised.
+    # Without the folder, so that a quickstart that was moved is still recognised.
     record = yaml.safe_dump({**config.to_dict(), "out": ""}, sort_keys=False)
-    known = folder / SETTINGS
-    ours = known.is_file() and not overwrite
-    if ours and read_text(known) != record:
+    settings_path = folder / SETTINGS
+    exists = settings_path.is_file() and not overwrite
+    if exists and read_text(settings_path) != record:
         raise RequestError(f"{folder} holds another training; give another --out, or --overwrite")
-    if ours and is_finished(folder, config):
+    if exists and is_finished(folder, config):
         reporter.note(f"{config.objective}: already trained, kept")
         return
     require_settings(config)  # first: a folder that holds a record refuses other settings
-    if not ours:
+    if not exists:
         with locked(folder):  # not while another quickstart trains there
-            atomic_write_text(known, record)
-    train_from(dataclasses.replace(config, out=str(folder)), reporter, overwrite=not ours)
+            atomic_write_text(settings_path, record)
+    train_from(dataclasses.replace(config, out=str(folder)), reporter, overwrite=not exists)
 
 
 def times_chance(result: Result) -> dict[str, float]:
-    """How many times chance the headline metrics are. Chance: one of N pictures, one of C classes, one of two texts."""
+    """How many times chance the headline metrics are. Chance: one of N images, one of C classes, one of two texts."""
     from cosmos_eval.protocol.task_registry import task_info
 
     info = task_info(result.benchmark["task"])
@@ -142,7 +144,7 @@ def times_chance(result: Result) -> dict[str, float]:
 
 
 def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
-    """One line a headline metric: whether the model labelled `ours` is ahead of `other`, and by how much."""
+    """A line for each headline metric: whether the model labelled `ours` is ahead of `other`, and by how much."""
     from cosmos_eval.report.tables import headlines, short
 
     by_key = {(result.label, result.benchmark["name"]): result for result in results}
@@ -160,10 +162,10 @@ def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
 
 
 def against_chance(results: Sequence[Result], ours: str, other: str) -> list[str]:
-    """One line a kind of wrong caption: whether `ours` tells it from the right one, beside the model labelled `other`.
+    """A line for each kind of wrong caption: the accuracy of `ours`, beside that of the model labelled `other`.
 
-    A model that knows nothing may prefer shorter captions, so that without training it is above chance where words are
-    added: hence its own figure.
+    An untrained model may prefer shorter captions and then is above chance where words are added; so its figure is
+    given, too.
     """
     by_key = {(result.label, result.benchmark["name"]): result for result in results}
     lines = []

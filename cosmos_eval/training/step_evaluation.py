@@ -1,4 +1,4 @@
-"""Measuring one step of a training: its results in a folder of their own, and its lines of `evaluations.jsonl`."""
+"""Measures one step of a training: results in a folder of the step, and lines of `evaluations.jsonl`."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def swept_lines(swept: "Swept", results: "Sequence[Result]") -> list[Line]:
-    """The results of one checkpoint of a sweep as lines; `network` tells its run too, where there are several."""
+    """The results of one checkpoint of a sweep as lines; `network` includes the run, where there are several."""
     return [line_of(swept.checkpoint.step, swept.series, result) for result in results]
 
 
@@ -28,7 +28,7 @@ def step_folder(out: Path, step: int, network: str) -> Path:
 def measure_step(
     session: "Session", out: Path | None, model: "CosmosModel", step: int, network: str, plan: "Sequence[Planned]"
 ) -> list[Line]:
-    """Measure the weights of one step on a plan; results of the same weights that stand are kept, others replaced.
+    """Measure the weights of one step on a plan; existing results of the same weights are kept, others replaced.
 
     Args:
         session: its `out` becomes the step's folder below `out`.
@@ -38,6 +38,6 @@ def measure_step(
         session.out = step_folder(out, step, network)
         keep = session.out / model_folder(model)
         for other in session.out.iterdir() if session.out.is_dir() else ():
-            if other != keep and other.is_dir():  # another training had this step, or the weights came out otherwise
+            if other != keep and other.is_dir():  # this step of another training, or with other weights
                 shutil.rmtree(other)
     return [line_of(step, network, result) for result in session.measure(model, plan)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.models.spec import parse_spec
+from cosmos_eval.models.spec import model_kind, parse_spec
 
 ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 UNTRAINED = "untrained-"
@@ -18,13 +18,13 @@ UNTRAINED = "untrained-"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file, and where it stands in its run."""
+    """A checkpoint file, and its step in the run."""
 
     path: Path
     step: int
-    """Told by the file; else the last number in its name, else the completed epochs it tells, else 0."""
+    """As recorded in the file; else the last number in its name, else the recorded epochs, else 0."""
     steps: int | None = None
-    """Length of the run, where the file tells it."""
+    """Length of the run, where the file records it."""
 
     @property
     def finished(self) -> bool:
@@ -40,19 +40,19 @@ class Swept:
     checkpoint: Checkpoint
     network: str
     run: str = ""
-    """The checkpoint's folder in short, where a sweep goes over several; else empty."""
+    """Relative folder of the checkpoint, where a sweep covers several folders; else empty."""
 
     @property
     def series(self) -> str:
-        """What tells its curve from others."""
+        """Name of its curve."""
         return f"{self.run} {self.network}".strip()
 
 
 def is_sweep(spec: str) -> bool:
-    """Whether a spec is a `cosmos:` pattern over files; a file whose own name holds brackets is none."""
+    """Whether a spec is a `cosmos:` pattern over files; a file whose name contains brackets is not a pattern."""
     parsed = parse_spec(spec)
     return (
-        parsed.kind == "cosmos"
+        model_kind(parsed.kind).folders
         and not parsed.name.startswith(UNTRAINED)
         and glob.has_magic(parsed.name)
         and not user_path(parsed.name).exists()
@@ -68,23 +68,23 @@ def expand_all(
         problems: takes the specs and files of patterns that cannot be read, and why; they are left out of the answer.
 
     Raises:
-        RequestError: a spec that is none, or a pattern as `expand` refuses it, where there is no `problems`.
+        RequestError: an invalid spec, or the errors of `expand`, where `problems` is None.
     """
     models: dict[str, None] = {}
     swept: dict[str, Swept] = {}
     for spec in specs:
         try:
             sweep = is_sweep(spec)
-            some = {one.spec: one for one in expand(spec, problems)} if sweep else {}
-            if sweep and not some:
+            expanded = {one.spec: one for one in expand(spec, problems)} if sweep else {}
+            if sweep and not expanded:
                 continue  # each of its files is among the problems
         except (RequestError, OSError) as error:
             if problems is None:
                 raise
             problems[spec] = str(error) if isinstance(error, RequestError) else f"{spec}: {error.strerror or error}"
             continue
-        swept.update(some)
-        models.update(dict.fromkeys(some or [spec]))
+        swept.update(expanded)
+        models.update(dict.fromkeys(expanded or [spec]))
     return list(models), swept
 
 
@@ -92,17 +92,17 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     """The models of a pattern, by run and then by step.
 
     Args:
-        problems: takes the files that match and are no checkpoints, and why; they are left out of the answer.
+        problems: takes the files that match and are not checkpoints, and why; they are left out of the answer.
 
     Raises:
-        RequestError: nothing matches, or a file that matches is no checkpoint, where there is no `problems`.
+        RequestError: nothing matches, or a file that matches is not a checkpoint, where `problems` is None.
     """
     parsed = parse_spec(spec)
     # Path.glob takes no pattern that starts at the root
-    found = [Path(name) for name in sorted(glob.glob(str(user_path(parsed.name)), recursive=True))]  # noqa: PTH207
-    files = [path for path in found if path.suffix in ENDINGS and path.is_file()]
+    matches = [Path(name) for name in sorted(glob.glob(str(user_path(parsed.name)), recursive=True))]  # noqa: PTH207
+    files = [path for path in matches if path.suffix in ENDINGS and path.is_file()]
     if not files:
-        what = f"{len(found)} names, none of a checkpoint ({', '.join(ENDINGS)})" if found else "no file"
+        what = f"{len(matches)} names, none of them a checkpoint ({', '.join(ENDINGS)})" if matches else "no file"
         raise RequestError(f"{spec} matches {what}; give the folder of a training, as cosmos:runs/x/*.pt")
     read = []
     for path in files:
@@ -116,21 +116,21 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     if not checkpoints:
         return []
     folders = {checkpoint.path.parent for checkpoint in checkpoints}
-    above = os.path.commonpath(folders)
-    mark = "#student" if parsed.selector == "student" else ""
+    parent = os.path.commonpath(folders)
+    selector = "#student" if parsed.selector == "student" else ""
     swept = []
     for checkpoint in checkpoints:
         folder = checkpoint.path.parent
-        run = "" if len(folders) == 1 else os.path.relpath(folder, above)
-        swept.append(Swept(f"cosmos:{checkpoint.path}{mark}", checkpoint, parsed.selector, run))
+        run = "" if len(folders) == 1 else os.path.relpath(folder, parent)
+        swept.append(Swept(f"cosmos:{checkpoint.path}{selector}", checkpoint, parsed.selector, run))
     return sorted(swept, key=lambda one: one.run)  # stable: by step within a run
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Where a checkpoint stands in its run. A torch file is mapped: its weights are read and checked when it is loaded.
+    """Read the step of a checkpoint. A torch file is mapped: its weights are read and checked when it is loaded.
 
     Raises:
-        RequestError: no checkpoint.
+        RequestError: not a checkpoint.
     """
     from cosmos_core.layouts import read_file
 
@@ -147,15 +147,15 @@ def distinct(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     """Each file once, by step: `last.pt` is another name, or a copy, of the newest. A name with a number wins."""
     kept: list[Checkpoint] = []
     for one in sorted(checkpoints, key=lambda one: (not re.search(r"\d", one.path.stem), str(one.path))):
-        if not any(same(one, other) for other in kept):
+        if not any(is_same_file(one, other) for other in kept):
             kept.append(one)
     return sorted(kept, key=lambda one: (one.step, str(one.path)))
 
 
-def same(one: Checkpoint, other: Checkpoint) -> bool:
+def is_same_file(one: Checkpoint, other: Checkpoint) -> bool:
     """Whether two names are of one file, or in one folder of two files with equal bytes."""
     if one.step != other.step:
-        return False  # so that no bytes are compared where they must differ
+        return False  # not the same file; saves comparing bytes
     if one.path.samefile(other.path):
         return True
     return one.path.parent == other.path.parent and filecmp.cmp(one.path, other.path, shallow=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.errors import RequestError
-from cosmos_core.layouts import Which
+from cosmos_core.layouts import NetworkName
 from cosmos_core.logs import METRICS, read_metrics
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Reporter, Silent
@@ -26,15 +26,15 @@ Stamp = tuple[int, int, int]
 class Watcher:
     """Evaluates each checkpoint of a run once, by content: `last.pt` is another name of the newest.
 
-    A checkpoint that goes while it is read (the run keeps only some) or that is not whole yet is left out; one that is
-    not whole is tried again when it has changed. What stands in `out` is kept, so that watching can be stopped and
-    started anew.
+    A checkpoint that is deleted while it is read (the run prunes old ones) or is incomplete is left out; an incomplete
+    one is tried again when it has changed. Results in `out` are kept, so that watching can be stopped and started
+    again.
 
     Args:
-        folder: of the run, where its checkpoints lie.
+        folder: of the run, with its checkpoints.
         plan: what to evaluate.
-        session: the settings of the evaluation; its `out` is set here.
-        out: folder for results, `evaluations.jsonl`, and the curve as picture, table and CSV.
+        session: with the options of the evaluation; its `out` is set here.
+        out: folder for results, `evaluations.jsonl`, and the curve as PNG, table and CSV.
         networks: of `teacher` and `student`.
     """
 
@@ -42,10 +42,10 @@ class Watcher:
     plan: Sequence[Planned]
     session: Session
     out: Path
-    networks: Sequence[Which] = ("teacher",)
+    networks: Sequence[NetworkName] = ("teacher",)
     reporter: Reporter = field(default_factory=Silent)
     seen: set[Stamp] = field(default_factory=set, init=False)
-    """Files that were evaluated, or that could not be, as they were then."""
+    """Stamps of files that were evaluated or could not be."""
     finished: bool = field(default=False, init=False)
     """Whether the last checkpoint of the run was seen."""
 
@@ -59,56 +59,56 @@ class Watcher:
         return self.written.lines
 
     def run(self, *, once: bool, interval: float, sleep: Callable[[float], None] = time.sleep) -> list[Line]:
-        """Evaluate what is there, and unless `once` what appears, until the run is finished; returns all lines.
+        """Evaluate existing checkpoints and, unless `once`, new ones until the run is finished; returns all lines.
 
         Args:
-            interval: seconds between two looks at the folder.
+            interval: seconds between two scans of the folder.
 
         Raises:
-            RequestError: `once`, and there is no checkpoint that could be evaluated.
+            RequestError: no checkpoint could be evaluated.
         """
-        told = False
+        is_waiting = False
         while True:
             self.scan()
             if once or self.finished:
                 break
-            if not told:
+            if not is_waiting:
                 self.reporter.note(f"waiting for checkpoints in {self.folder}, every {interval:g} s; Ctrl-C ends it")
-                told = True
+                is_waiting = True
             sleep(interval)
         if not self.lines:
             raise RequestError(f"no checkpoint in {self.folder} could be evaluated ({', '.join(PATTERNS)})")
         return self.lines
 
     def scan(self) -> int:
-        """Evaluate the checkpoints that are new, in order of their steps; how many there were."""
+        """Evaluate new checkpoints in order of steps; returns how many there were."""
         done = 0
-        for stamp, checkpoint in self.fresh():
+        for stamp, checkpoint in self.find_new():
             if stamp in self.seen:
-                continue  # its other name came first
+                continue  # the same file under another name
             self.seen.add(stamp)
             done += self.evaluate(checkpoint)
             self.finished = self.finished or checkpoint.finished
         return done
 
-    def fresh(self) -> list[tuple[Stamp, Checkpoint]]:
-        """What the folder holds that was not seen yet, in order of steps, names with a step before `last.pt`."""
-        found = []
-        for place, pattern in enumerate(PATTERNS):
+    def find_new(self) -> list[tuple[Stamp, Checkpoint]]:
+        """Checkpoints that were not seen yet, in order of steps; names with a step come before `last.pt`."""
+        new = []
+        for priority, pattern in enumerate(PATTERNS):
             for path in sorted(self.folder.glob(pattern)):
                 try:
                     stamp = stamp_of(path)
                     if stamp not in self.seen:
-                        found.append((place, stamp, read_checkpoint(path)))
+                        new.append((priority, stamp, read_checkpoint(path)))
                 except FileNotFoundError:
-                    continue  # the run has let it go
+                    continue  # pruned by the run
                 except (RequestError, OSError) as error:
                     self.leave_out(path, error)
-        found.sort(key=lambda one: (one[2].step, one[0]))
-        return [(stamp, checkpoint) for _, stamp, checkpoint in found]
+        new.sort(key=lambda one: (one[2].step, one[0]))
+        return [(stamp, checkpoint) for _, stamp, checkpoint in new]
 
     def evaluate(self, checkpoint: Checkpoint) -> bool:
-        """Measure the networks of one checkpoint and draw; False where it went away or cannot be measured."""
+        """Measure the networks of one checkpoint and draw; False where it was deleted or cannot be measured."""
         for network in self.networks:
             try:
                 core = load_checkpoint(checkpoint.path, weights=network).requires_grad_(False)
@@ -119,7 +119,7 @@ class Watcher:
             model = CosmosModel(core, spec, self.session.device, f"{checkpoint.path.name}#{network}")
             try:
                 lines = measure_step(self.session, self.out, model, checkpoint.step, network, self.plan)
-            except RequestError as error:  # its embeddings are not finite, say: the next one's may be
+            except RequestError as error:  # such as embeddings that are not finite; the next checkpoint may be fine
                 self.leave_out(checkpoint.path, error)
                 return False
             if any(line not in self.lines for line in lines):
@@ -129,7 +129,7 @@ class Watcher:
         return True
 
     def draw(self) -> list[Path]:
-        """Write the curve so far, and what the run's own log tells; returns the paths."""
+        """Write the curve so far, and the figure of the run's log; returns the paths."""
         paths = write_curve(self.lines, self.out)
         rows = read_metrics(self.folder / METRICS)
         if rows:
@@ -138,7 +138,7 @@ class Watcher:
         return paths
 
     def leave_out(self, path: Path, error: Exception) -> None:
-        """Say once why a file is not evaluated, unless it is gone."""
+        """Note once why a file is not evaluated, unless it was deleted."""
         try:
             self.seen.add(stamp_of(path))
         except FileNotFoundError:
@@ -147,6 +147,6 @@ class Watcher:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What changes when another file takes the place of one: two names of one file have the same."""
+    """Identifies a file version: changes when the file is replaced; equal for two names of one file."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns

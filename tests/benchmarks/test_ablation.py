@@ -130,7 +130,7 @@ def test_every_step_of_the_ladder_adds_what_it_says():
     for one in rows.ROWS:
         config = rows.settings(one, 0)
         objective = build_objective(config.objective)
-        views = config.wanted_views()
+        views = config.required_views()
         kept = views.kept_captions or views.captions
         crops = (views.images.global_crops, views.images.local_crops)
         wanted[one.name] = (*crops, kept, objective.needs_teacher, objective.cross_attention)
@@ -150,7 +150,7 @@ def test_the_first_caption_of_a_sample_is_the_same_in_every_row():
     firsts = set()
     for one in rows.ROWS:
         config = rows.settings(one, 0)
-        views = config.wanted_views()
+        views = config.required_views()
         firsts.add(TextCrop(views.captions, config.caption_mode)(record, random.Random(3))[0])
     assert len(firsts) == 1
 

@@ -21,7 +21,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets import cifar
 from cosmos_eval.datasets import clip_benchmark as ours
 from cosmos_eval.datasets.data import ClassificationData
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define, write_json, write_picture
 
 
@@ -305,7 +305,7 @@ def test_a_cifar_file_that_changes_after_its_checksum_was_looked_at_is_refused(
     assert "cifar-100-python/test was changed after its checksum was looked at" in refusal(tmp_path, "cifar100")
 
 
-@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_a_dataset_s_file_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ):
@@ -313,10 +313,10 @@ def test_what_stands_in_place_of_a_dataset_s_file_is_named(
     (tmp_path / "data/cifar-100-python/test").write_bytes(content)
     for published in (True, False):
         said = refusal(tmp_path, "cifar100", published=published)
-        assert f"cifar-100-python/test: it {IMPOSTORS[content]}" in said
+        assert f"cifar-100-python/test: it {WRONG_FILES[content]}" in said
     food101(tmp_path / "data")
     (tmp_path / "data/food-101/meta/test.json").write_bytes(content)
-    assert f"food-101/meta/test.json: it {IMPOSTORS[content]}" in refusal(tmp_path, "food101")
+    assert f"food-101/meta/test.json: it {WRONG_FILES[content]}" in refusal(tmp_path, "food101")
 
 
 class Trap:

@@ -99,7 +99,7 @@ def test_a_bad_request_is_one_line_and_exit_2(arguments, said, capsys):
     assert said in lines[0]
 
 
-def test_a_fault_of_ours_is_one_line_exit_3_and_a_report(monkeypatch, capsys):
+def test_a_bug_is_one_line_exit_3_and_a_report(monkeypatch, capsys):
     def broken(name):
         raise ZeroDivisionError("surprise")
 

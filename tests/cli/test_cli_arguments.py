@@ -168,7 +168,7 @@ def test_options_that_are_no_paths_may_be_empty(capsys):
 def test_a_tilde_works_where_a_path_is_a_word(monkeypatch, tmp_path):
     """Definitions, references, training settings and their data are words of the command line, or of a YAML file."""
     from cosmos_core.config import load_preset
-    from cosmos_core.data.sources import one_source
+    from cosmos_core.data.sources import build_source
     from cosmos_eval.protocol.benchmark import load_benchmark
     from cosmos_eval.published.references import read_references
     from tests.helpers.worlds import captions_world
@@ -181,10 +181,10 @@ def test_a_tilde_works_where_a_path_is_a_word(monkeypatch, tmp_path):
     assert config.out == str(tmp_path / "run")
     assert load_preset("toybox", ["out=~/other"]).out == str(tmp_path / "other")
     (tmp_path / "a.tar").touch()
-    assert one_source("~/a.tar", config, None).urls == [str(tmp_path / "a.tar")]
+    assert build_source("~/a.tar", config, None).urls == [str(tmp_path / "a.tar")]
     for text in ("~/absent.csv", "coco:~/absent.json,~/images"):
         with pytest.raises(RequestError, match=str(tmp_path / "absent")):
-            one_source(text, config, None)
+            build_source(text, config, None)
     with pytest.raises(RequestError, match=str(tmp_path / "absent")):
         read_references(["~/absent.json"])
 

@@ -43,7 +43,7 @@ def test_a_run_keeps_its_embeddings_and_the_list_shows_them(root, tmp_path, said
     for model in (COLOURS, CONSTANT):
         assert run(root, out, model=model) == 0
     size = sum(path.stat().st_size for path in (out / ".embeddings").glob("*/*-*"))
-    assert f"Embeddings for later runs: {size / 1e6:,.1f} MB in {out / '.embeddings'} " in capsys.readouterr().err
+    assert f"Features for later runs: {size / 1e6:,.1f} MB in {out / '.embeddings'} " in capsys.readouterr().err
     code, text = said("list", "--cache", str(out))
     assert code == 0
     assert text.splitlines()[-1] == f"{size / 1e6:,.1f} MB in {out / '.embeddings'}"
@@ -95,7 +95,7 @@ def test_export_writes_a_folder_that_run_takes(root, tmp_path, said):
     out, vectors = tmp_path / "out", tmp_path / "vectors"
     assert run(root, out) == 0
     code, text = said("export", COLOURS, "--out", str(vectors), "--cache", str(out))
-    assert (code, text) == (0, f"12 pictures and 15 texts written to {vectors}; use it as embeddings:{vectors}\n")
+    assert (code, text) == (0, f"12 images and 15 texts written to {vectors}; use it as embeddings:{vectors}\n")
     assert run(root, tmp_path / "elsewhere", model=f"embeddings:{vectors}") == 0
     code, text = said("export", "nobody", "--out", str(vectors), "--cache", str(out))
     assert code == 2
@@ -108,7 +108,7 @@ def test_two_precisions_of_a_model_are_told_apart_by_their_ids(root, tmp_path, s
         assert run(root, tmp_path / precision, "--precision", precision, "--cache", str(out)) == 0
     code, text = said("export", COLOURS, "--out", str(tmp_path / "v"), "--cache", str(out))
     assert code == 2
-    assert "is 2 sets of embeddings" in text
+    assert "matches 2 models in" in text
     _, text = said("list", "--cache", str(out))
     (line,) = [line for line in text.splitlines() if "bf16" in line]
     assert said("export", line.split("\t")[0], "--out", str(tmp_path / "v"), "--cache", str(out))[0] == 0

@@ -75,7 +75,7 @@ def test_a_dry_run_tells_what_a_published_training_takes(capsys):
     assert "875 of an epoch's 2,823,019 samples fill no batch" in plan["length"]
     assert plan["step"].startswith("1,024 samples, 64 on each of 16 ranks; image views 2 of 224 pixels + 6 of 96 ")
     assert "16-bit products" in plan["memory"]
-    assert plan["data"].startswith("no training data: give cc3m its shards")
+    assert plan["data"].startswith("no training data: set the shards of cc3m")
     total, parts = re.match(r"about ([\d.]+) GiB on each device, [^:]*: (.*)", plan["memory"]).groups()  # type: ignore[union-attr]
     assert float(total) == pytest.approx(sum(map(float, re.findall(r" ([\d.]+)(?:,|$)", parts))), abs=0.1)
 
@@ -108,8 +108,8 @@ def test_a_dry_run_of_toybox_renders_nothing_and_knows_its_samples(capsys):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["cc3m"], "no training data: give cc3m its shards, as in --set 'data=DIR/"),
-        (["merged30m-b32"], "no training data: give merged30m-b32 its shards"),
+        (["cc3m"], "no training data: set the shards of cc3m, as in --set 'data=DIR/"),
+        (["merged30m-b32"], "no training data: set the shards of merged30m-b32"),
         (["cc3m", "--set", "data=/no/such/{0..3}.tar", "--dry-run"], "no file /no/such/0.tar; 4 of 4 missing"),
         (["toybox", "--dry-run", "--ranks", "3"], "batch_size=128 cannot be shared by 3 ranks"),
         (["toybox", "--ranks", "2"], "--ranks belongs to --dry-run"),

@@ -111,7 +111,7 @@ def test_a_command_whose_reader_has_gone_ends_as_ever(words, world, monkeypatch,
         answer = cli.run_command(given)
     told = capsys.readouterr().err
     assert answer == code, told
-    assert "fault of ours" not in told
+    assert "a bug in cosmos-eval" not in told
     assert "Traceback" not in told
 
 

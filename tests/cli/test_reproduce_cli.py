@@ -126,13 +126,16 @@ def test_requests_that_cannot_be_carried_out_exit_with_2_and_one_line(folder, tm
     (broken / "RESULT.json").write_text("{")
     for arguments, said in (
         (["nothing"], "there is no suite 'nothing'"),
-        (["toybox"], "no published figures are known for the suite toybox"),
+        (["toybox"], "the suite toybox has no published figures"),
         (["paper-retrieval", "--results", str(tmp_path / "absent")], "no folder"),
         (["paper-retrieval", "--results", where], "made with --limit 10"),
         (["paper-retrieval", "--results", str(broken)], "RESULT.json"),
         (["paper-retrieval", "--model", "cosmos:toybox"], "no published figures of cosmos:toybox"),
-        (["paper-retrieval", "--model", f"{MODEL}=mine.pt"], f"mine.pt after = is no model spec; write {MODEL}=KIND:"),
-        (["paper-retrieval", "--model", f"{MODEL}="], "nothing after = is no model spec"),
+        (
+            ["paper-retrieval", "--model", f"{MODEL}=mine.pt"],
+            f"mine.pt after = is not a model spec; write {MODEL}=KIND:",
+        ),
+        (["paper-retrieval", "--model", f"{MODEL}="], "nothing after = is not a model spec"),
         (["paper-retrieval", "--format", "pdf"], "no format 'pdf' of a reproduction; known: md, json"),
         (["paper-retrieval", "--out", str(tmp_path)], "without --format writes nothing"),
     ):
@@ -164,7 +167,7 @@ def test_long_tables_name_what_was_not_measured_below():
     text = markdown(reproduce("open-clip", []), "out")
     assert rows(text) == []
     assert "336 published figures of 12 models" in text
-    assert "28 figures of these tables left out: no model spec names their network." in text
+    assert "28 figures of these tables left out: no model spec is known for them." in text
     short = markdown(reproduce("open-clip", [], models=["open_clip:ViT-B-16/openai"]), "out")
     assert len(rows(short)) == 1 + 28
     assert {row[7] for row in rows(short)[1:]} == {"not run"}
@@ -179,10 +182,10 @@ def test_figures_of_several_papers_say_which_one_prints_them():
     assert printed["swap_obj/accuracy"] == "67.48 SugarCrepe"
 
 
-def test_hearsay_is_counted_apart():
+def test_secondary_figures_are_counted_apart():
     text = render(reproduce("paper-perception", [], secondary=True), "md", "out")
     assert "0 published figures of 0 models" in text
     assert "Secondary figures, which do not decide: 0 reproduced, 0 within, 0 missed, 1 not run." in text
     plain = render(reproduce("paper-perception", []), "md", "out")
-    assert "1 more figure is told by a third party and left out; --secondary shows them." in plain
-    assert "No published figure at hand of what was asked for, on: sugarcrepe, svo-probes, mmvp-vlm." in plain
+    assert "1 more figure is reported by third parties only and left out; --secondary shows them." in plain
+    assert "No published figure of the requested models on: sugarcrepe, svo-probes, mmvp-vlm." in plain

@@ -33,14 +33,14 @@ def results(capsys):
 def test_the_list_has_a_line_for_each_result_and_for_what_was_not_run(results, tmp_path):
     place(tmp_path, "a", "toy")
     place(tmp_path, "b", "other", limit=2)
-    write_not_run(tmp_path / "spec-a-aaaaaaaa/third", "a", "third", "no pictures")
+    write_not_run(tmp_path / "spec-a-aaaaaaaa/third", "a", "third", "no images")
     code, rows, _ = results("list", tmp_path)
     assert code == 0
     started = "2026-01-01"
     assert rows == [
         ["python:m:f", "toy v1", "top1", "75.00 [25.00, 100.00]", "4", "fp32", "-", started, "spec-a-aaaaaaaa/toy"],
         ["python:m:f", "other v1", "top1", "75.00 [25.00, 100.00]", "4", "fp32", "2", started, "spec-b-bbbbbbbb/other"],
-        ["a, third: not run: no pictures"],
+        ["a, third: not run: no images"],
     ]
 
 
@@ -78,7 +78,7 @@ def test_every_field_is_shown(results, tmp_path):
     fields = dict(rows)
     path = tmp_path / "spec-a-aaaaaaaa/toy/RESULT.json"
     assert fields["file"] == str(path)
-    assert fields["schema"] == "2"
+    assert fields["schema"] == "3"
     assert fields["identity"] == result.identity
     assert fields["metrics.top1"] == "75.00 [25.00, 100.00], n 4 (primary)"
     assert fields["environment.packages.torch"] == "2.11"
@@ -87,7 +87,7 @@ def test_every_field_is_shown(results, tmp_path):
     assert fields["warning"] == "collapsed"
     assert (
         fields["samples"]
-        == f"{path.parent / 'samples.parquet'} is whole, {(path.parent / 'samples.parquet').stat().st_size:,} bytes"
+        == f"{path.parent / 'samples.parquet'} is intact, {(path.parent / 'samples.parquet').stat().st_size:,} bytes"
     )
     for part in ("benchmark", "dataset", "model", "timing", "samples"):
         for key in getattr(result, part):
@@ -96,10 +96,10 @@ def test_every_field_is_shown(results, tmp_path):
     (path.parent / "samples.parquet").write_bytes(b"x")
     path.write_text(as_version_1(result))
     fields = dict(results("show", path)[1])
-    assert fields["samples"].endswith("is not what RESULT.json was written with: truncated or altered")
-    assert (fields["schema"], fields["checksum"]) == ("1, read as 2", "none before schema 2")
+    assert fields["samples"].endswith("is not the file that RESULT.json was written with: truncated or altered")
+    assert (fields["schema"], fields["checksum"]) == ("1, read as 3", "none before schema 2")
     (path.parent / "samples.parquet").unlink()
-    assert dict(results("show", path)[1])["samples"].endswith("is not there")
+    assert dict(results("show", path)[1])["samples"].endswith("is missing")
 
 
 def test_words_of_a_record_stay_in_their_cell(results, tmp_path):
@@ -148,7 +148,7 @@ def test_other_numbers_are_exit_1_with_what_decides_them_first(results, tmp_path
         ["toy", "metric", "top1", "75.00 [25.00, 100.00]", "73.00 [20.00, 100.00]", "-2.00"],
         ["toy", "metric", "mean_rank", "2.00 [1.00, 3.00]", "2.50 [1.00, 3.00]", "+0.50"],
         ["toy", "metric", "top5", "-", "100.00 [100.00, 100.00]", "-"],
-        ["other numbers in 2, 1 benchmark compared"],
+        ["different numbers in 2, 1 benchmark compared"],
     ]
 
 
@@ -173,18 +173,18 @@ def test_a_merge_says_what_it_did_and_a_conflict_is_exit_2(results, tmp_path):
     place(tmp_path / "1", "a", "toy")
     place(tmp_path / "2", "a", "toy")
     place(tmp_path / "2", "a", "toy2", limit=2)
-    write_not_run(tmp_path / "2/spec-a-aaaaaaaa/third", "a", "third", "no pictures")
+    write_not_run(tmp_path / "2/spec-a-aaaaaaaa/third", "a", "third", "no images")
     out = tmp_path / "all"
     code, rows, _ = results("merge", tmp_path / "1", tmp_path / "2", "--out", out)
     assert code == 0
     assert rows == [
         [f"{out}: 2 results of 1 model: 2 copied, 0 were there"],
-        [f"1 stood in several places with the same numbers, and once in {out}"],
+        ["1 more with the same identity and the same numbers left out"],
         ["spec-a-aaaaaaaa/third: not run anywhere"],
     ]
     place(tmp_path / "2", "a", "toy", limit=3)
     _, rows, _ = results("merge", tmp_path / "2", "--out", out)
-    assert "in a folder of its own" in rows[2][0]
+    assert "a second result of this benchmark" in rows[2][0]
     place(tmp_path / "2", "a", "toy", metrics={"top1": Metric(0.5, 0.25, 1.0, 4)})
     code, rows, error = results("merge", tmp_path / "2", "--out", out)
     assert (code, rows) == (2, [])

@@ -110,7 +110,7 @@ def test_the_exit_code_is_the_answer_s_where_the_reader_has_gone(monkeypatch):
         raise typer.Exit(1)
 
     monkeypatch.setattr("cosmos_eval.regress.compare.compare", answer)
-    monkeypatch.setattr("cosmos_eval.results.store.one_model", lambda path: {})
+    monkeypatch.setattr("cosmos_eval.results.store.read_model", lambda path: {})
     monkeypatch.setattr(sys, "stdout", Refusing(BrokenPipeError(32, "Broken pipe")))
     assert cli.run_command(["regress", "a", "b"]) == 1
 

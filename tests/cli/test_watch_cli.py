@@ -192,7 +192,7 @@ def test_nothing_to_evaluate_is_refused_in_one_line(run_dir):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--network", "aunt"], "--network 'aunt' is none of teacher, student, both"),
+        (["--network", "aunt"], "--network 'aunt' is not one of teacher, student, both"),
         (["--suite", "toybx"], "toybx"),
         (["--interval", "0"], "--interval"),
         (["--benchmark", "coco-val2017-retrieval", "--data-root", "/nonexistent"], "coco-val2017-retrieval"),

@@ -15,7 +15,7 @@ import torch
 from cosmos_core.checkpoint import read_file
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.results.record import Result
-from cosmos_eval.results.store import read_result, read_results
+from cosmos_eval.results.store import read_result, read_results, read_samples
 
 FROZEN = Path(__file__).with_name("frozen")
 BENCHMARKS = ("classification", "files", "perception", "retrieval", "segmentation")
@@ -208,6 +208,46 @@ def test_regress_finds_what_is_worse_whichever_of_the_two_is_old(old, capsys, ba
     capsys.readouterr()
     testable = [f"--benchmark=frozen-{name}" for name in ("classification", "perception", "retrieval")]
     assert run_command(["regress", good, bad, *testable]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("| **regression** ") == 4
+    assert "ot comparable" not in printed
+
+
+def test_old_samples_are_read_with_the_columns_that_are_written_now(old):
+    assert run("cosmos:toybox", BENCHMARKS, "new", "--no-cache") == 0
+    for name in BENCHMARKS:
+        paths = [next((old / folder).glob(f"{SHIPPED}/frozen-{name}/RESULT.json")) for folder in ("results", "new")]
+        before, after = (read_samples(path, read_result(path)) for path in paths)
+        assert before.columns.tolist() == after.columns.tolist()
+        if name != "segmentation":  # a class that is only predicted has a row of its own
+            assert before["image"].tolist() == after["image"].tolist()
+        columns = [pd.read_parquet(path.with_name("samples.parquet")).columns for path in paths]
+        assert "picture" in columns[0]
+        assert "image" in columns[1]
+        assert [json.loads(path.read_text(encoding="utf-8"))["schema"] for path in paths] == [2, 3]
+
+
+def test_a_merged_folder_of_old_and_new_is_compared_ranked_and_reported(old, capsys):
+    """Half of the good model's results are new and half of the bad model's: every pair has one of each."""
+    names = ("classification", "perception", "retrieval")
+    assert run("cosmos:toybox", names[:2], "new", "--no-cache") == 0
+    assert run(CHECKPOINT, names[2:], "new") == 0
+    for model, kept in ((SHIPPED, names[2:]), (TEACHER, names[:2])):
+        for name in kept:
+            shutil.copytree(old / "results" / model / f"frozen-{name}", old / "kept" / model / f"frozen-{name}")
+    assert run_command(["results", "merge", "kept", "new", "--out", "merged"]) == 0
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (old / "merged").rglob("RESULT.json")]
+    assert {record["schema"] for record in records} == {2, 3}
+    for command in ("leaderboard", "report"):
+        assert run_command([command, "merged"]) == 0
+    table = pd.read_csv(old / "merged" / "leaderboard.csv")
+    assert table.groupby("benchmark")["model"].nunique().loc[[f"frozen-{name}" for name in names]].eq(2).all()
+    capsys.readouterr()
+    good, bad = f"merged/{SHIPPED}", f"merged/{TEACHER}"
+    assert run_command(["results", "diff", good, bad]) == 1
+    assert run_command(["results", "diff", good, f"results/{SHIPPED}"]) == 1  # it lacks two benchmarks
+    capsys.readouterr()
+    assert run_command(["regress", good, bad]) == 1
     printed = capsys.readouterr().out
     assert printed.count("| **regression** ") == 4
     assert "ot comparable" not in printed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cosmos_core.ema import average
+from cosmos_core.ema import update_ema
 from cosmos_core.loss import Losses, logits_of, views_of
 from cosmos_core.model import Features
 from cosmos_core.objectives.base import Objective, Views
@@ -94,7 +94,7 @@ class Projected(SigLip):
         return Losses(losses.total + apart, losses.clip_loss, apart)
 
     def update_average(self, momentum: float) -> None:
-        average(self.teacher_head, self.head, momentum)
+        update_ema(self.teacher_head, self.head, momentum)
 
 
 class Forgetful(SigLip):

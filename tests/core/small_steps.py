@@ -31,9 +31,9 @@ CONFIG = TrainConfig(
 
 
 def noise(config: TrainConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
-    """A batch of the views that the objective asks for: pictures of noise, captions of any words and lengths."""
+    """A batch of the views that the objective asks for: images of noise, captions of any words and lengths."""
     generator = torch.Generator().manual_seed(seed)
-    wanted = config.wanted_views()
+    wanted = config.required_views()
     n, crops = config.batch_size, wanted.images
     sizes = [crops.global_size] * crops.global_crops + [crops.local_size] * crops.local_crops
     images = [torch.randn(n, 3, size, size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosmos_core.accumulate import joined, part_rows, parts_of
+from cosmos_core.accumulate import join_features, part_features, split_batch
 from cosmos_core.data import Batch
 from cosmos_core.errors import RequestError
 from cosmos_core.model import Features
@@ -67,11 +67,11 @@ def test_rows_of_parts_are_put_in_the_places_that_they_have_in_the_whole_by_hand
     # two views of samples 0..3; the value is view * 10 + sample
     whole = torch.tensor([0, 1, 2, 3, 10, 11, 12, 13]).float().unsqueeze(1)
     first, second = torch.tensor([0, 1, 10, 11]).float(), torch.tensor([2, 3, 12, 13]).float()
-    assert part_rows(whole, 0, parts=2, size=2).flatten().tolist() == first.tolist()
-    assert part_rows(whole, 1, parts=2, size=2).flatten().tolist() == second.tolist()
+    assert part_features(whole, 0, parts=2, size=2).flatten().tolist() == first.tolist()
+    assert part_features(whole, 1, parts=2, size=2).flatten().tolist() == second.tolist()
     one = torch.ones(())
     parts = [Features(rows.unsqueeze(1), -rows.unsqueeze(1), one, one) for rows in (first, second)]
-    put_together = joined(parts, size=2)
+    put_together = join_features(parts, size=2)
     assert torch.equal(put_together.image_features, whole)
     assert torch.equal(put_together.text_features, -whole)
     assert put_together.image_cross_features is None
@@ -80,7 +80,7 @@ def test_rows_of_parts_are_put_in_the_places_that_they_have_in_the_whole_by_hand
 def test_parts_have_the_samples_in_order_with_captions_one_after_the_other():
     images = [torch.arange(4.0).reshape(4, 1, 1, 1), 10 + torch.arange(4.0).reshape(4, 1, 1, 1)]
     texts = torch.tensor([[[0], [100]], [[1], [101]], [[2], [102]], [[3], [103]]])  # (4, 2, 1)
-    first, second = parts_of(images, texts, 2)
+    first, second = split_batch(images, texts, 2)
     assert [view.flatten().tolist() for view in second.images] == [[2, 3], [12, 13]]
     assert first.texts.flatten().tolist() == [0, 1, 100, 101]
     assert second.texts.flatten().tolist() == [2, 3, 102, 103]

@@ -8,13 +8,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cosmos_core.attention_maps import AttentionMaps, attention_maps, normalised, pooler_weights, word_weights
+from cosmos_core.attention_maps import (
+    AttentionMaps,
+    attention_maps,
+    pooler_weights,
+    stretch_to_unit_range,
+    word_weights,
+)
 from cosmos_core.cross_pool import CrossAttentionPool
 from cosmos_core.model import COSMOS
 from cosmos_core.token_words import Word, words_of
 from cosmos_core.tokenizer import Tokenizer
 from tests.closeness import assert_close
-from tests.core.test_model import some_pictures, some_texts, tiny
+from tests.core.test_model import some_images, some_texts, tiny
 from tests.oracles.attention_maps import pooled
 
 
@@ -80,10 +86,10 @@ def test_weights_are_those_that_make_the_pooler_s_output(seed, count, batch):
 @torch.no_grad()
 def test_each_modality_is_read_with_the_pooled_feature_of_the_other():
     """Against the training forward: what the slow weights make of values is what the cross-modal features add."""
-    model, pictures, ids = trained_like(), some_pictures(3), some_texts(3)
-    maps = attention_maps(model, pictures, ids)
-    features = model(pictures, ids, batch_size=3)
-    image_features, image_tokens = model.image_tower(pictures)
+    model, images, ids = trained_like(), some_images(3), some_texts(3)
+    maps = attention_maps(model, images, ids)
+    features = model(images, ids, batch_size=3)
+    image_features, image_tokens = model.image_tower(images)
     text_features, text_tokens = model.text_tower(ids)
     for i in range(3):
         for own, shown, pool, tokens, whole in (
@@ -100,7 +106,7 @@ def test_each_modality_is_read_with_the_pooled_feature_of_the_other():
 
 @torch.no_grad()
 def test_shapes_follow_the_picture_and_weights_sum_to_one():
-    maps = attention_maps(trained_like(), some_pictures(2, 24, 44), some_texts(2))
+    maps = attention_maps(trained_like(), some_images(2, 24, 44), some_texts(2))
     assert maps.patches.shape == (2, 3, 5)  # patches of 8: 44 pixels hold five whole ones
     assert maps.tokens.shape == (2, 10)
     torch.testing.assert_close(maps.patches.sum((1, 2)), torch.ones(2))
@@ -110,24 +116,24 @@ def test_shapes_follow_the_picture_and_weights_sum_to_one():
 
 @torch.no_grad()
 def test_rows_of_patches_run_from_the_top_and_each_from_the_left():
-    model, pictures = trained_like(), some_pictures(1)
-    before = model.image_tower(pictures)[1]
-    pictures[:, :, 8:16, 24:32] += 3  # the second row's fourth patch
-    after = model.image_tower(pictures)[1]
+    model, images = trained_like(), some_images(1)
+    before = model.image_tower(images)[1]
+    images[:, :, 8:16, 24:32] += 3  # the second row's fourth patch
+    after = model.image_tower(images)[1]
     changed = (after - before).norm(dim=-1).reshape(4, 4)
     assert changed.argmax() == 1 * 4 + 3  # the order of the tokens
     weights = pooler_weights(
         model.visual.attn_cross_pool, model.encode_text(some_texts(1))[:, None], model.image_token_mapping(after)
     )
-    assert_close(attention_maps(model, pictures, some_texts(1)).patches.flatten(), weights.flatten())
+    assert_close(attention_maps(model, images, some_texts(1)).patches.flatten(), weights.flatten())
 
 
 @torch.no_grad()
 def test_a_pair_has_the_same_maps_alone_and_in_a_batch():
-    model, pictures, ids = trained_like(), some_pictures(3), some_texts(3)
-    together = attention_maps(model, pictures, ids)
+    model, images, ids = trained_like(), some_images(3), some_texts(3)
+    together = attention_maps(model, images, ids)
     for i in range(3):
-        alone = attention_maps(model, pictures[i : i + 1], ids[i : i + 1])
+        alone = attention_maps(model, images[i : i + 1], ids[i : i + 1])
         torch.testing.assert_close(together.patches[i], alone.patches[0])
         torch.testing.assert_close(together.tokens[i], alone.tokens[0])
 
@@ -135,31 +141,31 @@ def test_a_pair_has_the_same_maps_alone_and_in_a_batch():
 @torch.no_grad()
 def test_the_text_s_padding_leaves_the_patch_weights_alone():
     model, ids = trained_like(), torch.tensor([[3, 7, 49, 0, 0, 0, 0, 0, 0, 0]])
-    whole, short = (attention_maps(model, some_pictures(1), rows) for rows in (ids, ids[:, :3]))
+    whole, short = (attention_maps(model, some_images(1), rows) for rows in (ids, ids[:, :3]))
     torch.testing.assert_close(whole.patches, short.patches)
     assert whole.tokens[0, :3].sum() < 1 - 1e-3  # the pooler reads padding; what it takes is not hidden
 
 
 def test_pictures_and_texts_must_be_pairs():
-    with pytest.raises(ValueError, match="2 pictures and 3 texts"):
-        attention_maps(tiny(), some_pictures(2), some_texts(3))
+    with pytest.raises(ValueError, match="2 images and 3 texts"):
+        attention_maps(tiny(), some_images(2), some_texts(3))
 
 
 def test_normalised_goes_from_0_to_1_in_every_map_of_its_own():
     weights = torch.tensor([[[0.1, 0.3], [0.2, 0.4]], [[5.0, 5.0], [9.0, 5.0]]])
     expected = torch.tensor([[[0, 2 / 3], [1 / 3, 1]], [[0, 0], [1.0, 0]]])
-    torch.testing.assert_close(normalised(weights, 2), expected)
-    torch.testing.assert_close(normalised(torch.tensor([2.0, 1.0, 1.5])), torch.tensor([1.0, 0.0, 0.5]))
+    torch.testing.assert_close(stretch_to_unit_range(weights, 2), expected)
+    torch.testing.assert_close(stretch_to_unit_range(torch.tensor([2.0, 1.0, 1.5])), torch.tensor([1.0, 0.0, 0.5]))
 
 
 def test_a_constant_map_is_0_and_not_nan():
-    assert torch.equal(normalised(torch.full((2, 3, 3), 1 / 9), 2), torch.zeros(2, 3, 3))
-    assert torch.equal(normalised(torch.tensor([0.7])), torch.zeros(1))
+    assert torch.equal(stretch_to_unit_range(torch.full((2, 3, 3), 1 / 9), 2), torch.zeros(2, 3, 3))
+    assert torch.equal(stretch_to_unit_range(torch.tensor([0.7])), torch.zeros(1))
 
 
 def test_pieces_and_endings_belong_to_their_word_and_signs_stand_alone():
     (words,) = words_of(Tokenizer(77), ["The dog's antidisestablishmentarianism, b52"])
-    assert [(word.text, list(word.places)) for word in words] == [
+    assert [(word.text, list(word.positions)) for word in words] == [
         ("The", [1]),
         ("dog's", [2, 3]),  # dog, 's
         ("antidisestablishmentarianism", [4, 5, 6, 7, 8, 9]),
@@ -175,7 +181,7 @@ def test_a_folded_vocabulary_has_the_same_words():
 
 def test_words_beyond_the_context_have_no_places():
     (words,) = words_of(Tokenizer(5, 100), ["red antidisestablishmentarianism blue star"])
-    assert [(word.text, list(word.places)) for word in words] == [
+    assert [(word.text, list(word.positions)) for word in words] == [
         ("red", [1]),
         ("antidisestablishmentarianism", [2, 3]),  # its other four tokens are cut off
         ("blue", []),
@@ -196,12 +202,12 @@ def test_words_are_written_as_in_the_text_unless_cleaning_changed_more_than_thei
 def test_words_cover_the_tokens_of_any_text_without_gap_or_overlap(text, length):
     tokenizer = Tokenizer(length, 1000)
     (words,) = words_of(tokenizer, [text])
-    places = [place for word in words for place in word.places]
+    places = [place for word in words for place in word.positions]
     assert places == list(range(1, 1 + min(len(tokenizer.encode(text)), length - 2)))
     ids = [0, *tokenizer.encode(text)]
     for word in words:
-        if word.places and word.places.stop < length - 1:  # not cut
-            said = tokenizer.decode(ids[word.places.start : word.places.stop])
+        if word.positions and word.positions.stop < length - 1:  # not cut
+            said = tokenizer.decode(ids[word.positions.start : word.positions.stop])
             assert said.replace(" ", "") == word.text.lower()
 
 

@@ -9,7 +9,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
 from cosmos_core import byte_pairs
-from cosmos_core.byte_pairs import BytePairs, fast, framed
+from cosmos_core.byte_pairs import BytePairs, faster_tokenizer, frame_ids
 from cosmos_core.tokenizer import byte_pair_encoding
 from cosmos_eval.models.digest import PROBES
 
@@ -48,10 +48,10 @@ def test_rows_are_those_of_the_tokenizer_for_prompts_probes_and_long_texts():
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     prompts = [template(name) for name in IMAGENET_CLASSNAMES[::97] for template in OPENAI_IMAGENET_TEMPLATES]
     texts = [*prompts, *PROBES, " ".join(["cube"] * 75), " ".join(["cube"] * 76), " ".join(["cube"] * 74), "!!!"]
-    assert torch.equal(fast(tokenizer)(texts), tokenizer(texts))
+    assert torch.equal(faster_tokenizer(tokenizer)(texts), tokenizer(texts))
     short = SimpleTokenizer(context_length=5)
-    assert torch.equal(fast(short)(texts), short(texts))
-    assert fast(tokenizer)([]).shape == (0, 77)
+    assert torch.equal(faster_tokenizer(short)(texts), short(texts))
+    assert faster_tokenizer(tokenizer)([]).shape == (0, 77)
 
 
 class Counting:
@@ -73,7 +73,7 @@ def test_words_are_encoded_once():
 
 
 def test_words_beyond_the_limit_are_encoded_each_time(monkeypatch):
-    monkeypatch.setattr(byte_pairs, "WORDS", 2)
+    monkeypatch.setattr(byte_pairs, "MAX_WORDS", 2)
     counting = Counting()
     assert BytePairs(counting).encode("a red cube a red cube") == byte_pair_encoding().encode("a red cube a red cube")
     assert counting.asked == ["a", "red", "cube", "cube"]
@@ -85,11 +85,11 @@ def test_words_beyond_the_limit_are_encoded_each_time(monkeypatch):
 )
 def test_a_tokenizer_of_another_kind_is_left_as_it_is(options):
     tokenizer = SimpleTokenizer(**options)
-    assert fast(tokenizer) is tokenizer
+    assert faster_tokenizer(tokenizer) is tokenizer
 
 
 def test_a_frame_cuts_and_pads():
-    rows = framed([[5], [5, 6, 7], [], [5, 6]], 4, start=8, end=9)
+    rows = frame_ids([[5], [5, 6, 7], [], [5, 6]], 4, start=8, end=9)
     assert rows.tolist() == [[8, 5, 9, 0], [8, 5, 6, 9], [8, 9, 0, 0], [8, 5, 6, 9]]
-    assert framed([[5]], 2, 8, 9).tolist() == [[8, 9]]
-    assert framed([], 4, 8, 9).shape == (0, 4)
+    assert frame_ids([[5]], 2, 8, 9).tolist() == [[8, 9]]
+    assert frame_ids([], 4, 8, 9).shape == (0, 4)

@@ -17,7 +17,7 @@ from cosmos_core import COSMOS, checkpoint, export, load_checkpoint, released
 from cosmos_core.checkpoint import read_file, read_state, save_checkpoint, save_safetensors
 from cosmos_core.errors import RequestError
 from tests.closeness import assert_close
-from tests.core.test_model import TINY, some_pictures, some_texts, tiny
+from tests.core.test_model import TINY, some_images, some_texts, tiny
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_our_own_checkpoint_comes_back_as_the_same_model(tmp_path: Path, model: 
     assert same(load_checkpoint(path, weights="student"), model)
     assert not loaded.training
     assert loaded.config == TINY
-    pictures, texts = some_pictures(2), some_texts(2)
+    images, texts = some_images(2), some_texts(2)
     with torch.no_grad():
-        assert_close(loaded.encode_image(pictures), other.encode_image(pictures))
+        assert_close(loaded.encode_image(images), other.encode_image(images))
         assert_close(loaded.encode_text(texts), other.encode_text(texts))
     loaded.encode_text(texts).sum().backward()  # its parameters can learn
 
@@ -76,7 +76,7 @@ def test_loading_draws_no_random_numbers(tmp_path: Path, model: COSMOS):
 
 def test_a_checkpoint_holds_the_originals_keys_the_config_and_what_else_was_given(tmp_path: Path, model: COSMOS):
     optimizer = torch.optim.AdamW(model.parameters())
-    model(some_pictures(2), some_texts(2)).image_features.sum().backward()
+    model(some_images(2), some_texts(2)).image_features.sum().backward()
     optimizer.step()
     path = write(tmp_path / "last.pt", model, model, optimizer=optimizer, extra={"step": 7, "order": [1, 2]})
     content = read_file(path)
@@ -148,7 +148,7 @@ def test_another_grid_and_context_resize_the_position_embeddings(tmp_path: Path,
     loaded = load_checkpoint(path, config=larger)
     assert loaded.visual.positional_embedding.shape == (37, 24)
     assert torch.equal(loaded.visual.positional_embedding[0], model.visual.positional_embedding[0])
-    assert loaded.encode_image(some_pictures(1, 48, 48)).shape == (1, 16)
+    assert loaded.encode_image(some_images(1, 48, 48)).shape == (1, 16)
     assert loaded.encode_text(torch.ones(1, 14, dtype=torch.long)).shape == (1, 16)
 
 
@@ -347,7 +347,7 @@ def test_weights_that_are_no_dense_real_numbers_are_refused(model: COSMOS, key: 
     state = {**model.state_dict(), key: change(model.state_dict()[key])}
     for load in (
         lambda: checkpoint.load_weights(TINY, state, "x.pt"),
-        lambda: checkpoint.load_weights(TINY, checkpoint.resized(state, TINY, "x.pt"), "x.pt"),
+        lambda: checkpoint.load_weights(TINY, checkpoint.resize_positions(state, TINY, "x.pt"), "x.pt"),
     ):
         with pytest.raises(RequestError, match=f"x.pt .*{key} .*{reason}") as caught:
             load()

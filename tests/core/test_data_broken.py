@@ -30,7 +30,7 @@ def test_one_broken_sample_in_twenty_is_skipped_counted_and_named(tmp_path: Path
     broken = {key: reason for batch in found for key, reason in batch.broken.items()}
     assert set(broken) <= {f"s-{i // 60:02d}.tar/{i:04d}" for i in bad}
     assert len(broken) >= 8  # an epoch's worth of whole samples passes nearly all of them
-    assert all(reason.startswith("picture: cannot decode the picture of s-0") for reason in broken.values())
+    assert all(reason.startswith("image: cannot decode the image of s-0") for reason in broken.values())
     assert not set(broken) & {key for batch in found for key in batch.keys}
     seen, lost = counted(found)
     assert seen == sum(batch.seen for batch in found) == 240 + lost
@@ -40,9 +40,7 @@ def test_one_broken_sample_in_twenty_is_skipped_counted_and_named(tmp_path: Path
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stream_without_one_usable_sample_stops_with_one_line(tmp_path: Path, workers: int):
     config = replace(CONFIG, data=shard_folder(tmp_path, [10, 10], tuple(range(20))), workers=workers, max_broken=1.0)
-    with pytest.raises(
-        RequestError, match=r"nothing usable in 200 samples, .* in a row; the last: picture: "
-    ) as caught:
+    with pytest.raises(RequestError, match=r"nothing usable in 200 samples, .* in a row; the last: image: ") as caught:
         batches(config, 1)
     assert "\n" not in str(caught.value)
 

@@ -9,9 +9,9 @@ import pytest
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.shards import entries
-from cosmos_core.data.sources import Records, ShardList, find_sources
+from cosmos_core.data.sources import Records, ShardList, build_sources
 from cosmos_core.text_crop import candidate_sentences
-from tests.core.test_data import picture_bytes, samples
+from tests.core.test_data import image_bytes, samples
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -23,10 +23,10 @@ def python(containing: str) -> str:
 
 def test_the_shards_of_the_example_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures", "captions"):
+    for folder in ("images", "captions"):
         (tmp_path / folder).mkdir()
     for name in "ab":
-        (tmp_path / "pictures" / f"{name}.jpg").write_bytes(picture_bytes(1, "JPEG"))
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(image_bytes(1, "JPEG"))
         (tmp_path / "captions" / f"{name}.txt").write_text(f"One {name}.\nTwo {name}.\n")
     exec(python("ShardWriter"), {})
     found = [entry.read() for entry in entries(str(tmp_path / "mine-00000.tar"), "s")]
@@ -67,7 +67,7 @@ def test_every_kind_of_source_in_the_table_is_understood(tmp_path: Path, monkeyp
     kinds = []
     for source in sources:
         text = source.replace("file:/data", f"file:{tmp_path}/cc3m").replace("cc3m/{0..9}", "cc3m/{00000..00009}")
-        (found,), _ = find_sources(TrainConfig(data=text), samples(2) if source == "toybox" else None)
+        (found,), _ = build_sources(TrainConfig(data=text), samples(2) if source == "toybox" else None)
         kinds.append((type(found), len(found.urls) if isinstance(found, ShardList) else 0))
     shards = [(ShardList, n) for n in (332, 332, 1, 10, 10, 10, 10)]
     assert kinds == [*shards, *[(Records, 0)] * 4]

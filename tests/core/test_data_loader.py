@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.data import Batch, Sample, joined, open_loader
+from cosmos_core.data import Batch, Sample, join_positions, open_loader
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
 from cosmos_core.seeds import derive_seed, sample_generator
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.views import MultiCrop, TextCrop, normalised
+from cosmos_core.views import MultiCrop, TextCrop, normalize_pixels
 from cosmos_core.world import World
 from tests.core.test_data import numbered_shard, samples
 
@@ -70,7 +70,7 @@ def recorded(data: list[Sample], config: TrainConfig, epoch: int) -> Iterator[tu
         texts = [captions(r, sample_generator(config.seed, epoch, key, "captions"), key) for key, _, r in chosen]
         yield (
             [key for key, _, _ in chosen],
-            [normalised(np.stack(view), IMAGES.mean, IMAGES.std) for view in zip(*views, strict=True)],
+            [normalize_pixels(np.stack(view), IMAGES.mean, IMAGES.std) for view in zip(*views, strict=True)],
             TOKENIZER([text for drawn in texts for text in drawn]).reshape(config.batch_size, config.captions, -1),
         )
 
@@ -155,11 +155,11 @@ def test_ranks_share_out_the_same_batches(config: TrainConfig):
 def test_a_run_goes_on_from_any_batch_with_other_ranks_and_workers(config: TrainConfig):
     whole = batches(config, 9, data_of(config))
     for after in (0, 3, 6):
-        start = json.loads(json.dumps(joined([whole[after].state])))
+        start = json.loads(json.dumps(join_positions([whole[after].state])))
         found = batches(config, 8 - after, data_of(config), start)
         assert [content(batch) for batch in found] == [content(batch) for batch in whole[after + 1 :]], after
     shares = [batches(config, 4, data_of(config), world=World(rank, 2)) for rank in range(2)]
-    start = joined([share[3].state for share in shares])
+    start = join_positions([share[3].state for share in shares])
     assert start == whole[3].state
     found = batches(replace(config, workers=2), 3, data_of(config), start)
     assert [content(batch) for batch in found] == [content(batch) for batch in whole[4:7]]
@@ -274,12 +274,12 @@ def test_a_position_in_other_data_or_with_other_settings_is_refused(tmp_path: Pa
     config = replace(CONFIG, data=shard_folder(tmp_path, [20, 20]))
     state = batches(config, 2)[1].state
     for other in ({"seed": 1}, {"lanes": 4}, {"shuffle": 5}, {"samples": 24}, {"batch_size": 16}):
-        with pytest.raises(RequestError, match="stands in other data"):
+        with pytest.raises(RequestError, match="is of other data"):
             batches(replace(config, **other), 1, start=state)
-    with pytest.raises(RequestError, match="stands in other data"):
+    with pytest.raises(RequestError, match="is of other data"):
         batches(config, 1, samples(40), start=state)
     state["3"] = {**state["3"], "given": 0}
-    with pytest.raises(RequestError, match="lanes stand in different batches"):
+    with pytest.raises(RequestError, match="lanes are at different batches"):
         batches(config, 1, start=state)
 
 

@@ -15,38 +15,38 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.data.samples import BrokenSample, Sample
-from cosmos_core.data.shard_samples import record_fault
-from cosmos_core.data.shards import Entry, Lost, entries, local_index, parse_record
-from cosmos_core.data.sources import ShardList, find_shards, name_shards
+from cosmos_core.data.shard_samples import explain_unreadable_record
+from cosmos_core.data.shards import LostSamples, UnreadSample, entries, parse_record, read_cached_index
+from cosmos_core.data.sources import ShardList, expand_shards, set_shard_names
 from cosmos_core.errors import RequestError
 from cosmos_core.text_crop import candidate_sentences
-from tests.core.impostors import IMPOSTORS
-from tests.core.test_data import numbered_shard, picture_bytes, write_shard
+from tests.core.test_data import image_bytes, numbered_shard, write_shard
+from tests.core.wrong_files import WRONG_FILES
 
 DREAMLIP = {"raw_caption": ["raw"], "longIB_captions": ["one", "two"]}
 PIXELPROSE = {"original_caption": "alt text", "caption": "One. Two."}
 LAYOUTS = {
-    "0001.png": picture_bytes(1),
+    "0001.png": image_bytes(1),
     "0001.json": json.dumps(DREAMLIP).encode(),
-    "sub/0002.jpg": picture_bytes(2, "JPEG"),
+    "sub/0002.jpg": image_bytes(2, "JPEG"),
     "sub/0002.json": json.dumps(PIXELPROSE).encode(),
     "0003.txt": b"Plain one. Plain two",
-    "0003.webp": picture_bytes(3, "WEBP"),
-    "0004.PNG": picture_bytes(4),
+    "0003.webp": image_bytes(3, "WEBP"),
+    "0004.PNG": image_bytes(4),
     "0004.json": json.dumps({"width": 20}).encode(),
     "0004.txt": b"metadata beside a caption",
     "0004.seg.png": b"a map of something",
     "0005.txt": b"no picture",
-    "0006.png": picture_bytes(6),
+    "0006.png": image_bytes(6),
     "0006.json": b"{not json",
     "0007.npy": b"no sample",
     "__info__/x.json": b"{}",
 }
 READ = [
-    ("a/0001", picture_bytes(1), DREAMLIP),
-    ("a/sub/0002", picture_bytes(2, "JPEG"), PIXELPROSE),
-    ("a/0003", picture_bytes(3, "WEBP"), "Plain one. Plain two"),
-    ("a/0004", picture_bytes(4), "metadata beside a caption"),
+    ("a/0001", image_bytes(1), DREAMLIP),
+    ("a/sub/0002", image_bytes(2, "JPEG"), PIXELPROSE),
+    ("a/0003", image_bytes(3, "WEBP"), "Plain one. Plain two"),
+    ("a/0004", image_bytes(4), "metadata beside a caption"),
     ("a/0005", None, "no picture"),
     "words: a/0006: its json is not JSON: line 1 column 2: Expecting property name enclosed in double quotes",
 ]
@@ -77,7 +77,7 @@ def test_every_layout_is_read_the_same_by_file_pipe_and_http(site: tuple[Path, s
         assert [read_or_reason(entry) for entry in entries(url, "a")] == READ, url
 
 
-def read_or_reason(entry: Entry) -> Sample | str:
+def read_or_reason(entry: UnreadSample) -> Sample | str:
     try:
         return entry.read()
     except BrokenSample as error:
@@ -120,7 +120,7 @@ def test_pickled_members_are_never_opened(tmp_path: Path):
             return (Path.touch, (tmp_path / "ran",))
 
     members = {
-        "1.png": picture_bytes(1),
+        "1.png": image_bytes(1),
         "1.txt": b"words",
         "1.pkl": pickle.dumps(Bomb()),
         "1.pyd": pickle.dumps(Bomb()),
@@ -130,11 +130,11 @@ def test_pickled_members_are_never_opened(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def lost(url: str, expected: int = 0) -> tuple[int, Lost]:
+def lost(url: str, expected: int = 0) -> tuple[int, LostSamples]:
     """Samples before the shard broke off, and what is said of the rest."""
     *whole, last = entries(url, "a", expected=expected)
-    assert isinstance(last, Lost)
-    assert not any(isinstance(entry, Lost) for entry in whole)
+    assert isinstance(last, LostSamples)
+    assert not any(isinstance(entry, LostSamples) for entry in whole)
     with pytest.raises(BrokenSample, match=r"^shard: shard .* cannot be read"):
         last.read()
     assert "\n" not in last.reason
@@ -166,7 +166,7 @@ def test_of_a_shard_cut_short_the_whole_samples_are_read_and_the_rest_is_counted
             given, rest = lost(url, expected=10)
             assert (given, rest.samples) == (samples, 10 - samples), (size, url)
     damaged = bytearray(whole)
-    damaged[4 * 1024 : 4 * 1024 + 512] = b"?" * 512  # the header of the third sample's picture
+    damaged[4 * 1024 : 4 * 1024 + 512] = b"?" * 512  # the header of the third sample's image
     path.write_bytes(damaged)
     for url in (str(path), f"pipe:cat '{path}'"):
         given, rest = lost(url, expected=10)
@@ -194,12 +194,12 @@ def test_an_address_that_answers_with_an_error_is_lost(site: tuple[Path, str]):
 
 def test_a_shard_that_changes_is_indexed_anew(tmp_path: Path):
     path = numbered_shard(tmp_path / "a.tar", range(3))
-    first = local_index(str(path))
-    assert first is local_index(str(path))
+    first = read_cached_index(str(path))
+    assert first is read_cached_index(str(path))
     numbered_shard(path, range(30))
     assert first is not None
     assert len(first.samples) == 3
-    assert len(local_index(str(path)).samples) == 30  # type: ignore[union-attr]
+    assert len(read_cached_index(str(path)).samples) == 30  # type: ignore[union-attr]
 
 
 def test_a_named_pipe_in_place_of_a_shard_that_was_read_is_not_waited_for(tmp_path: Path):
@@ -225,13 +225,13 @@ def test_lists_are_expanded_as_webdataset_does(tmp_path: Path, monkeypatch: pyte
         write_shard(tmp_path / f"d-{i:03d}.tar", {})
     paths = [str(tmp_path / f"d-{i:03d}.tar") for i in range(12)]
     monkeypatch.setenv("WDS_HERE", str(tmp_path))
-    assert find_shards(f"{tmp_path}/d-{{000..011}}.tar") == paths
-    assert find_shards(f"{tmp_path}/d-*.tar") == paths
-    assert find_shards(f"file:{tmp_path}/d-{{003,001}}.tar") == [paths[3], paths[1]]
-    assert find_shards(f"file://{tmp_path}/d-003.tar") == [paths[3]]
-    assert find_shards("${HERE}/d-00{0..1}.tar") == paths[:2]
-    assert find_shards("pipe:curl -s host/{0..1}.tar") == ["pipe:curl -s host/0.tar", "pipe:curl -s host/1.tar"]
-    assert find_shards("https://host/{08..10}.tar") == [f"https://host/{i}.tar" for i in ("08", "09", "10")]
+    assert expand_shards(f"{tmp_path}/d-{{000..011}}.tar") == paths
+    assert expand_shards(f"{tmp_path}/d-*.tar") == paths
+    assert expand_shards(f"file:{tmp_path}/d-{{003,001}}.tar") == [paths[3], paths[1]]
+    assert expand_shards(f"file://{tmp_path}/d-003.tar") == [paths[3]]
+    assert expand_shards("${HERE}/d-00{0..1}.tar") == paths[:2]
+    assert expand_shards("pipe:curl -s host/{0..1}.tar") == ["pipe:curl -s host/0.tar", "pipe:curl -s host/1.tar"]
+    assert expand_shards("https://host/{08..10}.tar") == [f"https://host/{i}.tar" for i in ("08", "09", "10")]
 
 
 def test_what_is_not_there_is_named(tmp_path: Path):
@@ -239,18 +239,18 @@ def test_what_is_not_there_is_named(tmp_path: Path):
     for pattern, reason in {
         f"{tmp_path}/d-{{0..2}}.tar": r"d-1\.tar; 2 of 3 missing",
         f"{tmp_path}/nothing-*.tar": "no file",
-        "s3://bucket/0.tar": "nothing opens s3: addresses, .*pipe:COMMAND",
+        "s3://bucket/0.tar": "addresses that begin with s3: cannot be opened, .*pipe:COMMAND",
         "${NOWHERE}/0.tar": "WDS_NOWHERE|wds_NOWHERE",
         "d-{0..": "d-",
     }.items():
         with pytest.raises(RequestError, match=reason):
-            find_shards(pattern)
+            expand_shards(pattern)
 
 
 def test_keys_hold_as_much_of_the_address_as_tells_shards_apart():
     def names(*urls: str) -> list[str]:
         found = ShardList("", list(urls))
-        name_shards([found])
+        set_shard_names([found])
         return found.names
 
     assert (
@@ -290,15 +290,15 @@ def test_a_link_in_a_shard_is_no_member(tmp_path: Path):
     ],
 )
 def test_a_record_that_cannot_be_read_says_why(tmp_path: Path, extension: str, content: bytes, said: str):
-    write_shard(tmp_path / "a.tar", {"0.png": picture_bytes(0), f"0.{extension}": content})
+    write_shard(tmp_path / "a.tar", {"0.png": image_bytes(0), f"0.{extension}": content})
     (entry,) = entries(str(tmp_path / "a.tar"), "a")
     with pytest.raises(BrokenSample, match=said) as caught:
         entry.read()
     assert str(caught.value).startswith("words: ")
 
 
-@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_a_caption_is_no_caption(content: bytes):
     assert parse_record({"txt": content}) == ""
-    assert record_fault({"txt": content}).startswith(f"its txt {IMPOSTORS[content]}")
-    assert record_fault({"json": b"null"}) == "its json holds null, not an object"
+    assert explain_unreadable_record({"txt": content}).startswith(f"its txt {WRONG_FILES[content]}")
+    assert explain_unreadable_record({"json": b"null"}) == "its json holds null, not an object"

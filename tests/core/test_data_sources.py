@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.config import TrainConfig
-from cosmos_core.data import Batch, BrokenSample, Sample, buffered, open_loader, open_picture
-from cosmos_core.data.sources import Records, ShardList, find_sources, parts_of
+from cosmos_core.data import Batch, BrokenSample, Sample, buffered, load_image, open_loader
+from cosmos_core.data.sources import Records, ShardList, build_sources, parts_per_shard
 from cosmos_core.data.tables import coco_captions, csv_pairs
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives.base import Views
 from tests.conftest import SHARED
-from tests.core.impostors import IMPOSTORS
-from tests.core.test_data import numbered_shard, picture_bytes, samples
+from tests.core.test_data import image_bytes, numbered_shard, samples
 from tests.core.test_data_loader import CONFIG, IMAGES, TOKENIZER, VIEWS, batches, in_epochs, rows, shard_folder
+from tests.core.wrong_files import WRONG_FILES
 
 
 def test_a_csv_row_is_a_sample_and_its_path_counts_from_the_file(tmp_path: Path):
     (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_bytes(picture_bytes(1))
+    (tmp_path / "pictures" / "a.png").write_bytes(image_bytes(1))
     absolute = tmp_path / "pictures" / "a.png"
     rows = f'title,size,filepath\n"Two, of them. ""Here""\non two lines",3,pictures/a.png\nÄ,4,{absolute}\n,5,\n'
     (tmp_path / "pairs.csv").write_text(rows, encoding="utf-8")
@@ -39,7 +39,7 @@ def test_a_csv_row_is_a_sample_and_its_path_counts_from_the_file(tmp_path: Path)
 
 
 def test_a_tsv_file_has_tabs_and_columns_are_named_by_the_configuration(tmp_path: Path):
-    (tmp_path / "a.png").write_bytes(picture_bytes(1))
+    (tmp_path / "a.png").write_bytes(image_bytes(1))
     (tmp_path / "pairs.tsv").write_text("file\twords\n" + "a.png\tOne, two\n" * 8)
     config = replace(CONFIG, data=str(tmp_path / "pairs.tsv"), csv_image="file", csv_caption="words")
     (batch,) = batches(config, 1)
@@ -59,7 +59,7 @@ def test_a_tsv_file_has_tabs_and_columns_are_named_by_the_configuration(tmp_path
         (b"filepath,title,title\na,b,c\n", "has the column 'title' twice"),
         (b"file\x1b[2J,title\na,b\n", r"it has file\\x1b\[2J, title"),
         ("filepath,title\na,b\n".encode("utf-16"), "not a text file in UTF-8 .UTF-16"),
-        (gzip.compress(b"filepath,title\na,b\n"), r"is compressed \(gzip\): unpack it first"),
+        (gzip.compress(b"filepath,title\na,b\n", mtime=0), r"is compressed \(gzip\): unpack it first"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, reason: str):
@@ -72,18 +72,18 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, reas
         csv_pairs(tmp_path / "none.csv", "filepath", "title")
 
 
-@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_a_table_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(RequestError) as caught:
         csv_pairs(tmp_path / "pairs.csv", "image", "caption")
-    assert f"pairs.csv {IMPOSTORS[content]}" in str(caught.value)
+    assert f"pairs.csv {WRONG_FILES[content]}" in str(caught.value)
 
 
 def coco_file(folder: Path) -> str:
     (folder / "images").mkdir()
     for name in ("a.png", "b.png", "c.png"):
-        (folder / "images" / name).write_bytes(picture_bytes(1))
+        (folder / "images" / name).write_bytes(image_bytes(1))
     content = {
         "images": [{"id": i, "file_name": f"{name}.png"} for i, name in enumerate("abc")],
         "annotations": [{"image_id": i % 2, "caption": f"Caption {i}. It has two sentences"} for i in range(10)],
@@ -96,8 +96,8 @@ def test_all_captions_of_a_coco_picture_are_one_record(tmp_path: Path):
     source = coco_file(tmp_path)
     table = coco_captions(tmp_path / "captions.json", tmp_path / "images")
     assert len(table) == 2  # c.png has no caption
-    key, picture, record = table[0]
-    assert (key, picture) == ("captions.json/a.png", tmp_path / "images" / "a.png")
+    key, image, record = table[0]
+    assert (key, image) == ("captions.json/a.png", tmp_path / "images" / "a.png")
     assert record == {"captions": [f"Caption {i}. It has two sentences" for i in range(0, 10, 2)]}
     (batch,) = batches(replace(CONFIG, data=source, batch_size=2), 1)
     assert set(batch.keys) == {"captions.json/a.png", "captions.json/b.png"}
@@ -112,14 +112,14 @@ def test_coco_sources_that_are_not_there_are_named(tmp_path: Path):
         f"coco:{tmp_path}/bad.json,{tmp_path}": "is not COCO's caption file .* KeyError 'annotations'",
     }.items():
         with pytest.raises(RequestError, match=reason):
-            find_sources(replace(CONFIG, data=source), None)
+            build_sources(replace(CONFIG, data=source), None)
 
 
 def test_without_weights_all_shards_are_one_list_and_all_records_another(tmp_path: Path):
     (tmp_path / "x").mkdir()
     pattern = shard_folder(tmp_path / "x", [4, 4])
     other = numbered_shard(tmp_path / "other.tar", range(4))
-    found, weights = find_sources(
+    found, weights = build_sources(
         replace(CONFIG, data=f"{pattern}::toybox::{other}::{coco_file(tmp_path)}"), samples(5)
     )
     assert weights == []
@@ -137,7 +137,7 @@ def test_without_weights_all_shards_are_one_list_and_all_records_another(tmp_pat
 def test_records_that_are_handed_in_are_all_the_data_unless_the_sources_name_them(tmp_path: Path):
     shard = numbered_shard(tmp_path / "0.tar", range(8))
     for data, kinds in {"": [Records], str(shard): [Records], f"{shard}::toybox": [Records, ShardList]}.items():
-        found, _ = find_sources(replace(CONFIG, data=data), samples(8))
+        found, _ = build_sources(replace(CONFIG, data=data), samples(8))
         assert [type(source) for source in found] == kinds
 
 
@@ -185,7 +185,7 @@ def test_no_data_is_refused(tmp_path: Path):
     (tmp_path / "bad.tar").write_bytes(b"x" * 2000)
     for data, reason in {
         "": "no training data: set data=SHARDS$",
-        "toybox": "hand toybox's records to train",
+        "toybox": "pass toybox's records to train",
         str(empty): "no samples in it$",
         f"{tmp_path}/bad.tar": "no samples in it; shard .*bad.tar cannot be read as a tar file",
         f"pipe:cat '{empty}'::toybox": "no training data",
@@ -198,7 +198,7 @@ def test_no_data_is_refused(tmp_path: Path):
         open_loader(CONFIG, VIEWS, TOKENIZER, [])
 
 
-@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("content", WRONG_FILES)
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tar.gz"])
 def test_what_stands_in_place_of_a_shard_is_named_once_with_what_to_do(
     tmp_path: Path, content: bytes, pack: Callable[[bytes], bytes]
@@ -207,7 +207,7 @@ def test_what_stands_in_place_of_a_shard_is_named_once_with_what_to_do(
     path.write_bytes(pack(content))
     with pytest.raises(RequestError) as caught:
         open_loader(replace(CONFIG, data=str(path)), VIEWS, TOKENIZER)
-    assert f"cannot be read as a tar file: it {IMPOSTORS[content]}" in str(caught.value)
+    assert f"cannot be read as a tar file: it {WRONG_FILES[content]}" in str(caught.value)
     assert "write it again" not in str(caught.value)
 
 
@@ -239,7 +239,7 @@ def test_samples_in_an_epoch_are_counted_or_as_the_configuration_says(tmp_path: 
     [(6, 16, 8), (1, 16, 16), (16, 16, 1), (280, 16, 1), (3, 4, 4), (1, 64, 64), (5, 1, 1)],
 )
 def test_few_shards_are_cut_so_that_lanes_get_as_many_parts_each(shards: int, lanes: int, parts: int):
-    assert parts_of(shards, lanes) == parts
+    assert parts_per_shard(shards, lanes) == parts
 
 
 def test_a_plain_iterable_is_mixed_in_a_buffer_and_read_again_in_each_epoch():
@@ -261,10 +261,10 @@ def test_a_plain_iterable_is_mixed_in_a_buffer_and_read_again_in_each_epoch():
 def test_an_iterator_that_is_used_up_says_so_in_the_next_epoch():
     endless = open_loader(CONFIG, VIEWS, TOKENIZER, iter(samples(8))).batches()
     assert next(endless).ends_epoch
-    with pytest.raises(RequestError, match=r"no whole batch of 8 in epoch 1, .* used up"):
+    with pytest.raises(RequestError, match=r"no whole batch of 8 in epoch 1, .* exhausted"):
         next(endless)
     broken = [(key, b"none", record) for key, _, record in samples(9)]
-    with pytest.raises(RequestError, match="in epoch 0, 9 samples left out, the first because picture: cannot decode"):
+    with pytest.raises(RequestError, match="in epoch 0, 9 samples skipped, the first because image: cannot decode"):
         next(open_loader(CONFIG, VIEWS, TOKENIZER, iter(broken)).batches())
 
 
@@ -299,7 +299,7 @@ def test_records_are_made_when_they_are_drawn_and_not_before():
     assert lazy.made == 8  # nothing is made again to find the place
 
 
-@pytest.mark.skipif(not (SHARED / "real" / "coco").is_dir(), reason="no real pictures here")
+@pytest.mark.skipif(not (SHARED / "real" / "coco").is_dir(), reason="no real images here")
 def test_real_coco_pictures_give_every_picture_once_an_epoch():
     folder = SHARED / "real" / "coco"
     config = replace(
@@ -346,20 +346,20 @@ def test_pipes_and_endless_ranges_are_refused_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "a.tar")
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(RequestError, match=r"a\.tar is no regular file"):
-        find_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
+        build_sources(TrainConfig(data=str(tmp_path / "a.tar")), None)
     with pytest.raises(RequestError, match="more than 10,000,000 shards"):
-        find_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)
+        build_sources(TrainConfig(data=f"{tmp_path}/{{0..99999}}-{{0..99999}}.tar"), None)
     with pytest.raises(BrokenSample, match="named pipe"):
-        open_picture(tmp_path / "a.png", "a")
+        load_image(tmp_path / "a.png", "a")
 
 
-@pytest.mark.skipif(not (SHARED / "real" / "flickr8k").is_dir(), reason="no real pictures here")
+@pytest.mark.skipif(not (SHARED / "real" / "flickr8k").is_dir(), reason="no real images here")
 def test_real_shards_give_every_training_sample_once_an_epoch(monkeypatch: pytest.MonkeyPatch):
     """Their order alone: making 6,000 views takes a minute."""
     from cosmos_core.data import samples as made
 
     monkeypatch.setattr(
-        made.SampleViews, "__call__", lambda self, key, picture, record, epoch: (key, [], [record["caption"]])
+        made.SampleViews, "__call__", lambda self, key, image, record, epoch: (key, [], [record["caption"]])
     )
     config = TrainConfig(model={}, data=f"{SHARED}/real/flickr8k/train-{{0000..0005}}.tar", batch_size=96, captions=3)
     loader = open_loader(config, Views(IMAGES, 3), lambda texts: TOKENIZER([""] * len(texts)))

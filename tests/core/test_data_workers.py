@@ -16,7 +16,7 @@ import torch
 
 from cosmos_core.data import open_loader
 from cosmos_core.data.loader import LaneLoader
-from cosmos_core.data.samples import BrokenSample, open_picture
+from cosmos_core.data.samples import BrokenSample, load_image
 from cosmos_core.errors import RequestError
 from tests.core.test_data import samples
 from tests.core.test_data_loader import CONFIG, TOKENIZER, VIEWS, content
@@ -25,7 +25,7 @@ TWO = replace(CONFIG, workers=2)
 
 
 def processes(loader: LaneLoader) -> list[int]:
-    return [process.pid for pool in loader.open for process in pool.iterator._workers]
+    return [process.pid for pool in loader.worker_pools for process in pool.iterator._workers]
 
 
 def is_running(pid: int) -> bool:
@@ -155,7 +155,7 @@ def test_workers_end_with_a_trainer_that_does_not_close_them(end: str):
 
 
 def test_batches_that_shared_memory_has_no_room_for_are_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr("cosmos_core.shared_memory.LEAST", 0)
+    monkeypatch.setattr("cosmos_core.shared_memory.MIN_FREE_BYTES", 0)
     monkeypatch.setattr("cosmos_core.shared_memory.free_and_size", lambda: (1000, 2**20))
     loader = open_loader(TWO, VIEWS, TOKENIZER, samples(16))
     with pytest.raises(
@@ -169,4 +169,4 @@ def test_batches_that_shared_memory_has_no_room_for_are_refused_in_one_line(monk
 def test_an_image_that_is_a_named_pipe_is_a_broken_sample_and_never_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(BrokenSample, match="is a named pipe, not a regular file"):
-        open_picture(tmp_path / "pipe.jpg", "key")
+        load_image(tmp_path / "pipe.jpg", "key")

@@ -13,7 +13,14 @@ from open_clip.model import _build_vision_tower
 from open_clip.transformer import QuickGELU, VisionTransformer
 
 from cosmos_core import COSMOS
-from cosmos_core.dense import ATTENTIONS, NEIGHBOURHOOD, _neighbourhood, patch_features, patch_tokens, refuse_tower
+from cosmos_core.dense import (
+    ATTENTIONS,
+    NEIGHBOURHOOD,
+    _neighbourhood,
+    patch_features,
+    patch_tokens,
+    require_supported_tower,
+)
 from cosmos_core.errors import RequestError
 from tests.closeness import assert_close
 from tests.oracles import dense as oracle
@@ -61,14 +68,14 @@ def cosmos() -> COSMOS:
     return shaken(COSMOS.from_config(copy.deepcopy(COSMOS_CONFIG)).eval())
 
 
-def pictures(count: int = 2, height: int = 32, width: int = 32, seed: int = 1) -> torch.Tensor:
+def some_images(count: int = 2, height: int = 32, width: int = 32, seed: int = 1) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_attention_is_what_a_loop_over_tokens_gives(kind: str, attention: str):
-    visual, images = tower(**KINDS[kind]), pictures(2, 24, 32)
+    visual, images = tower(**KINDS[kind]), some_images(2, 24, 32)
     ours = patch_features(visual, images, attention)
     assert ours.shape == (2, 3, 4, SIZES["output_dim"])
     for row, image in zip(ours, images, strict=True):
@@ -77,7 +84,7 @@ def test_each_attention_is_what_a_loop_over_tokens_gives(kind: str, attention: s
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_each_attention_on_a_cosmos_is_what_a_loop_over_tokens_gives(attention: str):
-    visual, images = cosmos().visual, pictures(1, 40, 17)
+    visual, images = cosmos().visual, some_images(1, 40, 17)
     (ours,) = patch_features(visual, images, attention)
     torch.testing.assert_close(ours.double(), oracle.patch_features(visual, images[0], attention), atol=2e-5, rtol=1e-5)
 
@@ -85,14 +92,14 @@ def test_each_attention_on_a_cosmos_is_what_a_loop_over_tokens_gives(attention: 
 @given(st.integers(8, 50), st.integers(8, 50), st.sampled_from(ATTENTIONS), st.integers(0, 3))
 @settings(max_examples=15, deadline=None)
 def test_any_window_size_is_what_a_loop_over_tokens_gives(height: int, width: int, attention: str, seed: int):
-    visual, images = tower(seed, layers=1), pictures(1, height, width, seed)
+    visual, images = tower(seed, layers=1), some_images(1, height, width, seed)
     (ours,) = patch_features(visual, images, attention)
     assert ours.shape[:2] == (height // 8, width // 8)
     torch.testing.assert_close(ours.double(), oracle.patch_features(visual, images[0], attention), atol=2e-5, rtol=1e-5)
 
 
 def test_the_four_attentions_are_four_different_things():
-    visual, images = tower(), pictures()
+    visual, images = tower(), some_images()
     features = [patch_features(visual, images, attention) for attention in ATTENTIONS]
     for i, first in enumerate(features):
         for second in features[i + 1 :]:
@@ -101,7 +108,7 @@ def test_the_four_attentions_are_four_different_things():
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16), (48, 80), (37, 50)])
 def test_vanilla_on_a_cosmos_is_its_own_tower_at_every_size(size: tuple[int, int]):
-    model, images = cosmos(), pictures(2, *size)
+    model, images = cosmos(), some_images(2, *size)
     _, tokens = model.image_tower(images)
     assert_close(patch_tokens(model.visual, images).flatten(1, 2), tokens)
     assert_close(patch_features(model.visual, images).flatten(1, 2), tokens @ model.visual.proj)
@@ -110,7 +117,7 @@ def test_vanilla_on_a_cosmos_is_its_own_tower_at_every_size(size: tuple[int, int
 @pytest.mark.parametrize("options", [*KINDS.values(), {"image_size": (24, 40)}, {"image_size": 36}])
 def test_vanilla_at_the_native_size_is_open_clips_own_forward(options: dict[str, Any]):
     visual = tower(**options | {"output_tokens": True})
-    images = pictures(2, *visual.image_size)
+    images = some_images(2, *visual.image_size)
     _, tokens = visual(images)
     if visual.final_ln_after_pool:  # open_clip norms the class token alone; token by token, so that it is the same norm
         tokens = visual.ln_post(tokens)
@@ -118,7 +125,7 @@ def test_vanilla_at_the_native_size_is_open_clips_own_forward(options: dict[str,
 
 
 def test_as_many_patches_in_another_shape_get_the_positions_of_their_own_places():
-    visual = tower(image_size=(16, 64))  # 2 x 8 patches, as many as the 4 x 4 of the picture
+    visual = tower(image_size=(16, 64))  # 2 x 8 patches, as many as the 4 x 4 of the image
     of_column = visual.positional_embedding[1:9]
     visual.positional_embedding[1:] = of_column.repeat(2, 1)  # nothing tells rows apart
     features = patch_features(visual, torch.ones(1, 3, 32, 32))[0]
@@ -129,7 +136,7 @@ def test_as_many_patches_in_another_shape_get_the_positions_of_their_own_places(
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_a_picture_alone_gives_what_it_gives_in_a_batch(attention: str):
-    visual, images = tower(), pictures(5, 24, 40)
+    visual, images = tower(), some_images(5, 24, 40)
     together = patch_features(visual, images, attention)
     alone = torch.cat([patch_features(visual, image[None], attention) for image in images])
     torch.testing.assert_close(together, alone, atol=2e-6, rtol=1e-5)
@@ -137,7 +144,7 @@ def test_a_picture_alone_gives_what_it_gives_in_a_batch(attention: str):
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_pixels_beyond_the_last_whole_patch_are_left_out(attention: str):
-    visual, images = tower(), pictures(1, 39, 47)
+    visual, images = tower(), some_images(1, 39, 47)
     assert_close(patch_features(visual, images, attention), patch_features(visual, images[..., :32, :40], attention))
 
 
@@ -149,7 +156,7 @@ def test_with_one_value_for_all_tokens_correlative_attention_gives_it_twice_and_
     block.attn.in_proj_bias[2 * width :] = value
     block.attn.out_proj.weight[:] = torch.eye(width)
     block.attn.out_proj.bias[:] = 0
-    images = pictures()
+    images = some_images()
     for attention in ("clearclip", "naclip"):  # weights sum to 1, nothing is added
         torch.testing.assert_close(
             patch_tokens(visual, images, attention), visual.ln_post(value).expand(2, 4, 4, -1), atol=1e-5, rtol=1e-5
@@ -191,19 +198,19 @@ def test_the_neighbourhood_of_two_rows_of_three_patches_by_hand():
 def test_a_tower_without_projection_gives_its_own_width():
     visual = tower()
     visual.proj = None
-    assert_close(patch_features(visual, pictures(), "csa"), patch_tokens(visual, pictures(), "csa"))
-    assert patch_features(visual, pictures()).shape == (2, 4, 4, SIZES["width"])
+    assert_close(patch_features(visual, some_images(), "csa"), patch_tokens(visual, some_images(), "csa"))
+    assert patch_features(visual, some_images()).shape == (2, 4, 4, SIZES["width"])
 
 
 def test_patches_are_never_dropped():
     visual = tower(patch_dropout=0.5)
-    at_rest = patch_features(visual, pictures())
+    at_rest = patch_features(visual, some_images())
     visual.train()
-    assert_close(patch_features(visual, pictures()), at_rest)
+    assert_close(patch_features(visual, some_images()), at_rest)
 
 
 def test_half_precision_by_autocast_stays_near():
-    visual, images = tower(), pictures()
+    visual, images = tower(), some_images()
     for attention in ATTENTIONS:
         exact = patch_features(visual, images, attention)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -213,13 +220,13 @@ def test_half_precision_by_autocast_stays_near():
 
 def test_another_attention_is_refused_by_the_words_that_there_are():
     with pytest.raises(RequestError, match=r"unknown attention 'CSA' .* give vanilla, csa, clearclip, naclip"):
-        patch_features(tower(), pictures(), "CSA")
+        patch_features(tower(), some_images(), "CSA")
 
 
 @pytest.mark.parametrize("size", [(7, 32), (32, 5)])
 def test_a_window_smaller_than_a_patch_is_refused(size: tuple[int, int]):
     with pytest.raises(RequestError, match=f"{size[0]} x {size[1]} pixels are smaller than a patch of 8 x 8"):
-        patch_features(tower(), pictures(1, *size))
+        patch_features(tower(), some_images(1, *size))
 
 
 TINY_TOWER = {"image_size": 32, "patch_size": 8, "width": 24, "layers": 1, "head_width": 12}
@@ -242,9 +249,9 @@ def test_other_towers_are_refused_in_one_line(reason: str):
     with pytest.raises(
         RequestError, match=f"^mine gives no features of patches: .*{reason}.*; COSMOS and open_clip's ViTs"
     ):
-        refuse_tower(visual, "mine")
+        require_supported_tower(visual, "mine")
     with pytest.raises(RequestError, match=reason) as refusal:
-        patch_features(visual, pictures())
+        patch_features(visual, some_images())
     assert "\n" not in str(refusal.value)
 
 
@@ -252,10 +259,10 @@ def test_blocks_of_another_class_are_refused():
     visual = tower()
     visual.transformer.resblocks[0] = torch.nn.Identity()
     with pytest.raises(RequestError, match="blocks of the class Identity"):
-        refuse_tower(visual, "mine")
+        require_supported_tower(visual, "mine")
 
 
 def test_the_towers_that_open_clip_and_cosmos_build_are_taken():
-    refuse_tower(cosmos().visual, "mine")
+    require_supported_tower(cosmos().visual, "mine")
     for options in KINDS.values():
-        refuse_tower(tower(**options), "mine")
+        require_supported_tower(tower(**options), "mine")

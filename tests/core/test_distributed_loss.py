@@ -21,8 +21,8 @@ from cosmos_core.objectives import OBJECTIVES, build_objective
 from cosmos_core.objectives.cosmos import CosmosLoss
 from cosmos_core.world import World
 from tests.core.gloo_ranks import on_ranks
-from tests.core.played_ranks import PlayedCollectives, play
 from tests.core.test_loss import some_features
+from tests.core.threaded_ranks import ThreadedCollectives, play
 from tests.core.tiny_steps import all_objectives, counted_collectives
 from tests.oracles.cosmos_loss import cosmos_loss, cosmos_loss_of_ranks, pair
 
@@ -65,7 +65,7 @@ def doubled(features: Features) -> Features:
     return Features(**{name: None if x is None else x.detach().double().requires_grad_() for name, x in values.items()})
 
 
-def cosmos_on(ranks: PlayedCollectives, students: list[Features], teachers: list[Features], batch: int) -> Losses:
+def cosmos_on(ranks: ThreadedCollectives, students: list[Features], teachers: list[Features], batch: int) -> Losses:
     loss = CosmosLoss(ranks.world)
     loss.collectives = ranks
     losses = loss(students[ranks.world.rank], teachers[ranks.world.rank], batch)
@@ -129,7 +129,7 @@ def test_either_side_of_the_pairs_may_be_the_gathered_one(gathered: str):
     ours, theirs = (torch.randn(n, 6, 4, generator=draw, dtype=torch.float64) for n in (2, 3))
     scale = torch.tensor(2.0, dtype=torch.float64)
 
-    def act(ranks: PlayedCollectives) -> Tensor:
+    def act(ranks: ThreadedCollectives) -> Tensor:
         own = slice(3 * ranks.world.rank, 3 * ranks.world.rank + 3)
         mine, yours = ours[:, own], theirs[:, own]
         if gathered == "ours":
@@ -149,7 +149,7 @@ def test_a_pair_of_two_ranks_with_a_sample_each_worked_by_hand():
     rows = [torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])]
     columns = torch.tensor([[[1.0, 0.0]]])
 
-    def act(ranks: PlayedCollectives) -> float:
+    def act(ranks: ThreadedCollectives) -> float:
         (wide,) = ranks.columns(columns)
         return losses_of_pairs([Pairs(rows[ranks.world.rank], wide, torch.tensor(2.0))], ranks)[0].item()
 
@@ -159,7 +159,7 @@ def test_a_pair_of_two_ranks_with_a_sample_each_worked_by_hand():
 
 
 def test_several_parts_come_back_in_their_order_with_and_without_gradients():
-    def act(ranks: PlayedCollectives) -> None:
+    def act(ranks: ThreadedCollectives) -> None:
         rank = ranks.world.rank
         first = torch.full((1, 2, 3), 10.0 + rank)
         second = torch.full((2, 2, 3), 20.0 + rank, requires_grad=True)
@@ -193,7 +193,7 @@ def test_mixed_precision_does_not_round_the_logits_of_ranks():
     students = [some_features(3, 3, 3, 6, seed=seed, scale=100.0) for seed in (0, 1)]
     teachers = [some_features(3, 2, 2, 6, seed=seed, cross=False) for seed in (2, 3)]
 
-    def act(ranks: PlayedCollectives) -> float:
+    def act(ranks: ThreadedCollectives) -> float:
         with torch.autocast("cpu", torch.bfloat16):
             return cosmos_on(ranks, students, teachers, 3).total.item()
 
@@ -206,7 +206,7 @@ def test_unequal_batches_are_refused_in_one_line_on_all_ranks(batches: tuple[int
     students = [some_features(batch, 2, 2, 4, seed=0) for batch in batches]
     teachers = [some_features(batch, 2, 2, 4, seed=1, cross=False) for batch in batches]
 
-    def act(ranks: PlayedCollectives) -> None:
+    def act(ranks: ThreadedCollectives) -> None:
         with pytest.raises(RequestError, match=r"need equal batches and views.*\(6, 3, 4\)") as refusal:
             cosmos_on(ranks, students, teachers, batches[ranks.world.rank])
         assert "\n" not in str(refusal.value)
@@ -215,7 +215,7 @@ def test_unequal_batches_are_refused_in_one_line_on_all_ranks(batches: tuple[int
 
 
 def test_a_rank_whose_batch_changes_stops_before_it_sends_anything():
-    def act(ranks: PlayedCollectives) -> None:
+    def act(ranks: ThreadedCollectives) -> None:
         ranks.columns(torch.zeros(1, 4, 2))
         before = dict(ranks.calls)
         with pytest.raises(
@@ -234,7 +234,7 @@ def test_collectives_of_a_step_do_not_depend_on_the_number_of_views(name: str):
         students = [some_features(2, images, texts, 4, seed=seed) for seed in (0, 1)]
         teachers = [some_features(2, 2, 2, 4, seed=seed, cross=False) for seed in (2, 3)]
 
-        def act(ranks: PlayedCollectives) -> dict[str, int]:
+        def act(ranks: ThreadedCollectives) -> dict[str, int]:
             objective = with_collectives(build_objective(name, ranks.world), ranks)
             for _ in range(3):
                 losses = objective(students[ranks.world.rank], teachers[ranks.world.rank], 2)  # noqa: B023
@@ -272,7 +272,7 @@ def test_the_largest_tensor_is_the_logits_of_the_batch_by_the_local_batch(size: 
     students = [some_features(batch, images, texts, 2, seed=seed) for seed in range(size)]
     teachers = [some_features(batch, 2, 2, 2, seed=seed + 9, cross=False) for seed in range(size)]
 
-    def act(ranks: PlayedCollectives) -> int:
+    def act(ranks: ThreadedCollectives) -> int:
         with LargestTensor() as largest:
             cosmos_on(ranks, students, teachers, batch)
         return largest.elements

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cosmos_core.data.samples import BrokenSample, open_picture
+from cosmos_core.data.samples import BrokenSample, load_image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import (
     MAX_PIXELS,
@@ -23,7 +23,7 @@ from cosmos_core.image_files import (
     to_rgb,
 )
 from cosmos_eval.datasets.base import decode
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 
 RAMP = np.linspace(0, 65535, 64 * 48).reshape(48, 64)
 DEEP = {
@@ -54,7 +54,7 @@ def turned(orientation: int, form: str = "JPEG") -> bytes:
 @pytest.mark.parametrize("name", DEEP)
 def test_a_ramp_from_black_to_white_keeps_its_levels_in_evaluation_and_training(name):
     content = encoded(*DEEP[name])
-    for image in (decode(content, name), open_picture(content, name)):
+    for image in (decode(content, name), load_image(content, name)):
         pixels = np.asarray(image)
         assert image.mode == "RGB"
         assert len(np.unique(pixels)) == 256
@@ -114,7 +114,7 @@ def test_a_scale_that_nobody_knows_is_refused_in_one_line(values):
         decode(content, "a.tif")
     assert "\n" not in str(caught.value)
     with pytest.raises(BrokenSample, match="run from"):
-        open_picture(content, "a")
+        load_image(content, "a")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
@@ -127,7 +127,7 @@ def test_other_modes_are_pillows_conversion(mode):
 def test_evaluation_and_training_read_the_same_formats(form):
     content = encoded(np.full((16, 16, 3), 99, np.uint8), form)
     pixels = np.asarray(decode(content, form))
-    assert (pixels == np.asarray(open_picture(content, form))).all()
+    assert (pixels == np.asarray(load_image(content, form))).all()
     assert pixels.mean() == pytest.approx(99, abs=2)
 
 
@@ -135,8 +135,8 @@ def test_what_an_interpreter_would_draw_is_refused():
     content = encoded(np.zeros((4, 4, 3), np.uint8), "EPS")
     with pytest.raises(RequestError, match="of a format that is not read"):
         decode(content, "a.eps")
-    with pytest.raises(BrokenSample, match="not a picture in a format that is read"):
-        open_picture(content, "a")
+    with pytest.raises(BrokenSample, match="not an image in a format that is read"):
+        load_image(content, "a")
     with pytest.raises(NotAnImage):
         decode_image(b"<html>")
 
@@ -178,7 +178,7 @@ def test_an_orientation_that_exif_does_not_know_is_none(orientation):
 def test_an_image_above_the_limit_is_refused_with_the_option_that_reads_it():
     content = encoded(np.zeros((30, 40), np.uint8), "PNG")
     with pixels_at_most(1199):
-        for read in (lambda: decode(content, "a.png"), lambda: open_picture(content, "a")):
+        for read in (lambda: decode(content, "a.png"), lambda: load_image(content, "a")):
             with pytest.raises(RequestError, match=r"1,200 pixels, more than the 1,199 .* --max-image-pixels 1200"):
                 read()
     with pixels_at_most(1200):  # as the message says
@@ -211,7 +211,7 @@ def test_what_stands_in_place_of_an_image_is_named(tmp_path: Path):
             b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
             r"it is a drawing \(SVG\).* as PNG",
         ),
-        *((content, f"^it {said}") for content, said in IMPOSTORS.items()),
+        *((content, f"^it {said}") for content, said in WRONG_FILES.items()),
     ):
         (tmp_path / "a.jpg").write_bytes(content)
         for given in (content, tmp_path / "a.jpg"):

@@ -14,7 +14,7 @@ import torch
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
-from cosmos_core.logs import Logs, Pace, brief, read_metrics
+from cosmos_core.logs import Logs, SpeedMeter, brief, read_metrics
 from cosmos_core.world import World
 
 CONFIG = TrainConfig(name="trial", warmup=0)
@@ -22,7 +22,7 @@ CONFIG = TrainConfig(name="trial", warmup=0)
 
 def opened(out: Path | None, step: int = 0, config: TrainConfig = CONFIG, **options: Any) -> Logs:
     logs = Logs(out, config, **options)
-    logs.cut(step)
+    logs.truncate(step)
     return logs
 
 
@@ -68,7 +68,7 @@ def test_a_run_that_resumes_keeps_what_lies_before_and_drops_the_rest(tmp_path: 
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "lo')  # killed while it wrote
     again = Logs(tmp_path, CONFIG)
-    assert again.cut(20) == {"step": 20, "seconds": 40.0}
+    assert again.truncate(20) == {"step": 20, "seconds": 40.0}
     again.write({"step": 30, "seconds": 61.0})
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 10, 20, 30]
     assert (tmp_path / "metrics.jsonl").read_text().endswith('{"step": 30, "seconds": 61.0}\n')
@@ -78,13 +78,13 @@ def test_a_run_that_resumes_keeps_what_lies_before_and_drops_the_rest(tmp_path: 
 def test_a_line_that_was_half_written_before_the_cut_is_dropped(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
-    Logs(tmp_path, CONFIG).cut(5)
+    Logs(tmp_path, CONFIG).truncate(5)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
 def test_a_run_that_starts_anew_drops_all_lines(tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 5}\n')
-    assert Logs(tmp_path, CONFIG).cut(0) is None
+    assert Logs(tmp_path, CONFIG).truncate(0) is None
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
@@ -263,7 +263,7 @@ class Clock:
 def test_the_pace_counts_samples_waits_and_pauses_between_two_lines(monkeypatch):
     clock = Clock()
     monkeypatch.setattr("cosmos_core.logs.time.perf_counter", clock)
-    pace = Pace("cpu", seconds=50.0)
+    pace = SpeedMeter("cpu", seconds=50.0)
 
     def source():
         for batch in "ab":
@@ -271,7 +271,7 @@ def test_the_pace_counts_samples_waits_and_pauses_between_two_lines(monkeypatch)
             yield batch
 
     seen = []
-    for batch in pace.waits(source()):
+    for batch in pace.count_waiting(source()):
         seen.append(batch)
         clock.now += 3
         pace.count(8)
@@ -294,4 +294,4 @@ def test_memory_on_a_card_is_what_torch_had_allocated():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     held = torch.empty(1 << 20, device="cuda")
-    assert Pace("cuda").lap()["memory"] >= held.numel() * 4
+    assert SpeedMeter("cuda").lap()["memory"] >= held.numel() * 4

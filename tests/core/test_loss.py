@@ -162,5 +162,5 @@ def test_what_is_missing_is_said():
         CosmosLoss()(student, None, 3)
     with pytest.raises(ValueError, match="cross-modal"):
         CosmosLoss()(teacher, teacher, 3)
-    with pytest.raises(ValueError, match="6 rows are no whole number of views of a batch of 4"):
+    with pytest.raises(ValueError, match="6 features are not a whole number of views of a batch of 4"):
         CosmosLoss()(student, teacher, 4)

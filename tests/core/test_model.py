@@ -49,7 +49,7 @@ def some_texts(count: int, seed: int = 1) -> torch.Tensor:
     return ids
 
 
-def some_pictures(count: int, height: int = 32, width: int = 32, seed: int = 2) -> torch.Tensor:
+def some_images(count: int, height: int = 32, width: int = 32, seed: int = 2) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -60,17 +60,17 @@ def test_pooled_features_are_those_of_open_clips_clip_with_the_same_weights(quic
     text_cfg = {key: value for key, value in TINY["text_cfg"].items() if key != "attn_pooler_heads"}
     clip = open_clip.CLIP(16, TINY["vision_cfg"], text_cfg, quick_gelu=quick_gelu).eval()
     clip.load_state_dict({key: value for key, value in model.state_dict().items() if key in clip.state_dict()})
-    pictures, texts = some_pictures(3), some_texts(3)
-    torch.testing.assert_close(model.encode_image(pictures), clip.encode_image(pictures))
+    images, texts = some_images(3), some_texts(3)
+    torch.testing.assert_close(model.encode_image(images), clip.encode_image(images))
     torch.testing.assert_close(model.encode_text(texts), clip.encode_text(texts))
-    torch.testing.assert_close(model.get_logits(pictures, texts)[1], clip.get_logits(pictures, texts)[1])
+    torch.testing.assert_close(model.get_logits(images, texts)[1], clip.get_logits(images, texts)[1])
 
 
 @torch.no_grad()
 def test_the_activation_is_exact_gelu_unless_the_configuration_says_quick():
     exact, quick = tiny().eval(), tiny(quick_gelu=True).eval()
     quick.load_state_dict(exact.state_dict())
-    assert not torch.allclose(exact.encode_image(some_pictures(2)), quick.encode_image(some_pictures(2)), atol=1e-4)
+    assert not torch.allclose(exact.encode_image(some_images(2)), quick.encode_image(some_images(2)), atol=1e-4)
     assert exact.config == TINY
     assert quick.config["quick_gelu"] is True
 
@@ -79,11 +79,11 @@ def test_the_activation_is_exact_gelu_unless_the_configuration_says_quick():
 def test_views_of_several_sizes_come_out_as_if_encoded_one_by_one():
     model = tiny().eval()
     views = [
-        some_pictures(3),
-        some_pictures(3, seed=3),
-        some_pictures(3, 16, 16),
-        some_pictures(3, 24, 16),
-        some_pictures(3, 16, 16, seed=4),
+        some_images(3),
+        some_images(3, seed=3),
+        some_images(3, 16, 16),
+        some_images(3, 24, 16),
+        some_images(3, 16, 16, seed=4),
     ]
     together = model(views, some_texts(6), 3)
     apart = torch.cat([model.encode_image(view, normalize=True) for view in views])
@@ -95,7 +95,7 @@ def test_views_of_several_sizes_come_out_as_if_encoded_one_by_one():
 @torch.no_grad()
 def test_cross_modal_features_are_those_of_every_view_alone_with_the_tokens_of_the_first_view():
     model = tiny().eval()
-    views, texts = [some_pictures(2), some_pictures(2, 16, 16)], some_texts(6)
+    views, texts = [some_images(2), some_images(2, 16, 16)], some_texts(6)
     found = model(views, texts, 2)
     pooled, tokens = zip(*(model.image_tower(view) for view in views), strict=True)
     words, sentence_tokens = model.text_tower(texts)
@@ -113,7 +113,7 @@ def test_cross_modal_features_are_those_of_every_view_alone_with_the_tokens_of_t
 @torch.no_grad()
 def test_a_sample_does_not_depend_on_its_neighbours_and_a_batch_of_one_works():
     model = tiny().eval()
-    views, texts = [some_pictures(3), some_pictures(3, 16, 16)], some_texts(6)
+    views, texts = [some_images(3), some_images(3, 16, 16)], some_texts(6)
     whole = model(views, texts, 3)
     alone = model([view[1:2] for view in views], texts[[1, 4]], 1)
     for name in ("image_features", "image_cross_features", "text_features", "text_cross_features"):
@@ -123,7 +123,7 @@ def test_a_sample_does_not_depend_on_its_neighbours_and_a_batch_of_one_works():
 @torch.no_grad()
 def test_without_a_batch_size_there_are_no_cross_modal_features():
     model = tiny().eval()
-    called = model([some_pictures(2), some_pictures(2, seed=5)], some_texts(4))
+    called = model([some_images(2), some_images(2, seed=5)], some_texts(4))
     assert called.image_cross_features is None
     assert called.text_cross_features is None
     torch.testing.assert_close(called.image_features.norm(dim=1), torch.ones(4))
@@ -133,7 +133,7 @@ def test_without_a_batch_size_there_are_no_cross_modal_features():
 @torch.no_grad()
 def test_training_and_evaluation_mode_give_the_same_numbers():
     model = tiny()
-    views, texts = [some_pictures(2), some_pictures(2, 16, 16)], some_texts(4)
+    views, texts = [some_images(2), some_images(2, 16, 16)], some_texts(4)
     training, evaluation = model.train()(views, texts, 2), model.eval()(views, texts, 2)
     torch.testing.assert_close(training.image_cross_features, evaluation.image_cross_features)
 
@@ -151,7 +151,7 @@ def test_trimming_the_padding_leaves_pooled_text_features_alone():
 @torch.no_grad()
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 64), (40, 24), (37, 50)])
 def test_pictures_of_any_size_give_a_token_for_every_whole_patch(height: int, width: int):
-    pooled, tokens = tiny().eval().image_tower(some_pictures(2, height, width))
+    pooled, tokens = tiny().eval().image_tower(some_images(2, height, width))
     assert pooled.shape == (2, 16)
     assert tokens.shape == (2, (height // 8) * (width // 8), 24)
 
@@ -159,15 +159,15 @@ def test_pictures_of_any_size_give_a_token_for_every_whole_patch(height: int, wi
 @torch.no_grad()
 def test_a_native_size_that_is_not_square_keeps_its_positions_and_interpolates_others():
     model = tiny(vision_cfg={**TINY["vision_cfg"], "image_size": [16, 48]}).eval()
-    assert model.image_tower(some_pictures(1, 16, 48))[1].shape == (1, 12, 24)
-    assert model.image_tower(some_pictures(1, 32, 32))[1].shape == (1, 16, 24)
+    assert model.image_tower(some_images(1, 16, 48))[1].shape == (1, 12, 24)
+    assert model.image_tower(some_images(1, 32, 32))[1].shape == (1, 16, 24)
 
 
 def test_every_parameter_learns_from_the_training_forward():
     from cosmos_core import CosmosLoss
 
     model, teacher = tiny(), tiny()
-    views, texts = [some_pictures(3), some_pictures(3, seed=6), some_pictures(3, 16, 16)], some_texts(9)
+    views, texts = [some_images(3), some_images(3, seed=6), some_images(3, 16, 16)], some_texts(9)
     with torch.no_grad():
         targets = teacher(views[:2], texts[:6])
     CosmosLoss()(model(views, texts, 3), targets, 3).total.backward()
@@ -179,7 +179,7 @@ def test_recomputing_activations_changes_no_gradient():
     for enable in (False, True):
         model = tiny()
         model.set_grad_checkpointing(enable)
-        model(some_pictures(2), some_texts(2)).image_features.sum().backward()
+        model(some_images(2), some_texts(2)).image_features.sum().backward()
         gradients.append(model.visual.conv1.weight.grad)
     torch.testing.assert_close(*gradients)
 
@@ -230,7 +230,7 @@ def test_quick_gelu_of_open_clips_configuration_is_kept():
         ({"embed_dim": "16"}, "not a whole number above 0: embed_dim '16'"),
         ({"vision_cfg": {"layers": 2.5}, "text_cfg": {"heads": 0}}, "vision_cfg.layers 2.5, text_cfg.heads 0"),
         ({"vision_cfg": {"image_size": [32, "32"]}}, "vision_cfg.image_size '32'"),
-        ({"vision_cfg": {"patch_size": 64}}, "pictures of 32 are smaller than a patch of 64"),
+        ({"vision_cfg": {"patch_size": 64}}, "images of 32 are smaller than a patch of 64"),
         ({"text_cfg": "small"}, "must be mappings"),
         ({"vision_cfg": {"patch_dropout": 0.5}}, "drops patches .* trains without"),
         ({"vision_cfg": {"mlp_ratio": "4"}}, "vision_cfg.mlp_ratio '4' is not a number above 0"),

@@ -14,7 +14,6 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from cosmos_core.agreement import settings, state_facts
 from cosmos_core.checkpoint import load_checkpoint, read_file
 from cosmos_core.config import TrainConfig, load_preset
 from cosmos_core.errors import RequestError
@@ -23,7 +22,8 @@ from cosmos_core.objective_state import plugin_facts
 from cosmos_core.objectives.options import checked_options, options_of
 from cosmos_core.plugins import installed
 from cosmos_core.prepare import initial_model, initial_objective
-from cosmos_core.run_state import FREE, compatible, training_of
+from cosmos_core.rank_agreement import settings, state_facts
+from cosmos_core.run_state import MAY_CHANGE, incompatible_settings, read_training_config
 from cosmos_core.sizing import Workload, loss_costs, memory
 from cosmos_core.step import Run, Stepper
 from cosmos_core.train import Callback, train
@@ -272,7 +272,7 @@ def test_objectives_of_ours_leave_no_trace_in_a_checkpoint(tmp_path: Path, objec
     assert "objective" not in content
     assert "objective_options" not in content["training"]
     assert len(content["optimizer"]["param_groups"]) == 2
-    assert training_of(content, "it").objective_options == {}
+    assert read_training_config(content, "it").objective_options == {}
 
 
 # --- ranks ------------------------------------------------------------------------------------------------------------
@@ -425,9 +425,9 @@ def test_options_may_be_optional_and_need_not_be_keyword_only():
 
 
 def test_options_are_settings_on_which_a_resumed_run_and_ranks_must_agree():
-    assert "objective_options" not in FREE
+    assert "objective_options" not in MAY_CHANGE
     one, other = (siglip(objective_options={"init_bias": bias}) for bias in (-10.0, -5.0))
-    assert compatible(one, other) == ["objective_options.init_bias -10.0 there and -5.0 here"]
+    assert incompatible_settings(one, other) == ["objective_options.init_bias -10.0 there and -5.0 here"]
     assert settings(one)["objective_options.init_bias"] == "-10.0"
     facts = plugin_facts("siglip")
     assert facts["the plug-in of objective siglip"] == "learned-bias 1.0"

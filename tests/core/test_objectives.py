@@ -35,12 +35,12 @@ def one_thread():
 
 
 def drawn(name: str, captions: int = 5, mode: str = "textcrop") -> tuple[list[np.ndarray], list[str]]:
-    """Pictures and captions that an objective sees of one sample."""
-    picture = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    """Images and captions that an objective sees of one sample."""
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     record = {"raw_caption": [f"sentence {i}" for i in range(9)]}
     views = objective_class(name).views(CROPS, captions)
     texts = TextCrop(views.captions, mode)(record, sample_generator(0, 0, "a", "captions"))
-    return views.images.pixels(picture, sample_generator(0, 0, "a", "views")), texts[: views.kept_captions]
+    return views.images.pixels(image, sample_generator(0, 0, "a", "views")), texts[: views.kept_captions]
 
 
 def mean(ours: list[Tensor], theirs: list[Tensor], scale: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def features(images: int, texts: int, cross: bool = False, seed: int = 0) -> tup
 def test_the_setting_and_the_table_know_the_same_objectives():
     for name in OBJECTIVES:
         assert isinstance(build_objective(name), Objective)
-        assert TrainConfig(objective=name).wanted_views() == objective_class(name).views(MultiCrop(), 8)
+        assert TrainConfig(objective=name).required_views() == objective_class(name).views(MultiCrop(), 8)
     for refused in (build_objective, lambda name: TrainConfig(objective=name)):
         with pytest.raises(RequestError, match="'clap' is none of cosmos, clip, slip"):
             refused("clap")
@@ -78,9 +78,9 @@ def test_views_are_the_first_of_those_that_cosmos_draws(name: str, pictures: int
 
 def test_clip_has_the_first_caption_and_the_first_crop_with_the_mild_blur():
     crops = replace(CROPS, blur=(0.0, 0.0, 0.5), solarise=(0.0, 0.0, 0.0))  # both global crops are mild
-    picture = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    (clip,) = objective_class("clip").views(crops, 5).images.pixels(picture, sample_generator(0, 0, "a", "views"))
-    cosmos = crops.pixels(picture, sample_generator(0, 0, "a", "views"))
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    (clip,) = objective_class("clip").views(crops, 5).images.pixels(image, sample_generator(0, 0, "a", "views"))
+    cosmos = crops.pixels(image, sample_generator(0, 0, "a", "views"))
     assert np.array_equal(clip, cosmos[0])
     assert drawn("clip")[1] == drawn("cosmos")[1][:1]
     assert objective_class("clip").views(CROPS, 5).images.blur[0] == CROPS.blur[1]

@@ -9,8 +9,8 @@ import torch
 from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
-from cosmos_core.run_state import FREE, compatible, training_of, unplaced_settings
-from cosmos_core.snapshots import is_finished, refuse_older_last
+from cosmos_core.run_state import MAY_CHANGE, incompatible_settings, portable_settings, read_training_config
+from cosmos_core.snapshot_checks import is_finished, require_newest_last
 from cosmos_core.train import Callback, Run, train
 from tests.core.test_snapshots import Notes, names, saved, snapshots, some_run
 from tests.core.test_train import CONFIG, coloured, weights
@@ -128,22 +128,22 @@ def test_another_model_is_refused_by_the_first_key(tmp_path: Path):
 
 def test_settings_that_train_nothing_may_differ_and_all_others_may_not():
     known = {item.name for item in fields(TrainConfig)}
-    assert known >= FREE
-    assert compatible(CONFIG, CONFIG) == []
+    assert known >= MAY_CHANGE
+    assert incompatible_settings(CONFIG, CONFIG) == []
     changed = {
         "out": "elsewhere", "workers": 3, "device": "cuda:1", "threads": 2, "log_every": 7, "keep": 5, "keep_every": 10,
         "save_every": 11, "save_minutes": 1.5, "eval_every": 10, "eval_suite": "paper", "name": "other",
     }  # fmt: skip
-    assert compatible(CONFIG, replace(CONFIG, **changed)) == []
+    assert incompatible_settings(CONFIG, replace(CONFIG, **changed)) == []
     for key, value in {"lanes": 3, "shuffle": 9, "data": "x.tar", "batch_size": 8, "precision": "fp32"}.items():
-        assert [line.split()[0] for line in compatible(CONFIG, replace(CONFIG, **{key: value}))] == [key]
+        assert [line.split()[0] for line in incompatible_settings(CONFIG, replace(CONFIG, **{key: value}))] == [key]
     flipped = replace(CONFIG, views=replace(CONFIG.views, flip=0.5))
-    assert compatible(CONFIG, flipped) == ["views.flip 0.0 there and 0.5 here"]
+    assert incompatible_settings(CONFIG, flipped) == ["views.flip 0.0 there and 0.5 here"]
 
 
 def test_a_configuration_read_from_a_file_is_the_one_that_was_written():
     as_json = {"training": {**CONFIG.to_dict(), "views": {**CONFIG.to_dict()["views"], "blur": [0.0, 0.0, 0.0]}}}
-    assert compatible(training_of(as_json, "file"), CONFIG) == []
+    assert incompatible_settings(read_training_config(as_json, "file"), CONFIG) == []
 
 
 def test_other_threads_or_ranks_are_allowed_and_noted(tmp_path: Path):
@@ -170,12 +170,12 @@ def test_a_stale_last_is_mended_by_the_next_start_which_ends_the_run(tmp_path: P
     left_by_a_killed_training(tmp_path)
     assert not is_finished(tmp_path)
     with pytest.raises(RequestError, match=r"last\.pt is of step 90, and step-00000100\.pt beside it is newer"):
-        refuse_older_last(tmp_path / "last.pt")
+        require_newest_last(tmp_path / "last.pt")
     notes = Notes()
     assert snapshots(tmp_path, notes).resume() == tmp_path / "step-00000100.pt"
     assert (tmp_path / "last.pt").samefile(tmp_path / "step-00000100.pt")
     assert len(notes) == 1
-    refuse_older_last(tmp_path / "last.pt")
+    require_newest_last(tmp_path / "last.pt")
     assert is_finished(tmp_path)
     with pytest.raises(RequestError, match="finished training of 100 steps"):
         snapshots(tmp_path).resume()
@@ -184,7 +184,7 @@ def test_a_stale_last_is_mended_by_the_next_start_which_ends_the_run(tmp_path: P
 def test_a_newer_checkpoint_that_is_damaged_makes_no_last_stale(tmp_path: Path):
     left_by_a_killed_training(tmp_path)
     damaged(tmp_path / "step-00000100.pt", "cut")
-    refuse_older_last(tmp_path / "last.pt")
+    require_newest_last(tmp_path / "last.pt")
     assert snapshots(tmp_path).resume() == tmp_path / "step-00000090.pt"
 
 
@@ -232,10 +232,12 @@ def test_two_trainings_in_one_folder_are_refused_and_overwrite_removes_nothing_m
 def test_a_checkpoint_tells_no_folder_of_this_machine_and_a_run_goes_on_from_it():
     data = "/home/somebody/data/{000..011}.tar::coco:/mnt/coco/captions.json,/mnt/coco/images::pipe:cat /mnt/a.tar"
     config = replace(CONFIG, data=data, out="/home/somebody/runs/x", eval_data_root="/mnt/eval")
-    told = unplaced_settings(config)
+    told = portable_settings(config)
     assert told["data"] == "{000..011}.tar::coco:captions.json,images::pipe:cat a.tar"
     assert (told["out"], told["eval_data_root"]) == ("x", "eval")
-    assert compatible(training_of({"training": told}, "file"), config) == []
-    assert compatible(training_of({"training": told}, "file"), replace(config, data=data.replace("a.tar", "b.tar")))
+    assert incompatible_settings(read_training_config({"training": told}, "file"), config) == []
+    assert incompatible_settings(
+        read_training_config({"training": told}, "file"), replace(config, data=data.replace("a.tar", "b.tar"))
+    )
     relative = replace(CONFIG, data="shards/{000..011}.tar::https://host/a/b.tar", out="runs/x")
-    assert unplaced_settings(relative) == relative.to_dict()
+    assert portable_settings(relative) == relative.to_dict()

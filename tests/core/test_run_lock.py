@@ -14,7 +14,7 @@ import pytest
 from cosmos_core import file_locks, run_lock
 from cosmos_core.errors import RequestError
 from cosmos_core.files import TEMPORARY, atomic_path, atomic_write_text, remove_leftovers, temporary_folder
-from cosmos_core.run_lock import LOCK, RunLock, is_alive, locked, one_writer, own_record
+from cosmos_core.run_lock import LOCK, RunLock, is_alive, locked, one_writer, process_record
 
 FORK = multiprocessing.get_context("fork")
 
@@ -76,7 +76,7 @@ def test_without_locks_of_the_system_the_process_number_and_its_start_decide(tmp
     in_a_child(lambda: RunLock(tmp_path))
     with locked(tmp_path) as lock:
         assert lock.was_killed
-    own = own_record()
+    own = process_record()
     assert is_alive(own)
     assert not is_alive({**own, "process_start": "1"})  # another process has its number by now
     assert not is_alive({**own, "pid": -1})

@@ -51,7 +51,7 @@ def student_and_batch(work: Workload) -> tuple[COSMOS, list[torch.Tensor], torch
     model = COSMOS.from_config(work.model).train()
     model.set_grad_checkpointing(work.config.grad_checkpointing)
     n = work.local_batch
-    images = [torch.randn(n, 3, size, size) for count, size in work.pictures for _ in range(count)]
+    images = [torch.randn(n, 3, size, size) for count, size in work.image_views for _ in range(count)]
     texts = torch.randint(1, 100, (n * work.captions, work.context))
     texts[:, -1] = model.vocab_size - 1
     return model, images, texts
@@ -131,7 +131,7 @@ def test_a_backward_pass_costs_twice_the_forward():
         assert features.image_cross_features is not None
         assert features.text_cross_features is not None
         (features.image_cross_features.sum() + features.text_cross_features.sum()).backward()
-    # pictures need no gradient of their own: the first product has one backward product, not two
+    # images need no gradient of their own: the first product has one backward product, not two
     assert step_flops(work)["student"] == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
@@ -159,7 +159,7 @@ def test_the_loss_compares_every_pair_of_views_that_the_paper_does():
 def test_bytes_of_the_loss_grow_as_they_do_in_a_large_batch(objective: str):
     work = Workload(replace(CONFIG, objective=objective, batch_size=256))
     n, dim = work.local_batch, 8
-    images, texts = sum(count for count, _ in work.pictures), work.captions
+    images, texts = sum(count for count, _ in work.image_views), work.captions
     objective_module = build_objective(objective)
 
     def features(images: int, texts: int, grad: bool) -> Features:
@@ -203,7 +203,7 @@ def test_more_ranks_share_the_batch_and_not_the_weights():
     assert ours["weights"] == theirs["weights"] == 4 * 152_382_466
     assert ours["AdamW's two moments"] == 8 * 152_382_466
     assert ours["teacher (the average)"] == ours["gradients"] == ours["weights"]
-    assert theirs["pictures"] == 4 * 64 * 3 * (2 * 224**2 + 6 * 96**2)
+    assert theirs["images"] == 4 * 64 * 3 * (2 * 224**2 + 6 * 96**2)
     assert theirs["loss"] == ours["loss"] / 16
     assert activations(alone) == 16 * activations(shared)
     assert step_flops(alone)["student"] == pytest.approx(16 * step_flops(shared)["student"])

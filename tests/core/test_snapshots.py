@@ -18,7 +18,7 @@ from cosmos_core.checkpoint import load_checkpoint, read_file
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.model import COSMOS
-from cosmos_core.run_state import training_of
+from cosmos_core.run_state import read_training_config
 from cosmos_core.schedule import parameter_groups
 from cosmos_core.snapshots import Snapshots
 from cosmos_core.step import Run
@@ -132,7 +132,7 @@ def test_a_checkpoint_is_an_ordinary_one_that_anything_loads(tmp_path: Path):
         assert same(weights(load_checkpoint(path, name)), weights(getattr(run, name)))
     content = torch.load(path, weights_only=True)
     assert list(content)[:6] == ["epoch", "name", "config", "student", "teacher", "optimizer"]
-    assert training_of(content, "it") == run.config
+    assert read_training_config(content, "it") == run.config
 
 
 def test_last_names_the_newest_and_takes_no_room_of_its_own(tmp_path: Path):
@@ -159,7 +159,7 @@ def test_last_is_a_copy_where_the_file_system_has_no_links(tmp_path: Path, monke
 def test_the_newest_stay_and_multiples_for_good(tmp_path: Path, keep: int, keep_every: int, stay: list[int]):
     (tmp_path / "step-notes.pt").write_bytes(b"mine")
     saved(tmp_path, 10, 20, 30, 40, 50, keep=keep, keep_every=keep_every)
-    assert [step for step, _ in reversed(snapshots(tmp_path).steps())] == stay
+    assert [step for step, _ in reversed(snapshots(tmp_path).step_files())] == stay
     assert (tmp_path / "step-notes.pt").exists()
     assert read_file(tmp_path / "last.pt")["step"] == 50
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Batch
-from cosmos_core.ema import average
+from cosmos_core.ema import update_ema
 from cosmos_core.errors import RequestError
 from cosmos_core.objectives import OBJECTIVES
 from cosmos_core.schedule import cosine_lr, cosine_momentum, is_decayed
@@ -38,7 +38,7 @@ def test_the_teachers_average_has_the_bits_of_a_loop_over_parameters(momentum: f
         for (name, theirs), ours in zip(teacher.named_parameters(), student.parameters(), strict=True):
             expected[name] = theirs.detach().clone().mul_(momentum).add_(ours.detach(), alpha=1 - momentum)
             torch.testing.assert_close(expected[name], averaged(theirs.detach(), ours.detach(), momentum))
-        average(teacher, student, momentum)
+        update_ema(teacher, student, momentum)
         for name, value in parameters(teacher).items():
             assert torch.equal(value, expected[name]), name
 
@@ -46,7 +46,7 @@ def test_the_teachers_average_has_the_bits_of_a_loop_over_parameters(momentum: f
 def test_networks_of_different_architectures_cannot_be_averaged():
     other = {**MODEL, "text_cfg": {**MODEL["text_cfg"], "layers": 1}}
     with pytest.raises(ValueError, match=r"a teacher of .* parameters for a student of"):
-        average(initial_model(other, 0), initial_model(MODEL, 0), 0.9)
+        update_ema(initial_model(other, 0), initial_model(MODEL, 0), 0.9)
 
 
 @pytest.mark.parametrize(

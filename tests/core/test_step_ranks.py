@@ -50,7 +50,7 @@ def steps_of(change: dict[str, Any], world: World) -> dict[str, Any]:
 
 
 def refusals(world: World) -> dict[str, Any]:
-    """What is said where one rank alone has a picture of NaN, and what a policy of skipping leaves."""
+    """What is said where one rank alone has an image of NaN, and what a policy of skipping leaves."""
     found: dict[str, Any] = {}
     for policy in ("stop", "skip"):
         taking = stepper(replace(CONFIG, non_finite=policy), torch.float64, world)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cosmos_core.data.samples import BrokenSample
-from cosmos_core.data.shards import Lost, entries, lone_ends
-from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarFault, is_side_file, members
-from tests.core.impostors import IMPOSTORS
+from cosmos_core.data.shards import LostSamples, entries, find_lone_end_blocks
+from cosmos_core.tar_files import LocalBytes, Member, StreamBytes, TarError, is_side_file, members
+from tests.core.wrong_files import WRONG_FILES
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 NAMES = ["a.jpg", "a.txt", "a folder/b.jpg", "n" * 90 + "/" + "m" * 80 + ".txt", "ü名.txt"]
@@ -37,7 +37,7 @@ def fault(content: bytes, tmp_path: Path) -> str:
     path.write_bytes(content)
     said = []
     for source in (StreamBytes(io.BytesIO(content)), LocalBytes(path.open("rb"))):
-        with pytest.raises(TarFault) as caught:
+        with pytest.raises(TarError) as caught:
             list(members(source))
         said.append(str(caught.value))
     assert "\n" not in said[0]
@@ -109,7 +109,7 @@ def test_an_end_without_its_mark_is_told(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(whole[:900])
     with (
         (tmp_path / "a.tar").open("rb") as file,
-        pytest.raises(TarFault, match=r"within a\.jpg \(at byte 512, 600 bytes"),
+        pytest.raises(TarError, match=r"within a\.jpg \(at byte 512, 600 bytes"),
     ):
         list(members(LocalBytes(file)))
 
@@ -123,12 +123,12 @@ def test_an_end_with_one_empty_block_is_noted_once_as_gnu_tar_does(tmp_path: Pat
             noted: list[int] = []
             assert len(list(members(source, noted.append))) == 2
             assert noted == [2560]
-        assert lone_ends([str(path)]) == [str(path)]
+        assert find_lone_end_blocks([str(path)]) == [str(path)]
     listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=False)
     assert "A lone zero block at 6" in listed.stderr
     for content in (whole, whole[: 2560 + 1024], whole[:2560], gzip.compress(whole[: 2560 + 512]), b""):
         path.write_bytes(content)
-        assert lone_ends([str(path), str(tmp_path / "no.tar")]) == []
+        assert find_lone_end_blocks([str(path), str(tmp_path / "no.tar")]) == []
     whole_end: list[int] = []
     list(members(StreamBytes(io.BytesIO(whole[: 2560 + 1024])), whole_end.append))
     assert whole_end == []
@@ -164,7 +164,7 @@ def test_data_after_the_end_are_told(tmp_path: Path):
 def test_numbers_and_names_without_sense_are_told(tmp_path: Path, content: bytes, said: str):
     path = tmp_path / "a.tar"
     path.write_bytes(content)
-    with path.open("rb") as file, pytest.raises(TarFault) as caught:
+    with path.open("rb") as file, pytest.raises(TarError) as caught:
         list(members(LocalBytes(file)))
     assert said in str(caught.value)
 
@@ -178,7 +178,7 @@ def test_numbers_and_names_without_sense_are_told(tmp_path: Path, content: bytes
         (gzip.compress(tar(TWO)), "it is compressed (gzip): unpack it first"),
         (b"PK\x03\x04" + bytes(600), "it is compressed (zip)"),
         (b"no tar at all" * 100, "it does not begin as a tar does"),
-        *((content, f"it {said}") for content, said in IMPOSTORS.items()),
+        *((content, f"it {said}") for content, said in WRONG_FILES.items()),
     ],
 )
 def test_what_is_no_tar_is_called_what_it_is(tmp_path: Path, content: bytes, said: str):
@@ -187,7 +187,7 @@ def test_what_is_no_tar_is_called_what_it_is(tmp_path: Path, content: bytes, sai
 
 def test_a_stream_that_ends_early_is_told_and_huge_sizes_take_no_memory():
     content = header(b"a.bin", b"\x80" + bytes(4) + b"\x7f" + bytes(6)) + b"x" * 5000
-    with pytest.raises(TarFault, match="breaks off"):
+    with pytest.raises(TarError, match="breaks off"):
         read(content)
     (found,) = members_until_fault(content)
     assert found.refusal() == "has 35,747,322,042,253,312 bytes, more than 536,870,912"
@@ -198,7 +198,7 @@ def members_until_fault(content: bytes) -> list[Member]:
     try:
         for member in members(StreamBytes(io.BytesIO(content))):
             found.append(member)
-    except TarFault:
+    except TarError:
         pass
     return found
 
@@ -292,7 +292,7 @@ def test_a_shard_that_is_written_anew_while_it_is_read_breaks_its_samples(tmp_pa
     path.write_bytes(tar(TWO))
     (entry,) = entries(str(path), "s")
     path.write_bytes(tar({"b.jpg": b"2" * 600, "b.txt": b"other"}))
-    with pytest.raises(BrokenSample, match="changed since the run has read what it holds"):
+    with pytest.raises(BrokenSample, match="changed after the run had read its index"):
         entry.read()
 
 
@@ -302,5 +302,5 @@ def test_a_broken_archive_still_gives_what_stands_before(tmp_path: Path):
     path.write_bytes(first + tar({"c.jpg": b"3", "c.txt": b"w"}))
     *whole, last = entries(str(path), "s", expected=2)
     assert [one.read()[0] for one in whole] == ["s/a"]
-    assert isinstance(last, Lost)
+    assert isinstance(last, LostSamples)
     assert "data follow the end" in last.reason

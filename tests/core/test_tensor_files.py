@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from cosmos_core.errors import RequestError
 from cosmos_core.layouts import read_state
 from cosmos_core.tensor_files import read_tensors
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 
 
 def refusal(path: Path) -> str:
@@ -88,7 +88,7 @@ STAND_INS = {
     b'<?xml version="1.0"?><!DOCTYPE html><html>': "is an HTML page",
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>': "is an XML page",
     b"/annex/objects/SHA256E-s123--abc.pt\n": "is a git-annex pointer",
-    **IMPOSTORS,
+    **WRONG_FILES,
     b"": "is empty",
     b"Entry not found": "is the answer 'entry not found' of a server",
     b"no such file": "but text: 'no such file'",

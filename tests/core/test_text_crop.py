@@ -144,7 +144,7 @@ def test_long_mode_without_long_captions_is_refused():
 
 
 def test_a_mode_that_pixelprose_has_not_is_refused():
-    with pytest.raises(RequestError, match="PixelProse layout, where mode 'short'"):
+    with pytest.raises(RequestError, match="PixelProse layout, which has no mode 'short'"):
         TextCrop(2, mode="short")(PIXELPROSE, random.Random(0))
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from cosmos_core.config import load_preset
 from cosmos_core.errors import RequestError
-from cosmos_core.json_text import DEEPEST, MOST_DIGITS, parse_json, read_json
+from cosmos_core.json_text import MAX_DEPTH, MAX_DIGITS, parse_json, read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines, read_text
-from cosmos_core.yaml_text import MOST_REPEATED, parse_yaml, read_yaml
-from tests.core.impostors import IMPOSTORS
+from cosmos_core.yaml_text import MAX_REPEATED, parse_yaml, read_yaml
+from tests.core.wrong_files import WRONG_FILES
 
 ALIASES = "\n".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 BOMB = f"a: &a [{', '.join('x' * 10)}]\n{ALIASES}\n"
@@ -31,10 +31,10 @@ def refusal(read, *arguments) -> str:
     ("text", "said"),
     [
         ("9" * 5000, "a whole number of 5,000 digits"),
-        ('{"id": -' + "9" * (MOST_DIGITS + 1) + "}", "digits"),
-        ("[" * 100_000, f"nested deeper than {DEEPEST} levels"),
-        ('{"a":' * 100_000, f"nested deeper than {DEEPEST} levels"),
-        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), f"nested deeper than {DEEPEST} levels"),
+        ('{"id": -' + "9" * (MAX_DIGITS + 1) + "}", "digits"),
+        ("[" * 100_000, f"nested deeper than {MAX_DEPTH} levels"),
+        ('{"a":' * 100_000, f"nested deeper than {MAX_DEPTH} levels"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), f"nested deeper than {MAX_DEPTH} levels"),
         ('{"a": 1, "b": {"c": 1, "c": 1}}', "it has 'c' twice in one map"),
         (json.dumps({"k" * 5000: 1})[:-1] + ', "' + "k" * 5000 + '": 2}', "twice in one map"),
         ('{"a": 1,\n"b" 2}', "line 2 column 5"),
@@ -43,7 +43,7 @@ def refusal(read, *arguments) -> str:
         (b'{"a": "\xff"}', "UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
         (b"\n<!DOCTYPE html>\n<title>404</title>", "HTML page"),
-        *IMPOSTORS.items(),
+        *WRONG_FILES.items(),
     ],
 )
 def test_json_beyond_its_bounds_is_refused_with_its_place(text: str | bytes, said: str):
@@ -53,8 +53,8 @@ def test_json_beyond_its_bounds_is_refused_with_its_place(text: str | bytes, sai
 
 
 def test_what_json_may_hold_is_read_with_and_without_a_byte_order_mark(tmp_path: Path):
-    value = {"deep": None, "big": 10 ** (MOST_DIGITS - 1), "ß\u2028": [1.5, -0.0, True]}
-    for _ in range(DEEPEST - 1):
+    value = {"deep": None, "big": 10 ** (MAX_DIGITS - 1), "ß\u2028": [1.5, -0.0, True]}
+    for _ in range(MAX_DEPTH - 1):
         value["deep"] = [value["deep"]]
     text = json.dumps(value, ensure_ascii=False)
     for encoding in ("utf-8", "utf-8-sig"):
@@ -72,9 +72,9 @@ def test_numbers_that_are_not_finite_are_refused_where_numbers_are_meant(text: s
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (BOMB, f"x.yaml:1: aliases repeat more than {MOST_REPEATED:,} values"),
-        ("a: &a [*a]", "x.yaml:1: an alias stands within the value that it repeats"),
-        ("a: &a {b: *a}", "x.yaml:1: an alias stands within the value that it repeats"),
+        (BOMB, f"x.yaml:1: aliases repeat more than {MAX_REPEATED:,} values"),
+        ("a: &a [*a]", "x.yaml:1: an alias is inside the value that it repeats"),
+        ("a: &a {b: *a}", "x.yaml:1: an alias is inside the value that it repeats"),
         ("name: 2024-13-45", "x.yaml:1: '2024-13-45' is read as a date; put it in quotes"),
         ("name: 2024-01-01", "x.yaml:1: '2024-01-01' is read as a date; put it in quotes"),
         ("x: 1\nname: 2024-01-01 10:00:00", "x.yaml:2: '2024-01-01 10:00:00' is read as a date"),
@@ -163,7 +163,7 @@ def test_a_text_file_is_bounded_and_has_no_byte_order_mark(tmp_path: Path):
         ("preset: [toybox]", "is none of"),
         ("x" * 1000 + ": 1", "unknown key"),
         (BOMB.replace("i:", "lr:"), "aliases repeat"),
-        ("&a name: &b [*b]", "an alias stands within"),
+        ("&a name: &b [*b]", "an alias is inside"),
     ],
 )
 def test_a_training_file_beyond_its_bounds_is_refused(tmp_path: Path, text: str, said: str):

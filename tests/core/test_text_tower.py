@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cosmos_core.model import COSMOS
-from cosmos_core.text_tower import CausalText, causal_text, why_whole
+from cosmos_core.text_tower import CausalText, causal_text, why_not_trimmable
 
 VISION = {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}
 SIZES = {"width": 64, "heads": 4, "layers": 2, "vocab_size": 300}
@@ -151,7 +151,7 @@ def test_a_text_is_read_up_to_where_it_is_pooled_whatever_stands_behind(arch):
 def test_trimming_is_not_applied_where_attention_or_pooling_would_notice(arch):
     network = small(arch)
     assert causal_text(network) is None
-    assert why_whole(network) == said_by_configuration(arch)
+    assert why_not_trimmable(network) == said_by_configuration(arch)
 
 
 @pytest.mark.parametrize("arch", ["ViT-B-16-SigLIP", "MobileCLIP-S1", "ViT-H-14-CLIPA"])
@@ -170,7 +170,7 @@ def test_the_refusal_is_needed(arch):
 
 
 def test_every_configuration_of_open_clip_is_classified():
-    reason_of_shape = {shape: why_whole(small(arch)) or CAUSAL for shape, arch in SHAPES.items()}
+    reason_of_shape = {shape: why_not_trimmable(small(arch)) or CAUSAL for shape, arch in SHAPES.items()}
     reasons = {arch: reason_of_shape[shape_of(arch)] for arch in open_clip.list_models()}
     assert reasons == {arch: said_by_configuration(arch) for arch in reasons}
     assert set(Counter(reasons.values())) == {CAUSAL, HF, CLASS_TOKEN, LAST, BOTH_WAYS}
@@ -231,7 +231,7 @@ def test_the_table_of_the_documentation_counts_them():
 def test_settings_that_no_configuration_has_are_judged_by_what_they_build(settings, reason):
     torch.manual_seed(0)
     network = louder(open_clip.CustomTextCLIP(32, VISION, {**SIZES, **settings})).eval().requires_grad_(False)
-    assert why_whole(network) == reason
+    assert why_not_trimmable(network) == reason
     if not reason:
         tower = causal_text(network)
         ids = some_ids(77, 3 if settings.get("pool_type") == "eos" else END)
@@ -249,17 +249,17 @@ def test_what_was_changed_by_hand_is_left_whole():
         def encode_text(self, text, normalize=False):
             return super().encode_text(text, normalize) + 1
 
-    assert why_whole(OwnWay(32, VISION, dict(SIZES))) == "a OwnWay encodes texts in a way of its own"
+    assert why_not_trimmable(OwnWay(32, VISION, dict(SIZES))) == "a OwnWay has its own encode_text"
     windowed = clip()
     windowed.attn_mask = torch.full((77, 77), float("-inf")).triu(1) + torch.full((77, 77), float("-inf")).tril(-5)
-    assert why_whole(windowed) == "its text attention has a mask of another kind than the causal one"
+    assert why_not_trimmable(windowed) == "its text attention has a mask of another kind than the causal one"
     foreign = clip()
     foreign.transformer.resblocks[1] = nn.Identity()
-    assert why_whole(foreign) == "its text tower has a Identity, which is not open_clip's"
+    assert why_not_trimmable(foreign) == "its text tower has a Identity, which is not open_clip's"
     longer = clip()
     longer.positional_embedding = nn.Parameter(torch.zeros(248, SIZES["width"]))
-    assert why_whole(longer) == "its text mask and its positions are of different lengths"
-    assert why_whole(nn.Identity()) == "a Identity encodes texts in a way of its own"
+    assert why_not_trimmable(longer) == "its text mask and its positions are of different lengths"
+    assert why_not_trimmable(nn.Identity()) == "a Identity has its own encode_text"
 
 
 def test_cosmos_reads_trimmed_texts_as_it_reads_whole_ones():

@@ -13,11 +13,12 @@ import torch
 from cosmos_core.checkpoint import load_checkpoint, read_file
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Sample
-from cosmos_core.ema import average
+from cosmos_core.ema import update_ema
 from cosmos_core.errors import RequestError
-from cosmos_core.logs import Pace
+from cosmos_core.logs import SpeedMeter
 from cosmos_core.signals import Interrupted
-from cosmos_core.snapshots import Snapshots, is_finished
+from cosmos_core.snapshot_checks import is_finished
+from cosmos_core.snapshots import Snapshots
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.train import Callback, Run, Stepper, initial_model, run_length, train, view_loader
 from cosmos_core.views import MultiCrop
@@ -92,7 +93,7 @@ def test_the_loss_falls_and_colours_find_their_names(objective: str):
     result = train(config, coloured(64))
     assert result.metrics[-1]["clip_loss"] < 0.75 * result.metrics[0]["clip_loss"]
     loader = view_loader(replace(config, objective="clip", batch_size=4), result.teacher, coloured(4))
-    batch = next(loader.batches())  # one picture of each colour
+    batch = next(loader.batches())  # one image of each colour
     with torch.no_grad():
         logits, _ = result.teacher.get_logits(batch.images[0], batch.texts[:, 0])
     assert logits.argmax(1).tolist() == [0, 1, 2, 3]
@@ -106,7 +107,7 @@ def test_one_seed_gives_bit_identical_weights_and_another_gives_others(objective
         a, b, c = (weights(getattr(result, name)) for result in (first, again, other))
         assert same(a, b)
         assert not same(a, c)
-    speed = Pace().lap().keys()
+    speed = SpeedMeter().lap().keys()
     strip = [[{k: v for k, v in line.items() if k not in speed} for line in r.metrics] for r in (first, again)]
     assert strip[0] == strip[1]
 
@@ -141,10 +142,10 @@ def test_the_first_loss_of_an_untrained_model_is_about_the_logarithm_of_the_batc
 def test_the_teacher_is_the_average_of_the_student():
     student, teacher = initial_model(TINY, 0), initial_model(TINY, 1)
     before, target = weights(teacher), weights(student)
-    average(teacher, student, 0.75)
+    update_ema(teacher, student, 0.75)
     for name, value in teacher.state_dict().items():
         torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * target[name])
-    average(teacher, student, 1.0)
+    update_ema(teacher, student, 1.0)
     torch.testing.assert_close(weights(teacher), {n: 0.75 * before[n] + 0.25 * target[n] for n in before})
 
 
@@ -313,7 +314,7 @@ def test_records_without_words_are_counted_and_the_run_goes_on():
 
 
 def test_of_what_is_left_out_a_thousand_are_named_and_all_are_counted(monkeypatch):
-    monkeypatch.setattr("cosmos_core.step.MOST_NAMED", 2)
+    monkeypatch.setattr("cosmos_core.step.MAX_SKIPPED_SAMPLES", 2)
     mute = [(f"mute {n}", np.zeros((16, 16, 3), np.uint8), {"raw_caption": []}) for n in range(5)]
     config = replace(CONFIG, max_broken=1.0, log_every=1)
     result = train(config, [*coloured(12), *mute])
@@ -358,9 +359,9 @@ def test_leaving_out_the_padding_of_texts_changes_no_feature():
     texts = build_tokenizer(TINY["text_cfg"])(
         ["red", "one two three four five six seven eight", "", "a b", "c", "d e f"]
     )
-    pictures = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for batch_size in (None, 2):
-        features = model(pictures, texts, batch_size)
+        features = model(images, texts, batch_size)
         whole = torch.nn.functional.normalize(model.text_tower(texts)[0], dim=-1)
         torch.testing.assert_close(features.text_features, whole, rtol=0, atol=1e-6)
 
@@ -380,7 +381,7 @@ def test_the_length_of_a_run_comes_from_steps_or_from_epochs_of_whole_batches():
     ("change", "why"),
     [
         ({"data": ""}, "no training data: set data="),
-        ({"data": "toybox"}, "hand toybox's records"),
+        ({"data": "toybox"}, "pass toybox's records"),
         ({"data": "/no/such-{0..1}.tar"}, "no file"),
         ({"device": "cuda:99"}, "no device cuda:99: torch sees"),
         ({"device": "abacus"}, "device 'abacus'"),

@@ -10,8 +10,8 @@ from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.config import load_preset
 from cosmos_core.configs import preset
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_core.views import CLIP_MEAN, CLIP_STD, normalised
-from cosmos_eval.datasets.toybox import captions, make_scene, render_many
+from cosmos_core.views import CLIP_MEAN, CLIP_STD, normalize_pixels
+from cosmos_eval.datasets.toybox import captions, make_scene, render
 
 ASSETS = files("cosmos_core") / "assets"
 FILE = str(ASSETS / "toybox.safetensors")
@@ -45,9 +45,9 @@ def test_it_is_the_model_of_the_preset():
 def test_it_finds_the_description_of_most_scenes_that_it_has_never_seen():
     model = load_checkpoint(FILE)
     scenes = [make_scene(0, "test", i) for i in range(200)]
-    pictures = normalised(render_many(scenes), CLIP_MEAN, CLIP_STD)
+    images = normalize_pixels(np.stack([render(scene) for scene in scenes]), CLIP_MEAN, CLIP_STD)
     texts = build_tokenizer(model.config["text_cfg"])([captions(scene).full[0] for scene in scenes])
     with torch.no_grad():
-        logits = (model.encode_image(pictures, True) @ model.encode_text(texts, True).T).numpy()
+        logits = (model.encode_image(images, True) @ model.encode_text(texts, True).T).numpy()
     for table in (logits, logits.T):
         assert (table.argmax(1) == np.arange(200)).mean() > 0.5

@@ -10,7 +10,8 @@ from cosmos_core.config import TrainConfig, list_presets, load_preset
 from cosmos_core.configs import preset
 from cosmos_core.errors import RequestError
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_eval.datasets.toybox import captions, make_scene, vocabulary
+from cosmos_eval.datasets.toybox import captions, make_scene
+from tests.helpers.toybox_words import vocabulary
 
 
 def test_the_toybox_preset_loads_and_runs_the_cosmos_objective():

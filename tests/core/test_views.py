@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_core.views import CLIP_MEAN, CLIP_STD, MultiCrop, chance, normalised, random_box
+from cosmos_core.views import CLIP_MEAN, CLIP_STD, MultiCrop, flip_coin, normalize_pixels, random_box
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 STILL = {"flip": 0.0, "jitter": 0.0, "gray": 0.0, "blur": (0.0, 0.0, 0.0), "solarise": (0.0, 0.0, 0.0)}
@@ -146,15 +146,15 @@ def test_a_picture_too_long_for_any_box_is_cut_in_its_centre():
 def test_a_coin_of_probability_zero_or_one_costs_no_draw():
     draw = random.Random(0)
     state = draw.getstate()
-    assert [chance(0.0, draw), chance(1.0, draw)] == [False, True]
+    assert [flip_coin(0.0, draw), flip_coin(1.0, draw)] == [False, True]
     assert draw.getstate() == state
 
 
 def test_normalising_is_the_textbook_formula():
     expected = (PICTURE / 255 - np.array(CLIP_MEAN)) / np.array(CLIP_STD)
-    one = normalised(PICTURE, CLIP_MEAN, CLIP_STD)
+    one = normalize_pixels(PICTURE, CLIP_MEAN, CLIP_STD)
     np.testing.assert_allclose(one.permute(1, 2, 0).numpy(), expected, atol=1e-6)
-    several = normalised(np.stack([PICTURE, PICTURE[::-1]]), CLIP_MEAN, CLIP_STD)
+    several = normalize_pixels(np.stack([PICTURE, PICTURE[::-1]]), CLIP_MEAN, CLIP_STD)
     assert torch.equal(several[0], one)
     assert torch.equal(several[1], one.flip(1))
 

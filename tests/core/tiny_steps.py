@@ -1,4 +1,4 @@
-"""Steps of a tiny model with made-up pictures and captions, in double precision, whole or shared out to ranks."""
+"""Steps of a tiny model with made-up images and captions, in double precision, whole or shared out to ranks."""
 
 import copy
 from collections import Counter

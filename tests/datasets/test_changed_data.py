@@ -17,7 +17,6 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import FilePicture, Mask, Picture, UprightPicture
 from cosmos_eval.datasets.clip_benchmark import IndexedPicture
-from cosmos_eval.datasets.digests import picture_digests
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.perception.crops import CroppedPicture
 from cosmos_eval.datasets.wds import TarPicture
@@ -153,7 +152,8 @@ def preprocess(image: Image.Image) -> torch.Tensor:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_workers_see_that_an_image_changed_and_so_does_this_process(tmp_path: Path, workers: int):
     pictures = [FilePicture(f"{i}.png", write_image(tmp_path / f"{i}.png", i)) for i in range(6)]
-    picture_digests(pictures)
+    for picture in pictures:
+        picture.digest()
     write_image(tmp_path / "4.png", 40)
     streams: list[Any] = [
         picture_batches(pictures, preprocess, 2, workers),

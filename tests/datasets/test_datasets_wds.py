@@ -17,7 +17,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.wds import TarPicture
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define
 
 WDS = {"reader": "wds", "path": "wds_mine"}
@@ -240,13 +240,13 @@ def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_
     assert remarks() == ["1 of 2 shards holds no sample: 1.tar"]
 
 
-@pytest.mark.parametrize("content", IMPOSTORS)
+@pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_captions_or_of_a_shard_is_named(tmp_path: Path, content: bytes):
     folder = shards(tmp_path)
     write_tar(folder / "test/1.tar", [("s2.png", picture(2)), ("s2.cls", content)])
-    assert f"finds s2.cls of {folder}/test/1.tar to be {IMPOSTORS[content].removeprefix('is ')}" in refusal(tmp_path)
+    assert f"finds s2.cls of {folder}/test/1.tar to be {WRONG_FILES[content].removeprefix('is ')}" in refusal(tmp_path)
     (folder / "test/1.tar").write_bytes(content)
-    assert f"it {IMPOSTORS[content]}" in (line := refusal(tmp_path))
+    assert f"it {WRONG_FILES[content]}" in (line := refusal(tmp_path))
     assert "fetch it again" not in line
 
 

@@ -180,14 +180,14 @@ def test_the_command_makes_what_a_run_reads(tmp_path, capsys):
     small = tmp_path / "small"
     words = ["data", "prepare", "resized", str(definition), "--data-root", str(tmp_path), "--out", str(small)]
     assert run_command([*words, "--size", "8"]) == 0
-    assert "pairs: 6 pictures written to" in capsys.readouterr().out
+    assert "pairs: 6 images written to" in capsys.readouterr().out
     assert json.loads((small / INDEX).read_text())["made"]["geometry"] == ImagePreprocess(8).geometry()
     plain, read = (evaluate(Whole(), definition, tmp_path, resized=one)[0] for one in (None, small))
     assert plain.metrics == read.metrics
     assert plain.identity == read.identity
     assert set(read.environment) - set(plain.environment) == {"resized"}
     assert run_command(["data", "prepare", "resized"]) == 2
-    assert "say whose pictures" in capsys.readouterr().err
+    assert "resized needs the benchmarks" in capsys.readouterr().err
     assert run_command(["data", "prepare", "toybox", "more"]) == 2
     assert "takes nothing behind it" in capsys.readouterr().err
 

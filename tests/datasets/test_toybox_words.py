@@ -20,7 +20,6 @@ from cosmos_eval.datasets.toybox import (
     negatives,
     record,
     single_object_scene,
-    vocabulary,
 )
 from cosmos_eval.datasets.toybox.truth import related
 from cosmos_eval.datasets.toybox.words import (
@@ -34,6 +33,7 @@ from cosmos_eval.datasets.toybox.words import (
     SIZES,
     TEXTURES,
 )
+from tests.helpers.toybox_words import vocabulary
 
 SCENES = st.builds(make_scene, st.integers(0, 2**31), st.sampled_from(["train", "val", "test"]), st.integers(0, 10**6))
 KEYS = ["raw_caption"] + [f"{length}{by}_captions" for length in ("short", "long") for by in ("IB", "SV", "LLA")]

@@ -200,7 +200,7 @@ def test_sigterm_to_all_ranks_is_told_once(suite, tmp_path):
     assert first == 143
     assert second in (143, 2)  # 2: it noticed that rank 0 was gone before the signal came
     (line,) = told(tmp_path / "said", 2)
-    assert "terminated; what was finished is kept" in line
+    assert "terminated; finished work is kept" in line
 
 
 def test_with_as_many_models_as_ranks_each_takes_whole_models(suite, whole, tmp_path):

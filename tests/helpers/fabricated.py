@@ -25,7 +25,7 @@ def stored(
         benchmark={**base.benchmark, "name": name, "task": task, **changes.pop("benchmark", {})},
         dataset={
             "fingerprint": "b" * 64,
-            "n": {"images": int(samples["picture"].nunique())},
+            "n": {"images": int(samples["image"].nunique())},
             "n_expected": {},
             **changes.pop("dataset", {}),
         },
@@ -42,7 +42,7 @@ def stored(
 
 def classification(folder: Path, correct: np.ndarray, labels: np.ndarray | None = None, **changes: Any) -> Result:
     labels = np.zeros(len(correct), dtype=np.int64) if labels is None else labels
-    frame = pd.DataFrame({"picture": [f"p{i}" for i in range(len(correct))], "label": labels, "correct": correct})
+    frame = pd.DataFrame({"image": [f"p{i}" for i in range(len(correct))], "label": labels, "correct": correct})
     per_class = float(frame.groupby("label")["correct"].mean().mean())
     values = {"top1": float(np.mean(correct)), "mean_per_class": per_class}
     return stored(folder, "classification", frame, values, "top1", **changes)
@@ -56,7 +56,7 @@ def retrieval(folder: Path, to_text: np.ndarray, to_image: np.ndarray, **changes
         {
             "direction": ["image_to_text"] * pictures + ["text_to_image"] * pictures * captions,
             "query": [*keys, *map(str, range(pictures * captions))],
-            "picture": [*keys, *np.repeat(keys, captions)],
+            "image": [*keys, *np.repeat(keys, captions)],
             "rank": 1.0,
             "hit@1": [*to_text, *to_image.ravel()],
         }
@@ -77,7 +77,7 @@ def perception(
             "item": np.arange(len(correct)),
             "subset": subsets,
             "group kind": groups,
-            "picture": [f"{whole}[{i}]" for i, whole in enumerate(wholes)],
+            "image": [f"{whole}[{i}]" for i, whole in enumerate(wholes)],
             "whole": [str(whole) for whole in wholes],
             "correct": correct,
             "expected": (correct + 0.5) / 2,
@@ -98,7 +98,7 @@ def segmentation(folder: Path, areas: np.ndarray, **changes: Any) -> Result:
     """(U, C, 3) areas: intersection, prediction, label."""
     picture, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
     rows = areas[picture, label].astype(np.int64)
-    frame = pd.DataFrame({"picture": [f"p{u}" for u in picture], "class": label, "name": [f"c{c}" for c in label]})
+    frame = pd.DataFrame({"image": [f"p{u}" for u in picture], "class": label, "name": [f"c{c}" for c in label]})
     frame[["intersection", "prediction", "label"]] = rows
     total = PresentAreas(picture, label, rows, areas.shape[1]).total()
     values = {**summary(total), **{f"c{c}/iou": float(v) for c, v in enumerate(class_iou(total)) if v == v}}

@@ -211,9 +211,9 @@ def arm(kill: Kill) -> None:
         case "before the rename":
             at(Path, "replace", counts=lambda source, target: target.name == snapshots.LAST)
         case "between the names":
-            at(snapshots.Snapshots, "add_name")
+            at(snapshots.Snapshots, "link_or_copy")
         case "after both names":
-            at(snapshots.Snapshots, "let_go")
+            at(snapshots.Snapshots, "prune_checkpoints")
         case other:
             raise ValueError(other)
 

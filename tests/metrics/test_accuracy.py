@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_eval.metrics.accuracy import count_classes, expected_topk, mean_per_class
+from cosmos_eval.metrics.accuracy import expected_topk, mean_per_class
+from tests.helpers.feature_metrics import count_classes
 from tests.oracles import accuracy as oracle
 from tests.oracles.pairs import compare_pairs
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_eval.metrics.comparisons import match_threshold, pair_numbers, pair_scores, reading_names, readings
+from cosmos_eval.metrics.comparisons import match_threshold, pair_numbers, reading_names, readings
+from tests.helpers.feature_metrics import pair_scores
 from tests.oracles import comparisons as oracle
 
 SQUARES = {"text_score": oracle.text_rule, "image_score": oracle.image_rule, "group_score": oracle.group_rule}

@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
+from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank
 from cosmos_eval.metrics.similarity import collapsed, share_equal_rows
+from tests.helpers.feature_metrics import count_places
 from tests.oracles import ranks as oracle
 
 SCORES = torch.tensor([[0.9, 0.1, 0.8, 0.2], [0.9, 0.1, 0.5, 0.7], [0.3, 0.3, 0.3, 0.3]])

@@ -9,7 +9,7 @@ from open_clip import factory as registry
 from open_clip.model import _build_vision_tower
 
 from cosmos_core.configs import open_clip_config
-from cosmos_core.dense import ATTENTIONS, patch_features, refuse_tower
+from cosmos_core.dense import ATTENTIONS, patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.models import load_model
@@ -144,7 +144,7 @@ def test_which_architectures_of_open_clip_can_be_segmented_with():
         with torch.device("meta"):
             visual = _build_vision_tower(config["embed_dim"], config["vision_cfg"], config.get("quick_gelu", False))
         try:
-            refuse_tower(visual, name)
+            require_supported_tower(visual, name)
             taken.append(name)
         except RequestError:
             refused.append(name)
@@ -158,7 +158,7 @@ def test_which_architectures_of_open_clip_can_be_segmented_with():
 def test_what_can_carry_cosmos_can_be_segmented_with(arch):
     config = open_clip_config(arch)
     with torch.device("meta"):
-        refuse_tower(_build_vision_tower(config["embed_dim"], config["vision_cfg"]), arch)
+        require_supported_tower(_build_vision_tower(config["embed_dim"], config["vision_cfg"]), arch)
 
 
 def test_stored_vectors_and_transformers_models_say_in_one_line_that_they_have_no_patches(tmp_path):

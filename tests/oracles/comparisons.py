@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import permutations
 
 Scores = Sequence[Sequence[float]]
-"""Pictures as rows, texts as columns."""
+"""Images as rows, texts as columns."""
 
 
 def first_is_best(scores: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""Patch features one picture, one head and one token at a time, in float64, from a tower's parameters."""
+"""Patch features one image, one head and one token at a time, in float64, from a tower's parameters."""
 
 import copy
 import math

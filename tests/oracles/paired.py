@@ -47,7 +47,7 @@ def p_of_drop(
 
 
 def mean_iou(weights: Sequence[float], areas: np.ndarray) -> float:
-    """Of (U, C, 3) areas (intersection, prediction, label), picture u counted weights[u] times."""
+    """Of (U, C, 3) areas (intersection, prediction, label), image u counted weights[u] times."""
     ious = []
     for c in range(areas.shape[1]):
         inside, predicted, labelled = (sum(w * areas[u, c, k] for u, w in enumerate(weights)) for k in range(3))

@@ -1,4 +1,4 @@
-"""Right-or-wrong pairs row by row: what `metrics.comparisons` makes of items of one picture and two texts."""
+"""Right-or-wrong pairs row by row: what `metrics.comparisons` makes of items of one image and two texts."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""SCLIP's segmentor, slow and obvious: one window of one picture at a time, all buffers at full size.
+"""SCLIP's segmentor, slow and obvious: one window of one image at a time, all buffers at full size.
 
 Nothing is taken from the code that it is compared with: windows, sums, counts and thresholds are written out here.
 """
@@ -46,13 +46,13 @@ def window_boxes(height: int, width: int, crop: int, stride: int) -> list[tuple[
     return boxes
 
 
-def picture_logits(
+def image_logits(
     encode: Encode, picture: Tensor, original: tuple[int, int], queries: Tensor, settings: Settings
 ) -> Tensor:
     """(3, H, W) normalised -> (Q, *original)."""
     if settings.crop:
         logits = F.interpolate(sliding_logits(encode, picture, queries, settings), size=original, mode="bilinear")
-    else:  # the whole picture in one pass
+    else:  # the whole image in one pass
         logits = window_logits(encode, picture[None], queries, original)
     if settings.pamr_steps:
         image = F.interpolate(picture[None], size=original, mode="bilinear")
@@ -60,14 +60,14 @@ def picture_logits(
     return logits[0]
 
 
-def sliding_logits(encode: Encode, picture: Tensor, queries: Tensor, settings: Settings) -> Tensor:
+def sliding_logits(encode: Encode, image: Tensor, queries: Tensor, settings: Settings) -> Tensor:
     """(3, H, W) normalised -> (1, Q, H, W), windows that overlap averaged."""
-    height, width = picture.shape[1:]
-    total = torch.zeros(1, len(queries), height, width, device=picture.device)
-    count = torch.zeros(1, 1, height, width, device=picture.device)
+    height, width = image.shape[1:]
+    total = torch.zeros(1, len(queries), height, width, device=image.device)
+    count = torch.zeros(1, 1, height, width, device=image.device)
     for top, left, bottom, right in window_boxes(height, width, settings.crop, settings.stride):
         size = (bottom - top, right - left)
-        logits = window_logits(encode, picture[None, :, top:bottom, left:right], queries, size)
+        logits = window_logits(encode, image[None, :, top:bottom, left:right], queries, size)
         total += F.pad(logits, (left, width - right, top, height - bottom))
         count[:, :, top:bottom, left:right] += 1
     return total / count

@@ -1,4 +1,4 @@
-"""What the HTML report is made of: the data of its tables and curves, pictures within a budget, and one closed page."""
+"""What the HTML report is made of: the data of its tables and curves, images within a budget, and one closed page."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.page.assembly import assemble, digest, embedded
 from cosmos_eval.page.curves import POINTS, curve_data, thinned
-from cosmos_eval.page.data import Found, report_data
+from cosmos_eval.page.data import Reported, report_data
 from cosmos_eval.page.images import embed, shrink
 from cosmos_eval.page.report import LARGEST, put_together, write_report
 from cosmos_eval.report.board import make_board
@@ -37,7 +37,7 @@ def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, c
     assert run_command(["report", str(folder)]) == 0
     said = capsys.readouterr().out
     assert f"Report: {folder / 'report.html'}" in said
-    assert "6 models, 5 benchmarks, 2 pictures" in said
+    assert "6 models, 5 benchmarks, 2 images" in said
     assert run_command(["report", str(folder), "--out", str(folder / "elsewhere" / "page.html")]) == 0
     assert (folder / "elsewhere" / "page.html").read_text() == (folder / "report.html").read_text()
 
@@ -46,7 +46,7 @@ def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, c
     ("arguments", "said"),
     [
         (["/nonexistent/place"], "/nonexistent/place"),
-        (["{folder}", "--out", "{folder}/table.csv"], "no .html file"),
+        (["{folder}", "--out", "{folder}/table.csv"], "is not an .html file"),
         (["{folder}", "--out", "{folder}"], "is a folder; give a file"),
         (["{folder}", "--suite", "toybox"], "is of the suite toybox; there are of flowers"),
     ],
@@ -62,7 +62,7 @@ def test_what_cannot_be_reported_is_one_line_and_exit_2(tmp_path, arguments, sai
 def test_one_is_not_said_as_many(tmp_path, capsys):
     write(tmp_path, one("m", "flowers", 0.5))
     assert run_command(["report", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("1 model, 1 benchmark, 0 pictures; ")
+    assert capsys.readouterr().out.startswith("1 model, 1 benchmark, 0 images; ")
 
 
 def test_an_empty_folder_and_a_broken_result_are_refused_by_name(tmp_path):
@@ -112,7 +112,7 @@ def test_two_protocols_of_a_benchmark_are_two_groups_that_tell_themselves_apart(
 def test_a_metric_that_only_some_results_have_is_missing_in_the_others():
     whole, part = one("whole", "flowers", 0.5), one("part", "flowers", 0.5)
     part = replace(part, metrics={"top1": part.metrics["top1"]})
-    data = report_data([Found(part, "a"), Found(whole, "b")])
+    data = report_data([Reported(part, "a"), Reported(whole, "b")])
     (group,) = data["groups"]
     assert group["metrics"] == ["top1", "top5", "mean_per_class"]
     assert [result["values"][1:] for result in data["results"]] == [[0, 0], [[0.5, 0.48, 0.52, 400]] * 2]
@@ -121,7 +121,7 @@ def test_a_metric_that_only_some_results_have_is_missing_in_the_others():
 def test_an_older_interval_without_width_has_a_remark():
     def remarks(metric: Metric) -> list[str]:
         result = replace(one("m", "flowers", 0.5), metrics={"top1": metric}, primary="top1")
-        return [line for line in report_data([Found(result, "x")])["remarks"] if "an older result" in line]
+        return [line for line in report_data([Reported(result, "x")])["remarks"] if "an older result" in line]
 
     assert len(remarks(Metric(1.0, 1.0, 1.0, 6))) == 1
     assert remarks(Metric(1.0, 0.61, 1.0, 6, "mid-p")) == []
@@ -130,7 +130,7 @@ def test_an_older_interval_without_width_has_a_remark():
 def test_of_two_measurements_of_one_thing_the_later_is_shown(tmp_path):
     early = one("m", "flowers", 0.4, timing={"seconds": 1.0, "started": "2026-01-01T00:00:00+00:00"})
     late = one("m", "flowers", 0.7, timing={"seconds": 1.0, "started": "2026-01-02T00:00:00+00:00"})
-    data = report_data([Found(late, "a/RESULT.json"), Found(early, "b/RESULT.json")])
+    data = report_data([Reported(late, "a/RESULT.json"), Reported(early, "b/RESULT.json")])
     assert [cell[2] for cell in data["cells"]] == [0.7]
     assert data["results"][-1]["path"] == "a/RESULT.json"  # the page takes the last one of a row
     assert any("measured twice" in line for line in data["remarks"])
@@ -152,7 +152,7 @@ def test_published_values_are_rows_of_their_own():
         "value": 0.712, "decimals": 1, "source": "table 3", "fingerprint": result.benchmark["fingerprint"],
         "dataset": "",
     }  # fmt: skip
-    data = report_data([Found(result, "a")], pd.DataFrame([row]))
+    data = report_data([Reported(result, "a")], pd.DataFrame([row]))
     (published,) = [number for number, model in enumerate(data["models"]) if model["kind"] == "published"]
     assert data["models"][published]["source"] == "A paper: table 3"
     (cell,) = [cell for cell in data["cells"] if cell[0] == published]
@@ -225,22 +225,22 @@ def test_a_long_curve_is_thinned_and_the_page_says_so(tmp_path):
 
 
 def noise(path, side: int = 600) -> None:
-    """A picture that does not compress."""
+    """An image that does not compress."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.effect_noise((side, side), 90).convert("RGB").save(path)
 
 
-def test_pictures_beyond_the_budget_are_named_and_folders_take_turns(tmp_path):
+def test_images_beyond_the_budget_are_named_and_folders_take_turns(tmp_path):
     for name in ("a/1", "a/2", "a/3", "b/1"):
         noise(tmp_path / f"{name}.png")
     size = len(shrink(tmp_path / "a" / "1.png")[0])
     kept, left_out = embed(tmp_path, int(2.5 * size))
     assert [one.path for one in kept] == ["a/1.png", "b/1.png"]
-    assert left_out == ["a: 2 more pictures, no room"]
-    assert embed(tmp_path, 0) == ([], ["a: 3 more pictures, no room", "b: 1 more picture, no room"])
+    assert left_out == ["a: 2 more images, no room"]
+    assert embed(tmp_path, 0) == ([], ["a: 3 more images, no room", "b: 1 more image, no room"])
 
 
-def test_a_picture_is_made_smaller_and_loses_what_else_its_file_tells(tmp_path):
+def test_a_image_is_made_smaller_and_loses_what_else_its_file_tells(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     exif[0x0112] = 6  # lies on its side, and stays there: no model sees it turned
@@ -252,7 +252,7 @@ def test_a_picture_is_made_smaller_and_loses_what_else_its_file_tells(tmp_path):
     assert b"taken at home" not in base64.b64decode(found.source.split(",")[1])
 
 
-def test_what_is_no_picture_is_named_and_label_maps_links_and_hidden_files_are_passed_over(tmp_path):
+def test_what_is_no_image_is_named_and_label_maps_links_and_hidden_files_are_passed_over(tmp_path):
     (tmp_path / "broken.png").write_text("<svg onload=alert(1)>")
     for name in ("masks/1.png", ".cache/1.png", ".hidden.png", "evaluations/curve.png"):
         noise(tmp_path / name, 8)
@@ -262,15 +262,15 @@ def test_what_is_no_picture_is_named_and_label_maps_links_and_hidden_files_are_p
     kept, left_out = embed(tmp_path, 10**6, with_curves=False)
     assert kept == []
     assert [one.path for one in embed(tmp_path, 10**6)[0]] == ["evaluations/curve.png"]
-    assert left_out == ["broken.png: no readable picture (UnidentifiedImageError)"]
+    assert left_out == ["broken.png: not a readable image (UnidentifiedImageError)"]
 
 
 def test_a_name_that_is_no_text_does_not_stop_the_page(tmp_path):
     write(tmp_path, one("m", "flowers", 0.5))
     noise(tmp_path / "caf\udce9.png", 8)  # a byte that is no UTF-8
     page = write_report(tmp_path)
-    assert page.pictures == 1
-    assert data_of(page.path)["pictures"][0]["path"] == "caf\udce9.png"
+    assert page.images == 1
+    assert data_of(page.path)["images"][0]["path"] == "caf\udce9.png"
 
 
 def test_data_cannot_end_their_block_or_the_page_s_title():
@@ -295,7 +295,7 @@ def test_the_policy_names_the_very_style_and_script_and_nothing_else():
 
 
 def test_the_page_of_a_full_suite_stays_below_5_megabytes(tmp_path):
-    """30 benchmarks x 20 models: 171 classes twice, 420 readings of parts, and too many pictures."""
+    """30 benchmarks x 20 models: 171 classes twice, 420 readings of parts, and too many images."""
     found = []
     for b in range(30):
         parts = {0: 171, 1: 171, 2: 420}.get(b, 3)
@@ -304,21 +304,21 @@ def test_the_page_of_a_full_suite_stays_below_5_megabytes(tmp_path):
             more = {f"part number {i}/iou": Metric(i / 997, i / 999, 0.87654321, 5000 + i) for i in range(parts)}
             benchmark = {**base.benchmark, "name": f"benchmark-{b}", "fingerprint": f"{b:064d}"}
             result = replace(base, metrics=base.metrics | more, benchmark=benchmark)
-            found.append(Found(result, f"model-{m}-of-some-name/benchmark-{b}/RESULT.json"))
+            found.append(Reported(result, f"model-{m}-of-some-name/benchmark-{b}/RESULT.json"))
     for i in range(24):
         noise(tmp_path / "pictures" / f"{i}.png", 500)
     data = {"title": "t", "madeBy": "m", "lead": [], "curves": [], "notRun": [], **report_data(found)}
     done = put_together(tmp_path, data, [], tmp_path / "report.html")
     assert (done.models, done.benchmarks) == (20, 30)
     assert 3_000_000 < done.path.stat().st_size < 5_000_000
-    assert done.pictures > 5
-    assert done.left_out == [f"pictures: {24 - done.pictures} more pictures, no room"]
+    assert done.images > 5
+    assert done.left_out == [f"pictures: {24 - done.images} more images, no room"]
 
 
-def test_where_data_fill_the_page_pictures_give_way(tmp_path):
+def test_where_data_fill_the_page_images_give_way(tmp_path):
     noise(tmp_path / "1.png", 500)
     done = put_together(
         tmp_path, {"title": "t", "models": [], "groups": [], "curves": [], "x": "x" * LARGEST}, [], tmp_path / "r.html"
     )
-    assert done.pictures == 0
-    assert done.left_out == ["the folder itself: 1 more picture, no room"]
+    assert done.images == 0
+    assert done.left_out == ["the folder itself: 1 more image, no room"]

@@ -75,7 +75,7 @@ def models(tab: Tab) -> list[str]:
 
 
 def test_nothing_is_said_to_the_console_and_nothing_is_fetched(opened, page):
-    for name in ("intervals", "families", "curves", "classes", "metrics", "pictures", "models"):
+    for name in ("intervals", "tasks", "curves", "classes", "metrics", "images", "models"):
         assert opened.run(f"document.querySelector('#{name} h2').offsetHeight") > 0
     open_details(opened)
     opened.run("Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode())))")
@@ -160,7 +160,7 @@ def test_filters_leave_what_they_say_in_table_and_charts(opened):
     everybody = len(models(opened))
     opened.type("#leaderboard input[type=search]", "GOOD mod")
     assert models(opened) == ["Good model"]
-    assert set(opened.texts("#families .row-label")) == {"Good model"}
+    assert set(opened.texts("#tasks .row-label")) == {"Good model"}
     assert opened.texts("#intervals .row-label") == ["Good model"]
     assert opened.texts("#leaderboard [role=status]")[0].startswith(f"1 of {everybody} rows")
     opened.type("#leaderboard input[type=search]", "nobody")
@@ -249,7 +249,7 @@ def test_points_of_a_curve_and_classes_tell_it_too(opened):
 
 @pytest.fixture(scope="module")
 def with_references(tmp_path_factory) -> Path:
-    """A page of a suite with an average over two families, and a published row."""
+    """A page of a suite with an average over two tasks, and a published row."""
     folder = tmp_path_factory.mktemp("references")
     results = [
         one(label, name, value) for label, value in (("low", 0.2), ("high", 0.4)) for name in ("flowers", "words")
@@ -270,19 +270,19 @@ def with_references(tmp_path_factory) -> Path:
 
 def test_published_rows_stay_apart_below_and_averages_say_of_what(tab, with_references):
     tab.open(with_references)
-    assert tab.texts("#leaderboard thead .family") == ["classification", "perception", "all families"]
+    assert tab.texts("#leaderboard thead .task") == ["classification", "perception", "all tasks"]
     for order in (["high", "low"], ["low", "high"]):
         tab.click("#leaderboard .heads th:nth-child(2) button")
         heads = ["Published elsewhere, not measured here", attack("model")]
         assert tab.texts("#leaderboard tbody th") == [*order, *heads]
     tab.click("#leaderboard tbody:last-child .number")
-    assert tab.texts("dialog .statement") == ["31.23 as published; nothing here was measured"]
+    assert tab.texts("dialog .statement") == ["31.23 as published, not measured here"]
     assert attack("source") in tab.texts("dialog dd")[0]
     tab.key("Escape")
     tab.click("#leaderboard tbody tr:first-child td:last-child .number")
     assert tab.texts("dialog .statement")[0].startswith("20.0 macro mean of 2")
     assert tab.texts("dialog dt") == ["mean of", "flowers top-1", "words macro_accuracy"]
-    assert attack("model") not in tab.texts("#families .row-label")
+    assert attack("model") not in tab.texts("#tasks .row-label")
     assert (tab.run("window.pwned"), tab.complaints) == (None, [])
 
 
@@ -290,7 +290,7 @@ def test_limited_results_stand_apart_and_protocols_have_their_own_columns(opened
     assert "Quick look" not in models(opened)
     assert opened.texts("#partial tbody th") == ["Quick look"]
     assert "first 10" in opened.texts("#partial tbody td")[0]
-    assert "Quick look" not in " ".join(opened.texts("#intervals .row-label") + opened.texts("#families .row-label"))
+    assert "Quick look" not in " ".join(opened.texts("#intervals .row-label") + opened.texts("#tasks .row-label"))
     heads = [head for head in opened.texts("#leaderboard .heads th") if head.startswith("flowers")]
     assert len(heads) == 2
     other = next(row for row in opened.texts(BOARD) if row.startswith("Other protocol"))
@@ -302,7 +302,7 @@ def test_pages_of_little_have_the_sections_that_they_can_fill(tab, tmp_path):
     write(tmp_path / "one", one("alone", "flowers", 0.0001))
     for name, sections in (
         ("limited", ["Partial results", "Models"]),
-        ("one", ["Leaderboard", "Intervals", "By family", "Every metric", "Models"]),
+        ("one", ["Leaderboard", "Intervals", "By task", "Every metric", "Models"]),
     ):
         tab.open(write_report(tmp_path / name).path)
         assert tab.texts("section h2") == sections
@@ -321,8 +321,8 @@ def test_the_best_is_bold_and_the_second_underlined(opened):
     assert opened.run(line.format(fair)) != "rgba(0, 0, 0, 0)" == opened.run(line.format(good))
 
 
-def test_pictures_open_larger(opened):
-    opened.click("#pictures figure:first-of-type .thumb")
+def test_images_open_larger(opened):
+    opened.click("#images figure:first-of-type .thumb")
     assert opened.run("document.querySelector('dialog img').naturalWidth") == 400
     opened.key("Escape")
     opened.wait_for("!document.querySelector('dialog').open")
@@ -382,7 +382,7 @@ def attention_page(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("attention") / "attention.html"
     seen = PatchMap("similarity", np.zeros((2, 2)), np.zeros((2, 2)))
     text = TextMaps("w" * 80, (seen,), (ShownWord("w" * 80, 0.5, 1.0, 9),))
-    maps = Maps("cosmos:" + "long-" * 30, "picture", np.zeros((64, 64, 3), np.uint8), (text,))
+    maps = Maps("cosmos:" + "long-" * 30, "image", np.zeros((64, 64, 3), np.uint8), (text,))
     path.write_text(maps_page(maps), encoding="utf-8")
     return path
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_eval.metrics.accuracy import count_classes, expected_topk
+from cosmos_eval.metrics.accuracy import expected_topk
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from tests.helpers.feature_metrics import count_classes
 from tests.parity import ours
 from tests.parity.golden import Pack
 

@@ -15,7 +15,7 @@ TOKENS = "window0_tokens."
 
 
 def first_windows(pack: Pack) -> dict[str, tuple[Tensor, str]]:
-    """For each `window0_tokens.PICTURE.ATTENTION`: the window at the picture's top left, and the attention."""
+    """For each `window0_tokens.PICTURE.ATTENTION`: the window at the image's top left, and the attention."""
     crop = pack.json("segmentation/segmentation.json")["crop"]
     windows = {}
     for key in pack.leaves(FILE):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
+from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank
+from tests.helpers.feature_metrics import count_places
 from tests.oracles.ranks import lowest_index_first
 from tests.parity.golden import Pack
 
@@ -29,7 +30,7 @@ def cases(pack: Pack) -> list[str]:
 
 
 def positives(pack: Pack, case: str) -> tuple[torch.Tensor, list[list[int]]]:
-    """The picture of each caption, and the captions of each picture."""
+    """The image of each caption, and the captions of each image."""
     ids = pack.json(METRICS)[case]["image_ids_in_loader_order"]
     owner = torch.tensor([ids.index(i) for i in pack.json(METRICS)[case]["caption_image_id"]])
     return owner, [(owner == i).nonzero()[:, 0].tolist() for i in range(len(ids))]
@@ -93,7 +94,7 @@ def bounds(pack: Pack) -> dict[str, Any]:
 
 
 def owners(pack: Pack) -> dict[str, Any]:
-    """Which caption belongs to which picture, and how many there are."""
+    """Which caption belongs to which image, and how many there are."""
     ours: dict[str, Any] = {}
     for case in cases(pack):
         owner, captions = positives(pack, case)

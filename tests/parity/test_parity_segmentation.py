@@ -1,4 +1,4 @@
-"""Zero-shot segmentation with the pack's weights: windows, averaged logits, refinement, thresholds, and one picture
+"""Zero-shot segmentation with the pack's weights: windows, averaged logits, refinement, thresholds, and one image
 from its bytes to its labels."""
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from tests.parity.test_parity_dense import window_tokens
 
 NUMBERS, TENSORS = "segmentation/segmentation.json", "segmentation/segmentation.safetensors"
 BUDGET = 2**16
-"""So small that even the pack's pictures are made in many tiles; the default where they are refined."""
+"""So small that even the pack's images are made in many tiles; the default where they are refined."""
 
 
 class PackModel:
@@ -57,7 +57,7 @@ def settings(pack: Pack, **changes: Any) -> dict[str, Any]:
 
 
 def dense(pack: Pack, model: PackModel, picture: int, attention: str, whole: bool = False) -> Dense:
-    """All windows of one of the pack's pictures, which are stored as the tower sees them; or all of it at once."""
+    """All windows of one of the pack's images, which are stored as the tower sees them; or all of it at once."""
     image, chosen = pack.tensors(TENSORS)[f"image.{picture}"][0].float(), settings(pack)
     grid = window_grid(image.shape[1], image.shape[2], 0 if whole else chosen["crop"], chosen["stride"])
     high, wide = grid.crop_height, grid.crop_width
@@ -69,14 +69,14 @@ def dense(pack: Pack, model: PackModel, picture: int, attention: str, whole: boo
 
 
 def each_window(full: Dense) -> Iterator[Dense]:
-    """Every window as a picture of its own."""
+    """Every window as an image of its own."""
     size = (full.grid.crop_height, full.grid.crop_width)
     for features in full.features.flatten(0, 1):
         yield Dense(full.index, size, window_grid(*size, 0, 1), features[None, None])
 
 
 def modes(pack: Pack) -> list[tuple[int, str]]:
-    """Picture and attention of every set of logits."""
+    """Image and attention of every set of logits."""
     keys = (key.split(".") for key in pack.tensors(TENSORS) if key.startswith("slide_logits."))
     return [(int(picture), attention) for _, picture, attention in keys]
 
@@ -148,7 +148,7 @@ def text_queries(pack: Pack) -> dict[str, Tensor]:
 
 
 def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One picture from its bytes on, through the engine: tensors, and numbers of the JSON."""
+    """One image from its bytes on, through the engine: tensors, and numbers of the JSON."""
     stored, about = pack.tensors(TENSORS), pack.json(NUMBERS)
     long_side, short_side = about["pipeline"]["resize_scale"]
     (key,) = (key for key in stored if key.startswith("pred.pipeline."))
@@ -219,7 +219,7 @@ def test_the_oracle_gives_the_stored_logits_labels_and_refinement_too(pack: Pack
             given = {**settings(pack), **case}
             fields = ("crop", "stride", "logit_scale", "prob_thd", "area_thd", "pamr_steps", "pamr_dilations")
             chosen = oracle.Settings(**{field: given[field] for field in fields})
-            logits = oracle.picture_logits(
+            logits = oracle.image_logits(
                 lambda x, attention=attention: model.encode_patches(x, attention),
                 image,
                 tuple(original),

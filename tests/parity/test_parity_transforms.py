@@ -33,7 +33,7 @@ def settings(pack, size, resize="shortest"):
 
 
 def float_chw(image, preprocess, order):
-    """`direct` shows the transform the picture as it is decoded; `rgb_first` is what we do with every picture."""
+    """`direct` shows the transform the image as it is decoded; `rgb_first` is what we do with every image."""
     return preprocess.transform(image) if order == "direct" else preprocess(image)
 
 
@@ -75,8 +75,8 @@ def statistics(image, preprocess, order):
     }
 
 
-def facts_of_pictures(pack):
-    """Everything that the pack says of its pictures in words and numbers."""
+def facts_of_images(pack):
+    """Everything that the pack says of its images in words and numbers."""
     compared, ours = pack.compared(FACTS), {}
     for name, facts in pack.json(FACTS)["images"].items():
         image = picture(pack, name)
@@ -100,7 +100,7 @@ def facts_of_pictures(pack):
     return {key: value for key, value in ours.items() if key in compared or not key.endswith("sha256_uint8_hwc")}
 
 
-FILES = {TENSORS: crops, FACTS: facts_of_pictures}
+FILES = {TENSORS: crops, FACTS: facts_of_images}
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RuleOf = Callable[["Pack", str, str], Rule]
 SMALLEST_STD = 0.26130258
 ONE_LEVEL = 1 / 255 / SMALLEST_STD
-"""One of 256 levels in units of the normalised picture, in the channel where it is largest."""
+"""One of 256 levels in units of the normalised image, in the channel where it is largest."""
 
 
 def _number_of_elements(pack: "Pack", parameter: str) -> int:

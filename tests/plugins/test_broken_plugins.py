@@ -1,5 +1,9 @@
 """Plug-ins that cannot be used: each is named in one line by `list`, and where its name is used; others work."""
 
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.plugins.installed import put_distribution
@@ -106,7 +110,7 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
     (folder / "broken_definitions" / "mine.yaml").write_text(text)
     (folder / "broken_definitions" / "suites" / "meals.yaml").write_text("benchmarks: [mine]\n")
     monkeypatch.syspath_prepend(str(folder))
-    names = ["fruit-probe", "mine", "toybox-retrieval"]  # of a hundred definitions of ours one is enough
+    names = ["fruit-probe", "mine", "winoground"]  # of a hundred definitions of ours one is enough
     monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_benchmarks", lambda: names)
     monkeypatch.setattr("cosmos_eval.protocol.benchmark.list_suites", lambda: ["fruit", "meals"])
     for what in ("benchmarks", "suites"):
@@ -116,12 +120,11 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
         assert why in captured.err
         assert "it is of plug-in broken 1.0, and left out" in captured.err
         assert captured.err.count("\n") == 1
-    assert command("data", "check", "toybox-retrieval", "--data-root", tmp_path) == 0
     assert command("data", "check", "mine") == 2
     capsys.readouterr()
     assert command("data", "check", "--data-root", tmp_path) == 1
     captured = capsys.readouterr()
-    assert captured.out.startswith("ready    toybox-retrieval")
+    assert "winoground needs the file" in captured.out
     assert "it is of plug-in broken 1.0, and left out" in captured.err
 
 
@@ -188,3 +191,48 @@ def test_a_name_of_two_distributions_is_refused(extras, fruit, tmp_path, monkeyp
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert both in captured.err
+
+
+@pytest.mark.parametrize(
+    ("what", "function", "why"),
+    [
+        ("same_class.ImagePairs.load", lambda *given: {}["x"], "dataset reader image-pairs"),
+        ("same_class.PairData.observations", lambda *given: {}["x"], "dataset reader image-pairs"),
+        ("same_class.INFO.run", lambda *given: {}["x"], "task same-class"),
+        ("same_class.INFO.validate", lambda *given: {}["x"], "task same-class"),
+    ],
+)
+def test_a_bug_of_a_plugin_is_told_as_its_own(extras, fruit, tmp_path, monkeypatch, what, function, why, capsys):
+    put_in_place(monkeypatch, what, function)
+    words = ["--model", "brightness:1", "--benchmark", "fruit-pairs", "--data-root", fruit, "--out", tmp_path]
+    assert command("run", *words) == 3
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cosmos-eval:")]
+    assert f"a bug in the {why} of plug-in image-text-extras 1.0 (KeyError: 'x'); please report it to its" in said
+    Path(said.rpartition(" ")[2]).unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "function", "why"),
+    [
+        ("same_class.ImagePairs.load", lambda *given: [], "the reader image-pairs returned a list; return data of"),
+        ("same_class.INFO.run", lambda *given: None, "the task same-class of plug-in image-text-extras 1.0 returned a"),
+        ("same_class.INFO.sample_keys", ("image",), "returned samples without the column image"),
+    ],
+)
+def test_what_a_plugin_returns_is_checked(extras, fruit, tmp_path, monkeypatch, what, function, why, capsys):
+    put_in_place(monkeypatch, what, function)
+    words = ["--model", "brightness:1", "--benchmark", "fruit-pairs", "--data-root", fruit, "--out", tmp_path]
+    assert command("run", *words) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cosmos-eval:")]
+    assert why in said
+    assert not list(tmp_path.rglob("RESULT.json"))
+
+
+def put_in_place(monkeypatch: pytest.MonkeyPatch, what: str, value: object) -> None:
+    """Another function or value of a class or of the `INFO` of the distribution."""
+    module, owner, name = what.split(".")
+    found = getattr(importlib.import_module(f"image_text_extras.{module}"), owner)
+    if isinstance(found, type):
+        monkeypatch.setattr(found, name, value)
+    else:
+        monkeypatch.setattr(f"image_text_extras.{module}.{owner}", replace(found, **{name: value}))

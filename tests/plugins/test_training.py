@@ -11,7 +11,7 @@ import yaml
 from cosmos_eval.results.store import located_results
 from tests.cli.test_cli_train import TINY_RUN, write_shard
 from tests.helpers.killing import differences, final_state
-from tests.plugins.test_evaluation import command
+from tests.plugins.test_evaluation import command, definition
 
 OBJECTIVE = {"objective": "siglip", "objective_options": {"init_bias": -3.0}}
 
@@ -72,7 +72,9 @@ def test_evaluations_while_training_and_watch_take_its_benchmarks(extras, traine
 def test_the_weights_need_no_plugin(trained, tmp_path, capsys):
     assert command("export", trained / "last.pt", tmp_path / "weights.safetensors") == 0
     assert command("export", trained / "last.pt", tmp_path / "original.pt") == 0
-    words = ["--benchmark", "toybox-retrieval", "--limit", 4, "--out", tmp_path / "results"]
+    toybox = {"reader": "toybox", "split": "test", "seed": 0, "scenes": 4}
+    more = {"metrics": {"primary": "text_to_image_recall@1"}}
+    words = ["--benchmark", definition(tmp_path, "pairs", "retrieval", more=more, **toybox), "--out", tmp_path / "out"]
     assert command("run", "--model", f"cosmos:{trained / 'last.pt'}", *words) == 0
 
 

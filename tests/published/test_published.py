@@ -48,7 +48,7 @@ def collected(tmp_path: Path, *figures: str, of_table: str = "53.1") -> str:
     return published_numbers.make(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_zero_that_was_lost_at_the_end_is_printed_again_and_hearsay_is_marked(tmp_path):
+def test_a_zero_that_was_lost_at_the_end_is_printed_again_and_secondary_figures_are_marked(tmp_path):
     rows = list(csv.DictReader(collected(tmp_path, "53.1", "68").splitlines()))
     assert [row["printed"] for row in rows] == ["53.1", "68.0", "1.5", "1.5", "1.5", "1.5"]
     assert [row["secondary"] for row in rows] == ["", "", "yes", "yes", "yes", "yes"]
@@ -100,13 +100,13 @@ def test_every_spec_names_a_model_that_can_be_had():
             assert parsed.kind == "hf", spec
 
 
-def test_hearsay_stays_out_unless_asked_for():
+def test_secondary_figures_are_left_out_unless_requested():
     assert not published()["secondary"].any()
-    hearsay = published(secondary=True)
-    hearsay = hearsay[hearsay["secondary"]]
-    assert len(hearsay) > 10
-    assert hearsay["source"].str.contains("secondary|unverified|aggregator").all()
-    assert published(secondary=True, unmapped=True)["secondary"].sum() > len(hearsay)
+    secondary = published(secondary=True)
+    secondary = secondary[secondary["secondary"]]
+    assert len(secondary) > 10
+    assert secondary["source"].str.contains("secondary|unverified|aggregator").all()
+    assert published(secondary=True, unmapped=True)["secondary"].sum() > len(secondary)
 
 
 def test_the_readme_of_cosmos_is_there_as_printed():

@@ -148,13 +148,13 @@ def test_of_two_checkpoints_with_one_name_both_are_shown_and_the_worse_decides()
             ("2", MISSED, True),
         ]
         assert found.verdict == MISSED
-        assert "2 different weights answer to this name; these are 11111111" in found.measured[0].notes
+        assert "2 different weights have this name; these are 11111111" in found.measured[0].notes
 
 
 def test_another_checkpoint_on_another_benchmark_is_noted_too():
     found = cells([measured(digest="1" * 64), measured(FLICKR, digest="2" * 64)])
-    assert found[COCO, I2T].measured[0].notes == ("2 different weights answer to this name; these are 11111111",)
-    assert found[FLICKR, I2T].measured[0].notes == ("2 different weights answer to this name; these are 22222222",)
+    assert found[COCO, I2T].measured[0].notes == ("2 different weights have this name; these are 11111111",)
+    assert found[FLICKR, I2T].measured[0].notes == ("2 different weights have this name; these are 22222222",)
     # elsewhere it is nobody's business
     found = cells([measured(digest="1" * 64), replace(measured(digest="2" * 64), benchmark=other_benchmark())])
     assert found[COCO, I2T].measured[0].notes == ()
@@ -180,7 +180,7 @@ def test_of_the_same_measurement_twice_the_newest_counts():
 def test_weights_that_nobody_can_identify_are_never_taken_for_the_same():
     found = cells([measured(digest=""), measured(digest="", off="5")])[COCO, I2T]
     assert sorted(one.verdict for one in found.measured) == [MISSED, REPRODUCED]
-    assert "2 different weights answer to this name; these cannot be identified" in found.measured[0].notes
+    assert "2 different weights have this name; these have no digest" in found.measured[0].notes
 
 
 def test_other_data_and_incomplete_data_are_noted():
@@ -195,7 +195,7 @@ def test_other_data_and_incomplete_data_are_noted():
 
 
 def test_limited_results_are_refused():
-    with pytest.raises(RequestError, match=rf"{MODEL} on {COCO}: made with --limit 64, and so not compared"):
+    with pytest.raises(RequestError, match=rf"{MODEL} on {COCO}: made with --limit 64, so not compared"):
         cells([measured(limit=64)])
     found = cells([measured(limit=64), measured(FLICKR)])
     assert found[COCO, I2T].verdict == NOT_RUN
@@ -272,17 +272,17 @@ def test_only_the_models_that_are_named_are_compared():
 def test_requests_that_cannot_be_carried_out_say_why():
     with pytest.raises(RequestError, match="there is no suite 'paper-retreival'; did you mean paper-retrieval"):
         reproduce("paper-retreival", [])
-    with pytest.raises(RequestError, match=r"are known for the suite toybox; there are for .*sclip"):
+    with pytest.raises(RequestError, match=r"the suite toybox has no published figures; these have: .*sclip"):
         reproduce("toybox", [])
-    with pytest.raises(RequestError, match="figures of cosmos:toybox in paper-retrieval; there are of cosmos"):
+    with pytest.raises(RequestError, match="figures of cosmos:toybox in paper-retrieval; they are known of cosmos"):
         reproduce("paper-retrieval", [], models=["cosmos:toybox"])
     with pytest.raises(RequestError, match="of no known kind"):
         reproduce("paper-retrieval", [], models=["vitb16-merged30m"])
 
 
-def test_hearsay_is_shown_when_asked_for_and_never_decides():
+def test_secondary_figures_are_shown_on_request_and_never_decides():
     plain, told = reproduce("paper", []), reproduce("paper", [], secondary=True)
-    assert plain.hearsay == len(told.cells) - len(plain.cells) == 2
+    assert plain.secondary_left_out == len(told.cells) - len(plain.cells) == 2
     secondary = next(one.target for one in told.cells if one.target.secondary and one.target.benchmark == "cityscapes")
     result = replace(measured("cityscapes"), primary="miou", metrics={"miou": Metric(0.9, 0.8, 1.0, 500)})
     found = reproduce("paper", [result], secondary=True)

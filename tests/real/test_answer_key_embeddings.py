@@ -17,10 +17,11 @@ from cosmos_eval import tasks
 from cosmos_eval.datasets.base import ArrayPicture
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.accuracy import count_classes, expected_topk, mean_per_class
-from cosmos_eval.metrics.ranks import Places, count_places, expected_hit, expected_rank
+from cosmos_eval.metrics.accuracy import expected_topk, mean_per_class
+from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank
 from cosmos_eval.metrics.similarity import share_equal_rows
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
+from tests.helpers.feature_metrics import count_classes, count_places
 from tests.helpers.stand_ins import benchmark
 from tests.oracles.pairs import Pairs, compare_pairs
 

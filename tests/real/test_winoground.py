@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_eval.metrics.comparisons import pair_scores, readings
+from cosmos_eval.metrics.comparisons import readings
+from tests.helpers.feature_metrics import pair_scores
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from cosmos_eval.metrics.paired import drops_of, p_of_drop
 from cosmos_eval.metrics.paired_samples import Areas, Hits
 from cosmos_eval.regress.answer import IMPROVED, NO_TEST, PASSED, REGRESSION, Settings
 from cosmos_eval.regress.compare import compare
-from cosmos_eval.regress.paired_samples import paired
+from cosmos_eval.regress.paired_samples import pair_samples
 from cosmos_eval.regress.text import markdown, points, signed, to_json, to_junit
-from cosmos_eval.results.store import one_model, read_result, write_result, write_samples
+from cosmos_eval.results.store import read_model, read_result, write_result, write_samples
 from tests.helpers import fabricated
 from tests.metrics.test_paired_areas import made
 
@@ -29,7 +29,7 @@ def hits(n: int, wrong: int, first: int = 0) -> np.ndarray:
 
 
 def judged(tmp_path: Path, **settings):
-    return compare(one_model(tmp_path / "old"), one_model(tmp_path / "new"), Settings(**settings))
+    return compare(read_model(tmp_path / "old"), read_model(tmp_path / "new"), Settings(**settings))
 
 
 def pair(tmp_path: Path, wrong_before: int = 10, wrong_after: int = 10, n: int = 200, **changes) -> None:
@@ -74,7 +74,7 @@ def test_a_low_baseline_has_nothing_to_lose_unless_the_candidate_is_better_for_s
 
 
 def exchanged(tmp_path: Path, **settings):
-    return compare(one_model(tmp_path / "new"), one_model(tmp_path / "old"), Settings(**settings))
+    return compare(read_model(tmp_path / "new"), read_model(tmp_path / "old"), Settings(**settings))
 
 
 @pytest.mark.parametrize(("wrong", "max_drop"), [(40, 0.0), (40, 0.05), (40, 0.15), (13, 0.0), (15, 0.0), (10, 0.0)])
@@ -166,13 +166,13 @@ def test_every_mean_of_perception_is_made_from_its_items(tmp_path, metric):
 
 def test_cut_outs_of_one_picture_are_one_unit(tmp_path):
     perception_pair(tmp_path)
-    results = [one_model(tmp_path / name)["made-perception"] for name in ("old", "new")]
+    results = [read_model(tmp_path / name)["made-perception"] for name in ("old", "new")]
     frames = [pd.read_parquet(path.parent / "samples.parquet") for path, _ in results]
-    found = paired("accuracy", (results[0][1], results[1][1]), (frames[0], frames[1]))
+    found = pair_samples("accuracy", (results[0][1], results[1][1]), (frames[0], frames[1]))
     assert isinstance(found, Hits)
     assert len(np.unique(found.unit)) == frames[0]["whole"].nunique()
     without = [frame.drop(columns="whole") for frame in frames]  # tables of before this column was written
-    older = paired("accuracy", (results[0][1], results[1][1]), (without[0], without[1]))
+    older = pair_samples("accuracy", (results[0][1], results[1][1]), (without[0], without[1]))
     assert len(np.unique(older.unit)) == 300
 
 
@@ -187,7 +187,7 @@ def test_a_mean_per_class_is_no_mean_of_samples(tmp_path):
     assert one.p == pytest.approx(p_of_drop(by_hand))
 
 
-def test_segmentation_is_tested_from_the_areas_of_pictures(tmp_path):
+def test_segmentation_is_tested_from_the_areas_of_images(tmp_path):
     good, bad = made(0, 80, 4, 0.7), made(0, 80, 4, 0.2)
     fabricated.segmentation(tmp_path / "old", good)
     fabricated.segmentation(tmp_path / "new", bad)
@@ -204,9 +204,9 @@ def test_five_seeds_of_the_bootstrap_let_an_equal_run_pass_and_none_a_worse_one(
         fabricated.segmentation(tmp_path / name, made(1, 80, 4, quality))
     for seed in range(5):
         settings = Settings(seed=seed, resamples=1000)
-        old = one_model(tmp_path / "old")
-        assert compare(old, one_model(tmp_path / "same"), settings).exit_code == 0
-        assert compare(old, one_model(tmp_path / "new"), settings).exit_code == 1
+        old = read_model(tmp_path / "old")
+        assert compare(old, read_model(tmp_path / "same"), settings).exit_code == 0
+        assert compare(old, read_model(tmp_path / "new"), settings).exit_code == 1
 
 
 def test_a_class_that_one_model_never_predicts_is_no_other_data(tmp_path):
@@ -225,10 +225,10 @@ def test_a_class_that_one_model_never_predicts_is_no_other_data(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"benchmark": {"fingerprint": "9" * 64}}, "fingerprint of the protocol"),
-        ({"benchmark": {"version": 2}}, "version of the protocol"),
-        ({"dataset": {"fingerprint": "9" * 64}}, "fingerprint of the data"),
-        ({"dataset": {"n": {"images": 199}}}, "the data differs: 200 images in the baseline, 199 images"),
+        ({"benchmark": {"fingerprint": "9" * 64}}, "protocol fingerprint"),
+        ({"benchmark": {"version": 2}}, "protocol version"),
+        ({"dataset": {"fingerprint": "9" * 64}}, "data fingerprint"),
+        ({"dataset": {"n": {"images": 199}}}, "size of the data differs: 200 images in the baseline, 199 images"),
         ({"precision": "bf16"}, "precision differs: fp32"),
         ({"limit": 200}, "--limit 200"),
     ],
@@ -293,7 +293,7 @@ def test_ranks_have_no_test(tmp_path):
         place = tmp_path / name / "made-retrieval"
         (place / "samples.parquet").unlink()
         kept = {"image_to_text_mean_rank": own.metrics["image_to_text_mean_rank"]}
-        frame = pd.DataFrame({"direction": ["image_to_text"], "query": ["p0"], "picture": ["p0"], "rank": [1.0]})
+        frame = pd.DataFrame({"direction": ["image_to_text"], "query": ["p0"], "image": ["p0"], "rank": [1.0]})
         samples = write_samples(place, frame)
         write_result(place, replace(own, metrics=kept, primary="image_to_text_mean_rank", samples=samples))
     answer = judged(tmp_path)
@@ -328,8 +328,8 @@ def test_remarks_say_what_was_not_tested_and_what_is_the_same(tmp_path):
             write_result(path.parent, replace(result, model={**result.model, "digest": "7" * 64}))
     answer = judged(tmp_path, metrics=("top1",))
     assert answer.remarks == (
-        "none of the metrics asked for, and so not tested: made-retrieval",
-        "the same weights in both: made-classification, made-retrieval, other",
+        "without the requested metrics, so not tested: made-retrieval",
+        "baseline and candidate have the same weights: made-classification, made-retrieval, other",
     )
 
 
@@ -349,7 +349,7 @@ def test_wrong_requests_are_refused(tmp_path):
         Settings(max_drop=float("nan"))
     fabricated.classification(tmp_path / "lone", hits(9, 1), name="other")
     with pytest.raises(RequestError, match="no benchmark in common"):
-        compare(one_model(tmp_path / "old"), one_model(tmp_path / "lone"), Settings())
+        compare(read_model(tmp_path / "old"), read_model(tmp_path / "lone"), Settings())
 
 
 def test_too_few_resamples_for_so_many_tests_are_refused(tmp_path):
@@ -435,5 +435,5 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
 def test_areas_are_told_from_hits(tmp_path):
     result = fabricated.segmentation(tmp_path / "old", made(0, 10, 3, 0.5))
     frame = pd.read_parquet(tmp_path / "old" / "made-segmentation" / "samples.parquet")
-    assert isinstance(paired("miou", (result, result), (frame, frame)), Areas)
-    assert isinstance(paired("pixel_accuracy", (result, result), (frame, frame)), Hits)
+    assert isinstance(pair_samples("miou", (result, result), (frame, frame)), Areas)
+    assert isinstance(pair_samples("pixel_accuracy", (result, result), (frame, frame)), Hits)

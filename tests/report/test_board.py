@@ -60,7 +60,7 @@ def test_of_ranks_the_smallest_is_the_best():
     assert places_of(board, f"{RETRIEVAL} I→T R@1") == {"far": 1, "near": 2}
 
 
-def test_columns_come_by_family_and_in_a_suites_order_within():
+def test_columns_come_by_task_and_in_a_suites_order_within():
     results = [valued("a", name, 0.5) for name in (CSA, "toybox-perception", CLASSES, PLAIN, RETRIEVAL)]
     order = make_board(results).columns["benchmark"].drop_duplicates().tolist()
     assert order == [RETRIEVAL, CLASSES, CSA, PLAIN, "toybox-perception"]
@@ -96,12 +96,12 @@ def test_an_average_is_the_plain_mean_and_missing_where_a_cell_is():
     (column,) = board.columns.index[board.columns["title"] == "mean"]
     cell = board.cell(0 if board.rows.at[0, "label"] == "whole" else 1, column)
     assert cell.n == 2
-    assert cell.low != cell.low  # no interval: the two share their pictures
+    assert cell.low != cell.low  # no interval: the two share their images
     assert board.columns.at[column, "task"] == "segmentation"
-    assert board.columns.at[column - 1, "benchmark"] == CSA  # behind its family
+    assert board.columns.at[column - 1, "benchmark"] == CSA  # behind its task
 
 
-def test_an_average_of_primary_metrics_may_go_over_families():
+def test_an_average_of_primary_metrics_may_go_over_tasks():
     every = read_suite("toybox")
     (mean,) = every.averages
     assert len(mean.benchmarks) == 4
@@ -191,7 +191,7 @@ def test_models_that_nobody_can_identify_are_told_apart_by_their_specs():
     assert set(make_board(nameless).rows["label"]) == {"m (python:a:f)", "m (python:b:f)"}
 
 
-def test_many_headline_columns_make_a_table_a_family():
+def test_many_headline_columns_make_a_table_a_task():
     assert [title for title, _ in sections(make_board([valued("a", CLASSES, 0.5)], suite=suite_of()))] == [""]
     board = make_board([result_of("a", CLASSES)], suite=read_suite("paper"))
     assert [title for title, _ in sections(board)] == ["Retrieval", "Classification", "Segmentation", "Perception"]

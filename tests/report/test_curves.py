@@ -46,7 +46,7 @@ def test_what_was_measured_otherwise_has_a_column_and_a_panel_of_its_own():
 def test_a_limit_is_told():
     table = curve_table([line(10, 0.25, limit=4)])
     assert "toy (first 4) top-1" in table
-    assert "only the first samples" in table
+    assert "only a part was measured" in table
 
 
 def test_the_curve_is_drawn_by_step_with_its_interval():
@@ -86,7 +86,7 @@ def test_a_training_s_log_is_drawn_as_far_as_it_goes():
     assert training_figure([]).axes[0].lines[:] == []
 
 
-def test_losses_of_several_trainings_share_a_picture_and_absent_logs_are_left_out(tmp_path: Path):
+def test_losses_of_several_trainings_share_an_image_and_absent_logs_are_left_out(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n{"step": 3, "lo')
     (axis,) = loss_figure({"a": tmp_path / "a.jsonl", "b": tmp_path / "b.jsonl"}).axes
     assert [curve.get_label() for curve in axis.lines] == ["a"]

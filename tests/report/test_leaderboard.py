@@ -65,7 +65,7 @@ def test_different_data_never_share_a_column():
 def test_a_limited_result_is_named_and_not_ranked():
     text = markdown(to_frame([result("full", 0.5), result("quick", 0.9, limit=2), result("one", 0.9, limit=1)]))
     assert [row[0] for row in table_rows(text)[:3]][2] == "full"
-    assert "not ranked: quick on toy (2 pictures); one on toy (1 picture)." in text
+    assert "not ranked: quick on toy (2 images); one on toy (1 image)." in text
     assert "90.0" not in text
 
 
@@ -85,8 +85,8 @@ def test_a_name_cannot_break_the_table():
 
 def test_csv_and_markdown_hold_the_same_numbers(tmp_path):
     results = [result("weak", 0.25), result("strong", 0.75)]
-    paths = write_leaderboard(results, tmp_path, not_run=["m, coco: not run: no pictures"])
-    assert "no pictures" in paths[0].read_text()
+    paths = write_leaderboard(results, tmp_path, not_run=["m, coco: not run: no images"])
+    assert "no images" in paths[0].read_text()
     assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv"]
     frame = pd.read_csv(io.StringIO(paths[1].read_text()))
     for row in frame.itertuples():

@@ -12,8 +12,8 @@ from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, first_fault, identity
 from cosmos_eval.results.store import (
     file_digest,
-    finished,
-    one_model,
+    find_finished,
+    read_model,
     read_not_run,
     read_result,
     read_results,
@@ -24,7 +24,7 @@ from cosmos_eval.results.store import (
     write_samples,
 )
 from cosmos_eval.tasks.outcome import Metric
-from tests.core.impostors import IMPOSTORS
+from tests.core.wrong_files import WRONG_FILES
 
 
 def make_result(**changes) -> Result:
@@ -93,16 +93,16 @@ def test_not_a_number_is_no_metric():
 
 def test_a_finished_measurement_is_recognised_and_any_other_is_not(tmp_path):
     result = stored(tmp_path)
-    assert finished(tmp_path, result.identity) == result
+    assert find_finished(tmp_path, result.identity) == result
     for other in ({"precision": "bf16"}, {"limit": 2}, {"model": {**result.model, "digest": "e" * 64}}):
-        assert finished(tmp_path, make_result(**other).identity) is None
-    assert finished(tmp_path / "elsewhere", result.identity) is None
+        assert find_finished(tmp_path, make_result(**other).identity) is None
+    assert find_finished(tmp_path / "elsewhere", result.identity) is None
 
 
 def test_changed_samples_are_measured_again(tmp_path):
     result = stored(tmp_path)
     (tmp_path / "samples.parquet").write_bytes(b"half")
-    assert finished(tmp_path, result.identity) is None
+    assert find_finished(tmp_path, result.identity) is None
 
 
 def test_the_spec_is_no_part_of_the_identity_and_every_other_part_is():
@@ -117,7 +117,7 @@ def test_the_spec_is_no_part_of_the_identity_and_every_other_part_is():
 def test_a_model_without_a_digest_is_never_taken_as_done(tmp_path):
     result = stored(tmp_path, model={**make_result().model, "digest": ""})
     assert result.identity == ""
-    assert finished(tmp_path, result.identity) is None
+    assert find_finished(tmp_path, result.identity) is None
 
 
 def test_a_result_that_could_not_be_read_back_is_not_written(tmp_path):
@@ -127,10 +127,10 @@ def test_a_result_that_could_not_be_read_back_is_not_written(tmp_path):
 
 
 def test_what_was_not_run_is_told_and_a_result_outweighs_it(tmp_path):
-    write_not_run(tmp_path / "m" / "coco", "m", "coco", "no pictures")
-    assert read_not_run(tmp_path) == ["m, coco: not run: no pictures"]
+    write_not_run(tmp_path / "m" / "coco", "m", "coco", "no images")
+    assert read_not_run(tmp_path) == ["m, coco: not run: no images"]
     stored(tmp_path / "m" / "coco")
-    write_not_run(tmp_path / "m" / "coco", "m", "coco", "no pictures")
+    write_not_run(tmp_path / "m" / "coco", "m", "coco", "no images")
     assert read_not_run(tmp_path) == []
 
 
@@ -162,15 +162,15 @@ def test_samples_that_are_absent_truncated_or_altered_are_refused_by_name(tmp_pa
     for content in (whole[:-1], b"", whole + b"x", whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]):
         samples.write_bytes(content)
         with pytest.raises(
-            RequestError, match=r"samples\.parquet is not what RESULT\.json was written with: .*copy it"
+            RequestError, match=r"samples\.parquet is not the file that RESULT\.json was written with: .*copy it"
         ):
             read_samples(tmp_path / "RESULT.json", result)
-    for content, said in IMPOSTORS.items():
+    for content, said in WRONG_FILES.items():
         samples.write_bytes(content)
         with pytest.raises(RequestError, match=rf"samples\.parquet {said}"):
             read_samples(tmp_path / "RESULT.json", result)
     samples.unlink()
-    with pytest.raises(RequestError, match=r"samples\.parquet is not there; copy it"):
+    with pytest.raises(RequestError, match=r"samples\.parquet is missing; copy it"):
         read_samples(tmp_path / "RESULT.json", result)
     samples.mkdir()
     with pytest.raises(RequestError, match=r"cannot read .*samples\.parquet: Is a directory"):
@@ -181,11 +181,11 @@ def test_samples_of_the_recorded_digest_that_are_no_table_are_refused(tmp_path):
     samples = tmp_path / "samples.parquet"
     samples.write_bytes(b"PAR1 and nothing more\n")
     recorded = {"file": "samples.parquet", "rows": 2, "sha256": file_digest(samples)}
-    with pytest.raises(RequestError, match=r"^.*samples\.parquet is no table: .*copy it again") as refused:
+    with pytest.raises(RequestError, match=r"^.*samples\.parquet is not a Parquet table: .*copy it again") as refused:
         read_samples(tmp_path / "RESULT.json", make_result(samples=recorded))
     assert "\n" not in str(refused.value)
     written = write_samples(tmp_path, pd.DataFrame({"key": ["a", "b"]}))
-    with pytest.raises(RequestError, match=r"has 2 rows, and RESULT\.json says 7"):
+    with pytest.raises(RequestError, match=r"has 2 rows, but RESULT\.json records 7"):
         read_samples(tmp_path / "RESULT.json", make_result(samples={**written, "rows": 7}))
 
 
@@ -193,22 +193,22 @@ def test_the_results_of_one_model_by_benchmark(tmp_path):
     base = make_result()
     stored(tmp_path / "m" / "toy")
     stored(tmp_path / "m" / "other", benchmark={**base.benchmark, "name": "other"})
-    found = one_model(tmp_path)
+    found = read_model(tmp_path)
     assert {name: path for name, (path, _) in found.items()} == {
         "toy": tmp_path / "m/toy/RESULT.json",
         "other": tmp_path / "m/other/RESULT.json",
     }
     assert found["other"][1].benchmark["name"] == "other"
-    assert list(one_model(tmp_path / "m/toy/RESULT.json")) == ["toy"]
+    assert list(read_model(tmp_path / "m/toy/RESULT.json")) == ["toy"]
 
     with pytest.raises(RequestError, match=r"there is no .*absent; give a RESULT\.json, or a folder"):
-        one_model(tmp_path / "absent")
+        read_model(tmp_path / "absent")
     stored(tmp_path / "n" / "toy", limit=2)
     with pytest.raises(RequestError, match=r"two results of toy: .*m/toy/RESULT\.json and .*n/toy/RESULT\.json"):
-        one_model(tmp_path)
+        read_model(tmp_path)
     stored(tmp_path / "n" / "toy", model={**base.model, "digest": "e" * 64})
     with pytest.raises(RequestError, match=r"holds results of 2 models; give the folder of one: .*/m, .*/n$"):
-        one_model(tmp_path)
+        read_model(tmp_path)
 
 
 def test_every_broken_result_of_a_folder_is_counted(tmp_path):
@@ -222,7 +222,7 @@ def test_every_broken_result_of_a_folder_is_counted(tmp_path):
 
 def test_hidden_folders_are_not_read(tmp_path):
     stored(tmp_path / ".all.x.tmp" / "m" / "toy")
-    write_not_run(tmp_path / ".all.x.tmp" / "m" / "coco", "m", "coco", "no pictures")
+    write_not_run(tmp_path / ".all.x.tmp" / "m" / "coco", "m", "coco", "no images")
     assert list(result_paths(tmp_path)) == []
     assert read_not_run(tmp_path) == []
     assert len(read_results(tmp_path / ".all.x.tmp")) == 1  # asked for by name

@@ -19,7 +19,7 @@ from cosmos_eval.report.tables import render
 from cosmos_eval.results.merge import merge
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import (
-    finished,
+    find_finished,
     read_not_run,
     read_result,
     read_results,
@@ -75,7 +75,7 @@ def test_each_measurement_is_there_once_with_its_samples(machines, tmp_path):
     for path in result_paths(out):
         result = read_result(path)
         assert len(read_samples(path, result)) == 2
-        assert finished(path.parent, result.identity) == result
+        assert find_finished(path.parent, result.identity) == result
     for machine in machines:
         for path, text in content(machine).items():
             assert content(out)[path] == text
@@ -223,7 +223,7 @@ def test_samples_that_are_not_those_of_their_result_stop_the_merge(machines, tmp
     samples.unlink() if content_of is None else samples.write_bytes(content_of)
     for out in (tmp_path / "all", machines[0]):
         before = content(out)
-        with pytest.raises(RequestError, match=r"spec-b-bbbbbbbb/toy/samples\.parquet is not "):
+        with pytest.raises(RequestError, match=r"spec-b-bbbbbbbb/toy/samples\.parquet is (missing|not the file)"):
             merge(machines, out)
         assert content(out) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
@@ -250,7 +250,7 @@ def test_folders_without_results_and_broken_results_are_refused(machines, tmp_pa
     with pytest.raises(RequestError, match=r"no RESULT\.json below .*empty"):
         merge([machines[0], tmp_path / "empty"], tmp_path / "all")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RequestError, match="file is no folder"):
+    with pytest.raises(RequestError, match="file is not a folder"):
         merge(machines, tmp_path / "file")
     (machines[1] / "spec-a-aaaaaaaa/toy/RESULT.json").write_text("{")
     with pytest.raises(RequestError, match=r"second/spec-a-aaaaaaaa/toy/RESULT\.json is not a result"):
@@ -259,16 +259,16 @@ def test_folders_without_results_and_broken_results_are_refused(machines, tmp_pa
 
 
 def test_what_was_not_run_on_one_machine_and_was_on_another_is_settled(machines, tmp_path):
-    write_not_run(machines[1] / "spec-a-aaaaaaaa/other", "a", "other", "no pictures")
-    write_not_run(machines[1] / "else-aaaaaaaa/third", "a", "third", "no pictures")
-    write_not_run(machines[0] / "spec-b-bbbbbbbb/toy", "b", "toy", "no pictures")
+    write_not_run(machines[1] / "spec-a-aaaaaaaa/other", "a", "other", "no images")
+    write_not_run(machines[1] / "else-aaaaaaaa/third", "a", "third", "no images")
+    write_not_run(machines[0] / "spec-b-bbbbbbbb/toy", "b", "toy", "no images")
     write_not_run(machines[0] / "spec-c-cccccccc/toy", "c", "toy", "no weights")
     merged = merge(machines, tmp_path / "all")
     assert sorted(map(str, merged.not_run)) == ["spec-a-aaaaaaaa/third", "spec-c-cccccccc/toy"]
-    assert read_not_run(tmp_path / "all") == ["a, third: not run: no pictures", "c, toy: not run: no weights"]
+    assert read_not_run(tmp_path / "all") == ["a, third: not run: no images", "c, toy: not run: no weights"]
     place(tmp_path / "new", "c", "toy")
     assert merge([tmp_path / "new"], tmp_path / "all").not_run == [Path("spec-a-aaaaaaaa/third")]
-    assert read_not_run(tmp_path / "all") == ["a, third: not run: no pictures"]
+    assert read_not_run(tmp_path / "all") == ["a, third: not run: no images"]
     (machines[1] / "else-aaaaaaaa/third/NOT_RUN.json").write_text("[]")
     with pytest.raises(RequestError, match=r"third/NOT_RUN\.json is not readable"):
         merge(machines, tmp_path / "again")
@@ -341,9 +341,9 @@ def test_a_writer_that_is_killed_leaves_a_whole_result_or_none(tmp_path):
     while killed_at(calls, write):
         assert read_result(tmp_path / "RESULT.json") == old  # the old record, which may have lost its samples:
         if calls > 1:
-            with pytest.raises(RequestError, match="is not what"):
+            with pytest.raises(RequestError, match="is not the file that"):
                 read_samples(tmp_path / "RESULT.json", old)
-            assert finished(tmp_path, old.identity) is None
+            assert find_finished(tmp_path, old.identity) is None
         calls += 1
     assert calls == 3
     (metric,) = read_result(tmp_path / "RESULT.json").metrics.values()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval.report.tables import FORMATS, render
 from cosmos_eval.results.record import Result, refuse_unchecked, renamed
-from cosmos_eval.results.store import finished, read_result, write_result
+from cosmos_eval.results.store import find_finished, read_result, read_samples, write_result, write_samples
 from cosmos_eval.results.versions import SCHEMA, NewerSchema, checksum
 from cosmos_eval.tasks.outcome import Metric
 from tests.results.test_results import make_result, stored
@@ -62,6 +63,13 @@ def as_version_1(result: Result) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def as_version_2(result: Result) -> str:
+    """As the releases before the column `image` wrote it."""
+    record = json.loads(result.to_json())
+    record["schema"] = 2
+    return json.dumps({**record, "checksum": checksum(record)}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(result=records())
 def test_whatever_a_result_holds_reads_back_to_the_bit(tmp_path, result):
@@ -104,9 +112,48 @@ def test_a_result_of_version_1_is_read_and_known_as_done(tmp_path):
     path = tmp_path / "RESULT.json"
     path.write_text(as_version_1(result))
     assert read_result(path) == result
-    assert finished(tmp_path, result.identity) == result
+    assert find_finished(tmp_path, result.identity) == result
     assert path.read_text() == as_version_1(result)  # migrated in memory only
     assert json.loads(read_result(path).to_json())["schema"] == SCHEMA
+
+
+def test_a_result_of_version_2_is_read_and_known_as_done(tmp_path):
+    result = stored(tmp_path)
+    path = tmp_path / "RESULT.json"
+    path.write_text(as_version_2(result))
+    assert read_result(path) == result
+    assert not read_result(path).unchecked
+    assert find_finished(tmp_path, result.identity) == result
+    assert path.read_text() == as_version_2(result)
+    assert json.loads(read_result(path).to_json())["schema"] == SCHEMA == 3
+
+
+def test_an_edited_result_of_version_2_is_refused():
+    """The checksum in the file covers the record in the file, not the migrated one."""
+    record = json.loads(as_version_2(make_result()))
+    for edited in ({**record, "limit": 3}, {**record, "checksum": make_result().checksum}, {**record, "schema": 3}):
+        with pytest.raises(RequestError, match=r"^x was edited or damaged after it was written"):
+            Result.from_json(json.dumps(edited), "x")
+    with pytest.raises(RequestError, match=r"^x was edited or damaged after it was written"):
+        Result.from_json(make_result().to_json().replace('"schema": 3', '"schema": 2'), "x")
+    del record["checksum"]
+    with pytest.raises(RequestError, match="x is not a valid result: 'checksum' is a required property"):
+        Result.from_json(json.dumps(record), "x")
+
+
+@pytest.mark.parametrize("as_written", [as_version_1, as_version_2])
+def test_samples_of_older_versions_have_the_column_image(tmp_path, as_written):
+    frame = pd.DataFrame({"picture": ["a", "b"], "correct": [1.0, 0.0]})
+    result = make_result(samples=write_samples(tmp_path, frame))
+    path = tmp_path / "RESULT.json"
+    path.write_text(as_written(result))
+    old = read_result(path)
+    for read_again in (old, renamed(old, "mine")):
+        assert read_samples(path, read_again).columns.tolist() == ["image", "correct"]
+    assert read_samples(path, old)["image"].tolist() == ["a", "b"]
+    assert pd.read_parquet(tmp_path / "samples.parquet").columns.tolist() == ["picture", "correct"]
+    path.write_text(result.to_json())  # a column of that name in a new result is the task's own
+    assert read_samples(path, read_result(path)).columns.tolist() == ["picture", "correct"]
 
 
 def test_version_1_asks_for_the_same_fields():
@@ -115,7 +162,7 @@ def test_version_1_asks_for_the_same_fields():
     with pytest.raises(RequestError, match="x is not a valid result: 'precision' is a required property"):
         Result.from_json(json.dumps(record), "x")
     with pytest.raises(RequestError, match="x is not a valid result: schema"):
-        Result.from_json(make_result().to_json().replace('"schema": 2', '"schema": 1'), "x")
+        Result.from_json(make_result().to_json().replace('"schema": 3', '"schema": 1'), "x")
 
 
 def test_a_newer_result_asks_for_a_newer_program_and_is_never_replaced(tmp_path):
@@ -127,7 +174,7 @@ def test_a_newer_result_asks_for_a_newer_program_and_is_never_replaced(tmp_path)
         read_result(path)
     for identity in (result.identity, ""):
         with pytest.raises(NewerSchema):
-            finished(tmp_path, identity)
+            find_finished(tmp_path, identity)
     assert path.read_text() == newer
 
 
@@ -268,8 +315,8 @@ def test_an_unchecked_result_decides_nothing_unless_that_is_asked_for():
         ({"value": -0.1, "low": -0.1}, "not a fraction from 0 to 1"),
         ({"value": 0.2}, r"the value 0.2 lies outside its interval \[0.25, 1\]"),
         ({"low": 0.9, "high": 0.3}, "outside its interval"),
-        ({"n": 10**299}, "n: 1000.* is beyond reason"),
-        ({"n": 10**13}, "beyond reason"),
+        ({"n": 10**299}, "n: 1000.* is impossibly large"),
+        ({"n": 10**13}, "impossibly large"),
         ({"value": 10**299, "high": 10**299}, "not a fraction"),
     ],
 )
@@ -289,5 +336,5 @@ def test_ranks_are_places_and_counts_have_a_bound():
     with pytest.raises(RequestError, match="not a rank from 1"):
         Result.from_json(low.to_json(), "x")
     many = make_result(dataset={"fingerprint": "b" * 64, "n": {"images": 10**20}, "n_expected": {}})
-    with pytest.raises(RequestError, match=r"dataset.n.images: 100000000000000000000 is beyond reason"):
+    with pytest.raises(RequestError, match=r"dataset.n.images: 100000000000000000000 is impossibly large"):
         Result.from_json(many.to_json(), "x")

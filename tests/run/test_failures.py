@@ -211,7 +211,7 @@ def test_a_signal_to_all_processes_of_a_run_is_told_once(tmp_path, number, code)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert [line for line in err.splitlines() if "DataLoader" in line or "Traceback" in line or "rror" in line] == []
-    assert err.count("what was finished is kept") == 1
+    assert err.count("finished work is kept") == 1
 
 
 def test_a_worker_that_the_kernel_kills_is_one_line(refused, tmp_path):

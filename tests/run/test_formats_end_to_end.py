@@ -39,7 +39,7 @@ def measure(tmp_path_factory):
 
 def same_outcome(one: pandas.DataFrame, other: pandas.DataFrame) -> None:
     """Every sample alike but for the pictures' names, which are the formats' own."""
-    names = [column for column in ("picture", "query") if column in one]
+    names = [column for column in ("image", "query") if column in one]
     pandas.testing.assert_frame_equal(one.drop(columns=names), other.drop(columns=names), check_exact=True)
 
 

@@ -188,7 +188,7 @@ def test_a_rank_that_fails_alone_ends_both_with_its_reason_and_what_was_saved_st
     said = [[line for line in log.read_text().splitlines() if line.startswith("cosmos-eval: ")] for log in logs]
     assert said[1] == ["cosmos-eval: rank 1: the disk of this rank is gone"]
     assert len(said[0]) == 1
-    assert "another rank is gone, and its own message says why" in said[0][0]
+    assert "another rank has ended, and its own message says why" in said[0][0]
     assert read_file(out / "last.pt")["step"] == 10
 
 
@@ -208,7 +208,7 @@ def test_a_run_does_not_go_on_with_other_shards_of_the_same_folder_s_name(world:
     write_preset(other)
     assert ended(start(command(other, out), log=log)) == 2
     (line,) = [line for line in log.read_text().splitlines() if line.startswith("cosmos-eval: ")]
-    assert "the checkpoint stands in other data" in line or "is of a run of" in line
+    assert "the checkpoint is of other data" in line or "is of a run of" in line
 
 
 def test_a_disk_that_fills_up_loses_neither_the_checkpoint_before_nor_the_run(

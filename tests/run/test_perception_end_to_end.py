@@ -108,7 +108,7 @@ def test_the_table_tells_how_many_items_are_left_out(world, tmp_path):
     (result,) = evaluate(MODEL, benchmark, data_root=tmp_path, out=tmp_path / "out")
     assert result.dataset["n"] == {"images": 8, "items": 4, "left_out": 2}
     text = markdown(to_frame([result]))
-    assert "8 pictures, 4 of 6 items," in text
+    assert "8 images, 4 of 6 items," in text
     assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg is not there",)
 
 

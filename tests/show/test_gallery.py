@@ -23,7 +23,7 @@ def unit(*degrees: float) -> dict[int, list[float]]:
 
 
 def test_the_best_the_worst_and_the_most_confused_by_hand():
-    # texts 0, 1, 2 belong to pictures 0, 1, 2; picture 2 looks like text 1
+    # texts 0, 1, 2 belong to images 0, 1, 2; image 2 looks like text 1
     images, texts = unit(0, 60, 58), unit(2, 61, 100)
     given = Given({f"picture-{i}": v for i, v in images.items()}, {f"t{i}": v for i, v in texts.items()})
     data = RetrievalData(pictures(3), ["t0", "t1", "t2"], np.arange(3))
@@ -77,7 +77,7 @@ def test_one_model_is_shown_where_it_is_right_and_wrong_by_most():
 
 
 def squares() -> PerceptionData:
-    """Both texts prefer their picture in item 0 only, both pictures their text in item 1 only."""
+    """Both texts prefer their image in item 0 only, both images their text in item 1 only."""
     return PerceptionData(
         pictures(4), ["a", "b", "c", "d"], np.array([[0, 1], [2, 3]]), np.array([[0, 1], [2, 3]]), ["x", "y"]
     )
@@ -94,8 +94,8 @@ def squares() -> PerceptionData:
     ],
 )
 def test_the_primary_metric_says_which_reading_decides(primary: str, reading: str, right: list[int]):
-    image_first = torch.tensor([[0.8, 0.9], [0.5, 0.95]])  # text a: .8 > .5, text b: .95 > .9; picture 0 prefers b
-    text_first = torch.tensor([[0.9, 0.85], [0.91, 0.92]])  # picture 0: .9 > .85, picture 1: .92 > .91; text a: .91
+    image_first = torch.tensor([[0.8, 0.9], [0.5, 0.95]])  # text a: .8 > .5, text b: .95 > .9; image 0 prefers b
+    text_first = torch.tensor([[0.9, 0.85], [0.91, 0.92]])  # image 0: .9 > .85, image 1: .92 > .91; text a: .91
     own = {f"picture-{2 * k + i}": [0.0] * 4 for k in range(2) for i in range(2)}
     for k, matrix in enumerate((image_first, text_first)):
         for i in range(2):
@@ -121,14 +121,14 @@ def test_the_reading_that_a_metric_is_made_of(metric: str, reading: str):
 LONG = "a small plain white cross at bottom right, a large dotted black circle at top right and a green triangle"
 
 
-@pytest.mark.parametrize("picture", [True, False])
-def test_long_captions_are_drawn_whole_and_above_each_other(picture: bool):
+@pytest.mark.parametrize("is_image", [True, False])
+def test_long_captions_are_drawn_whole_and_above_each_other(is_image: bool):
     data = RetrievalData(pictures(5), [f"{LONG} {i}" for i in range(5)], np.arange(5))
     candidates = tuple((i, 0.5, i == 2) for i in range(5))
-    drawn = query_figure([Query(2, picture, 3, -0.1, candidates)] * 2, data, "title")
+    drawn = query_figure([Query(2, is_image, 3, -0.1, candidates)] * 2, data, "title")
     drawn.canvas.draw()
     texts = [text for axis in drawn.axes for text in axis.texts if "cross" in text.get_text()]
-    assert len(texts) == (10 if picture else 2)
+    assert len(texts) == (10 if is_image else 2)
     for text in texts:
         assert LONG in " ".join(text.get_text().split())
     boxes = [text.get_window_extent() for text in texts]
@@ -144,14 +144,14 @@ def test_a_text_without_end_ends_with_dots():
     assert text.get_text().endswith(" …")
 
 
-def test_scores_of_two_pictures_and_two_texts_say_whose_they_are():
+def test_scores_of_two_images_and_two_texts_say_whose_they_are():
     scores = np.array([[0.9, 0.8], [0.7, 0.6]])
     item = Item(0, (scores, scores), (0.1, -0.1), (True, False))
     drawn = item_figure([item], squares(), ["first", "second"], "title")
     said = [text.get_text() for text in drawn.axes[-1].texts]
     assert said[-2:] == [
-        "first: picture 1 0.900 / 0.800, picture 2 0.700 / 0.600, margin +0.100",
-        "second: picture 1 0.900 / 0.800, picture 2 0.700 / 0.600, margin -0.100",
+        "first: image 1 0.900 / 0.800, image 2 0.700 / 0.600, margin +0.100",
+        "second: image 1 0.900 / 0.800, image 2 0.700 / 0.600, margin -0.100",
     ]
     one = Item(0, (np.array([[0.9, 0.8]]),), (0.1,), (True,))
     drawn = item_figure([one], pairs(), ["first"], "title")
@@ -196,7 +196,7 @@ def small(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
-def test_the_commands_write_pictures(small: dict[str, Path], tmp_path: Path, capsys):
+def test_the_commands_write_images(small: dict[str, Path], tmp_path: Path, capsys):
     torch.set_num_threads(1)
     model = ["--model", "cosmos:toybox"]
     command = ["show", "retrieval", *model, "--benchmark", str(small["retrieval"]), "--out", str(tmp_path / "r")]

@@ -16,11 +16,11 @@ from cosmos_eval.show import overlays
 from cosmos_eval.show.overlays import (
     Row,
     differences,
+    encode_palette_png,
     iou_bars,
     make_row,
     overlay_figure,
     paint,
-    palette_png,
     present,
 )
 
@@ -31,8 +31,8 @@ PREDICTED = np.array([[0, 2, 1, 1], [0, 2, 2, 2]], np.uint8)
 
 
 def row(truth: np.ndarray = TRUTH, predicted: np.ndarray = PREDICTED, key: str = "a/b.jpg", classes: int = 4) -> Row:
-    picture = Image.new("RGB", truth.shape[::-1], (10, 200, 30))
-    return make_row(key, picture, truth, predicted, class_areas(predicted, truth, classes))
+    image = Image.new("RGB", truth.shape[::-1], (10, 200, 30))
+    return make_row(key, image, truth, predicted, class_areas(predicted, truth, classes))
 
 
 def panels(figure) -> list[np.ndarray]:
@@ -54,7 +54,7 @@ def test_wrong_pixels_are_red_and_ignored_ones_are_neither_right_nor_wrong():
     shown = differences(np.full((2, 4, 3), 100, np.uint8), TRUTH, PREDICTED)
     red = (shown == overlays.WRONG).all(-1)
     assert red.tolist() == [[False, True, False, False], [False, True, True, False]]
-    assert shown[0, 0].tolist() == [178, 178, 178]  # the picture, paled
+    assert shown[0, 0].tolist() == [178, 178, 178]  # the image, paled
 
 
 def test_ignored_pixels_are_stripes_of_two_greys():
@@ -66,7 +66,7 @@ def test_ignored_pixels_are_stripes_of_two_greys():
     assert (drawn[0, :4] != drawn[0, 4:8]).all()
 
 
-def test_a_legend_names_the_classes_of_its_own_picture_largest_first_with_their_iou():
+def test_a_legend_names_the_classes_of_its_own_image_largest_first_with_their_iou():
     other = row(np.full((2, 2), 3), np.full((2, 2), 3))
     # asked: background 4, cat 3; both in background at 2 of its 4; cat 2 found of 3; dog predicted 3 times, never there
     assert legends(overlay_figure([row(), other], NAMES, PALETTE)) == [
@@ -75,14 +75,14 @@ def test_a_legend_names_the_classes_of_its_own_picture_largest_first_with_their_
     ]
 
 
-def test_titles_tell_the_picture_its_miou_and_how_much_is_wrong():
+def test_titles_tell_the_image_its_miou_and_how_much_is_wrong():
     titles = [axis.get_title(loc="left") for axis in overlay_figure([row(key="x/$a$.jpg")], NAMES, PALETTE).axes[:4]]
     # (1/2 + 2/3 + 0) / 3, and 3 of 7 pixels
     expected = [r"x/\$a\$.jpg", "ground truth", "prediction, mIoU 38.9", "where they differ, 42.9 % of pixels"]
     assert titles == expected
 
 
-def test_a_picture_of_which_nobody_is_asked_is_drawn():
+def test_a_image_of_which_nobody_is_asked_is_drawn():
     nothing = np.full((3, 3), 255)
     figure = overlay_figure([row(nothing, np.ones((3, 3), np.int32))], NAMES, PALETTE)
     assert [axis.get_title(loc="left") for axis in figure.axes[2:4]] == ["prediction, all ignored", "where they differ"]
@@ -103,7 +103,7 @@ def test_a_legend_with_too_many_classes_says_how_many_it_leaves_out():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90))
-def test_a_large_picture_is_reduced_to_labels_that_it_has(height: int, width: int):
+def test_a_large_image_is_reduced_to_labels_that_it_has(height: int, width: int):
     truth = np.random.default_rng(height * 97 + width).integers(0, 4, (height, width))
     before = overlays.LONGEST
     overlays.LONGEST = 30
@@ -114,17 +114,17 @@ def test_a_large_picture_is_reduced_to_labels_that_it_has(height: int, width: in
     assert max(small.truth.shape) <= max(30, 1)
     assert small.pixels.shape == (*small.truth.shape, 3)
     assert set(np.unique(small.truth)) <= set(np.unique(truth))
-    assert small.areas[2].sum() == truth.size  # areas are the whole picture's
+    assert small.areas[2].sum() == truth.size  # areas are of the image at full size
     assert present(small) == sorted(np.unique(truth), key=lambda c: -(truth == c).sum())
 
 
-def test_a_small_picture_is_drawn_as_it_is():
+def test_a_small_image_is_drawn_as_it_is():
     small = row()
     assert np.array_equal(small.truth, TRUTH)
     assert np.array_equal(small.predicted, PREDICTED)
 
 
-def test_maps_of_another_size_than_the_picture_are_refused():
+def test_maps_of_another_size_than_the_image_are_refused():
     with pytest.raises(ValueError, match=r"a\.jpg: maps of \(2, 4\)"):
         make_row("a.jpg", Image.new("RGB", (2, 4)), TRUTH, PREDICTED, class_areas(PREDICTED, TRUTH, 4))
 
@@ -158,7 +158,7 @@ def test_a_mask_comes_back_as_it_was(classes):
     palette = [tuple(map(int, colour)) for colour in rng.integers(0, 256, (classes, 3))]
     labels = rng.integers(0, classes, (7, 5)).astype(np.int32)
     labels[0, 0] = 255
-    with Image.open(io.BytesIO(palette_png(labels, palette))) as image:
+    with Image.open(io.BytesIO(encode_palette_png(labels, palette))) as image:
         assert (image.mode, image.size) == ("P", (5, 7))
         assert np.array_equal(np.asarray(image), labels)
         assert image.getpalette()[: 3 * classes] == [value for colour in palette for value in colour]
@@ -166,8 +166,8 @@ def test_a_mask_comes_back_as_it_was(classes):
 
 def test_a_mask_with_a_label_that_is_no_class_is_refused():
     with pytest.raises(ValueError, match="label of 4 among 4"):
-        palette_png(np.array([[4]]), PALETTE)
+        encode_palette_png(np.array([[4]]), PALETTE)
     with pytest.raises(ValueError, match="label of -1"):
-        palette_png(np.array([[-1]]), PALETTE)
+        encode_palette_png(np.array([[-1]]), PALETTE)
     with pytest.raises(RequestError, match="256 classes"):
-        palette_png(np.array([[0]]), [(0, 0, 0)] * 256)
+        encode_palette_png(np.array([[0]]), [(0, 0, 0)] * 256)

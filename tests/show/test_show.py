@@ -80,20 +80,20 @@ def written(out: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_four_pictures_share_a_figure_and_the_bars_say_that_they_are_of_these_only(definition, tmp_path, capsys):
+def test_four_images_share_a_figure_and_the_bars_say_that_they_are_of_these_only(definition, tmp_path, capsys):
     out = tmp_path / "shown"
     assert show(definition, out) == 0
     assert written(out) == ["iou.png", "overlays.png"]
     said = capsys.readouterr().out
-    assert re.match(r"4 of 12 pictures: mIoU \d+\.\d", said)
+    assert re.match(r"4 of 12 images: mIoU \d+\.\d", said)
     assert f"Overlays: {out}/overlays.png" in said
-    assert f"{out}/iou.png, measured on the 4 pictures shown only" in said
+    assert f"{out}/iou.png, measured on the 4 images shown only" in said
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_all_pictures_have_a_figure_and_a_mask_each(definition, tmp_path, capsys):
+def test_all_images_have_a_figure_and_a_mask_each(definition, tmp_path, capsys):
     out = tmp_path / "shown"
-    assert show(definition, out, "--pictures", "0", "--masks") == 0
+    assert show(definition, out, "--images", "0", "--masks") == 0
     data = datasets.read(load_benchmark(definition))
     names = [f"{picture.key}.png" for picture in data.pictures]
     expected = [*(f"masks/{name}" for name in names), *(f"overlays/{name}" for name in names), "iou.png"]
@@ -109,20 +109,20 @@ def test_all_pictures_have_a_figure_and_a_mask_each(definition, tmp_path, capsys
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_named_pictures_are_shown_once_and_their_miou_is_over_them(definition, tmp_path):
+def test_named_images_are_shown_once_and_their_miou_is_over_them(definition, tmp_path):
     data = datasets.read(load_benchmark(definition))
     keys = [data.pictures[i].key for i in (7, 2, 7)]
     shown = show_segmentation(Patches(), definition, tmp_path / "shown", keys=keys)
-    assert (shown.pictures, shown.total) == (2, 12)
+    assert (shown.images, shown.total) == (2, 12)
     areas = sum(made.areas for made in made_up(None, data, None) if made.index in (2, 7))
     iou = [i / (p + t - i) for i, p, t in areas.T.tolist() if p + t]
     assert shown.miou == pytest.approx(sum(iou) / len(iou))
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_only_some_of_many_pictures_are_drawn_and_every_one_has_its_mask(definition, tmp_path, monkeypatch, capsys):
+def test_only_some_of_many_images_are_drawn_and_every_one_has_its_mask(definition, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(showing, "DRAWN", 2)
-    assert show(definition, tmp_path / "shown", "--pictures", "0", "--masks") == 0
+    assert show(definition, tmp_path / "shown", "--images", "0", "--masks") == 0
     assert len(list((tmp_path / "shown" / "masks").rglob("*.png"))) == 12
     assert len(list((tmp_path / "shown" / "overlays").rglob("*.png"))) == 2
     assert "2 files, spread evenly" in capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_only_some_of_many_pictures_are_drawn_and_every_one_has_its_mask(definit
 @pytest.mark.usefixtures("stand_in")
 def test_a_mask_that_cannot_be_written_whole_leaves_the_one_that_was_there(definition, tmp_path, monkeypatch):
     out = tmp_path / "shown"
-    assert show(definition, out, "--pictures", "1", "--masks") == 0
+    assert show(definition, out, "--images", "1", "--masks") == 0
     (mask,) = (out / "masks").rglob("*.png")
     before = mask.read_bytes()
 
@@ -141,7 +141,7 @@ def test_a_mask_that_cannot_be_written_whole_leaves_the_one_that_was_there(defin
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert show(definition, out, "--pictures", "1", "--masks") == 2
+    assert show(definition, out, "--images", "1", "--masks") == 2
     assert mask.read_bytes() == before
     assert [path.name for path in mask.parent.iterdir()] == [mask.name]
 
@@ -169,13 +169,11 @@ def test_bars_come_from_the_result_of_the_same_model_and_protocol(definition, tm
     assert per_class(found) == (["red"], [0.5], [(0.4, 0.6)])
     assert show(definition, tmp_path / "shown", "--results", str(runs)) == 0
     known_by = same.dataset["fingerprint"][:8]
-    assert (
-        f"measured on 4 pictures (data {known_by}), fp32: {runs / 'whole' / 'RESULT.json'}" in capsys.readouterr().out
-    )
+    assert f"measured on 4 images (data {known_by}), fp32: {runs / 'whole' / 'RESULT.json'}" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_bars_are_of_the_pictures_shown_where_no_result_fits(definition, tmp_path, capsys):
+def test_bars_are_of_the_images_shown_where_no_result_fits(definition, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     assert show(definition, tmp_path / "shown", "--results", str(tmp_path / "runs")) == 0
     assert f"no result of this model and benchmark in {tmp_path / 'runs'}" in capsys.readouterr().out
@@ -185,13 +183,15 @@ def test_bars_are_of_the_pictures_shown_where_no_result_fits(definition, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--key", "toybox-test-0-9999"], "no picture 'toybox-test-0-9999' among its 12"),
-        (["--key", "a", "--pictures", "3"], "give one of the two"),
+        (["--key", "toybox-test-0-9999"], "no image 'toybox-test-0-9999' among its 12"),
+        (["--key", "a", "--images", "3"], "give one of the two"),
         (["--results", "no/such/folder"], "no folder no/such/folder"),
         (["--benchmark", "toybox-classification"], "is classification"),
         (["--benchmark", "toybox"], "is a suite"),
         (["--benchmark", "voc21", "--data-root", "no/such/data"], "val.txt)"),
-        (["--pictures", "-1"], "--pictures"),
+        (["--images", "-1"], "--images"),
+        (["--images", "2", "--pictures", "2"], "former name of --images; give one of the two"),
+        (["--key", "a", "--pictures", "3"], "give one of the two"),
         (["--precision", "fp8"], "fp8"),
         (["--device", "abacus"], "abacus"),
     ],
@@ -206,7 +206,7 @@ def test_a_bad_request_is_one_line_and_exit_2(definition, tmp_path, capsys, argu
 def test_a_real_model_s_label_maps_are_what_is_saved(definition, tmp_path):
     out = tmp_path / "shown"
     model = load_model("cosmos:toybox")
-    shown = show_segmentation(model, definition, out, pictures=2, masks=True, batch_size=3)
+    shown = show_segmentation(model, definition, out, images=2, masks=True, batch_size=3)
     benchmark = load_benchmark(definition)
     data = datasets.read(benchmark)
     own = replace(data, pictures=data.pictures[:7:6], masks=data.masks[:7:6])  # the first and the seventh of twelve
@@ -224,8 +224,8 @@ def test_datasets_on_disk_keep_their_folders_and_their_colours(tmp_path, name):
     root, out = tmp_path / "data", tmp_path / "shown"
     write_segmentation(root, name)
     benchmark = small(name)
-    shown = show_segmentation("python:some:patches", benchmark, out, root, pictures=0, masks=True)
-    assert shown.pictures == shown.total == 3
+    shown = show_segmentation("python:some:patches", benchmark, out, root, images=0, masks=True)
+    assert shown.images == shown.total == 3
     data = datasets.read(benchmark, root)
     assert any((mask.load() == 255).any() for mask in data.masks)
     for made in made_up(None, data, None):
@@ -242,23 +242,33 @@ def test_a_model_without_patches_is_refused(definition, tmp_path, capsys):
     assert "patches" in line
 
 
-def test_pictures_are_spread_evenly():
+@pytest.mark.usefixtures("stand_in")
+def test_the_former_name_of_images_is_a_hidden_alias(definition, tmp_path, capsys):
+    assert show(definition, tmp_path, "--pictures", "3") == 0
+    assert capsys.readouterr().out.startswith("3 of 12 images")
+    assert run_command(["show", "segmentation", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "--images" in told
+    assert "--pictures" not in told
+
+
+def test_images_are_spread_evenly():
     keys = [f"k{i}" for i in range(10)]
     assert choose(keys, (), 4, "b") == [0, 2, 5, 7]
     assert choose(keys, (), 0, "b") == list(range(10))
     assert choose(keys, (), 99, "b") == list(range(10))
-    with pytest.raises(RequestError, match="there is k1"):
+    with pytest.raises(RequestError, match="similar keys: k1"):
         choose(keys, ["k11"], 4, "b")
 
 
-def test_files_are_named_by_their_pictures():
+def test_files_are_named_by_their_images():
     keys = ["a/x.jpg", "a/y.JPG", "y.v2", "b/z.png", "b/z.jpg"]
     assert file_names(keys) == ["a/x.png", "a/y.png", "y.v2.png", "b/z.png.png", "b/z.jpg.png"]
     with pytest.raises(RequestError, match="outside"):
         file_names(["../up.jpg"])
 
 
-def test_every_task_with_pictures_to_show_is_a_task():
+def test_every_task_with_images_to_show_is_a_task():
     from cosmos_eval.cli.show import app
 
     assert {command.callback.__name__ for command in app.registered_commands} <= {*TASKS.built_in, "attention"}

@@ -22,8 +22,8 @@ from cosmos_eval.models import load_model
 from cosmos_eval.models.base import AttentiveModel, attention_reader
 from cosmos_eval.models.maps import similarity_maps
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.show.attention import LAST_BLOCKS, read_maps, seen, show_attention, shown_words
-from cosmos_eval.show.attention_figure import band, flow, maps_figure, overlay, words_note
+from cosmos_eval.show.attention import LAST_BLOCKS, pixels_of_input, read_maps, show_attention, shown_words
+from cosmos_eval.show.attention_figure import band, maps_figure, overlay, words_note, wrap_words
 from cosmos_eval.show.attention_page import maps_page
 from tests.helpers.patch_models import PatchModel, noise
 
@@ -36,7 +36,7 @@ def toybox():
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image_file(tmp_path) -> Path:
     path = tmp_path / "wide.png"
     Image.fromarray(noise(48, 80)).save(path)
     return path
@@ -89,7 +89,7 @@ def test_a_scene_needs_no_files_and_speaks_for_itself(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said == [
         "toybox test scene 3, 4 x 4 patches: cross-attention",
-        f"Picture: {tmp_path}/attention.png",
+        f"Image: {tmp_path}/attention.png",
         f"Page: {tmp_path}/attention.html",
     ]
     with Image.open(tmp_path / "attention.png") as image:
@@ -101,19 +101,20 @@ def test_a_scene_needs_no_files_and_speaks_for_itself(tmp_path, capsys):
         assert word in page.said
 
 
-def test_both_kinds_stand_side_by_side_for_every_text(tmp_path, picture, capsys):
+def test_both_kinds_stand_side_by_side_for_every_text(tmp_path, image_file, capsys):
     texts = ["--text", "a red ring", "--text", "blue"]
     kinds = ["--kind", "attention", "--kind", "similarity", "--last-block", "csa", "--last-block", "naclip"]
     assert (
-        run(tmp_path / "out", "--model", "cosmos:toybox", "--image", str(picture), *texts, *kinds, "--size", "96") == 0
+        run(tmp_path / "out", "--model", "cosmos:toybox", "--image", str(image_file), *texts, *kinds, "--size", "96")
+        == 0
     )
     assert "wide.png, 6 x 6 patches: cross-attention; similarity, csa; similarity, naclip" in capsys.readouterr().out
     page = Page((tmp_path / "out" / "attention.html").read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 1 + 2 * 4  # the bar of colours; a picture and three maps for each text
+    assert page.tags.count("img") == 1 + 2 * 4  # the bar of colours; an image and three maps for each text
     assert {"a", "red", "ring", "blue"} <= set(page.said)
 
 
-def test_pictures_of_the_page_are_whole_and_inside_it(tmp_path):
+def test_images_of_the_page_are_whole_and_inside_it(tmp_path):
     assert run(tmp_path, "--model", "cosmos:toybox", "--scene", "0", "--text", SCRIPT) == 0
     text = (tmp_path / "attention.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -196,8 +197,8 @@ def test_an_open_clip_model_has_similarity_by_itself():
         attention_reader(model)
 
 
-def test_a_model_of_one_s_own_is_shown_by_similarity(tmp_path, picture):
-    shown = show_attention(PlacedPatches(), tmp_path, image=picture, texts=["anything"], attentions=["vanilla"])
+def test_a_model_of_one_s_own_is_shown_by_similarity(tmp_path, image_file):
+    shown = show_attention(PlacedPatches(), tmp_path, image=image_file, texts=["anything"], attentions=["vanilla"])
     (text,) = shown.maps.texts
     expected = np.zeros((3, 4))
     expected[1, 2] = 1
@@ -238,7 +239,7 @@ def test_words_that_weigh_alike_are_all_low():
 def test_lines_of_words_are_never_wider_than_the_figure():
     words = tuple(Word("w" * (1 + i), range(i, i + 1)) for i in range(1, 38))
     attended = AttentionMaps(torch.ones(1, 1, 1), torch.rand(1, 40), (words,))
-    places = list(flow(shown_words(attended, 0), 4.0))
+    places = list(wrap_words(shown_words(attended, 0), 4.0))
     assert all(left + wide <= 4.0 + 1e-9 for _, left, wide in places)
     assert len({line for line, _, _ in places}) > 5
 
@@ -252,25 +253,25 @@ def test_signs_that_begin_formulas_or_lack_a_glyph_are_drawn(toybox, tmp_path, r
 
 def test_what_the_model_sees_is_cropped_and_scaled_as_for_it():
     preprocess = ImagePreprocess(32)
-    picture = Image.fromarray(noise(48, 80))
-    expected = picture.resize((53, 32), Image.Resampling.BICUBIC).crop((10, 0, 42, 32))
+    image = Image.fromarray(noise(48, 80))
+    expected = image.resize((53, 32), Image.Resampling.BICUBIC).crop((10, 0, 42, 32))
     np.testing.assert_allclose(
-        seen(preprocess(picture), preprocess).astype(int), np.asarray(expected).astype(int), atol=2
+        pixels_of_input(preprocess(image), preprocess).astype(int), np.asarray(expected).astype(int), atol=2
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "--image FILE, or a toybox test scene by --scene N"),
+        ([], "--image FILE, or a toybox test scene with --scene N"),
         (["--scene", "0", "--image", "a.jpg"], "one of the two"),
         (["--scene", "-1"], "--scene"),
         (["--image", "absent.jpg", "--text", "a"], "absent.jpg"),
-        (["--image", "NOT_A_PICTURE", "--text", "a"], "not.png: it is no image, or of a format that is not read"),
-        (["--image", "PICTURE"], "at least one --text"),
+        (["--image", "NOT_AN_IMAGE", "--text", "a"], "not.png: it is no image, or of a format that is not read"),
+        (["--image", "IMAGE"], "at least one --text"),
         (["--scene", "0", "--text", "  "], "--text is empty"),
         (["--scene", "0", "--text", "a", "--text", ""], "--text 2 of 2 is empty"),
-        (["--scene", "0", "--text", "&nbsp;"], "has no words"),
+        (["--scene", "0", "--text", "&nbsp;"], "has no word in the context"),
         (["--scene", "0", "--kind", "heat"], "unknown kind 'heat'"),
         (["--scene", "0", "--kind", "similarity", "--last-block", "sharp"], "'sharp'"),
         (["--scene", "0", "--size", "9"], "smaller than a patch"),
@@ -283,9 +284,9 @@ def test_what_the_model_sees_is_cropped_and_scaled_as_for_it():
         ),
     ],
 )
-def test_a_bad_request_is_one_line_and_exit_2(tmp_path, picture, capsys, arguments, said):
-    (tmp_path / "not.png").write_text("not a picture")
-    places = {"PICTURE": str(picture), "NOT_A_PICTURE": str(tmp_path / "not.png")}
+def test_a_bad_request_is_one_line_and_exit_2(tmp_path, image_file, capsys, arguments, said):
+    (tmp_path / "not.png").write_text("not an image")
+    places = {"IMAGE": str(image_file), "NOT_AN_IMAGE": str(tmp_path / "not.png")}
     arguments = [places.get(argument, argument) for argument in arguments]
     assert run(tmp_path / "out", "--model", "cosmos:toybox", *arguments) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -293,21 +294,21 @@ def test_a_bad_request_is_one_line_and_exit_2(tmp_path, picture, capsys, argumen
     assert not (tmp_path / "out").exists()
 
 
-def test_vectors_and_patches_of_another_space_are_refused(tmp_path, picture):
+def test_vectors_and_patches_of_another_space_are_refused(tmp_path, image_file):
     class OtherSpace(PlacedPatches):
         def encode_text(self, texts):
             return torch.ones(len(texts), 5)
 
     with pytest.raises(RequestError, match="both in one space"):
-        show_attention(OtherSpace(), tmp_path, image=picture, texts=["a"])
+        show_attention(OtherSpace(), tmp_path, image=image_file, texts=["a"])
     with pytest.raises(RequestError, match="leave --size out"):
-        show_attention(PlacedPatches(), tmp_path, image=picture, texts=["a"], size=64)
+        show_attention(PlacedPatches(), tmp_path, image=image_file, texts=["a"], size=64)
 
 
-def test_broken_weights_are_refused(tmp_path, picture):
+def test_broken_weights_are_refused(tmp_path, image_file):
     class Broken(PlacedPatches):
         def encode_text(self, texts):
             return torch.full((len(texts), 2), float("nan"))
 
     with pytest.raises(RequestError, match="similarity, vanilla is not finite"):
-        show_attention(Broken(), tmp_path, image=picture, texts=["a"])
+        show_attention(Broken(), tmp_path, image=image_file, texts=["a"])

@@ -23,7 +23,7 @@ def test_four_pictures_and_four_classes_by_hand():
     # 1, 0, one of four, 0; per class (1 + 0) / 2, 1/4, 0 over the three classes that have pictures
     assert values(outcome) == pytest.approx({"top1": 1.25 / 4, "mean_per_class": (0.5 + 0.25 + 0) / 3})
     samples = outcome.samples
-    assert list(samples.columns) == ["picture", "label", "prediction", "correct", "margin"]
+    assert list(samples.columns) == ["image", "label", "prediction", "correct", "margin"]
     assert samples["correct"].tolist() == [1, 0, 0.25, 0]
     assert samples["prediction"].tolist() == [0, 1, 0, 3]
     assert samples["margin"].tolist() == pytest.approx([0.2, -0.2, 0, -1])

@@ -137,7 +137,7 @@ def one_window_at_a_time(case: str) -> list[Tensor]:
         image = picture.load()
         x = model.preprocess(Image.fromarray(resized(image, chosen["short_side"], chosen["long_side"])))
         size = image.height, image.width
-        found.append(oracle.picture_logits(model.encode_patches, x, size, queries(len(WORDS)), oracle_settings(chosen)))
+        found.append(oracle.image_logits(model.encode_patches, x, size, queries(len(WORDS)), oracle_settings(chosen)))
     return found
 
 
@@ -179,7 +179,7 @@ def test_any_grid_and_any_budget_give_the_oracles_labels(
     windows = iter(dense.features.flatten(0, 1))
     chosen = settings(crop=crop, stride=stride, prob_thd=prob_thd, area_thd=area_thd, logit_scale=10.0)
     words = queries(len(classes), seed)
-    expected = oracle.picture_logits(
+    expected = oracle.image_logits(
         lambda window: next(windows)[None], dense.pixels, original, words, oracle_settings(chosen)
     )
     assert next(windows, None) is None

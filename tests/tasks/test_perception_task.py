@@ -46,7 +46,7 @@ def test_four_items_by_hand():
     assert outcome.primary == "accuracy"
     assert outcome.metrics["add/accuracy"].n == 3
     samples = outcome.samples
-    assert samples["picture"].tolist() == ["picture-0", "picture-0", "picture-1", "picture-1"]
+    assert samples["image"].tolist() == ["picture-0", "picture-0", "picture-1", "picture-1"]
     assert samples["subset"].tolist() == ["add", "add", "swap", "add"]
     assert samples["margin"].tolist() == pytest.approx([0.2, 0, -0.2, 0.6])
     for found, (right, wrong) in zip(samples["scores"], [(0.8, 0.6), (0.8, 0.8), (0.6, 0.8), (0.6, 0)], strict=True):

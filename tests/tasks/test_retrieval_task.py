@@ -49,10 +49,10 @@ def test_three_pictures_and_four_texts_by_hand():
 
 def test_every_sample_says_what_happened_to_it():
     samples = tasks.run(benchmark("retrieval", k=[1, 2]), DATA, BY_HAND).samples
-    assert list(samples.columns) == ["direction", "query", "picture", "rank", "hit@1", "hit@2"]
+    assert list(samples.columns) == ["direction", "query", "image", "rank", "hit@1", "hit@2"]
     assert samples["direction"].tolist() == ["image_to_text"] * 3 + ["text_to_image"] * 4
     assert samples["query"].tolist() == ["picture-0", "picture-1", "picture-2", "0", "1", "2", "3"]
-    assert samples["picture"].tolist() == [f"picture-{i}" for i in (0, 1, 2, 0, 0, 1, 2)]
+    assert samples["image"].tolist() == [f"picture-{i}" for i in (0, 1, 2, 0, 0, 1, 2)]
     assert samples["rank"].tolist() == [1, 3, 2.5, 1.5, 2.5, 2, 2]
     assert samples["hit@1"].tolist() == [1, 0, 0.25, 0.5, 0, 0, 0]
     assert samples["hit@2"].tolist() == [1, 0, 0.5, 1, 0.5, 1, 1]

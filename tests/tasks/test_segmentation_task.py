@@ -97,7 +97,7 @@ def test_areas_and_metrics_by_hand():
     outcome = run(benchmark(), data([labels(0, 2, 2), labels(255, 0)]))
     stripe = 8 * 16
     rows = outcome.samples.to_dict("records")
-    assert [(row["picture"], row["name"], row["intersection"], row["prediction"], row["label"]) for row in rows] == [
+    assert [(row["image"], row["name"], row["intersection"], row["prediction"], row["label"]) for row in rows] == [
         ("p0", "red", stripe, stripe, stripe),
         ("p0", "green", 0, stripe, 0),
         ("p0", "blue", stripe, stripe, 2 * stripe),

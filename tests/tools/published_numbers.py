@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.tools.published_words import ROOT, benchmarks_of, spec_of
 
-OUT = ROOT / "cosmos_eval" / "report" / "published.csv"
+OUT = ROOT / "cosmos_eval" / "published" / "published.csv"
 COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "printed", "secondary",
     "printed_benchmark", "printed_metric", "source",

@@ -24,7 +24,7 @@ from cosmos_eval.progress import Silent
 from cosmos_eval.report.evaluations import Evaluations, read_evaluations
 from cosmos_eval.results.store import read_results
 from cosmos_eval.training.callback import train_from
-from cosmos_eval.training.evaluator import EvaluateEvery, undisturbed
+from cosmos_eval.training.evaluator import EvaluateEvery, evaluation_mode
 from tests.core.gloo_ranks import on_ranks
 from tests.helpers.tiny_runs import CONFIG, TINY, coloured, same_weights
 from tests.helpers.worlds import captions_world, classes_world
@@ -226,7 +226,7 @@ def test_an_evaluation_that_runs_out_of_memory_costs_no_training(world, tmp_path
     config = configured(world, tmp_path, steps=3)
     notes = Notes()
     assert train(config, coloured(8), callbacks=[EvaluateEvery(config, notes)]).steps == 3
-    said = "no evaluation (CUDA out of memory. Tried to allocate 3 GiB); the training goes on"
+    said = "evaluation failed (CUDA out of memory. Tried to allocate 3 GiB); the training continues"
     assert notes.lines == [f"step 2: {said}", f"step 3: {said}"]
 
 
@@ -245,9 +245,9 @@ def test_a_signal_ends_the_evaluation_and_not_the_training(world, tmp_path):
         evaluation = EvaluateEvery(config, arrives := Arrives())
         evaluation.on_step(in_progress(config, 2))
         assert signals.received == signal.SIGUSR1
-        assert arrives.lines == ["step 2: the evaluation is given up, since the run was asked to stop"]
+        assert arrives.lines == ["step 2: the evaluation was stopped, since the run was asked to stop"]
         EvaluateEvery(config, notes).on_end(in_progress(config, 3))
-        assert notes.lines == ["step 3: the evaluation is given up, since the run was asked to stop"]
+        assert notes.lines == ["step 3: the evaluation was stopped, since the run was asked to stop"]
     assert evaluation.lines == []
     resumed = EvaluateEvery(config, notes)
     resumed.on_start(in_progress(config, 2))
@@ -315,7 +315,7 @@ def test_modes_and_generators_are_put_back_whatever_happens_inside():
     state = random.getstate(), torch.get_rng_state()
 
     def fail() -> None:
-        with undisturbed(model):
+        with evaluation_mode(model):
             assert not any(module.training for module in model.modules())
             random.random()
             np.random.rand()

@@ -33,20 +33,20 @@ def done(run):
     return run[0]
 
 
-def test_it_leaves_a_leaderboard_a_report_and_pictures(done):
+def test_it_leaves_a_leaderboard_a_report_and_images(done):
     text = (done / "leaderboard.md").read_text()
     for label in ("COSMOS, 3 steps", "CLIP loss, 3 steps", "untrained", "COSMOS, shipped checkpoint"):
         assert label in text
     report = (done / "report.md").read_text()
-    for name in re.findall(r"\]\((pictures/\S+)\)", report):
+    for name in re.findall(r"\]\((images/\S+)\)", report):
         assert (done / name).read_bytes().startswith(b"\x89PNG")
     assert "COSMOS, 3 steps is" in report
     for kind in ("replace", "swap", "add"):
         assert re.search(
             rf"^- toybox-perception {kind}: COSMOS, 3 steps has .* chance .*; untrained has ", report, re.M
         )
-    assert "](pictures/segmentation/overlays.png)" in report
-    assert "](pictures/attention/attention.png)" in report
+    assert "](images/segmentation/overlays.png)" in report
+    assert "](images/attention/attention.png)" in report
 
 
 def test_it_ends_with_the_table_the_page_and_a_comparison_to_try(run, capsys):
@@ -56,7 +56,7 @@ def test_it_ends_with_the_table_the_page_and_a_comparison_to_try(run, capsys):
     page = (out / "report.html").read_text()
     assert "COSMOS, 3 steps is" in page
     for name in ("scenes.png", "segmentation/overlays.png", "attention/attention.png"):
-        assert f'"path":"pictures/{name}"' in page
+        assert f'"path":"images/{name}"' in page
     (command,) = re.findall(r"^Is COSMOS worse than its baseline\? (.*)$", printed, re.M)
     name, *arguments = shlex.split(command)
     assert (name, arguments[0]) == ("cosmos-eval", "regress")
@@ -143,5 +143,5 @@ def test_kinds_of_wrong_captions_stand_against_chance_and_against_no_training():
     ]
 
 
-def test_times_chance_counts_classes_or_pictures():
+def test_times_chance_counts_classes_or_images():
     assert times_chance(labelled("m", 0.75, 0.5, 1.0)) == {"top1": 1.5}  # two classes: chance is one half

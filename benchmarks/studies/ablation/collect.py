@@ -90,9 +90,9 @@ def outcomes(legs: dict[int, Leg], metric: Metric, seeds: list[int]) -> Outcomes
             frame = frame[frame[metric.only[0]] == metric.only[1]]
         frames.append(frame.reset_index(drop=True))
     for seed, frame in zip(seeds, frames, strict=True):
-        if not frame["picture"].equals(frames[0]["picture"]):
+        if not frame["image"].equals(frames[0]["image"]):
             raise RequestError(f"{legs[seed].folder} was tested on other samples of {metric.benchmark}; delete it")
-    _, unit = np.unique(frames[0]["picture"].to_numpy(dtype=str), return_inverse=True)
+    _, unit = np.unique(frames[0]["image"].to_numpy(dtype=str), return_inverse=True)
     classes = None
     if metric.subset is not None:
         _, classes = np.unique(frames[0][metric.subset].to_numpy(dtype=str), return_inverse=True)

@@ -68,8 +68,8 @@ def import_mmseg() -> Any:
         if COMPILED not in sys.modules and importlib.util.find_spec(COMPILED) is None:
             sys.modules[COMPILED] = Placeholder()
         return importlib.import_module("mmseg.datasets")
-    except (ImportError, AssertionError) as error:  # mmseg asserts the versions of mmcv and mmengine
-        said = " ".join(str(error).split())
+    except Exception as error:  # versions that do not go together fail in any way: assertions, names taken, no file
+        said = " ".join(f"{type(error).__name__}: {error}".split())
         raise RequestError(
             f"cannot import mmsegmentation: {said}; install requirements.lock, which has mmsegmentation 1.2.2 and "
             "mmcv-lite 2.1.0 (mmcv must be older than 2.2)"

@@ -1,9 +1,9 @@
 """The reader `mmseg`: pictures and masks as mmsegmentation's own dataset classes list them."""
 
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.suggestions import near
@@ -15,6 +15,7 @@ from cosmos_eval.datasets.dataset_checks import Survey, escapes
 from cosmos_eval.datasets.mmseg.headers import look
 from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
+from cosmos_eval.datasets.substitution import substituted
 
 
 def read_mmseg(benchmark: Any, data_root: Path) -> Data:
@@ -104,8 +105,9 @@ def _listed(
         lazy_init=True,  # listed below by the same method; initialising would pickle the list for nothing
     )
     meta = dataset.metainfo
+    mmengine = import_module("mmengine")  # after mmsegmentation's import above, which undoes what mmengine sets
     # of a list the lines that were looked at: mmengine would take a byte order mark for a part of the first name
-    with patch("mmengine.list_from_file", lambda *_, **__: split) if split else nullcontext():
+    with substituted(mmengine, "list_from_file", lambda *_, **__: split) if split else nullcontext():
         rows = dataset.load_data_list()
     if not rows:
         what = "names" if layout.split else f"pictures (*{dataset.img_suffix})"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.short_repr import short_list, short_repr
-from cosmos_core.text_files import read_text, whole_number
+from cosmos_core.text_files import parse_integer, read_text
 from cosmos_eval.datasets.dataset_checks import Survey, check_inside
 
 LARGEST_TABLE = 2**30
@@ -86,7 +86,7 @@ def value(row: Any, key: str, kind: type, where: str, survey: Survey) -> Any:
 
 def whole(text: str, column: str, where: str, survey: Survey) -> int:
     """A cell that holds a whole number from 0 on."""
-    number = whole_number(text, 10**18)
+    number = parse_integer(text, 10**18)
     if number is None:
         survey.refuse(f"finds {short_repr(text)} for {column!r} in {where}; it is a whole number")
     return number

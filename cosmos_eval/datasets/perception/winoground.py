@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cosmos_core.json_text import JsonFault, load_json
+from cosmos_core.json_text import JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
@@ -35,7 +35,7 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
         where = f"{path}:{number}"
         try:
             row = load_json(line)
-        except JsonFault as error:
+        except JsonError as error:
             survey.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
         name = str(value(row, "id", int, where, survey))
         if name in lines:

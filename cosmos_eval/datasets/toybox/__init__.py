@@ -48,7 +48,7 @@ toybox, and nothing about photographs.
 On the disk: `prepare` writes the same content in the formats of real datasets.
 """
 
-from cosmos_eval.datasets.toybox.batches import TrainRecords, render_many, train_records
+from cosmos_eval.datasets.toybox.batches import TrainRecords, train_records
 from cosmos_eval.datasets.toybox.contrasts import KINDS, Negative, negatives
 from cosmos_eval.datasets.toybox.drawing import colour_mask, instances, mask, render
 from cosmos_eval.datasets.toybox.reader import (
@@ -73,7 +73,7 @@ from cosmos_eval.datasets.toybox.scenes import (
 )
 from cosmos_eval.datasets.toybox.sentences import Captions, captions, record
 from cosmos_eval.datasets.toybox.truth import is_true
-from cosmos_eval.datasets.toybox.words import CLASSES, SHAPES, vocabulary
+from cosmos_eval.datasets.toybox.words import CLASSES, SHAPES
 from cosmos_eval.datasets.toybox.writing import prepare
 
 __all__ = [
@@ -105,10 +105,8 @@ __all__ = [
     "read_toybox",
     "record",
     "render",
-    "render_many",
     "retrieval_data",
     "single_object_scene",
     "split_of",
     "train_records",
-    "vocabulary",
 ]

@@ -1,14 +1,12 @@
-"""Training scenes: drawn when asked for, or many at once into one array."""
+"""Training scenes: drawn when asked for, or all at once and kept."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from typing import overload
 
 import numpy as np
 
 from cosmos_eval.datasets.toybox.drawing import render
-from cosmos_eval.datasets.toybox.scenes import Scene, make_scene
+from cosmos_eval.datasets.toybox.scenes import make_scene
 from cosmos_eval.datasets.toybox.sentences import record
 
 Sample = tuple[str, np.ndarray, dict[str, list[str]]]
@@ -58,16 +56,3 @@ def train_records(seed: int, n: int, size: int = 64, on_done: Callable[[int], No
     """
     records = TrainRecords(seed, n, size)
     return records if on_done is None else records.render_all(on_done)
-
-
-def render_many(scenes: Sequence[Scene], size: int = 64, workers: int = 1) -> np.ndarray:
-    """Pictures (N, size, size, 3) uint8 of many scenes; the same whatever the number of worker processes."""
-    out = np.empty((len(scenes), size, size, 3), np.uint8)
-    if workers <= 1 or len(scenes) < 256:
-        for i, scene in enumerate(scenes):
-            out[i] = render(scene, size)
-        return out
-    with ProcessPoolExecutor(workers) as pool:
-        for i, pixels in enumerate(pool.map(partial(render, size=size), scenes, chunksize=128)):
-            out[i] = pixels
-    return out

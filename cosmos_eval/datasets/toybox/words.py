@@ -15,7 +15,6 @@ RELATIONS = ("left of", "right of", "above", "below")
 BACKGROUND_COLOURS = ("gray", "brown", "olive", "slate", "teal", "rose")
 BACKGROUND_PATTERNS = ("smooth", "faded", "noisy", "lined", "checked")
 COUNTS = ("one object", "two objects", "three objects", "four objects")
-LINKS = ("a", "an", "and", "at", "background", "empty", "holds", "is", "of", "on", "the", "there", "are")
 
 CLASSES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 """The 48 classes of toybox classification; class c is shape c // 8 in colour c % 8."""
@@ -24,9 +23,3 @@ CLASSES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 def an(phrase: str) -> str:
     """The phrase with its indefinite article."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def vocabulary() -> tuple[str, ...]:
-    """Every word of every caption and negative, in alphabetical order."""
-    phrases = (*SHAPES, *COLOURS, *SIZES, *TEXTURES, *PLACES, *RELATIONS, *BACKGROUND_COLOURS, *BACKGROUND_PATTERNS)
-    return tuple(sorted({word for phrase in (*phrases, *COUNTS, *LINKS) for word in phrase.split()}))

@@ -1,6 +1,6 @@
-// Charts that stand in rows: intervals of one metric, bars of a family, classes of a segmentation, all metrics.
+// Charts with a row for each model: intervals of a metric, bars of a task, IoU of classes, all metrics.
 
-/** Round values that divide a span into a handful of steps. */
+/** Round values that divide a range into about five steps. */
 function ticksOf(low, high, most = 5) {
   const rough = (high - low) / most || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -11,7 +11,7 @@ function ticksOf(low, high, most = 5) {
   return ticks;
 }
 
-/** What of a metric a chart spans, in printed units: bars begin at zero, points keep to where the intervals are. */
+/** The range of a chart in printed units: bars begin at zero, points need only the range of the intervals. */
 function spanOf(metric, values, fromZero) {
   const scale = scaleOf(metric);
   const low = fromZero ? 0 : Math.min(...values.map((value) => scale * Math.min(value[0], value[1])));
@@ -139,16 +139,16 @@ function forestSection() {
 }
 
 const FEW = 8;
-function familySection() {
+function taskSection() {
   if (!data.results.some((result) => result.limit === null)) return null;
   const place = el("div", { class: "panels" });
   const columns = data.groups.flatMap((group, index) => group.headlines.map((metric) => ({ group, index, metric })));
-  const names = families.map((name) => [name, name]);
+  const names = tasks.map((name) => [name, name]);
   const all = [["", "all"]];
-  const family = choice("Family", columns.length > FEW ? [...names, ...all] : [...all, ...names], () => draw());
+  const task = choice("Task", columns.length > FEW ? [...names, ...all] : [...all, ...names], () => draw());
   function draw() {
     const panels = columns.map(({ group, index, metric }) => {
-      if (!groupIsShown(group) || (family.select.value && group.task !== family.select.value)) return null;
+      if (!groupIsShown(group) || (task.select.value && group.task !== task.select.value)) return null;
       const entries = entriesOf(index, metric);
       if (!entries.length) return null;
       const heading = el("h3", {}, `${group.title} `, el("span", {}, shortName(group, metric)));
@@ -157,15 +157,15 @@ function familySection() {
     replaceIn(place, panels.some(Boolean) ? panels.filter(Boolean) : nothing());
   }
   onFilter(() => {
-    // A family that the filters at the top leave is the one to show.
-    if (filters.family && family.select.value) family.select.value = filters.family;
+    // Show the task that is chosen in the filters at the top.
+    if (filters.task && task.select.value) task.select.value = filters.task;
     draw();
   });
   return section(
-    "families",
-    "By family",
-    el("p", {}, "Headline metrics of each benchmark of a family, with 95 % intervals."),
-    el("div", { class: "filters" }, family.node),
+    "tasks",
+    "By task",
+    el("p", {}, "Headline metrics of each benchmark of a task, with 95 % intervals."),
+    el("div", { class: "filters" }, task.node),
     place,
   );
 }
@@ -205,7 +205,7 @@ function classSection() {
   return section(
     "classes",
     "IoU of each class",
-    el("p", {}, "Percent. Press a model's name to sort by it; a number has its interval and where it comes from."),
+    el("p", {}, "Percent. Press a model's name to sort by it; press a number to see its interval and how it was measured."),
     bar,
     place,
   );

@@ -32,7 +32,7 @@ function openPoint(panel, name, point) {
       ["precision", panel.shared.precision],
       ["seconds", seconds],
     ]),
-    el("p", {}, "Environment and date stand in the RESULT.json of this step."),
+    el("p", {}, "Environment and date are in the RESULT.json of this step."),
   );
 }
 
@@ -134,7 +134,7 @@ function numbersOf(panel) {
             const point = at.get(step);
             if (!point) return el("span", { class: "missing" }, MISSING);
             const text = shown(panel.metric, point[1]);
-            const label = `${text}${unitOf(panel.metric)}, ${series.name}, step ${count(step)}: where it comes from`;
+            const label = `${text}${unitOf(panel.metric)}, ${series.name}, step ${count(step)}: how it was measured`;
             return [
               numberButton(text, label, () => openPoint(panel, series.name, point)),
               el("small", {}, interval(panel.metric, point.slice(1))),

@@ -1,6 +1,6 @@
-// The leaderboard, its filters (which hold for the charts, too), and what was measured on a part of its data.
+// The leaderboard, its filters (which also apply to the charts), and results on a part of their data.
 
-const filters = { model: "", family: "", benchmark: "", intervals: true };
+const filters = { model: "", task: "", benchmark: "", intervals: true };
 const listeners = [];
 const onFilter = (draw) => (listeners.push(draw), draw());
 const changed = (name) => (value) => {
@@ -8,10 +8,10 @@ const changed = (name) => (value) => {
   for (const draw of listeners) draw();
 };
 
-const families = [...new Set([...data.groups, ...data.columns].map((one) => one.task))].filter(Boolean);
+const tasks = [...new Set([...data.groups, ...data.columns].map((one) => one.task))].filter(Boolean);
 const modelIsShown = (row) => matches(data.models[row].label, filters.model);
 const isPublished = (row) => data.models[row].kind === "published";
-const isIn = (task, title) => (!filters.family || task === filters.family) && matches(title, filters.benchmark);
+const isIn = (task, title) => (!filters.task || task === filters.task) && matches(title, filters.benchmark);
 const groupIsShown = (group) => isIn(group.task, group.title);
 const small = (text) => el("small", {}, text);
 
@@ -48,7 +48,7 @@ function boardColumn(column, number) {
     key: `column ${number}`,
     title: column.title,
     notes: column.about.split(/, (?=\D)/),
-    family: column.task || "all families",
+    task: column.task || "all tasks",
     ascending: column.lowerIsBetter,
     values: new Map([...cells].map(([row, cell]) => [row, cell[2]])),
     node(row) {
@@ -66,7 +66,7 @@ function boardColumn(column, number) {
       const open = isPublished(row)
         ? () => openPublished(row, column, text, source)
         : () => openAverage(row, column, text);
-      const label = `${text}, ${data.models[row].label}, ${column.title}: where it comes from`;
+      const label = `${text}, ${data.models[row].label}, ${column.title}: how it was measured`;
       return [
         numberButton(text, label, open, style),
         low === null ? null : small(interval(column.metric, [0, low, high])),
@@ -100,7 +100,7 @@ function openPublished(row, column, text, source) {
   openDialog(
     `${data.models[row].label}, ${column.title}`,
     "provenance",
-    el("p", { class: "statement" }, el("strong", {}, text), " as published; nothing here was measured"),
+    el("p", { class: "statement" }, el("strong", {}, text), " as published, not measured here"),
     block("Source", [
       ["source", source || data.models[row].source],
       ["row", data.models[row].source],
@@ -140,7 +140,7 @@ function leaderboardSection() {
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },
     search("Models", "part of a name", changed("model")).node,
-    choice("Family", [["", "all"], ...families.map((name) => [name, name])], changed("family")).node,
+    choice("Task", [["", "all"], ...tasks.map((name) => [name, name])], changed("task")).node,
     search("Benchmarks", "part of a name", changed("benchmark")).node,
     el("label", { class: "check" }, intervals, "95 % intervals"),
   );
@@ -159,9 +159,9 @@ function leaderboardSection() {
     el(
       "p",
       {},
-      "Percent; the best of a column in bold, the second underlined. Press a head to sort, a number to see where it " +
-        "comes from. A column holds one protocol and one dataset only; – is not measured. Filters hold for the charts " +
-        "below, too.",
+      "Percent; the best of a column in bold, the second underlined. Press a column head to sort, a number to see how it " +
+        "was measured. A column has one protocol and one dataset; –: not measured. Filters also apply to the charts " +
+        "below.",
     ),
     bar,
     status,

@@ -1,8 +1,8 @@
-// The page: heading, contents, theme, sections in their order, and what the page lacks.
+// The page: heading, contents, theme, the sections in their order, and what is left out.
 
 const STORED = "cosmos-eval theme";
 
-/** A button that turns light and dark round; the system decides until it is pressed. */
+/** A button that switches between light and dark; the system setting holds until it is pressed. */
 function themeButton() {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -46,10 +46,10 @@ function modelsSection() {
       ["spec", record.spec],
       ["architecture", record.arch],
       ["activation", record.activation],
-      ["weights", record.digest || "no digest: never cached"],
+      ["weights", record.digest || "no digest, so never cached"],
       ["precision", [...new Set(results.map((one) => one.precision))]],
       ["results", results.length],
-      ["seconds in all", Math.round(seconds * 10) / 10],
+      ["total seconds", Math.round(seconds * 10) / 10],
       ["measured", [...new Set(results.map((one) => one.timing.started.slice(0, 10)))]],
       ["hardware", environment.hardware],
       ["packages", environment.packages],
@@ -62,7 +62,7 @@ function modelsSection() {
     el(
       "p",
       {},
-      "What each row of the tables is. Every number of this page says the same of itself when it is pressed.",
+      "Each row of the tables, and how it was measured. Press any number of this page for the same details.",
     ),
     entries.flat(),
   );
@@ -106,15 +106,15 @@ function page() {
     leaderboardSection(),
     partialSection(),
     forestSection(),
-    familySection(),
+    taskSection(),
     curveSection(),
     classSection(),
     metricsSection(),
-    pictureSection(),
+    imageSection(),
     modelsSection(),
     listSection("remarks", "Remarks", null, data.remarks),
-    listSection("not-run", "Not run", "Asked for, and not measured.", data.notRun),
-    listSection("left-out", "Left out", "The page is kept small; the folder has these.", data.leftOut),
+    listSection("not-run", "Not run", "Requested, and not measured.", data.notRun),
+    listSection("left-out", "Left out", "Not in this page, which is kept small; see the folder of the results.", data.leftOut),
   ].filter(Boolean);
   document.body.append(
     el("a", { class: "skip", href: "#main" }, "To the content"),
@@ -142,7 +142,7 @@ try {
     el(
       "p",
       { role: "alert" },
-      `A fault of ours: this page could not be drawn (${error.message}). leaderboard.md has the numbers.`,
+      `A bug in cosmos-eval: this page could not be drawn (${error.message}). leaderboard.md has the numbers.`,
     ),
   );
   throw error;

@@ -1,4 +1,4 @@
-// Where a number comes from: one dialog, opened by every number of the page. Escape closes it, focus goes back.
+// How a number was measured: one dialog, opened by every number. Escape closes it and returns the focus.
 
 const dialogBody = el("div", { class: "dialog-body" });
 const dialogTitle = el("h2", { id: "dialog-title" });
@@ -31,7 +31,7 @@ function openDialog(title, kind, ...children) {
   dialogBody.scrollTop = 0;
 }
 
-/** A number that tells where it comes from when it is pressed. */
+/** A number as a button that opens the dialog. */
 function numberButton(text, label, open, className = "") {
   return el(
     "button",
@@ -90,7 +90,7 @@ function openResult(result, metric) {
     ]),
     block("Protocol", [
       ["benchmark", group.name],
-      ["family", group.task],
+      ["task", group.task],
       ["version", group.version],
       ["fingerprint", group.fingerprint],
       ["metric", metric],
@@ -124,7 +124,7 @@ function resultButton(result, metric, className = "") {
   const values = valueOf(result, metric);
   const text = shown(metric, values[0]);
   const what = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
-  const label = `${text}${unitOf(metric)}, ${what}: where it comes from`;
+  const label = `${text}${unitOf(metric)}, ${what}: how it was measured`;
   return numberButton(text, label, () => openResult(result, metric), className);
 }
 

@@ -2,7 +2,7 @@
 
 /**
  * A table.
- *   columns: {key, title, notes, family, value(row) -> number, string or null, cell(row) -> node or text, text,
+ *   columns: {key, title, notes, task, value(row) -> number, string or null, cell(row) -> node or text, text,
  *     ascending}; the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
  *   rows: anything, in the order that stands before a column is chosen.
  *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
@@ -26,7 +26,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
   });
 
   function sortBy(index) {
-    // A first press puts the best on top, the next one turns the order round.
+    // A first press puts the best on top, the next one reverses the order.
     const { key, text, ascending } = columns[index];
     state.descending = state.key === key ? !state.descending : !text && !ascending;
     state.key = key;
@@ -73,26 +73,26 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
     );
   }
 
-  table.append(el("thead", {}, familyRow(columns), el("tr", { class: "heads" }, heads)));
+  table.append(el("thead", {}, taskRow(columns), el("tr", { class: "heads" }, heads)));
   draw();
   return scroller(caption, table);
 }
 
-/** A row above the heads that names the family of neighbouring columns, where there are several families. */
-function familyRow(columns) {
+/** A row above the heads that names the task of neighbouring columns, where there are several tasks. */
+function taskRow(columns) {
   const runs = [];
-  for (const { family } of columns) {
-    if (runs.length && runs.at(-1).family === family) runs.at(-1).span += 1;
-    else runs.push({ family, span: 1 });
+  for (const { task } of columns) {
+    if (runs.length && runs.at(-1).task === task) runs.at(-1).span += 1;
+    else runs.push({ task, span: 1 });
   }
-  if (runs.filter((run) => run.family !== undefined).length < 2) return [];
+  if (runs.filter((run) => run.task !== undefined).length < 2) return [];
   return el(
     "tr",
     {},
-    runs.map(({ family, span }) =>
-      family === undefined
+    runs.map(({ task, span }) =>
+      task === undefined
         ? el("td", { colspan: span })
-        : el("th", { class: "family", scope: "colgroup", colspan: span }, el("span", {}, family)),
+        : el("th", { class: "task", scope: "colgroup", colspan: span }, el("span", {}, task)),
     ),
   );
 }

@@ -44,7 +44,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     class's prompts where the model has a score of its own.
 
     `mean_per_class` is the unweighted mean over the classes that have pictures. `samples` has a row for each picture:
-    `picture`, `label`, `prediction` (indices; the first of equal classes), `correct` and `top5` (in [0, 1]), `margin`
+    `image`, `label`, `prediction` (indices; the first of equal classes), `correct` and `top5` (in [0, 1]), `margin`
     (score of the true class minus that of the best other one).
     """
     prompts = ClassPrompts.of(data.class_names, data.templates)
@@ -67,7 +67,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     keys = [picture.key for picture in data.pictures]
     return Outcome(
         metrics=metrics,
-        samples=pd.DataFrame({"picture": keys, **columns, "margin": places.margin.numpy()}),
+        samples=pd.DataFrame({"image": keys, **columns, "margin": places.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=collapse_warnings(
             {"pictures": scores.image_features, "class prompts": weights}, except_cut_alike(engine, "class prompts")

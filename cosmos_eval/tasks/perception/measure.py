@@ -62,7 +62,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     `metrics.least` of a definition leaves subsets with fewer items out of means over subsets, and they
     have no metric of their own.
 
-    `samples` has a row for each item: `item` (its index in the dataset), `subset`, a column for each group, `picture`
+    `samples` has a row for each item: `item` (its index in the dataset), `subset`, a column for each group, `image`
     (the key of its first one), `whole` (the key of the picture that this one is a part of: the unit of intervals and
     paired tests), `scores` (cosines, picture by picture), and for each reading its margin, whether it holds strictly,
     and the expectation.
@@ -89,7 +89,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
             "item": np.arange(len(pictures)),
             "subset": np.array(data.subsets, dtype=object),
             **{f"group {name}": np.array(parts, dtype=object) for name, parts in data.groups.items()},
-            "picture": [data.pictures[i].key for i in pictures.tolist()],
+            "image": [data.pictures[i].key for i in pictures.tolist()],
             "whole": [data.pictures[i].whole for i in pictures.tolist()],
             "scores": scores.flatten(1).tolist(),
             **_columns(read),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cosmos_eval.results.record import Result
 
 
-OF_PARTS = ("whole", "picture")
+OF_PARTS = ("whole", "image")
 """Columns of the unit: the image that a cut-out is cut from, where the table has it."""
 
 

@@ -66,7 +66,7 @@ def retrieval_info(name: str, per_query: Mapping[str, Any]) -> TaskInfo:
         default_metrics={"k": list(CUTOFFS)},
         metric_options={"k": list, "rerank": int},
         check_metrics=check_metrics,
-        sample_keys=("direction", "query", "picture"),
+        sample_keys=("direction", "query", "image"),
         paired="cosmos_eval.tasks.retrieval.paired:paired",
         choices=lambda n: n["images"],
         model_index_task="image-text-retrieval",

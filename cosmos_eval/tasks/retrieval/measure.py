@@ -74,7 +74,7 @@ def run(
         per_query: further metrics, see `cosmos_eval.tasks.retrieval.PER_QUERY`.
 
     `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
-    `picture` (the key that the sample hangs on), `rank` (expected), `hit@k` (in [0, 1]) and a column for each of
+    `image` (the key that the sample hangs on), `rank` (expected), `hit@k` (in [0, 1]) and a column for each of
     `per_query`.
     """
     rerank = rerank_of(benchmark)
@@ -109,7 +109,7 @@ def run(
         further = {name: queries.measured(name, resolve(function)) for name, function in per_query.items()}
         for name, values in further.items():
             measured.mean(f"{direction}_{name}", values, picture)
-        columns = {"query": names, "picture": keys[picture], "rank": rank, **hits, **further}
+        columns = {"query": names, "image": keys[picture], "rank": rank, **hits, **further}
         frames.append(pd.DataFrame({"direction": direction, **columns}))
     metrics = measured.metrics(seed)
     return Outcome(

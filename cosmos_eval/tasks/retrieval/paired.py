@@ -20,5 +20,5 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     return Hits(
         baseline[column].to_numpy()[rows],
         candidate[column].to_numpy()[rows],
-        label_numbers(baseline["picture"].to_numpy()[rows]),
+        label_numbers(baseline["image"].to_numpy()[rows]),
     )

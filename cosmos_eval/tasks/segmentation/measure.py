@@ -199,7 +199,7 @@ def truth_of(benchmark: Benchmark, data: SegmentationData, index: int, size: tup
 def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int = 0) -> Outcome:
     """Mean IoU, pixel accuracy, mean accuracy, and the IoU of every class that occurs.
 
-    `samples` has a row for each picture and each class that is in it or predicted in it: `picture`, `class` (its
+    `samples` has a row for each picture and each class that is in it or predicted in it: `image`, `class` (its
     index), `name`, and the areas `intersection`, `prediction` and `label` in pixels.
     """
     patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
@@ -221,7 +221,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     metrics = measured.metrics(seed)
     samples = pd.DataFrame(
         {
-            "picture": [data.pictures[i].key for i in entries.picture.tolist()],
+            "image": [data.pictures[i].key for i in entries.picture.tolist()],
             "class": entries.label,
             "name": [names[c] for c in entries.label.tolist()],
             "intersection": entries.areas[:, 0],

@@ -21,8 +21,8 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
         of_class = label_numbers(labelled[0]["class"].to_numpy())
         weights = label / np.bincount(of_class, weights=label)[of_class] if metric == "mean_accuracy" else label
         hits = [one["intersection"].to_numpy() / label for one in labelled]
-        return Hits(hits[0], hits[1], label_numbers(labelled[0]["picture"].to_numpy()), weights)
-    numbers = label_numbers(np.concatenate([one["picture"].to_numpy() for one in frames]))
+        return Hits(hits[0], hits[1], label_numbers(labelled[0]["image"].to_numpy()), weights)
+    numbers = label_numbers(np.concatenate([one["image"].to_numpy() for one in frames]))
     class_count = 1 + int(max(one["class"].max() for one in frames))
     both = [
         PresentAreas(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cosmos_core.data.samples import open_picture
+from cosmos_core.data.samples import load_image
 from cosmos_eval.datasets.base import FilePicture
 from tests.fuzz.running import Target
 
@@ -28,7 +28,7 @@ def _load(folder: Path) -> Any:
     found = []
     for path in sorted(folder.iterdir()):
         found.append(np.asarray(FilePicture(path.name, path).load()).tobytes())
-        found.append(np.asarray(open_picture(path, path.name)).tobytes())
+        found.append(np.asarray(load_image(path, path.name)).tobytes())
     return found
 
 

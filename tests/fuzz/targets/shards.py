@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_core.data.shards import Lost, entries
+from cosmos_core.data.shards import LostSamples, entries
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.base import ArrayPicture
@@ -48,7 +48,7 @@ def _load_training(folder: Path) -> Any:
     found = []
     for name in ("train-0.tar", "train-1.tar.gz"):
         for entry in entries(str(folder / name), name):
-            if isinstance(entry, Lost):
+            if isinstance(entry, LostSamples):
                 found.append(("lost", entry.samples))
                 continue
             try:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from torch import distributed as dist
 
-from cosmos_core import joining
+from cosmos_core import rendezvous
 from cosmos_core.errors import RequestError
-from cosmos_core.joining import join_group, meet, open_store, reach
 from cosmos_core.rank_environment import RankEnvironment, rank_environment
+from cosmos_core.rendezvous import join_group, open_store, wait_for_all_ranks, wait_for_rank_0
 from cosmos_core.world import World, join_world
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "COSMOS_JOIN_SECONDS")
@@ -21,7 +21,7 @@ NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "COSM
 def no_variables(monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(joining, "SECONDS_TO_READ", 0.0)
+    monkeypatch.setattr(rendezvous, "SECONDS_TO_READ", 0.0)
 
 
 def refused(act) -> str:
@@ -104,7 +104,7 @@ def test_an_absent_rank_0_is_missing(listener, monkeypatch):
     port = listener.getsockname()[1]
     listener.close()
     monkeypatch.setenv("COSMOS_JOIN_SECONDS", "0.3")
-    line = refused(lambda: reach("127.0.0.1", port, 3, time.monotonic() + 0.3))
+    line = refused(lambda: wait_for_rank_0("127.0.0.1", port, 3, time.monotonic() + 0.3))
     assert line.startswith(f"rank 0 is missing: rank 3 could not reach it at 127.0.0.1:{port}")
     assert "within 0.3 s" in line
 
@@ -115,7 +115,7 @@ def met(*ranks: tuple[int, int], seconds: float = 20.0) -> dict[int, str]:
 
     def come(place: int, rank: int, size: int) -> None:
         try:
-            meet(store, rank, size, time.monotonic() + seconds, "host:29500")
+            wait_for_all_ranks(store, rank, size, time.monotonic() + seconds, "host:29500")
             said[place] = ""
         except RequestError as error:
             said[place] = str(error)
@@ -154,5 +154,5 @@ def test_a_fault_of_torch_on_the_way_is_one_line(monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("gloo:\nno device")
 
-    monkeypatch.setattr(joining, "open_store", fail)
+    monkeypatch.setattr(rendezvous, "open_store", fail)
     assert "cannot find each other (gloo: no device)" in refused(lambda: join_group("gloo", 0, 2))

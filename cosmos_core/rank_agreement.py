@@ -1,7 +1,6 @@
-"""Ranks agree before the first step: on settings, packages and code, then on data and on the state they begin with.
+"""Before the first step, ranks compare settings, packages and code, then data and initial state.
 
-What may differ is left out: devices, threads, workers, the folders that data and run lie in, and what the first rank
-alone evaluates.
+Not compared: devices, threads, workers, the folders of data and run, and what only rank 0 evaluates.
 """
 
 import hashlib
@@ -18,49 +17,48 @@ from torch import Tensor
 from cosmos_core.config import TrainConfig
 from cosmos_core.data import Loader
 from cosmos_core.data.shards import is_local
-from cosmos_core.data.sources import Records, Source
-from cosmos_core.data.tables import Table
+from cosmos_core.data.sources import DataSource, Records
+from cosmos_core.data.tables import CaptionTable
 from cosmos_core.errors import RequestError
 from cosmos_core.objective_state import plugin_facts
-from cosmos_core.run_state import flat, plain, unplaced
+from cosmos_core.run_state import flatten, source_names, to_json_types
 from cosmos_core.step import Run
 from cosmos_core.world import World
 
-OF_A_MACHINE = ("device", "threads", "workers", "eval_data_root")
-OF_THE_FIRST_RANK = ("eval_suite", "eval_networks", "eval_limit")
-"""What is evaluated, by the first rank alone. When (`eval_every`) all must know: they wait for it."""
-MAY_DIFFER = (*OF_A_MACHINE, *OF_THE_FIRST_RANK)
-"""Settings that change no sample, no formula and no order of collectives."""
+MACHINE_SETTINGS = ("device", "threads", "workers", "eval_data_root")
+MAIN_RANK_SETTINGS = ("eval_suite", "eval_networks", "eval_limit")
+"""What rank 0 alone evaluates. `eval_every`, when it does, must be equal: all ranks wait for it."""
+MAY_DIFFER = (*MACHINE_SETTINGS, *MAIN_RANK_SETTINGS)
+"""Settings that may differ between ranks: they change no sample, no formula and no order of collectives."""
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "webdataset", "safetensors")
-MOST_NAMED = 3
-MOST_LOOKED_AT = 16
-"""Records of a sequence in memory, or shards of a list, whose content is compared; it may have to be rendered or
-fetched."""
-BYTES_LOOKED_AT = 2**20
-"""Of a shard."""
+MAX_NAMED = 3
+MAX_COMPARED = 16
+"""Most records of a sequence, or shards of a list, whose content is compared: rendering or reading them takes time."""
+BYTES_COMPARED = 2**20
+"""Bytes of a shard whose content is compared."""
 
 
 def agree_on_settings(config: TrainConfig, world: World) -> None:
-    """RequestError on all ranks where one has other settings, packages or code. A collective."""
+    """RequestError on all ranks if one has other settings, packages or code. A collective."""
     if world.size > 1:
-        compare({**settings(config), **versions(), **plugin_facts(config.objective)}, world)
+        require_equal_facts({**settings(config), **versions(), **plugin_facts(config.objective)}, world)
 
 
 def agree_on_start(run: Run, loader: Loader, position: Any) -> None:
-    """RequestError on all ranks where one has other data or begins with another state. A collective."""
+    """RequestError on all ranks if one has other data or another initial state. A collective."""
     if run.world.size > 1:
-        compare({**data_facts(loader), **state_facts(run, position)}, run.world)
+        require_equal_facts({**data_facts(loader), **state_facts(run, position)}, run.world)
 
 
-def compare(facts: Mapping[str, str], world: World) -> None:
-    """RequestError that names what differs, and on which rank, where any fact does; every rank must call it."""
-    of_ranks = world.gather(dict(facts))
-    names = dict.fromkeys(name for one in of_ranks for name in one)
-    differing = [line for name in names if (line := difference(name, [one.get(name) for one in of_ranks]))]
+def require_equal_facts(facts: Mapping[str, str], world: World) -> None:
+    """RequestError that names what differs and on which rank, if any fact does; every rank must call it."""
+    rank_facts = world.gather(dict(facts))
+    names = dict.fromkeys(name for of_rank in rank_facts for name in of_rank)
+    differing = [line for name in names if (line := difference(name, [of_rank.get(name) for of_rank in rank_facts]))]
     if differing:
-        more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
+        others = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
         error = RequestError(
-            f"ranks do not agree: {'; '.join(differing[:MOST_NAMED])}{more}; start all ranks with the same command, "
+            f"ranks do not agree: {'; '.join(differing[:MAX_NAMED])}{others}; start all ranks with the same command, "
             "data and packages"
         )
         error.quiet = not world.is_main
@@ -68,29 +66,29 @@ def compare(facts: Mapping[str, str], world: World) -> None:
 
 
 def difference(name: str, values: Sequence[str | None]) -> str:
-    """How a fact differs between ranks, empty where it does not: the first that is not rank 0's is named."""
+    """How a fact differs between ranks, naming the first that is not rank 0's; empty if it does not."""
     others = [rank for rank, value in enumerate(values) if value != values[0]]
     if not others:
         return ""
     first = others[0]
-    more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-    there, here = (value if value is not None else "absent" for value in (values[0], values[first]))
-    return f"{name} is {there} on rank 0 and {here} on rank {first}{more}"
+    further = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+    rank_0_value, other_value = (value if value is not None else "absent" for value in (values[0], values[first]))
+    return f"{name} is {rank_0_value} on rank 0 and {other_value} on rank {first}{further}"
 
 
 def settings(config: TrainConfig) -> dict[str, str]:
     """The settings that all ranks must share, by their dotted names."""
-    values = flat(plain(config.to_dict()))
+    values = flatten(to_json_types(config.to_dict()))
     values = {key: value for key, value in values.items() if key.split(".")[0] not in MAY_DIFFER}
-    values["data"] = "::".join(unplaced(values["data"]))
+    values["data"] = "::".join(source_names(values["data"]))
     values["out"] = "set" if values["out"] else "not set"
-    return {key: short(value) for key, value in values.items()}
+    return {key: shorten(value) for key, value in values.items()}
 
 
 def versions() -> dict[str, str]:
-    """Python, packages and our own code."""
-    found = {f"package {name}": version_of(name) for name in PACKAGES}
-    return {"Python": platform.python_version(), **found, "the code of cosmos_core": code_digest()}
+    """Versions of Python and packages, and the digest of cosmos_core's source."""
+    package_versions = {f"package {name}": version_of(name) for name in PACKAGES}
+    return {"Python": platform.python_version(), **package_versions, "the code of cosmos_core": code_digest()}
 
 
 def version_of(package: str) -> str:
@@ -102,7 +100,7 @@ def version_of(package: str) -> str:
 
 @cache
 def code_digest() -> str:
-    """Eight digits of what all our source files hold: an edited file has no version number."""
+    """Eight hex digits of the content of all source files, since an edited file has no version number."""
     folder = Path(__file__).parent
     hashed = hashlib.blake2b(digest_size=4)
     for path in sorted(folder.rglob("*.py")):
@@ -111,7 +109,7 @@ def code_digest() -> str:
 
 
 def data_facts(loader: Loader) -> dict[str, str]:
-    """What is known of the data without reading it all: names, sizes, numbers of samples."""
+    """What is known of the data without reading all of it: names, sizes, numbers of samples."""
     facts = {"samples in an epoch": f"{loader.samples_per_epoch:,}"}
     plan = getattr(loader, "plan", None)
     if plan is None:
@@ -122,62 +120,62 @@ def data_facts(loader: Loader) -> dict[str, str]:
     return facts
 
 
-def source_facts(source: Source) -> dict[str, str]:
+def source_facts(source: DataSource) -> dict[str, str]:
     if isinstance(source, Records):
         return {
             f"training data {name}": f"{count:,} samples, digest {digest}"
             for name, count, digest in record_digests(source.data)
         }
-    facts, looked_at = {}, places(len(source.urls))
-    for place, (name, url) in enumerate(zip(source.names, source.urls, strict=True)):
+    facts, compared = {}, spread_indices(len(source.urls))
+    for index, (name, url) in enumerate(zip(source.names, source.urls, strict=True)):
         facts[f"shard {name}"] = f"{Path(url).stat().st_size:,} bytes" if is_local(url) else "remote"
-        if place in looked_at and is_local(url) and Path(url).is_file():
+        if index in compared and is_local(url) and Path(url).is_file():
             facts[f"shard {name}"] += f", digest {start_digest(Path(url))}"
     return facts
 
 
-def places(count: int) -> set[int]:
-    """At most MOST_LOOKED_AT places of a sequence, spread over it."""
-    return {count * n // MOST_LOOKED_AT for n in range(MOST_LOOKED_AT)} if count else set()
+def spread_indices(count: int) -> set[int]:
+    """At most `MAX_COMPARED` indices of a sequence, spread evenly over it."""
+    return {count * n // MAX_COMPARED for n in range(MAX_COMPARED)} if count else set()
 
 
 def start_digest(path: Path) -> str:
-    """Eight digits of what the first BYTES_LOOKED_AT of a file hold: shards of other content often have one size."""
+    """Eight hex digits of the first `BYTES_COMPARED` bytes of a file: shards with other content often have one size."""
     with path.open("rb") as file:
-        return hashlib.blake2b(file.read(BYTES_LOOKED_AT), digest_size=4).hexdigest()
+        return hashlib.blake2b(file.read(BYTES_COMPARED), digest_size=4).hexdigest()
 
 
 def record_digests(data: Any) -> list[tuple[str, int, str]]:
     """Name, number of samples and digest of each table or sequence that records come from."""
     parts = getattr(data, "parts", None)
     if isinstance(parts, list):
-        return [one for part in parts for one in record_digests(part)]
-    if isinstance(data, Table) and data.path is not None:
+        return [digest for part in parts for digest in record_digests(part)]
+    if isinstance(data, CaptionTable) and data.path is not None:
         with data.path.open("rb") as file:
             return [(data.path.name, len(data), hashlib.file_digest(file, "blake2b").hexdigest()[:8])]
     hashed = hashlib.blake2b(digest_size=4)
-    for place in sorted(places(len(data))):
-        key, _, record = data[place]
+    for index in sorted(spread_indices(len(data))):
+        key, _, record = data[index]
         hashed.update(f"{key!r} {record!r}\n".encode(errors="surrogatepass"))
     return [("in memory", len(data), hashed.hexdigest())]
 
 
 def state_facts(run: Run, position: Any) -> dict[str, str]:
-    """Where the run stands, and the digests of what it stands with."""
-    own = {} if run.objective is None else run.objective.state_dict()
+    """The run's length and position, and digests of its state."""
+    objective_state = {} if run.objective is None else run.objective.state_dict()
     return {
         "the length of the run": f"{run.steps:,} steps",
         "the first step": f"{run.step + 1:,}",
         "the position in the data": digest_of(position),
         "the student's weights": digest_of(run.student.state_dict()),
         "the teacher's weights": digest_of(run.teacher.state_dict()),
-        "the objective's parameters and buffers": digest_of(own),
+        "the objective's parameters and buffers": digest_of(objective_state),
         "the optimizer's state": digest_of(run.optimizer.state_dict()["state"]),
     }
 
 
 def digest_of(value: Any) -> str:
-    """Eight digits that tell nested values and tensors apart, to the bit."""
+    """Eight hex digits of nested values and tensors, which change with every bit."""
     hashed = hashlib.blake2b(digest_size=4)
 
     def add(item: Any) -> None:
@@ -186,8 +184,8 @@ def digest_of(value: Any) -> str:
                 hashed.update(f"{key}:".encode())
                 add(item[key])
         elif isinstance(item, list | tuple):
-            for one in item:
-                add(one)
+            for element in item:
+                add(element)
         elif isinstance(item, Tensor):
             flat_bytes = item.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             hashed.update(f"{item.dtype} {tuple(item.shape)}".encode() + flat_bytes.numpy().tobytes())
@@ -198,6 +196,6 @@ def digest_of(value: Any) -> str:
     return hashed.hexdigest()
 
 
-def short(value: Any) -> str:
+def shorten(value: Any) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:40]}... (digest {digest_of(text)})"

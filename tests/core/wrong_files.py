@@ -1,6 +1,6 @@
 """What lies on disks in place of the file that was meant, and what every reader calls it."""
 
-IMPOSTORS = {
+WRONG_FILES = {
     b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n": "is a Git LFS pointer, not the file",
     b"/annex/objects/SHA256E-s123--abc.jpg\n": "is a git-annex pointer, not the file",
     b"../../.git/annex/objects/Xf/9k/MD5E-s7--a/MD5E-s7--a": "is a git-annex pointer, not the file",

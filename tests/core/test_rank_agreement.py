@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from cosmos_core import agreement
-from cosmos_core.agreement import compare, digest_of, record_digests, settings, source_facts, versions
+from cosmos_core import rank_agreement
 from cosmos_core.config import TrainConfig
 from cosmos_core.data.sources import ShardList
 from cosmos_core.data.tables import csv_pairs
 from cosmos_core.errors import RequestError
+from cosmos_core.rank_agreement import digest_of, record_digests, require_equal_facts, settings, source_facts, versions
 from cosmos_core.train import Silent, pretrain
 from cosmos_core.world import World
 from tests.core.gloo_ranks import on_ranks
-from tests.core.played_ranks import Table
 from tests.core.small_steps import CONFIG
+from tests.core.threaded_ranks import Table
 
 
 class PlayedWorld(World):
@@ -38,7 +38,7 @@ def said(*facts: dict[str, str]) -> list[tuple[str, bool]]:
 
     def come(rank: int) -> None:
         try:
-            compare(facts[rank], PlayedWorld(rank, len(facts), table))
+            require_equal_facts(facts[rank], PlayedWorld(rank, len(facts), table))
         except RequestError as error:
             lines[rank] = (str(error), error.quiet)
 
@@ -90,7 +90,7 @@ def test_what_belongs_to_a_machine_is_not_compared():
 def test_versions_and_code_are_facts(monkeypatch):
     before = versions()
     assert before["package torch"] == torch.__version__.split("+")[0] or before["package torch"] == torch.__version__
-    monkeypatch.setattr(agreement, "version_of", lambda name: "absent")
+    monkeypatch.setattr(rank_agreement, "version_of", lambda name: "absent")
     assert versions()["package torch"] == "absent"
     assert len(before["the code of cosmos_core"]) == 8
 

@@ -1,7 +1,7 @@
-// Galleries, attention maps and whatever else lies below the folder as a picture; each opens larger.
+// Galleries, attention maps and all other images below the folder; each opens larger.
 
-/** An image of ours; anything but a picture inside the page is refused by the page's policy, and here. */
-function picture(one, lazy) {
+/** An img element. Only embedded images are shown: the content security policy refuses all others, and so does this. */
+function imageNode(one, lazy) {
   const isInside = /^data:image\/(png|jpeg|webp);base64,/.test(one.source);
   return el("img", {
     src: isInside ? one.source : null,
@@ -20,24 +20,24 @@ const wordsOf = (path) =>
     .replace(/\.[^.]*$/, "")
     .replace(/[-_]+/g, " ");
 
-function pictureSection() {
-  if (!data.pictures.length) return null;
+function imageSection() {
+  if (!data.images.length) return null;
   const byFolder = new Map();
-  for (const one of data.pictures) byFolder.set(folderOf(one.path), [...(byFolder.get(folderOf(one.path)) ?? []), one]);
-  const open = (one) => openDialog(one.path, "picture", picture(one, false));
-  const albums = [...byFolder].map(([folder, some]) => [
+  for (const one of data.images) byFolder.set(folderOf(one.path), [...(byFolder.get(folderOf(one.path)) ?? []), one]);
+  const open = (one) => openDialog(one.path, "image", imageNode(one, false));
+  const albums = [...byFolder].map(([folder, images]) => [
     el("h3", {}, folder || "In the folder itself"),
     el(
       "div",
       { class: "gallery" },
-      some.map((one) =>
+      images.map((one) =>
         el(
           "figure",
           {},
           el(
             "button",
             { type: "button", class: "thumb", "aria-label": `Show ${one.path} larger`, onclick: () => open(one) },
-            picture(one, true),
+            imageNode(one, true),
           ),
           el("figcaption", {}, wordsOf(one.path), el("small", {}, nameOf(one.path))),
         ),
@@ -45,9 +45,9 @@ function pictureSection() {
     ),
   ]);
   return section(
-    "pictures",
-    "Pictures",
-    el("p", {}, "Galleries and maps that lie below the folder, made smaller to fit in this page."),
+    "images",
+    "Images",
+    el("p", {}, "Galleries and maps that lie below the folder, scaled down to fit in this page."),
     albums.flat(),
   );
 }

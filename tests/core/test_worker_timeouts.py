@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cosmos_core import shared_memory, worker_waits
+from cosmos_core import shared_memory, worker_timeouts
 from cosmos_core.errors import RequestError
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
-from cosmos_core.worker_waits import worker_batches
+from cosmos_core.worker_timeouts import worker_batches
 
 MIB = 2**20
 ROOM = SharedMemory(64 * MIB, 64 * MIB, workers=2, batches=5, no_workers="--workers 0", smaller="--batch-size")
@@ -35,7 +35,7 @@ class Numbers(Dataset):
 
 
 def loader(stops: bool, sleeps: bool = False) -> DataLoader:
-    return DataLoader(Numbers(stops, sleeps), batch_size=None, num_workers=1, timeout=worker_waits.SECONDS)
+    return DataLoader(Numbers(stops, sleeps), batch_size=None, num_workers=1, timeout=worker_timeouts.SECONDS)
 
 
 def test_room_is_what_all_batches_that_lie_ready_take(monkeypatch: pytest.MonkeyPatch):
@@ -69,8 +69,8 @@ def test_no_room_for_any_worker_is_refused_before_one_starts(monkeypatch: pytest
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_stopped_worker_is_told_and_ended(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker_waits, "SECONDS", 1)
-    monkeypatch.setattr(worker_waits, "PATIENCE", 2.0)
+    monkeypatch.setattr(worker_timeouts, "SECONDS", 1)
+    monkeypatch.setattr(worker_timeouts, "STUCK_SECONDS", 2.0)
     with pytest.raises(RequestError, match=r"^the workers have given nothing and done nothing for ") as caught:
         deque(worker_batches(loader(stops=True)), maxlen=0)
     assert "\n" not in str(caught.value)
@@ -87,14 +87,14 @@ def test_batches_are_those_of_the_loader_and_workers_end_when_nobody_asks_for_mo
 
 def test_a_worker_that_reads_or_computes_is_at_work():
     idle = {1: (10, 500), 2: (20, 0)}
-    assert not worker_waits.has_worked(idle, {1: (12, 500), 2: (21, 0)})  # looking for work costs a little, too
-    assert worker_waits.has_worked(idle, {1: (10, 501), 2: (20, 0)})
-    assert worker_waits.has_worked(idle, {1: (10, 500), 2: (40, 0)})
+    assert not worker_timeouts.has_worked(idle, {1: (12, 500), 2: (21, 0)})  # looking for work costs a little, too
+    assert worker_timeouts.has_worked(idle, {1: (10, 501), 2: (20, 0)})
+    assert worker_timeouts.has_worked(idle, {1: (10, 500), 2: (40, 0)})
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_what_is_heard_while_waiting_ends_the_wait(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker_waits, "SECONDS", 1)
+    monkeypatch.setattr(worker_timeouts, "SECONDS", 1)
 
     def heed() -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""How ranks find each other: each comes to rank 0's store within a minute, or all that came say who is missing."""
+"""Rendezvous of the ranks at rank 0's store, with a timeout and an error that names the missing ranks."""
 
 import os
 import socket
@@ -13,36 +13,36 @@ from torch.distributed.constants import default_pg_timeout
 
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import one_line
-from cosmos_core.text_files import whole_number
+from cosmos_core.text_files import parse_integer
 
-SECONDS = 45.0
-"""For which a rank waits for the others, unless COSMOS_JOIN_SECONDS says otherwise."""
+DEFAULT_SECONDS = 45.0
+"""Default time for which a rank waits for the others."""
 VARIABLE = "COSMOS_JOIN_SECONDS"
 MOST_NAMED = 8
-REFUSED = "refused"
-"""Key of the store under which a rank says why they cannot begin."""
+REFUSAL_KEY = "refused"
+"""Key of the store under which a rank writes why the ranks cannot start."""
 SECONDS_TO_READ = 2.0
 T = TypeVar("T")
 
 
 def join_group(backend: str, rank: int, size: int) -> None:
-    """Make torch's default group of all ranks.
+    """Create torch's default process group of all ranks.
 
     Raises:
-        RequestError: in one line, after `patience()` seconds at most: rank 0 cannot be reached, its port is taken,
-            ranks are missing, one came twice, or they were started with different numbers of ranks.
+        RequestError: after at most `join_timeout()` seconds: rank 0 cannot be reached, its port is taken, ranks are
+            missing, a rank was started twice, or ranks were started with different world sizes.
     """
-    seconds = patience()
+    seconds = join_timeout()
     end = time.monotonic() + seconds
-    address, port = master()
+    address, port = master_address()
     try:
         store = dist.PrefixStore(
             f"cosmos/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", open_store(address, port, rank, size, end)
         )
-        meet(store, rank, size, end, f"{address}:{port}")
-        # everything up to the first collective has the short patience; a step may take longer than that
-        left = timedelta(seconds=max(5.0, end - time.monotonic()))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=left)
+        wait_for_all_ranks(store, rank, size, end, f"{address}:{port}")
+        # a short timeout up to the first collective; a step may take longer
+        timeout = timedelta(seconds=max(5.0, end - time.monotonic()))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
         dist.barrier()
         dist.distributed_c10d._set_pg_timeout(collective_timeout(backend))
         store.set_timeout(default_pg_timeout)
@@ -52,11 +52,11 @@ def join_group(backend: str, rank: int, size: int) -> None:
         raise RequestError(f"the ranks cannot find each other ({one_line(error)}); start them with torchrun") from error
 
 
-def patience() -> float:
+def join_timeout() -> float:
     """Seconds for which a rank waits for the others."""
     text = os.environ.get(VARIABLE, "")
     try:
-        seconds = float(text) if text else SECONDS
+        seconds = float(text) if text else DEFAULT_SECONDS
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e6:
@@ -65,8 +65,7 @@ def patience() -> float:
 
 
 def collective_timeout(backend: str) -> timedelta:
-    """How long a collective waits: torch's own default. A rank that is gone is noticed at once, this one is for those
-    that hang."""
+    """Timeout of a collective: torch's default. It is for ranks that hang; one that has ended is noticed at once."""
     if backend == "nccl":
         from torch.distributed.constants import default_pg_nccl_timeout
 
@@ -74,13 +73,13 @@ def collective_timeout(backend: str) -> timedelta:
     return default_pg_timeout
 
 
-def master() -> tuple[str, int]:
-    """Where rank 0's store is: MASTER_ADDR and MASTER_PORT."""
+def master_address() -> tuple[str, int]:
+    """Address and port of rank 0's store, from MASTER_ADDR and MASTER_PORT."""
     address, text = os.environ.get("MASTER_ADDR", "").strip(), os.environ.get("MASTER_PORT", "").strip()
     for name, value in (("MASTER_ADDR", address), ("MASTER_PORT", text)):
         if not value:
             raise RequestError(f"the ranks cannot find each other: {name} is not set; start them with torchrun")
-    port = whole_number(text, 2**16 - 1)
+    port = parse_integer(text, 2**16 - 1)
     if not port:
         raise RequestError(f"MASTER_PORT must be a port from 1 to 65535, got {text[:20]!r}")
     try:
@@ -94,34 +93,34 @@ def master() -> tuple[str, int]:
 
 
 def open_store(address: str, port: int, rank: int, size: int, end: float) -> Any:
-    """The store that rank 0, or torchrun's own process, keeps."""
+    """Connect to the store; rank 0 hosts it, unless torchrun's own process does."""
     by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    keeps = rank == 0 and not by_torchrun
-    place = f"{address}:{port}"
-    if not keeps:
-        reach(address, port, rank, end)
-    left = max(1.0, end - time.monotonic())
+    is_host = rank == 0 and not by_torchrun
+    where = f"{address}:{port}"
+    if not is_host:
+        wait_for_rank_0(address, port, rank, end)
+    seconds_left = max(1.0, end - time.monotonic())
 
     def connect() -> Any:
         return dist.TCPStore(
             address,
             port,
             size,
-            is_master=keeps,
-            timeout=timedelta(seconds=left),
+            is_master=is_host,
+            timeout=timedelta(seconds=seconds_left),
             wait_for_workers=False,
             multi_tenant=True,
         )
 
     try:
-        return within(left, connect)
+        return call_with_timeout(seconds_left, connect)
     except TimeoutError as error:
         raise RequestError(
-            f"what listens at {place} (MASTER_ADDR:MASTER_PORT) is not rank 0: another program has that port; set "
+            f"what listens at {where} (MASTER_ADDR:MASTER_PORT) is not rank 0: another program has that port; set "
             "another MASTER_PORT on all ranks"
         ) from error
     except RuntimeError as error:
-        if keeps and ("EADDRINUSE" in str(error) or "in use" in str(error)):
+        if is_host and ("EADDRINUSE" in str(error) or "in use" in str(error)):
             raise RequestError(
                 f"port {port} is in use on this machine by another program or training: set another MASTER_PORT on all "
                 "ranks (torchrun --master-port)"
@@ -129,25 +128,25 @@ def open_store(address: str, port: int, rank: int, size: int, end: float) -> Any
         raise
 
 
-def reach(address: str, port: int, rank: int, end: float) -> None:
-    """Wait until something listens where rank 0 should; torch itself would fill the screen with its attempts."""
+def wait_for_rank_0(address: str, port: int, rank: int, end: float) -> None:
+    """Wait until something listens at rank 0's address; torch itself would print every failed attempt."""
     while True:
-        left = end - time.monotonic()
-        if left <= 0:
+        seconds_left = end - time.monotonic()
+        if seconds_left <= 0:
             raise RequestError(
                 f"rank 0 is missing: rank {rank} could not reach it at {address}:{port} (MASTER_ADDR:MASTER_PORT) "
-                f"within {patience():g} s; see whether it was started and why it ended, or set {VARIABLE} where ranks "
-                "start slowly"
+                f"within {join_timeout():g} s; see whether it was started and why it ended, or set {VARIABLE} "
+                "where ranks start slowly"
             )
         try:
-            with socket.create_connection((address, port), timeout=min(left, 5.0)):
+            with socket.create_connection((address, port), timeout=min(seconds_left, 5.0)):
                 return
         except OSError:
-            time.sleep(min(left, 0.2))
+            time.sleep(min(seconds_left, 0.2))
 
 
-def within(seconds: float, act: Callable[[], T]) -> T:
-    """What `act` gives, or TimeoutError: it may wait for ever for a program that answers nothing."""
+def call_with_timeout(seconds: float, act: Callable[[], T]) -> T:
+    """The result of `act`, or TimeoutError; `act` runs in a thread, since it may block for ever."""
     answers: list[T] = []
     errors: list[BaseException] = []
 
@@ -167,46 +166,53 @@ def within(seconds: float, act: Callable[[], T]) -> T:
     return answers[0]
 
 
-def meet(store: Any, rank: int, size: int, end: float, place: str) -> None:
-    """Wait until all ranks have come to the store."""
+def wait_for_all_ranks(store: Any, rank: int, size: int, end: float, where: str) -> None:
+    """Wait until all ranks have registered in the store; RequestError if one is missing or differs."""
     if store.add(f"times/{rank}", 1) > 1:
         raise RequestError(
-            f"rank {rank} came to {place} twice: two processes have RANK={rank}, or two trainings use one MASTER_PORT; "
+            f"rank {rank} came to {where} twice: two processes have RANK={rank}, or two trainings use one MASTER_PORT; "
             "start each rank once, and set another MASTER_PORT for a second training"
         )
     store.set(f"size/{rank}", str(size))
     store.add("ranks", 1)
     pause = 0.02
-    while not all_there(store, size) and not store.check([REFUSED]) and time.monotonic() < end:
+    while not are_all_registered(store, size) and not store.check([REFUSAL_KEY]) and time.monotonic() < end:
         time.sleep(pause)
         pause = min(1.0, 1.5 * pause)
-    if store.check([REFUSED]):
-        refusal = RequestError(store.get(REFUSED).decode())
+    if store.check([REFUSAL_KEY]):
+        refusal = RequestError(store.get(REFUSAL_KEY).decode())
         refusal.quiet = True  # another rank says it
         raise refusal
-    problem = unequal_sizes(store, rank, size) if all_there(store, size) else missing_ranks(store, size, place)
+    problem = (
+        describe_unequal_sizes(store, rank, size)
+        if are_all_registered(store, size)
+        else describe_missing_ranks(store, size, where)
+    )
     if problem:
-        store.set(REFUSED, problem)
+        store.set(REFUSAL_KEY, problem)
         if rank == 0:
-            time.sleep(SECONDS_TO_READ)  # the store ends with this process
+            time.sleep(
+                SECONDS_TO_READ
+            )  # the store ends with this process: the other ranks must read the message before
         raise RequestError(problem)
 
 
-def all_there(store: Any, size: int) -> bool:
+def are_all_registered(store: Any, size: int) -> bool:
     return store.add("ranks", 0) >= size and store.check(["size/0"])
 
 
-def unequal_sizes(store: Any, rank: int, size: int) -> str:
-    """Which rank was started with another WORLD_SIZE: rank 0 looks at all, and all others at rank 0."""
+def describe_unequal_sizes(store: Any, rank: int, size: int) -> str:
+    """Which rank was started with another WORLD_SIZE: rank 0 checks all ranks, and the others check rank 0."""
     for other in range(size if rank == 0 else 1):
-        its = store.get(f"size/{other}").decode() if store.check([f"size/{other}"]) else "another number"
-        if its != str(size):
-            return f"rank {other} was started with WORLD_SIZE={its} and rank {rank} with {size}: start all ranks alike"
+        other_size = store.get(f"size/{other}").decode() if store.check([f"size/{other}"]) else "another number"
+        if other_size != str(size):
+            sizes = f"WORLD_SIZE={other_size} and rank {rank} with {size}"
+            return f"rank {other} was started with {sizes}: start all ranks alike"
     return ""
 
 
-def missing_ranks(store: Any, size: int, place: str) -> str:
-    """Which ranks have not come."""
+def describe_missing_ranks(store: Any, size: int, where: str) -> str:
+    """An error message that names the ranks that have not registered."""
     missing: list[int] = []
     for rank in range(size):
         if not store.check([f"size/{rank}"]):
@@ -214,11 +220,11 @@ def missing_ranks(store: Any, size: int, place: str) -> str:
             if len(missing) > MOST_NAMED:
                 break
     return (
-        f"of {size} ranks {in_words(missing)} did not come to {place} within {patience():g} s; see whether they were "
-        f"started and why they ended, or set {VARIABLE} where ranks start slowly"
+        f"of {size} ranks {list_ranks(missing)} did not come to {where} within {join_timeout():g} s; see whether they "
+        f"were started and why they ended, or set {VARIABLE} where ranks start slowly"
     )
 
 
-def in_words(missing: list[int]) -> str:
+def list_ranks(missing: list[int]) -> str:
     more = ", ..." if len(missing) > MOST_NAMED else ""
     return f"rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing[:MOST_NAMED]))}{more}"

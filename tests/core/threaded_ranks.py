@@ -28,7 +28,7 @@ class Table:
         return found
 
 
-class PlayedCollectives(Collectives):
+class ThreadedCollectives(Collectives):
     """Those of one of the threads."""
 
     def __init__(self, world: World, table: Table) -> None:
@@ -49,7 +49,7 @@ class PlayedCollectives(Collectives):
         return self.table.exchange(self.world.rank, shape)
 
 
-def play(size: int, act: Callable[[PlayedCollectives], Result]) -> Sequence[Result]:
+def play(size: int, act: Callable[[ThreadedCollectives], Result]) -> Sequence[Result]:
     """What `act` returns on each rank; the first error of any of them is raised."""
     table = Table(size)
     results: list[Any] = [None] * size
@@ -57,7 +57,7 @@ def play(size: int, act: Callable[[PlayedCollectives], Result]) -> Sequence[Resu
 
     def run(rank: int) -> None:
         try:
-            results[rank] = act(PlayedCollectives(World(rank, size, rank), table))
+            results[rank] = act(ThreadedCollectives(World(rank, size, rank), table))
         except BaseException as error:
             errors[rank] = error
             table.barrier.abort()
