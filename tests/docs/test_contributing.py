@@ -150,6 +150,7 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
 RUN_ALL = """
 import json, os, sys
 import cosmos_core, cosmos_eval
+from cosmos_eval.cli.main import run_command
 assert os.path.dirname(cosmos_eval.__file__) == os.path.join(sys.argv[1], "cosmos_eval"), cosmos_eval.__file__
 assert os.path.dirname(cosmos_core.__file__) == os.path.join(sys.argv[1], "cosmos_core"), cosmos_core.__file__
 for folder, command in json.load(open("commands.json")):
