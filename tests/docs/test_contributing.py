@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hatchling.build import build_wheel
+from hatchling.build import build_editable
 
 from cosmos_core.checkpoint import read_file
 from cosmos_eval.cli.main import run_command
@@ -117,10 +117,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `pip install` does it, without an environment: the wheel that the package's own settings build, unpacked."""
-    wheel = build_wheel(str(folder / "dist"))
+    """As `pip install -e .` does it, without an environment: the editable wheel that the package's own settings build,
+    unpacked, and the folder that it names on the path."""
+    wheel = build_editable(str(folder / "dist"))
     zipfile.ZipFile(folder / "dist" / wheel).extractall(folder / "site")
-    monkeypatch.syspath_prepend(str(folder / "site"))
+    (names,) = (folder / "site").glob("*.pth")
+    for entry in (*names.read_text().split(), str(folder / "site")):
+        monkeypatch.syspath_prepend(entry)
 
 
 def test_there_is_a_recipe_for_each_extension_point():
@@ -147,6 +150,7 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
 RUN_ALL = """
 import json, os, sys
 import cosmos_core, cosmos_eval
+from cosmos_eval.cli.main import run_command
 assert os.path.dirname(cosmos_eval.__file__) == os.path.join(sys.argv[1], "cosmos_eval"), cosmos_eval.__file__
 assert os.path.dirname(cosmos_core.__file__) == os.path.join(sys.argv[1], "cosmos_core"), cosmos_core.__file__
 for folder, command in json.load(open("commands.json")):
@@ -175,7 +179,7 @@ def test_all_recipes_work_together_in_this_repository(tmp_path: Path):
         put(folder, recipe.in_tree, tree)
         commands += [(str(folder), command) for command in recipe.commands(recipe.in_tree)]
     (tmp_path / "commands.json").write_text(json.dumps(commands))
-    environment = {**os.environ, "PYTHONPATH": str(tree), "COSMOS_EVAL_PLUGINS": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(tree), "COSMOS_EVAL_PLUGINS": "0", "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", RUN_ALL, str(tree)]
     done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
