@@ -214,7 +214,7 @@ def test_an_evaluation_that_fails_is_noted_and_the_training_goes_on(tmp_path):
     evaluation = EvaluateEvery(config, notes)
     shutil.rmtree(world / "pairs" / "images")
     assert train(config, coloured(8), callbacks=[evaluation]).steps == 4
-    assert [line.split("(")[0] for line in notes.lines] == ["step 2: no evaluation ", "step 4: no evaluation "]
+    assert [line.split("(")[0] for line in notes.lines] == ["step 2: evaluation failed ", "step 4: evaluation failed "]
     assert all("\n" not in line for line in notes.lines)
 
 
