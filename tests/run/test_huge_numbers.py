@@ -13,6 +13,7 @@ from cosmos_eval.engine.batch_size import check_batch_size
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
 from cosmos_eval.models.open_clip_files import file_says
 from cosmos_eval.published.references import read_file
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.session import Session
 from tests.datasets.test_datasets_captions import karpathy
 from tests.datasets.test_datasets_jsonl import MINE, write
@@ -124,7 +125,7 @@ def test_the_same_in_all_other_json_that_a_user_gives(tmp_path: Path):
 
 @pytest.mark.parametrize("option", ["workers", "limit", "seed"])
 def test_settings_of_a_run_have_a_bound(option: str):
-    assert f"{option} must be at most" in refusal(Session, None, **{option: 10**30})
+    assert f"{option} must be at most" in refusal(RunOptions, **{option: 10**30})
     assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, 10**30)
     assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, LONG)
 
@@ -132,8 +133,8 @@ def test_settings_of_a_run_have_a_bound(option: str):
 @pytest.mark.parametrize("option", ["workers", "limit", "seed"])
 @pytest.mark.parametrize("value", [1.5, "3", True, [1]])
 def test_settings_of_a_run_are_whole_numbers(option: str, value: object):
-    assert f"{option} must be a whole number" in refusal(Session, None, **{option: value})
-    assert "unknown device 5.5" in refusal(Session, None, device=5.5)
+    assert f"{option} must be a whole number" in refusal(RunOptions, **{option: value})
+    assert "unknown device 5.5" in refusal(Session, None, RunOptions(device=5.5))
     assert "must be 1 to 1,000,000, or auto" in refusal(check_batch_size, None)
 
 

@@ -139,7 +139,7 @@ def test_missing_data_refuses_before_the_first_step(world, tmp_path):
     for bad, why in (
         (elsewhere, "captions.json.*eval_data_root"),
         (replace(config, eval_suite="toybx", data="toybox"), "toybx"),
-        (replace(config, eval_suite=" , ", data="toybox"), "eval_suite names nothing"),
+        (replace(config, eval_suite=" , ", data="toybox"), "eval_suite is empty"),
     ):
         with pytest.raises(RequestError, match=why) as caught:
             train_from(bad)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cosmos_eval.datasets.base import Picture
     from cosmos_eval.datasets.data import RetrievalData
     from cosmos_eval.results.record import Result
-    from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.session import Session
 
 GEOMETRY = "geometry.json"
@@ -46,6 +45,7 @@ class Examiner:
 
     @cached_property
     def session(self) -> "Session":
+        from cosmos_eval.run.options import RunOptions
         from cosmos_eval.run.session import Session
 
         return Session(None, RunOptions(device="cpu", limit=self.limit))
