@@ -157,7 +157,7 @@ def test_lists_are_lines_that_a_program_can_read(capsys):
     assert cli.run_command(["list", "benchmarks"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert {"toybox-retrieval", "coco-val2017-retrieval", "imagenet1k"} <= {row[0] for row in rows}
-    assert all(len(row) == 6 for row in rows)
+    assert all(len(row) == 5 for row in rows)
     (coco,) = (row for row in rows if row[0] == "coco-val2017-retrieval")
     assert "val2017" in coco[4]  # what it needs on disk
 

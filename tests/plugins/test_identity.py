@@ -45,7 +45,7 @@ def test_another_version_of_the_plugin_is_measured_again_and_told(newer, copied,
     assert command("regress", folder_of(measured, "late:2"), folder_of(copied, "late:2")) == 2
     told = capsys.readouterr().out
     assert "the plug-ins of task and reader differs: " in told
-    assert "measure both anew, with run --overwrite" in told
+    assert "measure both again with run --overwrite" in told
     assert command("leaderboard", copied) == 0  # one model was measured by 1.1, the other by 1.0
     page = (copied / "leaderboard.md").read_text()
     assert "fruit-probe: scored by different code: image-text-extras 1.0, scoring version 1 (brightness:2" in page
