@@ -1,13 +1,19 @@
 """`--batch-size auto`: the largest power of two whose pictures pass the tower in half of the memory that is free."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.progress import Reporter
+
+if TYPE_CHECKING:
+    from cosmos_eval.engine.tower import ImageTower
 
 AUTO = "auto"
 DEFAULT = 64
@@ -35,18 +41,17 @@ def check_batch_size(asked: int | str) -> int | str:
     return size
 
 
-def found_batch_size(run: Callable[[Tensor], object], one: Tensor, device: torch.device) -> int:
-    """The size that `auto` means: depends on the model, the precision and the memory that is free, not on times.
-
-    Args:
-        run: passes a batch through the tower.
-        one: (1, ...) a picture as a batch.
-    """
-    if device.type != "cuda":
+def auto_batch_size(tower: "ImageTower", reporter: Reporter) -> int:
+    """The size that `auto` means: depends on the model, the precision and the memory that is free, not on times."""
+    if tower.device.type != "cuda":
+        reporter.note(f"batch size {DEFAULT}: it is looked for on CUDA only")
         return DEFAULT
+    one = tower.of_worker(Image.new("RGB", (640, 480)))[None]
     torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(device)
-    return largest(lambda size: _peak(run, one, size, device), free * SHARE)
+    free, _ = torch.cuda.mem_get_info(tower.device)
+    found = largest(lambda size: _peak(tower, one, size, tower.device), free * SHARE)
+    reporter.note(f"batch size {found}, found for {tower.device}")
+    return found
 
 
 def largest(peak: Callable[[int], float | None], budget: float) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
@@ -17,11 +16,12 @@ from cosmos_eval.datasets.base import Picture
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
 from cosmos_eval.engine.batch_parts import Parts
-from cosmos_eval.engine.batch_size import DEFAULT, check_batch_size, found_batch_size
-from cosmos_eval.engine.dense import Dense, Normalise, dense_features
+from cosmos_eval.engine.batch_size import DEFAULT, auto_batch_size, check_batch_size
+from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.drift import decoder_drift
+from cosmos_eval.engine.encoding import encode_pictures, encode_texts
 from cosmos_eval.engine.pass_progress import PassProgress
-from cosmos_eval.engine.pictures import digests, picture_batches
+from cosmos_eval.engine.pictures import digests
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.ranks import Crew, Work
 from cosmos_eval.engine.scores import Scores, refuse_tokens, scores_of
@@ -29,8 +29,9 @@ from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
 from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
 from cosmos_eval.engine.unit_features import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
-from cosmos_eval.models.base import encodes, has_similarity, patch_encoder, scores_pairs
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.engine.window_features import window_features
+from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
+from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 
 
@@ -101,9 +102,9 @@ class Engine:
         resolved = resolve_precision(precision, self.device)
         # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
         self.given = given = hasattr(model, "image_rows")
+        """Whether the model hands out rows that were made elsewhere."""
         self.has_features = encodes(model) or not scores_pairs(model)
         """Whether the model has features; one that only scores pairs has none."""
-        """Whether the model hands out rows that were made elsewhere."""
         self.compiled = compiled and not given and self.has_features
         self.precision = "fp32" if given else full_precision(resolved, self.compiled, check_decoder(decoder))
         self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
@@ -111,7 +112,7 @@ class Engine:
         self.drift: dict[str, Any] | None = None
         """What a decoder other than Pillow changed in the first pictures of the benchmark."""
         self.reporter = reporter or Silent()
-        self.batch_size = asked if isinstance(asked, int) else self._found_batch_size(given)
+        self.batch_size = asked if isinstance(asked, int) else self._auto_batch_size()
         self.crew = crew or Crew(here=self)
         # elsewhere a hook runs long before its layer, and a compiled tower would be made again because of it
         self.pass_progress = PassProgress(model, enabled=self.device.type == "cpu" and not compiled and not given)
@@ -152,18 +153,12 @@ class Engine:
         found.refuse_other(geometry() if callable(geometry) else None, self.model.spec)
         return found
 
-    def _found_batch_size(self, given: bool) -> int:
+    def _auto_batch_size(self) -> int:
         """What `auto` comes to; vectors that are given need none, and it is looked for with image features only."""
-        if given or not self.has_features:
+        if self.given or not self.has_features:
             return DEFAULT
-        tower = ImageTower(self.model)
         with tower_precision(self.precision, self.device):
-            found = found_batch_size(tower, tower.of_worker(Image.new("RGB", (640, 480)))[None], self.device)
-        if self.device.type == "cuda":
-            self.reporter.note(f"batch size {found}, found for {self.device}")
-        else:
-            self.reporter.note(f"batch size {found}: it is looked for on CUDA only")
-        return found
+            return auto_batch_size(ImageTower(self.model), self.reporter)
 
     def image_features(self, pictures: Sequence[Picture]) -> Tensor:
         """(N, D) float32 rows of unit length on the model's device, row i for picture i; (N, L, D) of a model that
@@ -207,7 +202,7 @@ class Engine:
     def _encode_pictures(self, pictures: list[Picture]) -> Batches:
         plan = in_order(len(pictures), self.batch_size)
         batches = ([pictures[i] for i in members] for members in plan)
-        return self._share(encode_pictures, None, batches, plan, "pictures")
+        return self._encode(encode_pictures, None, batches, plan, "pictures")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(M, D) or (M, L, D) float32 rows of unit length on the model's device, row j for text j.
@@ -229,7 +224,7 @@ class Engine:
         distinct = [texts[j] for j in strings]
         with phase("tokens"):
             read = read_texts(self.model, distinct, self.batch_size, self.reporter)
-            self._count_truncated(distinct, of_string, read)
+            self.count_texts(distinct, of_string, read)
         self._name("texts", distinct, read.keys)
         places, index = distinct_keys(read.keys)
 
@@ -238,15 +233,10 @@ class Engine:
             plan = read.batches(some)
             own = ([some[i] for i in members] for members in plan)
             batches = (([distinct[j] for j in one], read.inputs(one)) for one in own)
-            return self._share(encode_texts, read.lengths is not None, batches, plan, "texts")
+            return self._encode(encode_texts, read.lengths is not None, batches, plan, "texts")
 
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
-
-    def _count_truncated(self, texts: Sequence[str], of_text: Tensor, read: TextInputs) -> None:
-        context = read.context_length or int(getattr(self.model, "context_length", None) or 0)
-        cut = truncated_texts(self.model, texts, read.lengths, context)
-        self.texts_read.add(cut, of_text, context or None, cut_alike(self.model, texts, read.keys, cut))
 
     def score(self, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores:
         """(N, M) scores of pictures and texts, in blocks over either (`cosmos_eval.engine.scores`).
@@ -271,11 +261,12 @@ class Engine:
         distinct pair is scored once, so that equal inputs tie."""
         return self.score(pictures, texts).of_pairs(pairs)
 
-    def count_texts(self, texts: Sequence[str], of_text: Tensor) -> None:
-        """Note how many of some distinct texts are cut by a model that reads them as part of a pair."""
-        context = int(getattr(self.model, "context_length", None) or 0)
-        cut = truncated_texts(self.model, texts, None, context)
-        self.texts_read.add(cut, of_text, context or None, cut_alike(self.model, texts, texts, cut))
+    def count_texts(self, texts: Sequence[str], of_text: Tensor, read: TextInputs | None = None) -> None:
+        """Note how many of some distinct texts are cut by the model; `read` is None where they are part of a pair."""
+        context = (read.context_length if read else 0) or int(getattr(self.model, "context_length", None) or 0)
+        cut = truncated_texts(self.model, texts, read.lengths if read else None, context)
+        alike = cut_alike(self.model, texts, read.keys if read else texts, cut)
+        self.texts_read.add(cut, of_text, context or None, alike)
 
     def window_features(
         self,
@@ -299,31 +290,7 @@ class Engine:
             RequestError: no pictures, a model without patch features, a picture that cannot be read or decoded, a patch
                 whose embedding is zero or not finite (names the picture), or memory that does not hold one window.
         """
-        refuse_none(pictures, "pictures")
-        encode_patches = patch_encoder(self.model)
-        decoder = self.decoder._replace(size=None)  # the size of windows is not that of pictures
-        self.compare_decoders(pictures, decoder)
-        normalise = Normalise.of(self.model, self.device)
-
-        def encode_part(windows: Tensor) -> Tensor:
-            with phase("copy"):
-                x = normalise(windows)
-            return encode_patches(x, attention=settings["attention"])
-
-        def encode(windows: Tensor, members: list[Picture]) -> Tensor:
-            self.pass_progress.start(len({id(picture) for picture in members}) - 1)  # the last may go on in the next
-            with phase("windows"), tower_precision(self.precision, self.device):
-                found = self.parts.encode("windows", windows, encode_part)
-            patches = found.shape[1] * found.shape[2]
-            owners = [picture for picture in members for _ in range(patches)]
-            return unit_rows(found.flatten(0, 2), owners, picture_name).reshape(found.shape)
-
-        kept = normalise if keep_pixels else None
-        task = (reporter or self.reporter).task("encoding windows", len(pictures), "pictures")
-        with task as advance, self.pass_progress.shown(advance):
-            for dense in dense_features(pictures, settings, self.batch_size, self.workers, encode, kept, decoder):
-                self.pass_progress.finish(1)
-                yield dense
+        return window_features(self, pictures, settings, keep_pixels, reporter)
 
     def precision_of(self, windows: bool) -> str:
         """How a result calls the precision, of whole images or of windows, which pass a tower that is not compiled."""
@@ -358,59 +325,36 @@ class Engine:
     ) -> Tensor:
         doing = f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"
         with memory_for(doing):
-            return self._unit_rows(rows_of(items).to(self.device), items, name)
+            return self.unit_rows(rows_of(items).to(self.device), items, name)
 
-    def _unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+    def unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
         """`unit_rows`; those of several vectors only of a model that says how they are scored."""
         if rows.ndim > 2 and not has_similarity(self.model):
             refuse_tokens(self.model, rows, "an image" if name is picture_name else "a text")
         return unit_rows(rows, items, name)
 
-    def rows(
-        self, batches: Iterable[tuple[Sequence[Any], Any]], encode: Callable[[Any], Tensor], unit: str
-    ) -> Iterator[Tensor]:
-        """(B, D) or (B, L, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
-        name = picture_name if unit == "pictures" else text_name
-        for items, batch in timed(batches, "waiting" if unit == "pictures" else "tokens"):
-            self.pass_progress.start(len(items))
-            with phase(unit), tower_precision(self.precision, self.device):
-                encoded = self.parts.encode(unit, batch, encode)
-            rows = self._unit_rows(encoded, items, name)
-            yield rows if self.crew.is_main else rows.cpu()
+    def share(
+        self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, doing: str
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The number of each batch and what `work` makes of it, by whichever rank; counted, and shown as `doing`.
 
-    def _share(
+        Args:
+            sizes: how many of `unit` each batch holds.
+        """
+        with self.reporter.task(doing, sum(sizes), unit) as advance, self.pass_progress.shown(advance):
+            for number, made in self.crew.share(work, common, batches):
+                self.encoded[unit] += sizes[number]
+                yield number, made
+                self.pass_progress.finish(sizes[number])
+
+    def _encode(
         self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
     ) -> Batches:
-        """Each batch of `plan` (places of items) and its rows, made by whichever rank."""
-        task = self.reporter.task(f"encoding {unit}", sum(map(len, plan)), unit)
-        with task as advance, self.pass_progress.shown(advance):
-            for number, rows in self.crew.share(work, common, batches):
-                members = plan[number]
-                self.encoded[unit] += len(members)
-                yield members, rows.to(self.device)
-                self.pass_progress.finish(len(members))
+        """Each batch of `plan` (places of items) and its rows."""
+        for number, rows in self.share(work, common, batches, [*map(len, plan)], unit, f"encoding {unit}"):
+            yield plan[number], rows.to(self.device)
 
     def _name(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
         if self.space is not None:
             with phase("store"):
                 write_names(self.space, kind, self.benchmark, names, keys)
-
-
-def encode_pictures(engine: Engine, common: None, batches: Iterable[list[Picture]]) -> Iterator[Tensor]:
-    """Rows of batches of pictures, each of the engine's batch size but the last: what one rank does."""
-    whole = list(batches)
-    pixels = picture_batches(
-        [picture for batch in whole for picture in batch],
-        engine.tower.of_worker,
-        max(map(len, whole), default=1),
-        engine.workers,
-        pin_memory=engine.device.type == "cuda",
-        decoder=engine.decoder,
-        resized=engine.resized,
-    )
-    yield from engine.rows(zip(whole, pixels, strict=True), engine.tower, "pictures")
-
-
-def encode_texts(engine: Engine, trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
-    """Rows of batches of texts, each with what the model takes: what one rank does."""
-    yield from engine.rows(batches, engine.model.trimmed_text.encode if trimmed else engine.model.encode_text, "texts")

@@ -64,12 +64,9 @@ def scores_of_pairs(engine: "Engine", inputs: Inputs, keys: Keys, pairs: Tensor)
 
     def make(new: list[int]) -> Batches:
         some = [batches[i] for i in new]
-        task = engine.reporter.task("scoring pairs", sum(map(len, some)), "pairs")
-        with task as advance, engine.pass_progress.shown(advance):
-            for number, made in engine.crew.share(score_batches, inputs, some):
-                engine.encoded["pairs"] += len(made)
-                yield [number], torch.nn.functional.pad(made, (0, engine.batch_size - len(made)))[None]
-                engine.pass_progress.finish(len(made))
+        shared = engine.share(score_batches, inputs, some, [*map(len, some)], "pairs", "scoring pairs")
+        for number, made in shared:
+            yield [number], torch.nn.functional.pad(made, (0, engine.batch_size - len(made)))[None]
 
     known = [key_of(b"pairs", _content(batch, keys, engine.batch_size)) for batch in batches]
     return engine.pairs.complete(known, make).flatten()[: len(pairs)]  # only the last may be padded

@@ -14,7 +14,8 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.engine.features import Engine, encode_pictures
+from cosmos_eval.engine.encoding import encode_pictures
+from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.rank_work import Failure, Notes, Report, Share
 from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models.embeddings import write_embeddings

@@ -168,10 +168,10 @@ def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
     sys.stderr, sys.stdout = said.open("a", buffering=1), Path(f"{said}.out").open("a", buffering=1)  # noqa: SIM115
     from cosmos_eval.cli.main import run_command
-    from cosmos_eval.engine import features
+    from cosmos_eval.engine import encoding
 
     if environment.get("COSMOS_TEST_FAULT", "none") == environment.get("RANK"):
-        features.picture_batches = faulty
+        encoding.picture_batches = faulty
     if environment.get("COSMOS_TEST_OTHER_DATA", "none") == environment.get("RANK"):
         base.FilePicture.content = other_content  # type: ignore[method-assign]
     code = run_command(arguments)
