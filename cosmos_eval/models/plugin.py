@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 
-from cosmos_core.errors import RequestError
 from cosmos_core.plugins import Plugin, resolve
-from cosmos_eval.models.base import Model, out_of_memory
+from cosmos_eval.models.base import Model
 from cosmos_eval.models.kinds import ModelKind, ModelSpec
-from cosmos_eval.models.python import adapted, in_one_line
+from cosmos_eval.models.python import call_adapter, in_one_line
 
 
 def load_plugin_model(plugin: Plugin | None, found: Any, spec: ModelSpec, device: str | torch.device) -> Model:
@@ -23,17 +22,13 @@ def load_plugin_model(plugin: Plugin | None, found: Any, spec: ModelSpec, device
     Raises:
         RequestError: it fails or returns no adapter; one line that names the plug-in.
     """
-    try:
-        with in_one_line(f"{spec.text} ({plugin})" if plugin else spec.text):
-            if isinstance(found, ModelKind):
-                adapter, placed = resolve(found.load)(spec, device), True
-            else:
-                parameters = inspect.signature(found).parameters
-                placed = "device" in parameters
-                arguments = [spec.name] if any(name != "device" for name in parameters) else []
-                adapter = found(*arguments, device=device) if placed else found(*arguments)
-        return adapted(adapter, spec.text, device, move=not placed)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise RequestError(f"{spec.text}: out of memory making the model on {device}; give another --device") from error
+    what = f"{spec.text} ({plugin})" if plugin else spec.text
+    if isinstance(found, ModelKind):
+
+        def load(spec: ModelSpec, device: str | torch.device) -> Any:
+            return resolve(found.load)(spec, device)
+
+        return call_adapter(load, [spec], spec, device, what)
+    with in_one_line(what):
+        named = any(name != "device" for name in inspect.signature(found).parameters)
+    return call_adapter(found, [spec.name] if named else [], spec, device, what)

@@ -288,11 +288,24 @@ def load_python(spec: ModelSpec, device: str | torch.device = "cpu") -> PythonMo
         RequestError: the module cannot be imported, the factory is absent or fails, the object lacks a method, or what
             it says of itself is not JSON.
     """
-    factory = find_factory(spec)
+    return call_adapter(find_factory(spec), [], spec, device, f"{spec.text}: {spec.rest}()")
+
+
+def call_adapter(
+    make: Callable[..., Any], arguments: Sequence[Any], spec: ModelSpec, device: str | torch.device, what: str
+) -> PythonModel:
+    """What a user's function or class makes, checked; it is given `device` where it has such a parameter.
+
+    Args:
+        what: names the call in refusals.
+
+    Raises:
+        RequestError: it fails, or returns no adapter; one line.
+    """
     try:
-        with in_one_line(f"{spec.text}: {spec.rest}()"):
-            takes_device = "device" in inspect.signature(factory).parameters
-            adapter = factory(device=device) if takes_device else factory()
+        with in_one_line(what):
+            takes_device = "device" in inspect.signature(make).parameters
+            adapter = make(*arguments, device=device) if takes_device else make(*arguments)
         return adapted(adapter, spec.text, device, move=not takes_device)
     except Exception as error:
         if not out_of_memory(error):
