@@ -30,9 +30,10 @@ def retrieval(
 ) -> None:
     """Queries with their candidates: the best, the worst, the most confused."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.show.gallery import EncodingOptions, show_retrieval
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.show.gallery import show_retrieval
 
-    options = EncodingOptions(device, precision, batch_size, workers)
+    options = RunOptions(device=device, precision=precision, batch_size=batch_size, workers=workers)
     shown = show_retrieval(model, benchmark, out, data_root, cases, options, make_reporter())
     for kind, path in shown.files.items():
         print_line(f"{kind}: {path}")
@@ -51,9 +52,10 @@ def perception(
 ) -> None:
     """Items that a model answers right or wrong by the largest margin, or that two models disagree on."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.show.gallery import EncodingOptions, show_perception
+    from cosmos_eval.run.options import RunOptions
+    from cosmos_eval.show.gallery import show_perception
 
-    options = EncodingOptions(device, precision, batch_size, workers)
+    options = RunOptions(device=device, precision=precision, batch_size=batch_size, workers=workers)
     shown = show_perception(model, benchmark, out, data_root, cases, options, make_reporter())
     for kind, count in shown.counts.items():
         print_line(f"{kind}: {shown.files[kind] if count else 'no such item'}")

@@ -10,19 +10,28 @@ from cosmos_eval.models.spec import slug
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.parts import changed_parts
 from cosmos_eval.protocol.task_registry import task_info
+from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import RESULT, read_result
 from cosmos_eval.run.provenance import scoring_of
 
 
-def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None) -> None:
-    """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go."""
+def stored_result(folder: Path) -> Result | None:
+    """The result that is in a folder; None where there is none, or a damaged one, which is measured again."""
     path = folder / RESULT
-    if not path.is_file():
-        return
     try:
-        there = read_result(path)
+        return read_result(path) if path.is_file() else None
     except RequestError:
-        return  # broken: measured again
+        return None
+
+
+def refuse_to_lose(
+    there: Result, path: Path, benchmark: Benchmark, dataset: str, precision: str, limit: int | None
+) -> None:
+    """Refuse to replace a full measurement by a different one; a limited one, or one of unknown weights, may go.
+
+    Args:
+        there: the result that would be replaced, which stands in `path`.
+    """
     if there.limit is not None or not there.identity:
         return
     edited = there.benchmark["fingerprint"] != benchmark.fingerprint
@@ -41,14 +50,10 @@ def refuse_to_lose(folder: Path, benchmark: Benchmark, dataset: str, precision: 
         raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
 
 
-def why_again(folder: Path, benchmark: Benchmark, model_digest: str) -> str:
+def why_again(there: Result, benchmark: Benchmark, model_digest: str) -> str:
     """Why a result that is there is measured again though protocol and model are the same: other code would score it
     now, or the model does not tell what it is. In words; empty where that is not so, or not known."""
-    try:
-        there = read_result(folder / RESULT) if (folder / RESULT).is_file() else None
-    except RequestError:
-        return ""  # broken: measured again
-    if there is None or there.model["digest"] != model_digest:
+    if there.model["digest"] != model_digest:
         return ""
     if not model_digest:
         return "the model has no digest, so that nothing tells whether it is the same"

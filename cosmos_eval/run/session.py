@@ -25,13 +25,13 @@ from cosmos_eval.progress import Reporter, Silent, naming
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
-from cosmos_eval.results.store import find_finished, write_not_run, write_result
+from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned
 from cosmos_eval.run.provenance import scoring_of
 from cosmos_eval.run.recording import About, record
-from cosmos_eval.run.result_folders import model_folder, refuse_to_lose, why_again
+from cosmos_eval.run.result_folders import model_folder, refuse_to_lose, stored_result, why_again
 
 
 @dataclass
@@ -158,9 +158,12 @@ class Session:
                 other = f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != asked else ""
                 self.reporter.note(f"{benchmark.name}: already done, kept{other}")
                 return done
-            refuse_to_lose(folder, benchmark, data.fingerprint, precision, self.options.limit)
-            if why := why_again(folder, benchmark, model.digest):
-                self.reporter.note(f"{benchmark.name}: measured again: {why}")
+            there = stored_result(folder)
+            if there is not None:
+                path = folder / RESULT
+                refuse_to_lose(there, path, benchmark, data.fingerprint, precision, self.options.limit)
+                if why := why_again(there, benchmark, model.digest):
+                    self.reporter.note(f"{benchmark.name}: measured again: {why}")
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.begin(benchmark.name)

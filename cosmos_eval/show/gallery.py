@@ -21,6 +21,7 @@ from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 from cosmos_eval.report.curves import figure, save
 from cosmos_eval.results.portable import portable_spec
+from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import make_plan
 from cosmos_eval.show.cases import SHOWN, Item, Query, perception_cases, retrieval_cases
 from cosmos_eval.show.overlays import end_of, plain
@@ -48,23 +49,13 @@ class Gallery:
     counts: dict[str, int]
 
 
-@dataclass(frozen=True)
-class EncodingOptions:
-    """How images and texts are encoded; see the options of `cosmos_eval.evaluate`."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    batch_size: int = 64
-    workers: int = 0
-
-
 def show_retrieval(
     spec: str,
     benchmark: str | Path,
     out: Path,
     data_root: Path | None = None,
     count: int = CASES,
-    options: EncodingOptions | None = None,
+    options: RunOptions | None = None,
     reporter: Reporter | None = None,
 ) -> Gallery:
     """Write the best, worst and most confused queries of both directions, a PNG for each kind.
@@ -75,7 +66,7 @@ def show_retrieval(
     require_models([spec], fetch=True)
     definition, data = _read(benchmark, RETRIEVAL, data_root, reporter)
     assert isinstance(data, RetrievalData)
-    engine = _make_engine(spec, options or EncodingOptions(), reporter)
+    engine = _make_engine(spec, options or RunOptions(), reporter)
     files, counts = {}, {}
     for kind, queries in retrieval_cases(data, engine, count).items():
         path = out / f"{kind.replace(',', '').replace(' ', '-')}.png"
@@ -90,7 +81,7 @@ def show_perception(
     out: Path,
     data_root: Path | None = None,
     count: int = CASES,
-    options: EncodingOptions | None = None,
+    options: RunOptions | None = None,
     reporter: Reporter | None = None,
 ) -> Gallery:
     """Write the items that one model answers right and wrong by the largest margin, or that two models disagree on.
@@ -105,7 +96,7 @@ def show_perception(
     require_models(specs, fetch=True)
     definition, data = _read(benchmark, PERCEPTION, data_root, reporter)
     assert isinstance(data, PerceptionData)
-    engines = [_make_engine(spec, options or EncodingOptions(), reporter) for spec in specs]
+    engines = [_make_engine(spec, options or RunOptions(), reporter) for spec in specs]
     reading, chosen = perception_cases(data, engines, count, str(definition.metrics.get("primary", "")))
     files, counts = {}, {}
     for kind, items in chosen.items():
@@ -129,17 +120,11 @@ def _read(
     return planned.benchmark, datasets.read(planned.benchmark, planned.data_root, reporter)
 
 
-def _make_engine(spec: str, options: EncodingOptions, reporter: Reporter | None) -> Engine:
+def _make_engine(spec: str, options: RunOptions, reporter: Reporter | None) -> Engine:
     device = str(resolve_device(options.device))
     resolve_precision(options.precision, device)
     model = load_model(spec, device=device)
-    return Engine(
-        model,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        precision=options.precision,
-        reporter=reporter or Silent(),
-    )
+    return Engine(model, reporter=reporter or Silent(), **options.of_engine())
 
 
 def query_figure(queries: Sequence[Query], data: RetrievalData, title: str) -> "Figure":
