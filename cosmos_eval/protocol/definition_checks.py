@@ -146,26 +146,33 @@ def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
     if task.kind.name not in info.kinds:
         fits = ", ".join(info.kinds)
         raise source.refuse(("task",), f"the reader {dataset['reader']} gives data for {fits}, not for {value['task']}")
-    for option, given in dataset.items():
+    _options(source, ("dataset",), dataset, dataset, info, task)
+    for name, own in dataset.get("splits", {}).items():
+        _options(source, ("dataset", "splits", name), own, {**dataset, **own}, info, task)
+
+
+def _options(
+    source: Source, at: Keys, options: dict[str, Any], together: dict[str, Any], info: ReaderInfo, task: TaskInfo
+) -> None:
+    """The values of a reader's options, of `dataset` or of one split; `together` are all that hold there."""
+    for option, given in options.items():
         kind = info.kind(option)
         if kind is not None:
-            _option(source, ("dataset", option), given, kind)
+            _option(source, (*at, option), given, kind)
     for option in CANDIDATES:
-        if option in dataset and option not in task.kind.options:
-            at: Keys = ("dataset", option)
-            raise source.refuse(at, f"{value['task']} has no candidate classes; leave {option} out")
+        if option in options and option not in task.kind.options:
+            raise source.refuse((*at, option), f"{task.name} has no candidate classes; leave {option} out")
     for option, with_ in info.only_with.items():
-        if option in dataset and with_ not in dataset:
-            raise source.refuse(("dataset", option), f"{option} does nothing without {with_}; add it or leave it out")
-    counts = task.kind.counted
-    for key, count in dataset.get("expected", {}).items():
-        at = ("dataset", "expected", key)
-        if key not in counts:
-            known = ", ".join(counts)
-            raise source.refuse(at, f"unknown key {short_repr(key)} in expected; for {value['task']} it counts {known}")
-        _type(source, at, count, int)
+        if option in options and with_ not in together:
+            raise source.refuse((*at, option), f"{option} does nothing without {with_}; add it or leave it out")
+    for key, count in options.get("expected", {}).items():
+        where: Keys = (*at, "expected", key)
+        if key not in task.kind.counted:
+            known = ", ".join(task.kind.counted)
+            raise source.refuse(where, f"unknown key {short_repr(key)} in expected; for {task.name} it counts {known}")
+        _type(source, where, count, int)
         if count < 1:
-            raise source.refuse(at, f"expected {key} is at least 1; leave it out where it is not known")
+            raise source.refuse(where, f"expected {key} is at least 1; leave it out where it is not known")
 
 
 def _splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> None:
@@ -181,10 +188,6 @@ def _splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: Task
             raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), task.splits)}")
         _type(source, at, options, dict)
         _keys(source, at, options, required={}, optional={**info.required, **info.optional, "expected": dict})
-        for option, given in options.items():
-            kind = info.kind(option)
-            if kind is not None:
-                _option(source, (*at, option), given, kind)
 
 
 def _option(source: Source, at: Keys, given: Any, kind: str) -> None:

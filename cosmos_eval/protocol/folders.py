@@ -15,9 +15,9 @@ DEFINITIONS = Path(__file__).parents[1] / "protocols"
 GROUP = "cosmos_eval.protocols"
 
 
-def shipped_files() -> dict[str, Path]:
-    """The same of our own benchmarks, without those of plug-ins."""
-    return {path.stem: path for path in DEFINITIONS.glob("*.yaml")}
+def shipped_files(below: str = "") -> dict[str, Path]:
+    """Name -> file of our own benchmarks, or of our suites (`below` is "suites"); without those of plug-ins."""
+    return {path.stem: path for path in (DEFINITIONS / below).glob("*.yaml")}
 
 
 def definition_files() -> dict[str, Path]:
@@ -43,7 +43,7 @@ def provider_of(name: str) -> str:
 
 
 def _files(below: str, what: str) -> dict[str, Path]:
-    files = {path.stem: path for path in (DEFINITIONS / below).glob("*.yaml")}
+    files = shipped_files(below)
     owner: dict[str, Plugin] = {}
     for plugin in entry_points(GROUP):
         folder = _folder(plugin)

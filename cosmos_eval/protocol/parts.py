@@ -30,7 +30,7 @@ def protocol_parts(benchmark: Benchmark) -> Parts:
     Raises:
         RequestError: as `deciding_values` says.
     """
-    return {key: _digests(value) for key, value in deciding_values(benchmark).items() if key != "name"}
+    return _parts_of(deciding_values(benchmark))
 
 
 def changed_parts(benchmark: Benchmark, stored: Mapping[str, Any]) -> list[str]:
@@ -41,12 +41,17 @@ def changed_parts(benchmark: Benchmark, stored: Mapping[str, Any]) -> list[str]:
     """
     if not stored:
         return []
-    values, now = deciding_values(benchmark), protocol_parts(benchmark)
+    values = deciding_values(benchmark)
+    now = _parts_of(values)
     return [
         NAMES.get(key, key) + _entries(values.get(key), now.get(key), stored.get(key))
         for key in dict.fromkeys([*now, *stored])
         if now.get(key) != stored.get(key)
     ]
+
+
+def _parts_of(values: Mapping[str, Any]) -> Parts:
+    return {key: _digests(value) for key, value in values.items() if key != "name"}
 
 
 def _entries(value: Any, now: Any, before: Any) -> str:

@@ -1,7 +1,7 @@
 """Data in several splits: the one that is evaluated, and others that a task learns from or chooses by."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from cosmos_eval.datasets.base import Mask, Picture
@@ -87,8 +87,6 @@ def in_splits(read: Any, benchmark: Any) -> Data:
     Raises:
         RequestError: what `read` raises; the line names the split.
     """
-    from dataclasses import replace
-
     options = {key: value for key, value in benchmark.dataset.items() if key != "splits"}
     splits = benchmark.dataset.get("splits")
     if not splits:
