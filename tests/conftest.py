@@ -34,6 +34,15 @@ def real_dir() -> Path:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks of a few numbers are slower on two threads, and on a busy machine a hundred times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 512 KiB that can really be full; needs the right to mount one."""
     folder = tmp_path / "disk"

@@ -15,20 +15,9 @@ from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.core.test_loss import some_features
+from tests.helpers.tiny_runs import TINY as TINY_MODEL
 from tests.oracles.cosmos_loss import cosmos_loss
 
-TINY_MODEL = {
-    "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 16,
-        "layers": 1,
-        "width": 16,
-        "head_width": 8,
-        "patch_size": 8,
-        "attn_pooler_heads": 2,
-    },
-    "text_cfg": {"context_length": 10, "vocab_size": 200, "width": 16, "heads": 2, "layers": 1, "attn_pooler_heads": 2},
-}
 TINY = Plan(
     loss=Views(2, 3, 3),
     width=8,
@@ -40,12 +29,7 @@ TINY = Plan(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_plain_loss_is_that_of_the_slow_oracle():

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import train_throughput
 from benchmarks.train_throughput import GPU, Case, add_to_state, main, mfu, read_state, record, table
@@ -22,12 +21,7 @@ FOUND = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_on_a_cpu_the_script_runs_and_says_so_and_writes_no_table(

@@ -18,7 +18,7 @@ from cosmos_core.config import load_preset
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli import main as cli
 from tests.core.siglip import put_distribution
-from tests.core.test_train import TINY
+from tests.helpers.tiny_runs import TINY
 
 TINY_RUN = {
     "model": TINY,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
@@ -26,13 +25,7 @@ from tests.helpers.processes import hear_ctrl_c
 from tests.helpers.tiny_runs import checkpoint
 from tests.helpers.worlds import captions_world
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

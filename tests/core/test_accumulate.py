@@ -14,13 +14,7 @@ from cosmos_core.objectives import OBJECTIVES
 from cosmos_core.step import Stepper
 from tests.core.small_steps import CONFIG, gradients, noise, stepper
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def backward(taking: Stepper, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

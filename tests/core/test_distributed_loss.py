@@ -30,13 +30,8 @@ ROWS = ("image_features", "text_features", "image_cross_features", "text_cross_f
 SCALES = ("logit_scale", "distill_logit_scale")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Ranks are threads of their own here."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# ranks are threads of their own here
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def whole_batch(ranks: list[Features], batch: int) -> Features:

@@ -14,14 +14,7 @@ from cosmos_core.model import Features
 from cosmos_core.objectives.clip import Clip
 from tests.oracles.cosmos_loss import cosmos_loss, cosmos_loss_of_ranks
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads, and on a busy machine a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def unit(rows: int, width: int, generator: torch.Generator) -> torch.Tensor:

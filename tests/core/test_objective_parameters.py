@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -33,17 +33,13 @@ from tests.core.small_steps import CONFIG as SMALL
 from tests.core.small_steps import gradients, noise, parameters, share, stepper
 from tests.core.test_snapshots import same
 from tests.core.test_step import broken
-from tests.core.test_train import CONFIG, coloured
+from tests.core.test_train import CONFIG
+from tests.helpers.tiny_runs import coloured
 
 ENTRIES = "\n".join(f"{name.lower()} = tests.core.siglip:{name}" for name in ("SigLip", "Projected", "Forgetful"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -25,13 +25,7 @@ CROPS = MultiCrop(local_crops=3, global_size=16, local_size=8)
 B = 4
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads, and on a busy machine a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(name: str, captions: int = 5, mode: str = "textcrop") -> tuple[list[np.ndarray], list[str]]:

@@ -13,7 +13,8 @@ from cosmos_core.run_state import MAY_CHANGE, incompatible_settings, portable_se
 from cosmos_core.snapshot_checks import is_finished, require_newest_last
 from cosmos_core.train import Callback, Run, train
 from tests.core.test_snapshots import Notes, names, saved, snapshots, some_run
-from tests.core.test_train import CONFIG, coloured, weights
+from tests.core.test_train import CONFIG, weights
+from tests.helpers.tiny_runs import coloured
 
 
 def test_an_empty_folder_has_nothing_to_go_on_from(tmp_path: Path):

@@ -36,13 +36,7 @@ ACTIVATIONS = 0.05
 """How far, relatively, the estimate of activations may lie from what autograd keeps."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on two threads, and on a busy machine much slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def student_and_batch(work: Workload) -> tuple[COSMOS, list[torch.Tensor], torch.Tensor]:

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +20,7 @@ from cosmos_core.train import initial_model
 from tests.core.small_steps import CONFIG, MODEL, gradients, noise, parameters, stepper
 from tests.oracles.step import PlainAdamW, averaged, plain_step
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99, 0.9995, 1.0])

@@ -23,20 +23,8 @@ from cosmos_core.tokenizer import build_tokenizer
 from cosmos_core.train import Callback, Run, Stepper, initial_model, run_length, train, view_loader
 from cosmos_core.views import MultiCrop
 from tests.core.test_data_loader import shard_folder
+from tests.helpers.tiny_runs import TINY, coloured
 
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 16,
-        "layers": 1,
-        "width": 16,
-        "head_width": 8,
-        "patch_size": 8,
-        "attn_pooler_heads": 2,
-    },
-    "text_cfg": {"context_length": 10, "vocab_size": 200, "width": 16, "heads": 2, "layers": 1, "attn_pooler_heads": 2},
-}
-COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220), "gray": (120, 120, 120)}
 STILL = MultiCrop(
     local_crops=1,
     global_size=16,
@@ -62,21 +50,7 @@ CONFIG = TrainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Steps this small are slower on two threads, and on a busy machine a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def coloured(n: int) -> list[Sample]:
-    """Plain squares of four colours and their names: as easy as a world can be."""
-    names = [list(COLOURS)[i % 4] for i in range(n)]
-    return [
-        (str(i), np.full((16, 16, 3), COLOURS[name], np.uint8), {"raw_caption": [name]}) for i, name in enumerate(names)
-    ]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

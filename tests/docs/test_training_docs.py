@@ -19,8 +19,9 @@ from cosmos_core.train import train
 from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites
 from tests.cli.test_cli_train import tiny  # noqa: F401 - a fixture
 from tests.core.siglip import put_distribution
-from tests.core.test_train import CONFIG, coloured
+from tests.core.test_train import CONFIG
 from tests.helpers.documents import block, check_command, commands
+from tests.helpers.tiny_runs import coloured
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -41,6 +41,7 @@ CONFIG = TrainConfig(
 
 
 def coloured(n: int) -> list[Any]:
+    """Plain squares of four colours and their names: as easy as a dataset can be."""
     names = [list(COLOURS)[i % 4] for i in range(n)]
     return [
         (str(i), np.full((16, 16, 3), COLOURS[name], np.uint8), {"raw_caption": [name]}) for i, name in enumerate(names)

@@ -29,13 +29,7 @@ from tests.core.gloo_ranks import on_ranks
 from tests.helpers.tiny_runs import CONFIG, TINY, coloured, same_weights
 from tests.helpers.worlds import captions_world, classes_world
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

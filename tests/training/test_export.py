@@ -15,7 +15,8 @@ from cosmos_core.schedule import parameter_groups
 from cosmos_core.train import train
 from cosmos_eval.cli.main import run_command
 from tests.core.siglip import put_distribution
-from tests.core.test_train import CONFIG, TINY, coloured
+from tests.core.test_train import CONFIG
+from tests.helpers.tiny_runs import TINY, coloured
 
 
 @pytest.fixture
