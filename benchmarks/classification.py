@@ -2,12 +2,12 @@
 
     python benchmarks/classification.py [--quick] [--device cuda] [--out results/speed.md]
 
-A ViT-B/32 with random weights on generated JPEG pictures in ImageNet's folders, with ImageNet's names and 80 templates
-in its true proportions: 50 pictures and 80 prompts a class, the first 20 classes on a CPU (5 with --quick); on a GPU
-all 1,000 with 10 pictures each (100 with 50 each). The head, decoding, the forward pass and scoring are part of it, and
+A ViT-B/32 with random weights on generated JPEG images in ImageNet's folders, with ImageNet's names and 80 templates
+in its true proportions: 50 images and 80 prompts a class, the first 20 classes on a CPU (5 with --quick); on a GPU
+all 1,000 with 10 images each (100 with 50 each). The head, decoding, the forward pass and scoring are part of it, and
 so are our digests, checks and intervals. The peer is clip-benchmark's own dataset and `evaluate`, with as many workers.
 Both must give the same figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions; the head and
-the pictures are also given alone, and the pictures as a share of what decoding or the tower reaches with nothing else
+the images are also given alone, and the images as a share of what decoding or the tower reaches with nothing else
 to do. Prints one JSON line last.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.classification_cases import Plan
 
 ARMS = ("peer", "ours")
-PARTS = ("head", "pictures")
+PARTS = ("head", "images")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,15 +77,15 @@ def times_of(found: dict[str, Any], part: str = "") -> Times:
 
 
 def bound(found: dict[str, Any], plan: "Plan") -> float:
-    """Pictures a second that the pure rates allow: the lower one, or, where workers and tower have the same cores, what
+    """Images a second that the pure rates allow: the lower one, or, where workers and tower have the same cores, what
     one after the other makes."""
     rates = found["decode_rate"], found["forward_rate"]
     return min(rates) if plan.device != "cpu" else 1 / sum(1 / rate for rate in rates)
 
 
 def share(found: dict[str, Any], plan: "Plan") -> float:
-    """What our pictures reach of that."""
-    return plan.pictures / times_of(found, "pictures").median("ours") / bound(found, plan)
+    """What our images reach of that."""
+    return plan.images / times_of(found, "images").median("ours") / bound(found, plan)
 
 
 def spent(found: dict[str, Any]) -> str:
@@ -98,21 +98,21 @@ def spent(found: dict[str, Any]) -> str:
 def table(found: dict[str, Any], plan: "Plan") -> list[str]:
     """What was measured, as Markdown."""
     lines = [
-        f"ImageNet's protocol with {plan.model}, {plan.classes:,} of 1,000 classes, {plan.pictures:,} pictures, "
+        f"ImageNet's protocol with {plan.model}, {plan.classes:,} of 1,000 classes, {plan.images:,} images, "
         f"{plan.classes * 80:,} prompts, in {plan.precision} on {plan.device}, batches of {plan.batch_size}, "
         f"{plan.workers} workers; medians, ratio with quartiles.",
         "",
         row(["seconds", "clip-benchmark", "ours", "ratio"]),
         row(["---"] * 4),
     ]
-    for name, part in (("all", ""), ("head alone", "head"), ("pictures alone", "pictures")):
+    for name, part in (("all", ""), ("head alone", "head"), ("images alone", "images")):
         times = times_of(found, part)
         lines.append(row([name, *(f"{times.median(arm):.2f}" for arm in ARMS), ratio(times, "peer")]))
     limit = "the bound, the lower of them," if plan.device != "cpu" else "with both on the same cores the bound"
     return [
         *lines,
         "",
-        f"With nothing else to do {found['decode_rate']:,.1f} pictures a second are decoded and preprocessed and "
+        f"With nothing else to do {found['decode_rate']:,.1f} images a second are decoded and preprocessed and "
         f"{found['forward_rate']:,.1f} pass the tower; {limit} is {bound(found, plan):,.1f}. Ours reach "
         f"{share(found, plan):.0%} of it, digests and the start of workers included.",
         "",
@@ -127,7 +127,7 @@ def record(found: dict[str, Any], plan: "Plan", load: float) -> dict[str, Any]:
     times = times_of(found)
     figures: dict[str, Any] = {
         "classes": plan.classes,
-        "pictures": plan.pictures,
+        "images": plan.images,
         "prompts": plan.classes * 80,
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),

@@ -27,14 +27,14 @@ from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 ARMS = ("peer", "ours")
 SIZES = ((375, 500), (500, 375), (333, 500), (375, 500))
-"""Heights and widths of pictures; 500 x 375 is ImageNet's most frequent size."""
+"""Heights and widths of images; 500 x 375 is ImageNet's most frequent size."""
 SAMPLE = 8
 """Batches by which the pure rate of the forward pass is measured, and that of decoding: so many for each worker."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done. ImageNet has 50 pictures and 80 prompts a class."""
+    """How much is done. ImageNet has 50 images and 80 prompts a class."""
 
     classes: int
     repetitions: int
@@ -48,7 +48,7 @@ class Plan:
     """open_clip's configuration where the model is not one of its own."""
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return self.classes * self.per_class
 
 
@@ -59,12 +59,12 @@ GPU_QUICK = replace(GPU, classes=100, per_class=50)
 
 
 def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both sides in turns: seconds of all, of the head and of the pictures; figures; what bounds the pictures."""
+    """Both sides in turns: seconds of all, of the head and of the images; figures; what bounds the images."""
     same_arithmetic()
     model = random_model(plan.model, plan.device, plan.config)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_pictures(plan, root)
+        write_images(plan, root)
         definition = imagenet(plan)
         warm_up(model)
         figures: dict[str, dict[str, float]] = {}
@@ -78,7 +78,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
         return {
             "seconds": times.seconds,
             "parts": {
-                f"{arm} {part}": [spent[part] for spent in parts[arm]] for arm in ARMS for part in ("head", "pictures")
+                f"{arm} {part}": [spent[part] for spent in parts[arm]] for arm in ARMS for part in ("head", "images")
             },
             "figures": figures["ours"],
             "apart": max(abs(figures["ours"][name] - value) for name, value in figures["peer"].items()),
@@ -101,8 +101,8 @@ def warm_up(model: OpenClipModel) -> None:
         model.encode_text(["a"] * 8)
 
 
-def write_pictures(plan: Plan, root: Path) -> None:
-    """JPEG pictures in ImageNet's folders, `val/<wnid>/`: scenes under noise, so that files are as long as photographs.
+def write_images(plan: Plan, root: Path) -> None:
+    """JPEG images in ImageNet's folders, `val/<wnid>/`: scenes under noise, so that files are as long as photographs.
 
     The first are rendered, and the others are those in another noise.
     """
@@ -111,7 +111,7 @@ def write_pictures(plan: Plan, root: Path) -> None:
     from cosmos_eval.datasets.imagenet import imagenet_wnids
     from cosmos_eval.datasets.toybox import distinct_scenes, render
 
-    scenes = [render(scene, 500) for scene in distinct_scenes(0, "test", min(64, plan.pictures))]
+    scenes = [render(scene, 500) for scene in distinct_scenes(0, "test", min(64, plan.images))]
     wnids = imagenet_wnids()[: plan.classes]
     for wnid in wnids:
         (root / "val" / wnid).mkdir(parents=True)
@@ -121,19 +121,19 @@ def write_pictures(plan: Plan, root: Path) -> None:
         rough = (height // 2 + 1, width // 2 + 1, 3)
         noise = np.random.default_rng(number).integers(-40, 41, rough, dtype=np.int16).repeat(2, 0).repeat(2, 1)
         pixels = scenes[number % len(scenes)][:height, :width] + noise[:height, :width]
-        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
         folder = root / "val" / wnids[number // plan.per_class]
-        picture.save(folder / f"ILSVRC2012_val_{number + 1:08d}.JPEG", quality=90)
+        image.save(folder / f"ILSVRC2012_val_{number + 1:08d}.JPEG", quality=90)
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(write, range(plan.pictures)))
+        list(pool.map(write, range(plan.images)))
 
 
 def imagenet(plan: Plan) -> Benchmark:
     """ImageNet's definition on the class folders that are there; the reader of all 1,000 refuses fewer."""
     whole = load_benchmark("imagenet1k")
     if plan.classes == 1000:
-        dataset = {**whole.dataset, "path": "val", "expected": {"images": plan.pictures, "classes": 1000}}
+        dataset = {**whole.dataset, "path": "val", "expected": {"images": plan.images, "classes": 1000}}
         return replace(whole, dataset={key: value for key, value in dataset.items() if key != "labels"})
     names, templates = first_words(plan.classes)
     return replace(
@@ -142,7 +142,7 @@ def imagenet(plan: Plan) -> Benchmark:
         dataset={
             "reader": "image-folder",
             "path": "val",
-            "expected": {"images": plan.pictures, "classes": plan.classes},
+            "expected": {"images": plan.images, "classes": plan.classes},
         },
         prompts={"class_names": names, "templates": templates},
     )
@@ -164,7 +164,7 @@ def ours(
     from cosmos_eval.engine import Engine
     from cosmos_eval.run.evaluate import evaluate
 
-    with timed(Engine, "text_features") as head, timed(Engine, "image_features") as pictures:
+    with timed(Engine, "text_features") as head, timed(Engine, "image_features") as images:
         (result,) = evaluate(
             model,
             [definition],
@@ -176,7 +176,7 @@ def ours(
             profile=profile,
         )
     found = {name: result.metrics[name].value for name in ("top1", "top5", "mean_per_class")}
-    return found, {"head": sum(head), "pictures": sum(pictures)}
+    return found, {"head": sum(head), "images": sum(images)}
 
 
 def peer(
@@ -189,7 +189,7 @@ def peer(
     with (
         contextlib.redirect_stderr(io.StringIO()),  # its bars
         timed(theirs, "zero_shot_classifier") as head,
-        timed(theirs, "run_classification") as pictures,
+        timed(theirs, "run_classification") as images,
     ):
         got = theirs.evaluate(
             model.network,
@@ -201,7 +201,7 @@ def peer(
             amp=plan.precision != "fp32",
         )
     found = {"top1": got["acc1"], "top5": got["acc5"], "mean_per_class": got["mean_per_class_recall"]}
-    return found, {"head": sum(head), "pictures": sum(pictures)}
+    return found, {"head": sum(head), "images": sum(images)}
 
 
 def peer_loader(model: OpenClipModel, plan: Plan, root: Path) -> DataLoader:
@@ -246,13 +246,13 @@ def timed(owner: Any, name: str) -> Iterator[list[float]]:
 
 
 def pure(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
-    """Pictures a second that are decoded and preprocessed with nothing else to do, and that pass the tower alone."""
+    """Images a second that are decoded and preprocessed with nothing else to do, and that pass the tower alone."""
     from cosmos_eval import datasets
-    from cosmos_eval.engine.pictures import picture_batches
+    from cosmos_eval.engine.images import image_batches
     from cosmos_eval.engine.precision import tower_precision
 
-    pictures = datasets.load(imagenet(plan), root).pictures[: SAMPLE * max(1, plan.workers) * plan.batch_size]
-    batches = picture_batches(pictures, model.preprocess.pixels, plan.batch_size, plan.workers)
+    images = datasets.load(imagenet(plan), root).images[: SAMPLE * max(1, plan.workers) * plan.batch_size]
+    batches = image_batches(images, model.preprocess.pixels, plan.batch_size, plan.workers)
     there = [next(batches)]
     start, count = time.perf_counter(), 0
     for batch in batches:

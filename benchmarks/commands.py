@@ -2,7 +2,7 @@
 
     python benchmarks/commands.py [--quick] [--device cuda] [--out results/speed.md]
 
-A classification (20 of ImageNet's classes with its 80 templates, 10 pictures each) and a retrieval (100 pictures, five
+A classification (20 of ImageNet's classes with its 80 templates, 10 images each) and a retrieval (100 images, five
 captions each) in clip-benchmark's webdataset layout, a ViT-B/32 with random weights in a file. Whole processes, timed
 from outside: starting Python, loading the model (theirs loads it for each dataset), reading shards, encoding, scoring,
 writing results, and intervals and samples of ours. Float32 on both sides, two workers, nothing stored before. Both must
@@ -80,7 +80,7 @@ QUICK = {"classes": 6, "per_class": 4, "pairs": 16, "repetitions": 1}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few pictures and classes, once: about a minute")
+    parser.add_argument("--quick", action="store_true", help="a few images and classes, once: about a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; their command takes a GPU where there is one")
     parser.add_argument("--out", type=Path, help="write a section of this page as well")
     chosen = parser.parse_args(arguments)
@@ -112,7 +112,7 @@ def measure(plan: Plan, root: Path) -> dict[str, Any]:
 
 
 def write_data(plan: Plan, root: Path) -> None:
-    """Both sets as shards of JPEG pictures of 500 by 375, and our definitions of them."""
+    """Both sets as shards of JPEG images of 500 by 375, and our definitions of them."""
     import yaml
     from PIL import Image
 
@@ -134,9 +134,9 @@ def write_data(plan: Plan, root: Path) -> None:
         for shard in range(SHARDS):
             with tarfile.open(split / f"{shard}.tar", "w") as tar:
                 for i in range(shard * len(labels) // SHARDS, (shard + 1) * len(labels) // SHARDS):
-                    picture = io.BytesIO()
-                    Image.fromarray(render(scenes[i], 500)[:375]).save(picture, "JPEG", quality=90)
-                    add_member(tar, f"{i:06d}.jpg", picture.getvalue())
+                    image = io.BytesIO()
+                    Image.fromarray(render(scenes[i], 500)[:375]).save(image, "JPEG", quality=90)
+                    add_member(tar, f"{i:06d}.jpg", image.getvalue())
                     add_member(tar, f"{i:06d}.{labels[i][0]}", labels[i][1].encode())
         dataset = {"reader": "wds", "path": name, "expected": {"images": len(labels)}}
         definition = {"name": name, "version": 1, "dataset": dataset, "source": "rendered", **DEFINITIONS[name]}
@@ -210,8 +210,8 @@ def table(found: dict[str, Any], plan: Plan) -> list[str]:
     """What was measured, as Markdown."""
     times = Times(found["seconds"])
     return [
-        f"{plan.classes * plan.per_class:,} pictures of {plan.classes} classes with {plan.classes * 80:,} prompts, and "
-        f"{plan.pairs:,} pictures with {plan.pairs * 5:,} captions; {plan.model} in fp32 on {plan.device}, "
+        f"{plan.classes * plan.per_class:,} images of {plan.classes} classes with {plan.classes * 80:,} prompts, and "
+        f"{plan.pairs:,} images with {plan.pairs * 5:,} captions; {plan.model} in fp32 on {plan.device}, "
         f"{plan.workers} workers; medians, ratio with quartiles.",
         "",
         row(["", "`clip_benchmark eval`", "`cosmos-eval run`", "ratio"]),
@@ -226,9 +226,9 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
     times = Times(found["seconds"])
     figures = {
-        "classification_pictures": plan.classes * plan.per_class,
+        "classification_images": plan.classes * plan.per_class,
         "prompts": plan.classes * 80,
-        "retrieval_pictures": plan.pairs,
+        "retrieval_images": plan.pairs,
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),
         "ratio_quartiles": times.quartiles("peer", "ours"),

@@ -107,9 +107,9 @@ def encoded(log: Path) -> Counter:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="five kills, 60 pictures a benchmark; 5 file operations")
+    parser.add_argument("--quick", action="store_true", help="five kills, 60 images a benchmark; 5 file operations")
     parser.add_argument("--kills", type=int, help="how many (default: 50)")
-    parser.add_argument("--limit", type=int, help="pictures of a benchmark (default: 200)")
+    parser.add_argument("--limit", type=int, help="images of a benchmark (default: 200)")
     parser.add_argument("--points", type=int, help="file operations of each scenario (default: 0, all of them)")
     parser.add_argument("--chains", type=int, help="chains of several kills in each scenario (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

@@ -2,10 +2,10 @@
 
     python benchmarks/scaling.py [--quick] [--ranks 2] [--device cuda] [--out results/speed.md]
 
-The `--model` of open_clip's registry with random weights, on pictures of the embedded world saved as JPEG of 640 by
-480: retrieval with two captions a picture, and classification. One process alone and all processes together take
+The `--model` of open_clip's registry with random weights, on images of the embedded world saved as JPEG of 640 by
+480: retrieval with two captions an image, and classification. One process alone and all processes together take
 turns, each process with `--threads` threads; a turn is decoding, encoding, scoring and intervals, without loading the
-model, reading annotations and hashing pictures. Both must give the same metrics to the bit, or the exit code is 1.
+model, reading annotations and hashing images. Both must give the same metrics to the bit, or the exit code is 1.
 Prints one JSON line last.
 """
 
@@ -41,7 +41,7 @@ MODEL = "COSMOS_SCALING_MODEL"
 class Plan:
     """How much is evaluated, and where."""
 
-    pictures: int
+    images: int
     """Of retrieval; classification has as many."""
     repetitions: int
     batch_size: int = 32
@@ -52,7 +52,7 @@ class Plan:
     workers: int = 0
 
 
-FULL, QUICK = {"pictures": 500, "repetitions": 3}, {"pictures": 96, "repetitions": 1, "batch_size": 8}
+FULL, QUICK = {"images": 500, "repetitions": 3}, {"images": 96, "repetitions": 1, "batch_size": 8}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="96 pictures instead of 500, in batches of 8, so that there are some for each process",
+        help="96 images instead of 500, in batches of 8, so that there are some for each process",
     )
     parser.add_argument("--ranks", type=int, default=2, help="processes")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ[MODEL] = f"{plan.model} {plan.device}"
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        write_pictures(plan, Path(folder))
+        write_images(plan, Path(folder))
         try:
             found = run_in_worlds([plan.ranks], "benchmarks.scaling:measure", plan, folder, threads=chosen.threads)
         except RequestError as error:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_pictures(plan: Plan, root: Path) -> None:
+def write_images(plan: Plan, root: Path) -> None:
     """The data of both benchmarks, in files that a user's own data would be in, and their definitions."""
     import yaml
     from PIL import Image
@@ -98,8 +98,8 @@ def write_pictures(plan: Plan, root: Path) -> None:
     from cosmos_eval.datasets.toybox import captions, class_scenes, distinct_scenes, render
     from cosmos_eval.datasets.toybox.words import CLASSES
 
-    scenes = distinct_scenes(0, "test", plan.pictures)
-    single = class_scenes(0, "test", -(-plan.pictures // plan.classes))[: plan.pictures]
+    scenes = distinct_scenes(0, "test", plan.images)
+    single = class_scenes(0, "test", -(-plan.images // plan.classes))[: plan.images]
     lines: dict[str, list[dict[str, Any]]] = {"pairs": [], "things": []}
     for name, drawn in (("pairs", scenes), ("things", [scene for _, scene in single])):
         for i, scene in enumerate(drawn):
@@ -168,7 +168,7 @@ def table(times: Times, plan: Plan, threads: int) -> list[str]:
     """What was measured, as Markdown."""
     low, high = times.quartiles("one", "all")
     return [
-        f"{plan.pictures:,} pictures with {2 * plan.pictures:,} captions and {plan.pictures:,} of {plan.classes} "
+        f"{plan.images:,} images with {2 * plan.images:,} captions and {plan.images:,} of {plan.classes} "
         f"classes, {plan.model} on {plan.device}, {threads} thread{'s' * (threads > 1)} a process.",
         "",
         f"| | one process | {plan.ranks} processes | ratio |",
@@ -184,10 +184,10 @@ def record(times: Times, plan: Plan, threads: int, load: float) -> dict[str, Any
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
     figures = {
         "ranks": plan.ranks,
-        "pictures": 2 * plan.pictures,
+        "images": 2 * plan.images,
         "one_seconds": times.median("one"),
         "all_seconds": times.median("all"),
-        "pictures_per_second": round(2 * plan.pictures / times.median("all"), 1),
+        "images_per_second": round(2 * plan.images / times.median("all"), 1),
     }
     return last_line("scaling", {"scaling": times.ratio("one", "all")}, figures, plan.device, threads, load)
 

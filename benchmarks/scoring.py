@@ -2,7 +2,7 @@
 
     python benchmarks/scoring.py [--quick] [--device cuda] [--out results/speed.md]
 
-Embeddings of 5,000 pictures and 25,000 texts, five a picture, in 512 dimensions (1,000 and 5,000 with --quick). Both
+Embeddings of 5,000 images and 25,000 texts, five an image, in 512 dimensions (1,000 and 5,000 with --quick). Both
 sides compute the similarities and recall at 1, 5 and 10 in both directions; the peer is clip-benchmark's own
 `evaluate` (batch 64, no mixed precision) on a model that hands the embeddings through. Both must give the same figures
 to 1e-4, or the exit code is 1. The ratio of times is the median over repetitions; memory is the most that a process of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 K = (1, 5, 10)
 BATCH = 64
-PER_PICTURE = 5
+PER_IMAGE = 5
 SAME = 1e-4
 ARMS = ("peer", "ours")
 
@@ -42,18 +42,18 @@ ARMS = ("peer", "ours")
 class Plan:
     """How much is scored."""
 
-    pictures: int
+    images: int
     repetitions: int
     width: int = 512
     device: str = "cpu"
 
 
-FULL, QUICK = {"pictures": 5000, "repetitions": 3}, {"pictures": 1000, "repetitions": 3}
+FULL, QUICK = {"images": 5000, "repetitions": 3}, {"images": 1000, "repetitions": 3}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="1,000 pictures instead of 5,000")
+    parser.add_argument("--quick", action="store_true", help="1,000 images instead of 5,000")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
     parser.add_argument("--out", type=Path, help="write a section of this page as well")
@@ -91,7 +91,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
 def peak(world: Any, plan: Plan, arm: str) -> int:
     """The most bytes that one arm holds above the embeddings; a small case first loads libraries and their buffers."""
     way = {"peer": peer_recalls, "ours": recalls}[arm]
-    way(*embeddings(Plan(pictures=128, repetitions=1, device=plan.device)))
+    way(*embeddings(Plan(images=128, repetitions=1, device=plan.device)))
     images, texts = embeddings(plan)
     before = in_all(images.device, reset=True)
     way(images, texts)
@@ -104,15 +104,15 @@ def in_all(device: "torch.device", reset: bool = False) -> int:
 
 
 def embeddings(plan: Plan) -> "tuple[Tensor, Tensor]":
-    """(N, D) pictures and (5 N, D) texts of unit length; a text is its picture with noise."""
+    """(N, D) images and (5 N, D) texts of unit length; a text is its image with noise."""
     import torch
     from torch.nn.functional import normalize
 
     rng = torch.Generator().manual_seed(0)
-    images = normalize(torch.randn(plan.pictures, plan.width, generator=rng), dim=1)
-    noise = torch.randn(plan.pictures * PER_PICTURE, plan.width, generator=rng)
-    noise *= 7 / plan.width**0.5  # seven times the picture's length: recall at 1 is neither 0 nor 1
-    texts = normalize(noise.add_(images.repeat_interleave(PER_PICTURE, dim=0)), dim=1)
+    images = normalize(torch.randn(plan.images, plan.width, generator=rng), dim=1)
+    noise = torch.randn(plan.images * PER_IMAGE, plan.width, generator=rng)
+    noise *= 7 / plan.width**0.5  # seven times the image's length: recall at 1 is neither 0 nor 1
+    texts = normalize(noise.add_(images.repeat_interleave(PER_IMAGE, dim=0)), dim=1)
     return images.to(plan.device), texts.to(plan.device)
 
 
@@ -124,12 +124,12 @@ def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
     from cosmos_eval.metrics.similarity import check_features
 
-    picture = torch.arange(len(images)).repeat_interleave(PER_PICTURE)
+    image = torch.arange(len(images)).repeat_interleave(PER_IMAGE)
     text = torch.arange(len(texts))
     found = {}
     for side, queries, candidates, positives in (
-        ("text", images, texts, (picture, text)),
-        ("image", texts, images, (text, picture)),
+        ("text", images, texts, (image, text)),
+        ("image", texts, images, (text, image)),
     ):
         check_features(queries, "query")
         check_features(candidates, "candidate")
@@ -146,7 +146,7 @@ def peer_recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     from clip_benchmark.metrics import zeroshot_retrieval
 
     loader = [
-        (images[start : start + BATCH], [range(PER_PICTURE * i, PER_PICTURE * (i + 1)) for i in range(start, stop)])
+        (images[start : start + BATCH], [range(PER_IMAGE * i, PER_IMAGE * (i + 1)) for i in range(start, stop)])
         for start in range(0, len(images), BATCH)
         for stop in [min(start + BATCH, len(images))]
     ]
@@ -168,9 +168,9 @@ class HandsThrough:
 def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]:
     """What was measured, as Markdown."""
     times = Times(found["seconds"])
-    texts = plan.pictures * PER_PICTURE
+    texts = plan.images * PER_IMAGE
     return [
-        f"{plan.pictures:,} pictures × {texts:,} texts in {plan.width} dimensions, recall at {K} in both directions, "
+        f"{plan.images:,} images × {texts:,} texts in {plan.width} dimensions, recall at {K} in both directions, "
         f"on {plan.device}; medians, ratio with quartiles.",
         "",
         row(["", "clip-benchmark", "ours", "ratio"]),
@@ -185,7 +185,7 @@ def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]
         ),
         "",
         f"Figures are at most {found['apart']:.1g} apart; recall at 1 is "
-        f"{found['recall']['text_retrieval_recall@1']:.3f} for pictures and "
+        f"{found['recall']['text_retrieval_recall@1']:.3f} for images and "
         f"{found['recall']['image_retrieval_recall@1']:.3f} for texts.",
     ]
 
@@ -194,8 +194,8 @@ def record(found: dict[str, Any], peaks: dict[str, int], plan: Plan, load: float
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
     times = Times(found["seconds"])
     figures = {
-        "pictures": plan.pictures,
-        "texts": plan.pictures * PER_PICTURE,
+        "images": plan.images,
+        "texts": plan.images * PER_IMAGE,
         "width": plan.width,
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),

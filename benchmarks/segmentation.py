@@ -1,13 +1,13 @@
-"""How fast label maps are beside SCLIP's way to make them, one window of one picture at a time, and in what memory.
+"""How fast label maps are beside SCLIP's way to make them, one window of one image at a time, and in what memory.
 
     python benchmarks/segmentation.py [--quick] [--device cuda] [--out results/segmentation.md]
 
-A ViT-B/16 with random weights, 150 classes, windows of 224 pixels with stride 112, on toybox's pictures and on pictures
+A ViT-B/16 with random weights, 150 classes, windows of 224 pixels with stride 112, on toybox's images and on images
 of VOC's sizes in VOC's layout; decoding and resizing are part of it. The peer is the oracle of the tests: it encodes
-each window alone, resamples its logits to pixels, adds them up and divides at the size of the resized picture,
+each window alone, resamples its logits to pixels, adds them up and divides at the size of the resized image,
 resamples to the original size, and takes softmax and argmax there. Both must give the same logits and labels, or the
 exit code is 1. A ratio is the median, over repetitions, of the peer's time by ours in the same repetition. Memory is
-measured in a process of its own for each: the most that it held, above weights and pictures. Prints one JSON line last.
+measured in a process of its own for each: the most that it held, above weights and images. Prints one JSON line last.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SETS = ("voc", "toybox")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures and repetitions: about a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer images and repetitions: about a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--precision", default="fp32", help="of both: fp32, bf16 or fp16")
     parser.add_argument("--batch-size", type=int, default=0, help="windows of a batch; 0: 8, on a GPU 64")
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = "python benchmarks/segmentation.py" + " --quick" * chosen.quick
         command += f" --device {chosen.device} --workers {chosen.workers}" * (chosen.device != "cpu")
         command += f" --out {chosen.out}"
-        title, packages = "Label maps beside one window of one picture at a time", ("torch", "open_clip_torch")
+        title, packages = "Label maps beside one window of one image at a time", ("torch", "open_clip_torch")
         written = page(title, text, command, plan.device, packages, found["times"]["threads"])
         chosen.out.write_text(written, encoding="utf-8")
     print(json.dumps(record(found, plan, load)))
@@ -90,9 +90,9 @@ def unequal(times: dict[str, Any]) -> list[str]:
 
 
 def speed_table(times: dict[str, Any], plan: Plan) -> list[str]:
-    head = ["pictures", "windows", "one at a time", "of it tower", "ours", "of it tower", "ratio"]
+    head = ["images", "windows", "one at a time", "of it tower", "ours", "of it tower", "ratio"]
     lines = [
-        f"Seconds a picture, {plan.model} in {plan.precision} on {plan.device}, {plan.classes} classes, ours in "
+        f"Seconds an image, {plan.model} in {plan.precision} on {plan.device}, {plan.classes} classes, ours in "
         f"batches of {plan.batch_size} windows; medians, ratio with quartiles.",
         "",
         row(head),
@@ -100,7 +100,7 @@ def speed_table(times: dict[str, Any], plan: Plan) -> list[str]:
     ]
     for name in SETS:
         case = times[name]
-        taken, count = Times(case["seconds"]), case["pictures"]
+        taken, count = Times(case["seconds"]), case["images"]
         cells = [f"{count} of {name}", str(case["windows"])]
         for arm in ARMS:
             cells += [f"{taken.median(arm) / count:.3f}", f"{case['tower_seconds'][arm] / count:.3f}"]
@@ -118,11 +118,11 @@ def memory_table(memory: dict[str, dict[str, Any]], plan: Plan) -> list[str]:
     from cosmos_eval.tasks.segmentation.label_maps import BUDGET
 
     height, width = plan.large
-    names = {"voc": "two of VOC's pictures", "large": f"one picture of {height} x {width}"}
+    names = {"voc": "two of VOC's images", "large": f"one image of {height} x {width}"}
     lines = [
-        f"Memory above weights and pictures, MiB, at its peak. Ours is bounded by {BUDGET // 2**20} MiB for the logits "
-        f"of a picture, whatever its size, and by what the tower takes for {plan.batch_size} windows; the logits of "
-        f"the large picture at its own size would be {plan.logits_bytes // 2**20:,} MiB.",
+        f"Memory above weights and images, MiB, at its peak. Ours is bounded by {BUDGET // 2**20} MiB for the logits "
+        f"of an image, whatever its size, and by what the tower takes for {plan.batch_size} windows; the logits of "
+        f"the large image at its own size would be {plan.logits_bytes // 2**20:,} MiB.",
         "",
         row(["", "one at a time", "ours"]),
         row(["---"] * 3),
@@ -145,7 +145,7 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         times = replace_peer(Times(case["seconds"]))
         ratios[name] = times.ratio("peer", "ours")
         figures[name] = {
-            "pictures": case["pictures"],
+            "images": case["images"],
             "windows": case["windows"],
             "peer_seconds": times.median("peer"),
             "ours_seconds": times.median("ours"),
@@ -159,7 +159,7 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         for case, held in found["memory"][arm].items():
             figures[f"{case}_{name}_peak_bytes_above_weights"] = held
     figures["budget_bytes"] = BUDGET
-    figures["large_picture"] = {"size": plan.large, "logits_bytes": plan.logits_bytes}
+    figures["large_image"] = {"size": plan.large, "logits_bytes": plan.logits_bytes}
     figures["batch_size"], figures["precision"] = plan.batch_size, plan.precision
     slowest = {"segmentation": min(ratios.values())}
     return last_line("segmentation", slowest, figures, plan.device, found["times"]["threads"], load)

@@ -1,4 +1,4 @@
-"""What the benchmark of segmentation compares: one window of one picture at a time, and ours, on the same pictures."""
+"""What the benchmark of segmentation compares: one window of one image at a time, and ours, on the same images."""
 
 import sys
 import tempfile
@@ -17,25 +17,25 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import available, held
-from cosmos_eval.datasets.base import ArrayPicture, Picture
+from cosmos_eval.datasets.base import ArrayImage, ImageSource
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 
 CLASSES = 150
 MODEL = "ViT-B-16"
 ATTENTION = "csa"
 SIZES = ((375, 500), (333, 500), (500, 375), (375, 500))
-"""Heights and widths that VOC's pictures have."""
+"""Heights and widths that VOC's images have."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done. Counts are of pictures."""
+    """How much is done. Counts are of images."""
 
     voc: int
     toybox: int
     repetitions: int
     large: tuple[int, int]
-    """Height and width of the picture that only memory is measured with."""
+    """Height and width of the image that only memory is measured with."""
     batch_size: int = 8
     device: str = "cpu"
     precision: str = "fp32"
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def logits_bytes(self) -> int:
-        """Of the large picture at its original size."""
+        """Of the large image at its original size."""
         return 4 * self.classes * self.large[0] * self.large[1]
 
 
@@ -116,18 +116,18 @@ class Arms:
         self.maps = LabelMaps(self.queries, range(plan.classes), plan.settings)
         self.normalise = Normalise.of(self.tower, self.tower.device)
 
-    def batched(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
-        return [self.maps.predict(dense) for dense in self.engine.window_features(pictures, self.plan.settings)]
+    def batched(self, images: Sequence[ImageSource]) -> list[np.ndarray]:
+        return [self.maps.predict(dense) for dense in self.engine.window_features(images, self.plan.settings)]
 
-    def sequential(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+    def sequential(self, images: Sequence[ImageSource]) -> list[np.ndarray]:
         from tests.oracles import segmentation as oracle
 
         settings = oracle.Settings(self.plan.settings["crop"], self.plan.settings["stride"])
         with torch.inference_mode():
             classes = range(self.plan.classes)
-            return [oracle.labels(self.sequential_logits(picture), classes, settings) for picture in pictures]
+            return [oracle.labels(self.sequential_logits(image), classes, settings) for image in images]
 
-    def sequential_logits(self, picture: Picture) -> Tensor:
+    def sequential_logits(self, source: ImageSource) -> Tensor:
         from cosmos_eval.engine.precision import tower_precision
         from cosmos_eval.engine.windows import resized
         from tests.oracles import segmentation as oracle
@@ -136,7 +136,7 @@ class Arms:
             with tower_precision(self.plan.precision, self.tower.device):
                 return self.tower.encode_patches(window, self.plan.settings["attention"])
 
-        image, given = picture.load(), self.plan.settings
+        image, given = source.load(), self.plan.settings
         pixels = torch.from_numpy(resized(image, given["short_side"], given["long_side"]))
         with torch.inference_mode():
             return oracle.image_logits(
@@ -147,11 +147,11 @@ class Arms:
                 oracle.Settings(given["crop"], given["stride"]),
             )
 
-    def difference(self, pictures: Sequence[Picture]) -> dict[str, float]:
-        """The largest of the first picture's logits, and the share of all pixels whose labels differ."""
-        first = next(self.engine.window_features(pictures[:1], self.plan.settings))
-        logits = (self.maps.logits(first) - self.sequential_logits(pictures[0])).abs().max().item()
-        pairs = list(zip(self.batched(pictures), self.sequential(pictures), strict=True))
+    def difference(self, images: Sequence[ImageSource]) -> dict[str, float]:
+        """The largest of the first image's logits, and the share of all pixels whose labels differ."""
+        first = next(self.engine.window_features(images[:1], self.plan.settings))
+        logits = (self.maps.logits(first) - self.sequential_logits(images[0])).abs().max().item()
+        pairs = list(zip(self.batched(images), self.sequential(images), strict=True))
         other = sum(np.count_nonzero(a != b) for a, b in pairs)
         return {"logits": logits, "labels": other / sum(a.size for a, _ in pairs)}
 
@@ -159,7 +159,7 @@ class Arms:
 ARMS = ("sequential", "batched")
 
 
-def toybox_pictures(count: int) -> Sequence[Picture]:
+def toybox_images(count: int) -> Sequence[ImageSource]:
     """Scenes of the embedded world, as toybox's segmentation reads them."""
     from cosmos_eval import datasets
     from cosmos_eval.protocol.benchmark import load_benchmark
@@ -167,10 +167,10 @@ def toybox_pictures(count: int) -> Sequence[Picture]:
     benchmark = load_benchmark("toybox-segmentation")
     expected = {**benchmark.dataset["expected"], "images": count}
     dataset = {**benchmark.dataset, "scenes": count, "expected": expected}
-    return datasets.load(replace(benchmark, dataset=dataset)).pictures
+    return datasets.load(replace(benchmark, dataset=dataset)).images
 
 
-def voc_pictures(count: int, folder: Path) -> Sequence[Picture]:
+def voc_images(count: int, folder: Path) -> Sequence[ImageSource]:
     """Scenes at VOC's sizes, written in VOC2012's layout and read from there by the dataset's own reader."""
     from PIL import Image
 
@@ -191,38 +191,38 @@ def voc_pictures(count: int, folder: Path) -> Sequence[Picture]:
     (root / "ImageSets/Segmentation/val.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     benchmark = load_benchmark("voc21")
     expected = {**benchmark.dataset["expected"], "images": count}
-    return datasets.load(replace(benchmark, dataset={**benchmark.dataset, "expected": expected}), folder).pictures
+    return datasets.load(replace(benchmark, dataset={**benchmark.dataset, "expected": expected}), folder).images
 
 
-def large_picture(size: tuple[int, int]) -> Picture:
-    """One picture of a size that few have."""
+def large_image(size: tuple[int, int]) -> ImageSource:
+    """One image of a size that few have."""
     from PIL import Image
 
     coarse = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
-    return ArrayPicture("large", np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BILINEAR)))
+    return ArrayImage("large", np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BILINEAR)))
 
 
 def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both arms in turns on both sets of pictures: seconds, seconds of the tower, and how far results are apart."""
+    """Both arms in turns on both sets of images: seconds, seconds of the tower, and how far results are apart."""
     from benchmarks.timing import take_turns
 
     arms = Arms(plan)
     found: dict[str, Any] = {"threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
-        sets = {"voc": voc_pictures(plan.voc, Path(folder)), "toybox": toybox_pictures(plan.toybox)}
-        for name, pictures in sets.items():
-            apart = arms.difference(pictures[:1])  # also warms both up
+        sets = {"voc": voc_images(plan.voc, Path(folder)), "toybox": toybox_images(plan.toybox)}
+        for name, images in sets.items():
+            apart = arms.difference(images[:1])  # also warms both up
             spent: dict[str, list[float]] = {arm: [0.0, 0] for arm in ARMS}
 
-            def turn(arm: str, pictures: Sequence[Picture] = pictures, spent: dict[str, Any] = spent) -> None:
+            def turn(arm: str, images: Sequence[ImageSource] = images, spent: dict[str, Any] = spent) -> None:
                 seconds, windows = arms.tower.seconds, arms.tower.windows
-                getattr(arms, arm)(pictures)
+                getattr(arms, arm)(images)
                 spent[arm][0] += arms.tower.seconds - seconds
                 spent[arm][1] = arms.tower.windows - windows
 
             times = take_turns({arm: partial(turn, arm) for arm in ARMS}, plan.repetitions, world, warm_up=0)
             found[name] = {
-                "pictures": len(pictures),
+                "images": len(images),
                 "windows": spent["batched"][1],
                 "seconds": times.seconds,
                 "tower_seconds": {arm: spent[arm][0] / plan.repetitions for arm in ARMS},
@@ -232,23 +232,23 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
 
 
 def peak(world: Any, plan: Plan, arm: str) -> dict[str, int | None]:
-    """The most bytes that one arm takes above weights and pictures, in each case; None where memory would not do."""
+    """The most bytes that one arm takes above weights and images, in each case; None where memory would not do."""
     arms = Arms(plan)
-    arms.batched([large_picture((64, 64))])  # libraries, threads and their buffers
+    arms.batched([large_image((64, 64))])  # libraries, threads and their buffers
     found: dict[str, int | None] = {}
     with tempfile.TemporaryDirectory() as folder:
-        cases = {"voc": voc_pictures(2, Path(folder)), "large": [large_picture(plan.large)]}
+        cases = {"voc": voc_images(2, Path(folder)), "large": [large_image(plan.large)]}
         # Once: what the allocator keeps of the first case would else be taken off the second.
         before = held(arms.tower.device, reset=True)
-        for case, pictures in cases.items():
+        for case, images in cases.items():
             if arm == "sequential" and case == "large" and NEEDS * plan.logits_bytes > available(arms.tower.device):
                 found[case] = None
                 continue
             held(arms.tower.device, reset=True)
-            getattr(arms, arm)(pictures)
+            getattr(arms, arm)(images)
             found[case] = held(arms.tower.device) - before
     return found
 
 
 NEEDS = 5
-"""Times the logits of a picture at its original size: what the peer takes of memory, with some to spare."""
+"""Times the logits of an image at its original size: what the peer takes of memory, with some to spare."""

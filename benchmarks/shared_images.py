@@ -1,9 +1,9 @@
-"""COCO's retrieval and SugarCrepe in one run beside clip-benchmark, which encodes every picture again for every row.
+"""COCO's retrieval and SugarCrepe in one run beside clip-benchmark, which encodes every image again for every row.
 
     python benchmarks/shared_images.py [--quick] [--device cuda] [--out results/speed.md]
 
 A ViT-B/32 with random weights on files in the layout of COCO val2017 and SugarCrepe, made of toybox's scenes in the
-true proportions: one in 25 of the 5,000 pictures, 25,000 captions and 7,511 rows (one in 100 with --quick, all on a
+true proportions: one in 25 of the 5,000 images, 25,000 captions and 7,511 rows (one in 100 with --quick, all on a
 GPU). The peer is clip-benchmark's own evaluate functions, datasets and collation, set after set, with as many workers.
 Decoding, encoding and scoring are part of it, and so are our digests, checks and intervals. Both must give the same
 figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions. Prints one JSON line last.
@@ -60,14 +60,14 @@ def table(found: dict[str, Any], plan: Plan) -> list[str]:
     times = Times(found["seconds"])
     items = sum(plan.rows.values())
     return [
-        f"{plan.model} in {plan.precision} on {plan.device}, {plan.workers} workers: {plan.pictures:,} pictures with "
-        f"{plan.pictures * len(ORDINALS):,} captions, and {items:,} rows of SugarCrepe's seven files; medians, ratio "
+        f"{plan.model} in {plan.precision} on {plan.device}, {plan.workers} workers: {plan.images:,} images with "
+        f"{plan.images * len(ORDINALS):,} captions, and {items:,} rows of SugarCrepe's seven files; medians, ratio "
         "with quartiles.",
         "",
         row(["", "clip-benchmark", "ours", "ratio"]),
         row(["---"] * 4),
         row(["seconds", f"{times.median('peer'):.1f}", f"{times.median('ours'):.1f}", ratio(times, "peer")]),
-        row(["pictures encoded", *(f"{found['encoded'][arm]:,}" for arm in ARMS), ""]),
+        row(["images encoded", *(f"{found['encoded'][arm]:,}" for arm in ARMS), ""]),
         "",
         f"Recall and accuracy are at most {found['apart']:.1g} apart.",
     ]
@@ -77,14 +77,14 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
     """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
     times = Times(found["seconds"])
     figures = {
-        "pictures": plan.pictures,
+        "images": plan.images,
         "rows": sum(plan.rows.values()),
         "workers": plan.workers,
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),
         "ratio_quartiles": times.quartiles("peer", "ours"),
-        "peer_pictures_encoded": found["encoded"]["peer"],
-        "ours_pictures_encoded": found["encoded"]["ours"],
+        "peer_images_encoded": found["encoded"]["peer"],
+        "ours_images_encoded": found["encoded"]["ours"],
         "apart": found["apart"],
     }
     ratios = {"shared_images": times.ratio("peer", "ours")}

@@ -1,4 +1,4 @@
-"""What the benchmark of shared pictures compares: COCO's retrieval and SugarCrepe by clip-benchmark, and by us."""
+"""What the benchmark of shared images compares: COCO's retrieval and SugarCrepe by clip-benchmark, and by us."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from cosmos_eval.models.open_clip import OpenClipModel
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 COCO, SUGARCREPE = "coco-val2017-retrieval", "sugarcrepe"
-PICTURES, SHARED = 5000, 1560
+IMAGES, SHARED = 5000, 1560
 """Of COCO val2017, and those of them that SugarCrepe shows."""
 ROWS = {
     "replace_obj": 1652, "replace_att": 788, "replace_rel": 1406, "swap_obj": 245, "swap_att": 666, "add_obj": 2062,
@@ -36,7 +36,7 @@ ARMS = ("peer", "ours")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done: one in `part` of every picture and row that the two sets have."""
+    """How much is done: one in `part` of every image and row that the two sets have."""
 
     part: int
     repetitions: int
@@ -48,8 +48,8 @@ class Plan:
     """open_clip's configuration where the model is not one of its own."""
 
     @property
-    def pictures(self) -> int:
-        return PICTURES // self.part
+    def images(self) -> int:
+        return IMAGES // self.part
 
     @property
     def rows(self) -> dict[str, int]:
@@ -62,23 +62,23 @@ GPU = Plan(part=1, repetitions=3, workers=12)
 
 
 def write_sets(plan: Plan, root: Path) -> None:
-    """Scenes as COCO's pictures (JPEG of 640 by 480), five captions each, and SugarCrepe's files about part of them."""
+    """Scenes as COCO's images (JPEG of 640 by 480), five captions each, and SugarCrepe's files about part of them."""
     import json
 
     from PIL import Image
 
     from cosmos_eval.datasets.toybox import captions, distinct_scenes, render
 
-    pictures, annotations = root / "coco/images/val2017", root / "coco/annotations"
-    for folder in (pictures, annotations, root / "sugarcrepe"):
+    images, annotations = root / "coco/images/val2017", root / "coco/annotations"
+    for folder in (images, annotations, root / "sugarcrepe"):
         folder.mkdir(parents=True)
-    scenes = list(distinct_scenes(0, "test", plan.pictures))
+    scenes = list(distinct_scenes(0, "test", plan.images))
     texts = [captions(scene) for scene in scenes]
     names = [f"{i + 1:012d}.jpg" for i in range(len(scenes))]
     said = []
     # No caption twice: clip-benchmark gives a tie to one of those who share it, and ours a part to each.
     for i, (scene, name) in enumerate(zip(scenes, names, strict=True)):
-        Image.fromarray(render(scene, 640)[:480]).save(pictures / name, quality=90)
+        Image.fromarray(render(scene, 640)[:480]).save(images / name, quality=90)
         said += [f"{texts[i].raw}, seen for the {word} time in {1000 + i}" for word in ORDINALS]  # as long as COCO's
     content = {
         "images": [{"id": i + 1, "file_name": name} for i, name in enumerate(names)],
@@ -103,7 +103,7 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth")
 def definitions(plan: Plan) -> list[Benchmark]:
     """Ours, which expect the part of the data that is there."""
     expected = {
-        COCO: {"images": plan.pictures, "texts": plan.pictures * len(ORDINALS)},
+        COCO: {"images": plan.images, "texts": plan.images * len(ORDINALS)},
         SUGARCREPE: {"images": max(1, SHARED // plan.part), "items": sum(plan.rows.values())},
     }
     found = []
@@ -137,18 +137,18 @@ def peer(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
 
     network, device, amp = model.network, plan.device, plan.precision != "fp32"
     transform, tokenizer = model.preprocess.transform, model.tokenizer
-    pictures = str(root / "coco/images/val2017")
+    images = str(root / "coco/images/val2017")
     loader = partial(
         DataLoader, batch_size=BATCH, num_workers=plan.workers, collate_fn=image_captions_collate_fn, shuffle=False
     )
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # its bars
-        coco = CocoCaptions(pictures, str(root / "coco/annotations/captions_val2017.json"), transform)
+        coco = CocoCaptions(images, str(root / "coco/annotations/captions_val2017.json"), transform)
         got = zeroshot_retrieval.evaluate(network, loader(coco), tokenizer, device, amp=amp, recall_k_list=list(K))
         found = {}
         for short, side in (("I2T", "text"), ("T2I", "image")):
             found |= {f"{short} R@{k}": got[f"{side}_retrieval_recall@{k}"] for k in K}
         for subset in SUBSETS:
-            rows = SugarCrepe(pictures, str(root / f"sugarcrepe/{subset}.json"), transform)
+            rows = SugarCrepe(images, str(root / f"sugarcrepe/{subset}.json"), transform)
             found[subset] = image_caption_selection.evaluate(network, loader(rows), tokenizer, device, amp=amp)[
                 "text_acc"
             ]
@@ -156,7 +156,7 @@ def peer(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
 
 
 def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both in turns: seconds, how far their figures are apart, and how many pictures each encoded."""
+    """Both in turns: seconds, how far their figures are apart, and how many images each encoded."""
     from benchmarks.timing import take_turns
 
     same_arithmetic()
@@ -183,7 +183,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
 
 
 def counted(model: OpenClipModel) -> list[int]:
-    """A list that grows by the number of pictures of every forward pass of the image tower."""
+    """A list that grows by the number of images of every forward pass of the image tower."""
     passed: list[int] = []
 
     def note(module: torch.nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> None:

@@ -123,12 +123,12 @@ def toybox_batch(config: TrainConfig, views: Views, world: World, model: COSMOS)
         local_size=max(max(model.patch_size), size // 2),
     )
     draw, tokenize = TextCrop(views.texts), build_tokenizer(model.config["text_cfg"])
-    pictures, texts = [], []
+    images, texts = [], []
     records = train_records(0, views.batch * world.size)
-    for key, picture, record in (records[i] for i in range(world.rank, len(records), world.size)):
-        pictures.append(crops(picture, sample_generator(0, 0, key, "views")))
+    for key, image, record in (records[i] for i in range(world.rank, len(records), world.size)):
+        images.append(crops(image, sample_generator(0, 0, key, "views")))
         texts.append(tokenize(draw(record, sample_generator(0, 0, key, "captions"))))
-    return [torch.stack(view) for view in zip(*pictures, strict=True)], torch.stack(texts)
+    return [torch.stack(view) for view in zip(*images, strict=True)], torch.stack(texts)
 
 
 def step_arms(

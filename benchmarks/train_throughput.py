@@ -3,7 +3,7 @@
     python benchmarks/train_throughput.py [--minutes 8] [--out results/train_throughput.md] [--quick]
 
 A case is a precision, a batch size, eager or compiled, activations kept or computed again. Steps are whole ones
-(teacher, student, loss, backward, average, AdamW) on random pictures and captions that are on the device already: what
+(teacher, student, loss, backward, average, AdamW) on random images and captions that are on the device already: what
 the card can do when data never keep it waiting. Finished cases are kept in `--state`, so that a leg ends after
 `--minutes` and the same command goes on; the table is written when none is left. Without a GPU only `--quick` runs: a
 tiny model, to try the script, with figures that say nothing of a GPU and go into no table.

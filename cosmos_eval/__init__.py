@@ -4,7 +4,7 @@ from cosmos_core.lazy import lazy_exports
 
 __version__ = "0.1.0"
 __all__ = [
-    "ClassificationData", "Data", "DataKind", "FilePicture", "Hits", "Measured", "ModelKind", "Outcome",
+    "ClassificationData", "Data", "DataKind", "FileImage", "Hits", "Measured", "ModelKind", "Outcome",
     "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData", "Survey", "TaskInfo", "evaluate", "load_model",
     "to_frame",
 ]  # fmt: skip
@@ -15,7 +15,7 @@ __getattr__, __dir__ = lazy_exports(
         "ClassificationData": "cosmos_eval.datasets.data",
         "Data": "cosmos_eval.datasets.data",
         "DataKind": "cosmos_eval.datasets.kinds",
-        "FilePicture": "cosmos_eval.datasets.base",
+        "FileImage": "cosmos_eval.datasets.base",
         "Hits": "cosmos_eval.metrics.paired_samples",
         "Measured": "cosmos_eval.tasks.common",
         "ModelKind": "cosmos_eval.models.kinds",

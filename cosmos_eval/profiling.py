@@ -14,9 +14,9 @@ from typing import Any
 PHASES = {
     "model": "loading the model",
     "reading": "reading and hashing data",
-    "waiting": "waiting for pictures",
-    "copy": "copying pictures to the device",
-    "pictures": "forward pass of pictures",
+    "waiting": "waiting for images",
+    "copy": "copying images to the device",
+    "images": "forward pass of images",
     "windows": "forward pass of windows",
     "tokens": "reading texts",
     "texts": "forward pass of texts",
@@ -28,10 +28,10 @@ PHASES = {
     "writing": "writing results",
 }
 """Name -> what people read."""
-IMAGE_PHASES = ("reading", "waiting", "copy", "pictures")
-"""What a picture passes on its way to its row."""
+IMAGE_PHASES = ("reading", "waiting", "copy", "images")
+"""What an image passes on its way to its row."""
 WORK = {"decode": "reading and decoding", "preprocess": "resizing and cropping"}
-"""What is done for pictures, in workers or, where there are none, while the main process waits for itself."""
+"""What is done for images, in workers or, where there are none, while the main process waits for itself."""
 MOST = 0.5
 """From this share of the time on, a phase is called the limit."""
 
@@ -52,7 +52,7 @@ class Profile:
     Attributes:
         about: what was run: model, device, precision, batch size, workers.
         parts: by benchmark, "" for what belongs to none.
-        forward_per_second: pictures a second of the tower alone on a batch that is ready; None where none was encoded.
+        forward_per_second: images a second of the tower alone on a batch that is ready; None where none was encoded.
         wait: called at the borders of phases, so that an accelerator's work is counted where it was asked for.
     """
 
@@ -91,7 +91,7 @@ class Profile:
         return self.parts.setdefault(self._benchmark, Part())
 
     def did(self, name: str, seconds: float) -> None:
-        """Time that somebody spent on a picture, wherever."""
+        """Time that somebody spent on an image, wherever."""
         self.part.work[name] = self.part.work.get(name, 0.0) + seconds
 
     def _border(self) -> None:
@@ -116,17 +116,17 @@ class Profile:
         return whole
 
     @property
-    def pictures_per_second(self) -> float | None:
-        """Pictures that passed the tower by the time that it took to read, decode, copy and encode them."""
+    def images_per_second(self) -> float | None:
+        """Images that passed the tower by the time that it took to read, decode, copy and encode them."""
         whole = self.total()
         seconds = sum(whole.seconds.get(name, 0.0) for name in IMAGE_PHASES)
-        count = whole.encoded.get("pictures", 0)
+        count = whole.encoded.get("images", 0)
         return count / seconds if count and seconds else None
 
     @property
     def share(self) -> float | None:
         """Of the rate of the tower alone."""
-        rate = self.pictures_per_second
+        rate = self.images_per_second
         return rate / self.forward_per_second if rate and self.forward_per_second else None
 
     def limit(self) -> str:
@@ -141,13 +141,13 @@ class Profile:
         return f"What {how} is {PHASES[most]}, {part:.0%} of the time: {_ADVICE[most]}."
 
     def as_json(self) -> dict[str, Any]:
-        """Seconds by phase, pictures a second, and the limit, as profile.json holds them."""
+        """Seconds by phase, images a second, and the limit, as profile.json holds them."""
         return {
             **self.about,
             "seconds": _rounded(self.total().seconds),
             "work": _rounded(self.total().work),
             "encoded": self.total().encoded,
-            "pictures_per_second": _figures(self.pictures_per_second),
+            "images_per_second": _figures(self.images_per_second),
             "forward_per_second": _figures(self.forward_per_second),
             "share": _figures(self.share),
             "limit": self.limit(),
@@ -172,10 +172,10 @@ class Profile:
                 where = f"in {workers} worker{'s' if workers != 1 else ''}" if workers else "meanwhile, without workers"
                 done = ", ".join(f"{WORK[key]} {value:,.2f} s" for key, value in whole.work.items())
                 lines.append(f"    {where}: {done}")
-        rate, share = self.pictures_per_second, self.share
+        rate, share = self.images_per_second, self.share
         if rate is not None:
             alone = f"; the tower alone makes {self.forward_per_second:,.0f}: {share:.0%} of it" if share else ""
-            lines.append(f"Pictures: {whole.encoded['pictures']:,} at {rate:,.0f} a second{alone}.")
+            lines.append(f"Images: {whole.encoded['images']:,} at {rate:,.0f} a second{alone}.")
         return "\n".join([*lines, self.limit()])
 
 
@@ -184,7 +184,7 @@ _ADVICE = {
     "reading": "a faster disk helps, and more memory for its cache",
     "waiting": "more --workers, where there are cores, or --decoder draft help",
     "copy": "a larger --batch-size helps",
-    "pictures": "the tower is the limit; --precision bf16, --compile or a faster device help",
+    "images": "the tower is the limit; --precision bf16, --compile or a faster device help",
     "windows": "the tower is the limit; --precision bf16 or a faster device help",
     "tokens": "the tokenizer is the limit",
     "texts": "the text tower is the limit; --precision bf16 or a faster device help",

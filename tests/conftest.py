@@ -26,7 +26,7 @@ def parity_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def real_dir() -> Path:
-    """Real pictures, captions and a real small encoder's answers."""
+    """Real images, captions and a real small encoder's answers."""
     folder = SHARED / "real"
     if not (folder / "README.md").is_file():
         pytest.skip(f"no real data at {folder}; set COSMOS_SHARED_DIR")

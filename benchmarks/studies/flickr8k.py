@@ -4,7 +4,7 @@
         [--quick]
 
 DIR holds train-0000.tar to train-0005.tar and test-0000.tar (a sample: KEY.jpg and a PixelProse-like KEY.json) and
-Karpathy's dataset_flickr8k.json. They are read in place; test pictures are unpacked to a temporary folder. The command
+Karpathy's dataset_flickr8k.json. They are read in place; test images are unpacked to a temporary folder. The command
 stops after `--minutes` with a checkpoint, and the same command goes on; finished, it writes the curve and the table.
 Rows are the ablation's: several of them, with `--set device=cuda` and a batch that fits, are the ablation on a GPU.
 """
@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/flickr8k"))
     parser.add_argument("--results", type=Path, help="folder for table and curve (default: results/; --quick: --out)")
     parser.add_argument("--report", action="store_true", help="table and curve of what is there, no training")
-    parser.add_argument("--quick", action="store_true", help="six steps, 40 test pictures: the machinery, no finding")
+    parser.add_argument("--quick", action="store_true", help="six steps, 40 test images: the machinery, no finding")
     options = parser.parse_args(arguments)
     options.until = time.monotonic() + 60 * options.minutes if options.minutes else None
     if not options.report and (options.data_root is None or not (options.data_root / "test-0000.tar").is_file()):
@@ -129,8 +129,8 @@ def unpacked_test_split(root: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "flickr8k"
         with tarfile.open(root / "test-0000.tar") as archive:
-            pictures = [member for member in archive if member.name.endswith(".jpg")]
-            archive.extractall(folder / "images", members=pictures, filter="data")
+            images = [member for member in archive if member.name.endswith(".jpg")]
+            archive.extractall(folder / "images", members=images, filter="data")
         (folder / "dataset_flickr8k.json").symlink_to((root / "dataset_flickr8k.json").resolve())
         yield Path(name)
 

@@ -59,28 +59,28 @@ def intro(runs: dict[str, Run]) -> list[str]:
     packages, hardware = environment["packages"], environment["hardware"]
     where = hardware.get("gpu") or f"{hardware['cpu']}, threads: {config['threads'] or hardware['threads']}"
     changes = "".join(f" --set {change}" for change in config["changes"] if not change.startswith("objective="))
-    limit, images = config["eval_limit"], pictures(next(iter(runs.values())))
+    limit, images = config["eval_limit"], count_images(next(iter(runs.values())))
     return [
         f"Made by `python -m benchmarks.studies.flickr8k --rows {' '.join(runs)}{changes}` "
         f"at commit {record['commit']}. "
         f"{where}; Python {environment['python']}, {', '.join(f'{key} {value}' for key, value in packages.items())}.",
-        "6,000 training pictures of 128 × 128 pixels with five captions each; tested on the official test split (1,000 "
-        "pictures of 176 × 176, 5,000 captions) while training. Both are copies that were squashed to a square, so the "
-        "figures are not those of the original pictures. Nothing was chosen by these figures: settings were fixed "
-        "before, and the last step counts." + (f" **Tested on {limit} pictures only: no finding.**" if limit else ""),
+        "6,000 training images of 128 × 128 pixels with five captions each; tested on the official test split (1,000 "
+        "images of 176 × 176, 5,000 captions) while training. Both are copies that were squashed to a square, so the "
+        "figures are not those of the original images. Nothing was chosen by these figures: settings were fixed "
+        "before, and the last step counts." + (f" **Tested on {limit} images only: no finding.**" if limit else ""),
         "Chance: " + ", ".join(f"{title} {100 * chance(key, images):.1f} %" for key, title in COLUMNS.items()) + ".",
     ]
 
 
 def chance(metric: str, images: int) -> float:
-    """Recall of a random order: one of `images` pictures; for a picture, any of its five captions among all."""
+    """Recall of a random order: one of `images` images; for an image, any of its five captions among all."""
     k = int(metric.split("@")[1])
     if metric.startswith("text_to_image"):
         return k / images
     return 1 - comb(CAPTIONS * (images - 1), k) / comb(CAPTIONS * images, k)
 
 
-def pictures(run: Run) -> int:
+def count_images(run: Run) -> int:
     return run["record"]["config"]["eval_limit"] or 1000
 
 
@@ -98,16 +98,16 @@ def about(run: Run) -> str:
 
 
 def curve_table(run: Run) -> str:
-    """Recall by step and network in percent; the interval is the 95 % bootstrap over pictures."""
+    """Recall by step and network in percent; the interval is the 95 % bootstrap over images."""
     lines = ["| step | network | " + " | ".join(COLUMNS.values()) + " | R@1, times chance |"]
     lines.append("|" + " --- |" * (len(COLUMNS) + 3))
-    images = pictures(run)
+    images = count_images(run)
     for line in run["lines"]:
         cells = [shown(line["metrics"][key]) for key in COLUMNS]
         times = [line["metrics"][f"{d}_recall@1"]["value"] / chance(f"{d}_recall@1", images) for d in DIRECTIONS]
         ratio = ", ".join(f"{one:.0f}" for one in times)
         lines.append(f"| {line['step']:,} | {line['network']} | " + " | ".join(cells) + f" | {ratio} |")
-    return "Percent, with 95 % intervals over test pictures.\n\n" + "\n".join(lines)
+    return "Percent, with 95 % intervals over test images.\n\n" + "\n".join(lines)
 
 
 def shown(metric: dict[str, float]) -> str:
@@ -140,7 +140,7 @@ def draw(runs: dict[str, Run], path: Path) -> None:
     left.set_title("loss", fontsize=10)
     left.legend(fontsize=8)
     for axis, direction in zip(right, DIRECTIONS, strict=True):
-        level = 100 * chance(f"{direction}_recall@1", pictures(next(iter(runs.values()))))
+        level = 100 * chance(f"{direction}_recall@1", count_images(next(iter(runs.values()))))
         axis.axhline(level, color="k", linewidth=0.8, linestyle=":", label="chance")
         axis.set_title(COLUMNS[f"{direction}_recall@1"] + ", percent", fontsize=10)
         axis.set_ylim(bottom=0)

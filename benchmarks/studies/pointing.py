@@ -5,7 +5,7 @@
 The pointing game of Zhang et al. ("Top-down Neural Attention by Excitation Backprop", ECCV 2016) on patches: a map hits
 what its highest patch touches. Test scenes of two objects and more, each object with patches of its own. Two questions:
 the text names one object of the scene ("red star"), and the text names all but one ("red star and blue ring"). Words
-have a third: the text names an object that is in the picture and one that is not, in either order; which of the two has
+have a third: the text names an object that is in the image and one that is not, in either order; which of the two has
 more of the attention? Writes attention.md; prints one JSON line last.
 """
 
@@ -132,7 +132,7 @@ def section(
 ) -> list[str]:
     """The tables of one model at one size."""
     some = next(iter(found.values()))
-    lines = [f"## {spec}, pictures of {side} × {side} pixels", ""]
+    lines = [f"## {spec}, images of {side} × {side} pixels", ""]
     for question, title in enumerate(QUESTIONS):
         asked = [answer for answer in some if answer.question == question]
         lines += [f"{title.capitalize()} ({len(asked):,} texts):", ""]
@@ -145,7 +145,7 @@ def section(
         lines += [f"| any patch at random | {' | '.join(f'{100 * value:.1f}' for value in chance)} |", ""]
     there = share([value for _, value in words], [scene for scene, _ in words], total)
     lines += [
-        f"Words ({len(words):,} texts that name an object which is in the picture and one which is not): those of the "
+        f"Words ({len(words):,} texts that name an object which is in the image and one which is not): those of the "
         f"object that is there have more of the attention in {there} % of the texts; at random 50.",
         "",
     ]

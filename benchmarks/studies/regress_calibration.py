@@ -38,7 +38,7 @@ FLIPS = 499
 OTHERS = ("sign flips", "t by unit", "t by sample")
 OTHERS_TRIALS = 1000
 SUITE = 6
-"""Metrics of a suite on the same pictures, for Holm's correction."""
+"""Metrics of a suite on the same images, for Holm's correction."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,16 @@ def measure_scenes(scenes: Scenes, trials: int, seed: int, resamples: int = 500)
     max_drop = scenes.true_drop(scenes.candidate)
 
     def drawn(world: Scenes):
-        both = world.areas(rng, world.pictures, world.candidate)
+        both = world.areas(rng, world.images, world.candidate)
         return bootstrap_areas(
-            entries(both[0]), entries(both[1]), world.pictures, resamples=resamples, seed=int(rng.integers(2**31))
+            entries(both[0]), entries(both[1]), world.images, resamples=resamples, seed=int(rng.integers(2**31))
         )
 
     false_alarms, by_unit, by_flips = [], [], []
     for _ in range(trials):
         found = drawn(scenes)
         false_alarms.append(found.p(max_drop) <= ALPHA)
-        excess = found.influence + (found.drop - max_drop) / scenes.pictures
+        excess = found.influence + (found.drop - max_drop) / scenes.images
         by_unit.append(t_test(excess) <= ALPHA)
         by_flips.append(sign_flips(excess, rng) <= ALPHA)
     drop = settle(lambda drop: detectable_drop(drawn(scenes.with_drop(drop)).churn(), max_drop, ALPHA), max_drop)
@@ -162,7 +162,7 @@ def measure_scenes(scenes: Scenes, trials: int, seed: int, resamples: int = 500)
         power = float(np.mean([drawn(lower).p(max_drop) <= ALPHA for _ in range(trials)]))
     return Row(
         scenes.name,
-        scenes.pictures,
+        scenes.images,
         max_drop,
         trials,
         float(np.mean(false_alarms)),
@@ -173,12 +173,12 @@ def measure_scenes(scenes: Scenes, trials: int, seed: int, resamples: int = 500)
 
 
 def measure_suite(trials: int, seed: int) -> Row:
-    """Any false alarm among the metrics of a suite on the same pictures, Holm's correction as in the command."""
+    """Any false alarm among the metrics of a suite on the same images, Holm's correction as in the command."""
     rng = np.random.default_rng(seed)
     worlds = [world for world in WORLDS if world.units >= 1000][:SUITE]
     alarms, alone = 0, 0
     for _ in range(trials):
-        # the same stream for all: metrics of one model on one set of pictures go up and down together
+        # the same stream for all: metrics of one model on one set of images go up and down together
         stream = int(rng.integers(2**31))
         p = [
             p_of_drop(world.samples(np.random.default_rng(stream), world.max_drop).drops(), world.max_drop)
@@ -231,7 +231,7 @@ t with every sample for itself.
 
 {verdict(rows)} The most false alarms are {share(worst.false_alarms)} % ({worst.name}, {worst.units:,} units). Of the
 others the most are {share(most)} %: where most units lose a little and few win a lot, sign flips and Student's t take
-a draw without the few for a sure drop; where captions of a picture go together, samples are no independent ones.
+a draw without the few for a sure drop; where captions of an image go together, samples are no independent ones.
 
 The price is paid where units are few or unlike each other: there false alarms are far below 5 %, and less is found. The
 last two columns say how much: the smallest detectable drop that the command prints, in points, on average over samples
@@ -240,7 +240,7 @@ sure to be found, and the command says so.
 
 {table(rows)}
 
-In a suite of {SUITE} such metrics on the same pictures, Holm's correction leaves any false alarm in
+In a suite of {SUITE} such metrics on the same images, Holm's correction leaves any false alarm in
 {share(suite.false_alarms)} % of {suite.trials:,} trials ({share(suite.others["no correction"])} % without it).
 
 Simulations see what they were made for. So a search too, in which nothing is simulated: {found.distributions:,}

@@ -1,7 +1,7 @@
 """Worlds in which the true drop between two models is known: what the tests of `regress` are tried on.
 
 A world makes samples of both models for a true drop that it is told, as often as one likes. They are those that a
-test may stumble over: captions that share a picture, pictures of very unequal size, hits that are fractions, failures
+test may stumble over: captions that share an image, images of very unequal size, hits that are fractions, failures
 or wins so rare that a sample misses them, few units, classes of unequal size, mean IoU with rare classes.
 """
 
@@ -51,7 +51,7 @@ def alone(churn: float) -> Callable[[Rng, int, float], Hits]:
 def captions(
     churn: float, each: int = 5, together: float = 0.6, fractions: bool = False
 ) -> Callable[[Rng, int, float], Hits]:
-    """`each` captions a picture; in the share `together` of the pictures all of them do as the first one does.
+    """`each` captions an image; in the share `together` of the images all of them do as the first one does.
 
     With `fractions`, a change is by a quarter, a half or a whole hit, as ties in expectation give it.
     """
@@ -71,7 +71,7 @@ def captions(
 
 
 def unequal(churn: float, largest: int = 30) -> Callable[[Rng, int, float], Hits]:
-    """Pictures with 1 to `largest` items, most with few; the larger one is, the likelier all of it is lost."""
+    """Images with 1 to `largest` items, most with few; the larger one is, the likelier all of it is lost."""
 
     def draw(rng: Rng, units: int, drop: float) -> Hits:
         kinds = np.arange(1, largest + 1)
@@ -121,17 +121,17 @@ WORLDS = (
     World("rare failures, nothing won", 2000, 0.002, alone(0.0)),
     World("rare wins, all others lose a little", 40, 0.0, rare_wins(0.02)),
     World("rare wins, all others lose a little", 200, 0.01, rare_wins(0.01)),
-    World("5 captions a picture", 6, 0.0, captions(0.15)),
-    World("5 captions a picture", 10, 0.02, captions(0.15)),
-    World("5 captions a picture", 100, 0.0, captions(0.05)),
-    World("5 captions a picture", 1000, 0.0, captions(0.05)),
-    World("5 captions a picture", 1000, 0.01, captions(0.05)),
-    World("5 captions a picture, fractions", 30, 0.01, captions(0.1, fractions=True)),
-    World("5 captions a picture, fractions", 300, 0.0, captions(0.05, fractions=True)),
-    World("5 captions a picture, fractions", 1000, 0.01, captions(0.05, fractions=True)),
-    World("1 to 30 items a picture", 50, 0.0, unequal(0.1)),
-    World("1 to 30 items a picture", 400, 0.01, unequal(0.05)),
-    World("1 to 30 items a picture", 1000, 0.0, unequal(0.02)),
+    World("5 captions an image", 6, 0.0, captions(0.15)),
+    World("5 captions an image", 10, 0.02, captions(0.15)),
+    World("5 captions an image", 100, 0.0, captions(0.05)),
+    World("5 captions an image", 1000, 0.0, captions(0.05)),
+    World("5 captions an image", 1000, 0.01, captions(0.05)),
+    World("5 captions an image, fractions", 30, 0.01, captions(0.1, fractions=True)),
+    World("5 captions an image, fractions", 300, 0.0, captions(0.05, fractions=True)),
+    World("5 captions an image, fractions", 1000, 0.01, captions(0.05, fractions=True)),
+    World("1 to 30 items an image", 50, 0.0, unequal(0.1)),
+    World("1 to 30 items an image", 400, 0.01, unequal(0.05)),
+    World("1 to 30 items an image", 1000, 0.0, unequal(0.02)),
     World("mean over 20 unequal classes", 300, 0.0, classes(0.05)),
     World("mean over 20 unequal classes", 1000, 0.02, classes(0.05)),
 )
@@ -139,48 +139,48 @@ WORLDS = (
 
 @dataclass(frozen=True)
 class Scenes:
-    """Segmentations: pictures of three classes each, of unequal area, whose quality in both models goes together.
+    """Segmentations: images of three classes each, of unequal area, whose quality in both models goes together.
 
-    `drop` is no number that one can set: it follows from the candidate's quality and is read from many pictures.
+    `drop` is no number that one can set: it follows from the candidate's quality and is read from many images.
     """
 
     name: str
-    pictures: int
+    images: int
     classes: int
     rare: bool = False
     """The share of class c falls as 1 / c."""
     odd: float = 0.0
-    """The share of pictures in which the candidate has all right and the baseline nothing."""
+    """The share of images in which the candidate has all right and the baseline nothing."""
     baseline: float = 1.0
     candidate: float = 0.7
     """Quality, as the logit of the share of a class's pixels that are found."""
     truth: dict[float, float] = field(default_factory=dict, compare=False)
 
-    def areas(self, rng: Rng, pictures: int, candidate: float) -> tuple[np.ndarray, np.ndarray]:
+    def areas(self, rng: Rng, images: int, candidate: float) -> tuple[np.ndarray, np.ndarray]:
         """(U, C, 3) intersection, prediction and label of baseline and candidate."""
         kinds = min(3, self.classes)
         weight = 1 / np.arange(1, self.classes + 1) if self.rare else np.ones(self.classes)
-        order = np.log(weight) + rng.gumbel(size=(pictures, self.classes))
+        order = np.log(weight) + rng.gumbel(size=(images, self.classes))
         label = np.argpartition(-order, kinds - 1, axis=1)[:, :kinds]
-        area = np.ceil(1000 * rng.dirichlet(np.ones(kinds), pictures) * rng.gamma(3, 1 / 3, (pictures, 1)))
-        common, row = rng.normal(size=area.shape), np.arange(pictures)
-        odd = rng.random((pictures, 1)) < self.odd
+        area = np.ceil(1000 * rng.dirichlet(np.ones(kinds), images) * rng.gamma(3, 1 / 3, (images, 1)))
+        common, row = rng.normal(size=area.shape), np.arange(images)
+        odd = rng.random((images, 1)) < self.odd
         made = []
         for quality, share_of_odd in ((self.baseline, 0.0), (candidate, 1.0)):
             own = 0.6 * common + 0.8 * rng.normal(size=area.shape)
             found = np.where(odd, share_of_odd, 1 / (1 + np.exp(-(quality + 1.5 * own))))
             inside = np.floor(area * found)
-            areas = np.zeros((pictures, self.classes, 3))
+            areas = np.zeros((images, self.classes, 3))
             areas[row[:, None], label] = np.stack([inside, inside, area], axis=2)
             for k in range(kinds):
-                np.add.at(areas, (row, rng.integers(0, self.classes, pictures), 1), area[:, k] - inside[:, k])
+                np.add.at(areas, (row, rng.integers(0, self.classes, images), 1), area[:, k] - inside[:, k])
             made.append(areas)
         return made[0], made[1]
 
-    def true_drop(self, candidate: float, pictures: int = 30_000) -> float:
-        """The drop of the mean IoU over very many pictures."""
+    def true_drop(self, candidate: float, images: int = 30_000) -> float:
+        """The drop of the mean IoU over very many images."""
         if candidate not in self.truth:
-            both = self.areas(np.random.default_rng(1), pictures, candidate)
+            both = self.areas(np.random.default_rng(1), images, candidate)
             self.truth[candidate] = mean_iou(both[0]) - mean_iou(both[1])
         return self.truth[candidate]
 
@@ -202,8 +202,8 @@ SCENES = (
 
 
 def entries(areas: np.ndarray) -> PresentAreas:
-    picture, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
-    return PresentAreas(picture, label, areas[picture, label].astype(np.int64), areas.shape[1])
+    image, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
+    return PresentAreas(image, label, areas[image, label].astype(np.int64), areas.shape[1])
 
 
 def mean_iou(areas: np.ndarray) -> float:

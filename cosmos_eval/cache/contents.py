@@ -9,7 +9,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
-from cosmos_eval.cache.shard import SUFFIX, Damaged, files_of, read_keys, read_named, read_shard, spaces_of
+from cosmos_eval.cache.shard import FILE_PREFIX, SUFFIX, Damaged, files_of, read_keys, read_named, read_shard, spaces_of
 from cosmos_eval.cache.store import FOLDER
 
 ID_DIGITS = 8
@@ -39,7 +39,7 @@ class Held:
         return files_of(self.folder)
 
     def shards(self, kind: str) -> list[Path]:
-        return [path for path in self.files() if path.name.startswith(f"{kind}-")]
+        return [path for path in self.files() if path.name.startswith(f"{FILE_PREFIX[kind]}-")]
 
     def rows(self, kind: str) -> int:
         """Distinct items with a row; shards that cannot be read count nothing."""

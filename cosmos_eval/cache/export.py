@@ -13,23 +13,23 @@ from cosmos_eval.models.embeddings import write_embeddings
 
 
 def export_rows(one: Held, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
-    """Write the pictures and texts that benchmarks asked for, all of them by default; returns how many of each.
+    """Write the images and texts that benchmarks asked for, all of them by default; returns how many of each.
 
     Args:
         one: where the rows are (`cosmos_eval.cache.contents.chosen`).
         out: `meta.json`, `images.npz` and `texts.npz` go there.
 
     Raises:
-        RequestError: features that are not one vector an item, a benchmark that the store does not know, a picture or
-            text without a row (a run that was not finished, or whose rows made room for others), or two pictures of
+        RequestError: features that are not one vector an item, a benchmark that the store does not know, an image or
+            text without a row (a run that was not finished, or whose rows made room for others), or two images of
             one name.
     """
-    pictures = _named(one, "pictures", benchmarks)
+    images = _named(one, "images", benchmarks)
     texts = _named(one, "texts", benchmarks)
-    ids = _by_name(pictures)
+    ids = _by_name(images)
     words = {name: key for _, name, key in texts}
-    rows = {kind: _rows(one, kind, set(named.values())) for kind, named in (("pictures", ids), ("texts", words))}
-    for kind, named in (("pictures", ids), ("texts", words)):
+    rows = {kind: _rows(one, kind, set(named.values())) for kind, named in (("images", ids), ("texts", words))}
+    for kind, named in (("images", ids), ("texts", words)):
         lacking = [name for name, key in named.items() if key not in rows[kind]]
         if lacking:
             raise RequestError(
@@ -54,7 +54,7 @@ def export_rows(one: Held, out: Path, benchmarks: Sequence[str] = ()) -> tuple[i
     write_embeddings(
         out,
         list(ids),
-        np.stack([rows["pictures"][key] for key in ids.values()]),
+        np.stack([rows["images"][key] for key in ids.values()]),
         list(words),
         np.stack([rows["texts"][key] for key in words.values()]),
         meta,
@@ -86,11 +86,11 @@ def _by_name(items: Sequence[tuple[str, str, str]]) -> dict[str, str]:
         if known != key:
             if other == benchmark:
                 raise RequestError(
-                    f"{name!r} was two pictures of {benchmark} in different runs; clear the store and run again"
+                    f"{name!r} was two images of {benchmark} in different runs; clear the store and run again"
                 )
             one, two = sorted((other, benchmark))
             raise RequestError(
-                f"{name!r} is a picture of {one} and another one of {two}; export them one by one with --benchmark"
+                f"{name!r} is an image of {one} and another one of {two}; export them one by one with --benchmark"
             )
     return {name: key for name, (_, key) in found.items()}
 

@@ -1,6 +1,6 @@
 """Rows that were made before: in this run, which are in memory, or in an earlier one, which are in a store on disk.
 
-Benchmarks on the same pictures (COCO's, say) encode each of them once, and a run that was killed goes on.
+Benchmarks on the same images (COCO's, say) encode each of them once, and a run that was killed goes on.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ class KnownRows:
     """Rows of unit length by the digest of their item.
 
     Args:
-        kind: "pictures", "texts" or "pairs", where a row holds the scores of a batch.
+        kind: "images", "texts" or "pairs", where a row holds the scores of a batch.
         space: where rows are kept on disk; None keeps them in memory only.
         device: where rows are wanted.
     """
 
     def __init__(
         self,
-        kind: str = "pictures",
+        kind: str = "images",
         space: Space | None = None,
         device: torch.device | str = "cpu",
         budget: int = BUDGET,

@@ -1,4 +1,4 @@
-"""What items of a store are called: pictures by the keys of their datasets, texts by themselves. Rows are found by
+"""What items of a store are called: images by the keys of their datasets, texts by themselves. Rows are found by
 content and need no names; vectors that leave for another machine do."""
 
 import json
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cosmos_core.json_text import parse_json
-from cosmos_eval.cache.shard import NAMES, Damaged, checksum, read_named
+from cosmos_eval.cache.shard import NAMES_PREFIX, Damaged, checksum, read_named
 from cosmos_eval.cache.store import Space
 
 SUFFIX = ".json"
@@ -20,11 +20,11 @@ def write_names(space: Space, kind: str, benchmark: str, names: Sequence[str], k
     As with rows, a disk that refuses costs a note.
     """
     content = json.dumps({"benchmark": benchmark, "names": list(names), "keys": list(keys)}).encode()
-    path = space.folder / f"{NAMES[kind]}-{checksum(content)}{SUFFIX}"
+    path = space.folder / f"{NAMES_PREFIX[kind]}-{checksum(content)}{SUFFIX}"
     try:
         read_named(path)
     except (Damaged, OSError):
-        space.write(NAMES[kind], SUFFIX, content)
+        space.write(NAMES_PREFIX[kind], SUFFIX, content)
         return
     with suppress(OSError):
         os.utime(path)
@@ -32,7 +32,7 @@ def write_names(space: Space, kind: str, benchmark: str, names: Sequence[str], k
 
 def read_names(folder: Path, kind: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """Benchmark, names and keys of every file of a space; damaged ones are left out."""
-    for path in sorted(folder.glob(f"{NAMES[kind]}-*{SUFFIX}")):
+    for path in sorted(folder.glob(f"{NAMES_PREFIX[kind]}-*{SUFFIX}")):
         try:
             content = parse_json(read_named(path), path)
             benchmark, names, keys = (content[part] for part in ("benchmark", "names", "keys"))

@@ -23,13 +23,15 @@ SUFFIX = ".safetensors"
 KEY_BYTES = 16
 NAME_DIGITS = 32
 """Hexadecimal digits of the SHA-256 that a file's name holds."""
-KINDS = ("pictures", "texts", "pairs")
-NAMES = {"pictures": "picture_names", "texts": "text_names"}
-"""The kind of file that says what items of a kind are called."""
+FILE_PREFIX = {"images": "pictures", "texts": "texts", "pairs": "pairs"}
+"""Kind of item -> how the names of its shards begin and what their headers say. As the first release wrote them:
+another word would make every stored cache unreadable."""
+NAMES_PREFIX = {"images": "picture_names", "texts": "text_names"}
+"""Kind of item -> how the files begin that say what its items are called; as old as `FILE_PREFIX`."""
 _SPACE = re.compile(r"[a-z0-9+]+-[a-z]+-[0-9a-f]{32}")
 _FILE = re.compile(
-    rf"((?:{'|'.join(KINDS)})-[0-9a-f]{{{NAME_DIGITS}}}\.safetensors|"
-    rf"(?:{'|'.join(NAMES.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.json)"
+    rf"((?:{'|'.join(FILE_PREFIX.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.safetensors|"
+    rf"(?:{'|'.join(NAMES_PREFIX.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.json)"
 )
 _LONGEST_HEADER = 2**20
 
@@ -50,11 +52,11 @@ class Shard:
 
 
 def shard_bytes(kind: str, space: str, shard: Shard) -> bytes:
-    """The content of a file of one kind (of `KINDS`) of a space; equal for equal shards."""
+    """The content of a file of one kind (of `FILE_PREFIX`) of a space; equal for equal shards."""
     return save(
         {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.rows, dtype=np.float32)},
         # one entry: the library writes several in any order
-        {FORM: json.dumps({"kind": kind, "space": space})},
+        {FORM: json.dumps({"kind": FILE_PREFIX[kind], "space": space})},
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows on disk: what a model made of a picture or a text, kept for later benchmarks, later runs and after a kill.
+"""Rows on disk: what a model made of an image or a text, kept for later benchmarks, later runs and after a kill.
 
     STORE/fp32-cpu-<id>/space.json                     the model, and all else that decides the numbers of its rows
                         pictures-<sha256>.safetensors  rows of whole batches, and the keys of their items
@@ -31,6 +31,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text, remove_leftovers
 from cosmos_eval.cache.shard import (
+    FILE_PREFIX,
     FORM,
     SUFFIX,
     Damaged,
@@ -185,7 +186,7 @@ class Space:
 
     def put(self, kind: str, shard: Shard) -> None:
         """Write a shard."""
-        path = self.write(kind, SUFFIX, shard_bytes(kind, self.name, shard))
+        path = self.write(FILE_PREFIX[kind], SUFFIX, shard_bytes(kind, self.name, shard))
         if path is not None:
             self._keys[path] = shard.keys.tobytes()
 
@@ -217,7 +218,7 @@ class Space:
     def _shards(self, kind: str) -> list[Path]:
         """The shards that are there now, also those of other processes, with their keys in `_keys`."""
         found = []
-        for path in sorted(self.folder.glob(f"{kind}-*{SUFFIX}")):
+        for path in sorted(self.folder.glob(f"{FILE_PREFIX[kind]}-*{SUFFIX}")):
             if path not in self._keys:
                 try:
                     self._keys[path] = read_keys(path, self.name).tobytes()

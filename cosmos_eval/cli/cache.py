@@ -40,7 +40,7 @@ def list_(cache: Place = DEFAULT) -> None:
                 one.about["spec"],
                 one.about["digest"][:8] or "-",
                 f"{one.about['precision']} {one.about['device']}",
-                f"{one.rows('pictures'):,}",
+                f"{one.rows('images'):,}",
                 f"{one.rows('texts'):,}",
                 megabytes(size),
                 datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M") if used else "-",

@@ -164,6 +164,6 @@ def _prepare_resized(
     out = out or Path("data/resized")
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
-        made, kept = write_resized(data.pictures, preprocess.geometry(), preprocess.pixels, out, reporter)
+        made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter)
         print_line(f"{planned.benchmark.name}: {made:,} images written to {out}, {kept:,} were there")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

@@ -44,7 +44,7 @@ def segmentation(
     images: Annotated[
         int | None, typer.Option(min=0, help="How many, spread evenly over the dataset; 0 is all (default: 4).")
     ] = None,
-    pictures: Annotated[int | None, typer.Option(min=0, hidden=True, help="The former name of --images.")] = None,
+    former_images: Annotated[int | None, typer.Option(min=0, hidden=True, help="The former name of --images.")] = None,
     key: Keys = None,
     masks: Annotated[
         bool, typer.Option("--masks", help="Also write predicted masks as PNG in the dataset's palette.")
@@ -60,9 +60,9 @@ def segmentation(
     """Predicted label maps beside their images, and the IoU of each class."""
     from cosmos_core.errors import RequestError
 
-    if images is not None and pictures is not None:
+    if images is not None and former_images is not None:
         raise RequestError("--pictures is the former name of --images; give one of the two")
-    count = images if pictures is None else pictures
+    count = images if former_images is None else former_images
     if key and count is not None:
         raise RequestError("--key names the images and --images counts them; give one of the two")
     from cosmos_eval.cli.console import make_reporter

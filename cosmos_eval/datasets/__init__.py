@@ -30,8 +30,8 @@ def load(
 
     Args:
         data_root: the folder that holds the datasets; None is a user's own YAML's folder.
-        limit: only this many pictures, spread evenly; the others are not even hashed.
-        workers: threads that read the pictures for the fingerprint.
+        limit: only this many images, spread evenly; the others are not even hashed.
+        workers: threads that read the images for the fingerprint.
 
     Raises:
         RequestError: something is missing or does not fit together; one line with all of it.
@@ -45,7 +45,7 @@ def load(
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
-    remarks = (*data.remarks, *data.content_observations(), *pixel_remarks(data.pictures))
+    remarks = (*data.remarks, *data.content_observations(), *pixel_remarks(data.images))
     return data.replaced(fingerprint=fingerprint, remarks=remarks)
 
 
@@ -60,7 +60,7 @@ def check(
     """Whether the disk holds what a benchmark needs: counts, and every problem found.
 
     Args:
-        deep: also decode every picture.
+        deep: also decode every image.
         validate: what else must hold of the data read (`cosmos_eval.tasks.validate`); its RequestError is a problem.
     """
     from cosmos_core.errors import RequestError
@@ -89,7 +89,7 @@ def check(
         undecoded = undecodable(benchmark.name, data, workers, reporter)
         problems += undecoded
         if not undecoded:
-            remarks += (*data.content_observations(), *pixel_remarks(data.pictures))
+            remarks += (*data.content_observations(), *pixel_remarks(data.images))
     left_out = tuple(printable(one) for one in data.left_out)
     return DataCheck(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
 
@@ -111,8 +111,8 @@ def take_images(data: "Data", n: int) -> "Data":
     from cosmos_core.errors import RequestError
 
     if n < 1:
-        raise RequestError(f"a limit of {n} pictures leaves nothing to measure; give at least 1")
-    return data if n >= len(data.pictures) else data.subset(n)
+        raise RequestError(f"a limit of {n} images leaves nothing to measure; give at least 1")
+    return data if n >= len(data.images) else data.subset(n)
 
 
 def dataset_fingerprint(data: "Data", workers: int = 8) -> str:
@@ -123,10 +123,10 @@ def dataset_fingerprint(data: "Data", workers: int = 8) -> str:
 
 
 def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: "Reporter | None" = None) -> "Data":
-    """The data of a benchmark as its reader gives them, without the fingerprint that would open every picture.
+    """The data of a benchmark as its reader gives them, without the fingerprint that would open every image.
 
     Args:
-        reporter: shows the progress of readers that decode pictures, which some definitions ask for.
+        reporter: shows the progress of readers that decode images, which some definitions ask for.
 
     Raises:
         RequestError: as `load`.

@@ -1,4 +1,4 @@
-"""What a reader gives: pictures that can be opened, and what is known about them."""
+"""What a reader gives: images that can be opened, and what is known about them."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -15,32 +15,32 @@ from cosmos_eval.datasets.decoders import exif_applied, exif_is_applied, fast_de
 from cosmos_eval.datasets.pixel_rules import ImageFacts, facts_of
 
 
-class Picture:
-    """One picture of a dataset. `key` names it within the dataset and never holds a machine's path."""
+class ImageSource:
+    """One image of a dataset. `key` names it within the dataset and never holds a machine's path."""
 
     key: str
 
     @property
     def whole(self) -> str:
-        """The key of the picture that this one is a part of: parts of one picture are no independent samples."""
+        """The key of the image that this one is a part of: parts of one image are no independent samples."""
         return self.key
 
     def content(self) -> bytes:
-        """The bytes that identify the picture; equal bytes are encoded once."""
+        """The bytes that identify the image; equal bytes are encoded once."""
         raise NotImplementedError
 
     def load(self) -> Image.Image:
-        """The picture as RGB, decoded in full.
+        """The image as RGB, decoded in full.
 
-        Conversion comes before any resizing: a palette picture resized first is resized by nearest neighbour.
+        Conversion comes before any resizing: a palette image resized first is resized by nearest neighbour.
 
         Raises:
-            RequestError: the picture cannot be decoded; names it.
+            RequestError: the image cannot be decoded; names it.
         """
         raise NotImplementedError
 
     def digest(self) -> str:
-        """Of the content; computed once, so that fingerprint and engine read each picture's file once between them."""
+        """Of the content; computed once, so that fingerprint and engine read each image's file once between them."""
         known = self.__dict__.get("_digest")
         if known is None:
             content = self.content()
@@ -63,7 +63,7 @@ class Picture:
         """RequestError for content that is not what `digest` has hashed."""
         known = self.__dict__.get("_digest")
         if known is not None and content_digest(content, self.__dict__["_facts"].rule) != known:
-            raise changed("picture", getattr(self, "path", None), self.key)
+            raise changed("image", getattr(self, "path", None), self.key)
 
     def encoded(self, content: bytes) -> bytes:
         """The image file in `content`; empty where it holds pixels that were never one."""
@@ -96,7 +96,7 @@ def changed(what: str, path: Path | None, key: str) -> RequestError:
 
 
 def decode(content: bytes, name: object) -> Image.Image:
-    """Decode an encoded picture to RGB, by Pillow or as the surrounding `decoding_by` says.
+    """Decode an encoded image to RGB, by Pillow or as the surrounding `decoding_by` says.
 
     `name` is what an error calls it.
     """
@@ -105,15 +105,15 @@ def decode(content: bytes, name: object) -> Image.Image:
         fast = fast_decode(content)
         return fast if fast is not None else decode_image(content, turned=exif_is_applied())
     except RequestError as error:  # which says itself what to do
-        raise RequestError(f"cannot decode the picture {name}: {error}") from error
+        raise RequestError(f"cannot decode the image {name}: {error}") from error
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         said = " ".join(str(error).split()) or type(error).__name__
-        raise RequestError(f"cannot decode the picture {name}: {said}; replace the file") from error
+        raise RequestError(f"cannot decode the image {name}: {said}; replace the file") from error
 
 
 @dataclass(frozen=True)
-class FilePicture(Picture):
-    """A picture in a file of its own."""
+class FileImage(ImageSource):
+    """An image in a file of its own."""
 
     key: str
     path: Path
@@ -123,7 +123,7 @@ class FilePicture(Picture):
             with open_regular(self.path) as file:
                 return file.read()
         except OSError as error:
-            raise RequestError(f"cannot read the picture {printable(self.path)}: {error.strerror}") from error
+            raise RequestError(f"cannot read the image {printable(self.path)}: {error.strerror}") from error
 
     def encoded(self, content: bytes) -> bytes:
         return content
@@ -133,39 +133,39 @@ class FilePicture(Picture):
 
 
 @dataclass(frozen=True)
-class UprightPicture(Picture):
-    """A picture turned as its EXIF orientation says (`dataset: {exif: apply}`)."""
+class UprightImage(ImageSource):
+    """An image turned as its EXIF orientation says (`dataset: {exif: apply}`)."""
 
-    picture: Picture
+    image: ImageSource
 
     @property
     def key(self) -> str:  # type: ignore[override]
-        return self.picture.key
+        return self.image.key
 
     @property
     def whole(self) -> str:
-        return self.picture.whole
+        return self.image.whole
 
     @property
     def facts(self) -> ImageFacts:
-        return self.picture.facts
+        return self.image.facts
 
     def content(self) -> bytes:
         with exif_applied():
-            return self.picture.content()
+            return self.image.content()
 
     def digest(self) -> str:
         with exif_applied():
-            return self.picture.digest()
+            return self.image.digest()
 
     def load(self) -> Image.Image:
         with exif_applied():
-            return self.picture.load()
+            return self.image.load()
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayPicture(Picture):
-    """A picture in memory: pixels (H, W, 3) uint8."""
+class ArrayImage(ImageSource):
+    """An image in memory: pixels (H, W, 3) uint8."""
 
     key: str
     pixels: np.ndarray
@@ -178,7 +178,7 @@ class ArrayPicture(Picture):
 
 
 class Mask:
-    """The class of every pixel of one picture. `key` is the picture's."""
+    """The class of every pixel of one image. `key` is the image's."""
 
     key: str
 
@@ -234,6 +234,6 @@ class DataCheck:
     found: dict[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Items that the definition leaves out for lack of pictures, each with its reason; no problem."""
+    """Items that the definition leaves out for lack of images, each with its reason; no problem."""
     remarks: tuple[str, ...] = ()
     """What a result of these data will say of how they were read; no problem."""

@@ -20,7 +20,7 @@ from cosmos_eval.datasets.reader import (
 )
 
 LEFT_OUT = {"leave_out_missing": SWITCH}
-"""Items whose pictures are missing are counted and left out; without it they are a problem."""
+"""Items whose images are missing are counted and left out; without it they are a problem."""
 
 TURNED = {"exif": APPLY}
 """Images are turned as their EXIF orientation says; without it none is, as in torchvision and clip-benchmark."""

@@ -15,13 +15,13 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
 from cosmos_core.text_files import impostor_at
-from cosmos_eval.datasets.base import ArrayPicture, FilePicture, Picture
+from cosmos_eval.datasets.base import ArrayImage, FileImage, ImageSource
 from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import pictures_below, templates_by_class
+from cosmos_eval.datasets.folders import images_below, templates_by_class
 from cosmos_eval.datasets.substitution import substituted
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -64,10 +64,10 @@ _ONE_AT_A_TIME = RLock()  # the builder is disarmed by standing in for module at
 def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     """A dataset of clip-benchmark's builder, in torchvision's folder layout below `path`.
 
-    The order is the dataset's own; where torchvision takes the file system's (SUN397), pictures are sorted by path.
+    The order is the dataset's own; where torchvision takes the file system's (SUN397), images are sorted by path.
 
     Options: `dataset` (clip-benchmark's name), `path` (the folder it calls root), `split` (test), `without` (names of
-    classes left out), and for a random part `random_split` (seed) with `skip`: the pictures that remain of PyTorch's
+    classes left out), and for a random part `random_split` (seed) with `skip`: the images that remain of PyTorch's
     `random_split` with a generator of that seed once the first `skip` are taken away. `published: false` reads files in
     CIFAR's layout that are not the published ones: their checksums are not asked for, and they may hold only arrays and
     plain values all the same.
@@ -85,13 +85,13 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     checksums = checked_files(root, name, survey) if name in CIFAR and published else None
     built = _build(root, name, split, survey, published, checksums)
     labels = _labels(built)
-    pictures = _pictures(built, root, len(labels), survey)
-    order = list(range(len(pictures)))
+    images = _images(built, root, len(labels), survey)
+    order = list(range(len(images)))
     if name == "sun397":
-        order.sort(key=lambda i: pictures[i].key)
+        order.sort(key=lambda i: images[i].key)
     class_names = [str(name) for name in built.classes]
     _refuse_stray_folders(built, root, len(class_names), survey)
-    wrong = [f"{pictures[i].key} ({labels[i]})" for i in np.flatnonzero((labels < 0) | (labels >= len(class_names)))]
+    wrong = [f"{images[i].key} ({labels[i]})" for i in np.flatnonzero((labels < 0) | (labels >= len(class_names)))]
     if wrong:
         survey.refuse(f"has {len(wrong):,} labels outside 0 to {len(class_names) - 1} below {root}: {first(wrong)}")
     labels, order, class_names = _without(labels, order, class_names, survey)
@@ -103,13 +103,13 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
         check_order(words.class_names, class_names, "prompts.class_names", survey)
         class_names = list(words.class_names)
     templates = built.templates if words.templates is None else words.templates
-    chosen = [pictures[i] for i in order]
-    files = [picture for picture in chosen if isinstance(picture, FilePicture)]
+    chosen = [images[i] for i in order]
+    files = [image for image in chosen if isinstance(image, FileImage)]
     if files:
-        survey.pictures(root, [picture.key for picture in files])
+        survey.images(root, [image.key for image in files])
     return survey.finish(
         ClassificationData(
-            pictures=chosen,
+            images=chosen,
             labels=labels[order],
             class_names=class_names,
             templates=templates_by_class(templates, class_names, survey),
@@ -118,8 +118,8 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
 
 
 @dataclass(frozen=True, eq=False)
-class IndexedPicture(Picture):
-    """A picture that only its dataset can decode."""
+class IndexedImage(ImageSource):
+    """An image that only its dataset can decode."""
 
     key: str
     dataset: Any
@@ -141,7 +141,7 @@ class IndexedPicture(Picture):
             image = self.dataset[self.index][0]
             return to_rgb(image)
         except Exception as error:  # the dataset's own code on a broken file
-            raise RequestError(f"cannot decode the picture {self.key}: {error}; replace the file") from error
+            raise RequestError(f"cannot decode the image {self.key}: {error}; replace the file") from error
 
 
 def _root(survey: Survey, name: str, split: str) -> Path:
@@ -207,11 +207,11 @@ def _labels(built: Any) -> np.ndarray:
     return np.array([int(built[i][1]) for i in range(len(built))], dtype=np.int64)
 
 
-def _pictures(built: Any, root: Path, count: int, survey: Survey) -> list[Picture]:
+def _images(built: Any, root: Path, count: int, survey: Survey) -> list[ImageSource]:
     """File by file where the dataset shows its files, so that they are read as they are; else through the dataset."""
     pixels = _pixels(built)
     if pixels is not None:
-        return [ArrayPicture(f"{i:05d}", one) for i, one in enumerate(pixels)]
+        return [ArrayImage(f"{i:05d}", one) for i, one in enumerate(pixels)]
     paths: list[Path] | None = None
     for attribute in ("_image_files", "_images", "samples", "_samples"):
         if hasattr(built, attribute):
@@ -224,15 +224,15 @@ def _pictures(built: Any, root: Path, count: int, survey: Survey) -> list[Pictur
             names = zip(built.y, built.index, strict=True)
             paths = [folder / built.categories[label] / f"image_{number:04d}.jpg" for label, number in names]
     if paths is None:
-        return [IndexedPicture(f"{i:05d}", built, i) for i in range(count)]
+        return [IndexedImage(f"{i:05d}", built, i) for i in range(count)]
     outside = [str(path) for path in paths if not path.is_relative_to(root)]
     if outside:
-        survey.refuse(f"is given pictures outside {root} by torchvision: {first(outside)}")
-    return [FilePicture(path.relative_to(root).as_posix(), path) for path in paths]
+        survey.refuse(f"is given images outside {root} by torchvision: {first(outside)}")
+    return [FileImage(path.relative_to(root).as_posix(), path) for path in paths]
 
 
 def _pixels(built: Any) -> np.ndarray | None:
-    """All pictures (N, H, W, 3) uint8 where the dataset holds them: CIFAR, STL-10 (channels first), MNIST (grey)."""
+    """All images (N, H, W, 3) uint8 where the dataset holds them: CIFAR, STL-10 (channels first), MNIST (grey)."""
     data = getattr(built, "data", None)
     if data is None or not hasattr(data, "dtype"):
         return None
@@ -249,7 +249,7 @@ def _pixels(built: Any) -> np.ndarray | None:
 def _refuse_stray_folders(built: Any, root: Path, classes: int, survey: Survey) -> None:
     """Refuse a folder among the class folders that is none: every class after it would carry the next one's label.
 
-    The builder lists what lies there and sets names of its own beside it. A folder without a picture (`__MACOSX`) is
+    The builder lists what lies there and sets names of its own beside it. A folder without an image (`__MACOSX`) is
     the stray one; where all have some, those that get no name are told.
     """
     folders = list(getattr(built, "categories", None) or getattr(built, "class_to_idx", {}))
@@ -260,7 +260,7 @@ def _refuse_stray_folders(built: Any, root: Path, classes: int, survey: Survey) 
     else:
         samples = getattr(built, "samples", None) or [(str(root), 0)]
         place = Path(samples[0][0]).parent.parent
-    strays = [name for name in folders if not pictures_below(place / name)] or folders[classes:]
+    strays = [name for name in folders if not images_below(place / name)] or folders[classes:]
     told = f"; no class: {first(strays)}; take it away" if strays else "; unpack the archive again"
     survey.refuse(f"needs {classes:,} class folders in {place}, found {len(folders):,}{told}")
 

@@ -1,4 +1,4 @@
-"""COCO captions: the official annotation JSON with a folder of pictures (cocodataset.org, "captions_val2017.json")."""
+"""COCO captions: the official annotation JSON with a folder of images (cocodataset.org, "captions_val2017.json")."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import Data, RetrievalData
 from cosmos_eval.datasets.dataset_checks import Survey
 
 
 def read_captions(benchmark: Any, data_root: Path) -> Data:
-    """Every picture of the annotation file with all of its captions.
+    """Every image of the annotation file with all of its captions.
 
-    Pictures are sorted by file name and each one's captions by annotation id, whatever their order in the file.
-    Captions are kept as they are written, and all of them: 25,014 for val2017's 5,000 pictures, not 5 each.
+    Images are sorted by file name and each one's captions by annotation id, whatever their order in the file.
+    Captions are kept as they are written, and all of them: 25,014 for val2017's 5,000 images, not 5 each.
 
     Options: `images` (folder), `annotations` (JSON with `images` and `annotations`).
 
     Raises:
-        DataProblems: files missing, captions that point at no picture, pictures without a caption, ids given twice.
+        DataProblems: files missing, captions that point at no image, images without a caption, ids given twice.
         RequestError: not JSON (with line and column).
     """
     survey = Survey(benchmark, data_root)
@@ -42,19 +42,19 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
     place = {image["id"]: i for i, image in enumerate(images)}
     lost = [f"annotation {one['id']} (image {one['image_id']})" for one in annotations if one["image_id"] not in place]
     if lost:
-        survey.add(f"has {len(lost):,} captions that point at no picture in {path}: {first(lost)}")
+        survey.add(f"has {len(lost):,} captions that point at no image in {path}: {first(lost)}")
     names = [image["file_name"] for image in images]
     folder = survey.place("images", "folder", holding=names[0] if names else None) or folder
-    survey.pictures(folder, names)
+    survey.images(folder, names)
     captions = sorted(
         (one for one in annotations if one["image_id"] in place),
         key=lambda one: (place[one["image_id"]], isinstance(one["id"], str), one["id"]),
     )
     return survey.finish(
         RetrievalData(
-            pictures=[FilePicture(image["file_name"], folder / image["file_name"]) for image in images],
+            images=[FileImage(image["file_name"], folder / image["file_name"]) for image in images],
             texts=[one["caption"] for one in captions],
-            text_picture=np.array([place[one["image_id"]] for one in captions], dtype=np.int64),
+            image_of_text=np.array([place[one["image_id"]] for one in captions], dtype=np.int64),
         )
     )
 

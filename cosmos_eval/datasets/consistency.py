@@ -22,13 +22,13 @@ FIRST = 3
 def inconsistencies(data: "Data") -> list[str]:
     """What in the data does not belong together, whichever reader made them; empty when all is well."""
     problems = []
-    keys = [picture.key for picture in data.pictures]
+    keys = [image.key for image in data.images]
     if not keys:
-        return ["has no pictures"]
-    problems += broken_texts("picture names", keys)
+        return ["has no images"]
+    problems += broken_texts("image names", keys)
     twice = [key for key, times in Counter(map(_one_spelling, keys)).items() if times > 1]
     if twice:
-        problems.append(f"has {len(twice):,} pictures twice: {first(twice)}")
+        problems.append(f"has {len(twice):,} images twice: {first(twice)}")
     return problems + data.problems()
 
 

@@ -14,7 +14,7 @@ from cosmos_eval.datasets.consistency import first, inconsistencies
 from cosmos_eval.datasets.data.base import Data
 
 # fmt: off
-PICTURE_SUFFIXES = frozenset((
+IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
     ".avif", ".jp2", ".j2k", ".jpx", ".mpo",
 ))
@@ -44,9 +44,9 @@ class Survey:
         self.found: dict[str, int] = {}
         self.problems: list[str] = []
         self.remarks: list[str] = []
-        self.pictures_in = self.root
-        """The folder that a wrong number of pictures is told with."""
-        self._missing_pictures: list[str] = []
+        self.images_in = self.root
+        """The folder that a wrong number of images is told with."""
+        self._missing_images: list[str] = []
         self._needs: str = self.options.get("needs", "")
 
     def add(self, problem: str) -> None:
@@ -80,7 +80,7 @@ class Survey:
         places = [self.inside(one) for one in ([given] if isinstance(given, str) else given)]
         there = [path for path in places if (path.is_dir() if kind == "folder" else path.is_file())]
         if there:
-            if holding is None or escapes(holding):  # a name that leads out is refused by `pictures`
+            if holding is None or escapes(holding):  # a name that leads out is refused by `images`
                 return there[0]
             return next((path for path in there if os.path.exists(path / holding)), there[0])  # noqa: PTH110 - any name
         shown = " or ".join(str(path) for path in places)
@@ -111,14 +111,14 @@ class Survey:
         check_inside(relative, self.name)
         return (base or self.root) / relative
 
-    def pictures(self, folder: Path, names: Sequence[str]) -> None:
+    def images(self, folder: Path, names: Sequence[str]) -> None:
         """Note which of the files `names` (relative to `folder`) are not there. Lists each folder once."""
         bad = next((name for name in names if escapes(name)), None)
         if bad is not None:
-            self.refuse(f"names a picture outside its folder: {bad!r}; only files below {folder} are read")
+            self.refuse(f"names an image outside its folder: {bad!r}; only files below {folder} are read")
         nameless = sum(not name.strip() for name in names)
         if nameless:
-            self.refuse(f"names {nameless:,} pictures of {folder} with an empty name; write the name of each file")
+            self.refuse(f"names {nameless:,} images of {folder} with an empty name; write the name of each file")
         missing = [name for name in names if not _listed(folder, name)]
         windows = [name for name in missing if "\\" in name and _listed(folder, name.replace("\\", "/"))]
         _names_in.cache_clear()
@@ -128,7 +128,7 @@ class Survey:
                 "place of \\"
             )
         self.count(images=len(names) - len(missing))
-        self._missing_pictures, self.pictures_in = missing, folder
+        self._missing_images, self.images_in = missing, folder
 
     def count(self, **found: int) -> None:
         """Note how many there are; `finish` compares with what is expected."""
@@ -148,15 +148,15 @@ class Survey:
         return data.replaced(remarks=remarks) if remarks else data
 
     def _compare_counts(self, data: Data) -> None:
-        self.found = {"images": len(data.pictures) - len(self._missing_pictures), **data.counts(), **self.found}
+        self.found = {"images": len(data.images) - len(self._missing_images), **data.counts(), **self.found}
         for key, found in self.found.items():
-            missing = self._missing_pictures if key == "images" else []
+            missing = self._missing_images if key == "images" else []
             expected = self.expected.get(key, found + len(missing))
             if found == expected and not missing:
                 continue
-            where = f" in {self.pictures_in}" if key == "images" else ""
+            where = f" in {self.images_in}" if key == "images" else ""
             named = f"; missing: {first(missing)}" if missing else ""
-            noun = "pictures" if key == "images" else key.replace("_", " ")
+            noun = "images" if key == "images" else key.replace("_", " ")
             self.add(f"needs {expected:,} {noun}{where}, found {found:,}{named}{self.hint()}")
 
     def hint(self) -> str:

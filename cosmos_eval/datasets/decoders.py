@@ -40,7 +40,7 @@ def check_decoder(name: str) -> str:
         try:
             from torchvision.io import decode_jpeg  # noqa: F401
         except (ImportError, OSError) as error:
-            raise RequestError(f"torchvision decodes no pictures here: {error}; give --decoder pil") from error
+            raise RequestError(f"torchvision decodes no images here: {error}; give --decoder pil") from error
     return name
 
 
@@ -76,7 +76,7 @@ def exif_is_applied() -> bool:
 
 
 def fast_decode(content: bytes) -> Image.Image | None:
-    """An RGB picture by the decoder of the surrounding `decoding_by`; None where that leaves it to Pillow.
+    """An RGB image by the decoder of the surrounding `decoding_by`; None where that leaves it to Pillow.
 
     Raises:
         RequestError: more pixels than allowed.

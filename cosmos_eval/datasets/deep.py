@@ -1,19 +1,19 @@
-"""Decoding every picture, and every mask, once, to find the broken ones before an evaluation does."""
+"""Decoding every image, and every mask, once, to find the broken ones before an evaluation does."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Mask, Picture
+from cosmos_eval.datasets.base import ImageSource, Mask
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.progress import Reporter, Silent
 
 
 def undecodable(name: str, data: Data, workers: int = 8, reporter: Reporter | None = None) -> tuple[str, ...]:
-    """One problem for every picture that cannot be decoded in full, and for every mask that cannot or has labels that
+    """One problem for every image that cannot be decoded in full, and for every mask that cannot or has labels that
     are no class. Decoders release the lock: threads are enough."""
     files = data.decodable()
 
-    def problem(file: Picture | Mask) -> str | None:
+    def problem(file: ImageSource | Mask) -> str | None:
         try:
             file.load()
         except RequestError as error:
@@ -21,7 +21,7 @@ def undecodable(name: str, data: Data, workers: int = 8, reporter: Reporter | No
         return None
 
     problems = []
-    with (reporter or Silent()).task("decoding pictures", len(files), "pictures") as advance:
+    with (reporter or Silent()).task("decoding images", len(files), "images") as advance:
         pool = ThreadPoolExecutor(max(1, workers))
         try:
             for found in pool.map(problem, files):

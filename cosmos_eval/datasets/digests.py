@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_eval.datasets.base import Mask, Picture
+from cosmos_eval.datasets.base import ImageSource, Mask
 from cosmos_eval.progress import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def dataset_fingerprint(data: "Data", workers: int = 8, reporter: Reporter | Non
         RequestError: an image cannot be read; names it.
     """
     content = ContentHash(data.hashed_as, workers, reporter)
-    content.strings("keys", (picture.key for picture in data.pictures))
-    content.digests("contents", data.pictures, "hashing pictures")
+    content.strings("keys", (image.key for image in data.images))
+    content.digests("contents", data.images, "hashing images")
     data.hash_into(content)
     return content.hexdigest()
 
@@ -63,7 +63,7 @@ class ContentHash:
         self._add(f"{name} {len(values)}".encode())
         self._add(np.ascontiguousarray(values, dtype="<i8").tobytes())
 
-    def digests(self, name: str, files: Sequence[Picture | Mask], description: str) -> None:
+    def digests(self, name: str, files: Sequence[ImageSource | Mask], description: str) -> None:
         """The digests of images or masks, read in threads; `description` names the work in progress lines."""
         self.strings(name, _digests_of(description, files, self._workers, self._reporter))
 
@@ -72,10 +72,10 @@ class ContentHash:
 
 
 def _digests_of(
-    description: str, files: Sequence[Picture | Mask], workers: int, reporter: Reporter | None
+    description: str, files: Sequence[ImageSource | Mask], workers: int, reporter: Reporter | None
 ) -> list[str]:
     digests: list[str] = []
-    with (reporter or Silent()).task(description, len(files), "pictures") as advance:
+    with (reporter or Silent()).task(description, len(files), "images") as advance:
         pool = ThreadPoolExecutor(max(1, workers))
         try:
             for some in pool.map(lambda start: _digests(files[start : start + CHUNK]), range(0, len(files), CHUNK)):
@@ -86,5 +86,5 @@ def _digests_of(
     return digests
 
 
-def _digests(files: Sequence[Picture | Mask]) -> list[str]:
+def _digests(files: Sequence[ImageSource | Mask]) -> list[str]:
     return [file.digest() for file in files]

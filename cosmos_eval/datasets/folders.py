@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.class_order import name_folders
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
-from cosmos_eval.datasets.dataset_checks import PICTURE_SUFFIXES, Survey
+from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, Survey
 from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
 
 SIDE_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
@@ -23,10 +23,10 @@ OTHER_IMAGES = frozenset(
 
 
 def read_image_folder(benchmark: Any, data_root: Path) -> Data:
-    """Every picture below `path`; its class is the first folder on the way to it.
+    """Every image below `path`; its class is the first folder on the way to it.
 
-    Classes are in the order of the sorted folder names, or of their numbers where all are whole numbers; pictures are
-    sorted by folder and file name within a class. Files that are no pictures (by their ending), hidden ones and what
+    Classes are in the order of the sorted folder names, or of their numbers where all are whole numbers; images are
+    sorted by folder and file name within a class. Files that are no images (by their ending), hidden ones and what
     file servers put beside them are left out; images in formats that are not read are told. `prompts.class_names` is a
     map from folder to name (every folder must be in it), or a list of the folders' names in any order, or one in the
     folders' order (class_order.py); without it the folder's name is the class name.
@@ -40,7 +40,7 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     (root,) = survey.there(survey.place("path", "folder"))
     folders = class_folders(root)
     if not folders:
-        survey.refuse(f"finds no class folders in {root}; pictures must lie in one folder a class")
+        survey.refuse(f"finds no class folders in {root}; images must lie in one folder a class")
     words = benchmark.words()
     names, templates = words.class_names, words.templates
     if templates is None and "templates" in benchmark.prompts:
@@ -53,7 +53,7 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     in_order, class_names = name_folders(names, folders, survey, "candidates_without_images" in survey.options)
     data = classes_of_folders(root, in_order, class_names, templates, survey)
     if is_imagenet(class_names) and all(folder.isdecimal() for folder in folders):
-        keys = [picture.key for picture in data.pictures]
+        keys = [image.key for image in data.images]
         if wrong := wrong_order(keys, data.labels, class_names, f" by the folders of {root}"):
             survey.refuse(wrong)
     return survey.finish(data)
@@ -64,7 +64,7 @@ def _folders_in_place_of_images(root: Path, folders: Sequence[str]) -> list[str]
     inner: list[str] = []
     for folder in folders:
         with os.scandir(root / folder) as entries:
-            if any(is_picture(entry.name) for entry in entries):
+            if any(is_image(entry.name) for entry in entries):
                 return []
         inner += [f"{folder}/{name}" for name in class_folders(root / folder)]
     return inner if len(inner) > len(folders) else []
@@ -73,8 +73,8 @@ def _folders_in_place_of_images(root: Path, folders: Sequence[str]) -> list[str]
 def classes_of_folders(
     root: Path, folders: Sequence[str | None], class_names: list[str], templates: Any, survey: Survey
 ) -> ClassificationData:
-    """The pictures of class folders, labelled by the folder's place in `folders`; a class without one is None."""
-    survey.pictures_in = root
+    """The images of class folders, labelled by the folder's place in `folders`; a class without one is None."""
+    survey.images_in = root
     keys: list[str] = []
     labels: list[int] = []
     passed_over: list[str] = []
@@ -82,7 +82,7 @@ def classes_of_folders(
         if folder is None:
             continue
         others: list[str] = []
-        found = [f"{folder}/{name}" for name in pictures_below(root / folder, others)]
+        found = [f"{folder}/{name}" for name in images_below(root / folder, others)]
         passed_over += [f"{folder}/{name}" for name in others]
         keys += found
         labels += [label] * len(found)
@@ -93,7 +93,7 @@ def classes_of_folders(
             "them as JPEG or PNG"
         )
     return ClassificationData(
-        pictures=[FilePicture(key, root / key) for key in keys],
+        images=[FileImage(key, root / key) for key in keys],
         labels=np.array(labels, dtype=np.int64),
         class_names=class_names,
         templates=templates_by_class(templates, class_names, survey),
@@ -111,8 +111,8 @@ def is_side_folder(name: str) -> bool:
     return name.startswith(".") or name in SIDE_FOLDERS
 
 
-def pictures_below(folder: Path, passed_over: list[str] | None = None) -> list[str]:
-    """Paths (with `/`) of the pictures below `folder`, folders in sorted order and names sorted in each; images in
+def images_below(folder: Path, passed_over: list[str] | None = None) -> list[str]:
+    """Paths (with `/`) of the images below `folder`, folders in sorted order and names sorted in each; images in
     formats that are not read are added to `passed_over`."""
     found = []
     walked = set()
@@ -125,15 +125,15 @@ def pictures_below(folder: Path, passed_over: list[str] | None = None) -> list[s
         walked.add(real)
         relative = Path(place).relative_to(folder).as_posix()
         start = "" if relative == "." else f"{relative}/"
-        found += [start + name for name in sorted(names) if is_picture(name)]
+        found += [start + name for name in sorted(names) if is_image(name)]
         if passed_over is not None:
             endings = ((name, os.path.splitext(name)[1].lower()) for name in names)  # noqa: PTH122 - hot
             passed_over += [start + name for name, ending in endings if ending in OTHER_IMAGES]
     return found
 
 
-def is_picture(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 - hot
+def is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - hot
 
 
 def templates_by_class(templates: Any, class_names: list[str], survey: Survey) -> list[str] | list[list[str]]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_picture, templates_by_class
+from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_image, templates_by_class
 from cosmos_eval.datasets.imagenet_order import imagenet_names, wrong_order
 
 WNID = re.compile(r"n\d{8}")
@@ -32,14 +32,14 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     """The 1,000 classes in the order of their wnids, whichever of the two layouts lies in `path`.
 
     Class folders: `path/<wnid>/*.JPEG`. Flat: `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines
-    `<picture> <label>` where the label is a wnid or the class index from 0 (Kaggle's LOC_val_solution.csv is one).
+    `<image> <label>` where the label is a wnid or the class index from 0 (Kaggle's LOC_val_solution.csv is one).
     The devkit's ILSVRC2012_validation_ground_truth.txt is refused: its ids from 1 to 1000 are in another order; so are
     labels made of it, by images whose class is known. Classes without an image compete all the same, and are told.
 
     Options: `path` (folder), `labels` (file, for the flat layout).
 
     Raises:
-        DataProblems: fewer pictures than expected (with the class folders that are missing), pictures of the label
+        DataProblems: fewer images than expected (with the class folders that are missing), images of the label
             file missing, labels that are no class or in another order.
     """
     survey = Survey(benchmark, data_root)
@@ -61,7 +61,7 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     there = set(folders)
     in_order = [wnid if wnid in there else None for wnid in wnids]
     data = classes_of_folders(root, in_order, names, words.templates, survey)
-    if len(there) < len(wnids) and survey.expected.get("images", len(data.pictures)) != len(data.pictures):
+    if len(there) < len(wnids) and survey.expected.get("images", len(data.images)) != len(data.images):
         missing = [wnid for wnid in wnids if wnid not in there]
         survey.add(f"needs {len(wnids):,} class folders in {root}, found {len(there):,}; missing: {first(missing)}")
     return survey.finish(replace(data, empty_classes_allowed=True))
@@ -83,19 +83,19 @@ def _names(given: Any, wnids: list[str], survey: Survey) -> list[str]:
 
 def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey: Survey) -> ClassificationData:
     with os.scandir(root) as entries:
-        there = any(is_picture(entry.name) for entry in entries)
+        there = any(is_image(entry.name) for entry in entries)
     if not there:
-        survey.refuse(f"finds neither class folders (n01440764, ...) nor pictures in {root}")
+        survey.refuse(f"finds neither class folders (n01440764, ...) nor images in {root}")
     if "labels" not in survey.options:
-        survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'picture label'")
+        survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'image label'")
     (path,) = survey.there(survey.place("labels", "file"))
     labels = _labels(path, wnids, survey)
     if wrong := wrong_order(list(labels), list(labels.values()), wnids, f" in {path}"):
         survey.refuse(wrong)
     labelled = sorted(labels.items())
-    survey.pictures(root, [name for name, _ in labelled])
+    survey.images(root, [name for name, _ in labelled])
     return ClassificationData(
-        pictures=[FilePicture(name, root / name) for name, _ in labelled],
+        images=[FileImage(name, root / name) for name, _ in labelled],
         labels=np.array([label for _, label in labelled], dtype=np.int64),
         class_names=names,
         templates=templates_by_class(templates, names, survey),
@@ -103,7 +103,7 @@ def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey
 
 
 def _labels(path: Path, wnids: list[str], survey: Survey) -> dict[str, int]:
-    """Picture name -> class index."""
+    """Image name -> class index."""
     index = {wnid: i for i, wnid in enumerate(wnids)}
     labels: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), start=1):
@@ -112,11 +112,11 @@ def _labels(path: Path, wnids: list[str], survey: Survey) -> dict[str, int]:
             continue
         if len(parts) == 1:
             survey.refuse(
-                f"finds no label in line {number} of {path}; lines are 'picture label' (the devkit's list of ids "
+                f"finds no label in line {number} of {path}; lines are 'image label' (the devkit's list of ids "
                 "from 1 is in another class order)"
             )
         name, label = parts[0], parts[1]
-        if not is_picture(name):
+        if not is_image(name):
             name += ".JPEG"
         if label in index:
             value = index[label]

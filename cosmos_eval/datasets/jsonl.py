@@ -1,4 +1,4 @@
-"""A user's own data, one JSON object a line: pictures with captions, with a label, or with a right and a wrong text."""
+"""A user's own data, one JSON object a line: images with captions, with a label, or with a right and a wrong text."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.dataset_checks import Survey, escapes
 from cosmos_eval.datasets.folders import templates_by_class
@@ -26,23 +26,23 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def read_jsonl(benchmark: Any, data_root: Path) -> Data:
-    """Pictures and what is known about them, in the order of the file.
+    """Images and what is known about them, in the order of the file.
 
     A line is, by task:
-        retrieval: {"image": "a.jpg", "captions": ["...", "..."]} (a picture may have several lines)
-        classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line a picture
-        perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; several lines a picture
+        retrieval: {"image": "a.jpg", "captions": ["...", "..."]} (an image may have several lines)
+        classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line an image
+        perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; several lines an image
 
     A metadata.jsonl of `datasets`' imagefolder is one such file: `file_name` is the image, `text` or `caption` its
     captions. One text in place of a list is a list of one. Other keys are passed over.
 
-    Pictures are below `images`, or beside the file. Class names come from `prompts.class_names`; without it they are
+    Images are below `images`, or beside the file. Class names come from `prompts.class_names`; without it they are
     the labels' different names in alphabetical order. Blank lines are left out.
 
     Options: `path` (the file), `images` (folder).
 
     Raises:
-        DataProblems: a line that does not fit (file and line), pictures missing, labels out of range, empty classes.
+        DataProblems: a line that does not fit (file and line), images missing, labels out of range, empty classes.
     """
     survey = Survey(benchmark, data_root)
     path = survey.place("path", "file")
@@ -63,7 +63,7 @@ class _Rows:
         self.called: dict[str, str] = {}
         """What the line at hand calls a key that has several names."""
         self.lines: dict[str, int] = {}
-        """Where each picture was named first."""
+        """Where each image was named first."""
 
     def refuse(self, line: int, message: str) -> NoReturn:
         self.survey.refuse(f"cannot use {self.path}:{line}: {message}")
@@ -82,7 +82,7 @@ class _Rows:
             row = {**row, **{keys[0]: row[key] for keys in self.required for key in [self.key(number, row, keys)]}}
             self.text(number, row, "image")
             if escapes(row["image"]):
-                self.refuse(number, f"the picture {row['image']!r} leads out of the data root")
+                self.refuse(number, f"the image {row['image']!r} leads out of the data root")
             self.lines.setdefault(row["image"], number)
             yield number, row
 
@@ -109,15 +109,15 @@ class _Rows:
             self.refuse(line, f"{self.called.get(key, key)!r} must be a text, not {short(value)}")
         return value
 
-    def pictures(self) -> list[FilePicture]:
+    def images(self) -> list[FileImage]:
         names = list(self.lines)
         if not names:
             self.survey.refuse(f"finds no line in {self.path}")
         folder = self.folder
         if "images" in self.survey.options:
             folder = self.survey.place("images", "folder", holding=names[0]) or folder
-        self.survey.pictures(folder, names)
-        return [FilePicture(name, folder / name) for name in names]
+        self.survey.images(folder, names)
+        return [FileImage(name, folder / name) for name in names]
 
 
 def short(value: Any) -> str:
@@ -137,12 +137,12 @@ def _retrieval(rows: _Rows, benchmark: Any) -> RetrievalData:
             called = rows.called["captions"]
             rows.refuse(line, f"{called!r} must be a text or a list with at least one text, found {short(wrong)}")
         captions.setdefault(row["image"], []).extend(given)
-    pictures = rows.pictures()
-    counts = [len(captions[picture.key]) for picture in pictures]
+    images = rows.images()
+    counts = [len(captions[image.key]) for image in images]
     return RetrievalData(
-        pictures=pictures,
-        texts=[caption for picture in pictures for caption in captions[picture.key]],
-        text_picture=np.repeat(np.arange(len(pictures), dtype=np.int64), counts),
+        images=images,
+        texts=[caption for image in images for caption in captions[image.key]],
+        image_of_text=np.repeat(np.arange(len(images), dtype=np.int64), counts),
     )
 
 
@@ -166,7 +166,7 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
         if isinstance(label, int) and words.class_names is None:
             rows.refuse(line, "an index as 'label' needs prompts.class_names")
         given.append((line, label))
-    pictures = rows.pictures()
+    images = rows.images()
     names = list(words.class_names or sorted({str(label) for _, label in given}))
     index = {name: i for i, name in enumerate(names)}
     shared = {name for name, times in Counter(names).items() if times > 1}
@@ -181,10 +181,10 @@ def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
             hint = index_of if isinstance(label, str) else ""
             rows.refuse(line, f"the label {short_repr(label)} is not {right}{hint}")
         labels.append(value)
-    if is_imagenet(names) and (wrong := wrong_order([one.key for one in pictures], labels, names, f" in {rows.path}")):
+    if is_imagenet(names) and (wrong := wrong_order([one.key for one in images], labels, names, f" in {rows.path}")):
         rows.survey.refuse(wrong)
     return ClassificationData(
-        pictures=pictures,
+        images=images,
         labels=np.array(labels, dtype=np.int64),
         class_names=names,
         templates=templates_by_class(words.templates, names, rows.survey),
@@ -198,11 +198,11 @@ def _perception(rows: _Rows, benchmark: Any) -> PerceptionData:
         positives.append(rows.text(line, row, "positive"))
         negatives.append(rows.text(line, row, "negative"))
         subsets.append(rows.text(line, row, "subset") if "subset" in row else "all")
-    pictures = rows.pictures()
-    place = {picture.key: i for i, picture in enumerate(pictures)}
+    images = rows.images()
+    place = {image.key: i for i, image in enumerate(images)}
     return PerceptionData.pairs(
-        pictures=pictures,
-        item_picture=[place[name] for name in names],
+        images=images,
+        item_image=[place[name] for name in names],
         positives=positives,
         negatives=negatives,
         subsets=subsets,

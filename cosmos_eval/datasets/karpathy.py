@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.data import Data, RetrievalData
 from cosmos_eval.datasets.dataset_checks import Survey
 
 
 def read_karpathy(benchmark: Any, data_root: Path) -> Data:
-    """The pictures of one split with all of their captions, both in the order of the file and as they are written.
+    """The images of one split with all of their captions, both in the order of the file and as they are written.
 
-    Options: `images` (folder), `annotations` (the JSON), `split` (test, val, train, restval). A record's picture is
+    Options: `images` (folder), `annotations` (the JSON), `split` (test, val, train, restval). A record's image is
     `filepath/filename` below the folder, or `filename` where there is no `filepath` (Flickr). A plain list of
-    {image, caption: [...]} is one split by itself: `split` is not looked at, and a picture is found by its file name.
+    {image, caption: [...]} is one split by itself: `split` is not looked at, and an image is found by its file name.
 
     Raises:
-        DataProblems: files missing, an empty split, pictures without a caption or given twice.
+        DataProblems: files missing, an empty split, images without a caption or given twice.
         RequestError: not JSON (with line and column).
     """
     survey = Survey(benchmark, data_root)
@@ -33,12 +33,12 @@ def read_karpathy(benchmark: Any, data_root: Path) -> Data:
     else:
         rows = _from_splits(content, survey.options["split"], path, survey)
     folder = survey.place("images", "folder", holding=rows[0][0] if rows else None) or folder
-    survey.pictures(folder, [name for name, _ in rows])
+    survey.images(folder, [name for name, _ in rows])
     return survey.finish(
         RetrievalData(
-            pictures=[FilePicture(name, folder / name) for name, _ in rows],
+            images=[FileImage(name, folder / name) for name, _ in rows],
             texts=[caption for _, captions in rows for caption in captions],
-            text_picture=np.repeat(np.arange(len(rows), dtype=np.int64), [len(captions) for _, captions in rows]),
+            image_of_text=np.repeat(np.arange(len(rows), dtype=np.int64), [len(captions) for _, captions in rows]),
         )
     )
 
@@ -75,5 +75,5 @@ def _from_splits(content: Any, split: str, path: Path, survey: Survey) -> list[t
         folder = image.get("filepath") or ""
         rows.append((f"{folder}/{name}" if folder else name, captions))
     if not rows:
-        survey.refuse(f"finds no picture of the split {split!r} in {path}; its splits: {', '.join(sorted(splits))}")
+        survey.refuse(f"finds no image of the split {split!r} in {path}; its splits: {', '.join(sorted(splits))}")
     return rows

@@ -11,7 +11,7 @@ from cosmos_core.image_files import header_if_relevant
 from cosmos_eval.datasets.decoders import exif_is_applied
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import Picture
+    from cosmos_eval.datasets.base import ImageSource
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def facts_of(content: bytes) -> ImageFacts:
     return ImageFacts(rule, header.orientation, turned, header.rescaled)
 
 
-def pixel_remarks(pictures: Sequence["Picture"]) -> tuple[str, ...]:
+def pixel_remarks(images: Sequence["ImageSource"]) -> tuple[str, ...]:
     """What the headers of image files say that a reader of the result must know; digests are known afterwards."""
-    facts = [picture.facts for picture in pictures]
+    facts = [image.facts for image in images]
     remarks = []
     for turned in (False, True):
         count = sum(one.orientation != 1 and one.turned is turned for one in facts)

@@ -1,9 +1,9 @@
-"""Pictures resized and cropped once, for runs that come back to them: webdataset shards of the exact pixels.
+"""Images resized and cropped once, for runs that come back to them: webdataset shards of the exact pixels.
 
-    DIR/resized.json       how they were made, and where each picture lies
+    DIR/resized.json       how they were made, and where each image lies
         resized-00000.tar  <content digest>.npy, (H, W, 3) uint8; the PAX header holds the digest of how they were made
 
-A picture is found by the content of its own file. Pixels are those that Pillow made, stored without loss and checked
+An image is found by the content of its own file. Pixels are those that Pillow made, stored without loss and checked
 when they are read: features are bit by bit those of the direct path.
 """
 
@@ -25,7 +25,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import add_member, atomic_path, atomic_write_text
 from cosmos_core.json_text import LARGEST_JSON, parse_json
 from cosmos_core.text_files import open_regular, read_content
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.progress import Reporter, Silent
 
 FORM = "cosmos-eval resized 1"
@@ -47,18 +47,18 @@ def digest_of(made: Mapping[str, Any]) -> str:
 
 @dataclass
 class Resized:
-    """A folder of resized pictures; may be sent to worker processes."""
+    """A folder of resized images; may be sent to worker processes."""
 
     folder: Path
     made: dict[str, Any]
     places: dict[str, tuple[int, int, int, str]] = field(repr=False)
-    """By the digest of the picture's content: shard, offset and size of its member there, and the member's digest."""
+    """By the digest of the image's content: shard, offset and size of its member there, and the member's digest."""
 
     def __contains__(self, digest: str) -> bool:
         return digest in self.places
 
     def pixels(self, digest: str) -> np.ndarray:
-        """(H, W, 3) uint8 of a picture that is here.
+        """(H, W, 3) uint8 of an image that is here.
 
         Raises:
             RequestError: its shard is gone or damaged.
@@ -81,7 +81,7 @@ class Resized:
         raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
 
     def refuse_other(self, geometry: Mapping[str, Any] | None, model: str) -> None:
-        """Refuse pictures that were made otherwise than a model sees them.
+        """Refuse images that were made otherwise than a model sees them.
 
         Raises:
             RequestError: other settings, or other versions of the packages that resize; names what differs.
@@ -98,7 +98,7 @@ class Resized:
             if there.get(name) != here.get(name)
         ]
         raise RequestError(
-            f"{self.folder} holds pictures that were resized otherwise than {model} sees them ({'; '.join(differs)}); "
+            f"{self.folder} holds images that were resized otherwise than {model} sees them ({'; '.join(differs)}); "
             "make others, or leave --resized out"
         )
 
@@ -124,18 +124,18 @@ def read_resized(folder: Path) -> Resized:
         return Resized(folder, dict(content["made"]), places)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         said = " ".join(str(error).split())[:200]
-        where = f"{path} is no index of resized pictures: {said}"
+        where = f"{path} is no index of resized images: {said}"
         raise RequestError(f"{where}; delete the folder and make it again") from error
 
 
 def write_resized(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageSource],
     geometry: Mapping[str, Any],
     pixels: Callable[[Image.Image], Any],
     folder: Path,
     reporter: Reporter | None = None,
 ) -> tuple[int, int]:
-    """Add pictures to a folder, which is made if absent; those that are there are kept.
+    """Add images to a folder, which is made if absent; those that are there are kept.
 
     The index is written last: a run that is killed leaves shards that the next one writes over.
 
@@ -146,7 +146,7 @@ def write_resized(
         How many were made, and how many were there.
 
     Raises:
-        RequestError: a picture that cannot be read, or a folder of pictures that were made otherwise.
+        RequestError: an image that cannot be read, or a folder of images that were made otherwise.
     """
     reporter = reporter or Silent()
     made = made_by(geometry)
@@ -156,16 +156,16 @@ def write_resized(
         there.refuse_other(geometry, "what is asked for now")
         places = there.places
     folder.mkdir(parents=True, exist_ok=True)
-    with reporter.task("reading pictures", len(pictures), "pictures") as advance:
-        new: dict[str, Picture] = {}
-        for picture in pictures:
-            if picture.digest() not in places:
-                new.setdefault(picture.digest(), picture)
+    with reporter.task("reading images", len(images), "images") as advance:
+        new: dict[str, ImageSource] = {}
+        for image in images:
+            if image.digest() not in places:
+                new.setdefault(image.digest(), image)
             advance(1)
-    kept = len(pictures) - len(new)
+    kept = len(images) - len(new)
     first = 1 + max((shard for shard, *_ in places.values()), default=-1)
     waiting = list(new.items())
-    with reporter.task("resizing pictures", len(waiting), "pictures") as advance:
+    with reporter.task("resizing images", len(waiting), "images") as advance:
         for number, start in enumerate(range(0, len(waiting), PER_SHARD), first):
             places |= _write_shard(
                 folder, number, waiting[start : start + PER_SHARD], pixels, digest_of(made), lambda: advance(1)
@@ -178,21 +178,21 @@ def write_resized(
 def _write_shard(
     folder: Path,
     number: int,
-    pictures: Iterable[tuple[str, Picture]],
+    images: Iterable[tuple[str, ImageSource]],
     pixels: Callable[[Image.Image], Any],
     made: str,
     advance: Callable[[], object],
 ) -> dict[str, tuple[int, int, int, str]]:
-    """Where each picture of a new shard lies."""
+    """Where each image of a new shard lies."""
     places = {}
     path = folder / shard_name(number)
     with (
         atomic_path(path) as temporary,
         tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT, pax_headers={HEADER: made}) as tar,
     ):
-        for digest, picture in pictures:
+        for digest, image in images:
             stream = io.BytesIO()
-            np.save(stream, np.asarray(pixels(picture.load()), dtype=np.uint8), allow_pickle=False)
+            np.save(stream, np.asarray(pixels(image.load()), dtype=np.uint8), allow_pickle=False)
             content = stream.getvalue()
             add_member(tar, f"{digest}.npy", content)
             end = tar.offset  # behind the padding of the content

@@ -1,4 +1,4 @@
-"""Datasets in clip-benchmark's WebDataset form: tar shards with a picture and a label (or captions) a sample."""
+"""Datasets in clip-benchmark's WebDataset form: tar shards with an image and a label (or captions) a sample."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarError, is_side_file, members
 from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
-from cosmos_eval.datasets.base import Picture, decode
+from cosmos_eval.datasets.base import ImageSource, decode
 from cosmos_eval.datasets.class_order import check_order
 from cosmos_eval.datasets.consistency import FIRST, first
 from cosmos_eval.datasets.data import ClassificationData, Data, RetrievalData
@@ -24,7 +24,7 @@ from cosmos_eval.datasets.folders import templates_by_class
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
-PICTURES = ("webp", "png", "jpg", "jpeg")
+IMAGES = ("webp", "png", "jpg", "jpeg")
 """The endings that clip-benchmark looks for, in its order."""
 MOST_TEXT = 2**24
 """Bytes of a label or of captions."""
@@ -33,8 +33,8 @@ _SAMPLE = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 
 
 @dataclass(frozen=True)
-class TarPicture(Picture):
-    """A picture inside an uncompressed tar file."""
+class TarImage(ImageSource):
+    """An image inside an uncompressed tar file."""
 
     key: str
     path: Path
@@ -47,9 +47,9 @@ class TarPicture(Picture):
                 file.seek(self.offset)
                 content = file.read(self.size)
         except OSError as error:
-            raise RequestError(f"cannot read the picture {self.key} in {self.path}: {error.strerror}") from error
+            raise RequestError(f"cannot read the image {self.key} in {self.path}: {error.strerror}") from error
         if len(content) != self.size:
-            raise RequestError(f"the picture {self.key} in {self.path} is cut short; fetch the shard again")
+            raise RequestError(f"the image {self.key} in {self.path} is cut short; fetch the shard again")
         return content
 
     def encoded(self, content: bytes) -> bytes:
@@ -69,7 +69,7 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     Options: `path` (folder), `split` (test).
 
     Raises:
-        DataProblems: files or shards missing (named), a broken shard, a sample without picture or label, a label that
+        DataProblems: files or shards missing (named), a broken shard, a sample without image or label, a label that
             is no number, counts not as expected.
     """
     survey = Survey(benchmark, data_root)
@@ -87,16 +87,16 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
                 survey.missing(str(root / file), root / file)
     survey.stop_if_any()
     label = "cls" if benchmark.data_kind == "classification" else "txt"
-    pictures: list[Picture] = []
+    images: list[ImageSource] = []
     labels: list[str] = []
     lone_blocks: list[str] = []
     without: list[str] = []
     for shard in shards:
-        before = len(pictures)
-        for picture, content in _samples(shard, label, survey, lone_blocks):
-            pictures.append(picture)
+        before = len(images)
+        for image, content in _samples(shard, label, survey, lone_blocks):
+            images.append(image)
             labels.append(content)
-        if len(pictures) == before:
+        if len(images) == before:
             without.append(shard.name)
     if without:
         verb = "holds" if len(without) == 1 else "hold"
@@ -104,14 +104,14 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
     if lone_blocks:
         verb = "has" if len(lone_blocks) == 1 else "have"
         survey.remark(f"{len(lone_blocks):,} of {len(shards):,} shards {verb} {LONE_BLOCK}: {first(lone_blocks)}")
-    survey.pictures_in = split
+    survey.images_in = split
     if benchmark.data_kind == "retrieval":
         captions = [text.splitlines() for text in labels]
         return survey.finish(
             RetrievalData(
-                pictures=pictures,
+                images=images,
                 texts=[caption for some in captions for caption in some],
-                text_picture=np.repeat(np.arange(len(pictures), dtype=np.int64), [len(some) for some in captions]),
+                image_of_text=np.repeat(np.arange(len(images), dtype=np.int64), [len(some) for some in captions]),
             )
         )
     class_names, templates = words.class_names, words.templates
@@ -129,8 +129,8 @@ def read_wds(benchmark: Any, data_root: Path) -> Data:
         check_order(names, _words_in(root / CLASS_NAMES), "prompts.class_names", survey)
     return survey.finish(
         ClassificationData(
-            pictures=pictures,
-            labels=np.array([_class_index(text, pictures[i], survey) for i, text in enumerate(labels)], dtype=np.int64),
+            images=images,
+            labels=np.array([_class_index(text, images[i], survey) for i, text in enumerate(labels)], dtype=np.int64),
             class_names=names,
             templates=templates_by_class(templates, names, survey),
         )
@@ -164,8 +164,8 @@ def _shards(split: Path, survey: Survey) -> list[Path]:
     return [split / f"{i}.tar" for i in range(number)]
 
 
-def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) -> list[tuple[Picture, str]]:
-    """Every sample of a shard: its picture, and its label's text. A shard that ends oddly is noted in `lone_blocks`."""
+def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) -> list[tuple[ImageSource, str]]:
+    """Every sample of a shard: its image, and its label's text. A shard that ends oddly is noted in `lone_blocks`."""
     stat = shard.stat()
     try:
         found, lone_block = _members(shard, stat.st_size, stat.st_mtime_ns, label)
@@ -174,24 +174,24 @@ def _samples(shard: Path, label: str, survey: Survey, lone_blocks: list[str]) ->
         survey.refuse(f"cannot read the shard {shard}: {error}{again}")
     if lone_block is not None:
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
-    samples: list[tuple[Picture, str]] = []
+    samples: list[tuple[ImageSource, str]] = []
     for name, parts in found.items():
-        ending = next((one for one in PICTURES if one in parts), None)
+        ending = next((one for one in IMAGES if one in parts), None)
         if ending is None or label not in parts:
-            lacks = "a picture (" + ", ".join(PICTURES) + ")" if ending is None else f".{label}"
-            dotted = next((one for one in parts if one.rpartition(".")[2] in (*PICTURES, label) and "." in one), None)
+            lacks = "an image (" + ", ".join(IMAGES) + ")" if ending is None else f".{label}"
+            dotted = next((one for one in parts if one.rpartition(".")[2] in (*IMAGES, label) and "." in one), None)
             cut = f": names are cut at the first dot ({name}.{dotted} is sample {name}); rename them" if dotted else ""
             survey.refuse(f"finds the sample {name} without {lacks} in {shard}{cut}")
         offset, size = parts[ending]
-        picture = TarPicture(f"{shard.stem}/{name}.{ending}", shard, offset, size)
+        image = TarImage(f"{shard.stem}/{name}.{ending}", shard, offset, size)
         offset, size = parts[label]
         if size > MOST_TEXT:
             survey.refuse(f"finds {size:,} bytes in {name}.{label} of {shard}, more than {MOST_TEXT:,}; pack it again")
-        content = TarPicture(f"{name}.{label}", shard, offset, size).content()
+        content = TarImage(f"{name}.{label}", shard, offset, size).content()
         if impostor := impostor_of(content):
             survey.refuse(f"finds {name}.{label} of {shard} to be {impostor}")
         try:
-            samples.append((picture, content.decode("utf-8-sig")))
+            samples.append((image, content.decode("utf-8-sig")))
         except UnicodeDecodeError:
             survey.refuse(f"finds {name}.{label} of {shard} to be no text in UTF-8; write it as UTF-8")
     return samples
@@ -207,7 +207,7 @@ def _members(
     Members of a sample may stand anywhere: their names say whose they are.
 
     Raises:
-        TarError: no whole tar, or a picture or label that is there twice or cannot be read (a link, sparse, too large).
+        TarError: no whole tar, or an image or label that is there twice or cannot be read (a link, sparse, too large).
     """
     samples: dict[str, dict[str, tuple[int, int]]] = {}
     lone_blocks: list[int] = []
@@ -220,7 +220,7 @@ def _members(
             ending = match[2].lower()
             if ending in parts:
                 raise TarError(f"{printable(member.name)} is in it twice")
-            if ending in (*PICTURES, label) and member.refusal():
+            if ending in (*IMAGES, label) and member.refusal():
                 raise TarError(f"{printable(member.name)} {member.refusal()}")
             parts[ending] = (member.offset, member.size)
     return samples, lone_blocks[0] if lone_blocks else None
@@ -231,8 +231,8 @@ def _words_in(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).rstrip().splitlines()]
 
 
-def _class_index(text: str, picture: Picture, survey: Survey) -> int:
+def _class_index(text: str, image: ImageSource, survey: Survey) -> int:
     index = parse_integer(text)
     if index is None:
-        survey.refuse(f"finds the label {short_repr(text)} of {picture.key}, which must be a class index from 0")
+        survey.refuse(f"finds the label {short_repr(text)} of {image.key}, which must be a class index from 0")
     return index

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.pass_progress import PassProgress
-from cosmos_eval.engine.texts import TEXTS_PER_PICTURE
+from cosmos_eval.engine.texts import TEXTS_PER_IMAGE
 from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.progress import Reporter
 
-UNITS = {"pictures": 1, "texts": TEXTS_PER_PICTURE, "windows": 1, "pairs": 1}
-"""What is encoded, and how many of it for each picture of a batch."""
+UNITS = {"images": 1, "texts": TEXTS_PER_IMAGE, "windows": 1, "pairs": 1}
+"""What is encoded, and how many of it for each image of a batch."""
 
 
 class Parts:

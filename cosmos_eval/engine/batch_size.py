@@ -1,4 +1,4 @@
-"""`--batch-size auto`: the largest power of two whose pictures pass the tower in half of the memory that is free."""
+"""`--batch-size auto`: the largest power of two whose images pass the tower in half of the memory that is free."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ LARGEST = 10**6
 FIRST, MOST = 32, 512
 """Sizes that are tried; beyond 512 towers hardly get faster."""
 SHARE = 0.5
-"""Of the memory that is free, for a batch of pictures: texts, windows and scores need some, too."""
+"""Of the memory that is free, for a batch of images: texts, windows and scores need some, too."""
 
 
 def check_batch_size(asked: int | str) -> int | str:
-    """`auto`, or a number of pictures.
+    """`auto`, or a number of images.
 
     Raises:
         RequestError: something else.

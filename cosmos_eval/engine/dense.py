@@ -1,6 +1,6 @@
-"""Features of every patch of every window: windows of several pictures share the batches that a tower sees.
+"""Features of every patch of every window: windows of several images share the batches that a tower sees.
 
-Pictures come in chunks, and no batch holds windows of two chunks: so a process that is given some of the chunks makes
+Images come in chunks, and no batch holds windows of two chunks: so a process that is given some of the chunks makes
 the batches that one with all of them makes.
 """
 
@@ -15,35 +15,35 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PILLOW, Decoder
-from cosmos_eval.engine.pictures import each_picture
+from cosmos_eval.engine.images import each_image
 from cosmos_eval.engine.windows import Grid, resized, window_grid
 from cosmos_eval.models.preprocess import of_channels
 from cosmos_eval.profiling import timed
 
 WAITING = 4
-"""Batches' worth of windows that may wait, encoded or not, for a picture before them in the dataset."""
+"""Batches' worth of windows that may wait, encoded or not, for an image before them in the dataset."""
 
 CHUNK = 16
-"""Pictures of a chunk, at least."""
+"""Images of a chunk, at least."""
 
-Encode = Callable[[Tensor, list[Picture]], Tensor]
-"""(B, H, W, 3) uint8 windows and the picture of each -> (B, h, w, D) features of unit length."""
+Encode = Callable[[Tensor, list[ImageSource]], Tensor]
+"""(B, H, W, 3) uint8 windows and the image of each -> (B, h, w, D) features of unit length."""
 
 
 def chunk_size(batch_size: int) -> int:
-    """Pictures of a chunk. As a picture has several windows (six of VOC's usual size), one in some ten batches is a
+    """Images of a chunk. As an image has several windows (six of VOC's usual size), one in some ten batches is a
     smaller one."""
     return max(CHUNK, batch_size)
 
 
 @dataclass(frozen=True)
 class Dense:
-    """The patch features of one picture.
+    """The patch features of one image.
 
     `index` is its place in the dataset, `original` its height and width before it was resized; `grid` lies over the
-    resized picture.
+    resized image.
     """
 
     index: int
@@ -52,12 +52,12 @@ class Dense:
     features: Tensor
     """(rows, columns, h, w, D) float32 of unit length, on the engine's device: window, then patch."""
     pixels: Tensor | None = None
-    """(3, H, W) float32, the resized picture normalised as the tower saw it; where it was asked for."""
+    """(3, H, W) float32, the resized image normalised as the tower saw it; where it was asked for."""
 
 
 @dataclass
 class _Open:
-    """A picture whose windows are not all encoded yet."""
+    """An image whose windows are not all encoded yet."""
 
     index: int
     original: tuple[int, int]
@@ -76,7 +76,7 @@ class _Open:
 
 
 def dense_features(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageSource],
     settings: Mapping[str, Any],
     batch_size: int,
     workers: int,
@@ -84,36 +84,36 @@ def dense_features(
     normalised: Callable[[Tensor], Tensor] | None = None,
     decoder: Decoder = PILLOW,
 ) -> Iterator[Dense]:
-    """The patch features of each picture, in the order given.
+    """The patch features of each image, in the order given.
 
-    Windows of equal shape share batches, across pictures, of exactly `batch_size`. A smaller batch runs at the end of a
-    chunk, and for a picture that holds up more than `WAITING` batches' worth of later windows; so batches depend on the
-    order of the pictures and on `batch_size` only.
+    Windows of equal shape share batches, across images, of exactly `batch_size`. A smaller batch runs at the end of a
+    chunk, and for an image that holds up more than `WAITING` batches' worth of later windows; so batches depend on the
+    order of the images and on `batch_size` only.
 
     Args:
-        pictures: of any sizes.
+        images: of any sizes.
         settings: `short_side`, `long_side`, `crop` and `stride` of `cosmos_eval.tasks.segmentation.settings.SETTINGS`.
         batch_size: windows of a batch.
         workers: processes that decode and resize; 0 does it in this one.
         encode: the tower.
         normalised: makes `Dense.pixels` of (H, W, 3) uint8; not kept without it.
-        decoder: of the pictures.
+        decoder: of the images.
 
     Raises:
-        RequestError: a picture that cannot be read or decoded, and what `encode` refuses.
+        RequestError: an image that cannot be read or decoded, and what `encode` refuses.
     """
     resize = partial(_resize, short_side=settings["short_side"], long_side=settings["long_side"])
     queues: dict[tuple[int, int], deque[tuple[_Open, int]]] = {}
     opened: deque[_Open] = deque()
-    held = 0  # windows of all open pictures
+    held = 0  # windows of all open images
     chunk = chunk_size(batch_size)
 
     def run(queue: deque[tuple[_Open, int]]) -> None:
         members = [queue.popleft() for _ in range(min(batch_size, len(queue)))]
-        windows = torch.stack([_window(picture, place) for picture, place in members])
-        rows = encode(windows, [pictures[picture.index] for picture, _ in members])
-        for (picture, place), row in zip(members, rows, strict=True):
-            picture.features[place] = row
+        windows = torch.stack([_window(image, place) for image, place in members])
+        rows = encode(windows, [images[image.index] for image, _ in members])
+        for (image, place), row in zip(members, rows, strict=True):
+            image.features[place] = row
 
     def finished() -> Iterator[Dense]:
         nonlocal held
@@ -122,39 +122,39 @@ def dense_features(
             held -= first.grid.windows
             yield _dense(first, normalised)
 
-    for index, (pixels, original) in enumerate(timed(each_picture(pictures, resize, workers, decoder), "waiting")):
+    for index, (pixels, original) in enumerate(timed(each_image(images, resize, workers, decoder), "waiting")):
         grid = window_grid(pixels.shape[0], pixels.shape[1], settings["crop"], settings["stride"])
-        picture = _Open(index, original, grid, pixels)
-        opened.append(picture)
+        image = _Open(index, original, grid, pixels)
+        opened.append(image)
         held += grid.windows
-        queue = queues.setdefault(picture.shape, deque())
-        queue.extend((picture, place) for place in range(grid.windows))
+        queue = queues.setdefault(image.shape, deque())
+        queue.extend((image, place) for place in range(grid.windows))
         while len(queue) >= batch_size:
             run(queue)
         yield from finished()
-        ends_chunk = (index + 1) % chunk == 0 or index + 1 == len(pictures)
+        ends_chunk = (index + 1) % chunk == 0 or index + 1 == len(images)
         while opened and (ends_chunk or held - opened[0].grid.windows > WAITING * batch_size):
             run(queues[opened[0].shape])
             yield from finished()
 
 
 def _resize(image: Image.Image, short_side: int | None, long_side: int) -> tuple[Tensor, tuple[int, int]]:
-    """What a worker makes of a picture: resized pixels (H, W, 3) uint8, and its height and width before."""
+    """What a worker makes of an image: resized pixels (H, W, 3) uint8, and its height and width before."""
     return torch.from_numpy(resized(image, short_side, long_side).copy()), (image.height, image.width)
 
 
-def _window(picture: _Open, place: int) -> Tensor:
-    grid = picture.grid
+def _window(image: _Open, place: int) -> Tensor:
+    grid = image.grid
     top, left = grid.tops[place // len(grid.lefts)], grid.lefts[place % len(grid.lefts)]
-    return picture.pixels[top : top + grid.crop_height, left : left + grid.crop_width]
+    return image.pixels[top : top + grid.crop_height, left : left + grid.crop_width]
 
 
-def _dense(picture: _Open, normalised: Callable[[Tensor], Tensor] | None) -> Dense:
-    grid = picture.grid
-    features = torch.stack([picture.features[place] for place in range(grid.windows)])
+def _dense(image: _Open, normalised: Callable[[Tensor], Tensor] | None) -> Dense:
+    grid = image.grid
+    features = torch.stack([image.features[place] for place in range(grid.windows)])
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
-    pixels = normalised(picture.pixels[None])[0] if normalised else None
-    return Dense(picture.index, picture.original, grid, features, pixels)
+    pixels = normalised(image.pixels[None])[0] if normalised else None
+    return Dense(image.index, image.original, grid, features, pixels)
 
 
 @dataclass(frozen=True)

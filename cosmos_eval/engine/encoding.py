@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cosmos_eval.datasets.base import Picture
-from cosmos_eval.engine.pictures import picture_batches
+from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.engine.images import image_batches
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.engine.unit_features import picture_name, text_name
+from cosmos_eval.engine.unit_features import image_name, text_name
 from cosmos_eval.profiling import phase, timed
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.features import Engine
 
 
-def encode_pictures(engine: "Engine", common: None, batches: Iterable[list[Picture]]) -> Iterator[Tensor]:
-    """Rows of batches of pictures, each of the engine's batch size but the last: what one rank does."""
+def encode_images(engine: "Engine", common: None, batches: Iterable[list[ImageSource]]) -> Iterator[Tensor]:
+    """Rows of batches of images, each of the engine's batch size but the last: what one rank does."""
     whole = list(batches)
-    pixels = picture_batches(
-        [picture for batch in whole for picture in batch],
+    pixels = image_batches(
+        [image for batch in whole for image in batch],
         engine.tower.of_worker,
         max(map(len, whole), default=1),
         engine.workers,
@@ -27,7 +27,7 @@ def encode_pictures(engine: "Engine", common: None, batches: Iterable[list[Pictu
         decoder=engine.decoder,
         resized=engine.resized,
     )
-    yield from encode_batches(engine, zip(whole, pixels, strict=True), engine.tower, "pictures")
+    yield from encode_batches(engine, zip(whole, pixels, strict=True), engine.tower, "images")
 
 
 def encode_texts(engine: "Engine", trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
@@ -41,8 +41,8 @@ def encode_batches(
     engine: "Engine", batches: Iterable[tuple[Sequence[Any], Any]], encode: Callable[[Any], Tensor], unit: str
 ) -> Iterator[Tensor]:
     """(B, D) or (B, L, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
-    name = picture_name if unit == "pictures" else text_name
-    for items, batch in timed(batches, "waiting" if unit == "pictures" else "tokens"):
+    name = image_name if unit == "images" else text_name
+    for items, batch in timed(batches, "waiting" if unit == "images" else "tokens"):
         engine.pass_progress.start(len(items))
         with phase(unit), tower_precision(engine.precision, engine.device):
             encoded = engine.parts.encode(unit, batch, encode)

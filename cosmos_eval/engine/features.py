@@ -1,4 +1,4 @@
-"""Features of pictures and texts, and scores of both: the one place where a model is called."""
+"""Features of images and texts, and scores of both: the one place where a model is called."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,23 +12,23 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import Batches, KnownRows
 from cosmos_eval.cache.names import write_names
 from cosmos_eval.cache.store import Space, Store, about_rows
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
 from cosmos_eval.engine.batch_parts import Parts
 from cosmos_eval.engine.batch_size import DEFAULT, auto_batch_size, check_batch_size
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.drift import decoder_drift
-from cosmos_eval.engine.encoding import encode_pictures, encode_texts
+from cosmos_eval.engine.encoding import encode_images, encode_texts
+from cosmos_eval.engine.images import digests
 from cosmos_eval.engine.pass_progress import PassProgress
-from cosmos_eval.engine.pictures import digests
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.ranks import Crew, Work
 from cosmos_eval.engine.scores import Scores, refuse_tokens, scores_of
 from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
 from cosmos_eval.engine.tower import ImageTower, decoder_for
 from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
-from cosmos_eval.engine.unit_features import distinct_keys, memory_for, picture_name, refuse_none, text_name, unit_rows
+from cosmos_eval.engine.unit_features import distinct_keys, image_name, memory_for, refuse_none, text_name, unit_rows
 from cosmos_eval.engine.window_features import window_features
 from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
 from cosmos_eval.profiling import phase
@@ -38,19 +38,19 @@ from cosmos_eval.progress import Reporter, Silent
 class Features(Protocol):
     """What a task asks for: scores, or features by item, in the order given, of unit length, float32."""
 
-    def image_features(self, pictures: Sequence[Picture]) -> Tensor: ...
+    def image_features(self, images: Sequence[ImageSource]) -> Tensor: ...
 
     def text_features(self, texts: Sequence[str]) -> Tensor: ...
 
-    def score(self, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores: ...
+    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores: ...
 
-    def score_pairs(self, pictures: Sequence[Picture], texts: Sequence[str], pairs: Tensor) -> Tensor: ...
+    def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor: ...
 
 
 class Engine:
     """Features of one model.
 
-    Equal inputs (pictures by content, texts by their string) are encoded once and share one row, so that ties which are
+    Equal inputs (images by content, texts by their string) are encoded once and share one row, so that ties which are
     real stay exact; across calls, too, so that benchmarks which share them encode them once, and across runs where
     there is a store: see `cosmos_eval.cache.known_features`, which also says why a run that was killed ends alike.
     Batches are consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a
@@ -58,13 +58,13 @@ class Engine:
     on the order of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory
     does not hold passes the tower in parts (`cosmos_eval.engine.batch_parts`).
 
-    A model that has `image_rows(pictures)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere). One
+    A model that has `image_rows(images)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere). One
     that only scores pairs (`cosmos_eval.models.base.PairScorer`) has no features; tasks ask for `score`.
     `self.device` is the model's device, which may be another than was asked for.
 
     Args:
         model: an adapter (cosmos_eval.models.base.Model).
-        batch_size: pictures of a batch; a batch of texts holds four times as many, or as many tokens as those. `auto`
+        batch_size: images of a batch; a batch of texts holds four times as many, or as many tokens as those. `auto`
             is found on the device (`cosmos_eval.engine.batch_size`).
         workers: processes that decode and preprocess; 0 does it in this one.
         precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to on the model's own device: fp32 for
@@ -74,7 +74,7 @@ class Engine:
         crew: the processes that share the work, each with an engine of its own that `Crew.open` left there.
         compiled: whether torch.compile makes the image tower.
         decoder: of JPEG files: pil, or another of `cosmos_eval.datasets.decoders`, which is part of the precision.
-        resized: a folder of pictures that were resized before (`cosmos_eval.datasets.resized`); others are decoded.
+        resized: a folder of images that were resized before (`cosmos_eval.datasets.resized`); others are decoded.
     """
 
     benchmark: str = ""
@@ -110,21 +110,21 @@ class Engine:
         self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
         self.resized = None if resized is None or given else self._read_resized(resized)
         self.drift: dict[str, Any] | None = None
-        """What a decoder other than Pillow changed in the first pictures of the benchmark."""
+        """What a decoder other than Pillow changed in the first images of the benchmark."""
         self.reporter = reporter or Silent()
         self.batch_size = asked if isinstance(asked, int) else self._auto_batch_size()
         self.crew = crew or Crew(here=self)
         # elsewhere a hook runs long before its layer, and a compiled tower would be made again because of it
         self.pass_progress = PassProgress(model, enabled=self.device.type == "cpu" and not compiled and not given)
         self.parts = Parts(self.batch_size, self.device, self.reporter, self.pass_progress)
-        self.encoded = {"pictures": 0, "texts": 0} | ({"pairs": 0} if scores_pairs(model) else {})
-        """How many passed the model; windows of pictures do not count."""
+        self.encoded = {"images": 0, "texts": 0} | ({"pairs": 0} if scores_pairs(model) else {})
+        """How many passed the model; windows of images do not count."""
         self.texts_read = TextsRead()
         """What the model read of the texts of the benchmark."""
         self.space: Space | None = None
         if store is not None and model.digest and not given:
             self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
-        self.pictures = KnownRows("pictures", self.space, self.device)
+        self.images = KnownRows("images", self.space, self.device)
         self.texts = KnownRows("texts", self.space, self.device)
         self.pairs = KnownRows("pairs", self.space)
 
@@ -142,8 +142,8 @@ class Engine:
 
     @cached_property
     def tower(self) -> ImageTower:
-        """Where pictures are encoded."""
-        return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["pictures"])
+        """Where images are encoded."""
+        return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["images"])
 
     def _read_resized(self, folder: Path) -> Resized:
         if self.decoder.name != PIL:
@@ -160,18 +160,18 @@ class Engine:
         with tower_precision(self.precision, self.device):
             return auto_batch_size(ImageTower(self.model), self.reporter)
 
-    def image_features(self, pictures: Sequence[Picture]) -> Tensor:
-        """(N, D) float32 rows of unit length on the model's device, row i for picture i; (N, L, D) of a model that
+    def image_features(self, images: Sequence[ImageSource]) -> Tensor:
+        """(N, D) float32 rows of unit length on the model's device, row i for image i; (N, L, D) of a model that
         keeps tokens and says by `similarity` how they are scored, each token of unit length (zeros stay zero).
 
         Raises:
-            RequestError: a model without features, no pictures, one that cannot be read or decoded, an embedding that
+            RequestError: a model without features, no images, one that cannot be read or decoded, an embedding that
                 is zero or not finite (names the first), or memory that does not hold one.
         """
-        refuse_none(pictures, "pictures")
+        refuse_none(images, "images")
         self._require_features()
         with phase("rows"):
-            return self._image_features(pictures)
+            return self._image_features(images)
 
     def _require_features(self) -> None:
         if not self.has_features:
@@ -180,29 +180,29 @@ class Engine:
                 "take a model with encode_image and encode_text"
             )
 
-    def _image_features(self, pictures: Sequence[Picture]) -> Tensor:
+    def _image_features(self, images: Sequence[ImageSource]) -> Tensor:
         if self.given:
-            return self._given(self.model.image_rows, pictures, picture_name, "pictures")
-        self.compare_decoders(pictures, self.decoder)
+            return self._given(self.model.image_rows, images, image_name, "images")
+        self.compare_decoders(images, self.decoder)
         with phase("reading"):
-            keys = digests(pictures, self.reporter)
+            keys = digests(images, self.reporter)
         places, index = distinct_keys(keys)
-        distinct = [pictures[i] for i in places]
-        self._name("pictures", [picture.key for picture in pictures], keys)
+        distinct = [images[i] for i in places]
+        self._name("images", [image.key for image in images], keys)
         if self.resized is not None:
             absent = sum(key not in self.resized for key in keys)
             if absent:
                 where = f"not in {self.resized.folder}: decoded here"
-                self.reporter.note(f"{absent:,} of {len(keys):,} pictures are {where}")
-        rows = self.pictures.complete(
-            [keys[i] for i in places], lambda new: self._encode_pictures([distinct[i] for i in new])
+                self.reporter.note(f"{absent:,} of {len(keys):,} images are {where}")
+        rows = self.images.complete(
+            [keys[i] for i in places], lambda new: self._encode_images([distinct[i] for i in new])
         )
         return rows[index.to(rows.device)]
 
-    def _encode_pictures(self, pictures: list[Picture]) -> Batches:
-        plan = in_order(len(pictures), self.batch_size)
-        batches = ([pictures[i] for i in members] for members in plan)
-        return self._encode(encode_pictures, None, batches, plan, "pictures")
+    def _encode_images(self, images: list[ImageSource]) -> Batches:
+        plan = in_order(len(images), self.batch_size)
+        batches = ([images[i] for i in members] for members in plan)
+        return self._encode(encode_images, None, batches, plan, "images")
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(M, D) or (M, L, D) float32 rows of unit length on the model's device, row j for text j.
@@ -238,8 +238,8 @@ class Engine:
         rows = self.texts.complete([read.keys[i] for i in places], encode)
         return rows[index[of_string].to(rows.device)]
 
-    def score(self, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores:
-        """(N, M) scores of pictures and texts, in blocks over either (`cosmos_eval.engine.scores`).
+    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+        """(N, M) scores of images and texts, in blocks over either (`cosmos_eval.engine.scores`).
 
         The dot product of unit embeddings; where the model has `similarity`, that; where it has `score_pairs`, that.
 
@@ -252,14 +252,14 @@ class Engine:
             RequestError: as `image_features` and `text_features`; a score that is not finite (names the first pair);
                 more pairs than a model is asked to score one by one.
         """
-        refuse_none(pictures, "pictures")
+        refuse_none(images, "images")
         refuse_none(texts, "texts")
-        return scores_of(self, pictures, texts, rerank)
+        return scores_of(self, images, texts, rerank)
 
-    def score_pairs(self, pictures: Sequence[Picture], texts: Sequence[str], pairs: Tensor) -> Tensor:
-        """(P,) float32 scores on the CPU of (P, 2) int64 pairs, each of a picture and a text by their places; each
+    def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:
+        """(P,) float32 scores on the CPU of (P, 2) int64 pairs, each of an image and a text by their places; each
         distinct pair is scored once, so that equal inputs tie."""
-        return self.score(pictures, texts).of_pairs(pairs)
+        return self.score(images, texts).of_pairs(pairs)
 
     def count_texts(self, texts: Sequence[str], of_text: Tensor, read: TextInputs | None = None) -> None:
         """Note how many of some distinct texts are cut by the model; `read` is None where they are part of a pair."""
@@ -270,34 +270,34 @@ class Engine:
 
     def window_features(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[ImageSource],
         settings: Mapping[str, Any],
         keep_pixels: bool = False,
         reporter: Reporter | None = None,
     ) -> Iterator[Dense]:
-        """Patch features of the sliding windows of each picture, in the order given (`cosmos_eval.engine.dense`).
+        """Patch features of the sliding windows of each image, in the order given (`cosmos_eval.engine.dense`).
 
-        Windows of several pictures share batches of `batch_size`. Pictures are decoded, resized and encoded as
+        Windows of several images share batches of `batch_size`. Images are decoded, resized and encoded as
         the results are taken, so that memory holds a few batches whatever the dataset's size.
 
         Args:
-            pictures: of any sizes; each is encoded, also where two are equal.
+            images: of any sizes; each is encoded, also where two are equal.
             settings: `benchmark.settings` of a segmentation task.
-            keep_pixels: whether results hold the resized, normalised picture, too.
+            keep_pixels: whether results hold the resized, normalised image, too.
             reporter: where progress goes, instead of the engine's own.
 
         Raises:
-            RequestError: no pictures, a model without patch features, a picture that cannot be read or decoded, a patch
-                whose embedding is zero or not finite (names the picture), or memory that does not hold one window.
+            RequestError: no images, a model without patch features, an image that cannot be read or decoded, a patch
+                whose embedding is zero or not finite (names the image), or memory that does not hold one window.
         """
-        return window_features(self, pictures, settings, keep_pixels, reporter)
+        return window_features(self, images, settings, keep_pixels, reporter)
 
     def precision_of(self, windows: bool) -> str:
         """How a result calls the precision, of whole images or of windows, which pass a tower that is not compiled."""
         return self.precision.replace("+compile", "") if windows else self.precision
 
     def means(self, windows: bool) -> dict[str, Any]:
-        """What else than precision and versions made the rows of pictures or windows, for the record."""
+        """What else than precision and versions made the rows of images or windows, for the record."""
         found: dict[str, Any] = {}
         if not windows:
             if self.device.type != "cpu" and not self.given:
@@ -310,15 +310,15 @@ class Engine:
             found["decoder"] = {"name": self.decoder.name, "drift": self.drift}
         return found
 
-    def compare_decoders(self, pictures: Sequence[Picture], decoder: Decoder) -> None:
+    def compare_decoders(self, images: Sequence[ImageSource], decoder: Decoder) -> None:
         if decoder.name != PIL and self.drift is None:
             with phase("drift"):
-                encode = self._unit_pictures if self.has_features else None
-                self.drift = decoder_drift(pictures, decoder, self.tower.of_worker, encode)
+                encode = self._unit_images if self.has_features else None
+                self.drift = decoder_drift(images, decoder, self.tower.of_worker, encode)
 
-    def _unit_pictures(self, batch: Tensor, pictures: Sequence[Picture]) -> Tensor:
+    def _unit_images(self, batch: Tensor, images: Sequence[ImageSource]) -> Tensor:
         with tower_precision(self.precision, self.device):
-            return unit_rows(self.parts.encode("pictures", batch, self.tower), pictures, picture_name)
+            return unit_rows(self.parts.encode("images", batch, self.tower), images, image_name)
 
     def _given(
         self, rows_of: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
@@ -330,7 +330,7 @@ class Engine:
     def unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
         """`unit_rows`; those of several vectors only of a model that says how they are scored."""
         if rows.ndim > 2 and not has_similarity(self.model):
-            refuse_tokens(self.model, rows, "an image" if name is picture_name else "a text")
+            refuse_tokens(self.model, rows, "an image" if name is image_name else "a text")
         return unit_rows(rows, items, name)
 
     def share(

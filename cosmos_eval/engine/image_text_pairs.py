@@ -11,18 +11,18 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import Batches, key_of
-from cosmos_eval.datasets.base import Picture
-from cosmos_eval.engine.pictures import picture_batches
+from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.engine.images import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
-from cosmos_eval.engine.unit_features import picture_name, text_name
+from cosmos_eval.engine.unit_features import image_name, text_name
 from cosmos_eval.models.base import as_scores
 from cosmos_eval.profiling import phase, timed
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.features import Engine
 
-Inputs = tuple[list[Picture], list[str]]
+Inputs = tuple[list[ImageSource], list[str]]
 """Distinct images and texts, which pairs point at."""
 Keys = tuple[np.ndarray, np.ndarray]
 """(N, 16) and (M, 16) uint8 digests of the content of each."""
@@ -86,7 +86,7 @@ def key_bytes(keys: Sequence[str]) -> np.ndarray:
 
 def score_batches(engine: "Engine", inputs: Inputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
     """The scores of batches of pairs: what one rank does."""
-    pictures, texts = inputs
+    images, texts = inputs
     for pairs, batch in timed(_prepared(engine, inputs, list(batches)), "waiting"):
         engine.pass_progress.start(len(batch))
         with phase("pairs"), tower_precision(engine.precision, engine.device):
@@ -94,7 +94,7 @@ def score_batches(engine: "Engine", inputs: Inputs, batches: Iterable[np.ndarray
         bad = ~torch.isfinite(scores)
         if bad.any():
             image, text = pairs[int(bad.nonzero()[0])]
-            raise RequestError(not_finite(engine.model, picture_name(pictures[image]), text_name(texts[text])))
+            raise RequestError(not_finite(engine.model, image_name(images[image]), text_name(texts[text])))
         yield scores.cpu()
 
 
@@ -110,9 +110,9 @@ def _scored(engine: "Engine", batch: PairBatch) -> Tensor:
 def _prepared(engine: "Engine", inputs: Inputs, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, PairBatch]]:
     """Batches with their pixels. Images come in the order of the pairs, so each is decoded once and let go when the
     pairs have passed it."""
-    pictures, texts = inputs
+    images, texts = inputs
     needed = np.unique(np.concatenate([batch[:, 0] for batch in batches])) if batches else np.empty(0, dtype=np.int32)
-    decoded = _images(engine, [pictures[i] for i in needed.tolist()])
+    decoded = _images(engine, [images[i] for i in needed.tolist()])
     held: dict[int, Any] = {}
     upcoming = iter(needed.tolist())
     for batch in batches:
@@ -126,19 +126,19 @@ def _prepared(engine: "Engine", inputs: Inputs, batches: list[np.ndarray]) -> It
         )
         if other is not None:
             raise RequestError(
-                f"picture {pictures[other].key}: the model's preprocess made another size of it than of picture "
-                f"{pictures[int(distinct[0])].key}; make all of one size"
+                f"image {images[other].key}: the model's preprocess made another size of it than of image "
+                f"{images[int(distinct[0])].key}; make all of one size"
             )
         of_batch = [texts[j] for j in batch[:, 1].tolist()]
         yield batch, PairBatch(torch.stack(some), torch.from_numpy(image.reshape(-1).astype(np.int64)), of_batch)
 
 
-def _images(engine: "Engine", pictures: list[Picture]) -> Iterator[Tensor]:
+def _images(engine: "Engine", images: list[ImageSource]) -> Iterator[Tensor]:
     """What workers make of each image, one after the other."""
-    for pixels in picture_batches(
-        pictures,
+    for pixels in image_batches(
+        images,
         engine.tower.of_worker,
-        max(1, min(engine.batch_size, len(pictures))),
+        max(1, min(engine.batch_size, len(images))),
         engine.workers,
         decoder=engine.decoder,
         resized=engine.resized,

@@ -31,7 +31,7 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
 def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
     """Time the tower alone on the largest batch that it was given, and write `profile.json` into `folder`, if any."""
     if profile.ready is not None:
-        batch = profile.ready[: engine.parts.sizes["pictures"]]
+        batch = profile.ready[: engine.parts.sizes["images"]]
         profile.ready = None
         try:
             with tower_precision(engine.precision, engine.device):

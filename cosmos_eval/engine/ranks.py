@@ -1,6 +1,6 @@
 """Processes that evaluate together: rank 0 says what is to do and keeps what comes back, the others do their share.
 
-Work comes in pieces (a batch of pictures, say) that depend on dataset order and batch size only. Of N ranks, rank r
+Work comes in pieces (a batch of images, say) that depend on dataset order and batch size only. Of N ranks, rank r
 does pieces r, r + N, ... and rank 0 puts their values in order: nothing is padded, nothing done twice, and each value
 has the bits that a single process would have made. Rank 0 alone reads data, decides what is known already, scores and
 writes, so that ranks cannot disagree about any of it. What they send goes through main memory (gloo), whatever the

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.engine.image_text_pairs import key_bytes, scores_of_pairs
-from cosmos_eval.engine.pictures import digests
+from cosmos_eval.engine.images import digests
 from cosmos_eval.engine.rerank import Reranked
 from cosmos_eval.engine.texts import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
-from cosmos_eval.engine.unit_features import distinct_keys, picture_name, text_name
+from cosmos_eval.engine.unit_features import distinct_keys, image_name, text_name
 from cosmos_eval.metrics.comparisons import dot_products
 from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QueryScores
 from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
@@ -117,7 +117,7 @@ class PairScores:
     def __init__(
         self,
         engine: "Engine",
-        pictures: Sequence[Picture],
+        images: Sequence[ImageSource],
         texts: Sequence[str],
         first: Scores | None = None,
         rerank: int | None = None,
@@ -126,10 +126,10 @@ class PairScores:
         self.image_features, self.text_features = (
             (first.image_features, first.text_features) if first is not None else (None, None)
         )
-        content = digests(pictures, engine.reporter)
+        content = digests(images, engine.reporter)
         places, self.row = distinct_keys(content)
         of_text, self.column = distinct_keys(texts)
-        self.inputs = [pictures[i] for i in places], [texts[j] for j in of_text]
+        self.inputs = [images[i] for i in places], [texts[j] for j in of_text]
         self.keys = key_bytes([content[i] for i in places]), key_bytes([text_key(text) for text in self.inputs[1]])
         self.shape = len(places), len(of_text)
         self.first, self.rerank = first, rerank
@@ -180,18 +180,20 @@ class PairScores:
     def _refuse_many(self, count: int) -> None:
         if count <= MOST_PAIRS:
             return
-        images, texts = self.shape
+        image_count, text_count = self.shape
         fewer = "a smaller rerank" if self.rerank is not None else "rerank: k in the metrics of retrieval"
         needs = (
             "" if encodes(self.engine.model) else " (which needs a model that has encode_image and encode_text, too)"
         )
         raise RequestError(
-            f"{self.engine.model.spec} scores pairs, and {images:,} images with {texts:,} texts come to {count:,} "
-            f"pairs, more than {MOST_PAIRS:,}; give {fewer}{needs}, or --limit"
+            f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts come "
+            f"to {count:,} pairs, more than {MOST_PAIRS:,}; give {fewer}{needs}, or --limit"
         )
 
 
-def scores_of(engine: "Engine", pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores:
+def scores_of(
+    engine: "Engine", images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None
+) -> Scores:
     """What `Engine.score` gives.
 
     Raises:
@@ -200,24 +202,24 @@ def scores_of(engine: "Engine", pictures: Sequence[Picture], texts: Sequence[str
     """
     model = engine.model
     if scores_pairs(model) and (rerank is None or not encodes(model)):
-        return PairScores(engine, pictures, texts)
-    images, words = engine.image_features(pictures), engine.text_features(texts)
+        return PairScores(engine, images, texts)
+    image_features, text_features = engine.image_features(images), engine.text_features(texts)
     first: Scores
     if has_similarity(model):
 
-        def image_name(i: int) -> str:
-            return picture_name(pictures[i])
+        def name_of_image(i: int) -> str:
+            return image_name(images[i])
 
         def of_text(j: int) -> str:
             return text_name(texts[j])
 
-        tiles = SimilarityTiles(model, images, words, image_name, of_text, engine.reporter)
-        first = SimilarityScores(tiles, images, words)
+        tiles = SimilarityTiles(model, image_features, text_features, name_of_image, of_text, engine.reporter)
+        first = SimilarityScores(tiles, image_features, text_features)
     else:
-        refuse_tokens(model, images, "an image")  # of a model that had a similarity when they were stored
-        refuse_tokens(model, words, "a text")
-        first = DotProductScores(images, words)
-    return PairScores(engine, pictures, texts, first, rerank) if scores_pairs(model) else first
+        refuse_tokens(model, image_features, "an image")  # of a model that had a similarity when they were stored
+        refuse_tokens(model, text_features, "a text")
+        first = DotProductScores(image_features, text_features)
+    return PairScores(engine, images, texts, first, rerank) if scores_pairs(model) else first
 
 
 def refuse_tokens(model: Any, features: Tensor, what: str) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from cosmos_eval.cache.known_features import key_of
 from cosmos_eval.progress import Reporter
 
-TEXTS_PER_PICTURE = 4
-"""Whole texts of a batch for each picture of a batch: a caption costs a tower a fraction of what a picture does."""
+TEXTS_PER_IMAGE = 4
+"""Whole texts of a batch for each image of a batch: a caption costs a tower a fraction of what an image does."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class TextInputs:
 
 
 def read_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Reporter) -> TextInputs:
-    """Distinct texts, for batches of at most as many tokens as `batch_size` * TEXTS_PER_PICTURE whole texts have.
+    """Distinct texts, for batches of at most as many tokens as `batch_size` * TEXTS_PER_IMAGE whole texts have.
 
     A model with `trimmed_text` gets batches of texts of like length, the longest first: what memory is needed shows at
     once. Any other gets the texts as they are, in their order.
     """
-    whole = batch_size * TEXTS_PER_PICTURE
+    whole = batch_size * TEXTS_PER_IMAGE
     trimmed = getattr(model, "trimmed_text", None)
     if trimmed is None:
         keys = [text_key(text) for text in texts]

@@ -1,4 +1,4 @@
-"""Pictures as workers made them -> their embeddings: what is copied, in which form, and the tower itself."""
+"""Images as workers made them -> their embeddings: what is copied, in which form, and the tower itself."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ REPEATS = 5
 SECONDS = 2.0
 """The tower alone is timed so often, or as often as fits; once at least."""
 FEW = 8
-"""Pictures that tell how many a CPU encodes in that time."""
+"""Images that tell how many a CPU encodes in that time."""
 
 
 class ImageTower:
@@ -30,7 +30,7 @@ class ImageTower:
     Args:
         model: an adapter.
         compiled: whether torch.compile makes the tower.
-        whole: how many pictures a compiled tower is given now, whatever a batch holds; each size would be compiled by
+        whole: how many images a compiled tower is given now, whatever a batch holds; each size would be compiled by
             itself.
     """
 
@@ -39,7 +39,7 @@ class ImageTower:
         preprocess = model.preprocess
         self.in_halves = hasattr(preprocess, "pixels") and hasattr(preprocess, "normalised")
         self.of_worker: Callable[[Image.Image], Tensor] = preprocess.pixels if self.in_halves else preprocess
-        """What becomes of a picture before it is part of a batch; picklable."""
+        """What becomes of an image before it is part of a batch; picklable."""
         self._normalised = preprocess.normalised if self.in_halves else None
         # a model that scores pairs may have none: its images are prepared here, and encoded by itself
         self._encode: Any = _compiled(model) if compiled else getattr(model, "encode_image", None)
@@ -69,7 +69,7 @@ class ImageTower:
         return self._encode(_filled(x, self._whole()))[: len(x)]
 
     def rate(self, batch: Tensor) -> float:
-        """Pictures a second on a batch that is ready on the device; on a CPU on as much of it as takes a moment."""
+        """Images a second on a batch that is ready on the device; on a CPU on as much of it as takes a moment."""
         x = self.input(batch)
         if self.device.type == "cpu" and not self._pads:
             few = x[:FEW]
@@ -90,7 +90,7 @@ class ImageTower:
 
 
 def decoder_for(name: str, preprocess: Any) -> Decoder:
-    """The decoder of that name for pictures that `preprocess` is going to resize."""
+    """The decoder of that name for images that `preprocess` is going to resize."""
     size = getattr(preprocess, "size", None)
     if isinstance(size, int):
         size = (size, size)

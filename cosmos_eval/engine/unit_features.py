@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.models.base import out_of_memory
 
@@ -69,8 +69,8 @@ def refuse_none(items: Sequence[Any], what: str) -> None:
         raise RequestError(f"there are no {what} to encode; the dataset is empty")
 
 
-def picture_name(picture: Picture) -> str:
-    return f"picture {picture.key}"
+def image_name(image: ImageSource) -> str:
+    return f"image {image.key}"
 
 
 def text_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Sliding windows over a picture (SCLIP, Wang et al., ECCV 2024), and pictures resized as mmsegmentation does it."""
+"""Sliding windows over an image (SCLIP, Wang et al., ECCV 2024), and images resized as mmsegmentation does it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cosmos_core.image_files import to_rgb
 
 @dataclass(frozen=True)
 class Grid:
-    """Windows of one size that cover a picture: one at each of `tops` x `lefts`, in pixels of the resized picture."""
+    """Windows of one size that cover an image: one at each of `tops` x `lefts`, in pixels of the resized image."""
 
     height: int
     width: int
@@ -20,7 +20,7 @@ class Grid:
     crop_height: int
     crop_width: int
     whole: bool = False
-    """One window by intent, and not because the picture is small: its patches go to the original size directly."""
+    """One window by intent, and not because the image is small: its patches go to the original size directly."""
 
     @property
     def windows(self) -> int:
@@ -32,10 +32,10 @@ class Grid:
 
 
 def window_grid(height: int, width: int, crop: int, stride: int) -> Grid:
-    """The windows of a picture, as SCLIP lays them.
+    """The windows of an image, as SCLIP lays them.
 
     The last window of a row or column is pulled back inside. Where a side is shorter than the crop, windows are as
-    short as that side: nothing is padded. A crop of 0 is one window that holds the whole picture.
+    short as that side: nothing is padded. A crop of 0 is one window that holds the whole image.
     """
     crop_height, crop_width = (min(crop or side, side) for side in (height, width))
     return Grid(
@@ -58,7 +58,7 @@ def resized(image: Image.Image, short_side: int | None, long_side: int) -> np.nd
     """(H, W, 3) uint8 RGB with `short_side` pixels on the short side and at most `long_side` on the long one.
 
     The ratio is kept; bilinear without antialiasing, by mmcv, whose rounding the published numbers rest on. Without
-    `short_side` the picture stays as it is.
+    `short_side` the image stays as it is.
     """
     pixels = np.ascontiguousarray(np.asarray(to_rgb(image)))
     if short_side is None:

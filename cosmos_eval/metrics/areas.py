@@ -3,7 +3,7 @@
 The definitions are mmsegmentation's `IoUMetric`: areas are summed over the set before anything is divided, ignored
 pixels count nowhere, a class that is neither predicted nor labelled anywhere has no IoU, one that is predicted and
 never labelled has IoU 0 and no accuracy. Theirs adds up float32 histograms, which stop counting at 2 ** 24 pixels of a
-class and picture; these are integers.
+class and image; these are integers.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ IGNORED = 255
 
 
 def class_areas(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:
-    """(3, C) int64 of one picture: pixels of each class where both agree, that are predicted, that are labelled.
+    """(3, C) int64 of one image: pixels of each class where both agree, that are predicted, that are labelled.
 
     Args:
         predicted, truth: (H, W) integers, classes from 0; pixels whose truth is `ignored` are left out.
@@ -38,7 +38,7 @@ def class_areas(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored:
 
 def _counts(name: str, labels: np.ndarray, classes: int, ignored: int) -> np.ndarray:
     """(C,) int64 pixels of each class. Bytes are counted as they are: no copy in a wider type, which would take most of
-    the time for a large picture."""
+    the time for a large image."""
     if labels.size and labels.min() < 0:
         raise ValueError(f"a {name} of {labels.min()} among {classes} classes")
     least = max(classes, ignored + 1)
@@ -55,9 +55,9 @@ def _counts(name: str, labels: np.ndarray, classes: int, ignored: int) -> np.nda
 
 @dataclass(frozen=True)
 class PresentAreas:
-    """Areas of many pictures, the classes that occur in each of them only: one entry a picture and class."""
+    """Areas of many images, the classes that occur in each of them only: one entry an image and class."""
 
-    picture: np.ndarray
+    image: np.ndarray
     """(E,) int64"""
     label: np.ndarray
     """(E,) int64, the class"""
@@ -66,23 +66,23 @@ class PresentAreas:
     classes: int
 
     def total(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """(3, C) sums over pictures, picture i counted `weights[i]` times (once, in whole pixels, without)."""
+        """(3, C) sums over images, image i counted `weights[i]` times (once, in whole pixels, without)."""
         if weights is None:
             sums = np.zeros((3, self.classes), np.int64)
             np.add.at(sums.T, self.label, self.areas)
             return sums
-        drawn = weights[self.picture]
+        drawn = weights[self.image]
         return np.stack([np.bincount(self.label, weights=drawn * of, minlength=self.classes) for of in self.areas.T])
 
 
 def present(areas: list[np.ndarray], classes: int) -> PresentAreas:
-    """The entries of pictures in order, from the (3, C) areas of each."""
+    """The entries of images in order, from the (3, C) areas of each."""
     rows = [np.flatnonzero(one[1] + one[2]) for one in areas]
-    picture = np.repeat(np.arange(len(areas)), [len(own) for own in rows])
+    image = np.repeat(np.arange(len(areas)), [len(own) for own in rows])
     entries = [one[:, own].T for one, own in zip(areas, rows, strict=True)]
     empty = np.zeros((0, 3), np.int64)
     return PresentAreas(
-        picture.astype(np.int64),
+        image.astype(np.int64),
         np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64),
         np.concatenate([*entries, empty]),
         classes,
@@ -111,9 +111,9 @@ def summary(total: np.ndarray) -> dict[str, float]:
 
 
 def area_evidence(entries: PresentAreas, metric: str, only: int | None = None) -> Evidence:
-    """What pictures tell of the error of `miou`, `pixel_accuracy` or `mean_accuracy`, or of the IoU of one class.
+    """What images tell of the error of `miou`, `pixel_accuracy` or `mean_accuracy`, or of the IoU of one class.
 
-    A ratio of summed areas is a weighted mean: a picture's own IoU (or share of labelled pixels that are right) in a
+    A ratio of summed areas is a weighted mean: an image's own IoU (or share of labelled pixels that are right) in a
     class counts as much as its part of the class's union (or labels). That a union depends on the prediction is left
     out, as in the linearisation of any ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6).
 
@@ -123,7 +123,7 @@ def area_evidence(entries: PresentAreas, metric: str, only: int | None = None) -
     inside, predicted, labelled = entries.areas.T.astype(np.float64)
     whole = predicted + labelled - inside if metric == "miou" else labelled
     some = whole > 0 if only is None else (whole > 0) & (entries.label == only)
-    label, unit, whole, inside = entries.label[some], entries.picture[some], whole[some], inside[some]
+    label, unit, whole, inside = entries.label[some], entries.image[some], whole[some], inside[some]
     weights = whole if metric == "pixel_accuracy" else whole / np.bincount(label, weights=whole)[label]
     return evidence_of(inside / whole, unit, weights, None if metric == "pixel_accuracy" else label)
 

@@ -1,13 +1,13 @@
-"""What counts as right where a few pictures stand against a few texts: strict rules, and what ties earn on average.
+"""What counts as right where a few images stand against a few texts: strict rules, and what ties earn on average.
 
-An item is a matrix of scores, pictures as rows, texts as columns:
+An item is a matrix of scores, images as rows, texts as columns:
 
 - 1 x n: the first text is right (SugarCrepe, ARO). `accuracy`: it scores strictly above all others.
-- m x 1: the first picture is right (SVO-Probes as CLIP papers rank it). `accuracy`, the same; for m = 2 also
-  `match_accuracy`, the official reading: each pair of a picture and a text is called a match or not. The authors take
+- m x 1: the first image is right (SVO-Probes as CLIP papers rank it). `accuracy`, the same; for m = 2 also
+  `match_accuracy`, the official reading: each pair of an image and a text is called a match or not. The authors take
   the model's own decision. A dual encoder has none, and the threshold here is ours (`match_threshold`).
-- 2 x 2: picture k and text k belong together (Winoground, Thrush et al., 2022; MMVP-VLM, Tong et al., 2024).
-  `text_score`: both pictures prefer their text; `image_score`: both texts prefer their picture; `group_score`: both.
+- 2 x 2: image k and text k belong together (Winoground, Thrush et al., 2022; MMVP-VLM, Tong et al., 2024).
+  `text_score`: both images prefer their text; `image_score`: both texts prefer their image; `group_score`: both.
 
 Beside each strict reading stands its expectation: the probability of being right when equal scores are put in a random
 order. A model that scores everything alike gets 0 by the strict rule and exactly chance by the expectation.
@@ -63,22 +63,22 @@ def dot_products(images: Tensor, texts: Tensor, pairs: Tensor) -> Tensor:
     Raises:
         ValueError: features that are not finite; names the first.
     """
-    check_features(images, "picture")
+    check_features(images, "image")
     check_features(texts, "text")
-    pictures, words = share_equal_rows(images), share_equal_rows(texts)
-    left, right = pictures.column.cpu()[pairs[:, 0]], words.column.cpu()[pairs[:, 1]]
-    distinct, place = (left * len(words.rows) + right).unique(return_inverse=True)
+    distinct_images, distinct_texts = share_equal_rows(images), share_equal_rows(texts)
+    left, right = distinct_images.column.cpu()[pairs[:, 0]], distinct_texts.column.cpu()[pairs[:, 1]]
+    distinct, place = (left * len(distinct_texts.rows) + right).unique(return_inverse=True)
     scores = []
     with plain_float32():
         for some in distinct.split(BLOCK):
-            one = pictures.rows[(some // len(words.rows)).to(images.device)]
-            other = words.rows[(some % len(words.rows)).to(images.device)]
+            one = distinct_images.rows[(some // len(distinct_texts.rows)).to(images.device)]
+            other = distinct_texts.rows[(some % len(distinct_texts.rows)).to(images.device)]
             scores.append((one * other).sum(1).cpu())
     return torch.cat(scores)[place]
 
 
 def pair_numbers(item_images: Tensor, item_texts: Tensor) -> Tensor:
-    """(I, m) a number for each picture of an item with its first text, equal where both are; arguments as above."""
+    """(I, m) a number for each image of an item with its first text, equal where both are; arguments as above."""
     return item_images * (int(item_texts.max()) + 1) + item_texts[:, :1]
 
 
@@ -100,11 +100,11 @@ def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
     if n == 1 and m > 1:
         found = {"accuracy": _choice(scores[:, :, 0])}
         return {**found, "match_accuracy": _match(scores[:, :, 0], pairs)} if m == 2 else found
-    raise ValueError(f"no rule for items of {m} pictures and {n} texts")
+    raise ValueError(f"no rule for items of {m} images and {n} texts")
 
 
 def reading_names(m: int, n: int) -> tuple[str, ...]:
-    """The names that `readings` gives for items of m pictures and n texts; none where there is no rule."""
+    """The names that `readings` gives for items of m images and n texts; none where there is no rule."""
     if (m, n) == (2, 2):
         return ("text_score", "image_score", "group_score")
     if (m, n) == (2, 1):

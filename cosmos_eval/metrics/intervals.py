@@ -1,7 +1,7 @@
 """95 % intervals by the percentile bootstrap (Efron & Tibshirani, 1993, chapter 13), resampling independent units.
 
-The unit is the picture. Captions of one picture succeed and fail together, so that resampling captions would make the
-interval too narrow; a resample draws pictures and takes all their captions along.
+The unit is the image. Captions of one image succeed and fail together, so that resampling captions would make the
+interval too narrow; a resample draws images and takes all their captions along.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ def median_of(values: np.ndarray, unit: np.ndarray) -> Estimator:
 def mean_per_class_of(values: np.ndarray, labels: np.ndarray, unit: np.ndarray) -> Estimator:
     """Unweighted mean over classes of the mean of (N,) `values` inside each class.
 
-    A class that a resample misses is left out of that resample's mean: with one picture a class, as in small sets,
+    A class that a resample misses is left out of that resample's mean: with one image a class, as in small sets,
     holding the classes fixed would give an interval without width.
     """
     classes = int(labels.max()) + 1

@@ -2,7 +2,7 @@
 
 What every test here keeps: the chance to reject although the true drop is at most `max_drop` is at most its level, also
 with few units, unequal ones, fractional hits, rare failures, and at the boundary. Sign flips do not keep that: under
-"the drop is exactly max_drop" the shifted differences have mean zero and are anything but symmetric (most pictures lose
+"the drop is exactly max_drop" the shifted differences have mean zero and are anything but symmetric (most images lose
 nothing, few lose all), and a studentised statistic repairs it with many units only.
 
 The test is Gaffke's ("Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative

@@ -1,9 +1,9 @@
-"""The drop of a mean IoU between two models, from the areas of every picture: a paired bootstrap.
+"""The drop of a mean IoU between two models, from the areas of every image: a paired bootstrap.
 
-Mean IoU is no mean over pictures: areas are summed over the set, divided class by class, and averaged. So the weights
-of the bootstrap go on pictures, the same for both models, and both mean IoUs are computed anew in every resample. The
+Mean IoU is no mean over images: areas are summed over the set, divided class by class, and averaged. So the weights
+of the bootstrap go on images, the same for both models, and both mean IoUs are computed anew in every resample. The
 test is that of `cosmos_eval.metrics.paired`: weights from the exponential distribution, under which no class ever drops
-out, and beside the pictures that were seen one that was not and speaks most against the drop, to first order.
+out, and beside the images that were seen one that was not and speaks most against the drop, to first order.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class AreaDrop:
     values: tuple[float, float]
     """Of baseline and candidate; fractions."""
     resampled: np.ndarray
-    """(R,) drops under random weights of the pictures."""
+    """(R,) drops under random weights of the images."""
     unseen: np.ndarray
-    """(R,) what the unseen picture takes off at most, with its own random weight."""
+    """(R,) what the unseen image takes off at most, with its own random weight."""
     influence: np.ndarray
-    """(U,) what each picture adds to the drop, to first order; in total 0."""
+    """(U,) what each image adds to the drop, to first order; in total 0."""
     worst: float
-    """What the unseen picture takes off with the weight 1."""
+    """What the unseen image takes off with the weight 1."""
     if_all_lost: np.ndarray
     """(R,) `resampled` less `unseen` if the candidate had no pixel right."""
 
@@ -48,7 +48,7 @@ class AreaDrop:
         return _p(self.if_all_lost, max_drop)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Between the quantiles at each half of what is left of `confidence`, the unseen picture at its worst each."""
+        """Between the quantiles at each half of what is left of `confidence`, the unseen image at its worst each."""
         tail = (1 - confidence) / 2
         low = float(np.quantile(self.resampled - self.unseen, tail))
         return low, float(np.quantile(self.resampled + self.unseen, 1 - tail))
@@ -67,7 +67,7 @@ def _p(drops: np.ndarray, max_drop: float) -> float:
 def bootstrap_areas(
     baseline: PresentAreas,
     candidate: PresentAreas,
-    pictures: int,
+    images: int,
     labels: tuple[int, ...] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -75,29 +75,29 @@ def bootstrap_areas(
     """Resample the drop of the mean IoU.
 
     Args:
-        baseline, candidate: areas of the same pictures, numbered from 0, with the same classes.
-        pictures: how many there are.
+        baseline, candidate: areas of the same images, numbered from 0, with the same classes.
+        images: how many there are.
         labels: the classes over which the mean is taken: all that occur without.
         resamples: R.
         seed: of the weights; with another one p differs by its Monte-Carlo error.
 
     Raises:
-        ValueError: fewer than 2 resamples or no picture.
+        ValueError: fewer than 2 resamples or no image.
     """
-    if pictures < 1 or resamples < 2:
-        raise ValueError(f"needs at least 1 picture and 2 resamples, got {pictures} and {resamples}")
+    if images < 1 or resamples < 2:
+        raise ValueError(f"needs at least 1 image and 2 resamples, got {images} and {resamples}")
     rng = np.random.default_rng(seed)
-    dense = [_dense(one, pictures, labels) for one in (baseline, candidate)]  # (U, 3, C) each
-    ones = np.ones((1, pictures))
+    dense = [_dense(one, images, labels) for one in (baseline, candidate)]  # (U, 3, C) each
+    ones = np.ones((1, images))
     values = float(_mean_iou(ones, dense[0])[0]), float(_mean_iou(ones, dense[1])[0])
     resampled, unseen, if_all_lost = np.empty(resamples), np.empty(resamples), np.empty(resamples)
     nothing = dense[0] * np.array([0.0, 0.0, 1.0])[:, None]
     nothing = nothing[:, :, nothing.any((0, 1))]
     worst, worst_of_nothing = _worst(dense), _worst([dense[0], nothing])
-    step = max(1, BLOCK_BYTES // (8 * max(pictures, *(one[0].size for one in dense))))
+    step = max(1, BLOCK_BYTES // (8 * max(images, *(one[0].size for one in dense))))
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
-        weights = rng.standard_exponential((stop - start, pictures))
+        weights = rng.standard_exponential((stop - start, images))
         weights /= weights.mean(1, keepdims=True)
         of_baseline, one = _mean_iou(weights, dense[0]), rng.standard_exponential(stop - start)
         resampled[start:stop] = of_baseline - _mean_iou(weights, dense[1])
@@ -107,10 +107,10 @@ def bootstrap_areas(
     return AreaDrop(values, resampled, unseen, influence, worst, if_all_lost)
 
 
-def _dense(entries: PresentAreas, pictures: int, labels: tuple[int, ...] | None) -> np.ndarray:
+def _dense(entries: PresentAreas, images: int, labels: tuple[int, ...] | None) -> np.ndarray:
     """(U, 3, C) float64 areas, of the classes that occur and are asked for."""
-    areas = np.zeros((pictures, entries.classes, 3))
-    areas[entries.picture, entries.label] = entries.areas
+    areas = np.zeros((images, entries.classes, 3))
+    areas[entries.image, entries.label] = entries.areas
     occurs = areas[:, :, 1:].any((0, 2))
     if labels is not None:
         occurs &= np.isin(np.arange(entries.classes), labels)
@@ -126,7 +126,7 @@ def _mean_iou(weights: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 
 def _influence(areas: np.ndarray) -> np.ndarray:
-    """(U,) derivative of the mean IoU by the weight of each picture."""
+    """(U,) derivative of the mean IoU by the weight of each image."""
     inside = areas[:, 0]
     union = areas[:, 1] + areas[:, 2] - inside
     whole = union.sum(0)
@@ -134,9 +134,9 @@ def _influence(areas: np.ndarray) -> np.ndarray:
 
 
 def _worst(dense: list[np.ndarray]) -> float:
-    """How much a picture like those seen could take off the drop, to first order: the baseline finds nothing of its
-    labels, the candidate all. The largest over the pictures; where both models are alike, the largest mean over classes
-    of a picture's part of the class."""
+    """How much an image like those seen could take off the drop, to first order: the baseline finds nothing of its
+    labels, the candidate all. The largest over the images; where both models are alike, the largest mean over classes
+    of an image's part of the class."""
     gains = []
     for side, areas in enumerate(dense):
         inside, labelled = areas[:, 0].sum(0), areas[:, 2]

@@ -42,19 +42,19 @@ class Hits:
 
 @dataclass(frozen=True)
 class Areas:
-    """Areas of the same pictures in both models, for a mean IoU over `labels` (all that occur without)."""
+    """Areas of the same images in both models, for a mean IoU over `labels` (all that occur without)."""
 
     baseline: PresentAreas
     candidate: PresentAreas
-    pictures: int
+    images: int
     labels: tuple[int, ...] | None = None
 
     def exchanged(self) -> "Areas":
         """With the candidate as the baseline."""
-        return Areas(self.candidate, self.baseline, self.pictures, self.labels)
+        return Areas(self.candidate, self.baseline, self.images, self.labels)
 
     def drop(self, resamples: int, seed: int) -> AreaDrop:
-        return bootstrap_areas(self.baseline, self.candidate, self.pictures, self.labels, resamples, seed)
+        return bootstrap_areas(self.baseline, self.candidate, self.images, self.labels, resamples, seed)
 
 
 def require_column(column: str, *frames: "pd.DataFrame") -> None:

@@ -28,7 +28,7 @@ class LoadedModel(Protocol):
 
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor]:
-        """An RGB picture to a float tensor (3, H, W), picklable for worker processes."""
+        """An RGB image to a float tensor (3, H, W), picklable for worker processes."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -39,11 +39,11 @@ class LoadedModel(Protocol):
 
 @runtime_checkable
 class Model(LoadedModel, Protocol):
-    """A model that embeds pictures and texts; its score is the dot product of the two, of unit length.
+    """A model that embeds images and texts; its score is the dot product of the two, of unit length.
 
     An adapter whose text tower reads no further than the end of each text may also have `trimmed_text`
     (`cosmos_eval.models.trimmed`), which the engine then takes instead of `encode_text`. One whose embeddings exist
-    already may have `image_rows(pictures)` and `text_rows(texts)`, which the engine then takes instead of both.
+    already may have `image_rows(images)` and `text_rows(texts)`, which the engine then takes instead of both.
     """
 
     def encode_image(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class PairScorer(LoadedModel, Protocol):
 
 @runtime_checkable
 class DenseModel(Model, Protocol):
-    """A model that also gives a vector for each patch of a picture, as segmentation needs."""
+    """A model that also gives a vector for each patch of an image, as segmentation needs."""
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         """Vectors of patches in the space of `encode_text`.
@@ -100,7 +100,7 @@ class DenseModel(Model, Protocol):
 
         Returns:
             (B, h, w, D) float32, unnormalised, on `device`, without gradients; rows of patches from the top, each from
-            the left, spread evenly over the picture.
+            the left, spread evenly over the image.
 
         Raises:
             RequestError: the model has no patch vectors, or another word for `attention`; one line. An adapter that
@@ -111,13 +111,13 @@ class DenseModel(Model, Protocol):
 
 @runtime_checkable
 class AttentiveModel(Model, Protocol):
-    """A model whose pictures and texts read each other's tokens, as COSMOS's cross-attention poolers do.
+    """A model whose images and texts read each other's tokens, as COSMOS's cross-attention poolers do.
 
     Models without them have maps of another kind: `cosmos_eval.models.maps.similarity_maps` of any `DenseModel`.
     """
 
     def attention_maps(self, x: Tensor, texts: Sequence[str]) -> AttentionMaps:
-        """Where each picture is read given its own text, and each text given its own picture.
+        """Where each image is read given its own text, and each text given its own image.
 
         Args:
             x: (B, 3, H, W) normalised as by `preprocess`, of any H and W.

@@ -43,7 +43,7 @@ class CosmosModel:
     that of the weights when it is first asked for; wrap the network again after it has learnt more.
 
     Args:
-        core: the network; pictures are scaled to its own size, texts tokenized for its own vocabulary and context.
+        core: the network; images are scaled to its own size, texts tokenized for its own vocabulary and context.
         spec: what results call it.
         device: where it is moved to; where it is already when absent.
         source: the file or name that it came from, without folders of this machine.

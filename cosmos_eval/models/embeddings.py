@@ -1,8 +1,8 @@
-"""`embeddings:DIR`: vectors that were made elsewhere, offered by picture and by text instead of an encoder.
+"""`embeddings:DIR`: vectors that were made elsewhere, offered by image and by text instead of an encoder.
 
 The folder holds `meta.json` (a JSON object, for people), `images.npz` with `ids` (unicode, N) and `embeddings`
 (float32, N x D), and `texts.npz` with `texts` (unicode, M) and `embeddings` (float32, M x D). No pickles. Vectors
-need not be normalised. A picture is found by its key in the dataset, else by the last part of its key when that is
+need not be normalised. An image is found by its key in the dataset, else by the last part of its key when that is
 unique.
 """
 
@@ -23,7 +23,7 @@ from cosmos_core.file_checks import require_file, user_path
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import LARGEST_TEXT
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.models.base import json_values, no_patches
 from cosmos_eval.models.spec import ModelSpec
 
@@ -59,31 +59,31 @@ class EmbeddingsModel:
             self._rows_of_last_part.setdefault(_last_part(name), []).append(row)
         self.digest = _digest(ids, images, texts, text_vectors)
 
-    def image_rows(self, pictures: Sequence[Picture]) -> Tensor:
-        """(N, D) float32 on `device`, as stored, in the order of `pictures`.
+    def image_rows(self, images: Sequence[ImageSource]) -> Tensor:
+        """(N, D) float32 on `device`, as stored, in the order of `images`.
 
         Raises:
-            RequestError: a picture without a row, or two pictures that only share the last part of their keys with
+            RequestError: an image without a row, or two images that only share the last part of their keys with
             one row;
                 says how many and names the first.
         """
         rows, missing = [], []
         taken: dict[int, str] = {}
-        for picture in pictures:
-            row = self._row_of_id.get(picture.key)
+        for image in images:
+            row = self._row_of_id.get(image.key)
             if row is None:
-                candidates = self._rows_of_last_part.get(_last_part(picture.key), [])
+                candidates = self._rows_of_last_part.get(_last_part(image.key), [])
                 row = candidates[0] if len(candidates) == 1 else None
             if row is None:
-                missing.append(picture.key)
+                missing.append(image.key)
                 continue
-            if taken.setdefault(row, picture.key) != picture.key:
+            if taken.setdefault(row, image.key) != image.key:
                 raise RequestError(
-                    f"{self.folder / 'images.npz'}: {taken[row]!r} and {picture.key!r} would share one row; "
+                    f"{self.folder / 'images.npz'}: {taken[row]!r} and {image.key!r} would share one row; "
                     "write ids with enough of the path to tell them apart"
                 )
             rows.append(row)
-        self._refuse_missing(missing, len(pictures), "pictures", "images.npz")
+        self._refuse_missing(missing, len(images), "images", "images.npz")
         return torch.from_numpy(self._images[rows]).to(self.device)
 
     def text_rows(self, texts: Sequence[str]) -> Tensor:
@@ -104,17 +104,17 @@ class EmbeddingsModel:
         return self.text_rows(texts)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        raise RequestError(f"{self.spec} holds vectors and cannot encode pixels; use image_rows(pictures)")
+        raise RequestError(f"{self.spec} holds vectors and cannot encode pixels; use image_rows(images)")
 
     def check_patches(self) -> NoReturn:
         """RequestError: there are no features of patches here."""
-        raise no_patches(self.spec, "it holds vectors of whole pictures")
+        raise no_patches(self.spec, "it holds vectors of whole images")
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         self.check_patches()
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        raise RequestError(f"{self.spec} holds vectors and cannot encode pixels; use image_rows(pictures)")
+        raise RequestError(f"{self.spec} holds vectors and cannot encode pixels; use image_rows(images)")
 
     def describe(self) -> dict[str, Any]:
         described = {

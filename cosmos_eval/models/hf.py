@@ -34,7 +34,7 @@ _DECIDING = ("do_", "size", "crop_size", "resample", "rescale_factor", "image_me
 
 
 class ProcessorPreprocess:
-    """A transformers image processor as a function of one picture; picklable."""
+    """A transformers image processor as a function of one image; picklable."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -147,7 +147,7 @@ class HfModel:
 
 
 def _interpolation(settings: dict[str, Any]) -> str:
-    """The name of Pillow's filter; `resample` may be null where pictures are only cropped."""
+    """The name of Pillow's filter; `resample` may be null where images are only cropped."""
     return _RESAMPLE.get(settings.get("resample"), "unknown") if _resizes(settings) else "none"
 
 
@@ -336,7 +336,7 @@ def _refuse_other_size(spec: ModelSpec, preprocess: ProcessorPreprocess, image_s
         shape, is_finite = tuple(pixels.shape), bool(torch.isfinite(pixels).all())
     except Exception as error:
         raise RequestError(
-            f"{spec.text}: the processor fails on a picture: {one_line(error)}; mend preprocessor_config.json"
+            f"{spec.text}: the processor fails on an image: {one_line(error)}; mend preprocessor_config.json"
         ) from error
     if not is_finite:  # else the first image of a dataset would be blamed
         raise RequestError(
@@ -345,7 +345,7 @@ def _refuse_other_size(spec: ModelSpec, preprocess: ProcessorPreprocess, image_s
         )
     if shape != (3, image_size, image_size):
         raise RequestError(
-            f"{spec.text}: the processor makes pictures of {shape[-2]}x{shape[-1]} and the model takes "
+            f"{spec.text}: the processor makes images of {shape[-2]}x{shape[-1]} and the model takes "
             f"{image_size}x{image_size}; mend size or crop_size in preprocessor_config.json"
         )
 

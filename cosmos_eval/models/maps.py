@@ -1,4 +1,4 @@
-"""Where in a picture a text is found, for models without cross-attention: similarity of patches and text."""
+"""Where in an image a text is found, for models without cross-attention: similarity of patches and text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from cosmos_eval.models.base import patch_encoder
 
 
 def similarity_maps(model: Any, x: Tensor, texts: Sequence[str], attention: str = "vanilla") -> Tensor:
-    """Cosine of every patch with every text, in the space that pictures and texts share.
+    """Cosine of every patch with every text, in the space that images and texts share.
 
     Args:
         model: one with `encode_patches` and `encode_text`.
         x: (B, 3, H, W) normalised as by the model's `preprocess`, of any H and W.
         texts: N of them.
         attention: what the last block does, see `cosmos_core.dense`. With `vanilla`, what a patch says may be of any
-            place of the picture: the last block has mixed them for the pooled feature's sake.
+            place of the image: the last block has mixed them for the pooled feature's sake.
 
     Returns:
         (B, N, h, w) float32 in [-1, 1], on the model's device.

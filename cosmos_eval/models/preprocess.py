@@ -31,7 +31,7 @@ def of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class ImagePreprocess:
-    """A picture to a normalised float tensor (3, H, W), in the way that the weights were trained to see it.
+    """An image to a normalised float tensor (3, H, W), in the way that the weights were trained to see it.
 
     `shortest` scales the shorter side to `size` and crops the centre, `longest` scales the longer side and pads,
     `squash` scales both sides without keeping the ratio. Two equal instances do the same thing; instances travel to
@@ -70,7 +70,7 @@ class ImagePreprocess:
             raise RequestError("a non-square target with resize 'shortest' is always bicubic; choose bicubic or squash")
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """(3, H, W) float32. Conversion to RGB comes first: a palette picture resized before it is resized by
+        """(3, H, W) float32. Conversion to RGB comes first: a palette image resized before it is resized by
         nearest."""
         return self.transform(to_rgb(image))
 
@@ -81,7 +81,7 @@ class ImagePreprocess:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """A batch (B, H, W, 3) of `pixels` as (B, 3, H, W) float32 on its device: bit by bit what calling this on each
-        picture gives. In memory the channels come last on an accelerator, whose convolutions want them so."""
+        image gives. In memory the channels come last on an accelerator, whose convolutions want them so."""
         form = torch.contiguous_format if pixels.device.type == "cpu" else torch.channels_last
         x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=form)
         # Tensors, not numbers: an accelerator divides by a number through its reciprocal, which rounds otherwise.
@@ -98,7 +98,7 @@ class ImagePreprocess:
 
     @cached_property
     def transform(self) -> Any:
-        """The transform alone, which takes the picture in whatever mode it is in."""
+        """The transform alone, which takes the image in whatever mode it is in."""
         return image_transform(
             self.size,
             is_train=False,

@@ -9,11 +9,11 @@ modules in the current directory can be imported. This one, saved as `colours.py
     WORDS = ("red", "green", "blue")
 
     class Colours:
-        """The mean colour of a picture, and how often a text names red, green and blue."""
+        """The mean colour of an image, and how often a text names red, green and blue."""
 
         digest = "colours-1"  # optional; changes whenever the numbers can change; without it nothing is ever cached
 
-        def preprocess(self, image):  # a PIL picture in RGB -> float tensor (3, H, W), all of one size
+        def preprocess(self, image):  # a PIL image in RGB -> float tensor (3, H, W), all of one size
             return pil_to_tensor(image.resize((32, 32))).float() / 255
 
         def encode_image(self, x):  # (B, 3, H, W) -> (B, D), need not be normalised
@@ -27,7 +27,7 @@ modules in the current directory can be imported. This one, saved as `colours.py
 
 Optional besides `digest`: `describe()` (a dictionary of JSON values for the result), `device`, `truncated(texts)` (a
 bool for each text: whether it is longer than what the model reads, of `context_length` tokens; results count them), and
-`image_rows(pictures)` with `text_rows(texts)` for vectors that exist already. `preprocess` runs in worker processes:
+`image_rows(images)` with `text_rows(texts)` for vectors that exist already. `preprocess` runs in worker processes:
 make it picklable. `encode_image` gets its batch on the model's device: the adapter's `device` where it has that, else
 the one asked for. An nn.Module without a `device` is moved there, unless its factory takes `device` and so does it.
 
@@ -217,7 +217,7 @@ class PythonModel:
 
 class GuardedPreprocess:
     """An adapter's `preprocess` that refuses in one line; picklable where the adapter's is. The engine adds the
-    picture. `mean` and `std` are what segmentation normalises its windows by."""
+    image. `mean` and `std` are what segmentation normalises its windows by."""
 
     def __init__(
         self,
@@ -356,8 +356,8 @@ def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True)
 
 
 def _check_preprocess(model: PythonModel) -> None:
-    """Try `preprocess` on a small grey picture, so that a wrong one is refused before any data are read."""
+    """Try `preprocess` on a small grey image, so that a wrong one is refused before any data are read."""
     try:
         model.preprocess(Image.new("RGB", (40, 30), (128, 128, 128)))
     except RequestError as error:
-        raise RequestError(f"{error} (tried on a grey picture)") from error
+        raise RequestError(f"{error} (tried on a grey image)") from error

@@ -199,8 +199,8 @@ def run_test(
     return Tested(
         **common,
         method="images, bootstrap",
-        n=samples.pictures,
-        units=samples.pictures,
+        n=samples.images,
+        units=samples.images,
         low=-high,
         high=-low,
         p=area_drop.p(settings.max_drop),

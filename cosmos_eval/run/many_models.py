@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.store import PACKAGES, Store, about_rows, space_name
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.ranks import Crew
@@ -150,7 +150,7 @@ def open_session(crew: Crew, about: Order) -> tuple[Any, dict[str, str]]:
     return session, said
 
 
-def compare_images(engine: Engine, pictures: Sequence[Picture]) -> None:
+def compare_images(engine: Engine, images: Sequence[ImageSource]) -> None:
     """Have every rank that shares an engine's work read some images, spread over the dataset, before the work begins.
 
     Every image is compared when it is decoded; these tell of a machine without the data, or with others, at once.
@@ -158,19 +158,19 @@ def compare_images(engine: Engine, pictures: Sequence[Picture]) -> None:
     Raises:
         RequestError: a rank cannot read one, or has another file; names the rank and the image.
     """
-    if engine.crew.size == 1 or not pictures:
+    if engine.crew.size == 1 or not images:
         return
-    step = max(1, len(pictures) // COMPARED)
-    some = list(pictures[::step])[:COMPARED]
+    step = max(1, len(images) // COMPARED)
+    some = list(images[::step])[:COMPARED]
     for _ in engine.crew.share(read_images, None, [some] * engine.crew.size):
         pass
 
 
-def read_images(engine: Engine, common: None, pieces: Iterable[Sequence[Picture]]) -> Iterator[None]:
+def read_images(engine: Engine, common: None, pieces: Iterable[Sequence[ImageSource]]) -> Iterator[None]:
     """Read images of each piece: what one rank does."""
-    for pictures in pieces:
-        for picture in pictures:
-            picture.hashed_content()
+    for images in pieces:
+        for image in images:
+            image.hashed_content()
         yield None
 
 

@@ -39,7 +39,7 @@ def refuse_to_lose(
     changed = changed_parts(benchmark, there.benchmark.get("parts", {})) if edited else []
     told = f"what differs: {', '.join(changed)}" if changed else f"its {words}metrics or dataset options were changed"
     differs = {
-        "all pictures": limit is not None,
+        "all images": limit is not None,
         f"another definition of {benchmark.name} ({told})": edited,
         # the words that a definition gives are in the fingerprint of the dataset, too
         "other data": not edited and there.dataset["fingerprint"] != dataset,

@@ -167,7 +167,7 @@ class Session:
         started = datetime.now(UTC)
         clock = time.perf_counter()
         engine.begin(benchmark.name)
-        compare_images(engine, data.pictures)
+        compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
         seconds = time.perf_counter() - clock

@@ -14,7 +14,7 @@ from cosmos_core.attention_maps import AttentionMaps, stretch_to_unit_range
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.printable import printable
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.engine import resolve_device
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, attention_reader, patch_encoder
@@ -148,7 +148,7 @@ def read_image_and_texts(
     if image is not None:
         if not texts:
             raise RequestError("give at least one --text: the text to look for in the image")
-        return image.name, FilePicture(image.name, image).load(), tuple(texts)
+        return image.name, FileImage(image.name, image).load(), tuple(texts)
     from cosmos_eval.datasets.toybox import captions, make_scene, render
 
     assert scene is not None

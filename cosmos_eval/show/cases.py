@@ -38,9 +38,9 @@ def retrieval_cases(data: RetrievalData, engine: Engine, count: int) -> dict[str
     Best: rank 1 with the largest lead. Worst: the lowest rank. Most confused: a wrong candidate scores above the right
     one by the largest margin.
     """
-    scores = engine.score(data.pictures, data.texts)
-    image_of_text = torch.as_tensor(data.text_picture, dtype=torch.int64)
-    image_indices = torch.arange(len(data.pictures))
+    scores = engine.score(data.images, data.texts)
+    image_of_text = torch.as_tensor(data.image_of_text, dtype=torch.int64)
+    image_indices = torch.arange(len(data.images))
     cases = {}
     for name, of_direction, of_query, of_candidate, is_image in (
         ("image to text", scores.image_to_text(), image_indices, image_of_text, True),
@@ -122,7 +122,7 @@ def perception_cases(
     name = ""
     item_indices = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     for engine in engines:
-        of_pairs = engine.score_pairs(data.pictures, data.texts, item_pairs(*item_indices))
+        of_pairs = engine.score_pairs(data.images, data.texts, item_pairs(*item_indices))
         scores = of_pairs.view(-1, item_indices[0].shape[1], item_indices[1].shape[1])
         item_readings = readings(scores, pair_numbers(*item_indices))
         name = reading_of(primary, list(item_readings))

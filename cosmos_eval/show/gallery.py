@@ -11,7 +11,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.kinds import PERCEPTION, RETRIEVAL, DataKind
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
@@ -139,13 +139,13 @@ def query_figure(queries: Sequence[Query], data: RetrievalData, title: str) -> "
     rows = _Rows(PANEL * (4.2 if is_image else 1 + SHOWN), [1, 3.2] if is_image else [1.2, *[1] * SHOWN], texts)
     for row, query, text in zip(rows.axes, queries, texts, strict=True):
         if is_image:
-            image = data.pictures[query.index]
+            image = data.images[query.index]
             _draw_image(row[0], image, f"{end_of(image.key, 24)}, rank {query.rank:,}", NEUTRAL)
             _draw_lines(row[1], text)
             continue
         _draw_lines(row[0], text, note=f"rank {query.rank:,}")
         for axis, (i, score, right) in zip(row[1:], query.candidates, strict=False):
-            _draw_image(axis, data.pictures[i], f"{score:.3f}", RIGHT if right else WRONG)
+            _draw_image(axis, data.images[i], f"{score:.3f}", RIGHT if right else WRONG)
     return rows.with_title(title)
 
 
@@ -157,7 +157,7 @@ def item_figure(items: Sequence[Item], data: PerceptionData, specs: Sequence[str
     for row, item, text in zip(rows.axes, items, texts, strict=True):
         for k, i in enumerate(data.item_images[item.index].tolist()):
             right = image_count == 1 or data.item_texts.shape[1] > 1 or k == 0
-            image = data.pictures[i]
+            image = data.images[i]
             _draw_image(row[k], image, end_of(image.key, 24), RIGHT if right else WRONG)
         _draw_lines(row[-1], text, note=f"{data.subsets[item.index]}, item {item.index:,}")
     return rows.with_title(title)
@@ -209,7 +209,7 @@ class _Rows:
         return self.figure
 
 
-def _draw_image(axis: "Axes", image: Picture, title: str, colour: str) -> None:
+def _draw_image(axis: "Axes", image: ImageSource, title: str, colour: str) -> None:
     pixels = image.load()
     pixels.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
     axis.imshow(np.asarray(pixels))

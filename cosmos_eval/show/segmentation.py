@@ -97,9 +97,9 @@ def show_segmentation(
         raise RequestError("; ".join(report.problems))
     data = datasets.read(definition, root)
     assert isinstance(data, SegmentationData)  # the task was checked above
-    chosen = choose([image.key for image in data.pictures], keys, images, definition.name)
+    chosen = choose([image.key for image in data.images], keys, images, definition.name)
     subset = replace(
-        data, pictures=[data.pictures[i] for i in chosen], masks=[data.masks[i] for i in chosen], fingerprint=""
+        data, images=[data.images[i] for i in chosen], masks=[data.masks[i] for i in chosen], fingerprint=""
     )
     model = load_model(spec, device=resolved) if isinstance(spec, str) else spec
     patch_encoder(model)  # raises for a model without patch features
@@ -118,13 +118,13 @@ def show_segmentation(
         save(iou_bars(names, values, intervals, f"{title}, {measured_on}"), bars)
     else:
         few = "the one image" if len(chosen) == 1 else f"the {len(chosen):,} images"
-        bars_from = f"{few} shown only" if len(chosen) < len(data.pictures) else "all images"
+        bars_from = f"{few} shown only" if len(chosen) < len(data.images) else "all images"
         save(iou_bars(subset.class_names, class_iou(drawing.total), title=f"{title}, {bars_from}"), bars)
         if results is not None:
             bars_from += f": no result of this model and benchmark in {results}"
     return Shown(
         images=len(chosen),
-        total=len(data.pictures),
+        total=len(data.images),
         miou=summary(drawing.total)["miou"],
         overlays=tuple(drawing.written),
         bars=bars,
@@ -158,9 +158,9 @@ class Drawing:
 
     def __init__(self, data: SegmentationData, out: Path, title: str, masks: bool) -> None:
         self.data, self.out, self.title = data, out, title
-        self.files = file_names([image.key for image in data.pictures])
+        self.files = file_names([image.key for image in data.images])
         self.masks = out / "masks" if masks else None
-        total = len(data.pictures)
+        total = len(data.images)
         self.drawn = {i * total // min(total, DRAWN) for i in range(min(total, DRAWN))}
         self.total = np.zeros((3, len(data.class_names)), np.int64)
         self.written: list[Path] = []
@@ -170,14 +170,14 @@ class Drawing:
 
         rows: list[Row] = []
         for prediction in predictions(benchmark, self.data, engine):
-            image = self.data.pictures[prediction.index]
+            image = self.data.images[prediction.index]
             self.total += prediction.areas
             if self.masks is not None:
                 write_mask(self.masks / self.files[prediction.index], prediction.predicted, self.data)
             if prediction.index not in self.drawn:
                 continue
             row = make_row(image.key, image.load(), prediction.truth, prediction.predicted, prediction.areas)
-            if len(self.data.pictures) <= TOGETHER:
+            if len(self.data.images) <= TOGETHER:
                 rows.append(row)
             else:
                 self.write([row], self.out / "overlays" / self.files[prediction.index])

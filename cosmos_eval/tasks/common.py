@@ -23,9 +23,9 @@ Finish = Callable[[tuple[float, float]], tuple[float, float, str]]
 
 @dataclass
 class Measured:
-    """Metrics as they are found; their intervals are made together, from the same resamples of the pictures."""
+    """Metrics as they are found; their intervals are made together, from the same resamples of the images."""
 
-    pictures: int
+    images: int
     values: dict[str, tuple[float, int]] = field(default_factory=dict)
     estimators: dict[str, intervals.Estimator] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
@@ -37,32 +37,32 @@ class Measured:
         self.estimators[name] = estimator
         self.evidence[name] = evidence
 
-    def mean(self, name: str, values: np.ndarray, picture: np.ndarray) -> None:
-        """Mean of (N,) outcomes in [0, 1]; sample i hangs on picture `picture[i]`."""
-        estimator = intervals.mean_of(values, picture, self.pictures)
-        self.share(name, float(values.mean()), len(values), estimator, evidence_of(values, picture))
+    def mean(self, name: str, values: np.ndarray, image: np.ndarray) -> None:
+        """Mean of (N,) outcomes in [0, 1]; sample i hangs on image `image[i]`."""
+        estimator = intervals.mean_of(values, image, self.images)
+        self.share(name, float(values.mean()), len(values), estimator, evidence_of(values, image))
 
-    def mean_per_class(self, name: str, values: np.ndarray, labels: np.ndarray, picture: np.ndarray) -> None:
+    def mean_per_class(self, name: str, values: np.ndarray, labels: np.ndarray, image: np.ndarray) -> None:
         """Unweighted mean over the classes that occur in (N,) `labels`."""
-        estimator = intervals.mean_per_class_of(values, labels, picture)
-        evidence = evidence_of(values, picture, classes=labels)
-        self.share(name, estimator(np.ones(self.pictures)), len(values), estimator, evidence)
+        estimator = intervals.mean_per_class_of(values, labels, image)
+        evidence = evidence_of(values, image, classes=labels)
+        self.share(name, estimator(np.ones(self.images)), len(values), estimator, evidence)
 
-    def mean_rank(self, name: str, ranks: np.ndarray, picture: np.ndarray, chance: float) -> None:
+    def mean_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, chance: float) -> None:
         """Mean of (N,) ranks; `chance` is that of a model that knows nothing."""
         self.values[name] = (float(ranks.mean()), len(ranks))
-        self.estimators[name] = intervals.mean_of(ranks, picture, self.pictures)
-        self.finish[name] = partial(mean_rank_interval, ranks, picture, chance)
+        self.estimators[name] = intervals.mean_of(ranks, image, self.images)
+        self.finish[name] = partial(mean_rank_interval, ranks, image, chance)
 
-    def median_rank(self, name: str, ranks: np.ndarray, picture: np.ndarray, worst: int) -> None:
+    def median_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, worst: int) -> None:
         """Median of (N,) ranks, of `worst` places."""
         self.values[name] = (float(np.median(ranks)), len(ranks))
-        self.estimators[name] = intervals.median_of(ranks, picture)
-        self.finish[name] = partial(median_rank_interval, ranks, picture, worst)
+        self.estimators[name] = intervals.median_of(ranks, image)
+        self.finish[name] = partial(median_rank_interval, ranks, image, worst)
 
     def metrics(self, seed: int) -> dict[str, Metric]:
         with phase("intervals"):
-            found = intervals.intervals(list(self.estimators.values()), self.pictures, seed=seed)
+            found = intervals.intervals(list(self.estimators.values()), self.images, seed=seed)
             resampled = dict(zip(self.estimators, found, strict=True))
             bounds = share_intervals(list(self.evidence.values()), [resampled[name] for name in self.evidence])
             made = {name: (*ends, self.evidence[name].method) for name, ends in zip(self.evidence, bounds, strict=True)}
@@ -119,8 +119,8 @@ def refuse_unused(benchmark: Benchmark, index: np.ndarray, names: list[str], wha
         )
 
 
-def refuse_widths(benchmark: Benchmark, images: int, texts: int, what: str = "picture") -> None:
-    """Refuse a model whose pictures (or patches) and texts have vectors of different lengths: an adapter that forgets
+def refuse_widths(benchmark: Benchmark, images: int, texts: int, what: str = "image") -> None:
+    """Refuse a model whose images (or patches) and texts have vectors of different lengths: an adapter that forgets
     its projection, say."""
     if images != texts:
         raise RequestError(

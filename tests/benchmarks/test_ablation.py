@@ -31,7 +31,7 @@ SHORT = [
     "attn_pooler_heads: 2}}",
 ]
 TESTED = 10
-"""Pictures of the test set that the tiny models are tested on."""
+"""Images of the test set that the tiny models are tested on."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,7 +60,7 @@ def test_one_seed_has_no_interval_over_seeds_and_no_difference_of_it_is_clear():
     found = estimate(Outcomes(np.ones((1, 4)), np.arange(4)))
     assert math.isnan(found.seed_low)
     assert math.isnan(found.seed_high)
-    assert found.mean == found.picture_low == found.picture_high == 1
+    assert found.mean == found.image_low == found.image_high == 1
     assert not found.clear
 
 
@@ -76,12 +76,12 @@ def test_paired_differences_have_none_of_the_variance_that_both_rows_share():
     assert over_seeds(easy.per_seed())[1] - over_seeds(easy.per_seed())[0] > 1
 
 
-def test_pictures_are_resampled_with_all_their_captions():
-    # one picture with three captions that all hit, one with one that misses: captions weigh alike, pictures are drawn
+def test_images_are_resampled_with_all_their_captions():
+    # one image with three captions that all hit, one with one that misses: captions weigh alike, images are drawn
     outcomes = Outcomes(np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([0, 0, 0, 1]))
     found = estimate(outcomes)
     assert found.mean == pytest.approx(0.75)
-    assert (found.picture_low, found.picture_high) == (0, 1)  # a draw of one picture twice: a quarter of all draws each
+    assert (found.image_low, found.image_high) == (0, 1)  # a draw of one image twice: a quarter of all draws each
 
 
 def test_a_mean_over_subsets_weighs_subsets_alike():
@@ -98,7 +98,7 @@ def test_a_constant_difference_is_clear_and_a_difference_that_changes_sign_is_no
     assert not estimate(Outcomes(signs, np.arange(50))).clear
 
 
-def test_a_difference_clear_over_pictures_only_is_not_called_clear():
+def test_a_difference_clear_over_images_only_is_not_called_clear():
     assert not Estimate(0.1, (0.0, 0.2), -0.9, 1.1, 0.05, 0.15).clear
     assert not Estimate(0.1, (0.1, 0.1), 0.1, 0.1, -0.05, 0.25).clear
 
@@ -165,7 +165,7 @@ def examiner() -> Examiner:
 
 @pytest.fixture(scope="module")
 def trained(examiner: Examiner, tmp_path_factory) -> Path:
-    """All seven rows and two seeds, two steps of a tiny model each, tested on a few pictures."""
+    """All seven rows and two seeds, two steps of a tiny model each, tested on a few images."""
     out = tmp_path_factory.mktemp("ablation")
     for seed in (0, 1):
         for one in rows.ROWS:
@@ -173,7 +173,7 @@ def trained(examiner: Examiner, tmp_path_factory) -> Path:
     return out
 
 
-def test_every_row_of_a_seed_reads_the_same_pictures_in_the_same_order(trained: Path):
+def test_every_row_of_a_seed_reads_the_same_images_in_the_same_order(trained: Path):
     legs = collect.finished_legs(trained)
     for seed in (0, 1):
         assert len({legs[name][seed].record["samples_digest"] for name in legs}) == 1
@@ -183,9 +183,9 @@ def test_every_row_of_a_seed_reads_the_same_pictures_in_the_same_order(trained: 
 def test_a_leg_records_what_its_networks_were_given(trained: Path):
     legs = collect.finished_legs(trained)
     clip, cosmos = legs["clip"][0].record["given"], legs["cosmos"][0].record["given"]
-    assert clip["student"] == {"pictures": [[4, 3, 64, 64]], "texts": [4, 20], "cross_features": False}
+    assert clip["student"] == {"images": [[4, 3, 64, 64]], "texts": [4, 20], "cross_features": False}
     assert clip["teacher"] is None
-    assert [shape[-1] for shape in cosmos["student"]["pictures"]] == [64, 64, 32, 32]
+    assert [shape[-1] for shape in cosmos["student"]["images"]] == [64, 64, 32, 32]
     assert cosmos["student"]["texts"] == [16, 20]
     assert cosmos["student"]["cross_features"]
     assert cosmos["teacher"]["texts"] == [8, 20]
@@ -239,7 +239,7 @@ def test_the_report_has_all_rows_and_what_was_written_by_hand(trained: Path, tmp
     for ours, theirs in zip(rows.LADDER[1:], rows.LADDER, strict=False):
         assert f"| {ours} − {theirs} |" in text
     assert "2 seeds" in text
-    assert f"Evaluated on {TESTED} pictures only" in text
+    assert f"Evaluated on {TESTED} images only" in text
     assert (tmp_path / "ablation.png").stat().st_size < 100_000
     # the table holds what the results on the disk say
     legs = collect.finished_legs(trained)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import classification
-from benchmarks.classification_cases import Plan, imagenet, measure, ours, peer, timed, write_pictures
+from benchmarks.classification_cases import Plan, imagenet, measure, ours, peer, timed, write_images
 from benchmarks.random_model import random_model
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
@@ -22,7 +22,7 @@ def found():
 
 
 def test_both_sides_give_the_same_figures(tmp_path):
-    write_pictures(TINY, tmp_path)
+    write_images(TINY, tmp_path)
     model = random_model("tiny", config=CONFIG)
     own, theirs = (side(model, TINY, tmp_path, imagenet(TINY)) for side in (ours, peer))
     assert own[0] == pytest.approx(theirs[0], abs=1e-6)
@@ -32,14 +32,14 @@ def test_both_sides_give_the_same_figures(tmp_path):
 
 
 def test_the_data_are_imagenets_by_folder_name_and_proportion(tmp_path):
-    write_pictures(TINY, tmp_path)
+    write_images(TINY, tmp_path)
     data = datasets.load(imagenet(TINY), tmp_path)
-    assert len(data.pictures) == 18
+    assert len(data.images) == 18
     assert list(data.class_names)[:2] == ["tench", "goldfish"]
     assert len(data.templates) == 80
-    assert data.pictures[0].key == "n01440764/ILSVRC2012_val_00000001.JPEG"
-    assert len({picture.digest() for picture in data.pictures}) == 18
-    sizes = {picture.load().size for picture in data.pictures}
+    assert data.images[0].key == "n01440764/ILSVRC2012_val_00000001.JPEG"
+    assert len({image.digest() for image in data.images}) == 18
+    sizes = {image.load().size for image in data.images}
     assert sizes == {(500, 375), (375, 500), (500, 333)}
 
 
@@ -52,14 +52,14 @@ def test_all_classes_are_read_by_imagenets_own_reader():
 def test_all_and_its_parts_are_timed(found):
     assert {arm: len(seconds) for arm, seconds in found["seconds"].items()} == {"peer": 2, "ours": 2}
     for arm in ("peer", "ours"):
-        for head, pictures, whole in zip(
-            found["parts"][f"{arm} head"], found["parts"][f"{arm} pictures"], found["seconds"][arm], strict=True
+        for head, images, whole in zip(
+            found["parts"][f"{arm} head"], found["parts"][f"{arm} images"], found["seconds"][arm], strict=True
         ):
-            assert 0 < head + pictures < whole
+            assert 0 < head + images < whole
     assert found["apart"] < 1e-6
     assert found["decode_rate"] > 0
     assert found["forward_rate"] > 0
-    assert {"forward pass of pictures", "forward pass of texts", "scoring"} <= set(found["phases"])
+    assert {"forward pass of images", "forward pass of texts", "scoring"} <= set(found["phases"])
     assert min(found["phases"].values()) >= 0
 
 
@@ -87,18 +87,18 @@ def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
     assert record["name"] == "classification"
     assert set(record["ratios"]) == {"classification"}
     figures = record["figures"]
-    assert figures["pictures_ratio"] > 0
+    assert figures["images_ratio"] > 0
     assert figures["workers"] == 1
     assert figures["share_of_bound"] > 0
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "Made by `python benchmarks/classification.py --quick --workers 1 --out" in page
-    assert "| pictures alone |" in page
+    assert "| images alone |" in page
     assert "Where our time goes (`run --profile`): " in page
     assert record["figures"]["phase_seconds"]["forward pass of texts"] > 0
 
 
 def test_the_bound_is_the_slower_of_two_machines_and_the_sum_of_both_works_on_one():
-    found = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer pictures": [9.0], "ours pictures": [1.2]}}
+    found = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer images": [9.0], "ours images": [1.2]}}
     assert classification.bound(found, replace(TINY, device="cuda")) == 30
     assert classification.bound(found, TINY) == pytest.approx(20)
     assert classification.share(found, TINY) == pytest.approx(18 / 1.2 / 20)

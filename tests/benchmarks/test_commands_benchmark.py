@@ -45,7 +45,7 @@ def test_our_reader_and_the_peers_find_the_same_samples(data):
         task="zeroshot_retrieval",
     )
     assert [text for _, texts in theirs for text in texts] == pairs.texts
-    assert (len(pairs.pictures), len(pairs.texts), len(set(pairs.texts))) == (6, 30, 30)
+    assert (len(pairs.images), len(pairs.texts), len(set(pairs.texts))) == (6, 30, 30)
     assert get_dataset_default_task(commands.RETRIEVAL) == "zeroshot_retrieval"
     assert get_dataset_default_task(commands.CLASSIFICATION) == "zeroshot_classification"
 

@@ -22,7 +22,7 @@ from cosmos_eval.datasets import cifar
 from cosmos_eval.datasets import clip_benchmark as ours
 from cosmos_eval.datasets.data import ClassificationData
 from tests.core.wrong_files import WRONG_FILES
-from tests.helpers.datasets_on_disk import define, write_json, write_picture
+from tests.helpers.datasets_on_disk import define, write_image, write_json
 
 
 def load(tmp_path: Path, name: str, templates: str = "dataset", **options: Any) -> ClassificationData:
@@ -48,38 +48,38 @@ def food101(root: Path) -> None:
     meta = {"apple_pie": ["apple_pie/2", "apple_pie/1"], "baby_back_ribs": ["baby_back_ribs/3"]}
     write_json(root / "food-101/meta/test.json", meta)
     for i, name in enumerate(["apple_pie/1", "apple_pie/2", "baby_back_ribs/3"]):
-        write_picture(root / f"food-101/images/{name}.jpg", seed=i)
+        write_image(root / f"food-101/images/{name}.jpg", seed=i)
 
 
 def pets(root: Path) -> None:
     lines(root / "oxford-iiit-pet/annotations/test.txt", "Abyssinian_1 1 1 1", "american_bulldog_2 2 2 1")
     for name in ("Abyssinian_1", "american_bulldog_2"):
-        write_picture(root / f"oxford-iiit-pet/images/{name}.jpg")
+        write_image(root / f"oxford-iiit-pet/images/{name}.jpg")
 
 
 def dtd(root: Path) -> None:
     lines(root / "dtd/dtd/labels/test1.txt", "braided/b_1.jpg", "banded/a_1.jpg")
     for name in ("braided/b_1.jpg", "banded/a_1.jpg"):
-        write_picture(root / "dtd/dtd/images" / name)
+        write_image(root / "dtd/dtd/images" / name)
 
 
 def aircraft(root: Path) -> None:
     lines(root / "fgvc-aircraft-2013b/data/variants.txt", "707-320", "A340-500 X")
     lines(root / "fgvc-aircraft-2013b/data/images_variant_test.txt", "0000002 A340-500 X", "0000001 707-320")
     for name in ("0000001", "0000002"):
-        write_picture(root / f"fgvc-aircraft-2013b/data/images/{name}.jpg")
+        write_image(root / f"fgvc-aircraft-2013b/data/images/{name}.jpg")
 
 
 def sun397(root: Path) -> None:
     lines(root / "SUN397/ClassName.txt", "/a/abbey", "/a/apartment_building/outdoor")
     for name in ("a/apartment_building/outdoor/sun_b", "a/abbey/sun_c", "a/abbey/sun_a"):
-        write_picture(root / f"SUN397/{name}.jpg")
+        write_image(root / f"SUN397/{name}.jpg")
 
 
 def cars(root: Path) -> None:
     base = root / "stanford_cars"
     for name in ("00001.jpg", "00002.jpg"):
-        write_picture(base / "cars_test" / name)
+        write_image(base / "cars_test" / name)
     annotations = np.array([("00002.jpg", 2), ("00001.jpg", 1)], dtype=[("fname", object), ("class", int)])
     scipy.io.savemat(base / "cars_test_annos_withlabels.mat", {"annotations": annotations})
     (base / "devkit").mkdir()
@@ -129,29 +129,29 @@ SMALL: dict[str, tuple[Callable[[Path], None], list[str], list[int], list[str]]]
 
 @pytest.mark.filterwarnings("ignore:split argument ignored")
 @pytest.mark.parametrize("name", SMALL)
-def test_pictures_labels_and_words_are_the_builders(tmp_path: Path, name: str):
+def test_images_labels_and_words_are_the_builders(tmp_path: Path, name: str):
     make, keys, labels, class_names = SMALL[name]
     make(tmp_path / "data")
     data = load(tmp_path, name)
-    assert [one.key for one in data.pictures] == keys
+    assert [one.key for one in data.images] == keys
     assert data.labels.tolist() == labels
     assert data.class_names == class_names
     built = builder.build_dataset(name, root=str(tmp_path / "data"), transform=None, split="test", download=False)
     assert data.class_names == built.classes
     assert data.templates == built.templates
-    mine = {(one.load().tobytes(), label) for one, label in zip(data.pictures, data.labels.tolist(), strict=True)}
+    mine = {(one.load().tobytes(), label) for one, label in zip(data.images, data.labels.tolist(), strict=True)}
     assert mine == {(image.convert("RGB").tobytes(), label) for image, label in (built[i] for i in range(len(built)))}
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_picture_that_is_missing_is_named(tmp_path: Path, name: str):
+def test_a_image_that_is_missing_is_named(tmp_path: Path, name: str):
     make, keys, _, _ = SMALL[name]
     make(tmp_path / "data")
     (tmp_path / "data" / keys[-1]).unlink()
     said = refusal(tmp_path, name, expected={"images": len(keys)})
-    assert f"needs {len(keys)} pictures" in said
+    assert f"needs {len(keys)} images" in said
     assert f"found {len(keys) - 1}" in said
-    # SUN397 has no list of its pictures, so only their number can tell.
+    # SUN397 has no list of its images, so only their number can tell.
     assert name == "sun397" or f"missing: {keys[-1]}" in said
 
 
@@ -206,7 +206,7 @@ def caltech101(root: Path) -> None:
     folder = root / "caltech101/101_ObjectCategories"
     for name, count in (("BACKGROUND_Google", 2), ("Faces", 3), ("accordion", 4)):
         for i in range(1, count + 1):
-            write_picture(folder / name / f"image_{i:04d}.jpg", seed=hash((name, i)) % 1000)
+            write_image(folder / name / f"image_{i:04d}.jpg", seed=hash((name, i)) % 1000)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_class_left_out_and_a_random_part_are_pytorchs_random_split(tmp_path: 
     part = load(tmp_path, "caltech101", without=["background"], random_split=5, skip=2)
     generator = torch.Generator().manual_seed(5)
     _, test = torch.utils.data.random_split(torch.utils.data.TensorDataset(torch.arange(7)), [2, 5], generator)
-    assert [one.key for one in part.pictures] == [real.pictures[i].key for i in test.indices]
+    assert [one.key for one in part.images] == [real.images[i].key for i in test.indices]
     assert part.labels.tolist() == real.labels[test.indices].tolist()
     assert "classes that the dataset does not have: clutter" in refusal(tmp_path, "caltech101", without=["clutter"])
 
@@ -241,7 +241,7 @@ def test_a_class_left_out_and_a_random_part_are_pytorchs_random_split(tmp_path: 
 def cifar_files(
     root: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None = None
 ) -> tuple[np.ndarray, list[int]]:
-    """CIFAR-100 in torchvision's layout, five pictures of three classes, its checksums stood in for."""
+    """CIFAR-100 in torchvision's layout, five images of three classes, its checksums stood in for."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
     labels = [2, 0, 1, 1, 0]
@@ -270,10 +270,10 @@ def test_cifar_100_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.Mo
     assert data.labels.tolist() == labels
     assert data.class_names == ["apple", "aquarium_fish", "baby"]
     assert len(data.templates) == 18
-    assert [np.asarray(one.load()).tolist() for one in data.pictures] == pixels.tolist()
-    first = data.pictures[0].digest()
-    assert first == datasets.base.ArrayPicture("x", pixels[0]).digest()
-    assert first != data.pictures[1].digest()
+    assert [np.asarray(one.load()).tolist() for one in data.images] == pixels.tolist()
+    first = data.images[0].digest()
+    assert first == datasets.base.ArrayImage("x", pixels[0]).digest()
+    assert first != data.images[1].digest()
 
 
 def test_cifar_with_another_checksum_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -333,7 +333,7 @@ def test_files_that_say_they_are_not_the_published_ones_are_read_without_checksu
     monkeypatch.undo()
     data = load(tmp_path, "cifar100", templates="clip-benchmark:cifar100", published=False)
     assert data.labels.tolist() == labels
-    assert [np.asarray(one.load()).tolist() for one in data.pictures] == pixels.tolist()
+    assert [np.asarray(one.load()).tolist() for one in data.images] == pixels.tolist()
 
 
 @pytest.mark.parametrize("published", [True, False])
@@ -355,7 +355,7 @@ def test_torchvision_unpickles_as_before_afterwards():
 
 def test_flowers_with_a_changed_label_file_is_refused(tmp_path: Path):
     root = tmp_path / "data/flowers-102"
-    write_picture(root / "jpg/image_00001.jpg")
+    write_image(root / "jpg/image_00001.jpg")
     for name in ("setid.mat", "imagelabels.mat"):
         (root / name).write_bytes(b"not it")
     assert "cannot be read by clip-benchmark" in refusal(tmp_path, "flowers")
@@ -366,10 +366,10 @@ def test_a_stray_folder_among_the_classes_is_named(tmp_path: Path):
     """`__MACOSX` sorts before the small letters: every class after it would carry the next one's name."""
     caltech101(tmp_path / "data")
     folder = tmp_path / "data/caltech101/101_ObjectCategories/__MACOSX"
-    write_picture(folder / "accordion/._image_0001.jpg")
+    write_image(folder / "accordion/._image_0001.jpg")
     said = refusal(tmp_path, "caltech101")
     assert f"needs 3 class folders in {folder.parent}, found 4; no class: __MACOSX; take it away" in said
-    write_picture(folder / "image_0001.jpg")
+    write_image(folder / "image_0001.jpg")
     assert "needs 3 class folders" in refusal(tmp_path, "caltech101")
 
 
@@ -377,7 +377,7 @@ def gtsrb(root: Path, last: int = 42) -> None:
     rows = [f"{label:05d}.ppm;0;0;0;0;0;0;{label}" for label in [*range(42), last]]
     lines(root / "gtsrb/GT-final_test.csv", "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId", *rows)
     for row in rows:
-        write_picture(root / "gtsrb/GTSRB/Final_Test/Images" / row.split(";")[0])
+        write_image(root / "gtsrb/GTSRB/Final_Test/Images" / row.split(";")[0])
 
 
 @pytest.mark.parametrize("label", [43, -1])
@@ -388,7 +388,7 @@ def test_a_label_out_of_range_is_refused(tmp_path: Path, label: int):
 
 def class_folders(folder: Path, names: list[str]) -> None:
     for i, name in enumerate(names):
-        write_picture(folder / name / f"{name}_1.png", seed=i)
+        write_image(folder / name / f"{name}_1.png", seed=i)
 
 
 def mnist(root: Path) -> None:
@@ -451,7 +451,7 @@ def test_the_other_sets_of_the_clip_paper_are_the_builders_too(
     assert data.templates == built.templates
     for i in range(0, len(labels), 20):
         image, label = built[i]
-        assert data.pictures[i].load().tobytes() == image.convert("RGB").tobytes()
+        assert data.images[i].load().tobytes() == image.convert("RGB").tobytes()
         assert label == labels[i]
 
 

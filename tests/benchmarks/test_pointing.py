@@ -50,7 +50,7 @@ def test_what_is_absent_shares_no_word_with_the_scene():
 def test_it_writes_a_table_for_each_model_and_size(tmp_path, capsys):
     main(["--scenes", "2", "--sizes", "64", "--out", str(tmp_path), "--models", "cosmos:toybox"])
     text = (tmp_path / "attention.md").read_text(encoding="utf-8")
-    assert "## cosmos:toybox, pictures of 64 × 64 pixels" in text
+    assert "## cosmos:toybox, images of 64 × 64 pixels" in text
     assert text.count("| cross-attention |") == 2
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["name"], len(line["figures"])) == ("pointing", 5)

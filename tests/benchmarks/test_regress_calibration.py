@@ -31,7 +31,7 @@ def test_false_alarms_at_the_boundary_are_at_most_alpha(world):
 def test_others_would_raise_false_alarms_where_wins_are_rare_and_where_captions_go_together():
     by_name = {(world.name, world.units): world for world in WORLDS}
     rng = np.random.default_rng(0)
-    for key, test in ((("rare wins, all others lose a little", 40), 0), (("5 captions a picture", 100), 2)):
+    for key, test in ((("rare wins, all others lose a little", 40), 0), (("5 captions an image", 100), 2)):
         world = by_name[key]
         p = [calibration.other_tests(world.samples(rng, world.max_drop), world.max_drop, rng)[test] for _ in range(200)]
         assert np.mean(np.array(p) <= 0.05) > 0.1
@@ -46,7 +46,7 @@ def test_the_worlds_have_the_drop_that_they_are_told(draw):
 
 
 def test_a_drop_of_the_detectable_size_is_found_as_often_as_is_claimed():
-    world = next(one for one in WORLDS if (one.name, one.units) == ("5 captions a picture", 100))
+    world = next(one for one in WORLDS if (one.name, one.units) == ("5 captions an image", 100))
     rng = np.random.default_rng(1)
     claimed = chance_to_find(churn_of(world.samples(rng, 0.11).drops()), 0.11, 0.0, 0.05)
     found = np.mean([p_of_drop(world.samples(rng, 0.11).drops()) <= 0.05 for _ in range(TRIALS)])
@@ -60,14 +60,14 @@ def test_false_alarms_of_mean_ious_are_at_most_alpha(scenes):
     max_drop = scenes.true_drop(scenes.candidate)
     p = []
     for seed in range(100):
-        both = [calibration.entries(one) for one in scenes.areas(rng, scenes.pictures, scenes.candidate)]
-        p.append(bootstrap_areas(*both, scenes.pictures, resamples=200, seed=seed).p(max_drop))
+        both = [calibration.entries(one) for one in scenes.areas(rng, scenes.images, scenes.candidate)]
+        p.append(bootstrap_areas(*both, scenes.images, resamples=200, seed=seed).p(max_drop))
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 100)
 
 
 def test_the_script_writes_its_page_and_one_line_of_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(calibration, "WORLDS", WORLDS[:1])
-    monkeypatch.setattr(calibration, "SCENES", [replace(SCENES[0], pictures=6, truth={1.0: 0.0, 0.7: 0.05})])
+    monkeypatch.setattr(calibration, "SCENES", [replace(SCENES[0], images=6, truth={1.0: 0.0, 0.7: 0.05})])
     monkeypatch.setattr(calibration, "SUITE", 2)
     monkeypatch.setattr(calibration, "measure_suite", lambda trials, seed: calibration.Row(
         "any", 9, 0.0, trials, 0.04, {"no correction": 0.1}, math.inf, math.nan))  # fmt: skip

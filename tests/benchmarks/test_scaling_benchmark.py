@@ -11,25 +11,25 @@ from cosmos_eval.run.plan import make_plan
 
 
 def test_both_data_sets_are_ready_to_be_evaluated(tmp_path):
-    plan = scaling.Plan(pictures=50, repetitions=1)
-    scaling.write_pictures(plan, tmp_path)
+    plan = scaling.Plan(images=50, repetitions=1)
+    scaling.write_images(plan, tmp_path)
     pairs, things = make_plan([tmp_path / "pairs.yaml", tmp_path / "things.yaml"])
     assert not pairs.problems
     assert not things.problems
     retrieval = load(pairs.benchmark, pairs.data_root)
-    assert (len(retrieval.pictures), len(retrieval.texts)) == (50, 100)
-    assert retrieval.pictures[0].load().size == (640, 480)
-    assert len(load(things.benchmark, things.data_root).pictures) == 50
+    assert (len(retrieval.images), len(retrieval.texts)) == (50, 100)
+    assert retrieval.images[0].load().size == (640, 480)
+    assert len(load(things.benchmark, things.data_root).images) == 50
 
 
 def test_the_table_and_the_last_line_say_how_much_faster():
-    plan = scaling.Plan(pictures=50, repetitions=2, ranks=2)
+    plan = scaling.Plan(images=50, repetitions=2, ranks=2)
     times = Times({"one": [10.0, 12.0], "all": [5.0, 8.0]})
     assert "| seconds | 11.0 | 6.5 | 1.75 (1.62 to 1.88) |" in scaling.table(times, plan, 1)
     last = scaling.record(times, plan, 1, 0.5)
     assert last["name"] == "scaling"
     assert last["ratios"] == {"scaling": 1.75}
-    assert last["figures"]["pictures_per_second"] == 15.4
+    assert last["figures"]["images_per_second"] == 15.4
     assert last["environment"]["load_before"] == 0.5
 
 

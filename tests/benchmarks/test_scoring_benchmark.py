@@ -5,7 +5,7 @@ import pytest
 from benchmarks import scoring
 from cosmos_core.world import World
 
-PLAN = scoring.Plan(pictures=70, repetitions=2, width=16)  # more than one batch of the peer, the last one short
+PLAN = scoring.Plan(images=70, repetitions=2, width=16)  # more than one batch of the peer, the last one short
 
 
 @pytest.fixture(scope="module")

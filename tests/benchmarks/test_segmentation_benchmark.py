@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import segmentation
-from benchmarks.segmentation_cases import ARMS, Arms, Plan, large_picture, measure, peak
+from benchmarks.segmentation_cases import ARMS, Arms, Plan, large_image, measure, peak
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.helpers.patch_models import settings
@@ -34,16 +34,16 @@ def times():
 
 def test_both_arms_give_the_same_labels():
     arms = Arms(TINY)
-    pictures = [large_picture((37, 50)), large_picture((50, 37))]
-    for one, other in zip(arms.batched(pictures), arms.sequential(pictures), strict=True):
+    images = [large_image((37, 50)), large_image((50, 37))]
+    for one, other in zip(arms.batched(images), arms.sequential(images), strict=True):
         assert np.mean(one == other) > 0.999
         assert len(np.unique(one)) > 1
 
 
-def test_the_tower_and_the_whole_are_timed_for_each_set_of_pictures(times):
+def test_the_tower_and_the_whole_are_timed_for_each_set_of_images(times):
     for name, count in (("voc", 3), ("toybox", 2)):
         case = times[name]
-        assert case["pictures"] == count
+        assert case["images"] == count
         assert case["windows"] > count
         assert set(case["seconds"]) == set(ARMS)
         for arm in ARMS:

@@ -13,7 +13,7 @@ from tests.helpers.tiny_models import Colours
 PLAN = Plan(part=500, repetitions=2, workers=0, model="tiny", config=CONFIG)
 
 
-def test_both_sides_give_the_same_figures_and_the_peer_encodes_every_picture_again():
+def test_both_sides_give_the_same_figures_and_the_peer_encodes_every_image_again():
     found = measure(World(), PLAN)
     assert found["apart"] < 1e-6
     assert found["encoded"] == {"peer": 10 + sum(PLAN.rows.values()), "ours": 10}
@@ -52,7 +52,7 @@ def test_the_record_and_the_table_hold_what_was_measured():
     }
     record = json.loads(json.dumps(shared_images.record(found, PLAN, load=0.5)))
     assert record["ratios"] == {"shared_images": pytest.approx(3.5)}
-    assert record["figures"]["ours_pictures_encoded"] == 10
+    assert record["figures"]["ours_images_encoded"] == 10
     text = "\n".join(shared_images.table(found, PLAN))
     assert "| seconds | 10.5 | 3.0 | 3.50 [3.25, 3.75] |" in text
-    assert "| pictures encoded | 24 | 10 |" in text
+    assert "| images encoded | 24 | 10 |" in text

@@ -10,14 +10,15 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.contents import chosen, clear, damaged, held, store_at
 from cosmos_eval.cache.export import export_rows
+from cosmos_eval.cache.shard import NAMES_PREFIX
 from cosmos_eval.cache.store import Store
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.embeddings import EmbeddingsModel
 from cosmos_eval.run.evaluate import evaluate
 from tests.helpers.datasets_on_disk import write_json
 from tests.helpers.perception_on_disk import small, sugarcrepe
-from tests.helpers.stand_ins import RandomModel, pictures
+from tests.helpers.stand_ins import RandomModel, random_images
 from tests.helpers.worlds import captions_world, classes_world
 
 MODEL = "cosmos:untrained-toybox?seed=3"
@@ -25,7 +26,7 @@ MODEL = "cosmos:untrained-toybox?seed=3"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> tuple[Path, list]:
-    """A benchmark of each family that asks for whole pictures."""
+    """A benchmark of each family that asks for whole images."""
     root = tmp_path_factory.mktemp("world")
     sugarcrepe(root)
     return root, [captions_world(root), classes_world(root), small("sugarcrepe")]
@@ -59,7 +60,7 @@ def test_measuring_again_takes_every_row_from_the_store(world, run):
     for ours, theirs in zip(again, run[1], strict=True):
         assert ours.metrics == theirs.metrics
         assert theirs.timing["encoded"]["texts"] > 0
-        assert ours.timing["encoded"] == {"pictures": 0, "texts": 0}
+        assert ours.timing["encoded"] == {"images": 0, "texts": 0}
 
 
 def test_one_benchmark_alone_is_exported_with_what_it_asked_for(world, run, tmp_path):
@@ -67,9 +68,9 @@ def test_one_benchmark_alone_is_exported_with_what_it_asked_for(world, run, tmp_
     assert export_rows(one, tmp_path, ["pairs"]) == (6, 12)
     (result,) = evaluate(f"embeddings:{tmp_path}", world[1][0], world[0])
     assert result.metrics["image_to_text_recall@1"] == run[1][0].metrics["image_to_text_recall@1"]
-    with pytest.raises(RequestError, match=r"lacks 6 of 6 pictures"):
+    with pytest.raises(RequestError, match=r"lacks 6 of 6 images"):
         evaluate(f"embeddings:{tmp_path}", world[1][1], world[0])
-    with pytest.raises(RequestError, match=r"no pictures of mnist are stored for .*; there are those of classes"):
+    with pytest.raises(RequestError, match=r"no images of mnist are stored for .*; there are those of classes"):
         export_rows(one, tmp_path, ["mnist"])
 
 
@@ -83,22 +84,22 @@ def store_of(folder: Path, *calls: tuple[str, list]) -> Store:
 
 
 def renamed(some: list, name: str = "0.png") -> list:
-    return [ArrayPicture(name, some[0].pixels), *some[1:]]
+    return [ArrayImage(name, some[0].pixels), *some[1:]]
 
 
-def test_two_pictures_of_one_name_are_refused_unless_one_benchmark_is_named(tmp_path):
-    store_of(tmp_path, ("mnist", renamed(pictures(2))), ("svhn", renamed(pictures(2, seed=1))))
+def test_two_images_of_one_name_are_refused_unless_one_benchmark_is_named(tmp_path):
+    store_of(tmp_path, ("mnist", renamed(random_images(2))), ("svhn", renamed(random_images(2, seed=1))))
     (one,) = held(tmp_path)
-    with pytest.raises(RequestError, match=r"'0\.png' is a picture of mnist and another one of svhn.*--benchmark"):
+    with pytest.raises(RequestError, match=r"'0\.png' is an image of mnist and another one of svhn.*--benchmark"):
         export_rows(one, tmp_path / "v")
     assert not (tmp_path / "v").exists()
     assert export_rows(one, tmp_path / "v", ["svhn"]) == (2, 1)
-    rows = EmbeddingsModel(tmp_path / "v").image_rows(renamed(pictures(2, seed=1)))
-    assert torch.equal(rows, Engine(RandomModel()).image_features(renamed(pictures(2, seed=1))))
+    rows = EmbeddingsModel(tmp_path / "v").image_rows(renamed(random_images(2, seed=1)))
+    assert torch.equal(rows, Engine(RandomModel()).image_features(renamed(random_images(2, seed=1))))
 
 
-def test_a_picture_of_several_names_has_its_row_under_each(tmp_path):
-    some = pictures(3)
+def test_a_image_of_several_names_has_its_row_under_each(tmp_path):
+    some = random_images(3)
     store_of(tmp_path, ("one", some), ("two", renamed(some, "twin.png")))
     assert export_rows(held(tmp_path)[0], tmp_path / "v") == (4, 2)
     rows = EmbeddingsModel(tmp_path / "v").image_rows([*some, *renamed(some, "twin.png")])
@@ -106,40 +107,40 @@ def test_a_picture_of_several_names_has_its_row_under_each(tmp_path):
 
 
 def test_an_unfinished_run_is_not_exported_as_if_it_were_whole(tmp_path):
-    store_of(tmp_path, ("one", pictures(3)))
+    store_of(tmp_path, ("one", random_images(3)))
     for path in tmp_path.glob("*/pictures-*.safetensors"):
         path.unlink()
-    with pytest.raises(RequestError, match="3 of 3 pictures have no stored row, 'picture-0' first; run") as refusal:
+    with pytest.raises(RequestError, match="3 of 3 images have no stored row, 'image-0' first; run") as refusal:
         export_rows(held(tmp_path)[0], tmp_path / "v")
     assert "\n" not in str(refusal.value)
 
 
 def test_a_model_is_chosen_by_spec_digest_or_id(tmp_path):
-    store_of(tmp_path, ("one", pictures(3)))
+    store_of(tmp_path, ("one", random_images(3)))
     other = RandomModel(seed=1)
     other.digest, other.spec = "0123456789", "python:other:build"
-    Engine(other, store=Store(tmp_path)).image_features(pictures(2))
+    Engine(other, store=Store(tmp_path)).image_features(random_images(2))
     for word in (other.spec, "01234", next(one.id for one in held(tmp_path) if one.about["spec"] == other.spec)):
         (one,) = chosen(tmp_path, word)
         assert one.about["digest"] == "0123456789"
     with pytest.raises(RequestError, match=r"no stored embeddings of '012' .* those of python:other:build, python:st"):
         chosen(tmp_path, "012")
-    assert (one.rows("pictures"), one.rows("texts")) == (2, 0)
+    assert (one.rows("images"), one.rows("texts")) == (2, 0)
     assert one.size() > 0
 
 
 def test_names_that_are_damaged_are_written_again(tmp_path):
-    store_of(tmp_path, ("one", pictures(3)))
+    store_of(tmp_path, ("one", random_images(3)))
     (one,) = held(tmp_path)
-    (names,) = (path for path in one.files() if "names" in path.name and "picture" in path.name)
+    (names,) = (path for path in one.files() if path.name.startswith(NAMES_PREFIX["images"]))
     whole = names.read_bytes()
     names.write_bytes(whole[:20])
-    store_of(tmp_path, ("one", pictures(3)))
+    store_of(tmp_path, ("one", random_images(3)))
     assert names.read_bytes() == whole
 
 
 def test_clear_removes_what_a_store_wrote_and_nothing_else(tmp_path):
-    store_of(tmp_path / "store", ("one", pictures(3)))
+    store_of(tmp_path / "store", ("one", random_images(3)))
     (one,) = held(tmp_path / "store")
     (one.folder / "mine.txt").touch()
     size = one.size()
@@ -150,7 +151,7 @@ def test_clear_removes_what_a_store_wrote_and_nothing_else(tmp_path):
 
 
 def test_a_damaged_file_of_any_kind_is_found(tmp_path):
-    store_of(tmp_path, ("one", pictures(3)))
+    store_of(tmp_path, ("one", random_images(3)))
     (one,) = held(tmp_path)
     assert len(one.files()) == 4
     for path in one.files():
@@ -170,7 +171,7 @@ def test_vectors_written_by_hand_with_numpy_alone_are_evaluated(tmp_path):
     sugarcrepe(root)
     benchmarks = [captions_world(root), classes_world(root, classes=3), small("sugarcrepe")]
     rng = np.random.default_rng(0)
-    captions = [f"pairs picture {i}, caption {j}" for i in range(6) for j in range(2)]
+    captions = [f"pairs image {i}, caption {j}" for i in range(6) for j in range(2)]
     ids = [f"{i:012d}.jpg" for i in range(6)]
     classes = [f"class{c}/{i}.png" for c in range(3) for i in range(2)]
     crepe = [(0, 139), (1, 285), (2, 632)]
@@ -204,20 +205,20 @@ def test_vectors_written_by_hand_with_numpy_alone_are_evaluated(tmp_path):
     assert retrieval.model["arch"] == "another framework"
 
 
-def test_pictures_of_coco_are_encoded_once_for_two_runs_of_two_benchmarks(tmp_path):
+def test_images_of_coco_are_encoded_once_for_two_runs_of_two_benchmarks(tmp_path):
     sugarcrepe(tmp_path)
     names = (139, 285, 632)
     content = {
         "images": [{"id": name, "file_name": f"{name:012d}.jpg"} for name in names],
-        "annotations": [{"id": i, "image_id": name, "caption": f"picture {name}"} for i, name in enumerate(names)],
+        "annotations": [{"id": i, "image_id": name, "caption": f"image {name}"} for i, name in enumerate(names)],
     }
     write_json(tmp_path / "coco/annotations/captions_val2017.json", content)
     cache = tmp_path / "store"
     encoded = []
     for name in ("coco-val2017-retrieval", "sugarcrepe"):
         (result,) = evaluate(MODEL, small(name), tmp_path, out=tmp_path / name, cache=cache)
-        encoded.append(result.timing["encoded"]["pictures"])
+        encoded.append(result.timing["encoded"]["images"])
         assert not (tmp_path / name / ".embeddings").exists()
     assert encoded == [3, 0]
     (result,) = evaluate(MODEL, small("sugarcrepe"), tmp_path, cache=False)
-    assert result.timing["encoded"]["pictures"] == 3
+    assert result.timing["encoded"]["images"] == 3

@@ -14,13 +14,13 @@ from safetensors.numpy import save
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache import store
 from cosmos_eval.cache.contents import damaged, held
-from cosmos_eval.cache.shard import KEY_BYTES, Shard, checksum, shard_bytes
+from cosmos_eval.cache.shard import FILE_PREFIX, KEY_BYTES, Shard, checksum, shard_bytes
 from cosmos_eval.cache.store import Space, Store
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from tests.helpers.killing import SERVER
-from tests.helpers.stand_ins import RandomModel, pictures
+from tests.helpers.stand_ins import RandomModel, random_images
 
 TEXTS = [f"text {i}" for i in range(20)]
 
@@ -49,8 +49,8 @@ def engine(folder: Path, model=None, batch_size: int = 4, limit: int = store.LIM
     return Engine(model or RandomModel(), batch_size=batch_size, store=Store(folder, limit), **options)
 
 
-def shards(folder: Path, kind: str = "pictures") -> list[Path]:
-    return sorted(folder.glob(f"*/{kind}-*.safetensors"))
+def shards(folder: Path, kind: str = "images") -> list[Path]:
+    return sorted(folder.glob(f"*/{FILE_PREFIX[kind]}-*.safetensors"))
 
 
 def encoded(model: RandomModel) -> int:
@@ -58,24 +58,24 @@ def encoded(model: RandomModel) -> int:
 
 
 def test_rows_of_an_earlier_run_come_back_bit_for_bit_and_nothing_is_encoded(tmp_path):
-    some = pictures(11)
+    some = random_images(11)
     first = engine(tmp_path)
     rows, texts = first.image_features(some), first.text_features(TEXTS)
     again = engine(tmp_path)
     assert torch.equal(again.image_features(some[::-1]), rows.flip(0))
     assert torch.equal(again.text_features([*TEXTS[5:], TEXTS[5]]), texts[[*range(5, 20), 5]])
     assert encoded(again.model) == 0
-    assert again.encoded == {"pictures": 0, "texts": 0}
+    assert again.encoded == {"images": 0, "texts": 0}
     assert torch.equal(Engine(RandomModel(), batch_size=4).image_features(some), rows)
 
 
 def test_what_is_new_is_encoded_and_joins_what_was_stored(tmp_path):
-    some = pictures(11)
+    some = random_images(11)
     engine(tmp_path).image_features(some[:5])
     second = engine(tmp_path)
     rows = second.image_features(some)
     assert [len(batch) for batch in second.model.image_batches] == [4, 2]
-    assert second.encoded["pictures"] == 6
+    assert second.encoded["images"] == 6
     assert torch.allclose(rows, Engine(RandomModel()).image_features(some), atol=1e-6)
     third = engine(tmp_path)
     assert torch.equal(third.image_features(some), rows)
@@ -85,7 +85,7 @@ def test_what_is_new_is_encoded_and_joins_what_was_stored(tmp_path):
 @pytest.mark.usefixtures("every_batch")
 @pytest.mark.parametrize("lost", [[0], [1], [0, 2], [3], [0, 1, 2, 3]])
 def test_lost_batches_are_made_again_with_the_members_that_they_had(tmp_path, lost):
-    some = pictures(15)
+    some = random_images(15)
     first = engine(tmp_path)
     rows = first.image_features(some)
     by_key = {read_key(path): path for path in shards(tmp_path)}
@@ -137,7 +137,7 @@ def other(**changes) -> RandomModel:
 
 
 def test_rows_of_another_digest_precision_or_version_are_never_mixed(tmp_path, monkeypatch):
-    some = pictures(3)
+    some = random_images(3)
     engine(tmp_path).image_features(some)
     changed = engine(tmp_path, other(digest="other"))
     assert torch.equal(changed.image_features(some), Engine(other()).image_features(some))
@@ -166,7 +166,7 @@ def test_a_model_without_a_digest_and_vectors_made_elsewhere_are_never_stored(tm
     for model in (other(digest=""), Table()):
         for _ in range(2):
             own = engine(tmp_path, model)
-            own.image_features(pictures(3))
+            own.image_features(random_images(3))
             own.text_features(TEXTS)
     assert list(tmp_path.iterdir()) == []
 
@@ -187,7 +187,7 @@ def cut(share: float):
 def of_another_model(path: Path) -> None:
     """Whole by its checksum, in the wrong folder."""
     foreign = Engine(other(digest="other"), store=Store(path.parent.parent / "elsewhere"))
-    foreign.image_features(pictures(9))
+    foreign.image_features(random_images(9))
     (there,) = shards(path.parent.parent / "elsewhere")
     path.unlink()
     there.rename(path.parent / there.name)
@@ -203,9 +203,9 @@ def made_up(path: Path) -> None:
 def not_finite(path: Path) -> None:
     """Whole by its checksum, with a row that no model of ours would have stored."""
     rows = np.full((9, 16), np.nan, np.float32)
-    keys = np.stack([np.frombuffer(bytes.fromhex(one.digest()), np.uint8) for one in pictures(9)])
+    keys = np.stack([np.frombuffer(bytes.fromhex(one.digest()), np.uint8) for one in random_images(9)])
     assert keys.shape == (9, KEY_BYTES)
-    content = shard_bytes("pictures", path.parent.name, Shard(keys, rows))
+    content = shard_bytes("images", path.parent.name, Shard(keys, rows))
     path.unlink()
     (path.parent / f"pictures-{checksum(content)}.safetensors").write_bytes(content)
 
@@ -255,7 +255,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_shard_is_dropped_with_a_note_and_made_again(tmp_path, damage):
-    some, notes = pictures(9), Notes()
+    some, notes = random_images(9), Notes()
     rows = engine(tmp_path).image_features(some)
     (path,) = shards(tmp_path)
     whole = path.read_bytes()
@@ -274,12 +274,12 @@ def test_a_damaged_shard_is_dropped_with_a_note_and_made_again(tmp_path, damage)
 
 
 def test_a_shard_that_another_process_removed_is_made_again_without_a_word(tmp_path):
-    some, notes = pictures(9), Notes()
+    some, notes = random_images(9), Notes()
     engine(tmp_path).image_features(some)
     own = engine(tmp_path, reporter=notes)
     own.image_features(some[:2])
-    own.pictures.blocks.clear()
-    own.pictures.place.clear()
+    own.images.blocks.clear()
+    own.images.place.clear()
     for path in shards(tmp_path):
         path.unlink()
     own.image_features(some)
@@ -289,7 +289,7 @@ def test_a_shard_that_another_process_removed_is_made_again_without_a_word(tmp_p
 
 @pytest.mark.usefixtures("every_batch")
 def test_batches_before_one_that_is_not_finite_are_kept_and_it_is_not(tmp_path):
-    some = pictures(9)
+    some = random_images(9)
     model = RandomModel()
     whole = model.encode_image
 
@@ -299,9 +299,9 @@ def test_batches_before_one_that_is_not_finite_are_kept_and_it_is_not(tmp_path):
         return rows
 
     model.encode_image = broken  # type: ignore[method-assign]
-    some[6] = ArrayPicture("white", np.full((8, 8, 3), 255, np.uint8))
+    some[6] = ArrayImage("white", np.full((8, 8, 3), 255, np.uint8))
     for _ in range(2):
-        with pytest.raises(RequestError, match="picture white is not finite"):
+        with pytest.raises(RequestError, match="image white is not finite"):
             engine(tmp_path, model).image_features(some)
     assert [len(batch) for batch in model.image_batches] == [4, 4, 4]  # the first batch once, the second twice
     stored = [row for path in shards(tmp_path) for row in store.read_shard(path, path.parent.name).rows]
@@ -320,41 +320,41 @@ def test_rows_that_wait_are_written_when_the_work_is_interrupted(tmp_path):
 
     model.encode_image = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        engine(tmp_path, model).image_features(pictures(12))
+        engine(tmp_path, model).image_features(random_images(12))
     again = engine(tmp_path)
-    again.image_features(pictures(12))
+    again.image_features(random_images(12))
     assert encoded(again.model) == 4
 
 
 @pytest.mark.usefixtures("every_batch")
 def test_what_was_used_least_recently_goes_first_when_the_limit_is_reached(tmp_path):
-    some = pictures(16)
+    some = random_images(16)
     engine(tmp_path).image_features(some)
     found = {some[i].key: path for path in shards(tmp_path) for i in range(0, 16, 4) if read_key(path) == key(some[i])}
     (names,) = tmp_path.glob("*/picture_names-*.json")
     now = time.time()
-    for age, path in enumerate([found["picture-4"], names, found["picture-12"], found["picture-0"]]):
+    for age, path in enumerate([found["image-4"], names, found["image-12"], found["image-0"]]):
         os.utime(path, (now - 1000 + age, now - 1000 + age))
-    size = found["picture-0"].stat().st_size
+    size = found["image-0"].stat().st_size
     held_before = sum(path.stat().st_size for path in [*found.values(), names])
     # a read of the oldest makes it the newest
     engine(tmp_path).image_features(some[4:6])
     small = engine(tmp_path, limit=held_before - size)
-    small.image_features(pictures(4, seed=9))
+    small.image_features(random_images(4, seed=9))
     left = shards(tmp_path)
-    assert found["picture-4"] in left
-    assert found["picture-12"] not in left
+    assert found["image-4"] in left
+    assert found["image-12"] not in left
     assert not names.exists()
     assert sum(size for _, size, _ in Store(tmp_path).files()) <= held_before - size
-    assert found["picture-8"] in left
+    assert found["image-8"] in left
 
 
-def key(picture) -> bytes:
-    return bytes.fromhex(picture.digest())
+def key(image) -> bytes:
+    return bytes.fromhex(image.digest())
 
 
 def test_a_limit_below_everything_still_gives_the_rows(tmp_path):
-    some = pictures(9)
+    some = random_images(9)
     assert torch.equal(engine(tmp_path, limit=1).image_features(some), Engine(RandomModel(), 4).image_features(some))
     assert shards(tmp_path) == []
     with pytest.raises(RequestError, match="above 0"):
@@ -363,7 +363,7 @@ def test_a_limit_below_everything_still_gives_the_rows(tmp_path):
 
 def test_a_disk_that_is_full_costs_one_note_and_not_the_run(small_disk, monkeypatch):
     monkeypatch.setattr(store, "RESERVE", 0)
-    some, notes = pictures(64), Notes()
+    some, notes = random_images(64), Notes()
     (small_disk / "filler").write_bytes(bytes(500 * 1024))
     own = engine(small_disk / "store", other(digest="wide", of_pixels=torch.randn(192, 4096)), reporter=notes)
     assert own.image_features(some).shape == (64, 4096)
@@ -377,7 +377,7 @@ def test_a_disk_that_is_full_costs_one_note_and_not_the_run(small_disk, monkeypa
 def test_a_disk_that_is_nearly_full_is_left_to_results(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "RESERVE", 2**62)
     notes = Notes()
-    engine(tmp_path, reporter=notes).image_features(pictures(5))
+    engine(tmp_path, reporter=notes).image_features(random_images(5))
     (line,) = notes.lines
     assert "results may need" in line
     assert shards(tmp_path) == []
@@ -387,7 +387,7 @@ def test_a_place_that_cannot_be_written_costs_one_note(tmp_path):
     (tmp_path / "file").touch()
     notes = Notes()
     own = engine(tmp_path / "file" / "store", reporter=notes)
-    own.image_features(pictures(5))
+    own.image_features(random_images(5))
     own.text_features(TEXTS)
     assert len(notes.lines) == 1
     assert "Not a directory" in notes.lines[0]
@@ -396,7 +396,7 @@ def test_a_place_that_cannot_be_written_costs_one_note(tmp_path):
 
 
 def test_a_temporary_file_of_a_killed_process_goes_after_an_hour(tmp_path):
-    engine(tmp_path).image_features(pictures(2))
+    engine(tmp_path).image_features(random_images(2))
     folder = shards(tmp_path)[0].parent
     old, young = (folder / f".{shards(tmp_path)[0].name}.{end}.tmp" for end in ("a1", "b2"))
     mine = folder / ".notes.tmp"
@@ -413,24 +413,24 @@ def test_a_store_leaves_what_others_have_in_its_folder_alone(tmp_path):
         path.parent.mkdir()
         path.write_bytes(bytes(5000))
         os.utime(path, (0, 0))
-    engine(tmp_path, limit=1).image_features(pictures(9))
+    engine(tmp_path, limit=1).image_features(random_images(9))
     notes = shards(tmp_path)
     assert all(path.exists() for path in weights)
     assert notes == [weights[1]]
 
 
 def test_a_row_of_another_length_under_the_same_digest_is_refused(tmp_path):
-    engine(tmp_path).image_features(pictures(3))
+    engine(tmp_path).image_features(random_images(3))
     wider = engine(tmp_path, RandomModel(width=24))
     with pytest.raises(RequestError, match="24 numbers an item and gave 16 before under the same digest") as refusal:
-        wider.image_features(pictures(5))
+        wider.image_features(random_images(5))
     assert "\n" not in str(refusal.value)
 
 
 def fill(folder: Path, seed: int, out: Path) -> None:
     torch.set_num_threads(1)
     store.SECONDS, store.SHARE = -1.0, 0  # type: ignore[assignment]
-    some = pictures(60)
+    some = random_images(60)
     order = np.random.default_rng(seed).permutation(60)
     own = Engine(RandomModel(), batch_size=3, store=Store(folder))
     for start in range(0, 60, 12):
@@ -450,11 +450,11 @@ def test_two_processes_fill_one_store_at_once(tmp_path):
     assert not list(folder.rglob("*.tmp"))
     (one,) = held(folder)
     assert list(damaged(one)) == []
-    assert (one.rows("pictures"), one.rows("texts")) == (60, 20)
+    assert (one.rows("images"), one.rows("texts")) == (60, 20)
     again = Engine(RandomModel(), batch_size=3, store=Store(folder))
-    rows = again.image_features(pictures(60))
+    rows = again.image_features(random_images(60))
     assert encoded(again.model) == 0
-    assert torch.allclose(rows, Engine(RandomModel()).image_features(pictures(60)), atol=1e-6)
+    assert torch.allclose(rows, Engine(RandomModel()).image_features(random_images(60)), atol=1e-6)
     for seed in (1, 2):
         order = np.random.default_rng(seed).permutation(60)
         for start in range(0, 60, 12):
@@ -465,7 +465,7 @@ def test_two_processes_fill_one_store_at_once(tmp_path):
 
 def test_a_space_says_what_made_its_rows(tmp_path):
     own = engine(tmp_path)
-    own.image_features(pictures(2))
+    own.image_features(random_images(2))
     assert isinstance(own.space, Space)
     about = json.loads((own.space.folder / "space.json").read_text())
     assert (about["digest"], about["precision"], about["device"]) == ("random", "fp32", "cpu")

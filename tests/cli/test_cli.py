@@ -185,12 +185,12 @@ def test_train_dry_run_prints_the_resolved_configuration(capsys):
 
 def test_plain_progress_tells_rate_and_end(capsys):
     reporter = LineReporter(sys.stderr, every=0.0)
-    with reporter.task("encoding", 10, "pictures") as advance:
+    with reporter.task("encoding", 10, "images") as advance:
         time.sleep(0.01)
         advance(4)
         advance(6)
     lines = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"encoding: 4/10 pictures, [\d,.]+ pictures/s, 0 s, 0 s left", lines[0])
+    assert re.fullmatch(r"encoding: 4/10 images, [\d,.]+ images/s, 0 s, 0 s left", lines[0])
     assert [line[:21] for line in lines[1:]] == ["encoding: 10/10 pictu"]  # the total is told once
 
 
@@ -209,13 +209,13 @@ def test_the_bar_of_a_terminal_tells_rate_and_time_left():
     stream = io.StringIO()
     reporter = RichReporter(Console(file=stream, force_terminal=True, width=120))
     reporter.note("[bold]not markup[/bold]")
-    with reporter.task("encoding [x]", 10, "pictures") as advance:
+    with reporter.task("encoding [x]", 10, "images") as advance:
         for _ in range(10):
             advance(1)
             time.sleep(0.02)
     shown = stream.getvalue()
     assert "[bold]not markup[/bold]" in shown
-    for part in ("encoding [x]", "10/10", "pictures/s", "eta"):
+    for part in ("encoding [x]", "10/10", "images/s", "eta"):
         assert part in shown
 
 
@@ -233,7 +233,7 @@ def test_words_on_how_the_work_goes_stay_until_the_next_ones(capsys):
 def test_short_work_within_work_leaves_no_line_in_a_log(capsys):
     reporter = LineReporter(sys.stderr, every=60.0)
     with reporter.task("training", 1, "step") as advance:
-        with reporter.task("encoding", 4, "pictures") as inner:
+        with reporter.task("encoding", 4, "images") as inner:
             inner(4)
         advance(1)
     (line,) = capsys.readouterr().err.splitlines()
@@ -251,7 +251,7 @@ def test_work_within_work_has_a_bar_of_its_own_below():
     reporter = RichReporter(Console(file=stream, force_terminal=True, width=160))
     with reporter.task("training", 3, "step") as advance:
         advance(1, "loss [2.0]")
-        with reporter.task("encoding", 4, "pictures") as inner:
+        with reporter.task("encoding", 4, "images") as inner:
             inner(4)
             reporter.open.refresh()
         advance(2)
@@ -285,24 +285,24 @@ def test_progress_names_the_benchmark(capsys):
     from cosmos_eval.progress import naming
 
     reporter = LineReporter(sys.stderr, every=60.0)
-    with naming("flowers"), reporter.task("encoding pictures", 4, "pictures") as advance:
+    with naming("flowers"), reporter.task("encoding images", 4, "images") as advance:
         advance(4)
-    with reporter.task("encoding pictures", 4, "pictures") as advance:
+    with reporter.task("encoding images", 4, "images") as advance:
         advance(4)
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("flowers, encoding pictures: 4/4")
-    assert second.startswith("encoding pictures: 4/4")
+    assert first.startswith("flowers, encoding images: 4/4")
+    assert second.startswith("encoding images: 4/4")
 
 
 def test_the_first_step_of_long_work_tells_what_is_left(monkeypatch, capsys):
     clock = [0.0]
     monkeypatch.setattr("cosmos_eval.cli.console.time.monotonic", lambda: clock[0])
     reporter = LineReporter(sys.stderr, every=0.9)
-    with reporter.task("encoding", 100, "pictures") as advance:
+    with reporter.task("encoding", 100, "images") as advance:
         clock[0] = 0.5
         advance(1)
         (line,) = capsys.readouterr().err.splitlines()
-        assert line == "encoding: 1/100 pictures, 2.0 pictures/s, 0 s, 50 s left"
+        assert line == "encoding: 1/100 images, 2.0 images/s, 0 s, 50 s left"
         clock[0] = 0.6
         advance(1)
         assert capsys.readouterr().err == ""
@@ -320,9 +320,9 @@ def test_a_step_that_takes_long_shows_that_the_work_goes_on():
             return super().write(text)
 
     stream = Written()
-    with LineReporter(stream, every=1.0).task("encoding", 100, "pictures"):
+    with LineReporter(stream, every=1.0).task("encoding", 100, "images"):
         assert written.wait(30)
-        assert stream.getvalue().startswith("encoding: 0/100 pictures")
+        assert stream.getvalue().startswith("encoding: 0/100 images")
 
 
 def test_the_bar_tells_what_is_left_after_its_first_step():
@@ -334,7 +334,7 @@ def test_the_bar_tells_what_is_left_after_its_first_step():
 
     stream = io.StringIO()
     reporter = RichReporter(Console(file=stream, force_terminal=True, width=160))
-    with reporter.task("encoding", 1000, "pictures") as advance:
+    with reporter.task("encoding", 1000, "images") as advance:
         time.sleep(0.02)
         advance(1)
         reporter.open.refresh()

@@ -37,10 +37,10 @@ def write_shard(path: Path, n: int = 12) -> Path:
     """A webdataset shard of plain squares and their names."""
     with tarfile.open(path, "w") as archive:
         for i in range(n):
-            picture = io.BytesIO()
-            Image.new("RGB", (20, 20), ("red", "green", "blue")[i % 3]).save(picture, "PNG")
+            image = io.BytesIO()
+            Image.new("RGB", (20, 20), ("red", "green", "blue")[i % 3]).save(image, "PNG")
             record = json.dumps({"raw_caption": [("red", "green", "blue")[i % 3]]}).encode()
-            for name, content in ((f"{i}.png", picture.getvalue()), (f"{i}.json", record)):
+            for name, content in ((f"{i}.png", image.getvalue()), (f"{i}.json", record)):
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request, monkeypatch):
+def no_images(request, monkeypatch):
     """Drawing takes longer than measuring does here; some tests draw."""
     if not any(word in request.node.name for word in ("appear", "drawn", "command")):
         monkeypatch.setattr("cosmos_eval.training.watch.write_curve", lambda lines, folder: [])

@@ -143,8 +143,8 @@ def test_the_feature_cache_keeps_its_names_keys_and_form(tmp_path):
     space = space_name(about)
     assert space == KNOWN["features"]["space"]
     shard = Shard(np.arange(32, dtype=np.uint8).reshape(2, 16), np.ones((2, 3), dtype=np.float32) / 2)
-    for kind in ("pictures", "texts"):
-        assert sha256(shard_bytes(kind, space, shard)) == KNOWN["features"][f"{kind} shard"]
+    for kind, name in (("images", "pictures"), ("texts", "texts")):
+        assert sha256(shard_bytes(kind, space, shard)) == KNOWN["features"][f"{name} shard"]
 
     core, checkpoint = filled_cosmos(), tmp_path / "tiny.pt"
     save_checkpoint(checkpoint, config=TINY, student=core, teacher=core, optimizer=None, epoch=0, name="tiny")

@@ -105,7 +105,7 @@ def test_each_modality_is_read_with_the_pooled_feature_of_the_other():
 
 
 @torch.no_grad()
-def test_shapes_follow_the_picture_and_weights_sum_to_one():
+def test_shapes_follow_the_image_and_weights_sum_to_one():
     maps = attention_maps(trained_like(), some_images(2, 24, 44), some_texts(2))
     assert maps.patches.shape == (2, 3, 5)  # patches of 8: 44 pixels hold five whole ones
     assert maps.tokens.shape == (2, 10)
@@ -146,7 +146,7 @@ def test_the_text_s_padding_leaves_the_patch_weights_alone():
     assert whole.tokens[0, :3].sum() < 1 - 1e-3  # the pooler reads padding; what it takes is not hidden
 
 
-def test_pictures_and_texts_must_be_pairs():
+def test_images_and_texts_must_be_pairs():
     with pytest.raises(ValueError, match="2 images and 3 texts"):
         attention_maps(tiny(), some_images(2), some_texts(3))
 

@@ -45,7 +45,7 @@ def numbered_shard(path: Path, numbers: Sequence[int], broken: Sequence[int] = (
     """Samples `0000` and so on; those in `broken` have an image that is none."""
     members = {}
     for i in numbers:
-        members[f"{i:04d}.png"] = b"no picture" if i in broken else image_bytes(i % 256)
+        members[f"{i:04d}.png"] = b"no image" if i in broken else image_bytes(i % 256)
         members[f"{i:04d}.txt"] = f"Picture number {i}. Second sentence".encode()
     return write_shard(path, members)
 
@@ -92,13 +92,13 @@ def lazy_image_cut_short() -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("picture", "record", "reason"),
+    ("image", "record", "reason"),
     [
         (image_bytes(1), {"raw_caption": []}, "words: record odd has no words"),
         (image_bytes(1), {"original_caption": "", "caption": " . "}, "words: record odd has no words"),
         (image_bytes(1), {"width": 3}, "words: record odd has none of the fields"),
         (image_bytes(1), {"raw_caption": [3]}, "words: record odd has a caption list that is not"),
-        (b"no picture", "words", "image: cannot decode the image of odd"),
+        (b"no image", "words", "image: cannot decode the image of odd"),
         (image_bytes(1)[:60], "words", "image: cannot decode the image of odd"),
         (lazy_image_cut_short(), "words", "image: cannot decode the image of odd"),
         (None, "words", "image: sample odd has no image"),
@@ -106,26 +106,26 @@ def lazy_image_cut_short() -> Image.Image:
         (np.zeros((3, 3), np.uint8), "words", "image: no views can be made of the image of odd"),
     ],
 )
-def test_a_sample_without_words_or_picture_says_what_is_wrong(picture, record, reason: str):
+def test_a_sample_without_words_or_image_says_what_is_wrong(image, record, reason: str):
     with pytest.raises(BrokenSample, match=reason) as caught:
-        make()("odd", picture, record, 0)
+        make()("odd", image, record, 0)
     assert reason_kind(str(caught.value)) == reason.partition(":")[0]
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_file_and_its_bytes_give_the_same(tmp_path: Path):
+def test_a_image_file_and_its_bytes_give_the_same(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(image_bytes(7))
     views = [make()("k", image, "words", 0)[1] for image in (tmp_path / "a.png", image_bytes(7))]
     assert all(np.array_equal(a, b) for a, b in zip(*views, strict=True))
 
 
-def test_a_postscript_program_in_place_of_a_picture_is_not_run():
+def test_a_postscript_program_in_place_of_a_image_is_not_run():
     """PIL would hand it to an interpreter."""
     with pytest.raises(BrokenSample, match="cannot decode"):
         load_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n", "k")
 
 
-def test_a_picture_is_decoded_once_for_all_of_its_views(monkeypatch: pytest.MonkeyPatch):
+def test_a_image_is_decoded_once_for_all_of_its_views(monkeypatch: pytest.MonkeyPatch):
     opened = []
     whole = Image.open
     monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(1) or whole(*a, **k))

@@ -116,7 +116,7 @@ def test_a_plain_iterable_is_held_to_the_same_share():
         list(open_loader(CONFIG, VIEWS, TOKENIZER, iter(data)).batches())
 
 
-def test_one_shard_whose_pictures_are_missing_says_so(tmp_path: Path):
+def test_one_shard_whose_images_are_missing_says_so(tmp_path: Path):
     path = numbered_shard(tmp_path / "0.tar", range(8), broken=(2,))
     found = batches(replace(CONFIG, data=str(path), lanes=1), 4)
     assert [list(batch.broken) for batch in found] == [["0.tar/0002"]] * 4

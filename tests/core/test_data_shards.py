@@ -36,7 +36,7 @@ LAYOUTS = {
     "0004.json": json.dumps({"width": 20}).encode(),
     "0004.txt": b"metadata beside a caption",
     "0004.seg.png": b"a map of something",
-    "0005.txt": b"no picture",
+    "0005.txt": b"no image",
     "0006.png": image_bytes(6),
     "0006.json": b"{not json",
     "0007.npy": b"no sample",
@@ -47,7 +47,7 @@ READ = [
     ("a/sub/0002", image_bytes(2, "JPEG"), PIXELPROSE),
     ("a/0003", image_bytes(3, "WEBP"), "Plain one. Plain two"),
     ("a/0004", image_bytes(4), "metadata beside a caption"),
-    ("a/0005", None, "no picture"),
+    ("a/0005", None, "no image"),
     "words: a/0006: its json is not JSON: line 1 column 2: Expecting property name enclosed in double quotes",
 ]
 
@@ -260,7 +260,7 @@ def test_keys_hold_as_much_of_the_address_as_tells_shards_apart():
     assert names("/x/0.tar", "/x/0.tar") == ["0.tar", "0.tar#2"]
 
 
-def test_a_picture_and_its_caption_stand_together_in_any_order(tmp_path: Path):
+def test_a_image_and_its_caption_stand_together_in_any_order(tmp_path: Path):
     path = write_shard(tmp_path / "a.tar", {"b.txt": b"words", "b.jpg": b"1", "a.jpg": b"2", "a.txt": b"more"})
     assert [entry.read() for entry in entries(str(path), "s")] == [("s/b", b"1", "words"), ("s/a", b"2", "more")]
 

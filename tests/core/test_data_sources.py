@@ -25,10 +25,10 @@ from tests.core.wrong_files import WRONG_FILES
 
 
 def test_a_csv_row_is_a_sample_and_its_path_counts_from_the_file(tmp_path: Path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_bytes(image_bytes(1))
-    absolute = tmp_path / "pictures" / "a.png"
-    rows = f'title,size,filepath\n"Two, of them. ""Here""\non two lines",3,pictures/a.png\nÄ,4,{absolute}\n,5,\n'
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(image_bytes(1))
+    absolute = tmp_path / "images" / "a.png"
+    rows = f'title,size,filepath\n"Two, of them. ""Here""\non two lines",3,images/a.png\nÄ,4,{absolute}\n,5,\n'
     (tmp_path / "pairs.csv").write_text(rows, encoding="utf-8")
     table = csv_pairs(tmp_path / "pairs.csv", "filepath", "title")
     assert list(table) == [
@@ -92,7 +92,7 @@ def coco_file(folder: Path) -> str:
     return f"coco:{folder}/captions.json,{folder}/images"
 
 
-def test_all_captions_of_a_coco_picture_are_one_record(tmp_path: Path):
+def test_all_captions_of_a_coco_image_are_one_record(tmp_path: Path):
     source = coco_file(tmp_path)
     table = coco_captions(tmp_path / "captions.json", tmp_path / "images")
     assert len(table) == 2  # c.png has no caption
@@ -300,7 +300,7 @@ def test_records_are_made_when_they_are_drawn_and_not_before():
 
 
 @pytest.mark.skipif(not (SHARED / "real" / "coco").is_dir(), reason="no real images here")
-def test_real_coco_pictures_give_every_picture_once_an_epoch():
+def test_real_coco_images_give_every_image_once_an_epoch():
     folder = SHARED / "real" / "coco"
     config = replace(
         CONFIG, data=f"coco:{folder}/annotations/captions_val2017.json,{folder}/images/val2017", batch_size=53

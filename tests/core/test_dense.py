@@ -135,7 +135,7 @@ def test_as_many_patches_in_another_shape_get_the_positions_of_their_own_places(
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_a_picture_alone_gives_what_it_gives_in_a_batch(attention: str):
+def test_a_image_alone_gives_what_it_gives_in_a_batch(attention: str):
     visual, images = tower(), some_images(5, 24, 40)
     together = patch_features(visual, images, attention)
     alone = torch.cat([patch_features(visual, image[None], attention) for image in images])

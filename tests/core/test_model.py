@@ -150,7 +150,7 @@ def test_trimming_the_padding_leaves_pooled_text_features_alone():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 64), (40, 24), (37, 50)])
-def test_pictures_of_any_size_give_a_token_for_every_whole_patch(height: int, width: int):
+def test_images_of_any_size_give_a_token_for_every_whole_patch(height: int, width: int):
     pooled, tokens = tiny().eval().image_tower(some_images(2, height, width))
     assert pooled.shape == (2, 16)
     assert tokens.shape == (2, (height // 8) * (width // 8), 24)

@@ -57,14 +57,14 @@ def test_the_setting_and_the_table_know_the_same_objectives():
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures", "captions"),
+    ("name", "images", "captions"),
     [("slip", 2, 2), ("silc", 5, 1), ("multiview", 2, 5), ("distill", 5, 5), ("cosmos", 5, 5)],
 )
-def test_views_are_the_first_of_those_that_cosmos_draws(name: str, pictures: int, captions: int):
+def test_views_are_the_first_of_those_that_cosmos_draws(name: str, images: int, captions: int):
     for mode in ("textcrop", "raw"):
         views, texts = drawn(name, mode=mode)
         all_views, all_texts = drawn("cosmos", mode=mode)
-        assert len(views) == pictures
+        assert len(views) == images
         assert len(texts) == captions
         assert all(np.array_equal(a, b) for a, b in zip(views, all_views, strict=False))
         assert texts == all_texts[:captions]

@@ -95,7 +95,7 @@ def test_the_state_of_global_generators_neither_matters_nor_changes():
     assert same(weights(first.student), weights(train(CONFIG, coloured(16)).student))
 
 
-def test_both_objectives_start_from_the_same_weights_and_see_the_same_pictures():
+def test_both_objectives_start_from_the_same_weights_and_see_the_same_images():
     a, b = initial_model(TINY, 0), initial_model(TINY, 0)
     assert same(weights(a), weights(b))
     loaders = [view_loader(replace(CONFIG, objective=o), a, coloured(16)) for o in ("cosmos", "clip")]

@@ -17,7 +17,7 @@ from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
 from cosmos_eval.datasets.perception.shuffles import WORDS, clean, make_order, shuffle_caption, written
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers import perception_on_disk as on_disk
-from tests.helpers.datasets_on_disk import write_json, write_picture
+from tests.helpers.datasets_on_disk import write_image, write_json
 from tests.helpers.perception_on_disk import small
 
 TAGS = {"red": "JJ", "small": "JJ", "cat": "NN", "mat": "NN", "dogs": "NNS", "sits": "VBZ"}
@@ -115,7 +115,7 @@ def test_the_file_is_read_and_its_tagger_is_part_of_the_data(tmp_path: Path):
     order(tmp_path, items)
     plain = load(tmp_path)
     assert [plain.texts[j] for j in plain.item_texts[0]] == [items[0]["caption"], *items[0]["shuffles"]]
-    assert plain.pictures[0].key == "val2014/0.jpg"
+    assert plain.images[0].key == "val2014/0.jpg"
     prints = {plain.fingerprint}
     for tagger in ("python:mine:tag 1.0", "python:mine:tag 1.1"):
         write_json(tmp_path / "aro/coco_order.json", {"tagger": tagger, "items": items})
@@ -174,7 +174,7 @@ def coco(root: Path, captions: Sequence[str] = ("A small red cat sits on mat.", 
     sentences = [{"raw": caption} for caption in captions]
     image = {"filepath": "val2014", "filename": "a.jpg", "split": "test", "sentences": sentences}
     write_json(root / "coco/annotations/dataset_coco.json", {"images": [image]})
-    write_picture(root / "coco/images/val2014/a.jpg")
+    write_image(root / "coco/images/val2014/a.jpg")
 
 
 def test_the_file_that_is_made_is_read(tmp_path: Path, monkeypatch):

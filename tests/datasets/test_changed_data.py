@@ -15,12 +15,12 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import FilePicture, Mask, Picture, UprightPicture
-from cosmos_eval.datasets.clip_benchmark import IndexedPicture
-from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
-from cosmos_eval.datasets.perception.crops import CroppedPicture
-from cosmos_eval.datasets.wds import TarPicture
-from cosmos_eval.engine.pictures import each_picture, picture_batches
+from cosmos_eval.datasets.base import FileImage, ImageSource, Mask, UprightImage
+from cosmos_eval.datasets.clip_benchmark import IndexedImage
+from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
+from cosmos_eval.datasets.perception.crops import CroppedImage
+from cosmos_eval.datasets.wds import TarImage
+from cosmos_eval.engine.images import each_image, image_batches
 from cosmos_eval.results.store import RESULT
 from cosmos_eval.run.evaluate import evaluate
 from tests.helpers.segmentation_on_disk import write_segmentation
@@ -45,50 +45,50 @@ class Folder:
         return Image.open(self.path), 0
 
 
-def in_tar(path: Path) -> Picture:
+def in_tar(path: Path) -> ImageSource:
     """The image as the one member of a tar, which is what changes with it."""
     shard = path.with_suffix(".tar")
     with tarfile.open(shard, "w") as tar:
         tar.add(path, "a.png")
-    return TarPicture("0/a.png", shard, 512, path.stat().st_size)
+    return TarImage("0/a.png", shard, 512, path.stat().st_size)
 
 
-PICTURES: dict[str, Callable[[Path], Picture]] = {
-    "file": lambda path: FilePicture("a.png", path),
-    "turned": lambda path: UprightPicture(FilePicture("a.png", path)),
-    "mmsegmentation": lambda path: MmsegPicture("a.png", path),
-    "box": lambda path: CroppedPicture("a.png[1,1,4,4]", path, (1, 1, 4, 4)),
-    "torchvision": lambda path: IndexedPicture("a.png", Folder(path), 0),
+IMAGES: dict[str, Callable[[Path], ImageSource]] = {
+    "file": lambda path: FileImage("a.png", path),
+    "turned": lambda path: UprightImage(FileImage("a.png", path)),
+    "mmsegmentation": lambda path: MmsegImage("a.png", path),
+    "box": lambda path: CroppedImage("a.png[1,1,4,4]", path, (1, 1, 4, 4)),
+    "torchvision": lambda path: IndexedImage("a.png", Folder(path), 0),
 }
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_an_image_that_changes_after_it_was_hashed_is_refused(tmp_path: Path, kind: str):
     path = write_image(tmp_path / "a.png", 0)
-    picture = PICTURES[kind](path)
-    before = np.asarray(picture.load())
-    digest = picture.digest()
-    assert np.array_equal(np.asarray(picture.load()), before)
-    elsewhere = pickle.loads(pickle.dumps(picture))  # as workers and ranks receive it
+    image = IMAGES[kind](path)
+    before = np.asarray(image.load())
+    digest = image.digest()
+    assert np.array_equal(np.asarray(image.load()), before)
+    elsewhere = pickle.loads(pickle.dumps(image))  # as workers and ranks receive it
     write_image(path, 1)
-    for one in (picture, elsewhere):
-        with pytest.raises(RequestError, match=r"^the picture a\.png.* was changed after it was hashed") as caught:
+    for one in (image, elsewhere):
+        with pytest.raises(RequestError, match=r"^the image a\.png.* was changed after it was hashed") as caught:
             one.load()
         assert "\n" not in str(caught.value)
     write_image(path, 0)
     assert np.array_equal(np.asarray(elsewhere.load()), before)
-    assert PICTURES[kind](path).digest() == digest
+    assert IMAGES[kind](path).digest() == digest
 
 
 def test_a_member_of_a_shard_that_changes_is_refused(tmp_path: Path):
-    picture = in_tar(write_image(tmp_path / "a.png", 0))
-    picture.digest()
+    image = in_tar(write_image(tmp_path / "a.png", 0))
+    image.digest()
     shard = tmp_path / "a.tar"
     content = bytearray(shard.read_bytes())
     content[512 + 60] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(RequestError, match=r"^the picture 0/a\.png in .*a\.tar was changed after it was hashed"):
-        picture.load()
+    with pytest.raises(RequestError, match=r"^the image 0/a\.png in .*a\.tar was changed after it was hashed"):
+        image.load()
 
 
 def test_a_mask_that_changes_is_refused(tmp_path: Path):
@@ -120,7 +120,7 @@ def put_another_in_its_place(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [touch, flip_a_bit, put_another_in_its_place, Path.unlink])
-@pytest.mark.parametrize("of", ["pictures", "masks"])
+@pytest.mark.parametrize("of", ["images", "masks"])
 def test_a_run_ends_without_a_result_where_an_image_or_a_mask_of_a_segmentation_set_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, change: Callable[[Path], None]
 ):
@@ -151,16 +151,16 @@ def preprocess(image: Image.Image) -> torch.Tensor:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_workers_see_that_an_image_changed_and_so_does_this_process(tmp_path: Path, workers: int):
-    pictures = [FilePicture(f"{i}.png", write_image(tmp_path / f"{i}.png", i)) for i in range(6)]
-    for picture in pictures:
-        picture.digest()
+    images = [FileImage(f"{i}.png", write_image(tmp_path / f"{i}.png", i)) for i in range(6)]
+    for image in images:
+        image.digest()
     write_image(tmp_path / "4.png", 40)
     streams: list[Any] = [
-        picture_batches(pictures, preprocess, 2, workers),
-        each_picture(pictures, preprocess, workers),
+        image_batches(images, preprocess, 2, workers),
+        each_image(images, preprocess, workers),
     ]
     for stream in streams:
-        with pytest.raises(RequestError, match=r"^the picture 4\.png in .*4\.png was changed after it was hashed"):
+        with pytest.raises(RequestError, match=r"^the image 4\.png in .*4\.png was changed after it was hashed"):
             deque(stream, maxlen=0)
 
 
@@ -170,7 +170,7 @@ def test_no_result_and_no_feature_of_a_changed_image_is_kept(tmp_path: Path, mon
 
     def load_and_change(*args: Any, **options: Any) -> Any:
         data = load(*args, **options)
-        data.pictures[3].path.write_bytes(data.pictures[2].path.read_bytes())
+        data.images[3].path.write_bytes(data.images[2].path.read_bytes())
         return data
 
     monkeypatch.setattr(datasets, "load", load_and_change)
@@ -182,6 +182,6 @@ def test_no_result_and_no_feature_of_a_changed_image_is_kept(tmp_path: Path, mon
 def test_an_image_that_is_a_named_pipe_is_refused_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(RequestError, match="named pipe"):
-        FilePicture("a.png", tmp_path / "a.png").digest()
+        FileImage("a.png", tmp_path / "a.png").digest()
     with pytest.raises(RequestError, match="named pipe"):
         MmsegMask("a", tmp_path / "a.png", classes=3).load()

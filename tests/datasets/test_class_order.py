@@ -13,7 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets import imagenet, imagenet_order
 from cosmos_eval.datasets.class_order import name_key
-from tests.helpers.datasets_on_disk import define, write_picture
+from tests.helpers.datasets_on_disk import define, write_image
 from tests.helpers.segmentation_on_disk import small, write_segmentation
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
@@ -23,15 +23,14 @@ READER = {"reader": "image-folder", "path": "im"}
 def read(root: Path, folders: list[str], class_names: Any, **dataset: Any):
     """The data of folders with one image each."""
     for i, folder in enumerate(folders):
-        write_picture(root / "im" / folder / "a.png", seed=i)
+        write_image(root / "im" / folder / "a.png", seed=i)
     prompts = {"templates": ["{c}"], "class_names": class_names}
     return datasets.load(define(root, "classification", {**READER, **dataset}, prompts))
 
 
 def names_by_folder(data) -> dict[str, str]:
     return {
-        picture.key.split("/")[0]: data.class_names[label]
-        for picture, label in zip(data.pictures, data.labels, strict=True)
+        image.key.split("/")[0]: data.class_names[label] for image, label in zip(data.images, data.labels, strict=True)
     }
 
 
@@ -124,7 +123,7 @@ def test_candidates_without_images_are_a_problem_unless_allowed_and_then_counted
 
 def test_a_class_folder_that_is_empty_is_a_problem_unless_allowed(tmp_path: Path):
     (tmp_path / "im" / "empty").mkdir(parents=True)
-    with pytest.raises(RequestError, match=r"1 classes without a picture: empty; .* candidates_without_images: allow"):
+    with pytest.raises(RequestError, match=r"1 classes without an image: empty; .* candidates_without_images: allow"):
         read(tmp_path, ["cat"], "dataset")
     assert read(tmp_path, ["cat"], "dataset", **ALLOW).remarks == ("1 of 2 classes has no image: empty",)
 
@@ -144,7 +143,7 @@ def test_allowing_candidates_is_part_of_the_protocol_and_takes_one_word(tmp_path
 def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
     data = read(tmp_path, ["x", "y"], {"x": "crane", "y": "crane"})
     assert data.remarks == ("several classes have the same name and tie: crane",)
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "d.jsonl").write_text('{"image": "a.png", "label": "crane"}\n')
     prompts = {"templates": ["{c}"], "class_names": ["crane", "crane"]}
     with pytest.raises(RequestError, match=r"d\.jsonl:1: the label 'crane' is the name of several classes"):
@@ -153,12 +152,12 @@ def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
 
 def test_folders_one_level_too_high_and_a_single_class_are_told(tmp_path: Path):
     for i in range(4):
-        write_picture(tmp_path / f"im/{('train', 'test')[i % 2]}/{i}/a.png", seed=i)
+        write_image(tmp_path / f"im/{('train', 'test')[i % 2]}/{i}/a.png", seed=i)
     definition = define(tmp_path, "classification", READER, {"templates": ["{c}"]})
     (remark,) = datasets.load(definition).remarks
     assert remark.startswith("classes are the folders test, train in im, which hold folders and no image themselves")
     assert "such as test/1, test/3, train/0 and 1 more: were these to be the classes" in remark
-    write_picture(tmp_path / "im/test/a.png", seed=9)
+    write_image(tmp_path / "im/test/a.png", seed=9)
     assert datasets.load(definition).remarks == ()
     one = datasets.load(define(tmp_path, "classification", {**READER, "path": "im/train"}, {"templates": ["{c}"]}))
     assert one.remarks == ()
@@ -172,7 +171,7 @@ NAMES = {"class_names": "imagenet1k", "templates": ["a {c}"]}
 
 def flat_imagenet(root: Path, labels: dict[int, str], ending: str = "JPEG"):
     for number in labels:
-        write_picture(root / f"val/ILSVRC2012_val_{number:08d}.{ending}", seed=number)
+        write_image(root / f"val/ILSVRC2012_val_{number:08d}.{ending}", seed=number)
     lines = [f"ILSVRC2012_val_{number:08d}.{ending} {label}\n" for number, label in labels.items()]
     (root / "labels.txt").write_text("".join(lines))
     return datasets.load(define(root, "classification", NET, NAMES))
@@ -183,7 +182,7 @@ def test_a_part_of_imagenet_competes_with_all_names_and_says_so(tmp_path: Path):
     assert [data.class_names[label] for label in data.labels] == ["sea snake", "mountain", "Shetland Sheepdog"]
     assert data.remarks[0].startswith("997 of 1,000 classes have no image: tench, goldfish")
     for i, label in enumerate(data.labels):
-        write_picture(tmp_path / f"folders/{imagenet.imagenet_wnids()[label]}/{i}.JPEG", seed=i)
+        write_image(tmp_path / f"folders/{imagenet.imagenet_wnids()[label]}/{i}.JPEG", seed=i)
     definition = define(tmp_path, "classification", {**NET, "path": "folders"}, NAMES)
     folders = datasets.load(definition)
     assert folders.labels.tolist() == sorted(data.labels.tolist())
@@ -232,7 +231,7 @@ def test_indices_in_another_order_are_known_in_a_jsonl_file_as_well(tmp_path: Pa
 @pytest.mark.parametrize("shift", [0, 1, 7])  # from 0, from 1, and another order
 def test_numbered_folders_of_imagenet_in_another_order_are_known_by_their_images(tmp_path: Path, shift: int):
     for number, label in labels_of_later_images(shift).items():
-        write_picture(tmp_path / f"im/{label}/ILSVRC2012_val_{number:08d}.JPEG", seed=number)
+        write_image(tmp_path / f"im/{label}/ILSVRC2012_val_{number:08d}.JPEG", seed=number)
     definition = define(tmp_path, "classification", {**READER, **ALLOW}, NAMES)
     if shift > 1:
         with pytest.raises(
@@ -240,11 +239,11 @@ def test_numbered_folders_of_imagenet_in_another_order_are_known_by_their_images
         ):
             datasets.load(definition)
     else:
-        assert len(datasets.load(definition).pictures) == 30
+        assert len(datasets.load(definition).images) == 30
 
 
 def test_imagenet_names_in_another_order_are_refused_and_a_map_goes_by_wnid(tmp_path: Path):
-    write_picture(tmp_path / "val/n01440764/a.JPEG")
+    write_image(tmp_path / "val/n01440764/a.JPEG")
     names = imagenet.imagenet_names()
     with pytest.raises(RequestError, match=r"prompts\.class_names in another order than the dataset"):
         datasets.load(define(tmp_path, "classification", NET, {**NAMES, "class_names": sorted(names)}))

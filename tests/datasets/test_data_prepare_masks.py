@@ -63,7 +63,7 @@ def test_published_maps_of_coco_stuff_become_objects_on_background(tmp_path: Pat
     assert made.folder == file.parent
     expected = [[1, 11, 12, 24, 25, 26, 27, 80, 0, 0, 0, 0]]
     assert labels(file) == expected
-    # the pictures stay where they are
+    # the images stay where they are
     data = datasets.load(small("coco-object", images=1), tmp_path)
     assert data.masks[0].load().tolist() == expected
     assert [data.class_names[label] for label in (1, 11, 80, 0)] == [
@@ -126,7 +126,7 @@ def test_json_that_is_not_coco_s_is_refused(tmp_path: Path):
     path = instances(tmp_path, [], categories=6)
     assert "6 categories, not 80" in refusal("coco-object", tmp_path)
     instances(tmp_path, [{"id": 1, "image_id": 5, "category_id": 1, "segmentation": []}])
-    assert "annotation 1 is of no picture" in refusal("coco-object", tmp_path)
+    assert "annotation 1 is of no image" in refusal("coco-object", tmp_path)
     instances(tmp_path, [{"id": 8, "image_id": 139, "category_id": 1, "segmentation": [[1]]}])
     assert "cannot draw annotation 8" in refusal("coco-object", tmp_path)
     write_json(path, {"images": [], "annotations": [{}], "categories": []})
@@ -264,7 +264,7 @@ def test_maps_that_are_colours_or_broken_are_refused(tmp_path: Path):
     folder = stuff_maps(tmp_path, [0])
     Image.new("RGB", (2, 2)).save(folder / "000000000139.png")
     assert "has colours (RGB)" in refusal("coco-object", tmp_path)
-    (folder / "000000000139.png").write_bytes(b"no picture")
+    (folder / "000000000139.png").write_bytes(b"no image")
     assert "cannot read" in refusal("coco-object", tmp_path)
     (folder / "000000000139.png").write_bytes(b"<?xml version='1.0'?><Error/>")
     assert "000000000139.png: it is an XML page" in refusal("coco-object", tmp_path)
@@ -289,8 +289,8 @@ def test_the_command_says_what_it_made_and_refuses_in_one_line(tmp_path: Path, c
         assert "\n" not in error
 
 
-def test_real_objects_of_coco_become_masks_of_real_pictures(real_dir: Path, tmp_path: Path):
-    pictures, given = real_dir / "coco/images", real_dir / "coco/annotations/instances_val2017.part.json"
+def test_real_objects_of_coco_become_masks_of_real_images(real_dir: Path, tmp_path: Path):
+    images, given = real_dir / "coco/images", real_dir / "coco/annotations/instances_val2017.part.json"
     if not given.is_file():
         pytest.skip("no instances of COCO")
     (tmp_path / "coco/annotations").mkdir(parents=True)
@@ -300,10 +300,10 @@ def test_real_objects_of_coco_become_masks_of_real_pictures(real_dir: Path, tmp_
     assert made.made == len(names)
     folder = tmp_path / "coco/images/val2017"
     folder.mkdir(parents=True)
-    for path in pictures.rglob("*.jpg"):
+    for path in images.rglob("*.jpg"):
         if path.name in names:
             (folder / path.name).symlink_to(path)
-    data = datasets.load(small("coco-object", images=len(names)), tmp_path)  # every mask has its picture's size
+    data = datasets.load(small("coco-object", images=len(names)), tmp_path)  # every mask has its image's size
     areas = np.zeros(81, dtype=np.int64)
     for mask in data.masks:
         areas += np.bincount(mask.load().ravel(), minlength=81)

@@ -7,10 +7,10 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.data import RetrievalData
 from cosmos_eval.protocol.benchmark import load_benchmark
-from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_json, write_picture
+from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image, write_json
 
 
 def refusal(tmp_path: Path, dataset: dict[str, Any] = COCO) -> str:
@@ -30,9 +30,9 @@ def test_coco_is_sorted_by_file_and_annotation_and_keeps_every_caption_as_it_is(
     coco_files(tmp_path)
     data = datasets.load(define(tmp_path, "retrieval", {**COCO, "expected": {"images": 2, "texts": 5}}))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.pictures] == ["000000000003.jpg", "000000000007.jpg"]
+    assert [one.key for one in data.images] == ["000000000003.jpg", "000000000007.jpg"]
     assert data.texts == [" cats on a mat", "cats", "two cats", "A dog runs.", "a dog "]
-    assert data.text_picture.tolist() == [0, 0, 0, 1, 1]
+    assert data.image_of_text.tolist() == [0, 0, 0, 1, 1]
 
 
 def test_ids_may_be_texts(tmp_path: Path):
@@ -56,9 +56,7 @@ def test_half_of_coco_is_refused_with_counts_and_the_first_names(tmp_path: Path)
     assert found.expected == {"images": 2, "texts": 5}
     assert found.found == {"images": 1, "texts": 5}
     folder = tmp_path / "coco/images/val2017"
-    assert found.problems == (
-        f"mine needs 2 pictures in {folder}, found 1; missing: 000000000003.jpg (unzip it again)",
-    )
+    assert found.problems == (f"mine needs 2 images in {folder}, found 1; missing: 000000000003.jpg (unzip it again)",)
     with pytest.raises(RequestError, match="found 1; missing: 000000000003"):
         datasets.load(benchmark)
 
@@ -67,7 +65,7 @@ def test_a_smaller_annotation_file_than_expected_is_refused(tmp_path: Path):
     coco_files(tmp_path)
     check = datasets.check(load_benchmark("coco-val2017-retrieval"), tmp_path)
     assert check.found == {"images": 2, "texts": 5}
-    assert "needs 5,000 pictures" in check.problems[0]
+    assert "needs 5,000 images" in check.problems[0]
     assert "found 2" in check.problems[0]
     assert "needs 25,014 texts, found 5" in check.problems[1]
 
@@ -80,22 +78,22 @@ def test_everything_missing_is_listed_at_once(tmp_path: Path):
     assert "captions_val2017.json" in check.problems[1]
 
 
-def test_captions_that_point_at_no_picture_are_named(tmp_path: Path):
+def test_captions_that_point_at_no_image_are_named(tmp_path: Path):
     changed_coco(tmp_path, annotations=[{"id": 5, "image_id": 99, "caption": "a bird"}])
-    assert "1 captions that point at no picture" in refusal(tmp_path)
+    assert "1 captions that point at no image" in refusal(tmp_path)
     assert "annotation 5 (image 99)" in refusal(tmp_path)
 
 
-def test_pictures_without_a_caption_are_named(tmp_path: Path):
+def test_images_without_a_caption_are_named(tmp_path: Path):
     changed_coco(tmp_path, annotations=[{"id": 5, "image_id": 7, "caption": "a dog"}])
-    assert "1 pictures without a caption: 000000000003.jpg" in refusal(tmp_path)
+    assert "1 images without a caption: 000000000003.jpg" in refusal(tmp_path)
 
 
 def test_an_image_without_a_name_is_told(tmp_path: Path):
     content = coco_files(tmp_path)
     content["images"][0]["file_name"] = " "
     write_json(tmp_path / COCO["annotations"], content)
-    with pytest.raises(RequestError, match=r"names 1 pictures of .*val2017 with an empty name"):
+    with pytest.raises(RequestError, match=r"names 1 images of .*val2017 with an empty name"):
         datasets.load(define(tmp_path, "retrieval", COCO))
 
 
@@ -106,13 +104,13 @@ def test_ids_given_twice_are_named(tmp_path: Path):
     changed_coco(
         tmp_path, images=[{"id": 7, "file_name": "000000000007.jpg"}, {"id": 3, "file_name": "000000000007.jpg"}]
     )
-    assert "1 pictures twice: 000000000007.jpg" in refusal(tmp_path)
+    assert "1 images twice: 000000000007.jpg" in refusal(tmp_path)
     changed_coco(tmp_path, annotations=[{"id": 1, "image_id": i, "caption": "x"} for i in (3, 7)])
     assert "annotation ids twice" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "a/../../b.jpg", "C:\\b.jpg", "..\\b.jpg"])
-def test_a_picture_outside_the_folder_is_not_read(tmp_path: Path, name: str):
+def test_a_image_outside_the_folder_is_not_read(tmp_path: Path, name: str):
     changed_coco(tmp_path, images=[{"id": 7, "file_name": name}, {"id": 3, "file_name": "000000000003.jpg"}])
     assert "outside its folder" in refusal(tmp_path)
 
@@ -143,7 +141,7 @@ def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: st
         ),
         ('{"images": [{"id": 1}]}', "no 'file_name' in images[0]"),
         ('{"images": [], "annotations": [{"id": 1, "image_id": 2}]}', "no 'caption' in annotations[0]"),
-        ('{"images": [], "annotations": []}', "has no pictures"),
+        ('{"images": [], "annotations": []}', "has no images"),
         ("", "line 1 column 1"),
     ],
 )
@@ -162,30 +160,30 @@ def karpathy(tmp_path: Path, **record: Any) -> dict[str, Any]:
     rows[1].update(record)
     write_json(tmp_path / "dataset.json", {"dataset": "mine", "images": rows})
     for name in "abcd":
-        write_picture(tmp_path / "images" / f"{name}.jpg", seed=ord(name))
+        write_image(tmp_path / "images" / f"{name}.jpg", seed=ord(name))
     return {"reader": "karpathy", "images": "images", "annotations": "dataset.json", "split": "test"}
 
 
 def test_karpathy_keeps_the_order_of_the_file_and_reads_one_split(tmp_path: Path):
     data = datasets.load(define(tmp_path, "retrieval", karpathy(tmp_path)))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.pictures] == ["c.jpg", "a.jpg"]
+    assert [one.key for one in data.images] == ["c.jpg", "a.jpg"]
     assert data.texts == ["c 0", "c 1", "a 0"]
-    assert data.text_picture.tolist() == [0, 0, 1]
+    assert data.image_of_text.tolist() == [0, 0, 1]
 
 
 def test_a_record_with_a_filepath_is_read_below_it(tmp_path: Path):
     dataset = karpathy(tmp_path, filepath="val2014")
-    write_picture(tmp_path / "images/val2014/c.jpg")
+    write_image(tmp_path / "images/val2014/c.jpg")
     data = datasets.load(define(tmp_path, "retrieval", dataset))
-    assert isinstance(data.pictures[0], FilePicture)
-    assert data.pictures[0].key == "val2014/c.jpg"
-    assert data.pictures[0].path == tmp_path / "images/val2014/c.jpg"
+    assert isinstance(data.images[0], FileImage)
+    assert data.images[0].key == "val2014/c.jpg"
+    assert data.images[0].path == tmp_path / "images/val2014/c.jpg"
 
 
 def test_the_first_alternative_that_exists_is_read(tmp_path: Path):
-    dataset = {**karpathy(tmp_path), "images": ["pictures", "images"], "annotations": ["absent.json", "dataset.json"]}
-    assert len(datasets.load(define(tmp_path, "retrieval", dataset)).pictures) == 2
+    dataset = {**karpathy(tmp_path), "images": ["images", "images"], "annotations": ["absent.json", "dataset.json"]}
+    assert len(datasets.load(define(tmp_path, "retrieval", dataset)).images) == 2
     (tmp_path / "dataset.json").unlink()
     problem = datasets.check(define(tmp_path, "retrieval", dataset)).problems[0]
     assert f"{tmp_path / 'absent.json'} or {tmp_path / 'dataset.json'}" in problem
@@ -197,15 +195,15 @@ def test_a_plain_list_is_one_split_by_itself(tmp_path: Path):
     write_json(tmp_path / "dataset.json", rows)
     data = datasets.load(define(tmp_path, "retrieval", dataset))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.pictures] == ["b.jpg", "a.jpg"]
+    assert [one.key for one in data.images] == ["b.jpg", "a.jpg"]
     assert data.texts == ["b 0", " b 1", "a 0", " a 1"]
 
 
 def test_what_a_karpathy_file_lacks_is_named(tmp_path: Path):
     dataset = karpathy(tmp_path)
-    assert "no picture of the split 'tset'" in refusal(tmp_path, {**dataset, "split": "tset"})
+    assert "no image of the split 'tset'" in refusal(tmp_path, {**dataset, "split": "tset"})
     assert "test, train, val" in refusal(tmp_path, {**dataset, "split": "tset"})
-    assert "1 pictures without a caption: c.jpg" in refusal(tmp_path, karpathy(tmp_path, sentences=[]))
+    assert "1 images without a caption: c.jpg" in refusal(tmp_path, karpathy(tmp_path, sentences=[]))
     assert "without 'raw' in images[1]" in refusal(tmp_path, karpathy(tmp_path, sentences=[{"tokens": ["a"]}]))
     assert "found 1; missing: e.jpg" in refusal(tmp_path, karpathy(tmp_path, filename="e.jpg"))
     assert "outside its folder" in refusal(tmp_path, karpathy(tmp_path, filename="../c.jpg"))
@@ -237,10 +235,10 @@ def test_empty_captions_are_counted_and_told_by_every_reader(tmp_path: Path):
     )
 
 
-def test_of_several_folders_the_one_that_has_the_pictures_is_read(tmp_path: Path):
-    """Karpathy's val2014 pictures beside `coco/images` with val2017."""
-    write_picture(tmp_path / "coco/images/val2017/000000000139.jpg")
-    write_picture(tmp_path / "coco/val2014/COCO_val2014_000000000042.jpg")
+def test_of_several_folders_the_one_that_has_the_images_is_read(tmp_path: Path):
+    """Karpathy's val2014 images beside `coco/images` with val2017."""
+    write_image(tmp_path / "coco/images/val2017/000000000139.jpg")
+    write_image(tmp_path / "coco/val2014/COCO_val2014_000000000042.jpg")
     record = {
         "filepath": "val2014",
         "filename": "COCO_val2014_000000000042.jpg",
@@ -257,7 +255,7 @@ def test_of_several_folders_the_one_that_has_the_pictures_is_read(tmp_path: Path
     assert not datasets.check(define(tmp_path, "retrieval", dataset)).problems
 
 
-def test_where_no_folder_has_the_first_picture_the_first_folder_is_told(tmp_path: Path):
+def test_where_no_folder_has_the_first_image_the_first_folder_is_told(tmp_path: Path):
     coco_files(tmp_path)
     (tmp_path / "coco/images/val2017/000000000003.jpg").unlink()
     (tmp_path / "coco/empty").mkdir()

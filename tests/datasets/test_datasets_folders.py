@@ -12,7 +12,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets import imagenet
 from cosmos_eval.datasets.base import DataCheck
 from cosmos_eval.datasets.data import ClassificationData
-from tests.helpers.datasets_on_disk import define, write_picture
+from tests.helpers.datasets_on_disk import define, write_image
 
 FOLDER = {"reader": "image-folder", "path": "pets"}
 A = {"templates": ["a {c}"]}
@@ -20,10 +20,10 @@ A = {"templates": ["a {c}"]}
 
 def pets(root: Path) -> None:
     for i, name in enumerate(["dog/b.png", "dog/a.JPG", "cat/2.webp", "cat/inner/1.bmp", "Bird/x.gif"]):
-        write_picture(root / "pets" / name, seed=i)
-    (root / "pets/cat/Thumbs.db").write_bytes(b"no picture")
-    write_picture(root / "pets/dog/.hidden.png")
-    write_picture(root / "pets/.cache/a.png")
+        write_image(root / "pets" / name, seed=i)
+    (root / "pets/cat/Thumbs.db").write_bytes(b"no image")
+    write_image(root / "pets/dog/.hidden.png")
+    write_image(root / "pets/.cache/a.png")
 
 
 def load(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> ClassificationData:
@@ -45,12 +45,12 @@ def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) 
 
 def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_classes(tmp_path: Path):
     for i, name in enumerate(("cat/a.png", "dog/b.png", "cat/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg")):
-        write_picture(tmp_path / "im" / name, seed=i)
-    write_picture(tmp_path / "im/@eaDir/c.png")
+        write_image(tmp_path / "im" / name, seed=i)
+    write_image(tmp_path / "im/@eaDir/c.png")
     (tmp_path / "im/lost+found").mkdir()
     definition = define(tmp_path, "classification", {"reader": "image-folder", "path": "im"}, {"templates": ["{c}"]})
     data = datasets.load(definition)
-    assert [picture.key for picture in data.pictures] == ["cat/a.png", "dog/b.png"]
+    assert [image.key for image in data.images] == ["cat/a.png", "dog/b.png"]
     assert data.remarks == ()
     for name in ("cat/c.HEIC", "dog/more/d.jxl", "dog/notes.txt"):
         (tmp_path / "im" / name).parent.mkdir(exist_ok=True)
@@ -60,22 +60,22 @@ def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_cl
     )
 
 
-def test_classes_are_sorted_folders_and_pictures_of_any_format_are_read(tmp_path: Path):
+def test_classes_are_sorted_folders_and_images_of_any_format_are_read(tmp_path: Path):
     pets(tmp_path)
     data = load(tmp_path, {**FOLDER, "expected": {"images": 5, "classes": 3}})
     assert data.class_names == ["Bird", "cat", "dog"]
     keys = ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png"]
-    assert [one.key for one in data.pictures] == keys
+    assert [one.key for one in data.images] == keys
     assert data.labels.tolist() == [0, 1, 1, 2, 2]
     assert data.templates == ["a {c}"]
-    assert data.pictures[1].load().mode == "RGB"
+    assert data.images[1].load().mode == "RGB"
 
 
 def test_a_link_to_a_folder_above_is_walked_once(tmp_path: Path):
     pets(tmp_path)
     (tmp_path / "pets/cat/round").symlink_to(tmp_path / "pets/cat")
     (tmp_path / "pets/dog/more").symlink_to(tmp_path / "pets/cat/inner")
-    keys = [one.key for one in load(tmp_path, FOLDER).pictures]
+    keys = [one.key for one in load(tmp_path, FOLDER).images]
     assert keys == ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png", "dog/more/1.bmp"]
 
 
@@ -104,7 +104,7 @@ def test_a_class_may_have_prompts_of_its_own(tmp_path: Path):
 def test_an_empty_class_is_named(tmp_path: Path):
     pets(tmp_path)
     (tmp_path / "pets/fish").mkdir()
-    assert "1 classes without a picture: fish" in refusal(tmp_path, FOLDER)
+    assert "1 classes without an image: fish" in refusal(tmp_path, FOLDER)
 
 
 def test_half_a_dataset_is_refused_with_its_count(tmp_path: Path):
@@ -112,14 +112,14 @@ def test_half_a_dataset_is_refused_with_its_count(tmp_path: Path):
     found = check(tmp_path, {**FOLDER, "expected": {"images": 10, "classes": 4}})
     assert found.found == {"images": 5, "classes": 3}
     assert found.problems == (
-        f"mine needs 10 pictures in {tmp_path / 'pets'}, found 5",
+        f"mine needs 10 images in {tmp_path / 'pets'}, found 5",
         "mine needs 4 classes, found 3",
     )
 
 
 def test_a_folder_that_is_missing_or_flat_is_refused(tmp_path: Path):
     assert "pets, which is not there" in refusal(tmp_path, FOLDER)
-    write_picture(tmp_path / "pets/a.png")
+    write_image(tmp_path / "pets/a.png")
     assert "no class folders" in refusal(tmp_path, FOLDER)
 
 
@@ -137,7 +137,7 @@ def three_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 def flat(root: Path, text: str) -> None:
     (root / "labels.txt").write_text(text, encoding="utf-8")
     for i in range(1, 5):
-        write_picture(root / f"val/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
+        write_image(root / f"val/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
 
 
 def test_the_wnids_are_a_thousand_in_sorted_order():
@@ -160,22 +160,22 @@ def test_imagenet_in_class_folders_and_flat_hold_the_same_labels(tmp_path: Path)
     assert by_index.labels.tolist() == by_wnid.labels.tolist() == by_kaggle.labels.tolist() == labels
     assert by_index.class_names == ["tench", "goldfish", "shark"]
     for i, label in enumerate(labels, start=1):
-        write_picture(tmp_path / f"folders/{WNIDS[label]}/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
+        write_image(tmp_path / f"folders/{WNIDS[label]}/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
     folders = load(tmp_path, {**NET, "path": "folders"}, NAMES)
     assert folders.labels.tolist() == [0, 0, 1, 2]
-    pairs = {(one.digest(), label) for one, label in zip(by_index.pictures, by_index.labels, strict=True)}
-    assert pairs == {(one.digest(), label) for one, label in zip(folders.pictures, folders.labels, strict=True)}
+    pairs = {(one.digest(), label) for one, label in zip(by_index.images, by_index.labels, strict=True)}
+    assert pairs == {(one.digest(), label) for one, label in zip(folders.images, folders.labels, strict=True)}
 
 
 @pytest.mark.usefixtures("three_classes")
 def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
     for wnid in (WNIDS[0], "n00000009"):
-        write_picture(tmp_path / f"val/{wnid}/a.JPEG")
+        write_image(tmp_path / f"val/{wnid}/a.JPEG")
     unknown, missing, count = check(tmp_path, {**NET, "expected": {"images": 3}}, NAMES).problems
     assert "needs 3 class folders" in missing
     assert "missing: n00000002, n00000003" in missing
     assert "n00000009" in unknown
-    assert "needs 3 pictures" in count
+    assert "needs 3 images" in count
 
 
 @pytest.mark.usefixtures("three_classes")
@@ -188,7 +188,7 @@ def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
         ("ILSVRC2012_val_00000001.JPEG 0\nILSVRC2012_val_00000001.JPEG 1\n", "twice in"),
         ("ILSVRC2012_val_00000009.JPEG 0\n", "missing: ILSVRC2012_val_00000009.JPEG"),
         ("../b.JPEG 0\n", "outside its folder"),
-        ("", "has no pictures"),
+        ("", "has no images"),
     ],
 )
 def test_a_label_file_that_does_not_fit_is_refused_with_its_line(tmp_path: Path, text: str, said: str):
@@ -197,7 +197,7 @@ def test_a_label_file_that_does_not_fit_is_refused_with_its_line(tmp_path: Path,
 
 
 @pytest.mark.usefixtures("three_classes")
-def test_a_flat_folder_needs_labels_and_pictures(tmp_path: Path):
+def test_a_flat_folder_needs_labels_and_images(tmp_path: Path):
     flat(tmp_path, "")
     assert "give dataset.labels" in refusal(tmp_path, NET, NAMES)
     (tmp_path / "labels.txt").unlink()
@@ -209,16 +209,16 @@ def test_a_flat_folder_needs_labels_and_pictures(tmp_path: Path):
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes are Linux's")
 @pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"c\xe9t/a.png"])
 def test_a_file_name_that_is_not_utf_8_is_one_printable_problem(tmp_path: Path, name: bytes):
-    path = os.path.join(os.fsencode(tmp_path), b"pictures", name)  # noqa: PTH118 - bytes
+    path = os.path.join(os.fsencode(tmp_path), b"images", name)  # noqa: PTH118 - bytes
     os.makedirs(os.path.dirname(path))  # noqa: PTH103, PTH120 - bytes
-    content = write_picture(tmp_path / "a.png").read_bytes()
+    content = write_image(tmp_path / "a.png").read_bytes()
     with open(path, "wb") as file:  # noqa: PTH123 - bytes
         file.write(content)
     benchmark = define(
-        tmp_path, "classification", {"reader": "image-folder", "path": "pictures"}, {"templates": ["a {c}"]}
+        tmp_path, "classification", {"reader": "image-folder", "path": "images"}, {"templates": ["a {c}"]}
     )
     problems = datasets.check(benchmark).problems
-    assert "1 picture names with half a character" in problems[0]
+    assert "1 image names with half a character" in problems[0]
     assert ("1 class names with half a character" in " ".join(problems)) == name.startswith(b"c\xe9t")
     assert all("\\udce9" in problem.encode().decode() for problem in problems)
     with pytest.raises(RequestError) as caught:

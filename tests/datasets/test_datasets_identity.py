@@ -12,38 +12,38 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import take_images
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.digests import dataset_fingerprint
 from cosmos_eval.protocol.benchmark import load_benchmark
-from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_picture
+from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image
 
 
-def pictures(n: int) -> list[ArrayPicture]:
-    return [ArrayPicture(f"p{i}", np.full((2, 3, 3), i, np.uint8)) for i in range(n)]
+def make_images(n: int) -> list[ArrayImage]:
+    return [ArrayImage(f"p{i}", np.full((2, 3, 3), i, np.uint8)) for i in range(n)]
 
 
 def retrieval(n: int = 3) -> RetrievalData:
-    return RetrievalData(pictures(n), [f"t{i}" for i in range(2 * n)], np.repeat(np.arange(n), 2))
+    return RetrievalData(make_images(n), [f"t{i}" for i in range(2 * n)], np.repeat(np.arange(n), 2))
 
 
 def classification(n: int = 3) -> ClassificationData:
-    return ClassificationData(pictures(n), np.arange(n) % 2, ["cat", "dog"], ["a {c}", "the {c}"])
+    return ClassificationData(make_images(n), np.arange(n) % 2, ["cat", "dog"], ["a {c}", "the {c}"])
 
 
 def perception() -> PerceptionData:
-    return PerceptionData.pairs(pictures(2), [1, 0, 1], ["a", "b", "c"], ["d", "e", "f"], ["x", "x", "y"])
+    return PerceptionData.pairs(make_images(2), [1, 0, 1], ["a", "b", "c"], ["d", "e", "f"], ["x", "x", "y"])
 
 
 def changes() -> list[tuple[Data, dict[str, Any]]]:
-    other = ArrayPicture("p0", np.full((2, 3, 3), 9, np.uint8))
-    renamed = ArrayPicture("q0", np.full((2, 3, 3), 0, np.uint8))
-    turned = ArrayPicture("p0", np.full((3, 2, 3), 0, np.uint8))
-    return [(retrieval(), {"pictures": [one, *pictures(3)[1:]]}) for one in (other, renamed, turned)] + [
-        (retrieval(), {"pictures": pictures(3)[::-1]}),
+    other = ArrayImage("p0", np.full((2, 3, 3), 9, np.uint8))
+    renamed = ArrayImage("q0", np.full((2, 3, 3), 0, np.uint8))
+    turned = ArrayImage("p0", np.full((3, 2, 3), 0, np.uint8))
+    return [(retrieval(), {"images": [one, *make_images(3)[1:]]}) for one in (other, renamed, turned)] + [
+        (retrieval(), {"images": make_images(3)[::-1]}),
         (retrieval(), {"texts": ["T0", *(f"t{i}" for i in range(1, 6))]}),
         (retrieval(), {"texts": ["t0t1", "", *(f"t{i}" for i in range(2, 6))]}),
-        (retrieval(), {"text_picture": np.array([0, 1, 0, 1, 2, 2])}),
+        (retrieval(), {"image_of_text": np.array([0, 1, 0, 1, 2, 2])}),
         (classification(), {"labels": np.array([1, 0, 1])}),
         (classification(), {"class_names": ["cat", "Dog"]}),
         (classification(), {"templates": ["the {c}", "a {c}"]}),
@@ -73,18 +73,18 @@ def test_the_fingerprint_is_the_same_wherever_the_data_lie(tmp_path: Path):
     benchmark = define(tmp_path, "retrieval", {**COCO, "expected": {"images": 2}})
     prints.append(datasets.load(benchmark, tmp_path / "there").fingerprint)
     assert len(set(prints)) == 1
-    write_picture(tmp_path / "there/coco/images/val2017/000000000003.jpg", seed=5)
+    write_image(tmp_path / "there/coco/images/val2017/000000000003.jpg", seed=5)
     assert datasets.load(benchmark, tmp_path / "there").fingerprint != prints[0]
 
 
-def test_a_picture_is_read_once_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_image_is_read_once_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     coco_files(tmp_path)
     data = datasets.load(define(tmp_path, "retrieval", COCO))
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read again"))
     assert dataset_fingerprint(data) == data.fingerprint
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_ends_the_hashing(tmp_path: Path):
+def test_a_image_that_cannot_be_read_is_named_and_ends_the_hashing(tmp_path: Path):
     coco_files(tmp_path)
     (tmp_path / "coco/images/val2017/000000000003.jpg").unlink()
     (tmp_path / "coco/images/val2017/000000000003.jpg").mkdir()
@@ -93,8 +93,8 @@ def test_a_picture_that_cannot_be_read_is_named_and_ends_the_hashing(tmp_path: P
 
 
 @given(total=st.integers(1, 300), n=st.integers(1, 400))
-def test_a_limit_takes_that_many_different_pictures_spread_over_the_order(total: int, n: int):
-    data = take_images(ClassificationData(pictures(1) * total, np.arange(total), ["x"], ["{c}"]), n)
+def test_a_limit_takes_that_many_different_images_spread_over_the_order(total: int, n: int):
+    data = take_images(ClassificationData(make_images(1) * total, np.arange(total), ["x"], ["{c}"]), n)
     assert isinstance(data, ClassificationData)
     kept = data.labels.tolist()
     assert len(kept) == min(n, total)
@@ -104,12 +104,12 @@ def test_a_limit_takes_that_many_different_pictures_spread_over_the_order(total:
         assert all(k * total // n <= place < (k + 1) * total / n for k, place in enumerate(kept))
 
 
-def test_a_limited_retrieval_set_keeps_its_pictures_own_captions():
+def test_a_limited_retrieval_set_keeps_its_images_own_captions():
     data = take_images(retrieval(4), 2)
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.pictures] == ["p0", "p2"]
+    assert [one.key for one in data.images] == ["p0", "p2"]
     assert data.texts == ["t0", "t1", "t4", "t5"]
-    assert data.text_picture.tolist() == [0, 0, 1, 1]
+    assert data.image_of_text.tolist() == [0, 0, 1, 1]
 
 
 def test_a_limited_classification_set_keeps_every_class():
@@ -121,14 +121,14 @@ def test_a_limited_classification_set_keeps_every_class():
     assert data.fingerprint == dataset_fingerprint(data) != dataset_fingerprint(classification(6))
 
 
-def test_a_limited_perception_set_keeps_its_pictures_items():
+def test_a_limited_perception_set_keeps_its_images_items():
     data = take_images(perception(), 1)
     assert isinstance(data, PerceptionData)
     assert (data.texts, data.subsets) == (["b", "e"], ["x"])
     assert (data.item_images.tolist(), data.item_texts.tolist()) == ([[0]], [[0, 1]])
 
 
-def test_a_limit_above_the_number_of_pictures_changes_nothing_and_zero_is_refused():
+def test_a_limit_above_the_number_of_images_changes_nothing_and_zero_is_refused():
     data = replace(retrieval(), fingerprint="known")
     assert datasets.limit(data, 3) is data
     with pytest.raises(RequestError, match="at least 1"):
@@ -139,11 +139,11 @@ def test_loading_a_part_hashes_only_that_part(tmp_path: Path):
     coco_files(tmp_path)
     benchmark = define(tmp_path, "retrieval", COCO)
     part = datasets.load(benchmark, limit=1)
-    assert len(part.pictures) == 1
+    assert len(part.images) == 1
     assert part.fingerprint == datasets.limit(datasets.load(benchmark), 1).fingerprint
 
 
-def test_a_deep_check_names_every_picture_that_cannot_be_decoded(tmp_path: Path):
+def test_a_deep_check_names_every_image_that_cannot_be_decoded(tmp_path: Path):
     coco_files(tmp_path)
     path = tmp_path / "coco/images/val2017/000000000007.jpg"
     path.write_bytes(path.read_bytes()[:200])
@@ -159,7 +159,7 @@ def test_a_deep_check_names_every_picture_that_cannot_be_decoded(tmp_path: Path)
 
 def test_toybox_needs_nothing_on_the_disk_and_the_others_a_root():
     data = datasets.load(load_benchmark("toybox-retrieval"), limit=3)
-    assert len(data.pictures) == 3
+    assert len(data.images) == 3
     assert len(data.fingerprint) == 64
     for name in ("toybox-retrieval", "toybox-classification"):
         check = datasets.check(load_benchmark(name))

@@ -12,7 +12,7 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
-from tests.helpers.datasets_on_disk import define, write_picture
+from tests.helpers.datasets_on_disk import define, write_image
 
 MINE = {"reader": "jsonl", "path": "mine.jsonl"}
 A = {"templates": ["a {c}"]}
@@ -21,7 +21,7 @@ A = {"templates": ["a {c}"]}
 def write(root: Path, *lines: str) -> None:
     (root / "mine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for i, name in enumerate(["a.jpg", "b.png", "more/c.webp"]):
-        write_picture(root / name, seed=i)
+        write_image(root / name, seed=i)
 
 
 def refusal(tmp_path: Path, task: str, prompts: dict[str, Any] | None = None) -> str:
@@ -41,9 +41,9 @@ def test_captions_in_the_order_of_the_file(tmp_path: Path):
     )
     data = datasets.load(define(tmp_path, "retrieval", {**MINE, "expected": {"images": 2, "texts": 4}}))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.pictures] == ["b.png", "more/c.webp"]
+    assert [one.key for one in data.images] == ["b.png", "more/c.webp"]
     assert data.texts == ["one", "two ", "four", "three"]
-    assert data.text_picture.tolist() == [0, 0, 0, 1]
+    assert data.image_of_text.tolist() == [0, 0, 0, 1]
 
 
 def test_other_fields_are_passed_over_and_one_text_is_a_list_of_one(tmp_path: Path):
@@ -54,7 +54,7 @@ def test_other_fields_are_passed_over_and_one_text_is_a_list_of_one(tmp_path: Pa
     )
     data = datasets.load(define(tmp_path, "retrieval", MINE))
     assert data.texts == ["one", "two"]
-    assert data.text_picture.tolist() == [0, 0]
+    assert data.image_of_text.tolist() == [0, 0]
 
 
 def test_the_metadata_of_an_imagefolder_is_read(tmp_path: Path):
@@ -62,7 +62,7 @@ def test_the_metadata_of_an_imagefolder_is_read(tmp_path: Path):
         tmp_path, '{"file_name": "b.png", "text": "one", "seed": 3}', '{"file_name": "more/c.webp", "caption": "two"}'
     )
     data = datasets.load(define(tmp_path, "retrieval", MINE))
-    assert [one.key for one in data.pictures] == ["b.png", "more/c.webp"]
+    assert [one.key for one in data.images] == ["b.png", "more/c.webp"]
     assert data.texts == ["one", "two"]
     write(tmp_path, '{"file_name": "b.png", "label": 1}', '{"file_name": "a.jpg", "label": 0}')
     data = datasets.load(define(tmp_path, "classification", MINE, {**A, "class_names": ["cat", "dog"]}))
@@ -92,7 +92,7 @@ def test_without_class_names_the_labels_are_the_names_in_alphabetical_order(tmp_
     assert data.labels.tolist() == [1, 0]
 
 
-def test_right_and_wrong_texts_share_pictures(tmp_path: Path):
+def test_right_and_wrong_texts_share_images(tmp_path: Path):
     write(
         tmp_path,
         '{"image": "b.png", "positive": "a", "negative": "b", "subset": "swap"}',
@@ -101,7 +101,7 @@ def test_right_and_wrong_texts_share_pictures(tmp_path: Path):
     )
     data = datasets.load(define(tmp_path, "perception", MINE))
     assert isinstance(data, PerceptionData)
-    assert [one.key for one in data.pictures] == ["b.png", "a.jpg"]
+    assert [one.key for one in data.images] == ["b.png", "a.jpg"]
     assert data.item_images.tolist() == [[0], [1], [0]]
     assert [[data.texts[j] for j in own] for own in data.item_texts] == [["a", "b"], ["c", "d"], ["e", "f"]]
     assert data.subsets == ["swap", "all", "add"]
@@ -111,7 +111,7 @@ def test_of_several_names_of_a_key_the_one_with_a_value_is_taken(tmp_path: Path)
     """As tables with empty cells become JSON lines."""
     write(tmp_path, '{"image": null, "file_name": "a.jpg", "captions": null, "caption": "one", "text": null}')
     data = datasets.load(define(tmp_path, "retrieval", MINE))
-    assert (data.pictures[0].key, data.texts) == ("a.jpg", ["one"])
+    assert (data.images[0].key, data.texts) == ("a.jpg", ["one"])
 
 
 @pytest.mark.parametrize("text", ['[{"image": "a.jpg", "captions": "one"}]', '[\n{"image": "a.jpg"}\n]'])
@@ -146,10 +146,10 @@ def test_a_caption_cut_inside_a_character_is_named(tmp_path: Path):
     assert "1 texts with half a character: 'a smile" in refusal(tmp_path, "retrieval")
 
 
-def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path):
+def test_images_may_lie_in_a_folder_of_their_own(tmp_path: Path):
     write(tmp_path, '{"image": "c.webp", "captions": ["one"]}')
     data = datasets.load(define(tmp_path, "retrieval", {**MINE, "images": "more"}))
-    assert data.pictures[0].key == "c.webp"
+    assert data.images[0].key == "c.webp"
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path):
         ('{"image": "more\\\\c.webp", "captions": ["x"]}', "with Windows' separators: more\\c.webp; write / in place"),
         ('{"image": "3\\n.jpg", "captions": ["x"]}', "missing: 3\\n.jpg"),
         ('{"image": "\\u001b[31m.jpg", "captions": ["x"]}', "missing: \\x1b[31m.jpg"),
-        ('{"image": "/etc/a.png", "captions": ["x"]}', "mine.jsonl:2: the picture '/etc/a.png' leads out"),
-        ('{"image": "../b.png", "captions": ["x"]}', "mine.jsonl:2: the picture '../b.png' leads out"),
+        ('{"image": "/etc/a.png", "captions": ["x"]}', "mine.jsonl:2: the image '/etc/a.png' leads out"),
+        ('{"image": "../b.png", "captions": ["x"]}', "mine.jsonl:2: the image '../b.png' leads out"),
         ('{"image": "d.png", "captions": ["x"]}', "missing: d.png"),
     ],
 )
@@ -198,9 +198,9 @@ def test_a_label_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str
     assert said in refusal(tmp_path, "classification", {**A, "class_names": ["cat", "dog"]})
 
 
-def test_a_class_without_pictures_and_an_index_without_names_are_refused(tmp_path: Path):
+def test_a_class_without_images_and_an_index_without_names_are_refused(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "label": 0}')
-    assert "1 classes without a picture: dog" in refusal(
+    assert "1 classes without an image: dog" in refusal(
         tmp_path, "classification", {**A, "class_names": ["cat", "dog"]}
     )
     assert "needs prompts.class_names" in refusal(tmp_path, "classification", A)
@@ -236,7 +236,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
         (
             "retrieval",
             '{"image": "\\ud800.jpg", "captions": ["x"]}',
-            "1 picture names with half a character: '\\ud800.jpg",
+            "1 image names with half a character: '\\ud800.jpg",
         ),
         ("retrieval", '{"image": "a.jpg", "captions": ["x\\ud800"]}', "1 texts with half a character"),
         ("classification", '{"image": "a.jpg", "label": "x\\ud800"}', "1 class names with half a character"),
@@ -256,11 +256,11 @@ def test_half_a_character_anywhere_is_one_printable_problem(tmp_path: Path, task
     assert all(problem.encode() for problem in datasets.check(define(tmp_path, task, MINE, prompts)).problems)
 
 
-def test_of_several_folders_the_one_that_has_the_pictures_is_read(tmp_path: Path):
+def test_of_several_folders_the_one_that_has_the_images_is_read(tmp_path: Path):
     (tmp_path / "other").mkdir()
     write(tmp_path, '{"image": "c.webp", "captions": ["one"]}')
     data = datasets.load(define(tmp_path, "retrieval", {**MINE, "images": ["other", "more"]}))
-    assert data.pictures[0].load().size == (8, 8)
+    assert data.images[0].load().size == (8, 8)
 
 
 def test_what_a_task_asks_of_the_data_is_a_problem_before_compute(tmp_path: Path):
@@ -285,7 +285,7 @@ def test_the_subset_of_a_primary_metric_must_be_in_the_data(tmp_path: Path):
 
 def test_one_file_by_two_spellings_is_one_image(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "captions": ["x"]}', '{"image": "./a.jpg", "captions": ["y"]}')
-    assert "has 1 pictures twice: a.jpg" in refusal(tmp_path, "retrieval")
+    assert "has 1 images twice: a.jpg" in refusal(tmp_path, "retrieval")
 
 
 def test_an_empty_label_is_no_class(tmp_path: Path):

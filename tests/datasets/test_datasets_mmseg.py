@@ -54,17 +54,17 @@ def test_each_dataset_is_read_as_its_labels_say(tmp_path: Path, name: str):
     assert len(data.palette) == CLASSES[name]
     numbers = [2, 1, 0] if name.startswith(("voc", "context")) else [0, 1, 2]
     folder = tmp_path / FOLDERS[name]
-    for picture, mask, number in zip(data.pictures, data.masks, numbers, strict=True):
+    for image, mask, number in zip(data.images, data.masks, numbers, strict=True):
         file = folder / files_of(name, number)[0]
-        assert file.as_posix().endswith(picture.key)
-        assert mask.key == picture.key
+        assert file.as_posix().endswith(image.key)
+        assert mask.key == image.key
         raw = raw_labels(name, number).astype(int)
         if name in REDUCED:
             raw = np.where((raw == 0) | (raw == 255), 255, raw - 1)
         labels = mask.load()
         assert labels.dtype == np.uint8
         assert np.array_equal(labels, raw)
-        loaded = picture.load()
+        loaded = image.load()
         assert loaded.mode == "RGB"
         with Image.open(file) as opened:
             # two JPEG decoders may differ by a step or two
@@ -78,7 +78,7 @@ def test_red_is_red(tmp_path: Path):
     red = np.zeros((*SIZES[0], 3), dtype=np.uint8)
     red[..., 0] = 255
     Image.fromarray(red).save(tmp_path / FOLDERS["voc21"] / files_of("voc21", 0)[0], quality=95)
-    pixels = np.asarray(read("voc21", tmp_path, images=1).pictures[0].load())
+    pixels = np.asarray(read("voc21", tmp_path, images=1).images[0].load())
     assert pixels[..., 0].min() > 250
     assert pixels[..., 1:].max() < 5
 
@@ -123,11 +123,11 @@ def test_one_file_read_two_ways_is_two_datasets(tmp_path: Path):
     assert datasets.load(small("voc21"), tmp_path).fingerprint != with_background.fingerprint
 
 
-def test_pictures_and_masks_travel_to_workers(tmp_path: Path):
+def test_images_and_masks_travel_to_workers(tmp_path: Path):
     write_segmentation(tmp_path, "voc20")
     data = read("voc20", tmp_path)
-    picture, mask = pickle.loads(pickle.dumps((data.pictures[0], data.masks[0])))
-    assert np.array_equal(np.asarray(picture.load()), np.asarray(data.pictures[0].load()))
+    image, mask = pickle.loads(pickle.dumps((data.images[0], data.masks[0])))
+    assert np.array_equal(np.asarray(image.load()), np.asarray(data.images[0].load()))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         (labels,) = pool.map(_load, [mask])
     assert np.array_equal(labels, data.masks[0].load())
@@ -137,11 +137,11 @@ def _load(mask):
     return mask.load()
 
 
-def test_pictures_of_coco_may_lie_with_other_benchmarks(tmp_path: Path):
+def test_images_of_coco_may_lie_with_other_benchmarks(tmp_path: Path):
     root = write_segmentation(tmp_path, "coco-object")
     (tmp_path / "coco/images").mkdir(parents=True)
     (root / "images/val2017").rename(tmp_path / "coco/images/val2017")
-    assert [picture.key for picture in read("coco-object", tmp_path).pictures] == [
+    assert [image.key for image in read("coco-object", tmp_path).images] == [
         "000000000139.jpg", "000000000140.jpg", "000000000141.jpg",
     ]  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_both_lists_of_context_are_taken(tmp_path: Path, monkeypatch):
 
     assert layouts.LAYOUTS["context60"].also == (5105,)
     write_segmentation(tmp_path, "context60")
-    assert "needs 5,104 pictures" in problems("context60", tmp_path, images=5104)[0]
+    assert "needs 5,104 images" in problems("context60", tmp_path, images=5104)[0]
     other = layouts.Layout(**{**vars(layouts.LAYOUTS["context60"]), "also": (3,)})
     monkeypatch.setitem(layouts.LAYOUTS, "context60", other)
     assert problems("context60", tmp_path, images=5104) == ()
@@ -163,8 +163,8 @@ def test_what_is_missing_is_told_at_once_with_how_to_make_it(tmp_path: Path):
         assert "which is not there" in said
         assert str(tmp_path / FOLDERS[name]) in said
     (tmp_path / "cityscapes").mkdir()
-    pictures, masks = problems("cityscapes", tmp_path)
-    assert "leftImg8bit/val, which is not there (unzip leftImg8bit_trainvaltest.zip" in pictures
+    images, masks = problems("cityscapes", tmp_path)
+    assert "leftImg8bit/val, which is not there (unzip leftImg8bit_trainvaltest.zip" in images
     assert masks.endswith("gtFine/val, which is not there; make it with `cosmos-eval data prepare cityscapes`")
     (tmp_path / "VOC2012").mkdir()
     assert [one.split()[3] for one in problems("voc21", tmp_path)] == ["folder", "folder", "file"]
@@ -174,36 +174,36 @@ def test_everything_that_does_not_fit_is_told_at_once(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k", count=7)
 
     def files(number: int) -> tuple[Path, Path]:
-        picture, mask = files_of("ade20k", number)
-        return root / picture, root / mask
+        image, mask = files_of("ade20k", number)
+        return root / image, root / mask
 
     files(0)[1].unlink()
     write_labels(files(1)[1], raw_labels("ade20k", 1).T)
     Image.open(files(2)[1]).convert("RGB").save(files(2)[1])
-    files(3)[1].write_bytes(b"no picture")
+    files(3)[1].write_bytes(b"no image")
     files(4)[0].write_bytes(b"")
     Image.fromarray(np.zeros(SIZES[2], dtype=np.uint16)).save(files(5)[1])
     found = problems("ade20k", tmp_path, images=8)
     assert len(found) == 6
     unreadable, colour, wide, size, without, count = found
-    assert "2 files without a readable picture" in unreadable
-    assert "ADE_val_00000004.png (no picture format)" in unreadable
+    assert "2 files without a readable image" in unreadable
+    assert "ADE_val_00000004.png (no image format)" in unreadable
     assert "1 mask in" in colour
     assert "one label a pixel is wanted: ADE_val_00000003.png (RGB);" in colour
     assert "1 mask in" in wide
     assert "of more than 8 bits a pixel: ADE_val_00000006.png (I;16)" in wide
     assert "1 mask in" in size
-    assert "ADE_val_00000002.png (56 x 40 pixels, the picture 40 x 56)" in size
-    assert f"1 picture without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in without
-    assert "needs 8 pictures" in count
+    assert "ADE_val_00000002.png (56 x 40 pixels, the image 40 x 56)" in size
+    assert f"1 image without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in without
+    assert "needs 8 images" in count
     assert "found 7" in count
 
 
-def test_pictures_of_the_list_that_are_not_there_are_named(tmp_path: Path):
+def test_images_of_the_list_that_are_not_there_are_named(tmp_path: Path):
     root = write_segmentation(tmp_path, "voc21")
     (root / files_of("voc21", 1)[0]).unlink()
     (said,) = problems("voc21", tmp_path)
-    assert "needs 3 pictures in" in said
+    assert "needs 3 images in" in said
     assert "found 2; missing: 2007_000001.jpg" in said
 
 
@@ -213,7 +213,7 @@ def test_a_list_that_leads_out_of_the_dataset_is_refused(tmp_path: Path, line: s
     with (root / "ImageSets/Segmentation/val.txt").open("a", encoding="utf-8") as listed:
         listed.write(f"{line}\n")
     (said,) = problems("voc21", tmp_path)
-    assert "names a picture outside its folder" in said
+    assert "names an image outside its folder" in said
 
 
 def test_masks_in_a_lossy_format_are_refused_and_a_reason_is_never_cut(tmp_path: Path):
@@ -237,7 +237,7 @@ def test_lists_that_are_no_lists_are_refused(tmp_path: Path):
     listed.write_text("2008_000000\n\n2008_000001\n", encoding="utf-8")
     assert "empty lines" in problems("context59", tmp_path)[0]
     listed.write_text("2008_000000\n2008_000000\n2008_000001\n", encoding="utf-8")
-    assert "1 pictures twice" in problems("context59", tmp_path)[0]
+    assert "1 images twice" in problems("context59", tmp_path)[0]
     listed.write_text("", encoding="utf-8")
     assert "finds no names in" in problems("context59", tmp_path)[0]
     listed.write_bytes(b"\xff\xfe2\x000\x00")
@@ -246,16 +246,16 @@ def test_lists_that_are_no_lists_are_refused(tmp_path: Path):
         for end in ("", "\r\n", "\n \n"):
             listed.write_text(f"{form}2008_000000\r\n2008_000001\r\n2008_000002{end}", encoding="utf-8", newline="")
             assert problems("context59", tmp_path) == ()
-            pictures = datasets.load(small("context59"), tmp_path).pictures
-            assert [one.key for one in pictures] == [f"2008_{i:06d}.jpg" for i in range(3)]
+            images = datasets.load(small("context59"), tmp_path).images
+            assert [one.key for one in images] == [f"2008_{i:06d}.jpg" for i in range(3)]
 
 
-def test_an_empty_folder_of_pictures_is_told(tmp_path: Path):
+def test_an_empty_folder_of_images_is_told(tmp_path: Path):
     root = tmp_path / "coco_stuff164k"
     for part in ("images", "annotations"):
         (root / part / "val2017").mkdir(parents=True)
     (said,) = problems("coco-stuff164k", tmp_path)
-    assert "finds no pictures (*.jpg) in" in said
+    assert "finds no images (*.jpg) in" in said
 
 
 @pytest.mark.parametrize(
@@ -288,18 +288,18 @@ def test_a_label_that_is_no_class_is_named_as_the_file_has_it(tmp_path: Path, na
     assert str(before_any_compute.value) == str(caught.value)
 
 
-def test_a_broken_picture_or_mask_is_named_when_it_is_opened(tmp_path: Path):
+def test_a_broken_image_or_mask_is_named_when_it_is_opened(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k")
-    picture, mask = (root / one for one in files_of("ade20k", 0))
+    image, mask = (root / one for one in files_of("ade20k", 0))
     big = np.random.default_rng(0).integers(0, 256, (*SIZES[0], 3), dtype=np.uint8)
-    Image.fromarray(big).save(picture, quality=95)
-    picture.write_bytes(picture.read_bytes()[:-600])
+    Image.fromarray(big).save(image, quality=95)
+    image.write_bytes(image.read_bytes()[:-600])
     noise = np.random.default_rng(0).integers(0, 150, SIZES[0], dtype=np.uint8)
     write_labels(mask, noise)
     mask.write_bytes(mask.read_bytes()[:-600])
     data = read("ade20k", tmp_path)
-    with pytest.raises(RequestError, match=f"cannot decode the picture {picture}: it is cut off"):
-        data.pictures[0].load()
+    with pytest.raises(RequestError, match=f"cannot decode the image {image}: it is cut off"):
+        data.images[0].load()
     with pytest.raises(RequestError, match=f"cannot decode the mask {mask}"):
         data.masks[0].load()
 
@@ -316,32 +316,32 @@ def test_masks_with_the_same_labels_have_one_identity_however_they_were_packed(t
 
 def test_a_cut_off_png_is_named(tmp_path: Path):
     root = write_segmentation(tmp_path, "cityscapes")
-    picture = root / files_of("cityscapes", 0)[0]
+    image = root / files_of("cityscapes", 0)[0]
     noise = np.random.default_rng(0).integers(0, 256, (*SIZES[0], 3), dtype=np.uint8)
-    Image.fromarray(noise).save(picture)
-    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
-    with pytest.raises(RequestError, match=f"cannot decode the picture {picture}"):
-        read("cityscapes", tmp_path).pictures[0].load()
+    Image.fromarray(noise).save(image)
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    with pytest.raises(RequestError, match=f"cannot decode the image {image}"):
+        read("cityscapes", tmp_path).images[0].load()
 
 
-def test_a_picture_that_exif_turns_has_the_mask_of_the_turned_one(tmp_path: Path):
+def test_a_image_that_exif_turns_has_the_mask_of_the_turned_one(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k", count=1)
-    picture, mask = (root / one for one in files_of("ade20k", 0))
+    image, mask = (root / one for one in files_of("ade20k", 0))
     exif = Image.Exif()
     exif[0x0112] = 6
-    write_pixels(picture, SIZES[0])
-    Image.open(picture).save(picture, exif=exif)
+    write_pixels(image, SIZES[0])
+    Image.open(image).save(image, exif=exif)
     assert "of another size" in problems("ade20k", tmp_path, images=1)[0]
     write_labels(mask, raw_labels("ade20k", 0).T)
     data = read("ade20k", tmp_path, images=1)
-    assert data.pictures[0].load().size == SIZES[0]
+    assert data.images[0].load().size == SIZES[0]
 
 
-def test_a_grey_picture_becomes_rgb(tmp_path: Path):
+def test_a_grey_image_becomes_rgb(tmp_path: Path):
     root = write_segmentation(tmp_path, "coco-stuff164k", count=1)
     path = root / files_of("coco-stuff164k", 0)[0]
     Image.open(path).convert("L").save(path)
-    pixels = np.asarray(read("coco-stuff164k", tmp_path, images=1).pictures[0].load())
+    pixels = np.asarray(read("coco-stuff164k", tmp_path, images=1).images[0].load())
     assert pixels.shape == (*SIZES[0], 3)
     assert (pixels == pixels[..., :1]).all()
 
@@ -362,7 +362,7 @@ def test_toybox_written_as_voc_is_read_as_it_was_drawn(tmp_path: Path):
     data = read("voc21", tmp_path / "data", images=12)
     for i, scene in enumerate(distinct_scenes(0, "test", 12)):
         assert np.array_equal(data.masks[i].load(), mask(scene, 64))
-        assert np.array_equal(np.asarray(data.pictures[i].load()), render(scene, 64))
+        assert np.array_equal(np.asarray(data.images[i].load()), render(scene, 64))
 
 
 def test_an_unknown_layout_is_named(tmp_path: Path):
@@ -370,7 +370,7 @@ def test_an_unknown_layout_is_named(tmp_path: Path):
         datasets.load(small("voc21", layout="voc12"), tmp_path)
 
 
-def test_real_pictures_of_voc_are_read_in_place(real_dir: Path, tmp_path: Path):
+def test_real_images_of_voc_are_read_in_place(real_dir: Path, tmp_path: Path):
     examples = real_dir / "voc_examples"
     if not (examples / "JPEGImages").is_dir():
         pytest.skip("no VOC examples")
@@ -385,9 +385,9 @@ def test_real_pictures_of_voc_are_read_in_place(real_dir: Path, tmp_path: Path):
     for name in ("voc21", "voc20"):
         data = read(name, tmp_path, images=len(stems))
         found: set[int] = set()
-        for picture, mask in zip(data.pictures, data.masks, strict=True):
+        for image, mask in zip(data.images, data.masks, strict=True):
             labels = mask.load()
-            assert picture.load().size == labels.shape[::-1]
+            assert image.load().size == labels.shape[::-1]
             found |= set(np.unique(labels).tolist())
         # bottle, bus, car, chair, person and sofa; the borders between objects are void
         objects = {5, 6, 7, 9, 15, 18}
@@ -457,5 +457,5 @@ def test_what_lies_in_place_of_a_mask_is_named(tmp_path: Path, make: Callable[[P
     mask = root / files_of("ade20k", 0)[1]
     mask.unlink()
     make(mask)
-    with pytest.raises(RequestError, match=f"1 file without a readable picture: .*{said}"):
+    with pytest.raises(RequestError, match=f"1 file without a readable image: .*{said}"):
         datasets.load(small("ade20k"), tmp_path)

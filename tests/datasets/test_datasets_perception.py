@@ -15,12 +15,12 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
-from cosmos_eval.datasets.perception.crops import CroppedPicture
+from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.datasets.perception.mmvp import PATTERNS
 from cosmos_eval.progress import Advance, Silent
 from cosmos_eval.run.evaluate import evaluate
 from tests.helpers import perception_on_disk as on_disk
-from tests.helpers.datasets_on_disk import COCO, define, write_json, write_picture
+from tests.helpers.datasets_on_disk import COCO, define, write_image, write_json
 from tests.helpers.perception_on_disk import small
 from tests.helpers.stand_ins import Constant, Given
 
@@ -32,8 +32,8 @@ def load(name: str, root: Path, **dataset: Any) -> PerceptionData:
 
 
 def shown(data: PerceptionData, item: int) -> tuple[list[str], list[str]]:
-    """The pictures' names and the texts of one item."""
-    images = [data.pictures[i].key for i in data.item_images[item]]
+    """The images' names and the texts of one item."""
+    images = [data.images[i].key for i in data.item_images[item]]
     return images, [data.texts[j] for j in data.item_texts[item]]
 
 
@@ -46,7 +46,7 @@ def refusal(name: str, root: Path, **dataset: Any) -> str:
     return str(caught.value)
 
 
-def test_sugarcrepe_shares_its_pictures_with_coco_retrieval(tmp_path: Path):
+def test_sugarcrepe_shares_its_images_with_coco_retrieval(tmp_path: Path):
     on_disk.sugarcrepe(tmp_path)
     data = load("sugarcrepe", tmp_path)
     assert shown(data, 0) == (["000000000139.jpg"], ["right replace_obj 0", "wrong replace_obj 0"])
@@ -58,7 +58,7 @@ def test_sugarcrepe_shares_its_pictures_with_coco_retrieval(tmp_path: Path):
     write_json(tmp_path / "coco/annotations/captions_val2017.json", {"images": images, "annotations": captions})
     retrieval = datasets.load(define(tmp_path, "retrieval", COCO), tmp_path)
     assert isinstance(retrieval, RetrievalData)
-    assert {one.key: one.digest() for one in data.pictures} == {one.key: one.digest() for one in retrieval.pictures}
+    assert {one.key: one.digest() for one in data.images} == {one.key: one.digest() for one in retrieval.images}
 
 
 def sugarcrepe_row(**changed: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_svo_has_the_items_of_the_authors_notebook(tmp_path: Path):
     assert data.left_out == ()
 
 
-def test_dead_pictures_are_counted_or_refused_as_the_definition_says(tmp_path: Path):
+def test_dead_images_are_counted_or_refused_as_the_definition_says(tmp_path: Path):
     on_disk.svo(tmp_path)
     images = tmp_path / "svo_probes/images"
     (images / "10.jpg").unlink()
@@ -114,8 +114,8 @@ def test_dead_pictures_are_counted_or_refused_as_the_definition_says(tmp_path: P
     whole = load("svo-probes", tmp_path)
     assert whole.left_out == (
         "line 2: 10.jpg is not there",
-        "line 6: 24.jpg is no picture",
-        "line 7: 25.jpg is no picture",
+        "line 6: 24.jpg is no image",
+        "line 7: 25.jpg is no image",
     )
     assert len(whole.item_images) == 3
     check = datasets.check(small("svo-probes", expected={"rows": 9}), tmp_path)
@@ -127,13 +127,13 @@ def test_dead_pictures_are_counted_or_refused_as_the_definition_says(tmp_path: P
 
 def cut_short(path: Path) -> None:
     """A download that broke off: the header is whole, so that the file opens, and the pixels are not all there."""
-    write_picture(path, size=64)
+    write_image(path, size=64)
     path.write_bytes(path.read_bytes()[:-300])
     with Image.open(path) as image:
         assert image.size == (64, 64)
 
 
-def test_a_picture_that_opens_and_breaks_off_is_left_out(tmp_path: Path):
+def test_a_image_that_opens_and_breaks_off_is_left_out(tmp_path: Path):
     on_disk.svo(tmp_path)
     cut_short(tmp_path / "svo_probes/images/22.jpg")
     cut_short(tmp_path / "svo_probes/images/13.png")
@@ -149,17 +149,17 @@ def test_a_picture_that_opens_and_breaks_off_is_left_out(tmp_path: Path):
     assert "2 of 6 items left out, the first: line 4: 22.jpg cannot be decoded to its end" in outcome.warnings
 
 
-def test_a_picture_that_was_mended_is_seen_at_once(tmp_path: Path):
+def test_a_image_that_was_mended_is_seen_at_once(tmp_path: Path):
     on_disk.svo(tmp_path)
     path = tmp_path / "svo_probes/images/22.jpg"
     cut_short(path)
     assert len(load("svo-probes", tmp_path).left_out) == 1
-    write_picture(path, size=64)
+    write_image(path, size=64)
     assert load("svo-probes", tmp_path).left_out == ()
 
 
 @pytest.mark.parametrize("name", ["sugarcrepe", "winoground", "aro-relation"])
-def test_readers_that_leave_nothing_out_name_the_picture_that_breaks_off(tmp_path: Path, name: str):
+def test_readers_that_leave_nothing_out_name_the_image_that_breaks_off(tmp_path: Path, name: str):
     on_disk.write_all(tmp_path)
     path = {
         "sugarcrepe": "coco/images/val2017/000000000285.jpg",
@@ -168,13 +168,13 @@ def test_readers_that_leave_nothing_out_name_the_picture_that_breaks_off(tmp_pat
     }[name]
     cut_short(tmp_path / path)
     (problem,) = datasets.check(small(name), tmp_path, deep=True).problems
-    assert problem.startswith(f"{name}: cannot decode the picture {tmp_path / path}: ")
-    with pytest.raises(RequestError, match=r"cannot decode the picture .*; replace the file") as caught:
+    assert problem.startswith(f"{name}: cannot decode the image {tmp_path / path}: ")
+    with pytest.raises(RequestError, match=r"cannot decode the image .*; replace the file") as caught:
         evaluate("cosmos:untrained-toybox?seed=0", [small(name)], data_root=tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_the_box_of_a_picture_that_breaks_off_is_left_out(tmp_path: Path):
+def test_the_box_of_a_image_that_breaks_off_is_left_out(tmp_path: Path):
     on_disk.aro(tmp_path)
     cut_short(tmp_path / "aro/images/8.jpg")
     data = load("aro-relation", tmp_path, leave_out_missing=True)
@@ -193,7 +193,7 @@ def test_progress_of_decoding_is_shown_where_it_takes_long(tmp_path: Path, monke
     def decoding() -> list[int]:
         shown.clear()
         datasets.check(small("svo-probes"), tmp_path, reporter=Noting())
-        return [n for description, n in shown if description == "decoding pictures"]
+        return [n for description, n in shown if description == "decoding images"]
 
     assert decoding() == []
     monkeypatch.setattr("cosmos_eval.progress.time.monotonic", itertools.count(0, 0.5).__next__)
@@ -201,7 +201,7 @@ def test_progress_of_decoding_is_shown_where_it_takes_long(tmp_path: Path, monke
     assert (sum(found), found[0] > 1) == (12, True)
 
 
-def test_other_pictures_that_are_gone_are_other_data(tmp_path: Path):
+def test_other_images_that_are_gone_are_other_data(tmp_path: Path):
     prints = set()
     for gone in ("10.jpg", "22.jpg"):
         root = tmp_path / gone
@@ -240,10 +240,10 @@ def test_a_table_without_a_column_or_cut_short(tmp_path: Path):
     assert "needs 12 rows, found 9" in refusal("svo-probes", tmp_path, expected={"rows": 12})
 
 
-def test_two_files_for_one_picture_are_refused(tmp_path: Path):
+def test_two_files_for_one_image_are_refused(tmp_path: Path):
     on_disk.svo(tmp_path)
-    write_picture(tmp_path / "svo_probes/images/10.png")
-    assert "finds 1 pictures twice in" in refusal("svo-probes", tmp_path)
+    write_image(tmp_path / "svo_probes/images/10.png")
+    assert "finds 1 images twice in" in refusal("svo-probes", tmp_path)
 
 
 def test_mmvp_pairs_rows_and_takes_the_pattern_from_their_place(tmp_path: Path):
@@ -257,8 +257,8 @@ def test_mmvp_pairs_rows_and_takes_the_pattern_from_their_place(tmp_path: Path):
     assert data.subsets == [pattern for pattern in PATTERNS for _ in range(15)]
 
 
-def test_the_odd_statement_belongs_to_the_first_picture_whatever_the_order(tmp_path: Path):
-    """As the official script rules; it shows the pictures in the order of the rows."""
+def test_the_odd_statement_belongs_to_the_first_image_whatever_the_order(tmp_path: Path):
+    """As the official script rules; it shows the images in the order of the rows."""
     on_disk.mmvp(tmp_path)
     rows = on_disk.mmvp_rows()
     rows[:2] = rows[1::-1]
@@ -270,10 +270,10 @@ def test_the_odd_statement_belongs_to_the_first_picture_whatever_the_order(tmp_p
 
 
 @pytest.mark.parametrize("folder", ["MMVP_VLM_Images", "MLLM_VLM_Images"])
-def test_the_folder_of_pictures_may_have_the_readmes_name(tmp_path: Path, folder: str):
+def test_the_folder_of_images_may_have_the_readmes_name(tmp_path: Path, folder: str):
     on_disk.mmvp(tmp_path)
     (tmp_path / "MMVP_VLM/MLLM_VLM Images").rename(tmp_path / "MMVP_VLM" / folder)
-    assert len(load("mmvp-vlm", tmp_path).pictures) == 270
+    assert len(load("mmvp-vlm", tmp_path).images) == 270
     (tmp_path / "MMVP_VLM" / folder).rename(tmp_path / "MMVP_VLM/else")
     assert "MLLM_VLM Images or " in refusal("mmvp-vlm", tmp_path)
 
@@ -353,7 +353,7 @@ def test_items_whose_two_images_are_the_same_are_told(tmp_path: Path, name: str)
     on_disk.WRITE[name](tmp_path)
     data = load(name, tmp_path)
     assert data.remarks == ()
-    right, wrong = (data.pictures[i] for i in data.item_images[1])
+    right, wrong = (data.images[i] for i in data.item_images[1])
     wrong.path.write_bytes(right.path.read_bytes())
     expected = f"1 of {len(data.item_images)} items has a wrong image equal to the right one: {right.key}"
     assert load(name, tmp_path).remarks == (expected,)
@@ -390,16 +390,16 @@ def test_a_line_of_winoground_that_does_not_fit(tmp_path: Path, changed: dict[st
     assert said in refusal("winoground", tmp_path)
 
 
-def test_aro_cuts_the_box_out_of_the_picture(tmp_path: Path):
+def test_aro_cuts_the_box_out_of_the_image(tmp_path: Path):
     on_disk.aro(tmp_path)
     data = load("aro-relation", tmp_path)
     assert shown(data, 0) == (["7.jpg[0,0,8,8]"], ["the cat is 0 the mat", "the mat is 0 the cat"])
-    assert data.item_images.tolist() == [[0], [0], [1], [2]]  # a box is one picture
+    assert data.item_images.tolist() == [[0], [0], [1], [2]]  # a box is one image
     assert data.subsets == ["on", "on", "under", "on"]
     with Image.open(tmp_path / "aro/images/7.jpg") as whole:
         expected = np.asarray(whole.convert("RGB"))[4:10, 2:12]
-    assert (np.asarray(data.pictures[1].load()) == expected).all()
-    assert len({one.digest() for one in data.pictures}) == 3
+    assert (np.asarray(data.images[1].load()) == expected).all()
+    assert len({one.digest() for one in data.images}) == 3
     assert load("aro-attribution", tmp_path).subsets == ["white_tall", "white_tall", "old_red", "white_tall"]
 
 
@@ -414,7 +414,7 @@ def test_relations_listed_as_symmetric_are_left_out_of_the_authors_mean(tmp_path
     assert data.groups == {"asymmetric": ["on", "", "under", "on"]}
     right = {f"the cat is {i} the mat": [1, 0] if i != 2 else [0, 1] for i in range(4)}
     wrong = {f"the mat is {i} the cat": [0, 1] if i != 2 else [1, 0] for i in range(4)}
-    given = Given({one.key: [1, 0] for one in data.pictures}, {**right, **wrong})
+    given = Given({one.key: [1, 0] for one in data.images}, {**right, **wrong})
     outcome = tasks.run(benchmark, data, given)
     assert outcome.primary == "asymmetric/macro_accuracy"
     assert outcome.metrics["asymmetric/macro_accuracy"].value == 1 / 2  # on 2 of 2, under 0 of 1
@@ -440,9 +440,9 @@ def test_the_list_of_symmetric_relations_is_the_authors():
     assert not {"on", "in", "under", "above", "behind", "to the left of", "holding", "wearing"} & set(listed)
 
 
-def test_what_a_box_has_outside_the_picture_is_black_as_the_authors_code_has_it(tmp_path: Path):
-    write_picture(tmp_path / "7.png", size=12)
-    found = np.asarray(CroppedPicture("7", tmp_path / "7.png", (-2, 8, 6, 6)).load())
+def test_what_a_box_has_outside_the_image_is_black_as_the_authors_code_has_it(tmp_path: Path):
+    write_image(tmp_path / "7.png", size=12)
+    found = np.asarray(CroppedImage("7", tmp_path / "7.png", (-2, 8, 6, 6)).load())
     with Image.open(tmp_path / "7.png") as whole:
         inside = np.asarray(whole)[8:12, 0:4]
     assert found.shape == (6, 6, 3)
@@ -505,8 +505,8 @@ def test_an_empty_data_root_is_told_what_it_needs(tmp_path: Path, name: str):
     assert small(name).dataset["needs"] in message
 
 
-def test_parts_of_one_picture_are_resampled_together(tmp_path: Path):
-    """Forty items, every one on another part of two pictures: the interval is that of two pictures, not of forty."""
+def test_parts_of_one_image_are_resampled_together(tmp_path: Path):
+    """Forty items, every one on another part of two images: the interval is that of two images, not of forty."""
     (tmp_path / "aro").mkdir()
     rows = [
         {
@@ -517,11 +517,11 @@ def test_parts_of_one_picture_are_resampled_together(tmp_path: Path):
     ]  # fmt: skip
     write_json(tmp_path / "aro/visual_genome_relation.json", rows)
     for i in (7, 8):
-        write_picture(tmp_path / f"aro/images/{i}.jpg", seed=i, size=40)
+        write_image(tmp_path / f"aro/images/{i}.jpg", seed=i, size=40)
     data = load("aro-relation", tmp_path)
-    assert len(data.pictures) == 40
-    assert {one.whole for one in data.pictures} == {"7.jpg", "8.jpg"}
-    given = Given({one.key: [1, 0] for one in data.pictures}, {"cat": [1, 0], "dog": [-1, 0], "mat": [0, 1]})
+    assert len(data.images) == 40
+    assert {one.whole for one in data.images} == {"7.jpg", "8.jpg"}
+    given = Given({one.key: [1, 0] for one in data.images}, {"cat": [1, 0], "dog": [-1, 0], "mat": [0, 1]})
     found = tasks.run(small("aro-relation"), data, given).metrics["accuracy"]
-    # two whole pictures, one of them right: p ** 2 + p (1 - p) = 0.025 for the lower bound
+    # two whole images, one of them right: p ** 2 + p (1 - p) = 0.025 for the lower bound
     assert (found.low, found.value, found.high) == pytest.approx((0.025, 0.5, 0.975), abs=1e-6)

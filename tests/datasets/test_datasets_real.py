@@ -23,13 +23,13 @@ def test_coco(real_dir: Path, tmp_path: Path):
     data = datasets.load(benchmark, real_dir)
     assert isinstance(data, RetrievalData)
     there = stored(real_dir, "coco159")
-    assert [one.key for one in data.pictures] == there["image_ids"].tolist()
+    assert [one.key for one in data.images] == there["image_ids"].tolist()
     assert list(data.texts) == there["texts"].tolist()
-    assert data.text_picture.tolist() == there["text_image_index"].tolist()
+    assert data.image_of_text.tolist() == there["text_image_index"].tolist()
     assert datasets.check(benchmark, real_dir, deep=True).problems == ()
 
 
-def test_all_of_coco_needs_all_of_its_pictures(real_dir: Path, tmp_path: Path):
+def test_all_of_coco_needs_all_of_its_images(real_dir: Path, tmp_path: Path):
     full = {
         **COCO,
         "annotations": "coco/annotations/captions_val2017.full.json",
@@ -50,9 +50,9 @@ def test_flickr8k(real_dir: Path, tmp_path: Path):
     data = datasets.load(define(tmp_path, "retrieval", {**dataset, "expected": {"images": 1000, "texts": 5000}}))
     assert isinstance(data, RetrievalData)
     there = stored(real_dir, "flickr8k_test")
-    assert [one.key for one in data.pictures] == there["image_ids"].tolist()
+    assert [one.key for one in data.images] == there["image_ids"].tolist()
     assert list(data.texts) == there["texts"].tolist()
-    assert data.text_picture.tolist() == there["text_image_index"].tolist()
+    assert data.image_of_text.tolist() == there["text_image_index"].tolist()
 
 
 def test_the_list_that_flair_ships_holds_the_counts_of_its_protocol(real_dir: Path, tmp_path: Path):
@@ -61,7 +61,7 @@ def test_the_list_that_flair_ships_holds_the_counts_of_its_protocol(real_dir: Pa
     check = datasets.check(load_benchmark("flickr30k-val-retrieval"), tmp_path)
     assert check.found == {"images": 0, "texts": 5070}
     assert len(check.problems) == 1
-    assert "needs 1,014 pictures" in check.problems[0]
+    assert "needs 1,014 images" in check.problems[0]
     assert "found 0; missing: 1018148011.jpg" in check.problems[0]
 
 
@@ -74,7 +74,7 @@ def test_imagenet(real_dir: Path, tmp_path: Path):
     data = datasets.load(imagenet(tmp_path), real_dir)
     assert isinstance(data, ClassificationData)
     there = stored(real_dir, "imagenet1000")
-    assert [one.key for one in data.pictures] == there["image_ids"].tolist()
+    assert [one.key for one in data.images] == there["image_ids"].tolist()
     assert data.labels.tolist() == there["labels"].tolist()
     assert list(data.class_names) == there["class_names"].tolist()
     assert list(data.templates) == there["templates"].tolist()
@@ -87,8 +87,8 @@ def test_a_limit_of_imagenet_shows_many_classes(real_dir: Path, tmp_path: Path):
     assert len(data.class_names) == 1000
 
 
-def test_a_thousand_pictures_are_not_the_validation_set(real_dir: Path):
-    with pytest.raises(RequestError, match=r"needs 50,000 pictures in .*imagenet, found 1,000"):
+def test_a_thousand_images_are_not_the_validation_set(real_dir: Path):
+    with pytest.raises(RequestError, match=r"needs 50,000 images in .*imagenet, found 1,000"):
         datasets.load(load_benchmark("imagenet1k"), real_dir)
 
 
@@ -98,7 +98,7 @@ def test_cifar_10_as_an_image_folder(real_dir: Path, tmp_path: Path):
     data = datasets.load(benchmark, real_dir)
     assert isinstance(data, ClassificationData)
     there = stored(real_dir, "cifar10_test2000")
-    assert [one.key for one in data.pictures] == there["image_ids"].tolist()
+    assert [one.key for one in data.images] == there["image_ids"].tolist()
     assert data.labels.tolist() == there["labels"].tolist()
     assert list(data.class_names) == there["class_names"].tolist()
     names = data.class_names

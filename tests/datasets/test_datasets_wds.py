@@ -16,7 +16,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
-from cosmos_eval.datasets.wds import TarPicture
+from cosmos_eval.datasets.wds import TarImage
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define
 
@@ -24,7 +24,7 @@ WDS = {"reader": "wds", "path": "wds_mine"}
 Member = tuple[str, bytes]
 
 
-def picture(seed: int, kind: str = "png") -> bytes:
+def make_image(seed: int, kind: str = "png") -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **({"lossless": True} if kind == "webp" else {}))
@@ -41,20 +41,21 @@ def write_tar(path: Path, members: list[Member]) -> None:
 
 
 def shards(root: Path) -> Path:
-    """Two shards of two samples, with pictures of two formats."""
+    """Two shards of two samples, with images of two formats."""
     folder = root / "wds_mine"
     write_tar(
         folder / "test/0.tar",
         [
             ("s0.cls", b"1"),
-            ("s0.png", picture(0)),
+            ("s0.png", make_image(0)),
             ("s0.json", b"{}"),
-            ("s1.webp", picture(1, "webp")),
+            ("s1.webp", make_image(1, "webp")),
             ("s1.cls", b"0"),
         ],
     )
     write_tar(
-        folder / "test/1.tar", [("s2.png", picture(2)), ("s2.cls", b"1\n"), ("s3.png", picture(0)), ("s3.cls", b"2")]
+        folder / "test/1.tar",
+        [("s2.png", make_image(2)), ("s2.cls", b"1\n"), ("s3.png", make_image(0)), ("s3.cls", b"2")],
     )
     (folder / "test/nshards.txt").write_text("2\n", encoding="utf-8")
     (folder / "classnames.txt").write_text("cat\ndog \nfish\n", encoding="utf-8")
@@ -75,14 +76,14 @@ def test_samples_labels_and_words_are_those_that_clip_benchmark_reads(tmp_path: 
     dataset = {**WDS, "expected": {"images": 4, "classes": 3}}
     data = datasets.load(define(tmp_path, "classification", dataset, {"templates": "dataset"}))
     assert isinstance(data, ClassificationData)
-    assert [one.key for one in data.pictures] == ["0/s0.png", "0/s1.webp", "1/s2.png", "1/s3.png"]
+    assert [one.key for one in data.images] == ["0/s0.png", "0/s1.webp", "1/s2.png", "1/s3.png"]
     assert data.labels.tolist() == [1, 0, 1, 2]
     assert data.class_names == ["cat", "dog", "fish"]
     assert data.templates == ["a {c}", "the {c}."]
-    assert data.pictures[0].digest() == data.pictures[3].digest() != data.pictures[1].digest()
+    assert data.images[0].digest() == data.images[3].digest() != data.images[1].digest()
     theirs = build_dataset("wds/mine", root=str(folder), transform=lambda image: image, split="test")
     rows = [(np.asarray(image.convert("RGB")).tolist(), label) for image, label in theirs]
-    ours = [(np.asarray(one.load()).tolist(), label) for one, label in zip(data.pictures, data.labels, strict=True)]
+    ours = [(np.asarray(one.load()).tolist(), label) for one, label in zip(data.images, data.labels, strict=True)]
     assert ours == rows
     assert (theirs.classes, theirs.templates) == (data.class_names, data.templates)
 
@@ -104,13 +105,13 @@ def test_captions_are_one_a_line(tmp_path: Path):
     folder = tmp_path / "wds_mine"
     write_tar(
         folder / "test/0.tar",
-        [("s0.png", picture(0)), ("s0.txt", b"one\ntwo\n"), ("s1.png", picture(1)), ("s1.txt", b"three")],
+        [("s0.png", make_image(0)), ("s0.txt", b"one\ntwo\n"), ("s1.png", make_image(1)), ("s1.txt", b"three")],
     )
     (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
     data = datasets.load(define(tmp_path, "retrieval", WDS))
     assert isinstance(data, RetrievalData)
     assert data.texts == ["one", "two", "three"]
-    assert data.text_picture.tolist() == [0, 0, 1]
+    assert data.image_of_text.tolist() == [0, 0, 1]
 
 
 def test_missing_shards_are_counted_and_named(tmp_path: Path):
@@ -130,11 +131,11 @@ def test_missing_shards_are_counted_and_named(tmp_path: Path):
     ("members", "said"),
     [
         ([("s0.png", b"x")], "the sample s0 without .cls"),
-        ([("s0.cls", b"0"), ("s0.gif", b"x")], "the sample s0 without a picture"),
+        ([("s0.cls", b"0"), ("s0.gif", b"x")], "the sample s0 without an image"),
         ([("s0.png", b"x"), ("s0.cls", b"cat")], "the label 'cat' of 0/s0.png"),
         ([("s0.png", b"x"), ("s0.cls", b"7")], "1 labels outside 0 to 2: 0/s0.png (7)"),
         ([("s0.png", b"x"), ("s0.cls", b"0"), ("s0.png", b"y")], "s0.png is in it twice"),
-        ([], "has no pictures"),
+        ([], "has no images"),
     ],
 )
 def test_a_sample_that_does_not_fit_is_named(tmp_path: Path, members: list[Member], said: str):
@@ -160,9 +161,9 @@ def test_a_compressed_shard_is_refused(tmp_path: Path):
     assert "cannot read the shard" in refusal(tmp_path)
 
 
-def test_deep_checking_names_the_picture_in_the_shard(tmp_path: Path):
+def test_deep_checking_names_the_image_in_the_shard(tmp_path: Path):
     folder = shards(tmp_path)
-    write_tar(folder / "test/1.tar", [("s2.png", picture(2)[:60]), ("s2.cls", b"2")])
+    write_tar(folder / "test/1.tar", [("s2.png", make_image(2)[:60]), ("s2.cls", b"2")])
     check = datasets.check(define(tmp_path, "classification", WDS, {"templates": "dataset"}), deep=True)
     assert len(check.problems) == 1
     assert "1/s2.png" in check.problems[0]
@@ -173,7 +174,7 @@ def test_of_several_folders_the_one_that_has_the_shards_is_read(tmp_path: Path):
     (tmp_path / "wds/wds_mine/train").mkdir(parents=True)
     dataset = {**WDS, "path": ["wds/wds_mine", "wds_mine"]}
     data = datasets.load(define(tmp_path, "classification", dataset, {"templates": "dataset"}))
-    assert len(data.pictures) == 4
+    assert len(data.images) == 4
     shutil.rmtree(tmp_path / "wds_mine")
     assert f"{tmp_path / 'wds/wds_mine/test/nshards.txt'}, which is not there" in refusal(tmp_path, dataset)
 
@@ -243,7 +244,7 @@ def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_
 @pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_captions_or_of_a_shard_is_named(tmp_path: Path, content: bytes):
     folder = shards(tmp_path)
-    write_tar(folder / "test/1.tar", [("s2.png", picture(2)), ("s2.cls", content)])
+    write_tar(folder / "test/1.tar", [("s2.png", make_image(2)), ("s2.cls", content)])
     assert f"finds s2.cls of {folder}/test/1.tar to be {WRONG_FILES[content].removeprefix('is ')}" in refusal(tmp_path)
     (folder / "test/1.tar").write_bytes(content)
     assert f"it {WRONG_FILES[content]}" in (line := refusal(tmp_path))
@@ -262,21 +263,21 @@ def test_members_that_stand_apart_belong_together_by_name(tmp_path: Path):
     folder = shards(tmp_path)
     definition = define(tmp_path, "classification", WDS, {"templates": "dataset"})
     before = datasets.load(definition)
-    pictures = [("s2.png", picture(2)), ("s3.png", picture(0))]
-    write_tar(folder / "test/1.tar", [*pictures, ("s2.cls", b"1\n"), ("s3.cls", b"2")])
+    images = [("s2.png", make_image(2)), ("s3.png", make_image(0))]
+    write_tar(folder / "test/1.tar", [*images, ("s2.cls", b"1\n"), ("s3.cls", b"2")])
     assert datasets.load(definition).fingerprint == before.fingerprint
 
 
 def test_files_of_macos_and_folders_are_no_samples(tmp_path: Path):
     folder = shards(tmp_path)
     members = [("./", b""), ("._s2.png", b"x"), ("__MACOSX/s9.png", b"x"), (".DS_Store", b"x")]
-    write_tar(folder / "test/1.tar", [*members, ("s2.png", picture(2)), ("s2.cls", b"2")])
+    write_tar(folder / "test/1.tar", [*members, ("s2.png", make_image(2)), ("s2.cls", b"2")])
     with tarfile.open(folder / "test/1.tar", "a") as tar:
         member = tarfile.TarInfo("s9.jpg")
         member.type = tarfile.DIRTYPE
         tar.addfile(member)
     data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
-    assert [one.key for one in data.pictures] == ["0/s0.png", "0/s1.webp", "1/s2.png"]
+    assert [one.key for one in data.images] == ["0/s0.png", "0/s1.webp", "1/s2.png"]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,7 @@ def test_labels_and_names_without_sense_are_told_at_once(tmp_path: Path, members
     assert len(line) < 600
 
 
-def test_a_link_in_place_of_a_picture_is_told(tmp_path: Path):
+def test_a_link_in_place_of_a_image_is_told(tmp_path: Path):
     folder = shards(tmp_path)
     with tarfile.open(folder / "test/1.tar", "w") as tar:
         member = tarfile.TarInfo("s2.png")
@@ -320,4 +321,4 @@ def test_a_billion_announced_shards_are_one_line_at_once(tmp_path: Path):
 def test_a_named_pipe_in_place_of_a_shard_that_was_read_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "0.tar")
     with pytest.raises(RequestError, match="is a named pipe"):
-        TarPicture("0/a.jpg", tmp_path / "0.tar", 512, 9).content()
+        TarImage("0/a.jpg", tmp_path / "0.tar", 512, 9).content()

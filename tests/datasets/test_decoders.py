@@ -11,9 +11,9 @@ from PIL import Image, ImageFilter
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.shard import spaces_of
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import FilePicture, decode
+from cosmos_eval.datasets.base import FileImage, decode
 from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, decoding_by
-from cosmos_eval.datasets.perception.crops import CroppedPicture
+from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.run.evaluate import evaluate
 from tests.engine.test_tower import Whole
@@ -50,7 +50,7 @@ def test_torchvision_decodes_as_pillow_does_within_rounding(mode, progressive):
     assert difference.mean() < 0.1
 
 
-def test_draft_is_no_smaller_than_what_a_tower_sees_and_close_to_a_reduced_picture():
+def test_draft_is_no_smaller_than_what_a_tower_sees_and_close_to_a_reduced_image():
     image = photograph()
     found = decoded(encoded(image, quality=95), DRAFT)
     assert found.shape == (12, 16, 3)
@@ -78,10 +78,10 @@ def test_a_broken_file_is_refused_as_by_pillow(decoder):
         assert lines[0] == lines[1]
 
 
-def test_a_box_is_cut_out_of_the_whole_picture(tmp_path):
+def test_a_box_is_cut_out_of_the_whole_image(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(photograph(), quality=95))
-    cropped = CroppedPicture("a.jpg[30,10,20,20]", path, (30, 10, 20, 20))
+    cropped = CroppedImage("a.jpg[30,10,20,20]", path, (30, 10, 20, 20))
     expected = np.asarray(cropped.load())
     with decoding_by(DRAFT):
         assert np.array_equal(np.asarray(cropped.load()), expected)
@@ -89,7 +89,7 @@ def test_a_box_is_cut_out_of_the_whole_picture(tmp_path):
     assert expected.shape == (20, 20, 3)
 
 
-def test_windows_see_the_whole_picture(tmp_path):
+def test_windows_see_the_whole_image(tmp_path):
     class OfOneSize(Scale):
         size = 12
 
@@ -103,7 +103,7 @@ def test_windows_see_the_whole_picture(tmp_path):
 
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(photograph(), quality=95))
-    given = [FilePicture("a.jpg", path)]
+    given = [FileImage("a.jpg", path)]
     engine = Engine(Windows(), decoder="draft")
     (found,) = engine.window_features(given, settings())
     (expected,) = Engine(Windows()).window_features(given, settings())
@@ -131,22 +131,22 @@ def test_the_engine_decodes_as_it_was_told(tmp_path, workers):
     for i in range(3):
         path = tmp_path / f"{i}.jpg"
         path.write_bytes(encoded(photograph(i, 40, 40)))
-        given.append(FilePicture(path.name, path))
+        given.append(FileImage(path.name, path))
     model = Whole()
     engine = Engine(model, decoder="draft", workers=workers)
     rows = engine.image_features(given)
     seen = model.seen[-1]
     with decoding_by(Decoder("draft", (8, 8))):
-        for picture, x in zip(given, seen, strict=True):
-            assert picture.load().size == (10, 10)
-            assert (x == model.preprocess(picture.load())).all()
+        for image, x in zip(given, seen, strict=True):
+            assert image.load().size == (10, 10)
+            assert (x == model.preprocess(image.load())).all()
     assert engine.precision == "fp32+draft"
     drift = engine.drift
     assert drift is not None
     plain = Engine(Whole()).image_features(given)
     change = ((rows @ rows.T) - (plain @ plain.T)).abs().max().item()
     assert drift["similarity_max"] == pytest.approx(change, rel=1e-2)
-    assert drift["pictures"] == 3
+    assert drift["images"] == 3
     assert 0 < drift["pixel_mean"] <= drift["pixel_max"] < 60
 
 
@@ -156,7 +156,7 @@ def test_a_result_says_who_decoded_and_is_another_measurement(tmp_path):
     assert "decoder" not in by["pil"].environment
     assert by["torchvision"].environment["decoder"]["name"] == "torchvision"
     assert set(by["torchvision"].environment["decoder"]["drift"]) == {
-        "pictures", "pixel_mean", "pixel_max", "similarity_max"
+        "images", "pixel_mean", "pixel_max", "similarity_max"
     }  # fmt: skip
     assert by["torchvision"].precision == "fp32+torchvision"
     assert by["pil"].identity != by["torchvision"].identity
@@ -175,7 +175,7 @@ def test_rows_of_another_decoder_are_stored_by_themselves_and_listed(tmp_path, c
     models = {name: Whole() for name in ("pil", "draft")}
     for name, model in models.items():
         evaluate(model, world, tmp_path, out=tmp_path / "out" / name, decoder=name, cache=tmp_path / "store")
-    assert models["draft"].passed["pictures"]
+    assert models["draft"].passed["images"]
     assert len(spaces_of(tmp_path / "store")) == 2
     assert run_command(["cache", "list", "--cache", str(tmp_path / "store")]) == 0
     assert "fp32+draft cpu" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.decoders import Decoder, decoding_by
-from cosmos_eval.datasets.perception.crops import CroppedPicture
+from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.segmentation_on_disk import (
     FOLDERS,
@@ -52,9 +52,9 @@ def definition(folder: Path, images: list[str], **dataset):
 def test_without_an_option_no_image_is_turned_and_the_number_of_those_is_told(tmp_path: Path):
     names = [photo(tmp_path / f"{i}.jpg", orientation).name for i, orientation in enumerate((1, 6, 3))]
     data = datasets.load(definition(tmp_path, names))
-    for picture in data.pictures:
-        with Image.open(tmp_path / picture.key) as image:
-            assert picture.load().tobytes() == image.convert("RGB").tobytes()
+    for source in data.images:
+        with Image.open(tmp_path / source.key) as image:
+            assert source.load().tobytes() == image.convert("RGB").tobytes()
     assert data.remarks == ("2 of 3 images have an EXIF orientation that is not applied (exif: apply would turn them)",)
     assert datasets.check(definition(tmp_path, names), deep=True).remarks == data.remarks
 
@@ -64,10 +64,10 @@ def test_exif_apply_turns_them_for_every_decoder(tmp_path: Path, decoder: str):
     names = [photo(tmp_path / f"{i}.jpg", i, seed=i).name for i in range(1, 9)]
     data = datasets.load(definition(tmp_path, names, exif="apply"))
     with decoding_by(Decoder(decoder)):
-        for picture in data.pictures:
-            with Image.open(tmp_path / picture.key) as image:
+        for source in data.images:
+            with Image.open(tmp_path / source.key) as image:
                 upright = ImageOps.exif_transpose(image).convert("RGB")
-            loaded = picture.load()
+            loaded = source.load()
             assert loaded.size == upright.size
             assert np.abs(np.asarray(loaded, int) - np.asarray(upright, int)).mean() < 3
     assert data.remarks == ("7 of 8 images have an EXIF orientation that was applied (exif: apply)",)
@@ -79,8 +79,8 @@ def test_only_what_is_decoded_otherwise_has_another_digest(tmp_path: Path):
     plain, applied = (
         datasets.load(definition(tmp_path, ["plain.jpg", "turned.jpg"], **more)) for more in ({}, {"exif": "apply"})
     )
-    assert plain.pictures[0].digest() == applied.pictures[0].digest()
-    assert plain.pictures[1].digest() != applied.pictures[1].digest()
+    assert plain.images[0].digest() == applied.images[0].digest()
+    assert plain.images[1].digest() != applied.images[1].digest()
     assert plain.fingerprint != applied.fingerprint
     definitions = [definition(tmp_path, ["plain.jpg"], **more) for more in ({}, {"exif": "apply"})]
     assert definitions[0].fingerprint != definitions[1].fingerprint
@@ -93,20 +93,20 @@ def test_images_of_16_bits_have_another_digest_than_their_bytes_alone(tmp_path: 
     Image.fromarray(np.arange(0, 65536, 32, dtype=np.uint16).reshape(32, 64)).save(deep)
     photo(tmp_path / "plain.png")
     data = datasets.load(definition(tmp_path, ["deep.png", "plain.png"]))
-    of_bytes = [hashlib.blake2b((tmp_path / p.key).read_bytes(), digest_size=16).hexdigest() for p in data.pictures]
-    assert data.pictures[0].digest() != of_bytes[0]
-    assert data.pictures[1].digest() == of_bytes[1]
+    of_bytes = [hashlib.blake2b((tmp_path / p.key).read_bytes(), digest_size=16).hexdigest() for p in data.images]
+    assert data.images[0].digest() != of_bytes[0]
+    assert data.images[1].digest() == of_bytes[1]
     assert data.remarks == ("1 of 2 images has more than 8 bits a value, which were scaled to 8",)
 
 
 def test_a_box_is_cut_from_the_image_as_it_is_decoded(tmp_path: Path):
-    from cosmos_eval.datasets.base import UprightPicture
+    from cosmos_eval.datasets.base import UprightImage
 
     path = photo(tmp_path / "a.jpg", 6, size=(24, 40))
-    low = CroppedPicture("a.jpg[2,30,5,6]", path, (2, 30, 5, 6))  # below the 24 lines of the file, not of the turned
+    low = CroppedImage("a.jpg[2,30,5,6]", path, (2, 30, 5, 6))  # below the 24 lines of the file, not of the turned
     with pytest.raises(RequestError, match="shows nothing"):
         low.digest()
-    upright = UprightPicture(low)
+    upright = UprightImage(low)
     upright.digest()
     with Image.open(path) as image:
         expected = ImageOps.exif_transpose(image).convert("RGB").crop((2, 30, 7, 36))
@@ -121,8 +121,8 @@ def test_exif_takes_one_word(tmp_path: Path, given):
 
 def segmentation(tmp_path: Path, of_image: int, of_mask: int = 1, upright_mask: bool = False, **dataset):
     root = write_segmentation(tmp_path, "ade20k", count=1)
-    picture, mask = (root / one for one in files_of("ade20k", 0))
-    photo(picture, of_image, size=SIZES[0])
+    image, mask = (root / one for one in files_of("ade20k", 0))
+    photo(image, of_image, size=SIZES[0])
     labels = raw_labels("ade20k", 0)
     write_labels(mask, labels.T if upright_mask else labels)
     exif = Image.Exif()
@@ -143,9 +143,9 @@ def test_a_turned_image_over_a_mask_that_is_not_is_a_problem(tmp_path: Path, ori
     with pytest.raises(RequestError, match="turns otherwise than the mask"):
         datasets.load(benchmark, tmp_path)
     # as the message says: upright and without the tag
-    picture = tmp_path / FOLDERS["ade20k"] / files_of("ade20k", 0)[0]
-    with Image.open(picture) as image:
-        ImageOps.exif_transpose(image).save(picture)
+    path = tmp_path / FOLDERS["ade20k"] / files_of("ade20k", 0)[0]
+    with Image.open(path) as image:
+        ImageOps.exif_transpose(image).save(path)
     assert datasets.check(benchmark, tmp_path, deep=True).problems == ()
 
 

@@ -97,11 +97,11 @@ def test_what_several_benchmarks_lack_is_named_once_with_all_of_them(tmp_path: P
 def test_data_check_calls_a_broken_image_a_problem_and_an_absent_one_missing(large: Path, capsys):
     (large.parent / "large.png").write_bytes((large.parent / "large.png").read_bytes()[:60])
     assert run_command(["data", "check", str(large), "--deep"]) == 1
-    assert capsys.readouterr().out.startswith("problem  d: cannot decode the picture")
+    assert capsys.readouterr().out.startswith("problem  d: cannot decode the image")
     (large.parent / "large.png").unlink()
     (large.parent / "elsewhere").mkdir()
     # the YAML's own folder has the annotations, so that it is the place where the image is missing
     assert run_command(["data", "check", str(large), "--data-root", str(large.parent / "elsewhere")]) == 1
     said = capsys.readouterr().out
-    assert said.startswith(f"missing  d needs 1 pictures in {large.parent}, found 0; missing: large.png")
+    assert said.startswith(f"missing  d needs 1 images in {large.parent}, found 0; missing: large.png")
     assert said.count("missing  ") == 1

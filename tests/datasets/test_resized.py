@@ -1,4 +1,4 @@
-"""Pictures that were resized before give the features of the direct path, bit by bit."""
+"""Images that were resized before give the features of the direct path, bit by bit."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets import resized as module
-from cosmos_eval.datasets.base import ArrayPicture, FilePicture
+from cosmos_eval.datasets.base import ArrayImage, FileImage
 from cosmos_eval.datasets.resized import HEADER, INDEX, digest_of, read_resized, write_resized
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -28,13 +28,13 @@ def world(folder, count=7):
     for i in range(count):
         path = folder / f"{i}.jpg"
         path.write_bytes(encoded(photograph(i, 40 + i, 31)))
-        found.append(FilePicture(path.name, path))
+        found.append(FileImage(path.name, path))
     return found
 
 
-def write(pictures, folder, **settings):
+def write(images, folder, **settings):
     preprocess = ImagePreprocess(**{"size": 8, **settings})
-    return write_resized(pictures, preprocess.geometry(), preprocess.pixels, folder)
+    return write_resized(images, preprocess.geometry(), preprocess.pixels, folder)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -44,8 +44,8 @@ def test_features_are_those_of_the_direct_path(tmp_path, monkeypatch, workers, s
     given = world(tmp_path)
     assert write(given, tmp_path / "small", **settings) == (7, 0)
     assert len(list((tmp_path / "small").glob("*.tar"))) == 3
-    for picture in given:  # from here on the files' digests are known and their pixels are not needed
-        picture.path.write_bytes(b"")
+    for image in given:  # from here on the files' digests are known and their pixels are not needed
+        image.path.write_bytes(b"")
     models = [Whole(), Whole()]
     for model in models:
         model.preprocess = ImagePreprocess(**settings)  # type: ignore[method-assign]
@@ -64,15 +64,15 @@ def test_shards_are_webdataset_s_and_say_how_they_were_made(tmp_path):
     with tarfile.open(tmp_path / "small/resized-00000.tar") as tar:
         assert tar.pax_headers[HEADER] == digest_of(read_resized(tmp_path / "small").made)
         members = tar.getmembers()
-        assert [member.name for member in members] == [f"{picture.digest()}.npy" for picture in given]
-        for member, picture in zip(members, given, strict=True):
+        assert [member.name for member in members] == [f"{image.digest()}.npy" for image in given]
+        for member, image in zip(members, given, strict=True):
             stream = tar.extractfile(member)
             assert stream is not None
             pixels = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-            assert np.array_equal(pixels, ImagePreprocess(8).pixels(picture.load()))
+            assert np.array_equal(pixels, ImagePreprocess(8).pixels(image.load()))
 
 
-def test_more_pictures_join_those_that_are_there(tmp_path):
+def test_more_images_join_those_that_are_there(tmp_path):
     given = world(tmp_path)
     assert write(given[:4], tmp_path / "small") == (4, 0)
     before = (tmp_path / "small/resized-00000.tar").read_bytes()
@@ -80,8 +80,8 @@ def test_more_pictures_join_those_that_are_there(tmp_path):
     assert write(given, tmp_path / "small") == (0, 7)
     assert (tmp_path / "small/resized-00000.tar").read_bytes() == before
     found = read_resized(tmp_path / "small")
-    for picture in given:
-        assert np.array_equal(found.pixels(picture.digest()), ImagePreprocess(8).pixels(picture.load()))
+    for image in given:
+        assert np.array_equal(found.pixels(image.digest()), ImagePreprocess(8).pixels(image.load()))
 
 
 def test_a_run_that_was_killed_is_made_again(tmp_path):
@@ -89,15 +89,15 @@ def test_a_run_that_was_killed_is_made_again(tmp_path):
     write(given[:2], tmp_path / "small")
     (tmp_path / "small/resized-00001.tar").write_bytes(b"half of a shard")
     assert write(given, tmp_path / "small") == (5, 2)
-    assert all(read_resized(tmp_path / "small").pixels(picture.digest()).shape == (8, 8, 3) for picture in given)
+    assert all(read_resized(tmp_path / "small").pixels(image.digest()).shape == (8, 8, 3) for image in given)
 
 
-def test_pictures_that_are_not_there_are_decoded_with_a_note(tmp_path):
+def test_images_that_are_not_there_are_decoded_with_a_note(tmp_path):
     given = world(tmp_path)
     write(given[:4], tmp_path / "small")
     reporter = Notes()
     rows = Engine(Whole(), resized=tmp_path / "small", reporter=reporter).image_features(given)
-    assert reporter.lines == [f"3 of 7 pictures are not in {tmp_path / 'small'}: decoded here"]
+    assert reporter.lines == [f"3 of 7 images are not in {tmp_path / 'small'}: decoded here"]
     assert torch.equal(rows, Engine(Whole()).image_features(given))
 
 
@@ -152,7 +152,7 @@ def test_a_damaged_shard_is_refused(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"form": "x"}', '{"form": "cosmos-eval resized 1", "made": {}}'])
 def test_an_index_that_is_none_is_refused(tmp_path, text):
     (tmp_path / INDEX).write_text(text)
-    with pytest.raises(RequestError, match="is no index of resized pictures"):
+    with pytest.raises(RequestError, match="is no index of resized images"):
         read_resized(tmp_path)
 
 
@@ -161,16 +161,16 @@ def test_a_folder_without_index_is_refused(tmp_path):
         read_resized(tmp_path)
 
 
-def test_another_decoder_and_resized_pictures_exclude_each_other(tmp_path):
+def test_another_decoder_and_resized_images_exclude_each_other(tmp_path):
     write(world(tmp_path, 1), tmp_path / "small")
     with pytest.raises(RequestError, match="leave --decoder draft out"):
         Engine(Whole(), resized=tmp_path / "small", decoder="draft")
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
-    broken = [*world(tmp_path, 1), ArrayPicture("a", np.zeros((9, 9, 3), np.uint8)), FilePicture("b", tmp_path / "b")]
+def test_a_image_that_cannot_be_read_is_named(tmp_path):
+    broken = [*world(tmp_path, 1), ArrayImage("a", np.zeros((9, 9, 3), np.uint8)), FileImage("b", tmp_path / "b")]
     (tmp_path / "b").write_bytes(b"nothing")
-    with pytest.raises(RequestError, match="cannot decode the picture"):
+    with pytest.raises(RequestError, match="cannot decode the image"):
         write(broken, tmp_path / "small")
     assert not (tmp_path / "small" / INDEX).exists()
 
@@ -192,14 +192,14 @@ def test_the_command_makes_what_a_run_reads(tmp_path, capsys):
     assert "takes nothing behind it" in capsys.readouterr().err
 
 
-def test_grey_and_palette_pictures_are_stored_as_the_tower_sees_them(tmp_path):
+def test_grey_and_palette_images_are_stored_as_the_tower_sees_them(tmp_path):
     given = []
     for i, image in enumerate((photograph().convert("L"), photograph().quantize(16))):
         image.save(tmp_path / f"{i}.png")
-        given.append(FilePicture(f"{i}", tmp_path / f"{i}.png"))
+        given.append(FileImage(f"{i}", tmp_path / f"{i}.png"))
     write(given, tmp_path / "small")
     found = read_resized(tmp_path / "small")
-    for picture in given:
-        with Image.open(picture.path) as image:
+    for source in given:
+        with Image.open(source.path) as image:
             expected = ImagePreprocess(8).pixels(image)
-        assert np.array_equal(found.pixels(picture.digest()), expected)
+        assert np.array_equal(found.pixels(source.digest()), expected)

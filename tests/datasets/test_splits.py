@@ -9,7 +9,7 @@ from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets.data import ClassificationData, SplitData
 from cosmos_eval.protocol.benchmark import load_benchmark, protocol_fingerprint
 from cosmos_eval.protocol.task_registry import TASKS, task_info
-from tests.helpers.datasets_on_disk import write_picture
+from tests.helpers.datasets_on_disk import write_image
 
 TEXT = """
 name: probe
@@ -41,7 +41,7 @@ def folder(tmp_path):
     for split, count, start in (("val", 2, 0), ("train", 3, 50)):
         for label, name in enumerate(("cat", "dog")):
             for i in range(count):
-                write_picture(tmp_path / split / name / f"{i}.png", seed=start + 10 * label + i)
+                write_image(tmp_path / split / name / f"{i}.png", seed=start + 10 * label + i)
     (tmp_path / "probe.yaml").write_text(TEXT)
     return tmp_path
 
@@ -54,9 +54,9 @@ def test_each_split_is_read_by_the_same_reader(learning, folder):
     data = load(folder)
     assert isinstance(data, SplitData)
     assert isinstance(data.test, ClassificationData)
-    assert (len(data.test.pictures), len(data.others["train"].pictures)) == (4, 6)
+    assert (len(data.test.images), len(data.others["train"].images)) == (4, 6)
     assert data.others["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert len(data.pictures) == 10
+    assert len(data.images) == 10
     assert data.counts() == {"images": 4, "classes": 2, "train_images": 6, "train_classes": 2}
     tasks.validate(load_benchmark(folder / "probe.yaml"), data)
 
@@ -64,7 +64,7 @@ def test_each_split_is_read_by_the_same_reader(learning, folder):
 def test_every_split_enters_the_fingerprint(learning, folder):
     before = load(folder).fingerprint
     assert load(folder).fingerprint == before
-    write_picture(folder / "train" / "cat" / "0.png", seed=99)
+    write_image(folder / "train" / "cat" / "0.png", seed=99)
     assert load(folder).fingerprint != before
 
 
@@ -77,7 +77,7 @@ def test_where_a_split_lies_is_no_other_protocol_and_its_options_are(learning, f
 
 def test_a_limit_is_of_each_split(learning, folder):
     data = datasets.load(load_benchmark(folder / "probe.yaml"), folder, limit=2)
-    assert (len(data.test.pictures), len(data.others["train"].pictures)) == (2, 2)
+    assert (len(data.test.images), len(data.others["train"].images)) == (2, 2)
 
 
 def test_an_image_in_both_splits_is_told(learning, folder):

@@ -1,4 +1,4 @@
-"""toybox's pictures and masks agree: with each other, with geometry, and at any size."""
+"""toybox's images and masks agree: with each other, with geometry, and at any size."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def near(inside: np.ndarray, steps: int) -> np.ndarray:
 
 @given(SCENES, st.sampled_from([32, 64, 100]))
 @settings(max_examples=60, deadline=None)
-def test_the_mask_is_where_the_picture_shows_the_objects(scene, size):
+def test_the_mask_is_where_the_image_shows_the_objects(scene, size):
     bare = render(replace(scene, objects=()), size)
     changed = (render(scene, size) != bare).any(-1)
     inside = mask(scene, size) > 0
@@ -86,7 +86,7 @@ def test_an_objects_mean_colour_is_nearest_to_its_name(colour):
 
 
 def test_textures_differ_from_plain_and_from_each_other():
-    pictures = [
+    images = [
         render(Scene((Thing("circle", "blue", "small", texture, "center", radius=0.125),), GRAY, "k", "test")).astype(
             int
         )
@@ -94,7 +94,7 @@ def test_textures_differ_from_plain_and_from_each_other():
     ]
     for one in range(3):
         for other in range(one):
-            differing = np.abs(pictures[one] - pictures[other]).max(-1) > 40
+            differing = np.abs(images[one] - images[other]).max(-1) > 40
             assert differing.sum() > 40  # of the circle's 170 pixels or so
 
 

@@ -20,13 +20,13 @@ def benchmark(task: str, prompts: dict | None = None, **dataset) -> Benchmark:
 def test_retrieval_gives_every_scene_with_its_two_descriptions():
     data = datasets.load(benchmark("retrieval", scenes=40))
     scenes = distinct_scenes(0, "test", 40)
-    assert [picture.key for picture in data.pictures] == [scene.key for scene in scenes]
+    assert [image.key for image in data.images] == [scene.key for scene in scenes]
     assert len(data.texts) == 80
-    assert Counter(data.text_picture.tolist()) == dict.fromkeys(range(40), 2)
-    for text, at in zip(data.texts, data.text_picture, strict=True):
+    assert Counter(data.image_of_text.tolist()) == dict.fromkeys(range(40), 2)
+    for text, at in zip(data.texts, data.image_of_text, strict=True):
         assert is_true(text, scenes[at])
-    np.testing.assert_array_equal(np.asarray(data.pictures[7].load()), render(scenes[7]))
-    assert len({picture.digest() for picture in data.pictures}) == 40
+    np.testing.assert_array_equal(np.asarray(data.images[7].load()), render(scenes[7]))
+    assert len({image.digest() for image in data.images}) == 40
 
 
 def test_perception_gives_every_negative_with_its_kind():
@@ -44,9 +44,9 @@ def test_segmentation_gives_the_colour_of_every_pixel():
     data = datasets.load(benchmark("segmentation", scenes=40, size=96))
     scenes = distinct_scenes(0, "test", 40)
     assert (len(data.class_names), len(data.palette), data.class_names[:2]) == (9, 9, ("background", "red"))
-    for scene, picture, mask in zip(scenes, data.pictures, data.masks, strict=True):
+    for scene, image, mask in zip(scenes, data.images, data.masks, strict=True):
         labels = mask.load()
-        assert labels.shape == (96, 96) == picture.load().size
+        assert labels.shape == (96, 96) == image.load().size
         assert np.array_equal(labels > 0, instances(scene, 96) > 0)
         for number, thing in enumerate(scene.objects, start=1):
             assert {data.class_names[c] for c in labels[instances(scene, 96) == number]} == {thing.colour}
@@ -57,7 +57,7 @@ def test_classification_gives_balanced_classes_with_toyboxs_words():
     assert data.labels.tolist() == [label for label in range(48) for _ in range(2)]
     assert list(data.class_names) == list(CLASSES)
     assert list(data.templates) == list(TEMPLATES)
-    assert data.pictures[0].load().size == (32, 32)
+    assert data.images[0].load().size == (32, 32)
 
 
 def test_prompts_of_the_definition_win():
@@ -108,5 +108,5 @@ def test_what_toybox_cannot_give_is_refused_in_one_line(task, options, message):
 def test_wrong_class_names_and_counts_are_refused():
     with pytest.raises(RequestError, match="48 names"):
         datasets.load(benchmark("classification", {"class_names": ["one", "two"]}, per_class=1))
-    with pytest.raises(RequestError, match="needs 9 pictures"):
+    with pytest.raises(RequestError, match="needs 9 images"):
         datasets.load(replace(benchmark("retrieval", scenes=8, expected={"images": 9})))

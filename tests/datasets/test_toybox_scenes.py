@@ -53,7 +53,7 @@ def test_two_processes_make_the_same_world():
 
 
 def test_the_world_of_version_1_is_the_one_that_checkpoints_were_trained_on():
-    """A change of pictures, words or splits needs a new `VERSION`; these are version 1's."""
+    """A change of images, words or splits needs a new `VERSION`; these are version 1's."""
     scenes = [make_scene(0, split, index) for split in ("train", "test") for index in range(100)]
     words = hashlib.sha256(repr([(scene.signature(), record(scene)) for scene in scenes]).encode()).hexdigest()
     assert words[:16] == "e5894cd2f4e97404"
@@ -119,9 +119,9 @@ def test_classification_is_exactly_balanced_and_shows_its_class():
     assert len({scene.key for _, scene in labelled}) == len(labelled)
 
 
-def test_classification_pictures_differ_within_a_class():
-    pictures = [render(single_object_scene(0, "test", 7, index)).tobytes() for index in range(20)]
-    assert len(set(pictures)) == 20
+def test_classification_images_differ_within_a_class():
+    images = [render(single_object_scene(0, "test", 7, index)).tobytes() for index in range(20)]
+    assert len(set(images)) == 20
 
 
 def test_distinct_scenes_leave_out_repeated_content_and_keep_the_order():

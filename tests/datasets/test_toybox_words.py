@@ -274,7 +274,7 @@ def test_nearly_every_complete_description_is_true_of_one_test_scene_only():
 
 
 def test_replaced_words_do_not_give_themselves_away():
-    """A word that were commoner in true captions than in false ones would let a model answer without the picture."""
+    """A word that were commoner in true captions than in false ones would let a model answer without the image."""
     right, wrong = Counter(), Counter()
     for i in range(1500):
         for negative in negatives(make_scene(9, "train", i)):

@@ -155,7 +155,7 @@ def test_webdataset_reads_the_shards(tree):
 def test_shards_hold_a_fixed_number_of_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "SHARD", 4)
     scenes = [make_scene(0, "train", i) for i in range(9)]
-    assert formats.write_shards(tmp_path / "shards", scenes, formats.Pictures(16), lambda n: None) == 3
+    assert formats.write_shards(tmp_path / "shards", scenes, formats.ImageWriter(16), lambda n: None) == 3
     assert [path.name for path in sorted((tmp_path / "shards").iterdir())] == [f"train-{i:04d}.tar" for i in range(3)]
 
 
@@ -166,8 +166,8 @@ def test_the_real_readers_give_the_in_memory_retrieval_data(tree, name):
     )
     disk = datasets.load(load_benchmark(tree / f"toybox-{name}.yaml"), tree)
     assert list(disk.texts) == list(memory.texts)
-    np.testing.assert_array_equal(disk.text_picture, memory.text_picture)
-    for one, other in zip(disk.pictures, memory.pictures, strict=True):
+    np.testing.assert_array_equal(disk.image_of_text, memory.image_of_text)
+    for one, other in zip(disk.images, memory.images, strict=True):
         assert one.load().tobytes() == other.load().tobytes()
 
 
@@ -179,7 +179,7 @@ def test_the_real_reader_gives_the_in_memory_classification_data(tree):
     assert disk.labels.tolist() == memory.labels.tolist()
     assert list(disk.class_names) == list(memory.class_names)
     assert list(disk.templates) == list(memory.templates)
-    for one, other in zip(disk.pictures, memory.pictures, strict=True):
+    for one, other in zip(disk.images, memory.images, strict=True):
         assert one.load().tobytes() == other.load().tobytes()
 
 
@@ -194,7 +194,7 @@ def test_two_runs_write_the_same_bytes(tree, tmp_path):
     assert contents(prepare(tmp_path / "again", **SMALL)) == contents(tree)
 
 
-def test_jpeg_pictures_are_jpeg_and_near_the_others(tmp_path):
+def test_jpeg_images_are_jpeg_and_near_the_others(tmp_path):
     root = prepare(tmp_path / "jpeg", **{**SMALL, "test": 2}, jpeg=True)
     path = root / "coco/images/val2017/000000000001.jpg"
     with Image.open(path) as image:

@@ -38,7 +38,7 @@ def own_model(tmp_path, monkeypatch) -> str:
     return "python:colours:build"
 
 
-def test_the_own_pictures_and_the_own_model_of_the_documents_run(twenty_images, own_model, tmp_path, capsys):
+def test_the_own_images_and_the_own_model_of_the_documents_run(twenty_images, own_model, tmp_path, capsys):
     assert run_command(["data", "check", str(twenty_images / "pets.yaml")]) == 0
     assert "20 images" in capsys.readouterr().out
     command = ["run", "--model", own_model, "--benchmark", str(twenty_images / "pets.yaml")]

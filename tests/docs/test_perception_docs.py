@@ -11,7 +11,7 @@ from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.datasets.perception.order import CAPTIONS_OF, FILES
 from cosmos_eval.protocol.benchmark import load_benchmark, load_suite
 from tests.helpers import perception_on_disk as on_disk
-from tests.helpers.datasets_on_disk import write_json, write_picture
+from tests.helpers.datasets_on_disk import write_image, write_json
 
 DOCS = (Path(__file__).parents[2] / "docs/perception.md").read_text(encoding="utf-8")
 
@@ -70,7 +70,7 @@ def test_shuffles_by_the_command_without_a_tagger(tmp_path: Path, capsys, monkey
     sentences = [{"raw": "A red cat sits on the small mat."}, {"raw": "Two cats!"}]
     image = {"filename": "a.jpg", "split": "test", "sentences": sentences}
     write_json(tmp_path / "flickr30k/dataset_flickr30k.json", {"images": [image]})
-    write_picture(tmp_path / "flickr30k/flickr30k-images/a.jpg")
+    write_image(tmp_path / "flickr30k/flickr30k-images/a.jpg")
     assert run_command(["data", "prepare", "aro-flickr30k-order", "--data-root", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     path = tmp_path / FILES["aro-flickr30k-order"]

@@ -21,7 +21,7 @@ def test_the_table_has_every_benchmark_with_its_counts_and_folders():
         assert ("with background" in row) == benchmark.settings["background"], name
         if "the same" not in row:
             assert benchmark.dataset["path"][0] in row, name
-            for part in (layout.pictures, layout.masks, layout.split or ""):
+            for part in (layout.images, layout.masks, layout.split or ""):
                 assert part in row, name
 
 
@@ -38,4 +38,4 @@ def test_the_definition_of_one_s_own_reads_such_data(tmp_path: Path):
     benchmark = load_benchmark(tmp_path / "my-streets.yaml")
     data = datasets.load(benchmark, tmp_path)
     tasks.validate(benchmark, data)
-    assert len(data.pictures) == 3
+    assert len(data.images) == 3

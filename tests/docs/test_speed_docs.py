@@ -37,7 +37,7 @@ def test_its_phases_are_those_of_a_profile():
 
 def test_its_numbers_are_those_of_the_code():
     words = " ".join(DOCS.split())
-    assert f"from {FIRST} to at most {MOST} pictures" in words
-    assert f"The first {COMPARED} pictures of a benchmark" in words
+    assert f"from {FIRST} to at most {MOST} images" in words
+    assert f"The first {COMPARED} images of a benchmark" in words
     for name in DECODERS[1:]:
         assert f"`--decoder {name}`" in words

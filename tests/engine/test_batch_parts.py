@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.store import Store
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.models.trimmed import Batch
@@ -38,14 +38,14 @@ class Notes(Silent):
 
 
 class Small(Colours):
-    """Holds so many pictures, and so many texts, at a time."""
+    """Holds so many images, and so many texts, at a time."""
 
     spec = "python:tests.small:Small"
 
-    def __init__(self, pictures: int, texts: int, error: BaseException = ERRORS[0]) -> None:
-        self.holds = {"pictures": pictures, "texts": texts}
+    def __init__(self, images: int, texts: int, error: BaseException = ERRORS[0]) -> None:
+        self.holds = {"images": images, "texts": texts}
         self.error = error
-        self.passed: dict[str, list[int]] = {"pictures": [], "texts": []}
+        self.passed: dict[str, list[int]] = {"images": [], "texts": []}
 
     def describe(self) -> dict[str, object]:
         return {"arch": "small", "activation": None}
@@ -56,7 +56,7 @@ class Small(Colours):
         self.passed[unit].append(count)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        self._pass("pictures", len(x))
+        self._pass("images", len(x))
         return super().encode_image(x)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -64,37 +64,37 @@ class Small(Colours):
         return super().encode_text(texts)
 
 
-def pictures(count: int) -> list[ArrayPicture]:
+def make_images(count: int) -> list[ArrayImage]:
     rng = np.random.default_rng(0)
-    return [ArrayPicture(f"p{i}", rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)) for i in range(count)]
+    return [ArrayImage(f"p{i}", rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)) for i in range(count)]
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_failed_batch_and_all_later_ones_are_encoded_in_parts_with_the_same_rows(error):
     model, reporter = Small(3, 100, error), Notes()
     engine = Engine(model, batch_size=8, reporter=reporter)
-    given = pictures(21)
+    given = make_images(21)
     rows = engine.image_features(given)
     assert_close(rows, Engine(Small(100, 100), batch_size=8).image_features(given))
     # 8 fails, 4 fails, 2 holds; the last batch of 5 is in four parts, too
-    assert model.passed["pictures"] == [2] * 8 + [2, 2, 1]
-    assert engine.parts.sizes == {"pictures": 2, "texts": 32, "windows": 8}
-    assert reporter.lines == ["memory of cpu does not hold 8 pictures at a time; 2 from here on"]
-    assert engine.encoded["pictures"] == 21
+    assert model.passed["images"] == [2] * 8 + [2, 2, 1]
+    assert engine.parts.sizes == {"images": 2, "texts": 32, "windows": 8}
+    assert reporter.lines == ["memory of cpu does not hold 8 images at a time; 2 from here on"]
+    assert engine.encoded["images"] == 21
 
 
 def test_rows_that_are_done_stay_done():
     class Filling(Small):
         def encode_image(self, x: Tensor) -> Tensor:
-            if sum(self.passed["pictures"]) >= 8:
-                self.holds["pictures"] = 1  # something else takes the memory
+            if sum(self.passed["images"]) >= 8:
+                self.holds["images"] = 1  # something else takes the memory
             return super().encode_image(x)
 
     model = Filling(8, 100)
     engine = Engine(model, batch_size=8)
-    rows = engine.image_features(pictures(16))
-    assert_close(rows, Engine(Small(100, 100)).image_features(pictures(16)))
-    assert model.passed["pictures"] == [8] + [1] * 8
+    rows = engine.image_features(make_images(16))
+    assert_close(rows, Engine(Small(100, 100)).image_features(make_images(16)))
+    assert model.passed["images"] == [8] + [1] * 8
 
 
 def test_texts_are_halved_by_themselves():
@@ -104,11 +104,11 @@ def test_texts_are_halved_by_themselves():
     rows = engine.text_features(texts)
     assert_close(rows, Engine(Small(8, 100), batch_size=8).text_features(texts))
     assert max(model.passed["texts"]) == 4
-    assert engine.parts.sizes == {"pictures": 8, "texts": 4, "windows": 8}
+    assert engine.parts.sizes == {"images": 8, "texts": 4, "windows": 8}
     assert reporter.lines == ["memory of cpu does not hold 32 texts at a time; 4 from here on"]
 
 
-def test_windows_are_halved_across_pictures():
+def test_windows_are_halved_across_images():
     class Patches(patch_models.PatchModel):
         def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
             if len(x) > 2:
@@ -116,7 +116,7 @@ def test_windows_are_halved_across_pictures():
             return super().encode_patches(x, attention)
 
     rng = np.random.default_rng(0)
-    some = [ArrayPicture(str(i), rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)) for i in range(3)]
+    some = [ArrayImage(str(i), rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)) for i in range(3)]
     engine = Engine(Patches(), batch_size=7)
     found = list(engine.window_features(some, patch_models.settings()))
     whole = list(Engine(patch_models.PatchModel(), batch_size=7).window_features(some, patch_models.settings()))
@@ -127,9 +127,9 @@ def test_windows_are_halved_across_pictures():
 
 def test_not_even_one_is_a_refusal_in_one_line():
     engine = Engine(Small(0, 0), batch_size=8)
-    line = "out of memory encoding pictures on cpu, even one at a time; make room there, or give another --device"
+    line = "out of memory encoding images on cpu, even one at a time; make room there, or give another --device"
     with pytest.raises(RequestError) as caught:
-        engine.image_features(pictures(20))
+        engine.image_features(make_images(20))
     assert str(caught.value) == line
     with pytest.raises(RequestError, match="out of memory encoding texts on cpu, even one at a time"):
         engine.text_features(["a", "b"])
@@ -143,24 +143,24 @@ def test_another_error_in_a_part_is_no_matter_of_memory():
             return super().encode_image(x)
 
     with pytest.raises(RuntimeError, match="a fault"):
-        Engine(Faulty(7, 7), batch_size=8).image_features(pictures(8))
+        Engine(Faulty(7, 7), batch_size=8).image_features(make_images(8))
 
 
 def test_a_store_and_a_later_run_see_the_batches_that_were_planned(tmp_path):
-    given = pictures(20)
+    given = make_images(20)
     halved = Engine(Small(3, 9), batch_size=8, store=Store(tmp_path))
     rows = halved.image_features(given)
     later = Small(100, 100)
     assert torch.equal(Engine(later, batch_size=8, store=Store(tmp_path)).image_features(given), rows)
-    assert later.passed["pictures"] == []
+    assert later.passed["images"] == []
 
 
 def test_the_result_says_what_was_asked_and_what_came_of_it(tmp_path):
     benchmark = captions_world(tmp_path)
     roomy, small = (evaluate(Small(n, 100), benchmark, tmp_path, batch_size=8)[0] for n in (8, 1))
     assert roomy.timing["batch_size"] == small.timing["batch_size"] == 8
-    assert roomy.timing["batch_size_used"] == {"pictures": 8, "texts": 32, "windows": 8}
-    assert small.timing["batch_size_used"] == {"pictures": 1, "texts": 32, "windows": 8}
+    assert roomy.timing["batch_size_used"] == {"images": 8, "texts": 32, "windows": 8}
+    assert small.timing["batch_size_used"] == {"images": 1, "texts": 32, "windows": 8}
     assert roomy.identity == small.identity
     assert roomy.metrics == small.metrics
 
@@ -203,7 +203,7 @@ def test_nothing_of_the_failed_pass_is_kept_alive():
 
     gc.disable()
     try:
-        Engine(Leaky(9, 9), batch_size=4).image_features(pictures(4))
+        Engine(Leaky(9, 9), batch_size=4).image_features(make_images(4))
     finally:
         gc.enable()
     assert len(held) == 1

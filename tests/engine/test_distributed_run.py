@@ -14,7 +14,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.engine.encoding import encode_pictures
+from cosmos_eval.engine.encoding import encode_images
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.rank_work import Failure, Notes, Report, Share
 from cosmos_eval.engine.ranks import Crew
@@ -88,7 +88,7 @@ def test_ranks_give_the_tables_the_samples_and_the_rows_of_one_process(suite, wh
     assert (tmp_path / "said/0.out").read_text().replace(str(tmp_path), "") == whole.printed
     for rank in range(1, ranks):
         assert (tmp_path / f"said/{rank}.out").read_text() == (tmp_path / f"said/{rank}").read_text() == ""
-    assert "encoding pictures: 17/17 pictures" in (tmp_path / "said/0").read_text()
+    assert "encoding images: 17/17 images" in (tmp_path / "said/0").read_text()
 
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("RESULT.json")}
     assert codes(start(command(suite, out, "Batchwise"), ranks, tmp_path / "again")) == [0] * ranks
@@ -137,11 +137,11 @@ def test_a_rank_that_is_killed_is_named_and_the_same_command_ends_with_the_same_
 
 def test_what_one_rank_is_refused_is_told_once_and_stops_all(tmp_path):
     path = captions_world(tmp_path, n=10)
-    (tmp_path / "pairs/images/000000000006.jpg").write_bytes(b"no picture")  # in the second batch
+    (tmp_path / "pairs/images/000000000006.jpg").write_bytes(b"no image")  # in the second batch
     run = command(["--benchmark", str(path)], tmp_path / "out", "Batchwise")
     assert codes(start(run, 2, tmp_path / "said")) == [2, 2]
     (line,) = told(tmp_path / "said", 2)
-    assert line.startswith("cosmos-eval: rank 1: cannot decode the picture")
+    assert line.startswith("cosmos-eval: rank 1: cannot decode the image")
     assert "000000000006.jpg" in line
     alone = start(run, 1, tmp_path / "alone")
     assert codes(alone) == [2]
@@ -153,7 +153,7 @@ def test_a_rank_that_has_other_files_is_refused(tmp_path):
     run = command(["--benchmark", str(path)], tmp_path / "shared", "Batchwise")
     assert codes(start(run, 2, tmp_path / "one", COSMOS_TEST_OTHER_DATA="1")) == [2, 2]
     (line,) = told(tmp_path / "one", 2)
-    assert line.startswith("cosmos-eval: rank 1: the picture ")
+    assert line.startswith("cosmos-eval: rank 1: the image ")
     assert "was changed after it was hashed, or is another file on this machine" in line
 
     run = command(["--benchmark", str(path)], tmp_path / "whole", "Batchwise", "Other")
@@ -234,7 +234,7 @@ def test_with_as_many_models_as_ranks_each_takes_whole_models(suite, whole, tmp_
 def test_vectors_made_elsewhere_are_scored_by_rank_0(tmp_path):
     path = captions_world(tmp_path, n=6)
     ids = [f"{i:012d}.jpg" for i in range(6)]
-    texts = [f"pairs picture {i}, caption {j}" for i in range(6) for j in range(2)]
+    texts = [f"pairs image {i}, caption {j}" for i in range(6) for j in range(2)]
     rows = torch.eye(6)
     write_embeddings(tmp_path / "vectors", ids, rows, texts, rows.repeat_interleave(2, 0))
     run = command(["--benchmark", str(path)], tmp_path / "out", f"embeddings:{tmp_path / 'vectors'}")
@@ -271,7 +271,7 @@ def test_a_rank_that_cannot_begin_tells_the_others_before_they_work_through_all_
 
 def test_a_rank_without_a_share_has_nothing_to_do():
     engine = Engine(Batchwise(), batch_size=4, workers=2)
-    assert list(encode_pictures(engine, None, [])) == []
+    assert list(encode_images(engine, None, [])) == []
     assert list(areas_of_chunks(engine, None, [])) == []
 
 

@@ -7,10 +7,10 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import KnownRows
-from cosmos_eval.datasets.base import ArrayPicture, FilePicture
+from cosmos_eval.datasets.base import ArrayImage, FileImage
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.engine.precision import tower_precision
-from tests.helpers.stand_ins import RandomModel, pictures
+from tests.helpers.stand_ins import RandomModel, random_images
 
 
 class Recorder:
@@ -31,9 +31,9 @@ class Recorder:
 
 
 def test_rows_come_in_the_given_order_with_unit_length_in_float32():
-    model, some = RandomModel(), pictures(10)
+    model, some = RandomModel(), random_images(10)
     rows = Engine(model, batch_size=4).image_features(some)
-    pixels = torch.stack([model.preprocess(picture.load()) for picture in some])
+    pixels = torch.stack([model.preprocess(image.load()) for image in some])
     expected = torch.nn.functional.normalize(pixels.flatten(1) @ model.of_pixels, dim=1)
     assert rows.dtype == torch.float32
     assert not rows.requires_grad
@@ -44,8 +44,8 @@ def test_rows_come_in_the_given_order_with_unit_length_in_float32():
 
 
 def test_equal_inputs_are_encoded_once_and_share_one_row():
-    model, some = RandomModel(), pictures(5)
-    twin = ArrayPicture("another-key", some[3].pixels.copy())
+    model, some = RandomModel(), random_images(5)
+    twin = ArrayImage("another-key", some[3].pixels.copy())
     engine = Engine(model, batch_size=4)
     rows = engine.image_features([*some, twin, some[0]])
     assert sum(len(batch) for batch in model.image_batches) == 5
@@ -57,8 +57,8 @@ def test_equal_inputs_are_encoded_once_and_share_one_row():
     assert torch.equal(texts[1], texts[4])
 
 
-def test_pictures_that_benchmarks_share_are_encoded_once():
-    model, some = RandomModel(), pictures(9)
+def test_images_that_benchmarks_share_are_encoded_once():
+    model, some = RandomModel(), random_images(9)
     engine = Engine(model, batch_size=4)
     first = engine.image_features(some[:5])
     assert [len(batch) for batch in model.image_batches] == [4, 1]
@@ -91,14 +91,14 @@ def test_known_rows_stay_within_their_budget_and_the_oldest_go_first():
 
 
 def test_batches_hold_distinct_inputs_in_order_of_first_appearance_whatever_the_workers():
-    some = pictures(11)
+    some = random_images(11)
     order = [some[2], some[2], *some]
     found = {}
     for workers in (0, 2):
         model = RandomModel()
         found[workers] = Engine(model, batch_size=4, workers=workers).image_features(order)
         assert [len(batch) for batch in model.image_batches] == [4, 4, 3]
-        first = torch.stack([model.preprocess(picture.load()) for picture in (some[2], some[0], some[1], some[3])])
+        first = torch.stack([model.preprocess(image.load()) for image in (some[2], some[0], some[1], some[3])])
         assert torch.equal(model.image_batches[0], first)
     assert torch.equal(found[0], found[2])  # bit for bit
 
@@ -111,7 +111,7 @@ def test_texts_go_in_larger_batches_in_order():
 
 
 def test_another_batch_size_agrees_to_1e_5():
-    some = pictures(23)
+    some = random_images(23)
     assert torch.allclose(
         Engine(RandomModel(), batch_size=23).image_features(some),
         Engine(RandomModel(), batch_size=3).image_features(some),
@@ -120,16 +120,16 @@ def test_another_batch_size_agrees_to_1e_5():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_an_embedding_that_is_not_finite_names_the_picture(bad):
+def test_an_embedding_that_is_not_finite_names_the_image(bad):
     class Broken(RandomModel):
         def encode_image(self, x):
             rows = super().encode_image(x)
             rows[(x == 1).all(dim=(1, 2, 3)), 2] = bad
             return rows
 
-    some = pictures(9)
-    some[6] = ArrayPicture("white", np.full((8, 8, 3), 255, np.uint8))
-    with pytest.raises(RequestError, match="picture white is not finite"):
+    some = random_images(9)
+    some[6] = ArrayImage("white", np.full((8, 8, 3), 255, np.uint8))
+    with pytest.raises(RequestError, match="image white is not finite"):
         Engine(Broken(), batch_size=4).image_features(some)
 
 
@@ -152,13 +152,13 @@ def test_nan_weights_are_refused_in_one_line():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_corrupt_picture_is_refused_with_one_line_that_names_it(tmp_path, workers):
+def test_a_corrupt_image_is_refused_with_one_line_that_names_it(tmp_path, workers):
     paths = []
     for i in range(6):
         paths.append(tmp_path / f"{i}.jpg")
         Image.fromarray(np.full((8, 8, 3), 40 * i + 20, np.uint8)).save(paths[-1])
     paths[4].write_bytes(paths[4].read_bytes()[:60])
-    some = [FilePicture(path.name, path) for path in paths]
+    some = [FileImage(path.name, path) for path in paths]
     with pytest.raises(RequestError) as caught:
         Engine(RandomModel(), batch_size=2, workers=workers).image_features(some)
     assert str(paths[4]) in str(caught.value)
@@ -167,26 +167,26 @@ def test_a_corrupt_picture_is_refused_with_one_line_that_names_it(tmp_path, work
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_missing_picture_is_refused_before_anything_is_encoded(tmp_path):
+def test_a_missing_image_is_refused_before_anything_is_encoded(tmp_path):
     model = RandomModel()
-    with pytest.raises(RequestError, match=r"cannot read the picture .*gone\.jpg"):
-        Engine(model).image_features([*pictures(3), FilePicture("gone", tmp_path / "gone.jpg")])
+    with pytest.raises(RequestError, match=r"cannot read the image .*gone\.jpg"):
+        Engine(model).image_features([*random_images(3), FileImage("gone", tmp_path / "gone.jpg")])
     assert model.image_batches == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_fault_in_preprocessing_is_not_mistaken_for_a_bad_picture(workers):
+def test_a_fault_in_preprocessing_is_not_mistaken_for_a_bad_image(workers):
     class Faulty(RandomModel):
         @staticmethod
         def preprocess(image):
             raise KeyError("a fault")
 
     with pytest.raises(KeyError):
-        Engine(Faulty(), workers=workers).image_features(pictures(2))
+        Engine(Faulty(), workers=workers).image_features(random_images(2))
 
 
 def test_nothing_to_encode_is_refused():
-    with pytest.raises(RequestError, match="no pictures"):
+    with pytest.raises(RequestError, match="no images"):
         Engine(RandomModel()).image_features([])
     with pytest.raises(RequestError, match="no texts"):
         Engine(RandomModel()).text_features([])
@@ -206,24 +206,24 @@ def test_a_table_of_vectors_gives_its_own_rows_and_is_not_asked_to_encode():
         device = torch.device("cpu")
 
         def image_rows(self, some):
-            return torch.tensor([[float(picture.key[-1]), 4.0] for picture in some])
+            return torch.tensor([[float(image.key[-1]), 4.0] for image in some])
 
         def text_rows(self, texts):
             return torch.tensor([[3.0, 4.0] if text == "good" else [0.0, 0.0] for text in texts])
 
     engine = Engine(Table())
-    some = pictures(4)
+    some = random_images(4)
     assert torch.allclose(engine.image_features([some[3], some[0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
     with pytest.raises(RequestError, match="the text 'bad' is zero"):
         engine.text_features(["good", "bad"])
 
 
 def test_progress_reaches_the_number_of_distinct_inputs():
-    reporter, some = Recorder(), pictures(7)
+    reporter, some = Recorder(), random_images(7)
     engine = Engine(RandomModel(), batch_size=3, reporter=reporter)
     engine.image_features([*some, *some])
     engine.text_features(["a", "a", "b"])
-    assert reporter.total == {"reading pictures": 14, "encoding pictures": 7, "encoding texts": 2}
+    assert reporter.total == {"reading images": 14, "encoding images": 7, "encoding texts": 2}
     assert reporter.done == reporter.total
 
 
@@ -290,7 +290,7 @@ def test_a_tower_that_memory_does_not_hold_is_one_line(error):
 
     engine = Engine(Large(), batch_size=48)
     for unit, call in (
-        ("pictures", lambda: engine.image_features(pictures(2))),
+        ("images", lambda: engine.image_features(random_images(2))),
         ("texts", lambda: engine.text_features(["a"])),
     ):
         with pytest.raises(RequestError) as caught:
@@ -309,7 +309,7 @@ def test_another_runtime_error_of_a_tower_stays_a_fault():
 
 
 def test_bfloat16_reaches_the_tower_while_rows_are_normalised_in_float32():
-    some = pictures(20)
+    some = random_images(20)
     exact = Engine(RandomModel(), precision="fp32").image_features(some)
     half = Engine(RandomModel(), precision="bf16").image_features(some)
     assert half.dtype == torch.float32

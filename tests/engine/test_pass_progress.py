@@ -8,7 +8,7 @@ from torch import nn
 
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.pass_progress import PassProgress, towers_of
-from tests.helpers.stand_ins import RandomModel, pictures
+from tests.helpers.stand_ins import RandomModel, random_images
 
 
 class LayeredModel(RandomModel):
@@ -36,10 +36,10 @@ class Watcher:
 
 def test_a_batch_advances_layer_by_layer_and_the_count_ends_exact():
     watcher, model = Watcher(), LayeredModel()
-    features = Engine(model, batch_size=8, reporter=watcher).image_features(pictures(10))
+    features = Engine(model, batch_size=8, reporter=watcher).image_features(random_images(10))
     # 8 images in 4 layers: two each; then 2 images: 0.5, 1, 1.5 and 2 of them
     assert watcher.steps == [2, 2, 2, 2, 1, 1]
-    assert torch.equal(features, Engine(LayeredModel(), batch_size=8).image_features(pictures(10)))
+    assert torch.equal(features, Engine(LayeredModel(), batch_size=8).image_features(random_images(10)))
     assert not any(layer._forward_hooks for layer in model.network["visual"])
 
 
@@ -53,7 +53,7 @@ def test_nobody_watching_attaches_no_hook():
     model.network["visual"][0].forward = lambda x: (attached.append(len(model.network["visual"][0]._forward_hooks)), x)[
         1
     ]
-    engine.image_features(pictures(3))
+    engine.image_features(random_images(3))
     assert attached == [0]
 
 

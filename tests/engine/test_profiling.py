@@ -34,13 +34,13 @@ def test_each_second_is_in_one_phase(clock):
         with phase("rows"):
             clock(2)
             for item in timed(waiting(clock), "waiting"):
-                with phase("pictures"):
+                with phase("images"):
                     clock(item)
         clock(4)
         with pytest.raises(ValueError, match="x"):
             failing(clock)
     clock(100)
-    assert profile.total().seconds == {"scoring": 5, "rows": 2, "waiting": 60, "pictures": 12, "store": 8}
+    assert profile.total().seconds == {"scoring": 5, "rows": 2, "waiting": 60, "images": 12, "store": 8}
 
 
 def failing(clock):
@@ -81,16 +81,16 @@ def filled(**seconds: float) -> Profile:
     profile = Profile(about={"model": "m", "workers": 2})
     part = profile.part
     part.seconds = dict(seconds)
-    part.encoded = {"pictures": 100, "texts": 5}
+    part.encoded = {"images": 100, "texts": 5}
     return profile
 
 
-def test_rates_are_those_of_pictures_alone():
-    profile = filled(reading=1, waiting=2, copy=1, pictures=6, texts=50, scoring=7)
-    assert profile.pictures_per_second == 10
+def test_rates_are_those_of_images_alone():
+    profile = filled(reading=1, waiting=2, copy=1, images=6, texts=50, scoring=7)
+    assert profile.images_per_second == 10
     profile.forward_per_second = 16.0
     assert profile.share == 0.625
-    assert "Pictures: 100 at 10 a second; the tower alone makes 16: 62% of it." in profile.table()
+    assert "Images: 100 at 10 a second; the tower alone makes 16: 62% of it." in profile.table()
 
 
 @pytest.mark.parametrize("name", PHASES)
@@ -123,7 +123,7 @@ def test_a_profile_of_a_run_adds_up_to_its_time(tmp_path):
     assert set(seconds) >= {*IMAGE_PHASES, "texts", "scoring", "intervals", "writing", "store", "model"}
     assert set(seconds) <= set(PHASES)
     assert sum(profile.parts["pairs"].seconds.values()) <= whole
-    assert profile.parts["pairs"].encoded == {"pictures": 20, "texts": 40} == result.timing["encoded"]
+    assert profile.parts["pairs"].encoded == {"images": 20, "texts": 40} == result.timing["encoded"]
     assert set(profile.total().work) == {"decode", "preprocess"}
     assert profile.forward_per_second is not None
     (path,) = (tmp_path / "out").glob("*/profile.json")
@@ -144,7 +144,7 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     assert run_command([*words, "--profile", "--batch-size", "auto"]) == 0
     said = capsys.readouterr().out
     assert f"Where the time went: {COLOURS}" in said
-    assert "forward pass of pictures" in said
+    assert "forward pass of images" in said
     assert "meanwhile, without workers: reading and decoding" in said
     # all is there already
     assert run_command([*words, "--profile"]) == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.cache import store
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine, scores, tiles
 from cosmos_eval.engine.rerank import Reranked, in_order_of
@@ -22,7 +22,7 @@ from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
 from cosmos_eval.models.python import as_model
 from cosmos_eval.progress import Silent
 from tests.helpers import scoring_models
-from tests.helpers.stand_ins import RandomModel, benchmark, pictures
+from tests.helpers.stand_ins import RandomModel, benchmark, random_images
 from tests.oracles import ranks as rank_oracle
 from tests.oracles import scores as oracle
 
@@ -42,8 +42,8 @@ def matrix(direction, candidates: int, block_bytes: int = 2**20) -> torch.Tensor
 
 
 def outcomes(name: str, **metrics) -> tuple[dict, dict]:
-    images = [*pictures(5), *pictures(1)]  # the last is the first again
-    images[-1] = ArrayPicture("again", images[0].pixels)
+    images = [*random_images(5), *random_images(1)]  # the last is the first again
+    images[-1] = ArrayImage("again", images[0].pixels)
     data = RetrievalData(images, TEXTS, np.array([0, 1, 2, 3, 4, 5]))
     outcome = tasks.run(benchmark("retrieval", k=[1, 2], **metrics), data, engine(name))
     return outcome, {key: metric.value for key, metric in outcome.metrics.items()}
@@ -53,7 +53,7 @@ def outcomes(name: str, **metrics) -> tuple[dict, dict]:
 
 
 def test_the_dot_product_has_the_bits_of_the_product_of_features_in_both_directions():
-    some, texts = pictures(9), [f"text {j}" for j in range(30)]
+    some, texts = random_images(9), [f"text {j}" for j in range(30)]
     model = Engine(RandomModel(), batch_size=4)
     images, words = model.image_features(some), model.text_features(texts)
     found = Engine(RandomModel(), batch_size=4).score(some, texts)
@@ -69,8 +69,8 @@ def test_vectors_of_different_lengths_are_refused():
         def encode_text(self, texts):
             return super().encode_text(texts)[:, :-1]
 
-    data = RetrievalData(pictures(2), ["a", "b"], np.array([0, 1]))
-    with pytest.raises(RequestError, match="the model gives 16 numbers a picture and 15 a text"):
+    data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
+    with pytest.raises(RequestError, match="the model gives 16 numbers an image and 15 a text"):
         tasks.run(benchmark("retrieval"), data, Engine(Crooked()))
 
 
@@ -84,7 +84,7 @@ def late(images: torch.Tensor, texts: torch.Tensor, **options) -> SimilarityTile
         def similarity(self, a, b):
             return torch.einsum("nkd,mld->nmlk", a, b).amax(3).mean(2)
 
-    names = (lambda i: f"picture {i}"), (lambda j: f"text {j}")
+    names = (lambda i: f"image {i}"), (lambda j: f"text {j}")
     return SimilarityTiles(options.pop("model", Model()), images, texts, *names, Silent())
 
 
@@ -116,7 +116,7 @@ def test_tiles_of_any_size_agree_with_every_pair_by_itself_and_tie_where_it_ties
 
 @pytest.mark.parametrize("name", ["Late", "Pooling"])
 def test_a_pair_has_the_same_bits_in_both_directions_kept_or_not_in_any_block(name, monkeypatch):
-    some = pictures(11)
+    some = random_images(11)
     texts = [f"text {j} {'x' * (j % 4)}" for j in range(40)]
     monkeypatch.setattr(tiles, "LARGEST_TILE", 4)
     kept = engine(name).score(some, texts)
@@ -131,8 +131,8 @@ def test_a_pair_has_the_same_bits_in_both_directions_kept_or_not_in_any_block(na
 
 def test_late_interaction_of_an_engine_is_that_of_unit_tokens_one_by_one_with_padding_left_out():
     model = scoring_models.Late()
-    some = pictures(4)
-    pixels = torch.stack([model.preprocess(picture.load()) for picture in some])
+    some = random_images(4)
+    pixels = torch.stack([model.preprocess(image.load()) for image in some])
     images, texts = oracle.unit(model.encode_image(pixels).numpy()), oracle.unit(model.encode_text(TEXTS).numpy())
     assert not texts[0, 2].any()  # padding
     there = [[token for token in text if token.any()] for text in texts]
@@ -179,7 +179,7 @@ def test_a_wrong_return_of_similarity_is_refused_in_one_line_that_names_the_mode
         def similarity(self, a, b):
             return eval(value)
 
-    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    data = RetrievalData(random_images(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
     with pytest.raises(RequestError, match=rf"^python:tests.engine.test_scores:Wrong: {said}") as refusal:
         tasks.run(benchmark("retrieval"), data, Engine(as_model(Wrong())))
     assert "\n" not in str(refusal.value)
@@ -190,7 +190,7 @@ def test_tokens_without_a_similarity_are_refused_with_what_to_define():
         similarity = None
 
     with pytest.raises(RequestError, match=r"returned shape \(3, 4, 4\) for 3 inputs; .* define similarity"):
-        Engine(as_model(Tokens())).image_features(pictures(3))
+        Engine(as_model(Tokens())).image_features(random_images(3))
 
 
 def test_texts_of_different_numbers_of_tokens_are_asked_to_be_padded():
@@ -224,19 +224,19 @@ def test_one_token_that_is_not_finite_names_its_item(bad):
             tokens[-1, 2, 1] = bad
             return tokens
 
-    with pytest.raises(RequestError, match="the embedding of picture picture-3 is not finite"):
-        Engine(as_model(Bad()), batch_size=4).image_features(pictures(9))
+    with pytest.raises(RequestError, match="the embedding of image image-3 is not finite"):
+        Engine(as_model(Bad()), batch_size=4).image_features(random_images(9))
 
 
 def test_tokens_that_exist_already_are_scored_like_those_that_are_encoded():
     class Table(scoring_models.Late):
         def image_rows(self, some):
-            return self.encode_image(torch.stack([self.preprocess(picture.load()) for picture in some]))
+            return self.encode_image(torch.stack([self.preprocess(image.load()) for image in some]))
 
         def text_rows(self, texts):
             return self.encode_text(texts)
 
-    some = pictures(5)
+    some = random_images(5)
     given_rows = Engine(as_model(Table())).score(some, TEXTS).image_to_text()
     assert torch.equal(matrix(given_rows, 6), matrix(engine("Late").score(some, TEXTS).image_to_text(), 6))
 
@@ -256,7 +256,7 @@ def one_by_one(name: str, some, texts) -> np.ndarray:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 def test_pairs_in_batches_are_those_scored_one_by_one(batch_size, workers):
-    some = pictures(5)
+    some = random_images(5)
     expected = one_by_one("Pairs", some, TEXTS)
     made = Engine(as_model(scoring_models.Pairs()), batch_size=batch_size, workers=workers).score(some, TEXTS)
     assert matrix(made.image_to_text(), 6).tolist() == expected.tolist()
@@ -268,12 +268,12 @@ def test_pairs_in_batches_are_those_scored_one_by_one(batch_size, workers):
 def test_each_distinct_pair_passes_once_and_each_image_is_decoded_once():
     decoded = []
 
-    class Counted(ArrayPicture):
+    class Counted(ArrayImage):
         def load(self):
             decoded.append(self.key)
             return super().load()
 
-    some = [Counted(picture.key, picture.pixels) for picture in pictures(3)]
+    some = [Counted(image.key, image.pixels) for image in random_images(3)]
     some.append(Counted("again", some[0].pixels))
     model = scoring_models.Pairs()
     own = Engine(as_model(model), batch_size=4)
@@ -283,8 +283,8 @@ def test_each_distinct_pair_passes_once_and_each_image_is_decoded_once():
     assert torch.equal(one[0], one[3])
     assert torch.equal(one[:, 0], one[:, 3])
     assert model.batches == [4, 4, 4, 3]
-    assert own.encoded == {"pictures": 0, "texts": 0, "pairs": 15}
-    assert sorted(decoded) == ["picture-0", "picture-1", "picture-2"]
+    assert own.encoded == {"images": 0, "texts": 0, "pairs": 15}
+    assert sorted(decoded) == ["image-0", "image-1", "image-2"]
 
 
 def test_a_run_that_stops_among_its_pairs_goes_on_with_those_that_are_missing(tmp_path, monkeypatch):
@@ -297,7 +297,7 @@ def test_a_run_that_stops_among_its_pairs_goes_on_with_those_that_are_missing(tm
                 raise KeyboardInterrupt
             return super().score_pairs(images, texts)
 
-    some = pictures(5)
+    some = random_images(5)
     kept = {"batch_size": 4, "store": store.Store(tmp_path)}
     first, second, other = Stops(), scoring_models.Pairs(), scoring_models.Pairs()
     with pytest.raises(KeyboardInterrupt):
@@ -318,17 +318,17 @@ def test_a_batch_of_pairs_that_memory_does_not_hold_is_halved():
                 raise torch.OutOfMemoryError("no")
             return super().score_pairs(images, texts)
 
-    some = pictures(4)
+    some = random_images(4)
     own = Engine(as_model(Large()), batch_size=8)
     expected = one_by_one("Pairs", some, TEXTS)
     assert matrix(own.score(some, TEXTS).image_to_text(), 6).tolist() == expected.tolist()
-    assert own.parts.sizes == {"pictures": 8, "texts": 32, "windows": 8, "pairs": 2}
+    assert own.parts.sizes == {"images": 8, "texts": 32, "windows": 8, "pairs": 2}
 
 
 def test_more_pairs_than_the_bound_are_refused_with_their_number_before_any_is_scored(monkeypatch):
     monkeypatch.setattr(scores, "MOST_PAIRS", 20)
     model = scoring_models.Pairs()
-    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    data = RetrievalData(random_images(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
     with pytest.raises(RequestError, match=r"5 images with 5 texts come to 25 pairs, more than 20; give rerank: k"):
         tasks.run(benchmark("retrieval"), data, Engine(as_model(model)))
     assert model.batches == []
@@ -350,7 +350,7 @@ def test_a_wrong_return_of_score_pairs_is_refused_in_one_line(value, said):
         def score_pairs(self, images, texts):
             return eval(value)
 
-    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    data = RetrievalData(random_images(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
     with pytest.raises(RequestError, match=rf"^python:tests.engine.test_scores:Wrong: {said}") as refusal:
         tasks.run(benchmark("retrieval"), data, Engine(as_model(Wrong())))
     assert "\n" not in str(refusal.value)
@@ -358,7 +358,7 @@ def test_a_wrong_return_of_score_pairs_is_refused_in_one_line(value, said):
 
 def test_a_model_of_pairs_has_no_features_and_says_so_where_they_are_needed():
     own = engine("Pairs")
-    for ask in (lambda: own.image_features(pictures(2)), lambda: own.text_features(["a"])):
+    for ask in (lambda: own.image_features(random_images(2)), lambda: own.text_features(["a"])):
         with pytest.raises(RequestError, match="scores pairs of an image and a text and has no embeddings"):
             ask()
 
@@ -424,9 +424,9 @@ def test_rerank_by_hand():
         def score_pairs(self, images, texts):
             return torch.tensor([float(text) for text in texts])
 
-    data = RetrievalData(pictures(1), ["0", "1", "2"], np.array([0, 0, 0]))
+    data = RetrievalData(random_images(1), ["0", "1", "2"], np.array([0, 0, 0]))
     own = Engine(Model(), batch_size=2)
-    direction = own.score(data.pictures, data.texts, rerank=2).image_to_text()
+    direction = own.score(data.images, data.texts, rerank=2).image_to_text()
     found = [
         count_scored_places(direction, torch.tensor([0]), torch.tensor([text]), 3).better.item() for text in range(3)
     ]
@@ -442,7 +442,7 @@ def test_a_first_stage_that_cannot_tell_candidates_apart_scores_none_again_and_i
         def encode_image(self, x):
             return torch.ones(len(x), 8)
 
-    data = RetrievalData(pictures(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
+    data = RetrievalData(random_images(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
     model = Collapsed()
     outcome = tasks.run(benchmark("retrieval", k=[1], rerank=3), data, Engine(as_model(model)))
     assert model.batches == []
@@ -451,7 +451,7 @@ def test_a_first_stage_that_cannot_tell_candidates_apart_scores_none_again_and_i
 
 @pytest.mark.parametrize("value", [0, 2.5, True, "3"])
 def test_a_rerank_that_is_no_number_of_candidates_is_refused(value):
-    data = RetrievalData(pictures(2), ["a", "b"], np.array([0, 1]))
+    data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
     with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number from 1 on"):
         tasks.validate(benchmark("retrieval", rerank=value), data)
 
@@ -472,15 +472,21 @@ def test_a_model_that_cannot_rerank_says_so_in_a_warning():
 def test_a_model_that_scores_everything_alike_is_at_chance_in_every_task(name):
     texts = [f"text {j}" for j in range(20)]
     own = engine(name)
-    retrieval = tasks.run(benchmark("retrieval"), RetrievalData(pictures(10), texts, np.arange(20) // 2), own)
+    retrieval = tasks.run(benchmark("retrieval"), RetrievalData(random_images(10), texts, np.arange(20) // 2), own)
     for k in (1, 5):
         chance = float(rank_oracle.expected_hit(0, 20, 2, k))
         assert retrieval.metrics[f"image_to_text_recall@{k}"].value == pytest.approx(chance)
         assert retrieval.metrics[f"text_to_image_recall@{k}"].value == pytest.approx(k / 10)
-    data = ClassificationData(pictures(8), np.arange(8), list("abcdefgh"), ["a {c}", "the {c}"])
+    data = ClassificationData(random_images(8), np.arange(8), list("abcdefgh"), ["a {c}", "the {c}"])
     assert tasks.run(benchmark("classification"), data, own).metrics["top1"].value == pytest.approx(1 / 8)
     items = PerceptionData(
-        pictures(4), texts[:8], np.arange(4)[:, None], np.arange(8).reshape(4, 2), ["one"] * 4, groups={}, left_out=()
+        random_images(4),
+        texts[:8],
+        np.arange(4)[:, None],
+        np.arange(8).reshape(4, 2),
+        ["one"] * 4,
+        groups={},
+        left_out=(),
     )
     found = tasks.run(benchmark("perception"), items, own).metrics
     assert found["accuracy"].value == 0
@@ -507,7 +513,7 @@ class PerfectLate(scoring_models.Late):
 
 @pytest.mark.parametrize("model", [Perfect, PerfectLate])
 def test_a_perfect_model_is_perfect_in_every_task(model):
-    greys = [ArrayPicture(f"grey-{i}", np.full((8, 8, 3), i, dtype=np.uint8)) for i in range(8)]
+    greys = [ArrayImage(f"grey-{i}", np.full((8, 8, 3), i, dtype=np.uint8)) for i in range(8)]
     texts = [f"grey {i}" for i in range(8)]
     own = Engine(as_model(model()), batch_size=4)
     retrieval = tasks.run(benchmark("retrieval"), RetrievalData(greys, texts, np.arange(8)), own)
@@ -523,8 +529,8 @@ def test_a_perfect_model_is_perfect_in_every_task(model):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("NanLate", "the score of picture picture-0 with the text 'a red circle' is not finite"),
-        ("NanPairs", "the score of picture picture-0 with the text 'a red circle' is not finite"),
+        ("NanLate", "the score of image image-0 with the text 'a red circle' is not finite"),
+        ("NanPairs", "the score of image image-0 with the text 'a red circle' is not finite"),
     ],
 )
 def test_a_score_that_is_not_finite_names_the_first_pair(name, said):
@@ -533,7 +539,7 @@ def test_a_score_that_is_not_finite_names_the_first_pair(name, said):
 
 
 def test_classes_are_scored_by_the_mean_of_their_prompts_where_the_score_is_not_the_dot_product():
-    some, names, templates = pictures(6), ["cat", "dog", "cat", "ox"], ["a {c}", "the {c}!", "one {c} here"]
+    some, names, templates = random_images(6), ["cat", "dog", "cat", "ox"], ["a {c}", "the {c}!", "one {c} here"]
     labels = np.array([0, 1, 2, 3, 0, 1])
     data = ClassificationData(some, labels, names, templates)
     outcome = tasks.run(benchmark("classification"), data, engine("Pairs"))

@@ -82,7 +82,7 @@ def test_tokens_cannot_be_exported_as_embeddings_and_are_verified_and_cleared(de
     target = ["cache", "export", HERE + "Late", "--cache", str(out), "--out", str(tmp_path / "folder")]
     assert run_command(target) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "keeps 4 x 4 numbers for each of its pictures, and embeddings: folders hold one vector an item" in line
+    assert "keeps 4 x 4 numbers for each of its images, and embeddings: folders hold one vector an item" in line
     assert run_command(["cache", "verify", "--cache", str(out)]) == 0
     assert run_command(["cache", "clear", "--cache", str(out)]) == 0
 

@@ -1,4 +1,4 @@
-"""Pictures on their way through a tower: the halves of preprocessing, forms in memory, compiling, batch sizes."""
+"""Images on their way through a tower: the halves of preprocessing, forms in memory, compiling, batch sizes."""
 
 import pickle
 
@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.batch_size import FIRST, MOST, check_batch_size, largest
 from cosmos_eval.engine.precision import full_precision
 from cosmos_eval.engine.tower import ImageTower, _filled, decoder_for
 from cosmos_eval.models.preprocess import ImagePreprocess
 from tests.closeness import assert_close
-from tests.engine.test_batch_parts import Notes, Small, pictures
+from tests.engine.test_batch_parts import Notes, Small, make_images
 
 SETTINGS = (
     {"size": 24},
@@ -68,9 +68,9 @@ class Whole(Small):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_model_is_given_what_its_preprocessing_makes(workers):
-    model, given = Whole(), pictures(5)
+    model, given = Whole(), make_images(5)
     Engine(model, batch_size=4, workers=workers).image_features(given)
-    expected = torch.stack([model.preprocess(picture.load()) for picture in given])
+    expected = torch.stack([model.preprocess(image.load()) for image in given])
     assert [len(x) for x in model.seen] == [4, 1]
     assert torch.equal(torch.cat(model.seen), expected)
 
@@ -90,7 +90,7 @@ def test_a_compiled_tower_is_given_one_size_and_named_in_the_precision(monkeypat
         return function
 
     monkeypatch.setattr(torch, "compile", compiling)
-    model, given = Whole(3), pictures(10)
+    model, given = Whole(3), make_images(10)
     engine = Engine(model, batch_size=4, compiled=True)
     rows = engine.image_features(given)
     assert asked == {"dynamic": False}
@@ -111,7 +111,7 @@ def test_a_batch_that_is_filled_stays_in_its_order_in_memory(form):
     assert _filled(x, 3) is x
 
 
-def test_windows_are_told_apart_from_pictures_that_a_compiled_tower_saw():
+def test_windows_are_told_apart_from_images_that_a_compiled_tower_saw():
     engine = Engine(Small(4, 4), compiled=True, decoder="draft")
     assert engine.precision_of(windows=False) == "fp32+compile+draft"
     assert engine.precision_of(windows=True) == "fp32+draft"
@@ -133,7 +133,7 @@ def test_what_the_compiler_refuses_is_one_line(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(RequestError) as caught:
-        Engine(Whole(), compiled=True).image_features(pictures(1))
+        Engine(Whole(), compiled=True).image_features(make_images(1))
     line = "python:tests.small:Small cannot be compiled here: Unsupported: no compiler at hand; leave --compile out"
     assert str(caught.value) == line
 
@@ -145,7 +145,7 @@ def test_vectors_made_elsewhere_pass_no_tower():
 
     engine = Engine(Stored(1, 1), compiled=True, decoder="draft", batch_size="auto")
     assert (engine.precision, engine.means(windows=False), engine.batch_size) == ("fp32", {}, 64)
-    assert engine.image_features(pictures(2)).shape == (2, 4)
+    assert engine.image_features(make_images(2)).shape == (2, 4)
 
 
 def test_the_precision_says_what_else_changes_numbers():
@@ -194,7 +194,7 @@ def test_a_decoder_is_told_the_size_that_a_tower_sees():
 
 def test_the_rate_of_a_tower_is_that_of_a_ready_batch():
     tower = ImageTower(Whole())
-    batch = torch.stack([tower.of_worker(ArrayPicture.load(one)) for one in pictures(3)])
+    batch = torch.stack([tower.of_worker(ArrayImage.load(one)) for one in make_images(3)])
     assert tower.rate(batch) > 0
 
 

@@ -11,7 +11,7 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.open_clip import untruncated_length
 from cosmos_eval.results.record import Result
-from tests.helpers.stand_ins import RandomModel, pictures
+from tests.helpers.stand_ins import RandomModel, random_images
 from tests.models.test_models_hf import clip_folder, siglip_folder
 
 __all__ = ["clip_folder", "siglip_folder"]
@@ -135,7 +135,7 @@ def test_an_adapter_may_say_which_texts_it_cuts(tmp_path):
     assert result.warnings[-1] == "1 of 7 texts are longer than the context of 3 tokens and were cut"
 
 
-def test_pictures_alone_count_no_texts(toybox):
+def test_images_alone_count_no_texts(toybox):
     engine = Engine(toybox)
-    engine.image_features(pictures(2, side=64))
+    engine.image_features(random_images(2, side=64))
     assert engine.texts_read.record()["read"] == 0

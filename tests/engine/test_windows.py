@@ -1,4 +1,4 @@
-"""Sliding windows: where they lie, how pictures share batches, and what comes out in which order."""
+"""Sliding windows: where they lie, how images share batches, and what comes out in which order."""
 
 import numpy as np
 import pytest
@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayPicture, FilePicture
+from cosmos_eval.datasets.base import ArrayImage, FileImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import WAITING
 from cosmos_eval.engine.windows import resized, window_grid
-from tests.helpers.patch_models import PatchModel, noise, pictures, settings
+from tests.helpers.patch_models import PatchModel, images_of_sizes, noise, settings
 from tests.oracles.segmentation import window_boxes
 
 SIZES = [(16, 24), (16, 16), (31, 17), (9, 40), (20, 20), (5, 6), (16, 24)]
-"""Odd sizes, equal ones, sides below the crop of 16, one picture below it in both."""
+"""Odd sizes, equal ones, sides below the crop of 16, one image below it in both."""
 
 
-def features_one_by_one(model, picture):
-    """Each window of a picture alone, by the oracle's boxes."""
-    x = model.preprocess(picture.load())
+def features_one_by_one(model, image):
+    """Each window of an image alone, by the oracle's boxes."""
+    x = model.preprocess(image.load())
     found = []
     for top, left, bottom, right in window_boxes(*x.shape[1:], 16, 8):
         patches = model.encode_patches(x[None, :, top:bottom, left:right])
@@ -30,7 +30,7 @@ def features_one_by_one(model, picture):
     return torch.stack(found)
 
 
-def test_a_picture_of_336_by_448_has_six_windows_of_224():
+def test_a_image_of_336_by_448_has_six_windows_of_224():
     grid = window_grid(336, 448, 224, 112)
     assert (grid.tops, grid.lefts) == ((0, 112), (0, 112, 224))
     assert grid.windows == 6
@@ -43,7 +43,7 @@ def test_the_last_window_is_pulled_back_inside():
     assert (grid.tops, grid.lefts) == ((0, 4), (0, 8, 16, 17))
 
 
-def test_a_side_below_the_crop_shortens_its_windows_and_crop_0_is_the_whole_picture():
+def test_a_side_below_the_crop_shortens_its_windows_and_crop_0_is_the_whole_image():
     grid = window_grid(9, 40, 16, 8)
     assert (grid.crop_height, grid.crop_width, grid.tops) == (9, 16, (0,))
     whole = window_grid(9, 40, 0, 8)
@@ -73,7 +73,7 @@ def test_resizing_is_that_of_mmsegmentations_transform():
     assert np.array_equal(resized(Image.fromarray(pixels), None, 2048), pixels)
 
 
-def test_a_palette_picture_is_resized_by_its_colours():
+def test_a_palette_image_is_resized_by_its_colours():
     pixels = noise(20, 20)
     palette = Image.fromarray(pixels).convert("P")
     assert np.array_equal(resized(palette, 30, 99), resized(palette.convert("RGB"), 30, 99))
@@ -81,30 +81,34 @@ def test_a_palette_picture_is_resized_by_its_colours():
 
 @pytest.mark.parametrize("batch_size", range(1, 8))
 def test_features_are_those_of_each_window_alone_in_the_order_of_the_dataset(batch_size):
-    model, some = PatchModel(), pictures(SIZES)
+    model, some = PatchModel(), images_of_sizes(SIZES)
     found = list(Engine(model, batch_size=batch_size).window_features(some, settings(attention="csa")))
     assert model.attentions == {"csa"}
     assert [dense.index for dense in found] == list(range(len(some)))
-    for dense, picture, size in zip(found, some, SIZES, strict=True):
+    for dense, image, size in zip(found, some, SIZES, strict=True):
         assert dense.original == size
         assert dense.pixels is None
         assert dense.features.dtype == torch.float32
-        expected = features_one_by_one(PatchModel(), picture)
+        expected = features_one_by_one(PatchModel(), image)
         assert dense.features.shape[:2] == (len(dense.grid.tops), len(dense.grid.lefts))
         assert torch.allclose(dense.features.flatten(0, 1), expected, atol=1e-5)
 
 
-def test_batches_straddle_pictures_and_only_the_last_of_a_shape_is_smaller():
+def test_batches_straddle_images_and_only_the_last_of_a_shape_is_smaller():
     model = PatchModel()
-    list(Engine(model, batch_size=4).window_features(pictures([(16, 24)] * 3 + [(9, 16)] + [(24, 24)]), settings()))
-    # 2 + 2 + 2 + 4 windows of 16 x 16, and one of 9 x 16 which the picture after it does not wait for
+    list(
+        Engine(model, batch_size=4).window_features(
+            images_of_sizes([(16, 24)] * 3 + [(9, 16)] + [(24, 24)]), settings()
+        )
+    )
+    # 2 + 2 + 2 + 4 windows of 16 x 16, and one of 9 x 16 which the image after it does not wait for
     assert [shape[0] for shape in model.batches if shape[2:] == (16, 16)] == [4, 4, 2]
     assert [shape[0] for shape in model.batches if shape[2:] == (9, 16)] == [1]
 
 
-def test_few_windows_wait_for_a_picture_of_a_rare_shape():
+def test_few_windows_wait_for_a_image_of_a_rare_shape():
     model = PatchModel()
-    stream = Engine(model, batch_size=2).window_features(pictures([(5, 5)] + [(16, 16)] * 50), settings())
+    stream = Engine(model, batch_size=2).window_features(images_of_sizes([(5, 5)] + [(16, 16)] * 50), settings())
     assert next(stream).index == 0
     assert sum(shape[0] for shape in model.batches) <= WAITING * 2 + 2
     next(stream)
@@ -116,7 +120,7 @@ def test_workers_change_nothing():
     for workers in (0, 2):
         model = PatchModel()
         engine = Engine(model, batch_size=3, workers=workers)
-        found[workers] = list(engine.window_features(pictures(SIZES), settings(short_side=17), keep_pixels=True))
+        found[workers] = list(engine.window_features(images_of_sizes(SIZES), settings(short_side=17), keep_pixels=True))
         found[f"batches of {workers}"] = model.batches
     assert found["batches of 0"] == found["batches of 2"]
     for one, other in zip(found[0], found[2], strict=True):
@@ -125,8 +129,8 @@ def test_workers_change_nothing():
         assert torch.equal(one.pixels, other.pixels)
 
 
-def test_kept_pixels_are_the_resized_picture_as_the_model_normalises_it():
-    model, some = PatchModel(), pictures([(20, 30)])
+def test_kept_pixels_are_the_resized_image_as_the_model_normalises_it():
+    model, some = PatchModel(), images_of_sizes([(20, 30)])
     dense = next(Engine(model).window_features(some, settings(short_side=40), keep_pixels=True))
     expected = model.preprocess(Image.fromarray(resized(some[0].load(), 40, 2048)))
     assert dense.original == (20, 30)
@@ -136,15 +140,15 @@ def test_kept_pixels_are_the_resized_picture_as_the_model_normalises_it():
 
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(4, 40), st.integers(4, 40)), min_size=1, max_size=6), st.integers(1, 9))
-def test_every_picture_comes_once_and_complete_whatever_the_sizes(sizes, batch_size):
+def test_every_image_comes_once_and_complete_whatever_the_sizes(sizes, batch_size):
     model = PatchModel()
-    found = list(Engine(model, batch_size=batch_size).window_features(pictures(sizes), settings()))
+    found = list(Engine(model, batch_size=batch_size).window_features(images_of_sizes(sizes), settings()))
     assert [dense.index for dense in found] == list(range(len(sizes)))
     assert sum(shape[0] for shape in model.batches) == sum(dense.grid.windows for dense in found)
     assert max(shape[0] for shape in model.batches) <= batch_size
 
 
-def test_a_patch_that_is_not_finite_names_its_picture():
+def test_a_patch_that_is_not_finite_names_its_image():
     model = PatchModel()
     bad = noise(16, 40, seed=9)
     inner = model.encode_patches
@@ -156,16 +160,16 @@ def test_a_patch_that_is_not_finite_names_its_picture():
         return found
 
     model.encode_patches = encode
-    some = [*pictures([(16, 40)] * 2), ArrayPicture("the-bad-one", bad)]
-    with pytest.raises(RequestError, match="picture the-bad-one is not finite"):
+    some = [*images_of_sizes([(16, 40)] * 2), ArrayImage("the-bad-one", bad)]
+    with pytest.raises(RequestError, match="image the-bad-one is not finite"):
         list(Engine(model, batch_size=32).window_features(some, settings()))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_decoded_is_refused_by_name(tmp_path, workers):
+def test_a_image_that_cannot_be_decoded_is_refused_by_name(tmp_path, workers):
     path = tmp_path / "broken.jpg"
-    path.write_bytes(b"no picture")
-    some = [*pictures([(16, 16)]), FilePicture("broken", path)]
+    path.write_bytes(b"no image")
+    some = [*images_of_sizes([(16, 16)]), FileImage("broken", path)]
     with pytest.raises(RequestError, match=r"broken\.jpg"):
         list(Engine(PatchModel(), workers=workers).window_features(some, settings()))
 
@@ -175,12 +179,12 @@ def test_models_without_patches_or_without_mean_and_std_are_refused():
         spec, device = "python:plain", torch.device("cpu")
 
     with pytest.raises(RequestError, match="python:plain gives no features of patches"):
-        next(Engine(Plain()).window_features(pictures([(16, 16)]), settings()))
+        next(Engine(Plain()).window_features(images_of_sizes([(16, 16)]), settings()))
     model = PatchModel()
     model.preprocess = lambda image: torch.zeros(3, 8, 8)
     with pytest.raises(RequestError, match="no mean and std"):
-        next(Engine(model).window_features(pictures([(16, 16)]), settings()))
-    with pytest.raises(RequestError, match="no pictures"):
+        next(Engine(model).window_features(images_of_sizes([(16, 16)]), settings()))
+    with pytest.raises(RequestError, match="no images"):
         next(Engine(PatchModel()).window_features([], settings()))
 
 
@@ -192,4 +196,4 @@ def test_a_tower_that_memory_does_not_hold_is_a_refusal():
 
     model.encode_patches = encode
     with pytest.raises(RequestError, match="out of memory encoding windows on cpu, even one at a time"):
-        next(Engine(model, batch_size=7).window_features(pictures([(16, 16)]), settings()))
+        next(Engine(model, batch_size=7).window_features(images_of_sizes([(16, 16)]), settings()))

@@ -11,8 +11,8 @@ from PIL import Image
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 
-def write_picture(path: Path, seed: int = 0, size: int = 8) -> Path:
-    """A picture of noise; its ending decides the format."""
+def write_image(path: Path, seed: int = 0, size: int = 8) -> Path:
+    """An image of noise; its ending decides the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -38,7 +38,7 @@ def define(folder: Path, task: str, dataset: dict[str, Any], prompts: dict[str, 
 
 
 def coco_files(root: Path) -> dict[str, Any]:
-    """Two pictures, the later id with the earlier name, with two and three captions in mixed order."""
+    """Two images, the later id with the earlier name, with two and three captions in mixed order."""
     content = {
         "images": [{"id": 7, "file_name": "000000000007.jpg"}, {"id": 3, "file_name": "000000000003.jpg"}],
         "annotations": [
@@ -51,7 +51,7 @@ def coco_files(root: Path) -> dict[str, Any]:
     }
     write_json(root / "coco/annotations/captions_val2017.json", content)
     for i, image in enumerate(content["images"]):
-        write_picture(root / "coco/images/val2017" / str(image["file_name"]), seed=i)
+        write_image(root / "coco/images/val2017" / str(image["file_name"]), seed=i)
     return content
 
 

@@ -49,13 +49,13 @@ def classification(folder: Path, correct: np.ndarray, labels: np.ndarray | None 
 
 
 def retrieval(folder: Path, to_text: np.ndarray, to_image: np.ndarray, **changes: Any) -> Result:
-    """(P,) hits of pictures, (P, captions) hits of texts."""
-    pictures, captions = to_image.shape
-    keys = [f"p{i}" for i in range(pictures)]
+    """(P,) hits of images, (P, captions) hits of texts."""
+    images, captions = to_image.shape
+    keys = [f"p{i}" for i in range(images)]
     frame = pd.DataFrame(
         {
-            "direction": ["image_to_text"] * pictures + ["text_to_image"] * pictures * captions,
-            "query": [*keys, *map(str, range(pictures * captions))],
+            "direction": ["image_to_text"] * images + ["text_to_image"] * images * captions,
+            "query": [*keys, *map(str, range(images * captions))],
             "image": [*keys, *np.repeat(keys, captions)],
             "rank": 1.0,
             "hit@1": [*to_text, *to_image.ravel()],
@@ -96,10 +96,10 @@ def perception(
 
 def segmentation(folder: Path, areas: np.ndarray, **changes: Any) -> Result:
     """(U, C, 3) areas: intersection, prediction, label."""
-    picture, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
-    rows = areas[picture, label].astype(np.int64)
-    frame = pd.DataFrame({"image": [f"p{u}" for u in picture], "class": label, "name": [f"c{c}" for c in label]})
+    image, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
+    rows = areas[image, label].astype(np.int64)
+    frame = pd.DataFrame({"image": [f"p{u}" for u in image], "class": label, "name": [f"c{c}" for c in label]})
     frame[["intersection", "prediction", "label"]] = rows
-    total = PresentAreas(picture, label, rows, areas.shape[1]).total()
+    total = PresentAreas(image, label, rows, areas.shape[1]).total()
     values = {**summary(total), **{f"c{c}/iou": float(v) for c, v in enumerate(class_iou(total)) if v == v}}
     return stored(folder, "segmentation", frame, values, "miou", **changes)

@@ -56,18 +56,18 @@ class Kill:
 
 
 def write_shards(folder: Path, shards: int = 3, samples: int = 20) -> None:
-    """Small pictures of random noise with two sentences each; one sample of every shard is broken."""
+    """Small images of random noise with two sentences each; one sample of every shard is broken."""
     draw = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         with tarfile.open(folder / f"{shard:03d}.tar", "w") as archive:
             for sample in range(samples):
                 pixels = np.frombuffer(draw.randbytes(20 * 20 * 3), np.uint8).reshape(20, 20, 3)
-                picture = io.BytesIO()
-                Image.fromarray(pixels).save(picture, "png")
+                image = io.BytesIO()
+                Image.fromarray(pixels).save(image, "png")
                 words = [" ".join(draw.choice(["red", "blue", "cat", "dog", "two"]) for _ in range(4)) for _ in "ab"]
                 record = {"raw_caption": words[0], "longSV_captions": ". ".join(words)}
-                content = b"no picture" if sample == 3 else picture.getvalue()
+                content = b"no image" if sample == 3 else image.getvalue()
                 members = {f"{sample:04d}.png": content, f"{sample:04d}.json": json.dumps(record).encode()}
                 for name, value in members.items():
                     member = tarfile.TarInfo(name)

@@ -51,7 +51,7 @@ def log(*keys: str) -> None:
 
 
 def world(root: Path) -> list[Path]:
-    """Two benchmarks on the same pictures, with some texts in common, and one on others."""
+    """Two benchmarks on the same images, with some texts in common, and one on others."""
     first = captions_world(root, n=24)
     (root / "again").symlink_to(root / "pairs")
     text = first.read_text()

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import window_grid
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
@@ -74,8 +74,8 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(smooth + rng.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
 
 
-def pictures(sizes: Sequence[tuple[int, int]]) -> list[ArrayPicture]:
-    return [ArrayPicture(f"picture-{i}", noise(*size, seed=i)) for i, size in enumerate(sizes)]
+def images_of_sizes(sizes: Sequence[tuple[int, int]]) -> list[ArrayImage]:
+    return [ArrayImage(f"image-{i}", noise(*size, seed=i)) for i, size in enumerate(sizes)]
 
 
 def queries(count: int, seed: int = 0) -> Tensor:
@@ -91,7 +91,7 @@ def random_dense(
     patch: int = PATCH,
     width: int = WIDTH,
 ) -> Dense:
-    """Random unit features of a picture that nobody has drawn."""
+    """Random unit features of an image that nobody has drawn."""
     rng = torch.Generator().manual_seed(seed)
     grid = window_grid(*size, crop, stride)
     shape = (len(grid.tops), len(grid.lefts), grid.crop_height // patch, grid.crop_width // patch, width)

@@ -1,4 +1,4 @@
-"""The benchmarks of perception and composition, a few small pictures each, in their true formats, made by hand."""
+"""The benchmarks of perception and composition, a few small images each, in their true formats, made by hand."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from cosmos_eval.datasets.perception.mmvp import PATTERNS
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
-from tests.helpers.datasets_on_disk import write_json, write_picture
+from tests.helpers.datasets_on_disk import write_image, write_json
 
 SVO_HEADER = (
     "index", "sentence", "pos_triplet", "neg_triplet", "pos_url", "neg_url", "pos_image_id", "neg_image_id",
@@ -27,9 +27,9 @@ def small(name: str, **dataset: Any) -> Benchmark:
 
 
 def sugarcrepe(root: Path) -> None:
-    """Two rows a file, about three pictures of COCO."""
+    """Two rows a file, about three images of COCO."""
     for i, name in enumerate((139, 285, 632)):
-        write_picture(root / f"coco/images/val2017/{name:012d}.jpg", seed=i)
+        write_image(root / f"coco/images/val2017/{name:012d}.jpg", seed=i)
     for i, subset in enumerate(SUBSETS):
         rows = {
             str(j): {
@@ -69,8 +69,8 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[dict[str, Any]])
 def svo(root: Path) -> None:
     write_csv(root / "svo_probes/svo_probes.csv", SVO_HEADER, svo_rows())
     for i in range(6):
-        write_picture(root / f"svo_probes/images/{10 + i}.{'png' if i % 2 else 'jpg'}", seed=10 + i)
-        write_picture(root / f"svo_probes/images/{20 + i}.jpg", seed=20 + i)
+        write_image(root / f"svo_probes/images/{10 + i}.{'png' if i % 2 else 'jpg'}", seed=10 + i)
+        write_image(root / f"svo_probes/images/{20 + i}.jpg", seed=20 + i)
 
 
 def mmvp_rows() -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def mmvp(root: Path) -> None:
     rows = mmvp_rows()
     write_csv(root / "MMVP_VLM/Questions.csv", rows[0], rows)
     for i, row in enumerate(rows):
-        write_picture(root / f"MMVP_VLM/MLLM_VLM Images/{row['Type']}/{i + 1}.jpg", seed=i, size=4)
+        write_image(root / f"MMVP_VLM/MLLM_VLM Images/{row['Type']}/{i + 1}.jpg", seed=i, size=4)
 
 
 def winoground_rows() -> list[dict[str, Any]]:
@@ -108,11 +108,11 @@ def winoground(root: Path) -> None:
     write_lines(root / "winoground/examples.jsonl", winoground_rows())
     for row in winoground_rows():
         for k in range(2):
-            write_picture(root / f"winoground/images/{row[f'image_{k}']}.png", seed=2 * int(row["id"]) + k)
+            write_image(root / f"winoground/images/{row[f'image_{k}']}.png", seed=2 * int(row["id"]) + k)
 
 
 def aro_rows(by: str) -> list[dict[str, Any]]:
-    """The same box of a picture twice, another box of it, and a box of another picture."""
+    """The same box of an image twice, another box of it, and a box of another image."""
     boxes = ((0, 0, 8, 8), (0, 0, 8, 8), (2, 4, 10, 6), (1, 1, 4, 4))
     parts: tuple[Any, ...] = ("on", "on", "under", "on")
     if by == "attributes":
@@ -131,8 +131,8 @@ def aro_rows(by: str) -> list[dict[str, Any]]:
 def aro(root: Path) -> None:
     write_json(root / "aro/visual_genome_relation.json", aro_rows("relation"))
     write_json(root / "aro/visual_genome_attribution.json", aro_rows("attributes"))
-    write_picture(root / "aro/images/7.jpg", seed=7, size=12)
-    write_picture(root / "aro/images/8.jpg", seed=8, size=12)
+    write_image(root / "aro/images/7.jpg", seed=7, size=12)
+    write_image(root / "aro/images/8.jpg", seed=8, size=12)
 
 
 def order_items(folder: str = "") -> list[dict[str, Any]]:
@@ -147,8 +147,8 @@ def order(root: Path) -> None:
     write_json(root / "aro/coco_order.json", {"tagger": "python:mine:tag 1.0", "items": order_items("val2014/")})
     write_json(root / "aro/flickr30k_order.json", order_items())
     for i in range(2):
-        write_picture(root / f"coco/images/val2014/{i}.jpg", seed=30 + i)
-        write_picture(root / f"flickr30k/flickr30k-images/{i}.jpg", seed=40 + i)
+        write_image(root / f"coco/images/val2014/{i}.jpg", seed=30 + i)
+        write_image(root / f"flickr30k/flickr30k-images/{i}.jpg", seed=40 + i)
 
 
 WRITE: dict[str, Callable[[Path], None]] = {

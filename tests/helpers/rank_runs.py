@@ -27,7 +27,7 @@ from tests.helpers.tiny_models import Colours
 HERE = "python:tests.helpers.rank_runs:"
 DATA = {"reader": "toybox", "split": "test", "seed": 0}
 FAMILIES: dict[str, dict[str, Any]] = {
-    # 17 pictures and 34 texts, 48 pictures and 48 texts, 9 pictures, 37 pictures: no multiple of the batches of ranks
+    # 17 images and 34 texts, 48 images and 48 texts, 9 images, 37 images: no multiple of the batches of ranks
     "retrieval": {"dataset": {**DATA, "scenes": 17}, "metrics": {"primary": "text_to_image_recall@1", "k": [1, 5]}},
     "classification": {
         "dataset": {**DATA, "per_class": 1},
@@ -79,7 +79,7 @@ class Batchwise(Colours):
 
 
 class Pixels(Scale):
-    """Small pictures for the whole-picture tower."""
+    """Small images for the whole-image tower."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         return super().__call__(Image.fromarray(np.asarray(image.convert("RGB").resize((8, 8)))))
@@ -94,7 +94,7 @@ class Third(Batchwise):
 
 
 class Dying(Batchwise):
-    """Killed once on rank COSMOS_TEST_DIES, at its third batch of pictures."""
+    """Killed once on rank COSMOS_TEST_DIES, at its third batch of images."""
 
     batches = 0
 
@@ -115,7 +115,7 @@ class Elsewhere(Batchwise):
 
 
 class Slow(Batchwise):
-    """Takes its time for every batch of pictures."""
+    """Takes its time for every batch of images."""
 
     digest = "510e" * 16
 
@@ -153,9 +153,9 @@ def faulty(*arguments: Any, **options: Any) -> Any:
     raise KeyError("odd")
 
 
-def other_content(picture: base.FilePicture) -> bytes:
+def other_content(image: base.FileImage) -> bytes:
     """The file of an image as another machine might have it: the same pixels in other bytes."""
-    return picture.path.read_bytes() + b"another"
+    return image.path.read_bytes() + b"another"
 
 
 def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
@@ -171,9 +171,9 @@ def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     from cosmos_eval.engine import encoding
 
     if environment.get("COSMOS_TEST_FAULT", "none") == environment.get("RANK"):
-        encoding.picture_batches = faulty
+        encoding.image_batches = faulty
     if environment.get("COSMOS_TEST_OTHER_DATA", "none") == environment.get("RANK"):
-        base.FilePicture.content = other_content  # type: ignore[method-assign]
+        base.FileImage.content = other_content  # type: ignore[method-assign]
     code = run_command(arguments)
     sys.stderr.flush()
     sys.stdout.flush()

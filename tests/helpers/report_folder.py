@@ -61,7 +61,7 @@ def write(folder: Path, result: Result, name: str = "") -> None:
 
 
 def fill(folder: Path) -> Path:
-    """Three models on four benchmarks and one that attacks; a limited result, a second protocol, curves, pictures."""
+    """Three models on four benchmarks and one that attacks; a limited result, a second protocol, curves, images."""
     for label, value in zip(MODELS, (0.9, 0.6, 0.3), strict=True):
         for benchmark in BENCHMARKS:
             write(folder, one(label, benchmark, value))
@@ -84,10 +84,10 @@ def fill(folder: Path) -> Path:
     ]  # fmt: skip
     (folder / "run").mkdir()
     (folder / "run" / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    place = folder / "pictures" / "<" / "script><img src=x onerror=window.pwned=1>"  # together: </script><img ...
+    place = folder / "images" / "<" / "script><img src=x onerror=window.pwned=1>"  # together: </script><img ...
     place.mkdir(parents=True)
-    picture = Image.new("RGB", (400, 300), (40, 90, 160))
-    ImageDraw.Draw(picture).ellipse((100, 50, 300, 250), fill=(240, 200, 40))
-    picture.save(place / "<img src=x onerror=window.pwned=2>.png")
-    picture.save(folder / "pictures" / "overlays.png")
+    image = Image.new("RGB", (400, 300), (40, 90, 160))
+    ImageDraw.Draw(image).ellipse((100, 50, 300, 250), fill=(240, 200, 40))
+    image.save(place / "<img src=x onerror=window.pwned=2>.png")
+    image.save(folder / "images" / "overlays.png")
     return folder

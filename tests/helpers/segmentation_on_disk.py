@@ -1,4 +1,4 @@
-"""The eight segmentation datasets, a few small pictures each, in their true formats, made by hand."""
+"""The eight segmentation datasets, a few small images each, in their true formats, made by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 NAMES = ("voc21", "voc20", "context60", "context59", "coco-object", "coco-stuff164k", "ade20k", "cityscapes")
 SIZES = ((40, 56), (56, 40), (33, 47))
-"""Height and width of each picture: wide, high, and odd."""
+"""Height and width of each image: wide, high, and odd."""
 RAW: dict[str, tuple[int, ...]] = {
     "voc21": (0, 1, 15, 20, 255),
     "voc20": (0, 1, 15, 20, 255),
@@ -36,14 +36,14 @@ FOLDERS = {
 
 
 def raw_labels(name: str, number: int) -> np.ndarray:
-    """(H, W) uint8 as the file of picture `number` has them: upright bands of every label in `RAW`."""
+    """(H, W) uint8 as the file of image `number` has them: upright bands of every label in `RAW`."""
     height, width = SIZES[number % len(SIZES)]
     bands = np.arange(width) * len(RAW[name]) // width
     return np.repeat(np.array(RAW[name], dtype=np.uint8)[bands][None], height, axis=0)
 
 
 def files_of(name: str, number: int) -> tuple[str, str]:
-    """The paths of a picture and its mask below the dataset's folder."""
+    """The paths of an image and its mask below the dataset's folder."""
     if name in ("voc21", "voc20"):
         return f"JPEGImages/2007_{number:06d}.jpg", f"SegmentationClass/2007_{number:06d}.png"
     if name in ("context60", "context59"):
@@ -64,10 +64,10 @@ def write_segmentation(data_root: Path, name: str, count: int = 3) -> Path:
     root = data_root / FOLDERS[name]
     stems = []
     for number in range(count):
-        picture, mask = (root / one for one in files_of(name, number))
-        write_pixels(picture, SIZES[number % len(SIZES)], seed=number)
+        image, mask = (root / one for one in files_of(name, number))
+        write_pixels(image, SIZES[number % len(SIZES)], seed=number)
         write_labels(mask, raw_labels(name, number), palette=name.startswith(("voc", "context")))
-        stems.append(picture.stem)
+        stems.append(image.stem)
     sets = {"voc": "Segmentation", "con": "SegmentationContext"}.get(name[:3])
     if sets:
         listed = root / "ImageSets" / sets / "val.txt"
@@ -78,7 +78,7 @@ def write_segmentation(data_root: Path, name: str, count: int = 3) -> Path:
 
 
 def write_pixels(path: Path, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """A picture of coarse noise of (height, width); gives its pixels as they were before compression."""
+    """An image of coarse noise of (height, width); gives its pixels as they were before compression."""
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     pixels = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BILINEAR)
@@ -98,7 +98,7 @@ def write_labels(path: Path, labels: np.ndarray, palette: bool = False) -> Path:
 
 
 def small(name: str, images: int = 3, **dataset: Any) -> Benchmark:
-    """The shipped definition, expecting so many pictures."""
+    """The shipped definition, expecting so many images."""
     benchmark = load_benchmark(name)
     expected = {**benchmark.dataset["expected"], "images": images}
     return replace(benchmark, dataset={**benchmark.dataset, "expected": expected, **dataset})

@@ -1,4 +1,4 @@
-"""Small things that tests put where a model, a set of pictures or an engine goes."""
+"""Small things that tests put where a model, a set of images or an engine goes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ArrayPicture, Picture
+from cosmos_eval.datasets.base import ArrayImage, ImageSource
 from cosmos_eval.engine.scores import DotProductScores, Scores
 from cosmos_eval.protocol.benchmark import Benchmark
 
@@ -18,7 +18,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 class RandomModel:
-    """A random linear map of 8 x 8 pictures, the sum of random vectors of a text's bytes; notes what it was given."""
+    """A random linear map of 8 x 8 images, the sum of random vectors of a text's bytes; notes what it was given."""
 
     spec = "python:stand_ins:RandomModel"
     digest = "random"
@@ -47,21 +47,21 @@ class RandomModel:
 class FeatureScoring:
     """Scores for whatever has `image_features` and `text_features`: the dot product of the two."""
 
-    def score(self: Any, pictures: Sequence[Picture], texts: Sequence[str], rerank: int | None = None) -> Scores:
-        return DotProductScores(self.image_features(pictures), self.text_features(texts))
+    def score(self: Any, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+        return DotProductScores(self.image_features(images), self.text_features(texts))
 
-    def score_pairs(self: Any, pictures: Sequence[Picture], texts: Sequence[str], pairs: Tensor) -> Tensor:
-        return self.score(pictures, texts).of_pairs(pairs)
+    def score_pairs(self: Any, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:
+        return self.score(images, texts).of_pairs(pairs)
 
 
 class Given(FeatureScoring):
-    """Features that are written down: by the picture's key, by the text."""
+    """Features that are written down: by the image's key, by the text."""
 
     def __init__(self, images: Mapping[str, Sequence[float]], texts: Mapping[str, Sequence[float]]) -> None:
         self.images, self.texts = images, texts
 
-    def image_features(self, pictures: Sequence[Picture]) -> Tensor:
-        return torch.tensor([list(self.images[picture.key]) for picture in pictures], dtype=torch.float32)
+    def image_features(self, images: Sequence[ImageSource]) -> Tensor:
+        return torch.tensor([list(self.images[image.key]) for image in images], dtype=torch.float32)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         return torch.tensor([list(self.texts[text]) for text in texts], dtype=torch.float32)
@@ -73,8 +73,8 @@ class Constant(FeatureScoring):
     def __init__(self, images: bool = True, texts: bool = True, width: int = 16) -> None:
         self.constant_images, self.constant_texts, self.width = images, texts, width
 
-    def image_features(self, pictures: Sequence[Picture]) -> Tensor:
-        return self._rows([picture.key for picture in pictures], self.constant_images)
+    def image_features(self, images: Sequence[ImageSource]) -> Tensor:
+        return self._rows([image.key for image in images], self.constant_images)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         return self._rows(texts, self.constant_texts)
@@ -87,9 +87,9 @@ class Constant(FeatureScoring):
         return torch.nn.functional.normalize(torch.stack(rows), dim=1)
 
 
-def pictures(n: int, seed: int = 0, side: int = 8) -> list[Picture]:
+def random_images(n: int, seed: int = 0, side: int = 8) -> list[ImageSource]:
     rng = np.random.default_rng(seed)
-    return [ArrayPicture(f"picture-{i}", rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for i in range(n)]
+    return [ArrayImage(f"image-{i}", rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for i in range(n)]
 
 
 def benchmark(task: str, **metrics: Any) -> Benchmark:

@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 
 
 class Colours:
-    """Embeds a picture by its mean colour and a text by a hash: deterministic, quick, and no better than chance."""
+    """Embeds an image by its mean colour and a text by a hash: deterministic, quick, and no better than chance."""
 
     digest = "c0105" * 12
     device = torch.device("cpu")
@@ -56,8 +56,8 @@ class Slow(Colours):
         return super().encode_text(texts)
 
 
-class SlowPictures(Colours):
-    """Workers wait at each picture, after touching the file COSMOS_TEST_MARK."""
+class SlowImages(Colours):
+    """Workers wait at each image, after touching the file COSMOS_TEST_MARK."""
 
     digest = "510e91c" * 8
 

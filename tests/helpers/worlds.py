@@ -8,8 +8,8 @@ import yaml
 from PIL import Image
 
 
-def picture(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
-    """A small picture of noise over one colour, as JPEG or PNG by its ending."""
+def make_image(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
+    """A small image of noise over one colour, as JPEG or PNG by its ending."""
     rng = np.random.default_rng(seed)
     pixels = np.clip(rng.integers(0, 200, 3) + rng.integers(0, 40, (size[1], size[0], 3)), 0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -17,14 +17,14 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
 
 
 def captions_world(root: Path, name: str = "pairs", n: int = 6, expected: int | None = None) -> Path:
-    """COCO's layout: n pictures with two captions each; returns the definition's path."""
+    """COCO's layout: n images with two captions each; returns the definition's path."""
     names = [f"{i:012d}.jpg" for i in range(n)]
     for i, file in enumerate(names):
-        picture(root / name / "images" / file, seed=i)
+        make_image(root / name / "images" / file, seed=i)
     annotations = {
         "images": [{"id": i, "file_name": file} for i, file in enumerate(names)],
         "annotations": [
-            {"id": 2 * i + j, "image_id": i, "caption": f"{name} picture {i}, caption {j}"}
+            {"id": 2 * i + j, "image_id": i, "caption": f"{name} image {i}, caption {j}"}
             for i in range(n)
             for j in range(2)
         ],
@@ -48,7 +48,7 @@ def classes_world(root: Path, name: str = "classes", classes: int = 3, per_class
     """A folder a class; returns the definition's path."""
     for c in range(classes):
         for i in range(per_class):
-            picture(root / name / f"class{c}" / f"{i}.png", seed=100 * c + i)
+            make_image(root / name / f"class{c}" / f"{i}.png", seed=100 * c + i)
     return definition(
         root,
         name,

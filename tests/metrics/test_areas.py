@@ -12,7 +12,7 @@ TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, 255], [2, 2, 1, 255]])
 PREDICTED = np.array([[0, 0, 1, 0], [1, 0, 1, 3], [3, 2, 1, 2]])
 
 
-def test_a_picture_of_3_by_4_pixels_by_hand():
+def test_a_image_of_3_by_4_pixels_by_hand():
     areas = class_areas(PREDICTED, TRUTH, 5)
     # of ten pixels that count: 0 is right on three of four, 1 on three of four, 2 on one of two; 3 is predicted once
     assert areas.tolist() == [[3, 3, 1, 0, 0], [4, 4, 1, 1, 0], [4, 4, 2, 0, 0]]
@@ -46,13 +46,13 @@ maps = st.integers(0, 2**32 - 1)
 
 
 @settings(deadline=None)
-@given(seed=maps, classes=st.integers(2, 9), pictures=st.integers(1, 5))
-def test_sums_over_pictures_do_not_depend_on_which_classes_are_kept(seed: int, classes: int, pictures: int):
+@given(seed=maps, classes=st.integers(2, 9), images=st.integers(1, 5))
+def test_sums_over_images_do_not_depend_on_which_classes_are_kept(seed: int, classes: int, images: int):
     rng = np.random.default_rng(seed)
-    areas = [class_areas(*rng.integers(0, rng.integers(1, classes + 1), (2, 5, 7)), classes) for _ in range(pictures)]
+    areas = [class_areas(*rng.integers(0, rng.integers(1, classes + 1), (2, 5, 7)), classes) for _ in range(images)]
     entries = present(areas, classes)
     assert entries.total().tolist() == sum(areas).tolist()
-    drawn = rng.integers(0, 4, pictures).astype(float)
+    drawn = rng.integers(0, 4, images).astype(float)
     weighted = sum(weight * one for weight, one in zip(drawn, areas, strict=True))
     assert entries.total(drawn).tolist() == weighted.tolist()
     assert (entries.areas[:, 1:].sum(1) > 0).all()
@@ -61,7 +61,7 @@ def test_sums_over_pictures_do_not_depend_on_which_classes_are_kept(seed: int, c
 @settings(deadline=None, max_examples=50)
 @given(seed=maps)
 def test_our_metrics_are_those_of_mmsegmentation(seed: int):
-    """On random label maps of several pictures, with ignored pixels and with classes that are absent."""
+    """On random label maps of several images, with ignored pixels and with classes that are absent."""
     from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
 
     import_mmseg()

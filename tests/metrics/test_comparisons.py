@@ -1,4 +1,4 @@
-"""Rules over pictures and texts: by hand, against every order of ties, on constant, perfect and broken features."""
+"""Rules over images and texts: by hand, against every order of ties, on constant, perfect and broken features."""
 
 import pytest
 import torch
@@ -24,13 +24,13 @@ def strict(scores: torch.Tensor) -> dict[str, list[float]]:
     ("scores", "text", "image", "group"),
     [
         ((0.9, 0.1, 0.2, 0.8), 1, 1, 1),
-        ((0.9, 0.8, 0.7, 0.75), 1, 0, 0),  # the second text prefers the first picture
+        ((0.9, 0.8, 0.7, 0.75), 1, 0, 0),  # the second text prefers the first image
         ((0.5, 0.6, 0.4, 0.7), 0, 1, 0),
         ((0.1, 0.9, 0.8, 0.2), 0, 0, 0),
         ((0.5, 0.5, 0.4, 0.6), 0, 1, 0),  # a tie is wrong
     ],
 )
-def test_two_pictures_and_two_texts_by_hand(scores, text, image, group):
+def test_two_images_and_two_texts_by_hand(scores, text, image, group):
     assert strict(square(*scores)) == {"text_score": [text], "image_score": [image], "group_score": [group]}
 
 
@@ -99,7 +99,7 @@ def test_matches_that_score_highest_are_all_told_from_the_others_however_many_th
     assert readings(scores[:, :, None], numbers)["match_accuracy"].strict.tolist() == [1, 1, 1]
 
 
-def test_pairs_are_the_same_where_picture_and_text_both_are():
+def test_pairs_are_the_same_where_image_and_text_both_are():
     numbers = pair_numbers(torch.tensor([[0, 1], [1, 0], [0, 1]]), torch.tensor([[0], [0], [1]]))
     assert numbers[0, 0] == numbers[1, 1]
     assert numbers[0, 1] == numbers[1, 0]
@@ -149,5 +149,5 @@ def test_features_that_are_not_finite_are_refused():
     bad = torch.eye(3)
     bad[1, 1] = float("nan")
     index = torch.zeros(1, 1, dtype=torch.int64)
-    with pytest.raises(ValueError, match="picture 1 are not finite"):
+    with pytest.raises(ValueError, match="image 1 are not finite"):
         pair_scores(bad, torch.eye(3), index, index)

@@ -41,7 +41,7 @@ def test_the_mean_of_coin_tosses_has_the_width_of_the_binomial():
     assert high == pytest.approx(0.5 + 0.031, abs=0.004)
 
 
-def test_captions_of_one_picture_count_as_one_when_they_all_agree():
+def test_captions_of_one_image_count_as_one_when_they_all_agree():
     values = np.tile([0.0, 1.0], 100)
     together = intervals([mean_of(values.repeat(5), np.arange(200).repeat(5), 200)], 200)
     alone = intervals([mean_of(values, np.arange(200), 200)], 200)

@@ -58,12 +58,12 @@ def test_p_is_the_bootstrap_as_it_is_told(seed, units, max_drop):
     assert fast == pytest.approx(slow, abs=0.033)  # four standard errors of a share among 4,000
 
 
-def test_captions_of_one_picture_count_as_one():
-    # five pictures lose all of their five captions: as much evidence as five lost samples, not as twenty-five
+def test_captions_of_one_image_count_as_one():
+    # five images lose all of their five captions: as much evidence as five lost samples, not as twenty-five
     baseline, candidate = np.ones(200), np.ones(200)
     candidate[:25] = 0
-    by_picture = p_of_drop(drops_of(baseline, candidate, np.repeat(np.arange(40), 5)))
-    assert by_picture == pytest.approx(1 / 32)
+    by_image = p_of_drop(drops_of(baseline, candidate, np.repeat(np.arange(40), 5)))
+    assert by_image == pytest.approx(1 / 32)
     assert p_of_drop(drops_of(baseline, candidate, np.arange(200))) < 1e-7
 
 

@@ -10,31 +10,31 @@ from tests.oracles import paired as oracle
 
 def entries(areas: np.ndarray) -> PresentAreas:
     """Of (U, C, 3)."""
-    picture, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
-    return PresentAreas(picture, label, areas[picture, label].astype(np.int64), areas.shape[1])
+    image, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
+    return PresentAreas(image, label, areas[image, label].astype(np.int64), areas.shape[1])
 
 
-def made(seed: int, pictures: int, classes: int, quality: float) -> np.ndarray:
+def made(seed: int, images: int, classes: int, quality: float) -> np.ndarray:
     """(U, C, 3) areas of a model of that quality; the labels depend on the seed alone."""
     rng = np.random.default_rng(seed)
-    label = rng.integers(0, 100, (pictures, classes)) * (rng.random((pictures, classes)) < 0.6)
+    label = rng.integers(0, 100, (images, classes)) * (rng.random((images, classes)) < 0.6)
     label[:, 0] += 1
-    inside = np.floor(label * np.clip(quality + 0.3 * rng.random((pictures, classes)), 0, 1)).astype(int)
+    inside = np.floor(label * np.clip(quality + 0.3 * rng.random((images, classes)), 0, 1)).astype(int)
     wrong = label.sum(1) - inside.sum(1)
     predicted = inside.copy()
-    np.add.at(predicted, (np.arange(pictures), rng.integers(0, classes, pictures)), wrong)
+    np.add.at(predicted, (np.arange(images), rng.integers(0, classes, images)), wrong)
     return np.stack([inside, predicted, label], axis=2)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
-def test_it_agrees_with_sums_written_out(seed, pictures, classes):
-    a, b = made(seed, pictures, classes, 0.6), made(seed, pictures, classes, 0.3)
-    found = bootstrap_areas(entries(a), entries(b), pictures, resamples=5, seed=seed)
-    ones = [1.0] * pictures
+def test_it_agrees_with_sums_written_out(seed, images, classes):
+    a, b = made(seed, images, classes, 0.6), made(seed, images, classes, 0.3)
+    found = bootstrap_areas(entries(a), entries(b), images, resamples=5, seed=seed)
+    ones = [1.0] * images
     assert found.values == pytest.approx((oracle.mean_iou(ones, a), oracle.mean_iou(ones, b)), abs=1e-12)
     rng = np.random.default_rng(seed)
-    weights = rng.standard_exponential((5, pictures))
+    weights = rng.standard_exponential((5, images))
     slow = [oracle.mean_iou(w, a) - oracle.mean_iou(w, b) for w in weights]
     assert found.resampled.tolist() == pytest.approx(slow, abs=1e-12)
 
@@ -45,7 +45,7 @@ def test_the_value_is_the_metric_that_the_task_reports():
     assert found.values[0] == pytest.approx(summary(entries(a).total())["miou"], abs=1e-12)
 
 
-def test_the_influence_is_what_a_picture_adds():
+def test_the_influence_is_what_a_image_adds():
     a, b = made(1, 30, 4, 0.6), made(1, 30, 4, 0.3)
     found = bootstrap_areas(entries(a), entries(b), 30, resamples=2)
     for u in (0, 7, 29):
@@ -56,9 +56,9 @@ def test_the_influence_is_what_a_picture_adds():
     assert found.influence.sum() == pytest.approx(0, abs=1e-12)
 
 
-def test_one_class_in_every_picture_is_the_test_of_a_mean_of_hits():
-    # all pixels of a picture right or wrong, and wrong ones ignored by the union: IoU is the share of right pictures,
-    # up to the pixels that a wrong picture puts nowhere
+def test_one_class_in_every_image_is_the_test_of_a_mean_of_hits():
+    # all pixels of an image right or wrong, and wrong ones ignored by the union: IoU is the share of right images,
+    # up to the pixels that a wrong image puts nowhere
     from cosmos_eval.metrics.paired import drops_of, p_of_drop
 
     lost = np.arange(40) < 6
@@ -68,7 +68,7 @@ def test_one_class_in_every_picture_is_the_test_of_a_mean_of_hits():
     found = bootstrap_areas(entries(a), entries(b), 40, resamples=20_000, seed=0)
     assert found.drop == pytest.approx(6 / 40)
     exact = p_of_drop(drops_of(np.ones(40), (~lost).astype(float), np.arange(40)), 0.05)
-    # the unseen picture is reckoned to first order; three Monte-Carlo errors on top
+    # the unseen image is reckoned to first order; three Monte-Carlo errors on top
     assert found.p(0.05) == pytest.approx(exact, abs=0.03)
 
 
@@ -85,7 +85,7 @@ def test_equal_models_pass_and_a_ruined_one_does_not():
     assert found.least_p(0.0) == pytest.approx(1 / 501)
 
 
-def test_three_pictures_can_never_say_anything():
+def test_three_images_can_never_say_anything():
     a = made(3, 3, 4, 0.6)
     found = bootstrap_areas(entries(a), entries(a), 3, resamples=2000)
     assert found.least_p(0.0) > 0.05
@@ -105,9 +105,9 @@ def test_a_seed_gives_the_same_p_and_another_seed_nearly_the_same():
     assert p[0] == pytest.approx(p[2], abs=0.02)
 
 
-def test_no_pictures_and_no_resamples_are_refused():
+def test_no_images_and_no_resamples_are_refused():
     a = made(0, 3, 2, 0.5)
-    with pytest.raises(ValueError, match="at least 1 picture"):
+    with pytest.raises(ValueError, match="at least 1 image"):
         bootstrap_areas(entries(a), entries(a), 0)
     with pytest.raises(ValueError, match="2 resamples"):
         bootstrap_areas(entries(a), entries(a), 3, resamples=1)

@@ -10,7 +10,7 @@ from tests.helpers.feature_metrics import count_places
 from tests.oracles import ranks as oracle
 
 SCORES = torch.tensor([[0.9, 0.1, 0.8, 0.2], [0.9, 0.1, 0.5, 0.7], [0.3, 0.3, 0.3, 0.3]])
-TEXT_PICTURE = torch.tensor([0, 0, 1, 2])
+TEXT_IMAGE = torch.tensor([0, 0, 1, 2])
 EYE = torch.eye(3)
 
 
@@ -22,8 +22,8 @@ def positives_of(query: torch.Tensor, candidate: torch.Tensor, queries: int) -> 
     return [candidate[query == q].tolist() for q in range(queries)]
 
 
-def test_three_pictures_and_four_texts_by_hand():
-    found = count_places(EYE, SCORES.T, TEXT_PICTURE, torch.arange(4))
+def test_three_images_and_four_texts_by_hand():
+    found = count_places(EYE, SCORES.T, TEXT_IMAGE, torch.arange(4))
     assert found.better.tolist() == [0, 2, 0]
     assert found.tied.tolist() == [1, 1, 4]
     assert found.tied_positives.tolist() == [1, 1, 1]
@@ -33,7 +33,7 @@ def test_three_pictures_and_four_texts_by_hand():
 
 
 def test_the_other_direction_by_hand():
-    found = count_places(SCORES.T, EYE, torch.arange(4), TEXT_PICTURE)
+    found = count_places(SCORES.T, EYE, torch.arange(4), TEXT_IMAGE)
     assert expected_rank(found).tolist() == [1.5, 2.5, 2, 2]
     assert expected_hit(found, 1).tolist() == [0.5, 0, 0, 0]
     assert expected_hit(found, 2).tolist() == [1, 0.5, 1, 1]
@@ -42,7 +42,7 @@ def test_the_other_direction_by_hand():
 def test_a_perfect_model_is_always_first():
     rows = torch.eye(6)
     found = count_places(rows, rows.repeat_interleave(3, 0), torch.arange(6).repeat_interleave(3), torch.arange(18))
-    # the three captions of a picture tie with each other, and whichever comes first is right
+    # the three captions of an image tie with each other, and whichever comes first is right
     assert expected_rank(found).tolist() == [1] * 6
     assert expected_hit(found, 1).tolist() == [1] * 6
 

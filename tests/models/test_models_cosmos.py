@@ -47,14 +47,14 @@ def checkpoint(tmp_path_factory, student, teacher):
     return path
 
 
-def picture(colour="red"):
+def make_image(colour="red"):
     return Image.new("RGB", (50, 40), colour)
 
 
 def test_encoders_give_what_the_network_gives_unnormalised(student):
     model = CosmosModel(student)
     assert isinstance(model, Model)
-    x = torch.stack([model.preprocess(picture()), model.preprocess(picture("blue"))])
+    x = torch.stack([model.preprocess(make_image()), model.preprocess(make_image("blue"))])
     assert x.shape == (2, 3, 32, 32)
     with torch.no_grad():
         assert_close(model.encode_image(x), student.eval().encode_image(x))
@@ -122,7 +122,7 @@ def test_an_untrained_model_is_decided_by_its_seed_alone():
 
 def test_preprocessing_travels_to_worker_processes(student):
     preprocess = CosmosModel(student).preprocess
-    assert torch.equal(pickle.loads(pickle.dumps(preprocess))(picture()), preprocess(picture()))
+    assert torch.equal(pickle.loads(pickle.dumps(preprocess))(make_image()), preprocess(make_image()))
 
 
 @pytest.mark.parametrize("spec", ["cosmos:no-such-name", "cosmos:no/such/file.pt", "cosmos:untrained-huge"])

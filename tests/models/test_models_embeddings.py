@@ -1,4 +1,4 @@
-"""Vectors from a folder: found by picture and text, refused in one line where something is missing or wrong."""
+"""Vectors from a folder: found by image and text, refused in one line where something is missing or wrong."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
@@ -16,7 +16,7 @@ from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
 
 
 @dataclass(frozen=True)
-class Named(Picture):
+class Named(ImageSource):
     key: str
 
 
@@ -44,14 +44,14 @@ def test_rows_come_back_in_the_order_asked_for_as_they_were_written(folder):
     assert model.image_rows(named("a/1.jpg")).dtype == torch.float32
 
 
-def test_a_picture_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
+def test_a_image_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
     model = load_model(f"embeddings:{folder}")
     assert torch.equal(model.image_rows(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
-    with pytest.raises(RequestError, match="lacks 1 of 1 pictures: 'elsewhere/2"):
+    with pytest.raises(RequestError, match="lacks 1 of 1 images: 'elsewhere/2"):
         model.image_rows(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
 
 
-def test_two_pictures_never_share_a_row_by_the_last_part_alone(tmp_path):
+def test_two_images_never_share_a_row_by_the_last_part_alone(tmp_path):
     write_embeddings(tmp_path, ["1.jpg"], IMAGES[:1], TEXTS, TEXT_ROWS)
     with pytest.raises(RequestError, match="would share one row"):
         EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "dog/1.jpg"))
@@ -152,18 +152,18 @@ def test_a_failed_write_leaves_the_old_folder_readable(folder):
 
 
 def test_vectors_written_from_a_model_are_the_models_features_again(tmp_path):
-    from cosmos_eval.datasets.base import ArrayPicture
+    from cosmos_eval.datasets.base import ArrayImage
     from cosmos_eval.engine.features import Engine
 
     rng = np.random.default_rng(0)
-    pictures = [ArrayPicture(f"scenes/{i}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for i in range(5)]
+    images = [ArrayImage(f"scenes/{i}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for i in range(5)]
     texts = ["a red cube", "a blue sphere", "a red cube"]
     own = Engine(load_model("cosmos:untrained-toybox"), batch_size=4)
-    images, captions = own.image_features(pictures), own.text_features(texts)
-    write_embeddings(tmp_path, [p.key for p in pictures], images, texts, captions)
+    image_features, text_features = own.image_features(images), own.text_features(texts)
+    write_embeddings(tmp_path, [p.key for p in images], image_features, texts, text_features)
     stored = Engine(load_model(f"embeddings:{tmp_path}"))
-    assert stored.image_features(pictures[::-1]).allclose(images.flip(0), atol=1e-6)
-    assert stored.text_features(texts).allclose(captions, atol=1e-6)
+    assert stored.image_features(images[::-1]).allclose(image_features.flip(0), atol=1e-6)
+    assert stored.text_features(texts).allclose(text_features, atol=1e-6)
     assert torch.equal(stored.text_features(texts)[0], stored.text_features(texts)[2])
 
 

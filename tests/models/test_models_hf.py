@@ -117,7 +117,7 @@ def test_siglip_pads_every_text_to_the_whole_context_and_masks_nothing(siglip_fo
     assert_close(model.encode_text(["A red, cube."]), model.encode_text(["a red cube"]))
 
 
-def test_siglip_squashes_pictures(siglip_folder):
+def test_siglip_squashes_images(siglip_folder):
     model = load_model(f"hf:{siglip_folder}")
     squashed = np.asarray(noise().resize((32, 32), Image.Resampling.BICUBIC), np.float32) / 255
     expected = torch.from_numpy((squashed - 0.5) / 0.5).permute(2, 0, 1)
@@ -173,10 +173,10 @@ def test_a_tokenizer_whose_length_is_no_number_is_refused_in_one_line(tmp_path, 
     assert str(refusal.value) == problem
 
 
-def test_a_processor_that_cannot_make_a_picture_is_refused_in_one_line(tmp_path):
+def test_a_processor_that_cannot_make_a_image_is_refused_in_one_line(tmp_path):
     path = clip(tmp_path) / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "resample": None}))
-    with pytest.raises(RequestError, match=r"the processor fails on a picture: ValueError: .*resample") as refusal:
+    with pytest.raises(RequestError, match=r"the processor fails on an image: ValueError: .*resample") as refusal:
         load_model(f"hf:{tmp_path}")
     assert "\n" not in str(refusal.value)
 
@@ -202,7 +202,7 @@ def test_preprocessing_travels_to_worker_processes(clip_folder):
     assert torch.equal(pickle.loads(pickle.dumps(preprocess))(noise()), preprocess(noise()))
 
 
-def test_palette_pictures_are_converted_before_anything_else(clip_folder):
+def test_palette_images_are_converted_before_anything_else(clip_folder):
     preprocess = load_model(f"hf:{clip_folder}").preprocess
     palette = noise().convert("P")
     assert torch.equal(preprocess(palette), preprocess(palette.convert("RGB")))
@@ -237,7 +237,7 @@ def test_weights_that_are_missing_are_refused_instead_of_drawn_at_random(tmp_pat
 
 
 def test_a_processor_for_another_size_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="makes pictures of 48x48 and the model takes 32x32"):
+    with pytest.raises(RequestError, match="makes images of 48x48 and the model takes 32x32"):
         load_model(f"hf:{clip(tmp_path, crop=48)}")
 
 

@@ -34,7 +34,7 @@ def test_shortest_crops_the_middle_squash_keeps_all_and_longest_pads():
     assert all(x.shape == (60, 60) for x in green.values())
 
 
-def test_a_flat_picture_worked_by_hand():
+def test_a_flat_image_worked_by_hand():
     x = ImagePreprocess(8, mean=(0.5, 0.25, 0), std=(0.5, 0.25, 2))(Image.new("RGB", (20, 12), (255, 0, 51)))
     assert x.dtype == torch.float32
     assert x.shape == (3, 8, 8)

@@ -14,7 +14,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model, python
 from cosmos_eval.models.base import Model
@@ -110,7 +110,7 @@ def test_a_factory_that_takes_a_device_is_given_it(module):
 
 def test_rows_that_exist_already_are_offered_only_where_the_adapter_has_them(module):
     assert not hasattr(load_model(f"python:{module(adapter())}:factory"), "image_rows")
-    rows = "def image_rows(self, pictures): return torch.ones(len(pictures), 3)"
+    rows = "def image_rows(self, images): return torch.ones(len(images), 3)"
     model = load_model(f"python:{module(adapter(extra=rows))}:factory")
     assert model.image_rows(["p", "q"]).shape == (2, 3)
     assert not hasattr(model, "text_rows")
@@ -150,7 +150,7 @@ def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, tex
         (adapter(extra="device = 'abacus'"), "device failed: RuntimeError"),
         (adapter().replace("torch.zeros(3, 4, 4)", "image"), "preprocess returned Image; return a float tensor"),
         (adapter().replace("torch.zeros(3, 4, 4)", "torch.zeros(4, 4, 3)"), r"preprocess returned .*\(4, 4, 3\)"),
-        (adapter().replace("torch.zeros(3, 4, 4)", "1 / 0"), r"preprocess failed: ZeroDivisionError.*grey picture"),
+        (adapter().replace("torch.zeros(3, 4, 4)", "1 / 0"), r"preprocess failed: ZeroDivisionError.*grey image"),
     ],
 )
 def test_a_module_that_does_not_do_is_refused_in_one_line(module, source, said):
@@ -232,16 +232,16 @@ PIXELS = """
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("if image.width == 9: raise ValueError('odd')", "picture picture-9: .*preprocess failed: ValueError: odd"),
-        ("if image.width == 9: raise MemoryError", "picture picture-9: .*preprocess failed: MemoryError"),
-        ("if image.width == 9: return None", "picture picture-9: .*preprocess returned NoneType"),
-        ("return torch.zeros(3, 4, image.width)", "picture picture-9: .* 3x4x9 .* 3x4x8 .*picture-8; make all of one"),
+        ("if image.width == 9: raise ValueError('odd')", "image image-9: .*preprocess failed: ValueError: odd"),
+        ("if image.width == 9: raise MemoryError", "image image-9: .*preprocess failed: MemoryError"),
+        ("if image.width == 9: return None", "image image-9: .*preprocess returned NoneType"),
+        ("return torch.zeros(3, 4, image.width)", "image image-9: .* 3x4x9 .* 3x4x8 .*image-8; make all of one"),
     ],
 )
-def test_what_preprocess_does_wrong_names_the_picture_with_and_without_workers(module, body, said, workers):
+def test_what_preprocess_does_wrong_names_the_image_with_and_without_workers(module, body, said, workers):
     source = adapter().replace("    def preprocess(self, image):\n        return torch.zeros(3, 4, 4)\n", "")
     model = load_model(f"python:{module(source.replace('    pass', PIXELS.format(body=body)))}:factory")
-    some = [ArrayPicture(f"picture-{width}", np.zeros((8, width, 3), np.uint8)) for width in (8, 9, 10)]
+    some = [ArrayImage(f"image-{width}", np.zeros((8, width, 3), np.uint8)) for width in (8, 9, 10)]
     with pytest.raises(RequestError, match=said) as refusal:
         Engine(model, batch_size=3, workers=workers).image_features(some)
     assert "\n" not in str(refusal.value)

@@ -47,16 +47,16 @@ def window_boxes(height: int, width: int, crop: int, stride: int) -> list[tuple[
 
 
 def image_logits(
-    encode: Encode, picture: Tensor, original: tuple[int, int], queries: Tensor, settings: Settings
+    encode: Encode, image: Tensor, original: tuple[int, int], queries: Tensor, settings: Settings
 ) -> Tensor:
     """(3, H, W) normalised -> (Q, *original)."""
     if settings.crop:
-        logits = F.interpolate(sliding_logits(encode, picture, queries, settings), size=original, mode="bilinear")
-    else:  # the whole image in one pass
-        logits = window_logits(encode, picture[None], queries, original)
+        logits = F.interpolate(sliding_logits(encode, image, queries, settings), size=original, mode="bilinear")
+    else:  # the whole refined_by in one pass
+        logits = window_logits(encode, image[None], queries, original)
     if settings.pamr_steps:
-        image = F.interpolate(picture[None], size=original, mode="bilinear")
-        logits = pamr(image, logits, settings.pamr_steps, settings.pamr_dilations)
+        refined_by = F.interpolate(image[None], size=original, mode="bilinear")
+        logits = pamr(refined_by, logits, settings.pamr_steps, settings.pamr_dilations)
     return logits[0]
 
 

@@ -306,13 +306,13 @@ def test_the_page_of_a_full_suite_stays_below_5_megabytes(tmp_path):
             result = replace(base, metrics=base.metrics | more, benchmark=benchmark)
             found.append(Reported(result, f"model-{m}-of-some-name/benchmark-{b}/RESULT.json"))
     for i in range(24):
-        noise(tmp_path / "pictures" / f"{i}.png", 500)
+        noise(tmp_path / "images" / f"{i}.png", 500)
     data = {"title": "t", "madeBy": "m", "lead": [], "curves": [], "notRun": [], **report_data(found)}
     done = put_together(tmp_path, data, [], tmp_path / "report.html")
     assert (done.models, done.benchmarks) == (20, 30)
     assert 3_000_000 < done.path.stat().st_size < 5_000_000
     assert done.images > 5
-    assert done.left_out == [f"pictures: {24 - done.images} more images, no room"]
+    assert done.left_out == [f"images: {24 - done.images} more images, no room"]
 
 
 def test_where_data_fill_the_page_images_give_way(tmp_path):

@@ -116,7 +116,7 @@ def test_no_name_becomes_markup(opened):
     text = opened.run("document.body.textContent")
     for where in ("label", "warning", "class", "network", "not run", "reason"):
         assert attack(where) in text
-    assert "pictures/</script><img src=x onerror=window.pwned=1>" in text
+    assert "images/</script><img src=x onerror=window.pwned=1>" in text
     assert "<img src=x onerror=window.pwned=2>.png" in text
     assert opened.complaints == []
 

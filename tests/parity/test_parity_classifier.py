@@ -28,7 +28,7 @@ class PackFeatures:
         self.model = ours.model(pack).eval()
         self.tokenize = build_tokenizer(pack.json("model/config.json")["text_cfg"])
 
-    def image_features(self, pictures: Sequence[Any]) -> Tensor:
+    def image_features(self, images: Sequence[Any]) -> Tensor:
         raise AssertionError("the pack gives image features")
 
     @torch.no_grad()

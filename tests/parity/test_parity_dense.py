@@ -15,19 +15,19 @@ TOKENS = "window0_tokens."
 
 
 def first_windows(pack: Pack) -> dict[str, tuple[Tensor, str]]:
-    """For each `window0_tokens.PICTURE.ATTENTION`: the window at the image's top left, and the attention."""
+    """For each `window0_tokens.IMAGE.ATTENTION`: the window at the image's top left, and the attention."""
     crop = pack.json("segmentation/segmentation.json")["crop"]
     windows = {}
     for key in pack.leaves(FILE):
         if key.startswith(TOKENS):
-            picture, attention = key.removeprefix(TOKENS).split(".")
-            windows[key] = pack.tensors(FILE)[f"image.{picture}"].float()[:, :, :crop, :crop], attention
+            image, attention = key.removeprefix(TOKENS).split(".")
+            windows[key] = pack.tensors(FILE)[f"image.{image}"].float()[:, :, :crop, :crop], attention
     return windows
 
 
 @torch.no_grad()
 def window_tokens(pack: Pack) -> dict[str, Tensor]:
-    """What our code gives for `window0_tokens.PICTURE.ATTENTION`: (1, h * w, width) after the final norm."""
+    """What our code gives for `window0_tokens.IMAGE.ATTENTION`: (1, h * w, width) after the final norm."""
     visual = ours.model(pack).eval().visual
     windows = first_windows(pack)
     return {key: patch_tokens(visual, window, name).flatten(1, 2) for key, (window, name) in windows.items()}

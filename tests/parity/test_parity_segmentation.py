@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from cosmos_core.dense import patch_features
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.prompts import resolve_words
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
@@ -56,16 +56,16 @@ def settings(pack: Pack, **changes: Any) -> dict[str, Any]:
     return {**SETTINGS, **{name: stored[name] for name in names}, **changes}
 
 
-def dense(pack: Pack, model: PackModel, picture: int, attention: str, whole: bool = False) -> Dense:
+def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool = False) -> Dense:
     """All windows of one of the pack's images, which are stored as the tower sees them; or all of it at once."""
-    image, chosen = pack.tensors(TENSORS)[f"image.{picture}"][0].float(), settings(pack)
+    image, chosen = pack.tensors(TENSORS)[f"image.{index}"][0].float(), settings(pack)
     grid = window_grid(image.shape[1], image.shape[2], 0 if whole else chosen["crop"], chosen["stride"])
     high, wide = grid.crop_height, grid.crop_width
     windows = torch.stack([image[:, top : top + high, left : left + wide] for top, left in grid.boxes()])
     features = F.normalize(model.encode_patches(windows, attention), dim=-1)
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
-    original = tuple(pack.json(NUMBERS)["images"][picture]["ori_shape"])
-    return Dense(picture, original, grid, features, image)
+    original = tuple(pack.json(NUMBERS)["images"][index]["ori_shape"])
+    return Dense(index, original, grid, features, image)
 
 
 def each_window(full: Dense) -> Iterator[Dense]:
@@ -78,7 +78,7 @@ def each_window(full: Dense) -> Iterator[Dense]:
 def modes(pack: Pack) -> list[tuple[int, str]]:
     """Image and attention of every set of logits."""
     keys = (key.split(".") for key in pack.tensors(TENSORS) if key.startswith("slide_logits."))
-    return [(int(picture), attention) for _, picture, attention in keys]
+    return [(int(image), attention) for _, image, attention in keys]
 
 
 def label_maps(pack: Pack, case: dict[str, Any]) -> LabelMaps:
@@ -103,13 +103,13 @@ def steps(pack: Pack) -> int:
 def tensors(pack: Pack) -> dict[str, Any]:
     stored, model = pack.tensors(TENSORS), PackModel(pack)
     found: dict[str, Any] = {**window_tokens(pack), **refinement(pack), **text_queries(pack), **pipeline(pack)[0]}
-    for picture, attention in modes(pack):
-        name, full = f"{picture}.{attention}", dense(pack, model, picture, attention)
+    for image, attention in modes(pack):
+        name, full = f"{image}.{attention}", dense(pack, model, image, attention)
         maps = plain(pack)
         found[f"slide_logits.{name}"] = maps.logits(full)[None]
         if f"windows.{name}" in stored:
             found[f"windows.{name}"] = torch.stack([maps.logits(one) for one in each_window(full)])[..., ::2, ::2]
-        at_once = maps.logits(dense(pack, model, picture, attention, whole=True))
+        at_once = maps.logits(dense(pack, model, image, attention, whole=True))
         found[f"whole_logits_sum_per_query.{name}"] = at_once.double().sum((1, 2))
         if f"pamr_logits.{name}" in stored:
             found[f"pamr_logits.{name}"] = plain(pack, pamr_steps=steps(pack)).logits(full)[None]
@@ -154,13 +154,13 @@ def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
     (key,) = (key for key in stored if key.startswith("pred.pipeline."))
     attention, kind = key.removeprefix("pred.pipeline.").split(".")
     case = next(case for case in about["cases"] if case["key"].endswith(f".{kind}"))
-    picture = ArrayPicture("pipeline", np.ascontiguousarray(stored["pipeline.raw_bgr"].numpy()[..., ::-1]))
+    image = ArrayImage("pipeline", np.ascontiguousarray(stored["pipeline.raw_bgr"].numpy()[..., ::-1]))
     chosen = settings(pack, attention=attention, short_side=short_side, long_side=long_side)
     chosen |= {name: case[name] for name in ("prob_thd", "area_thd", "pamr_steps")}
-    (full,) = Engine(PackModel(pack), batch_size=4).window_features([picture], chosen, keep_pixels=True)
+    (full,) = Engine(PackModel(pack), batch_size=4).window_features([image], chosen, keep_pixels=True)
     assert full.pixels is not None
     maps = LabelMaps(stored["query_features"], case["query_idx"], chosen)
-    small = resized(picture.load(), short_side, long_side)
+    small = resized(image.load(), short_side, long_side)
     found = {
         "pipeline.resized_bgr": small[..., ::-1].copy(),
         "pipeline.preprocessed": full.pixels[None],
@@ -183,9 +183,9 @@ def numbers(pack: Pack) -> dict[str, Any]:
     made = pack.ours(TENSORS, tensors)
     found = pipeline(pack)[1]
     places = {case["key"]: i for i, case in enumerate(about["cases"])}
-    for picture, attention in modes(pack):
-        name = f"{picture}.{attention}"
-        full = dense(pack, model, picture, attention)
+    for image, attention in modes(pack):
+        name = f"{image}.{attention}"
+        full = dense(pack, model, image, attention)
         if name in about["window_order"]:
             found[f"window_order/{name}"] = full.grid.windows
         for case in cases(pack, name):
@@ -212,9 +212,9 @@ def test_every_stored_value_of_segmentation_comes_out_again(pack: Pack, file: st
 
 def test_the_oracle_gives_the_stored_logits_labels_and_refinement_too(pack: Pack):
     stored, model = pack.tensors(TENSORS), PackModel(pack)
-    for picture, attention in modes(pack):
-        name = f"{picture}.{attention}"
-        image, original = stored[f"image.{picture}"][0].float(), pack.json(NUMBERS)["images"][picture]["ori_shape"]
+    for index, attention in modes(pack):
+        name = f"{index}.{attention}"
+        image, original = stored[f"image.{index}"][0].float(), pack.json(NUMBERS)["images"][index]["ori_shape"]
         for case in cases(pack, name):
             given = {**settings(pack), **case}
             fields = ("crop", "stride", "logit_scale", "prob_thd", "area_thd", "pamr_steps", "pamr_dilations")

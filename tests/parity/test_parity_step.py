@@ -228,5 +228,5 @@ def test_views_of_the_pack_have_the_order_that_multi_crop_gives(pack: Pack):
     images = batch(pack.tensors("model/inputs.safetensors")).images
     sizes = [view.shape[-1] for view in images]
     crops = MultiCrop(local_crops=len(images) - 2, global_size=sizes[0], local_size=sizes[-1])
-    picture = (images[0][0].permute(1, 2, 0) * 0).to(torch.uint8).numpy()
-    assert [view.shape[-1] for view in crops(picture, random.Random(0))] == sizes
+    image = (images[0][0].permute(1, 2, 0) * 0).to(torch.uint8).numpy()
+    assert [view.shape[-1] for view in crops(image, random.Random(0))] == sizes

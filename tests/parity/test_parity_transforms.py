@@ -22,7 +22,7 @@ def pack(parity_dir):
     return Pack.at(parity_dir)
 
 
-def picture(pack, name):
+def make_image(pack, name):
     encoded = pack.tensors(TENSORS)[f"{name}.png_bytes"].numpy().tobytes()
     return Image.open(io.BytesIO(encoded))
 
@@ -51,7 +51,7 @@ def crops(pack):
         order = choice if choice in ("direct", "rgb_first") else "rgb_first"
         resize = choice if choice in ("longest", "squash") else "shortest"
         target = sides[0] if len(sides) == 1 else (sides[0], sides[1])
-        image, preprocess = picture(pack, name), settings(pack, target, resize)
+        image, preprocess = make_image(pack, name), settings(pack, target, resize)
         if kind == "float32_chw":
             ours[key] = float_chw(image, preprocess, order)
             continue
@@ -79,11 +79,11 @@ def facts_of_images(pack):
     """Everything that the pack says of its images in words and numbers."""
     compared, ours = pack.compared(FACTS), {}
     for name, facts in pack.json(FACTS)["images"].items():
-        image = picture(pack, name)
+        image = make_image(pack, name)
         ours |= {f"images/{name}/mode": image.mode, f"images/{name}/size_wh": list(image.size)}
         for output in facts["outputs"]:
             size, order = output.split(".")
-            for statistic, value in statistics(picture(pack, name), settings(pack, int(size)), order).items():
+            for statistic, value in statistics(make_image(pack, name), settings(pack, int(size)), order).items():
                 ours[f"images/{name}/outputs/{output}/{statistic}"] = value
         for key in facts:
             if key.startswith("direct_equals_rgb_first_"):
@@ -104,5 +104,5 @@ FILES = {TENSORS: crops, FACTS: facts_of_images}
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_stored_crop_and_every_fact_of_pictures_come_out_again(pack, file):
+def test_every_stored_crop_and_every_fact_of_images_come_out_again(pack, file):
     pack.compare(file, pack.ours(file, FILES[file]))

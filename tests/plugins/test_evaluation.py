@@ -92,7 +92,7 @@ def test_data_check_decodes_and_tells_problems_in_the_words_of_the_data(extras: 
     assert "fruit-pairs needs 69 pairs, found 68" in told
     (root / "pairs.csv").write_text("\n".join(pairs))
     assert command("data", "check", "fruit-pairs", "--deep", "--data-root", root) == 1
-    assert "fruit-pairs: cannot decode the picture" in capsys.readouterr().out
+    assert "fruit-pairs: cannot decode the image" in capsys.readouterr().out
     own = definition(root, "own", reader="image-pairs", path="pairs.txt", images="images")
     assert command("data", "check", own) == 1
     assert "own needs a .csv file, not pairs.txt" in capsys.readouterr().out

@@ -27,7 +27,7 @@ version: 1
 task: classification
 dataset:
   reader: image-folder
-  path: pictures
+  path: images
 prompts:
   templates: ["a photo of a {c}."]
 metrics: {primary: top1}
@@ -122,8 +122,8 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
             ":5: unknown reader 'image-foldr'; did you mean",
         ),
         (("reader: image-folder", "reader: csv"), ":5: unknown reader 'csv'; known: coco-captions, karpathy, "),
-        (("  path: pictures", "  pth: pictures"), ":6: unknown key 'pth' in dataset; did you mean path"),
-        (("  path: pictures\n", ""), ":4: the key 'path' is missing in dataset"),
+        (("  path: images", "  pth: images"), ":6: unknown key 'pth' in dataset; did you mean path"),
+        (("  path: images\n", ""), ":4: the key 'path' is missing in dataset"),
         (("version: 1", "version: one"), ":2: version must be a whole number, not 'one'"),
         (("version: 1", "version: true"), ":2: version must be a whole number, not True"),
         (("version: 1", "version: 0"), ":2: versions count from 1"),
@@ -141,15 +141,15 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         (("name: cats", "name: ../cats"), ":1: the name '../cats' must be"),
         (("name: cats", "name: cats\nname: dogs"), ":2: 'name' is given twice"),
         (("name: cats", "name: [cats"), ":2: not YAML"),
-        (("  path: pictures", "  path: pictures\n  expected: {pictures: 3}"), ":7: unknown key 'pictures' in expected"),
+        (("  path: images", "  path: images\n  expected: {images: 3}"), ":7: unknown key 'images' in expected"),
         (
-            ("  path: pictures", "  path: pictures\n  expected: {images: 3, texts: 3}"),
+            ("  path: images", "  path: images\n  expected: {images: 3, texts: 3}"),
             ":7: unknown key 'texts' in expected; for classification it counts images, classes",
         ),
-        (("  path: pictures", "  path: pictures\n  expected: {images: 0}"), ":7: expected images is at least 1"),
+        (("  path: images", "  path: images\n  expected: {images: 0}"), ":7: expected images is at least 1"),
         (("name: cats", "preprocessing: centre\nname: cats"), ":1: unknown key 'preprocessing'"),
         (("name: cats", 'name: cats\nsummary: "half \\ud83d"'), ":2: half a character"),
-        (("  path: pictures", "  path: 3"), ":6: path must be a text, not 3"),
+        (("  path: images", "  path: 3"), ":6: path must be a text, not 3"),
         (("name: cats", "naem: cats"), ":1: unknown key 'naem'; did you mean name"),
     ],
 )
@@ -252,7 +252,7 @@ def test_shipped_counts_are_of_what_the_task_has_and_paths_are_named_alike():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
         counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.counted)
-        # of some perception sets the number of pictures was never published
+        # of some perception sets the number of images was never published
         assert counted == known or (benchmark.task == "perception" and counted < known), name
         if benchmark.dataset["reader"] == "wds":
             folder = benchmark.dataset["path"][1]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.accuracy import expected_topk, mean_per_class
@@ -130,9 +130,9 @@ def gaps(queries: Tensor, candidates: Tensor, positive: Tensor) -> dict[str, Any
 
 def both_ways(images: Tensor, texts: Tensor, owner: Tensor) -> dict[str, dict[str, Any]]:
     text = torch.arange(len(texts))
-    per_picture = sorted(set(torch.bincount(owner).tolist()))
+    per_image = sorted(set(torch.bincount(owner).tolist()))
     return {
-        "image_to_text": of_queries(count_places(images, texts, owner, text), len(texts), per_picture),
+        "image_to_text": of_queries(count_places(images, texts, owner, text), len(texts), per_image),
         "text_to_image": of_queries(count_places(texts, images, text, owner), len(images), [1]),
     }
 
@@ -317,8 +317,8 @@ def test_classification_equals_every_figure_of_the_key(name, key, stored):
     assert_equal_to_key(ours, key[name])
 
 
-def no_pixels(ids: list[str]) -> list[ArrayPicture]:
-    return [ArrayPicture(name, np.zeros((1, 1, 3), np.uint8)) for name in ids]
+def no_pixels(ids: list[str]) -> list[ArrayImage]:
+    return [ArrayImage(name, np.zeros((1, 1, 3), np.uint8)) for name in ids]
 
 
 def engine(folder, ids, images, texts, text_rows) -> Engine:

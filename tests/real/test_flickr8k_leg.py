@@ -65,7 +65,7 @@ def test_the_table_holds_what_was_measured(whole: Path):
     for line in lines(whole):
         for key in flickr8k_report.COLUMNS:
             assert flickr8k_report.shown(line["metrics"][key]) in text
-    assert "Tested on 40 pictures only" in text
+    assert "Tested on 40 images only" in text
     assert (whole / "flickr8k.png").stat().st_size < 150_000
 
 
@@ -92,5 +92,5 @@ def test_missing_data_is_one_line(tmp_path: Path):
 def test_chance_is_that_of_a_random_order():
     assert flickr8k_report.chance("text_to_image_recall@5", 1000) == pytest.approx(0.005)
     assert flickr8k_report.chance("image_to_text_recall@1", 1000) == pytest.approx(5 / 5000)
-    # two pictures, ten captions: two draws both miss with 5/10 * 4/9
+    # two images, ten captions: two draws both miss with 5/10 * 4/9
     assert flickr8k_report.chance("image_to_text_recall@2", 2) == pytest.approx(1 - 5 / 10 * 4 / 9)

@@ -45,14 +45,14 @@ def furthest(ours, theirs):
         ("imagenet1000", "imagenet", 29),
     ],
 )
-def test_pictures_in_files_give_the_stored_vectors(model, real_dir, name, folder, every):
+def test_images_in_files_give_the_stored_vectors(model, real_dir, name, folder, every):
     data = stored(real_dir, name)
     ours = encoded(model, [Image.open(real_dir / folder / image_id) for image_id in data["image_ids"][::every]])
     assert len(ours) >= 30
     assert furthest(ours, data["image_embeddings"][::every]) <= ACCEPT
 
 
-def test_pictures_in_a_tar_give_the_stored_vectors(model, real_dir):
+def test_images_in_a_tar_give_the_stored_vectors(model, real_dir):
     data = stored(real_dir, "flickr8k_test")
     rows = {image_id: row for row, image_id in enumerate(data["image_ids"][::31])}
     images = {}

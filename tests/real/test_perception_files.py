@@ -28,7 +28,7 @@ COUNTS = {
 
 @pytest.fixture(scope="module")
 def sugarcrepe() -> Benchmark:
-    """The shipped definition, its counts with it, that leaves out what is not among the 159 pictures."""
+    """The shipped definition, its counts with it, that leaves out what is not among the 159 images."""
     benchmark = load_benchmark("sugarcrepe")
     return replace(benchmark, dataset={**benchmark.dataset, "leave_out_missing": True})
 
@@ -43,13 +43,13 @@ def test_every_row_of_sugarcrepe_is_an_item_or_left_out(real_dir: Path, sugarcre
     assert isinstance(data, PerceptionData)
     assert len(data.item_images) == 211
     assert len(data.left_out) == 7511 - 211
-    assert len(data.pictures) == 47
+    assert len(data.images) == 47
     for subset, count in COUNTS.items():
         gone = sum(one.startswith(f"{subset} ") for one in data.left_out)
         assert data.subsets.count(subset) + gone == count
     check = datasets.check(load_benchmark("sugarcrepe"), real_dir)
     assert len(check.problems) == 1
-    assert "needs 1,560 pictures in " in check.problems[0]
+    assert "needs 1,560 images in " in check.problems[0]
     assert "found 47; missing: " in check.problems[0]
     with np.load(real_dir / "lit/embeddings/sugarcrepe159.npz", allow_pickle=False) as stored:
         theirs = sorted(zip(*(stored[f].tolist() for f in ("subset", "caption", "negative_caption")), strict=True))
@@ -76,13 +76,13 @@ def test_sugarcrepe_from_embeddings(real_dir: Path, sugarcrepe: Benchmark, key: 
 
 
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, PACKAGES)), reason=f"needs {' and '.join(PACKAGES)}")
-def test_sugarcrepe_from_pictures(real_dir: Path, sugarcrepe: Benchmark, key: dict[str, Any]):
+def test_sugarcrepe_from_images(real_dir: Path, sugarcrepe: Benchmark, key: dict[str, Any]):
     (result,) = evaluate(ENCODER, sugarcrepe, data_root=real_dir, batch_size=16, device="cpu", precision="fp32")
     assert_key(result, key)
 
 
 def test_winoground_gives_the_published_scores(real_dir: Path, tmp_path: Path):
-    """The real captions, tags and vectors; the pictures are not among the real data, and vectors need none."""
+    """The real captions, tags and vectors; the images are not among the real data, and vectors need none."""
     answers = json.loads((real_dir / "winoground/answer_key.json").read_text(encoding="utf-8"))
     with (real_dir / "winoground/meta.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

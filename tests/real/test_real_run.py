@@ -1,4 +1,4 @@
-"""Real pictures, a real encoder, the command itself: the figures of the answer key come out again.
+"""Real images, a real encoder, the command itself: the figures of the answer key come out again.
 
 The encoder is a `python:` adapter (lit_encoder.py); the readers are those of the benchmarks people run.
 """
@@ -92,7 +92,7 @@ def near(ours: float, theirs: float, n: int) -> bool:
 
 
 @pytest.mark.parametrize("name", ["flickr8k_test", "coco159"])
-def test_retrieval_on_real_pictures_gives_the_answer_key(measured, answers, name):
+def test_retrieval_on_real_images_gives_the_answer_key(measured, answers, name):
     metrics = measured[name].metrics
     for direction in ("image_to_text", "text_to_image"):
         key = answers[name]["real"][direction]
@@ -104,7 +104,7 @@ def test_retrieval_on_real_pictures_gives_the_answer_key(measured, answers, name
 
 
 @pytest.mark.parametrize("name", ["cifar10_test2000", "imagenet1000"])
-def test_classification_on_real_pictures_gives_the_answer_key(measured, answers, name):
+def test_classification_on_real_images_gives_the_answer_key(measured, answers, name):
     metrics, key = measured[name].metrics, answers[name]["real"]
     assert near(metrics["top1"].value, key["top1"]["value"], key["n"])
     assert near(metrics["top5"].value, key["top5"]["value"], key["n"])

@@ -127,7 +127,7 @@ def test_a_mean_iou_improves_as_it_drops(tmp_path):
     assert one.p_gain == other.p
 
 
-def test_captions_of_a_picture_are_one_unit(tmp_path):
+def test_captions_of_a_image_are_one_unit(tmp_path):
     to_image = np.ones((40, 5))
     fabricated.retrieval(tmp_path / "old", np.ones(40), to_image)
     lost = to_image.copy()
@@ -164,7 +164,7 @@ def test_every_mean_of_perception_is_made_from_its_items(tmp_path, metric):
     assert one.units <= 60 < one.n or metric == "b/accuracy"
 
 
-def test_cut_outs_of_one_picture_are_one_unit(tmp_path):
+def test_cut_outs_of_one_image_are_one_unit(tmp_path):
     perception_pair(tmp_path)
     results = [read_model(tmp_path / name)["made-perception"] for name in ("old", "new")]
     frames = [pd.read_parquet(path.parent / "samples.parquet") for path, _ in results]

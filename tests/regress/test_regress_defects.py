@@ -94,7 +94,7 @@ def test_a_planted_defect_is_caught(defect, small, baseline, tmp_path, capsys):
     assert cli.run_command(["regress", str(baseline), str(tmp_path / "eval"), "--max-drop", "1"]) == 1
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| small")]
     assert len(rows) == 3
-    assert "**regression**" in rows[0], rows  # the other two, of 60 pictures, see the larger defects only
+    assert "**regression**" in rows[0], rows  # the other two, of 60 images, see the larger defects only
 
 
 def test_the_same_weights_measured_again_pass_with_any_seed(small, baseline, tmp_path):

@@ -143,7 +143,7 @@ def test_an_edited_result_of_version_2_is_refused():
 
 @pytest.mark.parametrize("as_written", [as_version_1, as_version_2])
 def test_samples_of_older_versions_have_the_column_image(tmp_path, as_written):
-    frame = pd.DataFrame({"picture": ["a", "b"], "correct": [1.0, 0.0]})
+    frame = pd.DataFrame({"image": ["a", "b"], "correct": [1.0, 0.0]})
     result = make_result(samples=write_samples(tmp_path, frame))
     path = tmp_path / "RESULT.json"
     path.write_text(as_written(result))
@@ -151,9 +151,9 @@ def test_samples_of_older_versions_have_the_column_image(tmp_path, as_written):
     for read_again in (old, renamed(old, "mine")):
         assert read_samples(path, read_again).columns.tolist() == ["image", "correct"]
     assert read_samples(path, old)["image"].tolist() == ["a", "b"]
-    assert pd.read_parquet(tmp_path / "samples.parquet").columns.tolist() == ["picture", "correct"]
+    assert pd.read_parquet(tmp_path / "samples.parquet").columns.tolist() == ["image", "correct"]
     path.write_text(result.to_json())  # a column of that name in a new result is the task's own
-    assert read_samples(path, read_result(path)).columns.tolist() == ["picture", "correct"]
+    assert read_samples(path, read_result(path)).columns.tolist() == ["image", "correct"]
 
 
 def test_version_1_asks_for_the_same_fields():
@@ -262,7 +262,7 @@ def test_every_cut_and_every_flipped_bit_is_refused_or_changes_nothing():
 
 
 def test_a_name_that_is_no_utf_8_can_be_kept(tmp_path):
-    result = make_result(warnings=("picture caf\udce9.jpg",))
+    result = make_result(warnings=("image caf\udce9.jpg",))
     assert read_result(write_result(tmp_path, result)) == result
     assert checksum(json.loads((tmp_path / "RESULT.json").read_text())) == result.checksum
 
@@ -270,7 +270,7 @@ def test_a_name_that_is_no_utf_8_can_be_kept(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("timing", {"seconds": 0.5, "started": "2026-01-01T00:00:00+00:00", "batch_size_used": {"pictures": 4}}),
+        ("timing", {"seconds": 0.5, "started": "2026-01-01T00:00:00+00:00", "batch_size_used": {"images": 4}}),
         ("timing", {"seconds": 0.5, "started": "2026-01-01T00:00:00+00:00", "ranks": 1}),
         ("environment", {"python": "3.11", "decoder": "torchvision"}),
         ("precision", "fp32+compile"),

@@ -87,7 +87,7 @@ def test_half_a_dataset_is_refused_with_both_counts_and_a_name(refused, tmp_path
     assert "6" in line
 
 
-def test_fewer_pictures_than_the_protocol_expects_are_refused(refused, tmp_path):
+def test_fewer_images_than_the_protocol_expects_are_refused(refused, tmp_path):
     line = refused("--model", COLOURS, "--benchmark", str(captions_world(tmp_path, n=6, expected=8)))
     assert "6" in line
     assert "8" in line
@@ -101,10 +101,10 @@ def test_a_corrupt_jpeg_is_named(refused, tmp_path, workers):
     assert "000000000003.jpg" in refused("--model", COLOURS, "--benchmark", str(world), "--workers", workers)
 
 
-def test_captions_that_point_at_no_picture_are_refused(refused, tmp_path):
+def test_captions_that_point_at_no_image_are_refused(refused, tmp_path):
     world = captions_world(tmp_path)
     edit_json(tmp_path / "pairs" / "captions.json", lambda file: file["annotations"][3].update(image_id=99))
-    assert "no picture" in refused("--model", COLOURS, "--benchmark", str(world))
+    assert "no image" in refused("--model", COLOURS, "--benchmark", str(world))
 
 
 def test_an_empty_class_is_refused_by_name(refused, tmp_path):
@@ -164,7 +164,7 @@ def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number
         sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.helpers.tiny_models:Slow",
         "--benchmark", str(first), "--benchmark", str(second), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
-    environment = {**os.environ, "COSMOS_TEST_MARK": str(mark), "COSMOS_TEST_SLOW": "second picture 0, caption 0"}
+    environment = {**os.environ, "COSMOS_TEST_MARK": str(mark), "COSMOS_TEST_SLOW": "second image 0, caption 0"}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
     ) as process:
@@ -191,7 +191,7 @@ def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number
 def test_a_signal_to_all_processes_of_a_run_is_told_once(tmp_path, number, code):
     mark = tmp_path / "mark"
     command = [
-        sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.helpers.tiny_models:SlowPictures",
+        sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.helpers.tiny_models:SlowImages",
         "--benchmark", str(captions_world(tmp_path)), "--out", str(tmp_path / "out"), "--workers", "2",
     ]  # fmt: skip
     environment = {**os.environ, "COSMOS_TEST_MARK": str(mark)}
@@ -238,7 +238,7 @@ def test_another_measurement_in_the_same_folder_is_not_replaced_unasked(refused,
     assert run_command(["run", *command, *out]) == 0
     (path,) = (tmp_path / "out").rglob("RESULT.json")
     before = path.read_bytes()
-    assert "all pictures" in refused(*command, "--limit", "2")
+    assert "all images" in refused(*command, "--limit", "2")
     assert "precision fp32" in refused(*command, "--precision", "bf16")
     edit_json(tmp_path / "pairs" / "captions.json", lambda file: file["annotations"][0].update(caption="another"))
     assert "other data" in refused(*command)
@@ -248,10 +248,10 @@ def test_another_measurement_in_the_same_folder_is_not_replaced_unasked(refused,
 
 
 def test_an_edited_template_is_told_as_one_and_not_as_other_data(refused, tmp_path):
-    from tests.helpers.datasets_on_disk import write_picture
+    from tests.helpers.datasets_on_disk import write_image
 
     for folder in ("cat", "dog"):
-        write_picture(tmp_path / f"im/{folder}/a.png", seed=len(folder))
+        write_image(tmp_path / f"im/{folder}/a.png", seed=len(folder))
     text = (
         "name: mine\nversion: 1\ntask: classification\nmetrics: {primary: top1}\n"
         "dataset: {reader: image-folder, path: im}\nprompts: {templates: ['a {c}']}\n"

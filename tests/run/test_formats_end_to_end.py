@@ -38,7 +38,7 @@ def measure(tmp_path_factory):
 
 
 def same_outcome(one: pandas.DataFrame, other: pandas.DataFrame) -> None:
-    """Every sample alike but for the pictures' names, which are the formats' own."""
+    """Every sample alike but for the images' names, which are the formats' own."""
     names = [column for column in ("image", "query") if column in one]
     pandas.testing.assert_frame_equal(one.drop(columns=names), other.drop(columns=names), check_exact=True)
 

@@ -17,7 +17,7 @@ from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.session import Session
 from tests.datasets.test_datasets_captions import karpathy
 from tests.datasets.test_datasets_jsonl import MINE, write
-from tests.datasets.test_datasets_wds import WDS, picture, shards, write_tar
+from tests.datasets.test_datasets_wds import WDS, make_image, shards, write_tar
 from tests.helpers.datasets_on_disk import COCO, coco_files, define
 
 LONG = "9" * 5000
@@ -43,7 +43,7 @@ def test_a_number_of_shards_is_not_believed_before_they_are_there(tmp_path: Path
 @pytest.mark.parametrize("label", ["1000000000", "9" * 40, LONG, "-1", "1.0", "٣", ""])
 def test_a_class_index_is_small(tmp_path: Path, label: str):
     folder = shards(tmp_path)
-    write_tar(folder / "test/0.tar", [("s0.cls", label.encode()), ("s0.png", picture(0))])
+    write_tar(folder / "test/0.tar", [("s0.cls", label.encode()), ("s0.png", make_image(0))])
     said = refusal(datasets.load, define(tmp_path, "classification", WDS, {"templates": "dataset"}))
     assert "labels outside 0 to 2" in said if label == "1000000000" else "must be a class index from 0" in said
 
@@ -56,7 +56,7 @@ def test_names_templates_and_captions_are_the_same_with_a_byte_order_mark(tmp_pa
         for name, text in (("classnames.txt", "cat\ndog \nfish\n\n"), ("test/nshards.txt", "2\n")):
             (folder / name).write_text(text, encoding=encoding)
         (folder / "zeroshot_classification_templates.txt").write_text("a {c}\nthe {c}.\n", encoding=encoding)
-        write_tar(captions, [("s0.png", picture(0)), ("s0.txt", "red thing\ngreen".encode(encoding))])
+        write_tar(captions, [("s0.png", make_image(0)), ("s0.txt", "red thing\ngreen".encode(encoding))])
         (tmp_path / "captions/test/nshards.txt").write_text("1", encoding=encoding)
         labels = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
         texts: Any = datasets.load(define(tmp_path, "retrieval", {**WDS, "path": "captions"}))
@@ -140,7 +140,7 @@ def test_settings_of_a_run_are_whole_numbers(option: str, value: object):
 
 def test_a_caption_that_is_a_byte_order_mark_alone_is_no_caption(tmp_path: Path):
     folder = tmp_path / "captions"
-    write_tar(folder / "test/0.tar", [("s0.png", picture(0)), ("s0.txt", b"\xef\xbb\xbf")])
+    write_tar(folder / "test/0.tar", [("s0.png", make_image(0)), ("s0.txt", b"\xef\xbb\xbf")])
     (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
     assert "caption" in refusal(datasets.load, define(tmp_path, "retrieval", {**WDS, "path": "captions"}))
 

@@ -25,11 +25,11 @@ def suite(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def pixels_of(suite) -> dict[str, str]:
-    """Content digest of a picture -> the digest of its pixels, which is what the model sees."""
+    """Content digest of an image -> the digest of its pixels, which is what the model sees."""
     model, found = Logged(), {}
     for path in suite:
-        for picture in load(load_benchmark(path), path.parent).pictures:
-            found[picture.digest()] = key_of(b"pixels", model.preprocess(picture.load()).numpy().tobytes())
+        for image in load(load_benchmark(path), path.parent).images:
+            found[image.digest()] = key_of(b"pixels", model.preprocess(image.load()).numpy().tobytes())
     return found
 
 

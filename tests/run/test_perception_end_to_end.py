@@ -36,17 +36,17 @@ def data(world) -> dict[str, PerceptionData]:
 
 
 class Perfect(FeatureScoring):
-    """A picture is the sum of its own texts, each text a direction of its own."""
+    """An image is the sum of its own texts, each text a direction of its own."""
 
     def __init__(self, data: PerceptionData) -> None:
         self.texts = {text: i for i, text in enumerate(data.texts)}
-        self.images = {picture.key: torch.zeros(len(self.texts)) for picture in data.pictures}
+        self.images = {image.key: torch.zeros(len(self.texts)) for image in data.images}
         for shown, asked in zip(data.item_images.tolist(), data.item_texts.tolist(), strict=True):
             for i, j in zip(shown, asked, strict=False):  # the first with the first, the second with the second
-                self.images[data.pictures[i].key][j] = 1
+                self.images[data.images[i].key][j] = 1
 
-    def image_features(self, pictures) -> Tensor:
-        rows = torch.stack([self.images[picture.key] for picture in pictures])
+    def image_features(self, images) -> Tensor:
+        rows = torch.stack([self.images[image.key] for image in images])
         return torch.nn.functional.normalize(rows + 1e-3, dim=1)
 
     def text_features(self, texts) -> Tensor:
@@ -89,7 +89,7 @@ def test_each_benchmark_runs_from_its_files_to_its_result(results, name):
     assert result.primary in result.metrics
     for metric in result.metrics.values():
         assert 0 <= metric.low <= metric.value <= metric.high <= 1
-    assert samples["scores"].map(lambda scores: len(set(scores))).max() > 1  # pictures and texts told apart
+    assert samples["scores"].map(lambda scores: len(set(scores))).max() > 1  # images and texts told apart
 
 
 def test_the_table_has_each_benchmarks_own_primary_metric_first(results):
@@ -113,11 +113,11 @@ def test_the_table_tells_how_many_items_are_left_out(world, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mmvp-vlm", "svo-probes", "winoground"])
-def test_a_limit_keeps_items_with_all_of_their_pictures(world, name):
+def test_a_limit_keeps_items_with_all_of_their_images(world, name):
     limited = datasets.load(small(name), world, limit=5)
     assert isinstance(limited, PerceptionData)
     assert limited.item_images.tolist() == [[0, 1], [2, 3]]
-    assert len(limited.pictures) == 4
+    assert len(limited.images) == 4
     assert len(set(limited.subsets)) == 2 or name != "mmvp-vlm"  # spread, not the first ones
-    with pytest.raises(RequestError, match="a limit of 1 pictures leaves no item of 2 pictures"):
+    with pytest.raises(RequestError, match="a limit of 1 images leaves no item of 2 images"):
         datasets.load(small(name), world, limit=1)

@@ -26,7 +26,7 @@ TWIN = "cityscapes-csa"
 
 
 def quick(name: str) -> Benchmark:
-    """One template in place of eighty, and (but for VOC20) pictures and windows of a quarter of their sides."""
+    """One template in place of eighty, and (but for VOC20) images and windows of a quarter of their sides."""
     benchmark = small(name)
     settings = dict(benchmark.settings)
     if name != "voc20":
@@ -97,6 +97,6 @@ def test_a_label_that_is_no_class_ends_the_run_with_its_file(tmp_path: Path):
 
 def test_a_mask_of_another_size_stops_before_any_model_is_loaded(tmp_path: Path):
     write_labels(write_segmentation(tmp_path, "voc21") / files_of("voc21", 1)[1], raw_labels("voc21", 1)[:-1])
-    with pytest.raises(RequestError, match="of another size than the picture"):
+    with pytest.raises(RequestError, match="of another size than the image"):
         evaluate("cosmos:nowhere.pt", quick("voc21"), data_root=tmp_path, out=tmp_path / "out")
     assert (tmp_path / FOLDERS["voc21"]).is_dir()

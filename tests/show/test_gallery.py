@@ -14,7 +14,7 @@ from cosmos_eval.report.curves import figure
 from cosmos_eval.show.cases import Item, Query, perception_cases, reading_of, retrieval_cases
 from cosmos_eval.show.gallery import item_figure, query_figure, show_perception
 from tests.helpers import perception_on_disk as on_disk
-from tests.helpers.stand_ins import Given, pictures
+from tests.helpers.stand_ins import Given, random_images
 
 
 def unit(*degrees: float) -> dict[int, list[float]]:
@@ -25,8 +25,8 @@ def unit(*degrees: float) -> dict[int, list[float]]:
 def test_the_best_the_worst_and_the_most_confused_by_hand():
     # texts 0, 1, 2 belong to images 0, 1, 2; image 2 looks like text 1
     images, texts = unit(0, 60, 58), unit(2, 61, 100)
-    given = Given({f"picture-{i}": v for i, v in images.items()}, {f"t{i}": v for i, v in texts.items()})
-    data = RetrievalData(pictures(3), ["t0", "t1", "t2"], np.arange(3))
+    given = Given({f"image-{i}": v for i, v in images.items()}, {f"t{i}": v for i, v in texts.items()})
+    data = RetrievalData(random_images(3), ["t0", "t1", "t2"], np.arange(3))
     found = retrieval_cases(data, given, 2)
     assert [q.index for q in found["image to text, best"]] == [0, 1]
     assert next((q.index, q.rank) for q in found["image to text, worst"]) == (2, 2)
@@ -42,27 +42,27 @@ def test_the_best_the_worst_and_the_most_confused_by_hand():
 
 def test_a_right_candidate_that_is_far_down_is_shown_last():
     images, texts = unit(0), unit(*range(10, 22), 90)
-    given = Given({"picture-0": images[0], "picture-1": [0.0, -1.0]}, {f"t{i}": v for i, v in texts.items()})
+    given = Given({"image-0": images[0], "image-1": [0.0, -1.0]}, {f"t{i}": v for i, v in texts.items()})
     owner = np.array([1] * 12 + [0])
-    found = retrieval_cases(RetrievalData(pictures(2), [f"t{i}" for i in range(13)], owner), given, 1)
+    found = retrieval_cases(RetrievalData(random_images(2), [f"t{i}" for i in range(13)], owner), given, 1)
     (query,) = found["image to text, worst"]
     assert (query.index, query.rank) == (0, 13)
     assert [right for _, _, right in query.candidates] == [False] * 4 + [True]
 
 
 def test_equal_scores_count_half_in_a_rank():
-    given = Given({f"picture-{i}": [1.0, 0.0] for i in range(5)}, {f"t{i}": [1.0, 0.0] for i in range(5)})
-    found = retrieval_cases(RetrievalData(pictures(5), [f"t{i}" for i in range(5)], np.arange(5)), given, 5)
+    given = Given({f"image-{i}": [1.0, 0.0] for i in range(5)}, {f"t{i}": [1.0, 0.0] for i in range(5)})
+    found = retrieval_cases(RetrievalData(random_images(5), [f"t{i}" for i in range(5)], np.arange(5)), given, 5)
     assert {query.rank for query in found["text to image, best"]} == {3}
 
 
 def pairs() -> PerceptionData:
-    return PerceptionData.pairs(pictures(3), [0, 1, 2], ["a", "a", "a"], ["b", "b", "b"], ["x", "x", "y"])
+    return PerceptionData.pairs(random_images(3), [0, 1, 2], ["a", "a", "a"], ["b", "b", "b"], ["x", "x", "y"])
 
 
 def test_items_on_which_two_models_disagree_come_with_the_widest_gap_first():
-    first = Given({"picture-0": [1, 0], "picture-1": [0, 1], "picture-2": [0.8, 0.6]}, {"a": [1, 0], "b": [0, 1]})
-    second = Given({"picture-0": [0, 1], "picture-1": [1, 0], "picture-2": [0.6, 0.8]}, {"a": [1, 0], "b": [0, 1]})
+    first = Given({"image-0": [1, 0], "image-1": [0, 1], "image-2": [0.8, 0.6]}, {"a": [1, 0], "b": [0, 1]})
+    second = Given({"image-0": [0, 1], "image-1": [1, 0], "image-2": [0.6, 0.8]}, {"a": [1, 0], "b": [0, 1]})
     reading, found = perception_cases(pairs(), [first, second], 5)
     assert reading == "accuracy"
     assert [item.index for item in found["the first is right, the second is not"]] == [0, 2]
@@ -71,7 +71,7 @@ def test_items_on_which_two_models_disagree_come_with_the_widest_gap_first():
 
 
 def test_one_model_is_shown_where_it_is_right_and_wrong_by_most():
-    only = Given({"picture-0": [1, 0], "picture-1": [0, 1], "picture-2": [0.8, 0.6]}, {"a": [1, 0], "b": [0, 1]})
+    only = Given({"image-0": [1, 0], "image-1": [0, 1], "image-2": [0.8, 0.6]}, {"a": [1, 0], "b": [0, 1]})
     _, found = perception_cases(pairs(), [only], 1)
     assert [[item.index for item in items] for items in found.values()] == [[0], [1]]
 
@@ -79,7 +79,7 @@ def test_one_model_is_shown_where_it_is_right_and_wrong_by_most():
 def squares() -> PerceptionData:
     """Both texts prefer their image in item 0 only, both images their text in item 1 only."""
     return PerceptionData(
-        pictures(4), ["a", "b", "c", "d"], np.array([[0, 1], [2, 3]]), np.array([[0, 1], [2, 3]]), ["x", "y"]
+        random_images(4), ["a", "b", "c", "d"], np.array([[0, 1], [2, 3]]), np.array([[0, 1], [2, 3]]), ["x", "y"]
     )
 
 
@@ -96,10 +96,10 @@ def squares() -> PerceptionData:
 def test_the_primary_metric_says_which_reading_decides(primary: str, reading: str, right: list[int]):
     image_first = torch.tensor([[0.8, 0.9], [0.5, 0.95]])  # text a: .8 > .5, text b: .95 > .9; image 0 prefers b
     text_first = torch.tensor([[0.9, 0.85], [0.91, 0.92]])  # image 0: .9 > .85, image 1: .92 > .91; text a: .91
-    own = {f"picture-{2 * k + i}": [0.0] * 4 for k in range(2) for i in range(2)}
+    own = {f"image-{2 * k + i}": [0.0] * 4 for k in range(2) for i in range(2)}
     for k, matrix in enumerate((image_first, text_first)):
         for i in range(2):
-            own[f"picture-{2 * k + i}"][2 * k : 2 * k + 2] = matrix[i].tolist()
+            own[f"image-{2 * k + i}"][2 * k : 2 * k + 2] = matrix[i].tolist()
     given = Given(own, {text: np.eye(4)[j].tolist() for j, text in enumerate("abcd")})
     name, found = perception_cases(squares(), [given], 5, primary)
     assert name == reading
@@ -123,7 +123,7 @@ LONG = "a small plain white cross at bottom right, a large dotted black circle a
 
 @pytest.mark.parametrize("is_image", [True, False])
 def test_long_captions_are_drawn_whole_and_above_each_other(is_image: bool):
-    data = RetrievalData(pictures(5), [f"{LONG} {i}" for i in range(5)], np.arange(5))
+    data = RetrievalData(random_images(5), [f"{LONG} {i}" for i in range(5)], np.arange(5))
     candidates = tuple((i, 0.5, i == 2) for i in range(5))
     drawn = query_figure([Query(2, is_image, 3, -0.1, candidates)] * 2, data, "title")
     drawn.canvas.draw()
@@ -138,7 +138,7 @@ def test_long_captions_are_drawn_whole_and_above_each_other(is_image: bool):
 
 
 def test_a_text_without_end_ends_with_dots():
-    data = RetrievalData(pictures(1), ["word " * 400], np.arange(1))
+    data = RetrievalData(random_images(1), ["word " * 400], np.arange(1))
     drawn = query_figure([Query(0, True, 1, 0.1, ((0, 0.5, True),))], data, "title")
     (text,) = drawn.axes[1].texts
     assert text.get_text().endswith(" …")

@@ -95,7 +95,7 @@ def test_all_images_have_a_figure_and_a_mask_each(definition, tmp_path, capsys):
     out = tmp_path / "shown"
     assert show(definition, out, "--images", "0", "--masks") == 0
     data = datasets.read(load_benchmark(definition))
-    names = [f"{picture.key}.png" for picture in data.pictures]
+    names = [f"{image.key}.png" for image in data.images]
     expected = [*(f"masks/{name}" for name in names), *(f"overlays/{name}" for name in names), "iou.png"]
     assert written(out) == sorted(expected)
     said = capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_all_images_have_a_figure_and_a_mask_each(definition, tmp_path, capsys):
 @pytest.mark.usefixtures("stand_in")
 def test_named_images_are_shown_once_and_their_miou_is_over_them(definition, tmp_path):
     data = datasets.read(load_benchmark(definition))
-    keys = [data.pictures[i].key for i in (7, 2, 7)]
+    keys = [data.images[i].key for i in (7, 2, 7)]
     shown = show_segmentation(Patches(), definition, tmp_path / "shown", keys=keys)
     assert (shown.images, shown.total) == (2, 12)
     areas = sum(made.areas for made in made_up(None, data, None) if made.index in (2, 7))
@@ -209,10 +209,10 @@ def test_a_real_model_s_label_maps_are_what_is_saved(definition, tmp_path):
     shown = show_segmentation(model, definition, out, images=2, masks=True, batch_size=3)
     benchmark = load_benchmark(definition)
     data = datasets.read(benchmark)
-    own = replace(data, pictures=data.pictures[:7:6], masks=data.masks[:7:6])  # the first and the seventh of twelve
+    own = replace(data, images=data.images[:7:6], masks=data.masks[:7:6])  # the first and the seventh of twelve
     total = 0
     for made in predictions(benchmark, own, Engine(model, batch_size=3)):
-        with Image.open(out / "masks" / f"{own.pictures[made.index].key}.png") as image:
+        with Image.open(out / "masks" / f"{own.images[made.index].key}.png") as image:
             assert np.array_equal(np.asarray(image), made.predicted)
         total = total + made.areas
     assert shown.miou == pytest.approx(summary(total)["miou"])
@@ -229,7 +229,7 @@ def test_datasets_on_disk_keep_their_folders_and_their_colours(tmp_path, name):
     data = datasets.read(benchmark, root)
     assert any((mask.load() == 255).any() for mask in data.masks)
     for made in made_up(None, data, None):
-        with Image.open((out / "masks" / data.pictures[made.index].key).with_suffix(".png")) as image:
+        with Image.open((out / "masks" / data.images[made.index].key).with_suffix(".png")) as image:
             assert np.array_equal(np.asarray(image), made.predicted)
             assert image.getpalette()[: 3 * len(data.palette)] == [value for colour in data.palette for value in colour]
 

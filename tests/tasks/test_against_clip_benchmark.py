@@ -8,13 +8,13 @@ from clip_benchmark.metrics import image_caption_selection, zeroshot_classificat
 from torch.utils.data import DataLoader, Dataset
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
 from tests.helpers.stand_ins import benchmark, to_tensor
 from tests.oracles import ranks as oracle
 
-PICTURES, CAPTIONS, CLASSES, SIDE, BATCH = 60, 3, 12, 32, 16
+IMAGES, CAPTIONS, CLASSES, SIDE, BATCH = 60, 3, 12, 32, 16
 TEMPLATES = ["a photo of a {c}.", "a drawing of the {c}", "{c}, seen from afar"]
 NAMES = ["apple", "bridge", "cat", "drum", "engine", "fox", "guitar", "house", "island", "jar", "kite", "lamp"]
 KS = [1, 5, 10]
@@ -57,62 +57,62 @@ class Adapter:
         return self.net.encode_text(tokenize(list(texts)))
 
 
-class Pictures(Dataset):
-    """(preprocessed picture, target), and `classes` for clip-benchmark's classification."""
+class Images(Dataset):
+    """(preprocessed image, target), and `classes` for clip-benchmark's classification."""
 
-    def __init__(self, pictures, targets, classes=()):
-        self.pictures, self.targets, self.classes = pictures, targets, classes
+    def __init__(self, images, targets, classes=()):
+        self.images, self.targets, self.classes = images, targets, classes
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, i):
-        return to_tensor(self.pictures[i].load()), self.targets[i]
+        return to_tensor(self.images[i].load()), self.targets[i]
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     rng = np.random.default_rng(1)
-    coarse = rng.integers(0, 256, (PICTURES, 4, 4, 3), dtype=np.uint8)
-    return [ArrayPicture(f"{i:03}", pixels.repeat(8, 0).repeat(8, 1)) for i, pixels in enumerate(coarse)]
+    coarse = rng.integers(0, 256, (IMAGES, 4, 4, 3), dtype=np.uint8)
+    return [ArrayImage(f"{i:03}", pixels.repeat(8, 0).repeat(8, 1)) for i, pixels in enumerate(coarse)]
 
 
 @pytest.fixture(scope="module")
 def captions():
     rng = np.random.default_rng(2)
     words = np.array([*NAMES, "red", "blue", "small", "large", "above", "below", "near", "two", "three", "old"])
-    return [" ".join(rng.permutation(words)[:6]) for _ in range(PICTURES * CAPTIONS)]
+    return [" ".join(rng.permutation(words)[:6]) for _ in range(IMAGES * CAPTIONS)]
 
 
-def retrieval_loader(pictures, captions):
-    grouped = [captions[i * CAPTIONS : (i + 1) * CAPTIONS] for i in range(len(pictures))]
-    return texts_loader(pictures, grouped)
+def retrieval_loader(images, captions):
+    grouped = [captions[i * CAPTIONS : (i + 1) * CAPTIONS] for i in range(len(images))]
+    return texts_loader(images, grouped)
 
 
-def texts_loader(pictures, grouped):
+def texts_loader(images, grouped):
     def collate(batch):
-        return torch.stack([picture for picture, _ in batch]), [texts for _, texts in batch]
+        return torch.stack([image for image, _ in batch]), [texts for _, texts in batch]
 
-    return DataLoader(Pictures(pictures, grouped), batch_size=BATCH, collate_fn=collate)
+    return DataLoader(Images(images, grouped), batch_size=BATCH, collate_fn=collate)
 
 
-def both_retrievals(net, pictures, captions):
+def both_retrievals(net, images, captions):
     theirs = zeroshot_retrieval.evaluate(
-        net, retrieval_loader(pictures, captions), tokenize, "cpu", amp=False, recall_k_list=KS
+        net, retrieval_loader(images, captions), tokenize, "cpu", amp=False, recall_k_list=KS
     )
-    data = RetrievalData(pictures, captions, np.arange(len(captions)) // CAPTIONS)
+    data = RetrievalData(images, captions, np.arange(len(captions)) // CAPTIONS)
     return tasks.run(benchmark("retrieval"), data, Engine(Adapter(net), batch_size=BATCH)), theirs
 
 
-def both_classifications(net, pictures, labels, names=NAMES):
-    loader = DataLoader(Pictures(pictures, labels, names), batch_size=BATCH)
+def both_classifications(net, images, labels, names=NAMES):
+    loader = DataLoader(Images(images, labels, names), batch_size=BATCH)
     theirs = zeroshot_classification.evaluate(net, loader, tokenize, names, TEMPLATES, "cpu", amp=False)
-    data = ClassificationData(pictures, np.array(labels), names, TEMPLATES)
+    data = ClassificationData(images, np.array(labels), names, TEMPLATES)
     return tasks.run(benchmark("classification"), data, Engine(Adapter(net), batch_size=BATCH)), theirs
 
 
-def test_retrieval_equals_theirs_on_a_random_model(net, pictures, captions):
-    outcome, theirs = both_retrievals(net, pictures, captions)
+def test_retrieval_equals_theirs_on_a_random_model(net, images, captions):
+    outcome, theirs = both_retrievals(net, images, captions)
     assert set(outcome.samples["hit@1"]) == {0.0, 1.0}  # nothing ties, and something is found
     assert outcome.warnings == ()
     for k in KS:
@@ -121,9 +121,9 @@ def test_retrieval_equals_theirs_on_a_random_model(net, pictures, captions):
         assert text.value == pytest.approx(theirs[f"text_retrieval_recall@{k}"], abs=1e-6)
 
 
-def test_classification_equals_theirs_on_a_random_model(net, pictures):
-    labels = [i * 7 % CLASSES for i in range(PICTURES - 9)] + [0] * 9  # unequal classes
-    outcome, theirs = both_classifications(net, pictures, labels)
+def test_classification_equals_theirs_on_a_random_model(net, images):
+    labels = [i * 7 % CLASSES for i in range(IMAGES - 9)] + [0] * 9  # unequal classes
+    outcome, theirs = both_classifications(net, images, labels)
     assert set(outcome.samples["correct"]) == {0.0, 1.0}
     assert outcome.metrics["top1"].value == pytest.approx(theirs["acc1"], abs=1e-9)
     assert outcome.metrics["top5"].value == pytest.approx(theirs["acc5"], abs=1e-9)
@@ -131,47 +131,47 @@ def test_classification_equals_theirs_on_a_random_model(net, pictures):
     assert theirs["mean_per_class_recall"] != pytest.approx(theirs["acc1"], abs=1e-3)
 
 
-def test_pairs_equal_theirs_on_a_random_model(net, pictures, captions):
-    outcome, theirs = both_pairs(net, pictures, captions[:PICTURES], captions[PICTURES : 2 * PICTURES])
+def test_pairs_equal_theirs_on_a_random_model(net, images, captions):
+    outcome, theirs = both_pairs(net, images, captions[:IMAGES], captions[IMAGES : 2 * IMAGES])
     assert outcome.metrics["accuracy"].value == pytest.approx(theirs["text_acc"], abs=1e-6)
     assert 0.1 < theirs["text_acc"] < 0.9
 
 
-def both_pairs(net, pictures, positives, negatives):
+def both_pairs(net, images, positives, negatives):
     grouped = [list(pair) for pair in zip(positives, negatives, strict=True)]
-    theirs = image_caption_selection.evaluate(net, texts_loader(pictures, grouped), tokenize, "cpu", amp=False)
-    items = np.arange(len(pictures))
-    data = PerceptionData.pairs(pictures, items, positives, negatives, ["all"] * len(pictures))
+    theirs = image_caption_selection.evaluate(net, texts_loader(images, grouped), tokenize, "cpu", amp=False)
+    items = np.arange(len(images))
+    data = PerceptionData.pairs(images, items, positives, negatives, ["all"] * len(images))
     return tasks.run(benchmark("perception"), data, Engine(Adapter(net), batch_size=BATCH)), theirs
 
 
-def test_a_collapsed_model_is_at_chance_with_us_and_where_the_order_puts_it_with_them(pictures, captions):
-    labels = [0] * (PICTURES - CLASSES) + list(range(CLASSES))
-    outcome, theirs = both_classifications(Collapsed(), pictures, labels)
+def test_a_collapsed_model_is_at_chance_with_us_and_where_the_order_puts_it_with_them(images, captions):
+    labels = [0] * (IMAGES - CLASSES) + list(range(CLASSES))
+    outcome, theirs = both_classifications(Collapsed(), images, labels)
     assert outcome.metrics["top1"].value == pytest.approx(1 / CLASSES)
     assert outcome.metrics["top5"].value == pytest.approx(5 / CLASSES)
     assert theirs["acc1"] != pytest.approx(1 / CLASSES, abs=0.05)
 
-    outcome, theirs = both_retrievals(Collapsed(), pictures, captions)
+    outcome, theirs = both_retrievals(Collapsed(), images, captions)
     for k in KS:
         chance = float(oracle.expected_hit(0, len(captions), CAPTIONS, k))
         assert outcome.metrics[f"image_to_text_recall@{k}"].value == pytest.approx(chance)
     chance = float(oracle.expected_hit(0, len(captions), CAPTIONS, 10))
     assert theirs["text_retrieval_recall@10"] != pytest.approx(chance, rel=0.3)
 
-    outcome, theirs = both_pairs(Collapsed(), pictures, captions[:PICTURES], captions[PICTURES : 2 * PICTURES])
+    outcome, theirs = both_pairs(Collapsed(), images, captions[:IMAGES], captions[IMAGES : 2 * IMAGES])
     assert theirs["text_acc"] == 1.0
     assert outcome.metrics["accuracy"].value == 0
     assert outcome.metrics["accuracy_expected"].value == 0.5
 
 
-def test_two_classes_with_one_name_share_with_us_and_the_first_takes_all_with_them(net, pictures):
+def test_two_classes_with_one_name_share_with_us_and_the_first_takes_all_with_them(net, images):
     names = [*NAMES[:6], *NAMES[:6]]
-    # 54 pictures carry the label of the first namesake, or of the second; the other six only keep the classes filled.
-    labels = [i % 6 for i in range(PICTURES - 6)] + list(range(6, 12))
+    # 54 images carry the label of the first namesake, or of the second; the other six only keep the classes filled.
+    labels = [i % 6 for i in range(IMAGES - 6)] + list(range(6, 12))
     moved = [label + 6 for label in labels[:-6]] + list(range(6))
-    ours, theirs = zip(*(both_classifications(net, pictures, some, names) for some in (labels, moved)), strict=True)
-    # With us a picture gets half a hit from a name that two classes bear, whichever of them is its label.
+    ours, theirs = zip(*(both_classifications(net, images, some, names) for some in (labels, moved)), strict=True)
+    # With us an image gets half a hit from a name that two classes bear, whichever of them is its label.
     for outcome in ours:
         assert set(outcome.samples["correct"]) <= {0.0, 0.5}
     assert ours[0].samples["correct"][:54].sum() == ours[1].samples["correct"][:54].sum()

@@ -7,20 +7,22 @@ from cosmos_eval import tasks
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine import Engine
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
-from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, pictures
+from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, random_images
 
 
 def values(outcome):
     return {name: metric.value for name, metric in outcome.metrics.items()}
 
 
-def test_four_pictures_and_four_classes_by_hand():
+def test_four_images_and_four_classes_by_hand():
     # unit rows whose cosines with the classes are easy: classes are the axes
     rows = np.array([[0.8, 0.6, 0, 0], [0.6, 0.8, 0, 0], [0.5, 0.5, 0.5, 0.5], [0, 0, 0, 1]])
-    given = Given({f"picture-{i}": row for i, row in enumerate(rows)}, dict(zip("wxyz", np.eye(4), strict=True)))
-    data = ClassificationData(pictures(4), np.array([0, 0, 1, 2]), list("wxyz"), ["{c}"], empty_classes_allowed=True)
+    given = Given({f"image-{i}": row for i, row in enumerate(rows)}, dict(zip("wxyz", np.eye(4), strict=True)))
+    data = ClassificationData(
+        random_images(4), np.array([0, 0, 1, 2]), list("wxyz"), ["{c}"], empty_classes_allowed=True
+    )
     outcome = tasks.run(benchmark("classification"), data, given)
-    # 1, 0, one of four, 0; per class (1 + 0) / 2, 1/4, 0 over the three classes that have pictures
+    # 1, 0, one of four, 0; per class (1 + 0) / 2, 1/4, 0 over the three classes that have images
     assert values(outcome) == pytest.approx({"top1": 1.25 / 4, "mean_per_class": (0.5 + 0.25 + 0) / 3})
     samples = outcome.samples
     assert list(samples.columns) == ["image", "label", "prediction", "correct", "margin"]
@@ -33,10 +35,10 @@ def test_four_pictures_and_four_classes_by_hand():
 def test_a_perfect_model_is_right_everywhere():
     labels = np.arange(30) % 6
     given = Given(
-        {f"picture-{i}": np.eye(6)[label] for i, label in enumerate(labels)},
+        {f"image-{i}": np.eye(6)[label] for i, label in enumerate(labels)},
         dict(zip("abcdef", np.eye(6), strict=True)),
     )
-    data = ClassificationData(pictures(30), labels, list("abcdef"), ["{}"])
+    data = ClassificationData(random_images(30), labels, list("abcdef"), ["{}"])
     outcome = tasks.run(benchmark("classification"), data, given)
     assert values(outcome) == {"top1": 1, "top5": 1, "mean_per_class": 1}
     assert outcome.warnings == ()
@@ -44,7 +46,7 @@ def test_a_perfect_model_is_right_everywhere():
 
 def test_a_constant_model_is_at_chance_though_the_first_class_is_the_largest():
     labels = np.array([0] * 60 + list(range(1, 10)))
-    data = ClassificationData(pictures(69), labels, [f"class {i}" for i in range(10)], ["a photo of a {c}."])
+    data = ClassificationData(random_images(69), labels, [f"class {i}" for i in range(10)], ["a photo of a {c}."])
     outcome = tasks.run(benchmark("classification"), data, Constant())
     assert values(outcome) == pytest.approx({"top1": 0.1, "top5": 0.5, "mean_per_class": 0.1})
     assert (outcome.samples["prediction"] == labels).mean() == 60 / 69  # what a first-index argmax would report
@@ -63,8 +65,8 @@ def test_weights_are_the_normalised_mean_of_normalised_prompts_in_one_large_batc
     assert model.text_batches[0] == [f"{a} {n}." for n in ("cat", "dog", "owl") for a in ("a", "the", "a big")]
 
 
-def test_two_classes_with_one_name_share_their_pictures():
-    data = ClassificationData(pictures(12), np.arange(12) % 3, ["missile", "rocket", "missile"], ["a {c}"])
+def test_two_classes_with_one_name_share_their_images():
+    data = ClassificationData(random_images(12), np.arange(12) % 3, ["missile", "rocket", "missile"], ["a {c}"])
     outcome = tasks.run(benchmark("classification"), data, Engine(RandomModel()))
     of_missiles = outcome.samples[outcome.samples["label"] != 1]
     assert set(of_missiles["correct"]) <= {0.0, 0.5}
@@ -94,7 +96,7 @@ def test_names_with_braces_and_templates_with_other_braces_stay_as_they_are():
 )
 def test_prompts_that_cannot_be_made_are_refused_before_any_compute(templates, line):
     model = RandomModel()
-    data = ClassificationData(pictures(2), np.array([0, 1]), ["cat", "dog"], templates)
+    data = ClassificationData(random_images(2), np.array([0, 1]), ["cat", "dog"], templates)
     with pytest.raises(RequestError, match=line):
         tasks.run(benchmark("classification"), data, Engine(model))
     assert model.text_batches == model.image_batches == []
@@ -103,15 +105,15 @@ def test_prompts_that_cannot_be_made_are_refused_before_any_compute(templates, l
 @pytest.mark.parametrize(
     ("labels", "line"),
     [
-        ([0, 2], "picture 1 points at class 2, there are 2"),
-        ([-1, 0], "picture 0 points at class -1"),
-        ([0, 0], "1 of 2 classes have no pictures: dog"),
+        ([0, 2], "image 1 points at class 2, there are 2"),
+        ([-1, 0], "image 0 points at class -1"),
+        ([0, 0], "1 of 2 classes have no images: dog"),
         ([0], "as many of each"),
     ],
 )
 def test_labels_that_cannot_be_right_are_refused_before_any_compute(labels, line):
     model = RandomModel()
-    data = ClassificationData(pictures(2), np.array(labels), ["cat", "dog"], ["a {c}"])
+    data = ClassificationData(random_images(2), np.array(labels), ["cat", "dog"], ["a {c}"])
     with pytest.raises(RequestError, match=line):
         tasks.run(benchmark("classification"), data, Engine(model))
     assert model.image_batches == []
@@ -119,7 +121,7 @@ def test_labels_that_cannot_be_right_are_refused_before_any_compute(labels, line
 
 def test_a_part_of_a_dataset_may_lack_classes_which_then_stay_out_of_the_mean_but_compete():
     labels = np.array([0, 0, 3])
-    data = ClassificationData(pictures(3), labels, list("abcde"), ["a {c}"], empty_classes_allowed=True)
+    data = ClassificationData(random_images(3), labels, list("abcde"), ["a {c}"], empty_classes_allowed=True)
     outcome = tasks.run(benchmark("classification"), data, Engine(RandomModel()))
     correct = outcome.samples["correct"].to_numpy()
     assert values(outcome)["mean_per_class"] == pytest.approx((correct[:2].mean() + correct[2]) / 2)
@@ -127,15 +129,15 @@ def test_a_part_of_a_dataset_may_lack_classes_which_then_stay_out_of_the_mean_bu
 
 
 def test_top5_of_four_classes_is_not_a_metric():
-    data = ClassificationData(pictures(4), np.arange(4), list("abcd"), ["a {c}"])
+    data = ClassificationData(random_images(4), np.arange(4), list("abcd"), ["a {c}"])
     with pytest.raises(RequestError, match=r"no metric 'top5' here; metrics\.primary may be top1, mean_per_class"):
         tasks.validate(benchmark("classification", primary="top5"), data)
 
 
-def test_the_interval_of_the_mean_per_class_has_width_even_with_one_picture_a_class():
+def test_the_interval_of_the_mean_per_class_has_width_even_with_one_image_a_class():
     names = [f"class {i}" for i in range(60)]
-    given = Given({f"picture-{i}": np.eye(60)[i - i % 2] for i in range(60)}, dict(zip(names, np.eye(60), strict=True)))
-    data = ClassificationData(pictures(60), np.arange(60), names, ["{c}"])
+    given = Given({f"image-{i}": np.eye(60)[i - i % 2] for i in range(60)}, dict(zip(names, np.eye(60), strict=True)))
+    data = ClassificationData(random_images(60), np.arange(60), names, ["{c}"])
     metric = tasks.run(benchmark("classification"), data, given).metrics["mean_per_class"]
     assert metric.value == 0.5
     assert 0.15 < metric.high - metric.low < 0.45

@@ -17,7 +17,7 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
 from cosmos_eval.tasks.segmentation.label_maps import BUDGET, LabelMaps, kept_classes
-from tests.helpers.patch_models import PatchModel, oracle_settings, pictures, queries, random_dense, settings
+from tests.helpers.patch_models import PatchModel, images_of_sizes, oracle_settings, queries, random_dense, settings
 from tests.helpers.tensor_bytes import peak_bytes
 from tests.oracles import segmentation as oracle
 
@@ -131,10 +131,10 @@ CASES = {
 
 @lru_cache
 def one_window_at_a_time(case: str) -> list[Tensor]:
-    """The oracle's logits of each picture."""
+    """The oracle's logits of each source."""
     chosen, model, found = settings(**CASES[case]), PatchModel(), []
-    for picture in pictures(SIZES):
-        image = picture.load()
+    for source in images_of_sizes(SIZES):
+        image = source.load()
         x = model.preprocess(Image.fromarray(resized(image, chosen["short_side"], chosen["long_side"])))
         size = image.height, image.width
         found.append(oracle.image_logits(model.encode_patches, x, size, queries(len(WORDS)), oracle_settings(chosen)))
@@ -142,12 +142,12 @@ def one_window_at_a_time(case: str) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("case", "batch_size"), [("plain", n) for n in range(1, 8)] + [(case, 5) for case in CASES])
-def test_batched_equals_one_window_of_one_picture_at_a_time(case, batch_size):
+def test_batched_equals_one_window_of_one_image_at_a_time(case, batch_size):
     chosen = settings(**CASES[case])
     slow = oracle_settings(chosen)
     maps = LabelMaps(queries(len(WORDS)), WORDS, chosen)
     stream = Engine(PatchModel(), batch_size=batch_size).window_features(
-        pictures(SIZES), chosen, keep_pixels=bool(chosen["pamr_steps"])
+        images_of_sizes(SIZES), chosen, keep_pixels=bool(chosen["pamr_steps"])
     )
     unsure = total = 0
     for dense, expected in zip(stream, one_window_at_a_time(case), strict=True):
@@ -225,7 +225,7 @@ def test_with_refinement_the_budget_holds_too(budget):
     assert peak_bytes(lambda: maps.predict(dense)) <= budget + extras(dense, 30) + image
 
 
-def test_the_largest_pictures_with_150_classes_stay_far_below_two_gigabytes():
+def test_the_largest_images_with_150_classes_stay_far_below_two_gigabytes():
     # 2048 x 3000 pixels, which are 336 x 492 resized: 3.7 GB of logits if they were made at once
     dense = random_dense((336, 492), (2048, 3000), crop=224, stride=112, patch=16)
     maps = LabelMaps(queries(150), range(150), settings())

@@ -21,7 +21,7 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_in_a_picture_of_one_colour_every_neighbour_weighs_the_same():
+def test_in_a_image_of_one_colour_every_neighbour_weighs_the_same():
     weights = affinities(torch.full((3, 4, 5), 0.7), [1, 2])
     assert torch.allclose(weights, torch.full((16, 4, 5), 1 / 16))
     spot = torch.zeros(1, 4, 5)

@@ -5,18 +5,18 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine import Engine
-from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, pictures
+from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, random_images
 
 GIVEN = Given(
-    {"picture-0": [1, 0], "picture-1": [0, 1]},
+    {"image-0": [1, 0], "image-1": [0, 1]},
     {"right": [0.8, 0.6], "wrong": [0.6, 0.8], "level": [0.8, 0.6], "worse": [1, 0]},
 )
 
 
 def data(**changed):
     fields = {
-        "pictures": pictures(2),
-        "item_picture": np.array([0, 0, 1, 1]),
+        "images": random_images(2),
+        "item_image": np.array([0, 0, 1, 1]),
         "positives": ["right", "right", "right", "right"],
         "negatives": ["wrong", "level", "wrong", "worse"],
         "subsets": ["add", "add", "swap", "add"],
@@ -46,7 +46,7 @@ def test_four_items_by_hand():
     assert outcome.primary == "accuracy"
     assert outcome.metrics["add/accuracy"].n == 3
     samples = outcome.samples
-    assert samples["image"].tolist() == ["picture-0", "picture-0", "picture-1", "picture-1"]
+    assert samples["image"].tolist() == ["image-0", "image-0", "image-1", "image-1"]
     assert samples["subset"].tolist() == ["add", "add", "swap", "add"]
     assert samples["margin"].tolist() == pytest.approx([0.2, 0, -0.2, 0.6])
     for found, (right, wrong) in zip(samples["scores"], [(0.8, 0.6), (0.8, 0.8), (0.6, 0.8), (0.6, 0)], strict=True):
@@ -56,7 +56,7 @@ def test_four_items_by_hand():
 
 
 def test_a_perfect_model_is_right_everywhere():
-    perfect = Given({"picture-0": [1, 0], "picture-1": [1, 0]}, {"right": [1, 0], "wrong": [0, 1]})
+    perfect = Given({"image-0": [1, 0], "image-1": [1, 0]}, {"right": [1, 0], "wrong": [0, 1]})
     outcome = tasks.run(benchmark("perception"), data(negatives=["wrong"] * 4), perfect)
     assert set(values(outcome).values()) == {1.0}
 
@@ -68,13 +68,11 @@ def test_a_constant_model_gets_nothing_strictly_and_one_half_in_expectation():
     assert len(outcome.warnings) == 2
 
 
-def test_the_interval_resamples_pictures_not_items():
-    many = pictures(40)
-    item_picture = np.repeat(np.arange(40), 25)
-    given = Given(
-        {picture.key: [1, 0] if i % 2 else [0, 1] for i, picture in enumerate(many)}, {"x": [1, 0], "y": [0, 1]}
-    )
-    some = PerceptionData.pairs(many, item_picture, ["x"] * 1000, ["y"] * 1000, ["all"] * 1000)
+def test_the_interval_resamples_images_not_items():
+    many = random_images(40)
+    item_image = np.repeat(np.arange(40), 25)
+    given = Given({image.key: [1, 0] if i % 2 else [0, 1] for i, image in enumerate(many)}, {"x": [1, 0], "y": [0, 1]})
+    some = PerceptionData.pairs(many, item_image, ["x"] * 1000, ["y"] * 1000, ["all"] * 1000)
     metrics = tasks.run(benchmark("perception"), some, given).metrics
     for name in ("accuracy", "macro_accuracy", "all/accuracy", "all/accuracy_expected"):
         assert metrics[name].value == 0.5
@@ -85,9 +83,9 @@ def test_the_interval_resamples_pictures_not_items():
 @pytest.mark.parametrize(
     ("broken", "line"),
     [
-        (data(item_picture=np.array([0, 1, 2, 0])), "item 2 points at picture 2, there are 2"),
-        (data(subsets=["add"]), "4 places of pictures, 4 places of texts, 1 subsets"),
-        (data(item_picture=np.array([], int), positives=[], negatives=[], subsets=[]), "at least one"),
+        (data(item_image=np.array([0, 1, 2, 0])), "item 2 points at image 2, there are 2"),
+        (data(subsets=["add"]), "4 places of images, 4 places of texts, 1 subsets"),
+        (data(item_image=np.array([], int), positives=[], negatives=[], subsets=[]), "at least one"),
     ],
 )
 def test_items_that_cannot_be_measured_are_refused_before_any_compute(broken, line):
@@ -104,16 +102,14 @@ def test_the_primary_metric_may_be_a_subset_or_the_mean_over_subsets():
         tasks.validate(benchmark("perception", primary="replace/accuracy"), data())
 
 
-def test_a_match_counts_each_picture_and_text_once():
+def test_a_match_counts_each_image_and_text_once():
     """The notebook of SVO-Probes: over the matches, over the others, then the mean of the two; within each part."""
-    given = Given(
-        {"picture-0": [1, 0], "picture-1": [0, 1], "picture-2": [0.6, 0.8], "picture-3": [0.8, 0.6]}, {"x": [1, 0]}
-    )
+    given = Given({"image-0": [1, 0], "image-1": [0, 1], "image-2": [0.6, 0.8], "image-3": [0.8, 0.6]}, {"x": [1, 0]})
     some = PerceptionData(
-        pictures(4), ["x"], np.array([[0, 1], [0, 2], [0, 3], [1, 3]]), np.zeros((4, 1), int), ["s", "s", "v", "v"]
+        random_images(4), ["x"], np.array([[0, 1], [0, 2], [0, 3], [1, 3]]), np.zeros((4, 1), int), ["s", "s", "v", "v"]
     )
     found = values(tasks.run(benchmark("perception"), some, given))
-    # Matches score 1 and 0, others 0, .6 and .8, each once: two lie above .7. Picture 0 is called a match and picture 1
+    # Matches score 1 and 0, others 0, .6 and .8, each once: two lie above .7. Image 0 is called a match and image 1
     # is not; of the others 0 and .6 lie below.
     assert found["match_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert found["match_accuracy_expected"] == pytest.approx((1 / 2 + 2 / 3) / 2)
@@ -127,14 +123,14 @@ def recurring() -> PerceptionData:
     """One match a sentence, and three others, as most sentences of SVO-Probes have."""
     images = np.array([[4 * i, 4 * i + k] for i in range(3) for k in (1, 2, 3)])
     texts = np.repeat(np.arange(3), 3)[:, None]
-    return PerceptionData(pictures(12), ["x", "y", "z"], images, texts, ["subject", "verb", "object"] * 3)
+    return PerceptionData(random_images(12), ["x", "y", "z"], images, texts, ["subject", "verb", "object"] * 3)
 
 
 def test_a_match_that_recurs_costs_a_perfect_model_nothing_and_gains_a_constant_one_nothing():
     axes = np.eye(4)
-    images = {f"picture-{i}": axes[3 if i % 4 else i // 4] for i in range(12)}
+    images = {f"image-{i}": axes[3 if i % 4 else i // 4] for i in range(12)}
     perfect = Given(images, dict(zip("xyz", axes, strict=False)))
     assert set(values(tasks.run(benchmark("perception"), recurring(), perfect)).values()) == {1.0}
-    constant = Given({f"picture-{i}": [1, 0] for i in range(12)}, {text: [1, 0] for text in "xyz"})
+    constant = Given({f"image-{i}": [1, 0] for i in range(12)}, {text: [1, 0] for text in "xyz"})
     for name, value in values(tasks.run(benchmark("perception"), recurring(), constant)).items():
         assert value == (0.5 if name.endswith("_expected") else 0), name

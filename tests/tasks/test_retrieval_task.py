@@ -10,14 +10,14 @@ from cosmos_eval.metrics.ranks import expected_rank
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 from cosmos_eval.tasks.retrieval import retrieval_info
 from cosmos_eval.tasks.retrieval.paired import paired
-from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, pictures
+from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, random_images
 from tests.oracles import ranks as oracle
 
 SCORES = np.array([[0.9, 0.1, 0.8, 0.2], [0.9, 0.1, 0.5, 0.7], [0.3, 0.3, 0.3, 0.3]])
 TEXTS = ["a", "b", "c", "d"]
-DATA = RetrievalData(pictures(3), TEXTS, np.array([0, 0, 1, 2]))
+DATA = RetrievalData(random_images(3), TEXTS, np.array([0, 0, 1, 2]))
 BY_HAND = Given(
-    {f"picture-{i}": row for i, row in enumerate(np.eye(3))},
+    {f"image-{i}": row for i, row in enumerate(np.eye(3))},
     dict(zip(TEXTS, SCORES.T, strict=True)),
 )
 
@@ -26,7 +26,7 @@ def values(outcome):
     return {name: metric.value for name, metric in outcome.metrics.items()}
 
 
-def test_three_pictures_and_four_texts_by_hand():
+def test_three_images_and_four_texts_by_hand():
     outcome = tasks.run(benchmark("retrieval"), DATA, BY_HAND)
     assert values(outcome) == pytest.approx(
         {
@@ -51,8 +51,8 @@ def test_every_sample_says_what_happened_to_it():
     samples = tasks.run(benchmark("retrieval", k=[1, 2]), DATA, BY_HAND).samples
     assert list(samples.columns) == ["direction", "query", "image", "rank", "hit@1", "hit@2"]
     assert samples["direction"].tolist() == ["image_to_text"] * 3 + ["text_to_image"] * 4
-    assert samples["query"].tolist() == ["picture-0", "picture-1", "picture-2", "0", "1", "2", "3"]
-    assert samples["image"].tolist() == [f"picture-{i}" for i in (0, 1, 2, 0, 0, 1, 2)]
+    assert samples["query"].tolist() == ["image-0", "image-1", "image-2", "0", "1", "2", "3"]
+    assert samples["image"].tolist() == [f"image-{i}" for i in (0, 1, 2, 0, 0, 1, 2)]
     assert samples["rank"].tolist() == [1, 3, 2.5, 1.5, 2.5, 2, 2]
     assert samples["hit@1"].tolist() == [1, 0, 0.25, 0.5, 0, 0, 0]
     assert samples["hit@2"].tolist() == [1, 0, 0.5, 1, 0.5, 1, 1]
@@ -102,13 +102,13 @@ def test_a_perfect_model_is_first_everywhere_with_any_number_of_captions():
     rows = np.eye(4)
     owner = np.array([3, 0, 0, 1, 2, 2, 2])
     texts = [f"text {j}" for j in range(7)]
-    given = Given({f"picture-{i}": rows[i] for i in range(4)}, {t: rows[i] for t, i in zip(texts, owner, strict=True)})
-    outcome = tasks.run(benchmark("retrieval"), RetrievalData(pictures(4), texts, owner), given)
+    given = Given({f"image-{i}": rows[i] for i in range(4)}, {t: rows[i] for t, i in zip(texts, owner, strict=True)})
+    outcome = tasks.run(benchmark("retrieval"), RetrievalData(random_images(4), texts, owner), given)
     assert set(values(outcome).values()) == {1.0}
     for name, metric in outcome.metrics.items():
         if (
             "recall" in name
-        ):  # four pictures: p ** 4 / 2 = 0.025; captions of one picture are one, and weigh as they are many
+        ):  # four images: p ** 4 / 2 = 0.025; captions of one image are one, and weigh as they are many
             assert metric.low == pytest.approx(0.05**0.25) if "to_text" in name else 0.2 < metric.low < 0.05**0.25
             assert (metric.high, metric.method) == (1, "mid-p")
         else:
@@ -118,7 +118,7 @@ def test_a_perfect_model_is_first_everywhere_with_any_number_of_captions():
 
 def test_a_constant_model_is_at_chance_in_both_directions_and_reported_as_collapsed():
     texts = [f"text {j}" for j in range(100)]
-    data = RetrievalData(pictures(20), texts, np.arange(100) // 5)
+    data = RetrievalData(random_images(20), texts, np.arange(100) // 5)
     outcome = tasks.run(benchmark("retrieval"), data, Constant())
     found = values(outcome)
     for k in (1, 5, 10):
@@ -129,35 +129,35 @@ def test_a_constant_model_is_at_chance_in_both_directions_and_reported_as_collap
     assert [line.split(":")[0] for line in outcome.warnings] == ["collapsed", "collapsed"]
 
 
-def test_a_model_blind_to_pictures_is_at_chance_for_texts_only():
+def test_a_model_blind_to_images_is_at_chance_for_texts_only():
     texts = [f"text {j}" for j in range(100)]
     outcome = tasks.run(
-        benchmark("retrieval"), RetrievalData(pictures(20), texts, np.arange(100) // 5), Constant(texts=False)
+        benchmark("retrieval"), RetrievalData(random_images(20), texts, np.arange(100) // 5), Constant(texts=False)
     )
     assert values(outcome)["text_to_image_recall@1"] == pytest.approx(1 / 20)
-    # Every picture ranks the captions alike, without a tie: exactly one picture owns the first.
+    # Every image ranks the captions alike, without a tie: exactly one image owns the first.
     assert values(outcome)["image_to_text_recall@1"] == 1 / 20
     assert len(outcome.warnings) == 1
-    assert "pictures" in outcome.warnings[0]
+    assert "images" in outcome.warnings[0]
 
 
-def test_two_pictures_with_one_caption_share_it():
-    data = RetrievalData(pictures(2), ["same", "same"], np.array([0, 1]))
+def test_two_images_with_one_caption_share_it():
+    data = RetrievalData(random_images(2), ["same", "same"], np.array([0, 1]))
     outcome = tasks.run(benchmark("retrieval"), data, Engine(RandomModel()))
     assert values(outcome)["image_to_text_recall@1"] == 0.5
     assert values(outcome)["image_to_text_mean_rank"] == 1.5
 
 
-def test_the_interval_resamples_pictures_and_holds_the_value():
+def test_the_interval_resamples_images_and_holds_the_value():
     rng = np.random.default_rng(0)
     owner = np.arange(400) % 80
     rows, noise = rng.standard_normal((80, 8)), rng.standard_normal((400, 8))
     texts = [f"text {j}" for j in range(400)]
     given = Given(
-        {f"picture-{i}": row for i, row in enumerate(rows)},
+        {f"image-{i}": row for i, row in enumerate(rows)},
         {text: rows[i] + n for text, i, n in zip(texts, owner, noise, strict=True)},
     )
-    data = RetrievalData(pictures(80), texts, owner)
+    data = RetrievalData(random_images(80), texts, owner)
     first, again = (tasks.run(benchmark("retrieval"), data, given, seed=3) for _ in range(2))
     assert first.metrics == again.metrics
     assert tasks.run(benchmark("retrieval"), data, given, seed=4).metrics != first.metrics
@@ -169,12 +169,12 @@ def test_the_interval_resamples_pictures_and_holds_the_value():
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (RetrievalData(pictures(2), ["a", "b"], np.array([0, 2])), "text 1 points at picture 2, there are 2"),
-        (RetrievalData(pictures(2), ["a", "b"], np.array([0, -1])), "text 1 points at picture -1"),
-        (RetrievalData(pictures(5), ["a", "b"], np.array([0, 3])), "3 of 5 pictures have no caption: picture-1, "),
-        (RetrievalData(pictures(2), [], np.array([], int)), "at least one"),
-        (RetrievalData(pictures(2), ["a"], np.array([0, 1])), "as many of each"),
-        (ClassificationData(pictures(2), np.array([0, 1]), ["a", "b"], ["{c}"]), "needs RetrievalData"),
+        (RetrievalData(random_images(2), ["a", "b"], np.array([0, 2])), "text 1 points at image 2, there are 2"),
+        (RetrievalData(random_images(2), ["a", "b"], np.array([0, -1])), "text 1 points at image -1"),
+        (RetrievalData(random_images(5), ["a", "b"], np.array([0, 3])), "3 of 5 images have no caption: image-1, "),
+        (RetrievalData(random_images(2), [], np.array([], int)), "at least one"),
+        (RetrievalData(random_images(2), ["a"], np.array([0, 1])), "as many of each"),
+        (ClassificationData(random_images(2), np.array([0, 1]), ["a", "b"], ["{c}"]), "needs RetrievalData"),
     ],
 )
 def test_data_that_cannot_be_measured_is_refused_before_any_compute(data, line):
@@ -201,5 +201,5 @@ def test_an_unknown_task_is_refused():
 def test_nan_weights_end_in_one_line():
     model = RandomModel()
     model.of_pixels[0, 0] = float("nan")
-    with pytest.raises(RequestError, match="picture picture-0 is not finite"):
+    with pytest.raises(RequestError, match="image image-0 is not finite"):
         tasks.run(benchmark("retrieval"), DATA, Engine(model))

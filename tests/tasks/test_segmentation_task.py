@@ -1,4 +1,4 @@
-"""The segmentation task: pictures of colours, a model that sees colours, and everything that must be refused."""
+"""The segmentation task: images of colours, a model that sees colours, and everything that must be refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayMask, ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage, ArrayMask
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import summary
@@ -67,7 +67,7 @@ def data(maps: Sequence[np.ndarray] | None = None) -> SegmentationData:
     shown = [striped("red", "green", "blue"), striped("blue", "red")]
     maps = maps or [labels(0, 1, 2), labels(2, 0)]
     return SegmentationData(
-        pictures=[ArrayPicture(f"p{i}", pixels) for i, pixels in enumerate(shown)],
+        images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(shown)],
         masks=[ArrayMask(f"p{i}", one) for i, one in enumerate(maps)],
         class_names=("red", "green", "blue"),
         palette=tuple(COLOURS[name] for name in ("red", "green", "blue")),
@@ -93,7 +93,7 @@ def test_a_model_that_sees_colours_is_right_everywhere():
 
 
 def test_areas_and_metrics_by_hand():
-    # the second stripe of the first picture is called blue, half of the second picture is not asked about
+    # the second stripe of the first image is called blue, half of the second image is not asked about
     outcome = run(benchmark(), data([labels(0, 2, 2), labels(255, 0)]))
     stripe = 8 * 16
     rows = outcome.samples.to_dict("records")
@@ -144,14 +144,14 @@ def test_predictions_come_in_order_with_both_maps():
         assert np.array_equal(one.truth, mask.load())
 
 
-def test_intervals_resample_pictures():
-    """Of eighty pictures, half of them with a class that is found where another one is labelled: enough for the
+def test_intervals_resample_images():
+    """Of eighty images, half of them with a class that is found where another one is labelled: enough for the
     bootstrap alone."""
     shown = [striped("red", "green", "blue")] * 80
     maps = [labels(0, 1, 2), labels(0, 2, 2)] * 40
     many = replace(
         data(),
-        pictures=[ArrayPicture(f"p{i}", pixels) for i, pixels in enumerate(shown)],
+        images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(shown)],
         masks=[ArrayMask(f"p{i}", one) for i, one in enumerate(maps)],
     )
     areas = [one.areas for one in predictions(benchmark(), many, Engine(Colours()))]
@@ -167,11 +167,11 @@ def test_intervals_resample_pictures():
     assert metric.method == "bootstrap"
 
 
-def test_two_pictures_that_are_all_right_leave_room_for_others_that_are_not():
+def test_two_images_that_are_all_right_leave_room_for_others_that_are_not():
     metrics = tasks.run(benchmark(), data(), Engine(Colours())).metrics
     for name in ("miou", "pixel_accuracy", "mean_accuracy", "red/iou", "green/iou"):
         assert (metrics[name].value, metrics[name].high, metrics[name].method) == (1, 1, "mid-p")
-    # two whole pictures: p ** 2 / 2 = 0.025; green is in one of them only: p / 2 = 0.025. Each half of the mid-p
+    # two whole images: p ** 2 / 2 = 0.025; green is in one of them only: p / 2 = 0.025. Each half of the mid-p
     assert metrics["red/iou"].low == pytest.approx(0.05**0.5, abs=1e-9)
     assert metrics["green/iou"].low == pytest.approx(0.05, abs=1e-9)
     assert 0.05 < metrics["miou"].low < 0.5
@@ -185,8 +185,8 @@ def broken(**changes) -> SegmentationData:
     ("given", "with_", "why"),
     [
         (benchmark((("red",), ("green",))), data(), "prompts.words has 2 entries for 3 classes"),
-        (benchmark(), broken(masks=data().masks[:1]), "2 pictures with 1 masks"),
-        (benchmark(), data([labels(0, 1, 2, width=7), labels(2, 0)]), "the mask of p0 has 16 x 21 .* picture 16 x 24"),
+        (benchmark(), broken(masks=data().masks[:1]), "2 images with 1 masks"),
+        (benchmark(), data([labels(0, 1, 2, width=7), labels(2, 0)]), "the mask of p0 has 16 x 21 .* image 16 x 24"),
         (benchmark(), data([labels(0, 1, 2), labels(3, 0)]), "the mask of p1 has the label 3, classes are 0 to 2"),
         (benchmark(), data([labels(255, 255, 255), labels(255, 255)]), "no pixel of any mask has a class"),
         (replace(benchmark(), metrics={"primary": "iou"}), data(), "no metric 'iou' here"),
@@ -198,8 +198,8 @@ def test_what_cannot_be_measured_is_refused_in_one_line(given: Benchmark, with_:
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_whose_patches_are_not_finite_is_refused_with_the_picture():
-    with pytest.raises(RequestError, match="the embedding of picture p0 is not finite"):
+def test_a_model_whose_patches_are_not_finite_is_refused_with_the_image():
+    with pytest.raises(RequestError, match="the embedding of image p0 is not finite"):
         run(benchmark(), data(), Colours(gain=float("nan")))
 
 

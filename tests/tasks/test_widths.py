@@ -1,4 +1,4 @@
-"""A model whose pictures and texts have vectors of different lengths is refused, whatever the task."""
+"""A model whose images and texts have vectors of different lengths is refused, whatever the task."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from tests.helpers.stand_ins import RandomModel, benchmark, pictures
+from tests.helpers.stand_ins import RandomModel, benchmark, random_images
 
 
 class Wider(RandomModel):
@@ -17,14 +17,14 @@ class Wider(RandomModel):
 
 
 DATA = {
-    "retrieval": RetrievalData(pictures(3), ["a", "b", "c"], np.arange(3)),
-    "classification": ClassificationData(pictures(3), np.arange(3), ["a", "b", "c"], ["the {c}"]),
-    "perception": PerceptionData.pairs(pictures(3), [0, 1, 2], ["a", "b", "c"], ["d", "e", "f"], ["x"] * 3),
+    "retrieval": RetrievalData(random_images(3), ["a", "b", "c"], np.arange(3)),
+    "classification": ClassificationData(random_images(3), np.arange(3), ["a", "b", "c"], ["the {c}"]),
+    "perception": PerceptionData.pairs(random_images(3), [0, 1, 2], ["a", "b", "c"], ["d", "e", "f"], ["x"] * 3),
 }
 
 
 @pytest.mark.parametrize("task", DATA)
 def test_every_task_refuses_it_in_one_line(task: str):
     torch.manual_seed(0)
-    with pytest.raises(RequestError, match="16 numbers a picture and 32 a text; both must be in one space"):
+    with pytest.raises(RequestError, match="16 numbers an image and 32 a text; both must be in one space"):
         tasks.run(benchmark(task), DATA[task], Engine(Wider()))

@@ -1,6 +1,6 @@
 """Which benchmark, metric and model of ours a published figure is about, where that is certain.
 
-A figure is mapped only where protocol and data are ours: the same pictures, prompts and rule. Left out on purpose:
+A figure is mapped only where protocol and data are ours: the same images, prompts and rule. Left out on purpose:
 
 - mteb's classification (one template) and retrieval (captions that repeat removed), and its means over all items of
   ARO, which differ from the authors';
@@ -47,7 +47,7 @@ DATACOMP = {
     "ObjectNet zero-shot": [("objectnet-wds", "top1")],
 }
 """The columns of open_clip's table, measured with DataComp's harness on WebDataset shards. For ImageNet the shards hold
-the pictures, names and templates of `imagenet1k`."""
+the images, names and templates of `imagenet1k`."""
 SVO = {"subj_neg": "subject/accuracy", "verb_neg": "verb/accuracy", "obj_neg": "object/accuracy"}
 MEANS = {
     "SugarCrepe macro mean of 7": ("sugarcrepe", "macro_accuracy"),

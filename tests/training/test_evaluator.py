@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request, monkeypatch):
+def no_images(request, monkeypatch):
     """Drawing takes longer than these trainings do; one test draws."""
     if "curve" not in request.node.name:
         monkeypatch.setattr("cosmos_eval.report.curves.write_curve", lambda lines, folder: [])
@@ -229,7 +229,7 @@ def test_a_signal_ends_the_evaluation_and_not_the_training(world, tmp_path):
     notes = Notes()
 
     class Arrives(Notes):
-        """A signal comes while pictures are encoded."""
+        """A signal comes while images are encoded."""
 
         def task(self, description: str, total: int, unit: str = "it") -> Any:
             signal.raise_signal(signal.SIGUSR1)

@@ -12,7 +12,7 @@ from benchmarks.studies.ablation import rows
 from cosmos_core.errors import RequestError
 
 HERE = Path(__file__).parents[3]
-QUICK_PICTURES = 100
+QUICK_IMAGES = 100
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description=ablation.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="8 steps and 100 test pictures: the machinery, no finding")
+    parser.add_argument("--quick", action="store_true", help="8 steps and 100 test images: the machinery, no finding")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2; --quick: 0 1")
     parser.add_argument("--rows", nargs="+", choices=names, default=names)
     parser.add_argument("--jobs", type=int, default=1, help="legs at a time; each is a process with one thread")
@@ -62,7 +62,7 @@ def do_legs(options: argparse.Namespace, wanted: list[tuple[rows.Row, int]], cha
     from benchmarks.studies.ablation.leg import do_leg, folder_of
     from benchmarks.studies.ablation.testing import Examiner
 
-    examiner = Examiner(QUICK_PICTURES if options.quick else None)
+    examiner = Examiner(QUICK_IMAGES if options.quick else None)
     for one, seed in wanted:
         config = rows.settings(one, seed, changes)
         do_leg(config, folder_of(options.out, one, seed), examiner, options.commit or head())

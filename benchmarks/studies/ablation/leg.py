@@ -123,7 +123,7 @@ class Meter(Callback):
         def note(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
             images = inputs[0] if isinstance(inputs[0], list | tuple) else [inputs[0]]
             self.given[name] = {
-                "pictures": [list(view.shape) for view in images],
+                "images": [list(view.shape) for view in images],
                 "texts": list(inputs[1].shape),
                 "cross_features": output.image_cross_features is not None,
             }

@@ -83,7 +83,7 @@ def limit_of(legs: Legs) -> int | None:
 
 HOW = (
     "Points, row minus the row above it: same seeds, same test samples. In brackets the 95 % t-interval over seeds; in "
-    "parentheses the 95 % bootstrap interval over test pictures, trainings as they are. **Bold**: both leave zero out."
+    "parentheses the 95 % bootstrap interval over test images, trainings as they are. **Bold**: both leave zero out."
 )
 
 
@@ -105,19 +105,19 @@ def intro(legs: Legs, seeds: Sequence[int]) -> str:
         + ", ".join(f"{key} {packages[key]}" for key in packages)
         + ".",
         f"Every row: the toybox preset with batch {config['batch_size']}, {config['steps']} steps, "
-        f"{config['batch_size'] * config['steps']:,} pictures; a seed decides initial weights, scenes, order, crops "
+        f"{config['batch_size'] * config['steps']:,} images; a seed decides initial weights, scenes, order, crops "
         "and captions, the same for every row"
         + (
-            " (the order in which pictures were read is the same in all rows of a seed: digests are equal)."
+            " (the order in which images were read is the same in all rows of a seed: digests are equal)."
             if same
-            else ". **The order of pictures differs between rows: digests are not equal.**"
+            else ". **The order of images differs between rows: digests are not equal.**"
         ),
         "Evaluated is the averaged model (`#teacher`, momentum "
         f"{config['momentum_teacher']}) of every row, also where the loss does not use it, on the test split, whose "
-        "pictures no seed trains on. Perception is the mean over the seven subsets. Chance: 0.1 %, 0.1 %, 2.1 %, 50 %.",
+        "images no seed trains on. Perception is the mean over the seven subsets. Chance: 0.1 %, 0.1 %, 2.1 %, 50 %.",
     ]
     if limit is not None:
-        lines.append(f"**Evaluated on {limit} pictures only: no finding.**")
+        lines.append(f"**Evaluated on {limit} images only: no finding.**")
     return "\n\n".join(lines)
 
 
@@ -136,7 +136,7 @@ def points(value: float) -> str:
 
 def score_table(rows: Sequence[str], means: dict[str, dict[str, Estimate]]) -> str:
     """Means over seeds in percent with both intervals."""
-    head = "Percent: mean over seeds, [95 % t-interval over seeds], (95 % bootstrap over test pictures)."
+    head = "Percent: mean over seeds, [95 % t-interval over seeds], (95 % bootstrap over test images)."
     body = [[row(name).title, *(cell(means[name][m.name], percent) for m in METRICS)] for name in rows]
     return head + "\n\n" + table(["row", *(metric.title for metric in METRICS)], body)
 
@@ -151,7 +151,7 @@ def gap_table(gaps: dict[tuple[str, str], dict[str, Estimate]], pairs: Sequence[
 
 def cell(one: Estimate, form: Callable[[float], str]) -> str:
     seeds = f"[{form(one.seed_low)}, {form(one.seed_high)}]"
-    return f"{form(one.mean)} {seeds} ({form(one.picture_low)}, {form(one.picture_high)})"
+    return f"{form(one.mean)} {seeds} ({form(one.image_low)}, {form(one.image_high)})"
 
 
 def shape_text(rows: Sequence[str], shapes: dict[str, dict[int, dict[str, float]]]) -> str:
@@ -166,7 +166,7 @@ def shape_text(rows: Sequence[str], shapes: dict[str, dict[int, dict[str, float]
     return (
         "Wang & Isola (2020) on the 1,000 test scenes: alignment is the mean squared distance of unit rows (lower: "
         "closer; unrelated rows: 2), uniformity the logarithm of the mean of exp(−2 d²) over pairs (lower: more evenly "
-        "spread; a collapsed model: 0), the gap the distance between the mean picture and the mean text. Mean over "
+        "spread; a collapsed model: 0), the gap the distance between the mean image and the mean text. Mean over "
         "seeds, [95 % t-interval].\n\n" + table(["row", *TITLES.values()], body)
     )
 
@@ -178,7 +178,7 @@ def cost_text(legs: Legs, rows: Sequence[str], seeds: Sequence[int]) -> str:
     for name in rows:
         given = legs[name][seeds[0]].record["given"]
         student, teacher = given["student"], given["teacher"]
-        batch = student["pictures"][0][0]
+        batch = student["images"][0][0]
         cost = mean_cost(legs, name, seeds)
         wall = [legs[name][seed].record["seconds"] for seed in seeds]
         body.append(
@@ -193,17 +193,17 @@ def cost_text(legs: Legs, rows: Sequence[str], seeds: Sequence[int]) -> str:
                 f"{sum(wall) / len(wall):.0f}",
             ]
         )
-    head = ["row", "student: pictures a sample", "texts", "teacher: pictures; texts", "cross-attention"]
+    head = ["row", "student: images a sample", "texts", "teacher: images; texts", "cross-attention"]
     head += ["CPU s a step", f"times {rows[0]}", "s a training"]
     return (
-        "Equal pictures and steps are not equal work: rows further down look at more views of each picture. Median "
+        "Equal images and steps are not equal work: rows further down look at more views of each image. Median "
         "processor seconds of a step on one thread, rendering and views included, mean over seeds; taken while other "
         "work ran on the second core, so good to compare rows, not machines.\n\n" + table(head, body)
     )
 
 
 def views(given: dict[str, Any]) -> str:
-    sizes = [shape[-1] for shape in given["pictures"]]
+    sizes = [shape[-1] for shape in given["images"]]
     return " + ".join(f"{sizes.count(size)} of {size} px" for size in dict.fromkeys(sizes))
 
 
@@ -218,12 +218,12 @@ def csv(
     seeds: Sequence[int],
 ) -> str:
     """Every figure of the tables, fractions, one a line, with each seed's own value."""
-    bounds = ["seed_low", "seed_high", "picture_low", "picture_high"]
+    bounds = ["seed_low", "seed_high", "image_low", "image_high"]
     lines = [["what", "metric", "mean", *bounds, *(f"seed{seed}" for seed in seeds)]]
 
     def add(what: str, found: dict[str, Estimate]) -> None:
         for metric, e in found.items():
-            numbers = [e.mean, e.seed_low, e.seed_high, e.picture_low, e.picture_high, *e.seeds]
+            numbers = [e.mean, e.seed_low, e.seed_high, e.image_low, e.image_high, *e.seeds]
             lines.append([what, metric, *(f"{number:.6g}" for number in numbers)])
 
     for name, found in means.items():

@@ -1,7 +1,7 @@
 """Intervals of a row and paired differences of two rows, from a few seeds and the test samples that all of them share.
 
 Two things vary, and each has its interval. Trained again with other seeds, a row comes out differently: a t-interval
-over seeds, whose unit is a training. Tested on other pictures, too: the percentile bootstrap over pictures, the
+over seeds, whose unit is a training. Tested on other images, too: the percentile bootstrap over images, the
 trainings as they are. A difference is called clear only where both intervals leave zero out.
 """
 
@@ -22,7 +22,7 @@ class Outcomes:
     values: np.ndarray
     """(S, N): a hit is 1, a miss 0, a tie between."""
     unit: np.ndarray
-    """(N,) the picture that a sample hangs on."""
+    """(N,) the image that a sample hangs on."""
     classes: np.ndarray | None = None
     """(N,) the subset of a sample, where the metric is a mean over subsets."""
 
@@ -31,15 +31,15 @@ class Outcomes:
         return [self.metric(row) for row in self.values]
 
     def metric(self, values: np.ndarray) -> float:
-        return float(self.estimator(values)(np.ones(self.pictures)))
+        return float(self.estimator(values)(np.ones(self.images)))
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return int(self.unit.max()) + 1
 
     def estimator(self, values: np.ndarray):  # type: ignore[no-untyped-def]
         if self.classes is None:
-            return mean_of(values, self.unit, self.pictures)
+            return mean_of(values, self.unit, self.images)
         return mean_per_class_of(values, self.classes, self.unit)
 
     def minus(self, other: "Outcomes") -> "Outcomes":
@@ -58,21 +58,21 @@ class Estimate:
     seeds: tuple[float, ...]
     seed_low: float
     seed_high: float
-    picture_low: float
-    picture_high: float
+    image_low: float
+    image_high: float
 
     @property
     def clear(self) -> bool:
         """For a difference: both intervals lie on one side of zero."""
-        above = self.seed_low > 0 and self.picture_low > 0
-        return above or (self.seed_high < 0 and self.picture_high < 0)
+        above = self.seed_low > 0 and self.image_low > 0
+        return above or (self.seed_high < 0 and self.image_high < 0)
 
 
 def estimate(outcomes: Outcomes, seed: int = 0) -> Estimate:
     """Mean over seeds with both intervals."""
     per_seed = outcomes.per_seed()
     # every metric here is linear in its samples: the mean over seeds of a metric is the metric of the mean
-    ((low, high),) = intervals([outcomes.estimator(outcomes.values.mean(axis=0))], outcomes.pictures, seed=seed)
+    ((low, high),) = intervals([outcomes.estimator(outcomes.values.mean(axis=0))], outcomes.images, seed=seed)
     return Estimate(statistics.fmean(per_seed), tuple(per_seed), *over_seeds(per_seed), low, high)
 
 

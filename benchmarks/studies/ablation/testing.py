@@ -1,4 +1,4 @@
-"""What a leg is tested on: toybox's pictures and texts as wholes, and the geometry of their embeddings. Test sets are
+"""What a leg is tested on: toybox's images and texts as wholes, and the geometry of their embeddings. Test sets are
 rendered once."""
 
 import random
@@ -12,7 +12,7 @@ from benchmarks.studies.ablation.files import read, write
 from benchmarks.studies.ablation.rows import PRESET
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import Picture
+    from cosmos_eval.datasets.base import ImageSource
     from cosmos_eval.datasets.data import RetrievalData
     from cosmos_eval.results.record import Result
     from cosmos_eval.run.session import Session
@@ -22,10 +22,10 @@ BENCHMARK = "toybox-retrieval"
 BENCHMARKS = (BENCHMARK, "toybox-classification", "toybox-perception")
 """Of the toybox suite those that the paper's ablation is about; label maps take longer than all of them together."""
 TITLES = {
-    "alignment": "alignment, picture and text",
+    "alignment": "alignment, image and text",
     "alignment_image": "alignment, two crops",
     "alignment_text": "alignment, two texts",
-    "uniformity_image": "uniformity, pictures",
+    "uniformity_image": "uniformity, images",
     "uniformity_text": "uniformity, texts",
     "gap": "gap of the modalities",
 }
@@ -33,7 +33,7 @@ TITLES = {
 
 @dataclass
 class Examiner:
-    """Tests one leg after the other; `limit` is the number of test pictures, None for all."""
+    """Tests one leg after the other; `limit` is the number of test images, None for all."""
 
     limit: int | None = None
 
@@ -61,8 +61,8 @@ class Examiner:
         return data
 
     @cached_property
-    def crops(self) -> "tuple[list[Picture], list[Picture]]":
-        return two_crops(self.data.pictures)
+    def crops(self) -> "tuple[list[ImageSource], list[ImageSource]]":
+        return two_crops(self.data.images)
 
     def results(self, folder: Path, label: str, network: str = "teacher") -> "list[Result]":
         """The results for one network of the folder's checkpoint, in `folder/results`; those there are kept."""
@@ -72,7 +72,7 @@ class Examiner:
     def geometry(self, folder: Path, network: str = "teacher") -> dict[str, float]:
         """Alignment and uniformity (Wang & Isola, ICML 2020) by the keys of TITLES; kept in the folder once known.
 
-        Pictures are the retrieval benchmark's, whole. `alignment`, `uniformity_text` and `gap` take the first of the
+        Images are the retrieval benchmark's, whole. `alignment`, `uniformity_text` and `gap` take the first of the
         two descriptions of each; `alignment_text` is that of the two, `alignment_image` that of two global crops as
         the preset draws them, the same for every model. `gap` is the distance between the modalities' mean rows.
         """
@@ -83,13 +83,13 @@ class Examiner:
         known = read(folder / GEOMETRY) or {}
         if network in known:
             return known[network]
-        texts_of: list[list[str]] = [[] for _ in self.data.pictures]
-        for text, picture in zip(self.data.texts, self.data.text_picture, strict=True):
-            texts_of[picture].append(text)
+        texts_of: list[list[str]] = [[] for _ in self.data.images]
+        for text, image in zip(self.data.texts, self.data.image_of_text, strict=True):
+            texts_of[image].append(text)
         engine = Engine(load_model(f"cosmos:{folder / 'last.pt'}#{network}", device="cpu"), batch_size=64)
-        images = engine.image_features(self.data.pictures)
+        images = engine.image_features(self.data.images)
         texts, others = (engine.text_features([some[i] for some in texts_of]) for i in (0, 1))
-        first, second = (engine.image_features(pictures) for pictures in self.crops)
+        first, second = (engine.image_features(crop) for crop in self.crops)
         found = {
             "alignment": alignment(images, texts),
             "alignment_image": alignment(first, second),
@@ -103,14 +103,14 @@ class Examiner:
         return found
 
 
-def two_crops(pictures: "Sequence[Picture]") -> "tuple[list[Picture], list[Picture]]":
-    """Two global crops of each picture, as the preset draws them; the draws hang on the picture's key alone."""
+def two_crops(images: "Sequence[ImageSource]") -> "tuple[list[ImageSource], list[ImageSource]]":
+    """Two global crops of each image, as the preset draws them; the draws hang on the image's key alone."""
     from cosmos_core.config import load_preset
-    from cosmos_eval.datasets.base import ArrayPicture
+    from cosmos_eval.datasets.base import ArrayImage
 
     crops = replace(load_preset(PRESET).views, global_crops=2, local_crops=0)
-    views = [crops.pixels(picture.load(), random.Random(picture.key)) for picture in pictures]
+    views = [crops.pixels(image.load(), random.Random(image.key)) for image in images]
     first, second = (
-        [ArrayPicture(f"{p.key}/{i}", view[i]) for p, view in zip(pictures, views, strict=True)] for i in (0, 1)
+        [ArrayImage(f"{p.key}/{i}", view[i]) for p, view in zip(images, views, strict=True)] for i in (0, 1)
     )
     return first, second

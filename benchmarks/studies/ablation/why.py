@@ -35,10 +35,10 @@ NOT_TOWERS = ("cross_pool", "token_mapping", "logit_scale")
 FIGURES = {
     "clip_loss": "contrastive loss",
     "distill_loss": "distillation loss",
-    "from_image": "of it: pictures",
+    "from_image": "of it: images",
     "from_text": "of it: texts",
     "plain_distill_loss": "the same on plain features",
-    "image_cosine": "cos(cross, plain), pictures",
+    "image_cosine": "cos(cross, plain), images",
     "text_cosine": "cos(cross, plain), texts",
     "clip_gradient": "gradient of the contrastive loss",
     "distill_gradient": "gradient of distillation",

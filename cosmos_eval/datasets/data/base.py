@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Mask, Picture, UprightPicture
+from cosmos_eval.datasets.base import ImageSource, Mask, UprightImage
 from cosmos_eval.datasets.digests import ContentHash
 from cosmos_eval.datasets.kinds import DataKind
 
 
 class Data:
-    """What a reader gives: a frozen dataclass with at least `pictures`, `fingerprint` and `remarks`.
+    """What a reader gives: a frozen dataclass with at least `images`, `fingerprint` and `remarks`.
 
     A new kind of data is a subclass in one file. It must define `kind`, `hashed_as`, `counts` and `hash_into`;
     the other methods have defaults.
@@ -24,7 +24,7 @@ class Data:
     hashed_as: ClassVar[str]
     """The first word of every fingerprint of such data. Never changed, whatever the class is called."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageSource]
     fingerprint: str
     """Of everything that a model sees and is asked; empty until it was computed."""
     remarks: Sequence[str]
@@ -71,13 +71,13 @@ class Data:
             f"{self.kind} data cannot be limited: {type(self).__name__} has no subset; leave --limit out"
         )
 
-    def decodable(self) -> list[Picture | Mask]:
+    def decodable(self) -> list[ImageSource | Mask]:
         """Everything that `data check --deep` decodes."""
-        return list(self.pictures)
+        return list(self.images)
 
     def upright(self) -> Self:
         """With every image turned as its EXIF orientation says (`exif: apply`)."""
-        return self.replaced(pictures=[UprightPicture(picture) for picture in self.pictures])
+        return self.replaced(images=[UprightImage(image) for image in self.images])
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """As a definition's `dataset` options ask beyond what their reader has done."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.consistency import broken_texts, first
 from cosmos_eval.datasets.data.base import Data, spread
 from cosmos_eval.datasets.digests import ContentHash
@@ -24,7 +24,7 @@ class ClassificationData(Data):
     kind = CLASSIFICATION
     hashed_as = "ClassificationData"
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageSource]
     labels: np.ndarray  # (N,) int64
     class_names: Sequence[str]
     templates: Sequence[str] | Sequence[Sequence[str]]
@@ -35,7 +35,7 @@ class ClassificationData(Data):
     remarks: Sequence[str] = ()
 
     def counts(self) -> dict[str, int]:
-        return {"images": len(self.pictures), "classes": len(self.class_names)}
+        return {"images": len(self.images), "classes": len(self.class_names)}
 
     def hash_into(self, content: ContentHash) -> None:
         content.integers("labels", self.labels)
@@ -46,12 +46,12 @@ class ClassificationData(Data):
                 content.strings("templates of a class", own)
 
     def problems(self) -> list[str]:
-        keys, classes = [picture.key for picture in self.pictures], len(self.class_names)
+        keys, classes = [image.key for image in self.images], len(self.class_names)
         problems = broken_texts("class names", self.class_names)
         shared = [own for own in self.templates if isinstance(own, str)]
         problems += broken_texts("prompts", shared or [one for own in self.templates for one in own])
         if len(self.labels) != len(keys):
-            return [f"has {len(keys):,} pictures but {len(self.labels):,} labels"]
+            return [f"has {len(keys):,} images but {len(self.labels):,} labels"]
         wrong = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
         if wrong:
             problems.append(f"has {len(wrong):,} labels outside 0 to {classes - 1}: {first(wrong)}")
@@ -59,7 +59,7 @@ class ClassificationData(Data):
             empty = self._empty_classes()
             if empty:
                 problems.append(
-                    f"has {len(empty):,} classes without a picture: {first(empty)}; where they only compete, write "
+                    f"has {len(empty):,} classes without an image: {first(empty)}; where they only compete, write "
                     "candidates_without_images: allow in dataset"
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
@@ -82,10 +82,10 @@ class ClassificationData(Data):
         return observations
 
     def subset(self, n: int) -> Self:
-        kept = spread(len(self.pictures), n)
+        kept = spread(len(self.images), n)
         # all class names stay, so that the task keeps its difficulty
         return self.replaced(
-            pictures=[self.pictures[i] for i in kept.tolist()],
+            images=[self.images[i] for i in kept.tolist()],
             labels=self.labels[kept],
             fingerprint="",
             empty_classes_allowed=True,

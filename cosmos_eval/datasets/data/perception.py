@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.consistency import broken_texts, undecidable
 from cosmos_eval.datasets.data.base import Data, new_places, spread
 from cosmos_eval.datasets.digests import ContentHash
@@ -25,7 +25,7 @@ class PerceptionData(Data):
     kind = PERCEPTION
     hashed_as = "PerceptionData"
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageSource]
     texts: Sequence[str]
     item_images: np.ndarray  # (I, m) int64, indices of images
     item_texts: np.ndarray  # (I, n) int64, indices of texts
@@ -42,8 +42,8 @@ class PerceptionData(Data):
     @classmethod
     def pairs(
         cls,
-        pictures: Sequence[Picture],
-        item_picture: Sequence[int] | np.ndarray,
+        images: Sequence[ImageSource],
+        item_image: Sequence[int] | np.ndarray,
         positives: Sequence[str],
         negatives: Sequence[str],
         subsets: Sequence[str],
@@ -52,11 +52,11 @@ class PerceptionData(Data):
         """Items of one image with a right and a wrong text."""
         count = len(positives)
         texts = np.stack([np.arange(count), count + np.arange(count)], axis=1)
-        images = np.asarray(item_picture, dtype=np.int64)[:, None]
-        return cls(pictures, [*positives, *negatives], images, texts, subsets, **more)
+        item_images = np.asarray(item_image, dtype=np.int64)[:, None]
+        return cls(images, [*positives, *negatives], item_images, texts, subsets, **more)
 
     def counts(self) -> dict[str, int]:
-        counts = {"images": len(self.pictures), "items": len(self.item_images)}
+        counts = {"images": len(self.images), "items": len(self.item_images)}
         return {**counts, "left_out": len(self.left_out)} if self.left_out else counts
 
     def hash_into(self, content: ContentHash) -> None:
@@ -73,13 +73,13 @@ class PerceptionData(Data):
         problems = []
         lengths = {len(self.subsets), len(self.item_images), len(self.item_texts), *map(len, self.groups.values())}
         if len(lengths) > 1:
-            problems.append("has items of unequal parts (pictures, texts, subset)")
+            problems.append("has items of unequal parts (images, texts, subset)")
         problems += broken_texts("texts", self.texts)
         problems += broken_texts("subsets", list(dict.fromkeys(self.subsets)))
         parts = list(dict.fromkeys(part for own in self.groups.values() for part in own))
         problems += broken_texts("parts", parts) + broken_texts("origins", [self.origin])
         for what, places, count in (
-            ("picture", self.item_images, len(self.pictures)),
+            ("image", self.item_images, len(self.images)),
             ("text", self.item_texts, len(self.texts)),
         ):
             if places.size and not (places.min() >= 0 and places.max() < count):
@@ -94,19 +94,19 @@ class PerceptionData(Data):
         """Items whose wrong image is the right one: hosts show one placeholder for all that they have removed."""
         if self.item_images.shape[1] < 2:
             return []
-        digests = [picture.digest() for picture in self.pictures]
-        return undecidable("image", self.item_images, digests, [picture.key for picture in self.pictures])
+        digests = [image.digest() for image in self.images]
+        return undecidable("image", self.item_images, digests, [image.key for image in self.images])
 
     def subset(self, n: int) -> Self:
         """Items of several images are spread, not the images, so that an item keeps all of its own: `n` is then the
         most images there are."""
         several = self.item_images.shape[1] > 1
-        kept = self._images_of_items(n) if several else spread(len(self.pictures), n)
-        places = new_places(kept, len(self.pictures))
+        kept = self._images_of_items(n) if several else spread(len(self.images), n)
+        places = new_places(kept, len(self.images))
         items = np.flatnonzero((places[self.item_images] >= 0).all(1))  # all of an item's images are kept
         shown, asked = np.unique(self.item_texts[items], return_inverse=True)
         return self.replaced(
-            pictures=[self.pictures[i] for i in kept.tolist()],
+            images=[self.images[i] for i in kept.tolist()],
             texts=[self.texts[j] for j in shown],
             item_images=places[self.item_images[items]],
             item_texts=asked.reshape(len(items), -1),
@@ -121,5 +121,5 @@ class PerceptionData(Data):
         count = self.item_images.shape[1]
         items = min(n // count, len(self.item_images))
         if items < 1:
-            raise RequestError(f"a limit of {n} pictures leaves no item of {count} pictures; give more")
+            raise RequestError(f"a limit of {n} images leaves no item of {count} images; give more")
         return np.unique(self.item_images[spread(len(self.item_images), items)])

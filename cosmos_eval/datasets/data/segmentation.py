@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from cosmos_eval.datasets.base import Mask, Picture
+from cosmos_eval.datasets.base import ImageSource, Mask
 from cosmos_eval.datasets.consistency import broken_texts
 from cosmos_eval.datasets.data.base import Data, spread
 from cosmos_eval.datasets.digests import ContentHash
@@ -16,12 +16,12 @@ __all__ = ["IGNORED", "SegmentationData"]
 
 @dataclass(frozen=True)
 class SegmentationData(Data):
-    """Images with the class of each of their pixels: `masks[i]` belongs to `pictures[i]` and has its size."""
+    """Images with the class of each of their pixels: `masks[i]` belongs to `images[i]` and has its size."""
 
     kind = SEGMENTATION
     hashed_as = "SegmentationData"
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageSource]
     masks: Sequence[Mask]
     class_names: Sequence[str]
     palette: Sequence[tuple[int, int, int]]
@@ -30,7 +30,7 @@ class SegmentationData(Data):
     remarks: Sequence[str] = ()
 
     def counts(self) -> dict[str, int]:
-        return {"images": len(self.pictures), "classes": len(self.class_names)}
+        return {"images": len(self.images), "classes": len(self.class_names)}
 
     def hash_into(self, content: ContentHash) -> None:
         content.digests("masks", self.masks, "hashing masks")
@@ -38,21 +38,19 @@ class SegmentationData(Data):
 
     def problems(self) -> list[str]:
         problems = broken_texts("class names", self.class_names)
-        keys = [picture.key for picture in self.pictures]
+        keys = [image.key for image in self.images]
         if [mask.key for mask in self.masks] != keys:
-            problems.append(f"has {len(keys):,} pictures and masks of {len(self.masks):,} that are not theirs")
+            problems.append(f"has {len(keys):,} images and masks of {len(self.masks):,} that are not theirs")
         if len(self.palette) != len(self.class_names):
             problems.append(f"has {len(self.class_names):,} classes and {len(self.palette):,} colours")
         return problems
 
     def subset(self, n: int) -> Self:
-        kept = spread(len(self.pictures), n).tolist()
-        return self.replaced(
-            pictures=[self.pictures[i] for i in kept], masks=[self.masks[i] for i in kept], fingerprint=""
-        )
+        kept = spread(len(self.images), n).tolist()
+        return self.replaced(images=[self.images[i] for i in kept], masks=[self.masks[i] for i in kept], fingerprint="")
 
-    def decodable(self) -> list[Picture | Mask]:
-        return [*self.pictures, *self.masks]
+    def decodable(self) -> list[ImageSource | Mask]:
+        return [*self.images, *self.masks]
 
     def upright(self) -> Self:
         """Its reader turns images and masks together."""

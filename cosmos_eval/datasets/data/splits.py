@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from cosmos_eval.datasets.base import Mask, Picture
+from cosmos_eval.datasets.base import ImageSource, Mask
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.datasets.digests import ContentHash
@@ -29,9 +29,9 @@ class SplitData(Data):
         return self.test.kind
 
     @property
-    def pictures(self) -> Sequence[Picture]:  # type: ignore[override]
+    def images(self) -> Sequence[ImageSource]:  # type: ignore[override]
         """The images of all splits, those that are evaluated first."""
-        return [picture for data in self._all().values() for picture in data.pictures]
+        return [image for data in self._all().values() for image in data.images]
 
     @property
     def evaluated(self) -> Data:
@@ -47,15 +47,15 @@ class SplitData(Data):
 
     def hash_into(self, content: ContentHash) -> None:
         for name, data in self._all().items():
-            content.strings("split", [name, str(len(data.pictures))])
+            content.strings("split", [name, str(len(data.images))])
             data.hash_into(content)
 
     def content_observations(self) -> list[str]:
         """Images that are evaluated and stand in another split, too: a task that learns from them knows the answer."""
         told = [line for data in self._all().values() for line in data.content_observations()]
-        digests = {picture.digest(): picture.key for picture in self.test.pictures}
+        digests = {image.digest(): image.key for image in self.test.images}
         for name, data in self.others.items():
-            shared = [picture.key for picture in data.pictures if picture.digest() in digests]
+            shared = [image.key for image in data.images if image.digest() in digests]
             if shared:
                 count = "1 image" if len(shared) == 1 else f"{len(shared):,} images"
                 verb = "is" if len(shared) == 1 else "are"
@@ -64,11 +64,11 @@ class SplitData(Data):
 
     def subset(self, n: int) -> Self:
         """`n` images of each split."""
-        parts = {name: data.subset(n) if n < len(data.pictures) else data for name, data in self._all().items()}
+        parts = {name: data.subset(n) if n < len(data.images) else data for name, data in self._all().items()}
         test = parts.pop("test")
         return self.replaced(test=test, others=parts, fingerprint="")
 
-    def decodable(self) -> list[Picture | Mask]:
+    def decodable(self) -> list[ImageSource | Mask]:
         return [file for data in self._all().values() for file in data.decodable()]
 
     def upright(self) -> Self:

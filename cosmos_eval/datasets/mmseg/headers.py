@@ -1,4 +1,4 @@
-"""What the first bytes of a picture and its mask say: whether both can be read, and whether they fit together."""
+"""What the first bytes of an image and its mask say: whether both can be read, and whether they fit together."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cosmos_core.image_files import QUARTER_TURNS, Impostor, NotAnImage, open_im
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.consistency import FIRST, first
-from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
+from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
 
 LABEL_MODES = ("P", "L", "1")
 """Pillow's names for one byte, or bit, a pixel: what `LoadAnnotations` reads without loss."""
@@ -28,7 +28,7 @@ CHUNK = 64
 
 @dataclass
 class Headers:
-    """What does not fit, each told with the mask's (or picture's) name."""
+    """What does not fit, each told with the mask's (or image's) name."""
 
     no_mask: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
@@ -39,12 +39,12 @@ class Headers:
     turned: list[str] = field(default_factory=list)
 
     def problems(self, masks: Path) -> list[str]:
-        """One sentence for each kind, without the benchmark's name. Pictures without masks are left to the reader."""
+        """One sentence for each kind, without the benchmark's name. Images without masks are left to the reader."""
         said = []
         if self.unreadable:
             shown = ", ".join(self.unreadable[:FIRST])  # each with its reason, which must not be cut
             more = f" and {len(self.unreadable) - FIRST:,} more" if len(self.unreadable) > FIRST else ""
-            said.append(f"has {_count(self.unreadable, 'file')} without a readable picture: {shown}{more}")
+            said.append(f"has {_count(self.unreadable, 'file')} without a readable image: {shown}{more}")
         if self.in_colour:
             said.append(
                 f"has {_count(self.in_colour, 'mask')} in {masks} with colours where one label a pixel is wanted: "
@@ -68,21 +68,21 @@ class Headers:
             )
         if self.other_size:
             said.append(
-                f"has {_count(self.other_size, 'mask')} in {masks} of another size than the picture: "
+                f"has {_count(self.other_size, 'mask')} in {masks} of another size than the image: "
                 f"{first(self.other_size)}; masks are never resized"
             )
         return said
 
 
-def look(pictures: Sequence[MmsegPicture], masks: Sequence[MmsegMask]) -> Headers:
-    """Read the headers of every pair, in threads: some 0.1 ms each on a local disk. Pictures that are not there are
+def look(images: Sequence[MmsegImage], masks: Sequence[MmsegMask]) -> Headers:
+    """Read the headers of every pair, in threads: some 0.1 ms each on a local disk. Images that are not there are
     passed over.
 
     An image is turned as its EXIF orientation says, a mask only where it is marked `turned`. A quarter turn with no
     tag on the mask is right where the sizes fit, which only the turned image can have; of other turns they say nothing.
     """
     found = Headers()
-    pairs = list(zip(pictures, masks, strict=True))
+    pairs = list(zip(images, masks, strict=True))
     pool = ThreadPoolExecutor(WORKERS)
     try:
         for some in pool.map(_look_at, [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]):
@@ -93,14 +93,14 @@ def look(pictures: Sequence[MmsegPicture], masks: Sequence[MmsegMask]) -> Header
     return found
 
 
-def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str, str]]:
+def _look_at(pairs: Sequence[tuple[MmsegImage, MmsegMask]]) -> list[tuple[str, str]]:
     found = []
-    for picture, mask in pairs:
-        if not os.path.exists(picture.path):  # noqa: PTH110 - any name
+    for image, mask in pairs:
+        if not os.path.exists(image.path):  # noqa: PTH110 - any name
             continue
         name = mask.path.name
         if not os.path.exists(mask.path):  # noqa: PTH110 - any name
-            found.append(("no_mask", picture.key))
+            found.append(("no_mask", image.key))
             continue
         try:
             with open_image(mask.path) as opened:
@@ -115,23 +115,23 @@ def _look_at(pairs: Sequence[tuple[MmsegPicture, MmsegMask]]) -> list[tuple[str,
         elif form in LOSSY:
             found.append(("lossy", f"{name} ({form})"))
         try:
-            with open_image(picture.path) as opened:
+            with open_image(image.path) as opened:
                 expected = opened.size
                 of_image = _orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
         except Exception as error:
-            found.append(("unreadable", f"{short_name(printable(picture.path))} ({_reason(error, picture.path)})"))
+            found.append(("unreadable", f"{short_name(printable(image.path))} ({_reason(error, image.path)})"))
             continue
         expected = expected[::-1] if of_image in QUARTER_TURNS else expected
         if mask.turned:
             size = size[::-1] if of_mask in QUARTER_TURNS else size
         if size != expected:
-            shown = f"{size[0]} x {size[1]} pixels, the picture {expected[0]} x {expected[1]}"
+            shown = f"{size[0]} x {size[1]} pixels, the image {expected[0]} x {expected[1]}"
             found.append(("other_size", f"{name} ({shown})"))
             continue
         agree = of_image == of_mask and (mask.turned or of_mask == 1)
         proven = of_image in QUARTER_TURNS and of_mask == 1 and size[0] != size[1]
         if not agree and not proven:
-            found.append(("turned", f"{picture.path.name} (orientation {of_image}, mask {of_mask})"))
+            found.append(("turned", f"{image.path.name} (orientation {of_image}, mask {of_mask})"))
     return found
 
 
@@ -146,7 +146,7 @@ def _orientation(opened: Image.Image) -> int:
 def _reason(error: Exception, path: Path) -> str:
     generic = isinstance(error, NotAnImage) and not isinstance(error, Impostor)
     if generic:
-        return "no picture format"
+        return "no image format"
     said = " ".join(str(getattr(error, "strerror", None) or error).split())
     return said.removeprefix(f"{path} is ")  # the path stands before it
 

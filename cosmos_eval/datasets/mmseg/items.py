@@ -1,4 +1,4 @@
-"""Pictures and masks that mmsegmentation's transforms decode. Both are plain values: workers receive them pickled."""
+"""Images and masks that mmsegmentation's transforms decode. Both are plain values: workers receive them pickled."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import formats, open_image, orientation_of, turn
 from cosmos_core.text_files import open_regular
-from cosmos_eval.datasets.base import FilePicture, Mask
+from cosmos_eval.datasets.base import FileImage, Mask
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
 from cosmos_eval.metrics.areas import IGNORED
@@ -18,8 +18,8 @@ JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 @dataclass(frozen=True)
-class MmsegPicture(FilePicture):
-    """A picture as `LoadImageFromFile` gives it (OpenCV's decoder, turned as its EXIF says), in RGB."""
+class MmsegImage(FileImage):
+    """An image as `LoadImageFromFile` gives it (OpenCV's decoder, turned as its EXIF says), in RGB."""
 
     def encoded(self, content: bytes) -> bytes:
         return b""  # no rule of ours makes its pixels
@@ -30,15 +30,15 @@ class MmsegPicture(FilePicture):
         content = self.hashed_content()
         # OpenCV fills what a truncated JPEG lacks with grey and says nothing. Inside a scan no marker but these occurs.
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
-            raise RequestError(f"cannot decode the picture {self.path}: it is cut off; replace the file")
+            raise RequestError(f"cannot decode the image {self.path}: it is cut off; replace the file")
         try:
             # what `LoadImageFromFile` does with the file's bytes; it would read them once more
             pixels = mmcv.imfrombytes(content, flag="color", backend="cv2")
         except Exception as error:  # decoders raise whatever a broken file makes them stumble over
             said = " ".join(str(error).split())
-            raise RequestError(f"cannot decode the picture {self.path}: {said}; replace the file") from error
+            raise RequestError(f"cannot decode the image {self.path}: {said}; replace the file") from error
         if pixels is None:
-            raise RequestError(f"cannot decode the picture {self.path}: failed to load image; replace the file")
+            raise RequestError(f"cannot decode the image {self.path}: failed to load image; replace the file")
         return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
 

@@ -1,4 +1,4 @@
-"""Where the eight datasets of SCLIP's protocol keep pictures, masks and lists: as mmsegmentation's guide has them."""
+"""Where the eight datasets of SCLIP's protocol keep images, masks and lists: as mmsegmentation's guide has them."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ class Layout:
 
     dataset: str
     """The class in mmsegmentation's registry."""
-    pictures: str
+    images: str
     masks: str
     split: str | None = None
-    """A list of names without ending; None: every picture of the folder."""
+    """A list of names without ending; None: every image of the folder."""
     made_by: str | None = None
     """What `cosmos-eval data prepare` calls these masks, where it can make them."""
     also: tuple[int, ...] = ()
-    """Other numbers of pictures in circulation, taken beside the expected one."""
+    """Other numbers of images in circulation, taken beside the expected one."""
 
 
 CONTEXT_ALSO = (5105,)
-"""VOC2010's list val has 5,105 pictures; the annotations that mmsegmentation converts have 5,104 of them."""
+"""VOC2010's list val has 5,105 images; the annotations that mmsegmentation converts have 5,104 of them."""
 
 
 def _voc(dataset: str) -> Layout:

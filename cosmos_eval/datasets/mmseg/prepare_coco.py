@@ -7,7 +7,7 @@ conversion that GroupViT introduced and SCLIP and COSMOS use. That is the way to
 
 Where only `instances_val2017.json` is there, its polygons and run-length masks are drawn instead: regions of crowds
 first, then objects from the largest to the smallest, so that where objects overlap the smaller one is on top (a cup on
-a table, a tie on a person). COCO-Stuff's authors decided overlaps for each picture; so both agree inside objects and
+a table, a tie on a person). COCO-Stuff's authors decided overlaps for each image; so both agree inside objects and
 may differ where objects overlap and by a pixel along outlines. Results from the two do not agree to the last digit and
 have different dataset fingerprints.
 """
@@ -24,7 +24,7 @@ from cosmos_eval.datasets.mmseg.making import VOID, Made, first_folder, labels_i
 from cosmos_eval.progress import Reporter
 
 RAW = "[0-9]*[0-9].png"
-"""Published maps are named by the picture's number alone."""
+"""Published maps are named by the image's number alone."""
 STUFF_PLACES = tuple(
     f"{dataset}/{folder}/val2017"
     for dataset in ("coco_stuff164k", "coco-stuff164k", "coco", ".")
@@ -93,14 +93,14 @@ def prepare_object(data_root: Path, out: Path, reporter: Reporter) -> Made:
         )
     path = place / "instances_val2017.json"
     drawn = [
-        (picture, folder / f"{Path(picture['file_name']).stem}_instanceTrainIds.png")
-        for picture in pictures_with_objects(read_json(path), path)
+        (image, folder / f"{Path(image['file_name']).stem}_instanceTrainIds.png")
+        for image in images_with_objects(read_json(path), path)
     ]
-    return make_masks(drawn, lambda picture: draw(picture, path), folder, f"objects of {path}", reporter)
+    return make_masks(drawn, lambda image: draw(image, path), folder, f"objects of {path}", reporter)
 
 
-def pictures_with_objects(content: Any, path: Path) -> list[dict[str, Any]]:
-    """Every picture of the JSON, with `objects`: its annotations in the order of drawing, each with its `class`.
+def images_with_objects(content: Any, path: Path) -> list[dict[str, Any]]:
+    """Every image of the JSON, with `objects`: its annotations in the order of drawing, each with its `class`.
 
     Raises:
         RequestError: not COCO's instances; names what is wrong.
@@ -128,25 +128,25 @@ def pictures_with_objects(content: Any, path: Path) -> list[dict[str, Any]]:
     if len(ids) != THINGS:
         raise refuse(f"{len(ids)} categories, not {THINGS}")
     class_of = {category: i for i, category in enumerate(ids, start=1)}
-    pictures = {row["id"]: {**row, "objects": []} for row in tables["images"]}
+    images = {row["id"]: {**row, "objects": []} for row in tables["images"]}
     for row in tables["annotations"]:
-        if row["image_id"] not in pictures or row["category_id"] not in class_of:
-            raise refuse(f"annotation {row.get('id')} is of no picture or category")
-        pictures[row["image_id"]]["objects"].append({**row, "class": class_of[row["category_id"]]})
-    for picture in pictures.values():
-        if escapes(picture["file_name"]):
-            raise refuse(f"the picture {picture['file_name']!r} lies outside its folder")
-        picture["objects"].sort(key=lambda one: (-one.get("iscrowd", 0), -one.get("area", 0.0), one.get("id", 0)))
-    return sorted(pictures.values(), key=lambda one: one["file_name"])
+        if row["image_id"] not in images or row["category_id"] not in class_of:
+            raise refuse(f"annotation {row.get('id')} is of no image or category")
+        images[row["image_id"]]["objects"].append({**row, "class": class_of[row["category_id"]]})
+    for image in images.values():
+        if escapes(image["file_name"]):
+            raise refuse(f"the image {image['file_name']!r} lies outside its folder")
+        image["objects"].sort(key=lambda one: (-one.get("iscrowd", 0), -one.get("area", 0.0), one.get("id", 0)))
+    return sorted(images.values(), key=lambda one: one["file_name"])
 
 
-def draw(picture: dict[str, Any], path: Path) -> np.ndarray:
+def draw(image: dict[str, Any], path: Path) -> np.ndarray:
     """(H, W) uint8: background 0, objects 1 to 80; later ones cover earlier ones."""
     from pycocotools import mask as coco_masks
 
-    height, width = picture["height"], picture["width"]
+    height, width = image["height"], image["width"]
     labels = np.zeros((height, width), dtype=np.uint8)
-    for one in picture["objects"]:
+    for one in image["objects"]:
         given = one["segmentation"]
         try:
             if isinstance(given, dict) and not isinstance(given.get("counts"), list):

@@ -1,12 +1,12 @@
 """Masks and list of PASCAL Context val from the authors' label maps (Mottaghi et al., CVPR 2014).
 
-`trainval.tar.gz` of the dataset's page has one MATLAB file a picture with a map of 459 categories in alphabetical
+`trainval.tar.gz` of the dataset's page has one MATLAB file an image with a map of 459 categories in alphabetical
 order. The 59 frequent ones become classes 1 to 59, still in alphabetical order, which is the order that mmsegmentation
-and SCLIP have; everything else is background 0. Pictures are those of VOC2010's own list val, which all have a map:
+and SCLIP have; everything else is background 0. Images are those of VOC2010's own list val, which all have a map:
 5,105.
 
 mmsegmentation's guide goes another way: `trainval_merged.json` through the Detail API, whose merged annotations know
-5,104 of these pictures. Both lists are taken by `data check`; their dataset fingerprints differ.
+5,104 of these images. Both lists are taken by `data check`; their dataset fingerprints differ.
 """
 
 from pathlib import Path
@@ -45,7 +45,7 @@ def prepare_context(data_root: Path, out: Path, reporter: Reporter) -> Made:
     maps = next((place for place in places if next(place.glob("*.mat"), None) is not None), None)
     missing = []
     if maps is None:
-        missing.append(f"the authors' label maps, trainval.tar.gz with one .mat a picture, in {places[0]}")
+        missing.append(f"the authors' label maps, trainval.tar.gz with one .mat an image, in {places[0]}")
     if listed is None:
         missing.append(f"the list {root / OWN_LIST} of VOCtrainval_03-May-2010.tar")
     if missing:
@@ -55,7 +55,7 @@ def prepare_context(data_root: Path, out: Path, reporter: Reporter) -> Made:
     names = [line.strip() for line in read_lines(listed)]
     outside = next((name for name in names if not name or escapes(name)), None)
     if outside is not None:
-        raise RequestError(f"{listed} has {outside!r}, which is no picture's name; unpack it again")
+        raise RequestError(f"{listed} has {outside!r}, which is no image's name; unpack it again")
     named = [name for name in names if (maps / f"{name}.mat").is_file()]
     if not named or len(named) < len(names):  # half of an archive: a short list would stand for good
         raise RequestError(f"{maps} has {len(named):,} label maps of the {len(names):,} in {listed}; unpack it again")

@@ -1,4 +1,4 @@
-"""The reader `mmseg`: pictures and masks as mmsegmentation's own dataset classes list them."""
+"""The reader `mmseg`: images and masks as mmsegmentation's own dataset classes list them."""
 
 from contextlib import nullcontext
 from importlib import import_module
@@ -13,24 +13,24 @@ from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import Data, SegmentationData
 from cosmos_eval.datasets.dataset_checks import Survey, escapes
 from cosmos_eval.datasets.mmseg.headers import look
-from cosmos_eval.datasets.mmseg.items import MmsegMask, MmsegPicture
+from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
 from cosmos_eval.datasets.substitution import substituted
 
 
 def read_mmseg(benchmark: Any, data_root: Path) -> Data:
-    """The validation pictures of a dataset with their masks, class names and colours.
+    """The validation images of a dataset with their masks, class names and colours.
 
-    Options: `layout` (see layouts.py), `path` (the dataset's folder), `images` (the folder of pictures, where it is not
+    Options: `layout` (see layouts.py), `path` (the dataset's folder), `images` (the folder of images, where it is not
     in the dataset's folder: COCO's val2017 serves several benchmarks), `exif: apply` (a mask is turned by its own EXIF
     orientation; images are in any case, as mmsegmentation does).
 
-    Order is that of the split's list, or of the sorted paths where there is none. A picture's key is its path below the
-    folder of pictures. Masks are not decoded here; their headers are read.
+    Order is that of the split's list, or of the sorted paths where there is none. An image's key is its path below the
+    folder of images. Masks are not decoded here; their headers are read.
 
     Raises:
-        DataProblems: folders or lists missing, pictures without masks, masks in colour or of another size than their
-            picture, files without a picture in them, counts not as expected; all of it at once.
+        DataProblems: folders or lists missing, images without masks, masks in colour or of another size than their
+            image, files without an image in them, counts not as expected; all of it at once.
     """
     survey = Survey(benchmark, data_root)
     name = survey.options["layout"]
@@ -38,28 +38,28 @@ def read_mmseg(benchmark: Any, data_root: Path) -> Data:
         raise RequestError(f"{survey.name}: there is no layout {name!r}{near(name, LAYOUTS)}")
     layout = LAYOUTS[name]
     (root,) = survey.there(survey.place("path", "folder", holding=layout.masks))
-    folder = _picture_folder(survey, layout, root)
+    folder = _image_folder(survey, layout, root)
     split = _check_parts(survey, layout, root, folder)
-    pictures, masks, names, palette = _listed(survey, layout, root, folder, split)
-    survey.pictures(folder, [picture.key for picture in pictures])
-    headers = look(pictures, masks)
+    images, masks, names, palette = _listed(survey, layout, root, folder, split)
+    survey.images(folder, [image.key for image in images])
+    headers = look(images, masks)
     for problem in headers.problems(root / layout.masks):
         survey.add(problem)
     if headers.no_mask:
         n = len(headers.no_mask)
-        noun = "picture" if n == 1 else "pictures"
+        noun = "image" if n == 1 else "images"
         survey.add(
             f"has {n:,} {noun} without a mask in {root / layout.masks}: {first(headers.no_mask)}"
             f"{_made_by(layout) or survey.hint()}"
         )
-    if len(pictures) in layout.also:
-        survey.expected["images"] = len(pictures)
-    return survey.finish(SegmentationData(pictures, masks, names, palette))
+    if len(images) in layout.also:
+        survey.expected["images"] = len(images)
+    return survey.finish(SegmentationData(images, masks, names, palette))
 
 
-def _picture_folder(survey: Survey, layout: Layout, root: Path) -> Path:
-    """The dataset's own folder of pictures, else the first of the option `images` that is there."""
-    own = root / layout.pictures
+def _image_folder(survey: Survey, layout: Layout, root: Path) -> Path:
+    """The dataset's own folder of images, else the first of the option `images` that is there."""
+    own = root / layout.images
     if own.is_dir() or "images" not in survey.options:
         return own
     given = survey.options["images"]
@@ -84,7 +84,7 @@ def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> li
                 del lines[-1]
             outside = next((line for line in lines if escapes(line.strip())), None)
             if outside is not None:
-                survey.refuse(f"names a picture outside its folder in {path}: {outside!r}")
+                survey.refuse(f"names an image outside its folder in {path}: {outside!r}")
             blank = [str(i) for i, line in enumerate(lines, start=1) if not line.strip()]
             if blank:
                 survey.add(f"has empty lines in {path}: line {first(blank)}; it needs one name a line")
@@ -94,7 +94,7 @@ def _check_parts(survey: Survey, layout: Layout, root: Path, folder: Path) -> li
 
 def _listed(
     survey: Survey, layout: Layout, root: Path, folder: Path, split: list[str]
-) -> tuple[list[MmsegPicture], list[MmsegMask], tuple[str, ...], list[tuple[int, int, int]]]:
+) -> tuple[list[MmsegImage], list[MmsegMask], tuple[str, ...], list[tuple[int, int, int]]]:
     """What the dataset's class in mmsegmentation lists, its class names (without the odd space) and its colours."""
     from cosmos_eval.datasets.mmseg.classes import dataset_class
 
@@ -110,12 +110,12 @@ def _listed(
     with substituted(mmengine, "list_from_file", lambda *_, **__: split) if split else nullcontext():
         rows = dataset.load_data_list()
     if not rows:
-        what = "names" if layout.split else f"pictures (*{dataset.img_suffix})"
+        what = "names" if layout.split else f"images (*{dataset.img_suffix})"
         survey.refuse(f"finds no {what} in {root / layout.split if layout.split else folder}{survey.hint()}")
-    pictures, masks = [], []
+    images, masks = [], []
     for row in rows:
         key = _below(folder, row["img_path"])
-        pictures.append(MmsegPicture(key, Path(row["img_path"])))
+        images.append(MmsegImage(key, Path(row["img_path"])))
         mapping = row["label_map"]
         masks.append(
             MmsegMask(
@@ -128,7 +128,7 @@ def _listed(
             )
         )
     palette = [(int(red), int(green), int(blue)) for red, green, blue in meta["palette"]]
-    return pictures, masks, tuple(one.strip() for one in meta["classes"]), palette
+    return images, masks, tuple(one.strip() for one in meta["classes"]), palette
 
 
 def _below(folder: Path, path: str) -> str:

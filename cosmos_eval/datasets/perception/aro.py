@@ -22,17 +22,17 @@ FARTHEST = 10**6
 
 
 def read_aro(benchmark: Any, data_root: Path) -> Data:
-    """Items of a part of a picture, its true caption and its false one, in the order of the file.
+    """Items of a part of an image, its true caption and its false one, in the order of the file.
 
     A row is {image_path, bbox_x, bbox_y, bbox_w, bbox_h, true_caption, false_caption, ...}; the box is cut out of the
-    picture before preprocessing. Subsets are `relation_name`, or the two `attributes` joined by "_". The authors'
+    image before preprocessing. Subsets are `relation_name`, or the two `attributes` joined by "_". The authors'
     mean over relations leaves some out: with a list of them, the group `asymmetric` holds the other subsets' items.
 
     Options: `path` (the JSON), `images` (folder), `subsets` (relation or attributes), `symmetric` (names of subsets),
     `leave_out_missing`.
 
     Raises:
-        DataProblems: a row without one of its keys, an empty caption, a box without width or height, pictures missing.
+        DataProblems: a row without one of its keys, an empty caption, a box without width or height, images missing.
         RequestError: not JSON (with line and column), or no such subsets.
     """
     survey = Survey(benchmark, data_root)
@@ -52,7 +52,7 @@ def read_aro(benchmark: Any, data_root: Path) -> Data:
         items.add(
             Item(
                 name=f"row {number}",
-                pictures=(value(row, "image_path", str, where, survey),),
+                images=(value(row, "image_path", str, where, survey),),
                 texts=(
                     value(row, "true_caption", str, where, survey),
                     value(row, "false_caption", str, where, survey),

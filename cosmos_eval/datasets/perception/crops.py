@@ -1,4 +1,4 @@
-"""A part of a picture in a file, as ARO shows it."""
+"""A part of an image in a file, as ARO shows it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import ImageHeader, open_image, orientation_of, upright_size
-from cosmos_eval.datasets.base import FilePicture, Picture, decode
+from cosmos_eval.datasets.base import FileImage, ImageSource, decode
 from cosmos_eval.datasets.decoders import at_full_size, exif_is_applied
 
 Box = tuple[int, int, int, int]
@@ -15,18 +15,18 @@ Box = tuple[int, int, int, int]
 
 
 def shows_nothing(box: Box, size: tuple[int, int]) -> bool:
-    """Whether not one pixel of a picture of this size (width, height) lies in the box."""
+    """Whether not one pixel of an image of this size (width, height) lies in the box."""
     x, y, width, height = box
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, size[0]), min(y + height, size[1])
     return left >= right or top >= bottom
 
 
 @dataclass(frozen=True)
-class CroppedPicture(Picture):
-    """The box of a picture, cut out before any preprocessing. Its identity is the file's content and the box; its key
-    is the picture's with the box in brackets behind it.
+class CroppedImage(ImageSource):
+    """The box of an image, cut out before any preprocessing. Its identity is the file's content and the box; its key
+    is the image's with the box in brackets behind it.
 
-    What of the box lies outside the picture is black, as the authors' `Image.crop` makes it.
+    What of the box lies outside the image is black, as the authors' `Image.crop` makes it.
     """
 
     key: str
@@ -43,10 +43,10 @@ class CroppedPicture(Picture):
             with open_image(content) as image:
                 header = ImageHeader(image.size, image.mode, orientation_of(image) if exif_is_applied() else 1)
         except RequestError as error:  # which says itself what to do
-            raise RequestError(f"cannot decode the picture {self.path}: {error}") from error
+            raise RequestError(f"cannot decode the image {self.path}: {error}") from error
         except Exception as error:  # decoders raise whatever a broken file makes them stumble over
             said = " ".join(str(error).split())
-            raise RequestError(f"cannot decode the picture {self.path}: {said}; replace the file") from error
+            raise RequestError(f"cannot decode the image {self.path}: {said}; replace the file") from error
         self._check(upright_size(header))
         return repr(tuple(self.box)).encode() + content
 
@@ -61,11 +61,11 @@ class CroppedPicture(Picture):
         return image.crop((x, y, x + width, y + height))
 
     def _file(self) -> bytes:
-        return FilePicture(self.key, self.path).content()
+        return FileImage(self.key, self.path).content()
 
     def _check(self, size: tuple[int, int]) -> None:
         if shows_nothing(self.box, size):
             raise RequestError(
                 f"the box {self.box} (x, y, width, height) shows nothing of {self.path}, "
-                f"which is {size[0]} x {size[1]}; is it the picture that the annotations mean?"
+                f"which is {size[0]} x {size[1]}; is it the image that the annotations mean?"
             )

@@ -1,4 +1,4 @@
-"""Which files are pictures that can be decoded to the end; those that an address from the web once gave often are not.
+"""Which files are images that can be decoded to the end; those that an address from the web once gave often are not.
 
 A file is decoded once in a process: a plan, a check and the reading of the data ask for it in turn.
 """
@@ -38,7 +38,7 @@ def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> di
     found = {}
     turned = exif_is_applied()  # threads have a context of their own
     with (
-        after_a_while(reporter, "decoding pictures", len(files), "pictures") as advance,
+        after_a_while(reporter, "decoding images", len(files), "images") as advance,
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         try:
@@ -73,11 +73,11 @@ def _decode(path: Path, turned: bool) -> Decoded:
     except FileNotFoundError:
         return Decoded(problem="is not there")
     except NotAnImage:
-        return Decoded(problem="is no picture")
+        return Decoded(problem="is no image")
     except RequestError as error:
         return Decoded(problem=f"cannot be decoded: {error}")
     except Exception:  # dead addresses often answer with a page
-        return Decoded(problem="is no picture")
+        return Decoded(problem="is no image")
     with image:
         try:
             return Decoded(turn(to_rgb(image), orientation_of(image) if turned else 1).size)

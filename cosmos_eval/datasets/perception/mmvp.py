@@ -1,4 +1,4 @@
-"""MMVP-VLM (Tong et al., CVPR 2024): nine visual patterns of fifteen pairs of pictures that CLIP takes for alike."""
+"""MMVP-VLM (Tong et al., CVPR 2024): nine visual patterns of fifteen pairs of images that CLIP takes for alike."""
 
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,17 @@ COLUMNS = ("Question ID", "Type", "Statement")
 
 
 def read_mmvp(benchmark: Any, data_root: Path) -> Data:
-    """Items of two pictures and two texts: two rows of `Questions.csv` after each other, as the official script reads.
+    """Items of two images and two texts: two rows of `Questions.csv` after each other, as the official script reads.
 
-    Picture `<folder>/<Type of the first row>/<Question ID>.jpg`; text: `a photo of ` and the statement. Of a pair's
-    ids one is odd and one is even: the odd row's statement belongs to the first picture, the even row's to the second.
+    Image `<folder>/<Type of the first row>/<Question ID>.jpg`; text: `a photo of ` and the statement. Of a pair's
+    ids one is odd and one is even: the odd row's statement belongs to the first image, the even row's to the second.
     The pattern is decided by the place in the file, fifteen pairs each, and must have one `Type`.
 
-    Options: `path` (folder with `Questions.csv` and the folder of pictures), `leave_out_missing`.
+    Options: `path` (folder with `Questions.csv` and the folder of images), `leave_out_missing`.
 
     Raises:
         DataProblems: a column missing, an empty statement, an id twice, a pair that is not odd and even or
-            of which another row is the other half, a pattern without its fifteen pairs, pictures missing.
+            of which another row is the other half, a pattern without its fifteen pairs, images missing.
     """
     survey = Survey(benchmark, data_root)
     (base,) = survey.there(survey.place("path", "folder", holding="Questions.csv"))
@@ -71,7 +71,7 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
         items.add(
             Item(
                 name=f"questions {a} and {b}",
-                pictures=(f"{one['Type']}/{a}.jpg", f"{one['Type']}/{b}.jpg"),
+                images=(f"{one['Type']}/{a}.jpg", f"{one['Type']}/{b}.jpg"),
                 texts=(PREFIX + odd["Statement"], PREFIX + even["Statement"]),
                 subset=PATTERNS[pair // PAIRS],
             )

@@ -19,12 +19,12 @@ from cosmos_eval.datasets.perception.shuffles import Tagger, digest_of, make_ord
 
 SUBSET = "order"
 CAPTIONS_OF = {"aro-coco-order": "coco-karpathy-retrieval", "aro-flickr30k-order": "flickr30k-test-retrieval"}
-"""Whose captions are shuffled; the picture's names are the same, so that pictures are shared."""
+"""Whose captions are shuffled; the image's names are the same, so that images are shared."""
 FILES = {"aro-coco-order": "aro/coco_order.json", "aro-flickr30k-order": "aro/flickr30k_order.json"}
 
 
 def read_order(benchmark: Any, data_root: Path) -> Data:
-    """Items of a picture and a caption with its shuffles.
+    """Items of an image and a caption with its shuffles.
 
     The file is a list of {image, caption, shuffles: [...]}, or a map with that list as `items`, and `tagger`. All items
     have as many shuffles. A shuffle that is the caption itself, spaces aside, is no rival: another of the item stands
@@ -34,7 +34,7 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
     Options: `path` (the file), `images` (folder), `shuffles` (how many an item must have), `leave_out_missing`.
 
     Raises:
-        DataProblems: an item without one of its keys, an empty text, another number of shuffles, pictures missing.
+        DataProblems: an item without one of its keys, an empty text, another number of shuffles, images missing.
         RequestError: not JSON (with line and column).
     """
     survey = Survey(benchmark, data_root)
@@ -60,12 +60,12 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
         if len(given) != wanted or not wanted or not all(isinstance(one, str) for one in given):
             survey.refuse(f"needs {wanted} shuffles in {where}, found {len(given)}")
         differ = [one for one in given if not unmoved(one, caption)]
-        picture = value(row, "image", str, where, survey)
+        image = value(row, "image", str, where, survey)
         if not differ:
             still.append(f"item {number}: every shuffle of {caption!r} is itself")
             continue
         rivals = [differ[0] if unmoved(one, caption) else one for one in given]
-        items.add(Item(f"item {number}", (picture,), (caption, *rivals), SUBSET))
+        items.add(Item(f"item {number}", (image,), (caption, *rivals), SUBSET))
     folder = items.folder()
     if folder is None:
         survey.stop_if_any()
@@ -114,7 +114,7 @@ def prepare_order(
     function, called = _tagger(tagger) if tagger else (None, "")
     data = read(captions, data_root)
     assert isinstance(data, RetrievalData)
-    pairs = ((data.pictures[i].key, text) for i, text in zip(data.text_picture, data.texts, strict=True))
+    pairs = ((data.images[i].key, text) for i, text in zip(data.image_of_text, data.texts, strict=True))
     content = make_order(pairs, seed, function, called)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, written(content))

@@ -61,7 +61,7 @@ def make_order(
     """The content of a file of shuffles, which the reader `aro-order` reads.
 
     Args:
-        captions: picture (its path below the folder of pictures) and caption, as many of a picture as it has.
+        captions: image (its path below the folder of images) and caption, as many of an image as it has.
         tagger: caption -> its tokens with their tags.
         tagger_name: its name and version; part of what the data are.
 
@@ -69,9 +69,9 @@ def make_order(
         RequestError: the tagger gives something else than pairs of texts.
     """
     items = []
-    for picture, caption in captions:
+    for image, caption in captions:
         tagged = None if tagger is None else _checked(tagger(caption), caption, tagger_name)
-        items.append({"image": picture, "caption": clean(caption), "shuffles": shuffle_caption(caption, seed, tagged)})
+        items.append({"image": image, "caption": clean(caption), "shuffles": shuffle_caption(caption, seed, tagged)})
     rules = PLAIN_RULES if tagger is None else (*TAGGED_RULES, *PLAIN_RULES)
     return {"tagger": tagger_name, "seed": seed, "rules": list(rules), "items": items}
 

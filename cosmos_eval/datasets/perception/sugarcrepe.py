@@ -1,4 +1,4 @@
-"""SugarCrepe (Hsieh et al., NeurIPS 2023): a caption of a COCO val2017 picture against one that is nearly it."""
+"""SugarCrepe (Hsieh et al., NeurIPS 2023): a caption of a COCO val2017 image against one that is nearly it."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ GROUP = "of three"
 def read_sugarcrepe(benchmark: Any, data_root: Path) -> Data:
     """The seven files, `replace_obj.json` and so on, each a map of rows {filename, caption, negative_caption}.
 
-    Subsets are the files; the group `of three` is replace, swap and add. Pictures have the keys of the reader
+    Subsets are the files; the group `of three` is replace, swap and add. Images have the keys of the reader
     coco-captions, so that they are those of COCO retrieval.
 
     Options: `path` (folder of the seven), `images` (val2017), `leave_out_missing`.
 
     Raises:
-        DataProblems: files or pictures missing, a row without one of its keys or with an empty text.
+        DataProblems: files or images missing, a row without one of its keys or with an empty text.
         RequestError: not JSON, or a row's number twice in a file.
     """
     survey = Survey(benchmark, data_root)
@@ -57,7 +57,7 @@ def _rows(subset: str, path: Path, items: Items) -> None:
         items.add(
             Item(
                 name=f"{subset} {number}",
-                pictures=(value(row, "filename", str, where, survey),),
+                images=(value(row, "filename", str, where, survey),),
                 texts=texts,
                 subset=subset,
                 parts={GROUP: subset.partition("_")[0]},

@@ -1,4 +1,4 @@
-"""SVO-Probes (Hendricks & Nematzadeh, Findings of ACL 2021): a sentence, a picture of it, and one that differs in the
+"""SVO-Probes (Hendricks & Nematzadeh, Findings of ACL 2021): a sentence, an image of it, and one that differs in the
 subject, the verb or the object."""
 
 from pathlib import Path
@@ -15,17 +15,17 @@ TRUE, FALSE = ("true", "1"), ("false", "0")
 
 
 def read_svo(benchmark: Any, data_root: Path) -> Data:
-    """Items of two pictures, the right one first, and the sentence, from `svo_probes.csv`.
+    """Items of two images, the right one first, and the sentence, from `svo_probes.csv`.
 
     As the authors' notebook does, rows whose negative differs in several parts (or in none) are no items, and a row
-    that repeats sentence, pictures and part of another is one item. Pictures are fetched by the user from the
+    that repeats sentence, images and part of another is one item. Images are fetched by the user from the
     addresses in the table and saved as `<image id>.jpg`, or with any other ending.
 
-    Options: `path` (the csv), `images` (folder), `leave_out_missing`: items whose pictures are gone, or are no
-    pictures, are counted and left out. `expected.rows` counts the table's rows.
+    Options: `path` (the csv), `images` (folder), `leave_out_missing`: items whose images are gone, or are no
+    images, are counted and left out. `expected.rows` counts the table's rows.
 
     Raises:
-        DataProblems: a column missing, an empty sentence, a cell that is no id or no truth value, pictures missing.
+        DataProblems: a column missing, an empty sentence, a cell that is no id or no truth value, images missing.
     """
     survey = Survey(benchmark, data_root)
     path, folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))

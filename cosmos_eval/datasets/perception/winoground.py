@@ -1,4 +1,4 @@
-"""Winoground (Thrush et al., CVPR 2022): two pictures, and two captions of the same words in another order."""
+"""Winoground (Thrush et al., CVPR 2022): two images, and two captions of the same words in another order."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ TAGS = ("tag", "secondary_tag")
 
 
 def read_winoground(benchmark: Any, data_root: Path) -> Data:
-    """Items of two pictures and two captions from `examples.jsonl`; picture k and caption k belong together.
+    """Items of two images and two captions from `examples.jsonl`; image k and caption k belong together.
 
     Subsets are the collapsed tags (Object, Relation, Both), groups `tag` and `secondary_tag`, each as it is written;
-    most items have no secondary tag. Pictures are `images/<image_0>.png`, or with any other ending.
+    most items have no secondary tag. Images are `images/<image_0>.png`, or with any other ending.
 
     Options: `path` (the file), `images` (folder), `leave_out_missing`.
 
     Raises:
-        DataProblems: a line that is no object or lacks a key, an empty caption, an id twice, pictures missing.
+        DataProblems: a line that is no object or lacks a key, an empty caption, an id twice, images missing.
     """
     survey = Survey(benchmark, data_root)
     path, folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
@@ -47,7 +47,7 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
         items.add(
             Item(
                 name=f"example {name}",
-                pictures=(first, second),
+                images=(first, second),
                 texts=(one, other),
                 subset=_tag(row, "collapsed_tag", where, survey) or "untagged",
                 parts={tag: _tag(row, tag, where, survey) for tag in TAGS if tag in row},

@@ -21,7 +21,7 @@ five specks or short lines.
 
 **How it is made.** `make_scene(seed, split, index)` draws the content, `render` and the masks draw the pixels at any
 size with numpy and Pillow alone; no fonts, no files. Chance comes from streams that Python and numpy promise not to
-change (`dice.py`). Rendering takes about 0.25 ms a scene at 64 pixels. `VERSION` changes when pictures, words or
+change (`dice.py`). Rendering takes about 0.25 ms a scene at 64 pixels. `VERSION` changes when images, words or
 splits do.
 
 **Truth.** `is_true(text, scene)` reads a sentence as words, without knowing how it was made, and holds it against the
@@ -34,9 +34,9 @@ of seed 0, all with one object. Evaluation leaves these out (`distinct_scenes`);
 complete descriptions 99.2 % are true of exactly one of them (all that give the number of objects, and 98.3 % of the
 others).
 
-**Counts of the in-memory benchmarks (test, seed 0).** Retrieval: 1,000 pictures, 2,000 captions. Classification: 48 x
-20 pictures. Perception: 1,000 pictures; replace_obj, replace_att, replace_rel, add_obj and add_att 1,000 items each,
-swap_obj 673, swap_att 664. Segmentation: 400 pictures, background and 8 colours.
+**Counts of the in-memory benchmarks (test, seed 0).** Retrieval: 1,000 images, 2,000 captions. Classification: 48 x
+20 images. Perception: 1,000 images; replace_obj, replace_att, replace_rel, add_obj and add_att 1,000 items each,
+swap_obj 673, swap_att 664. Segmentation: 400 images, background and 8 colours.
 
 **Known limits.** Left and right are in the captions: a horizontal flip in training makes them false. Added negatives
 are longer than their positives (SugarCrepe's are, too), so that a model which prefers short texts gains from them

@@ -10,7 +10,7 @@ from cosmos_eval.datasets.toybox.scenes import make_scene
 from cosmos_eval.datasets.toybox.sentences import record
 
 Sample = tuple[str, np.ndarray, dict[str, list[str]]]
-"""Key, picture (size, size, 3) uint8, DreamLIP record."""
+"""Key, image (size, size, 3) uint8, DreamLIP record."""
 
 
 class TrainRecords(Sequence[Sample]):
@@ -50,7 +50,7 @@ class TrainRecords(Sequence[Sample]):
 
 
 def train_records(seed: int, n: int, size: int = 64, on_done: Callable[[int], None] | None = None) -> TrainRecords:
-    """n training scenes as (key, picture (size, size, 3) uint8, record); 35 % of them hold a single object.
+    """n training scenes as (key, image (size, size, 3) uint8, record); 35 % of them hold a single object.
 
     Rendered when read, 0.3 ms each; with `on_done` all are rendered now and `on_done` is told how many more are done.
     """

@@ -3,7 +3,7 @@
 replace_obj, replace_att, replace_rel put another shape, attribute, or relation (or place) for a true one; swap_obj and
 swap_att exchange two objects or two attributes, so that both captions hold the same words; add_obj and add_att add an
 object that is not there or an attribute that its object does not have. New words are drawn evenly, so that replaced and
-swapped captions cannot be told from true ones without the picture; those with an addition are longer, as in SugarCrepe.
+swapped captions cannot be told from true ones without the image; those with an addition are longer, as in SugarCrepe.
 """
 
 from collections.abc import Iterator

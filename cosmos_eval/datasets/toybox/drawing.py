@@ -1,7 +1,7 @@
 """From a scene to pixels and masks, with numpy and Pillow alone.
 
 An object's outline is drawn once, at `OVERSAMPLE` times the size, and averaged down to its coverage of each pixel.
-Picture and masks read the same coverage: a pixel belongs to an object where the object covers at least half of it.
+Image and masks read the same coverage: a pixel belongs to an object where the object covers at least half of it.
 """
 
 import math
@@ -78,7 +78,7 @@ def _index_map(scene: Scene, size: int, values: list[int]) -> np.ndarray:
 
 
 def _coverage(thing: Thing, size: int) -> tuple[np.ndarray, int, int]:
-    """The share of each pixel that an object covers, (h, w) float32, and the window's top and left in the picture."""
+    """The share of each pixel that an object covers, (h, w) float32, and the window's top and left in the image."""
     cx, cy, radius = thing.x * size, thing.y * size, thing.radius * size
     reach = radius * 1.05 + 1
     left, top = max(0, int(cx - reach)), max(0, int(cy - reach))

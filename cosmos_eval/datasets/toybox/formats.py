@@ -1,7 +1,7 @@
 """toybox in the layouts of real datasets: COCO, Flickr30k (Karpathy), class folders, VOC and webdataset shards.
 
-Each writer fills one folder and returns how many files it wrote. Pictures are PNG, so that what a reader decodes equals
-the pictures in memory; with `jpeg` they are JPEG of quality 95, as the real sets are.
+Each writer fills one folder and returns how many files it wrote. Images are PNG, so that what a reader decodes equals
+the images in memory; with `jpeg` they are JPEG of quality 95, as the real sets are.
 """
 
 import io
@@ -29,8 +29,8 @@ SHARD = 500
 VOC_PALETTE = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128))
 
 
-class Pictures:
-    """Encodes pictures; `suffix` is what a layout that leaves it open calls them."""
+class ImageWriter:
+    """Encodes images; `suffix` is what a layout that leaves it open calls them."""
 
     def __init__(self, size: int, jpeg: bool = False) -> None:
         self.size, self.jpeg, self.suffix = size, jpeg, ".jpg" if jpeg else ".png"
@@ -54,7 +54,7 @@ def wnids() -> list[str]:
     return [f"n{99000000 + label:08d}" for label in range(len(CLASSES))]
 
 
-def write_coco(folder: Path, scenes: Sequence[Scene], pictures: Pictures, done: Advance) -> int:
+def write_coco(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, done: Advance) -> int:
     """`images/val2017`, `annotations/captions_val2017.json` and `instances_val2017.json`.
 
     A caption row for each complete description; an instance for each object, its category the shape (1 to 6), its mask
@@ -64,12 +64,12 @@ def write_coco(folder: Path, scenes: Sequence[Scene], pictures: Pictures, done: 
     said: list[dict[str, Any]] = []
     seen: list[dict[str, Any]] = []
     for image_id, scene in enumerate(scenes, start=1):
-        name = f"{image_id:012d}{pictures.suffix}"
-        pictures.write(folder / "images" / "val2017" / name, scene)
-        images.append({"id": image_id, "file_name": name, "width": pictures.size, "height": pictures.size})
+        name = f"{image_id:012d}{writer.suffix}"
+        writer.write(folder / "images" / "val2017" / name, scene)
+        images.append({"id": image_id, "file_name": name, "width": writer.size, "height": writer.size})
         for text in captions(scene).full:
             said.append({"id": len(said) + 1, "image_id": image_id, "caption": text})
-        for row in _coco_instances(scene, pictures.size):
+        for row in _coco_instances(scene, writer.size):
             seen.append({"id": len(seen) + 1, "image_id": image_id, **row})
         done(1)
     info = {"description": "toybox", "version": str(VERSION)}
@@ -98,14 +98,14 @@ def _coco_instances(scene: Scene, size: int) -> Iterable[dict[str, Any]]:
         }
 
 
-def write_karpathy(folder: Path, splits: dict[str, Sequence[Scene]], pictures: Pictures, done: Advance) -> int:
+def write_karpathy(folder: Path, splits: dict[str, Sequence[Scene]], writer: ImageWriter, done: Advance) -> int:
     """`images/*` and `dataset_flickr30k.json`, the scenes of each split with their complete descriptions."""
     rows: list[dict[str, Any]] = []
     sentences = 0
     for split, scenes in splits.items():
         for scene in scenes:
-            name = f"{scene.key}{pictures.suffix}"
-            pictures.write(folder / "images" / name, scene)
+            name = f"{scene.key}{writer.suffix}"
+            writer.write(folder / "images" / name, scene)
             said = [
                 {"raw": text, "tokens": text.replace(",", "").split(), "imgid": len(rows), "sentid": sentences + i}
                 for i, text in enumerate(captions(scene).full)
@@ -118,30 +118,30 @@ def write_karpathy(folder: Path, splits: dict[str, Sequence[Scene]], pictures: P
     return len(rows) + 1
 
 
-def write_class_folders(folder: Path, labelled: Sequence[tuple[int, Scene]], pictures: Pictures, done: Advance) -> int:
+def write_class_folders(folder: Path, labelled: Sequence[tuple[int, Scene]], writer: ImageWriter, done: Advance) -> int:
     """`val/<wnid>/*` with wnids in class order, and `classnames.txt`, a class name a line in that order."""
     names = wnids()
-    suffix = ".JPEG" if pictures.jpeg else ".png"
+    suffix = ".JPEG" if writer.jpeg else ".png"
     for number, (label, scene) in enumerate(labelled):
-        pictures.write(folder / "val" / names[label] / f"{names[label]}_{number:08d}{suffix}", scene)
+        writer.write(folder / "val" / names[label] / f"{names[label]}_{number:08d}{suffix}", scene)
         done(1)
     (folder / "classnames.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
     return len(labelled) + 1
 
 
-def write_voc(folder: Path, scenes: Sequence[Scene], pictures: Pictures, done: Advance) -> int:
+def write_voc(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, done: Advance) -> int:
     """VOC2012's `JPEGImages`, palette PNGs in `SegmentationClass` and `SegmentationObject`, and its list of names.
 
-    Class 0 is the background, 1 to 6 the shapes; no pixel is void. The pictures are called .jpg as readers of VOC
+    Class 0 is the background, 1 to 6 the shapes; no pixel is void. The images are called .jpg as readers of VOC
     expect; without `jpeg` they hold PNG, which readers tell by the content.
     """
     root = folder / "VOC2012"
     names = []
     for number, scene in enumerate(scenes, start=1):
         name = f"2012_{number:06d}"
-        pictures.write(root / "JPEGImages" / f"{name}.jpg", scene)
-        _write_palette(root / "SegmentationClass" / f"{name}.png", mask(scene, pictures.size))
-        _write_palette(root / "SegmentationObject" / f"{name}.png", instances(scene, pictures.size))
+        writer.write(root / "JPEGImages" / f"{name}.jpg", scene)
+        _write_palette(root / "SegmentationClass" / f"{name}.png", mask(scene, writer.size))
+        _write_palette(root / "SegmentationObject" / f"{name}.png", instances(scene, writer.size))
         names.append(name)
         done(1)
     sets = root / "ImageSets" / "Segmentation"
@@ -157,14 +157,14 @@ def _write_palette(path: Path, index: np.ndarray) -> None:
     image.save(path)
 
 
-def write_shards(folder: Path, scenes: Sequence[Scene], pictures: Pictures, done: Advance) -> int:
+def write_shards(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, done: Advance) -> int:
     """`train-0000.tar` and so on: for every scene `<key>.png` and `<key>.json`, its DreamLIP record."""
     folder.mkdir(parents=True)
     shards = [scenes[at : at + SHARD] for at in range(0, len(scenes), SHARD)]
     for number, shard in enumerate(shards):
         with tarfile.open(folder / f"train-{number:04d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for scene in shard:
-                add_member(tar, scene.key + pictures.suffix, pictures.encoded(scene))
+                add_member(tar, scene.key + writer.suffix, writer.encoded(scene))
                 add_member(tar, f"{scene.key}.json", json.dumps(record(scene)).encode())
                 done(1)
     return len(shards)

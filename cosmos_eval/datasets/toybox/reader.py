@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayMask, ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage, ArrayMask
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
 from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.folders import templates_by_class
@@ -28,7 +28,7 @@ PALETTE = ((134, 134, 134), *(OBJECT_RGB[colour] for colour in COLOURS))
 """Colours of the masks' classes: background, then the objects' own."""
 
 SCENES, PER_CLASS, SIZE = 1000, 20, 64
-"""What a definition that does not say it reads: scenes, pictures of a class, pixels of a side."""
+"""What a definition that does not say it reads: scenes, images of a class, pixels of a side."""
 
 
 def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
@@ -70,7 +70,7 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
 def distinct_scenes(seed: int, split: str, n: int) -> list[Scene]:
     """The first n scenes of a seed in a split, leaving out those whose content an earlier one has.
 
-    So no two pictures of a retrieval set have the same complete description.
+    So no two images of a retrieval set have the same complete description.
     """
     seen: dict[str, Scene] = {}
     index = 0
@@ -82,7 +82,7 @@ def distinct_scenes(seed: int, split: str, n: int) -> list[Scene]:
 
 
 def class_scenes(seed: int, split: str, per_class: int) -> list[tuple[int, Scene]]:
-    """(label, scene) of `per_class` pictures of every class, class by class."""
+    """(label, scene) of `per_class` images of every class, class by class."""
     return [
         (label, single_object_scene(seed, split, label, index))
         for label in range(len(CLASSES))
@@ -91,17 +91,17 @@ def class_scenes(seed: int, split: str, per_class: int) -> list[tuple[int, Scene
 
 
 def retrieval_data(scenes: Sequence[Scene], size: int = SIZE) -> RetrievalData:
-    """Every scene's picture with its two complete descriptions."""
+    """Every scene's image with its two complete descriptions."""
     texts = [text for scene in scenes for text in captions(scene).full]
-    return RetrievalData(_pictures(scenes, size), texts, np.repeat(np.arange(len(scenes)), 2))
+    return RetrievalData(_images(scenes, size), texts, np.repeat(np.arange(len(scenes)), 2))
 
 
 def perception_data(scenes: Sequence[Scene], size: int = SIZE) -> PerceptionData:
     """Every negative of every scene; replace, swap and add as groups of kinds."""
     items = [(i, negative) for i, scene in enumerate(scenes) for negative in negatives(scene)]
     return PerceptionData.pairs(
-        pictures=_pictures(scenes, size),
-        item_picture=[i for i, _ in items],
+        images=_images(scenes, size),
+        item_image=[i for i, _ in items],
         positives=[negative.positive for _, negative in items],
         negatives=[negative.negative for _, negative in items],
         subsets=[negative.kind for _, negative in items],
@@ -110,9 +110,9 @@ def perception_data(scenes: Sequence[Scene], size: int = SIZE) -> PerceptionData
 
 
 def segmentation_data(scenes: Sequence[Scene], size: int = SIZE) -> SegmentationData:
-    """Every scene's picture with the colour of the object that each pixel belongs to; background is class 0."""
+    """Every scene's image with the colour of the object that each pixel belongs to; background is class 0."""
     return SegmentationData(
-        pictures=_pictures(scenes, size),
+        images=_images(scenes, size),
         masks=[ArrayMask(scene.key, colour_mask(scene, size)) for scene in scenes],
         class_names=("background", *COLOURS),
         palette=PALETTE,
@@ -120,13 +120,13 @@ def segmentation_data(scenes: Sequence[Scene], size: int = SIZE) -> Segmentation
 
 
 def classification_data(labelled: Sequence[tuple[int, Scene]], size: int = SIZE) -> ClassificationData:
-    """Pictures of one large object each, with toybox's own class names and templates."""
+    """Images of one large object each, with toybox's own class names and templates."""
     labels = np.array([label for label, _ in labelled], dtype=np.int64)
-    return ClassificationData(_pictures([scene for _, scene in labelled], size), labels, CLASSES, TEMPLATES)
+    return ClassificationData(_images([scene for _, scene in labelled], size), labels, CLASSES, TEMPLATES)
 
 
-def _pictures(scenes: Sequence[Scene], size: int) -> list[ArrayPicture]:
-    return [ArrayPicture(scene.key, render(scene, size)) for scene in scenes]
+def _images(scenes: Sequence[Scene], size: int) -> list[ArrayImage]:
+    return [ArrayImage(scene.key, render(scene, size)) for scene in scenes]
 
 
 def _number(benchmark: "Benchmark", key: str, default: int, least: int = 1) -> int:

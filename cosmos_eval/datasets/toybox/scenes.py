@@ -18,7 +18,7 @@ from cosmos_eval.datasets.toybox.words import (
 )
 
 VERSION = 1
-"""Of the generator: pictures, wording and splits. Numbers of different versions are not comparable."""
+"""Of the generator: images, wording and splits. Numbers of different versions are not comparable."""
 
 SPLITS = {"train": range(0, 80), "val": range(80, 90), "test": range(90, 100)}
 """Which hundredths of all scene contents belong to a split."""
@@ -26,7 +26,7 @@ SPLITS = {"train": range(0, 80), "val": range(80, 90), "test": range(90, 100)}
 # How often a scene holds one, two, three or four objects.
 COUNT_SHARES = (0.35, 0.35, 0.18, 0.12)
 
-# Centres of the places and how far an object's centre strays from them, as shares of the picture's side. The largest
+# Centres of the places and how far an object's centre strays from them, as shares of the image's side. The largest
 # object reaches 0.21 from its centre, so that objects of different corners never touch.
 CENTRES = {
     "top left": (0.25, 0.25),
@@ -118,7 +118,7 @@ def make_scene(seed: int, split: str, index: int) -> Scene:
 
 
 def single_object_scene(seed: int, split: str, label: int, index: int) -> Scene:
-    """Picture `index` of class `label` (see `words.CLASSES`): one large object of that class and specks around it.
+    """Image `index` of class `label` (see `words.CLASSES`): one large object of that class and specks around it.
 
     Raises:
         RequestError: the split is none of train, val and test, or the label is not in 0..47.

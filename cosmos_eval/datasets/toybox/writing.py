@@ -36,7 +36,7 @@ def prepare(
     |---|---|---|
     | `coco` | captions and instances JSON of val2017 | the `test` scenes of the in-memory retrieval benchmark |
     | `flickr30k` | Karpathy's JSON | the same scenes as split test, `val` scenes as split val |
-    | `imagenet` | a folder a class | the pictures of the in-memory classification benchmark |
+    | `imagenet` | a folder a class | the images of the in-memory classification benchmark |
     | `cifar100` | torchvision's pickles | the same at 32 pixels as test; as many of the training split as train |
     | `voc` | VOC2012, palette masks | the `test` scenes |
     | `shards` | webdataset tars, DreamLIP records | `train` training scenes |
@@ -46,7 +46,7 @@ def prepare(
     `out`, and one that is killed a hidden folder, which the next run removes.
 
     Args:
-        jpeg: JPEG pictures (quality 95) instead of PNG; decoded pixels then differ from those in memory.
+        jpeg: JPEG images (quality 95) instead of PNG; decoded pixels then differ from those in memory.
 
     Returns:
         `out`.
@@ -105,7 +105,7 @@ def _is_there(out: Path, settings: dict[str, int]) -> bool:
 
 def _write_all(root: Path, settings: dict[str, int], reporter: Reporter) -> None:
     seed, per_class, size = settings["seed"], settings["per_class"], settings["size"]
-    pictures = formats.Pictures(size, bool(settings["jpeg"]))
+    writer = formats.ImageWriter(size, bool(settings["jpeg"]))
     test = distinct_scenes(seed, "test", settings["test"])
     val = distinct_scenes(seed, "val", settings["val"])
     train = [make_scene(seed, "train", index) for index in range(settings["train"])]
@@ -113,12 +113,12 @@ def _write_all(root: Path, settings: dict[str, int], reporter: Reporter) -> None
     single_train = class_scenes(seed, "train", per_class)
     total = 3 * len(test) + len(val) + len(train) + 2 * len(single) + len(single_train)
     with reporter.task("writing toybox", total, "scenes") as done:
-        formats.write_coco(root / "coco", test, pictures, done)
-        formats.write_karpathy(root / "flickr30k", {"test": test, "val": val}, pictures, done)
-        formats.write_class_folders(root / "imagenet", single, pictures, done)
+        formats.write_coco(root / "coco", test, writer, done)
+        formats.write_karpathy(root / "flickr30k", {"test": test, "val": val}, writer, done)
+        formats.write_class_folders(root / "imagenet", single, writer, done)
         cifar.write_cifar100(root / "cifar100", {"train": single_train, "test": single}, done)
-        formats.write_voc(root / "voc", test, pictures, done)
-        formats.write_shards(root / "shards", train, pictures, done)
+        formats.write_voc(root / "voc", test, writer, done)
+        formats.write_shards(root / "shards", train, writer, done)
     for name, text in _definitions(len(test), len(single)).items():
         (root / f"{name}.yaml").write_text(text, encoding="utf-8")
     atomic_write_text(root / MARK, json.dumps(settings) + "\n")

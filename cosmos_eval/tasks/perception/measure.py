@@ -33,11 +33,11 @@ from cosmos_eval.tasks.perception import names_for
 
 
 def validate(benchmark: Benchmark, data: PerceptionData) -> None:
-    """RequestError for an item without its pictures or texts, a shape without a rule, lists of different lengths, or a
+    """RequestError for an item without its images or texts, a shape without a rule, lists of different lengths, or a
     metric that is not reported."""
     refuse_lengths(
         benchmark,
-        places_of_pictures=len(data.item_images),
+        places_of_images=len(data.item_images),
         places_of_texts=len(data.item_texts),
         subsets=len(data.subsets),
         **{f"parts_of_{name}": len(parts) for name, parts in data.groups.items()},
@@ -45,9 +45,9 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
     names = _reading_names(data)
     if not names:
         m, n = data.item_images.shape[1], data.item_texts.shape[1]
-        raise RequestError(f"{benchmark.name}: items of {m} pictures and {n} texts; there is no rule for these")
+        raise RequestError(f"{benchmark.name}: items of {m} images and {n} texts; there is no rule for these")
     for places in data.item_images.T:
-        refuse_index(benchmark, places, len(data.pictures), "item", "picture")
+        refuse_index(benchmark, places, len(data.images), "item", "image")
     for places in data.item_texts.T:
         refuse_index(benchmark, places, len(data.texts), "item", "text")
     parts = dict.fromkeys(part for own in (data.subsets, *data.groups.values()) for part in own if part)
@@ -56,26 +56,26 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
 
 
 def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:
-    """Every reading over items, subsets and groups; intervals resample the items' first pictures, all parts of one
-    picture together.
+    """Every reading over items, subsets and groups; intervals resample the items' first images, all parts of one
+    image together.
 
     `metrics.least` of a definition leaves subsets with fewer items out of means over subsets, and they
     have no metric of their own.
 
     `samples` has a row for each item: `item` (its index in the dataset), `subset`, a column for each group, `image`
-    (the key of its first one), `whole` (the key of the picture that this one is a part of: the unit of intervals and
-    paired tests), `scores` (cosines, picture by picture), and for each reading its margin, whether it holds strictly,
+    (the key of its first one), `whole` (the key of the image that this one is a part of: the unit of intervals and
+    paired tests), `scores` (cosines, image by image), and for each reading its margin, whether it holds strictly,
     and the expectation.
     """
-    of = engine.score(data.pictures, data.texts)
+    of = engine.score(data.images, data.texts)
     refuse_two_spaces(benchmark, of)
     places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     m, n = data.item_images.shape[1], data.item_texts.shape[1]
     scores = of.of_pairs(item_pairs(*places)).view(-1, m, n)
     read = readings(scores, pair_numbers(*places))
-    pictures = data.item_images[:, 0]
-    wholes = {whole: i for i, whole in enumerate(dict.fromkeys(picture.whole for picture in data.pictures))}
-    units = np.array([wholes[picture.whole] for picture in data.pictures])
+    images = data.item_images[:, 0]
+    wholes = {whole: i for i, whole in enumerate(dict.fromkeys(image.whole for image in data.images))}
+    units = np.array([wholes[image.whole] for image in data.images])
     measured = Measured(len(wholes))
     least = int(benchmark.metrics.get("least", 1))
     for suffix in ("", "_expected"):
@@ -86,23 +86,23 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     metrics = measured.metrics(seed)
     samples = pd.DataFrame(
         {
-            "item": np.arange(len(pictures)),
+            "item": np.arange(len(images)),
             "subset": np.array(data.subsets, dtype=object),
             **{f"group {name}": np.array(parts, dtype=object) for name, parts in data.groups.items()},
-            "image": [data.pictures[i].key for i in pictures.tolist()],
-            "whole": [data.pictures[i].whole for i in pictures.tolist()],
+            "image": [data.images[i].key for i in images.tolist()],
+            "whole": [data.images[i].whole for i in images.tolist()],
             "scores": scores.flatten(1).tolist(),
             **_columns(read),
         }
     )
-    left_out = f"{len(data.left_out):,} of {len(data.left_out) + len(pictures):,} items left out"
+    left_out = f"{len(data.left_out):,} of {len(data.left_out) + len(images):,} items left out"
     return Outcome(
         metrics=metrics,
         samples=samples,
         primary=primary_metric(benchmark, metrics, next(iter(read))),
         warnings=(
             *collapse_warnings(
-                {"pictures": of.image_features, "texts": of.text_features}, except_cut_alike(engine, "texts")
+                {"images": of.image_features, "texts": of.text_features}, except_cut_alike(engine, "texts")
             ),
             *((f"{left_out}, the first: {data.left_out[0]}",) if data.left_out else ()),
         ),
@@ -115,15 +115,15 @@ class _Judged:
 
     data: PerceptionData
     units: np.ndarray
-    """What intervals resample, of each picture."""
+    """What intervals resample, of each image."""
     values: np.ndarray  # (I,)
     halves: np.ndarray | None
-    """(I, 2) where a match (the first picture) and no match (the second) are judged by themselves."""
+    """(I, 2) where a match (the first image) and no match (the second) are judged by themselves."""
 
     def cases(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, classes and units of some items: a mean is taken over each class, then over the classes.
 
-        A class is all items, except where halves are judged: there it is the matches, and the others, each picture and
+        A class is all items, except where halves are judged: there it is the matches, and the others, each image and
         text once, as SVO-Probes' authors drop repeated pairs.
         """
         if self.halves is None:

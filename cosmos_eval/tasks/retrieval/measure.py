@@ -1,4 +1,4 @@
-"""Zero-shot retrieval: pictures find their captions and captions their picture, both ways, ties in expectation."""
+"""Zero-shot retrieval: images find their captions and captions their image, both ways, ties in expectation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,10 +34,10 @@ PRIMARY = "image_to_text_recall@1"
 
 
 def validate(benchmark: Benchmark, data: RetrievalData) -> None:
-    """RequestError for a caption without a picture, a picture without a caption, or a metric that is not reported."""
-    refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.text_picture))
-    refuse_index(benchmark, data.text_picture, len(data.pictures), "text", "picture")
-    refuse_unused(benchmark, data.text_picture, [picture.key for picture in data.pictures], "pictures", "caption")
+    """RequestError for a caption without an image, an image without a caption, or a metric that is not reported."""
+    refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.image_of_text))
+    refuse_index(benchmark, data.image_of_text, len(data.images), "text", "image")
+    refuse_unused(benchmark, data.image_of_text, [image.key for image in data.images], "images", "caption")
     primary_metric(benchmark, task_info(benchmark.task).metric_names({"k": cutoffs(benchmark)}), PRIMARY)
     rerank_of(benchmark)
 
@@ -73,43 +73,43 @@ def run(
     Args:
         per_query: further metrics, see `cosmos_eval.tasks.retrieval.PER_QUERY`.
 
-    `samples` has a row for each query: `direction`, `query` (the picture's key, or the text's index in the dataset),
+    `samples` has a row for each query: `direction`, `query` (the image's key, or the text's index in the dataset),
     `image` (the key that the sample hangs on), `rank` (expected), `hit@k` (in [0, 1]) and a column for each of
     `per_query`.
     """
     rerank = rerank_of(benchmark)
-    scores = engine.score(data.pictures, data.texts, rerank=rerank)
+    scores = engine.score(data.images, data.texts, rerank=rerank)
     refuse_two_spaces(benchmark, scores)
     k = cutoffs(benchmark)
-    images, texts = len(data.pictures), len(data.texts)
-    picture_of_text = torch.as_tensor(data.text_picture, dtype=torch.int64)
+    images, texts = len(data.images), len(data.texts)
+    image_of_text = torch.as_tensor(data.image_of_text, dtype=torch.int64)
     text = torch.arange(texts)
-    keys = np.array([picture.key for picture in data.pictures], dtype=object)
+    keys = np.array([image.key for image in data.images], dtype=object)
     sides = {
         "image_to_text": (
-            Queries.of(scores.image_to_text(), picture_of_text, text, texts),
+            Queries.of(scores.image_to_text(), image_of_text, text, texts),
             np.arange(images),
             keys,
         ),
         "text_to_image": (
-            Queries.of(scores.text_to_image(), text, picture_of_text, images),
-            picture_of_text.numpy(),
+            Queries.of(scores.text_to_image(), text, image_of_text, images),
+            image_of_text.numpy(),
             np.array([str(j) for j in range(texts)], dtype=object),
         ),
     }
     measured = Measured(images)
     frames = []
-    for direction, (queries, picture, names) in sides.items():
+    for direction, (queries, image, names) in sides.items():
         rank = expected_rank(queries.places).numpy()
         hits = {f"hit@{n}": expected_hit(queries.places, n).numpy() for n in k}
         for n in k:
-            measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], picture)
-        measured.mean_rank(f"{direction}_mean_rank", rank, picture, (queries.candidates + 1) / 2)
-        measured.median_rank(f"{direction}_median_rank", rank, picture, queries.candidates)
+            measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], image)
+        measured.mean_rank(f"{direction}_mean_rank", rank, image, (queries.candidates + 1) / 2)
+        measured.median_rank(f"{direction}_median_rank", rank, image, queries.candidates)
         further = {name: queries.measured(name, resolve(function)) for name, function in per_query.items()}
         for name, values in further.items():
-            measured.mean(f"{direction}_{name}", values, picture)
-        columns = {"query": names, "image": keys[picture], "rank": rank, **hits, **further}
+            measured.mean(f"{direction}_{name}", values, image)
+        columns = {"query": names, "image": keys[image], "rank": rank, **hits, **further}
         frames.append(pd.DataFrame({"direction": direction, **columns}))
     metrics = measured.metrics(seed)
     return Outcome(
@@ -118,7 +118,7 @@ def run(
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=(
             *collapse_warnings(
-                {"pictures": scores.image_features, "texts": scores.text_features}, except_cut_alike(engine, "texts")
+                {"images": scores.image_features, "texts": scores.text_features}, except_cut_alike(engine, "texts")
             ),
             *_rerank_remarks(scores, rerank),
         ),

@@ -19,11 +19,11 @@ from cosmos_eval.tasks.segmentation.pamr import RefinedMaps
 from cosmos_eval.tasks.segmentation.patch_maps import PatchMaps
 
 BUDGET = 512 * 2**20
-"""Bytes that a picture's logits may take, whatever its size and the number of classes."""
+"""Bytes that an image's logits may take, whatever its size and the number of classes."""
 
 
 class LabelMaps:
-    """Label maps at the size that pictures had before they were resized.
+    """Label maps at the size that images had before they were resized.
 
     Everything is float32. Logits are made for as many rows of pixels as the budget holds and never kept: where
     `area_thd` needs the whole map first, rows in which a class falls away are computed a second time.
@@ -33,9 +33,9 @@ class LabelMaps:
         class_of_query: (Q,) index of each word's class; every class from 0 on has at least one.
         settings: `logit_scale`, `prob_thd`, `area_thd`, `pamr_steps`, `pamr_dilations` of
             `cosmos_eval.tasks.segmentation.settings.SETTINGS`.
-        budget: bytes that buffers of a picture may take, by default 512 MiB, never less than one row of pixels takes
+        budget: bytes that buffers of an image may take, by default 512 MiB, never less than one row of pixels takes
             (with PAMR: than its neighbourhood takes). Features, patch logits and label map come on top, and with PAMR
-            the picture at its original size.
+            the image at its original size.
 
     Raises:
         RequestError: not one class a query, or a class without a query.
@@ -158,7 +158,7 @@ def kept_classes(areas: Tensor, area_thd: float) -> Tensor:
 
     Args:
         areas: (C,) pixels of each class.
-        area_thd: of the area of classes 1 and on, not of the picture's.
+        area_thd: of the area of classes 1 and on, not of the image's.
     """
     foreground = areas[1:].float()
     return torch.cat([torch.ones_like(areas[:1], dtype=torch.bool), foreground > area_thd * foreground.sum()])

@@ -38,10 +38,10 @@ PRIMARY = "miou"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What came out for one picture. Both maps are (H, W) at the picture's own size."""
+    """What came out for one image. Both maps are (H, W) at the image's own size."""
 
     index: int
-    """Of the picture in the dataset."""
+    """Of the image in the dataset."""
     predicted: np.ndarray
     truth: np.ndarray
     areas: np.ndarray
@@ -49,7 +49,7 @@ class Prediction:
 
 
 def validate(benchmark: Benchmark, data: SegmentationData) -> None:
-    """RequestError for masks that are not the pictures', not as many words as classes, or an unknown primary metric."""
+    """RequestError for masks that are not the images', not as many words as classes, or an unknown primary metric."""
     words = benchmark.words().query_words
     keys = [name_key(name) for name in data.class_names]
     places = {key: i for i, key in enumerate(keys)}
@@ -68,17 +68,17 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
                 )
     if len(words) > IGNORED:
         raise RequestError(f"{benchmark.name}: {len(words)} classes; {IGNORED} is the label of ignored pixels")
-    if len(data.masks) != len(data.pictures) or not len(data.pictures):
-        raise RequestError(f"{benchmark.name}: {len(data.pictures):,} pictures with {len(data.masks):,} masks")
+    if len(data.masks) != len(data.images) or not len(data.images):
+        raise RequestError(f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks")
     primary_metric(benchmark, names_for(class_labels(data)), PRIMARY)
 
 
 def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[Prediction]:
-    """The label map of every picture, in the dataset's order.
+    """The label map of every image, in the dataset's order.
 
     Raises:
-        RequestError: a model without patch features, a picture or mask that cannot be read, a mask of another size than
-            its picture or with a label that is no class; names the picture.
+        RequestError: a model without patch features, an image or mask that cannot be read, a mask of another size than
+            its image or with a label that is no class; names the image.
     """
     patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
     queries, of_class = query_features(benchmark, engine)
@@ -93,10 +93,10 @@ def _predictions(
     see: Callable[[Tensor], None] = lambda rows: None,
     reporter: Reporter | None = None,
 ) -> Iterator[Prediction]:
-    """`predictions` by label maps that stand; `see` is shown the (N, D) features of each picture."""
+    """`predictions` by label maps that stand; `see` is shown the (N, D) features of each image."""
     settings = benchmark.settings
     keep_pixels = bool(settings["pamr_steps"])
-    for dense in engine.window_features(data.pictures, settings, keep_pixels=keep_pixels, reporter=reporter):
+    for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
         refuse_widths(benchmark, dense.features.shape[-1], maps.queries.shape[1], "patch")
         see(dense.features.flatten(0, -2))
         truth = truth_of(benchmark, data, dense.index, dense.original)
@@ -143,7 +143,7 @@ class _Common:
 
     benchmark: Benchmark
     data: SegmentationData
-    """Without its pictures and masks."""
+    """Without its images and masks."""
     queries: Tensor
     of_class: Tensor
 
@@ -151,20 +151,20 @@ class _Common:
 def areas_of_chunks(
     engine: Engine, common: _Common, chunks: Iterable[SegmentationData]
 ) -> Iterator[tuple[list[np.ndarray], Spread]]:
-    """The areas of each picture of a chunk, and how its features lie: what one rank does."""
+    """The areas of each image of a chunk, and how its features lie: what one rank does."""
     some = list(chunks)
     if not some:
         return
-    pictures, masks = ([one for chunk in some for one in getattr(chunk, part)] for part in ("pictures", "masks"))
+    images, masks = ([one for chunk in some for one in getattr(chunk, part)] for part in ("images", "masks"))
     maps = LabelMaps(common.queries.to(engine.device), common.of_class, common.benchmark.settings)
-    data = replace(common.data, pictures=pictures, masks=masks)
+    data = replace(common.data, images=images, masks=masks)
     reporter = Silent() if engine.crew.size > 1 else None  # whole chunks are shown there, of all ranks
     made = _predictions(common.benchmark, data, engine, maps, lambda rows: spread.add(rows), reporter)
     for chunk in some:
         spread = Spread()
-        yield [prediction.areas for prediction in islice(made, len(chunk.pictures))], spread.cpu()
+        yield [prediction.areas for prediction in islice(made, len(chunk.images))], spread.cpu()
     for _ in made:
-        raise AssertionError("more predictions than pictures")
+        raise AssertionError("more predictions than images")
 
 
 def query_features(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
@@ -178,12 +178,12 @@ def query_features(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor
 
 
 def truth_of(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
-    """The (H, W) labels of one picture, checked."""
-    key, classes = data.pictures[index].key, len(data.class_names)
+    """The (H, W) labels of one image, checked."""
+    key, classes = data.images[index].key, len(data.class_names)
     labels = data.masks[index].hashed_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
-            f"{benchmark.name}: the mask of {key} has {_size(labels.shape)} pixels and its picture {_size(size)}; "
+            f"{benchmark.name}: the mask of {key} has {_size(labels.shape)} pixels and its image {_size(size)}; "
             "mend the files"
         )
     known = labels[labels != IGNORED]
@@ -199,29 +199,29 @@ def truth_of(benchmark: Benchmark, data: SegmentationData, index: int, size: tup
 def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int = 0) -> Outcome:
     """Mean IoU, pixel accuracy, mean accuracy, and the IoU of every class that occurs.
 
-    `samples` has a row for each picture and each class that is in it or predicted in it: `image`, `class` (its
+    `samples` has a row for each image and each class that is in it or predicted in it: `image`, `class` (its
     index), `name`, and the areas `intersection`, `prediction` and `label` in pixels.
     """
     patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
     queries, of_class = query_features(benchmark, engine)
-    common = _Common(benchmark, replace(data, pictures=(), masks=()), queries.cpu(), of_class)
+    common = _Common(benchmark, replace(data, images=(), masks=()), queries.cpu(), of_class)
     areas, spreads = _areas(common, data, engine)
     names = class_labels(data)
     entries = present(areas, len(names))
     total = entries.total()
     if not total[2].any():
         raise RequestError(f"{benchmark.name}: no pixel of any mask has a class; all are ignored")
-    measured = Measured(len(data.pictures))
+    measured = Measured(len(data.images))
     shared = _Resampled(entries)
     for name, value in summary(total).items():
-        measured.share(name, value, len(data.pictures), shared.summary(name), area_evidence(entries, name))
+        measured.share(name, value, len(data.images), shared.summary(name), area_evidence(entries, name))
     for c in np.flatnonzero(~np.isnan(class_iou(total))).tolist():
         value, evidence = float(class_iou(total)[c]), area_evidence(entries, "miou", c)
-        measured.share(f"{names[c]}/iou", value, len(data.pictures), shared.iou(c), evidence)
+        measured.share(f"{names[c]}/iou", value, len(data.images), shared.iou(c), evidence)
     metrics = measured.metrics(seed)
     samples = pd.DataFrame(
         {
-            "image": [data.pictures[i].key for i in entries.picture.tolist()],
+            "image": [data.images[i].key for i in entries.image.tolist()],
             "class": entries.label,
             "name": [names[c] for c in entries.label.tolist()],
             "intersection": entries.areas[:, 0],
@@ -237,15 +237,15 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
 
 
 def _areas(common: _Common, data: SegmentationData, engine: Engine) -> tuple[list[np.ndarray], list[Spread]]:
-    """The areas of every picture in the dataset's order, and how the features of each chunk lie."""
-    plan = in_order(len(data.pictures), chunk_size(engine.batch_size))
+    """The areas of every image in the dataset's order, and how the features of each chunk lie."""
+    plan = in_order(len(data.images), chunk_size(engine.batch_size))
     chunks = [
-        replace(common.data, pictures=[data.pictures[i] for i in places], masks=[data.masks[i] for i in places])
+        replace(common.data, images=[data.images[i] for i in places], masks=[data.masks[i] for i in places])
         for places in plan
     ]
     found: dict[int, tuple[list[np.ndarray], Spread]] = {}
     shown = engine.reporter if engine.crew.size > 1 else Silent()
-    with shown.task("encoding windows", len(data.pictures), "pictures") as advance:
+    with shown.task("encoding windows", len(data.images), "images") as advance:
         for number, value in engine.crew.share(areas_of_chunks, common, chunks):
             found[number] = value
             advance(len(plan[number]))

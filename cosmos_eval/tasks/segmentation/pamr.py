@@ -87,13 +87,13 @@ def _padded(x: Tensor, margin: int) -> Tensor:
 
 
 def _moved(padded: Tensor, margin: int, down: int, right: int) -> Tensor:
-    """The picture seen from `down` and `right` pixels on; a view."""
+    """The image seen from `down` and `right` pixels on; a view."""
     height, width = (side - 2 * margin for side in padded.shape[1:])
     return padded[:, margin + down :, margin + right :][:, :height, :width]
 
 
 class RefinedMaps:
-    """The refined logits of one picture's pixels: rows in tiles, each with as many rows around it as can reach into it,
+    """The refined logits of one image's pixels: rows in tiles, each with as many rows around it as can reach into it,
     and queries in chunks.
 
     Args:
@@ -101,7 +101,7 @@ class RefinedMaps:
         queries: (Q, D) rows of unit length on the same device.
         dilations, steps: of the refinement.
         budget: bytes that all buffers together may take; one row of pixels with its neighbourhood is always allowed.
-            The picture at its original size comes on top.
+            The image at its original size comes on top.
 
     Raises:
         RequestError: features without pixels.
@@ -109,7 +109,7 @@ class RefinedMaps:
 
     def __init__(self, dense: Dense, queries: Tensor, dilations: Sequence[int], steps: int, budget: int) -> None:
         if dense.pixels is None:
-            raise RequestError("PAMR refines by the picture's colours; ask for window_features with keep_pixels")
+            raise RequestError("PAMR refines by the image's colours; ask for window_features with keep_pixels")
         self.maps = PatchMaps(dense, queries, budget // 4)
         self.height, self.width = dense.original
         pixels = dense.pixels.to(queries.device)[None]

@@ -1,9 +1,9 @@
-"""From logits of patches to logits of pixels at a picture's own size, a tile of rows at a time.
+"""From logits of patches to logits of pixels at an image's own size, a tile of rows at a time.
 
-A window's patches are resampled to its pixels, windows that overlap are averaged, and the resized picture's logits are
+A window's patches are resampled to its pixels, windows that overlap are averaged, and the resized image's logits are
 resampled to the original size; without windows, patches are resampled to that size at once. All of it is linear and
-treats rows and columns apart, so that a picture's logits are `down @ patches @ across`: two small matrices for a
-picture, and nothing of window size is ever made.
+treats rows and columns apart, so that an image's logits are `down @ patches @ across`: two small matrices for an
+image, and nothing of window size is ever made.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ CACHED = 2**22
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of a picture: `matrix` (pixels at the original size, patches) takes patches to pixels.
+    """One direction of an image: `matrix` (pixels at the original size, patches) takes patches to pixels.
 
-    Patches of all windows stand in the order of their places in the picture (`order`: of patches window by window), so
+    Patches of all windows stand in the order of their places in the image (`order`: of patches window by window), so
     that a pixel needs patches `first` to `last` (exclusive) only.
     """
 
@@ -40,9 +40,9 @@ def axis(side: int, original: int, starts: tuple[int, ...], crop: int, patches: 
     """The resampling along one side.
 
     Args:
-        side: pixels of the resized picture.
-        original: pixels of the picture as it was.
-        starts: where windows begin, in pixels of the resized picture.
+        side: pixels of the resized image.
+        original: pixels of the image as it was.
+        starts: where windows begin, in pixels of the resized image.
         crop: pixels of a window.
         patches: of a window.
     """
@@ -63,10 +63,10 @@ def axis(side: int, original: int, starts: tuple[int, ...], crop: int, patches: 
 
 
 class PatchMaps:
-    """The logits of one picture's pixels.
+    """The logits of one image's pixels.
 
     Args:
-        dense: the picture's patch features.
+        dense: the image's patch features.
         queries: (Q, D) rows of unit length on the same device.
         budget: bytes that all buffers together may take; one row of pixels is always allowed. The logits of patches
             (as large as the features times Q / D) and the two matrices come on top.
@@ -75,7 +75,7 @@ class PatchMaps:
     def __init__(self, dense: Dense, queries: Tensor, budget: int) -> None:
         rows, columns, height, width, _ = dense.features.shape
         grid, (self.height, self.width), device = dense.grid, dense.original, dense.features.device
-        if grid.whole:  # resampled once, as the reference does it, and not through the pixels of the resized picture
+        if grid.whole:  # resampled once, as the reference does it, and not through the pixels of the resized image
             self.down = axis(self.height, self.height, (0,), self.height, height)
             self.across = axis(self.width, self.width, (0,), self.width, width)
         else:

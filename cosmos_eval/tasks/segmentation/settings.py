@@ -7,7 +7,7 @@ from cosmos_core.suggestions import near
 from cosmos_eval.protocol.source import Keys, Source
 
 ATTENTIONS = ("vanilla", "csa", "clearclip", "naclip")
-"""What the last block of the picture's tower does; `cosmos_core.dense` says how."""
+"""What the last block of the image's tower does; `cosmos_core.dense` says how."""
 SETTINGS: dict[str, Any] = {
     "attention": "vanilla",
     "short_side": None,
@@ -21,9 +21,9 @@ SETTINGS: dict[str, Any] = {
     "pamr_steps": 0,
     "pamr_dilations": [8, 16],
 }
-"""Name -> value where a definition is silent. `short_side`: pictures are resized so that it has so many pixels and the
+"""Name -> value where a definition is silent. `short_side`: images are resized so that it has so many pixels and the
 long side at most `long_side`; None: as they are. `crop` and `stride`: of the sliding window; crop 0 is the whole
-picture at once. `prob_thd`: pixels whose best class is less probable become class 0. `area_thd`: classes with at most
+image at once. `prob_thd`: pixels whose best class is less probable become class 0. `area_thd`: classes with at most
 this share of the foreground are left out. `background`: class 0 is what is none of the others; both thresholds ask for
 it."""
 

@@ -10,7 +10,7 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from tests.datasets.test_datasets_captions import karpathy
 from tests.fuzz.running import Target
 from tests.helpers import perception_on_disk
-from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_json, write_picture
+from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image, write_json
 
 PROMPTS = {"templates": ["a {c}"]}
 ROWS = {
@@ -59,7 +59,7 @@ def _jsonl(task: str) -> Callable[[Path], tuple[dict[str, Any], list[Path]]]:
         lines = "".join(json.dumps(row) + "\n" for row in ROWS[task])
         (folder / "mine.jsonl").write_text(lines, encoding="utf-8")
         for i, name in enumerate(("a.jpg", "b.png")):
-            write_picture(folder / name, seed=i)
+            write_image(folder / name, seed=i)
         return {"reader": "jsonl", "path": "mine.jsonl"}, [folder / "mine.jsonl"]
 
     return make

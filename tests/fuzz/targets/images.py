@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.data.samples import load_image
-from cosmos_eval.datasets.base import FilePicture
+from cosmos_eval.datasets.base import FileImage
 from tests.fuzz.running import Target
 
 ENDINGS = ("png", "jpg", "webp", "gif", "bmp", "tif", "ppm")
@@ -27,7 +27,7 @@ def _make(folder: Path) -> list[Path]:
 def _load(folder: Path) -> Any:
     found = []
     for path in sorted(folder.iterdir()):
-        found.append(np.asarray(FilePicture(path.name, path).load()).tobytes())
+        found.append(np.asarray(FileImage(path.name, path).load()).tobytes())
         found.append(np.asarray(load_image(path, path.name)).tobytes())
     return found
 

@@ -11,11 +11,11 @@ import numpy as np
 from cosmos_core.data.shards import LostSamples, entries
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ArrayPicture
+from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.resized import read_resized, write_resized
 from cosmos_eval.models.preprocess import ImagePreprocess
-from tests.datasets.test_datasets_wds import WDS, picture, write_tar
+from tests.datasets.test_datasets_wds import WDS, make_image, write_tar
 from tests.datasets.test_datasets_wds import shards as evaluation_shards
 from tests.fuzz.running import Target
 from tests.helpers.datasets_on_disk import define
@@ -29,15 +29,15 @@ def _make(folder: Path) -> list[Path]:
 def _load(folder: Path) -> Any:
     data = datasets.load(define(folder, "classification", WDS, {"templates": "dataset"}), folder)
     assert isinstance(data, ClassificationData)
-    return data.fingerprint, [np.asarray(one.load()).tobytes() for one in data.pictures]
+    return data.fingerprint, [np.asarray(one.load()).tobytes() for one in data.images]
 
 
 def _make_training(folder: Path) -> list[Path]:
     members = []
     for i in range(3):
-        members.append((f"{i:04d}.png", picture(i)))
+        members.append((f"{i:04d}.png", make_image(i)))
         members.append((f"{i:04d}.json", json.dumps({"caption": f"a dog {i}", "raw_caption": ["x", "y"]}).encode()))
-    members += [("0003.png", picture(3)), ("0003.txt", "größer".encode())]
+    members += [("0003.png", make_image(3)), ("0003.txt", "größer".encode())]
     write_tar(folder / "train-0.tar", members)
     (folder / "train-1.tar.gz").write_bytes(gzip.compress((folder / "train-0.tar").read_bytes(), mtime=0))
     return [folder / "train-0.tar", folder / "train-1.tar.gz"]
@@ -63,7 +63,7 @@ def _load_training(folder: Path) -> Any:
 
 def _make_resized(folder: Path) -> list[Path]:
     images = [
-        ArrayPicture(f"{i}", np.random.default_rng(i).integers(0, 256, (9, 12, 3), dtype=np.uint8)) for i in range(3)
+        ArrayImage(f"{i}", np.random.default_rng(i).integers(0, 256, (9, 12, 3), dtype=np.uint8)) for i in range(3)
     ]
     preprocess = ImagePreprocess(4)
     write_resized(images, preprocess.geometry(), preprocess.pixels, folder / "small")

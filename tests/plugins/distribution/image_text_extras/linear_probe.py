@@ -30,12 +30,12 @@ def settings(source: Any) -> dict[str, Any]:
 
 
 def validate(benchmark: Any, data: ClassificationData) -> None:
-    if len(data.pictures) < benchmark.settings["folds"]:
-        raise RequestError(f"{benchmark.name}: {len(data.pictures)} images are fewer than the folds; give fewer folds")
+    if len(data.images) < benchmark.settings["folds"]:
+        raise RequestError(f"{benchmark.name}: {len(data.images)} images are fewer than the folds; give fewer folds")
 
 
 def run(benchmark: Any, data: ClassificationData, engine: Any, seed: int) -> Outcome:
-    features = engine.image_features(data.pictures).flatten(1).double().cpu()  # (N, D), of models with patches too
+    features = engine.image_features(data.images).flatten(1).double().cpu()  # (N, D), of models with patches too
     labels = torch.as_tensor(data.labels)
     fold = torch.arange(len(labels)) % benchmark.settings["folds"]
     predicted = torch.empty_like(labels)
@@ -50,7 +50,7 @@ def run(benchmark: Any, data: ClassificationData, engine: Any, seed: int) -> Out
     metrics = measured.metrics(seed)
     samples = pd.DataFrame(
         {
-            "image": [picture.key for picture in data.pictures],
+            "image": [image.key for image in data.images],
             "label": labels.numpy(),
             "prediction": predicted.numpy(),
             "correct": correct,

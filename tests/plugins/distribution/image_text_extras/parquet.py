@@ -10,14 +10,14 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image
 
-from cosmos_eval.datasets.base import Picture, decode
+from cosmos_eval.datasets.base import ImageSource, decode
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.reader import PLACE, TEXT
 
 
 @dataclass(frozen=True)
-class ParquetImage(Picture):
+class ParquetImage(ImageSource):
     """An encoded image in one row of a Parquet file."""
 
     key: str
@@ -56,16 +56,16 @@ class Parquet:
             names = file.read([label])[label].to_pylist()
         except pyarrow.ArrowInvalid as error:
             survey.refuse(f"cannot read {path}: {error}; write it again")
-        pictures: list[Picture] = []
+        images: list[ImageSource] = []
         for group in range(file.num_row_groups):
             for row in range(file.metadata.row_group(group).num_rows):
-                pictures.append(ParquetImage(f"{len(pictures):06d}", path, image, group, row))
+                images.append(ParquetImage(f"{len(images):06d}", path, image, group, row))
         words = benchmark.words()
         classes = list(words.class_names or sorted(set(map(str, names))))
         places = {name: place for place, name in enumerate(classes)}
         labels = [places.get(str(name), -1) for name in names]
         return survey.finish(
-            ClassificationData(pictures, np.array(labels, dtype=np.int64), classes, list(words.templates or []))
+            ClassificationData(images, np.array(labels, dtype=np.int64), classes, list(words.templates or []))
         )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import DataKind, TaskInfo
-from cosmos_eval.datasets.base import FilePicture, Picture
+from cosmos_eval.datasets.base import FileImage, ImageSource
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import Survey
 from cosmos_eval.datasets.reader import PLACE
@@ -27,14 +27,14 @@ class PairData(Data):
     kind = DataKind("image-pairs", "image_text_extras.same_class:PairData", ("images", "pairs"))
     hashed_as = "image-text-extras pairs"
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageSource]
     pairs: np.ndarray  # (P, 2) int64
     same: np.ndarray  # (P,) bool
     fingerprint: str = ""
     remarks: Sequence[str] = ()
 
     def counts(self) -> dict[str, int]:
-        return {"images": len(self.pictures), "pairs": len(self.pairs)}
+        return {"images": len(self.images), "pairs": len(self.pairs)}
 
     def hash_into(self, content: Any) -> None:
         content.integers("pairs", self.pairs.reshape(-1))
@@ -51,7 +51,7 @@ class PairData(Data):
         kept = (self.pairs < n).all(1)
         if not kept.any():
             raise RequestError(f"a limit of {n} images leaves no pair; give more")
-        return self.replaced(pictures=self.pictures[:n], pairs=self.pairs[kept], same=self.same[kept], fingerprint="")
+        return self.replaced(images=self.images[:n], pairs=self.pairs[kept], same=self.same[kept], fingerprint="")
 
 
 class ImagePairs:
@@ -70,12 +70,12 @@ class ImagePairs:
         with path.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         names = sorted({row[side] for row in rows for side in ("first", "second")})
-        survey.pictures(folder, names)
+        survey.images(folder, names)
         survey.stop_if_any()
         place = {name: i for i, name in enumerate(names)}
         return survey.finish(
             PairData(
-                [FilePicture(name, folder / name) for name in names],
+                [FileImage(name, folder / name) for name in names],
                 np.array([[place[row["first"]], place[row["second"]]] for row in rows], dtype=np.int64),
                 np.array([row["same"] == "1" for row in rows]),
             )
@@ -93,17 +93,17 @@ def validate(benchmark: Any, data: PairData) -> None:
 
 
 def run(benchmark: Any, data: PairData, engine: Any, seed: int) -> Outcome:
-    features = engine.image_features(data.pictures).flatten(1).cpu()
+    features = engine.image_features(data.images).flatten(1).cpu()
     features = features / features.norm(dim=1, keepdim=True)
     cosine = (features[data.pairs[:, 0]] * features[data.pairs[:, 1]]).sum(1).numpy()
     correct = ((cosine >= benchmark.metrics["threshold"]) == data.same).astype(np.float64)
-    measured = Measured(len(data.pictures))
+    measured = Measured(len(data.images))
     measured.mean("verification_accuracy", correct, data.pairs[:, 0])
     for name, rows in (("same", data.same), ("different", ~data.same)):
         if rows.any():
             measured.mean(f"{name}/verification_accuracy", correct[rows], data.pairs[rows, 0])
     metrics = measured.metrics(seed)
-    keys = np.array([picture.key for picture in data.pictures], dtype=object)
+    keys = np.array([image.key for image in data.images], dtype=object)
     samples = pd.DataFrame(
         {"first": keys[data.pairs[:, 0]], "second": keys[data.pairs[:, 1]], "cosine": cosine, "correct": correct}
     )

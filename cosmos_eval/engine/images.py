@@ -1,4 +1,4 @@
-"""Pictures on their way to a tower: content digests, decoding and preprocessing in worker processes, fixed batches."""
+"""Images on their way to a tower: content digests, decoding and preprocessing in worker processes, fixed batches."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_timeouts import SECONDS, worker_batches
-from cosmos_eval.datasets.base import Picture
+from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, decoding_by
 from cosmos_eval.datasets.resized import Resized
 from cosmos_eval.profiling import current
@@ -27,13 +27,13 @@ _PREFETCHED = 2
 """Batches that each worker has ready."""
 
 
-def digests(pictures: Sequence[Picture], reporter: Reporter) -> list[str]:
-    """The content digest of each picture, in order; RequestError for the first that cannot be read."""
+def digests(images: Sequence[ImageSource], reporter: Reporter) -> list[str]:
+    """The content digest of each image, in order; RequestError for the first that cannot be read."""
     found: list[str] = []
     # Threads suffice: reading waits for the disk and hashing releases the interpreter.
-    with ThreadPoolExecutor(_THREADS) as pool, reporter.task("reading pictures", len(pictures), "pictures") as advance:
+    with ThreadPoolExecutor(_THREADS) as pool, reporter.task("reading images", len(images), "images") as advance:
         try:
-            for digest in pool.map(lambda picture: picture.digest(), pictures, chunksize=1):
+            for digest in pool.map(lambda image: image.digest(), images, chunksize=1):
                 found.append(digest)
                 advance(1)
         except BaseException:
@@ -44,14 +44,14 @@ def digests(pictures: Sequence[Picture], reporter: Reporter) -> list[str]:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What went wrong with a picture, carried out of a worker process as a value: raised there, it would come back
+    """What went wrong with an image, carried out of a worker process as a value: raised there, it would come back
     wrapped in that process's traceback."""
 
     line: str
 
 
 class _Loaded(NamedTuple):
-    """What became of a picture, or of a batch of them, and the seconds that it took."""
+    """What became of an image, or of a batch of them, and the seconds that it took."""
 
     key: str
     pixels: Any
@@ -60,40 +60,40 @@ class _Loaded(NamedTuple):
 
 
 class _Preprocessed(Dataset[_Loaded | _Refusal]):
-    """The pixels of each picture. A fault in our own preprocessing stays one: only refusals become lines."""
+    """The pixels of each image. A fault in our own preprocessing stays one: only refusals become lines."""
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[ImageSource],
         preprocess: Callable[[Image.Image], Any],
         decoder: Decoder = PILLOW,
         resized: Resized | None = None,
     ) -> None:
-        self.pictures = pictures
+        self.images = images
         self.preprocess = preprocess
         self.decoder = decoder
         self.resized = resized
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, i: int) -> _Loaded | _Refusal:
-        picture = self.pictures[i]
+        source = self.images[i]
         start = time.perf_counter()
         try:
-            if self.resized is not None and picture.digest() in self.resized:
-                pixels = torch.from_numpy(self.resized.pixels(picture.digest()))
-                return _Loaded(picture.key, pixels, time.perf_counter() - start, 0.0)
+            if self.resized is not None and source.digest() in self.resized:
+                pixels = torch.from_numpy(self.resized.pixels(source.digest()))
+                return _Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
             with decoding_by(self.decoder):
-                image = picture.load()
+                image = source.load()
         except RequestError as error:
             return _Refusal(str(error))
         decoded = time.perf_counter()
         try:
             pixels = self.preprocess(image)
         except RequestError as error:
-            return _Refusal(f"picture {picture.key}: {error}")
-        return _Loaded(picture.key, pixels, decoded - start, time.perf_counter() - decoded)
+            return _Refusal(f"source {source.key}: {error}")
+        return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
 
 
 def _collate(items: list[_Loaded | _Refusal]) -> _Loaded | _Refusal:
@@ -106,7 +106,7 @@ def _collate(items: list[_Loaded | _Refusal]) -> _Loaded | _Refusal:
     for other, x, *_ in loaded:
         if x.shape != first.shape or x.dtype != first.dtype:
             return _Refusal(
-                f"picture {other}: the model's preprocess made {_form(x)} of it and {_form(first)} of picture "
+                f"image {other}: the model's preprocess made {_form(x)} of it and {_form(first)} of image "
                 f"{key}; make all of one size"
             )
     pixels = torch.stack([one.pixels for one in loaded])
@@ -115,7 +115,7 @@ def _collate(items: list[_Loaded | _Refusal]) -> _Loaded | _Refusal:
 
 @dataclass(frozen=True)
 class _HandedOver:
-    """What a worker does last with a picture or a batch: see that shared memory has room for it."""
+    """What a worker does last with an image or a batch: see that shared memory has room for it."""
 
     memory: SharedMemory | None
     collate: Callable[[Any], _Loaded | _Refusal]
@@ -137,8 +137,8 @@ def _form(x: Tensor) -> str:
     return f"{'x'.join(map(str, x.shape))} {str(x.dtype).removeprefix('torch.')}"
 
 
-def picture_batches(
-    pictures: Sequence[Picture],
+def image_batches(
+    images: Sequence[ImageSource],
     preprocess: Callable[[Image.Image], Tensor],
     batch_size: int,
     workers: int,
@@ -146,17 +146,17 @@ def picture_batches(
     decoder: Decoder = PILLOW,
     resized: Resized | None = None,
 ) -> Iterator[Tensor]:
-    """What `preprocess` makes of pictures, (B, ...) in order; batch i holds pictures i * batch_size and on, whatever
-    `workers` is. Pictures in `resized` are read from there, as `preprocess` made them before.
+    """What `preprocess` makes of images, (B, ...) in order; batch i holds images i * batch_size and on, whatever
+    `workers` is. Images in `resized` are read from there, as `preprocess` made them before.
 
     Raises:
-        RequestError: a picture that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
+        RequestError: an image that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
             first in order, the same line with and without workers.
     """
-    workers = min(workers, -(-len(pictures) // batch_size))
+    workers = min(workers, -(-len(images) // batch_size))
     memory = shared_memory_for(workers, _PREFETCHED, "--workers 0", "--batch-size")
     loader = DataLoader(
-        _Preprocessed(pictures, preprocess, decoder, resized),
+        _Preprocessed(images, preprocess, decoder, resized),
         batch_size=batch_size,
         shuffle=False,
         collate_fn=_HandedOver(memory, _collate),
@@ -210,20 +210,20 @@ def _pixels(loaded: _Loaded | _Refusal) -> Any:
     return loaded.pixels
 
 
-def each_picture(
-    pictures: Sequence[Picture],
+def each_image(
+    images: Sequence[ImageSource],
     preprocess: Callable[[Image.Image], Any],
     workers: int,
     decoder: Decoder = PILLOW,
 ) -> Iterator[Any]:
-    """What `preprocess` makes of each picture, of any shape, one at a time and in order; `workers` processes decode.
+    """What `preprocess` makes of each image, of any shape, one at a time and in order; `workers` processes decode.
 
     Raises:
-        RequestError: as `picture_batches`.
+        RequestError: as `image_batches`.
     """
-    workers = min(workers, len(pictures))
+    workers = min(workers, len(images))
     loader = DataLoader(
-        _Preprocessed(pictures, preprocess, decoder),
+        _Preprocessed(images, preprocess, decoder),
         batch_size=None,
         shuffle=False,
         collate_fn=_HandedOver(shared_memory_for(workers, _PREFETCHED, "--workers 0"), _as_it_is),

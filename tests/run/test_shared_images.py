@@ -1,4 +1,4 @@
-"""Retrieval and perception on COCO's pictures, in one run: every picture passes the model once."""
+"""Retrieval and perception on COCO's images, in one run: every image passes the model once."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ def coco(tmp_path: Path) -> Path:
     sugarcrepe(tmp_path)
     content = {
         "images": [{"id": name, "file_name": f"{name:012d}.jpg"} for name in NAMES],
-        "annotations": [{"id": i, "image_id": name, "caption": f"picture {name}"} for i, name in enumerate(NAMES)],
+        "annotations": [{"id": i, "image_id": name, "caption": f"image {name}"} for i, name in enumerate(NAMES)],
     }
     write_json(tmp_path / "coco/annotations/captions_val2017.json", content)
     return tmp_path
 
 
-def test_a_picture_of_coco_is_encoded_once_for_retrieval_and_sugarcrepe(coco: Path):
+def test_a_image_of_coco_is_encoded_once_for_retrieval_and_sugarcrepe(coco: Path):
     model = load_model("cosmos:untrained-toybox?seed=3")
     encode, seen = model.encode_image, []
 

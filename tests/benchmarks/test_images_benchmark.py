@@ -1,10 +1,10 @@
 """The benchmark of decoding: arms that keep the protocol's pixels are checked against each other, and all are timed."""
 
-from benchmarks import pictures
+from benchmarks import images
 
 
 def test_all_arms_are_timed_and_the_exact_ones_agree(monkeypatch):
-    found = pictures.measure(3, 1)
+    found = images.measure(3, 1)
     assert set(found) == {"peer", "ours", "torchvision", "draft", "resized", "digest"}
     assert all(value > 0 for value in found.values())
 
@@ -14,10 +14,10 @@ def test_the_last_line_holds_the_figures(monkeypatch, capsys):
     import sys
 
     found = {"peer": 4.0, "ours": 3.2, "torchvision": 3.0, "draft": 2.0, "resized": 0.5, "digest": 0.1}
-    monkeypatch.setattr(pictures, "measure", lambda count, repetitions: found)
-    monkeypatch.setattr(sys, "argv", ["pictures.py", "--quick"])
-    pictures.main()
+    monkeypatch.setattr(images, "measure", lambda count, repetitions: found)
+    monkeypatch.setattr(sys, "argv", ["images.py", "--quick"])
+    images.main()
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert last["name"] == "pictures"
+    assert last["name"] == "images"
     assert last["figures"] == found
     assert last["ratios"] == {"ours": 1.25, "torchvision": 1.33, "draft": 2.0, "resized": 8.0}

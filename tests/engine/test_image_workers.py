@@ -11,10 +11,10 @@ from PIL import Image
 
 from cosmos_core import shared_memory
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayPicture
-from cosmos_eval.engine.pictures import each_picture, picture_batches
+from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.engine.images import each_image, image_batches
 
-PICTURES = [ArrayPicture(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
+IMAGES = [ArrayImage(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
 
 
 def large(image: Image.Image) -> torch.Tensor:
@@ -29,7 +29,7 @@ def die(image: Image.Image) -> torch.Tensor:
 
 def test_a_worker_that_is_killed_is_one_line():
     with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer --workers$") as caught:
-        deque(picture_batches(PICTURES, die, 4, 1), maxlen=0)
+        deque(image_batches(IMAGES, die, 4, 1), maxlen=0)
     assert "\n" not in str(caught.value)
 
 
@@ -38,9 +38,9 @@ def test_batches_that_shared_memory_does_not_hold_are_refused_and_smaller_ones_a
     """A batch of 4 is 1 MiB, and 3 of them lie ready at a time with one worker."""
     monkeypatch.setattr(shared_memory, "free_and_size", lambda: (2**20, 2**20))
     with pytest.raises(RequestError, match=r"need 3\.0 MiB .*: give --workers 0, --batch-size 1 or less, or a larger"):
-        deque(picture_batches(PICTURES, large, 4, 1), maxlen=0)
-    assert len(list(picture_batches(PICTURES, large, 1, 1))) == 8
-    assert len(list(picture_batches(PICTURES, large, 4, 0))) == 2
+        deque(image_batches(IMAGES, large, 4, 1), maxlen=0)
+    assert len(list(image_batches(IMAGES, large, 1, 1))) == 8
+    assert len(list(image_batches(IMAGES, large, 4, 0))) == 2
     monkeypatch.setattr(shared_memory, "free_and_size", lambda: (2**19, 2**19))
     with pytest.raises(RequestError, match=r"need 0\.8 MiB .*: give --workers 0, or a larger"):
-        deque(each_picture(PICTURES, large, 1), maxlen=0)
+        deque(each_image(IMAGES, large, 1), maxlen=0)
