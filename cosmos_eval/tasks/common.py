@@ -119,12 +119,12 @@ def refuse_unused(benchmark: Benchmark, index: np.ndarray, names: list[str], wha
         )
 
 
-def refuse_widths(benchmark: Benchmark, images: int, texts: int, what: str = "image") -> None:
+def refuse_widths(benchmark: Benchmark, images: int, texts: int, unit: str = "an image") -> None:
     """Refuse a model whose images (or patches) and texts have vectors of different lengths: an adapter that forgets
     its projection, say."""
     if images != texts:
         raise RequestError(
-            f"{benchmark.name}: the model gives {images:,} numbers a {what} and {texts:,} a text; both must be in one "
+            f"{benchmark.name}: the model gives {images:,} numbers {unit} and {texts:,} a text; both must be in one "
             "space"
         )
 

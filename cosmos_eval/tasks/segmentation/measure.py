@@ -97,7 +97,7 @@ def _predictions(
     settings = benchmark.settings
     keep_pixels = bool(settings["pamr_steps"])
     for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
-        refuse_widths(benchmark, dense.features.shape[-1], maps.queries.shape[1], "patch")
+        refuse_widths(benchmark, dense.features.shape[-1], maps.queries.shape[1], "a patch")
         see(dense.features.flatten(0, -2))
         truth = truth_of(benchmark, data, dense.index, dense.original)
         predicted = maps.predict(dense)
