@@ -8,7 +8,6 @@ import torch
 from open_clip import factory as registry
 from open_clip.model import _build_vision_tower
 
-from cosmos_core.configs import open_clip_config
 from cosmos_core.dense import ATTENTIONS, patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.precision import tower_precision
@@ -19,6 +18,7 @@ from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.hf import HfModel
 from cosmos_eval.models.python import PythonModel
 from tests.closeness import assert_close
+from tests.helpers.cosmos_networks import open_clip_config
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
