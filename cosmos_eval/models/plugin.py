@@ -1,4 +1,4 @@
-"""Models of plug-ins: an adapter made by another package's code, behind the checks of `python:`."""
+"""Models of plug-ins: call the plug-in's code and check the adapter that it returns, as for a `python:` spec."""
 
 import inspect
 from typing import Any
@@ -8,27 +8,31 @@ import torch
 from cosmos_core.plugins import Plugin, resolve
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.kinds import ModelKind, ModelSpec
-from cosmos_eval.models.python import call_adapter, in_one_line
+from cosmos_eval.models.python import build_adapter
+from cosmos_eval.models.python_adapter import as_request_error
 
 
-def load_plugin_model(plugin: Plugin | None, found: Any, spec: ModelSpec, device: str | torch.device) -> Model:
-    """Have a plug-in, or a class of our table, make its adapter, and check it.
+def load_plugin_model(
+    plugin: Plugin | None, kind_or_factory: Any, spec: ModelSpec, device: str | torch.device
+) -> Model:
+    """Build the adapter of a plug-in, and check it.
 
     Args:
-        found: what the entry point names: a `ModelKind`, whose `load` is called with the parsed spec and the device; or
-            a function or class, called with what stands behind the colon, where it takes that, and `device`, where it
-            has such a parameter.
+        plugin: named in messages; None for a class in our own table of kinds.
+        kind_or_factory: what the entry point names. The `load` of a `ModelKind` is called with the parsed spec and the
+            device. A function or class is called with the part of the spec after the colon if it has a parameter for
+            it, and with `device=` if it has that parameter.
 
     Raises:
-        RequestError: it fails or returns no adapter; one line that names the plug-in.
+        RequestError: the code fails or returns no adapter; one line that names the plug-in.
     """
-    what = f"{spec.text} ({plugin})" if plugin else spec.text
-    if isinstance(found, ModelKind):
+    owner = f"{spec.text} ({plugin})" if plugin else spec.text
+    if isinstance(kind_or_factory, ModelKind):
 
         def load(spec: ModelSpec, device: str | torch.device) -> Any:
-            return resolve(found.load)(spec, device)
+            return resolve(kind_or_factory.load)(spec, device)
 
-        return call_adapter(load, [spec], spec, device, what)
-    with in_one_line(what):
-        named = any(name != "device" for name in inspect.signature(found).parameters)
-    return call_adapter(found, [spec.name] if named else [], spec, device, what)
+        return build_adapter(load, [spec], spec, device, owner)
+    with as_request_error(owner):
+        takes_name = any(name != "device" for name in inspect.signature(kind_or_factory).parameters)
+    return build_adapter(kind_or_factory, [spec.name] if takes_name else [], spec, device, owner)

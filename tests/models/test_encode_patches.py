@@ -16,7 +16,7 @@ from cosmos_eval.models.base import DenseModel, patch_encoder
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.hf import HfModel
-from cosmos_eval.models.python import PythonModel
+from cosmos_eval.models.python_adapter import PythonModel
 from tests.closeness import assert_close
 from tests.helpers.cosmos_networks import open_clip_config
 
@@ -169,7 +169,7 @@ def test_stored_vectors_and_transformers_models_say_in_one_line_that_they_have_n
     for model in (stored, transformers):
         for ask in (partial(model.encode_patches, windows()), partial(patch_encoder, model)):
             with pytest.raises(
-                RequestError, match=f"^{model.spec} gives no features of patches: .*take a cosmos:"
+                RequestError, match=f"^{model.spec} gives no features of patches: .*use a cosmos:"
             ) as no:
                 ask()
             assert "\n" not in str(no.value)
@@ -227,7 +227,7 @@ def test_an_adapter_without_patches_says_so_and_sees_pixels_as_they_are():
 
     model = PythonModel(Bare(), "python:mine:build")
     assert (model.preprocess.mean, model.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
-    with pytest.raises(RequestError, match=r"its Bare has no encode_patches\(x, attention\); take a cosmos: model"):
+    with pytest.raises(RequestError, match=r"its Bare has no encode_patches\(x, attention\); use a cosmos: model"):
         model.encode_patches(windows())
     with pytest.raises(RequestError, match="its Bare has no encode_patches"):
         patch_encoder(model)

@@ -5,7 +5,7 @@ from open_clip.transformer import QuickGELU
 from torch import nn
 from transformers.activations import ACT2FN
 
-from cosmos_eval.models.activation import activation_of
+from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.digest import model_digest, text_case, text_padding, tokenizer_identity, weights_digest
 
 
@@ -81,9 +81,9 @@ def test_activations_are_told_apart_by_their_values_in_whatever_library_they_com
         (nn.SiLU(), "silu"),
         (nn.LeakyReLU(), "leakyrelu"),
     ):
-        assert activation_of(nn.Sequential(nn.Linear(2, 2), module, nn.Dropout(0.5))) == name
+        assert activations_of(nn.Sequential(nn.Linear(2, 2), module, nn.Dropout(0.5))) == name
 
 
 def test_two_activations_are_both_named_and_none_is_said_to_be_none():
-    assert activation_of(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), QuickGELU())) == "quick_gelu+relu"
-    assert activation_of(nn.Linear(2, 2)) == "none"
+    assert activations_of(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), QuickGELU())) == "quick_gelu+relu"
+    assert activations_of(nn.Linear(2, 2)) == "none"

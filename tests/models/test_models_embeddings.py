@@ -53,7 +53,7 @@ def test_a_image_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder
 
 def test_two_images_never_share_a_row_by_the_last_part_alone(tmp_path):
     write_embeddings(tmp_path, ["1.jpg"], IMAGES[:1], TEXTS, TEXT_ROWS)
-    with pytest.raises(RequestError, match="would share one row"):
+    with pytest.raises(RequestError, match="would share one embedding"):
         EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "dog/1.jpg"))
     assert len(EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "cat/1.jpg"))) == 2
 
@@ -97,7 +97,7 @@ def test_the_description_holds_the_meta_as_plain_values(folder):
 def test_equal_inputs_are_written_once_and_two_rows_for_one_text_are_refused(tmp_path):
     write_embeddings(tmp_path, ["x", "x"], np.ones((2, 2)), ["t"], torch.ones(1, 2, requires_grad=True))
     assert len(EmbeddingsModel(tmp_path).text_rows(["t"])) == 1
-    with pytest.raises(RequestError, match="'t' has two different rows"):
+    with pytest.raises(RequestError, match="'t' has two different embeddings"):
         write_embeddings(tmp_path, ["x"], np.ones((1, 2)), ["t", "t"], np.array([[1.0, 2], [2, 1]]))
 
 
@@ -116,8 +116,12 @@ def replaced(folder, file, **arrays):
         ("images.npz", {"ids": np.array([1, 2, 3])}, r"'ids' is int64 .* unicode array"),
         ("images.npz", {"embeddings": IMAGES.astype(np.float64)}, "float64"),
         ("images.npz", {"embeddings": IMAGES[:, 0]}, r"\(3,\)"),
-        ("images.npz", {"embeddings": np.full((3, 2), np.nan, np.float32)}, "3 rows hold NaN or infinity, 'a/1.jpg'"),
-        ("images.npz", {"embeddings": np.ones((3, 5), np.float32)}, "5 dimensions and text vectors 2"),
+        (
+            "images.npz",
+            {"embeddings": np.full((3, 2), np.nan, np.float32)},
+            "3 embeddings hold NaN or infinity, 'a/1.jpg'",
+        ),
+        ("images.npz", {"embeddings": np.ones((3, 5), np.float32)}, "5 dimensions and text embeddings 2"),
         ("texts.npz", {"texts": None}, "must hold the arrays 'texts' and 'embeddings'"),
         ("texts.npz", {"texts": np.array(["a", None, "b", "c"], dtype=object)}, "no pickles"),
     ],

@@ -158,7 +158,7 @@ def test_a_processor_that_only_crops_is_described_without_a_filter(tmp_path):
 def test_a_processor_whose_pixels_are_not_finite_is_refused_before_any_image(tmp_path):
     path = siglip(tmp_path) / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_std": [0.5, 0.0, 0.5]}))
-    with pytest.raises(RequestError, match=r"pixels that are NaN or infinite; mend image_std"):
+    with pytest.raises(RequestError, match=r"pixels that are NaN or infinite; correct image_std"):
         load_model(f"hf:{tmp_path}")
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
-from cosmos_eval.models.open_clip import known_activations, trained_with_quick_gelu
+from cosmos_eval.models.open_clip_source import known_activations, trained_with_quick_gelu
 from tests.closeness import assert_close, is_close
 
 CONFIG = {
@@ -247,7 +247,7 @@ def test_weights_of_another_image_size_or_context_are_refused_instead_of_resized
 
 
 def test_what_is_not_there_is_refused_with_what_is(folder):
-    with pytest.raises(RequestError, match=r"knows no architecture 'ViT-B-61'; near it: .*ViT-B-16"):
+    with pytest.raises(RequestError, match=r"has no architecture 'ViT-B-61'; similar: .*ViT-B-16"):
         load_model("open_clip:ViT-B-61/openai")
     with pytest.raises(RequestError, match="neither a file nor a tag of tiny; its tags: exact, openai"):
         load_model("open_clip:tiny/laion5b")

@@ -42,14 +42,14 @@ def offline(monkeypatch, tmp_path):
         ("cosmos:untrained-nope", "no model preset 'nope'"),
         ("cosmos:toybox#student", "holds toybox's teacher only"),
         (f"cosmos:untrained-toybox?seed={10**400}", "the only one is ?seed=NUMBER"),
-        ("open_clip:ViT-B-99/openai", "knows no architecture 'ViT-B-99'"),
+        ("open_clip:ViT-B-99/openai", "has no architecture 'ViT-B-99'"),
         ("open_clip:ViT-B-32/nope", "neither a file nor a tag of ViT-B-32"),
         ("open_clip:local-dir:nope", "does not exist; give a folder"),
         ("hf:no/such/folder", "there is no folder"),
         ("python:no_such_module:build", "cannot import no_such_module"),
         ("python:json:build", "json has no function 'build'"),
         ("embeddings:nope", "there is no folder nope"),
-        ("clip:ViT-B-32", "is of no known kind"),
+        ("clip:ViT-B-32", "is of an unknown kind"),
     ],
 )
 def test_what_cannot_be_loaded_is_known_before(spec, reason):

@@ -144,7 +144,7 @@ def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, tex
         ("def factory(): raise OSError('weights\\nare gone')", r"factory\(\) failed: OSError: weights are gone"),
         ("def factory(): return object()", "without preprocess, encode_image, encode_text"),
         ("import sys; sys.exit('no licence')", "cannot import .*SystemExit: no licence"),
-        ("def factory(): raise MemoryError", "out of memory making the model on cpu"),
+        ("def factory(): raise MemoryError", "out of memory while building the model on cpu"),
         (adapter(extra="digest = 5"), "digest is a int"),
         (adapter(extra="digest = property(lambda self: 1 / 0)"), "digest failed: ZeroDivisionError"),
         (adapter(extra="device = 'abacus'"), "device failed: RuntimeError"),

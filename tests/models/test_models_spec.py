@@ -44,7 +44,7 @@ def test_an_unknown_kind_is_refused_in_one_line_that_lists_the_kinds(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("cosmos:", "names nothing"),
+        ("cosmos:", "has nothing after the colon"),
         ("cosmos:x.pt#pupil", "#student"),
         ("cosmos:#student", "#student"),
         ("cosmos:untrained-toybox?sed=1", "seed=NUMBER"),
