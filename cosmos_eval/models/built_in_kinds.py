@@ -34,7 +34,7 @@ def parse_cosmos(text: str, kind: ModelKind, name: str) -> ModelSpec:
     return ModelSpec(text, kind.name, name, selector=selector, seed=seed)
 
 
-def cosmos_words(spec: ModelSpec) -> list[str]:
+def cosmos_slug_words(spec: ModelSpec) -> list[str]:
     """The parts of a result folder's name: name, network if it is the student, seed if it is not 0."""
     words = [short_name(spec.name)]
     words += ["student"] if spec.selector == "student" else []
@@ -47,7 +47,7 @@ def cosmos_weights_name(spec: ModelSpec) -> str:
     return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}"
 
 
-def where_cosmos_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+def cosmos_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     """How to download released checkpoints; empty if none is among the specs."""
     released = [RELEASED[spec.name] for spec in specs if spec.name in RELEASED]
     if not released:
@@ -80,12 +80,12 @@ def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
     return ModelSpec(text, kind.name, arch, rest=path_or_tag, selector=activation)
 
 
-def open_clip_words(spec: ModelSpec) -> list[str]:
+def open_clip_slug_words(spec: ModelSpec) -> list[str]:
     """The parts of a result folder's name: architecture, weights, and the activation if the user wrote it."""
     return [spec.name, short_name(spec.rest), *([spec.selector] if spec.selector else [])]
 
 
-def where_open_clip_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     """How weights of open_clip's registry are downloaded, and how to use a copy of them."""
     copy = f"open_clip:{specs[0].name}/weights/FILE"
     return [
@@ -95,7 +95,7 @@ def where_open_clip_weights(specs: list[ModelSpec], suite: str) -> list[str]:
     ]
 
 
-def where_hf_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     """How a hub repository is downloaded."""
     return ["hf: the repository of that name on the Hugging Face hub; downloaded at first use"]
 
@@ -114,9 +114,9 @@ COSMOS = ModelKind(
     load="cosmos_eval.models.cosmos:load_cosmos",
     check="cosmos_eval.models.cosmos:check_cosmos",
     parse=parse_cosmos,
-    words=cosmos_words,
+    slug_words=cosmos_slug_words,
     weights_name=cosmos_weights_name,
-    where_weights=where_cosmos_weights,
+    where_weights=cosmos_weights_help,
     folders=True,
     listed=(
         KnownModel(
@@ -142,10 +142,10 @@ OPEN_CLIP = ModelKind(
     load="cosmos_eval.models.open_clip:load_open_clip",
     check="cosmos_eval.models.open_clip:check_open_clip",
     parse=parse_open_clip,
-    words=open_clip_words,
+    slug_words=open_clip_slug_words,
     # The tag determines the activation, so ARCH/TAG and ARCH-quickgelu/TAG are the same weights.
     weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICK)}/{spec.rest}",
-    where_weights=where_open_clip_weights,
+    where_weights=open_clip_weights_help,
     listed=(
         KnownModel(
             "open_clip:ARCH/TAG",
@@ -169,7 +169,7 @@ HF = ModelKind(
     "hf:HUB-ID or hf:FOLDER",
     load="cosmos_eval.models.hf:load_hf",
     check="cosmos_eval.models.hf:check_hf",
-    where_weights=where_hf_weights,
+    where_weights=hf_weights_help,
     listed=(
         KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched at first use", "a model of transformers"),
         KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
@@ -181,7 +181,7 @@ PYTHON = ModelKind(
     load="cosmos_eval.models.python:load_python",
     check="cosmos_eval.models.python:check_python",
     parse=parse_python,
-    words=lambda spec: [spec.name, spec.rest],
+    slug_words=lambda spec: [spec.name, spec.rest],
     listed=(KnownModel("python:package.module:factory", "an importable module", "your own adapter"),),
 )
 EMBEDDINGS = ModelKind(

@@ -40,7 +40,7 @@ def name_alone(text: str, kind: "ModelKind", name: str) -> ModelSpec:
     return ModelSpec(text, kind.name, name)
 
 
-def name_words(spec: ModelSpec) -> list[str]:
+def name_slug_words(spec: ModelSpec) -> list[str]:
     """The parts of a result folder's name for a spec with nothing but a name after the colon."""
     return [short_name(spec.name)]
 
@@ -59,7 +59,7 @@ class ModelKind:
     """`(ModelSpec, fetch) -> note`, or its `module:name`: what can be checked without loading; see `preflight`."""
     parse: "Callable[[str, ModelKind, str], ModelSpec]" = name_alone
     """(the spec, this kind, the part after the colon) -> the parsed spec; raises RequestError for a wrong spec."""
-    words: Callable[[ModelSpec], list[str]] = name_words
+    slug_words: Callable[[ModelSpec], list[str]] = name_slug_words
     """The parts of the result folder's name that follow the kind; `slug` joins them."""
     listed: tuple[KnownModel, ...] = field(default=())
     """Lines of `list models`."""

@@ -56,7 +56,7 @@ def model_kind(name: str) -> ModelKind:
 
 
 def _load_adapter(plugin: Plugin | None, kind_or_factory: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
-    from cosmos_eval.models.plugin import load_plugin_model
+    from cosmos_eval.models.plugin_adapter import load_plugin_model
 
     return load_plugin_model(plugin, kind_or_factory, spec, device)
 
@@ -85,7 +85,7 @@ def slug(spec: str) -> str:
     folder tells them apart.
     """
     parsed = parse_spec(spec)
-    words = model_kind(parsed.kind).words(parsed)
+    words = model_kind(parsed.kind).slug_words(parsed)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join([parsed.kind, *words])).strip("-.")
     return safe[:80].rstrip("-.")
 

@@ -39,7 +39,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenizedTexts:
     """Token ids of N texts, concatenated without padding."""
 
     ids: Tensor
@@ -87,7 +87,7 @@ class TrimmedText:
     def context_length(self) -> int:
         return self.tower.context_length
 
-    def tokens(self, texts: Sequence[str], advance: Callable[[int], object] = lambda n: None) -> Tokens:
+    def tokens(self, texts: Sequence[str], advance: Callable[[int], object] = lambda n: None) -> TokenizedTexts:
         """Tokenize texts, each up to the last token that the tower reads.
 
         Args:
@@ -101,7 +101,7 @@ class TrimmedText:
             ids.append(chunk[is_read].int())
             lengths.append(chunk_lengths)
             advance(len(chunk))
-        return Tokens(torch.cat(ids), torch.cat(lengths))
+        return TokenizedTexts(torch.cat(ids), torch.cat(lengths))
 
     def encode(self, batch: Batch) -> Tensor:
         """(B, D) float32, unnormalised, on `device`, without gradients."""
