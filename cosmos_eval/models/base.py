@@ -41,11 +41,12 @@ class LoadedModel(Protocol):
 class Model(LoadedModel, Protocol):
     """A model that embeds images and texts; its score is the dot product of the two embeddings at unit length.
 
-    Two optional attributes replace the encoders in the engine:
+    Optional attributes that the engine uses instead of the encoders:
 
-    - `trimmed_text` (`cosmos_eval.models.trimmed`) in place of `encode_text`, where the text tower reads no further
-      than the end token of each text;
-    - `image_rows(images)` and `text_rows(texts)` in place of both, where the embeddings are stored already.
+    - `trimmed_text` in place of `encode_text`, for a text tower that reads no further than the end token of each text
+      (`cosmos_eval.models.trimmed`);
+    - `image_rows(images)` and `text_rows(texts)` in place of both, for embeddings that are
+      stored already.
     """
 
     def encode_image(self, x: Tensor) -> Tensor:
@@ -137,8 +138,8 @@ class DenseModel(Model, Protocol):
 class AttentiveModel(Model, Protocol):
     """A model whose images and texts attend to each other's tokens, as COSMOS's cross-attention poolers do.
 
-    For models without such poolers there are maps of another kind: `cosmos_eval.models.maps.similarity_maps`, for any
-    `DenseModel`.
+    For models without such poolers there are maps of another kind, for any `DenseModel`: see
+    `cosmos_eval.models.maps`.
     """
 
     def attention_maps(self, x: Tensor, texts: Sequence[str]) -> AttentionMaps:

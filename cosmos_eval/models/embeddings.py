@@ -39,7 +39,10 @@ _MAX_NAMED = 3
 
 
 class EmbeddingsModel:
-    """The embeddings of one folder. It encodes nothing: the engine calls `image_rows` and `text_rows` instead."""
+    """The embeddings of one folder.
+
+    It encodes nothing: the engine calls `image_rows` and `text_rows` instead.
+    """
 
     def __init__(self, folder: Path, spec: str = "", device: str | torch.device = "cpu") -> None:
         self.folder = folder

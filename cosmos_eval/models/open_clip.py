@@ -201,7 +201,9 @@ def load_tokenizer(source: OpenClipSource, spec: ModelSpec) -> Any:
     except RequestError:
         raise
     except Exception as error:  # wrong settings of a tokenizer make it fail only when it is used
-        raise RequestError(f"{spec.text}: the tokenizer of {source.arch} does not work: {one_line(error)}") from error
+        raise RequestError(
+            f"{spec.text}: the tokenizer of {source.arch} fails when it is used: {one_line(error)}"
+        ) from error
     return tokenizer
 
 

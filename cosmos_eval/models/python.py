@@ -25,9 +25,13 @@ Modules in the current directory can be imported. This one, saved as `colours.py
     def build():
         return Colours()
 
-An adapter may also have `digest`, `describe()` (a dictionary of JSON values for the result), `device`,
-`truncated(texts)` (a bool for each text: whether it is longer than the `context_length` tokens that the model reads;
-results count such texts), and `image_rows(images)` with `text_rows(texts)` for embeddings that are stored already.
+An adapter may also have:
+
+- `digest`, a string; `device`; `describe()`, a dictionary of JSON values for the result;
+- `truncated(texts)`, a bool for each text: whether it is longer than the `context_length` tokens that the model reads
+  (results count such texts);
+- `image_rows(images)` and `text_rows(texts)`, for embeddings that are stored already.
+
 `preprocess` runs in worker processes: make it picklable. `encode_image` receives its batch on the model's device: that
 is the adapter's `device` if it has this attribute, else the one that was asked for. An nn.Module without a `device` is
 moved there, unless its factory has the parameter `device` and so can move it itself.

@@ -42,7 +42,8 @@ def test_embeddings_are_returned_in_the_requested_order_as_they_were_written(fol
     model = load_model(f"embeddings:{folder}")
     assert isinstance(model, Model)
     assert torch.equal(model.image_rows(named("b/2.jpg", "a/1.jpg")), torch.tensor([[3.0, 3], [1, 0]]))
-    assert torch.equal(model.text_rows(["", "été", "one", "one"]), torch.from_numpy(TEXT_EMBEDDINGS[[3, 2, 0, 0]]))
+    expected = torch.from_numpy(TEXT_EMBEDDINGS[[3, 2, 0, 0]])
+    assert torch.equal(model.text_rows(["", "été", "one", "one"]), expected)
     assert model.image_rows(named("a/1.jpg")).dtype == torch.float32
 
 
