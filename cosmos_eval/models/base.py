@@ -1,4 +1,4 @@
-"""What an adapter offers, as protocols; questions about an adapter, and checks of what its methods return."""
+"""Protocols of model adapters, questions about an adapter, and checks of what its methods return."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,11 @@ class LoadedModel(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What a result records of the model, as JSON values: `arch`, `activation`, `tokenizer`, `context_length`,
-        `image_size`, `resize`, `parameters` and whatever else influences the numbers."""
+        """What a result records of the model, as JSON values.
+
+        These are `arch`, `activation`, `tokenizer`, `context_length`, `image_size`, `resize`, `parameters` and whatever
+        else influences the embeddings.
+        """
         ...
 
 
@@ -45,8 +48,8 @@ class Model(LoadedModel, Protocol):
 
     - `trimmed_text` in place of `encode_text`, for a text tower that reads no further than the end token of each text
       (`cosmos_eval.models.trimmed`);
-    - `image_rows(images)` and `text_rows(texts)` in place of both, for embeddings that are
-      stored already.
+    - `image_rows(images)` and `text_rows(texts)` in place of both encoders, for embeddings
+      that are stored already.
     """
 
     def encode_image(self, x: Tensor) -> Tensor:
@@ -157,7 +160,7 @@ class AttentiveModel(Model, Protocol):
 
 
 def encodes(model: Any) -> bool:
-    """Whether a model has features of images and of texts, by its encoders or stored ones."""
+    """Whether a model has features of both images and texts, from encoders or stored ones."""
     has_images = has_method(model, "encode_image") or has_method(model, "image_rows")
     has_texts = has_method(model, "encode_text") or has_method(model, "text_rows")
     return has_images and has_texts

@@ -8,7 +8,7 @@ from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, short_nam
 
 SELECTORS = ("teacher", "student")
 ACTIVATIONS = ("gelu", "quickgelu")
-QUICK = "-quickgelu"
+QUICKGELU_SUFFIX = "-quickgelu"
 """Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
 LOCAL_DIR = "local-dir"
 """open_clip's prefix for a folder with its configuration and weights; it takes the place of the architecture."""
@@ -42,7 +42,7 @@ def cosmos_slug_words(spec: ModelSpec) -> list[str]:
 
 
 def cosmos_weights_name(spec: ModelSpec) -> str:
-    """The spec with a released checkpoint's name in place of a path to its file, which is known by its file name."""
+    """The spec, with the name of a released checkpoint in place of a path to a file with that checkpoint's name."""
     files = {released.file: name for name, released in RELEASED.items()}
     return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}"
 
@@ -75,8 +75,8 @@ def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
         return ModelSpec(text, kind.name, arch, rest=weights)
     if activation not in ACTIVATIONS or not path_or_tag:
         raise spec_error(text, f"selects {activation!r}; write #gelu or #quickgelu after the weights")
-    if activation == "gelu" and arch.endswith(QUICK):
-        raise spec_error(text, f"asks for both activations; drop {QUICK} or #gelu")
+    if activation == "gelu" and arch.endswith(QUICKGELU_SUFFIX):
+        raise spec_error(text, f"asks for both activations; drop {QUICKGELU_SUFFIX} or #gelu")
     return ModelSpec(text, kind.name, arch, rest=path_or_tag, selector=activation)
 
 
@@ -144,7 +144,7 @@ OPEN_CLIP = ModelKind(
     parse=parse_open_clip,
     slug_words=open_clip_slug_words,
     # The tag determines the activation, so ARCH/TAG and ARCH-quickgelu/TAG are the same weights.
-    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICK)}/{spec.rest}",
+    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICKGELU_SUFFIX)}/{spec.rest}",
     where_weights=open_clip_weights_help,
     listed=(
         KnownModel(

@@ -68,7 +68,7 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         content: the checkpoint as `peek` returns it; empty to look beside the file only.
 
     Returns:
-        `quick_gelu` (bool) and `where` (the place that says so, for messages), if it is declared; `preprocessing`
+        `quick_gelu` (bool) and `declared_in` (the place that says so, for messages), if any does; `preprocessing`
         (open_clip's `preprocess_cfg`), if there is a file beside the checkpoint. Empty if nothing is declared.
 
     Raises:
@@ -87,14 +87,14 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(model, dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
             raise RequestError(f"{config_path} is not a configuration of open_clip; correct it or move it away")
         declared["quick_gelu"] = bool(model.get("quick_gelu", False))
-        declared["where"] = config_path.name
+        declared["declared_in"] = config_path.name
         declared["preprocessing"] = config.get("preprocess_cfg", {})
     for key in ("model_cfg", "config"):
         config_in_file = content.get(key)
         if isinstance(config_in_file, dict) and "quick_gelu" in config_in_file:
-            declared.update(quick_gelu=bool(config_in_file["quick_gelu"]), where=f"{key} in {path.name}")
+            declared.update(quick_gelu=bool(config_in_file["quick_gelu"]), declared_in=f"{key} in {path.name}")
     if QUICK_GELU_RUN_NAME.search(str(content.get("name", ""))):
-        declared.update(quick_gelu=True, where=f"the run name in {path.name}")
+        declared.update(quick_gelu=True, declared_in=f"the run name in {path.name}")
     if content.get("state_dict", {}).keys() >= OPENAI_KEYS:
-        declared.update(quick_gelu=True, where=f"{path.name}, an archive of OpenAI's,")
+        declared.update(quick_gelu=True, declared_in=f"{path.name}, an archive of OpenAI's,")
     return declared

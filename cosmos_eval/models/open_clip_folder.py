@@ -74,7 +74,7 @@ class OpenClipFolder:
         for key, configured, stored in sizes:
             if stored is not None and configured != stored:
                 raise RequestError(
-                    f"{spec}: {self.weights.name} does not load by {CONFIG}: it has {stored} where {key} says "
+                    f"{spec}: {self.weights.name} does not fit {CONFIG}: it has {stored} where {key} says "
                     f"{short_repr(configured)}; they belong to different models"
                 )
 

@@ -20,7 +20,7 @@ from cosmos_eval.models.base import one_line
 from cosmos_eval.models.hub import offline_hub, quiet_hub
 from cosmos_eval.models.open_clip_files import file_says, peek
 from cosmos_eval.models.open_clip_folder import read_folder
-from cosmos_eval.models.spec import LOCAL_DIR, QUICK, ModelSpec
+from cosmos_eval.models.spec import LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
 
 CLIP_PREPROCESSING = {
     "mean": list(open_clip.OPENAI_DATASET_MEAN),
@@ -201,9 +201,10 @@ def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
         RequestError: open_clip has no such architecture; the message names similar ones.
     """
     names = open_clip.list_models()
-    arch = spec.name.removesuffix(QUICK)
+    arch = spec.name.removesuffix(QUICKGELU_SUFFIX)
     if arch not in names:
-        similar = difflib.get_close_matches(arch, [name for name in names if not name.endswith(QUICK)], n=5, cutoff=0.5)
+        plain_names = [name for name in names if not name.endswith(QUICKGELU_SUFFIX)]
+        similar = difflib.get_close_matches(arch, plain_names, n=5, cutoff=0.5)
         raise RequestError(
             f"{spec.text}: open_clip has no architecture {spec.name!r}; similar: {', '.join(similar) or 'none'}"
         )
@@ -214,7 +215,7 @@ def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
 
 def name_with_activation(arch: str, quick_gelu: bool) -> str:
     """The architecture's name, with open_clip's suffix if it has QuickGELU."""
-    return arch + (QUICK if quick_gelu and not arch.endswith(QUICK) else "")
+    return arch + (QUICKGELU_SUFFIX if quick_gelu and not arch.endswith(QUICKGELU_SUFFIX) else "")
 
 
 def has_own_towers(config: dict[str, Any]) -> bool:
@@ -243,7 +244,7 @@ def known_activations(arch: str) -> set[bool]:
     activations = {bool(config.get("quick_gelu", False))}
     for tag in list_pretrained_tags_by_model(arch):
         activations.add(trained_with_quick_gelu(arch, get_pretrained_cfg(arch, tag)))
-    if arch + QUICK in open_clip.list_models() or list_pretrained_tags_by_model(arch + QUICK):
+    if arch + QUICKGELU_SUFFIX in open_clip.list_models() or list_pretrained_tags_by_model(arch + QUICKGELU_SUFFIX):
         activations.add(True)
     return activations
 
@@ -273,10 +274,13 @@ def quick_gelu_of_file(
     quick_gelu = arch_quick_gelu if wants_quick_gelu is None else wants_quick_gelu
     if "quick_gelu" in declared:
         if declared["quick_gelu"] != quick_gelu:
-            right_spec = f"{arch}{QUICK}/{spec.rest}" if declared["quick_gelu"] else f"{arch}/{spec.rest}#gelu"
+            if declared["quick_gelu"]:
+                activation, right_spec = "QuickGELU", f"{arch}{QUICKGELU_SUFFIX}/{spec.rest}"
+            else:
+                activation, right_spec = "GELU", f"{arch}/{spec.rest}#gelu"
             raise RequestError(
-                f"{spec.text}: {declared['where']} says that the weights were trained with "
-                f"{'QuickGELU' if declared['quick_gelu'] else 'GELU'}; write open_clip:{right_spec}"
+                f"{spec.text}: {declared['declared_in']} says that the weights were trained with {activation}; "
+                f"write open_clip:{right_spec}"
             )
         return quick_gelu, "file"
     if wants_quick_gelu is not None:

@@ -122,7 +122,7 @@ def build_adapter(
 
 
 def check_adapter(adapter: Any, spec: str, device: str | torch.device, move: bool = True) -> PythonModel:
-    """Put an adapter behind checks, and try its `preprocess`; arguments and errors as `PythonModel`."""
+    """Wrap an adapter in a `PythonModel`, and try its `preprocess`; arguments and errors as `PythonModel`."""
     model = PythonModel(adapter, spec, device, move=move)
     if not hasattr(model, "image_rows"):
         _try_preprocess(model)
@@ -140,7 +140,8 @@ def _try_preprocess(model: PythonModel) -> None:
 def as_model(model: Any, device: str | torch.device = "cpu", stays: bool = True) -> Any:
     """Return the model that a caller of `evaluate` passed, as a `LoadedModel`.
 
-    What `load_model` returned is returned as it is. Any object that `python:` accepts is put behind the same checks.
+    What `load_model` returned is returned as it is. Any object that `python:` accepts is wrapped and checked as for
+    such a spec.
 
     Args:
         device: for an object without an attribute `device`.

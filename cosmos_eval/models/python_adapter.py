@@ -1,4 +1,4 @@
-"""An adapter that a user or a plug-in wrote, behind checks: its exceptions and wrong returns become one-line errors."""
+"""The model of an adapter that a user or a plug-in wrote: its exceptions and wrong returns become one-line errors."""
 
 import copy
 import hashlib
@@ -41,14 +41,14 @@ class PythonModel:
     It has the optional methods (`similarity`, `score_pairs`, `truncated`, ...) only if the adapter has them, because
     the engine decides by them how to score. `encode_patches` always exists: `check_patches` says whether it works.
 
-    `digest` is the SHA-256 of the adapter's digest, so that two digests which begin alike give different names of
-    result folders; empty if the adapter has none.
+    `digest` is the SHA-256 of the adapter's digest, because result folders are named by its first characters, in which
+    an adapter's own digests may be equal. It is empty if the adapter has none.
 
     Args:
         adapter: any object with the methods that `python:` documents.
         spec: the name of the model in results and messages.
-        device: for an adapter without an attribute `device`, which counts otherwise.
-        move: whether to move an nn.Module without an attribute `device` to that device.
+        device: used if the adapter has no attribute `device`.
+        move: whether to move an nn.Module without that attribute to `device`.
 
     Raises:
         RequestError: a method is missing, an attribute has a wrong type or value, or `describe()` does not return JSON
