@@ -27,7 +27,7 @@ from cosmos_eval.models.base import as_features, as_patches, one_line
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.open_clip_network import build, check_shapes, fill
-from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_own_towers, is_local
+from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
 from cosmos_eval.models.tokenizer_checks import check_end_token, check_vocabulary_size, require_tokenizer_files
@@ -151,7 +151,7 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
     network = build(source.build_name, source.preprocessing, spec.text, quick_gelu=source.quick_gelu)
     fill(network, source.state_dict, source.path, source.arch, spec.text)
     built_activations = activations_of(network)
-    if source.quick_gelu != ("quick_gelu" in built_activations) and has_own_towers(source.config):
+    if source.quick_gelu != ("quick_gelu" in built_activations) and has_open_clip_tower(source.config):
         # Not a RequestError: the user cannot do anything about it.
         raise RuntimeError(f"open_clip was asked for quick_gelu={source.quick_gelu} and built {built_activations}")
     tokenizer = load_tokenizer(source, spec)

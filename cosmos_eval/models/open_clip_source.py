@@ -90,7 +90,7 @@ def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Ope
     if not tag_config:
         return file_source(spec, arch, wants_quick_gelu, check)
     quick_gelu = quick_gelu_of_tag(spec, arch, wants_quick_gelu, tag_config)
-    path = Path(fetch(spec, tag_config, online))
+    path = Path(fetch_weights(spec, tag_config, online))
     keys = ("mean", "std", "interpolation", "resize_mode", "size")
     return OpenClipSource(
         build_name=arch,
@@ -178,7 +178,7 @@ def is_local(spec: ModelSpec) -> bool:
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in files)
 
 
-def fetch(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:
+def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:
     """The path of a tag's weights, downloaded if they are not in the cache and `online` is true."""
     try:
         with quiet_hub() if online else offline_hub():
@@ -218,8 +218,8 @@ def name_with_activation(arch: str, quick_gelu: bool) -> str:
     return arch + (QUICKGELU_SUFFIX if quick_gelu and not arch.endswith(QUICKGELU_SUFFIX) else "")
 
 
-def has_own_towers(config: dict[str, Any]) -> bool:
-    """Whether a tower is open_clip's own and so obeys `quick_gelu`; those of timm and transformers do not."""
+def has_open_clip_tower(config: dict[str, Any]) -> bool:
+    """Whether a tower is open_clip's own; only those obey `quick_gelu`, those of timm and transformers do not."""
     return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
 
 
@@ -236,10 +236,10 @@ def known_activations(arch: str) -> set[bool]:
     """Whether an architecture is in use with QuickGELU (True), without it (False), or both.
 
     This follows from its own configuration, from an architecture of the same name with `-quickgelu`, and from the
-    weights in the registry. RN50x4 is used with both: it has no QuickGELU by name, but its only weights have.
+    weights in the registry. Example of both: the configuration of RN50x4 has no QuickGELU, but its only weights do.
     """
     config = open_clip.get_model_config(arch)
-    if not has_own_towers(config):
+    if not has_open_clip_tower(config):
         return {False}
     activations = {bool(config.get("quick_gelu", False))}
     for tag in list_pretrained_tags_by_model(arch):

@@ -81,6 +81,7 @@ class PythonModel:
         self._add_optional_methods()
 
     def _add_optional_methods(self) -> None:
+        """Set optional methods and `context_length` as attributes, each only if the adapter has it."""
         adapter = self.adapter
         if has_method(adapter, "image_rows"):
             self.image_rows = self._image_rows
