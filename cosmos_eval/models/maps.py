@@ -1,4 +1,4 @@
-"""Where in an image a text is found, for models without cross-attention: similarity of patches and text."""
+"""Similarity maps: the cosine of each patch with a text, for models without cross-attention."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,27 +11,28 @@ from cosmos_eval.models.base import patch_encoder
 
 
 def similarity_maps(model: Any, x: Tensor, texts: Sequence[str], attention: str = "vanilla") -> Tensor:
-    """Cosine of every patch with every text, in the space that images and texts share.
+    """Cosine of every patch with every text, in the embedding space that images and texts share.
 
     Args:
-        model: one with `encode_patches` and `encode_text`.
+        model: an adapter with `encode_patches` and `encode_text`.
         x: (B, 3, H, W) normalised as by the model's `preprocess`, of any H and W.
-        texts: N of them.
-        attention: what the last block does, see `cosmos_core.dense`. With `vanilla`, what a patch says may be of any
-            place of the image: the last block has mixed them for the pooled feature's sake.
+        texts: N texts.
+        attention: attention variant of the last block, see `cosmos_core.dense`. With `vanilla`, the feature of a patch
+            may describe any part of the image, because the last block mixes patches for the pooled feature.
 
     Returns:
         (B, N, h, w) float32 in [-1, 1], on the model's device.
 
     Raises:
-        RequestError: the model has no vectors of patches, or not in the space of its texts.
+        RequestError: the model has no patch features, or they have another dimension than its text features.
     """
     encode_patches = patch_encoder(model)
-    patches = F.normalize(encode_patches(x, attention=attention), dim=-1)
-    rows = F.normalize(model.encode_text(list(texts)), dim=-1)
-    if patches.shape[-1] != rows.shape[-1]:
+    patch_features = F.normalize(encode_patches(x, attention=attention), dim=-1)  # (B, h, w, D)
+    text_features = F.normalize(model.encode_text(list(texts)), dim=-1)  # (N, D)
+    if patch_features.shape[-1] != text_features.shape[-1]:
         raise RequestError(
-            f"{model.spec} gives {patches.shape[-1]} numbers a patch and {rows.shape[-1]} a text; "
-            "similarity needs both in one space"
+            f"{model.spec} has patch features of {patch_features.shape[-1]} dimensions and text features of "
+            f"{text_features.shape[-1]}; similarity needs both in one space"
         )
-    return (patches.flatten(1, 2) @ rows.T).transpose(1, 2).unflatten(2, patches.shape[1:3])
+    similarities = patch_features.flatten(1, 2) @ text_features.T  # (B, h * w, N)
+    return similarities.transpose(1, 2).unflatten(2, patch_features.shape[1:3])

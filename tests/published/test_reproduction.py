@@ -276,7 +276,7 @@ def test_requests_that_cannot_be_carried_out_say_why():
         reproduce("toybox", [])
     with pytest.raises(RequestError, match="figures of cosmos:toybox in paper-retrieval; they are known of cosmos"):
         reproduce("paper-retrieval", [], models=["cosmos:toybox"])
-    with pytest.raises(RequestError, match="of no known kind"):
+    with pytest.raises(RequestError, match="of an unknown kind"):
         reproduce("paper-retrieval", [], models=["vitb16-merged30m"])
 
 
