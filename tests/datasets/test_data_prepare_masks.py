@@ -126,7 +126,7 @@ def test_json_that_is_not_coco_s_is_refused(tmp_path: Path):
     path = instances(tmp_path, [], categories=6)
     assert "6 categories, not 80" in refusal("coco-object", tmp_path)
     instances(tmp_path, [{"id": 1, "image_id": 5, "category_id": 1, "segmentation": []}])
-    assert "annotation 1 is of no image" in refusal("coco-object", tmp_path)
+    assert "annotation 1 has an unknown image or category" in refusal("coco-object", tmp_path)
     instances(tmp_path, [{"id": 8, "image_id": 139, "category_id": 1, "segmentation": [[1]]}])
     assert "cannot draw annotation 8" in refusal("coco-object", tmp_path)
     write_json(path, {"images": [], "annotations": [{}], "categories": []})
@@ -179,7 +179,7 @@ def test_label_ids_of_cityscapes_are_translated_where_there_are_no_polygons(tmp_
 
 def test_polygons_that_are_none_are_refused(tmp_path: Path):
     for objects, said in (
-        ([{"label": "unicorn", "polygon": []}], "the label 'unicorn' of objects[0] is not in its table"),
+        ([{"label": "unicorn", "polygon": []}], "objects[0] has the label 'unicorn', which Cityscapes does not define"),
         ([{"polygon": []}], "objects[0] has no label"),
         ([{"label": "road"}], "objects[0] has no polygon"),
         ([{"label": "road", "polygon": [[1]]}], "objects[0] has no polygon"),
@@ -240,7 +240,7 @@ def test_what_context_needs_is_said_in_one_line(tmp_path: Path):
     (voc / "trainval/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     assert "cannot read LabelMap in" in refusal("context", tmp_path)
     savemat(voc / "trainval/2008_000002.mat", {"LabelMap": np.array([[460]], dtype=np.uint16)})
-    assert "no map of the categories 1 to 459" in refusal("context", tmp_path)
+    assert "not a map of categories up to 459" in refusal("context", tmp_path)
 
 
 def test_interrupted_work_goes_on_and_what_is_there_is_kept(tmp_path: Path):
@@ -278,9 +278,9 @@ def test_the_command_says_what_it_made_and_refuses_in_one_line(tmp_path: Path, c
     assert "0 were there" in out
     for words, said in (
         (["cityscapes", "--data-root", str(tmp_path)], "cityscapes needs"),
-        (["coco-stuff", "--data-root", str(tmp_path / "no")], "there is no folder"),
+        (["coco-stuff", "--data-root", str(tmp_path / "no")], "no does not exist"),
         (["coco-stufff", "--data-root", str(tmp_path)], "did you mean coco-stuff"),
-        (["ade20k", "--data-root", str(tmp_path)], "read as it is published"),
+        (["ade20k", "--data-root", str(tmp_path)], "is read as published"),
         (["toybox", "--data-root", str(tmp_path)], "toybox is rendered"),
     ):
         assert cli.run_command(["data", "prepare", *words]) == 2

@@ -149,10 +149,10 @@ def test_images_of_coco_may_lie_with_other_benchmarks(tmp_path: Path):
 def test_both_lists_of_context_are_taken(tmp_path: Path, monkeypatch):
     from cosmos_eval.datasets.mmseg import layouts
 
-    assert layouts.LAYOUTS["context60"].also == (5105,)
+    assert layouts.LAYOUTS["context60"].other_counts == (5105,)
     write_segmentation(tmp_path, "context60")
     assert "needs 5,104 images" in problems("context60", tmp_path, images=5104)[0]
-    other = layouts.Layout(**{**vars(layouts.LAYOUTS["context60"]), "also": (3,)})
+    other = layouts.Layout(**{**vars(layouts.LAYOUTS["context60"]), "other_counts": (3,)})
     monkeypatch.setitem(layouts.LAYOUTS, "context60", other)
     assert problems("context60", tmp_path, images=5104) == ()
 
@@ -187,11 +187,11 @@ def test_everything_that_does_not_fit_is_told_at_once(tmp_path: Path):
     assert len(found) == 6
     unreadable, colour, wide, size, without, count = found
     assert "2 files without a readable image" in unreadable
-    assert "ADE_val_00000004.png (no image format)" in unreadable
+    assert "ADE_val_00000004.png (not an image)" in unreadable
     assert "1 mask in" in colour
-    assert "one label a pixel is wanted: ADE_val_00000003.png (RGB);" in colour
+    assert "with colours instead of one label per pixel: ADE_val_00000003.png (RGB);" in colour
     assert "1 mask in" in wide
-    assert "of more than 8 bits a pixel: ADE_val_00000006.png (I;16)" in wide
+    assert "with more than 8 bits per pixel: ADE_val_00000006.png (I;16)" in wide
     assert "1 mask in" in size
     assert "ADE_val_00000002.png (56 x 40 pixels, the image 40 x 56)" in size
     assert f"1 image without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in without
@@ -223,7 +223,7 @@ def test_masks_in_a_lossy_format_are_refused_and_a_reason_is_never_cut(tmp_path:
         opened.convert("L").save(mask, "JPEG")
     (said,) = problems("ade20k", tmp_path / ("deep" * 30))
     assert "has 1 mask in" in said
-    assert f"in a lossy format, which changes labels: {mask.name} (JPEG); unpack the originals again" in said
+    assert f"in a lossy format, which changes labels: {mask.name} (JPEG); unpack the original files again" in said
     mask.write_bytes(b"<?xml version='1.0'?><Error/>")
     (said,) = problems("ade20k", tmp_path / ("deep" * 30))
     assert said.endswith(
@@ -298,7 +298,7 @@ def test_a_broken_image_or_mask_is_named_when_it_is_opened(tmp_path: Path):
     write_labels(mask, noise)
     mask.write_bytes(mask.read_bytes()[:-600])
     data = read("ade20k", tmp_path)
-    with pytest.raises(RequestError, match=f"cannot decode the image {image}: it is cut off"):
+    with pytest.raises(RequestError, match=f"cannot decode the image {image}: it is truncated"):
         data.images[0].load()
     with pytest.raises(RequestError, match=f"cannot decode the mask {mask}"):
         data.masks[0].load()
@@ -366,7 +366,7 @@ def test_toybox_written_as_voc_is_read_as_it_was_drawn(tmp_path: Path):
 
 
 def test_an_unknown_layout_is_named(tmp_path: Path):
-    with pytest.raises(RequestError, match="no layout 'voc12'; did you mean voc21"):
+    with pytest.raises(RequestError, match="unknown layout 'voc12'; did you mean voc21"):
         datasets.load(small("voc21", layout="voc12"), tmp_path)
 
 
@@ -399,11 +399,11 @@ def test_the_import_is_quiet_and_leaves_the_process_as_it_was():
         "import os, random, sys, warnings\n"
         "import torch\n"
         "environment, dice = dict(os.environ), random.getstate()\n"
-        "from cosmos_eval.datasets.mmseg.classes import dataset_class\n"
+        "from cosmos_eval.datasets.mmseg.dataset_classes import find_dataset_class\n"
         "from cosmos_eval.datasets.mmseg.placeholder import Placeholder\n"
         "from cosmos_core.errors import RequestError\n"
         "assert dict(os.environ) == environment and random.getstate() == dice\n"
-        "assert dataset_class('PascalVOC20Dataset') and dataset_class('ADE20KDataset')\n"
+        "assert find_dataset_class('PascalVOC20Dataset') and find_dataset_class('ADE20KDataset')\n"
         "import mmcv.ops\n"
         "from mmcv.utils.ext_loader import check_ops_exist\n"
         "assert isinstance(sys.modules['mmcv._ext'], Placeholder) and not check_ops_exist()\n"
