@@ -1,4 +1,4 @@
-"""The eight segmentation datasets, read by mmsegmentation's classes: order, labels, class names, and what is refused."""
+"""The eight segmentation datasets, read by mmsegmentation's classes: order, labels, class names, refusals."""
 
 import multiprocessing
 import os
@@ -381,7 +381,7 @@ def test_real_images_of_voc_are_read_in_place(real_dir: Path, tmp_path: Path):
     for part in ("JPEGImages", "SegmentationClass"):
         (root / part).symlink_to(examples / part)
     list_path = root / "ImageSets/Segmentation/val.txt"
-    listed.parent.mkdir(parents=True)
+    list_path.parent.mkdir(parents=True)
     stems = sorted(path.stem for path in (examples / "JPEGImages").iterdir())
     list_path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     for name in ("voc21", "voc20"):
