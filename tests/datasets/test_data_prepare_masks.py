@@ -303,9 +303,8 @@ def test_real_objects_of_coco_become_masks_of_real_images(real_dir: Path, tmp_pa
     for path in images.rglob("*.jpg"):
         if path.name in names:
             (folder / path.name).symlink_to(path)
-    data = datasets.load(
-        small("coco-object", images=len(names)), tmp_path
-    )  # checks that every mask has the size of its image
+    # `load` checks that every mask has the size of its image
+    data = datasets.load(small("coco-object", images=len(names)), tmp_path)
     areas = np.zeros(81, dtype=np.int64)
     for mask in data.masks:
         areas += np.bincount(mask.load().ravel(), minlength=81)

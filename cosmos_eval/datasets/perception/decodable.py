@@ -1,6 +1,6 @@
-"""Which files are images that can be decoded to the end; those that an address from the web once gave often are not.
+"""Find out which image files can be decoded completely; files downloaded from old web addresses often cannot.
 
-A file is decoded once in a process: a plan, a check and the reading of the data ask for it in turn.
+A file is decoded once in a process: the plan, the check and the reader need the result one after the other.
 """
 
 import threading
@@ -16,72 +16,80 @@ from cosmos_eval.datasets.decoders import exif_is_applied
 from cosmos_eval.progress import Reporter, after_a_while
 
 WORKERS = 8
-"""Threads that decode; decoders release the lock."""
+"""Threads that decode; decoders release Python's global lock."""
 
-_known: dict[tuple[str, int, int, bool, int], "Decoded"] = {}
+_results: dict[tuple[str, int, int, bool, int], "DecodingResult"] = {}
+"""(path, time of change, size, whether EXIF is applied, limit of pixels) -> result."""
 _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What came of decoding one file."""
+class DecodingResult:
+    """The result of decoding one file."""
 
     size: tuple[int, int] = (0, 0)
     """Width and height."""
     problem: str = ""
-    """Why it cannot be shown, to be put behind its name."""
+    """Why it cannot be used, as the end of a sentence that begins with the file's name; empty if it can."""
 
 
-def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> dict[str, Decoded]:
-    """Decode every file of `files` (any key -> its name below the folder) in full, as the engine does; progress is
-    shown where that takes longer than a person waits without wondering."""
-    found = {}
-    turned = exif_is_applied()  # threads have a context of their own
+def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> dict[str, DecodingResult]:
+    """Decode every file completely, as the engine does; progress is shown if it takes more than a moment.
+
+    Args:
+        files: any key -> path below the folder.
+
+    Returns:
+        The same keys -> result.
+    """
+    results = {}
+    turned = exif_is_applied()  # a context variable, which threads do not inherit
     with (
         after_a_while(reporter, "decoding images", len(files), "images") as advance,
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         try:
-            decoded = pool.map(lambda file: _decoded(folder / file, turned), files.values())
-            for key, one in zip(files, decoded, strict=True):
-                found[key] = one
+            decoded = pool.map(lambda file: _decode_once(folder / file, turned), files.values())
+            for key, result in zip(files, decoded, strict=True):
+                results[key] = result
                 advance(1)
         finally:
             pool.shutdown(cancel_futures=True)
-    return found
+    return results
 
 
-def _decoded(path: Path, turned: bool) -> Decoded:
+def _decode_once(path: Path, turned: bool) -> DecodingResult:
+    """Return the stored result for the file, or decode it if there is none or the file has changed."""
     try:
-        state = path.stat()
+        status = path.stat()
     except OSError:
-        return Decoded(problem="is not there")
-    key = (str(path), state.st_mtime_ns, state.st_size, turned, max_pixels())
+        return DecodingResult(problem="does not exist")
+    key = (str(path), status.st_mtime_ns, status.st_size, turned, max_pixels())
     with _lock:
-        known = _known.get(key)
-    if known is None:
-        known = _decode(path, turned)
+        result = _results.get(key)
+    if result is None:
+        result = _decode(path, turned)
         with _lock:
-            _known[key] = known
-    return known
+            _results[key] = result
+    return result
 
 
-def _decode(path: Path, turned: bool) -> Decoded:
+def _decode(path: Path, turned: bool) -> DecodingResult:
     try:
         with open_regular(path) as file:
             image = open_image(file.read())
     except FileNotFoundError:
-        return Decoded(problem="is not there")
+        return DecodingResult(problem="does not exist")
     except NotAnImage:
-        return Decoded(problem="is no image")
+        return DecodingResult(problem="is not an image")
     except RequestError as error:
-        return Decoded(problem=f"cannot be decoded: {error}")
-    except Exception:  # dead addresses often answer with a page
-        return Decoded(problem="is no image")
+        return DecodingResult(problem=f"cannot be decoded: {error}")
+    except Exception:  # for a removed image, servers often answer with an HTML page
+        return DecodingResult(problem="is not an image")
     with image:
         try:
-            return Decoded(turn(to_rgb(image), orientation_of(image) if turned else 1).size)
+            return DecodingResult(turn(to_rgb(image), orientation_of(image) if turned else 1).size)
         except RequestError as error:
-            return Decoded(problem=f"cannot be decoded: {error}")
-        except Exception:  # decoders raise whatever a broken file makes them stumble over
-            return Decoded(problem="cannot be decoded to its end")
+            return DecodingResult(problem=f"cannot be decoded: {error}")
+        except Exception:  # decoders raise anything for damaged files
+            return DecodingResult(problem="cannot be decoded to its end")
