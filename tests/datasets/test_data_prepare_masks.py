@@ -14,7 +14,7 @@ from cosmos_eval import datasets
 from cosmos_eval.cli import main as cli
 from cosmos_eval.datasets.mmseg.prepare import prepare
 from cosmos_eval.datasets.mmseg.prepare_cityscapes import ID_AND_CLASS
-from cosmos_eval.datasets.mmseg.prepare_coco import object_table, stuff_table
+from cosmos_eval.datasets.mmseg.prepare_coco import build_object_table, build_stuff_table
 from cosmos_eval.datasets.mmseg.prepare_context import FREQUENT
 from tests.helpers.datasets_on_disk import write_json
 from tests.helpers.segmentation_on_disk import small, write_labels, write_pixels
@@ -72,7 +72,7 @@ def test_published_maps_of_coco_stuff_become_objects_on_background(tmp_path: Pat
 
 
 def test_every_category_has_one_class():
-    stuff, objects = stuff_table(), object_table()
+    stuff, objects = build_stuff_table(), build_object_table()
     assert sorted(stuff[(stuff >= 0) & (stuff < 255)].tolist()) == list(range(171))
     assert sorted(objects[objects > 0].tolist()) == list(range(1, 81))
     assert np.flatnonzero(stuff < 0).tolist() == np.flatnonzero(objects < 0).tolist()

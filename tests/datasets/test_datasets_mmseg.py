@@ -186,7 +186,7 @@ def test_everything_that_does_not_fit_is_named_at_once(tmp_path: Path):
     messages = problems("ade20k", tmp_path, images=8)
     assert len(messages) == 6
     unreadable, colour, wide, size, no_mask, count = messages
-    assert "2 files without a readable image" in unreadable
+    assert "2 unreadable files:" in unreadable
     assert "ADE_val_00000004.png (not an image)" in unreadable
     assert "1 mask in" in colour
     assert "with colours instead of one label per pixel: ADE_val_00000003.png (RGB);" in colour
@@ -459,5 +459,5 @@ def test_what_is_in_place_of_a_mask_is_named(tmp_path: Path, make: Callable[[Pat
     mask = root / files_of("ade20k", 0)[1]
     mask.unlink()
     make(mask)
-    with pytest.raises(RequestError, match=f"1 file without a readable image: .*{message}"):
+    with pytest.raises(RequestError, match=f"1 unreadable file: .*{message}"):
         datasets.load(small("ade20k"), tmp_path)

@@ -21,9 +21,10 @@ WIDE_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 LOSSY_FORMATS = ("JPEG", "MPO")
 """Formats that change a label to a value near it, which may be the label of another class."""
 TURNED_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
-"""Formats whose EXIF orientation OpenCV applies when it decodes to colours, and so mmsegmentation, too."""
+"""Formats whose EXIF orientation OpenCV applies when it decodes in colour, as it does for mmsegmentation."""
 WORKERS = 8
 CHUNK = 64
+"""Pairs that a thread checks in one call: a call for each pair would cost more than reading its headers."""
 
 
 @dataclass
@@ -52,9 +53,9 @@ class HeaderProblems:
         """
         messages = []
         if self.unreadable:
-            shown = ", ".join(self.unreadable[:FIRST])  # not `first`, which would shorten the reasons
+            shown = ", ".join(self.unreadable[:FIRST])  # not `first()`, which would shorten the reasons
             more = f" and {len(self.unreadable) - FIRST:,} more" if len(self.unreadable) > FIRST else ""
-            messages.append(f"has {_count(self.unreadable, 'file')} without a readable image: {shown}{more}")
+            messages.append(f"has {_count(self.unreadable, 'unreadable file')}: {shown}{more}")
         if self.in_colour:
             messages.append(
                 f"has {_count(self.in_colour, 'mask')} in {mask_folder} with colours instead of one label per pixel: "
@@ -122,22 +123,23 @@ def _check_pair(image: MmsegImage, mask: MmsegMask) -> list[tuple[str, str]]:
     problems = []
     try:
         with open_image(mask.path) as opened:
-            mode, mask_size, mask_orientation, form = opened.mode, opened.size, _orientation(opened), opened.format
+            mode, mask_size, file_format = opened.mode, opened.size, opened.format
+            mask_orientation = _read_orientation(opened)
     except Exception as error:  # Pillow raises anything for damaged files
-        return [("unreadable", _unreadable(mask.path, error))]
+        return [("unreadable", _describe_unreadable(mask.path, error))]
     name = mask.path.name
     if mode in WIDE_MODES:
         problems.append(("wide", f"{name} ({mode})"))
     elif mode not in LABEL_MODES:
         problems.append(("in_colour", f"{name} ({mode})"))
-    elif form in LOSSY_FORMATS:
-        problems.append(("lossy", f"{name} ({form})"))
+    elif file_format in LOSSY_FORMATS:
+        problems.append(("lossy", f"{name} ({file_format})"))
     try:
         with open_image(image.path) as opened:
             image_size = opened.size
-            image_orientation = _orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
+            image_orientation = _read_orientation(opened) if opened.format in TURNED_BY_OPENCV else 1
     except Exception as error:
-        return [*problems, ("unreadable", _unreadable(image.path, error))]
+        return [*problems, ("unreadable", _describe_unreadable(image.path, error))]
     if image_orientation in QUARTER_TURNS:
         image_size = image_size[::-1]
     if mask.turned and mask_orientation in QUARTER_TURNS:
@@ -152,17 +154,17 @@ def _check_pair(image: MmsegImage, mask: MmsegMask) -> list[tuple[str, str]]:
     return problems
 
 
-def _orientation(opened: Image.Image) -> int:
+def _read_orientation(opened: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8.
 
-    A PNG may have its tags behind the pixels. Those are not looked for: all pixels would have to be decoded first.
+    A PNG may have its tags behind the pixels. These tags are ignored: all pixels would have to be decoded first.
     """
     if opened.format == "PNG" and not {"exif", "Raw profile type exif", "xmp"} & opened.info.keys():
         return 1
     return orientation_of(opened)
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _describe_unreadable(path: Path, error: Exception) -> str:
     """Return the name of the file and why it cannot be read, on one line."""
     if isinstance(error, NotAnImage) and not isinstance(error, Impostor):
         reason = "not an image"

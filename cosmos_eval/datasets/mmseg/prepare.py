@@ -25,13 +25,18 @@ def prepare(name: str, data_root: Path, out: Path | None = None, reporter: Repor
         RequestError: an unknown name, or missing or damaged files; names the files and where they belong.
     """
     from cosmos_eval.datasets.mmseg.prepare_cityscapes import prepare_cityscapes
-    from cosmos_eval.datasets.mmseg.prepare_coco import prepare_object, prepare_stuff
+    from cosmos_eval.datasets.mmseg.prepare_coco import prepare_coco_object, prepare_coco_stuff
     from cosmos_eval.datasets.mmseg.prepare_context import prepare_context
 
     dataset = ALIASES.get(name.removesuffix("-csa"), name.removesuffix("-csa"))
     if dataset in AS_PUBLISHED:
         raise RequestError(f"{name} is read as published, so no masks are made; check it with `cosmos-eval data check`")
-    functions = dict(zip(PREPARABLE, (prepare_object, prepare_stuff, prepare_cityscapes, prepare_context), strict=True))
+    functions = {
+        "coco-object": prepare_coco_object,
+        "coco-stuff": prepare_coco_stuff,
+        "cityscapes": prepare_cityscapes,
+        "context": prepare_context,
+    }
     if dataset not in functions:
         raise RequestError(f"cannot prepare {name!r}{near(name, ['toybox', *PREPARABLE])}")
     if not data_root.is_dir():

@@ -44,7 +44,7 @@ UNUSED_LABELS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 LAST_LABEL = 181
 
 
-def stuff_table() -> np.ndarray:
+def build_stuff_table() -> np.ndarray:
     """Return the class of each published label, (256,) int64: 0 to 170 in order, 255 for 255, -1 for undefined ones."""
     table = np.full(256, -1, dtype=np.int64)
     used_labels = [label for label in range(LAST_LABEL + 1) if label not in UNUSED_LABELS]
@@ -53,13 +53,13 @@ def stuff_table() -> np.ndarray:
     return table
 
 
-def object_table() -> np.ndarray:
+def build_object_table() -> np.ndarray:
     """Return the class of each published label, (256,) int64: things 1 to 80, stuff and 255 0, undefined ones -1."""
-    table = stuff_table()
+    table = build_stuff_table()
     return np.where(table < 0, -1, np.where(table < THINGS, table + 1, 0))
 
 
-def prepare_stuff(data_root: Path, out: Path, reporter: Reporter) -> PreparedMasks:
+def prepare_coco_stuff(data_root: Path, out: Path, reporter: Reporter) -> PreparedMasks:
     """Write `*_labelTrainIds.png` in `coco_stuff164k/annotations/val2017`, from the published maps.
 
     Raises:
@@ -72,7 +72,7 @@ def prepare_stuff(data_root: Path, out: Path, reporter: Reporter) -> PreparedMas
             "there"
         )
     folder = out / "coco_stuff164k/annotations/val2017"
-    return _map_published(source, stuff_table(), folder, "_labelTrainIds.png", reporter)
+    return _map_published(source, build_stuff_table(), folder, "_labelTrainIds.png", reporter)
 
 
 def _map_published(source: Path, table: np.ndarray, folder: Path, ending: str, reporter: Reporter) -> PreparedMasks:
@@ -83,7 +83,7 @@ def _map_published(source: Path, table: np.ndarray, folder: Path, ending: str, r
     )
 
 
-def prepare_object(data_root: Path, out: Path, reporter: Reporter) -> PreparedMasks:
+def prepare_coco_object(data_root: Path, out: Path, reporter: Reporter) -> PreparedMasks:
     """Write `*_instanceTrainIds.png` in `coco_object/annotations/val2017`, from the published maps of COCO-Stuff, or if
     there are none from `instances_val2017.json`.
 
@@ -93,7 +93,7 @@ def prepare_object(data_root: Path, out: Path, reporter: Reporter) -> PreparedMa
     folder = out / "coco_object/annotations/val2017"
     source = find_folder(data_root, STUFF_FOLDERS, PUBLISHED_MAPS)
     if source is not None:
-        return _map_published(source, object_table(), folder, "_instanceTrainIds.png", reporter)
+        return _map_published(source, build_object_table(), folder, "_instanceTrainIds.png", reporter)
     json_folder = find_folder(data_root, INSTANCE_FOLDERS, "instances_val2017.json")
     if json_folder is None:
         raise RequestError(
@@ -104,55 +104,61 @@ def prepare_object(data_root: Path, out: Path, reporter: Reporter) -> PreparedMa
     path = json_folder / "instances_val2017.json"
     jobs = [
         (image, folder / f"{Path(image['file_name']).stem}_instanceTrainIds.png")
-        for image in images_with_objects(read_json(path), path)
+        for image in collect_images(read_json(path), path)
     ]
     return write_masks(jobs, lambda image: draw_objects(image, path), folder, f"objects of {path}", reporter)
 
 
-def images_with_objects(content: Any, path: Path) -> list[dict[str, Any]]:
+def collect_images(content: Any, path: Path) -> list[dict[str, Any]]:
     """Return every image of the JSON, with its annotations in drawing order as `objects`, each with its `class`.
 
     Raises:
         RequestError: not COCO's instances; says why.
     """
-
-    def refuse(reason: str) -> RequestError:
-        return RequestError(f"{path} is not COCO's instances_val2017.json: {reason}; unzip it again")
-
-    lists = {}
-    required_keys: dict[str, dict[str, Any]] = {
-        "images": {"id": int, "file_name": str, "height": int, "width": int},
-        "categories": {"id": int},
-        "annotations": {"image_id": int, "category_id": int, "segmentation": dict | list},
-    }
-    for name, keys in required_keys.items():
-        entries = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise refuse(f"no list {name!r}")
-        for i, entry in enumerate(entries):
-            for key, kind in keys.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                    raise refuse(f"no {key!r} in {name}[{i}]")
-        lists[name] = entries
+    lists = _require_lists(content, path)
     ids = sorted({category["id"] for category in lists["categories"]})
     if len(ids) != THINGS:
-        raise refuse(f"{len(ids)} categories, not {THINGS}")
+        raise _refuse(path, f"{len(ids)} categories, not {THINGS}")
     class_of_id = {category_id: i for i, category_id in enumerate(ids, start=1)}
     images = {image["id"]: {**image, "objects": []} for image in lists["images"]}
     for annotation in lists["annotations"]:
         image_id, category_id = annotation["image_id"], annotation["category_id"]
         if image_id not in images or category_id not in class_of_id:
-            raise refuse(f"annotation {annotation.get('id')} has an unknown image or category")
+            raise _refuse(path, f"annotation {annotation.get('id')} has an unknown image or category")
         images[image_id]["objects"].append({**annotation, "class": class_of_id[category_id]})
     for image in images.values():
         if escapes(image["file_name"]):
-            raise refuse(f"the image {image['file_name']!r} is outside its folder")
+            raise _refuse(path, f"the image {image['file_name']!r} is outside its folder")
         image["objects"].sort(key=_drawing_order)
     return sorted(images.values(), key=lambda image: image["file_name"])
 
 
+def _require_lists(content: Any, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the lists `images`, `categories` and `annotations`, whose entries have all keys that are read here."""
+    required_keys: dict[str, dict[str, Any]] = {
+        "images": {"id": int, "file_name": str, "height": int, "width": int},
+        "categories": {"id": int},
+        "annotations": {"image_id": int, "category_id": int, "segmentation": dict | list},
+    }
+    lists = {}
+    for name, keys in required_keys.items():
+        entries = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise _refuse(path, f"no list {name!r}")
+        for i, entry in enumerate(entries):
+            for key, kind in keys.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                    raise _refuse(path, f"no {key!r} in {name}[{i}]")
+        lists[name] = entries
+    return lists
+
+
+def _refuse(path: Path, reason: str) -> RequestError:
+    return RequestError(f"{path} is not COCO's instances_val2017.json: {reason}; unzip it again")
+
+
 def _drawing_order(annotation: dict[str, Any]) -> tuple[float, float, int]:
-    """Crowds before objects, large before small, so that the smaller one of two is drawn on top."""
+    """Sort key: crowds before objects, large objects before small ones; what is drawn later covers what is below."""
     return -annotation.get("iscrowd", 0), -annotation.get("area", 0.0), annotation.get("id", 0)
 
 
@@ -160,7 +166,7 @@ def draw_objects(image: dict[str, Any], path: Path) -> np.ndarray:
     """Return the labels (H, W) uint8 of one image: background 0, objects 1 to 80; later ones cover earlier ones.
 
     Args:
-        image: one of `images_with_objects`.
+        image: one of `collect_images`.
         path: the JSON, for the error.
     """
     from pycocotools import mask as coco_mask

@@ -46,7 +46,7 @@ def prepare_context(data_root: Path, out: Path, reporter: Reporter) -> PreparedM
         raise RequestError(f"{list_path} has {bad_name!r}, which is not the name of an image; unpack it again")
     with_map = [name for name in names if (maps / f"{name}.mat").is_file()]
     if not with_map or len(with_map) < len(names):
-        # refuse a half-unpacked archive: the short list that would be written is never written again
+        # an archive that is only half unpacked would give a short list, and an existing list is never written again
         raise RequestError(
             f"{maps} has {len(with_map):,} label maps of the {len(names):,} in {list_path}; unpack it again"
         )

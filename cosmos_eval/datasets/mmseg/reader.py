@@ -73,12 +73,12 @@ def _find_image_folder(survey: Survey, layout: Layout, root: Path) -> Path:
 
 
 def _check_files(survey: Survey, layout: Layout, root: Path, image_folder: Path) -> list[str]:
-    """Return the lines of the split's list, empty if the layout has none.
+    """Check folders and list; return the names of the list, empty if the layout has none.
 
     Raises:
-        DataProblems: folders or the list are missing, or the list is not one.
+        DataProblems: folders or the list are missing, or the list has empty lines or paths outside the image folder.
     """
-    lines: list[str] = []
+    names: list[str] = []
     if not image_folder.is_dir():
         survey.missing(f"the folder {image_folder}", image_folder)
     if not (root / layout.masks).is_dir():
@@ -88,16 +88,22 @@ def _check_files(survey: Survey, layout: Layout, root: Path, image_folder: Path)
         if not path.is_file():
             survey.missing(f"the file {path}", path)
         else:
-            lines = read_lines(path)
-            while lines and not lines[-1].strip():
-                del lines[-1]
-            outside = next((line for line in lines if escapes(line.strip())), None)
-            if outside is not None:
-                survey.refuse(f"names an image outside its folder in {path}: {outside!r}")
-            empty = [str(i) for i, line in enumerate(lines, start=1) if not line.strip()]
-            if empty:
-                survey.add(f"has empty lines in {path}: line {first(empty)}; it needs one name per line")
+            names = _read_list(survey, path)
     survey.stop_if_any()
+    return names
+
+
+def _read_list(survey: Survey, path: Path) -> list[str]:
+    """Return the lines of the split's list, without empty lines at the end; other empty lines are a problem."""
+    lines = read_lines(path)
+    while lines and not lines[-1].strip():
+        del lines[-1]
+    outside = next((line for line in lines if escapes(line.strip())), None)
+    if outside is not None:
+        survey.refuse(f"names an image outside its folder in {path}: {outside!r}")
+    empty = [str(i) for i, line in enumerate(lines, start=1) if not line.strip()]
+    if empty:
+        survey.add(f"has empty lines in {path}: line {first(empty)}; it needs one name per line")
     return lines
 
 

@@ -68,11 +68,7 @@ def read_aro(benchmark: Any, data_root: Path) -> Data:
                 groups={} if symmetric is None else {GROUP: "" if subset in symmetric else subset},
             )
         )
-    image_folder = collector.find_image_folder()
-    if image_folder is None:
-        survey.stop_if_any()
-    assert image_folder is not None
-    return survey.finish(collector.build(image_folder))
+    return survey.finish(collector.build(collector.require_image_folder()))
 
 
 def _read_box(row: Any, where: str, survey: Survey) -> Box:

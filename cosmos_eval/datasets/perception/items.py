@@ -12,7 +12,7 @@ from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, Survey, escapes
 from cosmos_eval.datasets.perception.crops import Box, CroppedImage, is_outside
-from cosmos_eval.datasets.perception.decodable import decode_all
+from cosmos_eval.datasets.perception.decode_check import decode_all
 from cosmos_eval.progress import shown_progress
 
 LEAVE_OUT = "leave_out_missing"
@@ -61,13 +61,17 @@ class ItemCollector:
             self.survey.refuse(f"has an empty text in {item.name} (text {empty} of {len(item.texts)})")
         self.items.append(item)
 
-    def find_image_folder(self, option: str = "images") -> Path | None:
-        """Return the folder that the option names; of several alternatives the one with the first item's image.
+    def require_image_folder(self) -> Path:
+        """Return the folder of the option `images`; of several alternatives the one with the first item's image.
 
-        None, with a problem added, if none exists.
+        Raises:
+            DataProblems: there is none, or the reader has found other problems.
         """
         first_image = self.items[0].images[0] if self.items and not self.any_ending else None
-        return self.survey.place(option, "folder", holding=first_image)
+        folder = self.survey.place("images", "folder", holding=first_image)
+        self.survey.stop_if_any()
+        assert folder is not None
+        return folder
 
     def build(self, image_folder: Path) -> PerceptionData:
         """Build the data; items with missing images are left out if the definition says so, else they are a problem.

@@ -68,7 +68,7 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
         where = f"item {number} of {path}"
         caption = require_value(row, "caption", str, where, survey)
         shuffles = require_value(row, "shuffles", list, where, survey)
-        expected_count = expected_count or len(shuffles)  # else the number of the first item
+        expected_count = expected_count or len(shuffles)  # without the option: that of the first item
         if len(shuffles) != expected_count or not expected_count or not all(isinstance(text, str) for text in shuffles):
             survey.refuse(f"needs {expected_count} shuffles in {where}, found {len(shuffles)}")
         different = [text for text in shuffles if not is_unchanged(text, caption)]
@@ -78,11 +78,7 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
             continue
         negatives = [different[0] if is_unchanged(text, caption) else text for text in shuffles]
         collector.add(AnnotatedItem(f"item {number}", (image,), (caption, *negatives), SUBSET))
-    image_folder = collector.find_image_folder()
-    if image_folder is None:
-        survey.stop_if_any()
-    assert image_folder is not None
-    data = collector.build(image_folder)
+    data = collector.build(collector.require_image_folder())
     survey.count(items=len(rows))
     origin = f"{tagger or 'no tagger'}, sha256 {sha256_of(file_content)}"
     return survey.finish(replace(data, left_out=(*data.left_out, *without_negative), origin=origin))

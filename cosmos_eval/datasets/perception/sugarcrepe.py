@@ -1,5 +1,4 @@
-"""SugarCrepe (Hsieh et al., NeurIPS 2023): a caption of a COCO val2017 image against a false one that differs
-little."""
+"""SugarCrepe (Hsieh et al., NeurIPS 2023): a caption of a COCO val2017 image against a false one that is similar."""
 
 from pathlib import Path
 from typing import Any
@@ -40,10 +39,7 @@ def read_sugarcrepe(benchmark: Any, data_root: Path) -> Data:
     for subset, path in paths.items():
         if path.is_file():
             _read_subset(subset, path, collector)
-    image_folder = collector.find_image_folder()
-    survey.stop_if_any()
-    assert image_folder is not None
-    return survey.finish(collector.build(image_folder))
+    return survey.finish(collector.build(collector.require_image_folder()))
 
 
 def _read_subset(subset: str, path: Path, collector: ItemCollector) -> None:

@@ -22,7 +22,7 @@ SIZE = 32
 
 
 def write_cifar100(folder: Path, splits: dict[str, Sequence[tuple[int, Scene]]], advance: Callable[[int], None]) -> int:
-    """`cifar-100-python/train`, `test` and `meta`; fine labels are toybox's 48 classes, coarse labels the six shapes.
+    """Write `cifar-100-python/train`, `test` and `meta`; fine labels are the 48 classes, coarse labels the six shapes.
 
     Args:
         splits: "train" and "test", each a list of (label, scene).

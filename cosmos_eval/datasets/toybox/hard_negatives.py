@@ -49,13 +49,13 @@ def negatives(scene: Scene) -> tuple[Negative, ...]:
     A scene with one object has no swaps. Few other scenes lack a kind: where two objects share all attributes, or where
     the caption stays true after every exchange.
     """
-    found = []
+    chosen = []
     for kind, propose in _PROPOSERS.items():
         for positive, negative in propose(scene, RandomStream("negative", kind, scene.key)):
             if not _names_object_twice(negative) and not is_true(negative, scene):
-                found.append(Negative(kind, positive, negative))
+                chosen.append(Negative(kind, positive, negative))
                 break
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _names_object_twice(caption: str) -> bool:

@@ -59,7 +59,7 @@ def wnids() -> list[str]:
 
 
 def write_coco(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, advance: Advance) -> int:
-    """`images/val2017`, `annotations/captions_val2017.json` and `instances_val2017.json`.
+    """Write `images/val2017`, `annotations/captions_val2017.json` and `instances_val2017.json`.
 
     Each complete description is a caption. Each object is an instance: its category is its shape (1 to 6), its mask is
     stored as compressed run lengths (RLE).
@@ -106,7 +106,7 @@ def _coco_instances(scene: Scene, size: int) -> Iterable[dict[str, Any]]:
 
 
 def write_karpathy(folder: Path, splits: dict[str, Sequence[Scene]], writer: ImageWriter, advance: Advance) -> int:
-    """`images/*` and `dataset_flickr30k.json`: the scenes of each split with their complete descriptions."""
+    """Write `images/*` and `dataset_flickr30k.json`: the scenes of each split with their complete descriptions."""
     images: list[dict[str, Any]] = []
     sentence_count = 0
     for split, scenes in splits.items():
@@ -129,7 +129,7 @@ def write_karpathy(folder: Path, splits: dict[str, Sequence[Scene]], writer: Ima
 def write_class_folders(
     folder: Path, labelled: Sequence[tuple[int, Scene]], writer: ImageWriter, advance: Advance
 ) -> int:
-    """`val/<wnid>/*`, one folder for each class, and `classnames.txt`, one class name per line in the folders' order.
+    """Write `val/<wnid>/*`, a folder for each class, and `classnames.txt`, one class name per line in the same order.
 
     Args:
         labelled: (label, scene) of each image.
@@ -144,7 +144,7 @@ def write_class_folders(
 
 
 def write_voc(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, advance: Advance) -> int:
-    """VOC2012's `JPEGImages`, palette PNGs in `SegmentationClass` and `SegmentationObject`, and its list of names.
+    """Write VOC2012's `JPEGImages`, palette PNGs in `SegmentationClass` and `SegmentationObject`, and the list of names.
 
     Class 0 is the background, 1 to 6 are the shapes; no pixel is void. Image files are named .jpg, as readers of VOC
     expect; without `jpeg` they contain PNG data, which image libraries detect from the content.
@@ -172,7 +172,7 @@ def _write_palette_png(path: Path, label_map: np.ndarray) -> None:
 
 
 def write_shards(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, advance: Advance) -> int:
-    """`train-0000.tar` and so on: for each scene `<key>.png` (or .jpg) and `<key>.json`, its DreamLIP record."""
+    """Write `train-0000.tar` and so on: for each scene `<key>.png` (or .jpg) and `<key>.json`, its DreamLIP record."""
     folder.mkdir(parents=True)
     shards = [scenes[start : start + SHARD_SIZE] for start in range(0, len(scenes), SHARD_SIZE)]
     for number, shard in enumerate(shards):

@@ -50,14 +50,14 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
     split = survey.options.get("split", "test")
     if split not in SPLITS:
         raise RequestError(f"{benchmark.name}: toybox has the splits {', '.join(SPLITS)}, not {split!r}")
-    seed, size = _number(benchmark, "seed", 0, minimum=0), _number(benchmark, "size", SIZE, minimum=8)
+    seed, size = _read_number(benchmark, "seed", 0, minimum=0), _read_number(benchmark, "size", SIZE, minimum=8)
     from_scenes: dict[str, Callable[[Sequence[Scene], int], Data]] = {
         "retrieval": retrieval_data,
         "perception": perception_data,
         "segmentation": segmentation_data,
     }
     if benchmark.data_kind in from_scenes:
-        scenes = distinct_scenes(seed, split, _number(benchmark, "scenes", SCENES))
+        scenes = distinct_scenes(seed, split, _read_number(benchmark, "scenes", SCENES))
         return survey.finish(from_scenes[benchmark.data_kind](scenes, size))
     if benchmark.data_kind == "classification":
         words = benchmark.words()
@@ -67,7 +67,7 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
                 f"needs a list of {len(CLASSES)} names as prompts.class_names, in toybox's order; correct it, or leave "
                 "it out for toybox's own names"
             )
-        data = classification_data(class_scenes(seed, split, _number(benchmark, "per_class", PER_CLASS)), size)
+        data = classification_data(class_scenes(seed, split, _read_number(benchmark, "per_class", PER_CLASS)), size)
         templates = templates_by_class(words.templates or list(TEMPLATES), class_names, survey)
         return survey.finish(replace(data, class_names=class_names, templates=templates))
     raise RequestError(f"{benchmark.name}: toybox has no data for {benchmark.data_kind}")
@@ -139,7 +139,7 @@ def _images(scenes: Sequence[Scene], size: int) -> list[ArrayImage]:
     return [ArrayImage(scene.key, render(scene, size)) for scene in scenes]
 
 
-def _number(benchmark: "Benchmark", key: str, default: int, minimum: int = 1) -> int:
+def _read_number(benchmark: "Benchmark", key: str, default: int, minimum: int = 1) -> int:
     value = benchmark.dataset.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise RequestError(
