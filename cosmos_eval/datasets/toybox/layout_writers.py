@@ -144,7 +144,7 @@ def write_class_folders(
 
 
 def write_voc(folder: Path, scenes: Sequence[Scene], writer: ImageWriter, advance: Advance) -> int:
-    """Write VOC2012's `JPEGImages`, palette PNGs in `SegmentationClass` and `SegmentationObject`, and the list of names.
+    """Write VOC2012's `JPEGImages`, palette PNGs in `SegmentationClass` and `SegmentationObject`, the list of names.
 
     Class 0 is the background, 1 to 6 are the shapes; no pixel is void. Image files are named .jpg, as readers of VOC
     expect; without `jpeg` they contain PNG data, which image libraries detect from the content.
