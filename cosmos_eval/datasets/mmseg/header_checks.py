@@ -44,7 +44,7 @@ class HeaderProblems:
     lossy: list[str] = field(default_factory=list)
     """Masks in a lossy format."""
     turned: list[str] = field(default_factory=list)
-    """Images that are turned by EXIF differently from their mask."""
+    """Images that are turned by EXIF otherwise than their mask."""
 
     def messages(self, mask_folder: Path) -> list[str]:
         """Return one sentence for each kind of problem, without the benchmark's name.
@@ -64,7 +64,7 @@ class HeaderProblems:
             )
         if self.wide:
             messages.append(
-                f"has {_count(self.wide, 'mask')} in {mask_folder} with more than 8 bits per pixel: "
+                f"has {_count(self.wide, 'mask')} in {mask_folder} of more than 8 bits a pixel: "
                 f"{first(self.wide)}; mmsegmentation reads 8 bits: save the labels as an 8-bit PNG"
             )
         if self.lossy:
@@ -74,7 +74,7 @@ class HeaderProblems:
             )
         if self.turned:
             messages.append(
-                f"has {_count(self.turned, 'image')} that EXIF turns differently from the mask in {mask_folder}: "
+                f"has {_count(self.turned, 'image')} that EXIF turns otherwise than the mask in {mask_folder}: "
                 f"{first(self.turned)}; save both upright and without the orientation tag"
             )
         if self.other_size:
