@@ -22,7 +22,7 @@ class MmsegImage(FileImage):
     """An image in RGB as `LoadImageFromFile` decodes it: by OpenCV, turned by its EXIF orientation."""
 
     def encoded(self, content: bytes) -> bytes:
-        return b""  # OpenCV decodes it, so that the rules of `pixel_rules` do not apply
+        return b""  # OpenCV decodes the file, so that no rule of Pillow (scaling of values, EXIF) affects its pixels
 
     def load(self) -> Image.Image:
         import mmcv

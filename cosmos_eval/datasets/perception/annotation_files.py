@@ -25,7 +25,7 @@ def read_table(path: Path, columns: tuple[str, ...], survey: Survey) -> list[tup
         (number of its last line, column -> cell) for each row.
 
     Raises:
-        DataProblems: a column is missing or there twice, a row has more or fewer cells than the header, a quote is not
+        DataProblems: a column is missing or repeated, a row has more or fewer cells than the header, a quote is not
             closed in its cell, or there are no rows.
         RequestError: unreadable, or not UTF-8.
     """

@@ -23,7 +23,7 @@ def read_sugarcrepe(benchmark: Any, data_root: Path) -> Data:
 
     Raises:
         DataProblems: files or images are missing, or a row lacks one of its keys or has an empty text.
-        RequestError: not JSON, or a number is there twice in a file.
+        RequestError: not JSON, or a repeated number in a file.
     """
     survey = Survey(benchmark, data_root)
     base = survey.place("path", "folder", holding=f"{SUBSETS[0]}.json")

@@ -1,4 +1,4 @@
-"""Decide whether a caption is true of a scene, by parsing its words; how the caption was made plays no part.
+"""Decide whether a caption is true of a scene: parse its words and compare them with the content of the scene.
 
 A sentence states that objects exist which match its phrases ("a red circle at top left and a blue star"), each phrase a
 different object, that its relations hold between them, and that the background, the number of objects and the empty

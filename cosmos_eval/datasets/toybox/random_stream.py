@@ -17,7 +17,7 @@ class RandomStream:
     """Random draws seeded by `parts` (their printed form is hashed).
 
     Every draw is computed from `random.Random.random()`, the only method of `random` whose stream Python promises not
-    to change. `random.Random.choice` and its kind may give other values in another version of Python.
+    to change. `random.Random.choice` and similar methods may return other values in another version.
     """
 
     def __init__(self, *parts: object) -> None:

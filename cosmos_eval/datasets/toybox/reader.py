@@ -60,15 +60,15 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
         scenes = distinct_scenes(seed, split, _read_number(benchmark, "scenes", SCENES))
         return survey.finish(from_scenes[benchmark.data_kind](scenes, size))
     if benchmark.data_kind == "classification":
-        words = benchmark.words()
-        class_names = list(words.class_names or CLASSES) if not isinstance(words.class_names, dict) else None
+        prompts = benchmark.words()
+        class_names = list(prompts.class_names or CLASSES) if not isinstance(prompts.class_names, dict) else None
         if class_names is None or len(class_names) != len(CLASSES):
             survey.refuse(
                 f"needs a list of {len(CLASSES)} names as prompts.class_names, in toybox's order; correct it, or leave "
                 "it out for toybox's own names"
             )
         data = classification_data(class_scenes(seed, split, _read_number(benchmark, "per_class", PER_CLASS)), size)
-        templates = templates_by_class(words.templates or list(TEMPLATES), class_names, survey)
+        templates = templates_by_class(prompts.templates or list(TEMPLATES), class_names, survey)
         return survey.finish(replace(data, class_names=class_names, templates=templates))
     raise RequestError(f"{benchmark.name}: toybox has no data for {benchmark.data_kind}")
 
