@@ -9,11 +9,11 @@ _PascalVOCDataset: Any = _mmseg.PascalVOCDataset
 _BaseSegDataset: Any = _mmseg.BaseSegDataset
 _voc, _stuff = _mmseg.PascalVOCDataset.METAINFO, _mmseg.COCOStuffDataset.METAINFO
 THINGS = 80
-"""COCO's object classes; COCO-Stuff lists them first."""
+"""Number of COCO's object classes ("things"); COCO-Stuff lists them first."""
 
 
 class PascalVOC20Dataset(_PascalVOCDataset):
-    """VOC2012 without its background: pixels of label 0 are ignored and the classes count from 0."""
+    """VOC2012 without its background: pixels of label 0 are ignored and the other classes are numbered from 0."""
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": _voc["classes"][1:], "palette": _voc["palette"][1:]}
 
@@ -24,7 +24,7 @@ class PascalVOC20Dataset(_PascalVOCDataset):
 class COCOObjectDataset(_BaseSegDataset):
     """COCO's 80 object classes on a background (GroupViT, Xu et al., CVPR 2022): masks `*_instanceTrainIds.png`.
 
-    Colours are those that COCO-Stuff gives the same classes; the background is black.
+    The colours of the classes are those of COCO-Stuff; the background is black.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {
@@ -36,11 +36,12 @@ class COCOObjectDataset(_BaseSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
 
-def dataset_class(name: str) -> Any:
-    """A class of mmsegmentation's registry, these two included."""
+def find_dataset_class(name: str) -> Any:
+    """Return a dataset class of mmsegmentation's registry; the registry has the two classes above, too."""
     from mmseg.registry import DATASETS
 
-    for own in (PascalVOC20Dataset, COCOObjectDataset):
-        if DATASETS.get(own.__name__) is not own:  # SCLIP's own code, imported beside ours, has classes of these names
-            DATASETS.register_module(module=own, force=True)
+    for added in (PascalVOC20Dataset, COCOObjectDataset):
+        # SCLIP's own code may have been imported in this process: it registers other classes under these two names
+        if DATASETS.get(added.__name__) is not added:
+            DATASETS.register_module(module=added, force=True)
     return DATASETS.get(name)
