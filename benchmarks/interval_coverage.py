@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.interval_worlds import WORLDS, World
-from benchmarks.printed import last_line, page, row
+from benchmarks.interval_simulations import WORLDS, World
+from benchmarks.output import last_line, page, row
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.metrics.intervals import RESAMPLES
 from cosmos_eval.metrics.share_interval import Evidence, share_intervals

@@ -2,11 +2,11 @@
 
     python -m benchmarks.studies.regress_calibration [--trials 4000] [--workers 2] [--quick] [--out results]
 
-In each world (benchmarks/studies/regress_worlds.py) the true drop is set to exactly `max_drop`, where a false alarm is
-likeliest, and the tests are made at level 0.05 as the command makes them. Beside ours stand what one might have taken
-instead: sign flips of the shifted differences by unit, Student's t by unit, and one that takes all samples for
-independent. For the power, the true drop is then set to the smallest detectable drop that the command prints in that
-world. After that, small cases are searched for a false alarm rate above its level, with every outcome written out
+In each world (benchmarks/studies/regress_simulations.py) the true drop is set to exactly `max_drop`, where a false
+alarm is likeliest, and the tests are made at level 0.05 as the command makes them. Beside ours stand what one might
+have taken instead: sign flips of the shifted differences by unit, Student's t by unit, and one that takes all samples
+for independent. For the power, the true drop is then set to the smallest detectable drop that the command prints in
+that world. After that, small cases are searched for a false alarm rate above its level, with every outcome written out
 (benchmarks/studies/regress_search.py). Worlds are shared out among `--workers` processes. Writes regress.md; prints one
 JSON line last.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.studies.regress_search import LARGEST, UNITS, Found, search
-from benchmarks.studies.regress_worlds import SCENES, WORLDS, Hits, Scenes, World, entries
+from benchmarks.studies.regress_simulations import SCENES, WORLDS, Hits, Scenes, World, entries
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
 from cosmos_eval.metrics.paired import holm, p_of_drop

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import classification
-from benchmarks.classification_cases import Plan, imagenet, measure, ours, peer, timed, write_images
+from benchmarks.classification_cases import ClassificationPlan, imagenet, measure, ours, peer, timed, write_images
 from benchmarks.random_model import random_model
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from cosmos_eval import datasets
 from tests.benchmarks.test_head_benchmark import CONFIG
 
-TINY = Plan(classes=6, repetitions=2, per_class=3, workers=0, batch_size=4, model="tiny", config=CONFIG)
+TINY = ClassificationPlan(classes=6, repetitions=2, per_class=3, workers=0, batch_size=4, model="tiny", config=CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_function_is_timed_while_inside_and_left_as_it_was():
 
 
 def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(classification, "run_in_worlds", lambda sizes, work, plan, threads: {1: found})
+    monkeypatch.setattr(classification, "run_in_processes", lambda sizes, work, plan, threads: {1: found})
     assert classification.main(["--quick", "--workers", "1", "--out", str(tmp_path / "page.md")]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record["name"] == "classification"
@@ -105,7 +105,7 @@ def test_the_bound_is_the_slower_of_two_machines_and_the_sum_of_both_works_on_on
 
 
 def test_figures_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
-    monkeypatch.setattr(classification, "run_in_worlds", lambda *a, **k: {1: {**found, "apart": float("nan")}})
+    monkeypatch.setattr(classification, "run_in_processes", lambda *a, **k: {1: {**found, "apart": float("nan")}})
     assert classification.main(["--quick"]) == 1
     assert "figures differ by nan" in capsys.readouterr().err
 
@@ -114,6 +114,6 @@ def test_a_refusal_is_one_line(monkeypatch, capsys):
     def refuse(*arguments, **options):
         raise RequestError("no device cuda")
 
-    monkeypatch.setattr(classification, "run_in_worlds", refuse)
+    monkeypatch.setattr(classification, "run_in_processes", refuse)
     assert classification.main(["--device", "cuda"]) == 2
     assert capsys.readouterr().err == "classification: no device cuda\n"

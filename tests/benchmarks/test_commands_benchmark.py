@@ -10,7 +10,7 @@ from cosmos_eval.datasets import load
 from cosmos_eval.run.evaluate import evaluate
 from cosmos_eval.run.plan import make_plan
 
-PLAN = commands.Plan(classes=6, per_class=2, pairs=6, repetitions=2, workers=0)
+PLAN = commands.CommandsPlan(classes=6, per_class=2, pairs=6, repetitions=2, workers=0)
 FOUND = {"seconds": {"peer": [9.0, 12.0], "ours": [3.0, 3.0]}, "figures": {}, "apart": 2e-8}
 
 

@@ -16,7 +16,7 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
-TINY = head.Plan(classes=3, repetitions=2, model="tiny", config=CONFIG)
+TINY = head.HeadPlan(classes=3, repetitions=2, model="tiny", config=CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_what_passes_the_tower_is_counted(found):
 
 
 def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(head, "run_in_worlds", lambda sizes, work, plan, threads: {1: found})
+    monkeypatch.setattr(head, "run_in_processes", lambda sizes, work, plan, threads: {1: found})
     assert head.main(["--quick", "--classes", "3", "--out", str(tmp_path / "head.md")]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record["name"] == "head"
@@ -58,7 +58,7 @@ def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
 
 def test_weights_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
     for apart in (2e-4, float("nan")):
-        monkeypatch.setattr(head, "run_in_worlds", lambda *a, apart=apart, **k: {1: {**found, "apart": apart}})
+        monkeypatch.setattr(head, "run_in_processes", lambda *a, apart=apart, **k: {1: {**found, "apart": apart}})
         assert head.main(["--quick"]) == 1
         assert "class weights differ by" in capsys.readouterr().err
 
@@ -82,6 +82,6 @@ def test_a_refusal_is_one_line(options, line, monkeypatch, capsys):
     def refuse(*arguments, **options):
         raise RequestError("must not start")
 
-    monkeypatch.setattr(head, "run_in_worlds", refuse)
+    monkeypatch.setattr(head, "run_in_processes", refuse)
     assert head.main(options) == 2
     assert capsys.readouterr().err == line

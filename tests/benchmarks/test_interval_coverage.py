@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import interval_coverage as script
-from benchmarks.interval_worlds import WORLDS
+from benchmarks.interval_simulations import WORLDS
 from tests.oracles.intervals import resampled
 
 

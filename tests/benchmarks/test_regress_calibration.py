@@ -10,7 +10,7 @@ import pytest
 from benchmarks.studies import regress_calibration as calibration
 from benchmarks.studies import regress_search
 from benchmarks.studies.regress_search import search
-from benchmarks.studies.regress_worlds import SCENES, WORLDS, alone, captions, classes, rare_wins, unequal
+from benchmarks.studies.regress_simulations import SCENES, WORLDS, alone, captions, classes, rare_wins, unequal
 from cosmos_eval.metrics.detectable import chance_to_find, churn_of
 from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
 from cosmos_eval.metrics.paired import p_of_drop

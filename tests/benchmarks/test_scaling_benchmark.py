@@ -11,7 +11,7 @@ from cosmos_eval.run.plan import make_plan
 
 
 def test_both_data_sets_are_ready_to_be_evaluated(tmp_path):
-    plan = scaling.Plan(images=50, repetitions=1)
+    plan = scaling.ScalingPlan(images=50, repetitions=1)
     scaling.write_images(plan, tmp_path)
     pairs, things = make_plan([tmp_path / "pairs.yaml", tmp_path / "things.yaml"])
     assert not pairs.problems
@@ -23,7 +23,7 @@ def test_both_data_sets_are_ready_to_be_evaluated(tmp_path):
 
 
 def test_the_table_and_the_last_line_say_how_much_faster():
-    plan = scaling.Plan(images=50, repetitions=2, ranks=2)
+    plan = scaling.ScalingPlan(images=50, repetitions=2, ranks=2)
     times = Times({"one": [10.0, 12.0], "all": [5.0, 8.0]})
     assert "| seconds | 11.0 | 6.5 | 1.75 (1.62 to 1.88) |" in scaling.table(times, plan, 1)
     last = scaling.record(times, plan, 1, 0.5)

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import scoring
 from cosmos_core.world import World
 
-PLAN = scoring.Plan(images=70, repetitions=2, width=16)  # more than one batch of the peer, the last one short
+PLAN = scoring.ScoringPlan(images=70, repetitions=2, width=16)  # more than one batch of the peer, the last one short
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_both_sides_give_the_same_recall_and_it_is_neither_nothing_nor_everythin
 
 
 def test_a_side_that_counts_otherwise_is_not_timed(monkeypatch, capsys):
-    monkeypatch.setattr(scoring, "run_in_worlds", lambda sizes, work, *rest, threads: {1: {"apart": 0.01}})
+    monkeypatch.setattr(scoring, "run_in_processes", lambda sizes, work, *rest, threads: {1: {"apart": 0.01}})
     assert scoring.main(["--quick"]) == 1
     assert "differs by 0.01" in capsys.readouterr().err
 

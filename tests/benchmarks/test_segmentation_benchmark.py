@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks import segmentation
-from benchmarks.segmentation_cases import ARMS, Arms, Plan, large_image, measure, peak
+from benchmarks.segmentation_cases import ARMS, Arms, SegmentationPlan, large_image, measure, peak
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.helpers.patch_models import settings
 
-TINY = Plan(
+TINY = SegmentationPlan(
     voc=3,
     toybox=2,
     repetitions=2,

@@ -3,14 +3,14 @@ import json
 import pytest
 
 from benchmarks import shared_images
-from benchmarks.shared_images_cases import COCO, SUGARCREPE, Plan, definitions, measure, write_sets
+from benchmarks.shared_images_cases import COCO, SUGARCREPE, SharedImagesPlan, definitions, measure, write_sets
 from cosmos_core.world import World
 from cosmos_eval.datasets.perception.sugarcrepe import SUBSETS
 from cosmos_eval.run.evaluate import evaluate
 from tests.benchmarks.test_head_benchmark import CONFIG
 from tests.helpers.tiny_models import Colours
 
-PLAN = Plan(part=500, repetitions=2, workers=0, model="tiny", config=CONFIG)
+PLAN = SharedImagesPlan(part=500, repetitions=2, workers=0, model="tiny", config=CONFIG)
 
 
 def test_both_sides_give_the_same_figures_and_the_peer_encodes_every_image_again():
@@ -38,7 +38,7 @@ def test_the_files_are_read_by_our_readers_and_keep_the_proportions_of_the_true_
 
 
 def test_figures_that_differ_are_not_timed(monkeypatch, capsys):
-    monkeypatch.setattr(shared_images, "run_in_worlds", lambda sizes, work, plan, threads: {1: {"apart": 0.5}})
+    monkeypatch.setattr(shared_images, "run_in_processes", lambda sizes, work, plan, threads: {1: {"apart": 0.5}})
     assert shared_images.main(["--quick"]) == 1
     assert "figures differ by 0.5" in capsys.readouterr().err
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks.printed import last_line
+from benchmarks.output import last_line
 from benchmarks.speed_page import INTRODUCTION, read_sections, write_section
 
 RECORD = last_line("head", {}, {}, "cpu", 1, 0.25)

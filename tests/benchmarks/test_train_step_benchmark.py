@@ -10,15 +10,15 @@ from benchmarks import train_step, train_step_cases
 from benchmarks.agreement import Found, difference
 from benchmarks.peers.plain_loss import PlainLoss
 from benchmarks.timing import Times, take_turns
-from benchmarks.train_step_plan import TOLERANCE, Plan, Views
-from benchmarks.worlds import run_in_worlds
+from benchmarks.train_step_plan import TOLERANCE, TrainStepPlan, Views
+from benchmarks.processes import run_in_processes
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.core.test_loss import some_features
 from tests.helpers.tiny_runs import TINY as TINY_MODEL
 from tests.oracles.cosmos_loss import cosmos_loss
 
-TINY = Plan(
+TINY = TrainStepPlan(
     loss=Views(2, 3, 3),
     width=8,
     steps=(Views(3, 3, 2),),
@@ -121,7 +121,7 @@ def test_the_last_line_holds_what_the_contract_names(
             "steps": [{"views": "4 + 4", "difference": 0.0, "seconds": steps}],
         }
 
-    monkeypatch.setattr(train_step, "run_in_worlds", lambda *_, **__: {size: world(size) for size in (1, 2, 4)})
+    monkeypatch.setattr(train_step, "run_in_processes", lambda *_, **__: {size: world(size) for size in (1, 2, 4)})
     assert train_step.main(["--quick"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(record) == {"name", "ratios", "figures", "environment"}
@@ -136,7 +136,7 @@ def test_ours_that_differs_from_the_peer_prints_no_ratios(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     world = {"loss_difference": 0.1, "steps": [], "loss": {}}
-    monkeypatch.setattr(train_step, "run_in_worlds", lambda *arguments, **options: {2: world})
+    monkeypatch.setattr(train_step, "run_in_processes", lambda *arguments, **options: {2: world})
     assert train_step.main(["--quick"]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -146,5 +146,5 @@ def test_ours_that_differs_from_the_peer_prints_no_ratios(
 
 def test_a_process_that_fails_is_named_and_ends_the_benchmark(capfd: pytest.CaptureFixture[str]):
     with pytest.raises(RequestError, match="rank 0 of 1 processes failed: AttributeError"):
-        run_in_worlds([1], "benchmarks.timing:no_such_work", threads=1)
+        run_in_processes([1], "benchmarks.timing:no_such_work", threads=1)
     assert "Traceback" in capfd.readouterr().err

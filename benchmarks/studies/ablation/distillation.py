@@ -1,6 +1,6 @@
 """What distillation asks of the towers at the end of a training, with the cross-attention and without.
 
-    python -m benchmarks.studies.ablation.why --out DIR [--rows distill cosmos] [--seeds 0 1 2]
+    python -m benchmarks.studies.ablation.distillation --out DIR [--rows distill cosmos] [--seeds 0 1 2]
 
 On scenes that no row has trained on, in the views and the batch size of the training: the distillation terms, how far
 cross-modal features lie from plain ones, and the gradient that each of the two losses sends into the towers (poolers,
