@@ -107,7 +107,7 @@ def table(measured: dict[str, Any], plan: "ClassificationPlan") -> list[str]:
         f"{plan.classes * 80:,} prompts, in {plan.precision} on {plan.device}, batches of {plan.batch_size}, "
         f"{plan.workers} workers; medians, ratio with quartiles.",
         "",
-        row(["seconds", "clip-benchmark", "ours", "ratio"]),
+        row(["seconds", "clip-benchmark", "cosmos-eval", "ratio"]),
         row(["---"] * 4),
     ]
     for name, part in (("total", ""), ("head alone", "head"), ("images alone", "images")):

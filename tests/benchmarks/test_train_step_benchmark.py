@@ -9,9 +9,9 @@ import torch
 from benchmarks import train_step, train_step_cases
 from benchmarks.agreement import Found, difference
 from benchmarks.peers.plain_loss import PlainLoss
+from benchmarks.processes import run_in_processes
 from benchmarks.timing import Times, take_turns
 from benchmarks.train_step_plan import TOLERANCE, TrainStepPlan, Views
-from benchmarks.processes import run_in_processes
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.core.test_loss import some_features
