@@ -1,4 +1,4 @@
-"""One leg: a row is trained with one seed, evaluated and described; `leg.json` in its folder marks it as finished."""
+"""One trial: train a row with one seed and evaluate it. `leg.json` in its folder marks it as finished."""
 
 import dataclasses
 import hashlib
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from benchmarks.studies.ablation.evaluation import TrialEvaluator
 from benchmarks.studies.ablation.files import read, write
 from benchmarks.studies.ablation.rows import Row
-from benchmarks.studies.ablation.testing import Examiner
 from cosmos_core.config import TrainConfig
 from cosmos_core.errors import RequestError
 from cosmos_core.train import Callback, Run, train
@@ -20,66 +20,67 @@ from cosmos_core.train import Callback, Run, train
 FINISHED = "leg.json"
 TRAINED = "trained.json"
 UNTIMED = 2
-"""First steps that cost more than the rest."""
+"""Number of first steps that are not timed, because they take longer."""
 
 
-def folder_of(out: Path, one: Row, seed: int) -> Path:
-    return out / f"{one.name}-seed{seed}"
+def folder_of(out: Path, row: Row, seed: int) -> Path:
+    """Return the folder of a trial."""
+    return out / f"{row.name}-seed{seed}"
 
 
 def is_finished(folder: Path, config: TrainConfig) -> bool:
-    """Whether the leg stands finished in a folder.
+    """Whether the trial in a folder is finished.
 
     Raises:
-        RequestError: it stands there with other settings.
+        RequestError: the trial in this folder has other settings.
     """
     record = read(folder / FINISHED) or read(folder / TRAINED)
-    # a setting that the record does not know yet had what is now its default
-    if record is not None and {**plain(TrainConfig()), **record["config"]} != plain(config):
-        raise RequestError(f"{folder} holds another training; give another --out, or delete it")
+    # an older record lacks settings that were added later; they had the present default
+    if record is not None and {**as_json(TrainConfig()), **record["config"]} != as_json(config):
+        raise RequestError(f"{folder} has another training; use another --out, or delete the folder")
     return (folder / FINISHED).is_file()
 
 
-def do_leg(config: TrainConfig, folder: Path, examiner: Examiner, commit: str = "") -> dict[str, Any]:
-    """Train, test the averaged model, and write what was found; what is done is kept."""
+def run_trial(config: TrainConfig, folder: Path, evaluator: TrialEvaluator, commit: str = "") -> dict[str, Any]:
+    """Train, evaluate the EMA model, and write the record; steps that are done are not repeated."""
     from cosmos_eval.results.environment import environment
 
     if is_finished(folder, config):
         return read(folder / FINISHED) or {}
-    trained = read(folder / TRAINED) or train_leg(config, folder, commit)
-    places = {}
-    for result in examiner.results(folder, config.name):
+    trained = read(folder / TRAINED) or train_row(config, folder, commit)
+    result_folders = {}
+    for result in evaluator.results(folder, config.name):
         (path,) = (folder / "results").glob(f"*-{result.model['digest'][:8]}/{result.benchmark['name']}")
-        places[result.benchmark["name"]] = path.relative_to(folder).as_posix()
-    examiner.geometry(folder)
-    record = {**trained, "results": places, "environment": environment(), "limit": examiner.limit}
+        result_folders[result.benchmark["name"]] = path.relative_to(folder).as_posix()
+    evaluator.geometry(folder)
+    record = {**trained, "results": result_folders, "environment": environment(), "limit": evaluator.limit}
     write(folder / FINISHED, record)
     return record
 
 
-def train_leg(config: TrainConfig, folder: Path, commit: str) -> dict[str, Any]:
-    """Train into a folder; returns, and writes, its settings, what it cost and what its networks were given."""
+def train_row(config: TrainConfig, folder: Path, commit: str) -> dict[str, Any]:
+    """Train in a folder; write and return a record with the settings, the cost and the input shapes of the networks."""
     from cosmos_eval.datasets.toybox import train_records
 
-    read_keys = Ledger(train_records(config.seed, config.samples))
-    meter = Meter()
-    result = train(dataclasses.replace(config, out=str(folder)), read_keys, callbacks=[meter], overwrite=True)
+    records = RecordedSamples(train_records(config.seed, config.samples))
+    meter = CostMeter()
+    result = train(dataclasses.replace(config, out=str(folder)), records, callbacks=[meter], overwrite=True)
     record = {
-        "config": plain(config),
+        "config": as_json(config),
         "commit": commit,
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
         "skipped": len(result.skipped),
-        "samples_read": read_keys.count,
-        "samples_digest": read_keys.digest.hexdigest()[:16],
+        "samples_read": records.count,
+        "samples_digest": records.digest.hexdigest()[:16],
         **meter.summary(),
     }
     write(folder / TRAINED, record)
     return record
 
 
-class Ledger(Sequence[Any]):
-    """Samples as they are, and a digest of the order in which they were read: equal for rows that saw the same."""
+class RecordedSamples(Sequence[Any]):
+    """The given samples, with a digest of the order in which they are read; it is equal for rows that read the same."""
 
     def __init__(self, samples: Sequence[Any]) -> None:
         self.samples = samples
@@ -103,43 +104,43 @@ class Ledger(Sequence[Any]):
         return (self[i] for i in range(len(self)))
 
 
-class Meter(Callback):
-    """What a step takes, and what the networks are given in it, as seen at their doors."""
+class CostMeter(Callback):
+    """Measures the time of each step, and records the shapes of the networks' inputs with forward hooks."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.cpu: list[float] = []
-        self.given: dict[str, Any] = {}
+        self.inputs: dict[str, Any] = {}
 
     def on_step(self, run: Run) -> None:
         self.wall.append(time.perf_counter())
         self.cpu.append(time.process_time())
         if run.step == 1:
             for name, network in (("student", run.student), ("teacher", run.teacher)):
-                self.given[name] = None  # stays, where the loss does not ask the network
+                self.inputs[name] = None  # remains None if the loss does not use the network
                 network.register_forward_hook(self._hook(name))
 
     def _hook(self, name: str) -> Any:
-        def note(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        def record_shapes(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
             images = inputs[0] if isinstance(inputs[0], list | tuple) else [inputs[0]]
-            self.given[name] = {
+            self.inputs[name] = {
                 "images": [list(view.shape) for view in images],
                 "texts": list(inputs[1].shape),
                 "cross_features": output.image_cross_features is not None,
             }
 
-        return note
+        return record_shapes
 
     def summary(self) -> dict[str, Any]:
-        """Medians of seconds a step, wall and processor, views and reading included."""
+        """Return the median wall and CPU seconds of a step, including reading and views, and the input shapes."""
 
         def median(times: list[float]) -> float | None:
             steps = [after - before for before, after in itertools.pairwise(times)][UNTIMED:]
             return round(statistics.median(steps), 4) if steps else None
 
-        return {"step_seconds": median(self.wall), "step_cpu_seconds": median(self.cpu), "given": self.given}
+        return {"step_seconds": median(self.wall), "step_cpu_seconds": median(self.cpu), "given": self.inputs}
 
 
-def plain(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as JSON gives it back, without the folder."""
+def as_json(config: TrainConfig) -> dict[str, Any]:
+    """Return a configuration as it is read back from JSON, without the folder."""
     return json.loads(json.dumps({**config.to_dict(), "out": ""}))

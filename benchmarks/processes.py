@@ -1,4 +1,4 @@
-"""Processes of one machine that join in groups of different sizes, so that libraries are imported once for all."""
+"""Run a function in process groups of several sizes on one machine; each process imports its libraries only once."""
 
 import importlib
 import multiprocessing
@@ -14,17 +14,17 @@ from typing import Any
 from cosmos_core.errors import RequestError
 
 
-def run_in_worlds(sizes: Sequence[int], work: str, *arguments: Any, threads: int = 0) -> dict[int, Any]:
-    """What rank 0 returns from `work(world, *arguments)` in worlds of each size in turn, joined by gloo.
+def run_in_processes(sizes: Sequence[int], work: str, *arguments: Any, threads: int = 0) -> dict[int, Any]:
+    """Return, by world size, what rank 0 returns from `work(world, *arguments)` in gloo process groups, one by one.
 
-    Ranks that a world does not have wait without using the CPU.
+    Processes that a smaller group does not need wait without using the CPU.
 
     Args:
         sizes: numbers of processes.
-        work: `module:function`; imported by the processes only, so that the caller need not wait for its libraries.
-        arguments: what can be pickled.
-        threads: of each process; 0: its share of the machine's cores, one at least. With more processes than cores they
-            are oversubscribed.
+        work: `module:function`; only the processes import it, so that the caller need not wait for its libraries.
+        arguments: must be picklable.
+        threads: of each process; 0: its share of the machine's cores, at least one. More processes than cores
+            oversubscribe the cores.
 
     Raises:
         RequestError: a process failed; its traceback is on the standard error stream.
@@ -49,13 +49,19 @@ def run_in_worlds(sizes: Sequence[int], work: str, *arguments: Any, threads: int
 
 
 def answer(answers: Any, processes: Sequence[Any]) -> tuple[int, Any]:
-    """The next (size, result); RequestError where a process has failed instead."""
+    """Return the next (size, result).
+
+    Raises:
+        RequestError: a process has failed.
+    """
     while True:
         try:
             size, result, failure = answers.get(timeout=1)
         except Empty:
             if any(process.exitcode for process in processes):
-                raise RequestError("a process of the benchmark ended without an answer; is memory short?") from None
+                raise RequestError(
+                    "a process of the benchmark ended without a result; perhaps there is too little memory"
+                ) from None
             continue
         if failure:
             print(failure, file=sys.stderr)
@@ -73,11 +79,12 @@ def member(
     work: str,
     arguments: tuple[Any, ...],
 ) -> None:
-    """The life of one process."""
+    """Run `work` in one process, once for each world size that includes its rank."""
     size = sizes[0]
     try:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
-        # A spawned process spawns its loaders' workers, too, which import everything for seconds; commands fork.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks are on this machine
+        # A spawned process would also spawn the workers of its loaders, and each of these imports for seconds. The
+        # commands of cosmos-eval fork, so this sets the default of the platform again.
         multiprocessing.set_start_method(None, force=True)
         module, _, name = work.partition(":")
         function = getattr(importlib.import_module(module), name)

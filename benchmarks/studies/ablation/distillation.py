@@ -1,10 +1,10 @@
-"""What distillation asks of the towers at the end of a training, with the cross-attention and without.
+"""Measure the distillation loss and its gradients in the towers, at the end of training.
 
-    python -m benchmarks.studies.ablation.why --out DIR [--rows distill cosmos] [--seeds 0 1 2]
+    python -m benchmarks.studies.ablation.distillation --out DIR [--rows distill cosmos] [--seeds 0 1 2]
 
-On scenes that no row has trained on, in the views and the batch size of the training: the distillation terms, how far
-cross-modal features lie from plain ones, and the gradient that each of the two losses sends into the towers (poolers,
-token maps and temperatures left out). Prints a Markdown table: means over seeds.
+The scenes are not in any training; views and batch size are those of the training. The figures are the distillation
+terms, the cosine of cross-modal and plain features, and the gradient of each of the two losses in the towers (without
+poolers, token maps and temperatures). The output is a Markdown table with means over seeds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from benchmarks.studies.ablation.collect import Leg, finished_legs
+from benchmarks.studies.ablation.collect import Trial, finished_trials
 from benchmarks.studies.ablation.report import table
 from cosmos_core.checkpoint import load_checkpoint
 from cosmos_core.config import TrainConfig
@@ -29,53 +29,54 @@ from cosmos_core.objectives import build_objective
 from cosmos_core.overrides import updated
 
 UNSEEN = 1000
-"""Added to the seed of the scenes: others than any training's."""
+"""Added to the seed, so that the scenes are not those of any training."""
 BATCHES = 4
 NOT_TOWERS = ("cross_pool", "token_mapping", "logit_scale")
 FIGURES = {
     "clip_loss": "contrastive loss",
     "distill_loss": "distillation loss",
-    "from_image": "of it: images",
-    "from_text": "of it: texts",
+    "from_image": "part of it: images",
+    "from_text": "part of it: texts",
     "plain_distill_loss": "the same on plain features",
     "image_cosine": "cos(cross, plain), images",
     "text_cosine": "cos(cross, plain), texts",
     "clip_gradient": "gradient of the contrastive loss",
-    "distill_gradient": "gradient of distillation",
-    "cosine": "cosine of the two",
+    "distill_gradient": "gradient of the distillation loss",
+    "cosine": "cosine of the two gradients",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of the legs")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of the trials")
     parser.add_argument("--rows", nargs="+", default=["distill", "cosmos"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    legs = finished_legs(options.out)
-    found = {name: [figures(legs[name][seed]) for seed in options.seeds] for name in options.rows}
+    trials = finished_trials(options.out)
+    figures_of = {name: [figures(trials[name][seed]) for seed in options.seeds] for name in options.rows}
     header = ["", *options.rows]
-    body = [[title, *(shown(found[name], key) for name in options.rows)] for key, title in FIGURES.items()]
+    body = [[title, *(format_mean(figures_of[name], key) for name in options.rows)] for key, title in FIGURES.items()]
     print(table(header, body))
-    print(json.dumps({"name": "ablation-why", "figures": found}))
+    print(json.dumps({"name": "ablation-why", "figures": figures_of}))
 
 
-def shown(found: list[dict[str, float]], key: str) -> str:
-    """Mean over seeds, and each seed's value."""
-    values = [one[key] for one in found]
+def format_mean(figures_of_seeds: list[dict[str, float]], key: str) -> str:
+    """Format the mean over seeds, and the value of each seed."""
+    values = [seed_figures[key] for seed_figures in figures_of_seeds]
     return f"{fmean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
 
 
-def figures(leg: Leg) -> dict[str, float]:
-    """The values of FIGURES for one finished leg: means over BATCHES unseen batches."""
-    config = updated(TrainConfig(), leg.record["config"], str(leg.folder))
-    networks = [load_checkpoint(leg.folder / "last.pt", weights=weights) for weights in ("student", "teacher")]
-    rows = [of_batch(config, *networks, batch) for batch in unseen_batches(config, networks[0])]
-    return {key: fmean(row[key] for row in rows) for key in FIGURES}
+def figures(trial: Trial) -> dict[str, float]:
+    """Return the values of FIGURES for one finished trial: means over BATCHES unseen batches."""
+    config = updated(TrainConfig(), trial.record["config"], str(trial.folder))
+    networks = [load_checkpoint(trial.folder / "last.pt", weights=weights) for weights in ("student", "teacher")]
+    of_batches = [batch_figures(config, *networks, batch) for batch in unseen_batches(config, networks[0])]
+    return {key: fmean(values[key] for values in of_batches) for key in FIGURES}
 
 
 def unseen_batches(config: TrainConfig, model: COSMOS) -> list[Batch]:
+    """Return BATCHES batches of scenes that no training uses, with the views of the training."""
     from dataclasses import replace
     from itertools import islice
 
@@ -88,7 +89,7 @@ def unseen_batches(config: TrainConfig, model: COSMOS) -> list[Batch]:
     return list(islice(loader.batches(), BATCHES))
 
 
-def of_batch(config: TrainConfig, student: COSMOS, teacher: COSMOS, batch: Batch) -> dict[str, float]:
+def batch_figures(config: TrainConfig, student: COSMOS, teacher: COSMOS, batch: Batch) -> dict[str, float]:
     size = len(batch.texts)
     texts = batch.texts.transpose(0, 1).flatten(0, 1)
     towers = [
@@ -99,7 +100,9 @@ def of_batch(config: TrainConfig, student: COSMOS, teacher: COSMOS, batch: Batch
     objective = build_objective(config.objective)
     with torch.no_grad():
         targets = teacher(batch.images[:2], texts[: 2 * size])
-    features: Features = student(batch.images, texts, size)  # with cross features, whether the loss reads them or not
+    features: Features = student(
+        batch.images, texts, size
+    )  # computes cross features even if the loss does not use them
     losses: Losses = objective(features, targets, size)
     gradients = [flat_gradient(loss, towers) for loss in (losses.clip_loss, losses.distill_loss)]
     terms = {name: term.item() for name, term in losses.distill_terms.items()}
@@ -120,8 +123,9 @@ def of_batch(config: TrainConfig, student: COSMOS, teacher: COSMOS, batch: Batch
 
 
 def flat_gradient(loss: Tensor, weights: list[Tensor]) -> Tensor:
-    found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-    pairs = zip(found, weights, strict=True)
+    """Return the gradient of a loss as one vector; zero for weights that the loss does not use."""
+    gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    pairs = zip(gradients, weights, strict=True)
     return torch.cat([(torch.zeros_like(w) if g is None else g).flatten() for g, w in pairs])
 
 

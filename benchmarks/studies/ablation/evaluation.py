@@ -1,5 +1,4 @@
-"""What a leg is tested on: toybox's images and texts as wholes, and the geometry of their embeddings. Test sets are
-rendered once."""
+"""Evaluation of a trial: the toybox benchmarks with images and texts, and the geometry of the embeddings."""
 
 import random
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 GEOMETRY = "geometry.json"
 BENCHMARK = "toybox-retrieval"
 BENCHMARKS = (BENCHMARK, "toybox-classification", "toybox-perception")
-"""Of the toybox suite those that the paper's ablation is about; label maps take longer than all of them together."""
+"""The toybox benchmarks that the paper's ablation has. Segmentation would take longer than all of these."""
 TITLES = {
     "alignment": "alignment, image and text",
     "alignment_image": "alignment, two crops",
@@ -32,8 +31,11 @@ TITLES = {
 
 
 @dataclass
-class Examiner:
-    """Tests one leg after the other; `limit` is the number of test images, None for all."""
+class TrialEvaluator:
+    """Evaluates one trial after the other, and renders the test sets only once.
+
+    `limit` is the number of test images; None: all.
+    """
 
     limit: int | None = None
 
@@ -65,52 +67,53 @@ class Examiner:
         return two_crops(self.data.images)
 
     def results(self, folder: Path, label: str, network: str = "teacher") -> "list[Result]":
-        """The results for one network of the folder's checkpoint, in `folder/results`; those there are kept."""
+        """Evaluate one network of the checkpoint in a folder; results in `folder/results` that exist are kept."""
         self.session.out = folder / "results"
         return self.session.measure(f"cosmos:{folder / 'last.pt'}#{network}", self.plan, label=label)
 
     def geometry(self, folder: Path, network: str = "teacher") -> dict[str, float]:
-        """Alignment and uniformity (Wang & Isola, ICML 2020) by the keys of TITLES; kept in the folder once known.
+        """Return, and save, alignment and uniformity (Wang & Isola, ICML 2020) by the keys of TITLES.
 
-        Images are the retrieval benchmark's, whole. `alignment`, `uniformity_text` and `gap` take the first of the
-        two descriptions of each; `alignment_text` is that of the two, `alignment_image` that of two global crops as
-        the preset draws them, the same for every model. `gap` is the distance between the modalities' mean rows.
+        Images are the whole images of the retrieval benchmark. `alignment`, `uniformity_text` and `gap` use the first
+        of the two descriptions of an image. `alignment_text` is that of the two descriptions, and `alignment_image`
+        that of two global crops of the preset, which are the same for every model. `gap` is the distance between the
+        mean embeddings of the two modalities.
         """
         from cosmos_core.collapse import alignment, uniformity
         from cosmos_eval.engine import Engine
         from cosmos_eval.models import load_model
 
-        known = read(folder / GEOMETRY) or {}
-        if network in known:
-            return known[network]
+        saved = read(folder / GEOMETRY) or {}
+        if network in saved:
+            return saved[network]
         texts_of: list[list[str]] = [[] for _ in self.data.images]
         for text, image in zip(self.data.texts, self.data.image_of_text, strict=True):
             texts_of[image].append(text)
         engine = Engine(load_model(f"cosmos:{folder / 'last.pt'}#{network}", device="cpu"), batch_size=64)
         images = engine.image_features(self.data.images)
-        texts, others = (engine.text_features([some[i] for some in texts_of]) for i in (0, 1))
-        first, second = (engine.image_features(crop) for crop in self.crops)
-        found = {
+        texts, second_texts = (engine.text_features([both[i] for both in texts_of]) for i in (0, 1))
+        first_crops, second_crops = (engine.image_features(crops) for crops in self.crops)
+        figures = {
             "alignment": alignment(images, texts),
-            "alignment_image": alignment(first, second),
-            "alignment_text": alignment(texts, others),
+            "alignment_image": alignment(first_crops, second_crops),
+            "alignment_text": alignment(texts, second_texts),
             "uniformity_image": uniformity(images),
             "uniformity_text": uniformity(texts),
             "gap": (images.mean(0) - texts.mean(0)).norm().item(),
         }
-        found = {name: round(value, 5) for name, value in found.items()}
-        write(folder / GEOMETRY, {**known, network: found})
-        return found
+        figures = {name: round(value, 5) for name, value in figures.items()}
+        write(folder / GEOMETRY, {**saved, network: figures})
+        return figures
 
 
 def two_crops(images: "Sequence[ImageSource]") -> "tuple[list[ImageSource], list[ImageSource]]":
-    """Two global crops of each image, as the preset draws them; the draws hang on the image's key alone."""
+    """Return two global crops of each image, drawn as in the preset with a generator seeded by the image's key."""
     from cosmos_core.config import load_preset
     from cosmos_eval.datasets.base import ArrayImage
 
     crops = replace(load_preset(PRESET).views, global_crops=2, local_crops=0)
     views = [crops.pixels(image.load(), random.Random(image.key)) for image in images]
     first, second = (
-        [ArrayImage(f"{p.key}/{i}", view[i]) for p, view in zip(images, views, strict=True)] for i in (0, 1)
+        [ArrayImage(f"{image.key}/{i}", view[i]) for image, view in zip(images, views, strict=True)] for i in (0, 1)
     )
     return first, second

@@ -1,4 +1,4 @@
-"""How benchmarks tell what they found: rows of Markdown, a page of `results/`, and the record on the last line."""
+"""Output of benchmarks: rows of Markdown tables, a page of `results/`, and the JSON record on the last line."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,17 +7,18 @@ from benchmarks.timing import Times
 
 
 def row(cells: Sequence[str]) -> str:
+    """Format one row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def ratio(times: Times, peer: str) -> str:
-    """How many times longer the peer takes than ours, with quartiles."""
+    """Format how many times longer the peer takes than cosmos-eval, with quartiles."""
     low, high = times.quartiles(peer, "ours")
     return f"{times.ratio(peer, 'ours'):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def rounded(value: Any) -> Any:
-    """Four significant digits of every number in a nest of mappings and sequences."""
+    """Round every float in nested mappings and sequences to four significant digits."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -28,21 +29,27 @@ def rounded(value: Any) -> Any:
 def last_line(
     name: str, ratios: Mapping[str, float], figures: Mapping[str, Any], device: str, threads: int, load: float
 ) -> dict[str, Any]:
-    """The record of a benchmark; `load` is the machine's load average before, of whatever else ran."""
+    """Return the record of a benchmark.
+
+    Args:
+        name: of the script in `benchmarks/`.
+        ratios: above 1 means that cosmos-eval is faster, or smaller, than the peer in the same run.
+        load: the load average of the machine before the benchmark, which comes from other programs.
+    """
     from cosmos_eval.results.environment import environment
 
-    about = environment(device)
-    about["hardware"]["threads"] = threads
+    measured_on = environment(device)
+    measured_on["hardware"]["threads"] = threads
     return {
         "name": name,
         "ratios": {key: round(value, 3) for key, value in ratios.items()},
         "figures": rounded(dict(figures)),
-        "environment": {**about, "load_before": load},
+        "environment": {**measured_on, "load_before": load},
     }
 
 
-def ran_on(environment: Mapping[str, Any], packages: Sequence[str]) -> str:
-    """Machine and versions in words, with the load before where that was noted."""
+def describe_environment(environment: Mapping[str, Any], packages: Sequence[str]) -> str:
+    """Return machine and versions as text, with the load average before the benchmark where the record has it."""
     hardware, load = environment["hardware"], environment.get("load_before")
     parts = [
         hardware.get("gpu", hardware["cpu"]),
@@ -56,9 +63,9 @@ def ran_on(environment: Mapping[str, Any], packages: Sequence[str]) -> str:
 
 
 def page(title: str, text: str, command: str, device: str, packages: Sequence[str], threads: int) -> str:
-    """Tables as a page of `results/`, with the command that makes it and what it ran on."""
+    """Return a page of `results/`: the tables, the command that makes it, and the machine and versions."""
     from cosmos_eval.results.environment import environment
 
-    found = environment(device)
-    found["hardware"]["threads"] = threads
-    return f"# {title}\n\nMade by `{command}`. {ran_on(found, packages)}.\n\n{text}\n"
+    measured_on = environment(device)
+    measured_on["hardware"]["threads"] = threads
+    return f"# {title}\n\nMade by `{command}`. {describe_environment(measured_on, packages)}.\n\n{text}\n"
