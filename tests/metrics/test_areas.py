@@ -32,9 +32,9 @@ def test_perfect_and_empty_maps():
 @pytest.mark.parametrize(
     ("predicted", "truth", "why"),
     [
-        (PREDICTED[:, :3], TRUTH, r"a prediction of \(3, 3\) for labels of \(3, 4\)"),
-        (PREDICTED, np.where(TRUTH == 2, 5, TRUTH), "a label of 5 among 5 classes"),
-        (PREDICTED - 1, TRUTH, "a prediction of -1 among 5 classes"),
+        (PREDICTED[:, :3], TRUTH, r"the prediction has shape \(3, 3\), but the labels have \(3, 4\)"),
+        (PREDICTED, np.where(TRUTH == 2, 5, TRUTH), "a label is 5, but classes go from 0 to 4"),
+        (PREDICTED - 1, TRUTH, "a prediction is -1, but classes go from 0 to 4"),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(predicted, truth, why):

@@ -121,7 +121,7 @@ def test_as_many_distinct_pairs_are_called_a_match_as_are_one(rows):
 @pytest.mark.parametrize("shape", [(2, 1, 1), (2, 2, 3), (2, 3, 2)])
 def test_shapes_without_a_rule_are_refused(shape):
     assert reading_names(*shape[1:]) == ()
-    with pytest.raises(ValueError, match="no rule for items of"):
+    with pytest.raises(ValueError, match="no metric is defined for items of"):
         readings(torch.zeros(shape))
 
 

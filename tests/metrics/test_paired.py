@@ -134,7 +134,7 @@ def test_a_mean_over_classes_weighs_classes_alike():
 def test_bad_samples_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         drops_of(np.ones(0), np.ones(0), np.ones(0, dtype=int))
-    with pytest.raises(ValueError, match="as many of each"):
+    with pytest.raises(ValueError, match="must have one length"):
         drops_of(np.ones(3), np.ones(2), np.arange(3))
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         drops_of(np.array([1.5]), np.ones(1), np.arange(1))
