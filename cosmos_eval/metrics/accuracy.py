@@ -15,7 +15,7 @@ from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
 @dataclass(frozen=True)
 class ClassPlaces:
-    """For each of N samples, how the score of its true class compares with those of all classes; all (N,) on the CPU."""
+    """How the score of the true class of each sample compares with those of all classes; (N,) on the CPU each."""
 
     better: Tensor
     """int64: number of classes that score strictly above the true class."""

@@ -1,4 +1,4 @@
-"""Accuracy of compositional benchmarks: items of a few images and a few texts, in which the right pairs must score best.
+"""Accuracy of compositional benchmarks: items of few images and texts in which the right pairs must score best.
 
 An item is a matrix of scores, with a row per image and a column per text. Its shape decides which metrics it has:
 
@@ -131,7 +131,7 @@ def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
 
 
 def reading_names(m: int, n: int) -> tuple[str, ...]:
-    """Return the names of the metrics that `readings` gives for items of m images and n texts; none for other shapes."""
+    """Return the names of the metrics that `readings` gives for items of m images and n texts, or none."""
     if (m, n) == (2, 2):
         return ("text_score", "image_score", "group_score")
     if (m, n) == (2, 1):

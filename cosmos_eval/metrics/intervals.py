@@ -16,7 +16,7 @@ RESAMPLES = 1000
 SEED = 0
 
 Estimator = Callable[[np.ndarray], float]
-"""(U,) float64, how often each unit was drawn -> metric of that resample; NaN where no sample of the metric was drawn."""
+"""(U,) float64, how often each unit was drawn -> the metric of that resample; NaN where it has no samples."""
 
 
 def mean_of(values: np.ndarray, unit: np.ndarray, units: int) -> Estimator:

@@ -5,5 +5,5 @@ SUBSET = "*"
 
 
 def is_rank(metric: str) -> bool:
-    """Return whether a metric is a rank, for which lower is better; all others are fractions, where higher is better."""
+    """Return whether a metric is a rank (lower is better); all others are fractions (higher is better)."""
     return metric.endswith("_rank")

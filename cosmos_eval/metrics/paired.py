@@ -214,7 +214,7 @@ def holm(p: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p))
     highest = 0.0
     for position, i in enumerate(order):
-        # An adjusted p-value is never below that of a test with a smaller p-value: rejection stops at the first failure.
+        # Never below the adjusted value of a smaller p-value: rejecting stops at the first test that does not reject.
         highest = max(highest, min(1.0, (len(p) - position) * p[i]))
         adjusted[i] = highest
     return adjusted.tolist()
