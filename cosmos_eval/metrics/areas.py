@@ -84,8 +84,8 @@ def _count_pixels(name: str, label_map: np.ndarray, classes: int, ignored: int) 
 class PresentAreas:
     """Pixel counts of many images, stored sparsely: one entry for each image and each class that occurs in it.
 
-    A class occurs in an image if it is labelled or predicted there. Of the 171 classes of COCO-Stuff an image has a few,
-    and the bootstrap reads these arrays a thousand times.
+    A class occurs in an image if it is labelled or predicted there. An image has only a few of the 171 classes of
+    COCO-Stuff, and the bootstrap reads these arrays a thousand times.
     """
 
     image: np.ndarray

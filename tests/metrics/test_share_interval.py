@@ -149,7 +149,7 @@ def test_a_bad_request_is_refused():
         with pytest.raises(ValueError):
             evidence_of(np.array(values), np.arange(len(values)), **more)
     for k, n in ((1, 0), (-1, 3), (4, 3)):
-        with pytest.raises(ValueError, match="needs n above 0"):
+        with pytest.raises(ValueError, match="n must be above 0"):
             mid_p(k, n)
 
 
