@@ -118,14 +118,14 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
         captured = capsys.readouterr()
         assert GOOD[what] in {line.partition("\t")[0] for line in captured.out.splitlines()}
         assert why in captured.err
-        assert "it is of plug-in broken 1.0, and left out" in captured.err
+        assert "left out, as it is provided by plug-in broken 1.0" in captured.err
         assert captured.err.count("\n") == 1
     assert command("data", "check", "mine") == 2
     capsys.readouterr()
     assert command("data", "check", "--data-root", tmp_path) == 1
     captured = capsys.readouterr()
     assert "winoground needs the file" in captured.out
-    assert "it is of plug-in broken 1.0, and left out" in captured.err
+    assert "left out, as it is provided by plug-in broken 1.0" in captured.err
 
 
 @pytest.mark.parametrize("target_of", ["no_such_package", "cosmos_eval.protocol.task_info"])

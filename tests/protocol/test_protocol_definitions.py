@@ -126,7 +126,7 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         (("  path: images\n", ""), ":4: the key 'path' is missing in dataset"),
         (("version: 1", "version: one"), ":2: version must be a whole number, not 'one'"),
         (("version: 1", "version: true"), ":2: version must be a whole number, not True"),
-        (("version: 1", "version: 0"), ":2: versions count from 1"),
+        (("version: 1", "version: 0"), ":2: version must be at least 1"),
         (
             ("task: classification", "task: clasification"),
             ":3: unknown task 'clasification'; did you mean",
@@ -146,7 +146,7 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
             ("  path: images", "  path: images\n  expected: {images: 3, texts: 3}"),
             ":7: unknown key 'texts' in expected; for classification it counts images, classes",
         ),
-        (("  path: images", "  path: images\n  expected: {images: 0}"), ":7: expected images is at least 1"),
+        (("  path: images", "  path: images\n  expected: {images: 0}"), ":7: expected images must be at least 1"),
         (("name: cats", "preprocessing: centre\nname: cats"), ":1: unknown key 'preprocessing'"),
         (("name: cats", 'name: cats\nsummary: "half \\ud83d"'), ":2: half a character"),
         (("  path: images", "  path: 3"), ":6: path must be a text, not 3"),
