@@ -141,7 +141,7 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         (("name: cats", "name: ../cats"), ":1: the name '../cats' must be"),
         (("name: cats", "name: cats\nname: dogs"), ":2: 'name' is given twice"),
         (("name: cats", "name: [cats"), ":2: not YAML"),
-        (("  path: images", "  path: images\n  expected: {images: 3}"), ":7: unknown key 'images' in expected"),
+        (("  path: images", "  path: images\n  expected: {pictures: 3}"), ":7: unknown key 'pictures' in expected"),
         (
             ("  path: images", "  path: images\n  expected: {images: 3, texts: 3}"),
             ":7: unknown key 'texts' in expected; for classification it counts images, classes",
