@@ -27,10 +27,10 @@ def test_nothing_changed_is_nothing_told(benchmark):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"prompts": {"templates": ["a {c}", "one {c}"]}}, ["the templates (new: 'one {c}'; 1 gone)"]),
+        ({"prompts": {"templates": ["a {c}", "one {c}"]}}, ["the templates (new: 'one {c}'; 1 removed)"]),
         ({"prompts": {"templates": ["the {c}", "a {c}"]}}, ["the templates (in another order)"]),
-        ({"prompts": {"templates": ["a {c}"]}}, ["the templates (1 gone)"]),
-        ({"prompts": {"class_names": ["cat", "hound"]}}, ["the class names (new: 'hound'; 1 gone)"]),
+        ({"prompts": {"templates": ["a {c}"]}}, ["the templates (1 removed)"]),
+        ({"prompts": {"class_names": ["cat", "hound"]}}, ["the class names (new: 'hound'; 1 removed)"]),
         ({"metrics": {"primary": "top5"}}, ["the metrics (primary)"]),
         ({"version": 2}, ["the version"]),
         ({"version": 2, "metrics": {}}, ["the version", "the metrics (primary)"]),

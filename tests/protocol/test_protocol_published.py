@@ -85,7 +85,7 @@ def test_a_suite_names_papers_by_the_start_of_their_name(tmp_path):
     suite = "benchmarks: [toybox-retrieval]\n"
     assert check_suite(read_source(define(tmp_path, suite)))["published"] == ()
     assert check_suite(read_source(define(tmp_path, f"published: [COSMOS]\n{suite}")))["published"] == ("COSMOS",)
-    with pytest.raises(RequestError, match="yaml:1: a paper is the start of its name, not 3"):
+    with pytest.raises(RequestError, match="yaml:1: published must list starts of names of papers, not 3"):
         check_suite(read_source(define(tmp_path, f"published: [3]\n{suite}")))
 
 
