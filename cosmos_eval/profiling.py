@@ -37,7 +37,7 @@ BOTTLENECK = 0.5
 
 
 @dataclass
-class Part:
+class BenchmarkTimes:
     """Times of one benchmark, or of what belongs to no benchmark."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Profile:
 
     about: dict[str, Any] = field(default_factory=dict)
     """What was run: model, device, precision, batch size, workers."""
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, BenchmarkTimes] = field(default_factory=dict)
     """Benchmark -> its times; "" for what belongs to no benchmark."""
     forward_per_second: float | None = None
     """Images per second of the image tower alone on a batch that is ready; None if no image was encoded."""
@@ -88,9 +88,9 @@ class Profile:
             self._benchmark = benchmark_before
 
     @property
-    def part(self) -> Part:
+    def part(self) -> BenchmarkTimes:
         """Times of the benchmark that runs now."""
-        return self.parts.setdefault(self._benchmark, Part())
+        return self.parts.setdefault(self._benchmark, BenchmarkTimes())
 
     def did(self, name: str, seconds: float) -> None:
         """Add time that was spent on an image, in whichever process; `name` is one of WORK."""
@@ -106,9 +106,9 @@ class Profile:
             seconds[innermost] = seconds.get(innermost, 0.0) + now - self._last_border
         self._last_border = now
 
-    def total(self) -> Part:
+    def total(self) -> BenchmarkTimes:
         """Return the times of all benchmarks together, and of what belongs to none."""
-        total = Part()
+        total = BenchmarkTimes()
         for part in self.parts.values():
             for name, seconds in part.seconds.items():
                 total.seconds[name] = total.seconds.get(name, 0.0) + seconds

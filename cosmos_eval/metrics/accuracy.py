@@ -65,14 +65,14 @@ def count_scored_classes(
     return ClassPlaces(*(torch.cat(blocks).cpu() for blocks in (above, tied, prediction, margin)))
 
 
-def expected_topk(places: ClassPlaces, k: int) -> Tensor:
+def expected_topk(counts: ClassPlaces, k: int) -> Tensor:
     """Top-k accuracy of every sample: the probability that the true class is among the first k classes.
 
     Tied classes are ordered at random: k - `better` of the first k positions are left for the `tied` classes, and the
     true class is equally likely at each position among them. A model that scores all C classes alike gets k / C.
 
     Args:
-        places: counts of N samples.
+        counts: of N samples, as `count_scored_classes` returns them.
         k: cut-off, at least 1; it may exceed the number of classes.
 
     Returns:
@@ -83,7 +83,7 @@ def expected_topk(places: ClassPlaces, k: int) -> Tensor:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    return ((k - places.better).double() / places.tied.double()).clamp(0, 1)
+    return ((k - counts.better).double() / counts.tied.double()).clamp(0, 1)
 
 
 def check_labels(labels: Tensor, samples: int, classes: int) -> None:

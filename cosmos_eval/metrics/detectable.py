@@ -115,15 +115,15 @@ def chance_to_find(churn: Churn, drop: float, max_drop: float, alpha: float) -> 
     wins = np.arange(first, last + 1)
     # The losses needed rise slowly with the wins, so the expensive search is done on a grid and interpolated.
     grid = np.unique(np.linspace(first, last, min(GRID, len(wins))).round())
-    needed = np.interp(wins, grid, losses_needed(units, size, churn.unseen, max_drop, alpha, tuple(grid.tolist())))
+    needed = np.interp(wins, grid, find_losses_needed(units, size, churn.unseen, max_drop, alpha, tuple(grid.tolist())))
     loss_rate_without_win = min(1.0, loss_rate / (1 - win_rate)) if win_rate < 1 else 0.0
     least_losses = np.ceil(needed - 1e-9).astype(int)
-    rejects = at_least(units - wins, loss_rate_without_win, least_losses)
-    return float(_binomial(units, win_rate, wins) @ rejects)
+    reject_probability = binomial_tail(units - wins, loss_rate_without_win, least_losses)
+    return float(_binomial(units, win_rate, wins) @ reject_probability)
 
 
 @lru_cache(maxsize=64)
-def losses_needed(
+def find_losses_needed(
     units: int, size: float, unseen: float, max_drop: float, alpha: float, wins: tuple[float, ...]
 ) -> np.ndarray:
     """Find the smallest number of lost units at which the test rejects, for each number of won units.
@@ -152,7 +152,7 @@ def losses_needed(
     return np.where(high > units - win_counts, units + 1.0, high)
 
 
-def at_least(n: np.ndarray, p: float, k: np.ndarray) -> np.ndarray:
+def binomial_tail(n: np.ndarray, p: float, k: np.ndarray) -> np.ndarray:
     """Compute the upper tail of binomial distributions.
 
     Args:

@@ -173,12 +173,12 @@ def interval_of_drop(drops: Drops, confidence: float = 0.95) -> tuple[float, flo
     tail = (1 - confidence) / 2
     gains = drops.exchanged()
     return (
-        boundary(lambda max_drop: p_of_drop(drops, max_drop), tail, drops.drop),
-        -boundary(lambda max_drop: p_of_drop(gains, max_drop), tail, gains.drop),
+        find_largest_rejected(lambda max_drop: p_of_drop(drops, max_drop), tail, drops.drop),
+        -find_largest_rejected(lambda max_drop: p_of_drop(gains, max_drop), tail, gains.drop),
     )
 
 
-def boundary(p_at: Callable[[float], float], level: float, upper: float) -> float:
+def find_largest_rejected(p_at: Callable[[float], float], level: float, upper: float) -> float:
     """Find the largest `max_drop` that a test rejects, by bisection.
 
     Args:

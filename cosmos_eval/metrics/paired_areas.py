@@ -37,8 +37,8 @@ class AreaDrop:
     """(U,) what each image adds to the drop, to first order; adds up to 0."""
     worst: float
     """What the unseen image takes off the drop if its weight is 1."""
-    if_all_lost: np.ndarray
-    """(R,) `resampled` minus `unseen` of the worst possible candidate, one that has no pixel right."""
+    worst_candidate: np.ndarray
+    """(R,) `resampled` minus `unseen` if the candidate were the worst possible one, which has no pixel right."""
 
     @property
     def drop(self) -> float:
@@ -51,7 +51,7 @@ class AreaDrop:
 
     def least_p(self, max_drop: float) -> float:
         """Return the p-value of the worst possible candidate: above the level, no candidate could fail this test."""
-        return _p_value(self.if_all_lost, max_drop)
+        return _p_value(self.worst_candidate, max_drop)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return (low, high) of the drop: quantiles of the resamples, each with the unseen image at its worst."""
@@ -107,7 +107,7 @@ def bootstrap_areas(
     all_lost = all_lost[:, :, all_lost.any((0, 1))]
     worst = _largest_unseen_gain(baseline_counts, candidate_counts)
     worst_if_all_lost = _largest_unseen_gain(baseline_counts, all_lost)
-    resampled, unseen, if_all_lost = np.empty(resamples), np.empty(resamples), np.empty(resamples)
+    resampled, unseen, worst_candidate = np.empty(resamples), np.empty(resamples), np.empty(resamples)
     step = max(1, BLOCK_BYTES // (8 * max(images, baseline_counts[0].size, candidate_counts[0].size)))
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
@@ -117,9 +117,9 @@ def bootstrap_areas(
         resampled[start:stop] = baseline_iou - _mean_iou(weights, candidate_counts)
         unseen[start:stop] = worst * unseen_weight
         # The mean IoU of the worst candidate is 0 under any weights.
-        if_all_lost[start:stop] = baseline_iou - worst_if_all_lost * unseen_weight
+        worst_candidate[start:stop] = baseline_iou - worst_if_all_lost * unseen_weight
     influence = _influence_of_images(baseline_counts) - _influence_of_images(candidate_counts)
-    return AreaDrop(values, resampled, unseen, influence, worst, if_all_lost)
+    return AreaDrop(values, resampled, unseen, influence, worst, worst_candidate)
 
 
 def _to_dense(entries: PresentAreas, images: int, labels: tuple[int, ...] | None) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cosmos_eval.metrics.share_interval import FEW, MANY, SAME, TAIL, mid_p
+from cosmos_eval.metrics.share_interval import FEW, MANY, SAME, TAIL, mid_p_bounds
 
 LEAST = 6
 """Smallest number of units with which any median can be excluded at 95 %: all units are on one side of the true median
@@ -75,7 +75,7 @@ def median_rank_interval(
     weight = _bootstrap_weight(units / 2)
     if weight == 1:
         return *bootstrap, "bootstrap"
-    low_quantile, high_quantile = (float(bound) for bound in mid_p(units / 2, units))
+    low_quantile, high_quantile = (float(bound) for bound in mid_p_bounds(units / 2, units))
     low = _mix_bounds(min, bootstrap[0], float(np.quantile(ranks, low_quantile, method="lower")), weight)
     high = _mix_bounds(max, bootstrap[1], float(np.quantile(ranks, high_quantile, method="higher")), weight)
     return min(low, value), max(high, value), "order statistics"

@@ -79,29 +79,29 @@ def count_scored_places(
     return Places(torch.cat(above).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())
 
 
-def expected_rank(places: Places) -> Tensor:
+def expected_rank(counts: Places) -> Tensor:
     """Rank of the best positive of every query, in expectation over a random order of tied candidates.
 
     g candidates are always before it. Of t tied candidates in random order, the first of p positives is at position
     (t + 1) / (p + 1) on average, so the rank is g + (t + 1) / (p + 1).
 
     Args:
-        places: counts of Q queries.
+        counts: of Q queries, as `count_scored_places` returns them.
 
     Returns:
         (Q,) float64; 1 is the best rank.
     """
-    return places.better.double() + (places.tied + 1).double() / (places.tied_positives + 1).double()
+    return counts.better.double() + (counts.tied + 1).double() / (counts.tied_positives + 1).double()
 
 
-def expected_hit(places: Places, k: int) -> Tensor:
+def expected_hit(counts: Places, k: int) -> Tensor:
     """Recall@k of every query: the probability that a positive is among the first k candidates, ties in random order.
 
     k - g positions are left for the t tied candidates. No positive gets one of them with the hypergeometric probability
     C(t - p, k - g) / C(t, k - g).
 
     Args:
-        places: counts of Q queries.
+        counts: of Q queries, as `count_scored_places` returns them.
         k: cut-off, at least 1; it may exceed the number of candidates.
 
     Returns:
@@ -112,14 +112,14 @@ def expected_hit(places: Places, k: int) -> Tensor:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    positions_left = (k - places.better).clamp_min(0).minimum(places.tied)
-    tied_negatives = places.tied - places.tied_positives
+    positions_left = (k - counts.better).clamp_min(0).minimum(counts.tied)
+    tied_negatives = counts.tied - counts.tied_positives
     # The ratio of binomials as a product of at most k factors: the binomials themselves overflow, and differences of
     # their logarithms lose digits.
     miss = torch.ones(len(positions_left), dtype=torch.float64)
     for i in range(int(positions_left.max())):
         # Probability that position i + 1 goes to a negative too, given that the i positions before it did.
-        factor = (tied_negatives - i).clamp_min(0).double() / (places.tied - i).clamp_min(1).double()
+        factor = (tied_negatives - i).clamp_min(0).double() / (counts.tied - i).clamp_min(1).double()
         miss = torch.where(positions_left > i, miss * factor, miss)
         if not miss[positions_left > i].any():
             break

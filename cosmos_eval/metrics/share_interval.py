@@ -50,22 +50,23 @@ class Evidence:
     """Effective n for the lower bound, from a variance that includes unseen units with every sample wrong."""
     n_high: float
     """Effective n for the upper bound, from a variance that includes unseen units with every sample correct."""
-    seen: float
-    """How many samples the bootstrap can work with: the smallest of the effective numbers of correct samples, of wrong
-    samples and half the units, and of the number of units that differ from the most common outcome of their class. For
-    independent samples with outcomes 0 and 1 it is the number of correct or of wrong samples, whichever is smaller."""
+    rarer_count: float
+    """Effective number of samples with the rarer outcome, which decides whether the bootstrap can be used: the smallest
+    of the effective numbers of correct and of wrong samples, half the effective number of units, and the number of
+    units that differ from the most common outcome of their class. For independent samples with outcomes 0 and 1 it is
+    the number of correct or of wrong samples, whichever is smaller."""
 
     @property
-    def weight(self) -> float:
+    def bootstrap_weight(self) -> float:
         """Weight of the bootstrap in the interval, in [0, 1]; the rest is mid-p's."""
-        return float(np.clip((self.seen - FEW) / (MANY - FEW), 0.0, 1.0))
+        return float(np.clip((self.rarer_count - FEW) / (MANY - FEW), 0.0, 1.0))
 
     @property
     def method(self) -> str:
         """Name of the method, as results record it."""
-        if self.weight == 1:
+        if self.bootstrap_weight == 1:
             return "bootstrap"
-        return "mid-p" if self.weight == 0 else "mid-p and bootstrap"
+        return "mid-p" if self.bootstrap_weight == 0 else "mid-p and bootstrap"
 
 
 def evidence_of(
@@ -135,17 +136,18 @@ def evidence_of(
     effect_high = _design_effect(variance, variance_of_whole_units, unseen_weight * (1 - value) ** 2)
     effect_low = _design_effect(variance, variance_of_whole_units, unseen_weight * value**2)
     n_low, n_high = 1 / (weight_squares * effect_low), 1 / (weight_squares * effect_high)
-    # How many correct samples there are, counted twice: as they are (but not more than the plain effective n allows,
-    # where captions of one image agree), and by the effective n with unseen units; the larger number holds.
+    # The effective number of correct (and of wrong) samples is estimated in two ways, and the larger one is taken: as
+    # counted, but at most what the effective n without unseen units gives (captions of one image that agree); and from
+    # the effective n with unseen units.
     plain_n = variance_of_one / variance if variance > 0 else np.inf
     correct = float(values.sum())
-    seen = min(
+    rarer_count = min(
         max(min(correct, value * plain_n), value * n_high),
         max(min(n - correct, (1 - value) * plain_n), (1 - value) * n_low),
         1 / (2 * weight_squares),
         differing_units,
     )
-    return Evidence(value, n_low, n_high, round(seen, 9))  # rounded: 20 correct samples are 20 under any weights
+    return Evidence(value, n_low, n_high, round(rarer_count, 9))  # rounded: 20 correct samples are 20 under any weights
 
 
 def _design_effect(variance: float, variance_of_whole_units: float, unseen: float) -> float:
@@ -226,25 +228,25 @@ def share_intervals(
     Returns:
         (low, high) of each, which contain the proportion.
     """
-    weight = np.array([estimate.weight for estimate in evidence])
+    weight = np.array([estimate.bootstrap_weight for estimate in evidence])
     bounds = np.array(bootstrap, np.float64).reshape(len(weight), 2)
     needs_mid_p = np.flatnonzero(weight < 1)
     if len(needs_mid_p):
         value, n_low, n_high = (
             np.array([getattr(evidence[i], field) for i in needs_mid_p]) for field in ("value", "n_low", "n_high")
         )
-        mid_p_bounds = np.stack([mid_p(value * n_low, n_low)[0], mid_p(value * n_high, n_high)[1]], axis=1)
+        lower, upper = mid_p_bounds(value * n_low, n_low)[0], mid_p_bounds(value * n_high, n_high)[1]
         bootstrap_weight = weight[needs_mid_p, None]
         # Not `weight * bounds` alone: where the bootstrap has no weight it may be NaN, and 0 * NaN is NaN.
         from_bootstrap = np.where(bootstrap_weight > 0, bootstrap_weight * bounds[needs_mid_p], 0.0)
-        bounds[needs_mid_p] = (1 - bootstrap_weight) * mid_p_bounds + from_bootstrap
+        bounds[needs_mid_p] = (1 - bootstrap_weight) * np.stack([lower, upper], axis=1) + from_bootstrap
     return [
         (min(low, estimate.value), max(high, estimate.value))
         for estimate, (low, high) in zip(evidence, bounds.tolist(), strict=True)
     ]
 
 
-def mid_p(hits: np.ndarray | float, n: np.ndarray | float, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
+def mid_p_bounds(hits: np.ndarray | float, n: np.ndarray | float, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mid-p bounds of a binomial proportion (Lancaster, Biometrika 48, 1961).
 
     The lower bound is the proportion at which P(X > hits) + P(X = hits) / 2 is `tail`, the upper bound the one at which
