@@ -46,33 +46,33 @@ class Churn:
     """What the unseen unit of the test adds to the metric at worst, before `max_drop` is added."""
 
 
-def churn_of(drops: Drops) -> Churn:
+def churn_of(differences: Drops) -> Churn:
     """Measure how much two models differ, for a weighted mean of outcomes.
 
     Args:
-        drops: differences by unit.
+        differences: between the two models, summed by unit.
 
     Returns:
         What `detectable_drop` needs.
     """
-    changed = drops.lost[drops.lost != 0]
-    worst = float(drops.share.max())  # the unseen unit, in which everything changes
+    changed = differences.lost[differences.lost != 0]
+    worst = float(differences.share.max())  # the unseen unit, in which everything changes
     # Mean size of a change, each weighted by its own size: then losses of this size alone, with the measured sum, have
     # the measured sum of squares.
     size = float((np.square(changed).sum() + worst**2) / (np.abs(changed).sum() + worst))
     # Two estimates of the variance without a drop. The wins seen (and one unseen), with as many losses:
-    variance_of_wins = 2 * float(np.square(drops.lost[drops.lost < 0]).sum()) + 2 * worst * size
+    variance_of_wins = 2 * float(np.square(differences.lost[differences.lost < 0]).sum()) + 2 * worst * size
     # and the variance around the measured drop, less the part that this drop's own losses (drop / size of them) add.
-    variance_around_drop = float(np.square(drops.lost - drops.drop * drops.share).sum())
-    noise = max(variance_of_wins, variance_around_drop - size * max(drops.drop, 0.0))
-    return Churn(len(drops.lost), noise, size, worst)
+    variance_around_drop = float(np.square(differences.lost - differences.drop * differences.share).sum())
+    noise = max(variance_of_wins, variance_around_drop - size * max(differences.drop, 0.0))
+    return Churn(len(differences.lost), noise, size, worst)
 
 
-def detectable_drop(churn: Churn, max_drop: float = 0.0, alpha: float = 0.05, power: float = POWER) -> float:
+def detectable_drop(inputs: Churn, max_drop: float = 0.0, alpha: float = 0.05, power: float = POWER) -> float:
     """Find the smallest true drop that the test detects with a given power.
 
     Args:
-        churn: how much the models differ beside the drop.
+        inputs: how much the models differ beside the drop.
         max_drop: fraction that the test allows.
         alpha: level of the test.
         power: probability of a rejection that is asked for.
@@ -80,7 +80,7 @@ def detectable_drop(churn: Churn, max_drop: float = 0.0, alpha: float = 0.05, po
     Returns:
         A fraction above `max_drop`; infinite where even the largest drop is found less often.
     """
-    if chance_to_find(churn, 1.0, max_drop, alpha) < power:
+    if chance_to_find(inputs, 1.0, max_drop, alpha) < power:
         return float("inf")
     low, high = max_drop, 1.0
     for _ in range(HALVINGS):
@@ -88,15 +88,15 @@ def detectable_drop(churn: Churn, max_drop: float = 0.0, alpha: float = 0.05, po
         # precision. From a lower end of 0, which has no logarithm, step down by factors; never by less than 1/64.
         middle = (low * high) ** 0.5 if low > 0 else high / 4 if high > 1e-4 else high / 2
         middle = max(middle, low + (high - low) / 64)
-        low, high = (low, middle) if chance_to_find(churn, middle, max_drop, alpha) >= power else (middle, high)
+        low, high = (low, middle) if chance_to_find(inputs, middle, max_drop, alpha) >= power else (middle, high)
     return high
 
 
-def chance_to_find(churn: Churn, drop: float, max_drop: float, alpha: float) -> float:
+def chance_to_find(inputs: Churn, drop: float, max_drop: float, alpha: float) -> float:
     """Compute the power of the test: the probability that it rejects "the drop is at most `max_drop`".
 
     Args:
-        churn: how much the models differ beside the drop.
+        inputs: how much the models differ beside the drop.
         drop: the true drop, a fraction.
         max_drop: fraction that the test allows.
         alpha: level of the test.
@@ -104,18 +104,20 @@ def chance_to_find(churn: Churn, drop: float, max_drop: float, alpha: float) -> 
     Returns:
         A probability.
     """
-    units = churn.units
+    units = inputs.units
     # Each unit changes at most once, so the expected number of changes, noise / size**2 + drop / size, cannot exceed
     # the number of units. Where it would, changes are made as large as that requires (the root of a quadratic).
-    size = max(churn.size, (drop + (drop**2 + 4 * units * churn.noise) ** 0.5) / (2 * units))
-    win_rate = min(churn.noise / (2 * size**2) / units, 0.5)
+    size = max(inputs.size, (drop + (drop**2 + 4 * units * inputs.noise) ** 0.5) / (2 * units))
+    win_rate = min(inputs.noise / (2 * size**2) / units, 0.5)
     loss_rate = min(win_rate + drop / size / units, 1 - win_rate)
     mean, deviation = units * win_rate, (units * win_rate * (1 - win_rate)) ** 0.5
     first, last = max(0, int(mean - SPREAD * deviation)), min(units, int(mean + SPREAD * deviation) + 2)
     wins = np.arange(first, last + 1)
     # The losses needed rise slowly with the wins, so the expensive search is done on a grid and interpolated.
     grid = np.unique(np.linspace(first, last, min(GRID, len(wins))).round())
-    needed = np.interp(wins, grid, find_losses_needed(units, size, churn.unseen, max_drop, alpha, tuple(grid.tolist())))
+    needed = np.interp(
+        wins, grid, find_losses_needed(units, size, inputs.unseen, max_drop, alpha, tuple(grid.tolist()))
+    )
     loss_rate_without_win = min(1.0, loss_rate / (1 - win_rate)) if win_rate < 1 else 0.0
     least_losses = np.ceil(needed - 1e-9).astype(int)
     reject_probability = binomial_tail(units - wins, loss_rate_without_win, least_losses)

@@ -112,23 +112,23 @@ def class_weights(classes: np.ndarray) -> np.ndarray:
     return 1.0 / (counts[classes] * np.count_nonzero(counts))
 
 
-def p_of_drop(drops: Drops, max_drop: float = 0.0) -> float:
+def p_of_drop(differences: Drops, max_drop: float = 0.0) -> float:
     """Compute the p-value of the null hypothesis "the true drop is at most `max_drop`".
 
     Args:
-        drops: differences by unit.
+        differences: between the two models, summed by unit.
         max_drop: a fraction, from -1 to 1.
 
     Returns:
         A probability; small values speak for a larger drop. With U units of equal size it is at least 2 ** -U for
         `max_drop` = 0, reached where every unit loses everything.
     """
-    if drops.alone and max_drop == 0:
-        return mcnemar(int((drops.lost > 0).sum()), int((drops.lost < 0).sum()))
+    if differences.alone and max_drop == 0:
+        return mcnemar(int((differences.lost > 0).sum()), int((differences.lost < 0).sum()))
     # Units of equal excess share a term of the exponential sum: of thousands of images most have one of few values.
-    rounded = np.round((drops.lost - max_drop * drops.share) / ROUND) * ROUND
+    rounded = np.round((differences.lost - max_drop * differences.share) / ROUND) * ROUND
     excess, unit_counts = np.unique(rounded, return_counts=True)
-    unseen = -(1 + max_drop) * drops.share.max()
+    unseen = -(1 + max_drop) * differences.share.max()
     return float(chance_not_above_zero(np.append(excess, unseen), np.append(unit_counts, 1.0)))
 
 
@@ -160,20 +160,20 @@ def log_factorials(n: int) -> np.ndarray:
     return _log_factorials(1 << (n + 1).bit_length())
 
 
-def interval_of_drop(drops: Drops, confidence: float = 0.95) -> tuple[float, float]:
+def interval_of_drop(differences: Drops, confidence: float = 0.95) -> tuple[float, float]:
     """Compute the confidence interval of the drop by inverting the test.
 
     Args:
-        drops: differences by unit.
+        differences: between the two models, summed by unit.
         confidence: each side is missed with probability (1 - `confidence`) / 2 at most.
 
     Returns:
         (low, high), fractions: all drops that neither the test of a drop nor the test with swapped models rejects.
     """
     tail = (1 - confidence) / 2
-    gains = drops.exchanged()
+    gains = differences.exchanged()
     return (
-        find_largest_rejected(lambda max_drop: p_of_drop(drops, max_drop), tail, drops.drop),
+        find_largest_rejected(lambda max_drop: p_of_drop(differences, max_drop), tail, differences.drop),
         -find_largest_rejected(lambda max_drop: p_of_drop(gains, max_drop), tail, gains.drop),
     )
 

@@ -217,23 +217,23 @@ def _variance_inside_classes(
 
 
 def share_intervals(
-    evidence: Sequence[Evidence], bootstrap: Sequence[tuple[float, float]]
+    estimates: Sequence[Evidence], bootstrap: Sequence[tuple[float, float]]
 ) -> list[tuple[float, float]]:
     """Compute the interval of each proportion from mid-p and the bootstrap.
 
     Args:
-        evidence: the proportions with their effective sample sizes.
+        estimates: the proportions with their effective sample sizes.
         bootstrap: (low, high) of the percentile bootstrap of each, NaN where no resample had a sample.
 
     Returns:
         (low, high) of each, which contain the proportion.
     """
-    weight = np.array([estimate.bootstrap_weight for estimate in evidence])
+    weight = np.array([estimate.bootstrap_weight for estimate in estimates])
     bounds = np.array(bootstrap, np.float64).reshape(len(weight), 2)
     needs_mid_p = np.flatnonzero(weight < 1)
     if len(needs_mid_p):
         value, n_low, n_high = (
-            np.array([getattr(evidence[i], field) for i in needs_mid_p]) for field in ("value", "n_low", "n_high")
+            np.array([getattr(estimates[i], field) for i in needs_mid_p]) for field in ("value", "n_low", "n_high")
         )
         lower, upper = mid_p_bounds(value * n_low, n_low)[0], mid_p_bounds(value * n_high, n_high)[1]
         bootstrap_weight = weight[needs_mid_p, None]
@@ -242,7 +242,7 @@ def share_intervals(
         bounds[needs_mid_p] = (1 - bootstrap_weight) * np.stack([lower, upper], axis=1) + from_bootstrap
     return [
         (min(low, estimate.value), max(high, estimate.value))
-        for estimate, (low, high) in zip(evidence, bounds.tolist(), strict=True)
+        for estimate, (low, high) in zip(estimates, bounds.tolist(), strict=True)
     ]
 
 

@@ -39,9 +39,9 @@ def test_five_losses_without_a_win_are_needed_for_significance():
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
 @settings(max_examples=40, deadline=None)
 def test_for_independent_samples_of_0_and_1_the_test_is_mcnemar(losses, wins, unchanged):
-    drops = independent(losses, wins, unchanged)
-    assert drops.alone
-    weighted = p_of_drop(Drops(drops.lost, drops.share, alone=False))
+    differences = independent(losses, wins, unchanged)
+    assert differences.alone
+    weighted = p_of_drop(Drops(differences.lost, differences.share, alone=False))
     assert weighted == pytest.approx(mcnemar(losses, wins), rel=1e-9, abs=1e-14)
 
 
@@ -74,10 +74,10 @@ def test_neither_the_order_of_samples_nor_the_names_of_units_matter(seed):
     unit = rng.integers(0, 9, 30)
     baseline, candidate = rng.integers(0, 3, (2, 30)) / 2
     order, names = rng.permutation(30), rng.permutation(1000)[:9]
-    drops = drops_of(baseline, candidate, unit)
+    differences = drops_of(baseline, candidate, unit)
     reordered = drops_of(baseline[order], candidate[order], names[unit[order]])
-    assert p_of_drop(drops, 0.02) == pytest.approx(p_of_drop(reordered, 0.02), abs=1e-9)
-    assert interval_of_drop(drops) == pytest.approx(interval_of_drop(reordered), abs=1e-6)
+    assert p_of_drop(differences, 0.02) == pytest.approx(p_of_drop(reordered, 0.02), abs=1e-9)
+    assert interval_of_drop(differences) == pytest.approx(interval_of_drop(reordered), abs=1e-6)
 
 
 @given(st.integers(0, 10**6))
@@ -110,25 +110,25 @@ def test_three_units_are_never_significant():
 def test_a_rare_win_that_was_not_sampled_is_allowed_for():
     # Twenty units lose 0.01 each. If one unit in a hundred won everything, the true drop would be zero, and most
     # samples of twenty units would look like this one. Random sign flips and a t-test would both be certain of a drop.
-    drops = drops_of(np.full(20, 0.51), np.full(20, 0.50), np.arange(20))
-    assert p_of_drop(drops) > 0.5
+    differences = drops_of(np.full(20, 0.51), np.full(20, 0.50), np.arange(20))
+    assert p_of_drop(differences) > 0.5
 
 
 def test_the_interval_ends_where_the_test_rejects():
-    drops = independent(30, 8, 200)
-    low, high = interval_of_drop(drops)
-    assert low < drops.drop < high
-    assert p_of_drop(drops, low) == pytest.approx(0.025, abs=1e-4)
-    mirrored = Drops(-drops.lost, drops.share, drops.alone)
+    differences = independent(30, 8, 200)
+    low, high = interval_of_drop(differences)
+    assert low < differences.drop < high
+    assert p_of_drop(differences, low) == pytest.approx(0.025, abs=1e-4)
+    mirrored = Drops(-differences.lost, differences.share, differences.alone)
     assert p_of_drop(mirrored, -high) == pytest.approx(0.025, abs=1e-4)
 
 
 def test_a_mean_over_classes_gives_classes_equal_weight():
     classes = np.array([0, 0, 0, 2])
     baseline, candidate = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])
-    drops = drops_of(baseline, candidate, np.arange(4), class_weights(classes))
-    assert drops.drop == pytest.approx((1 / 3 + 1) / 2)
-    assert drops.share.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    differences = drops_of(baseline, candidate, np.arange(4), class_weights(classes))
+    assert differences.drop == pytest.approx((1 / 3 + 1) / 2)
+    assert differences.share.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
 
 
 def test_invalid_samples_are_refused():
@@ -163,7 +163,7 @@ def test_the_detectable_drop_falls_with_more_data_and_rises_with_more_changes_an
 
 def test_with_too_little_data_there_is_no_detectable_drop():
     assert detectable_drop(churn_of(independent(0, 0, 4))) == float("inf")
-    churn = churn_of(independent(2, 2, 60))
-    smallest = detectable_drop(churn)
-    assert chance_to_find(churn, smallest, 0.0, 0.05) >= 0.8
-    assert chance_to_find(churn, 0.9 * smallest, 0.0, 0.05) < 0.8
+    inputs = churn_of(independent(2, 2, 60))
+    smallest = detectable_drop(inputs)
+    assert chance_to_find(inputs, smallest, 0.0, 0.05) >= 0.8
+    assert chance_to_find(inputs, 0.9 * smallest, 0.0, 0.05) < 0.8

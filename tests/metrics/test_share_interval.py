@@ -64,12 +64,12 @@ def test_the_interval_contains_the_proportion_and_mirrors_that_of_wrong_samples(
     values, unit = rng.choice([0.0, 0.0, 0.25, 1 / 3, 0.5, 1.0], samples), rng.integers(0, units, samples)
     classes = rng.integers(0, 3, samples)
     for options in ({}, {"classes": classes}, {"weights": rng.random(samples) + 0.01}):
-        evidence, of_wrong = evidence_of(values, unit, **options), evidence_of(1 - values, unit, **options)
-        assert of_wrong.value == pytest.approx(1 - evidence.value)
-        assert (of_wrong.n_low, of_wrong.n_high) == (pytest.approx(evidence.n_high), pytest.approx(evidence.n_low))
-        assert of_wrong.rarer_count == pytest.approx(evidence.rarer_count)
-        ((low, high),) = share_intervals([evidence], [(evidence.value, evidence.value)])
-        assert 0 <= low <= evidence.value <= high <= 1
+        estimate, of_wrong = evidence_of(values, unit, **options), evidence_of(1 - values, unit, **options)
+        assert of_wrong.value == pytest.approx(1 - estimate.value)
+        assert (of_wrong.n_low, of_wrong.n_high) == (pytest.approx(estimate.n_high), pytest.approx(estimate.n_low))
+        assert of_wrong.rarer_count == pytest.approx(estimate.rarer_count)
+        ((low, high),) = share_intervals([estimate], [(estimate.value, estimate.value)])
+        assert 0 <= low <= estimate.value <= high <= 1
         assert low < high
         ((mirrored, _),) = share_intervals([of_wrong], [(of_wrong.value, of_wrong.value)])
         assert mirrored == pytest.approx(1 - high, abs=1e-9)
@@ -80,16 +80,16 @@ def test_the_interval_contains_the_proportion_and_mirrors_that_of_wrong_samples(
 def test_the_effective_n_agrees_with_the_slow_oracle(seed, units, samples):
     rng = np.random.default_rng(seed)
     values, unit = rng.choice([0.0, 0.5, 1.0], samples), rng.integers(0, units, samples)
-    evidence = evidence_of(values, unit)
-    assert evidence.n_high == pytest.approx(oracle.effective_n(values.tolist(), unit.tolist(), UNSEEN, 1.0), rel=1e-6)
-    assert evidence.n_low == pytest.approx(oracle.effective_n(values.tolist(), unit.tolist(), UNSEEN, 0.0), rel=1e-6)
+    estimate = evidence_of(values, unit)
+    assert estimate.n_high == pytest.approx(oracle.effective_n(values.tolist(), unit.tolist(), UNSEEN, 1.0), rel=1e-6)
+    assert estimate.n_low == pytest.approx(oracle.effective_n(values.tolist(), unit.tolist(), UNSEEN, 0.0), rel=1e-6)
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (3, 10), (15, 100), (25, 50), (980, 1000)])
 def test_for_independent_samples_the_effective_n_is_the_number_of_samples(count, n):
-    evidence = evidence_of(correct(count, n), np.arange(n))
-    assert (evidence.n_low, evidence.n_high) == (pytest.approx(n), pytest.approx(n))
-    assert evidence.rarer_count == min(count, n - count)
+    estimate = evidence_of(correct(count, n), np.arange(n))
+    assert (estimate.n_low, estimate.n_high) == (pytest.approx(n), pytest.approx(n))
+    assert estimate.rarer_count == min(count, n - count)
 
 
 def test_with_twenty_correct_and_twenty_wrong_the_interval_is_the_bootstrap_exactly():
@@ -184,8 +184,8 @@ def test_iou_weights_images_by_their_pixels():
     assert (perfect.value, perfect.n_low) == (1, pytest.approx(6))
     one_large = area_evidence(pixel_counts([1000, 10, 10], [1000, 10, 10]), "miou")
     assert one_large.n_low == pytest.approx(1020**2 / (1000**2 + 2 * 10**2))
-    evidence = area_evidence(pixel_counts([50, 10], [100, 100], classes=2), "miou")
-    assert evidence.value == pytest.approx((0.5 + 0.1) / 2)
+    estimate = area_evidence(pixel_counts([50, 10], [100, 100], classes=2), "miou")
+    assert estimate.value == pytest.approx((0.5 + 0.1) / 2)
     assert area_evidence(pixel_counts([50, 10], [100, 100], classes=2), "miou", 1).value == pytest.approx(0.1)
 
 

@@ -102,7 +102,7 @@ def test_a_difference_applies_to_the_papers_and_metrics_that_it_names():
 
 
 def test_every_shipped_difference_applies_to_a_published_figure():
-    """Only for benchmarks with published figures; COSMOS publishes no table of classification by dataset."""
+    """Only for benchmarks with published figures: COSMOS's classification by dataset is not among those collected."""
     frame = published(secondary=True)
     for name in list_benchmarks():
         figures = frame[frame["benchmark"] == name]
