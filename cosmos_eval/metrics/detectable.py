@@ -28,7 +28,7 @@ HALVINGS = 14
 """Steps of the bisection for the detectable drop."""
 GRID = 33
 """Most numbers of wins for which the test is run; between them the needed number of losses is interpolated."""
-SPREAD = 5.0
+DEVIATIONS = 5.0
 """Numbers of wins further than this many standard deviations from their mean are left out of the sum."""
 
 
@@ -111,7 +111,7 @@ def chance_to_find(inputs: Churn, drop: float, max_drop: float, alpha: float) ->
     win_rate = min(inputs.noise / (2 * size**2) / units, 0.5)
     loss_rate = min(win_rate + drop / size / units, 1 - win_rate)
     mean, deviation = units * win_rate, (units * win_rate * (1 - win_rate)) ** 0.5
-    first, last = max(0, int(mean - SPREAD * deviation)), min(units, int(mean + SPREAD * deviation) + 2)
+    first, last = max(0, int(mean - DEVIATIONS * deviation)), min(units, int(mean + DEVIATIONS * deviation) + 2)
     wins = np.arange(first, last + 1)
     # The losses needed rise slowly with the wins, so the expensive search is done on a grid and interpolated.
     grid = np.unique(np.linspace(first, last, min(GRID, len(wins))).round())

@@ -20,8 +20,8 @@ import numpy as np
 
 STEP = 0.125
 """Step of the trapezoid rule in x. Its error is of the order exp(-pi**2 / (2 STEP)), below double precision."""
-FAR = 40.0
-"""The integral is cut off where the integrand has fallen to exp(-FAR) of its value at the saddle point."""
+CUTOFF = 40.0
+"""The integral is cut off where the integrand has fallen to exp(-CUTOFF) of its value at the saddle point."""
 HALVINGS = 30
 """Steps of the bisection for the saddle point. The integral is the same on any line between the negative pole and zero;
 an approximate saddle point is enough to avoid cancellation."""
@@ -97,9 +97,9 @@ def _integrate_lower_tails(values: np.ndarray, counts: np.ndarray) -> np.ndarray
         ratio = (values * t[:, None] / factors_at_saddle) ** 2
         return (counts * np.log1p(ratio)).sum(1) / 2 + np.log1p((t / saddle) ** 2) / 2
 
-    # Extend the range of x until every integrand has fallen by FAR; cosh(x) is the factor dt/dx of the substitution.
+    # Extend the range of x until every integrand has fallen by CUTOFF; cosh(x) is the factor dt/dx of the substitution.
     last = 2.0
-    while (decay(scale * np.sinh(last)) - np.log(np.cosh(last)) < FAR).any() and last < 80:
+    while (decay(scale * np.sinh(last)) - np.log(np.cosh(last)) < CUTOFF).any() and last < 80:
         last += 1.0
     total = np.zeros(len(values))
     nodes = np.arange(0, last + STEP, STEP)

@@ -37,7 +37,7 @@ import numpy as np
 
 from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
 
-ROUND = 1e-12
+TOLERANCE = 1e-12
 """Differences closer than this are equal: the same numbers, added in another order, differ by rounding."""
 
 
@@ -86,7 +86,7 @@ def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weig
             f"{n}, {len(candidate)} and {len(unit)}"
         )
     outcomes = np.stack([baseline, candidate]).astype(np.float64)
-    if not ((outcomes >= -ROUND) & (outcomes <= 1 + ROUND)).all():
+    if not ((outcomes >= -TOLERANCE) & (outcomes <= 1 + TOLERANCE)).all():
         raise ValueError("outcomes must be in [0, 1]")
     outcomes = outcomes.clip(0, 1)
     weights = np.full(n, 1.0) if weights is None else np.asarray(weights, np.float64)
@@ -95,7 +95,8 @@ def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weig
     share = np.bincount(unit, weights=weights) / total
     is_unit = share > 0
     sample_counts = np.bincount(unit)[is_unit]
-    alone = bool((sample_counts == 1).all() and np.ptp(share[is_unit]) < ROUND and np.isin(outcomes, (0.0, 1.0)).all())
+    one_sample_each = (sample_counts == 1).all() and np.ptp(share[is_unit]) < TOLERANCE
+    alone = bool(one_sample_each and np.isin(outcomes, (0.0, 1.0)).all())
     return Drops(lost[is_unit], share[is_unit], alone)
 
 
@@ -126,7 +127,7 @@ def p_of_drop(differences: Drops, max_drop: float = 0.0) -> float:
     if differences.alone and max_drop == 0:
         return mcnemar(int((differences.lost > 0).sum()), int((differences.lost < 0).sum()))
     # Units of equal excess share a term of the exponential sum: of thousands of images most have one of few values.
-    rounded = np.round((differences.lost - max_drop * differences.share) / ROUND) * ROUND
+    rounded = np.round((differences.lost - max_drop * differences.share) / TOLERANCE) * TOLERANCE
     excess, unit_counts = np.unique(rounded, return_counts=True)
     unseen = -(1 + max_drop) * differences.share.max()
     return float(chance_not_above_zero(np.append(excess, unseen), np.append(unit_counts, 1.0)))

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cosmos_eval.metrics.share_interval import FEW, MANY, SAME, TAIL, mid_p_bounds
+from cosmos_eval.metrics.share_interval import FEW, MANY, TAIL, TOLERANCE, mid_p_bounds
 
-LEAST = 6
+LEAST_UNITS = 6
 """Smallest number of units with which any median can be excluded at 95 %: all units are on one side of the true median
 with probability 2 / 2 ** units, which is below 0.05 from 6 units on."""
 
@@ -37,7 +37,7 @@ def mean_rank_interval(
     """
     value = float(ranks.mean())
     unit_ranks = _mean_per_unit(ranks, unit)
-    _, counts = np.unique(np.round(unit_ranks / SAME) * SAME, return_counts=True)
+    _, counts = np.unique(np.round(unit_ranks / TOLERANCE) * TOLERANCE, return_counts=True)
     weight = _bootstrap_weight(len(unit_ranks) - counts.max())
     if weight == 1:
         return *bootstrap, "bootstrap"
@@ -56,8 +56,8 @@ def median_rank_interval(
 
     The bounds are quantiles of the samples, at the bounds of a proportion of one half (Woodruff, JASA 47, 1952). Its n
     is the number of units, not of samples: this assumes that all samples of a unit have the same rank, which is the
-    safe side. The interval may have width zero, if all samples have one rank. From LEAST units on that is right: with
-    another median they would not all be on one side of it.
+    safe side. The interval may have width zero, if all samples have one rank. From LEAST_UNITS units on that is right:
+    with another median they would not all be on one side of it.
 
     Args:
         ranks: (N,) ranks of the samples, from 1.
@@ -70,7 +70,7 @@ def median_rank_interval(
     """
     value = float(np.median(ranks))
     units = len(np.unique(unit))
-    if units < LEAST:
+    if units < LEAST_UNITS:
         return 1.0, max(float(worst), value), "every rank"
     weight = _bootstrap_weight(units / 2)
     if weight == 1:

@@ -33,10 +33,10 @@ TAIL = 0.025
 UNSEEN = 1.0
 """Number of unseen units, all wrong or all correct, that are added to the estimate of the variance. With more of them
 the intervals of ten images with ties become too wide: they contain the true value in more than 98 of 100 cases."""
-OF_ALL = 2.0
+PRIOR_UNITS = 2.0
 """Number of units from the whole dataset that are added to the estimate of the variance inside a class, since the units
 of a small class say little about it."""
-SAME = 1e-12
+TOLERANCE = 1e-12
 """Outcomes closer than this are equal."""
 
 
@@ -101,7 +101,7 @@ def evidence_of(
         raise ValueError(
             f"units, weights and classes must have the length of the outcomes, at least one, got {n} outcomes"
         )
-    if not ((values >= -SAME) & (values <= 1 + SAME)).all():
+    if not ((values >= -TOLERANCE) & (values <= 1 + TOLERANCE)).all():
         raise ValueError("outcomes must be in [0, 1]")
     values = values.clip(0, 1)
     _, unit = np.unique(unit, return_inverse=True)
@@ -114,7 +114,8 @@ def evidence_of(
         raise ValueError(f"weights must have a finite sum above 0, got {total}")
     weights = np.asarray(weights, np.float64) / total
     value = float((weights * values).sum())
-    value = 0.0 if value < SAME else 1.0 if value > 1 - SAME else value  # exact where all are wrong or all correct
+    if not TOLERANCE <= value <= 1 - TOLERANCE:
+        value = 1.0 if value > 0.5 else 0.0  # exactly, where all are correct or all wrong
 
     unit_weights = np.bincount(unit, weights=weights, minlength=units)
     unit_correct = np.bincount(unit, weights=weights * values, minlength=units)
@@ -176,7 +177,7 @@ def _collapse_classes(
     cell_weight = np.bincount(cell, weights=weights)
     cell_size = np.bincount(cell)
     sums = np.bincount(cell, weights=np.where(cell_weight[cell] > 0, weights, 1.0) * values)
-    cell_mean = np.round(sums / np.where(cell_weight > 0, cell_weight, cell_size) / SAME) * SAME
+    cell_mean = np.round(sums / np.where(cell_weight > 0, cell_weight, cell_size) / TOLERANCE) * TOLERANCE
     # Sort cells by class, then by mean, so that cells of equal mean form runs; the longest run of each class is its
     # most common outcome.
     cell_class = cells // units
@@ -201,11 +202,11 @@ def _variance_inside_classes(
 ) -> float:
     """Variance of a mean over classes, with each class's variance shrunk towards that of the whole dataset.
 
-    A class of two units that agree would have no variance of its own. So each class is treated as if it had OF_ALL more
-    units with the variance of the whole dataset (`unit_variance`, that of a unit of weight 1). The fraction of a class
-    that is its own is units / (units + OF_ALL), and its centre moves towards the overall `value` by the rest.
+    A class of two units that agree would have no variance of its own. So each class is treated as if it had PRIOR_UNITS
+    more units with the variance of the whole dataset (`unit_variance`, that of a unit of weight 1). The fraction of a
+    class that is its own is units / (units + PRIOR_UNITS); its centre moves towards the overall `value` by the rest.
     """
-    own_fraction = class_units / (class_units + OF_ALL)
+    own_fraction = class_units / (class_units + PRIOR_UNITS)
     class_weight = np.bincount(classes, weights=weights)
     class_mean = np.bincount(classes, weights=weights * values) / np.where(class_weight > 0, class_weight, 1.0)
     centre = own_fraction * class_mean + (1 - own_fraction) * value
@@ -265,7 +266,7 @@ def mid_p_bounds(hits: np.ndarray | float, n: np.ndarray | float, tail: float = 
         ValueError: n is not positive, or hits are below 0 or above n.
     """
     hits, n = np.broadcast_arrays(np.asarray(hits, np.float64), np.asarray(n, np.float64))
-    if not ((n > 0) & (hits >= 0) & (hits <= n * (1 + SAME))).all():
+    if not ((n > 0) & (hits >= 0) & (hits <= n * (1 + TOLERANCE))).all():
         raise ValueError("n must be above 0, and hits from 0 to n")
     misses = np.maximum(n - hits, 0.0)
     return _lower_bound(hits, misses, tail), 1 - _lower_bound(misses, hits, tail)
