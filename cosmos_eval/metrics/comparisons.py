@@ -32,7 +32,7 @@ BLOCK = 2**16
 
 @dataclass(frozen=True)
 class Reading:
-    """One metric of I items; tensors on the CPU."""
+    """Whether items are right under one rule (one metric), for I items; tensors on the CPU."""
 
     strict: Tensor
     """(I,) float64: 1 where the rule holds strictly, else 0."""
@@ -106,7 +106,7 @@ def pair_numbers(item_images: Tensor, item_texts: Tensor) -> Tensor:
 
 
 def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
-    """Compute the metrics that items of this shape have.
+    """Decide which items are right, under each rule that items of this shape have.
 
     Args:
         scores: (I, m, n) score of each image (row) with each text (column) of each item; shapes as described above.
@@ -114,7 +114,7 @@ def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
             no pair recurs.
 
     Returns:
-        Metric name -> its values; the names of `reading_names`.
+        Name of the metric -> correctness of the items; the names are those of `reading_names`.
 
     Raises:
         ValueError: no metric is defined for items of this shape.

@@ -1,8 +1,8 @@
 """Smallest drop that the paired test would detect, so that "no regression" on too little data is recognised as such.
 
-The question is the power of the test in `cosmos_eval.metrics.paired`: if the candidate truly dropped by `drop` on data
-like these, how often would the test reject? Formulas based on the normal distribution are far off where few samples
-change between the models, so the power is computed under a simple model of the data:
+The question is the power of the test in `cosmos_eval.metrics.paired`: if the candidate truly dropped by `drop` on
+data like these, how often would the test reject? Formulas based on the normal distribution are far off where few
+samples change between the models, so the power is computed under a simple model of the data:
 
 - A unit (image) is lost, won or unchanged. Every lost unit takes `size` from the metric, every won one adds `size`.
 - Without a drop, units are lost as often as they are won. How often is derived from the variance measured between

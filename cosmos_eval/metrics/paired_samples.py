@@ -1,8 +1,11 @@
 """Samples of two models for one metric, paired: what a task hands to the tests of `regress`.
 
-A task gives either `Hits`, for a metric that is a weighted mean over samples, or `Areas`, for a mean IoU. The unit is
-the one that the metric's interval resamples: the image. Captions and items that share an image belong to one unit; the
-unit of an image cut out of another is the image that it was cut from, and that of an item of several images the first.
+For a metric that is a weighted mean over samples, a task returns `Hits`.
+For a mean IoU, it returns `Areas`.
+
+The unit is the one that the metric's interval resamples: the image. Captions and items that share an image belong to
+one unit. The unit of an image that was cut out of another is the image that it was cut from, and that of an item of
+several images is the first one.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """95 % intervals of mean and median ranks where the bootstrap sees too little: few images, or nearly all at one rank.
 
-With many images both intervals are those of the percentile bootstrap. With few (FEW of
-`cosmos_eval.metrics.share_interval`) they are the ones defined here, and in between the bounds move from the one to the
-other in proportion. What counts is, for a mean rank, the number of images off the most common rank: if all images have
-rank 1, every resample has mean rank 1, and the bootstrap interval has width zero.
+With many images both intervals are those of the percentile bootstrap. With few they are the ones defined here, and in
+between the bounds move from the one to the other in proportion (FEW and MANY of `cosmos_eval.metrics.share_interval`).
+What counts is, for a mean rank, the number of images off the most common rank: if all images have rank 1, every
+resample has mean rank 1, and the bootstrap interval has width zero.
 """
 
 from collections.abc import Callable
