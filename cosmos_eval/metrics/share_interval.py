@@ -148,7 +148,8 @@ def evidence_of(
         1 / (2 * weight_squares),
         differing_units,
     )
-    return Evidence(value, n_low, n_high, round(rarer_count, 9))  # rounded: 20 correct samples are 20 under any weights
+    # Rounded, so that 20 correct samples count as 20 and reach MANY, whatever the rounding of weights.
+    return Evidence(value, n_low, n_high, round(rarer_count, 9))
 
 
 def _design_effect(variance: float, variance_of_whole_units: float, unseen: float) -> float:
