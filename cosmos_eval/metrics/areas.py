@@ -1,9 +1,14 @@
-"""Intersection over union from areas, counted in whole pixels.
+"""Intersection over union (IoU) and pixel accuracy of semantic segmentation, from pixel counts of each class.
 
-The definitions are mmsegmentation's `IoUMetric`: areas are summed over the set before anything is divided, ignored
-pixels count nowhere, a class that is neither predicted nor labelled anywhere has no IoU, one that is predicted and
-never labelled has IoU 0 and no accuracy. Theirs adds up float32 histograms, which stop counting at 2 ** 24 pixels of a
-class and image; these are integers.
+The definitions are those of mmsegmentation's `IoUMetric`:
+
+- Pixel counts are summed over all images first, and divided afterwards. The mean IoU is not a mean over images.
+- Ignored pixels (label 255) count neither in the intersection nor in the union.
+- A class that is neither predicted nor labelled in any image has no IoU (NaN) and is left out of the mean. A class that
+  is predicted but never labelled has IoU 0 and no accuracy (NaN).
+
+mmsegmentation adds up float32 histograms (`torch.histc`), which cannot count past 2 ** 24 pixels of one class in one
+image. Here all counts are integers, hence exact.
 """
 
 from dataclasses import dataclass
@@ -14,125 +19,204 @@ import torch
 from cosmos_eval.metrics.share_interval import Evidence, evidence_of
 
 IGNORED = 255
-"""The label of pixels that nobody is asked about."""
+"""Label of pixels that no metric counts, as in mmsegmentation's `ignore_index`."""
 
 
 def class_areas(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:
-    """(3, C) int64 of one image: pixels of each class where both agree, that are predicted, that are labelled.
+    """Count the pixels of each class in one image: intersection, prediction and label.
 
     Args:
-        predicted, truth: (H, W) integers, classes from 0; pixels whose truth is `ignored` are left out.
+        predicted: (H, W) integer label map of a model, classes from 0 to `classes` - 1. Its values do not matter where
+            `truth` is `ignored`.
+        truth: (H, W) integer label map of the dataset.
+        classes: number of classes C, at most `ignored`.
+        ignored: label in `truth` of the pixels to leave out.
+
+    Returns:
+        (3, C) int64: number of pixels of each class in which both maps agree (intersection), that are predicted, and
+        that are labelled; ignored pixels are in none of them. The union is prediction + label - intersection.
 
     Raises:
-        ValueError: maps of different sizes, or a value that is no class.
+        ValueError: the maps differ in size, more classes than `ignored`, or a value that is neither a class nor
+            `ignored`.
     """
     if classes > ignored:
-        raise ValueError(f"{classes} classes with {ignored} for ignored pixels")
+        raise ValueError(f"there are {classes} classes, but {ignored} is the label of ignored pixels")
     if predicted.shape != truth.shape:
-        raise ValueError(f"a prediction of {predicted.shape} for labels of {truth.shape}")
-    right = np.where(predicted == truth, truth, ignored)
-    asked = np.where(truth == ignored, ignored, predicted)
-    found = [_counts(name, one, classes, ignored) for name, one in (("label", right), ("prediction", asked))]
-    return np.stack([*found, _counts("label", truth, classes, ignored)])
+        raise ValueError(f"the prediction has shape {predicted.shape}, but the labels have {truth.shape}")
+    # Two maps in which every pixel that must not be counted is `ignored`, so that one histogram of each is enough.
+    correct = np.where(predicted == truth, truth, ignored)
+    predicted = np.where(truth == ignored, ignored, predicted)
+    return np.stack(
+        [
+            _count_pixels("label", correct, classes, ignored),
+            _count_pixels("prediction", predicted, classes, ignored),
+            _count_pixels("label", truth, classes, ignored),
+        ]
+    )
 
 
-def _counts(name: str, labels: np.ndarray, classes: int, ignored: int) -> np.ndarray:
-    """(C,) int64 pixels of each class. Bytes are counted as they are: no copy in a wider type, which would take most of
-    the time for a large image."""
-    if labels.size and labels.min() < 0:
-        raise ValueError(f"a {name} of {labels.min()} among {classes} classes")
-    least = max(classes, ignored + 1)
-    if labels.dtype == np.uint8:
-        counts = torch.bincount(torch.from_numpy(np.ascontiguousarray(labels)).flatten(), minlength=least).numpy()
+def _count_pixels(name: str, label_map: np.ndarray, classes: int, ignored: int) -> np.ndarray:
+    """Count the pixels of each class in a label map: (C,) int64.
+
+    Bytes go to `torch.bincount`, which counts them as they are. `np.bincount` would first copy them to int64, eight
+    times the memory, and the copy takes most of the time for a large image.
+
+    Raises:
+        ValueError: a value that is neither a class nor `ignored`; `name` says in the message which map it is in.
+    """
+    if label_map.size and label_map.min() < 0:
+        raise ValueError(f"a {name} is {label_map.min()}, but classes go from 0 to {classes - 1}")
+    bins = max(classes, ignored + 1)
+    if label_map.dtype == np.uint8:
+        flat = torch.from_numpy(np.ascontiguousarray(label_map)).flatten()
+        counts = torch.bincount(flat, minlength=bins).numpy()
     else:
-        counts = np.bincount(labels.ravel(), minlength=least)
-    beyond = counts.copy()
-    beyond[:classes], beyond[ignored] = 0, 0
-    if beyond.any():
-        raise ValueError(f"a {name} of {int(np.flatnonzero(beyond)[0])} among {classes} classes")
+        counts = np.bincount(label_map.ravel(), minlength=bins)
+    invalid = counts.copy()
+    invalid[:classes], invalid[ignored] = 0, 0
+    if invalid.any():
+        raise ValueError(f"a {name} is {int(np.flatnonzero(invalid)[0])}, but classes go from 0 to {classes - 1}")
     return counts[:classes].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class PresentAreas:
-    """Areas of many images, the classes that occur in each of them only: one entry an image and class."""
+    """Pixel counts of many images, stored sparsely: one entry for each image and each class that occurs in it.
+
+    A class occurs in an image if it is labelled or predicted there. An image has only a few of the 171 classes of
+    COCO-Stuff, and the bootstrap reads these arrays a thousand times.
+    """
 
     image: np.ndarray
-    """(E,) int64"""
+    """(E,) int64, index of the image of each entry."""
     label: np.ndarray
-    """(E,) int64, the class"""
+    """(E,) int64, class of each entry."""
     areas: np.ndarray
-    """(E, 3) int64: intersection, prediction, label"""
+    """(E, 3) int64 pixels: intersection, prediction, label."""
     classes: int
+    """Number of classes C, of which some may occur in no image."""
 
     def total(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """(3, C) sums over images, image i counted `weights[i]` times (once, in whole pixels, without)."""
+        """Sum the pixel counts over images, in a bootstrap with the weights of the resample.
+
+        Args:
+            weights: (images,) how often each image counts; None: once.
+
+        Returns:
+            (3, C) intersection, prediction, label; int64 (exact) without weights, float64 with them.
+        """
         if weights is None:
             sums = np.zeros((3, self.classes), np.int64)
             np.add.at(sums.T, self.label, self.areas)
             return sums
-        drawn = weights[self.image]
-        return np.stack([np.bincount(self.label, weights=drawn * of, minlength=self.classes) for of in self.areas.T])
+        entry_weights = weights[self.image]
+        return np.stack(
+            [np.bincount(self.label, weights=entry_weights * counts, minlength=self.classes) for counts in self.areas.T]
+        )
 
 
 def present(areas: list[np.ndarray], classes: int) -> PresentAreas:
-    """The entries of images in order, from the (3, C) areas of each."""
-    rows = [np.flatnonzero(one[1] + one[2]) for one in areas]
-    image = np.repeat(np.arange(len(areas)), [len(own) for own in rows])
-    entries = [one[:, own].T for one, own in zip(areas, rows, strict=True)]
-    empty = np.zeros((0, 3), np.int64)
+    """Collect the pixel counts of many images into sparse arrays.
+
+    Args:
+        areas: (3, C) pixel counts of each image, as `class_areas` returns them.
+        classes: number of classes C.
+
+    Returns:
+        The entries, sorted by image, then by class.
+    """
+    occurring = [np.flatnonzero(counts[1] + counts[2]) for counts in areas]
+    image = np.repeat(np.arange(len(areas)), [len(class_indices) for class_indices in occurring])
+    entries = [counts[:, class_indices].T for counts, class_indices in zip(areas, occurring, strict=True)]
+    # np.concatenate needs at least one array, of the right shape and type: the empty one stands for "no image".
     return PresentAreas(
         image.astype(np.int64),
-        np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64),
-        np.concatenate([*entries, empty]),
+        np.concatenate([*occurring, np.zeros(0, np.int64)]).astype(np.int64),
+        np.concatenate([*entries, np.zeros((0, 3), np.int64)]),
         classes,
     )
 
 
 def class_iou(total: np.ndarray) -> np.ndarray:
-    """(C,) float64 from (3, C) summed areas; NaN for a class that occurs nowhere."""
+    """Intersection over union of every class.
+
+    Args:
+        total: (3, C) pixel counts summed over images: intersection, prediction, label.
+
+    Returns:
+        (C,) float64 fractions; NaN for a class that is neither predicted nor labelled in any image.
+    """
     intersection, predicted, labelled = total
-    return _ratio(intersection, predicted + labelled - intersection)
+    return _divide(intersection, predicted + labelled - intersection)
 
 
 def class_accuracy(total: np.ndarray) -> np.ndarray:
-    """(C,) float64: the share of a class's pixels that are found; NaN for a class that is never labelled."""
-    return _ratio(total[0], total[2])
+    """Accuracy (recall) of every class: the fraction of its labelled pixels that are predicted as it.
+
+    Args:
+        total: (3, C) pixel counts summed over images: intersection, prediction, label.
+
+    Returns:
+        (C,) float64 fractions; NaN for a class that is labelled in no image.
+    """
+    return _divide(total[0], total[2])
 
 
 def summary(total: np.ndarray) -> dict[str, float]:
-    """`miou`, `pixel_accuracy` and `mean_accuracy` of (3, C) summed areas; NaN where no pixel is labelled."""
-    iou, accuracy = class_iou(total), class_accuracy(total)
+    """Mean IoU, pixel accuracy and mean class accuracy (mIoU, aAcc and mAcc of mmsegmentation).
+
+    Args:
+        total: (3, C) pixel counts summed over images: intersection, prediction, label.
+
+    Returns:
+        `miou`, `pixel_accuracy` and `mean_accuracy` as fractions. Means are over the classes that have an IoU or an
+        accuracy; NaN where no class has one, which is where no pixel is labelled.
+    """
     return {
-        "miou": _mean(iou),
-        "pixel_accuracy": float(_ratio(total[0].sum(), total[2].sum())),
-        "mean_accuracy": _mean(accuracy),
+        "miou": _mean_of_known(class_iou(total)),
+        "pixel_accuracy": float(_divide(total[0].sum(), total[2].sum())),
+        "mean_accuracy": _mean_of_known(class_accuracy(total)),
     }
 
 
 def area_evidence(entries: PresentAreas, metric: str, only: int | None = None) -> Evidence:
-    """What images tell of the error of `miou`, `pixel_accuracy` or `mean_accuracy`, or of the IoU of one class.
+    """Estimate how exactly images determine a metric of segmentation, for its interval.
 
-    A ratio of summed areas is a weighted mean: an image's own IoU (or share of labelled pixels that are right) in a
-    class counts as much as its part of the class's union (or labels). That a union depends on the prediction is left
-    out, as in the linearisation of any ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6).
+    A ratio of summed pixel counts is a weighted mean over images. For one class it is the mean of IoU_i (the
+    intersection in image i over the union in image i), weighted by the union in image i as a fraction of the class's
+    whole union; for accuracies, likewise with labelled pixels in place of the union. The mean IoU is the mean of these
+    over classes. So the interval of weighted means applies, with images as units.
+
+    This treats the weights as fixed, although a union depends on the prediction: the usual linearisation of a ratio
+    estimator (Cochran, Sampling Techniques, 1977, chapter 6).
 
     Args:
-        only: the class of an IoU, which must occur.
+        entries: pixel counts of all images.
+        metric: `miou`, `pixel_accuracy` or `mean_accuracy`.
+        only: a class that occurs; with `miou`, the IoU of this class alone.
+
+    Returns:
+        What `share_intervals` needs.
     """
-    inside, predicted, labelled = entries.areas.T.astype(np.float64)
-    whole = predicted + labelled - inside if metric == "miou" else labelled
-    some = whole > 0 if only is None else (whole > 0) & (entries.label == only)
-    label, unit, whole, inside = entries.label[some], entries.image[some], whole[some], inside[some]
-    weights = whole if metric == "pixel_accuracy" else whole / np.bincount(label, weights=whole)[label]
-    return evidence_of(inside / whole, unit, weights, None if metric == "pixel_accuracy" else label)
+    intersection, predicted, labelled = entries.areas.T.astype(np.float64)
+    denominator = predicted + labelled - intersection if metric == "miou" else labelled
+    used = denominator > 0 if only is None else (denominator > 0) & (entries.label == only)
+    label, image = entries.label[used], entries.image[used]
+    denominator, intersection = denominator[used], intersection[used]
+    if metric == "pixel_accuracy":
+        return evidence_of(intersection / denominator, image, denominator)
+    class_denominator = np.bincount(label, weights=denominator)
+    return evidence_of(intersection / denominator, image, denominator / class_denominator[label], label)
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide in float64; NaN where the denominator is 0."""
+    numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean_of_known(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN where all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

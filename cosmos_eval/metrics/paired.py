@@ -1,18 +1,31 @@
-"""Is a drop between two models more than `max_drop`? Tests on differences summed by independent unit.
+"""Paired test of a drop of a weighted mean: is the metric of a candidate lower by more than `max_drop`?
 
-What every test here keeps: the chance to reject although the true drop is at most `max_drop` is at most its level, also
-with few units, unequal ones, fractional hits, rare failures, and at the boundary. Sign flips do not keep that: under
-"the drop is exactly max_drop" the shifted differences have mean zero and are anything but symmetric (most images lose
-nothing, few lose all), and a studentised statistic repairs it with many units only.
+Both models were measured on the same samples, so the test works on differences (baseline minus candidate), summed over
+the samples of each independent unit (the image).
 
-The test is Gaffke's ("Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative
-variable", Math. Meth. Stat. 14, 2005; as a bound: Learned-Miller & Thomas, arXiv 1905.06208, 2019), written as a
-bootstrap: every unit gets a random weight from the exponential distribution (Rubin, "The Bayesian bootstrap", Ann.
-Stat. 9, 1981), and beside the units that were seen stands one that was not and speaks most against the drop: as large
-as the largest, the baseline all wrong in it and the candidate all right. p is the chance that the weighted drop is at
-most `max_drop`. For hits of 0 and 1 that stand alone, and a `max_drop` of zero, it is McNemar's exact test. That the
-level is kept for every distribution on an interval is a conjecture of Gaffke's to which we know no counterexample;
-benchmarks/studies/regress_calibration.py is our own search for one.
+What is guaranteed: if the true drop is at most `max_drop`, the test rejects with a probability of at most its level.
+This must also hold for few units, units of unequal size, fractional outcomes (ties), rare failures, and a true drop of
+exactly `max_drop`. The usual tests do not give that:
+
+- Flipping signs at random assumes that differences are symmetric under the null hypothesis. With a positive `max_drop`
+  they are not: of a drop of exactly 1 point most images lose nothing and one in a hundred loses everything.
+- A t-test or a studentised bootstrap corrects for skewness only with many units. Where the rare wins or losses were not
+  sampled, the estimated variance is too small or zero.
+
+The method is Gaffke's test of the mean of a bounded variable ("Three test statistics for a nonparametric one-sided
+hypothesis on the mean of a nonnegative variable", Math. Meth. Stat. 14, 2005; as a confidence bound: Learned-Miller &
+Thomas, arXiv 1905.06208, 2019), written as a Bayesian bootstrap (Rubin, Ann. Stat. 9, 1981):
+
+1. Every unit gets a random weight from the exponential distribution.
+2. One unit is added that was not sampled and speaks most against a drop: it is as large as the largest unit, and in it
+   the baseline has everything wrong and the candidate everything right. It stands for what a finite sample missed.
+3. p is the probability that the weighted sum of (difference - `max_drop` * size) over all these units is at most zero.
+   It is computed exactly (`exponential_sums`), not drawn.
+
+For independent samples with outcomes 0 and 1 and `max_drop` = 0, this p-value is that of McNemar's exact test.
+
+That the level is kept for every distribution of bounded differences is a conjecture of Gaffke's. No counterexample is
+known; benchmarks/studies/regress_calibration.py searches for one.
 """
 
 import math
@@ -24,84 +37,111 @@ import numpy as np
 
 from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
 
-ROUND = 1e-12
-"""Shares of a metric that differ by less are one number: sums of the same hits in another order."""
+TOLERANCE = 1e-12
+"""Differences closer than this are equal: the same numbers, added in another order, differ by rounding."""
 
 
 @dataclass(frozen=True)
 class Drops:
-    """A metric that is a weighted mean of hits in [0, 1], in two models, unit by unit. Both (U,) float64."""
+    """Differences between two models in a weighted mean of outcomes in [0, 1], summed by unit; (U,) float64 each."""
 
     lost: np.ndarray
-    """Weights times (baseline - candidate), summed over the samples of the unit; in total the drop of the metric."""
+    """Weight times (baseline - candidate), summed over the samples of each unit. Adds up to the drop of the metric."""
     share: np.ndarray
-    """The unit's weights, positive; in total 1."""
+    """Weight of each unit in the metric, positive. Adds up to 1."""
     alone: bool
-    """Whether every unit is one sample, all weigh the same, and all hits are 0 or 1."""
+    """Whether every unit is one sample, all samples weigh the same, and all outcomes are 0 or 1: then McNemar's test
+    applies."""
 
     @property
     def drop(self) -> float:
-        """Baseline minus candidate; a fraction."""
+        """Metric of the baseline minus that of the candidate; a fraction."""
         return float(self.lost.sum())
 
     def exchanged(self) -> "Drops":
-        """With the candidate as the baseline."""
+        """Return the differences with baseline and candidate swapped, for a test of a gain."""
         return Drops(-self.lost, self.share, self.alone)
 
 
 def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weights: np.ndarray | None = None) -> Drops:
-    """Sum the differences of (N,) hits by unit.
+    """Sum the differences between two models by unit.
 
     Args:
-        baseline, candidate: (N,) in [0, 1], of the same samples.
-        unit: (N,) int64, what sample i belongs to; numbers without samples are no units.
-        weights: (N,) what sample i adds to the metric, not negative; alike without. They are fixed by the data, not by
-            the models: for a mean over classes 1 / (classes * samples of the class).
+        baseline: (N,) outcomes in [0, 1] of the baseline.
+        candidate: (N,) outcomes in [0, 1] of the candidate, for the same samples.
+        unit: (N,) int64 unit of each sample; numbers that do not occur are not units.
+        weights: (N,) weight of each sample in the metric, not negative; None: equal weights. Weights must not depend on
+            the models. For a mean over classes: `class_weights`.
+
+    Returns:
+        The differences of the units whose weight is positive.
 
     Raises:
-        ValueError: no samples, lengths differ, or a hit outside [0, 1].
+        ValueError: no samples, lengths differ, or an outcome outside [0, 1].
     """
     n = len(baseline)
     if not n or not len(candidate) == len(unit) == n:
-        raise ValueError(f"needs as many of each and at least one, got {n}, {len(candidate)} and {len(unit)}")
-    hits = np.stack([baseline, candidate]).astype(np.float64)
-    if not ((hits >= -ROUND) & (hits <= 1 + ROUND)).all():
-        raise ValueError("hits must lie in [0, 1]")
-    hits = hits.clip(0, 1)
+        raise ValueError(
+            "baseline, candidate and unit must have one length and at least one sample, got "
+            f"{n}, {len(candidate)} and {len(unit)}"
+        )
+    outcomes = np.stack([baseline, candidate]).astype(np.float64)
+    if not ((outcomes >= -TOLERANCE) & (outcomes <= 1 + TOLERANCE)).all():
+        raise ValueError("outcomes must be in [0, 1]")
+    outcomes = outcomes.clip(0, 1)
     weights = np.full(n, 1.0) if weights is None else np.asarray(weights, np.float64)
     total = weights.sum()
-    lost = np.bincount(unit, weights=weights * (hits[0] - hits[1])) / total
+    lost = np.bincount(unit, weights=weights * (outcomes[0] - outcomes[1])) / total
     share = np.bincount(unit, weights=weights) / total
-    own = share > 0
-    counted = np.bincount(unit)[own]
-    alone = bool((counted == 1).all() and np.ptp(share[own]) < ROUND and np.isin(hits, (0.0, 1.0)).all())
-    return Drops(lost[own], share[own], alone)
+    is_unit = share > 0
+    sample_counts = np.bincount(unit)[is_unit]
+    one_sample_each = (sample_counts == 1).all() and np.ptp(share[is_unit]) < TOLERANCE
+    alone = bool(one_sample_each and np.isin(outcomes, (0.0, 1.0)).all())
+    return Drops(lost[is_unit], share[is_unit], alone)
 
 
 def class_weights(classes: np.ndarray) -> np.ndarray:
-    """(N,) weights for the unweighted mean over the classes that occur in (N,) int64 `classes`."""
+    """Compute the weight of each sample in an unweighted mean over classes.
+
+    Args:
+        classes: (N,) int64 class of each sample.
+
+    Returns:
+        (N,) float64, 1 / (number of classes that occur * number of samples of the class); adds up to 1.
+    """
     counts = np.bincount(classes)
     return 1.0 / (counts[classes] * np.count_nonzero(counts))
 
 
-def p_of_drop(drops: Drops, max_drop: float = 0.0) -> float:
-    """The p-value of "the true drop is at most `max_drop`"; small where it is more.
+def p_of_drop(differences: Drops, max_drop: float = 0.0) -> float:
+    """Compute the p-value of the null hypothesis "the true drop is at most `max_drop`".
 
     Args:
+        differences: between the two models, summed by unit.
         max_drop: a fraction, from -1 to 1.
+
+    Returns:
+        A probability; small values speak for a larger drop. With U units of equal size it is at least 2 ** -U for
+        `max_drop` = 0, reached where every unit loses everything.
     """
-    if drops.alone and max_drop == 0:
-        return mcnemar(int((drops.lost > 0).sum()), int((drops.lost < 0).sum()))
-    excess, times = np.unique(np.round((drops.lost - max_drop * drops.share) / ROUND) * ROUND, return_counts=True)
-    unseen = -(1 + max_drop) * drops.share.max()
-    return float(chance_not_above_zero(np.append(excess, unseen), np.append(times, 1.0)))
+    if differences.alone and max_drop == 0:
+        return mcnemar(int((differences.lost > 0).sum()), int((differences.lost < 0).sum()))
+    # Units of equal excess share a term of the exponential sum: of thousands of images most have one of few values.
+    rounded = np.round((differences.lost - max_drop * differences.share) / TOLERANCE) * TOLERANCE
+    excess, unit_counts = np.unique(rounded, return_counts=True)
+    unseen = -(1 + max_drop) * differences.share.max()
+    return float(chance_not_above_zero(np.append(excess, unseen), np.append(unit_counts, 1.0)))
 
 
 def mcnemar(losses: int, wins: int) -> float:
-    """McNemar's exact one-sided p-value: as many losses or more among as many changes, each as likely a win.
+    """Compute McNemar's exact one-sided p-value (McNemar, Psychometrika 12, 1947): a binomial test of the changes.
 
     Args:
-        losses, wins: samples that only the baseline, and only the candidate, has right.
+        losses: number of samples that only the baseline has right.
+        wins: number of samples that only the candidate has right.
+
+    Returns:
+        The probability of at least `losses` losses among losses + wins changes, each a loss with probability 1/2.
     """
     n = losses + wins
     if losses <= 0:
@@ -112,26 +152,44 @@ def mcnemar(losses: int, wins: int) -> float:
 
 @lru_cache(maxsize=4)
 def _log_factorials(size: int) -> np.ndarray:
+    """(size,) log(k!) for k from 0."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, size)))])
 
 
 def log_factorials(n: int) -> np.ndarray:
-    """log(k!) at least for k from 0 to n."""
+    """Return log(k!) for k from 0 to at least n; the size is a power of two, so that few tables are computed."""
     return _log_factorials(1 << (n + 1).bit_length())
 
 
-def interval_of_drop(drops: Drops, confidence: float = 0.95) -> tuple[float, float]:
-    """The drops that the test rejects neither from below nor from above, each at half of 1 - `confidence`."""
+def interval_of_drop(differences: Drops, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the confidence interval of the drop by inverting the test.
+
+    Args:
+        differences: between the two models, summed by unit.
+        confidence: each side is missed with probability (1 - `confidence`) / 2 at most.
+
+    Returns:
+        (low, high), fractions: all drops that neither the test of a drop nor the test with swapped models rejects.
+    """
     tail = (1 - confidence) / 2
-    other = drops.exchanged()
+    gains = differences.exchanged()
     return (
-        boundary(lambda m: p_of_drop(drops, m), tail, drops.drop),
-        -boundary(lambda m: p_of_drop(other, m), tail, other.drop),
+        find_largest_rejected(lambda max_drop: p_of_drop(differences, max_drop), tail, differences.drop),
+        -find_largest_rejected(lambda max_drop: p_of_drop(gains, max_drop), tail, gains.drop),
     )
 
 
-def boundary(p_at: Callable[[float], float], level: float, upper: float) -> float:
-    """The largest `max_drop` in [-1, upper] with p at most `level`, where p rises with it; -1 where there is none."""
+def find_largest_rejected(p_at: Callable[[float], float], level: float, upper: float) -> float:
+    """Find the largest `max_drop` that a test rejects, by bisection.
+
+    Args:
+        p_at: `max_drop` -> p-value, rising.
+        level: the test rejects where the p-value is at most this.
+        upper: end of the search.
+
+    Returns:
+        The largest rejected value in [-1, `upper`] to 1e-7; -1 where none is rejected.
+    """
     low, high = -1.0, upper
     if p_at(high) <= level:
         return high
@@ -144,12 +202,20 @@ def boundary(p_at: Callable[[float], float], level: float, upper: float) -> floa
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values adjusted for all tests together (Holm, Scand. J. Stat. 6, 1979): reject those at most alpha, and the
-    chance of any false alarm is at most alpha, however the tests depend on each other."""
+    """Adjust p-values for multiple testing (Holm, Scand. J. Stat. 6, 1979).
+
+    Args:
+        p: p-values of all tests.
+
+    Returns:
+        Adjusted p-values in the same order. Rejecting those at most alpha keeps the probability of any false rejection
+        at most alpha, however the tests depend on each other.
+    """
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
     highest = 0.0
-    for place, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - place) * p[i]))
+    for position, i in enumerate(order):
+        # Never below the adjusted value of a smaller p-value: rejecting stops at the first test that does not reject.
+        highest = max(highest, min(1.0, (len(p) - position) * p[i]))
         adjusted[i] = highest
     return adjusted.tolist()

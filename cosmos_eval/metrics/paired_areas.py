@@ -1,9 +1,14 @@
-"""The drop of a mean IoU between two models, from the areas of every image: a paired bootstrap.
+"""Drop of the mean IoU between two models: a paired bootstrap over images, from the pixel counts of each image.
 
-Mean IoU is no mean over images: areas are summed over the set, divided class by class, and averaged. So the weights
-of the bootstrap go on images, the same for both models, and both mean IoUs are computed anew in every resample. The
-test is that of `cosmos_eval.metrics.paired`: weights from the exponential distribution, under which no class ever drops
-out, and beside the images that were seen one that was not and speaks most against the drop, to first order.
+The mean IoU is not a mean over images: pixel counts are summed over the dataset, divided class by class, and averaged.
+So the exact test of `cosmos_eval.metrics.paired` does not apply, but its method does:
+
+- The random weights of the bootstrap are given to images, the same to both models, and both mean IoUs are computed
+  anew in each resample.
+- The weights are exponential (the Bayesian bootstrap). Drawing images with replacement would leave rare classes out of
+  many resamples, and the mean would go over other classes each time; with positive weights no class ever drops out.
+- One unseen image is added that speaks most against a drop. What it takes off the drop is computed to first order, as
+  the ratios of each resample would otherwise need another worst image each.
 """
 
 from dataclasses import dataclass
@@ -15,52 +20,54 @@ from cosmos_eval.metrics.detectable import Churn
 
 RESAMPLES = 10_000
 BLOCK_BYTES = 32 * 2**20
+"""Memory for the weights and the summed pixel counts of the resamples that are computed at a time."""
 
 
 @dataclass(frozen=True)
 class AreaDrop:
-    """What a bootstrap found of the drop of a mean over classes."""
+    """Bootstrap of the drop (baseline minus candidate) of a mean IoU: R resamples of U images; all fractions."""
 
     values: tuple[float, float]
-    """Of baseline and candidate; fractions."""
+    """Mean IoU of the baseline and of the candidate on the data."""
     resampled: np.ndarray
-    """(R,) drops under random weights of the images."""
+    """(R,) drop under random weights of the images."""
     unseen: np.ndarray
-    """(R,) what the unseen image takes off at most, with its own random weight."""
+    """(R,) what the unseen image takes off the drop, with a random weight of its own in each resample."""
     influence: np.ndarray
-    """(U,) what each image adds to the drop, to first order; in total 0."""
+    """(U,) what each image adds to the drop, to first order; adds up to 0."""
     worst: float
-    """What the unseen image takes off with the weight 1."""
-    if_all_lost: np.ndarray
-    """(R,) `resampled` less `unseen` if the candidate had no pixel right."""
+    """What the unseen image takes off the drop if its weight is 1."""
+    worst_candidate: np.ndarray
+    """(R,) `resampled` minus `unseen` if the candidate were the worst possible one, which has no pixel right."""
 
     @property
     def drop(self) -> float:
-        """Baseline minus candidate."""
+        """Mean IoU of the baseline minus that of the candidate."""
         return self.values[0] - self.values[1]
 
     def p(self, max_drop: float) -> float:
-        """The p-value of "the true drop is at most `max_drop`"; at least 1 / (R + 1)."""
-        return _p(self.resampled - self.unseen, max_drop)
+        """Return the p-value of "the true drop is at most `max_drop`" (a fraction); at least 1 / (R + 1)."""
+        return _p_value(self.resampled - self.unseen, max_drop)
 
     def least_p(self, max_drop: float) -> float:
-        """The p-value of the worst candidate there can be."""
-        return _p(self.if_all_lost, max_drop)
+        """Return the p-value of the worst possible candidate: above the level, no candidate could fail this test."""
+        return _p_value(self.worst_candidate, max_drop)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Between the quantiles at each half of what is left of `confidence`, the unseen image at its worst each."""
+        """Return (low, high) of the drop: quantiles of the resamples, each with the unseen image at its worst."""
         tail = (1 - confidence) / 2
         low = float(np.quantile(self.resampled - self.unseen, tail))
         return low, float(np.quantile(self.resampled + self.unseen, 1 - tail))
 
     def churn(self) -> Churn:
-        """What `detectable_drop` needs to know."""
+        """Return what `detectable_drop` needs, with influences in place of the differences of a mean."""
         squares = float(np.square(self.influence).sum())
         size = (squares + self.worst**2) / (float(np.abs(self.influence).sum()) + self.worst)
         return Churn(len(self.influence), squares + 2 * self.worst * size, size, self.worst)
 
 
-def _p(drops: np.ndarray, max_drop: float) -> float:
+def _p_value(drops: np.ndarray, max_drop: float) -> float:
+    """Fraction of (R,) resampled drops that are at most `max_drop`; the data count as one more resample."""
     return float(((drops <= max_drop).sum() + 1) / (len(drops) + 1))
 
 
@@ -72,75 +79,91 @@ def bootstrap_areas(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> AreaDrop:
-    """Resample the drop of the mean IoU.
+    """Bootstrap the drop of the mean IoU between two models.
 
     Args:
-        baseline, candidate: areas of the same images, numbered from 0, with the same classes.
-        images: how many there are.
-        labels: the classes over which the mean is taken: all that occur without.
-        resamples: R.
-        seed: of the weights; with another one p differs by its Monte-Carlo error.
+        baseline: pixel counts of the baseline.
+        candidate: pixel counts of the candidate, for the same images (numbered from 0) and classes.
+        images: number of images U.
+        labels: classes of which the mean is taken; None: all that occur.
+        resamples: number of resamples R, at least 2.
+        seed: of the random weights. Another seed changes a p-value by its Monte-Carlo error, sqrt(p (1 - p) / R).
+
+    Returns:
+        The resampled drops and what the test needs beside them.
 
     Raises:
-        ValueError: fewer than 2 resamples or no image.
+        ValueError: fewer than 2 resamples, or no images.
     """
     if images < 1 or resamples < 2:
         raise ValueError(f"needs at least 1 image and 2 resamples, got {images} and {resamples}")
     rng = np.random.default_rng(seed)
-    dense = [_dense(one, images, labels) for one in (baseline, candidate)]  # (U, 3, C) each
+    baseline_counts, candidate_counts = (_to_dense(entries, images, labels) for entries in (baseline, candidate))
     ones = np.ones((1, images))
-    values = float(_mean_iou(ones, dense[0])[0]), float(_mean_iou(ones, dense[1])[0])
-    resampled, unseen, if_all_lost = np.empty(resamples), np.empty(resamples), np.empty(resamples)
-    nothing = dense[0] * np.array([0.0, 0.0, 1.0])[:, None]
-    nothing = nothing[:, :, nothing.any((0, 1))]
-    worst, worst_of_nothing = _worst(dense), _worst([dense[0], nothing])
-    step = max(1, BLOCK_BYTES // (8 * max(images, *(one[0].size for one in dense))))
+    values = float(_mean_iou(ones, baseline_counts)[0]), float(_mean_iou(ones, candidate_counts)[0])
+    # The worst candidate has no pixel right and predicts none: intersection and prediction are 0, labels stay. Classes
+    # that are not labelled occur nowhere then.
+    all_lost = baseline_counts * np.array([0.0, 0.0, 1.0])[:, None]
+    all_lost = all_lost[:, :, all_lost.any((0, 1))]
+    worst = _largest_unseen_gain(baseline_counts, candidate_counts)
+    worst_if_all_lost = _largest_unseen_gain(baseline_counts, all_lost)
+    resampled, unseen, worst_candidate = np.empty(resamples), np.empty(resamples), np.empty(resamples)
+    step = max(1, BLOCK_BYTES // (8 * max(images, baseline_counts[0].size, candidate_counts[0].size)))
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
         weights = rng.standard_exponential((stop - start, images))
         weights /= weights.mean(1, keepdims=True)
-        of_baseline, one = _mean_iou(weights, dense[0]), rng.standard_exponential(stop - start)
-        resampled[start:stop] = of_baseline - _mean_iou(weights, dense[1])
-        unseen[start:stop] = worst * one
-        if_all_lost[start:stop] = of_baseline - worst_of_nothing * one
-    influence = _influence(dense[0]) - _influence(dense[1])
-    return AreaDrop(values, resampled, unseen, influence, worst, if_all_lost)
+        baseline_iou, unseen_weight = _mean_iou(weights, baseline_counts), rng.standard_exponential(stop - start)
+        resampled[start:stop] = baseline_iou - _mean_iou(weights, candidate_counts)
+        unseen[start:stop] = worst * unseen_weight
+        # The mean IoU of the worst candidate is 0 under any weights.
+        worst_candidate[start:stop] = baseline_iou - worst_if_all_lost * unseen_weight
+    influence = _influence_of_images(baseline_counts) - _influence_of_images(candidate_counts)
+    return AreaDrop(values, resampled, unseen, influence, worst, worst_candidate)
 
 
-def _dense(entries: PresentAreas, images: int, labels: tuple[int, ...] | None) -> np.ndarray:
-    """(U, 3, C) float64 areas, of the classes that occur and are asked for."""
-    areas = np.zeros((images, entries.classes, 3))
-    areas[entries.image, entries.label] = entries.areas
-    occurs = areas[:, :, 1:].any((0, 2))
+def _to_dense(entries: PresentAreas, images: int, labels: tuple[int, ...] | None) -> np.ndarray:
+    """(U, 3, C) float64 pixel counts, of the classes that occur in any image and are in `labels` (None: all)."""
+    counts = np.zeros((images, entries.classes, 3))
+    counts[entries.image, entries.label] = entries.areas
+    selected = counts[:, :, 1:].any((0, 2))
     if labels is not None:
-        occurs &= np.isin(np.arange(entries.classes), labels)
-    return np.ascontiguousarray(areas[:, occurs].transpose(0, 2, 1))
+        selected &= np.isin(np.arange(entries.classes), labels)
+    return np.ascontiguousarray(counts[:, selected].transpose(0, 2, 1))
 
 
-def _mean_iou(weights: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """(R,) from (R, U) weights and (U, 3, C) areas of classes that occur; 0 where none does."""
-    if not areas.shape[2]:
+def _mean_iou(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(R,) mean IoU for each of (R, U) image weights, from (U, 3, C) pixel counts; 0 where there is no class."""
+    if not counts.shape[2]:
         return np.zeros(len(weights))
-    total = (weights @ areas.reshape(len(areas), -1)).reshape(len(weights), 3, -1)
+    total = (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), 3, -1)
     return (total[:, 0] / (total[:, 1] + total[:, 2] - total[:, 0])).mean(1)
 
 
-def _influence(areas: np.ndarray) -> np.ndarray:
-    """(U,) derivative of the mean IoU by the weight of each image."""
-    inside = areas[:, 0]
-    union = areas[:, 1] + areas[:, 2] - inside
-    whole = union.sum(0)
-    return ((inside - inside.sum(0) / whole * union) / whole).mean(1)
+def _influence_of_images(counts: np.ndarray) -> np.ndarray:
+    """(U,) derivative of the mean IoU with respect to the weight of each image, from (U, 3, C) pixel counts.
+
+    With I and N the summed intersection and union of a class and i, n those of one image, the derivative of I / N is
+    (i - I / N * n) / N.
+    """
+    intersection = counts[:, 0]
+    union = counts[:, 1] + counts[:, 2] - intersection
+    total_union = union.sum(0)
+    return ((intersection - intersection.sum(0) / total_union * union) / total_union).mean(1)
 
 
-def _worst(dense: list[np.ndarray]) -> float:
-    """How much an image like those seen could take off the drop, to first order: the baseline finds nothing of its
-    labels, the candidate all. The largest over the images; where both models are alike, the largest mean over classes
-    of an image's part of the class."""
+def _largest_unseen_gain(baseline_counts: np.ndarray, candidate_counts: np.ndarray) -> float:
+    """How much one more image like those sampled could take off the drop, to first order.
+
+    In that image the baseline has none of the labelled pixels right and the candidate has all of them. With n labelled
+    pixels of a class, whose union is N, this lowers the IoU of the baseline by n / N * IoU and raises that of the
+    candidate by n / N * (1 - IoU). The result is the largest sum of both over the label maps of the sampled images.
+    """
     gains = []
-    for side, areas in enumerate(dense):
-        inside, labelled = areas[:, 0].sum(0), areas[:, 2]
-        whole = areas[:, 1].sum(0) + labelled.sum(0) - inside
-        iou = inside / whole
-        gains.append((labelled * (1 - iou if side else iou) / whole).sum(1) / max(1, len(iou)))
+    for is_candidate, counts in enumerate((baseline_counts, candidate_counts)):
+        intersection, labelled = counts[:, 0].sum(0), counts[:, 2]
+        total_union = counts[:, 1].sum(0) + labelled.sum(0) - intersection
+        iou = intersection / total_union
+        change = 1 - iou if is_candidate else iou
+        gains.append((labelled * change / total_union).sum(1) / max(1, len(iou)))
     return float((gains[0] + gains[1]).max())

@@ -1,4 +1,4 @@
-"""What a definition knows of published figures: why and how far they may differ from ours. Nothing of it is hashed."""
+"""Known differences: why and by how much published figures of a benchmark may differ from ours. Not hashed."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,29 +13,29 @@ KEYS = ("why", "points", "paper", "metric")
 
 @dataclass(frozen=True)
 class Difference:
-    """One known difference between a published figure and ours."""
+    """One reason why published figures of a benchmark may differ from ours."""
 
     why: str
     points: float = 0.0
-    """How far it may move a figure, in percentage points; 0 where nobody knows."""
+    """By how much it may change a figure, in percentage points; 0 if unknown."""
     paper: str = ""
-    """The papers that it is about, by the start of their name; empty for all."""
+    """Start of the names of the papers that it applies to; empty: all."""
     metric: str = "*"
-    """The metrics that it is about; `*` stands for anything, `/` included."""
+    """Pattern of the metrics that it applies to; `*` matches anything, including `/`."""
 
     def concerns(self, paper: str, metric: str) -> bool:
-        """Whether it is about this figure."""
+        """Return whether it applies to a metric of a paper."""
         return paper.startswith(self.paper) and fnmatchcase(metric, self.metric)
 
 
 def read_differences(source: Source) -> tuple[Difference, ...]:
-    """The `published` of a definition: a list of maps with `why`, and `points`, `paper` and `metric` where they apply.
+    """Read `published` of a definition: a list of maps with `why`, and optionally `points`, `paper` and `metric`.
 
     Raises:
-        RequestError: not such a list, an unknown key, no reason, or points that are no number from 0 to 100; names the
-            line.
+        RequestError: not such a list, an unknown key, no `why`, or `points` that are not a number from 0 to 100; names
+            file and line.
     """
-    found = []
+    differences = []
     for i, value in enumerate(source.value.get("published", [])):
         at: Keys = ("published", i)
         if not isinstance(value, dict):
@@ -51,20 +51,27 @@ def read_differences(source: Source) -> tuple[Difference, ...]:
             raise source.refuse(
                 (*at, "points"), f"points are percentage points from 0 to 100, not {short_repr(points)}"
             )
-        found.append(Difference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*")))
-    return tuple(found)
+        differences.append(Difference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*")))
+    return tuple(differences)
 
 
 def read_papers(source: Source) -> tuple[str, ...]:
-    """The `published` of a suite: the papers, by the start of their name, whose figures it is compared with."""
+    """Read `published` of a suite: starts of the names of the papers whose figures `reproduce` compares it with.
+
+    Raises:
+        RequestError: an entry that is not a text; names file and line.
+    """
     papers = source.value.get("published", [])
     for i, paper in enumerate(papers):
         if not isinstance(paper, str) or not paper.strip():
-            raise source.refuse(("published", i), f"a paper is the start of its name, not {short_repr(paper)}")
+            raise source.refuse(
+                ("published", i), f"published must list starts of names of papers, not {short_repr(paper)}"
+            )
     return tuple(papers)
 
 
 def _check_texts(source: Source, at: Keys, value: dict[Any, Any]) -> None:
+    """Check that `why` is there, and that `why`, `paper` and `metric` are texts."""
     if "why" not in value:
         raise source.refuse(at, "the key 'why' is missing in a known difference")
     for key in ("why", "paper", "metric"):

@@ -1,4 +1,7 @@
-"""Which part of a definition was changed since a result was measured: digests of its parts, kept in the result."""
+"""Digests of the parts of a definition, stored in results, to tell users what was changed since a result was measured.
+
+The fingerprint tells only that something was changed. These short digests tell what: "the templates (new: 'one {c}')".
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +10,8 @@ from typing import Any
 from cosmos_eval.protocol.benchmark import Benchmark, canonical_json, deciding_values
 
 MOST_ENTRIES = 200
-"""Of a list whose entries have digests of their own: published template lists have 80 at most."""
+"""A list or map with more entries gets one digest as a whole, to keep results small. Published lists of templates have
+at most 80 entries."""
 NAMES = {
     "dataset": "the dataset options",
     "metrics": "the metrics",
@@ -18,61 +22,75 @@ NAMES = {
     "version": "the version",
     "task": "the task",
 }
-"""Keys of `deciding_values`, as messages call them."""
+"""Key of `deciding_values` -> name in messages."""
 
 Parts = dict[str, Any]
-"""Key -> digest, or a digest for each entry of a list of texts or for each key of a map."""
+"""Key -> digest of its value; for a list of texts a digest of each entry, for a map one for each key."""
 
 
 def protocol_parts(benchmark: Benchmark) -> Parts:
-    """Digests of what decides the numbers of a benchmark, part by part; they tell what changed and identify nothing.
+    """Compute the digests of everything in a definition that decides a number.
+
+    They are too short to identify a definition; that is what the fingerprint is for.
 
     Raises:
-        RequestError: as `deciding_values` says.
+        RequestError: as `deciding_values`.
     """
-    return _parts_of(deciding_values(benchmark))
+    return _digest_values(deciding_values(benchmark))
 
 
 def changed_parts(benchmark: Benchmark, stored: Mapping[str, Any]) -> list[str]:
-    """What differs between a definition and the one of a result, in words; empty where that cannot be told.
+    """Describe how a definition differs from the one that a result was measured with.
 
     Args:
-        stored: `protocol_parts` of the definition that the result was measured with; empty for older results.
+        benchmark: the definition as it is now.
+        stored: digests in the result (`protocol_parts` of its definition); empty for older results.
+
+    Returns:
+        One description per changed part; empty if nothing changed or nothing is stored.
     """
     if not stored:
         return []
     values = deciding_values(benchmark)
-    now = _parts_of(values)
+    digests = _digest_values(values)
     return [
-        NAMES.get(key, key) + _entries(values.get(key), now.get(key), stored.get(key))
-        for key in dict.fromkeys([*now, *stored])
-        if now.get(key) != stored.get(key)
+        NAMES.get(key, key) + _describe_change(values.get(key), digests.get(key), stored.get(key))
+        for key in dict.fromkeys([*digests, *stored])
+        if digests.get(key) != stored.get(key)
     ]
 
 
-def _parts_of(values: Mapping[str, Any]) -> Parts:
-    return {key: _digests(value) for key, value in values.items() if key != "name"}
+def _digest_values(values: Mapping[str, Any]) -> Parts:
+    return {key: _digest_entries(value) for key, value in values.items() if key != "name"}
 
 
-def _entries(value: Any, now: Any, before: Any) -> str:
-    """Which entries of a list or a map are new or changed; empty where all of it is."""
-    if isinstance(now, list) and isinstance(before, list):
-        known = set(before)
-        new = [repr(entry) for entry, digest in zip(value, now, strict=True) if digest not in known]
-        gone = len(set(before) - set(now))
-        told = [f"new: {', '.join(new[:3])}{', ...' if len(new) > 3 else ''}"] if new else []
-        told += [f"{gone} gone"] if gone else []
-        return f" ({'; '.join(told) or 'in another order'})"
-    if isinstance(now, dict) and isinstance(before, dict):
-        keys = [key for key in dict.fromkeys([*now, *before]) if now.get(key) != before.get(key)]
+def _describe_change(value: Any, digests: Any, stored: Any) -> str:
+    """Describe which entries of a list or map changed, in brackets; empty where there are no digests of entries.
+
+    Args:
+        value: the value now.
+        digests: of its entries.
+        stored: digests of the entries in the result.
+    """
+    if isinstance(digests, list) and isinstance(stored, list):
+        stored_digests = set(stored)
+        new = [repr(entry) for entry, digest in zip(value, digests, strict=True) if digest not in stored_digests]
+        removed_count = len(stored_digests - set(digests))
+        changes = [f"new: {', '.join(new[:3])}{', ...' if len(new) > 3 else ''}"] if new else []
+        changes += [f"{removed_count} removed"] if removed_count else []
+        return f" ({'; '.join(changes) or 'in another order'})"
+    if isinstance(digests, dict) and isinstance(stored, dict):
+        keys = [key for key in dict.fromkeys([*digests, *stored]) if digests.get(key) != stored.get(key)]
         return f" ({', '.join(keys[:5])})"
     return ""
 
 
-def _digests(value: Any) -> Any:
+def _digest_entries(value: Any) -> Any:
+    """Return a digest of each entry of a short list of texts or a short map, else one digest."""
     if isinstance(value, Mapping) and len(value) <= MOST_ENTRIES:
         return {str(key): _digest(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple) and len(value) <= MOST_ENTRIES and all(isinstance(one, str) for one in value):
+    is_short_list = isinstance(value, list | tuple) and len(value) <= MOST_ENTRIES
+    if is_short_list and all(isinstance(entry, str) for entry in value):
         return [_digest(entry) for entry in value]
     return _digest(value)
 

@@ -459,7 +459,7 @@ def test_skip_without_a_random_split_is_refused(tmp_path: Path):
     food101(tmp_path / "data")
     with pytest.raises(RequestError, match=r"mine.yaml:\d+: skip does nothing without random_split"):
         load(tmp_path, "food101", skip=1)
-    with pytest.raises(RequestError, match="skip must be a whole number from 0 on"):
+    with pytest.raises(RequestError, match="skip must be a whole number of at least 0"):
         load(tmp_path, "food101", random_split=1, skip=-1)
     dataset = {"reader": "clip-benchmark", "dataset": "food101", "path": "data"}
     whole = define(tmp_path, "classification", dataset, {"templates": "dataset"})

@@ -101,7 +101,7 @@ def test_what_a_split_lacks_is_told_with_its_name(learning, folder):
         (("train: {path: train}", "train: {paht: train}"), "unknown key 'paht' in train"),
         (("train: {path: train}", "train: {path: 3}"), "path must be a text"),
         (("{path: train}", "{path: train, expected: {imgs: 6}}"), "unknown key 'imgs' in expected; for learning it"),
-        (("{path: train}", "{path: train, expected: {images: 0}}"), "expected images is at least 1"),
+        (("{path: train}", "{path: train, expected: {images: 0}}"), "expected images must be at least 1"),
         (("task: learning", "task: classification"), "unknown key 'splits' in dataset"),
     ],
 )

@@ -29,7 +29,7 @@ def test_its_options_exist(monkeypatch, capsys):
 
 
 def test_its_phases_are_those_of_a_profile():
-    table = DOCS.partition("    Where the time went")[2].partition("What limits")[0]
+    table = DOCS.partition("    Where the time went")[2].partition("Bottleneck")[0]
     lines = re.findall(r"^ {6}(\S.*?)  +[\d.]+ s", table, re.M)
     assert len(lines) > 8
     assert set(lines) <= set(PHASES.values())

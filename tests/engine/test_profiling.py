@@ -90,15 +90,15 @@ def test_rates_are_those_of_images_alone():
     assert profile.images_per_second == 10
     profile.forward_per_second = 16.0
     assert profile.share == 0.625
-    assert "Images: 100 at 10 a second; the tower alone makes 16: 62% of it." in profile.table()
+    assert "Images: 100 at 10 per second, 62% of the image tower alone (16)." in profile.table()
 
 
 @pytest.mark.parametrize("name", PHASES)
 def test_the_sentence_names_the_largest_phase(name):
     profile = filled(**{"reading": 1.0, name: 9.0})
-    assert profile.limit().startswith(f"What limits is {PHASES[name]}, ")
+    assert profile.limit().startswith(f"Bottleneck: {PHASES[name]}, ")
     assert profile.limit().endswith(".")
-    assert "takes most" in filled(**{"a": 3.0, "b": 3.0, name: 4.0}).limit()
+    assert "Largest phase: " in filled(**{"a": 3.0, "b": 3.0, name: 4.0}).limit()
 
 
 def test_a_run_without_work_says_so():
@@ -145,7 +145,7 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"Where the time went: {COLOURS}" in said
     assert "forward pass of images" in said
-    assert "meanwhile, without workers: reading and decoding" in said
+    assert "in the main process: reading and decoding" in said
     # all is there already
     assert run_command([*words, "--profile"]) == 0
     assert "Where the time went" in capsys.readouterr().out

@@ -1,3 +1,5 @@
+"""Accuracy of classification: by hand, in every order of ties, and on invalid input."""
+
 import numpy as np
 import pytest
 import torch
@@ -34,14 +36,14 @@ def test_a_perfect_model_is_right_everywhere():
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 20])
-def test_a_constant_model_scores_chance_whatever_the_share_of_the_first_class(k):
+def test_a_constant_model_scores_chance_however_many_samples_the_first_class_has(k):
     labels = torch.tensor([0] * 90 + list(range(1, 10)))
     places = count_classes(torch.ones(99, 3), torch.ones(10, 3), labels)
     assert expected_topk(places, k).tolist() == [min(1, k / 10)] * 99
     assert mean_per_class(expected_topk(places, 1), labels, 10) == pytest.approx(0.1)
 
 
-def test_classes_with_one_name_share_the_point():
+def test_tied_classes_of_equal_weights_share_the_point():
     weights = torch.nn.functional.normalize(torch.randn(50, 9, generator=torch.Generator().manual_seed(0)), dim=1)
     weights[31] = weights[4]
     places = count_classes(weights, weights, torch.arange(50))
@@ -52,7 +54,7 @@ def test_classes_with_one_name_share_the_point():
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_counting_agrees_with_every_order_of_the_tied(data):
+def test_expectations_agree_with_the_mean_over_every_order_of_tied_classes(data):
     samples, classes, width = (data.draw(st.integers(1, high)) for high in (6, 5, 3))
     rng = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
     features = torch.randint(-2, 3, (samples, width), generator=rng).float()
@@ -73,8 +75,8 @@ def test_counting_agrees_with_every_order_of_the_tied(data):
 def test_mean_per_class_agrees_with_the_slow_oracle(samples):
     labels = [label for label, _ in samples] + [0, 1, 2, 3]
     values = [value for _, value in samples] + [1.0, 0.0, 0.5, 1.0]
-    found = mean_per_class(torch.tensor(values, dtype=torch.float64), torch.tensor(labels), 4)
-    assert found == pytest.approx(oracle.mean_per_class(values, labels))
+    mean = mean_per_class(torch.tensor(values, dtype=torch.float64), torch.tensor(labels), 4)
+    assert mean == pytest.approx(oracle.mean_per_class(values, labels))
 
 
 def test_an_empty_class_is_an_error_that_names_it():
@@ -93,7 +95,7 @@ def test_labels_of_another_length_are_refused():
         count_classes(torch.eye(3), SCORES.T, torch.tensor([0, 1]))
 
 
-def test_a_class_or_sample_that_is_not_finite_is_named():
+def test_a_class_or_sample_that_is_not_finite_is_an_error_that_names_it():
     weights = SCORES.T.clone()
     weights[2, 0] = float("nan")
     with pytest.raises(ValueError, match="class 2 are not finite"):
@@ -112,21 +114,21 @@ def test_pairs_by_hand():
 
 
 @pytest.mark.parametrize("width", [1, 3, 100, 513])
-def test_equal_texts_tie_so_that_a_constant_model_gets_nothing_strictly_and_chance_in_expectation(width):
+def test_equal_texts_tie_exactly_and_score_0_strictly_and_chance_in_expectation(width):
     rng = torch.Generator().manual_seed(width)
-    anchors, same = torch.randn(77, width, generator=rng), torch.randn(1, width, generator=rng).repeat(77, 1)
-    pairs = compare_pairs(anchors, same, same.clone())
+    anchors, text = torch.randn(77, width, generator=rng), torch.randn(1, width, generator=rng).repeat(77, 1)
+    pairs = compare_pairs(anchors, text, text.clone())
     assert pairs.strict.sum() == 0
     assert pairs.expected.tolist() == [0.5] * 77
 
 
 def test_a_perfect_model_wins_every_pair():
-    rows = torch.eye(5)
-    pairs = compare_pairs(rows, rows, rows.roll(1, 0))
+    features = torch.eye(5)
+    pairs = compare_pairs(features, features, features.roll(1, 0))
     assert pairs.strict.tolist() == pairs.expected.tolist() == [1] * 5
 
 
-def test_pairs_that_are_not_finite_or_do_not_fit_are_refused():
+def test_pairs_that_are_not_finite_or_of_different_lengths_are_refused():
     bad = torch.eye(3)
     bad[1, 1] = float("nan")
     with pytest.raises(ValueError, match="item 1"):

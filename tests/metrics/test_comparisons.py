@@ -1,4 +1,4 @@
-"""Rules over images and texts: by hand, against every order of ties, on constant, perfect and broken features."""
+"""Accuracy of items of images and texts: by hand, in every order of ties, on constant, perfect and invalid input."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def square(*scores: float) -> torch.Tensor:
 
 
 def strict(scores: torch.Tensor) -> dict[str, list[float]]:
-    return {name: one.strict.tolist() for name, one in readings(scores).items()}
+    return {name: metric.strict.tolist() for name, metric in readings(scores).items()}
 
 
 @pytest.mark.parametrize(
@@ -34,72 +34,72 @@ def test_two_images_and_two_texts_by_hand(scores, text, image, group):
     assert strict(square(*scores)) == {"text_score": [text], "image_score": [image], "group_score": [group]}
 
 
-def test_a_constant_model_gets_nothing_strictly_and_chance_in_expectation():
-    found = readings(torch.ones(3, 2, 2))
+def test_a_constant_model_scores_0_strictly_and_chance_in_expectation():
+    metrics = readings(torch.ones(3, 2, 2))
     chance = {"text_score": 1 / 4, "image_score": 1 / 4, "group_score": 1 / 6}
-    for name, reading in found.items():
-        assert reading.strict.tolist() == [0, 0, 0]
-        assert reading.expected.tolist() == pytest.approx([chance[name]] * 3)
+    for name, metric in metrics.items():
+        assert metric.strict.tolist() == [0, 0, 0]
+        assert metric.expected.tolist() == pytest.approx([chance[name]] * 3)
     for shape in ((4, 1, 5), (4, 5, 1)):
-        reading = readings(torch.ones(shape))["accuracy"]
-        assert (reading.strict.sum(), reading.expected.tolist()) == (0, pytest.approx([1 / 5] * 4))
+        accuracy = readings(torch.ones(shape))["accuracy"]
+        assert (accuracy.strict.sum(), accuracy.expected.tolist()) == (0, pytest.approx([1 / 5] * 4))
     match = readings(torch.ones(4, 2, 1))["match_accuracy"]
     assert (match.strict.sum(), match.expected.tolist()) == (0, [0.5] * 4)
 
 
-few = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+tying_scores = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(few, few, few, few), min_size=1, max_size=6))
-def test_squares_agree_with_every_order_of_ties(items):
-    found = readings(torch.tensor(items).view(-1, 2, 2))
+@given(st.lists(st.tuples(*[tying_scores] * 4), min_size=1, max_size=6))
+def test_two_images_and_two_texts_agree_with_the_mean_over_every_order_of_ties(items):
+    metrics = readings(torch.tensor(items).view(-1, 2, 2))
     for name, rule in SQUARES.items():
         for i, scores in enumerate(items):
             pairs = [scores[:2], scores[2:]]
-            assert found[name].strict[i] == rule(pairs)
+            assert metrics[name].strict[i] == rule(pairs)
             mean = oracle.over_orders(lambda flat, rule=rule: rule([flat[:2], flat[2:]]), scores)
-            assert found[name].expected[i] == pytest.approx(float(mean))
-            assert (found[name].margin[i] > 0) == rule(pairs)
+            assert metrics[name].expected[i] == pytest.approx(float(mean))
+            assert (metrics[name].margin[i] > 0) == rule(pairs)
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(few, few, few), min_size=1, max_size=6), st.booleans())
-def test_choices_agree_with_every_order_of_ties(items, of_texts):
+@given(st.lists(st.tuples(*[tying_scores] * 3), min_size=1, max_size=6), st.booleans())
+def test_one_among_three_agrees_with_the_mean_over_every_order_of_ties(items, of_texts):
     scores = torch.tensor(items)
-    found = readings(scores[:, None, :] if of_texts else scores[:, :, None])["accuracy"]
-    for i, own in enumerate(items):
-        assert found.strict[i] == oracle.first_is_best(own)
-        assert found.expected[i] == pytest.approx(float(oracle.over_orders(oracle.first_is_best, own)))
+    accuracy = readings(scores[:, None, :] if of_texts else scores[:, :, None])["accuracy"]
+    for i, item in enumerate(items):
+        assert accuracy.strict[i] == oracle.first_is_best(item)
+        assert accuracy.expected[i] == pytest.approx(float(oracle.over_orders(oracle.first_is_best, item)))
 
 
-def test_where_nothing_recurs_a_match_is_called_above_the_median_of_the_set():
+def test_without_recurring_pairs_the_threshold_is_the_median():
     scores = torch.tensor([[0.9, 0.1], [0.8, 0.7], [0.2, 0.3]])[:, :, None]  # the median is 0.5
-    reading = readings(scores)["match_accuracy"]
-    assert reading.strict.tolist() == [1, 0.5, 0.5]
+    match = readings(scores)["match_accuracy"]
+    assert match.strict.tolist() == [1, 0.5, 0.5]
     assert readings(scores)["accuracy"].strict.tolist() == [1, 1, 0]
 
 
 def test_a_pair_that_recurs_counts_once_in_the_threshold():
     scores = torch.tensor([[0.3, 0.8], [0.3, 0.7], [0.3, 0.2], [0.9, 0.1]])
     numbers = pair_numbers(torch.tensor([[0, 2], [0, 3], [0, 4], [1, 5]]), torch.zeros(4, 1, dtype=torch.int64))
-    # two matches among .9 .8 | .7 .3 .2 .1; by rows it were .9 .8 .7 .3 | .3 .3 .2 .1
+    # two distinct matches, so .9 .8 | .7 .3 .2 .1; counted with repetition it would be .9 .8 .7 .3 | .3 .3 .2 .1
     assert match_threshold(scores, numbers) == pytest.approx(0.75)
-    reading = readings(scores[:, :, None], numbers)["match_accuracy"]
-    assert reading.strict.tolist() == [0, 0.5, 0.5, 1]
-    assert reading.halves is not None
-    assert reading.halves[0].tolist() == [[0, 0], [0, 1], [0, 1], [1, 1]]
+    match = readings(scores[:, :, None], numbers)["match_accuracy"]
+    assert match.strict.tolist() == [0, 0.5, 0.5, 1]
+    assert match.halves is not None
+    assert match.halves[0].tolist() == [[0, 0], [0, 1], [0, 1], [1, 1]]
 
 
-def test_matches_that_score_highest_are_all_told_from_the_others_however_many_those_are():
-    """As in SVO-Probes, where a match stands against several others: their median would call one of them a match."""
+def test_matches_that_all_score_highest_are_separated_from_any_number_of_non_matches():
+    """As in SVO-Probes, where a match recurs; the median would call one of the non-matches a match."""
     scores = torch.tensor([[0.9, 0.8], [0.9, 0.2], [0.9, 0.1]])
     numbers = pair_numbers(torch.tensor([[0, 1], [0, 2], [0, 3]]), torch.zeros(3, 1, dtype=torch.int64))
     assert match_threshold(scores, numbers) == pytest.approx(0.85)
     assert readings(scores[:, :, None], numbers)["match_accuracy"].strict.tolist() == [1, 1, 1]
 
 
-def test_pairs_are_the_same_where_image_and_text_both_are():
+def test_pairs_have_one_number_if_image_and_text_are_equal():
     numbers = pair_numbers(torch.tensor([[0, 1], [1, 0], [0, 1]]), torch.tensor([[0], [0], [1]]))
     assert numbers[0, 0] == numbers[1, 1]
     assert numbers[0, 1] == numbers[1, 0]
@@ -108,41 +108,41 @@ def test_pairs_are_the_same_where_image_and_text_both_are():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(4, 9), st.integers(0, 2)), min_size=1, max_size=12))
-def test_as_many_distinct_pairs_are_called_a_match_as_are_one(rows):
-    scores = torch.rand(10, 3, generator=torch.Generator().manual_seed(len(rows)))
-    images = torch.tensor([row[:2] for row in rows])
-    texts = torch.tensor([row[2:] for row in rows])
+def test_as_many_distinct_pairs_are_called_a_match_as_there_are_matches(items):
+    scores = torch.rand(10, 3, generator=torch.Generator().manual_seed(len(items)))
+    images = torch.tensor([item[:2] for item in items])
+    texts = torch.tensor([item[2:] for item in items])
     threshold = match_threshold(scores[images, texts], pair_numbers(images, texts))
-    pairs = {(right, text) for right, _, text in rows} | {(wrong, text) for _, wrong, text in rows}
+    pairs = {(right, text) for right, _, text in items} | {(wrong, text) for _, wrong, text in items}
     above = [pair for pair in pairs if scores[pair] > threshold]
-    assert len(above) == len({(right, text) for right, _, text in rows})
+    assert len(above) == len({(right, text) for right, _, text in items})
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1), (2, 2, 3), (2, 3, 2)])
-def test_shapes_without_a_rule_are_refused(shape):
+def test_shapes_without_a_metric_are_refused(shape):
     assert reading_names(*shape[1:]) == ()
-    with pytest.raises(ValueError, match="no rule for items of"):
+    with pytest.raises(ValueError, match="no metric is defined for items of"):
         readings(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 2), (3, 1, 5), (3, 2, 1), (3, 4, 1), (3, 2, 2)])
-def test_the_names_are_those_of_the_readings(shape):
+def test_metric_names_are_those_of_the_metrics(shape):
     assert tuple(readings(torch.rand(shape))) == reading_names(*shape[1:])
 
 
-def test_scores_are_cosines_and_equal_inputs_tie_exactly_wherever_they_stand():
+def test_scores_are_cosines_and_equal_inputs_tie_exactly():
     rng = torch.Generator().manual_seed(0)
     images = torch.nn.functional.normalize(torch.randn(5, 7, generator=rng), dim=1)
     texts = torch.nn.functional.normalize(torch.randn(6, 7, generator=rng), dim=1)
     texts[4] = texts[1]
     item_images = torch.tensor([[0, 1], [3, 2]])
     item_texts = torch.tensor([[1, 4], [5, 1]])
-    found = pair_scores(images, texts, item_images, item_texts)
-    assert found.shape == (2, 2, 2)
+    scores = pair_scores(images, texts, item_images, item_texts)
+    assert scores.shape == (2, 2, 2)
     for i in range(2):
         expected = images[item_images[i]] @ texts[item_texts[i]].T
-        assert torch.allclose(found[i], expected, atol=1e-6)
-    assert torch.equal(found[0, :, 0], found[0, :, 1])
+        assert torch.allclose(scores[i], expected, atol=1e-6)
+    assert torch.equal(scores[0, :, 0], scores[0, :, 1])
 
 
 def test_features_that_are_not_finite_are_refused():

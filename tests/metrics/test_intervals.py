@@ -1,3 +1,5 @@
+"""Percentile bootstrap: against resamples that are written out, widths, and seeds."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from tests.oracles.intervals import resampled
 
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 25))
 @settings(max_examples=40, deadline=None)
-def test_all_three_agree_with_resamples_written_out(seed, units, samples):
+def test_all_estimators_agree_with_resamples_written_out(seed, units, samples):
     rng = np.random.default_rng(seed)
     unit = rng.integers(0, units, samples)
     values = rng.integers(0, 5, samples) / 4
@@ -23,31 +25,31 @@ def test_all_three_agree_with_resamples_written_out(seed, units, samples):
     estimators = [mean_of(values, unit, units), median_of(values, unit), mean_per_class_of(values, labels, unit)]
     if not slow[0]:
         return  # 20 resamples without a single sample: nothing to compare
-    found = intervals(estimators, units, resamples=20, seed=seed)
-    for (low, high), written_out in zip(found, slow, strict=True):
-        assert [low, high] == pytest.approx(np.quantile(written_out, [0.025, 0.975]).tolist(), abs=1e-12)
+    bounds = intervals(estimators, units, resamples=20, seed=seed)
+    for (low, high), resamples in zip(bounds, slow, strict=True):
+        assert [low, high] == pytest.approx(np.quantile(resamples, [0.025, 0.975]).tolist(), abs=1e-12)
 
 
-def test_a_perfect_and_a_constant_sample_have_no_width():
-    ones, own = np.ones(50), np.arange(50)
-    assert intervals([mean_of(ones, own, 50), median_of(ones, own)], 50) == [(1, 1), (1, 1)]
+def test_constant_values_have_an_interval_of_width_zero():
+    ones, unit = np.ones(50), np.arange(50)
+    assert intervals([mean_of(ones, unit, 50), median_of(ones, unit)], 50) == [(1, 1), (1, 1)]
 
 
 def test_the_mean_of_coin_tosses_has_the_width_of_the_binomial():
     values = np.tile([0.0, 1.0], 500)
     ((low, high),) = intervals([mean_of(values, np.arange(1000), 1000)], 1000)
-    # 1.96 * sqrt(0.25 / 1000) = 0.031, within the noise of a thousand resamples
+    # 1.96 * sqrt(0.25 / 1000) = 0.031, up to the noise of a thousand resamples
     assert low == pytest.approx(0.5 - 0.031, abs=0.004)
     assert high == pytest.approx(0.5 + 0.031, abs=0.004)
 
 
 def test_captions_of_one_image_count_as_one_when_they_all_agree():
     values = np.tile([0.0, 1.0], 100)
-    together = intervals([mean_of(values.repeat(5), np.arange(200).repeat(5), 200)], 200)
-    alone = intervals([mean_of(values, np.arange(200), 200)], 200)
-    apart = intervals([mean_of(values.repeat(5), np.arange(1000), 1000)], 1000)
-    assert together == alone
-    assert together[0][1] - together[0][0] > 1.8 * (apart[0][1] - apart[0][0])
+    five_captions = intervals([mean_of(values.repeat(5), np.arange(200).repeat(5), 200)], 200)
+    one_caption = intervals([mean_of(values, np.arange(200), 200)], 200)
+    wrong_unit = intervals([mean_of(values.repeat(5), np.arange(1000), 1000)], 1000)
+    assert five_captions == one_caption
+    assert five_captions[0][1] - five_captions[0][0] > 1.8 * (wrong_unit[0][1] - wrong_unit[0][0])
 
 
 def test_a_seed_gives_the_same_interval_and_another_seed_another():
@@ -57,10 +59,10 @@ def test_a_seed_gives_the_same_interval_and_another_seed_another():
     assert intervals([estimator], 40, seed=3) != intervals([estimator], 40, seed=4)
 
 
-def test_metrics_measured_together_have_the_intervals_that_they_have_alone():
-    values, own = np.random.default_rng(0).random(40), np.arange(40)
-    both = intervals([median_of(values, own), mean_of(values, own, 40)], 40)
-    assert both == [*intervals([median_of(values, own)], 40), *intervals([mean_of(values, own, 40)], 40)]
+def test_an_interval_does_not_depend_on_the_other_metrics():
+    values, unit = np.random.default_rng(0).random(40), np.arange(40)
+    both = intervals([median_of(values, unit), mean_of(values, unit, 40)], 40)
+    assert both == [*intervals([median_of(values, unit)], 40), *intervals([mean_of(values, unit, 40)], 40)]
 
 
 def test_an_interval_needs_units_and_resamples():

@@ -1,4 +1,4 @@
-"""Tests on differences by unit: by hand, against slow versions, and what they must never do."""
+"""Paired test of a drop: by hand, against slow oracles, and cases in which it must not reject."""
 
 import numpy as np
 import pytest
@@ -18,36 +18,36 @@ from cosmos_eval.metrics.paired import (
 from tests.oracles import paired as oracle
 
 
-def lone(losses: int, wins: int, unchanged: int) -> Drops:
-    """Samples of 0 and 1 that stand alone."""
+def independent(losses: int, wins: int, unchanged: int) -> Drops:
+    """Differences of independent samples with outcomes 0 and 1."""
     baseline = np.repeat([1.0, 0.0, 1.0], [losses, wins, unchanged])
     candidate = np.repeat([0.0, 1.0, 1.0], [losses, wins, unchanged])
     return drops_of(baseline, candidate, np.arange(len(baseline)))
 
 
 @pytest.mark.parametrize(("losses", "wins"), [(0, 0), (1, 0), (0, 3), (5, 0), (7, 2), (4, 4), (2, 9)])
-def test_mcnemar_counts_the_ways(losses, wins):
+def test_mcnemar_agrees_with_the_slow_oracle(losses, wins):
     assert mcnemar(losses, wins) == pytest.approx(float(oracle.mcnemar(losses, wins)), abs=1e-14)
 
 
-def test_five_losses_and_no_win_are_the_first_to_be_significant():
-    # one half to the fifth
-    assert p_of_drop(lone(5, 0, 100)) == pytest.approx(1 / 32)
-    assert p_of_drop(lone(4, 0, 100)) == pytest.approx(1 / 16)
+def test_five_losses_without_a_win_are_needed_for_significance():
+    # 2 ** -5
+    assert p_of_drop(independent(5, 0, 100)) == pytest.approx(1 / 32)
+    assert p_of_drop(independent(4, 0, 100)) == pytest.approx(1 / 16)
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
 @settings(max_examples=40, deadline=None)
-def test_the_weighted_test_is_mcnemar_where_samples_of_0_and_1_stand_alone(losses, wins, unchanged):
-    drops = lone(losses, wins, unchanged)
-    assert drops.alone
-    weighted = p_of_drop(Drops(drops.lost, drops.share, alone=False))
+def test_for_independent_samples_of_0_and_1_the_test_is_mcnemar(losses, wins, unchanged):
+    differences = independent(losses, wins, unchanged)
+    assert differences.alone
+    weighted = p_of_drop(Drops(differences.lost, differences.share, alone=False))
     assert weighted == pytest.approx(mcnemar(losses, wins), rel=1e-9, abs=1e-14)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.floats(0, 0.3))
 @settings(max_examples=12, deadline=None)
-def test_p_is_the_bootstrap_as_it_is_told(seed, units, max_drop):
+def test_p_agrees_with_a_bootstrap_that_is_drawn(seed, units, max_drop):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(units, 4 * units + 1))
     unit = np.concatenate([np.arange(units), rng.integers(0, units, n - units)])
@@ -55,11 +55,11 @@ def test_p_is_the_bootstrap_as_it_is_told(seed, units, max_drop):
     weights = rng.integers(1, 4, n) / 1.0
     slow = oracle.p_of_drop(baseline, candidate, unit, weights / weights.sum(), max_drop, draws=4000)
     fast = p_of_drop(drops_of(baseline, candidate, unit, weights), max_drop)
-    assert fast == pytest.approx(slow, abs=0.033)  # four standard errors of a share among 4,000
+    assert fast == pytest.approx(slow, abs=0.033)  # four standard errors of a proportion of 4,000
 
 
 def test_captions_of_one_image_count_as_one():
-    # five images lose all of their five captions: as much evidence as five lost samples, not as twenty-five
+    # five images lose all of their five captions: this is worth five lost samples, not twenty-five
     baseline, candidate = np.ones(200), np.ones(200)
     candidate[:25] = 0
     by_image = p_of_drop(drops_of(baseline, candidate, np.repeat(np.arange(40), 5)))
@@ -74,10 +74,10 @@ def test_neither_the_order_of_samples_nor_the_names_of_units_matter(seed):
     unit = rng.integers(0, 9, 30)
     baseline, candidate = rng.integers(0, 3, (2, 30)) / 2
     order, names = rng.permutation(30), rng.permutation(1000)[:9]
-    one = drops_of(baseline, candidate, unit)
-    other = drops_of(baseline[order], candidate[order], names[unit[order]])
-    assert p_of_drop(one, 0.02) == pytest.approx(p_of_drop(other, 0.02), abs=1e-9)
-    assert interval_of_drop(one) == pytest.approx(interval_of_drop(other), abs=1e-6)
+    differences = drops_of(baseline, candidate, unit)
+    reordered = drops_of(baseline[order], candidate[order], names[unit[order]])
+    assert p_of_drop(differences, 0.02) == pytest.approx(p_of_drop(reordered, 0.02), abs=1e-9)
+    assert interval_of_drop(differences) == pytest.approx(interval_of_drop(reordered), abs=1e-6)
 
 
 @given(st.integers(0, 10**6))
@@ -93,7 +93,7 @@ def test_p_rises_with_max_drop_and_falls_with_every_loss(seed):
     assert p_of_drop(drops_of(baseline, worse, unit), 0.01) <= p[1] + 1e-12
 
 
-def test_equal_models_and_better_ones_never_regress():
+def test_an_equal_or_a_better_model_is_no_regression():
     rng = np.random.default_rng(0)
     hits = rng.integers(0, 2, 300).astype(float)
     unit = np.arange(300) // 3
@@ -102,39 +102,39 @@ def test_equal_models_and_better_ones_never_regress():
     assert p_of_drop(drops_of(hits, np.ones(300), unit)) > 0.999
 
 
-def test_three_units_can_never_say_anything():
+def test_three_units_are_never_significant():
     assert p_of_drop(drops_of(np.ones(30), np.zeros(30), np.arange(30) // 10)) == pytest.approx(1 / 8)
     assert p_of_drop(drops_of(np.ones(50), np.zeros(50), np.arange(50) // 10)) == pytest.approx(1 / 32)
 
 
-def test_a_rare_win_that_was_not_drawn_is_reckoned_with():
-    # twenty units lose a hundredth each. Were there one in a hundred that wins all, nothing would be lost in truth, and
-    # most draws of twenty would look like this one; sign flips and a t-test would both be certain of a drop
-    drops = drops_of(np.full(20, 0.51), np.full(20, 0.50), np.arange(20))
-    assert p_of_drop(drops) > 0.5
+def test_a_rare_win_that_was_not_sampled_is_allowed_for():
+    # Twenty units lose 0.01 each. If one unit in a hundred won everything, the true drop would be zero, and most
+    # samples of twenty units would look like this one. Random sign flips and a t-test would both be certain of a drop.
+    differences = drops_of(np.full(20, 0.51), np.full(20, 0.50), np.arange(20))
+    assert p_of_drop(differences) > 0.5
 
 
-def test_interval_and_test_say_the_same():
-    drops = lone(30, 8, 200)
-    low, high = interval_of_drop(drops)
-    assert low < drops.drop < high
-    assert p_of_drop(drops, low) == pytest.approx(0.025, abs=1e-4)
-    mirrored = Drops(-drops.lost, drops.share, drops.alone)
+def test_the_interval_ends_where_the_test_rejects():
+    differences = independent(30, 8, 200)
+    low, high = interval_of_drop(differences)
+    assert low < differences.drop < high
+    assert p_of_drop(differences, low) == pytest.approx(0.025, abs=1e-4)
+    mirrored = Drops(-differences.lost, differences.share, differences.alone)
     assert p_of_drop(mirrored, -high) == pytest.approx(0.025, abs=1e-4)
 
 
-def test_a_mean_over_classes_weighs_classes_alike():
+def test_a_mean_over_classes_gives_classes_equal_weight():
     classes = np.array([0, 0, 0, 2])
     baseline, candidate = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])
-    drops = drops_of(baseline, candidate, np.arange(4), class_weights(classes))
-    assert drops.drop == pytest.approx((1 / 3 + 1) / 2)
-    assert drops.share.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    differences = drops_of(baseline, candidate, np.arange(4), class_weights(classes))
+    assert differences.drop == pytest.approx((1 / 3 + 1) / 2)
+    assert differences.share.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
 
 
-def test_bad_samples_are_refused():
+def test_invalid_samples_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         drops_of(np.ones(0), np.ones(0), np.ones(0, dtype=int))
-    with pytest.raises(ValueError, match="as many of each"):
+    with pytest.raises(ValueError, match="must have one length"):
         drops_of(np.ones(3), np.ones(2), np.arange(3))
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         drops_of(np.array([1.5]), np.ones(1), np.arange(1))
@@ -143,25 +143,27 @@ def test_bad_samples_are_refused():
 
 
 def test_holm_by_hand():
-    # sorted .01 .02 .03 .5: times 4, 3, 2, 1, never falling
+    # sorted: .01 .02 .03 .5, times 4, 3, 2, 1, and never below the one before
     assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
 
 
-def test_the_detectable_drop_shrinks_with_data_and_grows_with_churn_and_max_drop():
-    few, many = detectable_drop(churn_of(lone(0, 0, 100))), detectable_drop(churn_of(lone(0, 0, 10_000)))
+def test_the_detectable_drop_falls_with_more_data_and_rises_with_more_changes_and_max_drop():
+    few, many = detectable_drop(churn_of(independent(0, 0, 100))), detectable_drop(churn_of(independent(0, 0, 10_000)))
     assert 10 * many < few
-    quiet, noisy = (detectable_drop(churn_of(lone(k, k, 1000 - 2 * k))) for k in (5, 100))
-    assert quiet < noisy
-    assert detectable_drop(churn_of(lone(5, 5, 990)), 0.01) > quiet + 0.01
-    # 2.49 standard errors of the normal theory, where changes are many
-    assert detectable_drop(churn_of(lone(2000, 2000, 46_000))) == pytest.approx(2.49 * 4000**0.5 / 50_000, rel=0.1)
+    few_changes, many_changes = (detectable_drop(churn_of(independent(k, k, 1000 - 2 * k))) for k in (5, 100))
+    assert few_changes < many_changes
+    assert detectable_drop(churn_of(independent(5, 5, 990)), 0.01) > few_changes + 0.01
+    # with many changes the normal approximation holds: 1.64 + 0.84 = 2.49 standard errors
+    assert detectable_drop(churn_of(independent(2000, 2000, 46_000))) == pytest.approx(
+        2.49 * 4000**0.5 / 50_000, rel=0.1
+    )
 
 
-def test_what_cannot_be_found_has_no_detectable_drop():
-    assert detectable_drop(churn_of(lone(0, 0, 4))) == float("inf")
-    churn = churn_of(lone(2, 2, 60))
-    smallest = detectable_drop(churn)
-    assert chance_to_find(churn, smallest, 0.0, 0.05) >= 0.8
-    assert chance_to_find(churn, 0.9 * smallest, 0.0, 0.05) < 0.8
+def test_with_too_little_data_there_is_no_detectable_drop():
+    assert detectable_drop(churn_of(independent(0, 0, 4))) == float("inf")
+    inputs = churn_of(independent(2, 2, 60))
+    smallest = detectable_drop(inputs)
+    assert chance_to_find(inputs, smallest, 0.0, 0.05) >= 0.8
+    assert chance_to_find(inputs, 0.9 * smallest, 0.0, 0.05) < 0.8

@@ -1,11 +1,11 @@
-"""Rules of perception, slow and obvious: exact fractions over every order of equal scores."""
+"""Slow oracles of the accuracy of items: the strict rules, and exact fractions over every order of equal scores."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import permutations
 
 Scores = Sequence[Sequence[float]]
-"""Images as rows, texts as columns."""
+"""Rows are images, columns are texts."""
 
 
 def first_is_best(scores: Sequence[float]) -> bool:
@@ -25,8 +25,8 @@ def group_rule(scores: Scores) -> bool:
 
 
 def over_orders(rule: Callable[[list], bool], scores: Sequence[float]) -> Fraction:
-    """The share of all orders in which a rule holds, where an order decides between equal scores only."""
+    """The fraction of all orders in which a rule holds; an order decides between equal scores only."""
     orders = list(permutations(range(len(scores))))
     return Fraction(
-        sum(rule([(s, place) for s, place in zip(scores, order, strict=True)]) for order in orders), len(orders)
+        sum(rule([(score, i) for score, i in zip(scores, order, strict=True)]) for order in orders), len(orders)
     )

@@ -1,4 +1,4 @@
-"""Mid-p bounds and design effects the slow way: exact fractions, loops over hits, units and pairs of samples."""
+"""Slow oracles of mid-p bounds and effective sample sizes: exact fractions, and loops over hits and units."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from math import comb
 
 
 def tail(hits: int, n: int, share: Fraction) -> Fraction:
-    """P(X > hits) + P(X = hits) / 2."""
+    """P(X > hits) + P(X = hits) / 2 for X ~ Binomial(n, share)."""
 
-    def chance(k: int) -> Fraction:
+    def probability(k: int) -> Fraction:
         return comb(n, k) * share**k * (1 - share) ** (n - k)
 
-    return sum((chance(k) for k in range(hits + 1, n + 1)), Fraction(0)) + chance(hits) / 2
+    return sum((probability(k) for k in range(hits + 1, n + 1)), Fraction(0)) + probability(hits) / 2
 
 
 def lower(hits: int, n: int, level: Fraction = Fraction(1, 40), halvings: int = 40) -> float:
-    """The share at which that is `level`."""
+    """The proportion at which `tail` is `level`, by bisection."""
     if hits == 0:
         return 0.0
     low, high = Fraction(0), Fraction(1)
@@ -27,15 +27,18 @@ def lower(hits: int, n: int, level: Fraction = Fraction(1, 40), halvings: int = 
 
 
 def effective_n(values: Sequence[float], unit: Sequence[int], unseen: float, worst: float) -> float:
-    """Of a plain mean: value (1 - value) over the variance between units, with `unseen` units of outcome `worst`."""
+    """Effective n of an unweighted mean, with `unseen` more units in which every outcome is `worst`."""
     n = len(values)
     value = sum(values) / n
-    of_unit = defaultdict(list)
-    for one, u in zip(values, unit, strict=True):
-        of_unit[u].append(one)
-    variance = sum(sum((one - value) / n for one in own) ** 2 for own in of_unit.values())
-    whole = sum((len(own) / n) ** 2 for own in of_unit.values()) * value * (1 - value)
-    # an unseen unit weighs as the one does that a random sample belongs to
-    more = unseen * sum(len(own) / n * (len(own) / n) ** 2 for own in of_unit.values()) * (worst - value) ** 2
-    kish = 1 / sum((len(own) / n) ** 2 for own in of_unit.values())
-    return kish * (whole + more) / (variance + more) if variance + more > 0 else kish
+    values_of_unit = defaultdict(list)
+    for outcome, u in zip(values, unit, strict=True):
+        values_of_unit[u].append(outcome)
+    variance = sum(sum((outcome - value) / n for outcome in own) ** 2 for own in values_of_unit.values())
+    weights = [len(own) / n for own in values_of_unit.values()]
+    variance_of_whole_units = sum(weight**2 for weight in weights) * value * (1 - value)
+    # an unseen unit is as large as the unit that a random sample belongs to
+    unseen_variance = unseen * sum(weight * weight**2 for weight in weights) * (worst - value) ** 2
+    units = 1 / sum(weight**2 for weight in weights)  # the effective number of units (Kish)
+    if variance + unseen_variance == 0:
+        return units
+    return units * (variance_of_whole_units + unseen_variance) / (variance + unseen_variance)

@@ -1,4 +1,4 @@
-"""What was changed in a definition since a result was measured."""
+"""Descriptions of what was changed in a definition since a result was measured."""
 
 from dataclasses import replace
 
@@ -19,32 +19,32 @@ def benchmark(tmp_path):
     return load_benchmark(path)
 
 
-def test_nothing_changed_is_nothing_told(benchmark):
+def test_an_unchanged_definition_has_no_changes(benchmark):
     assert changed_parts(benchmark, protocol_parts(benchmark)) == []
-    assert changed_parts(benchmark, {}) == []  # an older result: it cannot be told
+    assert changed_parts(benchmark, {}) == []  # an older result, without digests
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "descriptions"),
     [
-        ({"prompts": {"templates": ["a {c}", "one {c}"]}}, ["the templates (new: 'one {c}'; 1 gone)"]),
+        ({"prompts": {"templates": ["a {c}", "one {c}"]}}, ["the templates (new: 'one {c}'; 1 removed)"]),
         ({"prompts": {"templates": ["the {c}", "a {c}"]}}, ["the templates (in another order)"]),
-        ({"prompts": {"templates": ["a {c}"]}}, ["the templates (1 gone)"]),
-        ({"prompts": {"class_names": ["cat", "hound"]}}, ["the class names (new: 'hound'; 1 gone)"]),
+        ({"prompts": {"templates": ["a {c}"]}}, ["the templates (1 removed)"]),
+        ({"prompts": {"class_names": ["cat", "hound"]}}, ["the class names (new: 'hound'; 1 removed)"]),
         ({"metrics": {"primary": "top5"}}, ["the metrics (primary)"]),
         ({"version": 2}, ["the version"]),
         ({"version": 2, "metrics": {}}, ["the version", "the metrics (primary)"]),
     ],
 )
-def test_what_changed_is_named(benchmark, change, told):
-    before = protocol_parts(benchmark)
+def test_changes_are_described(benchmark, change, descriptions):
+    stored = protocol_parts(benchmark)
     change = {key: benchmark.prompts | value if key == "prompts" else value for key, value in change.items()}
-    assert changed_parts(replace(benchmark, **change), before) == told
+    assert changed_parts(replace(benchmark, **change), stored) == descriptions
 
 
-def test_a_list_too_long_for_digests_of_its_entries_has_one(benchmark):
-    many = replace(benchmark, prompts={**benchmark.prompts, "class_names": [f"class {i}" for i in range(1000)]})
-    parts = protocol_parts(many)
-    assert isinstance(parts["class_names"], str)
-    other = replace(many, prompts={**many.prompts, "class_names": [f"class {i}" for i in range(999)]})
-    assert changed_parts(other, parts) == ["the class names"]
+def test_a_long_list_has_a_single_digest(benchmark):
+    long = replace(benchmark, prompts={**benchmark.prompts, "class_names": [f"class {i}" for i in range(1000)]})
+    digests = protocol_parts(long)
+    assert isinstance(digests["class_names"], str)
+    shorter = replace(long, prompts={**long.prompts, "class_names": [f"class {i}" for i in range(999)]})
+    assert changed_parts(shorter, digests) == ["the class names"]

@@ -1,4 +1,4 @@
-"""What definitions know of published figures: checked when read, and never part of a fingerprint."""
+"""Known differences to published figures: checked when read, and never part of a fingerprint."""
 
 import json
 from dataclasses import replace
@@ -29,10 +29,11 @@ def define(tmp_path: Path, text: str, name: str = "mine") -> Path:
     return path
 
 
-def test_fingerprints_are_those_that_results_already_carry():
-    """`fingerprints.json` has each version that was ever shipped; a new one is added, none is changed."""
+def test_fingerprints_of_shipped_definitions_do_not_change():
+    """`fingerprints.json` has every version that was ever shipped: add new ones, never change one."""
     known = json.loads(FINGERPRINTS.read_text(encoding="utf-8"))
-    current = {f"{one.name} {one.version}": one.fingerprint for one in map(load_benchmark, list_benchmarks())}
+    benchmarks = [load_benchmark(name) for name in list_benchmarks()]
+    current = {f"{benchmark.name} {benchmark.version}": benchmark.fingerprint for benchmark in benchmarks}
     assert len(known) >= 85
     assert {name: known[name] for name in current if name in known} == {
         name: fingerprint for name, fingerprint in current.items() if name in known
@@ -42,26 +43,28 @@ def test_fingerprints_are_those_that_results_already_carry():
 
 def test_known_differences_do_not_enter_the_fingerprint(tmp_path):
     plain = load_benchmark(define(tmp_path, MINE))
-    told = load_benchmark(define(tmp_path, f'{MINE}published:\n  - {{why: "half precision", points: 0.1}}\n'))
+    annotated = load_benchmark(define(tmp_path, f'{MINE}published:\n  - {{why: "half precision", points: 0.1}}\n'))
     assert plain.published == ()
-    assert told.published == (Difference("half precision", 0.1),)
-    assert told.fingerprint == plain.fingerprint
+    assert annotated.published == (Difference("half precision", 0.1),)
+    assert annotated.fingerprint == plain.fingerprint
     shipped = load_benchmark("coco-val2017-retrieval")
     assert shipped.published
     assert protocol_fingerprint(replace(shipped, published=())) == shipped.fingerprint
 
 
-def test_a_definition_on_a_base_takes_its_known_differences_or_gives_its_own(tmp_path):
+def test_a_definition_has_the_known_differences_of_its_base_unless_it_gives_its_own(tmp_path):
     base = f'{MINE}published:\n  - {{why: "of the base"}}\n'
     define(tmp_path, base, "below")
-    own = 'base: below\nname: above\npublished:\n  - {why: "its own", paper: SCLIP, metric: "*/iou"}\n'
+    override = 'base: below\nname: above\npublished:\n  - {why: "its own", paper: SCLIP, metric: "*/iou"}\n'
     above = define(tmp_path, "base: below\nname: above\n", "above")
     assert load_benchmark(above).published == (Difference("of the base"),)
-    assert load_benchmark(define(tmp_path, own, "above")).published == (Difference("its own", 0, "SCLIP", "*/iou"),)
+    assert load_benchmark(define(tmp_path, override, "above")).published == (
+        Difference("its own", 0, "SCLIP", "*/iou"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("published_", "said"),
+    ("published_", "message"),
     [
         ("published: 0.1", ":6: published must be a list, not 0.1"),
         ("published: [half]", ":6: a known difference is a map with the keys why, points, paper, metric"),
@@ -75,40 +78,40 @@ def test_a_definition_on_a_base_takes_its_known_differences_or_gives_its_own(tmp
         ("published:\n  - {why: x, points: .nan}", ":7: points are percentage points from 0 to 100, not nan"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(tmp_path, published_, said):
+def test_a_mistake_is_named_with_its_line(tmp_path, published_, message):
     with pytest.raises(RequestError) as caught:
         load_benchmark(define(tmp_path, f"{MINE}{published_}\n"))
-    assert str(caught.value) == f"{tmp_path / 'mine.yaml'}{said}"
+    assert str(caught.value) == f"{tmp_path / 'mine.yaml'}{message}"
 
 
 def test_a_suite_names_papers_by_the_start_of_their_name(tmp_path):
     suite = "benchmarks: [toybox-retrieval]\n"
     assert check_suite(read_source(define(tmp_path, suite)))["published"] == ()
     assert check_suite(read_source(define(tmp_path, f"published: [COSMOS]\n{suite}")))["published"] == ("COSMOS",)
-    with pytest.raises(RequestError, match="yaml:1: a paper is the start of its name, not 3"):
+    with pytest.raises(RequestError, match="yaml:1: published must list starts of names of papers, not 3"):
         check_suite(read_source(define(tmp_path, f"published: [3]\n{suite}")))
 
 
-def test_a_difference_is_about_the_papers_and_metrics_that_it_names():
-    anything = Difference("why")
-    one = Difference("why", 1.0, "SCLIP", "*/accuracy")
-    assert anything.concerns("any paper", "top1")
-    assert one.concerns("SCLIP (ECCV 2024)", "swap_obj/accuracy")
-    assert not one.concerns("SCLIP (ECCV 2024)", "accuracy")
-    assert not one.concerns("COSMOS", "swap_obj/accuracy")
+def test_a_difference_applies_to_the_papers_and_metrics_that_it_names():
+    general = Difference("why")
+    specific = Difference("why", 1.0, "SCLIP", "*/accuracy")
+    assert general.concerns("any paper", "top1")
+    assert specific.concerns("SCLIP (ECCV 2024)", "swap_obj/accuracy")
+    assert not specific.concerns("SCLIP (ECCV 2024)", "accuracy")
+    assert not specific.concerns("COSMOS", "swap_obj/accuracy")
 
 
-def test_every_shipped_difference_is_about_a_figure_that_exists():
-    """Of benchmarks that have any; a table of COSMOS's classification by dataset is not at hand."""
+def test_every_shipped_difference_applies_to_a_published_figure():
+    """Only for benchmarks with published figures: COSMOS's classification by dataset is not among those collected."""
     frame = published(secondary=True)
     for name in list_benchmarks():
-        own = frame[frame["benchmark"] == name]
-        for difference in load_benchmark(name).published if len(own) else ():
-            figures = zip(own["paper"], own["metric"], strict=True)
-            assert any(difference.concerns(*figure) for figure in figures), (name, difference)
+        figures = frame[frame["benchmark"] == name]
+        for difference in load_benchmark(name).published if len(figures) else ():
+            papers_and_metrics = zip(figures["paper"], figures["metric"], strict=True)
+            assert any(difference.concerns(*figure) for figure in papers_and_metrics), (name, difference)
 
 
-def test_every_mapped_benchmark_says_how_far_figures_may_be_off():
+def test_every_benchmark_with_published_figures_has_known_differences():
     frame = published()
     without = {name for name in frame["benchmark"].unique() if not load_benchmark(name).published}
     assert not without
