@@ -27,7 +27,7 @@ class Section:
 
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """Fields without an attribute, as they are in the record; always empty where schema.json allows no other fields."""
-    keys: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
+    key_order: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
     """Keys of the JSON object that this was read from, in order; empty for a new section. Without them a section could not
     tell `"label": null` from a record without `label`, which have different checksums."""
 
@@ -41,7 +41,7 @@ class Section:
             elif _is_required(attribute):
                 values[name] = None
         extra = {key: value for key, value in record.items() if key not in values}
-        return cls(**values, extra=extra, keys=tuple(record))
+        return cls(**values, extra=extra, key_order=tuple(record))
 
     def record(self) -> dict[str, Any]:
         """Return the JSON object: the keys that were read, in their order, then the fields that were set since."""
@@ -51,7 +51,7 @@ class Section:
             if self._is_present(attribute, value):
                 values[name] = value.record() if isinstance(value, Section) else value
         values |= self.extra
-        return {key: values[key] for key in dict.fromkeys([*self.keys, *values]) if key in values}
+        return {key: values[key] for key in dict.fromkeys([*self.key_order, *values]) if key in values}
 
     @classmethod
     def attributes(cls) -> dict[str, "Field[Any]"]:
@@ -61,10 +61,10 @@ class Section:
 
     def _is_present(self, attribute: "Field[Any]", value: Any) -> bool:
         """Whether the JSON object has this field."""
-        if attribute.name in self.keys:
+        if attribute.name in self.key_order:
             return True
         if _is_required(attribute):
-            return not self.keys or value is not None  # None: absent in the JSON object that this was read from
+            return not self.key_order or value is not None  # None: absent in the JSON object that this was read from
         return bool(value != _default(attribute))
 
 
