@@ -200,7 +200,7 @@ def peer_figures(root: Path) -> dict[str, float]:
 def our_figures(root: Path) -> dict[str, float]:
     from cosmos_eval.results.store import read_results
 
-    results = {result.benchmark["name"]: result for result in read_results(root / "out")}
+    results = {result.benchmark.name: result for result in read_results(root / "out")}
     return {
         f"{dataset} {name}": results[dataset].metrics[name].value
         for dataset, names in METRICS.items()

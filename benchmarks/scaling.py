@@ -168,7 +168,7 @@ def one_turn(crew: "Crew", plan: ScalingPlan, planned: "Sequence[Planned]") -> t
     options = RunOptions(device=plan.device, batch_size=plan.batch_size, workers=plan.workers)
     session = Session(None, options, crew=crew)
     results = session.measure("python:benchmarks.scaling:model", planned)
-    return sum(result.timing["seconds"] for result in results), [result.metrics for result in results]
+    return sum(result.timing.seconds for result in results), [result.metrics for result in results]
 
 
 def table(times: Times, plan: ScalingPlan, threads: int) -> list[str]:

@@ -1,6 +1,6 @@
 """Which code measured: the task's scoring version, and the plug-ins that brought task, reader or model."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from cosmos_core.plugins import Plugin
 from cosmos_eval.datasets.catalog import READERS
@@ -9,13 +9,21 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 
-def scoring_of(benchmark: Benchmark) -> dict[str, Any]:
-    """Fields of a result's `benchmark` that enter its identity: `scoring_version` above 1, and `plugins`, which has
-    the distribution and version behind the task and the reader; each only where there is something to say."""
+@dataclass(frozen=True)
+class ScoringCode:
+    """The code that reads and scores a benchmark; part of the identity of a result."""
+
+    scoring_version: int
+    """Of the task."""
+    plugins: dict[str, str]
+    """`task` or `reader` -> distribution and version of the plug-in that brings it; empty where both are ours."""
+
+
+def scoring_of(benchmark: Benchmark) -> ScoringCode:
+    """Return the code that scores a benchmark today."""
     version = task_info(benchmark.task).scoring_version
     sources = {"task": TASKS.plugin(benchmark.task), "reader": READERS.plugin(benchmark.dataset["reader"])}
-    plugins = {what: _stamp(plugin) for what, plugin in sources.items() if plugin is not None}
-    return {**({"scoring_version": version} if version != 1 else {}), **({"plugins": plugins} if plugins else {})}
+    return ScoringCode(version, {what: _stamp(plugin) for what, plugin in sources.items() if plugin is not None})
 
 
 def plugin_of_model(spec: str) -> dict[str, str]:

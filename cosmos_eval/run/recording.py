@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine
@@ -13,6 +12,15 @@ from cosmos_eval.protocol.parts import protocol_parts
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import (
+    BenchmarkSection,
+    DatasetSection,
+    EnvironmentSection,
+    ModelSection,
+    SamplesSection,
+    TextsSection,
+    TimingSection,
+)
 from cosmos_eval.results.store import write_samples
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.provenance import plugin_of_model, scoring_of
@@ -36,47 +44,51 @@ def record(
     """The result of one model on one benchmark; its samples are written to `folder`, where there is one."""
     model = engine.model
     windows = task_info(benchmark.task).windows
-    samples: dict[str, Any] = {"file": "samples.parquet", "rows": len(outcome.samples), "sha256": "0" * 64}
+    scoring = scoring_of(benchmark)
+    samples = SamplesSection("samples.parquet", len(outcome.samples), "0" * 64)
     if folder is not None:
         samples = write_samples(folder, outcome.samples)
     return Result(
-        benchmark={
-            "name": benchmark.name,
-            "version": benchmark.version,
-            "task": benchmark.task,
-            "fingerprint": benchmark.fingerprint,
-            **scoring_of(benchmark),
-            "parts": protocol_parts(benchmark),
-        },
-        dataset={
-            "fingerprint": data.fingerprint,
-            "n": data.counts(),
-            "n_expected": dict(benchmark.dataset.get("expected", {})),
-        },
-        model={
-            **model.describe(),
-            "spec": model.spec,
-            "label": about.label,
-            "digest": model.digest,
-            **plugin_of_model(model.spec),
-        },
+        benchmark=BenchmarkSection(
+            name=benchmark.name,
+            version=benchmark.version,
+            task=benchmark.task,
+            fingerprint=benchmark.fingerprint,
+            scoring_version=scoring.scoring_version,
+            plugins=scoring.plugins,
+            parts=protocol_parts(benchmark),
+        ),
+        dataset=DatasetSection(
+            fingerprint=data.fingerprint,
+            n=data.counts(),
+            n_expected=dict(benchmark.dataset.get("expected", {})),
+        ),
+        model=ModelSection.from_record(
+            {
+                **model.describe(),
+                "spec": model.spec,
+                "label": about.label,
+                "digest": model.digest,
+                **plugin_of_model(model.spec),
+            }
+        ),
         metrics=outcome.metrics,
         primary=outcome.primary,
         precision=engine.precision_of(windows),
         limit=about.options.limit,
-        environment={**environment(str(engine.device)), **engine.means(windows)},
-        timing={
-            "seconds": round(about.seconds, 3),
-            "started": about.started.isoformat(timespec="seconds"),
-            "batch_size": engine.batch_size,
-            "batch_size_auto": about.options.batch_size == AUTO,
-            "batch_size_used": engine.parts.sizes,
-            "workers": about.options.workers,
-            "ranks": engine.crew.size,
-            "seed": about.options.seed,
-            "encoded": engine.encoded,
-            "texts": engine.texts_read.record(),
-        },
+        environment=EnvironmentSection.from_record({**environment(str(engine.device)), **engine.means(windows)}),
+        timing=TimingSection(
+            seconds=round(about.seconds, 3),
+            started=about.started.isoformat(timespec="seconds"),
+            batch_size=engine.batch_size,
+            batch_size_auto=about.options.batch_size == AUTO,
+            batch_size_used=engine.parts.sizes,
+            workers=about.options.workers,
+            ranks=engine.crew.size,
+            seed=about.options.seed,
+            encoded=engine.encoded,
+            texts=TextsSection.from_record(engine.texts_read.record()),
+        ),
         samples=samples,
         warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
     )

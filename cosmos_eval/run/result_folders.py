@@ -34,15 +34,15 @@ def refuse_to_lose(
     """
     if there.limit is not None or not there.identity:
         return
-    edited = there.benchmark["fingerprint"] != benchmark.fingerprint
+    edited = there.benchmark.fingerprint != benchmark.fingerprint
     words = "templates, class names, " if task_info(benchmark.task).prompt_keys else ""
-    changed = changed_parts(benchmark, there.benchmark.get("parts", {})) if edited else []
+    changed = changed_parts(benchmark, there.benchmark.parts) if edited else []
     told = f"what differs: {', '.join(changed)}" if changed else f"its {words}metrics or dataset options were changed"
     differs = {
         "all images": limit is not None,
         f"another definition of {benchmark.name} ({told})": edited,
         # the words that a definition gives are in the fingerprint of the dataset, too
-        "other data": not edited and there.dataset["fingerprint"] != dataset,
+        "other data": not edited and there.dataset.fingerprint != dataset,
         f"precision {there.precision}": there.precision != precision,
     }
     reasons = [reason for reason, holds in differs.items() if holds]
@@ -53,14 +53,14 @@ def refuse_to_lose(
 def why_again(there: Result, benchmark: Benchmark, model_digest: str) -> str:
     """Why a result that is there is measured again though protocol and model are the same: other code would score it
     now, or the model does not tell what it is. In words; empty where that is not so, or not known."""
-    if there.model["digest"] != model_digest:
+    if there.model.digest != model_digest:
         return ""
     if not model_digest:
         return "the model has no digest, so that nothing tells whether it is the same"
     now = scoring_of(benchmark)
-    versions = [one.get("scoring_version", 1) for one in (now, there.benchmark)]
+    versions = [now.scoring_version, there.benchmark.scoring_version]
     told = [f"scoring version {versions[0]} of the task, not {versions[1]}"] if versions[0] != versions[1] else []
-    plugins, before = (one.get("plugins", {}) for one in (now, there.benchmark))
+    plugins, before = now.plugins, there.benchmark.plugins
     told += [
         f"{what} by {plugins.get(what, 'cosmos-eval')}, not {before.get(what, 'cosmos-eval')}"
         for what in dict.fromkeys([*plugins, *before])

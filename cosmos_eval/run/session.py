@@ -148,13 +148,14 @@ class Session:
             data.fingerprint,
             precision,
             self.options.limit,
-            measured_by.get("scoring_version", 1),
-            measured_by.get("plugins"),
+            measured_by.scoring_version,
+            measured_by.plugins,
         )
         if folder is not None and not self.options.overwrite:
             done = find_finished(folder, key)
             if done is not None:
-                seed, asked = done.timing.get("seed", self.options.seed), self.options.seed
+                asked = self.options.seed
+                seed = asked if done.timing.seed is None else done.timing.seed  # older results do not record it
                 other = f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != asked else ""
                 self.reporter.note(f"{benchmark.name}: already done, kept{other}")
                 return done

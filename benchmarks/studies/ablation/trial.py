@@ -50,8 +50,8 @@ def run_trial(config: TrainConfig, folder: Path, evaluator: TrialEvaluator, comm
     trained = read(folder / TRAINED) or train_row(config, folder, commit)
     result_folders = {}
     for result in evaluator.results(folder, config.name):
-        (path,) = (folder / "results").glob(f"*-{result.model['digest'][:8]}/{result.benchmark['name']}")
-        result_folders[result.benchmark["name"]] = path.relative_to(folder).as_posix()
+        (path,) = (folder / "results").glob(f"*-{result.model.digest[:8]}/{result.benchmark.name}")
+        result_folders[result.benchmark.name] = path.relative_to(folder).as_posix()
     evaluator.geometry(folder)
     record = {**trained, "results": result_folders, "environment": environment(), "limit": evaluator.limit}
     write(folder / FINISHED, record)
