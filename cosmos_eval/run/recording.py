@@ -1,5 +1,6 @@
 """The record of one measurement: an outcome, and everything needed to know what it means."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import write_samples
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.provenance import plugin_of_model, scoring_of
+from cosmos_eval.run.provenance import plugin_of_model
 from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -26,6 +27,8 @@ class About:
     label: str | None
     """How tables call the model, instead of its spec."""
     options: RunOptions
+    scoring: Mapping[str, Any]
+    """Of `scoring_of`: the task's scoring version and the plug-ins behind task and reader."""
     started: datetime
     seconds: float
 
@@ -45,7 +48,7 @@ def record(
             "version": benchmark.version,
             "task": benchmark.task,
             "fingerprint": benchmark.fingerprint,
-            **scoring_of(benchmark),
+            **about.scoring,
             "parts": protocol_parts(benchmark),
         },
         dataset={

@@ -1,6 +1,8 @@
 """Folders of results: how those of a model are called, where its features are kept, and what may not be replaced."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
@@ -12,7 +14,6 @@ from cosmos_eval.protocol.parts import changed_parts
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import RESULT, read_result
-from cosmos_eval.run.provenance import scoring_of
 
 
 def stored_result(folder: Path) -> Result | None:
@@ -50,14 +51,17 @@ def refuse_to_lose(
         raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
 
 
-def why_again(there: Result, benchmark: Benchmark, model_digest: str) -> str:
+def why_again(there: Result, now: Mapping[str, Any], model_digest: str) -> str:
     """Why a result that is there is measured again though protocol and model are the same: other code would score it
-    now, or the model does not tell what it is. In words; empty where that is not so, or not known."""
+    now, or the model does not tell what it is. In words; empty where that is not so, or not known.
+
+    Args:
+        now: `scoring_of` the benchmark.
+    """
     if there.model["digest"] != model_digest:
         return ""
     if not model_digest:
         return "the model has no digest, so that nothing tells whether it is the same"
-    now = scoring_of(benchmark)
     versions = [one.get("scoring_version", 1) for one in (now, there.benchmark)]
     told = [f"scoring version {versions[0]} of the task, not {versions[1]}"] if versions[0] != versions[1] else []
     plugins, before = (one.get("plugins", {}) for one in (now, there.benchmark))

@@ -141,15 +141,15 @@ class Session:
             data = self.load(planned)
         windows = task_info(benchmark.task).windows
         precision = engine.precision_of(windows)
-        measured_by = scoring_of(benchmark)
+        scoring = scoring_of(benchmark)
         key = identity(
             model.digest,
             benchmark.fingerprint,
             data.fingerprint,
             precision,
             self.options.limit,
-            measured_by.get("scoring_version", 1),
-            measured_by.get("plugins"),
+            scoring.get("scoring_version", 1),
+            scoring.get("plugins"),
         )
         if folder is not None and not self.options.overwrite:
             done = find_finished(folder, key)
@@ -162,7 +162,7 @@ class Session:
             if there is not None:
                 path = folder / RESULT
                 refuse_to_lose(there, path, benchmark, data.fingerprint, precision, self.options.limit)
-                if why := why_again(there, benchmark, model.digest):
+                if why := why_again(there, scoring, model.digest):
                     self.reporter.note(f"{benchmark.name}: measured again: {why}")
         started = datetime.now(UTC)
         clock = time.perf_counter()
@@ -174,7 +174,7 @@ class Session:
         encoded(engine.encoded)
         # two runs of other settings may end at once in one OUT: samples and result are of one of them
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
-            about = About(label, self.options, started, seconds)
+            about = About(label, self.options, scoring, started, seconds)
             result = record(benchmark, data, engine, outcome, about, folder)
             if folder is not None:
                 write_result(folder, result)
