@@ -87,8 +87,8 @@ def test_names_with_braces_and_templates_with_other_braces_stay_as_they_are():
 @pytest.mark.parametrize(
     ("templates", "line"),
     [
-        ([], "need class names and templates"),
-        (["a photo"], "no place for the class"),
+        ([], "prompts need class names and templates"),
+        (["a photo"], "no placeholder for the class"),
         ([["a {c}"]], "templates for 1 classes and 2 class names"),
         ([["a {c}"], []], "'dog' needs a list of at least one template"),
         ([["a {c}"], "a {c}"], "'dog' needs a list"),
@@ -105,10 +105,10 @@ def test_prompts_that_cannot_be_made_are_refused_before_any_compute(templates, l
 @pytest.mark.parametrize(
     ("labels", "line"),
     [
-        ([0, 2], "image 1 points at class 2, there are 2"),
-        ([-1, 0], "image 0 points at class -1"),
+        ([0, 2], "image 1 refers to class 2, which must be from 0 to 1"),
+        ([-1, 0], "image 0 refers to class -1"),
         ([0, 0], "1 of 2 classes have no images: dog"),
-        ([0], "as many of each"),
+        ([0], "the same number of each"),
     ],
 )
 def test_labels_that_cannot_be_right_are_refused_before_any_compute(labels, line):

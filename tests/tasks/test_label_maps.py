@@ -16,7 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
-from cosmos_eval.tasks.segmentation.label_maps import BUDGET, LabelMaps, kept_classes
+from cosmos_eval.tasks.segmentation.label_maps import BUDGET, LabelMaps, find_large_classes
 from tests.helpers.patch_models import PatchModel, images_of_sizes, oracle_settings, queries, random_dense, settings
 from tests.helpers.tensor_bytes import peak_bytes
 from tests.oracles import segmentation as oracle
@@ -93,12 +93,12 @@ def test_small_classes_fall_away_and_their_pixels_go_to_the_next_best_class():
         assert found.tolist() == [expected], area_thd
 
 
-def test_kept_classes_have_strictly_more_than_the_share_of_the_foreground():
+def test_find_large_classes_have_strictly_more_than_the_share_of_the_foreground():
     areas = torch.tensor([1000, 10, 90, 0])
-    assert kept_classes(areas, 0.0).tolist() == [True, True, True, False]
-    assert kept_classes(areas, 0.1).tolist() == [True, False, True, False]
-    assert kept_classes(areas, 0.9).tolist() == [True, False, False, False]
-    assert kept_classes(torch.tensor([5, 0, 0]), 0.0).tolist() == [True, False, False]  # no foreground at all
+    assert find_large_classes(areas, 0.0).tolist() == [True, True, True, False]
+    assert find_large_classes(areas, 0.1).tolist() == [True, False, True, False]
+    assert find_large_classes(areas, 0.9).tolist() == [True, False, False, False]
+    assert find_large_classes(torch.tensor([5, 0, 0]), 0.0).tolist() == [True, False, False]  # no foreground at all
 
 
 def test_prob_thd_comes_after_area_thd():
@@ -245,5 +245,5 @@ def test_more_than_255_classes_have_labels_of_32_bits():
 def test_a_class_without_a_word_and_a_word_without_a_class_are_refused():
     with pytest.raises(RequestError, match="class 1 has no query word"):
         LabelMaps(axes(3), [0, 2, 2], settings())
-    with pytest.raises(RequestError, match="a class for each query word, got 3 and 2"):
+    with pytest.raises(RequestError, match="each query word needs a class, got 3 query words and 2 classes"):
         LabelMaps(axes(3), [0, 1], settings())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
-from cosmos_eval.tasks.segmentation.pamr import RefinedMaps, affinities, reach, refine
+from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits, affinities, receptive_radius, refine
 from tests.helpers.patch_models import queries, random_dense, settings
 from tests.oracles.segmentation import pamr
 
@@ -72,7 +72,7 @@ def test_tiles_and_chunks_of_any_size_give_the_same_logits(height, width, steps,
 
 def test_rows_that_are_asked_for_again_are_the_same():
     dense = random_dense((16, 20), (40, 23))
-    maps = RefinedMaps(dense, queries(3), [1, 2], 2, budget=2**17)
+    maps = RefinedPixelLogits(dense, queries(3), [1, 2], 2, budget=2**17)
     whole = torch.cat([logits.clone() for _, logits in maps.tiles(np.arange(40))])
     wanted = np.array([0, 7, 8, 31])
     seen = []
@@ -86,7 +86,7 @@ def test_rows_that_are_asked_for_again_are_the_same():
 def test_what_is_further_away_than_the_reach_changes_nothing():
     image, mask, dilations, steps = random(3, 40, 5), random(2, 40, 5), [1, 3], 4
     near = refine(mask, affinities(image, dilations), dilations, steps)
-    far = reach(steps, dilations) + 1
+    far = receptive_radius(steps, dilations) + 1
     image[:, far:], mask[:, far:] = 9, 9
     again = refine(mask, affinities(image, dilations), dilations, steps)
     assert torch.allclose(again[:, 0], near[:, 0], atol=1e-6)

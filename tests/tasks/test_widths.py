@@ -26,5 +26,5 @@ DATA = {
 @pytest.mark.parametrize("task", DATA)
 def test_every_task_refuses_it_in_one_line(task: str):
     torch.manual_seed(0)
-    with pytest.raises(RequestError, match="16 numbers an image and 32 a text; both must be in one space"):
+    with pytest.raises(RequestError, match="16 dimensions for each image and 32 for each text; the adapter"):
         tasks.run(benchmark(task), DATA[task], Engine(Wider()))
