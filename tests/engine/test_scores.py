@@ -70,7 +70,7 @@ def test_vectors_of_different_lengths_are_refused():
             return super().encode_text(texts)[:, :-1]
 
     data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
-    with pytest.raises(RequestError, match="the model gives 16 numbers an image and 15 a text"):
+    with pytest.raises(RequestError, match="16 dimensions for each image and 15 for each text"):
         tasks.run(benchmark("retrieval"), data, Engine(Crooked()))
 
 
