@@ -1,4 +1,4 @@
-"""The record of one measurement: an outcome, and everything needed to know what it means."""
+"""Builds the `Result` of one evaluation: the outcome, and everything that is needed to interpret it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,27 +16,31 @@ from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import write_samples
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.provenance import plugin_of_model
+from cosmos_eval.run.provenance import model_provenance
 from cosmos_eval.tasks.outcome import Outcome
 
 
 @dataclass(frozen=True)
-class About:
-    """How a measurement was made."""
+class EvaluationContext:
+    """How an evaluation was run."""
 
     label: str | None
-    """How tables call the model, instead of its spec."""
+    """The model's name in tables; None stands for its spec."""
     options: RunOptions
     scoring: Mapping[str, Any]
-    """Of `scoring_of`: the task's scoring version and the plug-ins behind task and reader."""
+    """From `scoring_provenance`: the task's scoring version, and the plug-ins that provide task and reader."""
     started: datetime
     seconds: float
 
 
-def record(
-    benchmark: Benchmark, data: Data, engine: Engine, outcome: Outcome, about: About, folder: Path | None
+def build_result(
+    benchmark: Benchmark, data: Data, engine: Engine, outcome: Outcome, context: EvaluationContext, folder: Path | None
 ) -> Result:
-    """The result of one model on one benchmark; its samples are written to `folder`, where there is one."""
+    """The result of one model on one benchmark.
+
+    Args:
+        folder: samples.parquet is written there; None writes nothing, and the result has a checksum of zeros for it.
+    """
     model = engine.model
     windows = task_info(benchmark.task).windows
     samples: dict[str, Any] = {"file": "samples.parquet", "rows": len(outcome.samples), "sha256": "0" * 64}
@@ -48,7 +52,7 @@ def record(
             "version": benchmark.version,
             "task": benchmark.task,
             "fingerprint": benchmark.fingerprint,
-            **about.scoring,
+            **context.scoring,
             "parts": protocol_parts(benchmark),
         },
         dataset={
@@ -59,24 +63,24 @@ def record(
         model={
             **model.describe(),
             "spec": model.spec,
-            "label": about.label,
+            "label": context.label,
             "digest": model.digest,
-            **plugin_of_model(model.spec),
+            **model_provenance(model.spec),
         },
         metrics=outcome.metrics,
         primary=outcome.primary,
         precision=engine.precision_of(windows),
-        limit=about.options.limit,
+        limit=context.options.limit,
         environment={**environment(str(engine.device)), **engine.means(windows)},
         timing={
-            "seconds": round(about.seconds, 3),
-            "started": about.started.isoformat(timespec="seconds"),
+            "seconds": round(context.seconds, 3),
+            "started": context.started.isoformat(timespec="seconds"),
             "batch_size": engine.batch_size,
-            "batch_size_auto": about.options.batch_size == AUTO,
+            "batch_size_auto": context.options.batch_size == AUTO,
             "batch_size_used": engine.parts.sizes,
-            "workers": about.options.workers,
+            "workers": context.options.workers,
             "ranks": engine.crew.size,
-            "seed": about.options.seed,
+            "seed": context.options.seed,
             "encoded": engine.encoded,
             "texts": engine.texts_read.record(),
         },
