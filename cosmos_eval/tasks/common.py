@@ -134,7 +134,7 @@ def require_valid_index(benchmark: Benchmark, index: np.ndarray, size: int, sour
     """Check that all entries of (N,) `index` are in [0, size).
 
     Args:
-        source, target: what an entry belongs to and what it refers to, for the message: "text" and "image".
+        source, target: what an entry belongs to and what it refers to, for the message, such as "text" and "image".
 
     Raises:
         RequestError: names the first bad entry.
@@ -143,16 +143,16 @@ def require_valid_index(benchmark: Benchmark, index: np.ndarray, size: int, sour
     if len(bad_entries):
         first = bad_entries[0]
         raise RequestError(
-            f"{benchmark.name}: {source} {first} refers to {target} {index[first]}, which must be from 0 to {size - 1}"
-            "; correct the annotations"
+            f"{benchmark.name}: {source} {first} refers to {target} {index[first]}, but there are {size:,}, numbered "
+            "from 0; correct the annotations"
         )
 
 
-def require_all_used(benchmark: Benchmark, index: np.ndarray, names: list[str], owners: str, lacks: str) -> None:
+def require_all_used(benchmark: Benchmark, index: np.ndarray, names: list[str], kind: str, missing: str) -> None:
     """Check that each of `names` occurs in (N,) `index`.
 
     Args:
-        owners, lacks: for the message: "images" have no "caption".
+        kind, missing: what the names are and what some of them lack, for the message: "images" and "caption".
 
     Raises:
         RequestError: says how many do not occur, and names the first three.
@@ -161,7 +161,7 @@ def require_all_used(benchmark: Benchmark, index: np.ndarray, names: list[str], 
     if len(unused):
         examples = ", ".join(names[i] for i in unused[:3]) + (", ..." if len(unused) > 3 else "")
         raise RequestError(
-            f"{benchmark.name}: {len(unused):,} of {len(names):,} {owners} have no {lacks}: {examples}; correct the "
+            f"{benchmark.name}: {len(unused):,} of {len(names):,} {kind} have no {missing}: {examples}; correct the "
             "annotations"
         )
 
@@ -185,7 +185,7 @@ def require_equal_dimensions(
 ) -> None:
     """Check that features of images (or patches) and texts have the same number of dimensions.
 
-    They do not where an adapter returns the features before the projection, for example.
+    They may differ where an adapter returns the features before the projection, for example.
 
     Raises:
         RequestError: gives both numbers.

@@ -105,7 +105,7 @@ def test_unusable_templates_are_refused_before_any_compute(templates, line):
 @pytest.mark.parametrize(
     ("labels", "line"),
     [
-        ([0, 2], "image 1 refers to class 2, which must be from 0 to 1"),
+        ([0, 2], "image 1 refers to class 2, but there are 2, numbered from 0"),
         ([-1, 0], "image 0 refers to class -1"),
         ([0, 0], "1 of 2 classes have no images: dog"),
         ([0], "the same number of each"),

@@ -83,7 +83,7 @@ def test_the_interval_resamples_images_not_items():
 @pytest.mark.parametrize(
     ("broken", "line"),
     [
-        (data(item_image=np.array([0, 1, 2, 0])), "item 2 refers to image 2, which must be from 0 to 1"),
+        (data(item_image=np.array([0, 1, 2, 0])), "item 2 refers to image 2, but there are 2, numbered from 0"),
         (data(subsets=["add"]), "4 images of items, 4 texts of items, 1 subsets of items"),
         (data(item_image=np.array([], int), positives=[], negatives=[], subsets=[]), "at least one"),
     ],

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CUTOFFS = (1, 5, 10)
 """The k of recall@k if a definition has no `metrics.k`."""
 DIRECTIONS = ("image_to_text", "text_to_image")
-BOTH_DIRECTIONS = ("image_to_text_recall@1", "text_to_image_recall@1")
+HEADLINE_METRICS = ("image_to_text_recall@1", "text_to_image_recall@1")
 PER_QUERY: dict[str, Any] = {}
 """Further metrics: name -> a function `(ScoredQueries) -> (Q,)` values in [0, 1], higher is better, or its
 `module:function`. Their means are reported in both directions (`image_to_text_NAME`), and `samples` gets a column NAME.
@@ -80,8 +80,8 @@ def retrieval_info(name: str, per_query: Mapping[str, Any]) -> TaskInfo:
         scoring_version=1 + len(per_query),
         summary="images find their captions and captions their image: recall@k, mean and median rank, both ways",
         title="Zero-shot image-text retrieval",
-        headline=BOTH_DIRECTIONS,
-        tested=BOTH_DIRECTIONS,
+        headline=HEADLINE_METRICS,
+        tested=HEADLINE_METRICS,
         default_metrics={"k": list(CUTOFFS)},
         metric_options={"k": list, "rerank": int},
         check_metrics=check_metrics,

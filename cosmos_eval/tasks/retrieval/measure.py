@@ -95,7 +95,7 @@ def run(
     texts = torch.arange(text_count)
     image_of_text = torch.as_tensor(data.image_of_text, dtype=torch.int64)
     image_keys = np.array([image.key for image in data.images], dtype=object)
-    text_numbers = np.array([str(j) for j in range(text_count)], dtype=object)
+    text_indices = np.array([str(j) for j in range(text_count)], dtype=object)
 
     # The positive pairs are the same in both directions: (image_of_text[j], j) for each text j.
     images_as_queries = rank_queries(scores.image_to_text(), image_of_text, texts, text_count)
@@ -105,7 +105,7 @@ def run(
     frames = []
     for direction, queries, query_names, image_of_query in (
         ("image_to_text", images_as_queries, image_keys, np.arange(image_count)),
-        ("text_to_image", texts_as_queries, text_numbers, image_of_text.numpy()),
+        ("text_to_image", texts_as_queries, text_indices, image_of_text.numpy()),
     ):
         columns = _measure_direction(measured, direction, queries, image_of_query, cutoffs(benchmark), per_query)
         names = {"direction": direction, "query": query_names, "image": image_keys[image_of_query]}
@@ -136,8 +136,8 @@ def _measure_direction(
     hits = {k: expected_hit(queries.places, k).numpy() for k in ks}
     for k in ks:
         measured.mean(f"{direction}_recall@{k}", hits[k], image_of_query)
-    rank_by_chance = (queries.candidates + 1) / 2
-    measured.mean_rank(f"{direction}_mean_rank", rank, image_of_query, rank_by_chance)
+    chance_rank = (queries.candidates + 1) / 2
+    measured.mean_rank(f"{direction}_mean_rank", rank, image_of_query, chance_rank)
     measured.median_rank(f"{direction}_median_rank", rank, image_of_query, queries.candidates)
     further = {name: compute_query_metric(name, resolve(metric), queries) for name, metric in per_query.items()}
     for name, values in further.items():
