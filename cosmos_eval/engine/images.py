@@ -92,7 +92,7 @@ class _Preprocessed(Dataset[_Loaded | _Refusal]):
         try:
             pixels = self.preprocess(image)
         except RequestError as error:
-            return _Refusal(f"source {source.key}: {error}")
+            return _Refusal(f"image {source.key}: {error}")
         return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
 
 
