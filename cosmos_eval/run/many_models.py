@@ -224,7 +224,7 @@ def measure_some(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]
             session, _ = open_session(crew, settings)
         while not crew.flag(FAILED) and (number := crew.take_number("models")) < len(specs):
             session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
-            finished.append((number, measure_model(session, specs[number], plan)))
+            finished.append((number, evaluate_named_model(session, specs[number], plan)))
     except OtherRankFailed:
         pass  # that rank reports its own error
     except Exception:
@@ -233,7 +233,7 @@ def measure_some(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]
     return None, finished
 
 
-def measure_model(session: "Session", spec: str, plan: Sequence[Planned]) -> list[Result]:
+def evaluate_named_model(session: "Session", spec: str, plan: Sequence[Planned]) -> list[Result]:
     """As `Session.measure`, with the model's spec in error messages."""
     try:
         return session.measure(spec, plan)

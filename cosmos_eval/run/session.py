@@ -76,9 +76,9 @@ class Session:
             RequestError: what a model, data or options are refused for; with `keep_going`, added to `failed` instead.
         """
         with profiled(profile):
-            return self._measure(model, plan, label, profile)
+            return self._evaluate_model(model, plan, label, profile)
 
-    def _measure(
+    def _evaluate_model(
         self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
     ) -> list[Result]:
         if self.out is not None:
@@ -107,7 +107,7 @@ class Session:
                 continue
             try:
                 with of_benchmark(planned.benchmark.name), naming(planned.benchmark.name):
-                    results.append(self._measure_benchmark(loaded_model, engine, planned, folder, label))
+                    results.append(self._evaluate_benchmark(loaded_model, engine, planned, folder, label))
             except Exception as error:
                 if not self._can_continue_after(error):
                     raise
@@ -154,7 +154,7 @@ class Session:
         store = Store(cache, self.options.cache_limit) if cache is not None else None
         return Engine(model, reporter=self.reporter, store=store, **self.options.of_engine())
 
-    def _measure_benchmark(
+    def _evaluate_benchmark(
         self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
     ) -> Result:
         """The result of a model on one benchmark: the stored one if it is finished, else a new one."""

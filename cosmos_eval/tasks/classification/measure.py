@@ -65,15 +65,15 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     class_scores, class_features = score_classes(scores, prompts)
     labels = np.asarray(data.labels, dtype=np.int64)
     class_count = len(data.class_names)
-    places = count_scored_classes(class_scores, torch.from_numpy(labels), class_count)
+    rank_counts = count_scored_classes(class_scores, torch.from_numpy(labels), class_count)
 
     image = np.arange(len(data.images))  # each sample is an image, the unit of the intervals
     measured = Measured(len(data.images))
-    correct = expected_topk(places, 1).numpy()
-    columns = {"label": labels, "prediction": places.prediction.numpy(), "correct": correct}
+    correct = expected_topk(rank_counts, 1).numpy()
+    columns = {"label": labels, "prediction": rank_counts.prediction.numpy(), "correct": correct}
     measured.mean("top1", correct, image)
     if "top5" in names_for(class_count):
-        columns["top5"] = expected_topk(places, TOP_K).numpy()
+        columns["top5"] = expected_topk(rank_counts, TOP_K).numpy()
         measured.mean("top5", columns["top5"], image)
     measured.mean_per_class("mean_per_class", correct, labels, image)
     metrics = measured.metrics(seed)
@@ -82,7 +82,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     features = {"images": scores.image_features, "class prompts": class_features}
     return Outcome(
         metrics=metrics,
-        samples=pd.DataFrame({"image": image_keys, **columns, "margin": places.margin.numpy()}),
+        samples=pd.DataFrame({"image": image_keys, **columns, "margin": rank_counts.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=collapse_warnings(features, except_cut_alike(engine, "class prompts")),
     )

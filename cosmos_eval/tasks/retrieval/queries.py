@@ -37,8 +37,8 @@ def rank_queries(
     Raises:
         ValueError: as `count_scored_places`.
     """
-    places = count_scored_places(scores, positive_query, positive_candidate, candidates)
-    return ScoredQueries(scores, positive_query, positive_candidate, candidates, places)
+    rank_counts = count_scored_places(scores, positive_query, positive_candidate, candidates)
+    return ScoredQueries(scores, positive_query, positive_candidate, candidates, rank_counts)
 
 
 def compute_query_metric(name: str, metric: Callable[[ScoredQueries], Any], queries: ScoredQueries) -> np.ndarray:

@@ -67,7 +67,10 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
             "label of ignored pixels"
         )
     if len(data.masks) != len(data.images) or not len(data.images):
-        raise RequestError(f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks")
+        raise RequestError(
+            f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks; give one mask for each "
+            "image, and at least one"
+        )
     primary_metric(benchmark, names_for(unique_class_names(data)), PRIMARY)
 
 
@@ -103,10 +106,10 @@ def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) ->
     """
     patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
     queries, class_of_query = encode_query_words(benchmark, engine)
-    yield from _predictions(benchmark, data, engine, LabelMaps(queries, class_of_query, benchmark.settings))
+    yield from _predict_images(benchmark, data, engine, LabelMaps(queries, class_of_query, benchmark.settings))
 
 
-def _predictions(
+def _predict_images(
     benchmark: Benchmark,
     data: SegmentationData,
     engine: Engine,
@@ -125,9 +128,10 @@ def _predictions(
     for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
         require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
         on_features(dense.features.flatten(0, -2))
-        truth = read_true_labels(benchmark, data, dense.index, dense.original)
-        predicted = label_maps.predict(dense)
-        yield Prediction(dense.index, predicted, truth, class_areas(predicted, truth, len(data.class_names)))
+        true_labels = read_true_labels(benchmark, data, dense.index, dense.original)
+        predicted_labels = label_maps.predict(dense)
+        areas = class_areas(predicted_labels, true_labels, len(data.class_names))
+        yield Prediction(dense.index, predicted_labels, true_labels, areas)
 
 
 def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
@@ -155,12 +159,12 @@ def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, s
     labels = data.masks[index].hashed_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
-            f"{benchmark.name}: the mask of {key} has {_in_words(labels.shape)} pixels and its image {_in_words(size)}"
-            "; correct the files"
+            f"{benchmark.name}: the mask of {key} has {_format_size(labels.shape)} pixels and its image "
+            f"{_format_size(size)}; correct the files"
         )
-    class_labels = labels[labels != IGNORED]
-    if class_labels.size and not (class_labels.min() >= 0 and class_labels.max() < class_count):
-        wrong_label = int(class_labels[(class_labels < 0) | (class_labels >= class_count)][0])
+    counted = labels[labels != IGNORED]
+    if counted.size and not (counted.min() >= 0 and counted.max() < class_count):
+        wrong_label = int(counted[(counted < 0) | (counted >= class_count)][0])
         raise RequestError(
             f"{benchmark.name}: the mask of {key} has the label {wrong_label}, but classes are 0 to {class_count - 1} "
             f"and {IGNORED} is for ignored pixels; correct the file, or prepare the masks again"
@@ -168,7 +172,7 @@ def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, s
     return labels
 
 
-def _in_words(shape: tuple[int, ...]) -> str:
+def _format_size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
@@ -204,9 +208,9 @@ def areas_of_chunks(
     def add_to_range(features: Tensor) -> None:
         feature_range.add(features)  # the range of the chunk at hand, assigned in the loop below
 
-    # One generator for all chunks, so that images are decoded ahead across the borders of chunks. It predicts an image
-    # only when the image is asked for, so that the features of a chunk's images go into the range of that chunk.
-    all_predictions = _predictions(shared.benchmark, data, engine, label_maps, add_to_range, reporter)
+    # One generator for all chunks, so that images are decoded ahead across the borders of chunks. Generators are lazy:
+    # an image is predicted when `islice` requests it, so its features go into the range of its own chunk.
+    all_predictions = _predict_images(shared.benchmark, data, engine, label_maps, add_to_range, reporter)
     for chunk in chunks:
         feature_range = FeatureRange()
         areas = [prediction.areas for prediction in islice(all_predictions, len(chunk.images))]
@@ -282,7 +286,7 @@ def _evaluate_images(
         for members in plan
     ]
     results: dict[int, tuple[list[np.ndarray], FeatureRange]] = {}
-    reporter = engine.reporter if engine.crew.size > 1 else Silent()  # one process shows each image: `_predictions`
+    reporter = engine.reporter if engine.crew.size > 1 else Silent()  # one process shows each image: `_predict_images`
     with reporter.task("encoding windows", len(data.images), "images") as advance:
         for number, result in engine.crew.share(areas_of_chunks, shared, chunks):
             results[number] = result
