@@ -81,15 +81,17 @@ class Measured:
             seed: seed of the bootstrap.
         """
         with phase("intervals"):
-            percentiles = intervals.intervals(list(self.estimators.values()), self.images, seed=seed)
-            bootstrap = dict(zip(self.estimators, percentiles, strict=True))
-            bounds = share_intervals(list(self.evidence.values()), [bootstrap[name] for name in self.evidence])
+            bootstrap_bounds = intervals.intervals(list(self.estimators.values()), self.images, seed=seed)
+            bounds_by_name = dict(zip(self.estimators, bootstrap_bounds, strict=True))
+            share_bounds = share_intervals(
+                list(self.evidence.values()), [bounds_by_name[name] for name in self.evidence]
+            )
             low_high_method = {
                 name: (low, high, self.evidence[name].method)
-                for name, (low, high) in zip(self.evidence, bounds, strict=True)
+                for name, (low, high) in zip(self.evidence, share_bounds, strict=True)
             }
             for name, interval_function in self.interval_functions.items():
-                low_high_method[name] = interval_function(bootstrap[name])
+                low_high_method[name] = interval_function(bounds_by_name[name])
         metrics = {}
         for name, (value, n) in self.values.items():
             low, high, method = low_high_method[name]

@@ -91,8 +91,8 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     for suffix in ("", "_expected"):
         for rule, reading in rules.items():
             values = (reading.expected if suffix else reading.strict).numpy()
-            halves = None if reading.halves is None else reading.halves[1 if suffix else 0].numpy()
-            _measure_rule(measured, _RuleValues(data, unit_of_image, values, halves), f"{rule}{suffix}", least)
+            per_pair = None if reading.halves is None else reading.halves[1 if suffix else 0].numpy()
+            _measure_rule(measured, _RuleValues(data, unit_of_image, values, per_pair), f"{rule}{suffix}", least)
     metrics = measured.metrics(seed)
 
     first_images = [data.images[i] for i in data.item_images[:, 0].tolist()]
@@ -125,14 +125,14 @@ class _RuleValues:
     """(N,) int64, the unit that intervals resample: the whole image that each image is, or is cut from."""
     values: np.ndarray
     """(I,) in [0, 1]."""
-    halves: np.ndarray | None
+    per_pair: np.ndarray | None
     """(I, 2) in [0, 1] for `match_accuracy`, which judges the two images of an item separately: the first must be
     called a match, the second must not. None for other rules."""
 
     def select(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, classes and units behind the metric of some items.
 
-        The metric is the mean over each class, averaged over the classes. There is one class, except with `halves`:
+        The metric is the mean over each class, averaged over the classes. There is one class, except with `per_pair`:
         there class 0 is the matches and class 1 the non-matches. Each class has each pair of an image and a text once,
         because SVO-Probes' authors drop repeated pairs: a match recurs in the items of several non-matches.
 
@@ -140,9 +140,9 @@ class _RuleValues:
             items: (J,) indices of items.
 
         Returns:
-            Three arrays of one length; J without `halves`.
+            Three arrays of one length; J without `per_pair`.
         """
-        if self.halves is None:
+        if self.per_pair is None:
             one_class = np.zeros(len(items), dtype=np.int64)
             return self.values[items], one_class, self.unit_of_image[self.data.item_images[items, 0]]
         values, classes, units = [], [], []
@@ -150,7 +150,7 @@ class _RuleValues:
             pairs = np.stack([self.data.item_images[items, side], self.data.item_texts[items, 0]], axis=1)
             _, first_of_pair = np.unique(pairs, axis=0, return_index=True)
             distinct_items = items[np.sort(first_of_pair)]
-            values.append(self.halves[distinct_items, side])
+            values.append(self.per_pair[distinct_items, side])
             classes.append(np.full(len(distinct_items), side))
             units.append(self.unit_of_image[self.data.item_images[distinct_items, side]])
         return np.concatenate(values), np.concatenate(classes), np.concatenate(units)

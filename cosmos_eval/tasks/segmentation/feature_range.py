@@ -40,7 +40,7 @@ class FeatureRange:
         return FeatureRange(self.first.cpu(), self.low.cpu(), self.high.cpu(), self.is_wide)
 
 
-def is_collapsed(ranges: Sequence[FeatureRange]) -> bool:
+def all_features_equal(ranges: Sequence[FeatureRange]) -> bool:
     """Whether the features behind all ranges differ from the first one by less than rounding."""
     first = ranges[0].first
 

@@ -26,7 +26,7 @@ from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.prompts import class_weights
 from cosmos_eval.tasks.segmentation import names_for
-from cosmos_eval.tasks.segmentation.feature_range import FeatureRange, is_collapsed
+from cosmos_eval.tasks.segmentation.feature_range import FeatureRange, all_features_equal
 from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
 
 PRIMARY = "miou"
@@ -238,35 +238,35 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
     areas, feature_ranges = _evaluate_images(shared, data, engine)
     names = unique_class_names(data)
-    image_areas = present(areas, len(names))
-    total_areas = image_areas.total()
+    entries = present(areas, len(names))
+    total_areas = entries.total()
     if not total_areas[2].any():
         raise RequestError(
             f"{benchmark.name}: no pixel of any mask has a class, all are ignored; check the masks and the definition"
         )
 
     measured = Measured(len(data.images))
-    resampled = _ResampledAreas(image_areas)
+    resampled = _ResampledAreas(entries)
     for name, value in summary(total_areas).items():
-        measured.share(name, value, len(data.images), resampled.summary(name), area_evidence(image_areas, name))
+        measured.share(name, value, len(data.images), resampled.summary(name), area_evidence(entries, name))
     iou = class_iou(total_areas)
     for c in np.flatnonzero(~np.isnan(iou)).tolist():
-        evidence = area_evidence(image_areas, "miou", c)
+        evidence = area_evidence(entries, "miou", c)
         measured.share(f"{names[c]}/iou", float(iou[c]), len(data.images), resampled.iou(c), evidence)
     metrics = measured.metrics(seed)
 
     samples = pd.DataFrame(
         {
-            "image": [data.images[i].key for i in image_areas.image.tolist()],
-            "class": image_areas.label,
-            "name": [names[c] for c in image_areas.label.tolist()],
-            "intersection": image_areas.areas[:, 0],
-            "prediction": image_areas.areas[:, 1],
-            "label": image_areas.areas[:, 2],
+            "image": [data.images[i].key for i in entries.image.tolist()],
+            "class": entries.label,
+            "name": [names[c] for c in entries.label.tolist()],
+            "intersection": entries.areas[:, 0],
+            "prediction": entries.areas[:, 1],
+            "label": entries.areas[:, 2],
         }
     )
     warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
-    if is_collapsed(feature_ranges):
+    if all_features_equal(feature_ranges):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
     return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=warnings)
@@ -302,15 +302,15 @@ class _ResampledAreas:
     `intervals` calls every estimator with the same array of draws, then all of them with the next one.
     """
 
-    def __init__(self, image_areas: PresentAreas) -> None:
-        self.image_areas = image_areas
+    def __init__(self, entries: PresentAreas) -> None:
+        self.entries = entries
         self.drawn: np.ndarray | None = None
         self.total_of_drawn = np.zeros(0)
 
     def total(self, drawn: np.ndarray) -> np.ndarray:
         """(3, C) areas summed over images, image i counted `drawn[i]` times."""
         if self.drawn is not drawn:
-            self.drawn, self.total_of_drawn = drawn, self.image_areas.total(drawn)
+            self.drawn, self.total_of_drawn = drawn, self.entries.total(drawn)
         return self.total_of_drawn
 
     def summary(self, name: str) -> Estimator:
