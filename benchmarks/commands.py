@@ -198,7 +198,7 @@ def peer_figures(root: Path) -> dict[str, float]:
 def our_figures(root: Path) -> dict[str, float]:
     from cosmos_eval.results.store import read_results
 
-    results = {one.benchmark["name"]: one for one in read_results(root / "out")}
+    results = {one.benchmark.name: one for one in read_results(root / "out")}
     return {
         f"{dataset} {own}": results[dataset].metrics[own].value
         for dataset, names in METRICS.items()

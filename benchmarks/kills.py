@@ -96,8 +96,8 @@ def outcome(out: Path) -> dict[str, Any]:
 
     found = {}
     for result in read_results(out):
-        samples = next(out.rglob(f"{result.benchmark['name']}/samples.parquet")).read_bytes()
-        found[result.benchmark["name"]] = result.metrics, result.warnings, result.dataset, result.identity, samples
+        samples = next(out.rglob(f"{result.benchmark.name}/samples.parquet")).read_bytes()
+        found[result.benchmark.name] = result.metrics, result.warnings, result.dataset, result.identity, samples
     return found
 
 

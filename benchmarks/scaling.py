@@ -161,7 +161,7 @@ def one_turn(crew: "Crew", plan: Plan, planned: "Sequence[Planned]") -> tuple[fl
     options = RunOptions(device=plan.device, batch_size=plan.batch_size, workers=plan.workers)
     session = Session(None, options, crew=crew)
     results = session.measure("python:benchmarks.scaling:model", planned)
-    return sum(result.timing["seconds"] for result in results), [result.metrics for result in results]
+    return sum(result.timing.seconds for result in results), [result.metrics for result in results]
 
 
 def table(times: Times, plan: Plan, threads: int) -> list[str]:

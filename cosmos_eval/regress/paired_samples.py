@@ -49,7 +49,7 @@ def pair_samples(
     Raises:
         RequestError: a metric that cannot be computed from samples, or does not come out as recorded.
     """
-    samples: Hits | Areas = resolve(task_info(results[0].benchmark["task"]).paired)(metric, results, frames)
+    samples: Hits | Areas = resolve(task_info(results[0].benchmark.task).paired)(metric, results, frames)
     if isinstance(samples, Hits):
         for result, value in zip(results, samples.values(), strict=True):
             refuse_other_value(metric, result, value)

@@ -1,10 +1,8 @@
 """Builds the `Result` of one evaluation: the outcome, and everything that is needed to interpret it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine
@@ -14,9 +12,18 @@ from cosmos_eval.protocol.parts import protocol_parts
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import (
+    BenchmarkSection,
+    DatasetSection,
+    EnvironmentSection,
+    ModelSection,
+    SamplesSection,
+    TextsSection,
+    TimingSection,
+)
 from cosmos_eval.results.store import write_samples
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.provenance import model_provenance
+from cosmos_eval.run.provenance import ScoringCode, model_plugin_field
 from cosmos_eval.tasks.outcome import Outcome
 
 
@@ -27,8 +34,7 @@ class EvaluationContext:
     label: str | None
     """The model's name in tables; None stands for its spec."""
     options: RunOptions
-    scoring: Mapping[str, Any]
-    """From `scoring_provenance`: the task's scoring version, and the plug-ins that provide task and reader."""
+    scoring: ScoringCode
     started: datetime
     seconds: float
 
@@ -43,47 +49,50 @@ def build_result(
     """
     model = engine.model
     windows = task_info(benchmark.task).windows
-    samples: dict[str, Any] = {"file": "samples.parquet", "rows": len(outcome.samples), "sha256": "0" * 64}
+    samples = SamplesSection("samples.parquet", len(outcome.samples), "0" * 64)
     if folder is not None:
         samples = write_samples(folder, outcome.samples)
     return Result(
-        benchmark={
-            "name": benchmark.name,
-            "version": benchmark.version,
-            "task": benchmark.task,
-            "fingerprint": benchmark.fingerprint,
-            **context.scoring,
-            "parts": protocol_parts(benchmark),
-        },
-        dataset={
-            "fingerprint": data.fingerprint,
-            "n": data.counts(),
-            "n_expected": dict(benchmark.dataset.get("expected", {})),
-        },
-        model={
-            **model.describe(),
-            "spec": model.spec,
-            "label": context.label,
-            "digest": model.digest,
-            **model_provenance(model.spec),
-        },
+        benchmark=BenchmarkSection(
+            name=benchmark.name,
+            version=benchmark.version,
+            task=benchmark.task,
+            fingerprint=benchmark.fingerprint,
+            scoring_version=context.scoring.scoring_version,
+            plugins=context.scoring.plugins,
+            parts=protocol_parts(benchmark),
+        ),
+        dataset=DatasetSection(
+            fingerprint=data.fingerprint,
+            n=data.counts(),
+            n_expected=dict(benchmark.dataset.get("expected", {})),
+        ),
+        model=ModelSection.from_record(
+            {
+                **model.describe(),
+                "spec": model.spec,
+                "label": context.label,
+                "digest": model.digest,
+                **model_plugin_field(model.spec),
+            }
+        ),
         metrics=outcome.metrics,
         primary=outcome.primary,
         precision=engine.precision_of(windows),
         limit=context.options.limit,
-        environment={**environment(str(engine.device)), **engine.means(windows)},
-        timing={
-            "seconds": round(context.seconds, 3),
-            "started": context.started.isoformat(timespec="seconds"),
-            "batch_size": engine.batch_size,
-            "batch_size_auto": context.options.batch_size == AUTO,
-            "batch_size_used": engine.parts.sizes,
-            "workers": context.options.workers,
-            "ranks": engine.crew.size,
-            "seed": context.options.seed,
-            "encoded": engine.encoded,
-            "texts": engine.texts_read.record(),
-        },
+        environment=EnvironmentSection.from_record({**environment(str(engine.device)), **engine.means(windows)}),
+        timing=TimingSection(
+            seconds=round(context.seconds, 3),
+            started=context.started.isoformat(timespec="seconds"),
+            batch_size=engine.batch_size,
+            batch_size_auto=context.options.batch_size == AUTO,
+            batch_size_used=engine.parts.sizes,
+            workers=context.options.workers,
+            ranks=engine.crew.size,
+            seed=context.options.seed,
+            encoded=engine.encoded,
+            texts=TextsSection.from_record(engine.texts_read.record()),
+        ),
         samples=samples,
         warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
     )

@@ -1,8 +1,6 @@
 """Folders of results: a model's folder, the feature cache beside it, and which stored results may be replaced."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
@@ -14,6 +12,7 @@ from cosmos_eval.protocol.parts import changed_parts
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import RESULT, read_result
+from cosmos_eval.run.provenance import ScoringCode
 
 
 def read_stored_result(folder: Path) -> Result | None:
@@ -43,8 +42,8 @@ def require_replaceable(
     """
     if stored.limit is not None or not stored.identity:
         return
-    is_protocol_changed = stored.benchmark["fingerprint"] != benchmark.fingerprint
-    changed = changed_parts(benchmark, stored.benchmark.get("parts", {})) if is_protocol_changed else []
+    is_protocol_changed = stored.benchmark.fingerprint != benchmark.fingerprint
+    changed = changed_parts(benchmark, stored.benchmark.parts) if is_protocol_changed else []
     if changed:
         change = f"what differs: {', '.join(changed)}"
     else:  # older results do not record the parts of their protocol
@@ -54,7 +53,7 @@ def require_replaceable(
         "all images": limit is not None,
         f"another definition of {benchmark.name} ({change})": is_protocol_changed,
         # Prompts of a definition are hashed into the dataset's fingerprint too: it changes together with the protocol.
-        "other data": not is_protocol_changed and stored.dataset["fingerprint"] != dataset,
+        "other data": not is_protocol_changed and stored.dataset.fingerprint != dataset,
         f"precision {stored.precision}": stored.precision != precision,
     }
     reasons = [reason for reason, differs in differences.items() if differs]
@@ -62,27 +61,27 @@ def require_replaceable(
         raise RequestError(f"{path} was measured with {', '.join(reasons)}; give another --out, or --overwrite")
 
 
-def describe_repetition(stored: Result, scoring: Mapping[str, Any], model_digest: str) -> str:
+def describe_repetition(stored: Result, scoring: ScoringCode, model_digest: str) -> str:
     """Say why a stored result of the same protocol and model is computed again.
 
     Args:
         stored: the stored result.
-        scoring: `scoring_provenance` of the benchmark now.
+        scoring: the code that would score the benchmark now.
         model_digest: digest of the model; empty for a `python:` model without one.
 
     Returns:
         the reasons in words: the model has no digest, or other code would score it now. Empty for another model, or if
         there are no such reasons.
     """
-    if stored.model["digest"] != model_digest:
+    if stored.model.digest != model_digest:
         return ""
     if not model_digest:
         return "the model has no digest, so it is unknown whether it has changed"
     reasons = []
-    version, stored_version = (fields.get("scoring_version", 1) for fields in (scoring, stored.benchmark))
+    version, stored_version = scoring.scoring_version, stored.benchmark.scoring_version
     if version != stored_version:
         reasons.append(f"scoring version {version} of the task, not {stored_version}")
-    plugins, stored_plugins = (fields.get("plugins", {}) for fields in (scoring, stored.benchmark))
+    plugins, stored_plugins = scoring.plugins, stored.benchmark.plugins
     for role in dict.fromkeys([*plugins, *stored_plugins]):  # task, reader
         provider, stored_provider = (names.get(role, "cosmos-eval") for names in (plugins, stored_plugins))
         if provider != stored_provider:

@@ -29,7 +29,7 @@ from cosmos_eval.results.store import RESULT, find_finished, write_not_run, writ
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned
-from cosmos_eval.run.provenance import scoring_provenance
+from cosmos_eval.run.provenance import find_scoring_code
 from cosmos_eval.run.recording import EvaluationContext, build_result
 from cosmos_eval.run.result_folders import describe_repetition, model_folder, read_stored_result, require_replaceable
 
@@ -161,7 +161,7 @@ class Session:
         benchmark = planned.benchmark
         with phase("reading"):
             data = self.load_data(planned)
-        scoring = scoring_provenance(benchmark)
+        scoring = find_scoring_code(benchmark)
         precision = engine.precision_of(task_info(benchmark.task).windows)
         if folder is not None and not self.options.overwrite:
             key = identity(
@@ -170,8 +170,8 @@ class Session:
                 data.fingerprint,
                 precision,
                 self.options.limit,
-                scoring.get("scoring_version", 1),
-                scoring.get("plugins"),
+                scoring.scoring_version,
+                scoring.plugins,
             )
             finished = find_finished(folder, key)
             if finished is not None:
@@ -202,8 +202,8 @@ class Session:
 
     def _seed_note(self, finished: Result) -> str:
         """A note if the intervals of a finished result come from another seed; the seed is not part of its identity."""
-        seed = finished.timing.get("seed", self.options.seed)
-        if seed == self.options.seed:
+        seed = finished.timing.seed
+        if seed is None or seed == self.options.seed:  # older results do not record it
             return ""
         return f" (its intervals are of seed {seed}; --overwrite measures again)"
 

@@ -111,8 +111,8 @@ def show_segmentation(
     bars = out / "iou.png"
     if measured is not None:
         path, result = measured
-        image_count = result.dataset["n"].get("images", 0)
-        measured_on = f"{image_count:,} images (data {result.dataset['fingerprint'][:8]}), {result.precision}"
+        image_count = result.dataset.n.get("images", 0)
+        measured_on = f"{image_count:,} images (data {result.dataset.fingerprint[:8]}), {result.precision}"
         bars_from = f"{measured_on}: {path}"
         names, values, intervals = per_class(result)
         save(iou_bars(names, values, intervals, f"{title}, {measured_on}"), bars)
@@ -225,12 +225,12 @@ def find_result(folder: Path, model: Model, benchmark: Benchmark, precision: str
     same_measurement = [
         (path, result)
         for path, result in readable(result_paths(folder))
-        if result.model["digest"] == model.digest and result.benchmark["fingerprint"] == benchmark.fingerprint
+        if result.model.digest == model.digest and result.benchmark.fingerprint == benchmark.fingerprint
     ]
 
     def rank(located: tuple[Path, Result]) -> tuple[bool, bool, str]:
         result = located[1]
-        return result.limit is None, result.precision == precision, str(result.timing.get("started", ""))
+        return result.limit is None, result.precision == precision, result.timing.started
 
     return max(same_measurement, key=rank, default=None)
 

@@ -27,12 +27,12 @@ def test_the_files_are_read_by_our_readers_and_keep_the_proportions_of_the_true_
     model.spec = "python:colours"
     model.describe = lambda: {"arch": "colours", "activation": "none"}
     coco, sugarcrepe = evaluate(model, definitions(PLAN), tmp_path)
-    assert coco.benchmark["name"] == COCO
-    assert coco.dataset["n"]["images"] == 10
-    assert coco.dataset["n"]["texts"] == 50
-    assert sugarcrepe.benchmark["name"] == SUGARCREPE
-    assert sugarcrepe.dataset["n"]["images"] == 3
-    assert sugarcrepe.dataset["n"]["items"] == sum(PLAN.rows.values())
+    assert coco.benchmark.name == COCO
+    assert coco.dataset.n["images"] == 10
+    assert coco.dataset.n["texts"] == 50
+    assert sugarcrepe.benchmark.name == SUGARCREPE
+    assert sugarcrepe.dataset.n["images"] == 3
+    assert sugarcrepe.dataset.n["items"] == sum(PLAN.rows.values())
     assert PLAN.rows["add_obj"] == max(PLAN.rows.values()) == 4
     assert {name.split("/")[0] for name in sugarcrepe.metrics} >= set(SUBSETS)
 

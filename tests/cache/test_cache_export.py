@@ -44,7 +44,7 @@ def test_a_model_is_evaluated_elsewhere_without_its_weights(world, run, tmp_path
     export_rows(one, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npz", "meta.json", "texts.npz"]
     elsewhere = evaluate(f"embeddings:{tmp_path}", world[1], world[0])
-    assert [result.benchmark["task"] for result in elsewhere] == ["retrieval", "classification", "perception"]
+    assert [result.benchmark.task for result in elsewhere] == ["retrieval", "classification", "perception"]
     for ours, theirs in zip(elsewhere, own, strict=True):
         assert ours.metrics.keys() == theirs.metrics.keys()
         for name, metric in theirs.metrics.items():
@@ -52,15 +52,15 @@ def test_a_model_is_evaluated_elsewhere_without_its_weights(world, run, tmp_path
             assert ours.metrics[name].low == pytest.approx(metric.low, abs=1e-6)
     meta = json.loads((tmp_path / "meta.json").read_text())
     assert (meta["exported_from"], meta["precision"]) == (MODEL, "fp32")
-    assert EmbeddingsModel(tmp_path).describe()["arch"] == own[0].model["arch"]
+    assert EmbeddingsModel(tmp_path).describe()["arch"] == own[0].model.arch
 
 
 def test_measuring_again_takes_every_row_from_the_store(world, run):
     again = evaluate(MODEL, world[1], world[0], out=run[0], batch_size=4, overwrite=True)
     for ours, theirs in zip(again, run[1], strict=True):
         assert ours.metrics == theirs.metrics
-        assert theirs.timing["encoded"]["texts"] > 0
-        assert ours.timing["encoded"] == {"images": 0, "texts": 0}
+        assert theirs.timing.encoded["texts"] > 0
+        assert ours.timing.encoded == {"images": 0, "texts": 0}
 
 
 def test_one_benchmark_alone_is_exported_with_what_it_asked_for(world, run, tmp_path):
@@ -202,7 +202,7 @@ def test_vectors_written_by_hand_with_numpy_alone_are_evaluated(tmp_path):
     assert classification.metrics["top1"].value == pytest.approx(np.mean(top1))
     assert perception.metrics["accuracy"].value == pytest.approx(np.mean(right))
     assert not (tmp_path / "out" / ".embeddings").exists()  # such vectors are stored already
-    assert retrieval.model["arch"] == "another framework"
+    assert retrieval.model.arch == "another framework"
 
 
 def test_images_of_coco_are_encoded_once_for_two_runs_of_two_benchmarks(tmp_path):
@@ -217,8 +217,8 @@ def test_images_of_coco_are_encoded_once_for_two_runs_of_two_benchmarks(tmp_path
     encoded = []
     for name in ("coco-val2017-retrieval", "sugarcrepe"):
         (result,) = evaluate(MODEL, small(name), tmp_path, out=tmp_path / name, cache=cache)
-        encoded.append(result.timing["encoded"]["images"])
+        encoded.append(result.timing.encoded["images"])
         assert not (tmp_path / name / ".embeddings").exists()
     assert encoded == [3, 0]
     (result,) = evaluate(MODEL, small("sugarcrepe"), tmp_path, cache=False)
-    assert result.timing["encoded"]["images"] == 3
+    assert result.timing.encoded["images"] == 3

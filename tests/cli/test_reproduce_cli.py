@@ -17,7 +17,7 @@ from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, T2I, measured
 def folder(tmp_path):
     def store(*results):
         for i, result in enumerate(results):
-            write_result(tmp_path / "eval" / f"{i}" / result.benchmark["name"], result)
+            write_result(tmp_path / "eval" / f"{i}" / result.benchmark.name, result)
         return str(tmp_path / "eval")
 
     return store

@@ -153,9 +153,9 @@ def test_the_engine_decodes_as_it_was_told(tmp_path, workers):
 def test_a_result_says_who_decoded_and_is_another_measurement(tmp_path):
     world = captions_world(tmp_path)
     by = {name: evaluate(Whole(), world, tmp_path, decoder=name)[0] for name in ("pil", "torchvision")}
-    assert "decoder" not in by["pil"].environment
-    assert by["torchvision"].environment["decoder"]["name"] == "torchvision"
-    assert set(by["torchvision"].environment["decoder"]["drift"]) == {
+    assert by["pil"].environment.decoder is None
+    assert by["torchvision"].environment.decoder["name"] == "torchvision"
+    assert set(by["torchvision"].environment.decoder["drift"]) == {
         "images", "pixel_mean", "pixel_max", "similarity_max"
     }  # fmt: skip
     assert by["torchvision"].precision == "fp32+torchvision"

@@ -185,7 +185,7 @@ def test_the_command_makes_what_a_run_reads(tmp_path, capsys):
     plain, read = (evaluate(Whole(), definition, tmp_path, resized=one)[0] for one in (None, small))
     assert plain.metrics == read.metrics
     assert plain.identity == read.identity
-    assert set(read.environment) - set(plain.environment) == {"resized"}
+    assert set(read.environment.record()) - set(plain.environment.record()) == {"resized"}
     assert run_command(["data", "prepare", "resized"]) == 2
     assert "resized needs the benchmarks" in capsys.readouterr().err
     assert run_command(["data", "prepare", "toybox", "more"]) == 2

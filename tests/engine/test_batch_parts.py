@@ -158,9 +158,9 @@ def test_a_store_and_a_later_run_see_the_batches_that_were_planned(tmp_path):
 def test_the_result_says_what_was_asked_and_what_came_of_it(tmp_path):
     benchmark = captions_world(tmp_path)
     roomy, small = (evaluate(Small(n, 100), benchmark, tmp_path, batch_size=8)[0] for n in (8, 1))
-    assert roomy.timing["batch_size"] == small.timing["batch_size"] == 8
-    assert roomy.timing["batch_size_used"] == {"images": 8, "texts": 32, "windows": 8}
-    assert small.timing["batch_size_used"] == {"images": 1, "texts": 32, "windows": 8}
+    assert roomy.timing.batch_size == small.timing.batch_size == 8
+    assert roomy.timing.batch_size_used == {"images": 8, "texts": 32, "windows": 8}
+    assert small.timing.batch_size_used == {"images": 1, "texts": 32, "windows": 8}
     assert roomy.identity == small.identity
     assert roomy.metrics == small.metrics
 

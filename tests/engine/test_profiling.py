@@ -123,7 +123,7 @@ def test_a_profile_of_a_run_adds_up_to_its_time(tmp_path):
     assert set(seconds) >= {*IMAGE_PHASES, "texts", "scoring", "intervals", "writing", "store", "model"}
     assert set(seconds) <= set(PHASES)
     assert sum(profile.parts["pairs"].seconds.values()) <= whole
-    assert profile.parts["pairs"].encoded == {"images": 20, "texts": 40} == result.timing["encoded"]
+    assert profile.parts["pairs"].encoded == {"images": 20, "texts": 40} == result.timing.encoded
     assert set(profile.total().work) == {"decode", "preprocess"}
     assert profile.forward_per_second is not None
     (path,) = (tmp_path / "out").glob("*/profile.json")

@@ -38,7 +38,7 @@ def command(definitions: dict[str, Path], model: str, out: Path) -> list[str]:
 
 
 def values(results) -> dict[str, dict[str, float]]:
-    return {one.benchmark["name"]: {name: metric.value for name, metric in one.metrics.items()} for one in results}
+    return {one.benchmark.name: {name: metric.value for name, metric in one.metrics.items()} for one in results}
 
 
 def test_rerank_enters_the_fingerprint_only_where_it_is_given(definitions):
@@ -64,13 +64,13 @@ def test_features_and_pairs_are_stored_and_read_again_and_a_run_goes_on(definiti
     paths, store = [definitions["rerank"], *(definitions[task] for task in TASKS)], tmp_path / "store"
     whole = evaluate(made(), paths, batch_size=4)
     first = evaluate(made(), paths[:1], out=tmp_path / "out", cache=store, batch_size=4)
-    assert first[0].timing["encoded"]["pairs" if model == "Pairs" else "texts"] == (578 if model == "Pairs" else 34)
+    assert first[0].timing.encoded["pairs" if model == "Pairs" else "texts"] == (578 if model == "Pairs" else 34)
     rest = evaluate(made(), paths, out=tmp_path / "out", cache=store, batch_size=4)
     assert values(rest) == values(whole)
     assert rest[0].timing == first[0].timing  # already done, kept
     again = evaluate(made(), paths, cache=store, batch_size=4)
     assert values(again) == values(whole)
-    assert {count for one in again for count in one.timing["encoded"].values()} == {0}
+    assert {count for one in again for count in one.timing.encoded.values()} == {0}
     (one,) = held(store_at(store))
     assert one.about["spec"].endswith(f":{model}")
 

@@ -121,5 +121,5 @@ def outcome(out: Path) -> dict[str, Any]:
     for path in sorted(out.rglob("RESULT.json")):
         result = read_result(path)
         samples = (path.parent / "samples.parquet").read_bytes()
-        found[result.benchmark["name"]] = result.metrics, result.warnings, result.dataset, result.identity, samples
+        found[result.benchmark.name] = result.metrics, result.warnings, result.dataset, result.identity, samples
     return found

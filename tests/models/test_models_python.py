@@ -312,7 +312,7 @@ def test_evaluate_takes_the_object_that_the_factory_returns(module, tmp_path):
     (from_object,) = evaluate(build(), definition)
     assert from_object.metrics == from_spec.metrics
     assert from_object.identity == from_spec.identity
-    assert from_object.model["spec"] == "python:colours:Colours"
+    assert from_object.model.spec == "python:colours:Colours"
 
 
 @pytest.mark.parametrize(

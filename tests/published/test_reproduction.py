@@ -22,6 +22,7 @@ from cosmos_eval.published.reproduce import (
     reproduce,
     same_model,
 )
+from cosmos_eval.results.sections import BenchmarkSection, DatasetSection
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, PRINTED, T2I, measured
 
@@ -160,8 +161,8 @@ def test_another_checkpoint_on_another_benchmark_is_noted_too():
     assert found[COCO, I2T].measured[0].notes == ()
 
 
-def other_benchmark() -> dict:
-    return {"name": "toybox-retrieval", "version": 1, "task": "retrieval", "fingerprint": "f" * 64}
+def other_benchmark() -> BenchmarkSection:
+    return BenchmarkSection("toybox-retrieval", 1, "retrieval", "f" * 64)
 
 
 def test_float32_of_one_checkpoint_does_not_silence_another():
@@ -185,12 +186,12 @@ def test_weights_that_nobody_can_identify_are_never_taken_for_the_same():
 
 def test_other_data_and_incomplete_data_are_noted():
     full = {"images": 5000, "texts": 25014}
-    part = {"fingerprint": "e" * 64, "n": {**full, "images": 4998}, "n_expected": full}
+    part = DatasetSection("e" * 64, n={**full, "images": 4998}, n_expected=full)
     found = cells([measured(), measured(dataset=part)])[COCO, I2T]
     notes = [note for one in found.measured for note in one.notes]
     assert "on 4,998 of 5,000 images" in notes
     assert "on the data eeeeeeee; there are results on other data" in notes
-    lost = {**part, "n": {**full, "left_out": 7}}
+    lost = replace(part, n={**full, "left_out": 7})
     assert "7 items left out" in cells([measured(dataset=lost)])[COCO, I2T].measured[0].notes
 
 

@@ -325,7 +325,7 @@ def test_remarks_say_what_was_not_tested_and_what_is_the_same(tmp_path):
         fabricated.classification(tmp_path / name, hits(99, 1), name="other", model={"digest": "7" * 64})
         for path in (tmp_path / name).rglob("RESULT.json"):
             result = read_result(path)
-            write_result(path.parent, replace(result, model={**result.model, "digest": "7" * 64}))
+            write_result(path.parent, replace(result, model=replace(result.model, digest="7" * 64)))
     answer = judged(tmp_path, metrics=("top1",))
     assert answer.remarks == (
         "without the requested metrics, so not tested: made-retrieval",

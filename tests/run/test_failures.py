@@ -276,7 +276,7 @@ def test_a_limited_result_is_replaced_by_a_full_one(tmp_path):
     assert run_command([*command, "--limit", "3"]) == 0
     (path,) = (tmp_path / "out").rglob("RESULT.json")
     assert read_result(path).limit == 3
-    assert read_result(path).dataset["n"]["images"] == 3
+    assert read_result(path).dataset.n["images"] == 3
     assert run_command(command) == 0
     assert read_result(path).limit is None
 

@@ -78,13 +78,13 @@ def results(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     results = evaluate(MODEL, [small(name) for name in NAMES], data_root=world, out=out, batch_size=32)
     samples = {path.parent.name: pandas.read_parquet(path) for path in out.rglob("samples.parquet")}
-    return {result.benchmark["name"]: (result, samples[result.benchmark["name"]]) for result in results}
+    return {result.benchmark.name: (result, samples[result.benchmark.name]) for result in results}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_runs_from_its_files_to_its_result(results, name):
     result, samples = results[name]
-    assert result.dataset["n"]["items"] == ITEMS[name] == len(samples)
+    assert result.dataset.n["items"] == ITEMS[name] == len(samples)
     assert result.primary == small(name).metrics["primary"]
     assert result.primary in result.metrics
     for metric in result.metrics.values():
@@ -106,7 +106,7 @@ def test_the_table_shows_how_many_items_are_left_out(world, tmp_path):
         if path.stem not in ("12", "25"):
             (tmp_path / "elsewhere" / path.name).symlink_to(path)
     (result,) = evaluate(MODEL, benchmark, data_root=tmp_path, out=tmp_path / "out")
-    assert result.dataset["n"] == {"images": 8, "items": 4, "left_out": 2}
+    assert result.dataset.n == {"images": 8, "items": 4, "left_out": 2}
     text = markdown(to_frame([result]))
     assert "8 images, 4 of 6 items," in text
     assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg is not there",)

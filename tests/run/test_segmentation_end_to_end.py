@@ -50,13 +50,13 @@ def results(world, tmp_path_factory):
     benchmarks = [quick(name) for name in (*NAMES, TWIN)]
     results = evaluate(MODEL, benchmarks, data_root=world, out=out, batch_size=8)
     samples = {path.parent.name: pandas.read_parquet(path) for path in out.rglob("samples.parquet")}
-    return {result.benchmark["name"]: (result, samples[result.benchmark["name"]]) for result in results}
+    return {result.benchmark.name: (result, samples[result.benchmark.name]) for result in results}
 
 
 @pytest.mark.parametrize("name", [*NAMES, TWIN])
 def test_each_benchmark_runs_from_its_files_to_its_result(world, results, name):
     result, samples = results[name]
-    assert result.dataset["n"]["images"] == 3
+    assert result.dataset.n["images"] == 3
     assert result.primary == "miou"
     for metric in ("miou", "pixel_accuracy", "mean_accuracy"):
         value = result.metrics[metric]
@@ -79,8 +79,8 @@ def test_each_benchmark_runs_from_its_files_to_its_result(world, results, name):
 
 def test_two_attentions_are_two_benchmarks_on_the_same_data(results):
     (plain, of_plain), (csa, of_csa) = results["cityscapes"], results[TWIN]
-    assert plain.dataset["fingerprint"] == csa.dataset["fingerprint"]
-    assert plain.benchmark["fingerprint"] != csa.benchmark["fingerprint"]
+    assert plain.dataset.fingerprint == csa.dataset.fingerprint
+    assert plain.benchmark.fingerprint != csa.benchmark.fingerprint
     assert not of_plain.equals(of_csa)
 
 

@@ -19,6 +19,7 @@ from cosmos_eval.metrics.areas import class_areas, summary
 from cosmos_eval.models import load_model
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import TASKS
+from cosmos_eval.results.sections import BenchmarkSection
 from cosmos_eval.results.store import write_result
 from cosmos_eval.show import segmentation as showing
 from cosmos_eval.show.segmentation import choose, file_names, find_result, per_class, show_segmentation
@@ -152,13 +153,13 @@ def test_bars_come_from_the_result_of_the_same_model_and_protocol(definition, tm
     metric = make_result().metrics["top1"]
     same = replace(
         make_result(),
-        model={**make_result().model, "digest": Patches.digest},
-        benchmark={"name": "small", "version": 1, "task": "segmentation", "fingerprint": benchmark.fingerprint},
+        model=replace(make_result().model, digest=Patches.digest),
+        benchmark=BenchmarkSection("small", 1, "segmentation", benchmark.fingerprint),
         metrics={"miou": metric, "red/iou": replace(metric, value=0.5, low=0.4, high=0.6)},
         primary="miou",
     )
     runs = tmp_path / "runs"
-    write_result(runs / "other", replace(same, model={**same.model, "digest": "0" * 64}))
+    write_result(runs / "other", replace(same, model=replace(same.model, digest="0" * 64)))
     assert find_result(runs, Patches(), benchmark, "fp32") is None
     write_result(runs / "limited", replace(same, limit=4))
     write_result(runs / "whole", same)
@@ -168,7 +169,7 @@ def test_bars_come_from_the_result_of_the_same_model_and_protocol(definition, tm
     assert (path.parent.name, found) == ("whole", same)
     assert per_class(found) == (["red"], [0.5], [(0.4, 0.6)])
     assert show(definition, tmp_path / "shown", "--results", str(runs)) == 0
-    known_by = same.dataset["fingerprint"][:8]
+    known_by = same.dataset.fingerprint[:8]
     assert f"measured on 4 images (data {known_by}), fp32: {runs / 'whole' / 'RESULT.json'}" in capsys.readouterr().out
 
 

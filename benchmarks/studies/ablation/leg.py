@@ -49,8 +49,8 @@ def do_leg(config: TrainConfig, folder: Path, examiner: Examiner, commit: str = 
     trained = read(folder / TRAINED) or train_leg(config, folder, commit)
     places = {}
     for result in examiner.results(folder, config.name):
-        (path,) = (folder / "results").glob(f"*-{result.model['digest'][:8]}/{result.benchmark['name']}")
-        places[result.benchmark["name"]] = path.relative_to(folder).as_posix()
+        (path,) = (folder / "results").glob(f"*-{result.model.digest[:8]}/{result.benchmark.name}")
+        places[result.benchmark.name] = path.relative_to(folder).as_posix()
     examiner.geometry(folder)
     record = {**trained, "results": places, "environment": environment(), "limit": examiner.limit}
     write(folder / FINISHED, record)
