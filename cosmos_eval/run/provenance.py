@@ -1,4 +1,4 @@
-"""Which code measured: the task's scoring version, and the plug-ins that brought task, reader or model."""
+"""Which code computed a result: the task's scoring version, and the plug-ins that provide task, reader or model."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,25 @@ class ScoringCode:
     """The code that reads and scores a benchmark; part of the identity of a result."""
 
     scoring_version: int
-    """Of the task."""
+    """Of the task (`TaskInfo.scoring_version`)."""
     plugins: dict[str, str]
-    """`task` or `reader` -> distribution and version of the plug-in that brings it; empty where both are ours."""
+    """`task` or `reader` -> distribution and version of the plug-in that provides it; empty if both are built in."""
 
 
-def scoring_of(benchmark: Benchmark) -> ScoringCode:
-    """Return the code that scores a benchmark today."""
-    version = task_info(benchmark.task).scoring_version
-    sources = {"task": TASKS.plugin(benchmark.task), "reader": READERS.plugin(benchmark.dataset["reader"])}
-    return ScoringCode(version, {what: _stamp(plugin) for what, plugin in sources.items() if plugin is not None})
+def find_scoring_code(benchmark: Benchmark) -> ScoringCode:
+    """The code that would score a benchmark now."""
+    providers = {"task": TASKS.plugin(benchmark.task), "reader": READERS.plugin(benchmark.dataset["reader"])}
+    plugins = {role: _name_and_version(plugin) for role, plugin in providers.items() if plugin is not None}
+    return ScoringCode(task_info(benchmark.task).scoring_version, plugins)
 
 
-def plugin_of_model(spec: str) -> dict[str, str]:
-    """`plugin` of a result's `model`: distribution and version, where a plug-in brings the kind of spec."""
+def model_plugin_field(spec: str) -> dict[str, str]:
+    """The field `plugin` of a result's `model`: distribution and version of the plug-in that provides this kind of
+    spec; empty for built-in kinds."""
     kind = spec.partition(":")[0]
     plugin = None if kind in KINDS else MODELS.plugin(kind)
-    return {} if plugin is None else {"plugin": _stamp(plugin)}
+    return {} if plugin is None else {"plugin": _name_and_version(plugin)}
 
 
-def _stamp(plugin: Plugin) -> str:
+def _name_and_version(plugin: Plugin) -> str:
     return f"{plugin.distribution} {plugin.version}"

@@ -1,4 +1,4 @@
-"""The record of one measurement: an outcome, and everything needed to know what it means."""
+"""Builds the `Result` of one evaluation: the outcome, and everything that is needed to interpret it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,28 +23,32 @@ from cosmos_eval.results.sections import (
 )
 from cosmos_eval.results.store import write_samples
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.provenance import plugin_of_model, scoring_of
+from cosmos_eval.run.provenance import ScoringCode, model_plugin_field
 from cosmos_eval.tasks.outcome import Outcome
 
 
 @dataclass(frozen=True)
-class About:
-    """How a measurement was made."""
+class EvaluationContext:
+    """How an evaluation was run."""
 
     label: str | None
-    """How tables call the model, instead of its spec."""
+    """The model's name in tables; None stands for its spec."""
     options: RunOptions
+    scoring: ScoringCode
     started: datetime
     seconds: float
 
 
-def record(
-    benchmark: Benchmark, data: Data, engine: Engine, outcome: Outcome, about: About, folder: Path | None
+def build_result(
+    benchmark: Benchmark, data: Data, engine: Engine, outcome: Outcome, context: EvaluationContext, folder: Path | None
 ) -> Result:
-    """The result of one model on one benchmark; its samples are written to `folder`, where there is one."""
+    """The result of one model on one benchmark.
+
+    Args:
+        folder: samples.parquet is written there; None writes nothing, and the result has a checksum of zeros for it.
+    """
     model = engine.model
     windows = task_info(benchmark.task).windows
-    scoring = scoring_of(benchmark)
     samples = SamplesSection("samples.parquet", len(outcome.samples), "0" * 64)
     if folder is not None:
         samples = write_samples(folder, outcome.samples)
@@ -54,8 +58,8 @@ def record(
             version=benchmark.version,
             task=benchmark.task,
             fingerprint=benchmark.fingerprint,
-            scoring_version=scoring.scoring_version,
-            plugins=scoring.plugins,
+            scoring_version=context.scoring.scoring_version,
+            plugins=context.scoring.plugins,
             parts=protocol_parts(benchmark),
         ),
         dataset=DatasetSection(
@@ -67,25 +71,25 @@ def record(
             {
                 **model.describe(),
                 "spec": model.spec,
-                "label": about.label,
+                "label": context.label,
                 "digest": model.digest,
-                **plugin_of_model(model.spec),
+                **model_plugin_field(model.spec),
             }
         ),
         metrics=outcome.metrics,
         primary=outcome.primary,
         precision=engine.precision_of(windows),
-        limit=about.options.limit,
+        limit=context.options.limit,
         environment=EnvironmentSection.from_record({**environment(str(engine.device)), **engine.means(windows)}),
         timing=TimingSection(
-            seconds=round(about.seconds, 3),
-            started=about.started.isoformat(timespec="seconds"),
+            seconds=round(context.seconds, 3),
+            started=context.started.isoformat(timespec="seconds"),
             batch_size=engine.batch_size,
-            batch_size_auto=about.options.batch_size == AUTO,
+            batch_size_auto=context.options.batch_size == AUTO,
             batch_size_used=engine.parts.sizes,
-            workers=about.options.workers,
+            workers=context.options.workers,
             ranks=engine.crew.size,
-            seed=about.options.seed,
+            seed=context.options.seed,
             encoded=engine.encoded,
             texts=TextsSection.from_record(engine.texts_read.record()),
         ),

@@ -181,7 +181,7 @@ def test_a_fault_of_ours_on_one_rank_ends_with_its_traceback(suite, tmp_path):
 def test_ranks_with_different_weights_are_refused(suite, tmp_path):
     assert codes(start(command(suite, tmp_path / "out", "Elsewhere"), 2, tmp_path / "said")) == [2, 2]
     (line,) = told(tmp_path / "said", 2)
-    assert "rank 1 computes other numbers" in line
+    assert "rank 1 computes other features" in line
 
 
 def test_a_bad_request_is_told_once(suite, tmp_path):

@@ -70,7 +70,7 @@ def test_vectors_of_different_lengths_are_refused():
             return super().encode_text(texts)[:, :-1]
 
     data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
-    with pytest.raises(RequestError, match="the model gives 16 numbers an image and 15 a text"):
+    with pytest.raises(RequestError, match="16 dimensions for each image and 15 for each text"):
         tasks.run(benchmark("retrieval"), data, Engine(Crooked()))
 
 
@@ -452,7 +452,7 @@ def test_a_first_stage_that_cannot_tell_candidates_apart_scores_none_again_and_i
 @pytest.mark.parametrize("value", [0, 2.5, True, "3"])
 def test_a_rerank_that_is_no_number_of_candidates_is_refused(value):
     data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
-    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number from 1 on"):
+    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number of at least 1"):
         tasks.validate(benchmark("retrieval", rerank=value), data)
 
 

@@ -1,4 +1,4 @@
-"""A training that is killed at any moment and started again ends with the bits of one that never was."""
+"""A training that is killed at any moment and started again ends with bit-identical weights and logs."""
 
 import os
 import random
@@ -38,7 +38,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(world: Path, tmp_path_factory) -> Path:
-    """The run that nobody disturbs."""
+    """A run that is not killed."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert ended(start(command(world, out))) == 0
     return out
@@ -50,29 +50,27 @@ def command(world: Path, out: Path, *changes: str) -> list[str]:
 
 
 def assert_equal(ours: Path, theirs: Path) -> None:
-    """Parameters of student and teacher, momenta, counters, the position in the data, and the log, to the bit."""
+    """Parameters of student and teacher, momenta, counters, the position in the data and the log are bit-identical."""
     assert differences(final_state(ours), final_state(theirs)) == []
     assert differences(metrics(ours), metrics(theirs)) == []
     assert not list(ours.glob("*.tmp")) + list(ours.glob(".*.tmp"))
 
 
-def test_the_same_command_gives_the_same_bits_twice(world: Path, whole: Path, tmp_path: Path):
+def test_two_runs_of_one_command_are_bit_identical(world: Path, whole: Path, tmp_path: Path):
     assert ended(start(command(world, tmp_path / "run"))) == 0
     assert_equal(tmp_path / "run", whole)
     lines = metrics(whole)
     assert [line["step"] for line in lines] == list(range(1, 25))
-    assert len({line["loss"] for line in lines}) == 24  # it does learn, so that equality says something
+    assert len({line["loss"] for line in lines}) == 24  # it does learn, so equality is not trivial
     assert lines[-1]["epoch"] == 1
     assert [len(one) for one in read_file(whole / "last.pt")["skipped"]] == [3]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(
-    world: Path, whole: Path, tmp_path: Path, workers: int
-):
+def test_a_run_killed_at_random_moments_ends_bit_identical(world: Path, whole: Path, tmp_path: Path, workers: int):
     draw, out, kills, saved = random.Random(workers), tmp_path / "run", 0, 0
     while kills < 7 and saved < 20:
-        # some steps ahead of where this start goes on, and anywhere in the step, the log, the save and the next step
+        # a few steps after the last checkpoint, at a random point of the step, the log, the save or the next step
         kill = Kill(step=saved + draw.randint(1, 3), calls=draw.randint(1, 60_000))
         assert ended(start(command(world, out, f"workers={workers}"), kill)) == -signal.SIGKILL
         kills += 1
@@ -82,17 +80,17 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(
     assert_equal(out, whole)
 
 
-def test_a_run_killed_while_it_saves_ends_with_the_bits_of_one_that_was_not(world: Path, whole: Path, tmp_path: Path):
+def test_a_run_killed_while_it_saves_ends_bit_identical(world: Path, whole: Path, tmp_path: Path):
     out = tmp_path / "run"
     for point in SAVING:
         assert ended(start(command(world, out), Kill(save=2, point=point))) == -signal.SIGKILL
-        assert len(list(out.glob(".last.pt.*.tmp"))) == (point in SAVING[:2])  # half of one, or one without its name
+        assert len(list(out.glob(".last.pt.*.tmp"))) == (point in SAVING[:2])  # half a file, or not renamed yet
         read_file(out / "last.pt")
     assert ended(start(command(world, out))) == 0
     assert_equal(out, whole)
 
 
-def test_a_run_goes_on_with_other_workers_and_other_places_to_save_at(world: Path, whole: Path, tmp_path: Path):
+def test_a_run_resumes_with_other_workers_and_other_save_intervals(world: Path, whole: Path, tmp_path: Path):
     out = tmp_path / "run"
     assert ended(start(command(world, out, "workers=1"), Kill(step=8))) == -signal.SIGKILL
     changes = ("workers=2", "save_every=5", "keep=1", "log_every=1")
@@ -101,7 +99,7 @@ def test_a_run_goes_on_with_other_workers_and_other_places_to_save_at(world: Pat
     assert_equal(out, whole)
 
 
-def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(world: Path, whole: Path, tmp_path: Path):
+def test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before(world: Path, whole: Path, tmp_path: Path):
     out, log = tmp_path / "run", tmp_path / "log"
     assert ended(start(command(world, out), Kill(step=15))) == -signal.SIGKILL
     newest = max(out.glob("step-*.pt"))
@@ -112,7 +110,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(wo
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_step_saves_and_leaves(world: Path, whole: Path, tmp_path: Path, number: int, code: int):
+def test_a_signal_finishes_the_step_saves_and_exits(world: Path, whole: Path, tmp_path: Path, number: int, code: int):
     out, log = tmp_path / "run", tmp_path / "log"
     assert ended(start(command(world, out, "workers=1"), Kill(step=11, number=number), log)) == code
     assert read_file(out / "last.pt")["step"] == 11
@@ -124,7 +122,7 @@ def test_a_signal_ends_the_step_saves_and_leaves(world: Path, whole: Path, tmp_p
     assert_equal(out, whole)
 
 
-def test_a_second_ctrl_c_quits_at_once_and_what_was_saved_stands(world: Path, whole: Path, tmp_path: Path):
+def test_a_second_ctrl_c_quits_at_once_and_keeps_the_last_checkpoint(world: Path, whole: Path, tmp_path: Path):
     out = tmp_path / "run"
 
     assert ended(start(command(world, out), Kill(step=11, number=signal.SIGINT, times=2))) == 130
@@ -133,22 +131,22 @@ def test_a_second_ctrl_c_quits_at_once_and_what_was_saved_stands(world: Path, wh
     assert_equal(out, whole)
 
 
-def test_a_finished_run_says_so_and_another_is_refused(world: Path, whole: Path, tmp_path: Path):
+def test_a_finished_run_is_not_repeated_and_not_replaced(world: Path, whole: Path, tmp_path: Path):
     out, log = tmp_path / "run", tmp_path / "log"
     shutil.copytree(whole, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    for changes, why in (((), "finished training of 24 steps"), (("lr=0.5",), "lr 0.001 there and 0.5 here")):
+    for changes, message in (((), "finished training of 24 steps"), (("lr=0.5",), "lr 0.001 there and 0.5 here")):
         log.unlink(missing_ok=True)
         assert ended(start(command(world, out, *changes), log=log)) == 2
         (line,) = log.read_text().splitlines()
-        assert why in line
+        assert message in line
         assert "--overwrite" in line
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert ended(start([*command(world, out), "--overwrite"])) == 0
     assert_equal(out, whole)
 
 
-def test_two_ranks_that_are_killed_end_with_the_bits_of_two_that_were_not(world: Path, tmp_path: Path):
+def test_two_killed_ranks_end_bit_identical(world: Path, tmp_path: Path):
     def run(out: Path, kills: dict[int, Kill] | None = None) -> list[int]:
         ranks = start_ranks(command(world, out, "steps=16"), 2, kills)
         if kills:
@@ -165,7 +163,7 @@ def test_two_ranks_that_are_killed_end_with_the_bits_of_two_that_were_not(world:
     assert_equal(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_signal_to_one_rank_stops_both_at_the_same_step_and_one_process_goes_on(world: Path, whole: Path, tmp_path):
+def test_a_signal_to_one_rank_stops_both_at_the_same_step_and_one_process_resumes(world: Path, whole: Path, tmp_path):
     out, log = tmp_path / "run", tmp_path / "log"
     ranks = start_ranks(command(world, out), 2, {1: Kill(step=11, number=signal.SIGTERM)}, log)
     assert [ended(rank) for rank in ranks] == [143, 143]
@@ -174,25 +172,25 @@ def test_a_signal_to_one_rank_stops_both_at_the_same_step_and_one_process_goes_o
     assert len(lines) == 1
     assert ended(start(command(world, out), log=log)) == 0
     assert "ranks 2 before and 1 now" in log.read_text()
-    # the same samples and draws; sums over ranks are added in another order
+    # the same samples and random draws; sums over ranks are added in another order
     assert [line["step"] for line in metrics(out)] == list(range(1, 25))
     for ours, theirs in zip(metrics(out), metrics(whole), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
 
 
-def test_a_rank_that_fails_alone_ends_both_with_its_reason_and_what_was_saved_stands(world: Path, tmp_path: Path):
+def test_a_failed_rank_ends_both_with_its_message_and_keeps_the_last_checkpoint(world: Path, tmp_path: Path):
     out, logs = tmp_path / "run", [tmp_path / "0", tmp_path / "1"]
     kill = Kill(step=11, error="the disk of this rank is gone")
     ranks = start_ranks(command(world, out), 2, {1: kill}, logs=logs)
     assert [ended(rank) for rank in ranks] == [2, 2]
-    said = [[line for line in log.read_text().splitlines() if line.startswith("cosmos-eval: ")] for log in logs]
-    assert said[1] == ["cosmos-eval: rank 1: the disk of this rank is gone"]
-    assert len(said[0]) == 1
-    assert "another rank has ended, and its own message says why" in said[0][0]
+    messages = [[line for line in log.read_text().splitlines() if line.startswith("cosmos-eval: ")] for log in logs]
+    assert messages[1] == ["cosmos-eval: rank 1: the disk of this rank is gone"]
+    assert len(messages[0]) == 1
+    assert "another rank has ended, and its own message says why" in messages[0][0]
     assert read_file(out / "last.pt")["step"] == 10
 
 
-def test_a_run_whose_shards_were_moved_goes_on(world: Path, whole: Path, tmp_path: Path):
+def test_a_run_with_moved_shards_resumes(world: Path, whole: Path, tmp_path: Path):
     out, moved = tmp_path / "run", tmp_path / "moved"
     assert ended(start(command(world, out), Kill(step=9))) == -signal.SIGKILL
     shutil.copytree(world, moved)
@@ -201,7 +199,7 @@ def test_a_run_whose_shards_were_moved_goes_on(world: Path, whole: Path, tmp_pat
     assert_equal(out, whole)
 
 
-def test_a_run_does_not_go_on_with_other_shards_of_the_same_folder_s_name(world: Path, tmp_path: Path):
+def test_a_run_does_not_resume_with_other_shards_in_a_folder_of_the_same_name(world: Path, tmp_path: Path):
     out, log, other = tmp_path / "run", tmp_path / "log", tmp_path / "other"
     assert ended(start(command(world, out), Kill(step=9))) == -signal.SIGKILL
     write_shards(other, samples=24)
@@ -211,7 +209,7 @@ def test_a_run_does_not_go_on_with_other_shards_of_the_same_folder_s_name(world:
     assert "the checkpoint is of other data" in line or "is of a run of" in line
 
 
-def test_a_disk_that_fills_up_loses_neither_the_checkpoint_before_nor_the_run(
+def test_a_full_disk_loses_neither_the_checkpoint_before_nor_the_run(
     world: Path, whole: Path, small_disk: Path, tmp_path: Path
 ):
     out, log = small_disk / "run", tmp_path / "log"
@@ -232,7 +230,7 @@ def test_a_disk_that_fills_up_loses_neither_the_checkpoint_before_nor_the_run(
 
 
 @pytest.mark.slow
-def test_under_torchrun_sigterm_saves_and_the_same_command_goes_on(world: Path, tmp_path: Path):
+def test_under_torchrun_sigterm_saves_and_the_same_command_resumes(world: Path, tmp_path: Path):
     def torchrun(out: Path) -> subprocess.Popen:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

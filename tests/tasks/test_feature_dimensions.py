@@ -1,4 +1,4 @@
-"""A model whose images and texts have vectors of different lengths is refused, whatever the task."""
+"""A model whose image and text features have different dimensions is refused by every task."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ DATA = {
 
 
 @pytest.mark.parametrize("task", DATA)
-def test_every_task_refuses_it_in_one_line(task: str):
+def test_different_dimensions_are_refused_in_one_line(task: str):
     torch.manual_seed(0)
-    with pytest.raises(RequestError, match="16 numbers an image and 32 a text; both must be in one space"):
+    with pytest.raises(RequestError, match="16 dimensions for each image and 32 for each text; the adapter"):
         tasks.run(benchmark(task), DATA[task], Engine(Wider()))

@@ -1,5 +1,5 @@
-"""A run that is killed at any moment and started again ends with the bits of one that never was, and encodes nothing
-that was safely stored."""
+"""A run that is killed at any moment and started again ends with bit-identical results, and encodes no stored input
+again."""
 
 import random
 import signal
@@ -26,11 +26,11 @@ def suite(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def pixels_of(suite) -> dict[str, str]:
     """Content digest of an image -> the digest of its pixels, which is what the model sees."""
-    model, found = Logged(), {}
+    model, pixel_digests = Logged(), {}
     for path in suite:
         for image in load(load_benchmark(path), path.parent).images:
-            found[image.digest()] = key_of(b"pixels", model.preprocess(image.load()).numpy().tobytes())
-    return found
+            pixel_digests[image.digest()] = key_of(b"pixels", model.preprocess(image.load()).numpy().tobytes())
+    return pixel_digests
 
 
 def command(suite: list[Path], out: Path, *more: str) -> list[str]:
@@ -40,10 +40,11 @@ def command(suite: list[Path], out: Path, *more: str) -> list[str]:
 
 @dataclass
 class Whole:
-    """The run that nobody disturbs."""
+    """A run that is not killed."""
 
     outcome: dict
     rows: dict[str, bytes]
+    """Stored features by key."""
     encoded: Counter
     calls: int
     before: int
@@ -59,17 +60,17 @@ def whole(suite, tmp_path_factory) -> Whole:
 
 
 def lines(log: Path) -> Counter:
-    """What passed the model, and how often."""
+    """The inputs that the model encoded, and how often."""
     return Counter(log.read_text().split()) if log.exists() else Counter()
 
 
-def test_an_undisturbed_run_encodes_every_input_once(whole):
+def test_a_run_that_is_not_killed_encodes_every_input_once(whole):
     assert sorted(whole.outcome) == ["again", "classes", "pairs"]
     assert set(whole.encoded.values()) == {1}
-    assert len(whole.encoded) == len(whole.rows) == 24 + 20 + 48 + 4  # `again` has what `pairs` has
+    assert len(whole.encoded) == len(whole.rows) == 24 + 20 + 48 + 4  # `again` has the inputs of `pairs`
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(suite, whole, pixels_of, tmp_path):
+def test_a_run_killed_at_random_moments_ends_with_bit_identical_results(suite, whole, pixels_of, tmp_path):
     out, draw, killed = tmp_path / "out", random.Random(0), 0
     for number in range(20):
         safe = {pixels_of.get(key, key) for key in rows_of(out / ".embeddings")}
@@ -77,7 +78,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(s
         batches = killed % 3 != 2
         calls = draw.randint(1, 12_000) if batches else draw.randint(whole.before // 2, whole.before)
         kill = Kill(calls, after_a_batch=batches) if killed < KILLS else None
-        # a shard for every batch, or for some of them
+        # features are stored after every batch, or after some of them
         code = ended(start(command(suite, out), log, kill, draw.choice([-1.0, 0.01])))
         assert not lines(log).keys() & safe
         assert set(lines(log).values()) <= {1}
@@ -90,12 +91,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(s
     assert rows_of(out / ".embeddings") == whole.rows
 
 
-def test_a_result_is_finished_only_when_its_rows_are_stored(suite, whole, pixels_of, tmp_path):
-    """So that what a later benchmark shares with it has the same rows after a kill as without one."""
+def test_features_are_stored_before_a_result_is_written(suite, whole, pixels_of, tmp_path):
+    """So that inputs shared with a later benchmark have the same features after a kill as without one."""
     out, store = tmp_path / "out", tmp_path / "out/.embeddings"
     assert ended(start(command(suite[:1], out), tmp_path / "log", seconds=3600.0)) == 0
     assert {pixels_of.get(key, key) for key in rows_of(store)} == set(lines(tmp_path / "log"))
-    kept = sorted(path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file())
+    modified = sorted(path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file())
     assert ended(start([*command(suite[:1], out), "--no-cache", "--overwrite"], tmp_path / "again")) == 0
     assert lines(tmp_path / "again") == lines(tmp_path / "log")  # neither read nor written
-    assert sorted(path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()) == kept
+    assert sorted(path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()) == modified
