@@ -21,6 +21,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets import cifar
 from cosmos_eval.datasets import clip_benchmark as ours
 from cosmos_eval.datasets.data import ClassificationData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define, write_image, write_json
 
@@ -188,7 +189,7 @@ def test_every_file_that_is_needed_is_listed_at_once(tmp_path: Path):
 
 
 def test_an_unknown_dataset_is_refused(tmp_path: Path):
-    assert "read here are caltech101" in refusal(tmp_path, "imagenet-a")
+    assert "can be read; those are caltech101" in refusal(tmp_path, "imagenet-a")
 
 
 def test_the_builder_can_run_nothing(tmp_path: Path):
@@ -272,7 +273,7 @@ def test_cifar_100_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(data.templates) == 18
     assert [np.asarray(one.load()).tolist() for one in data.images] == pixels.tolist()
     first = data.images[0].digest()
-    assert first == datasets.base.ArrayImage("x", pixels[0]).digest()
+    assert first == ArrayImage("x", pixels[0]).digest()
     assert first != data.images[1].digest()
 
 
@@ -286,14 +287,14 @@ def test_cifar_with_another_checksum_is_refused_before_it_is_unpickled(tmp_path:
     assert "cifar-100-python/test, which is not there" in refusal(tmp_path, "cifar100")
 
 
-def test_a_cifar_file_that_changes_after_its_checksum_was_looked_at_is_refused(
+def test_a_cifar_file_that_changes_after_its_checksum_was_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cifar_files(tmp_path / "data", monkeypatch)
     path = tmp_path / "data/cifar-100-python/test"
     other = pickle.loads(path.read_bytes())
     other["fine_labels"] = other["fine_labels"][::-1]
-    check = ours.checked_files
+    check = ours.require_published_files
 
     def check_and_change(*arguments: Any) -> Any:
         checksums = check(*arguments)
@@ -301,8 +302,8 @@ def test_a_cifar_file_that_changes_after_its_checksum_was_looked_at_is_refused(
         monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # it has looked as well
         return checksums
 
-    monkeypatch.setattr(ours, "checked_files", check_and_change)
-    assert "cifar-100-python/test was changed after its checksum was looked at" in refusal(tmp_path, "cifar100")
+    monkeypatch.setattr(ours, "require_published_files", check_and_change)
+    assert "cifar-100-python/test was changed after its checksum was read" in refusal(tmp_path, "cifar100")
 
 
 @pytest.mark.parametrize("content", WRONG_FILES)
@@ -368,7 +369,7 @@ def test_a_stray_folder_among_the_classes_is_named(tmp_path: Path):
     folder = tmp_path / "data/caltech101/101_ObjectCategories/__MACOSX"
     write_image(folder / "accordion/._image_0001.jpg")
     said = refusal(tmp_path, "caltech101")
-    assert f"needs 3 class folders in {folder.parent}, found 4; no class: __MACOSX; take it away" in said
+    assert f"needs 3 class folders in {folder.parent}, found 4; no class: __MACOSX; remove it" in said
     write_image(folder / "image_0001.jpg")
     assert "needs 3 class folders" in refusal(tmp_path, "caltech101")
 

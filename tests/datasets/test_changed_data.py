@@ -19,7 +19,7 @@ from cosmos_eval.datasets.base import FileImage, ImageSource, Mask, UprightImage
 from cosmos_eval.datasets.clip_benchmark import IndexedImage
 from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
 from cosmos_eval.datasets.perception.crops import CroppedImage
-from cosmos_eval.datasets.wds import TarImage
+from cosmos_eval.datasets.webdataset import TarImage
 from cosmos_eval.engine.images import each_image, image_batches
 from cosmos_eval.results.store import RESULT
 from cosmos_eval.run.evaluate import evaluate

@@ -96,7 +96,7 @@ def test_names_that_nothing_speaks_against_keep_the_sorted_order_and_are_told(tm
     data = read(tmp_path, ["n01440764", "n01443537", "n01484850", "n01491361"], ["tench", "goldfish", "shark", "tiger"])
     assert list(data.class_names) == ["tench", "goldfish", "shark", "tiger"]
     assert data.remarks == (
-        "class names are laid over the folders in sorted order: n01440764 = tench, n01443537 = goldfish, "
+        "class names are assigned to the sorted folders by position: n01440764 = tench, n01443537 = goldfish, "
         "n01484850 = shark and 1 more",
     )
 
@@ -155,14 +155,18 @@ def test_folders_one_level_too_high_and_a_single_class_are_told(tmp_path: Path):
         write_image(tmp_path / f"im/{('train', 'test')[i % 2]}/{i}/a.png", seed=i)
     definition = define(tmp_path, "classification", READER, {"templates": ["{c}"]})
     (remark,) = datasets.load(definition).remarks
-    assert remark.startswith("classes are the folders test, train in im, which hold folders and no image themselves")
-    assert "such as test/1, test/3, train/0 and 1 more: were these to be the classes" in remark
+    assert remark.startswith(
+        "classes are the folders test, train in im, which contain folders in place of images, such as "
+    )
+    assert (
+        "such as test/1, test/3, train/0 and 1 more; if these are the classes, let path name the folder above" in remark
+    )
     write_image(tmp_path / "im/test/a.png", seed=9)
     assert datasets.load(definition).remarks == ()
     one = datasets.load(define(tmp_path, "classification", {**READER, "path": "im/train"}, {"templates": ["{c}"]}))
     assert one.remarks == ()
     data = read(tmp_path / "other", ["cat"], "dataset")
-    assert data.remarks == ("there is no class but cat, so that every image counts as right",)
+    assert data.remarks == ("the only class is cat, so every image counts as right",)
 
 
 NET = {"reader": "imagenet", "path": "val", "labels": "labels.txt"}
@@ -203,13 +207,15 @@ def test_copies_in_another_format_are_known_as_well(tmp_path: Path, ending: str)
 
 def labels_of_later_images(shift: int) -> dict[int, str]:
     """A label of each that is among its ReaL labels, moved on by `shift` places; 0 for those that have none."""
-    real = imagenet_order.real_labels()
+    real = imagenet_order.load_real_labels()
     return {number: str(((real[number - 1] or [0])[0] + shift) % 1000) for number in range(1021, 1051)}
 
 
 def test_images_whose_class_only_real_labels_tell_show_another_order(tmp_path: Path):
     assert len(flat_imagenet(tmp_path, labels_of_later_images(0)).labels) == 30
-    with pytest.raises(RequestError, match=r"finds \d+ of \d+ images labelled otherwise .* in .*labels\.txt.*devkit"):
+    with pytest.raises(
+        RequestError, match=r"has \d+ of \d+ images with labels that differ .* in .*labels\.txt.*devkit"
+    ):
         flat_imagenet(tmp_path, labels_of_later_images(1))
     # a tenth that agrees is no chance, and few images prove nothing
     mixed = labels_of_later_images(1) | dict(list(labels_of_later_images(0).items())[:8])
@@ -224,7 +230,7 @@ def test_indices_in_another_order_are_known_in_a_jsonl_file_as_well(tmp_path: Pa
     rows = [{"image": f"val/ILSVRC2012_val_{number:08d}.JPEG", "label": int(label)} for number, label in labels.items()]
     (tmp_path / "d.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     options = {"reader": "jsonl", "path": "d.jsonl", **ALLOW}
-    with pytest.raises(RequestError, match=r"in .*d\.jsonl.*where its class is .*another order"):
+    with pytest.raises(RequestError, match=r"in .*d\.jsonl.*but its class is .*another order"):
         datasets.load(define(tmp_path, "classification", options, NAMES))
 
 
@@ -235,7 +241,7 @@ def test_numbered_folders_of_imagenet_in_another_order_are_known_by_their_images
     definition = define(tmp_path, "classification", {**READER, **ALLOW}, NAMES)
     if shift > 1:
         with pytest.raises(
-            RequestError, match=r"labelled otherwise .* by the folders of .*im, such as .*another order"
+            RequestError, match=r"labels that differ .* by the folders of .*im, such as .*another order"
         ):
             datasets.load(definition)
     else:

@@ -80,7 +80,7 @@ def test_everything_missing_is_listed_at_once(tmp_path: Path):
 
 def test_captions_that_point_at_no_image_are_named(tmp_path: Path):
     changed_coco(tmp_path, annotations=[{"id": 5, "image_id": 99, "caption": "a bird"}])
-    assert "1 captions that point at no image" in refusal(tmp_path)
+    assert "1 captions of images that are not listed" in refusal(tmp_path)
     assert "annotation 5 (image 99)" in refusal(tmp_path)
 
 
@@ -127,8 +127,8 @@ def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: st
         ('{"images": [', "line 1 column 13"),
         ('{"images":\n [}', "line 2 column 3"),
         ("[]", "no list 'images'"),
-        ('{"images": [{"id": 1.5}]}', "finds 1.5 as 'id' in images[0]"),
-        ('{"images": [{"id": 1.0, "file_name": "a"}]}', "finds 1.0 as 'id' in images[0]"),
+        ('{"images": [{"id": 1.5}]}', "has 1.5 as 'id' in images[0]"),
+        ('{"images": [{"id": 1.0, "file_name": "a"}]}', "has 1.0 as 'id' in images[0]"),
         ('{"images": [{"id": true, "file_name": "a"}]}', "ids are whole numbers or texts"),
         ('{"images": [{"file_name": "a"}]}', "no 'id' in images[0]"),
         (
@@ -137,7 +137,7 @@ def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: st
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"id": 1, "image_id": 1, "caption": null}]}',
-            "finds None as 'caption' in annotations[0]",
+            "has None as 'caption' in annotations[0]",
         ),
         ('{"images": [{"id": 1}]}', "no 'file_name' in images[0]"),
         ('{"images": [], "annotations": [{"id": 1, "image_id": 2}]}', "no 'caption' in annotations[0]"),
@@ -214,7 +214,7 @@ def test_what_a_karpathy_file_lacks_is_named(tmp_path: Path):
 
 def test_a_name_of_control_characters_stays_in_one_line(tmp_path: Path):
     dataset = karpathy(tmp_path)
-    for name, said in (("\n", "'\\n' as 'image' in row 0"), ("a\n\x1b[2Jb.jpg", r"a\n\x1b[2Jb.jpg")):
+    for name, said in (("\n", "'\\n' as 'image' in record 0"), ("a\n\x1b[2Jb.jpg", r"a\n\x1b[2Jb.jpg")):
         write_json(tmp_path / "dataset.json", [{"image": name, "caption": ["t"]}, {"image": "a.jpg", "caption": ["u"]}])
         told = refusal(tmp_path, dataset)
         assert said in told

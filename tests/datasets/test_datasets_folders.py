@@ -56,7 +56,7 @@ def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_cl
         (tmp_path / "im" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "im" / name).write_bytes(b"x")
     assert datasets.load(definition).remarks == (
-        "2 images are passed over, of formats that are not read: cat/c.HEIC, dog/more/d.jxl; save them as JPEG or PNG",
+        "2 images are ignored, since their format is not read: cat/c.HEIC, dog/more/d.jxl; save them as JPEG or PNG",
     )
 
 

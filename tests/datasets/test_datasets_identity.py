@@ -14,7 +14,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets import take_images
 from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
-from cosmos_eval.datasets.digests import dataset_fingerprint
+from cosmos_eval.datasets.fingerprint import dataset_fingerprint
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image
 

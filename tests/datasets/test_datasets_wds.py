@@ -16,7 +16,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
-from cosmos_eval.datasets.wds import TarImage
+from cosmos_eval.datasets.webdataset import TarImage
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define
 
@@ -235,17 +235,17 @@ def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_
     (folder / "test/._0.tar").write_bytes(b"of macOS")
     assert remarks() == []
     (folder / "test/nshards.txt").write_text("1")
-    assert remarks() == ["nshards.txt announces 1 shards, so that others are not read: 1.tar"]
+    assert remarks() == ["nshards.txt announces 1 shards, so others are not read: 1.tar"]
     (folder / "test/nshards.txt").write_text("2")
     write_tar(folder / "test/1.tar", [("._s2.png", b"x")])
-    assert remarks() == ["1 of 2 shards holds no sample: 1.tar"]
+    assert remarks() == ["1 of 2 shards has no sample: 1.tar"]
 
 
 @pytest.mark.parametrize("content", WRONG_FILES)
 def test_what_stands_in_place_of_captions_or_of_a_shard_is_named(tmp_path: Path, content: bytes):
     folder = shards(tmp_path)
     write_tar(folder / "test/1.tar", [("s2.png", make_image(2)), ("s2.cls", content)])
-    assert f"finds s2.cls of {folder}/test/1.tar to be {WRONG_FILES[content].removeprefix('is ')}" in refusal(tmp_path)
+    assert f"cannot read s2.cls of {folder}/test/1.tar: it {WRONG_FILES[content]}" in refusal(tmp_path)
     (folder / "test/1.tar").write_bytes(content)
     assert f"it {WRONG_FILES[content]}" in (line := refusal(tmp_path))
     assert "fetch it again" not in line

@@ -111,7 +111,7 @@ def test_another_preprocessing_is_refused_by_name(tmp_path, monkeypatch):
         "(image_size 9 there, 8 here; interpolation bilinear there, bicubic here); make others, or leave --resized out"
     )
     assert str(caught.value).endswith(said)
-    with pytest.raises(RequestError, match="otherwise than what is asked for now"):
+    with pytest.raises(RequestError, match="resized in another way than this run needs"):
         write(given, small)
     with pytest.raises(RequestError, match="has a preprocessing of its own"):
         Engine(Small(9, 9), resized=small)

@@ -54,8 +54,8 @@ def test_each_split_is_read_by_the_same_reader(learning, folder):
     data = load(folder)
     assert isinstance(data, SplitData)
     assert isinstance(data.test, ClassificationData)
-    assert (len(data.test.images), len(data.others["train"].images)) == (4, 6)
-    assert data.others["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert (len(data.test.images), len(data.other_splits["train"].images)) == (4, 6)
+    assert data.other_splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert len(data.images) == 10
     assert data.counts() == {"images": 4, "classes": 2, "train_images": 6, "train_classes": 2}
     tasks.validate(load_benchmark(folder / "probe.yaml"), data)
@@ -77,7 +77,7 @@ def test_where_a_split_lies_is_no_other_protocol_and_its_options_are(learning, f
 
 def test_a_limit_is_of_each_split(learning, folder):
     data = datasets.load(load_benchmark(folder / "probe.yaml"), folder, limit=2)
-    assert (len(data.test.images), len(data.others["train"].images)) == (2, 2)
+    assert (len(data.test.images), len(data.other_splits["train"].images)) == (2, 2)
 
 
 def test_an_image_in_both_splits_is_told(learning, folder):
