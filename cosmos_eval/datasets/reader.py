@@ -111,7 +111,7 @@ def find_reader_problem(candidate: Any) -> str:
     reader = to_reader_info(candidate)
     for option, kind in {**reader.required, **reader.optional}.items():
         if kind not in OPTION_KINDS:
-            return f"its option {option} has the kind {kind!r:.60}; use a constant of cosmos_eval.datasets.reader"
+            return f"its option {option} is of kind {kind!r:.60}; use a constant of cosmos_eval.datasets.reader"
     return ""
 
 
