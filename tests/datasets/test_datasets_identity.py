@@ -135,6 +135,15 @@ def test_a_limit_above_the_number_of_images_changes_nothing_and_zero_is_refused(
         take_images(data, 0)
 
 
+def test_data_that_cannot_be_limited_are_refused_by_the_name_of_their_kind():
+    class Unlimited(RetrievalData):
+        subset = Data.subset  # type: ignore[assignment]
+
+    data = Unlimited(make_images(3), ["a", "b", "c"], np.arange(3))
+    with pytest.raises(RequestError, match=r"^retrieval data cannot be limited: Unlimited has no subset; leave"):
+        take_images(data, 2)
+
+
 def test_loading_a_part_hashes_only_that_part(tmp_path: Path):
     coco_files(tmp_path)
     benchmark = define(tmp_path, "retrieval", COCO)

@@ -69,7 +69,7 @@ class Data:
             RequestError: such data cannot be limited, or nothing can be measured with `n` images.
         """
         raise RequestError(
-            f"{self.kind} data cannot be limited: {type(self).__name__} has no subset; leave --limit out"
+            f"{self.kind.name} data cannot be limited: {type(self).__name__} has no subset; leave --limit out"
         )
 
     def decodable(self) -> list[ImageSource | Mask]:
