@@ -63,12 +63,12 @@ class Survey:
         self.name: str = benchmark.name
         self.options: dict[str, Any] = benchmark.dataset
         """The definition's `dataset`: the reader's options, `expected` and `needs`."""
-        self.root = Path(data_root)
+        self.data_root = Path(data_root)
         self.expected: dict[str, int] = dict(self.options.get("expected", {}))
         self.found: dict[str, int] = {}
         self.problems: list[str] = []
         self.remarks: list[str] = []
-        self.images_in = self.root
+        self.images_in = self.data_root
         """The folder that a message about a wrong number of images names."""
         self._missing_images: list[str] = []
         self._needs: str = self.options.get("needs", "")
@@ -152,7 +152,7 @@ class Survey:
             RequestError: `relative` is absolute or contains `..`: nothing outside the data root is read.
         """
         check_inside(relative, self.name)
-        return self.root / relative
+        return self.data_root / relative
 
     def images(self, folder: Path, names: Sequence[str]) -> None:
         """Check that image files exist; missing ones become a problem in `finish`.

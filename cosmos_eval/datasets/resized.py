@@ -44,9 +44,9 @@ def made_by(geometry: Mapping[str, Any]) -> dict[str, Any]:
     return {"geometry": dict(geometry), "packages": {name: metadata.version(name) for name in PACKAGES}}
 
 
-def digest_of(made: Mapping[str, Any]) -> str:
+def digest_of(recipe: Mapping[str, Any]) -> str:
     """Return the digest of what `made_by` returns: 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
@@ -101,7 +101,9 @@ class Resized:
         needed = made_by(geometry)
         if digest_of(needed) == digest_of(self.made):
             return
-        stored, current = ({**made.get("geometry", {}), **made.get("packages", {})} for made in (self.made, needed))
+        stored, current = (
+            {**recipe.get("geometry", {}), **recipe.get("packages", {})} for recipe in (self.made, needed)
+        )
         differences = [
             f"{name} {stored.get(name)} there, {current.get(name)} here"
             for name in {**stored, **current}
@@ -164,7 +166,7 @@ def write_resized(
         RequestError: an image cannot be read, or the folder's images were made with other settings or packages.
     """
     reporter = reporter or Silent()
-    made = made_by(geometry)
+    recipe = made_by(geometry)
     places: dict[str, Location] = {}
     if (folder / INDEX).is_file():
         stored = read_resized(folder)
@@ -182,8 +184,8 @@ def write_resized(
     with reporter.task("resizing images", len(to_write), "images") as advance:
         for number, start in enumerate(range(0, len(to_write), PER_SHARD), next_shard):
             shard_images = to_write[start : start + PER_SHARD]
-            places |= _write_shard(folder, number, shard_images, pixels, digest_of(made), lambda: advance(1))
-    index = {"form": FORM, "made": made, "digest": digest_of(made), "pictures": places}
+            places |= _write_shard(folder, number, shard_images, pixels, digest_of(recipe), lambda: advance(1))
+    index = {"form": FORM, "made": recipe, "digest": digest_of(recipe), "pictures": places}
     atomic_write_text(folder / INDEX, json.dumps(index) + "\n")
     return len(new_images), len(images) - len(new_images)
 
@@ -193,20 +195,20 @@ def _write_shard(
     number: int,
     images: Iterable[tuple[str, ImageSource]],
     pixels: Callable[[Image.Image], Any],
-    made: str,
+    recipe_digest: str,
     advance: Callable[[], object],
 ) -> dict[str, Location]:
     """Write one shard and return digest -> location of its images.
 
     Args:
         images: (digest, image).
-        made: digest of how the pixels are made, for the header.
+        recipe_digest: of how the pixels are made, for the header.
     """
     places = {}
     path = folder / shard_name(number)
     with (
         atomic_path(path) as temporary,
-        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT, pax_headers={HEADER: made}) as tar,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT, pax_headers={HEADER: recipe_digest}) as tar,
     ):
         for digest, image in images:
             stream = io.BytesIO()
