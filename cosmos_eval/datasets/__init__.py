@@ -38,7 +38,7 @@ def load(
         RequestError: something is missing or inconsistent; one line with all of it.
     """
     from cosmos_eval.datasets.fingerprint import dataset_fingerprint
-    from cosmos_eval.datasets.image_facts import pixel_remarks
+    from cosmos_eval.datasets.image_facts import decoding_remarks
 
     data = read(benchmark, data_root, reporter)
     if limit is not None:
@@ -46,7 +46,7 @@ def load(
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
-    remarks = (*data.remarks, *data.content_observations(), *pixel_remarks(data.images))
+    remarks = (*data.remarks, *data.content_observations(), *decoding_remarks(data.images))
     return data.replaced(fingerprint=fingerprint, remarks=remarks)
 
 
@@ -86,12 +86,12 @@ def check(
             problems.append(printable(str(error)))
     if deep:
         from cosmos_eval.datasets.deep_check import find_undecodable
-        from cosmos_eval.datasets.image_facts import pixel_remarks
+        from cosmos_eval.datasets.image_facts import decoding_remarks
 
         undecodable = find_undecodable(benchmark.name, data, workers, reporter)
         problems += undecodable
         if not undecodable:  # the remarks need every image's digest, which an unreadable image does not have
-            remarks += (*data.content_observations(), *pixel_remarks(data.images))
+            remarks += (*data.content_observations(), *decoding_remarks(data.images))
     left_out = tuple(printable(line) for line in data.left_out)
     return DataCheck(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
 

@@ -103,7 +103,10 @@ def require_published_files(root: Path, name: str, survey: Survey) -> dict[str, 
         elif impostor := impostor_at(path):
             survey.add(f"cannot read {path}: it is {impostor}")
         elif _md5(path) != md5:
-            survey.add(f"has {path} changed or cut short (its checksum differs); unpack {published.filename} again")
+            survey.add(
+                f"has a file that was changed or cut short (its checksum differs), {path}; unpack {published.filename} "
+                "again"
+            )
     survey.stop_if_any()
     return {str(root / published.base_folder / file_name): md5 for file_name, md5 in files}
 

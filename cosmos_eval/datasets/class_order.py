@@ -52,15 +52,15 @@ def assign_class_names(
     if folder_of_number := _read_numbers(folders):
         return _assign_by_number(list(names), folder_of_number, survey, allow_missing)
     name_indices = [index for index in _match_names(folders, names) if index is not None]
-    by_name = len(set(name_indices)) == len(folders)
-    if by_name and (allow_missing or len(names) == len(folders)):
+    all_folders_match = len(set(name_indices)) == len(folders)
+    if all_folders_match and (allow_missing or len(names) == len(folders)):
         names_without_folder = [name for index, name in enumerate(names) if index not in set(name_indices)]
         return (
             [*folders, *[None] * len(names_without_folder)],
             [*(names[index] for index in name_indices), *names_without_folder],
         )
     if len(names) != len(folders):
-        advice = f"; {ALLOW_CANDIDATES}" if by_name else ""
+        advice = f"; {ALLOW_CANDIDATES}" if all_folders_match else ""
         survey.refuse(f"has {len(names):,} class names for {len(folders):,} class folders: {first(folders)}{advice}")
     _refuse_guess(list(names), folders, survey)
     shown = ", ".join(f"{folder} = {name}" for folder, name in list(zip(folders, names, strict=True))[:SHOWN])
@@ -69,22 +69,22 @@ def assign_class_names(
     return list(folders), list(names)
 
 
-def check_class_order(names: Sequence[str], reference: Sequence[str], what: str, survey: Survey) -> None:
+def check_class_order(names: Sequence[str], reference: Sequence[str], list_name: str, survey: Survey) -> None:
     """Refuse a list of class names in which a name stands at the index of another class of the dataset.
 
     Args:
         names: the definition's class names, by index.
         reference: what the dataset calls the same classes, by index.
-        what: what the definition calls the list, for messages.
+        list_name: what the definition calls the list of names, for messages.
 
     Raises:
         DataProblems: also if the lists have different lengths.
     """
     if len(names) != len(reference):
-        survey.refuse(f"has {len(names):,} {what} for {len(reference):,} classes: {first(reference)}")
+        survey.refuse(f"has {len(names):,} {list_name} for {len(reference):,} classes: {first(reference)}")
     for i, other in _find_misplaced(names, reference):
         survey.refuse(
-            f"has {what} in another order than the dataset: {names[i]!r} is number {i}, but the dataset's class "
+            f"has {list_name} in another order than the dataset: {names[i]!r} is number {i}, but the dataset's class "
             f"{other}, for which the list has {names[other]!r}; write them in the dataset's order"
         )
 
@@ -162,6 +162,7 @@ def _assign_by_number(
 
 
 def _as_number(name: str) -> int:
+    """Return the whole number that a name is; -1 if it is none."""
     return int(name) if _NUMBERED.fullmatch(name.strip()) else -1
 
 
@@ -193,12 +194,12 @@ def _refuse_guess(names: list[str], folders: Sequence[str], survey: Survey) -> N
             f"has class names in another order than its folders: by position the folder {folders[i]} would get "
             f"the name {names[i]!r}, which is that of the folder {folders[other]}; {USE_A_MAP}"
         )
-    sorted_by_people = sorted(folders, key=_natural_sort_key)
-    if sorted_by_people != list(folders):
-        i = next(i for i, folder in enumerate(folders) if sorted_by_people[i] != folder)
+    natural_order = sorted(folders, key=_natural_sort_key)
+    if natural_order != list(folders):
+        i = next(i for i, folder in enumerate(folders) if natural_order[i] != folder)
         survey.refuse(
             f"has class names for folders that can be sorted in two ways: the folder {folders[i]} would get the name "
-            f"{names[i]!r} if they are sorted as text, and {names[sorted_by_people.index(folders[i])]!r} by their "
+            f"{names[i]!r} if they are sorted as text, and {names[natural_order.index(folders[i])]!r} by their "
             f"numbers; {USE_A_MAP}"
         )
 

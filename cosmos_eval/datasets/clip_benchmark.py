@@ -61,7 +61,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 
 CALTECH_FOLDER = "101_ObjectCategories"
 _LOCK = RLock()
-"""Held while module attributes are replaced (`disarmed`), which all threads see."""
+"""Held while module attributes are replaced (`forbid_commands`), which all threads see."""
 
 
 def read_torchvision(benchmark: Any, data_root: Path) -> Data:
@@ -89,14 +89,14 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
     root = _find_root(survey, name, split)
     published = bool(survey.options.get("published", True))
     checksums = require_published_files(root, name, survey) if name in CIFAR and published else None
-    built = _build(root, name, split, survey, published, checksums)
-    labels = _read_labels(built)
-    images = _list_images(built, root, len(labels), survey)
+    dataset = _build(root, name, split, survey, published, checksums)
+    labels = _read_labels(dataset)
+    images = _list_images(dataset, root, len(labels), survey)
     order = list(range(len(images)))
     if name == "sun397":
         order.sort(key=lambda i: images[i].key)
-    class_names = [str(class_name) for class_name in built.classes]
-    _refuse_stray_folders(built, root, len(class_names), survey)
+    class_names = [str(class_name) for class_name in dataset.classes]
+    _refuse_stray_folders(dataset, root, len(class_names), survey)
     out_of_range = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
     if len(out_of_range):
         wrong = first(f"{images[i].key} ({labels[i]})" for i in out_of_range)
@@ -109,7 +109,7 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
             survey.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
         check_class_order(words.class_names, class_names, "prompts.class_names", survey)
         class_names = list(words.class_names)
-    templates = built.templates if words.templates is None else words.templates
+    templates = dataset.templates if words.templates is None else words.templates
     images_in_order = [images[i] for i in order]
     file_names = [image.key for image in images_in_order if isinstance(image, FileImage)]
     if file_names:
@@ -181,7 +181,7 @@ def _build(root: Path, name: str, split: str, survey: Survey, published: bool, c
     from clip_benchmark.datasets.builder import build_dataset
 
     try:
-        with disarmed(), safe_unpickling(published, checksums):
+        with forbid_commands(), safe_unpickling(published, checksums):
             return build_dataset(name, root=str(root), transform=None, split=split, download=False)
     except RequestError:
         raise
@@ -191,7 +191,7 @@ def _build(root: Path, name: str, split: str, survey: Survey, published: bool, c
 
 
 @contextmanager
-def disarmed() -> Iterator[None]:
+def forbid_commands() -> Iterator[None]:
     """Inside the block, clip-benchmark's builder can neither run a shell command nor download a file."""
     from clip_benchmark.datasets import builder
 
@@ -210,50 +210,50 @@ def disarmed() -> Iterator[None]:
         yield
 
 
-def _read_labels(built: Any) -> np.ndarray:
+def _read_labels(dataset: Any) -> np.ndarray:
     """Return (N,) int64 labels, from whichever attribute the torchvision dataset has, so that no image is decoded."""
     for attribute in ("targets", "_labels", "labels", "y"):
-        if hasattr(built, attribute):
-            return np.asarray(getattr(built, attribute), dtype=np.int64)
+        if hasattr(dataset, attribute):
+            return np.asarray(getattr(dataset, attribute), dtype=np.int64)
     for attribute in ("samples", "_samples"):
-        if hasattr(built, attribute):
-            return np.array([int(sample[1]) for sample in getattr(built, attribute)], dtype=np.int64)
-    return np.array([int(built[i][1]) for i in range(len(built))], dtype=np.int64)
+        if hasattr(dataset, attribute):
+            return np.array([int(sample[1]) for sample in getattr(dataset, attribute)], dtype=np.int64)
+    return np.array([int(dataset[i][1]) for i in range(len(dataset))], dtype=np.int64)
 
 
-def _list_images(built: Any, root: Path, count: int, survey: Survey) -> list[ImageSource]:
+def _list_images(dataset: Any, root: Path, count: int, survey: Survey) -> list[ImageSource]:
     """Return the dataset's images as arrays or files where it shows these, else as images that its code decodes."""
-    pixels = _pixel_arrays(built)
+    pixels = _pixel_arrays(dataset)
     if pixels is not None:
         return [ArrayImage(f"{i:05d}", image_pixels) for i, image_pixels in enumerate(pixels)]
-    paths = _list_files(built)
+    paths = _list_files(dataset)
     if paths is None:
-        return [IndexedImage(f"{i:05d}", built, i) for i in range(count)]
+        return [IndexedImage(f"{i:05d}", dataset, i) for i in range(count)]
     outside = [str(path) for path in paths if not path.is_relative_to(root)]
     if outside:
         survey.refuse(f"would read images outside {root}, which torchvision lists: {first(outside)}")
     return [FileImage(path.relative_to(root).as_posix(), path) for path in paths]
 
 
-def _list_files(built: Any) -> list[Path] | None:
+def _list_files(dataset: Any) -> list[Path] | None:
     """Return the image files of a torchvision dataset; None if it does not list them."""
     for attribute in ("_image_files", "_images", "samples", "_samples"):
-        if hasattr(built, attribute):
-            samples = getattr(built, attribute)  # paths, or tuples that begin with one
+        if hasattr(dataset, attribute):
+            samples = getattr(dataset, attribute)  # paths, or tuples that begin with one
             return [Path(sample[0] if isinstance(sample, tuple | list) else sample) for sample in samples]
-    if hasattr(built, "categories") and hasattr(built, "index"):  # Caltech101 numbers the files of each class
-        folder = Path(built.root) / CALTECH_FOLDER
-        numbered = zip(built.y, built.index, strict=True)
-        return [folder / built.categories[label] / f"image_{number:04d}.jpg" for label, number in numbered]
+    if hasattr(dataset, "categories") and hasattr(dataset, "index"):  # Caltech101 numbers the files of each class
+        folder = Path(dataset.root) / CALTECH_FOLDER
+        numbered = zip(dataset.y, dataset.index, strict=True)
+        return [folder / dataset.categories[label] / f"image_{number:04d}.jpg" for label, number in numbered]
     return None
 
 
-def _pixel_arrays(built: Any) -> np.ndarray | None:
+def _pixel_arrays(dataset: Any) -> np.ndarray | None:
     """Return (N, H, W, 3) uint8 images of a dataset in memory; None for others.
 
     CIFAR has this shape, STL-10 has channels first, MNIST is grey (N, H, W).
     """
-    data = getattr(built, "data", None)
+    data = getattr(dataset, "data", None)
     if data is None or not hasattr(data, "dtype"):
         return None
     data = np.asarray(data)
@@ -266,20 +266,20 @@ def _pixel_arrays(built: Any) -> np.ndarray | None:
     return np.ascontiguousarray(data) if data.shape[-1] == 3 else None
 
 
-def _refuse_stray_folders(built: Any, root: Path, classes: int, survey: Survey) -> None:
+def _refuse_stray_folders(dataset: Any, root: Path, classes: int, survey: Survey) -> None:
     """Refuse a folder beside the class folders that is no class: every class after it would get the next one's label.
 
     The builder labels images by the folders it finds, but takes the class names from a list of its own. A folder
     without images (`__MACOSX`) is the stray one; if all have images, the last ones, for which there is no name, are
     shown.
     """
-    folders = list(getattr(built, "categories", None) or getattr(built, "class_to_idx", {}))
+    folders = list(getattr(dataset, "categories", None) or getattr(dataset, "class_to_idx", {}))
     if not folders or len(folders) == classes:
         return
-    if hasattr(built, "categories"):
-        parent = Path(built.root) / CALTECH_FOLDER
+    if hasattr(dataset, "categories"):
+        parent = Path(dataset.root) / CALTECH_FOLDER
     else:
-        samples = getattr(built, "samples", None) or [(str(root), 0)]
+        samples = getattr(dataset, "samples", None) or [(str(root), 0)]
         parent = Path(samples[0][0]).parent.parent
     stray_folders = [name for name in folders if not find_images(parent / name)[0]] or folders[classes:]
     advice = f"no class: {first(stray_folders)}; remove it" if stray_folders else "unpack the archive again"

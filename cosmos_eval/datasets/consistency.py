@@ -37,11 +37,11 @@ def _normalize_key(key: str) -> str:
     return PurePosixPath(key).as_posix() if "./" in key or "//" in key else key
 
 
-def find_undecidable_items(what: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
+def find_undecidable_items(noun: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return a remark about items with a wrong candidate that equals the right one: no model can be above chance there.
 
     Args:
-        what: what is compared, for the remark: `caption` or `image`.
+        noun: what the candidates are, for the remark: `caption` or `image`.
         choices: (I, n) indices of each item's candidates, the right one first.
         contents: one string for each candidate; equal strings mean equal candidates.
         names: what the remark calls each candidate.
@@ -56,16 +56,19 @@ def find_undecidable_items(what: str, choices: np.ndarray, contents: Sequence[st
         return []
     verb = "has" if len(undecidable) == 1 else "have"
     shown = first(names[choices[item, 0]] for item in undecidable)
-    return [f"{len(undecidable):,} of {len(choices):,} items {verb} a wrong {what} equal to the right one: {shown}"]
+    return [f"{len(undecidable):,} of {len(choices):,} items {verb} a wrong {noun} equal to the right one: {shown}"]
 
 
-def find_broken_texts(what: str, texts: Sequence[str]) -> list[str]:
+def find_broken_texts(noun: str, texts: Sequence[str]) -> list[str]:
     """Return a problem if texts contain half of a surrogate pair, which tokenizers, files and terminals refuse.
 
     It comes from a caption that was cut inside an emoji, or from a file name that is not UTF-8 (`os.fsdecode`).
+
+    Args:
+        noun: what the texts are, in the plural, for the problem.
     """
     broken = [f"{text!r}" for text in texts if not text.isascii() and _SURROGATE.search(text)]
-    return [f"has {len(broken):,} {what} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
+    return [f"has {len(broken):,} {noun} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
 
 
 def first(names: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ AnyData = TypeVar("AnyData", bound=Data)
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Whether the disk holds what a benchmark needs: it does if there are no problems."""
+    """What `cosmos_eval.datasets.check` found on disk. The benchmark can be run if there are no problems."""
 
     benchmark: str
     expected: dict[str, int] = field(default_factory=dict)

@@ -32,7 +32,7 @@ class ImageFacts:
 PLAIN = ImageFacts()
 
 
-def facts_of(content: bytes) -> ImageFacts:
+def read_facts(content: bytes) -> ImageFacts:
     """Return the facts of an image file; `PLAIN` for other content."""
     header = header_if_relevant(content) if content else None
     if header is None or (header.orientation == 1 and not header.rescaled):
@@ -43,7 +43,7 @@ def facts_of(content: bytes) -> ImageFacts:
     return ImageFacts(rule, header.orientation, turned, header.rescaled)
 
 
-def pixel_remarks(images: Sequence["ImageSource"]) -> tuple[str, ...]:
+def decoding_remarks(images: Sequence["ImageSource"]) -> tuple[str, ...]:
     """Return remarks about EXIF orientation and scaled values for the result. Computes digests that are not known."""
     all_facts = [image.facts for image in images]
     remarks = []
@@ -51,12 +51,13 @@ def pixel_remarks(images: Sequence["ImageSource"]) -> tuple[str, ...]:
         count = sum(facts.orientation != 1 and facts.turned is turned for facts in all_facts)
         if count:
             use = "that was applied (exif: apply)" if turned else "that is not applied (exif: apply would turn them)"
-            remarks.append(f"{_count_of_images(count, len(all_facts))} an EXIF orientation {use}")
+            remarks.append(f"{_images_have(count, len(all_facts))} an EXIF orientation {use}")
     count = sum(facts.rescaled for facts in all_facts)
     if count:
-        remarks.append(f"{_count_of_images(count, len(all_facts))} more than 8 bits a value, which were scaled to 8")
+        remarks.append(f"{_images_have(count, len(all_facts))} more than 8 bits a value, which were scaled to 8")
     return tuple(remarks)
 
 
-def _count_of_images(count: int, total: int) -> str:
+def _images_have(count: int, total: int) -> str:
+    """Return the beginning of a sentence, such as `2 of 3 images have`."""
     return f"{count:,} of {total:,} images {'has' if count == 1 else 'have'}"

@@ -1,7 +1,7 @@
 """Images of a dataset, opened when they are needed: the interface `ImageSource`, and images in files and in memory.
 
-Other kinds stand beside the code that makes them: images in tar shards (`wds.py`), of torchvision's datasets
-(`clip_benchmark.py`), of mmsegmentation's datasets (`mmseg/items.py`) and boxes of images (`perception/crops.py`).
+Other kinds are defined where they are made: images in tar shards (`webdataset.py`), of torchvision's datasets
+(`clip_benchmark.py`) and of mmsegmentation's (`mmseg/`), and boxes cut from images (`perception/crops.py`).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from cosmos_core.image_files import decode_image
 from cosmos_core.printable import printable
 from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.decoders import apply_exif, exif_is_applied, fast_decode
-from cosmos_eval.datasets.image_facts import ImageFacts, facts_of
+from cosmos_eval.datasets.image_facts import ImageFacts, read_facts
 
 
 class ImageSource:
@@ -61,7 +61,7 @@ class ImageSource:
         known_digest: str | None = self.__dict__.get("_digest")
         if known_digest is None:
             content = self.content()
-            facts = self.__dict__["_facts"] = facts_of(self.encoded(content))
+            facts = self.__dict__["_facts"] = read_facts(self.encoded(content))
             known_digest = self.__dict__["_digest"] = content_digest(content, facts.rule)
         return known_digest
 

@@ -27,6 +27,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import first_sentence, resolve
 from cosmos_eval.datasets.kinds import DataKind
 
+# Kinds of values that an option may have. The texts are shown in messages.
 PLACE = "a path inside the data root, or a list of paths of which the first that has the data is read"
 TEXT = "a text"
 NUMBER = "a whole number"
@@ -34,7 +35,7 @@ NAMES = "a list of texts"
 SWITCH = "true or false"
 APPLY = "apply"
 ALLOW = "allow"
-"""Kinds of options whose only value is this word; without it, the option is left out."""
+"""An option of kind APPLY or ALLOW has this word as its only value; to turn it off, leave the option out."""
 
 OPTION_KINDS = (PLACE, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
 

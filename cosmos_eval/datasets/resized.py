@@ -28,7 +28,7 @@ from cosmos_core.text_files import open_regular, read_content
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.progress import Reporter, Silent
 
-FORM = "cosmos-eval resized 1"
+FORMAT = "cosmos-eval resized 1"
 INDEX = "resized.json"
 HEADER = "COSMOS.resized"
 PER_SHARD = 1000
@@ -131,7 +131,7 @@ def read_resized(folder: Path) -> Resized:
         raise RequestError(f"no {path}; make it with 'cosmos-eval data prepare resized BENCHMARK --out {folder}'")
     try:
         content = parse_json(read_content(path, LARGEST_JSON), "it")
-        if content["form"] != FORM:
+        if content["form"] != FORMAT:
             raise ValueError(f"its form is {content['form']!r}")
         places: dict[str, Location] = {}
         for digest, (shard, offset, size, checksum) in content["pictures"].items():
@@ -185,7 +185,7 @@ def write_resized(
         for number, start in enumerate(range(0, len(to_write), PER_SHARD), next_shard):
             shard_images = to_write[start : start + PER_SHARD]
             places |= _write_shard(folder, number, shard_images, pixels, digest_of(recipe), lambda: advance(1))
-    index = {"form": FORM, "made": recipe, "digest": digest_of(recipe), "pictures": places}
+    index = {"form": FORMAT, "made": recipe, "digest": digest_of(recipe), "pictures": places}
     atomic_write_text(folder / INDEX, json.dumps(index) + "\n")
     return len(new_images), len(images) - len(new_images)
 

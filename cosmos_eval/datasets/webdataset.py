@@ -24,7 +24,7 @@ from cosmos_eval.datasets.image_sources import ImageSource, decode
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
-IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
+SHARD_IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 """Suffixes of images, in the order in which clip-benchmark looks for them."""
 MAX_TEXT_BYTES = 2**24
 """Largest label, or captions of an image."""
@@ -202,9 +202,11 @@ def _read_shard(
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
     samples: list[tuple[ImageSource, str]] = []
     for name, parts in positions.items():
-        image_suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in parts), None)
+        image_suffix = next((suffix for suffix in SHARD_IMAGE_SUFFIXES if suffix in parts), None)
         if image_suffix is None or label_suffix not in parts:
-            lacking = "an image (" + ", ".join(IMAGE_SUFFIXES) + ")" if image_suffix is None else f".{label_suffix}"
+            lacking = (
+                "an image (" + ", ".join(SHARD_IMAGE_SUFFIXES) + ")" if image_suffix is None else f".{label_suffix}"
+            )
             survey.refuse(f"has the sample {name} without {lacking} in {shard}{_dot_advice(name, parts, label_suffix)}")
         offset, size = parts[image_suffix]
         image = TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size)
@@ -215,7 +217,7 @@ def _read_shard(
 def _dot_advice(name: str, parts: dict[str, tuple[int, int]], label_suffix: str) -> str:
     """Return an explanation if parts of a sample were not recognised since its name contains a dot; else empty."""
     for suffix in parts:
-        if "." in suffix and suffix.rpartition(".")[2] in (*IMAGE_SUFFIXES, label_suffix):
+        if "." in suffix and suffix.rpartition(".")[2] in (*SHARD_IMAGE_SUFFIXES, label_suffix):
             return f": names are cut at the first dot ({name}.{suffix} is sample {name}); rename them"
     return ""
 
@@ -262,7 +264,7 @@ def _list_members(
             suffix = match[2].lower()
             if suffix in parts:
                 raise TarError(f"{printable(member.name)} is in it twice")
-            if suffix in (*IMAGE_SUFFIXES, label_suffix) and member.refusal():
+            if suffix in (*SHARD_IMAGE_SUFFIXES, label_suffix) and member.refusal():
                 raise TarError(f"{printable(member.name)} {member.refusal()}")
             parts[suffix] = (member.offset, member.size)
     return samples, lone_blocks[0] if lone_blocks else None

@@ -194,11 +194,11 @@ def test_an_unknown_dataset_is_refused(tmp_path: Path):
 
 def test_the_builder_can_run_nothing(tmp_path: Path):
     (tmp_path / "coco").mkdir()
-    with pytest.raises(RequestError, match="nothing is downloaded"), ours.disarmed():
+    with pytest.raises(RequestError, match="nothing is downloaded"), ours.forbid_commands():
         builder.build_dataset("mscoco_captions", root=str(tmp_path / "coco"), task="zeroshot_retrieval")
-    with pytest.raises(RequestError, match="nothing is downloaded"), ours.disarmed():
+    with pytest.raises(RequestError, match="nothing is downloaded"), ours.forbid_commands():
         builder.build_dataset("wds/x", root="https://example.invalid/x")
-    with pytest.raises(RequestError, match="nothing is downloaded"), ours.disarmed():
+    with pytest.raises(RequestError, match="nothing is downloaded"), ours.forbid_commands():
         os.system("true")
     assert builder.call.__module__ == "subprocess"
 

@@ -47,19 +47,19 @@ class PerceptionData(Data):
         positives: Sequence[str],
         negatives: Sequence[str],
         subsets: Sequence[str],
-        **more: Any,
+        **fields: Any,
     ) -> "PerceptionData":
         """Build items of one image with a positive and a negative text.
 
         Args:
             item_image: (I,) index of each item's image.
             positives, negatives, subsets: one string for each item.
-            more: further fields of the data.
+            fields: further fields of the data.
         """
         count = len(positives)
         item_texts = np.stack([np.arange(count), count + np.arange(count)], axis=1)
         item_images = np.asarray(item_image, dtype=np.int64)[:, None]
-        return cls(images, [*positives, *negatives], item_images, item_texts, subsets, **more)
+        return cls(images, [*positives, *negatives], item_images, item_texts, subsets, **fields)
 
     def counts(self) -> dict[str, int]:
         counts = {"images": len(self.images), "items": len(self.item_images)}
