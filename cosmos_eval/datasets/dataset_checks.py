@@ -114,7 +114,7 @@ class Survey:
         paths = [self.inside(path) for path in alternatives]
         existing = [path for path in paths if (path.is_dir() if kind == "folder" else path.is_file())]
         if existing:
-            if holding is None or escapes(holding):  # `images` refuses names that lead out of the folder
+            if holding is None or escapes(holding):  # `images` refuses such names later
                 return existing[0]
             return next((path for path in existing if os.path.exists(path / holding)), existing[0])  # noqa: PTH110 - any name
         shown = " or ".join(str(path) for path in paths)

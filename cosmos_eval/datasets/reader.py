@@ -14,9 +14,9 @@ A reader of another package is an entry point of the group `cosmos_eval.readers`
             ...
             return survey.finish(data)
 
-`load` raises `DataProblems` with everything that is missing, which `Survey` collects. `data check` calls `load` too,
-so the check and the evaluation always agree. A class may also have `check(benchmark, data_root)`, which is called
-before `load` and returns a list of problems.
+`load` raises `DataProblems` with everything that is missing, which `Survey` collects. `data check` calls
+`load` too, so the check and the evaluation always agree. A class may also have `check(benchmark, data_root)`, which is
+called before `load` and returns a list of problems.
 '''
 
 from collections.abc import Mapping
