@@ -1,4 +1,4 @@
-"""Old place of image_sources.py and masks.py; removed by the script of renames."""
+"""Former module of image_sources.py and masks.py, for imports that are not changed yet."""
 
 from cosmos_eval.datasets.dataset_checks import DataCheck
 from cosmos_eval.datasets.image_sources import ArrayImage, FileImage, ImageSource, UprightImage, decode

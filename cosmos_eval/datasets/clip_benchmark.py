@@ -297,9 +297,9 @@ def _leave_out_classes(
     unknown = [name for name in left_out if name not in class_names]
     if unknown:
         survey.refuse(f"leaves out classes that the dataset does not have: {first(unknown)}")
-    kept = [i for i, name in enumerate(class_names) if name not in left_out]
-    labels = new_indices(np.array(kept, dtype=np.int64), len(class_names))[labels]
-    return labels, [i for i in order if labels[i] >= 0], [class_names[i] for i in kept]
+    class_indices = [i for i, name in enumerate(class_names) if name not in left_out]
+    labels = new_indices(np.array(class_indices, dtype=np.int64), len(class_names))[labels]
+    return labels, [i for i in order if labels[i] >= 0], [class_names[i] for i in class_indices]
 
 
 def _take_random_part(order: list[int], survey: Survey) -> list[int]:

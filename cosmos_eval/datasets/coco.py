@@ -91,5 +91,5 @@ def _refuse_mixed_ids(images: list[dict[str, Any]], captions: list[dict[str, Any
         text = next(image_id for image_id in ids if isinstance(image_id, str))
         survey.refuse(
             f"has image ids in {path} that are whole numbers in some places and texts in others, such as {text!r:.40}; "
-            "write all of them one way"
+            "write all of them in the same way"
         )

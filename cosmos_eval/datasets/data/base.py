@@ -44,7 +44,7 @@ class Data:
         raise NotImplementedError
 
     def hash_into(self, content: ContentHash) -> None:
-        """Hash, in order, everything but the images that a model is asked or that decides which answer is right."""
+        """Hash, in order, what a model is asked and what decides which answer is right; images are hashed elsewhere."""
         raise NotImplementedError
 
     def problems(self) -> list[str]:
@@ -97,8 +97,8 @@ def spread_indices(total: int, n: int) -> np.ndarray:
     return np.arange(n, dtype=np.int64) * total // n
 
 
-def new_indices(kept: np.ndarray, total: int) -> np.ndarray:
-    """Return (total,) the new index of every old index; -1 if it is not in `kept`."""
+def new_indices(old_indices: np.ndarray, total: int) -> np.ndarray:
+    """Return (total,) the new index of every old index if only `old_indices` are kept; -1 for the others."""
     indices = np.full(total, -1, dtype=np.int64)
-    indices[kept] = np.arange(len(kept))
+    indices[old_indices] = np.arange(len(old_indices))
     return indices

@@ -83,11 +83,11 @@ class ClassificationData(Data):
         return observations
 
     def subset(self, n: int) -> Self:
-        kept = spread_indices(len(self.images), n)
+        image_indices = spread_indices(len(self.images), n)
         # All classes stay candidates: with fewer, the task would be easier.
         return self.replaced(
-            images=[self.images[i] for i in kept.tolist()],
-            labels=self.labels[kept],
+            images=[self.images[i] for i in image_indices.tolist()],
+            labels=self.labels[image_indices],
             fingerprint="",
             empty_classes_allowed=True,
         )

@@ -113,12 +113,12 @@ class PerceptionData(Data):
         kept; the data then have at most `n` images.
         """
         has_several_images = self.item_images.shape[1] > 1
-        kept = self._images_of_items(n) if has_several_images else spread_indices(len(self.images), n)
-        new_image_index = new_indices(kept, len(self.images))
+        image_indices = self._images_of_items(n) if has_several_images else spread_indices(len(self.images), n)
+        new_image_index = new_indices(image_indices, len(self.images))
         items = np.flatnonzero((new_image_index[self.item_images] >= 0).all(1))  # all images of the item are kept
         text_indices, new_item_texts = np.unique(self.item_texts[items], return_inverse=True)
         return self.replaced(
-            images=[self.images[i] for i in kept.tolist()],
+            images=[self.images[i] for i in image_indices.tolist()],
             texts=[self.texts[j] for j in text_indices],
             item_images=new_image_index[self.item_images[items]],
             item_texts=new_item_texts.reshape(len(items), -1),

@@ -47,8 +47,10 @@ class SegmentationData(Data):
         return problems
 
     def subset(self, n: int) -> Self:
-        kept = spread_indices(len(self.images), n).tolist()
-        return self.replaced(images=[self.images[i] for i in kept], masks=[self.masks[i] for i in kept], fingerprint="")
+        image_indices = spread_indices(len(self.images), n).tolist()
+        return self.replaced(
+            images=[self.images[i] for i in image_indices], masks=[self.masks[i] for i in image_indices], fingerprint=""
+        )
 
     def decodable(self) -> list[ImageSource | Mask]:
         return [*self.images, *self.masks]
