@@ -1,4 +1,4 @@
-"""A folder for each class, as torchvision's ImageFolder reads it."""
+"""Class folders: a folder for each class with its images, as torchvision's ImageFolder reads it."""
 
 import os
 from collections.abc import Sequence
@@ -7,90 +7,100 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_eval.datasets.base import FileImage
-from cosmos_eval.datasets.class_order import name_folders
+from cosmos_eval.datasets.class_order import assign_class_names
 from cosmos_eval.datasets.consistency import first
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, Survey
-from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
+from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.datasets.imagenet_order import find_wrong_order, is_imagenet
 
 SIDE_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
-"""Of macOS, of Synology (with thumbnails in it), and of Linux."""
-OTHER_IMAGES = frozenset(
+"""Folders that macOS, Synology (with thumbnails in it) and Linux create beside the data."""
+UNREAD_SUFFIXES = frozenset(
     (".heic", ".heif", ".jxl", ".svg", ".psd", ".tga", ".eps", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 )
-"""Endings of images that are not read, or only under another ending."""
+"""Endings of images in formats that are not read."""
 
 
 def read_image_folder(benchmark: Any, data_root: Path) -> Data:
-    """Every image below `path`; its class is the first folder on the way to it.
+    """Read every image below `path`; its class is the first folder of its path.
 
-    Classes are in the order of the sorted folder names, or of their numbers where all are whole numbers; images are
-    sorted by folder and file name within a class. Files that are no images (by their ending), hidden ones and what
-    file servers put beside them are left out; images in formats that are not read are told. `prompts.class_names` is a
-    map from folder to name (every folder must be in it), or a list of the folders' names in any order, or one in the
-    folders' order (class_order.py); without it the folder's name is the class name.
+    Classes are in the order of the sorted folder names, or of their numbers if all are whole numbers. Images of a
+    class are sorted by folder, then by file name. Hidden files, files without the ending of an image, and what systems
+    and file servers add are ignored; images in formats that are not read become a remark.
+
+    `prompts.class_names` is a map from folder to name with every folder in it, or a list: of the folders' names in any
+    order, or in the folders' order (`class_order.py`). Without it, the folder's name is the class name.
 
     Options: `path` (folder).
 
     Raises:
-        DataProblems: no folder, no classes, names that do not fit the folders, empty classes, counts not as expected.
+        DataProblems: no folder, no classes, names that do not fit the folders, empty classes, unexpected counts.
     """
     survey = Survey(benchmark, data_root)
     (root,) = survey.there(survey.place("path", "folder"))
-    folders = class_folders(root)
+    folders = list_class_folders(root)
     if not folders:
-        survey.refuse(f"finds no class folders in {root}; images must lie in one folder a class")
+        survey.refuse(f"has no class folders in {root}; put the images of each class in a folder of its own")
     words = benchmark.words()
-    names, templates = words.class_names, words.templates
-    if templates is None and "templates" in benchmark.prompts:
+    if words.templates is None and "templates" in benchmark.prompts:
         survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
-    if deeper := _folders_in_place_of_images(root, folders):
+    if inner_folders := _inner_class_folders(root, folders):
         survey.remark(
-            f"classes are the folders {first(folders)} in {root.name}, which hold folders and no image themselves, "
-            f"such as {first(deeper)}: were these to be the classes, path would have to name the folder above them"
+            f"classes are the folders {first(folders)} in {root.name}, which contain folders in place of images, such "
+            f"as {first(inner_folders)}; if these are the classes, let path name the folder above them"
         )
-    in_order, class_names = name_folders(names, folders, survey, "candidates_without_images" in survey.options)
-    data = classes_of_folders(root, in_order, class_names, templates, survey)
+    allow_missing = "candidates_without_images" in survey.options
+    in_order, class_names = assign_class_names(words.class_names, folders, survey, allow_missing)
+    data = read_class_folders(root, in_order, class_names, words.templates, survey)
     if is_imagenet(class_names) and all(folder.isdecimal() for folder in folders):
         keys = [image.key for image in data.images]
-        if wrong := wrong_order(keys, data.labels, class_names, f" by the folders of {root}"):
-            survey.refuse(wrong)
+        if problem := find_wrong_order(keys, data.labels, class_names, f" by the folders of {root}"):
+            survey.refuse(problem)
     return survey.finish(data)
 
 
-def _folders_in_place_of_images(root: Path, folders: Sequence[str]) -> list[str]:
-    """The folders within class folders, where all images lie in such and they are more than the classes."""
-    inner: list[str] = []
+def _inner_class_folders(root: Path, folders: Sequence[str]) -> list[str]:
+    """Return the folders in class folders if they may be the true classes; empty if they are not.
+
+    They may be if no class folder has an image of its own, and there are more inner folders than class folders: `path`
+    may name one level too high, such as a folder of `train` and `test`.
+    """
+    inner_folders: list[str] = []
     for folder in folders:
         with os.scandir(root / folder) as entries:
-            if any(is_image(entry.name) for entry in entries):
+            if any(is_image_name(entry.name) for entry in entries):
                 return []
-        inner += [f"{folder}/{name}" for name in class_folders(root / folder)]
-    return inner if len(inner) > len(folders) else []
+        inner_folders += [f"{folder}/{name}" for name in list_class_folders(root / folder)]
+    return inner_folders if len(inner_folders) > len(folders) else []
 
 
-def classes_of_folders(
+def read_class_folders(
     root: Path, folders: Sequence[str | None], class_names: list[str], templates: Any, survey: Survey
 ) -> ClassificationData:
-    """The images of class folders, labelled by the folder's place in `folders`; a class without one is None."""
+    """Return the images of class folders; the label is the folder's index in `folders`.
+
+    Args:
+        folders: in class order, None for a class without a folder.
+        class_names: in class order.
+        templates: as in `templates_by_class`.
+    """
     survey.images_in = root
     keys: list[str] = []
     labels: list[int] = []
-    passed_over: list[str] = []
+    unread_images: list[str] = []
     for label, folder in enumerate(folders):
         if folder is None:
             continue
-        others: list[str] = []
-        found = [f"{folder}/{name}" for name in images_below(root / folder, others)]
-        passed_over += [f"{folder}/{name}" for name in others]
-        keys += found
-        labels += [label] * len(found)
-    if passed_over:
-        verb = "is" if len(passed_over) == 1 else "are"
+        class_images, class_unread_images = find_images(root / folder)
+        keys += [f"{folder}/{name}" for name in class_images]
+        labels += [label] * len(class_images)
+        unread_images += [f"{folder}/{name}" for name in class_unread_images]
+    if unread_images:
+        verb = "is" if len(unread_images) == 1 else "are"
         survey.remark(
-            f"{len(passed_over):,} images {verb} passed over, of formats that are not read: {first(passed_over)}; save "
-            "them as JPEG or PNG"
+            f"{len(unread_images):,} images {verb} ignored, since their format is not read: {first(unread_images)}; "
+            "save them as JPEG or PNG"
         )
     return ClassificationData(
         images=[FileImage(key, root / key) for key in keys],
@@ -100,8 +110,8 @@ def classes_of_folders(
     )
 
 
-def class_folders(root: Path) -> list[str]:
-    """The names of the folders in `root`, sorted, hidden ones left out."""
+def list_class_folders(root: Path) -> list[str]:
+    """Return the names of the folders in `root`, sorted, without hidden and side folders."""
     with os.scandir(root) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not is_side_folder(entry.name))
 
@@ -111,38 +121,49 @@ def is_side_folder(name: str) -> bool:
     return name.startswith(".") or name in SIDE_FOLDERS
 
 
-def images_below(folder: Path, passed_over: list[str] | None = None) -> list[str]:
-    """Paths (with `/`) of the images below `folder`, folders in sorted order and names sorted in each; images in
-    formats that are not read are added to `passed_over`."""
-    found = []
-    walked = set()
-    for place, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = sorted(name for name in inner if not is_side_folder(name))
-        real = os.path.realpath(place)
-        if real in walked:  # a link to a folder above would go round for ever
-            inner[:] = []
+def find_images(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the images below a folder, and those in formats that are not read.
+
+    Paths are relative to the folder, with `/`; images of the folder itself come before those of its sorted subfolders.
+    """
+    images, unread_images = [], []
+    visited_folders = set()
+    for current, inner_folders, names in os.walk(folder, followlinks=True):
+        inner_folders[:] = sorted(name for name in inner_folders if not is_side_folder(name))  # os.walk visits these
+        real_path = os.path.realpath(current)
+        if real_path in visited_folders:  # a link to a folder above would be followed for ever
+            inner_folders[:] = []
             continue
-        walked.add(real)
-        relative = Path(place).relative_to(folder).as_posix()
-        start = "" if relative == "." else f"{relative}/"
-        found += [start + name for name in sorted(names) if is_image(name)]
-        if passed_over is not None:
-            endings = ((name, os.path.splitext(name)[1].lower()) for name in names)  # noqa: PTH122 - hot
-            passed_over += [start + name for name, ending in endings if ending in OTHER_IMAGES]
-    return found
+        visited_folders.add(real_path)
+        relative = Path(current).relative_to(folder).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        images += [prefix + name for name in sorted(names) if is_image_name(name)]
+        unread_images += [prefix + name for name in names if _suffix(name) in UNREAD_SUFFIXES]
+    return images, unread_images
 
 
-def is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - hot
+def is_image_name(name: str) -> bool:
+    """Whether a file is not hidden and has the ending of an image that is read."""
+    return not name.startswith(".") and _suffix(name) in IMAGE_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - faster than a Path, for millions of names
 
 
 def templates_by_class(templates: Any, class_names: list[str], survey: Survey) -> list[str] | list[list[str]]:
-    """Templates for every class, or each class's own from a map by class name; none for a task that asks for none."""
+    """Return the templates of all classes, or one list for each class, in class order.
+
+    Args:
+        templates: a list for all classes, a map from class name to list, or None for a task without prompts.
+    """
     if templates is None:
         return []
     if not isinstance(templates, dict):
         return list(templates)
-    without = [name for name in class_names if name not in templates]
-    if without:
-        survey.refuse(f"has no prompts for {len(without):,} classes: {first(without)}; add them to prompts.templates")
+    missing_names = [name for name in class_names if name not in templates]
+    if missing_names:
+        survey.refuse(
+            f"has no prompts for {len(missing_names):,} classes: {first(missing_names)}; add them to prompts.templates"
+        )
     return [list(templates[name]) for name in class_names]

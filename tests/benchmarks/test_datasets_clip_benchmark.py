@@ -1,4 +1,4 @@
-"""Torchvision's folder layouts through clip-benchmark's builder: same labels and words, nothing run or fetched."""
+"""Torchvision's datasets through clip-benchmark's builder: same labels and prompts, no commands, no downloads."""
 
 import hashlib
 import os
@@ -21,6 +21,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets import cifar
 from cosmos_eval.datasets import clip_benchmark as ours
 from cosmos_eval.datasets.data import ClassificationData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define, write_image, write_json
 
@@ -39,9 +40,9 @@ def refusal(tmp_path: Path, name: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def lines(path: Path, *rows: str) -> None:
+def write_lines(path: Path, *lines: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def food101(root: Path) -> None:
@@ -52,26 +53,26 @@ def food101(root: Path) -> None:
 
 
 def pets(root: Path) -> None:
-    lines(root / "oxford-iiit-pet/annotations/test.txt", "Abyssinian_1 1 1 1", "american_bulldog_2 2 2 1")
+    write_lines(root / "oxford-iiit-pet/annotations/test.txt", "Abyssinian_1 1 1 1", "american_bulldog_2 2 2 1")
     for name in ("Abyssinian_1", "american_bulldog_2"):
         write_image(root / f"oxford-iiit-pet/images/{name}.jpg")
 
 
 def dtd(root: Path) -> None:
-    lines(root / "dtd/dtd/labels/test1.txt", "braided/b_1.jpg", "banded/a_1.jpg")
+    write_lines(root / "dtd/dtd/labels/test1.txt", "braided/b_1.jpg", "banded/a_1.jpg")
     for name in ("braided/b_1.jpg", "banded/a_1.jpg"):
         write_image(root / "dtd/dtd/images" / name)
 
 
 def aircraft(root: Path) -> None:
-    lines(root / "fgvc-aircraft-2013b/data/variants.txt", "707-320", "A340-500 X")
-    lines(root / "fgvc-aircraft-2013b/data/images_variant_test.txt", "0000002 A340-500 X", "0000001 707-320")
+    write_lines(root / "fgvc-aircraft-2013b/data/variants.txt", "707-320", "A340-500 X")
+    write_lines(root / "fgvc-aircraft-2013b/data/images_variant_test.txt", "0000002 A340-500 X", "0000001 707-320")
     for name in ("0000001", "0000002"):
         write_image(root / f"fgvc-aircraft-2013b/data/images/{name}.jpg")
 
 
 def sun397(root: Path) -> None:
-    lines(root / "SUN397/ClassName.txt", "/a/abbey", "/a/apartment_building/outdoor")
+    write_lines(root / "SUN397/ClassName.txt", "/a/abbey", "/a/apartment_building/outdoor")
     for name in ("a/apartment_building/outdoor/sun_b", "a/abbey/sun_c", "a/abbey/sun_a"):
         write_image(root / f"SUN397/{name}.jpg")
 
@@ -129,30 +130,30 @@ SMALL: dict[str, tuple[Callable[[Path], None], list[str], list[int], list[str]]]
 
 @pytest.mark.filterwarnings("ignore:split argument ignored")
 @pytest.mark.parametrize("name", SMALL)
-def test_images_labels_and_words_are_the_builders(tmp_path: Path, name: str):
+def test_images_labels_and_prompts_are_the_builders(tmp_path: Path, name: str):
     make, keys, labels, class_names = SMALL[name]
     make(tmp_path / "data")
     data = load(tmp_path, name)
-    assert [one.key for one in data.images] == keys
+    assert [image.key for image in data.images] == keys
     assert data.labels.tolist() == labels
     assert data.class_names == class_names
     built = builder.build_dataset(name, root=str(tmp_path / "data"), transform=None, split="test", download=False)
     assert data.class_names == built.classes
     assert data.templates == built.templates
-    mine = {(one.load().tobytes(), label) for one, label in zip(data.images, data.labels.tolist(), strict=True)}
-    assert mine == {(image.convert("RGB").tobytes(), label) for image, label in (built[i] for i in range(len(built)))}
+    read = {(image.load().tobytes(), label) for image, label in zip(data.images, data.labels.tolist(), strict=True)}
+    assert read == {(image.convert("RGB").tobytes(), label) for image, label in (built[i] for i in range(len(built)))}
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_image_that_is_missing_is_named(tmp_path: Path, name: str):
+def test_a_missing_image_is_named(tmp_path: Path, name: str):
     make, keys, _, _ = SMALL[name]
     make(tmp_path / "data")
     (tmp_path / "data" / keys[-1]).unlink()
-    said = refusal(tmp_path, name, expected={"images": len(keys)})
-    assert f"needs {len(keys)} images" in said
-    assert f"found {len(keys) - 1}" in said
-    # SUN397 has no list of its images, so only their number can tell.
-    assert name == "sun397" or f"missing: {keys[-1]}" in said
+    message = refusal(tmp_path, name, expected={"images": len(keys)})
+    assert f"needs {len(keys)} images" in message
+    assert f"found {len(keys) - 1}" in message
+    # SUN397 has no list of its images, so only their number shows that one is missing.
+    assert name == "sun397" or f"missing: {keys[-1]}" in message
 
 
 @pytest.mark.parametrize("name", ours.NEEDED)
@@ -161,9 +162,9 @@ def test_an_absent_dataset_is_refused_before_the_builder_is_called(
 ):
     monkeypatch.setattr(builder, "build_dataset", lambda *a, **k: pytest.fail("called"))
     (tmp_path / "data").mkdir()
-    said = refusal(tmp_path, name)
-    assert "which is not there" in said
-    assert str(tmp_path / "data") in said
+    message = refusal(tmp_path, name)
+    assert "which is not there" in message
+    assert str(tmp_path / "data") in message
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -176,7 +177,7 @@ def test_every_file_that_is_needed_is_listed_at_once(tmp_path: Path):
             {"templates": ["{c}"]},
         )
     ).problems
-    assert len(problems) == 1  # one archive is missing, and the data root is not where it belongs
+    assert len(problems) == 1  # one archive is missing: one problem names both alternatives
     assert "data/food-101/meta/test.json or" in problems[0]
     assert "(and with it food-101/images), which is not there" in problems[0]
     assert problems[0].endswith("(unpack it)")
@@ -188,16 +189,16 @@ def test_every_file_that_is_needed_is_listed_at_once(tmp_path: Path):
 
 
 def test_an_unknown_dataset_is_refused(tmp_path: Path):
-    assert "read here are caltech101" in refusal(tmp_path, "imagenet-a")
+    assert "can be read; those are caltech101" in refusal(tmp_path, "imagenet-a")
 
 
 def test_the_builder_can_run_nothing(tmp_path: Path):
     (tmp_path / "coco").mkdir()
-    with pytest.raises(RequestError, match="nothing is downloaded"), ours.disarmed():
+    with pytest.raises(RequestError, match="nothing is downloaded"), ours.forbid_commands():
         builder.build_dataset("mscoco_captions", root=str(tmp_path / "coco"), task="zeroshot_retrieval")
-    with pytest.raises(RequestError, match="nothing is downloaded"), ours.disarmed():
+    with pytest.raises(RequestError, match="nothing is downloaded"), ours.forbid_commands():
         builder.build_dataset("wds/x", root="https://example.invalid/x")
-    with pytest.raises(RequestError, match="nothing is downloaded"), ours.disarmed():
+    with pytest.raises(RequestError, match="nothing is downloaded"), ours.forbid_commands():
         os.system("true")
     assert builder.call.__module__ == "subprocess"
 
@@ -223,7 +224,7 @@ def three_caltech_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("three_caltech_names")
-def test_a_class_left_out_and_a_random_part_are_pytorchs_random_split(tmp_path: Path):
+def test_a_class_can_be_left_out_and_a_random_part_is_that_of_pytorchs_random_split(tmp_path: Path):
     caltech101(tmp_path / "data")
     whole = load(tmp_path, "caltech101")
     assert np.bincount(whole.labels).tolist() == [2, 3, 4]
@@ -233,7 +234,7 @@ def test_a_class_left_out_and_a_random_part_are_pytorchs_random_split(tmp_path: 
     part = load(tmp_path, "caltech101", without=["background"], random_split=5, skip=2)
     generator = torch.Generator().manual_seed(5)
     _, test = torch.utils.data.random_split(torch.utils.data.TensorDataset(torch.arange(7)), [2, 5], generator)
-    assert [one.key for one in part.images] == [real.images[i].key for i in test.indices]
+    assert [image.key for image in part.images] == [real.images[i].key for i in test.indices]
     assert part.labels.tolist() == real.labels[test.indices].tolist()
     assert "classes that the dataset does not have: clutter" in refusal(tmp_path, "caltech101", without=["clutter"])
 
@@ -241,7 +242,7 @@ def test_a_class_left_out_and_a_random_part_are_pytorchs_random_split(tmp_path: 
 def cifar_files(
     root: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None = None
 ) -> tuple[np.ndarray, list[int]]:
-    """CIFAR-100 in torchvision's layout, five images of three classes, its checksums stood in for."""
+    """Write CIFAR-100 in torchvision's layout, five images of three classes, and replace the published checksums."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
     labels = [2, 0, 1, 1, 0]
@@ -270,10 +271,10 @@ def test_cifar_100_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.Mo
     assert data.labels.tolist() == labels
     assert data.class_names == ["apple", "aquarium_fish", "baby"]
     assert len(data.templates) == 18
-    assert [np.asarray(one.load()).tolist() for one in data.images] == pixels.tolist()
-    first = data.images[0].digest()
-    assert first == datasets.base.ArrayImage("x", pixels[0]).digest()
-    assert first != data.images[1].digest()
+    assert [np.asarray(image.load()).tolist() for image in data.images] == pixels.tolist()
+    digest = data.images[0].digest()
+    assert digest == ArrayImage("x", pixels[0]).digest()
+    assert digest != data.images[1].digest()
 
 
 def test_cifar_with_another_checksum_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -286,34 +287,34 @@ def test_cifar_with_another_checksum_is_refused_before_it_is_unpickled(tmp_path:
     assert "cifar-100-python/test, which is not there" in refusal(tmp_path, "cifar100")
 
 
-def test_a_cifar_file_that_changes_after_its_checksum_was_looked_at_is_refused(
+def test_a_cifar_file_that_changes_after_its_checksum_was_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cifar_files(tmp_path / "data", monkeypatch)
     path = tmp_path / "data/cifar-100-python/test"
     other = pickle.loads(path.read_bytes())
     other["fine_labels"] = other["fine_labels"][::-1]
-    check = ours.checked_files
+    check = ours.require_published_files
 
     def check_and_change(*arguments: Any) -> Any:
         checksums = check(*arguments)
         path.write_bytes(pickle.dumps(other, protocol=2))
-        monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # it has looked as well
+        monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # as before
         return checksums
 
-    monkeypatch.setattr(ours, "checked_files", check_and_change)
-    assert "cifar-100-python/test was changed after its checksum was looked at" in refusal(tmp_path, "cifar100")
+    monkeypatch.setattr(ours, "require_published_files", check_and_change)
+    assert "cifar-100-python/test was changed after its checksum was read" in refusal(tmp_path, "cifar100")
 
 
 @pytest.mark.parametrize("content", WRONG_FILES)
-def test_what_stands_in_place_of_a_dataset_s_file_is_named(
+def test_whatever_is_in_place_of_a_datasets_file_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ):
     cifar_files(tmp_path / "data", monkeypatch)
     (tmp_path / "data/cifar-100-python/test").write_bytes(content)
     for published in (True, False):
-        said = refusal(tmp_path, "cifar100", published=published)
-        assert f"cifar-100-python/test: it {WRONG_FILES[content]}" in said
+        message = refusal(tmp_path, "cifar100", published=published)
+        assert f"cifar-100-python/test: it {WRONG_FILES[content]}" in message
     food101(tmp_path / "data")
     (tmp_path / "data/food-101/meta/test.json").write_bytes(content)
     assert f"food-101/meta/test.json: it {WRONG_FILES[content]}" in refusal(tmp_path, "food101")
@@ -326,14 +327,12 @@ class Trap:
         return os.mkdir, ("sprung",)
 
 
-def test_files_that_say_they_are_not_the_published_ones_are_read_without_checksums(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_files_declared_as_not_published_are_read_without_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pixels, labels = cifar_files(tmp_path / "data", monkeypatch)
     monkeypatch.undo()
     data = load(tmp_path, "cifar100", templates="clip-benchmark:cifar100", published=False)
     assert data.labels.tolist() == labels
-    assert [np.asarray(one.load()).tolist() for one in data.images] == pixels.tolist()
+    assert [np.asarray(image.load()).tolist() for image in data.images] == pixels.tolist()
 
 
 @pytest.mark.parametrize("published", [True, False])
@@ -347,7 +346,7 @@ def test_a_pickle_with_more_than_arrays_is_refused_whatever_its_checksum(
     assert not (tmp_path / "sprung").exists()
 
 
-def test_torchvision_unpickles_as_before_afterwards():
+def test_torchvision_unpickles_as_before_after_the_block():
     with cifar.safe_unpickling():
         assert torchvision.datasets.cifar.pickle.load is cifar.load_arrays
     assert torchvision.datasets.cifar.pickle is pickle
@@ -363,19 +362,19 @@ def test_flowers_with_a_changed_label_file_is_refused(tmp_path: Path):
 
 @pytest.mark.usefixtures("three_caltech_names")
 def test_a_stray_folder_among_the_classes_is_named(tmp_path: Path):
-    """`__MACOSX` sorts before the small letters: every class after it would carry the next one's name."""
+    """`__MACOSX` sorts before the lower-case letters: every class after it would get the next one's name."""
     caltech101(tmp_path / "data")
     folder = tmp_path / "data/caltech101/101_ObjectCategories/__MACOSX"
     write_image(folder / "accordion/._image_0001.jpg")
-    said = refusal(tmp_path, "caltech101")
-    assert f"needs 3 class folders in {folder.parent}, found 4; no class: __MACOSX; take it away" in said
+    message = refusal(tmp_path, "caltech101")
+    assert f"needs 3 class folders in {folder.parent}, found 4; no class: __MACOSX; remove it" in message
     write_image(folder / "image_0001.jpg")
     assert "needs 3 class folders" in refusal(tmp_path, "caltech101")
 
 
 def gtsrb(root: Path, last: int = 42) -> None:
     rows = [f"{label:05d}.ppm;0;0;0;0;0;0;{label}" for label in [*range(42), last]]
-    lines(root / "gtsrb/GT-final_test.csv", "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId", *rows)
+    write_lines(root / "gtsrb/GT-final_test.csv", "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId", *rows)
     for row in rows:
         write_image(root / "gtsrb/GTSRB/Final_Test/Images" / row.split(";")[0])
 
@@ -404,7 +403,7 @@ def mnist(root: Path) -> None:
 
 def stl10(root: Path) -> None:
     folder = root / "stl10_binary"
-    lines(folder / "class_names.txt", "airplane", "bird", "car")
+    write_lines(folder / "class_names.txt", "airplane", "bird", "car")
     for part in ("test", "train", "unlabeled"):
         pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 96, 96), dtype=np.uint8)
         (folder / f"{part}_X.bin").write_bytes(pixels.tobytes())

@@ -16,7 +16,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
-from cosmos_eval.datasets.wds import TarImage
+from cosmos_eval.datasets.webdataset import TarImage
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define
 
@@ -71,30 +71,30 @@ def refusal(tmp_path: Path, dataset: dict[str, Any] = WDS, prompts: dict[str, An
 
 
 @pytest.mark.filterwarnings("ignore:.*shardshuffle")
-def test_samples_labels_and_words_are_those_that_clip_benchmark_reads(tmp_path: Path):
+def test_samples_labels_and_prompts_are_those_that_clip_benchmark_reads(tmp_path: Path):
     folder = shards(tmp_path)
     dataset = {**WDS, "expected": {"images": 4, "classes": 3}}
     data = datasets.load(define(tmp_path, "classification", dataset, {"templates": "dataset"}))
     assert isinstance(data, ClassificationData)
-    assert [one.key for one in data.images] == ["0/s0.png", "0/s1.webp", "1/s2.png", "1/s3.png"]
+    assert [image.key for image in data.images] == ["0/s0.png", "0/s1.webp", "1/s2.png", "1/s3.png"]
     assert data.labels.tolist() == [1, 0, 1, 2]
     assert data.class_names == ["cat", "dog", "fish"]
     assert data.templates == ["a {c}", "the {c}."]
     assert data.images[0].digest() == data.images[3].digest() != data.images[1].digest()
     theirs = build_dataset("wds/mine", root=str(folder), transform=lambda image: image, split="test")
-    rows = [(np.asarray(image.convert("RGB")).tolist(), label) for image, label in theirs]
-    ours = [(np.asarray(one.load()).tolist(), label) for one, label in zip(data.images, data.labels, strict=True)]
-    assert ours == rows
+    expected = [(np.asarray(image.convert("RGB")).tolist(), label) for image, label in theirs]
+    ours = [(np.asarray(image.load()).tolist(), label) for image, label in zip(data.images, data.labels, strict=True)]
+    assert ours == expected
     assert (theirs.classes, theirs.templates) == (data.class_names, data.templates)
 
 
-def test_a_definitions_own_words_come_before_those_on_the_disk(tmp_path: Path):
+def test_a_definitions_own_prompts_replace_those_on_disk(tmp_path: Path):
     folder = shards(tmp_path)
     (folder / "classnames.txt").unlink()
     (folder / "zeroshot_classification_templates.txt").unlink()
-    said = refusal(tmp_path)
-    assert "classnames.txt, which is not there" in said
-    assert "templates.txt, which is not there" in said
+    message = refusal(tmp_path)
+    assert "classnames.txt, which is not there" in message
+    assert "templates.txt, which is not there" in message
     prompts = {"class_names": ["a", "b", "c"], "templates": ["{c}"]}
     data = datasets.load(define(tmp_path, "classification", WDS, prompts))
     assert isinstance(data, ClassificationData)
@@ -118,9 +118,9 @@ def test_missing_shards_are_counted_and_named(tmp_path: Path):
     folder = shards(tmp_path)
     (folder / "test/nshards.txt").write_text("5", encoding="utf-8")
     (folder / "test/0.tar").unlink()
-    said = refusal(tmp_path, {**WDS, "needs": "fetch it"})
-    assert "needs 5 shards" in said
-    assert "found 1; missing: 0.tar, 2.tar, 3.tar and 1 more (fetch it)" in said
+    message = refusal(tmp_path, {**WDS, "needs": "fetch it"})
+    assert "needs 5 shards" in message
+    assert "found 1; missing: 0.tar, 2.tar, 3.tar and 1 more (fetch it)" in message
     (folder / "test/nshards.txt").write_text("many", encoding="utf-8")
     assert "'many'" in refusal(tmp_path)
     (folder / "test/nshards.txt").unlink()
@@ -128,7 +128,7 @@ def test_missing_shards_are_counted_and_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "message"),
     [
         ([("s0.png", b"x")], "the sample s0 without .cls"),
         ([("s0.cls", b"0"), ("s0.gif", b"x")], "the sample s0 without an image"),
@@ -138,11 +138,11 @@ def test_missing_shards_are_counted_and_named(tmp_path: Path):
         ([], "has no images"),
     ],
 )
-def test_a_sample_that_does_not_fit_is_named(tmp_path: Path, members: list[Member], said: str):
+def test_an_invalid_sample_is_named(tmp_path: Path, members: list[Member], message: str):
     folder = shards(tmp_path)
     write_tar(folder / "test/0.tar", members)
     (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
-    assert said in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 100, 600, 1100])
@@ -150,8 +150,7 @@ def test_a_shard_that_is_cut_short_is_refused(tmp_path: Path, keep: int):
     folder = shards(tmp_path)
     path = folder / "test/1.tar"
     path.write_bytes(path.read_bytes()[:keep])
-    said = refusal(tmp_path)
-    assert "1.tar" in said
+    assert "1.tar" in refusal(tmp_path)
 
 
 def test_a_compressed_shard_is_refused(tmp_path: Path):
@@ -180,18 +179,18 @@ def test_of_several_folders_the_one_that_has_the_shards_is_read(tmp_path: Path):
 
 
 def damaged_tars() -> dict[str, tuple[Any, str]]:
-    """What becomes of a shard's bytes, and what is said of it."""
+    """Name of a damage -> a function that damages a shard's bytes, and the message."""
 
     def flipped(content: bytes) -> bytes:
-        at = content.index(b"s3.png")
-        return content[: at + 10] + b"U" + content[at + 11 :]
+        position = content.index(b"s3.png")
+        return content[: position + 10] + b"U" + content[position + 11 :]
 
-    def at_a_border(content: bytes) -> bytes:
+    def cut_before_a_header(content: bytes) -> bytes:
         return content[: content.index(b"s3.png")]
 
     return {
         "header": (flipped, "is damaged (its checksum is wrong)"),
-        "border": (at_a_border, "without the two empty blocks that end a tar: it was cut short"),
+        "border": (cut_before_a_header, "without the two empty blocks that end a tar: it was cut short"),
         "joined": (lambda content: content * 2, "data follow the end of the archive"),
         "gzip": (gzip.compress, "it is compressed (gzip): unpack it first"),
         "pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
@@ -201,16 +200,16 @@ def damaged_tars() -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("damage", damaged_tars())
-def test_a_shard_that_is_no_whole_tar_is_refused_and_never_shorter(tmp_path: Path, damage: str):
-    change, said = damaged_tars()[damage]
+def test_a_shard_that_is_no_complete_tar_is_refused_and_never_read_in_part(tmp_path: Path, damage: str):
+    change, message = damaged_tars()[damage]
     path = shards(tmp_path) / "test/1.tar"
     path.write_bytes(change(path.read_bytes()))
     line = refusal(tmp_path)
     assert f"cannot read the shard {path}: " in line
-    assert said in line
+    assert message in line
 
 
-def test_a_shard_that_ends_with_one_empty_block_is_told_each_time_it_is_read(tmp_path: Path):
+def test_a_shard_that_ends_with_one_empty_block_is_remarked_each_time_it_is_read(tmp_path: Path):
     path = shards(tmp_path) / "test/1.tar"
     content = path.read_bytes().rstrip(b"\0")
     end = -(-len(content) // 512) * 512
@@ -224,34 +223,34 @@ def test_a_shard_that_ends_with_one_empty_block_is_told_each_time_it_is_read(tmp
         assert remark.endswith(f"the original's: 1.tar (at byte {end:,})")
 
 
-def test_shards_that_are_not_announced_and_shards_without_a_sample_are_told(tmp_path: Path):
+def test_shards_that_are_not_announced_and_shards_without_a_sample_are_remarked(tmp_path: Path):
     folder = shards(tmp_path)
     allowed = {**WDS, "candidates_without_images": "allow"}
 
     def remarks() -> list[str]:
         data = datasets.load(define(tmp_path, "classification", allowed, {"templates": "dataset"}))
-        return [one for one in data.remarks if "classes" not in one]
+        return [remark for remark in data.remarks if "classes" not in remark]
 
     (folder / "test/._0.tar").write_bytes(b"of macOS")
     assert remarks() == []
     (folder / "test/nshards.txt").write_text("1")
-    assert remarks() == ["nshards.txt announces 1 shards, so that others are not read: 1.tar"]
+    assert remarks() == ["nshards.txt announces 1 shards, so others are not read: 1.tar"]
     (folder / "test/nshards.txt").write_text("2")
     write_tar(folder / "test/1.tar", [("._s2.png", b"x")])
-    assert remarks() == ["1 of 2 shards holds no sample: 1.tar"]
+    assert remarks() == ["1 of 2 shards has no sample: 1.tar"]
 
 
 @pytest.mark.parametrize("content", WRONG_FILES)
-def test_what_stands_in_place_of_captions_or_of_a_shard_is_named(tmp_path: Path, content: bytes):
+def test_whatever_is_in_place_of_captions_or_of_a_shard_is_named(tmp_path: Path, content: bytes):
     folder = shards(tmp_path)
     write_tar(folder / "test/1.tar", [("s2.png", make_image(2)), ("s2.cls", content)])
-    assert f"finds s2.cls of {folder}/test/1.tar to be {WRONG_FILES[content].removeprefix('is ')}" in refusal(tmp_path)
+    assert f"cannot read s2.cls of {folder}/test/1.tar: it {WRONG_FILES[content]}" in refusal(tmp_path)
     (folder / "test/1.tar").write_bytes(content)
     assert f"it {WRONG_FILES[content]}" in (line := refusal(tmp_path))
     assert "fetch it again" not in line
 
 
-def test_a_class_name_given_twice_is_told(tmp_path: Path):
+def test_a_repeated_class_name_is_remarked(tmp_path: Path):
     folder = shards(tmp_path)
     names = (folder / "classnames.txt").read_text().splitlines()
     (folder / "classnames.txt").write_text("\n".join([names[0], names[0], *names[2:]]))
@@ -259,7 +258,7 @@ def test_a_class_name_given_twice_is_told(tmp_path: Path):
     assert data.remarks == (f"several classes have the same name and tie: {names[0]}",)
 
 
-def test_members_that_stand_apart_belong_together_by_name(tmp_path: Path):
+def test_separated_members_of_a_sample_belong_together_by_name(tmp_path: Path):
     folder = shards(tmp_path)
     definition = define(tmp_path, "classification", WDS, {"templates": "dataset"})
     before = datasets.load(definition)
@@ -277,11 +276,11 @@ def test_files_of_macos_and_folders_are_no_samples(tmp_path: Path):
         member.type = tarfile.DIRTYPE
         tar.addfile(member)
     data = datasets.load(define(tmp_path, "classification", WDS, {"templates": "dataset"}))
-    assert [one.key for one in data.images] == ["0/s0.png", "0/s1.webp", "1/s2.png"]
+    assert [image.key for image in data.images] == ["0/s0.png", "0/s1.webp", "1/s2.png"]
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "message"),
     [
         ([("s0.png", b"x"), ("s0.cls", b"9" * 5000)], "the label '9999"),
         ([("s0.png", b"x"), ("s0.cls", b"-1")], "the label '-1'"),
@@ -292,16 +291,16 @@ def test_files_of_macos_and_folders_are_no_samples(tmp_path: Path):
         ([("../s0.png", b"x"), ("../s0.cls", b"1")], "leads out of the tar"),
     ],
 )
-def test_labels_and_names_without_sense_are_told_at_once(tmp_path: Path, members: list[Member], said: str):
+def test_labels_and_names_without_sense_are_refused(tmp_path: Path, members: list[Member], message: str):
     folder = shards(tmp_path)
     write_tar(folder / "test/0.tar", members)
     (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
     line = refusal(tmp_path)
-    assert said in line
+    assert message in line
     assert len(line) < 600
 
 
-def test_a_link_in_place_of_a_image_is_told(tmp_path: Path):
+def test_a_link_in_place_of_an_image_is_refused(tmp_path: Path):
     folder = shards(tmp_path)
     with tarfile.open(folder / "test/1.tar", "w") as tar:
         member = tarfile.TarInfo("s2.png")
@@ -310,7 +309,7 @@ def test_a_link_in_place_of_a_image_is_told(tmp_path: Path):
     assert "s2.png is a hard link in the tar: pack with --hard-dereference" in refusal(tmp_path)
 
 
-def test_a_billion_announced_shards_are_one_line_at_once(tmp_path: Path):
+def test_a_billion_announced_shards_are_refused_at_once(tmp_path: Path):
     folder = shards(tmp_path)
     (folder / "test/nshards.txt").write_text("1000000000", encoding="utf-8")
     assert "needs 1,000,000,000 shards" in refusal(tmp_path)
@@ -318,7 +317,7 @@ def test_a_billion_announced_shards_are_one_line_at_once(tmp_path: Path):
     assert "must be the number of shards" in refusal(tmp_path)
 
 
-def test_a_named_pipe_in_place_of_a_shard_that_was_read_is_not_waited_for(tmp_path: Path):
+def test_a_named_pipe_in_place_of_a_shard_does_not_block(tmp_path: Path):
     os.mkfifo(tmp_path / "0.tar")
     with pytest.raises(RequestError, match="is a named pipe"):
         TarImage("0/a.jpg", tmp_path / "0.tar", 512, 9).content()

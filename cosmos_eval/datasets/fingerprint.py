@@ -1,4 +1,4 @@
-"""The identity of a dataset as it was read: every image's content in order, and every word."""
+"""The fingerprint of a dataset: a hash of every image's content, in order, and of every text, label and mask."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_eval.datasets.base import ImageSource, Mask
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.masks import Mask
 from cosmos_eval.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data.base import Data
 
 CHUNK = 64
-"""Images that a thread takes at once: handing over each one by itself costs more than reading a small file."""
+"""Images in one task of the thread pool: one task for each image would cost more than reading a small file."""
 
 
 def dataset_fingerprint(data: "Data", workers: int = 8, reporter: Reporter | None = None) -> str:
-    """Hash of what a model will see and be asked, in order; equal data give equal fingerprints on every machine.
+    """Hash everything that a model is shown and asked, in order. Equal data have equal fingerprints on every machine.
 
-    Covers the keys and contents of images, and what `data.hash_into` adds (captions and whom they belong to, labels,
-    class names, templates, masks); never a path of this machine. Reading the images is most of the work and happens in
-    `workers` threads; an image remembers its digest, so the engine does not read it again to find equal ones.
+    Covers the keys and contents of images, and what `data.hash_into` adds: captions and the images they belong to,
+    labels, class names, templates, masks. Paths of this machine are not hashed. Most of the time is spent reading
+    images, in `workers` threads; an image keeps its digest, so that the engine, which looks for equal images, does
+    not read it again.
 
     Returns:
         64 hexadecimal digits (SHA-256).
@@ -38,9 +40,9 @@ def dataset_fingerprint(data: "Data", workers: int = 8, reporter: Reporter | Non
 
 
 class ContentHash:
-    """SHA-256 of named lists. Every string goes in after its length, so that no two different lists look alike.
+    """SHA-256 of named lists. The length of each string is hashed before it, so different lists never look alike.
 
-    The names are hashed too: a name that stands in a fingerprint is never changed.
+    The names are hashed too: never change one that is in use.
     """
 
     def __init__(self, kind: str, workers: int = 8, reporter: Reporter | None = None) -> None:
@@ -54,37 +56,43 @@ class ContentHash:
         self._hash.update(content)
 
     def strings(self, name: str, values: Iterable[str]) -> None:
+        """Add a list of strings."""
         values = list(values)
         self._add(f"{name} {len(values)}".encode())
         for value in values:
             self._add(value.encode("utf-8", "surrogatepass"))
 
     def integers(self, name: str, values: np.ndarray) -> None:
+        """Add (N,) integers."""
         self._add(f"{name} {len(values)}".encode())
         self._add(np.ascontiguousarray(values, dtype="<i8").tobytes())
 
     def digests(self, name: str, files: Sequence[ImageSource | Mask], description: str) -> None:
-        """The digests of images or masks, read in threads; `description` names the work in progress lines."""
-        self.strings(name, _digests_of(description, files, self._workers, self._reporter))
+        """Add the digests of images or masks, which are read in threads.
+
+        Args:
+            description: what progress lines call this work.
+        """
+        self.strings(name, _compute_digests(files, description, self._workers, self._reporter))
 
     def hexdigest(self) -> str:
+        """Return the hash of everything that was added: 64 hexadecimal digits."""
         return self._hash.hexdigest()
 
 
-def _digests_of(
-    description: str, files: Sequence[ImageSource | Mask], workers: int, reporter: Reporter | None
+def _compute_digests(
+    files: Sequence[ImageSource | Mask], description: str, workers: int, reporter: Reporter | None
 ) -> list[str]:
+    def digests_of_chunk(start: int) -> list[str]:
+        return [file.digest() for file in files[start : start + CHUNK]]
+
     digests: list[str] = []
     with (reporter or Silent()).task(description, len(files), "images") as advance:
         pool = ThreadPoolExecutor(max(1, workers))
         try:
-            for some in pool.map(lambda start: _digests(files[start : start + CHUNK]), range(0, len(files), CHUNK)):
-                digests += some
-                advance(len(some))
+            for chunk_digests in pool.map(digests_of_chunk, range(0, len(files), CHUNK)):
+                digests += chunk_digests
+                advance(len(chunk_digests))
         finally:
-            pool.shutdown(cancel_futures=True)  # an unreadable image or Ctrl-C must not wait for the other thousands
+            pool.shutdown(cancel_futures=True)  # an unreadable image or Ctrl-C must not wait for thousands of others
     return digests
-
-
-def _digests(files: Sequence[ImageSource | Mask]) -> list[str]:
-    return [file.digest() for file in files]
