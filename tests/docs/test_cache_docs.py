@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from cosmos_eval.cache import store
-from cosmos_eval.cache.shard import KINDS, NAMES
+from cosmos_eval.cache.shard import FILE_PREFIX, NAMES_PREFIX
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.models.embeddings import EmbeddingsModel
 from cosmos_eval.run.evaluate import evaluate
@@ -34,7 +34,7 @@ def test_figures_are_those_of_the_code():
     assert store.RESERVE == 64 * 2**20
     assert "64 MB" in DOCS
     assert f"runs/eval/{store.FOLDER}" in DOCS
-    for name in (*KINDS, *NAMES.values()):
+    for name in (*FILE_PREFIX.values(), *NAMES_PREFIX.values()):
         assert f"      {name}-<sha256>" in DOCS
 
 
