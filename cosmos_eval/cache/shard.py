@@ -94,10 +94,11 @@ def read_shard(path: Path, folder_name: str) -> Shard:
         raise
     except Exception as error:  # a foreign file that is named by its own checksum can hold anything
         raise DamagedFileError(f"it is not a shard of cosmos-eval ({type(error).__name__})") from error
-    keys, rows = shard.keys, shard.rows
-    if keys.shape != (len(rows), KEY_BYTES) or keys.dtype != np.uint8 or rows.ndim < 2 or rows.dtype != np.float32:
-        raise DamagedFileError(f"its keys have shape {keys.shape} and its features {rows.shape}")
-    if not np.isfinite(rows).all():
+    keys, features = shard.keys, shard.rows
+    keys_are_valid = keys.shape == (len(features), KEY_BYTES) and keys.dtype == np.uint8
+    if not keys_are_valid or features.ndim < 2 or features.dtype != np.float32:
+        raise DamagedFileError(f"its keys have shape {keys.shape} and its features {features.shape}")
+    if not np.isfinite(features).all():
         raise DamagedFileError("it holds features that are not finite")
     return shard
 

@@ -136,9 +136,10 @@ class Engine:
         """The part of the feature cache for this model."""
         if store is not None and model.digest and not is_precomputed:
             self.model_cache = store.space(about_rows(model, self.precision, self.device), self.reporter)
-        self.images = KnownRows("images", self.model_cache, self.device)
-        self.texts = KnownRows("texts", self.model_cache, self.device)
-        self.pairs = KnownRows("pairs", self.model_cache)
+        # Features by key: from memory, from the cache on disk, or encoded.
+        self.cached_images = KnownRows("images", self.model_cache, self.device)
+        self.cached_texts = KnownRows("texts", self.model_cache, self.device)
+        self.cached_pair_scores = KnownRows("pairs", self.model_cache)
 
     def begin(self, benchmark: str) -> None:
         """Start a benchmark: reset everything that is counted for each benchmark."""
@@ -217,7 +218,7 @@ class Engine:
             batches = ([distinct_images[missing[i]] for i in members] for members in plan)
             return self._encode_planned(encode_images, None, batches, plan, "images")
 
-        features = self.images.complete([digests[i] for i in first_positions], encode)
+        features = self.cached_images.complete([digests[i] for i in first_positions], encode)
         return features[distinct_index.to(features.device)]
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -253,7 +254,7 @@ class Engine:
             batches = (([strings[j] for j in batch], inputs.inputs(batch)) for batch in batches_of_strings)
             return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
 
-        features = self.texts.complete([inputs.keys[i] for i in key_positions], encode)
+        features = self.cached_texts.complete([inputs.keys[i] for i in key_positions], encode)
         return features[key_index[string_index].to(features.device)]
 
     def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
@@ -363,7 +364,7 @@ class Engine:
             require_single_vectors(self.model, features, "an image" if name is image_name else "a text")
         return unit_rows(features, items, name)
 
-    def share(
+    def encode_on_ranks(
         self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, description: str
     ) -> Iterator[tuple[int, Tensor]]:
         """Divide batches among the ranks, show progress, and count what passed the model.
@@ -388,7 +389,7 @@ class Engine:
     ) -> Batches:
         """Encode batches on all ranks; `plan` has the positions of the members of each batch."""
         sizes = [len(members) for members in plan]
-        for number, features in self.share(work, common, batches, sizes, unit, f"encoding {unit}"):
+        for number, features in self.encode_on_ranks(work, common, batches, sizes, unit, f"encoding {unit}"):
             yield plan[number], features.to(self.device)
 
     def _store_names(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:

@@ -72,13 +72,15 @@ def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pa
     def encode(missing: list[int]) -> Batches:
         missing_batches = [batches[i] for i in missing]
         sizes = [len(batch) for batch in missing_batches]
-        for number, scores in engine.share(score_batches, inputs, missing_batches, sizes, "pairs", "scoring pairs"):
+        for number, scores in engine.encode_on_ranks(
+            score_batches, inputs, missing_batches, sizes, "pairs", "scoring pairs"
+        ):
             # All rows of the cache have one length: the scores of a smaller batch are padded with zeros.
             padded_scores = torch.nn.functional.pad(scores, (0, engine.batch_size - len(scores)))
             yield [number], padded_scores[None]
 
     batch_keys = [key_of(b"pairs", _batch_content(batch, keys, engine.batch_size)) for batch in batches]
-    scores = engine.pairs.complete(batch_keys, encode)  # (number of batches, batch size)
+    scores = engine.cached_pair_scores.complete(batch_keys, encode)  # (number of batches, batch size)
     return scores.flatten()[: len(pairs)]  # only the last batch can be smaller, so the padding is at the end
 
 

@@ -283,7 +283,7 @@ def test_features_of_a_shard_that_another_process_removed_are_encoded_again_with
     build_engine(tmp_path).image_features(images)
     engine = build_engine(tmp_path, reporter=notes)
     engine.image_features(images[:2])
-    engine.images = KnownRows("images", engine.model_cache)  # forget the features in memory
+    engine.cached_images = KnownRows("images", engine.model_cache)  # forget the features in memory
     for path in list_shards(tmp_path):
         path.unlink()
     engine.image_features(images)
