@@ -251,7 +251,7 @@ class Engine:
             missing_strings = [key_positions[i] for i in missing]  # as indices in `strings`
             plan = inputs.batches(missing_strings)
             batches_of_strings = ([missing_strings[i] for i in members] for members in plan)
-            batches = (([strings[j] for j in batch], inputs.inputs(batch)) for batch in batches_of_strings)
+            batches = (([strings[j] for j in batch], inputs.build_input(batch)) for batch in batches_of_strings)
             return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
 
         features = self.cached_texts.complete([inputs.keys[i] for i in key_positions], encode)
@@ -280,12 +280,10 @@ class Engine:
         return self.score(images, texts).of_pairs(pairs)
 
     def count_texts(self, texts: Sequence[str], distinct_index: Tensor, inputs: TextInputs | None = None) -> None:
-        """Count the texts of the benchmark and those among them that the model truncates.
+        """Count the N texts of the benchmark and those among them that the model truncates.
 
-        Args:
-            texts: the M distinct texts.
-            distinct_index: (N,) int64, the index of each text of the benchmark among them.
-            inputs: the tokenized texts; None if the model gets them as part of a pair.
+        `texts` are the M distinct ones, `distinct_index` (N,) int64 has the index of each text among them, and `inputs`
+        is None if the model gets the texts as parts of pairs.
         """
         context_length = inputs.context_length if inputs else 0
         context_length = context_length or int(getattr(self.model, "context_length", None) or 0)

@@ -27,7 +27,7 @@ class TextInputs:
     """A digest of what the model reads of each text. Texts that become the same tokens have the same key."""
     texts_per_batch: int
     """Texts of full context length that a batch may hold."""
-    inputs: Callable[[Sequence[int]], Any]
+    build_input: Callable[[Sequence[int]], Any]
     """Positions of the texts of a batch -> the input of `encode`."""
     encode: Callable[[Any], Tensor]
     """Input of a batch -> (B, D), unnormalised."""
