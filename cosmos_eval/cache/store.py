@@ -61,7 +61,7 @@ RESERVE = 64 * 2**20
 SHARD_BYTES = 64 * 2**20
 """Features are written to a new shard when this many bytes are waiting, or after `SECONDS`."""
 SECONDS = 5.0
-"""Seconds between two writes of features. A killed process loses the features of this time at most."""
+"""Seconds between two writes of features; a killed process loses what it has encoded since the last one."""
 SHARE = 50
 """On a slow disk, features wait longer: writing takes at most 1 / SHARE of the time."""
 STALE_SECONDS = 3600.0
@@ -144,7 +144,7 @@ def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, An
         "digest": model.digest,
         "precision": precision,
         "device": device.type,
-        "rows": FEATURES_VERSION,
+        "rows": FEATURES_VERSION,  # hashed under this name: another one would make every existing cache unreadable
         "packages": versions,
         "spec": model.spec,
         "model": model.describe(),
@@ -172,7 +172,8 @@ class ModelCache:
     is_writable: bool = True
     """False after the first failed write: later writes are not tried."""
     _keys: dict[Path, bytes] = field(default_factory=dict)
-    """The keys of each shard seen so far, joined; empty for a shard that cannot be used and not be removed."""
+    """The keys of each shard seen so far, joined. Shards never change, so their keys are read once. Empty for a shard
+    that cannot be used and could not be removed."""
 
     def __post_init__(self) -> None:
         self.name = space_name(self.about)

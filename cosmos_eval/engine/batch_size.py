@@ -61,14 +61,15 @@ def auto_batch_size(tower: "ImageTower", reporter: Reporter) -> int:
 
 
 def find_largest_size(peak_memory: Callable[[int], float | None], budget: float) -> int:
-    """Return the largest size from `FIRST` to `MOST`, doubled each time, whose memory stays within the budget.
+    """Double the batch size as long as its memory stays within the budget; return the last size that does.
 
     Args:
         peak_memory: batch size -> bytes, or None if memory ran out.
         budget: bytes.
 
     Returns:
-        `FIRST` if even that exceeds the budget: then batches are split later (`cosmos_eval.engine.batch_splitter`).
+        At least `FIRST`, also if that exceeds the budget: then batches are split when they are encoded
+        (`cosmos_eval.engine.batch_splitter`). At most `MOST`.
     """
     best, size = FIRST, FIRST
     while size <= MOST:

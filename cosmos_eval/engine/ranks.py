@@ -49,7 +49,7 @@ from cosmos_eval.engine.rank_work import NoteCollector, RankReport, RankShare
 from cosmos_eval.progress import Reporter, Silent
 
 SECONDS = 1.0
-"""Approximate time between two reports of a rank; a single piece may take longer."""
+"""Approximate seconds between two reports of a rank; a single piece may take longer."""
 GROUP_TIMEOUT = timedelta(days=14)
 """How long a rank waits for a message. Rank 0 may read data and score for hours between two orders; a rank that has
 ended is noticed at once by its closed connection."""
@@ -57,8 +57,9 @@ PROCESS_GROUPS: list[Any] = []
 """References to process groups until the process ends: see `cosmos_core.world.DESTROYED_GROUPS`."""
 
 Work = Callable[[Any, Any, Iterable[Any]], Iterator[Any]]
-"""A function that does pieces of work on a rank: (`Crew.here` of the rank, the argument common to all pieces, the
-pieces of this rank) -> an iterator over their values. It must be a function of a module: ranks receive its name."""
+"""A function that does pieces of work on a rank, and returns an iterator over their values. Its arguments are `here` of
+this rank, the argument common to all pieces, and the pieces of this rank. It must be a function of a module: ranks
+receive it by its name."""
 
 
 @dataclass
@@ -70,8 +71,8 @@ class Crew:
     """Shows progress of this rank; on rank 0 also the notes of the others."""
     hosts: list[str] = field(default_factory=list)
     """Host name of each rank."""
-    group: Any = None
-    """The process group for all messages of this class."""
+    process_group: Any = None
+    """The group of torch.distributed for all messages of this class."""
     here: Any = None
     """What the function of the last `open` left on this rank for later work: usually the engine."""
     busy: bool = False
@@ -178,7 +179,10 @@ class Crew:
         return self._key_value_store().check([f"cosmos-eval/{flag}"])
 
     def _lead(self, work: Work | None, function: Any, common: Any, pieces: list[Any]) -> Iterator[tuple[int, Any]]:
-        """Do rank 0's side of `share`, or of `open` if `work` is None: steps 1 to 4 of the module's docstring."""
+        """Do rank 0's part of `share`: steps 1 to 4 of the module's docstring.
+
+        `open` is the same with `function` instead of `work`, and with one piece for each rank.
+        """
         if self.busy:
             raise RuntimeError("work was started before all values of other work were taken")
         self.busy = True
@@ -253,7 +257,7 @@ class Crew:
     # Messages. Objects are sent by pickle: all ranks are processes of one user, started together.
 
     def _broadcast(self, message: Any) -> None:
-        dist.broadcast_object_list([message], src=0, group=self.group)
+        dist.broadcast_object_list([message], src=0, group=self.process_group)
 
     def _start_rounds(self, rounds: int) -> None:
         with self._lost_rank_refused():
@@ -262,19 +266,19 @@ class Crew:
     def _receive(self) -> Any:
         """Return the next broadcast of rank 0."""
         message = [None]
-        dist.broadcast_object_list(message, src=0, group=self.group)
+        dist.broadcast_object_list(message, src=0, group=self.process_group)
         return message[0]
 
     def _scatter(self, pieces_by_rank: list[list[Any]] | None) -> list[Any]:
         """Return this rank's pieces; rank 0 gives those of all ranks, the others None."""
         own_pieces: list[Any] = [None]
-        dist.scatter_object_list(own_pieces, pieces_by_rank, src=0, group=self.group)
+        dist.scatter_object_list(own_pieces, pieces_by_rank, src=0, group=self.process_group)
         return own_pieces[0]
 
     def _send_report(self, report: RankReport) -> None:
         content = torch.frombuffer(bytearray(pickle.dumps(report, pickle.HIGHEST_PROTOCOL)), dtype=torch.uint8)
-        dist.send(torch.tensor([len(content)]), dst=0, group=self.group)
-        dist.send(content, dst=0, group=self.group)
+        dist.send(torch.tensor([len(content)]), dst=0, group=self.process_group)
+        dist.send(content, dst=0, group=self.process_group)
 
     def _receive_reports(self) -> Iterator[RankReport]:
         """Receive the reports of all other ranks, in order of ranks.
@@ -284,9 +288,9 @@ class Crew:
         for rank in range(1, self.size):
             size = torch.zeros(1, dtype=torch.int64)
             with self._lost_rank_refused(rank):
-                dist.recv(size, src=rank, group=self.group)
+                dist.recv(size, src=rank, group=self.process_group)
                 content = torch.empty(int(size), dtype=torch.uint8)
-                dist.recv(content, src=rank, group=self.group)
+                dist.recv(content, src=rank, group=self.process_group)
             yield pickle.loads(content.numpy().tobytes())
 
     @contextmanager
