@@ -1,5 +1,6 @@
 """Models with their own score, through the command line: cache, resume, ranks, and the commands that read results."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate
 from cosmos_eval.cache.contents import held, store_at
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.profiling import PHASES
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.engine.test_distributed_run import exit_codes, printed_messages
 from tests.helpers import scoring_models
@@ -149,3 +151,7 @@ def test_a_model_without_patch_features_is_refused_for_segmentation_in_one_line(
 def test_a_profile_and_a_limit_work_with_pairs(definitions, tmp_path):
     run = [*command({"retrieval": definitions["retrieval"]}, "Pairs", tmp_path / "out"), "--limit", "5", "--profile"]
     assert run_command(run) == 0
+    (path,) = (tmp_path / "out").glob("*/profile.json")
+    seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    assert seconds["pairs"] > 0
+    assert set(seconds) <= set(PHASES)  # or the sentence on the slowest phase would fail
