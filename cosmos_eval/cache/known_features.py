@@ -1,6 +1,18 @@
-"""Rows that were made before: in this run, which are in memory, or in an earlier one, which are in a store on disk.
+"""Features of distinct items by key: from memory, else from the feature cache on disk, else encoded now.
 
-Benchmarks on the same images (COCO's, say) encode each of them once, and a run that was killed goes on.
+`KnownRows.complete` looks for features in this order:
+
+1. memory: features of this run, of an earlier benchmark for example, up to `BUDGET` bytes;
+2. the feature cache on disk (`cosmos_eval.cache.store`): features of earlier runs;
+3. the encoder, for everything that is missing. These features are written to the cache batch by batch.
+
+So benchmarks with the same images (COCO, for example) encode each of them once, and a run that was killed continues.
+
+A continued run gives the same bits as one that was never interrupted, although the last bits of a feature depend on the
+other members of its batch. The reason is that only *whole* batches are written. Batches are consecutive missing items:
+with batch size 4, images 0 to 11 form the batches 0-3, 4-7 and 8-11. If a killed run has stored 4-7, then 0-3 and 8-11
+are missing, and 4 at a time these form the same two batches again. Had it stored single images, the missing ones would
+form other batches, with other bits.
 """
 
 import hashlib
@@ -10,139 +22,166 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.store import Space
+from cosmos_eval.cache.store import ModelCache
 from cosmos_eval.profiling import phase
 
 BUDGET = 2**29
-"""Bytes of rows of one kind that are kept in memory, 250,000 in 512 dimensions; what came first goes first."""
+"""Bytes of features of one kind that are kept in memory (250,000 of 512 dimensions); the oldest are removed first."""
+
+Batches = Iterator[tuple[Sequence[int], Tensor]]
+"""For each encoded batch: the positions of its members among the requested items, and their features (B, D) or
+(B, L, D)."""
 
 
 def key_of(kind: bytes, content: bytes) -> str:
-    """The digest of what a model sees of an item; `kind` keeps apart what is alike by chance."""
+    """Return the key of an item: a digest of what the model is given for it.
+
+    Args:
+        kind: separates the keys of items of different kinds with the same bytes.
+    """
     return hashlib.blake2b(content, digest_size=16, person=kind).hexdigest()
 
 
-Batches = Iterator[tuple[Sequence[int], Tensor]]
-"""Batch by batch, which of the items asked for it holds, and their (B, D) or (B, L, D) rows."""
-
-
 class KnownRows:
-    """Rows of unit length by the digest of their item.
+    """Features of unit length of one kind of item, by key.
 
     Args:
-        kind: "images", "texts" or "pairs", where a row holds the scores of a batch.
-        space: where rows are kept on disk; None keeps them in memory only.
-        device: where rows are wanted.
+        kind: "images", "texts" or "pairs"; of "pairs", an item is a batch of pairs, and its features are their scores.
+        model_cache: the features of the model on disk; None to keep features in memory only.
+        device: where features are returned.
+        budget: bytes of features that are kept in memory.
     """
 
     def __init__(
         self,
         kind: str = "images",
-        space: Space | None = None,
+        model_cache: ModelCache | None = None,
         device: torch.device | str = "cpu",
         budget: int = BUDGET,
     ) -> None:
         self.kind = kind
-        self.space = space
+        self.model_cache = model_cache
         self.device = torch.device(device)
         self.budget = budget
-        self.place: dict[str, tuple[int, int]] = {}
-        """Digest -> number of the block, row in it."""
-        self.blocks: dict[int, tuple[list[str], Tensor]] = {}
-        self.made = 0
+        # Features stay in the tensors they came in ("blocks"), one for each call: no copies, and the oldest block can
+        # be freed as a whole. Blocks are numbered in the order of their creation.
+        self._blocks: dict[int, tuple[list[str], Tensor]] = {}  # block number -> keys, features
+        self._locations: dict[str, tuple[int, int]] = {}  # key -> block number, position in the block
+        self._blocks_created = 0
 
     def __contains__(self, key: str) -> bool:
-        return key in self.place
+        """Whether the features of a key are in memory."""
+        return key in self._locations
 
     def complete(self, keys: Sequence[str], encode: Callable[[list[int]], Batches]) -> Tensor:
-        """(N, D) rows of distinct keys; `encode` makes those of the places in `keys` that are not known.
+        """Return the features (N, D) or (N, L, D) of distinct keys, in their order.
 
-        Whole batches are stored as they are made, so that what a killed run leaves to do falls into the batches that it
-        would have had: removing whole batches from a list leaves the borders of the others where they are.
+        Args:
+            keys: one for each item; no key twice.
+            encode: computes features: it is given the positions in `keys` whose features are neither in memory nor on
+                disk, ascending, and yields them in whole batches. The members of a batch are given as positions in the
+                list that it was given.
 
         Raises:
-            RequestError: a known row is of another length than a new one.
+            RequestError: features of one item have another shape than those of the others.
         """
-        rows = _Rows(len(keys))
-        old = [i for i, key in enumerate(keys) if key in self]
-        if old:
-            rows.put(old, self.rows([keys[i] for i in old]))  # first: room for others may cost these
-        rest = [i for i, key in enumerate(keys) if key not in self]
-        if self.space is not None and rest:
+        features = _FeatureBuffer(len(keys))
+        # Features in memory come first: keeping the new ones below may free the blocks of these.
+        in_memory = [i for i, key in enumerate(keys) if key in self]
+        if in_memory:
+            features.put(in_memory, self._from_memory([keys[i] for i in in_memory]))
+        not_in_memory = [i for i, key in enumerate(keys) if key not in self]
+        if self.model_cache is not None and not_in_memory:
             with phase("store"):
-                for found, stored in self.space.find(self.kind, [keys[i] for i in rest]):
-                    rows.put([rest[i] for i in found], torch.from_numpy(stored).to(self.device))
-        new = [i for i in rest if not rows.filled[i]]
-        if new:
-            self._make(rows, keys, new, encode)
-        found_now = rows.whole()
-        if len(rest) == len(keys):
-            self.add(keys, found_now)
-        elif rest:
-            self.add([keys[i] for i in rest], found_now[torch.tensor(rest, device=found_now.device)])
-        return found_now
+                for positions, stored in self.model_cache.find(self.kind, [keys[i] for i in not_in_memory]):
+                    features.put([not_in_memory[i] for i in positions], torch.from_numpy(stored).to(self.device))
+        missing = [i for i in not_in_memory if not features.is_filled[i]]
+        if missing:
+            self._encode_missing(features, keys, missing, encode)
+        result = features.tensor()
+        if not_in_memory:
+            is_everything_new = len(not_in_memory) == len(keys)  # then the result itself can be kept, without a copy
+            new = result if is_everything_new else result[torch.tensor(not_in_memory, device=result.device)]
+            self._keep_in_memory([keys[i] for i in not_in_memory], new)
+        return result
 
-    def _make(self, rows: "_Rows", keys: Sequence[str], new: list[int], encode: Callable[[list[int]], Batches]) -> None:
-        if self.space is None:
-            for members, made in encode(new):
-                rows.put([new[i] for i in members], made)
+    def _encode_missing(
+        self,
+        features: "_FeatureBuffer",
+        keys: Sequence[str],
+        missing: list[int],
+        encode: Callable[[list[int]], Batches],
+    ) -> None:
+        """Fill `features` at the positions `missing`, and write each batch to the cache as soon as it is encoded."""
+        if self.model_cache is None:
+            for members, batch in encode(missing):
+                features.put([missing[i] for i in members], batch)
             return
-        with self.space.writer(self.kind) as writer:
-            for members, made in encode(new):
-                places = [new[i] for i in members]
-                rows.put(places, made)
-                writer.add([keys[i] for i in places], made)
+        with self.model_cache.writer(self.kind) as writer:
+            for members, batch in encode(missing):
+                positions = [missing[i] for i in members]
+                features.put(positions, batch)
+                writer.add([keys[i] for i in positions], batch)
 
-    def add(self, keys: Sequence[str], rows: Tensor) -> None:
-        """Keep (N, D) rows, unless they are more than the budget by themselves."""
-        if rows.nbytes > self.budget:
+    def _keep_in_memory(self, keys: Sequence[str], features: Tensor) -> None:
+        """Keep features (N, ...) as a new block. If they exceed the budget by themselves, they are not kept."""
+        if features.nbytes > self.budget:
             return
-        while self.blocks and rows.nbytes + sum(block.nbytes for _, block in self.blocks.values()) > self.budget:
-            oldest = next(iter(self.blocks))
-            for key in self.blocks.pop(oldest)[0]:
-                del self.place[key]
-        self.blocks[self.made] = (list(keys), rows)
-        self.place |= {key: (self.made, row) for row, key in enumerate(keys)}
-        self.made += 1
+        while self._blocks and features.nbytes + sum(block.nbytes for _, block in self._blocks.values()) > self.budget:
+            oldest = next(iter(self._blocks))
+            for key in self._blocks.pop(oldest)[0]:
+                del self._locations[key]
+        number = self._blocks_created
+        self._blocks[number] = (list(keys), features)
+        self._locations |= {key: (number, position) for position, key in enumerate(keys)}
+        self._blocks_created += 1
 
-    def rows(self, keys: Sequence[str]) -> Tensor:
-        """(N, D) of keys that are all known, at least one."""
-        places = [self.place[key] for key in keys]
-        found = _Rows(len(keys))
-        for number in dict.fromkeys(number for number, _ in places):
-            block = self.blocks[number][1]
-            where = [i for i, (own, _) in enumerate(places) if own == number]
-            found.put(where, block[torch.tensor([places[i][1] for i in where], device=block.device)])
-        return found.whole()
+    def _from_memory(self, keys: Sequence[str]) -> Tensor:
+        """Return the features (N, ...) of keys that are all in memory; at least one key."""
+        locations = [self._locations[key] for key in keys]
+        features = _FeatureBuffer(len(keys))
+        for number in dict.fromkeys(number for number, _ in locations):
+            block = self._blocks[number][1]
+            of_block = [i for i, (other_number, _) in enumerate(locations) if other_number == number]
+            positions = torch.tensor([locations[i][1] for i in of_block], device=block.device)
+            features.put(of_block, block[positions])
+        return features.tensor()
 
 
-class _Rows:
-    """(N, D) or (N, L, D) rows that arrive in parts; L, D and the device are the first part's."""
+class _FeatureBuffer:
+    """Features (N, D) or (N, L, D) that arrive in parts. The first part decides L, D, the type and the device."""
 
     def __init__(self, count: int) -> None:
-        self.filled = [False] * count
-        self.values: Tensor | None = None
+        self.is_filled = [False] * count
+        self._values: Tensor | None = None
 
-    def put(self, places: Sequence[int], rows: Tensor) -> None:
-        if self.values is None:
-            self.values = torch.empty(len(self.filled), *rows.shape[1:], dtype=rows.dtype, device=rows.device)
-        if rows.shape[1:] != self.values.shape[1:]:
-            now, before = (_per_item(each) for each in (rows, self.values))
-            pad = "pad all items to one length; " if rows.ndim > 2 and self.values.ndim > 2 else ""
+    def put(self, positions: Sequence[int], features: Tensor) -> None:
+        """Set the features at some positions.
+
+        Raises:
+            RequestError: their shape differs from that of the first part.
+        """
+        if self._values is None:
+            full_shape = (len(self.is_filled), *features.shape[1:])
+            self._values = torch.empty(full_shape, dtype=features.dtype, device=features.device)
+        if features.shape[1:] != self._values.shape[1:]:
+            shape, first_shape = _shape_of_item(features), _shape_of_item(self._values)
+            advice = "pad all items to one length; " if features.ndim > 2 and self._values.ndim > 2 else ""
             raise RequestError(
-                f"the model gives {now} numbers an item and gave {before} before under the same digest; {pad}a digest "
-                "must change whenever the numbers can, or run with --no-cache"
+                f"the model gives {shape} numbers an item and gave {first_shape} before under the same digest; "
+                f"{advice}a digest must change whenever the numbers can, or run with --no-cache"
             )
-        self.values[torch.tensor(places, device=rows.device)] = rows
-        for place in places:
-            self.filled[place] = True
+        self._values[torch.tensor(positions, device=features.device)] = features
+        for position in positions:
+            self.is_filled[position] = True
 
-    def whole(self) -> Tensor:
-        assert self.values is not None
-        assert all(self.filled)
-        return self.values
+    def tensor(self) -> Tensor:
+        """Return all features; each position must have been set."""
+        assert self._values is not None
+        assert all(self.is_filled)
+        return self._values
 
 
-def _per_item(rows: Tensor) -> str:
-    """How many numbers an item has: `512`, or `7 x 512` where it keeps tokens."""
-    return " x ".join(f"{size:,}" for size in rows.shape[1:])
+def _shape_of_item(features: Tensor) -> str:
+    """Return the shape of one item's features for a message: `512`, or `7 x 512` for a model that keeps tokens."""
+    return " x ".join(f"{size:,}" for size in features.shape[1:])

@@ -1,43 +1,53 @@
-"""What items of a store are called: images by the keys of their datasets, texts by themselves. Rows are found by
-content and need no names; vectors that leave for another machine do."""
+"""Names of cached items: images by their keys in the datasets, texts by themselves.
+
+Features are found by content, so evaluation needs no names. `cosmos-eval cache export` does: the folder that it writes
+is used on a machine that has no weights and may have other files, and there images are found by name.
+"""
 
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cosmos_core.json_text import parse_json
-from cosmos_eval.cache.shard import NAMES_PREFIX, Damaged, checksum, read_named
-from cosmos_eval.cache.store import Space
+from cosmos_eval.cache.shard import NAMES_PREFIX, DamagedFileError, checksum, read_checksummed
+from cosmos_eval.cache.store import ModelCache
 
 SUFFIX = ".json"
 
 
-def write_names(space: Space, kind: str, benchmark: str, names: Sequence[str], keys: Sequence[str]) -> None:
-    """Keep that `names[i]` of a benchmark is the item `keys[i]`; what is kept already, and whole, is left alone.
+def write_names(model_cache: ModelCache, kind: str, benchmark: str, names: Sequence[str], keys: Sequence[str]) -> None:
+    """Store that a benchmark calls the item with key `keys[i]` by the name `names[i]`.
 
-    As with rows, a disk that refuses costs a note.
+    If an undamaged file says the same already, only its time of last use is set. As for features, a failed write costs
+    a note and not the run.
     """
     content = json.dumps({"benchmark": benchmark, "names": list(names), "keys": list(keys)}).encode()
-    path = space.folder / f"{NAMES_PREFIX[kind]}-{checksum(content)}{SUFFIX}"
+    path = model_cache.folder / f"{NAMES_PREFIX[kind]}-{checksum(content)}{SUFFIX}"
     try:
-        read_named(path)
-    except (Damaged, OSError):
-        space.write(NAMES_PREFIX[kind], SUFFIX, content)
+        read_checksummed(path)
+    except (DamagedFileError, OSError):
+        model_cache.write(NAMES_PREFIX[kind], SUFFIX, content)
         return
-    with suppress(OSError):
+    with suppress(OSError):  # a read-only cache
         os.utime(path)
 
 
 def read_names(folder: Path, kind: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Benchmark, names and keys of every file of a space; damaged ones are left out."""
+    """Yield benchmark, names and keys of every file of names in a model folder; damaged files are left out."""
     for path in sorted(folder.glob(f"{NAMES_PREFIX[kind]}-*{SUFFIX}")):
         try:
-            content = parse_json(read_named(path), path)
-            benchmark, names, keys = (content[part] for part in ("benchmark", "names", "keys"))
-        except (Damaged, OSError, ValueError, LookupError, TypeError):
+            content = parse_json(read_checksummed(path), path)
+            benchmark, names, keys = (content[field] for field in ("benchmark", "names", "keys"))
+        except (DamagedFileError, OSError, ValueError, LookupError, TypeError):
             continue
-        lists = all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in (names, keys))
-        if isinstance(benchmark, str) and lists and len(names) == len(keys):
+        if not (isinstance(benchmark, str) and _is_list_of_strings(names) and _is_list_of_strings(keys)):
+            continue
+        if len(names) == len(keys):
             yield benchmark, names, keys
+
+
+def _is_list_of_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)

@@ -1,15 +1,19 @@
-"""Rows on disk: what a model made of an image or a text, kept for later benchmarks, later runs and after a kill.
+"""The feature cache on disk: features of images and texts, stored for later benchmarks, later runs and after a kill.
 
-    STORE/fp32-cpu-<id>/space.json                     the model, and all else that decides the numbers of its rows
-                        pictures-<sha256>.safetensors  rows of whole batches, and the keys of their items
-                        texts-<sha256>.safetensors
-                        pairs-<sha256>.safetensors     scores of whole batches of pairs, of models that score pairs
-                        picture_names-<sha256>.json    what datasets call these items (`store_names`)
-                        text_names-<sha256>.json
+    CACHE/fp32-cpu-<digest>/space.json                     the model, and everything else that determines its features
+                            pictures-<sha256>.safetensors  features of whole batches, and the keys of their images
+                            texts-<sha256>.safetensors     the same for texts
+                            pairs-<sha256>.safetensors     scores of whole batches of pairs, of models that score pairs
+                            picture_names-<sha256>.json    names of these images in their datasets, for `cache export`
+                            text_names-<sha256>.json
 
-There is no index file: what is known is read from the shards. A shard appears whole or not at all, is never changed and
-is checked against the SHA-256 in its name whenever rows are taken from it. So a process may be killed at any moment,
-and several may use one store.
+There is one folder for each model, precision, device type and set of package versions (a *model folder*): features of
+two folders are never mixed. Within it, an item is found by its key, the digest of what the model is given for it.
+
+There is no index file. Which keys are stored is read from the headers of the shards, so nothing can contradict them. A
+shard is on disk whole or not at all, is never changed, and is compared with the SHA-256 in its name when its features
+are used. Therefore a process may be killed at any moment, several processes may use one cache at the same time, and any
+file may be deleted or copied by hand.
 """
 
 import hashlib
@@ -33,45 +37,51 @@ from cosmos_core.files import atomic_write_text, remove_leftovers
 from cosmos_eval.cache.shard import (
     FILE_PREFIX,
     FORM,
+    KEY_BYTES,
     SUFFIX,
-    Damaged,
+    DamagedFileError,
     Shard,
-    files_of,
+    list_files,
+    list_temporary_files,
     read_keys,
     read_shard,
     shard_bytes,
     spaces_of,
-    write_named,
+    write_checksummed,
 )
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 
 FOLDER = ".embeddings"
-"""Where a run keeps its store below its results."""
+"""Name of the cache folder inside the results folder of a run."""
 LIMIT = 10 * 10**9
-"""Bytes that a store may hold unless another limit is asked for."""
+"""Default size limit of a cache, in bytes."""
 RESERVE = 64 * 2**20
-"""Bytes of the disk that are left to results."""
+"""Bytes of free disk space that the cache never uses: results need them."""
 SHARD_BYTES = 64 * 2**20
+"""Features are written to a new shard when this many bytes are waiting, or after `SECONDS`."""
 SECONDS = 5.0
-"""Rows wait so long, and at most until `SHARD_BYTES` are together, before they are written."""
+"""Seconds between two writes of features; a killed process loses what it has encoded since the last one."""
 SHARE = 50
-"""Writing may take one part in so many of the time."""
-STALE = 3600.0
-"""Seconds after which a temporary file is one that a killed process left."""
-ROWS = 1
-"""Raised when our own code makes other rows of the same model and input."""
+"""On a slow disk, features wait longer: writing takes at most 1 / SHARE of the time."""
+STALE_SECONDS = 3600.0
+"""Age from which a temporary file counts as left by a killed process."""
+FEATURES_VERSION = 1
+"""Raised when a change of our code changes the features that a model gives for the same input."""
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "timm", "pillow")
-"""Packages whose versions decide the numbers of a row: towers, and the pixels that they see."""
+"""Packages that compute features or the pixels they are computed from; another version may give other numbers."""
 
 
 @dataclass
 class Store:
-    """A folder of rows, of any models.
+    """The feature cache: a folder with the features of any number of models.
 
     Args:
-        folder: made when the first row is written.
-        limit: bytes; what was used least recently goes first.
+        folder: created when the first features are written.
+        limit: size limit in bytes; beyond it, the least recently used files are removed.
+
+    Raises:
+        RequestError: the limit is not positive, or `folder` is a file.
     """
 
     folder: Path
@@ -79,35 +89,38 @@ class Store:
 
     def __post_init__(self) -> None:
         if self.limit < 1:
-            raise RequestError(f"the size limit of stored embeddings must be above 0, got {self.limit} bytes")
+            raise RequestError(f"the size limit of the feature cache must be above 0, got {self.limit} bytes")
         if self.folder.exists() and not self.folder.is_dir():
-            raise RequestError(f"{self.folder} is no folder; give another place for stored embeddings (--cache)")
-        for space in spaces_of(self.folder):
-            remove_leftovers(space)
-            for path in files_of(space, temporary=True):  # of another host, or as older versions called them
+            raise RequestError(f"{self.folder} is not a folder; give another path for the feature cache (--cache)")
+        for model_folder in spaces_of(self.folder):
+            # Removes temporary files of killed processes of this host. Those of other hosts and of older versions,
+            # whose process cannot be checked, are removed by age.
+            remove_leftovers(model_folder)
+            for path in list_temporary_files(model_folder):
                 with suppress(OSError):
-                    if time.time() - path.stat().st_mtime > STALE:
+                    if time.time() - path.stat().st_mtime > STALE_SECONDS:
                         path.unlink()
 
-    def space(self, about: Mapping[str, Any], reporter: Reporter | None = None) -> "Space":
-        """The rows of one model in one precision; `about` as `about_rows` gives it."""
-        return Space(self, about, reporter or Silent())
+    def space(self, about: Mapping[str, Any], reporter: Reporter | None = None) -> "ModelCache":
+        """Return the part of the cache for one model; `about` is what `about_rows` returns for it."""
+        return ModelCache(self, about, reporter or Silent())
 
     def files(self) -> list[tuple[float, int, Path]]:
-        """When each file was last used, its size, and its path; the least recently used first."""
-        found = []
-        for path in (file for space in spaces_of(self.folder) for file in files_of(space)):
-            with suppress(OSError):  # another process removed it
-                status = path.stat()
-                found.append((status.st_mtime, status.st_size, path))
-        return sorted(found)
+        """Return (time of last use, size in bytes, path) of each file, the least recently used first."""
+        files = []
+        for model_folder in spaces_of(self.folder):
+            for path in list_files(model_folder):
+                with suppress(OSError):  # another process removed it
+                    status = path.stat()
+                    files.append((status.st_mtime, status.st_size, path))
+        return sorted(files)
 
     def size(self) -> int:
-        """Bytes of all rows and names."""
+        """Return the size of all files in bytes."""
         return sum(size for _, size, _ in self.files())
 
     def shrink(self) -> None:
-        """Remove what was used least recently until the rest keeps within the limit."""
+        """Remove the least recently used files until the cache is within its limit."""
         files = self.files()
         total = sum(size for _, size, _ in files)
         for _, size, path in files:
@@ -119,7 +132,10 @@ class Store:
 
 
 def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, Any]:
-    """What decides the numbers of a row, besides its item; and, for people, which model it was."""
+    """Return everything besides the item that determines a feature, and, for people, the model's spec and description.
+
+    `space.json` holds this dictionary.
+    """
     versions = {}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
@@ -128,7 +144,7 @@ def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, An
         "digest": model.digest,
         "precision": precision,
         "device": device.type,
-        "rows": ROWS,
+        "rows": FEATURES_VERSION,  # hashed under this name: another one would make every existing cache unreadable
         "packages": versions,
         "spec": model.spec,
         "model": model.describe(),
@@ -136,53 +152,74 @@ def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, An
 
 
 def space_name(about: Mapping[str, Any]) -> str:
-    """The folder of a space: precision, kind of device, and a digest of all that decides the numbers of its rows."""
-    decides = json.dumps(
+    """Return the name of a model folder: precision, device type, and a digest of everything that determines features.
+
+    The model's spec is not part of it: the same weights under another path are the same model.
+    """
+    hashed = json.dumps(
         [FORM, *(about[key] for key in ("digest", "precision", "device", "rows", "packages"))], sort_keys=True
     )
-    return f"{about['precision']}-{about['device']}-{hashlib.sha256(decides.encode()).hexdigest()[:32]}"
+    return f"{about['precision']}-{about['device']}-{hashlib.sha256(hashed.encode()).hexdigest()[:32]}"
 
 
 @dataclass
-class Space:
-    """The rows of one model in one precision on one kind of device."""
+class ModelCache:
+    """The part of the feature cache for one model in one precision on one device type: reads and writes its shards."""
 
     store: Store
     about: Mapping[str, Any]
     reporter: Reporter = field(default_factory=Silent)
-    writing: bool = True
-    """False once the disk refused."""
+    is_writable: bool = True
+    """False after the first failed write: later writes are not tried."""
     _keys: dict[Path, bytes] = field(default_factory=dict)
-    """Of each shard seen so far; empty of one that is not to be read."""
+    """The keys of each shard seen so far, joined. Shards never change, so their keys are read once. Empty for a shard
+    that cannot be used and could not be removed."""
 
     def __post_init__(self) -> None:
         self.name = space_name(self.about)
         self.folder = self.store.folder / self.name
 
     def find(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Places in `keys` and their rows (n, D) float32, a shard at a time; keys that are not stored are left out.
+        """Find stored features.
 
-        A damaged shard is removed, with a note. Keys are hexadecimal digests of 16 bytes, each once.
+        A damaged shard is removed, with a note; its features count as missing and are computed again.
+
+        Args:
+            kind: a key of `FILE_PREFIX`.
+            keys: hexadecimal digests of 16 bytes, each once.
+
+        Yields:
+            For each shard that holds any of `keys`: the positions of these keys in `keys`, and their features (n, D) or
+            (n, L, D) float32. Keys that are not stored are left out.
         """
-        wanted = {bytes.fromhex(key): place for place, key in enumerate(keys)}
-        for path in self._shards(kind):
-            if not any(key in wanted for key in _split(self._keys[path])):
+        wanted = {bytes.fromhex(key): position for position, key in enumerate(keys)}
+        for path in self._usable_shards(kind):
+            if not any(key in wanted for key in _split_keys(self._keys[path])):
                 continue
             try:
                 shard = read_shard(path, self.name)
-            except (Damaged, OSError) as error:
-                self._refuse(path, error)
+            except (DamagedFileError, OSError) as error:
+                self._drop_shard(path, error)
                 continue
-            with suppress(OSError):  # a store that may only be read has no times of use
+            with suppress(OSError):  # a read-only cache: the time of last use cannot be set
                 os.utime(path)
-            hits = [(wanted.pop(key), row) for row, key in enumerate(_split(shard.keys.tobytes())) if key in wanted]
-            yield [place for place, _ in hits], shard.rows[[row for _, row in hits]]
+            positions: list[int] = []
+            shard_rows: list[int] = []
+            for row, key in enumerate(_split_keys(shard.keys.tobytes())):
+                if key in wanted:
+                    # Two processes may have stored the same item in two shards: the first one found is used.
+                    positions.append(wanted.pop(key))
+                    shard_rows.append(row)
+            yield positions, shard.rows[shard_rows]
             if not wanted:
                 return
 
-    def writer(self, kind: str) -> "Writer":
-        """Takes the rows of whole batches; what it was given is on disk when its block ends, however that ends."""
-        return Writer(self, kind)
+    def writer(self, kind: str) -> "ShardWriter":
+        """Return a writer for features of one kind, as a context manager.
+
+        What was added to it is on disk when its block ends, also if the block ends by an exception.
+        """
+        return ShardWriter(self, kind)
 
     def put(self, kind: str, shard: Shard) -> None:
         """Write a shard."""
@@ -190,96 +227,102 @@ class Space:
         if path is not None:
             self._keys[path] = shard.keys.tobytes()
 
-    def write(self, kind: str, suffix: str, content: bytes) -> Path | None:
-        """Write a file of this space and make room for it by the limit; returns its path.
+    def write(self, prefix: str, suffix: str, content: bytes) -> Path | None:
+        """Write a file to the model folder, shrink the cache to its limit, and return the path of the file.
 
-        A disk that refuses, or is nearly full, costs a note and all further writing: None, from there on.
+        The cache is optional, so a full or read-only disk does not end the run: a note says it once, and this write and
+        all later ones return None.
         """
-        if not self.writing:
+        if not self.is_writable:
             return None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.folder).free
-            if free < RESERVE + len(content):
-                raise OSError(f"the disk has {free / 2**20:,.0f} MiB left, which results may need")
-            about = self.folder / "space.json"
-            if not about.exists():
-                atomic_write_text(about, json.dumps(self.about, indent=1) + "\n")
-            path = write_named(self.folder, kind, suffix, content)
+            free_bytes = shutil.disk_usage(self.folder).free
+            if free_bytes < RESERVE + len(content):
+                raise OSError(f"the disk has only {free_bytes / 2**20:,.0f} MiB left, which results may need")
+            info_path = self.folder / "space.json"
+            if not info_path.exists():
+                atomic_write_text(info_path, json.dumps(self.about, indent=1) + "\n")
+            path = write_checksummed(self.folder, prefix, suffix, content)
             self.store.shrink()
             return path
         except OSError as error:
-            self.writing = False
+            self.is_writable = False
             self.reporter.note(
-                f"embeddings are not stored from here on, and the run goes on: {error.strerror or error}: {self.folder}"
+                "features are not stored in the cache from now on, and the run goes on: "
+                f"{error.strerror or error}: {self.folder}"
             )
             return None
 
-    def _shards(self, kind: str) -> list[Path]:
-        """The shards that are there now, also those of other processes, with their keys in `_keys`."""
-        found = []
+    def _usable_shards(self, kind: str) -> list[Path]:
+        """Return the shards that exist now, those of other processes included; their keys are in `_keys` then."""
+        usable = []
         for path in sorted(self.folder.glob(f"{FILE_PREFIX[kind]}-*{SUFFIX}")):
             if path not in self._keys:
                 try:
                     self._keys[path] = read_keys(path, self.name).tobytes()
-                except (Damaged, OSError) as error:
-                    self._refuse(path, error)
+                except (DamagedFileError, OSError) as error:
+                    self._drop_shard(path, error)
             if self._keys.get(path):
-                found.append(path)
-        return found
+                usable.append(path)
+        return usable
 
-    def _refuse(self, path: Path, error: Exception) -> None:
+    def _drop_shard(self, path: Path, error: Exception) -> None:
+        """Forget a shard that cannot be read, and remove it if it is damaged; one note for each."""
         self._keys.pop(path, None)
         if isinstance(error, FileNotFoundError):
-            return  # another process had no more room for it
-        if isinstance(error, Damaged):
+            return  # another process removed it, to keep the cache within its limit
+        if isinstance(error, DamagedFileError):
             with suppress(OSError):
                 path.unlink()
-        if path.exists():  # it cannot be read, or not be removed
+        if path.exists():  # unreadable, or in a read-only folder: remember not to try it again
             self._keys[path] = b""
-        self.reporter.note(f"stored embeddings are dropped and computed again, {error}: {path}")
+        self.reporter.note(f"cached features are dropped and computed again ({error}): {path}")
 
 
-class Writer:
-    """Gathers the rows of whole batches and writes them as shards every few seconds."""
+class ShardWriter:
+    """Collects the features of whole batches and writes them as one shard every `SECONDS`."""
 
-    def __init__(self, space: Space, kind: str) -> None:
-        self.space, self.kind = space, kind
+    def __init__(self, model_cache: ModelCache, kind: str) -> None:
+        self.model_cache, self.kind = model_cache, kind
         self.keys: list[str] = []
-        self.rows: list[Tensor] = []
-        self.due = time.monotonic() + SECONDS
+        self.batches: list[Tensor] = []
+        self.next_write = time.monotonic() + SECONDS
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "ShardWriter":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.flush()
         else:
-            with suppress(Exception):  # what ended the work is what is told
+            with suppress(Exception):  # an error of this write must not replace the one that ended the work
                 self.flush()
 
-    def add(self, keys: Sequence[str], rows: Tensor) -> None:
-        """The (B, D) rows of a whole batch, on any device; they are copied when they are written."""
-        if not self.space.writing:
+    def add(self, keys: Sequence[str], features: Tensor) -> None:
+        """Add the features (B, ...) of a whole batch.
+
+        They may be on any device. They are copied only when they are written: do not change them in place.
+        """
+        if not self.model_cache.is_writable:
             return
         self.keys += keys
-        self.rows.append(rows)
-        if time.monotonic() >= self.due or sum(some.nbytes for some in self.rows) >= SHARD_BYTES:
+        self.batches.append(features)
+        if time.monotonic() >= self.next_write or sum(batch.nbytes for batch in self.batches) >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting."""
-        if not self.rows:
+        """Write everything that was added and is not on disk yet."""
+        if not self.batches:
             return
         start = time.monotonic()
         keys = np.frombuffer(bytes.fromhex("".join(self.keys)), dtype=np.uint8).reshape(len(self.keys), -1)
         with phase("store"):
-            self.space.put(self.kind, Shard(keys, torch.cat(self.rows).cpu().numpy()))
-        self.keys, self.rows = [], []
+            self.model_cache.put(self.kind, Shard(keys, torch.cat(self.batches).cpu().numpy()))
+        self.keys, self.batches = [], []
         now = time.monotonic()
-        self.due = now + max(SECONDS, SHARE * (now - start))
+        self.next_write = now + max(SECONDS, SHARE * (now - start))
 
 
-def _split(keys: bytes) -> list[bytes]:
-    return [keys[start : start + 16] for start in range(0, len(keys), 16)]
+def _split_keys(joined: bytes) -> list[bytes]:
+    return [joined[start : start + KEY_BYTES] for start in range(0, len(joined), KEY_BYTES)]

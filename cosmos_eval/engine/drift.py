@@ -1,4 +1,4 @@
-"""What another decoder than Pillow changes: pixels, and the similarities of the embeddings that are made of them."""
+"""Comparison of another decoder with Pillow: differences of pixels, and of similarities of the embeddings."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from cosmos_eval.datasets.decoders import Decoder, decoding_by
 from cosmos_eval.metrics.similarity import plain_float32
 
 COMPARED = 16
-"""Images, the first of a benchmark, that are decoded and encoded both ways."""
+"""The number of images, the first of a benchmark, that both decoders decode."""
 
 
-def decoder_drift(
+def measure_decoder_differences(
     images: Sequence[ImageSource],
     decoder: Decoder,
     preprocess: Callable[[Image.Image], Tensor],
@@ -25,39 +25,46 @@ def decoder_drift(
     """Compare a decoder with Pillow on the first `COMPARED` images.
 
     Args:
-        preprocess: what workers make of an image.
-        encode: a batch of those, with the images that errors name, -> (B, D) or (B, L, D) rows of unit length; None
-            compares pixels only.
+        preprocess: a decoded image -> the input of the tower for one image.
+        encode: a batch of such inputs and its images (for error messages) -> features (B, D) or (B, L, D) of unit
+            length; None compares pixels only.
 
     Returns:
-        `images`; `pixel_mean` and `pixel_max`, differences of 8-bit values at the decoder's size (Pillow's image is
-        reduced to it by averaging, where it is smaller); `similarity_max`, the largest change of a cosine of two
-        of them.
+        `images`: their number. `pixel_mean` and `pixel_max`: mean and largest absolute difference of 8-bit values, at
+        the size that the decoder gives; a larger image from Pillow is reduced to it by averaging. `similarity_max`: the
+        largest change of the cosine similarity of two of the images.
     """
-    some = list(images[:COMPARED])
-    ours = [image.load() for image in some]
+    images = list(images[:COMPARED])
+    pillow_images = [image.load() for image in images]
     with decoding_by(decoder):
-        theirs = [image.load() for image in some]
-    sums, count, most = 0.0, 0, 0
-    for one, other in zip(ours, theirs, strict=True):
-        a, b = (np.asarray(image, dtype=np.int16) for image in (_as_large_as(one, other), other))
-        difference = np.abs(a - b)
-        sums, count, most = sums + float(difference.sum()), count + difference.size, max(most, int(difference.max()))
-    found: dict[str, Any] = {"images": len(some), "pixel_mean": float(f"{sums / count:.4g}"), "pixel_max": most}
+        decoder_images = [image.load() for image in images]
+    difference_sum, value_count, pixel_max = 0.0, 0, 0
+    for pillow_image, decoder_image in zip(pillow_images, decoder_images, strict=True):
+        pillow_image = _reduce_to_size(pillow_image, decoder_image.size)
+        difference = np.abs(np.asarray(pillow_image, dtype=np.int16) - np.asarray(decoder_image, dtype=np.int16))
+        difference_sum += float(difference.sum())
+        value_count += difference.size
+        pixel_max = max(pixel_max, int(difference.max()))
+    result: dict[str, Any] = {
+        "images": len(images),
+        "pixel_mean": float(f"{difference_sum / value_count:.4g}"),
+        "pixel_max": pixel_max,
+    }
     if encode is None:
-        return found
-    cosines = []
-    for decoded in (ours, theirs):
-        pixels = [preprocess(image) for image in decoded]
-        if len({x.shape for x in pixels}) > 1:
-            return found  # which is refused, with a better line, when they are encoded
-        rows = encode(torch.stack(pixels), some)
-        rows = rows.flatten(1) / rows.shape[1:-1].numel() ** 0.5  # of L unit tokens together: unit length again
+        return result
+    similarities = []
+    for decoded_images in (pillow_images, decoder_images):
+        inputs = [preprocess(image) for image in decoded_images]
+        if len({x.shape for x in inputs}) > 1:
+            return result  # encoding will refuse them, with a message that names the images
+        features = encode(torch.stack(inputs), images)
+        # (B, L, D): the L unit vectors of an image, joined, have length sqrt(L); make that 1 again.
+        features = features.flatten(1) / features.shape[1:-1].numel() ** 0.5
         with plain_float32():
-            cosines.append((rows @ rows.T).double())
-    found["similarity_max"] = float(f"{float((cosines[0] - cosines[1]).abs().max()):.4g}")
-    return found
+            similarities.append((features @ features.T).double())
+    result["similarity_max"] = float(f"{float((similarities[0] - similarities[1]).abs().max()):.4g}")
+    return result
 
 
-def _as_large_as(image: Image.Image, other: Image.Image) -> Image.Image:
-    return image if image.size == other.size else image.resize(other.size, Image.Resampling.BOX)
+def _reduce_to_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BOX)

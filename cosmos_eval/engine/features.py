@@ -1,4 +1,7 @@
-"""Features of images and texts, and scores of both: the one place where a model is called."""
+"""The engine: features of images and texts, and their scores. It is the only code that calls a model.
+
+See `cosmos_eval.engine` for the path of an image through it.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -11,24 +14,31 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import Batches, KnownRows
 from cosmos_eval.cache.names import write_names
-from cosmos_eval.cache.store import Space, Store, about_rows
+from cosmos_eval.cache.store import ModelCache, Store, about_rows
 from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
-from cosmos_eval.engine.batch_parts import Parts
-from cosmos_eval.engine.batch_size import DEFAULT, auto_batch_size, check_batch_size
+from cosmos_eval.engine.batch_size import DEFAULT_BATCH_SIZE, auto_batch_size, check_batch_size
+from cosmos_eval.engine.batch_splitter import BatchSplitter
 from cosmos_eval.engine.dense import Dense
-from cosmos_eval.engine.drift import decoder_drift
+from cosmos_eval.engine.drift import measure_decoder_differences
 from cosmos_eval.engine.encoding import encode_images, encode_texts
-from cosmos_eval.engine.images import digests
-from cosmos_eval.engine.pass_progress import PassProgress
+from cosmos_eval.engine.image_tower import ImageTower, decoder_for
+from cosmos_eval.engine.images import compute_digests
+from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
 from cosmos_eval.engine.ranks import Crew, Work
-from cosmos_eval.engine.scores import Scores, refuse_tokens, scores_of
-from cosmos_eval.engine.texts import TextInputs, in_order, read_texts
-from cosmos_eval.engine.tower import ImageTower, decoder_for
-from cosmos_eval.engine.truncation import TextsRead, cut_alike, truncated_texts
-from cosmos_eval.engine.unit_features import distinct_keys, image_name, memory_for, refuse_none, text_name, unit_rows
+from cosmos_eval.engine.scores import Scores, build_scores, require_single_vectors
+from cosmos_eval.engine.texts import TextInputs, in_order, prepare_texts
+from cosmos_eval.engine.truncation import TextCounts, are_truncated_alike, find_truncated_texts
+from cosmos_eval.engine.unit_features import (
+    find_distinct,
+    image_name,
+    report_out_of_memory,
+    require_items,
+    text_name,
+    unit_rows,
+)
 from cosmos_eval.engine.window_features import window_features
 from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
 from cosmos_eval.profiling import phase
@@ -36,7 +46,7 @@ from cosmos_eval.progress import Reporter, Silent
 
 
 class Features(Protocol):
-    """What a task asks for: scores, or features by item, in the order given, of unit length, float32."""
+    """What a task may ask of the engine. Features have unit length, in float32, in the order of the inputs."""
 
     def image_features(self, images: Sequence[ImageSource]) -> Tensor: ...
 
@@ -48,37 +58,32 @@ class Features(Protocol):
 
 
 class Engine:
-    """Features of one model.
+    """Features and scores of one model.
 
-    Equal inputs (images by content, texts by their string) are encoded once and share one row, so that ties which are
-    real stay exact; across calls, too, so that benchmarks which share them encode them once, and across runs where
-    there is a store: see `cosmos_eval.cache.known_features`, which also says why a run that was killed ends alike.
-    Batches are consecutive distinct inputs that are not known yet, in order of first appearance; of texts, where a
-    tower reads no further than the end of each, those of like length (`cosmos_eval.engine.texts`). Their members depend
-    on the order of the datasets, the lengths of texts and `batch_size` only, never on `workers`. A batch that memory
-    does not hold passes the tower in parts (`cosmos_eval.engine.batch_parts`).
-
-    A model that has `image_rows(images)` and `text_rows(texts)` gives its rows itself (vectors made elsewhere). One
-    that only scores pairs (`cosmos_eval.models.base.PairScorer`) has no features; tasks ask for `score`.
-    `self.device` is the model's device, which may be another than was asked for.
+    A model with `image_rows(images)` and `text_rows(texts)` has precomputed features (`embeddings:`), which the engine
+    only normalises: precision, decoder, workers and the feature cache do not apply to them. A model that only scores
+    pairs (`cosmos_eval.models.base.PairScorer`) has no features at all; tasks call `score`.
 
     Args:
-        model: an adapter (cosmos_eval.models.base.Model).
-        batch_size: images of a batch; a batch of texts holds four times as many, or as many tokens as those. `auto`
-            is found on the device (`cosmos_eval.engine.batch_size`).
-        workers: processes that decode and preprocess; 0 does it in this one.
-        precision: auto, fp32, bf16 or fp16; `self.precision` holds what it came to on the model's own device: fp32 for
-            vectors made elsewhere, whatever was asked for.
-        reporter: where progress goes.
-        store: keeps rows for later runs; never those of a model without a digest, nor vectors made elsewhere.
-        crew: the processes that share the work, each with an engine of its own that `Crew.open` left there.
-        compiled: whether torch.compile makes the image tower.
-        decoder: of JPEG files: pil, or another of `cosmos_eval.datasets.decoders`, which is part of the precision.
-        resized: a folder of images that were resized before (`cosmos_eval.datasets.resized`); others are decoded.
+        model: an adapter (`cosmos_eval.models.base.Model`). `self.device` is its device.
+        batch_size: images in a batch; a batch of texts holds four times as many texts, or as many tokens as these.
+            `auto` finds a size on the device (`cosmos_eval.engine.batch_size`).
+        workers: processes that decode and preprocess images; 0 does it in this process.
+        precision: auto, fp32, bf16 or fp16. `self.precision` is the one that is used on the model's device, with what
+            else changes the numbers (`cosmos_eval.engine.precision`).
+        reporter: shows progress.
+        store: the feature cache; None stores nothing on disk. Not used for a model without a digest.
+        crew: the ranks that share the encoding, each with an engine of its own; default: this process alone.
+        compiled: compile the image tower by torch.compile.
+        decoder: decodes JPEG files: pil, or another of `cosmos_eval.datasets.decoders`.
+        resized: a folder of images that were resized before (`cosmos_eval.datasets.resized`); other images are decoded.
+
+    Raises:
+        RequestError: an argument is not valid, or does not fit the model.
     """
 
     benchmark: str = ""
-    """Who asks: a store keeps by it what items are called."""
+    """Name of the benchmark that is evaluated now; the feature cache stores the names of items with it."""
 
     def __init__(
         self,
@@ -93,82 +98,94 @@ class Engine:
         decoder: str = PIL,
         resized: Path | None = None,
     ) -> None:
-        asked = check_batch_size(batch_size)
+        checked_batch_size = check_batch_size(batch_size)
         if workers < 0:
             raise RequestError(f"batch size must be at least 1, or auto, and workers at least 0; got {workers} workers")
         self.model = model
         self.device = torch.device(model.device)
         self.workers = workers
-        resolved = resolve_precision(precision, self.device)
-        # Stored vectors pass no tower: two results of one folder must not differ by a word that changes nothing.
-        self.given = given = hasattr(model, "image_rows")
-        """Whether the model hands out rows that were made elsewhere."""
+        resolved_precision = resolve_precision(precision, self.device)
+        self.is_precomputed = is_precomputed = hasattr(model, "image_rows")
+        """Whether the model returns precomputed features instead of encoding."""
         self.has_features = encodes(model) or not scores_pairs(model)
         """Whether the model has features; one that only scores pairs has none."""
-        self.compiled = compiled and not given and self.has_features
-        self.precision = "fp32" if given else full_precision(resolved, self.compiled, check_decoder(decoder))
-        self.decoder = decoder_for(PIL if given else decoder, getattr(model, "preprocess", None))
-        self.resized = None if resized is None or given else self._read_resized(resized)
+        self.compiled = compiled and not is_precomputed and self.has_features
+        # Precomputed features do not depend on the precision that is asked for. Their results all record fp32, or equal
+        # results would count as different measurements.
+        self.precision = (
+            "fp32" if is_precomputed else full_precision(resolved_precision, self.compiled, check_decoder(decoder))
+        )
+        self.decoder = decoder_for(PIL if is_precomputed else decoder, getattr(model, "preprocess", None))
+        self.resized = None if resized is None or is_precomputed else self._read_resized(resized)
         self.drift: dict[str, Any] | None = None
-        """What a decoder other than Pillow changed in the first images of the benchmark."""
+        """Differences between Pillow and another decoder, on the first images of the benchmark."""
         self.reporter = reporter or Silent()
-        self.batch_size = asked if isinstance(asked, int) else self._auto_batch_size()
+        self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
         self.crew = crew or Crew(here=self)
-        # elsewhere a hook runs long before its layer, and a compiled tower would be made again because of it
-        self.pass_progress = PassProgress(model, enabled=self.device.type == "cpu" and not compiled and not given)
-        self.parts = Parts(self.batch_size, self.device, self.reporter, self.pass_progress)
+        # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with
+        # torch.compile: new hooks would compile the tower again.
+        self.layer_progress = LayerProgress(
+            model, enabled=self.device.type == "cpu" and not compiled and not is_precomputed
+        )
+        self.parts = BatchSplitter(self.batch_size, self.device, self.reporter, self.layer_progress)
         self.encoded = {"images": 0, "texts": 0} | ({"pairs": 0} if scores_pairs(model) else {})
-        """How many passed the model; windows of images do not count."""
-        self.texts_read = TextsRead()
-        """What the model read of the texts of the benchmark."""
-        self.space: Space | None = None
-        if store is not None and model.digest and not given:
-            self.space = store.space(about_rows(model, self.precision, self.device), self.reporter)
-        self.images = KnownRows("images", self.space, self.device)
-        self.texts = KnownRows("texts", self.space, self.device)
-        self.pairs = KnownRows("pairs", self.space)
+        """How many images, texts and pairs of the benchmark passed the model; windows are not counted."""
+        self.texts_read = TextCounts()
+        """How many texts of the benchmark were read, and how many of them were truncated."""
+        self.model_cache: ModelCache | None = None
+        """The part of the feature cache for this model."""
+        if store is not None and model.digest and not is_precomputed:
+            self.model_cache = store.space(about_rows(model, self.precision, self.device), self.reporter)
+        # Features by key: from memory, from the cache on disk, or encoded.
+        self.cached_images = KnownRows("images", self.model_cache, self.device)
+        self.cached_texts = KnownRows("texts", self.model_cache, self.device)
+        self.cached_pair_scores = KnownRows("pairs", self.model_cache)
 
     def begin(self, benchmark: str) -> None:
-        """Count anew what is encoded, cut and decoded otherwise: `benchmark` asks from here on."""
+        """Start a benchmark: reset everything that is counted for each benchmark."""
         self.benchmark = benchmark
         self.encoded = dict.fromkeys(self.encoded, 0)
         self.drift = None
-        self.texts_read = TextsRead()
+        self.texts_read = TextCounts()
 
     def use_batch_size(self, size: int) -> None:
-        """Another batch size than the one found here, as ranks must have one in common."""
+        """Set another batch size. Ranks that found different sizes by `auto` agree on one this way."""
         self.batch_size = size
-        self.parts = Parts(size, self.device, self.reporter, self.pass_progress)
+        self.parts = BatchSplitter(size, self.device, self.reporter, self.layer_progress)
 
     @cached_property
     def tower(self) -> ImageTower:
-        """Where images are encoded."""
+        """The image tower of the model."""
         return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["images"])
 
     def _read_resized(self, folder: Path) -> Resized:
         if self.decoder.name != PIL:
-            raise RequestError(f"--resized holds what Pillow decoded; leave --decoder {self.decoder.name} out")
-        found = read_resized(folder)
+            raise RequestError(
+                f"--resized reads images that Pillow decoded; give it without --decoder {self.decoder.name}"
+            )
+        resized = read_resized(folder)
         geometry = getattr(self.model.preprocess, "geometry", None)
-        found.refuse_other(geometry() if callable(geometry) else None, self.model.spec)
-        return found
+        resized.refuse_other(geometry() if callable(geometry) else None, self.model.spec)
+        return resized
 
     def _auto_batch_size(self) -> int:
-        """What `auto` comes to; vectors that are given need none, and it is looked for with image features only."""
-        if self.given or not self.has_features:
-            return DEFAULT
+        """Return the batch size for `auto`. It is measured on the image tower; models without one get the default."""
+        if self.is_precomputed or not self.has_features:
+            return DEFAULT_BATCH_SIZE
         with tower_precision(self.precision, self.device):
             return auto_batch_size(ImageTower(self.model), self.reporter)
 
     def image_features(self, images: Sequence[ImageSource]) -> Tensor:
-        """(N, D) float32 rows of unit length on the model's device, row i for image i; (N, L, D) of a model that
-        keeps tokens and says by `similarity` how they are scored, each token of unit length (zeros stay zero).
+        """Return the features (N, D) float32 of N images, of unit length, on the model's device.
+
+        A model that keeps tokens, and has `similarity` to score them, gives (N, L, D): each token has unit length, and
+        zeros stay zero. Images with equal content share their features.
 
         Raises:
-            RequestError: a model without features, no images, one that cannot be read or decoded, an embedding that
-                is zero or not finite (names the first), or memory that does not hold one.
+            RequestError: the model has no features; there are no images; an image cannot be read or decoded; an
+                embedding is zero or not finite (the message names the first image); an image does not fit in memory.
         """
-        refuse_none(images, "images")
+        require_items(images, "images")
         self._require_features()
         with phase("rows"):
             return self._image_features(images)
@@ -177,41 +194,42 @@ class Engine:
         if not self.has_features:
             raise RequestError(
                 f"{self.model.spec} scores pairs of an image and a text and has no embeddings, which are needed here; "
-                "take a model with encode_image and encode_text"
+                "use a model with encode_image and encode_text"
             )
 
     def _image_features(self, images: Sequence[ImageSource]) -> Tensor:
-        if self.given:
-            return self._given(self.model.image_rows, images, image_name, "images")
+        if self.is_precomputed:
+            return self._precomputed_features(self.model.image_rows, images, image_name, "images")
         self.compare_decoders(images, self.decoder)
         with phase("reading"):
-            keys = digests(images, self.reporter)
-        places, index = distinct_keys(keys)
-        distinct = [images[i] for i in places]
-        self._name("images", [image.key for image in images], keys)
+            digests = compute_digests(images, self.reporter)
+        first_positions, distinct_index = find_distinct(digests)
+        distinct_images = [images[i] for i in first_positions]
+        self._store_names("images", [image.key for image in images], digests)
         if self.resized is not None:
-            absent = sum(key not in self.resized for key in keys)
-            if absent:
-                where = f"not in {self.resized.folder}: decoded here"
-                self.reporter.note(f"{absent:,} of {len(keys):,} images are {where}")
-        rows = self.images.complete(
-            [keys[i] for i in places], lambda new: self._encode_images([distinct[i] for i in new])
-        )
-        return rows[index.to(rows.device)]
+            decoded_count = sum(digest not in self.resized for digest in digests)
+            if decoded_count:
+                self.reporter.note(
+                    f"{decoded_count:,} of {len(digests):,} images are not in {self.resized.folder} and are decoded"
+                )
 
-    def _encode_images(self, images: list[ImageSource]) -> Batches:
-        plan = in_order(len(images), self.batch_size)
-        batches = ([images[i] for i in members] for members in plan)
-        return self._encode(encode_images, None, batches, plan, "images")
+        def encode(missing: list[int]) -> Batches:
+            plan = in_order(len(missing), self.batch_size)
+            batches = ([distinct_images[missing[i]] for i in members] for members in plan)
+            return self._encode_planned(encode_images, None, batches, plan, "images")
+
+        features = self.cached_images.complete([digests[i] for i in first_positions], encode)
+        return features[distinct_index.to(features.device)]
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(M, D) or (M, L, D) float32 rows of unit length on the model's device, row j for text j.
+        """Return the features (M, D) or (M, L, D) float32 of M texts, of unit length, on the model's device.
+
+        Texts that the model's tokenizer turns into the same tokens share their features.
 
         Raises:
-            RequestError: a model without features, no texts, an embedding that is zero or not finite (names the first
-                to be encoded), or memory that does not hold one.
+            RequestError: as `image_features`; the message names the bad text that was encoded first.
         """
-        refuse_none(texts, "texts")
+        require_items(texts, "texts")
         self._require_features()
         with phase("rows"):
             return self._text_features(texts)
@@ -219,54 +237,59 @@ class Engine:
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         if hasattr(self.model, "text_rows"):
             self.texts_read.add(None, torch.arange(len(texts)), None, alike=False)
-            return self._given(self.model.text_rows, texts, text_name, "texts")
-        strings, of_string = distinct_keys(texts)
-        distinct = [texts[j] for j in strings]
+            return self._precomputed_features(self.model.text_rows, texts, text_name, "texts")
+        # Texts are grouped twice. Equal strings are tokenized once; then, strings with equal tokens are encoded once.
+        string_positions, string_index = find_distinct(texts)
+        strings = [texts[j] for j in string_positions]
         with phase("tokens"):
-            read = read_texts(self.model, distinct, self.batch_size, self.reporter)
-            self.count_texts(distinct, of_string, read)
-        self._name("texts", distinct, read.keys)
-        places, index = distinct_keys(read.keys)
+            inputs = prepare_texts(self.model, strings, self.batch_size, self.reporter)
+            self.count_texts(strings, string_index, inputs)
+        self._store_names("texts", strings, inputs.keys)
+        key_positions, key_index = find_distinct(inputs.keys)
 
-        def encode(new: list[int]) -> Batches:
-            some = [places[i] for i in new]
-            plan = read.batches(some)
-            own = ([some[i] for i in members] for members in plan)
-            batches = (([distinct[j] for j in one], read.inputs(one)) for one in own)
-            return self._encode(encode_texts, read.lengths is not None, batches, plan, "texts")
+        def encode(missing: list[int]) -> Batches:
+            missing_strings = [key_positions[i] for i in missing]  # as indices in `strings`
+            plan = inputs.batches(missing_strings)
+            batches_of_strings = ([missing_strings[i] for i in members] for members in plan)
+            batches = (([strings[j] for j in batch], inputs.build_input(batch)) for batch in batches_of_strings)
+            return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
 
-        rows = self.texts.complete([read.keys[i] for i in places], encode)
-        return rows[index[of_string].to(rows.device)]
+        features = self.cached_texts.complete([inputs.keys[i] for i in key_positions], encode)
+        return features[key_index[string_index].to(features.device)]
 
     def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
-        """(N, M) scores of images and texts, in blocks over either (`cosmos_eval.engine.scores`).
+        """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).
 
-        The dot product of unit embeddings; where the model has `similarity`, that; where it has `score_pairs`, that.
+        A score is what the model's `score_pairs` returns if it has that, else what its `similarity` returns if it has
+        that, else the dot product of unit embeddings.
 
         Args:
-            rerank: of a model that has both features and `score_pairs`: how many of the best candidates of each
-                query, by features, are scored again as pairs; the others stay below them, in their order. None
-                scores all pairs.
+            rerank: for a model that has both features and `score_pairs`: the number of best candidates of each query,
+                by features, that are scored as pairs. The other candidates stay below them, in their order. None scores
+                all pairs.
 
         Raises:
-            RequestError: as `image_features` and `text_features`; a score that is not finite (names the first pair);
-                more pairs than a model is asked to score one by one.
+            RequestError: as `image_features`; a score is not finite (the message names the first pair); too many pairs.
         """
-        refuse_none(images, "images")
-        refuse_none(texts, "texts")
-        return scores_of(self, images, texts, rerank)
+        require_items(images, "images")
+        require_items(texts, "texts")
+        return build_scores(self, images, texts, rerank)
 
     def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:
-        """(P,) float32 scores on the CPU of (P, 2) int64 pairs, each of an image and a text by their places; each
-        distinct pair is scored once, so that equal inputs tie."""
+        """Return the scores (P,) float32, on the CPU, of pairs (P, 2) int64 of an image index and a text index."""
         return self.score(images, texts).of_pairs(pairs)
 
-    def count_texts(self, texts: Sequence[str], of_text: Tensor, read: TextInputs | None = None) -> None:
-        """Note how many of some distinct texts are cut by the model; `read` is None where they are part of a pair."""
-        context = (read.context_length if read else 0) or int(getattr(self.model, "context_length", None) or 0)
-        cut = truncated_texts(self.model, texts, read.lengths if read else None, context)
-        alike = cut_alike(self.model, texts, read.keys if read else texts, cut)
-        self.texts_read.add(cut, of_text, context or None, alike)
+    def count_texts(self, texts: Sequence[str], distinct_index: Tensor, inputs: TextInputs | None = None) -> None:
+        """Count the N texts of the benchmark and those among them that the model truncates.
+
+        `texts` are the M distinct ones, `distinct_index` (N,) int64 has the index of each text among them, and `inputs`
+        is None if the model gets the texts as parts of pairs.
+        """
+        context_length = inputs.context_length if inputs else 0
+        context_length = context_length or int(getattr(self.model, "context_length", None) or 0)
+        is_truncated = find_truncated_texts(self.model, texts, inputs.lengths if inputs else None, context_length)
+        alike = are_truncated_alike(self.model, texts, inputs.keys if inputs else texts, is_truncated)
+        self.texts_read.add(is_truncated, distinct_index, context_length or None, alike)
 
     def window_features(
         self,
@@ -275,86 +298,100 @@ class Engine:
         keep_pixels: bool = False,
         reporter: Reporter | None = None,
     ) -> Iterator[Dense]:
-        """Patch features of the sliding windows of each image, in the order given (`cosmos_eval.engine.dense`).
+        """Yield the patch features of the sliding windows of each image, in order (`cosmos_eval.engine.dense`).
 
-        Windows of several images share batches of `batch_size`. Images are decoded, resized and encoded as
-        the results are taken, so that memory holds a few batches whatever the dataset's size.
+        Windows of several images share batches of `batch_size`. Images are decoded, resized and encoded while the
+        results are read, so memory holds a few batches, whatever the size of the dataset. Nothing is cached.
 
         Args:
-            images: of any sizes; each is encoded, also where two are equal.
+            images: of any sizes. Equal images are encoded each time.
             settings: `benchmark.settings` of a segmentation task.
-            keep_pixels: whether results hold the resized, normalised image, too.
-            reporter: where progress goes, instead of the engine's own.
+            keep_pixels: whether the results hold the resized, normalised image.
+            reporter: shows progress, instead of the engine's own.
 
         Raises:
-            RequestError: no images, a model without patch features, an image that cannot be read or decoded, a patch
-                whose embedding is zero or not finite (names the image), or memory that does not hold one window.
+            RequestError: there are no images; the model has no patch features; an image cannot be read or decoded; a
+                patch's embedding is zero or not finite (the message names the image); a window does not fit in memory.
         """
         return window_features(self, images, settings, keep_pixels, reporter)
 
     def precision_of(self, windows: bool) -> str:
-        """How a result calls the precision, of whole images or of windows, which pass a tower that is not compiled."""
+        """Return the precision as results record it; windows do not pass the compiled tower."""
         return self.precision.replace("+compile", "") if windows else self.precision
 
     def means(self, windows: bool) -> dict[str, Any]:
-        """What else than precision and versions made the rows of images or windows, for the record."""
-        found: dict[str, Any] = {}
+        """Return, for the record, what determined the features of images or windows besides precision and versions."""
+        record: dict[str, Any] = {}
         if not windows:
-            if self.device.type != "cpu" and not self.given:
-                found["memory_format"] = "channels_last"
+            if self.device.type != "cpu" and not self.is_precomputed:
+                record["memory_format"] = "channels_last"
             if self.compiled:
-                found["compiled"] = "image tower"
+                record["compiled"] = "image tower"
             if self.resized is not None:
-                found["resized"] = digest_of(self.resized.made)
+                record["resized"] = digest_of(self.resized.made)
         if self.decoder.name != PIL:
-            found["decoder"] = {"name": self.decoder.name, "drift": self.drift}
-        return found
+            record["decoder"] = {"name": self.decoder.name, "drift": self.drift}
+        return record
 
     def compare_decoders(self, images: Sequence[ImageSource], decoder: Decoder) -> None:
+        """Measure how a decoder other than Pillow changes the first images of a benchmark, once for each benchmark."""
         if decoder.name != PIL and self.drift is None:
             with phase("drift"):
-                encode = self._unit_images if self.has_features else None
-                self.drift = decoder_drift(images, decoder, self.tower.of_worker, encode)
+                encode = self._encode_unplanned if self.has_features else None
+                self.drift = measure_decoder_differences(images, decoder, self.tower.worker_preprocess, encode)
 
-    def _unit_images(self, batch: Tensor, images: Sequence[ImageSource]) -> Tensor:
+    def _encode_unplanned(self, batch: Tensor, images: Sequence[ImageSource]) -> Tensor:
+        """Encode a batch from workers on this rank; its features are neither cached nor counted."""
         with tower_precision(self.precision, self.device):
             return unit_rows(self.parts.encode("images", batch, self.tower), images, image_name)
 
-    def _given(
-        self, rows_of: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
+    def _precomputed_features(
+        self, read_features: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
     ) -> Tensor:
-        doing = f"holding the rows of {len(items):,} {unit} on {self.device}; give --device cpu or more memory"
-        with memory_for(doing):
-            return self.unit_rows(rows_of(items).to(self.device), items, name)
+        activity = f"moving the features of {len(items):,} {unit} to {self.device}; give --device cpu or more memory"
+        with report_out_of_memory(activity):
+            return self.unit_rows(read_features(items).to(self.device), items, name)
 
-    def unit_rows(self, rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
-        """`unit_rows`; those of several vectors only of a model that says how they are scored."""
-        if rows.ndim > 2 and not has_similarity(self.model):
-            refuse_tokens(self.model, rows, "an image" if name is image_name else "a text")
-        return unit_rows(rows, items, name)
+    def unit_rows(self, features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+        """Normalise features to unit length (`cosmos_eval.engine.unit_features.unit_rows`).
 
-    def share(
-        self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, doing: str
+        Raises:
+            RequestError: there are several vectors for each item, and the model has no `similarity` to score them.
+        """
+        if features.ndim > 2 and not has_similarity(self.model):
+            require_single_vectors(self.model, features, "an image" if name is image_name else "a text")
+        return unit_rows(features, items, name)
+
+    def encode_on_ranks(
+        self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, description: str
     ) -> Iterator[tuple[int, Tensor]]:
-        """The number of each batch and what `work` makes of it, by whichever rank; counted, and shown as `doing`.
+        """Divide batches among the ranks, show progress, and count what passed the model.
 
         Args:
-            sizes: how many of `unit` each batch holds.
-        """
-        with self.reporter.task(doing, sum(sizes), unit) as advance, self.pass_progress.shown(advance):
-            for number, made in self.crew.share(work, common, batches):
-                self.encoded[unit] += sizes[number]
-                yield number, made
-                self.pass_progress.finish(sizes[number])
+            work, common, batches: as for `Crew.share`.
+            sizes: the number of items in each batch.
+            unit: a key of `self.encoded`.
+            description: of the progress line.
 
-    def _encode(
+        Yields:
+            The number of a batch and its result, in the order of batches.
+        """
+        with self.reporter.task(description, sum(sizes), unit) as advance, self.layer_progress.shown(advance):
+            for number, result in self.crew.share(work, common, batches):
+                self.encoded[unit] += sizes[number]
+                yield number, result
+                self.layer_progress.finish(sizes[number])
+
+    def _encode_planned(
         self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
     ) -> Batches:
-        """Each batch of `plan` (places of items) and its rows."""
-        for number, rows in self.share(work, common, batches, [*map(len, plan)], unit, f"encoding {unit}"):
-            yield plan[number], rows.to(self.device)
+        """Encode batches on all ranks; `plan` has the positions of the members of each batch."""
+        sizes = [len(members) for members in plan]
+        for number, features in self.encode_on_ranks(work, common, batches, sizes, unit, f"encoding {unit}"):
+            yield plan[number], features.to(self.device)
 
-    def _name(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
-        if self.space is not None:
+    def _store_names(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
+        """Store the names of items for `cosmos-eval cache export`."""
+        if self.model_cache is not None:
             with phase("store"):
-                write_names(self.space, kind, self.benchmark, names, keys)
+                write_names(self.model_cache, kind, self.benchmark, names, keys)

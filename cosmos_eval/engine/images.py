@@ -1,4 +1,4 @@
-"""Images on their way to a tower: content digests, decoding and preprocessing in worker processes, fixed batches."""
+"""Loading of images: content digests, and batches that worker processes decode and preprocess."""
 
 import os
 import signal
@@ -24,43 +24,54 @@ from cosmos_eval.progress import Reporter
 
 _THREADS = min(8, os.cpu_count() or 1)
 _PREFETCHED = 2
-"""Batches that each worker has ready."""
+"""Batches that each worker prepares ahead."""
 
 
-def digests(images: Sequence[ImageSource], reporter: Reporter) -> list[str]:
-    """The content digest of each image, in order; RequestError for the first that cannot be read."""
-    found: list[str] = []
-    # Threads suffice: reading waits for the disk and hashing releases the interpreter.
+def compute_digests(images: Sequence[ImageSource], reporter: Reporter) -> list[str]:
+    """Return the content digest of each image, in order.
+
+    Raises:
+        RequestError: an image cannot be read; the message names the first one in order.
+    """
+    digests: list[str] = []
+    # Threads are enough: reading waits for the disk, and hashing releases the interpreter lock.
     with ThreadPoolExecutor(_THREADS) as pool, reporter.task("reading images", len(images), "images") as advance:
         try:
             for digest in pool.map(lambda image: image.digest(), images, chunksize=1):
-                found.append(digest)
+                digests.append(digest)
                 advance(1)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # or the `with` would wait until all other images are read
             raise
-    return found
+    return digests
 
 
 @dataclass(frozen=True)
-class _Refusal:
-    """What went wrong with an image, carried out of a worker process as a value: raised there, it would come back
-    wrapped in that process's traceback."""
+class _LoadError:
+    """The message of a RequestError in a worker process.
+
+    A worker returns it as a value. If the worker raised the error, the DataLoader would put the worker's traceback into
+    its message; this way, the message is one line and the same with and without workers.
+    """
 
     line: str
 
 
 class _Loaded(NamedTuple):
-    """What became of an image, or of a batch of them, and the seconds that it took."""
+    """A preprocessed image, or a batch of them, and the seconds that a worker spent on it."""
 
     key: str
+    """The key of the image, or of the first image of the batch."""
     pixels: Any
-    decode: float
-    preprocess: float
+    decode_seconds: float
+    preprocess_seconds: float
 
 
-class _Preprocessed(Dataset[_Loaded | _Refusal]):
-    """The pixels of each image. A fault in our own preprocessing stays one: only refusals become lines."""
+class _ImageDataset(Dataset[_Loaded | _LoadError]):
+    """Loads and preprocesses single images, in worker processes or in the main process.
+
+    Only a RequestError becomes a `_LoadError`. Any other exception is a bug in the preprocessing and is raised.
+    """
 
     def __init__(
         self,
@@ -77,7 +88,7 @@ class _Preprocessed(Dataset[_Loaded | _Refusal]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> _Loaded | _Refusal:
+    def __getitem__(self, i: int) -> _Loaded | _LoadError:
         source = self.images[i]
         start = time.perf_counter()
         try:
@@ -87,53 +98,62 @@ class _Preprocessed(Dataset[_Loaded | _Refusal]):
             with decoding_by(self.decoder):
                 image = source.load()
         except RequestError as error:
-            return _Refusal(str(error))
+            return _LoadError(str(error))
         decoded = time.perf_counter()
         try:
             pixels = self.preprocess(image)
         except RequestError as error:
-            return _Refusal(f"image {source.key}: {error}")
+            return _LoadError(f"image {source.key}: {error}")
         return _Loaded(source.key, pixels, decoded - start, time.perf_counter() - decoded)
 
 
-def _collate(items: list[_Loaded | _Refusal]) -> _Loaded | _Refusal:
+def _collate(items: list[_Loaded | _LoadError]) -> _Loaded | _LoadError:
+    """Stack the images of a batch; the first error among them, if any, is the result instead."""
     loaded: list[_Loaded] = []
     for item in items:
-        if isinstance(item, _Refusal):
+        if isinstance(item, _LoadError):
             return item
         loaded.append(item)
-    key, first = loaded[0][:2]
-    for other, x, *_ in loaded:
-        if x.shape != first.shape or x.dtype != first.dtype:
-            return _Refusal(
-                f"image {other}: the model's preprocess made {_form(x)} of it and {_form(first)} of image "
-                f"{key}; make all of one size"
+    first_key, first_pixels = loaded[0].key, loaded[0].pixels
+    for item in loaded:
+        if item.pixels.shape != first_pixels.shape or item.pixels.dtype != first_pixels.dtype:
+            return _LoadError(
+                f"image {item.key}: the model's preprocess made {_shape_and_type(item.pixels)} of it and "
+                f"{_shape_and_type(first_pixels)} of image {first_key}; make all of one size"
             )
-    pixels = torch.stack([one.pixels for one in loaded])
-    return _Loaded(key, pixels, sum(one.decode for one in loaded), sum(one.preprocess for one in loaded))
+    return _Loaded(
+        first_key,
+        torch.stack([item.pixels for item in loaded]),
+        sum(item.decode_seconds for item in loaded),
+        sum(item.preprocess_seconds for item in loaded),
+    )
 
 
 @dataclass(frozen=True)
-class _HandedOver:
-    """What a worker does last with an image or a batch: see that shared memory has room for it."""
+class _CheckedCollate:
+    """The `collate_fn` of a DataLoader: collates, then checks that the result fits in shared memory.
+
+    A worker runs it last, just before the result goes to the main process through /dev/shm.
+    """
 
     memory: SharedMemory | None
-    collate: Callable[[Any], _Loaded | _Refusal]
+    collate: Callable[[Any], _Loaded | _LoadError]
 
-    def __call__(self, made: Any) -> _Loaded | _Refusal:
-        batch = self.collate(made)
-        if self.memory is None or isinstance(batch, _Refusal):
+    def __call__(self, items: Any) -> _Loaded | _LoadError:
+        batch = self.collate(items)
+        if self.memory is None or isinstance(batch, _LoadError):
             return batch
-        line = self.memory.refusal(_bytes_of(batch.pixels), len(made) if isinstance(made, list) else 1)
-        return _Refusal(line) if line else batch
+        message = self.memory.refusal(_tensor_bytes(batch.pixels), len(items) if isinstance(items, list) else 1)
+        return _LoadError(message) if message else batch
 
 
-def _bytes_of(made: Any) -> int:
-    parts = made if isinstance(made, tuple | list) else [made]
-    return sum(part.nbytes for part in parts if isinstance(part, Tensor))
+def _tensor_bytes(value: Any) -> int:
+    """Return the bytes of a tensor, or of the tensors in a tuple or list."""
+    entries = value if isinstance(value, tuple | list) else [value]
+    return sum(entry.nbytes for entry in entries if isinstance(entry, Tensor))
 
 
-def _form(x: Tensor) -> str:
+def _shape_and_type(x: Tensor) -> str:
     return f"{'x'.join(map(str, x.shape))} {str(x.dtype).removeprefix('torch.')}"
 
 
@@ -146,68 +166,32 @@ def image_batches(
     decoder: Decoder = PILLOW,
     resized: Resized | None = None,
 ) -> Iterator[Tensor]:
-    """What `preprocess` makes of images, (B, ...) in order; batch i holds images i * batch_size and on, whatever
-    `workers` is. Images in `resized` are read from there, as `preprocess` made them before.
+    """Yield preprocessed images as batches (B, ...), in order.
+
+    Batch i holds the images from i * `batch_size` on, whatever `workers` is.
+
+    Args:
+        preprocess: an image -> a tensor of fixed shape; picklable.
+        workers: processes that decode and preprocess; 0 does it in this process.
+        pin_memory: return batches in page-locked memory, for asynchronous copies to a CUDA device.
+        resized: images that `preprocess` resized before; an image that is in it is read from there.
 
     Raises:
-        RequestError: an image that cannot be decoded, that `preprocess` refuses or that it makes of another size; the
-            first in order, the same line with and without workers.
+        RequestError: an image cannot be decoded, `preprocess` refuses it, or makes it another size than the others. It
+            is the first such image in order, and the message is the same with and without workers.
     """
-    workers = min(workers, -(-len(images) // batch_size))
+    workers = min(workers, -(-len(images) // batch_size))  # no more workers than batches
     memory = shared_memory_for(workers, _PREFETCHED, "--workers 0", "--batch-size")
     loader = DataLoader(
-        _Preprocessed(images, preprocess, decoder, resized),
+        _ImageDataset(images, preprocess, decoder, resized),
         batch_size=batch_size,
         shuffle=False,
-        collate_fn=_HandedOver(memory, _collate),
+        collate_fn=_CheckedCollate(memory, _collate),
         pin_memory=pin_memory,
-        **_by_workers(workers),
+        **_worker_options(workers),
     )
-    for batch in _made_by_workers(loader):
-        yield _pixels(batch)
-
-
-def _made_by_workers(loader: Any) -> Iterator[Any]:
-    """What the workers of a loader give; one that died is a refusal, which a rank can tell rank 0."""
-    try:
-        yield from worker_batches(loader)
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        # torch tells of a dead worker, or the connection to it breaks first
-        if not loader.num_workers or (isinstance(error, RuntimeError) and not is_dead_worker_error(error)):
-            raise
-        raise dead_worker_error(error, "--workers") from error
-
-
-def _by_workers(workers: int) -> dict[str, Any]:
-    """Options of a DataLoader that `worker_batches` can wait for."""
-    if not workers:
-        return {}
-    return {
-        "num_workers": workers,
-        "prefetch_factor": _PREFETCHED,
-        "timeout": SECONDS,
-        "worker_init_fn": _leave_without_a_word,
-    }
-
-
-def _leave_without_a_word(number: int) -> None:
-    """In a worker: end on signals, which terminals and batch systems send to all processes, while the main one speaks.
-
-    torch's own handler of SIGTERM prints a complaint. Ignoring it would not do: torch waits for those it sends it to.
-    """
-    for sent in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sent, lambda *_: os._exit(0))
-
-
-def _pixels(loaded: _Loaded | _Refusal) -> Any:
-    """RequestError of a refusal; what it took goes to the profile, if any."""
-    if isinstance(loaded, _Refusal):
-        raise RequestError(loaded.line)
-    profile = current()
-    if profile is not None:
-        profile.did("decode", loaded.decode)
-        profile.did("preprocess", loaded.preprocess)
-    return loaded.pixels
+    for batch in _read_loader(loader):
+        yield _unpack(batch)
 
 
 def each_image(
@@ -216,22 +200,79 @@ def each_image(
     workers: int,
     decoder: Decoder = PILLOW,
 ) -> Iterator[Any]:
-    """What `preprocess` makes of each image, of any shape, one at a time and in order; `workers` processes decode.
+    """Yield what `preprocess` returns for each image, one at a time and in order; images may differ in shape.
+
+    Args:
+        workers: processes that decode and preprocess; 0 does it in this process.
 
     Raises:
         RequestError: as `image_batches`.
     """
     workers = min(workers, len(images))
+    memory = shared_memory_for(workers, _PREFETCHED, "--workers 0")
     loader = DataLoader(
-        _Preprocessed(images, preprocess, decoder),
+        _ImageDataset(images, preprocess, decoder),
         batch_size=None,
         shuffle=False,
-        collate_fn=_HandedOver(shared_memory_for(workers, _PREFETCHED, "--workers 0"), _as_it_is),
-        **_by_workers(workers),
+        collate_fn=_CheckedCollate(memory, _unchanged),
+        **_worker_options(workers),
     )
-    for item in _made_by_workers(loader):
-        yield _pixels(item)
+    for item in _read_loader(loader):
+        yield _unpack(item)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+def _unchanged(item: Any) -> Any:
+    return item  # a function and not a lambda: workers receive it by pickle
+
+
+def _read_loader(loader: Any) -> Iterator[Any]:
+    """Yield the batches of a DataLoader.
+
+    Raises:
+        RequestError: a worker has died. As a RequestError, a rank can report it to rank 0 in one line.
+    """
+    try:
+        yield from worker_batches(loader)
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # Either torch notices the dead worker (a RuntimeError), or the connection to it breaks before that.
+        if not loader.num_workers or (isinstance(error, RuntimeError) and not is_dead_worker_error(error)):
+            raise
+        raise dead_worker_error(error, "--workers") from error
+
+
+def _worker_options(workers: int) -> dict[str, Any]:
+    """Return the options of a DataLoader with workers, as `worker_batches` needs them."""
+    if not workers:
+        return {}
+    return {
+        "num_workers": workers,
+        "prefetch_factor": _PREFETCHED,
+        "timeout": SECONDS,
+        "worker_init_fn": _exit_silently_on_signals,
+    }
+
+
+def _exit_silently_on_signals(number: int) -> None:
+    """In a worker: exit without output on SIGINT and SIGTERM.
+
+    Terminals and batch systems send these signals to all processes, and only the main process should print a message.
+    torch's own SIGTERM handler prints one. Ignoring the signals does not work: torch sends SIGTERM to end its workers,
+    and would wait for them.
+    """
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: os._exit(0))
+
+
+def _unpack(loaded: _Loaded | _LoadError) -> Any:
+    """Return the pixels, and add the worker's seconds to the profile if there is one.
+
+    Raises:
+        RequestError: loading failed.
+    """
+    if isinstance(loaded, _LoadError):
+        raise RequestError(loaded.line)
+    profile = current()
+    if profile is not None:
+        profile.did("decode", loaded.decode_seconds)
+        profile.did("preprocess", loaded.preprocess_seconds)
+    return loaded.pixels

@@ -1,13 +1,34 @@
-"""Processes that evaluate together: rank 0 says what is to do and keeps what comes back, the others do their share.
+"""The ranks of a distributed evaluation (torchrun's processes), and how they share work.
 
-Work comes in pieces (a batch of images, say) that depend on dataset order and batch size only. Of N ranks, rank r
-does pieces r, r + N, ... and rank 0 puts their values in order: nothing is padded, nothing done twice, and each value
-has the bits that a single process would have made. Rank 0 alone reads data, decides what is known already, scores and
-writes, so that ranks cannot disagree about any of it. What they send goes through main memory (gloo), whatever the
-device.
+Rank 0 leads: it reads the data, decides which features are missing, divides the work, collects the values, scores and
+writes. The other ranks only do the pieces that they are given. So ranks cannot disagree about what is to be done.
 
-A rank that fails says so in its next report, and rank 0 raises it. Otherwise whoever fails just ends: its connections
-close, and nobody waits for it.
+A *piece* of work is a batch of images, texts or pairs, or a chunk of images for segmentation. Its members depend on the
+order of the dataset and on the batch size only, never on the number of ranks. Of N ranks, rank r does the pieces r,
+r + N, r + 2 N, ...; with 7 pieces and 3 ranks:
+
+    piece   0  1  2  3  4  5  6
+    rank    0  1  2  0  1  2  0
+    round   0  0  0  1  1  1  2
+
+Ranks 1 and 2 have a piece less than rank 0: there is no padding, and no piece is done twice. So each value has the bits
+that a single process computes, and rank 0 puts the values in the order of the pieces.
+
+The messages of `Crew.share` on rank 0 and `Crew.serve` on the others:
+
+1. Rank 0 broadcasts an order (the function, its common argument, the number of pieces) and scatters the pieces.
+2. Rank 0 broadcasts a number of rounds. Each rank does that many of its pieces, then sends a report to rank 0: the
+   values, notes for the user, and the failure if one occurred. A report costs time, so rank 0 chooses the number of
+   rounds such that they take about `SECONDS`.
+3. Rank 0 does its own pieces of these rounds, receives the reports, and at once broadcasts the number of the next
+   rounds. So the others compute while rank 0 uses the values that it has received.
+4. Steps 2 and 3 repeat until all pieces are done. An order of None ends `serve`.
+
+All messages go through main memory (the gloo backend), also if models are on GPUs.
+
+Failures. A piece that raises an exception is reported with its number, and rank 0 raises the exception of the lowest
+number, which is the one that a single process would have met first. A rank that is killed cannot report, but its
+connections close, and the next message to or from it fails. There is no time limit that slow work could exceed.
 """
 
 import pickle
@@ -24,35 +45,38 @@ from torch import distributed as dist
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World, is_lost_rank_error, join_world, leave_world
-from cosmos_eval.engine.rank_work import Notes, Report, Share
+from cosmos_eval.engine.rank_work import NoteCollector, RankReport, RankShare
 from cosmos_eval.progress import Reporter, Silent
 
 SECONDS = 1.0
-"""Between two reports of a rank, about; a single piece may take longer."""
-PATIENCE = timedelta(days=14)
-"""A rank waits so long for the next order, while rank 0 reads data and scores; one that is gone is noticed at once."""
-GROUPS: list[Any] = []
-"""Kept until the process ends: see `cosmos_core.world.DESTROYED_GROUPS`."""
+"""Approximate seconds between two reports of a rank; a single piece may take longer."""
+GROUP_TIMEOUT = timedelta(days=14)
+"""How long a rank waits for a message. Rank 0 may read data and score for hours between two orders; a rank that has
+ended is noticed at once by its closed connection."""
+PROCESS_GROUPS: list[Any] = []
+"""References to process groups until the process ends: see `cosmos_core.world.DESTROYED_GROUPS`."""
 
 Work = Callable[[Any, Any, Iterable[Any]], Iterator[Any]]
-"""(what `Crew.open` left on this rank, what all pieces share, pieces) -> a value for each piece. A function of a
-module, so that another process finds it by its name."""
+"""A function that does pieces of work on a rank, and returns an iterator over their values. Its arguments are `here` of
+this rank, the argument common to all pieces, and the pieces of this rank. It must be a function of a module: ranks
+receive it by its name."""
 
 
 @dataclass
 class Crew:
-    """The ranks of a run, as one of them sees them. With one process nothing is ever sent."""
+    """The ranks of a run, as one of them sees them. A single process is a group of one, which sends no messages."""
 
     world: World = field(default_factory=World)
     reporter: Reporter = field(default_factory=Silent)
-    """Where this rank shows what it does; on rank 0 also what others note."""
+    """Shows progress of this rank; on rank 0 also the notes of the others."""
     hosts: list[str] = field(default_factory=list)
-    """The machine of each rank."""
-    group: Any = None
+    """Host name of each rank."""
+    process_group: Any = None
+    """The group of torch.distributed for all messages of this class."""
     here: Any = None
-    """What `open` left on this rank."""
+    """What the function of the last `open` left on this rank for later work: usually the engine."""
     busy: bool = False
-    """Whether work is under way that rank 0 has not seen the end of."""
+    """Whether work is going on that rank 0 has not seen the end of."""
 
     @property
     def is_main(self) -> bool:
@@ -63,180 +87,215 @@ class Crew:
         return self.world.size
 
     def name(self, rank: int) -> str:
-        """How people know a rank."""
+        """Return how messages call a rank: with its host if there are several."""
         return f"rank {rank} on {self.hosts[rank]}" if len(set(self.hosts)) > 1 else f"rank {rank}"
 
-    def open(self, act: Callable[["Crew", Any], tuple[Any, Any]], about: Any) -> list[Any]:
-        """Call `act(crew, about)` on every rank: it gives what later work is handed there, and a value for rank 0.
+    def open(self, function: Callable[["Crew", Any], tuple[Any, Any]], argument: Any) -> list[Any]:
+        """Call `function(crew, argument)` on every rank; rank 0 calls this method.
+
+        Args:
+            function: returns what later work on this rank is given (`here`), and a value for rank 0.
 
         Returns:
             The values, by rank.
 
         Raises:
-            RequestError, Fault: as `share`.
+            RequestError, RankError: as `share`.
         """
         if self.size == 1:
-            self.here, value = act(self, about)
+            self.here, value = function(self, argument)
             return [value]
-        return [value for _, value in self._lead(None, act, about, [None] * self.size)]
+        return [value for _, value in self._lead(None, function, argument, [None] * self.size)]
 
     def share(self, work: Work, common: Any, pieces: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-        """Numbers of pieces and their values, as they come in; rank 0 calls it and takes all of them.
+        """Divide pieces of work among the ranks; rank 0 calls this method.
+
+        Rank 0 must take all values: until then no other work can start.
 
         Args:
-            work: does the pieces that it is given, one after the other.
-            common: goes to every rank.
-            pieces: each goes to one rank. They may be made one by one where there is one process.
+            work: does the pieces of one rank.
+            common: an argument that every rank gets.
+            pieces: each goes to one rank. A single process may create them one by one, while it takes the values.
+
+        Yields:
+            The number of a piece and its value, in the order of pieces.
 
         Raises:
-            RequestError: what the first failing piece raises, with its rank where that is another; or a rank is gone.
-            Fault: a fault of ours on another rank.
+            RequestError: the failure of the lowest piece, after the name of its rank unless that is rank 0; or a rank
+                has ended.
+            RankError: the lowest failure is an unexpected exception on another rank.
         """
         if self.size == 1:
             return enumerate(work(self.here, common, pieces))
         return self._lead(work, None, common, list(pieces))
 
     def serve(self) -> None:
-        """What ranks other than 0 do: their share of all work, until rank 0 has no more.
+        """Do this rank's share of all work until rank 0 has no more; all ranks but rank 0 call this method.
 
         Raises:
-            RequestError: rank 0 is gone; quiet, since it says why.
+            RequestError: rank 0 has ended. It is not shown: rank 0 has printed the reason itself.
         """
         try:
             while (order := self._receive()) is not None:
-                work, act, common, count = order
-                share = self._my_share(work, act, common, self._scatter(None), count)
-                left = -(-count // self.size)
-                while left:
+                work, function, common, piece_count = order
+                share = self._own_share(work, function, common, self._scatter(None), piece_count)
+                rounds_left = -(-piece_count // self.size)
+                while rounds_left:
                     rounds = self._receive()
-                    left -= rounds
-                    self._report(share.take(rounds))
+                    rounds_left -= rounds
+                    self._send_report(share.do_rounds(rounds))
         except RuntimeError as error:
             if not is_lost_rank_error(error):
                 raise
-            gone = RequestError("rank 0 is gone, and its own message says why")
-            gone.quiet = True
-            raise gone from error
+            lost = RequestError("rank 0 has ended; its own message gives the reason")
+            lost.quiet = True
+            raise lost from error
         leave_world(self.world)
 
     def finish(self) -> None:
-        """Let all ranks go. Only where all work came to its end: where it failed, rank 0 ends, and they notice."""
+        """On rank 0: end `serve` on the other ranks.
+
+        After a failure (`busy`), nothing is sent: rank 0 ends, and the others notice it. They may be in the middle of
+        their work, where they expect another message.
+        """
         if self.size > 1 and self.is_main and not self.busy:
-            with self._all_there():
-                self._send(None)
+            with self._lost_rank_refused():
+                self._broadcast(None)
             leave_world(self.world)
 
-    def take_number(self, what: str) -> int:
-        """0, 1, 2, ... at each call by any rank: ranks that take numbered things so get each of them once."""
-        return self._store().add(f"cosmos-eval/{what}", 1) - 1
+    def take_number(self, counter: str) -> int:
+        """Return 0, 1, 2, ... for the first, second, third, ... call on any rank.
 
-    def raise_flag(self, what: str) -> None:
-        self._store().set(f"cosmos-eval/{what}", "1")
+        Ranks that choose work by these numbers do each piece exactly once.
+        """
+        return self._key_value_store().add(f"cosmos-eval/{counter}", 1) - 1
 
-    def flag(self, what: str) -> bool:
-        """Whether any rank has raised it."""
-        return self._store().check([f"cosmos-eval/{what}"])
+    def raise_flag(self, flag: str) -> None:
+        """Set a flag that all ranks can see."""
+        self._key_value_store().set(f"cosmos-eval/{flag}", "1")
 
-    def _lead(self, work: Work | None, act: Any, common: Any, pieces: list[Any]) -> Iterator[tuple[int, Any]]:
-        """Rank 0's side of some work."""
+    def flag(self, flag: str) -> bool:
+        """Whether any rank has set a flag."""
+        return self._key_value_store().check([f"cosmos-eval/{flag}"])
+
+    def _lead(self, work: Work | None, function: Any, common: Any, pieces: list[Any]) -> Iterator[tuple[int, Any]]:
+        """Do rank 0's part of `share`: steps 1 to 4 of the module's docstring.
+
+        `open` is the same with `function` instead of `work`, and with one piece for each rank.
+        """
         if self.busy:
-            raise RuntimeError("ranks are asked for work while they do other work")
+            raise RuntimeError("work was started before all values of other work were taken")
         self.busy = True
-        with self._all_there(), _can_be_sent():
-            self._send((work, act, common, len(pieces)))
-            own = self._scatter([pieces[rank :: self.size] for rank in range(self.size)])
-        share = self._my_share(work, act, common, own, len(pieces))
-        left, rounds, done = -(-len(pieces) // self.size), 1, 0
-        if left:
-            self._tell(rounds)
-        while left:
-            begun = time.monotonic()
-            reports = [share.take(rounds), *self._collect()]
-            self._judge(reports, share)
-            first, done, left = done * self.size, done + rounds, left - rounds
-            if left:  # others go on while the values are put to use
-                pace = SECONDS / max(time.monotonic() - begun, 1e-3)
-                rounds = max(1, min(left, 2 * rounds, int(rounds * pace)))
-                self._tell(rounds)
-            yield from sorted(
-                (
-                    (first + k * self.size + rank, value)
-                    for rank, report in enumerate(reports)
-                    for k, value in enumerate(report.values)
-                ),
-                key=lambda one: one[0],
-            )
+        with self._lost_rank_refused(), _unpicklable_refused():
+            self._broadcast((work, function, common, len(pieces)))
+            own_pieces = self._scatter([pieces[rank :: self.size] for rank in range(self.size)])
+        share = self._own_share(work, function, common, own_pieces, len(pieces))
+        rounds_left = -(-len(pieces) // self.size)
+        rounds, rounds_done = 1, 0  # one round first, to learn how long it takes
+        if rounds_left:
+            self._start_rounds(rounds)
+        while rounds_left:
+            start = time.monotonic()
+            reports = [share.do_rounds(rounds), *self._receive_reports()]
+            self._show_notes(reports)
+            self._raise_first_failure(reports, share)
+            first_piece = rounds_done * self.size
+            rounds_done += rounds
+            rounds_left -= rounds
+            if rounds_left:  # before the values are yielded, so that the other ranks do not wait meanwhile
+                rounds_per_report = rounds * SECONDS / max(time.monotonic() - start, 1e-3)
+                rounds = max(1, min(rounds_left, 2 * rounds, int(rounds_per_report)))
+                self._start_rounds(rounds)
+            yield from self._in_piece_order(reports, first_piece)
         self.busy = False
 
-    def _judge(self, reports: list[Report], own: "Share") -> None:
-        """Show what other ranks noted; raise the first failure."""
-        noted: dict[str, list[int]] = {}
+    def _in_piece_order(self, reports: list[RankReport], first_piece: int) -> list[tuple[int, Any]]:
+        """Return the values of all reports with the numbers of their pieces, in order."""
+        values = []
+        for rank, report in enumerate(reports):
+            for done_round, value in enumerate(report.values):
+                values.append((first_piece + done_round * self.size + rank, value))
+        return sorted(values, key=lambda numbered: numbered[0])
+
+    def _show_notes(self, reports: list[RankReport]) -> None:
+        """Show the notes of other ranks; a note of several ranks is shown once."""
+        ranks_of_line: dict[str, list[int]] = {}
         for rank, report in enumerate(reports[1:], start=1):
             for line in report.notes:
-                noted.setdefault(line, []).append(rank)
-        for line, ranks in noted.items():
+                ranks_of_line.setdefault(line, []).append(rank)
+        for line, ranks in ranks_of_line.items():
             who = self.name(ranks[0]) if len(set(ranks)) == 1 else f"{len(set(ranks))} other ranks"
             self.reporter.note(f"{who}: {line}")
+
+    def _raise_first_failure(self, reports: list[RankReport], own_share: RankShare) -> None:
+        """Raise the failure with the lowest piece, if there is any."""
         failures = [(report.failure.piece, rank) for rank, report in enumerate(reports) if report.failure]
         if not failures:
             return
         _, rank = min(failures)
         if rank == 0:
-            assert own.error is not None
-            raise own.error
+            assert own_share.error is not None
+            raise own_share.error
         failure = reports[rank].failure
         assert failure is not None
-        said = f"{self.name(rank)}: {failure.line}"
+        line = f"{self.name(rank)}: {failure.line}"
         if not failure.traceback:
-            raise RequestError(said)
-        raise Fault(said) from Elsewhere(failure.traceback)
+            raise RequestError(line)
+        raise RankError(line) from RemoteTraceback(failure.traceback)
 
-    def _my_share(self, work: Work | None, act: Any, common: Any, own: list[Any], count: int) -> "Share":
-        values = self._opened(act, common) if work is None else work(self.here, common, own)
-        notes = self.reporter if isinstance(self.reporter, Notes) else Notes()
-        return Share(values, range(self.world.rank, count, self.size), notes)
+    def _own_share(self, work: Work | None, function: Any, common: Any, own_pieces: list[Any], count: int) -> RankShare:
+        """Return this rank's share of `count` pieces; nothing is done yet."""
+        values = self._call_once(function, common) if work is None else work(self.here, common, own_pieces)
+        notes = self.reporter if isinstance(self.reporter, NoteCollector) else NoteCollector()
+        return RankShare(values, range(self.world.rank, count, self.size), notes)
 
-    def _opened(self, act: Any, about: Any) -> Iterator[Any]:
-        self.here, value = act(self, about)
+    def _call_once(self, function: Any, argument: Any) -> Iterator[Any]:
+        """`open` as work with one piece for each rank."""
+        self.here, value = function(self, argument)
         yield value
 
-    # what is sent
+    # Messages. Objects are sent by pickle: all ranks are processes of one user, started together.
 
-    def _send(self, order: Any) -> None:
-        dist.broadcast_object_list([order], src=0, group=self.group)
+    def _broadcast(self, message: Any) -> None:
+        dist.broadcast_object_list([message], src=0, group=self.process_group)
 
-    def _tell(self, rounds: int) -> None:
-        with self._all_there():
-            self._send(rounds)
+    def _start_rounds(self, rounds: int) -> None:
+        with self._lost_rank_refused():
+            self._broadcast(rounds)
 
     def _receive(self) -> Any:
-        order = [None]
-        dist.broadcast_object_list(order, src=0, group=self.group)
-        return order[0]
+        """Return the next broadcast of rank 0."""
+        message = [None]
+        dist.broadcast_object_list(message, src=0, group=self.process_group)
+        return message[0]
 
-    def _scatter(self, by_rank: list[list[Any]] | None) -> list[Any]:
-        own: list[Any] = [None]
-        dist.scatter_object_list(own, by_rank, src=0, group=self.group)
-        return own[0]
+    def _scatter(self, pieces_by_rank: list[list[Any]] | None) -> list[Any]:
+        """Return this rank's pieces; rank 0 gives those of all ranks, the others None."""
+        own_pieces: list[Any] = [None]
+        dist.scatter_object_list(own_pieces, pieces_by_rank, src=0, group=self.process_group)
+        return own_pieces[0]
 
-    def _report(self, report: Report) -> None:
+    def _send_report(self, report: RankReport) -> None:
         content = torch.frombuffer(bytearray(pickle.dumps(report, pickle.HIGHEST_PROTOCOL)), dtype=torch.uint8)
-        dist.send(torch.tensor([len(content)]), dst=0, group=self.group)
-        dist.send(content, dst=0, group=self.group)
+        dist.send(torch.tensor([len(content)]), dst=0, group=self.process_group)
+        dist.send(content, dst=0, group=self.process_group)
 
-    def _collect(self) -> Iterator[Report]:
-        """The reports of all other ranks, one after the other: so it is known which one is gone."""
+    def _receive_reports(self) -> Iterator[RankReport]:
+        """Receive the reports of all other ranks, in order of ranks.
+
+        A gather would be shorter, but its error does not tell which rank has ended.
+        """
         for rank in range(1, self.size):
             size = torch.zeros(1, dtype=torch.int64)
-            with self._all_there(rank):
-                dist.recv(size, src=rank, group=self.group)
+            with self._lost_rank_refused(rank):
+                dist.recv(size, src=rank, group=self.process_group)
                 content = torch.empty(int(size), dtype=torch.uint8)
-                dist.recv(content, src=rank, group=self.group)
+                dist.recv(content, src=rank, group=self.process_group)
             yield pickle.loads(content.numpy().tobytes())
 
     @contextmanager
-    def _all_there(self, rank: int | None = None) -> Iterator[None]:
-        """On rank 0: a rank that is gone is a refusal in one line."""
+    def _lost_rank_refused(self, rank: int | None = None) -> Iterator[None]:
+        """Turn the error of a message to or from a rank that has ended into a RequestError."""
         try:
             yield
         except RuntimeError as error:
@@ -244,27 +303,28 @@ class Crew:
                 raise
             who = self.name(rank) if rank is not None else "another rank"
             raise RequestError(
-                f"{who} is gone (killed, or out of memory, where it did not say why itself); what was finished and "
-                "stored is kept, and the same command goes on from there"
+                f"{who} has ended unexpectedly (killed, or out of memory, unless it printed another reason); finished "
+                "results and cached features are kept, and the same command continues from there"
             ) from error
 
-    def _store(self) -> Any:
+    def _key_value_store(self) -> Any:
+        """Return the key-value store of the process group, which all ranks share."""
         return dist.distributed_c10d._get_default_store()
 
 
-class Fault(RuntimeError):
-    """A fault of ours on another rank; its cause shows that rank's traceback."""
+class RankError(RuntimeError):
+    """An unexpected exception (a bug) on another rank; its cause shows the traceback of that rank."""
 
 
-class Elsewhere(Exception):
-    """A traceback of another process."""
+class RemoteTraceback(Exception):
+    """The traceback of an exception in another process, as text."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 @contextmanager
-def _can_be_sent() -> Iterator[None]:
+def _unpicklable_refused() -> Iterator[None]:
     try:
         yield
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -274,13 +334,15 @@ def _can_be_sent() -> Iterator[None]:
 
 
 def join_crew(reporter: Reporter) -> Crew:
-    """The processes that torchrun, or a batch system with its variables, started with this one; else this one alone.
+    """Join the processes that torchrun, or a batch system with the same variables, started together with this one.
+
+    Without such variables, the group has this process only.
 
     Raises:
-        RequestError: the environment is incomplete, or the others do not come.
+        RequestError: the environment is incomplete, or the processes do not find each other.
     """
     try:
-        # the CPU's backend on any device: rows are small, and a rank that waits so leaves its card alone
+        # The CPU's backend for any device: features are small, and a rank that waits for a message leaves its GPU idle.
         return crew_of(join_world("cpu"), reporter)
     except RequestError:
         raise
@@ -290,9 +352,9 @@ def join_crew(reporter: Reporter) -> Crew:
 
 
 def crew_of(world: World, reporter: Reporter) -> Crew:
-    """The ranks of a world that stands."""
+    """Return the ranks of a world that was joined; every rank must call it."""
     if world.size == 1:
         return Crew(reporter=reporter)
-    group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    GROUPS.append(group)
-    return Crew(world, reporter if world.is_main else Notes(), world.gather(socket.gethostname()), group)
+    group = dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
+    PROCESS_GROUPS.append(group)
+    return Crew(world, reporter if world.is_main else NoteCollector(), world.gather(socket.gethostname()), group)

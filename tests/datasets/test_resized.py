@@ -97,7 +97,7 @@ def test_images_that_are_not_stored_are_decoded_with_a_note(tmp_path):
     write(images[:4], tmp_path / "small")
     reporter = Notes()
     features = Engine(Whole(), resized=tmp_path / "small", reporter=reporter).image_features(images)
-    assert reporter.lines == [f"3 of 7 images are not in {tmp_path / 'small'}: decoded here"]
+    assert reporter.lines == [f"3 of 7 images are not in {tmp_path / 'small'} and are decoded"]
     assert torch.equal(features, Engine(Whole()).image_features(images))
 
 
@@ -168,7 +168,7 @@ def test_a_folder_without_index_is_refused(tmp_path):
 
 def test_another_decoder_and_resized_images_exclude_each_other(tmp_path):
     write(write_photographs(tmp_path, 1), tmp_path / "small")
-    with pytest.raises(RequestError, match="leave --decoder draft out"):
+    with pytest.raises(RequestError, match="give it without --decoder draft"):
         Engine(Whole(), resized=tmp_path / "small", decoder="draft")
 
 

@@ -77,5 +77,5 @@ def test_each_rank_has_the_card_of_its_place(monkeypatch):
     assert chosen == [1, 1]
     assert device_of_rank("cuda:0", World(5, 6, 1)) == torch.device("cuda:0")  # all on one, as asked for
     assert device_of_rank("cpu", World(5, 6, 1)) == torch.device("cpu")
-    with pytest.raises(RequestError, match="rank 5 wants card 2, and its machine has 2"):
+    with pytest.raises(RequestError, match="rank 5 needs GPU 2, but its machine has 2"):
         device_of_rank("auto", World(5, 6, 2))

@@ -1,4 +1,4 @@
-"""Running out of memory halves what passes a tower together, and loses nothing."""
+"""A batch that does not fit in memory passes the tower in halves, with the same features and no repeated work."""
 
 import gc
 import weakref
@@ -38,12 +38,12 @@ class Notes(Silent):
 
 
 class Small(Colours):
-    """Holds so many images, and so many texts, at a time."""
+    """A model whose memory holds at most this many images, or texts, at a time."""
 
     spec = "python:tests.small:Small"
 
     def __init__(self, images: int, texts: int, error: BaseException = ERRORS[0]) -> None:
-        self.holds = {"images": images, "texts": texts}
+        self.capacity = {"images": images, "texts": texts}
         self.error = error
         self.passed: dict[str, list[int]] = {"images": [], "texts": []}
 
@@ -51,7 +51,7 @@ class Small(Colours):
         return {"arch": "small", "activation": None}
 
     def _pass(self, unit: str, count: int) -> None:
-        if count > self.holds[unit]:
+        if count > self.capacity[unit]:
             raise self.error
         self.passed[unit].append(count)
 
@@ -70,42 +70,42 @@ def make_images(count: int) -> list[ArrayImage]:
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_failed_batch_and_all_later_ones_are_encoded_in_parts_with_the_same_rows(error):
+def test_a_failed_batch_and_all_later_ones_are_encoded_in_parts_with_the_same_features(error):
     model, reporter = Small(3, 100, error), Notes()
     engine = Engine(model, batch_size=8, reporter=reporter)
-    given = make_images(21)
-    rows = engine.image_features(given)
-    assert_close(rows, Engine(Small(100, 100), batch_size=8).image_features(given))
-    # 8 fails, 4 fails, 2 holds; the last batch of 5 is in four parts, too
+    images = make_images(21)
+    features = engine.image_features(images)
+    assert_close(features, Engine(Small(100, 100), batch_size=8).image_features(images))
+    # 8 fails, 4 fails, 2 passes; the last batch, of 5 images, is also divided by four: 2, 2 and 1
     assert model.passed["images"] == [2] * 8 + [2, 2, 1]
     assert engine.parts.sizes == {"images": 2, "texts": 32, "windows": 8}
-    assert reporter.lines == ["memory of cpu does not hold 8 images at a time; 2 from here on"]
+    assert reporter.lines == ["8 images at a time exceed the memory of cpu; 2 at a time from now on"]
     assert engine.encoded["images"] == 21
 
 
-def test_rows_that_are_done_stay_done():
+def test_images_that_were_encoded_are_not_encoded_again_when_later_ones_do_not_fit():
     class Filling(Small):
         def encode_image(self, x: Tensor) -> Tensor:
             if sum(self.passed["images"]) >= 8:
-                self.holds["images"] = 1  # something else takes the memory
+                self.capacity["images"] = 1  # something else takes the memory
             return super().encode_image(x)
 
     model = Filling(8, 100)
     engine = Engine(model, batch_size=8)
-    rows = engine.image_features(make_images(16))
-    assert_close(rows, Engine(Small(100, 100)).image_features(make_images(16)))
+    features = engine.image_features(make_images(16))
+    assert_close(features, Engine(Small(100, 100)).image_features(make_images(16)))
     assert model.passed["images"] == [8] + [1] * 8
 
 
-def test_texts_are_halved_by_themselves():
+def test_images_are_not_halved_when_texts_do_not_fit():
     model, reporter = Small(8, 5), Notes()
     engine = Engine(model, batch_size=8, reporter=reporter)
     texts = [f"text {j}" for j in range(40)]
-    rows = engine.text_features(texts)
-    assert_close(rows, Engine(Small(8, 100), batch_size=8).text_features(texts))
+    features = engine.text_features(texts)
+    assert_close(features, Engine(Small(8, 100), batch_size=8).text_features(texts))
     assert max(model.passed["texts"]) == 4
     assert engine.parts.sizes == {"images": 8, "texts": 4, "windows": 8}
-    assert reporter.lines == ["memory of cpu does not hold 32 texts at a time; 4 from here on"]
+    assert reporter.lines == ["32 texts at a time exceed the memory of cpu; 4 at a time from now on"]
 
 
 def test_windows_are_halved_across_images():
@@ -116,18 +116,18 @@ def test_windows_are_halved_across_images():
             return super().encode_patches(x, attention)
 
     rng = np.random.default_rng(0)
-    some = [ArrayImage(str(i), rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)) for i in range(3)]
+    images = [ArrayImage(str(i), rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)) for i in range(3)]
     engine = Engine(Patches(), batch_size=7)
-    found = list(engine.window_features(some, patch_models.settings()))
-    whole = list(Engine(patch_models.PatchModel(), batch_size=7).window_features(some, patch_models.settings()))
+    halved = list(engine.window_features(images, patch_models.settings()))
+    whole = list(Engine(patch_models.PatchModel(), batch_size=7).window_features(images, patch_models.settings()))
     assert engine.parts.sizes["windows"] == 2
-    for one, other in zip(found, whole, strict=True):
-        torch.testing.assert_close(one.features, other.features, rtol=1e-5, atol=1e-6)
+    for actual, expected in zip(halved, whole, strict=True):
+        torch.testing.assert_close(actual.features, expected.features, rtol=1e-5, atol=1e-6)
 
 
-def test_not_even_one_is_a_refusal_in_one_line():
+def test_a_single_item_that_does_not_fit_is_refused_in_one_line():
     engine = Engine(Small(0, 0), batch_size=8)
-    line = "out of memory encoding images on cpu, even one at a time; make room there, or give another --device"
+    line = "out of memory encoding images on cpu, even one at a time; free memory there, or give another --device"
     with pytest.raises(RequestError) as caught:
         engine.image_features(make_images(20))
     assert str(caught.value) == line
@@ -135,27 +135,27 @@ def test_not_even_one_is_a_refusal_in_one_line():
         engine.text_features(["a", "b"])
 
 
-def test_another_error_in_a_part_is_no_matter_of_memory():
+def test_another_error_in_a_part_is_raised():
     class Faulty(Small):
         def encode_image(self, x: Tensor) -> Tensor:
             if len(x) <= 4:
-                raise RuntimeError("a fault")
+                raise RuntimeError("a bug")
             return super().encode_image(x)
 
-    with pytest.raises(RuntimeError, match="a fault"):
+    with pytest.raises(RuntimeError, match="a bug"):
         Engine(Faulty(7, 7), batch_size=8).image_features(make_images(8))
 
 
-def test_a_store_and_a_later_run_see_the_batches_that_were_planned(tmp_path):
-    given = make_images(20)
+def test_the_cache_and_a_later_run_see_the_batches_that_were_planned(tmp_path):
+    images = make_images(20)
     halved = Engine(Small(3, 9), batch_size=8, store=Store(tmp_path))
-    rows = halved.image_features(given)
+    features = halved.image_features(images)
     later = Small(100, 100)
-    assert torch.equal(Engine(later, batch_size=8, store=Store(tmp_path)).image_features(given), rows)
+    assert torch.equal(Engine(later, batch_size=8, store=Store(tmp_path)).image_features(images), features)
     assert later.passed["images"] == []
 
 
-def test_the_result_says_what_was_asked_and_what_came_of_it(tmp_path):
+def test_the_result_has_the_planned_and_the_used_batch_size(tmp_path):
     benchmark = captions_world(tmp_path)
     roomy, small = (evaluate(Small(n, 100), benchmark, tmp_path, batch_size=8)[0] for n in (8, 1))
     assert roomy.timing.batch_size == small.timing.batch_size == 8
@@ -165,7 +165,7 @@ def test_the_result_says_what_was_asked_and_what_came_of_it(tmp_path):
     assert roomy.metrics == small.metrics
 
 
-def test_texts_that_are_cut_can_be_sliced():
+def test_trimmed_texts_can_be_sliced():
     batch = Batch(torch.arange(12).reshape(4, 3).int(), torch.tensor([3, 3, 2, 1]))
     part = batch[1:3]
     assert len(part) == 2
@@ -185,20 +185,20 @@ def test_texts_that_are_cut_can_be_sliced():
         (ValueError("out of memory"), False),
     ],
 )
-def test_what_counts_as_running_out_of_memory(error, expected):
+def test_which_errors_are_out_of_memory(error, expected):
     assert out_of_memory(error) is expected
 
 
-def test_nothing_of_the_failed_pass_is_kept_alive():
-    held: list[weakref.ref] = []
+def test_the_tensors_of_a_failed_pass_are_freed_before_the_next_one():
+    activations_of_failed_passes: list[weakref.ref] = []
 
     class Leaky(Small):
         def encode_image(self, x: Tensor) -> Tensor:
             activations = x * 2
             if len(x) > 2:
-                held.append(weakref.ref(activations))
+                activations_of_failed_passes.append(weakref.ref(activations))
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            assert all(one() is None for one in held)
+            assert all(reference() is None for reference in activations_of_failed_passes)
             return super().encode_image(x)
 
     gc.disable()
@@ -206,4 +206,4 @@ def test_nothing_of_the_failed_pass_is_kept_alive():
         Engine(Leaky(9, 9), batch_size=4).image_features(make_images(4))
     finally:
         gc.enable()
-    assert len(held) == 1
+    assert len(activations_of_failed_passes) == 1

@@ -1,4 +1,4 @@
-"""Progress within a batch: layers that have run show items as done, counts end exact, numbers stay."""
+"""Progress within a batch: layers report items as done, the final count is exact, and features do not change."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.pass_progress import PassProgress, towers_of
+from cosmos_eval.engine.layer_progress import LayerProgress, find_towers
 from tests.helpers.stand_ins import RandomModel, random_images
 
 
 class LayeredModel(RandomModel):
-    """Its image tower passes four layers before it projects."""
+    """A model whose image tower has four layers before its projection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Watcher:
         pass
 
 
-def test_a_batch_advances_layer_by_layer_and_the_count_ends_exact():
+def test_a_batch_advances_layer_by_layer_and_the_final_count_is_exact():
     watcher, model = Watcher(), LayeredModel()
     features = Engine(model, batch_size=8, reporter=watcher).image_features(random_images(10))
     # 8 images in 4 layers: two each; then 2 images: 0.5, 1, 1.5 and 2 of them
@@ -43,23 +43,27 @@ def test_a_batch_advances_layer_by_layer_and_the_count_ends_exact():
     assert not any(layer._forward_hooks for layer in model.network["visual"])
 
 
-def test_nobody_watching_attaches_no_hook():
+def test_no_hooks_are_attached_while_no_progress_is_shown():
     model = LayeredModel()
-    progress = PassProgress(model)
+    progress = LayerProgress(model)
     with progress.shown(lambda n, text="": None):
         assert all(layer._forward_hooks for layer in model.network["visual"])
     engine = Engine(model, batch_size=8)  # silent
-    attached = []
-    model.network["visual"][0].forward = lambda x: (attached.append(len(model.network["visual"][0]._forward_hooks)), x)[
-        1
-    ]
+    hook_counts = []
+    first_layer = model.network["visual"][0]
+
+    def forward(x):
+        hook_counts.append(len(first_layer._forward_hooks))
+        return x
+
+    first_layer.forward = forward
     engine.image_features(random_images(3))
-    assert attached == [0]
+    assert hook_counts == [0]
 
 
-def test_a_batch_in_parts_never_goes_back_nor_beyond_its_size():
+def test_the_count_of_a_batch_in_parts_never_decreases_and_ends_at_its_size():
     steps: list[int] = []
-    progress = PassProgress(LayeredModel())
+    progress = LayerProgress(LayeredModel())
     visual = progress.model.network["visual"]
     with progress.shown(lambda n, text="": steps.append(n)):
         progress.start(8)
@@ -74,11 +78,11 @@ def test_a_batch_in_parts_never_goes_back_nor_beyond_its_size():
 
 def test_items_that_finish_in_a_later_batch_are_counted_once():
     steps: list[int] = []
-    progress = PassProgress(LayeredModel())
+    progress = LayerProgress(LayeredModel())
     with progress.shown(lambda n, text="": steps.append(n)):
         progress.start(2)
         progress.model.network["visual"](torch.zeros(1, 3, 8, 8))
-        progress.finish(1)  # the other one needs a window of the next batch
+        progress.finish(1)  # the second image has a window in the next batch
         progress.start(1)
         progress.model.network["visual"](torch.zeros(1, 3, 8, 8))
         progress.finish(1)
@@ -86,7 +90,7 @@ def test_items_that_finish_in_a_later_batch_are_counted_once():
     assert sum(steps) == 3
 
 
-def test_layers_are_told_apart_by_tower_and_those_with_a_fast_path_left_alone():
+def test_layers_are_found_by_tower_and_those_with_a_fast_path_are_left_out():
     clip = nn.ModuleDict(
         {
             "visual": nn.ModuleDict({"blocks": nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))}),
@@ -94,8 +98,8 @@ def test_layers_are_told_apart_by_tower_and_those_with_a_fast_path_left_alone():
             "projection": nn.Linear(2, 2),
         }
     )
-    assert [len(layers) for layers in towers_of(SimpleNamespace(network=clip))] == [3, 5]
-    assert [len(layers) for layers in towers_of(SimpleNamespace(adapter=SimpleNamespace(network=clip)))] == [3, 5]
+    assert [len(layers) for layers in find_towers(SimpleNamespace(network=clip))] == [3, 5]
+    assert [len(layers) for layers in find_towers(SimpleNamespace(adapter=SimpleNamespace(network=clip)))] == [3, 5]
     torch_encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2), 3, enable_nested_tensor=False)
-    assert towers_of(SimpleNamespace(network=torch_encoder)) == []
-    assert towers_of(SimpleNamespace(network=nn.Linear(2, 2))) == []
+    assert find_towers(SimpleNamespace(network=torch_encoder)) == []
+    assert find_towers(SimpleNamespace(network=nn.Linear(2, 2))) == []
