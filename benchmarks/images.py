@@ -23,8 +23,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.decoders import PIL, Decoder
+from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.resized import read_resized, write_resized
 from cosmos_eval.datasets.toybox import distinct_scenes, render
 from cosmos_eval.engine.images import image_batches

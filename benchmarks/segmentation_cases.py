@@ -17,7 +17,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import available_bytes, peak_bytes
-from cosmos_eval.datasets.base import ArrayImage, ImageSource
+from cosmos_eval.datasets.image_sources import ArrayImage, ImageSource
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 
 CLASSES = 150

@@ -32,7 +32,7 @@ def check(
 ) -> None:
     """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.datasets.consistency import word_for
+    from cosmos_eval.datasets.consistency import label_problem
     from cosmos_eval.progress import naming
     from cosmos_eval.protocol.benchmark import every_benchmark
     from cosmos_eval.run.plan import check_data, once_for_each, resolve_benchmarks
@@ -53,7 +53,7 @@ def check(
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
             print_line(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
     for problem in once_for_each(problems):
-        print_line(f"{word_for(problem)}  {problem}")
+        print_line(f"{label_problem(problem)}  {problem}")
     if problems:
         raise typer.Exit(1)
 

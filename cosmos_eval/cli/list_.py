@@ -71,7 +71,7 @@ def tasks() -> None:
 @app.command(epilog="Example: cosmos-eval list readers")
 def readers() -> None:
     """Layouts of data on disk, with the options that a definition gives each; those of plug-ins included."""
-    from cosmos_eval.datasets.catalog import READERS, reader_info
+    from cosmos_eval.datasets.reader_registry import READERS, reader_info
 
     rows = []
     for name in READERS.available():

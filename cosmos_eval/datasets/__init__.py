@@ -1,7 +1,7 @@
 """Datasets on disk: `load` returns the data of a benchmark, `check` says what is missing.
 
 Both call the benchmark's reader, a function (benchmark, data root) -> `Data` that raises `DataProblems` with
-everything it finds missing, so that they always agree. `catalog.READERS` has the readers by name; their code is
+everything it finds missing, so that they always agree. `reader_registry.READERS` has the readers by name; their code is
 imported when it is used.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cosmos_eval.datasets.data.base import Data
-    from cosmos_eval.datasets.dataset_checks import DataCheck
+    from cosmos_eval.datasets.dataset_checks import DataReport
     from cosmos_eval.progress import Reporter
     from cosmos_eval.protocol.benchmark import Benchmark
 
@@ -57,7 +57,7 @@ def check(
     workers: int = 8,
     reporter: "Reporter | None" = None,
     validate: "Callable[[Benchmark, Data], None] | None" = None,
-) -> "DataCheck":
+) -> "DataReport":
     """Return the counts of a benchmark's data on disk, and every problem with them.
 
     Args:
@@ -68,15 +68,15 @@ def check(
     """
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
-    from cosmos_eval.datasets.dataset_checks import DataCheck, DataProblems
+    from cosmos_eval.datasets.dataset_checks import DataProblems, DataReport
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:
         data = read(benchmark, data_root, reporter)
     except DataProblems as error:
-        return DataCheck(benchmark.name, expected, error.found, error.problems)
+        return DataReport(benchmark.name, expected, error.found, error.problems)
     except RequestError as error:
-        return DataCheck(benchmark.name, expected, {}, (f"{benchmark.name}: {printable(str(error))}",))
+        return DataReport(benchmark.name, expected, {}, (f"{benchmark.name}: {printable(str(error))}",))
     problems: list[str] = []
     remarks = tuple(data.remarks)
     if validate is not None:
@@ -93,7 +93,7 @@ def check(
         if not undecodable:  # the remarks need every image's digest, which an unreadable image does not have
             remarks += (*data.content_observations(), *decoding_remarks(data.images))
     left_out = tuple(printable(line) for line in data.left_out)
-    return DataCheck(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
+    return DataReport(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
 
 
 def limit(data: "Data", n: int, workers: int = 8) -> "Data":
@@ -138,10 +138,10 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
 
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
-    from cosmos_eval.datasets.catalog import READERS, reader_info
     from cosmos_eval.datasets.data.splits import read_splits
     from cosmos_eval.datasets.decoders import apply_exif
     from cosmos_eval.datasets.reader import APPLY
+    from cosmos_eval.datasets.reader_registry import READERS, reader_info
     from cosmos_eval.progress import showing
 
     name = benchmark.dataset["reader"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.text_files import impostor_at, impostor_of
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.substitution import substituted
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -83,7 +83,7 @@ def safe_unpickling(published: bool = True, checksums: Mapping[str, str] | None 
         yield
 
 
-def require_published_files(root: Path, name: str, survey: Survey) -> dict[str, str]:
+def require_published_files(root: Path, name: str, checker: DatasetChecker) -> dict[str, str]:
     """Check that all files of a CIFAR archive exist and are the published ones, by the MD5 that torchvision lists.
 
     Returns:
@@ -99,15 +99,15 @@ def require_published_files(root: Path, name: str, survey: Survey) -> dict[str, 
     for file_name, md5 in files:
         path = root / published.base_folder / file_name
         if not path.is_file():
-            survey.missing(str(path), path)
+            checker.add_missing(str(path), path)
         elif impostor := impostor_at(path):
-            survey.add(f"cannot read {path}: it is {impostor}")
+            checker.add_problem(f"cannot read {path}: it is {impostor}")
         elif _md5(path) != md5:
-            survey.add(
+            checker.add_problem(
                 f"has a file that was changed or cut short (its checksum differs), {path}; unpack {published.filename} "
                 "again"
             )
-    survey.stop_if_any()
+    checker.raise_if_problems()
     return {str(root / published.base_folder / file_name): md5 for file_name, md5 in files}
 
 

@@ -10,8 +10,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from cosmos_eval.datasets.consistency import first
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.consistency import format_names
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 
 SHOWN = 3
 """Pairs of folder and name that a remark shows."""
@@ -23,7 +23,10 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 
 def assign_class_names(
-    names: Sequence[str] | Mapping[str, str] | None, folders: Sequence[str], survey: Survey, allow_missing: bool = False
+    names: Sequence[str] | Mapping[str, str] | None,
+    folders: Sequence[str],
+    checker: DatasetChecker,
+    allow_missing: bool = False,
 ) -> tuple[list[str | None], list[str]]:
     """Assign a name to every class folder.
 
@@ -48,9 +51,9 @@ def assign_class_names(
     if names is None:
         return list(folders), list(folders)
     if isinstance(names, Mapping):
-        return _assign_by_map(names, folders, survey, allow_missing)
+        return _assign_by_map(names, folders, checker, allow_missing)
     if folder_of_number := _read_numbers(folders):
-        return _assign_by_number(list(names), folder_of_number, survey, allow_missing)
+        return _assign_by_number(list(names), folder_of_number, checker, allow_missing)
     name_indices = [index for index in _match_names(folders, names) if index is not None]
     all_folders_match = len(set(name_indices)) == len(folders)
     if all_folders_match and (allow_missing or len(names) == len(folders)):
@@ -61,15 +64,17 @@ def assign_class_names(
         )
     if len(names) != len(folders):
         advice = f"; {ALLOW_CANDIDATES}" if all_folders_match else ""
-        survey.refuse(f"has {len(names):,} class names for {len(folders):,} class folders: {first(folders)}{advice}")
-    _refuse_guess(list(names), folders, survey)
+        checker.refuse(
+            f"has {len(names):,} class names for {len(folders):,} class folders: {format_names(folders)}{advice}"
+        )
+    _refuse_guess(list(names), folders, checker)
     shown = ", ".join(f"{folder} = {name}" for folder, name in list(zip(folders, names, strict=True))[:SHOWN])
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    survey.remark(f"class names are assigned to the sorted folders by position: {shown}{more}")
+    checker.add_remark(f"class names are assigned to the sorted folders by position: {shown}{more}")
     return list(folders), list(names)
 
 
-def check_class_order(names: Sequence[str], reference: Sequence[str], list_name: str, survey: Survey) -> None:
+def check_class_order(names: Sequence[str], reference: Sequence[str], list_name: str, checker: DatasetChecker) -> None:
     """Refuse a list of class names in which a name stands at the index of another class of the dataset.
 
     Args:
@@ -81,15 +86,15 @@ def check_class_order(names: Sequence[str], reference: Sequence[str], list_name:
         DataProblems: also if the lists have different lengths.
     """
     if len(names) != len(reference):
-        survey.refuse(f"has {len(names):,} {list_name} for {len(reference):,} classes: {first(reference)}")
+        checker.refuse(f"has {len(names):,} {list_name} for {len(reference):,} classes: {format_names(reference)}")
     for i, other in _find_misplaced(names, reference):
-        survey.refuse(
+        checker.refuse(
             f"has {list_name} in another order than the dataset: {names[i]!r} is number {i}, but the dataset's class "
             f"{other}, for which the list has {names[other]!r}; write them in the dataset's order"
         )
 
 
-def name_key(name: str) -> str:
+def normalize_class_name(name: str) -> str:
     """Return a key that is equal for spellings of one class name, such as `02_Sea-lions` and `a sea lion`."""
     words = [word for word in re.split(r"[\W_]+", _compose_accents(name).casefold()) if word]
     letters = [word for word in words if not word.isdecimal() and word not in ARTICLES]
@@ -100,10 +105,10 @@ def _match_names(names: Sequence[str], reference: Sequence[str]) -> list[int | N
     """Return the index in the reference of each name; None if there is no match or several.
 
     Exact spelling comes first (`C` and `C++` are two classes), then spelling without case and separators, then
-    `name_key`. A reference that one of these has matched is not matched again by a looser one.
+    `normalize_class_name`. A reference that one of these has matched is not matched again by a looser one.
     """
     matches: list[int | None] = [None] * len(names)
-    for key in (_compose_accents, _letters_and_digits, name_key):
+    for key in (_compose_accents, _letters_and_digits, normalize_class_name):
         name_keys, reference_keys = [key(name) for name in names], [key(name) for name in reference]
         name_counts, reference_counts = Counter(name_keys), Counter(reference_keys)
         index_of_key = {reference_key: i for i, reference_key in enumerate(reference_keys)}
@@ -144,7 +149,7 @@ def _read_numbers(folders: Sequence[str]) -> dict[int, str]:
 
 
 def _assign_by_number(
-    names: list[str], folder_of_number: dict[int, str], survey: Survey, allow_missing: bool
+    names: list[str], folder_of_number: dict[int, str], checker: DatasetChecker, allow_missing: bool
 ) -> tuple[list[str | None], list[str]]:
     in_order: list[str | None] = [folder_of_number[number] for number in sorted(folder_of_number)]
     if len(names) == len(in_order):
@@ -155,8 +160,9 @@ def _assign_by_number(
     # Some classes have no folder: the numbers are class indices, from 0 or from 1.
     start = 0 if 0 in folder_of_number else 1
     if not allow_missing or max(folder_of_number) - start >= len(names):
-        survey.refuse(
-            f"has {len(names):,} class names for {len(in_order):,} class folders: {first(folder_of_number.values())}"
+        checker.refuse(
+            f"has {len(names):,} class names for {len(in_order):,} class folders: "
+            f"{format_names(folder_of_number.values())}"
         )
     return [folder_of_number.get(start + i) for i in range(len(names))], names
 
@@ -167,7 +173,7 @@ def _as_number(name: str) -> int:
 
 
 def _assign_by_map(
-    names: Mapping[str, str], folders: Sequence[str], survey: Survey, allow_missing: bool
+    names: Mapping[str, str], folders: Sequence[str], checker: DatasetChecker, allow_missing: bool
 ) -> tuple[list[str | None], list[str]]:
     existing = set(folders)
     # A key of the map may write accents in another way than the file system; the exact spelling wins.
@@ -176,28 +182,30 @@ def _assign_by_map(
     names = {folder_of_composed.get(_compose_accents(folder), folder): name for folder, name in names.items()} | exact
     nameless = [folder for folder in folders if folder not in names]
     if nameless:
-        survey.refuse(
-            f"has no class name for {len(nameless):,} folders: {first(nameless)}; add them to prompts.class_names"
+        checker.refuse(
+            f"has no class name for {len(nameless):,} folders: {format_names(nameless)}; add them to "
+            "prompts.class_names"
         )
     absent = [folder for folder in names if folder not in existing]
     if absent and not allow_missing:
-        survey.refuse(
-            f"has class names for {len(absent):,} folders that are not there: {first(absent)}; {ALLOW_CANDIDATES}"
+        checker.refuse(
+            f"has class names for {len(absent):,} folders that are not there: {format_names(absent)}; "
+            f"{ALLOW_CANDIDATES}"
         )
     return [*folders, *[None] * len(absent)], [names[folder] for folder in (*folders, *absent)]
 
 
-def _refuse_guess(names: list[str], folders: Sequence[str], survey: Survey) -> None:
+def _refuse_guess(names: list[str], folders: Sequence[str], checker: DatasetChecker) -> None:
     """Refuse names by position if one matches another folder, or if people would sort the folders differently."""
     for i, other in _find_misplaced(names, folders):
-        survey.refuse(
+        checker.refuse(
             f"has class names in another order than its folders: by position the folder {folders[i]} would get "
             f"the name {names[i]!r}, which is that of the folder {folders[other]}; {USE_A_MAP}"
         )
     natural_order = sorted(folders, key=_natural_sort_key)
     if natural_order != list(folders):
         i = next(i for i, folder in enumerate(folders) if natural_order[i] != folder)
-        survey.refuse(
+        checker.refuse(
             f"has class names for folders that can be sorted in two ways: the folder {folders[i]} would get the name "
             f"{names[i]!r} if they are sorted as text, and {names[natural_order.index(folders[i])]!r} by their "
             f"numbers; {USE_A_MAP}"

@@ -17,11 +17,11 @@ from cosmos_core.image_files import to_rgb
 from cosmos_core.text_files import impostor_at
 from cosmos_eval.datasets.cifar import CIFAR, require_published_files, safe_unpickling
 from cosmos_eval.datasets.class_order import check_class_order
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.data.base import new_indices
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import find_images, templates_by_class
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_folder import find_images, templates_by_class
 from cosmos_eval.datasets.image_sources import ArrayImage, FileImage, ImageSource
 from cosmos_eval.datasets.substitution import substituted
 
@@ -81,45 +81,45 @@ def read_torchvision(benchmark: Any, data_root: Path) -> Data:
         DataProblems: files missing (named), unexpected counts, a checksum that differs (CIFAR, Flowers).
         RequestError: a dataset that is not read from files, or that the builder cannot open.
     """
-    survey = Survey(benchmark, data_root)
-    name, split = survey.options["dataset"], survey.options.get("split", "test")
+    checker = DatasetChecker(benchmark, data_root)
+    name, split = checker.options["dataset"], checker.options.get("split", "test")
     if name not in NEEDED:
         readable = ", ".join(sorted(NEEDED))
-        survey.refuse(f"names {name!r}, which is no dataset of clip-benchmark that can be read; those are {readable}")
-    root = _find_root(survey, name, split)
-    published = bool(survey.options.get("published", True))
-    checksums = require_published_files(root, name, survey) if name in CIFAR and published else None
-    dataset = _build(root, name, split, survey, published, checksums)
+        checker.refuse(f"names {name!r}, which is no dataset of clip-benchmark that can be read; those are {readable}")
+    root = _find_root(checker, name, split)
+    published = bool(checker.options.get("published", True))
+    checksums = require_published_files(root, name, checker) if name in CIFAR and published else None
+    dataset = _build(root, name, split, checker, published, checksums)
     labels = _read_labels(dataset)
-    images = _list_images(dataset, root, len(labels), survey)
+    images = _list_images(dataset, root, len(labels), checker)
     order = list(range(len(images)))
     if name == "sun397":
         order.sort(key=lambda i: images[i].key)
     class_names = [str(class_name) for class_name in dataset.classes]
-    _refuse_stray_folders(dataset, root, len(class_names), survey)
+    _refuse_stray_folders(dataset, root, len(class_names), checker)
     out_of_range = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
     if len(out_of_range):
-        wrong = first(f"{images[i].key} ({labels[i]})" for i in out_of_range)
-        survey.refuse(f"has {len(out_of_range):,} labels outside 0 to {len(class_names) - 1} below {root}: {wrong}")
-    labels, order, class_names = _leave_out_classes(labels, order, class_names, survey)
-    order = _take_random_part(order, survey)
-    words = benchmark.words()
-    if words.class_names is not None:
-        if isinstance(words.class_names, dict) or len(words.class_names) != len(class_names):
-            survey.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
-        check_class_order(words.class_names, class_names, "prompts.class_names", survey)
-        class_names = list(words.class_names)
-    templates = dataset.templates if words.templates is None else words.templates
+        wrong = format_names(f"{images[i].key} ({labels[i]})" for i in out_of_range)
+        checker.refuse(f"has {len(out_of_range):,} labels outside 0 to {len(class_names) - 1} below {root}: {wrong}")
+    labels, order, class_names = _leave_out_classes(labels, order, class_names, checker)
+    order = _take_random_part(order, checker)
+    prompts = benchmark.resolve_prompts()
+    if prompts.class_names is not None:
+        if isinstance(prompts.class_names, dict) or len(prompts.class_names) != len(class_names):
+            checker.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
+        check_class_order(prompts.class_names, class_names, "prompts.class_names", checker)
+        class_names = list(prompts.class_names)
+    templates = dataset.templates if prompts.templates is None else prompts.templates
     images_in_order = [images[i] for i in order]
     file_names = [image.key for image in images_in_order if isinstance(image, FileImage)]
     if file_names:
-        survey.images(root, file_names)
-    return survey.finish(
+        checker.check_images(root, file_names)
+    return checker.finish(
         ClassificationData(
             images=images_in_order,
             labels=labels[order],
             class_names=class_names,
-            templates=templates_by_class(templates, class_names, survey),
+            templates=templates_by_class(templates, class_names, checker),
         )
     )
 
@@ -152,31 +152,33 @@ class IndexedImage(ImageSource):
             raise RequestError(f"cannot decode the image {self.key}: {error}; replace the file") from error
 
 
-def _find_root(survey: Survey, name: str, split: str) -> Path:
+def _find_root(checker: DatasetChecker, name: str, split: str) -> Path:
     """Return the folder for the builder, in which everything that is needed exists.
 
     Of several alternatives in `path`, the one with most of the needed files is chosen, and what it lacks is reported.
     If none has any, one message names all alternatives.
     """
-    option_value = survey.options["path"]
+    option_value = checker.options["path"]
     alternatives = [option_value] if isinstance(option_value, str) else option_value
-    folders = [survey.inside(folder) for folder in alternatives]
+    folders = [checker.resolve_path(folder) for folder in alternatives]
     needed = [path.format(split=split) for path in NEEDED[name]]
     root = max(folders, key=lambda folder: sum((folder / path).exists() for path in needed))
     if not any((root / path).exists() for path in needed):
         others = f" (and with it {', '.join(needed[1:])})" if needed[1:] else ""
-        survey.missing(" or ".join(str(folder / needed[0]) for folder in folders) + others)
+        checker.add_missing(" or ".join(str(folder / needed[0]) for folder in folders) + others)
         needed = []
     for path in needed:
         if not (root / path).exists():
-            survey.missing(str(root / path), root / path)
+            checker.add_missing(str(root / path), root / path)
         elif (root / path).is_file() and (impostor := impostor_at(root / path)):
-            survey.add(f"cannot read {root / path}: it is {impostor}")
-    survey.stop_if_any()
+            checker.add_problem(f"cannot read {root / path}: it is {impostor}")
+    checker.raise_if_problems()
     return root
 
 
-def _build(root: Path, name: str, split: str, survey: Survey, published: bool, checksums: dict[str, str] | None) -> Any:
+def _build(
+    root: Path, name: str, split: str, checker: DatasetChecker, published: bool, checksums: dict[str, str] | None
+) -> Any:
     """Return the torchvision dataset that clip-benchmark builds."""
     from clip_benchmark.datasets.builder import build_dataset
 
@@ -187,7 +189,9 @@ def _build(root: Path, name: str, split: str, survey: Survey, published: bool, c
         raise
     except (Exception, SystemExit) as error:  # foreign code reading foreign files: it may raise anything, or exit
         reason = " ".join(str(error).split()).replace(" You can use download=True to download it", "")
-        survey.refuse(f"cannot be read by clip-benchmark from {root}: {reason or type(error).__name__}{survey.hint()}")
+        checker.refuse(
+            f"cannot be read by clip-benchmark from {root}: {reason or type(error).__name__}{checker.take_hint()}"
+        )
 
 
 @contextmanager
@@ -221,7 +225,7 @@ def _read_labels(dataset: Any) -> np.ndarray:
     return np.array([int(dataset[i][1]) for i in range(len(dataset))], dtype=np.int64)
 
 
-def _list_images(dataset: Any, root: Path, count: int, survey: Survey) -> list[ImageSource]:
+def _list_images(dataset: Any, root: Path, count: int, checker: DatasetChecker) -> list[ImageSource]:
     """Return the dataset's images as arrays or files where it shows these, else as images that its code decodes."""
     pixels = _pixel_arrays(dataset)
     if pixels is not None:
@@ -231,7 +235,7 @@ def _list_images(dataset: Any, root: Path, count: int, survey: Survey) -> list[I
         return [IndexedImage(f"{i:05d}", dataset, i) for i in range(count)]
     outside = [str(path) for path in paths if not path.is_relative_to(root)]
     if outside:
-        survey.refuse(f"would read images outside {root}, which torchvision lists: {first(outside)}")
+        checker.refuse(f"would read images outside {root}, which torchvision lists: {format_names(outside)}")
     return [FileImage(path.relative_to(root).as_posix(), path) for path in paths]
 
 
@@ -266,7 +270,7 @@ def _pixel_arrays(dataset: Any) -> np.ndarray | None:
     return np.ascontiguousarray(data) if data.shape[-1] == 3 else None
 
 
-def _refuse_stray_folders(dataset: Any, root: Path, classes: int, survey: Survey) -> None:
+def _refuse_stray_folders(dataset: Any, root: Path, classes: int, checker: DatasetChecker) -> None:
     """Refuse a folder beside the class folders that is no class: every class after it would get the next one's label.
 
     The builder labels images by the folders it finds, but takes the class names from a list of its own. A folder
@@ -282,34 +286,34 @@ def _refuse_stray_folders(dataset: Any, root: Path, classes: int, survey: Survey
         samples = getattr(dataset, "samples", None) or [(str(root), 0)]
         parent = Path(samples[0][0]).parent.parent
     stray_folders = [name for name in folders if not find_images(parent / name)[0]] or folders[classes:]
-    advice = f"no class: {first(stray_folders)}; remove it" if stray_folders else "unpack the archive again"
-    survey.refuse(f"needs {classes:,} class folders in {parent}, found {len(folders):,}; {advice}")
+    advice = f"no class: {format_names(stray_folders)}; remove it" if stray_folders else "unpack the archive again"
+    checker.refuse(f"needs {classes:,} class folders in {parent}, found {len(folders):,}; {advice}")
 
 
 def _leave_out_classes(
-    labels: np.ndarray, order: list[int], class_names: list[str], survey: Survey
+    labels: np.ndarray, order: list[int], class_names: list[str], checker: DatasetChecker
 ) -> tuple[np.ndarray, list[int], list[str]]:
     """Return labels, order and class names without the classes of the option `without`; the others keep their order.
 
     Labels of images that are left out become -1; their indices are not in the returned order.
     """
-    left_out = survey.options.get("without", [])
+    left_out = checker.options.get("without", [])
     unknown = [name for name in left_out if name not in class_names]
     if unknown:
-        survey.refuse(f"leaves out classes that the dataset does not have: {first(unknown)}")
+        checker.refuse(f"leaves out classes that the dataset does not have: {format_names(unknown)}")
     class_indices = [i for i, name in enumerate(class_names) if name not in left_out]
     labels = new_indices(np.array(class_indices, dtype=np.int64), len(class_names))[labels]
     return labels, [i for i in order if labels[i] >= 0], [class_names[i] for i in class_indices]
 
 
-def _take_random_part(order: list[int], survey: Survey) -> list[int]:
+def _take_random_part(order: list[int], checker: DatasetChecker) -> list[int]:
     """Return the part of the order that the options `random_split` and `skip` choose; all of it without them."""
-    if "random_split" not in survey.options:
-        if "skip" in survey.options:
-            survey.refuse("has skip without random_split, where it has no effect; add random_split or leave skip out")
+    if "random_split" not in checker.options:
+        if "skip" in checker.options:
+            checker.refuse("has skip without random_split, where it has no effect; add random_split or leave skip out")
         return order
     import torch
 
-    generator = torch.Generator().manual_seed(survey.options["random_split"])
+    generator = torch.Generator().manual_seed(checker.options["random_split"])
     shuffled = torch.randperm(len(order), generator=generator).tolist()
-    return [order[i] for i in shuffled[survey.options.get("skip", 0) :]]
+    return [order[i] for i in shuffled[checker.options.get("skip", 0) :]]

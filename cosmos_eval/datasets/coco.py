@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import Data, RetrievalData
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_sources import FileImage
 
 
@@ -25,16 +25,16 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
         DataProblems: files missing, captions of unknown images, images without a caption, ids that occur twice.
         RequestError: not JSON (with line and column).
     """
-    survey = Survey(benchmark, data_root)
-    folder, path = survey.there(survey.place("images", "folder"), survey.place("annotations", "file"))
+    checker = DatasetChecker(benchmark, data_root)
+    folder, path = checker.require(checker.find_path("images", "folder"), checker.find_path("annotations", "file"))
     content = read_json(path)
-    images, captions = _read_records(content, path, survey)
-    _refuse_mixed_ids(images, captions, path, survey)
+    images, captions = _read_records(content, path, checker)
+    _refuse_mixed_ids(images, captions, path, checker)
 
     for noun, records in (("image", images), ("annotation", captions)):
         repeated = [str(record_id) for record_id, times in Counter(r["id"] for r in records).items() if times > 1]
         if repeated:
-            survey.add(f"has {noun} ids twice in {path}: {first(repeated)}")
+            checker.add_problem(f"has {noun} ids twice in {path}: {format_names(repeated)}")
 
     images = sorted(images, key=lambda image: image["file_name"])
     index_of_image = {image["id"]: i for i, image in enumerate(images)}
@@ -45,13 +45,15 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
         else:
             orphans.append(f"annotation {caption['id']} (image {caption['image_id']})")
     if orphans:
-        survey.add(f"has {len(orphans):,} captions of images that are not listed in {path}: {first(orphans)}")
+        checker.add_problem(
+            f"has {len(orphans):,} captions of images that are not listed in {path}: {format_names(orphans)}"
+        )
     names = [image["file_name"] for image in images]
-    folder = survey.place("images", "folder", holding=names[0] if names else None) or folder
-    survey.images(folder, names)
+    folder = checker.find_path("images", "folder", containing=names[0] if names else None) or folder
+    checker.check_images(folder, names)
     # Ids are numbers or texts, which cannot be compared: numbers come first.
     known.sort(key=lambda c: (index_of_image[c["image_id"]], isinstance(c["id"], str), c["id"]))
-    return survey.finish(
+    return checker.finish(
         RetrievalData(
             images=[FileImage(name, folder / name) for name in names],
             texts=[caption["caption"] for caption in known],
@@ -60,7 +62,9 @@ def read_captions(benchmark: Any, data_root: Path) -> Data:
     )
 
 
-def _read_records(content: Any, path: Path, survey: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _read_records(
+    content: Any, path: Path, checker: DatasetChecker
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the lists `images` and `annotations` of the file; each record has the keys and types that are used."""
     lists = []
     fields: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -70,26 +74,28 @@ def _read_records(content: Any, path: Path, survey: Survey) -> tuple[list[dict[s
     for list_name, id_keys, text_key in fields:
         records = content.get(list_name) if isinstance(content, dict) else None
         if not isinstance(records, list):
-            survey.refuse(f"has no list {list_name!r} in {path}; is it a COCO captions file?")
+            checker.refuse(f"has no list {list_name!r} in {path}; is it a COCO captions file?")
         for i, record in enumerate(records):
             where = f"{list_name}[{i}] of {path}"
             for key in (*id_keys, text_key):
                 if not isinstance(record, dict) or key not in record:
-                    survey.refuse(f"has no {key!r} in {where}; is it a COCO captions file?")
+                    checker.refuse(f"has no {key!r} in {where}; is it a COCO captions file?")
                 if key in id_keys and (not isinstance(record[key], int | str) or isinstance(record[key], bool)):
-                    survey.refuse(f"has {record[key]!r:.40} as {key!r} in {where}; ids are whole numbers or texts")
+                    checker.refuse(f"has {record[key]!r:.40} as {key!r} in {where}; ids are whole numbers or texts")
             if not isinstance(record[text_key], str):
-                survey.refuse(f"has {record[text_key]!r:.40} as {text_key!r} in {where}; it must be a text")
+                checker.refuse(f"has {record[text_key]!r:.40} as {text_key!r} in {where}; it must be a text")
         lists.append(records)
     return lists[0], lists[1]
 
 
-def _refuse_mixed_ids(images: list[dict[str, Any]], captions: list[dict[str, Any]], path: Path, survey: Survey) -> None:
+def _refuse_mixed_ids(
+    images: list[dict[str, Any]], captions: list[dict[str, Any]], path: Path, checker: DatasetChecker
+) -> None:
     """Refuse image ids that are numbers in one place and texts in another: 7 and "7" are different in JSON."""
     ids = [image["id"] for image in images] + [caption["image_id"] for caption in captions]
     if len({type(image_id) for image_id in ids}) > 1:
         text = next(image_id for image_id in ids if isinstance(image_id, str))
-        survey.refuse(
+        checker.refuse(
             f"has image ids in {path} that are whole numbers in some places and texts in others, such as {text!r:.40}; "
             "write all of them in the same way"
         )

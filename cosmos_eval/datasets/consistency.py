@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cosmos_eval.datasets.data.base import Data
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-FIRST = 3
+MAX_NAMES = 3
 """Most names that a message lists."""
 
 
@@ -28,7 +28,7 @@ def find_inconsistencies(data: "Data") -> list[str]:
     problems += find_broken_texts("image names", keys)
     repeated = [key for key, times in Counter(map(_normalize_key, keys)).items() if times > 1]
     if repeated:
-        problems.append(f"has {len(repeated):,} images twice: {first(repeated)}")
+        problems.append(f"has {len(repeated):,} images twice: {format_names(repeated)}")
     return problems + data.problems()
 
 
@@ -55,7 +55,7 @@ def find_undecidable_items(noun: str, choices: np.ndarray, contents: Sequence[st
     if not undecidable:
         return []
     verb = "has" if len(undecidable) == 1 else "have"
-    shown = first(names[choices[item, 0]] for item in undecidable)
+    shown = format_names(names[choices[item, 0]] for item in undecidable)
     return [f"{len(undecidable):,} of {len(choices):,} items {verb} a wrong {noun} equal to the right one: {shown}"]
 
 
@@ -68,16 +68,20 @@ def find_broken_texts(noun: str, texts: Sequence[str]) -> list[str]:
         noun: what the texts are, in the plural, for the problem.
     """
     broken = [f"{text!r}" for text in texts if not text.isascii() and _SURROGATE.search(text)]
-    return [f"has {len(broken):,} {noun} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
+    return (
+        [f"has {len(broken):,} {noun} with half a character: {format_names(broken)}; write them in UTF-8"]
+        if broken
+        else []
+    )
 
 
-def first(names: Iterable[str]) -> str:
+def format_names(names: Iterable[str]) -> str:
     """Join the first few names, in printable form, and say how many more there are."""
     names = [short_name(printable(name)) for name in names]
-    more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
-    return ", ".join(names[:FIRST]) + more
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
-def word_for(problem: str) -> str:
+def label_problem(problem: str) -> str:
     """Return `missing` for a problem with files that are not there, `problem` for any other."""
     return "missing" if "which is not there" in problem or "; missing: " in problem else "problem"

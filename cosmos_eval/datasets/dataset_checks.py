@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from cosmos_core.errors import RequestError
 from cosmos_core.printable import printable
 from cosmos_core.text_files import kind_of
-from cosmos_eval.datasets.consistency import find_inconsistencies, first
+from cosmos_eval.datasets.consistency import find_inconsistencies, format_names
 from cosmos_eval.datasets.data.base import Data
 
 # fmt: off
@@ -25,7 +25,7 @@ AnyData = TypeVar("AnyData", bound=Data)
 
 
 @dataclass(frozen=True)
-class DataCheck:
+class DataReport:
     """What `cosmos_eval.datasets.check` found on disk. The benchmark can be run if there are no problems."""
 
     benchmark: str
@@ -51,10 +51,10 @@ class DataProblems(RequestError):
         self.found = found
 
 
-class Survey:
+class DatasetChecker:
     """Collects the problems of a dataset while a reader reads it.
 
-    A reader continues as far as it can, so that a user sees all missing files at once. `stop_if_any` and `finish`
+    A reader continues as far as it can, so that a user sees all missing files at once. `raise_if_problems` and `finish`
     raise a `DataProblems` with everything that was collected. Every problem is the end of a sentence that begins with
     the benchmark's name: "needs ...", "has ...", "cannot read ...".
     """
@@ -68,16 +68,16 @@ class Survey:
         self.found: dict[str, int] = {}
         self.problems: list[str] = []
         self.remarks: list[str] = []
-        self.images_in = self.data_root
+        self.image_folder = self.data_root
         """The folder that a message about a wrong number of images names."""
         self._missing_images: list[str] = []
         self._needs: str = self.options.get("needs", "")
 
-    def add(self, problem: str) -> None:
+    def add_problem(self, problem: str) -> None:
         """Add a problem; the benchmark's name is put before it."""
         self.problems.append(f"{self.name} {problem}")
 
-    def remark(self, text: str) -> None:
+    def add_remark(self, text: str) -> None:
         """Add a remark on how the data were read, which results will show. It is no problem."""
         self.remarks.append(text)
 
@@ -87,52 +87,52 @@ class Survey:
         Raises:
             DataProblems: always.
         """
-        self.add(problem)
-        self.stop_if_any()
+        self.add_problem(problem)
+        self.raise_if_problems()
         raise AssertionError("unreachable")
 
-    def stop_if_any(self) -> None:
+    def raise_if_problems(self) -> None:
         """Raise a `DataProblems` if there are problems."""
         if self.problems:
             raise DataProblems(self.problems, self.expected, self.found)
 
-    def place(self, option: str, kind: str, holding: str | None = None) -> Path | None:
-        """Return the path that a PLACE option names; if it does not exist, add a problem and return None.
+    def find_path(self, option: str, kind: str, containing: str | None = None) -> Path | None:
+        """Return the path that a PATH option names; if it does not exist, add a problem and return None.
 
         An option may list alternatives, of which one is chosen that exists. A folder of the right name may belong to
-        another dataset, so the first alternative that contains `holding` is preferred to the first that exists.
+        another dataset, so the first alternative that contains `containing` is preferred to the first that exists.
 
         Args:
             kind: `folder` or `file`.
-            holding: path, relative to the folder, of the first file or folder that is needed in it.
+            containing: path, relative to the folder, of the first file or folder that is needed in it.
 
         Raises:
             RequestError: the path leads out of the data root.
         """
         option_value = self.options[option]
         alternatives = [option_value] if isinstance(option_value, str) else option_value
-        paths = [self.inside(path) for path in alternatives]
+        paths = [self.resolve_path(path) for path in alternatives]
         existing = [path for path in paths if (path.is_dir() if kind == "folder" else path.is_file())]
         if existing:
-            if holding is None or escapes(holding):  # `images` refuses such names later
+            if containing is None or is_outside_folder(containing):  # `check_images` refuses such names later
                 return existing[0]
-            return next((path for path in existing if os.path.exists(path / holding)), existing[0])  # noqa: PTH110 - any name
+            return next((path for path in existing if os.path.exists(path / containing)), existing[0])  # noqa: PTH110 - any name
         shown = " or ".join(str(path) for path in paths)
-        self.missing(f"the {kind} {shown}", *paths)
+        self.add_missing(f"the {kind} {shown}", *paths)
         return None
 
-    def there(self, *paths: Path | None) -> tuple[Path, ...]:
-        """Return the paths that `place` found; raise the problems it added if one of them is None.
+    def require(self, *paths: Path | None) -> tuple[Path, ...]:
+        """Return the paths that `find_path` found; raise the problems it added if one of them is None.
 
         Raises:
             DataProblems: with all problems up to now.
         """
         existing = tuple(path for path in paths if path is not None)
         if len(existing) < len(paths):
-            self.stop_if_any()
+            self.raise_if_problems()
         return existing
 
-    def missing(self, description: str, *paths: Path) -> None:
+    def add_missing(self, description: str, *paths: Path) -> None:
         """Add a problem for a file or folder that is missing, or is something else, such as a file for a folder.
 
         Args:
@@ -141,20 +141,20 @@ class Survey:
         """
         others = [f"{path} is {kind_of(path) or 'a file'}" for path in paths if os.path.lexists(path)]
         if others:
-            self.add(f"needs {description}, but {', '.join(others)}{self.hint()}")
+            self.add_problem(f"needs {description}, but {', '.join(others)}{self.take_hint()}")
         else:
-            self.add(f"needs {description}, which is not there{self.hint()}")
+            self.add_problem(f"needs {description}, which is not there{self.take_hint()}")
 
-    def inside(self, relative: str) -> Path:
+    def resolve_path(self, relative: str) -> Path:
         """Return a path under the data root.
 
         Raises:
             RequestError: `relative` is absolute or contains `..`: nothing outside the data root is read.
         """
-        check_inside(relative, self.name)
+        require_inside_data_root(relative, self.name)
         return self.data_root / relative
 
-    def images(self, folder: Path, names: Sequence[str]) -> None:
+    def check_images(self, folder: Path, names: Sequence[str]) -> None:
         """Check that image files exist; missing ones become a problem in `finish`.
 
         Args:
@@ -163,7 +163,7 @@ class Survey:
         Raises:
             DataProblems: a name that leads out of the folder, is empty, or has backslashes in place of slashes.
         """
-        outside = next((name for name in names if escapes(name)), None)
+        outside = next((name for name in names if is_outside_folder(name)), None)
         if outside is not None:
             self.refuse(f"names an image outside its folder: {outside!r}; only files below {folder} are read")
         empty_names = sum(not name.strip() for name in names)
@@ -176,13 +176,14 @@ class Survey:
         _list_names.cache_clear()  # files may be added before the next check in the same process
         if backslash_names:
             self.refuse(
-                f"names {len(backslash_names):,} files of {folder} with Windows' separators: {first(backslash_names)}; "
+                f"names {len(backslash_names):,} files of {folder} with Windows' separators: "
+                f"{format_names(backslash_names)}; "
                 "write / in place of \\"
             )
-        self.count(images=len(names) - len(missing_images))
-        self._missing_images, self.images_in = missing_images, folder
+        self.record_counts(images=len(names) - len(missing_images))
+        self._missing_images, self.image_folder = missing_images, folder
 
-    def count(self, **counts: int) -> None:
+    def record_counts(self, **counts: int) -> None:
         """Record counts, which `finish` compares with the definition's `expected`."""
         self.found |= counts
 
@@ -195,7 +196,7 @@ class Survey:
         data = data.with_options(self.options)
         self._compare_counts(data)
         self.problems.extend(f"{self.name} {problem}" for problem in find_inconsistencies(data))
-        self.stop_if_any()
+        self.raise_if_problems()
         remarks = (*data.remarks, *self.remarks, *data.observations())
         return data.replaced(remarks=remarks) if remarks else data
 
@@ -207,26 +208,26 @@ class Survey:
             expected = self.expected.get(key, found + len(missing))
             if found == expected and not missing:
                 continue
-            where = f" in {self.images_in}" if key == "images" else ""
-            named = f"; missing: {first(missing)}" if missing else ""
+            where = f" in {self.image_folder}" if key == "images" else ""
+            named = f"; missing: {format_names(missing)}" if missing else ""
             noun = "images" if key == "images" else key.replace("_", " ")
-            self.add(f"needs {expected:,} {noun}{where}, found {found:,}{named}{self.hint()}")
+            self.add_problem(f"needs {expected:,} {noun}{where}, found {found:,}{named}{self.take_hint()}")
 
-    def hint(self) -> str:
+    def take_hint(self) -> str:
         """Return the definition's `needs` (what to download) in brackets; empty after the first call."""
         hint, self._needs = self._needs, ""
         return f" ({hint})" if hint else ""
 
 
-def escapes(relative: str) -> bool:
+def is_outside_folder(relative: str) -> bool:
     """Whether a relative path leads out of its folder, on any operating system."""
     path = PurePosixPath(relative.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or bool(re.match(r"[A-Za-z]:", relative)) or "\0" in relative
 
 
-def check_inside(relative: str, name: str) -> None:
+def require_inside_data_root(relative: str, name: str) -> None:
     """Raise a RequestError if a path of the benchmark `name` leads out of the data root."""
-    if escapes(relative):
+    if is_outside_folder(relative):
         raise RequestError(f"{name} asks for {relative!r}, which leads out of the data root; give a path inside it")
 
 

@@ -49,7 +49,7 @@ def check_decoder(name: str) -> str:
 
 
 @contextmanager
-def decoding_by(decoder: Decoder) -> Iterator[None]:
+def use_decoder(decoder: Decoder) -> Iterator[None]:
     """Decode JPEG files by this decoder inside the block. Other formats are always decoded by Pillow."""
     token = _decoder.set(decoder)
     try:
@@ -59,9 +59,9 @@ def decoding_by(decoder: Decoder) -> Iterator[None]:
 
 
 @contextmanager
-def at_full_size() -> Iterator[None]:
+def decode_at_full_size() -> Iterator[None]:
     """Decode at full size inside the block, so that pixel coordinates in an image stay valid."""
-    with decoding_by(_decoder.get()._replace(size=None)):
+    with use_decoder(_decoder.get()._replace(size=None)):
         yield
 
 
@@ -75,13 +75,13 @@ def apply_exif() -> Iterator[None]:
         _applies_exif.reset(token)
 
 
-def exif_is_applied() -> bool:
+def is_exif_applied() -> bool:
     """Whether the EXIF orientation of images is applied here."""
     return _applies_exif.get()
 
 
 def fast_decode(content: bytes) -> Image.Image | None:
-    """Decode a JPEG file to RGB by the faster decoder of the surrounding `decoding_by`.
+    """Decode a JPEG file to RGB by the faster decoder of the surrounding `use_decoder`.
 
     Returns:
         The image, or None where Pillow must decode it: no faster decoder was chosen, or it does not take this file.
@@ -93,7 +93,7 @@ def fast_decode(content: bytes) -> Image.Image | None:
     if name == PIL or not content.startswith(_JPEG):
         return None
     with open_image(content) as image:
-        orientation = orientation_of(image) if exif_is_applied() else 1
+        orientation = orientation_of(image) if is_exif_applied() else 1
         if name == "draft":
             if size is not None and image.mode in ("RGB", "L"):
                 height, width = size if orientation not in QUARTER_TURNS else size[::-1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosmos_core.image_files import header_if_relevant
-from cosmos_eval.datasets.decoders import exif_is_applied
+from cosmos_eval.datasets.decoders import is_exif_applied
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.image_sources import ImageSource
@@ -37,7 +37,7 @@ def read_facts(content: bytes) -> ImageFacts:
     header = header_if_relevant(content) if content else None
     if header is None or (header.orientation == 1 and not header.rescaled):
         return PLAIN
-    turned = exif_is_applied() and header.orientation != 1
+    turned = is_exif_applied() and header.orientation != 1
     # at most 16 bytes: the length of BLAKE2's `person`
     rule = ("scaled1" if header.rescaled else "") + ("turned1" if turned else "")
     return ImageFacts(rule, header.orientation, turned, header.rescaled)

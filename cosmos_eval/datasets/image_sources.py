@@ -15,14 +15,14 @@ from cosmos_core.errors import RequestError
 from cosmos_core.image_files import decode_image
 from cosmos_core.printable import printable
 from cosmos_core.text_files import open_regular
-from cosmos_eval.datasets.decoders import apply_exif, exif_is_applied, fast_decode
+from cosmos_eval.datasets.decoders import apply_exif, fast_decode, is_exif_applied
 from cosmos_eval.datasets.image_facts import ImageFacts, read_facts
 
 
 class ImageSource:
     """One image of a dataset. A subclass has a `key` and defines `content` and `load`.
 
-    The bytes that are hashed are the bytes that are decoded: `load` decodes what `hashed_content` returns, which
+    The bytes that are hashed are the bytes that are decoded: `load` decodes what `verified_content` returns, which
     compares the bytes with the digest of the same image, if there is one.
     """
 
@@ -30,7 +30,7 @@ class ImageSource:
     """Name of the image within the dataset. It is hashed, so it never contains a path of this machine."""
 
     @property
-    def whole(self) -> str:
+    def parent_key(self) -> str:
         """Key of the image that this one is a part of, or its own. Parts of one image are not independent samples."""
         return self.key
 
@@ -65,7 +65,7 @@ class ImageSource:
             known_digest = self.__dict__["_digest"] = content_digest(content, facts.rule)
         return known_digest
 
-    def hashed_content(self) -> bytes:
+    def verified_content(self) -> bytes:
         """Return the content, to be decoded. If `digest` was computed, here or in another process, it must still fit.
 
         Raises:
@@ -113,7 +113,7 @@ def changed_file_error(kind: str, path: Path | None, key: str) -> RequestError:
 
 
 def decode(content: bytes, name: object) -> Image.Image:
-    """Decode an image file to RGB, by the decoder of the surrounding `decoding_by`, which is Pillow by default.
+    """Decode an image file to RGB, by the decoder of the surrounding `use_decoder`, which is Pillow by default.
 
     Args:
         name: what an error calls the image.
@@ -124,7 +124,7 @@ def decode(content: bytes, name: object) -> Image.Image:
     name = printable(str(name))
     try:
         image = fast_decode(content)
-        return image if image is not None else decode_image(content, turned=exif_is_applied())
+        return image if image is not None else decode_image(content, turned=is_exif_applied())
     except RequestError as error:  # its text already says how to fix it
         raise RequestError(f"cannot decode the image {name}: {error}") from error
     except Exception as error:  # decoders raise exceptions of many types for damaged files
@@ -150,7 +150,7 @@ class FileImage(ImageSource):
         return content
 
     def load(self) -> Image.Image:
-        return decode(self.hashed_content(), self.path)
+        return decode(self.verified_content(), self.path)
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class UprightImage(ImageSource):
         return self.image.key
 
     @property
-    def whole(self) -> str:
-        return self.image.whole
+    def parent_key(self) -> str:
+        return self.image.parent_key
 
     @property
     def facts(self) -> ImageFacts:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cosmos_eval.datasets.prompts import resolve_words
+from cosmos_eval.datasets.prompts import resolve_prompts
 
 CLASSES = 1000
 FIRST_LABELS = (65, 970, 230, 809, 516, 57, 334, 415, 674, 332, 109, 286, 370, 757, 595, 147, 108, 23, 478, 517)
@@ -32,7 +32,7 @@ _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(?:\.|$)")
 
 def imagenet_names() -> list[str]:
     """Return OpenAI's names of the 1,000 classes, in the order of the wnids, as open_clip has them."""
-    return list(resolve_words({"class_names": "imagenet1k", "templates": "simple-7"}, None).class_names or ())
+    return list(resolve_prompts({"class_names": "imagenet1k", "templates": "simple-7"}, None).class_names or ())
 
 
 def is_imagenet(class_names: Sequence[str]) -> bool:

@@ -12,8 +12,8 @@ from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
-from cosmos_eval.datasets.dataset_checks import Survey, escapes
-from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
+from cosmos_eval.datasets.image_folder import templates_by_class
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.imagenet_order import find_wrong_order, is_imagenet
 
@@ -44,21 +44,21 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
     Raises:
         DataProblems: an invalid line (with file and line), images missing, labels out of range, empty classes.
     """
-    survey = Survey(benchmark, data_root)
-    path = survey.place("path", "file")
-    folder = survey.place("images", "folder") if "images" in survey.options else None
-    if path is None or (folder is None and "images" in survey.options):
-        survey.stop_if_any()
+    checker = DatasetChecker(benchmark, data_root)
+    path = checker.find_path("path", "file")
+    folder = checker.find_path("images", "folder") if "images" in checker.options else None
+    if path is None or (folder is None and "images" in checker.options):
+        checker.raise_if_problems()
     assert path is not None
-    records = _Records(path, folder or path.parent, benchmark.data_kind, survey)
-    return survey.finish(_BUILDERS[benchmark.data_kind](records, benchmark))
+    records = _Records(path, folder or path.parent, benchmark.data_kind, checker)
+    return checker.finish(_BUILDERS[benchmark.data_kind](records, benchmark))
 
 
 class _Records:
     """Iterates over the lines of a file that are not blank: line number and record, in which every key is checked."""
 
-    def __init__(self, path: Path, folder: Path, data_kind: str, survey: Survey) -> None:
-        self.path, self.folder, self.survey = path, folder, survey
+    def __init__(self, path: Path, folder: Path, data_kind: str, checker: DatasetChecker) -> None:
+        self.path, self.folder, self.checker = path, folder, checker
         self.required = KEYS[data_kind]
         self.name_in_file: dict[str, str] = {}
         """Key -> what the current line calls it, for messages."""
@@ -67,7 +67,7 @@ class _Records:
 
     def refuse(self, line: int, message: str) -> NoReturn:
         """Raise all problems, with that of this line."""
-        self.survey.refuse(f"cannot use {self.path}:{line}: {message}")
+        self.checker.refuse(f"cannot use {self.path}:{line}: {message}")
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(read_lines(self.path, LARGEST_JSON), start=1):
@@ -76,7 +76,7 @@ class _Records:
             record = self._parse(number, line)
             record |= {names[0]: record[self._find_name(number, record, names)] for names in self.required}
             self.text(number, record, "image")
-            if escapes(record["image"]):
+            if is_outside_folder(record["image"]):
                 self.refuse(number, f"the image {record['image']!r} leads out of the data root")
             self.first_lines.setdefault(record["image"], number)
             yield number, record
@@ -118,11 +118,11 @@ class _Records:
         """Return the images of all lines, once each; call it after the iteration."""
         names = list(self.first_lines)
         if not names:
-            self.survey.refuse(f"has no line in {self.path}")
+            self.checker.refuse(f"has no line in {self.path}")
         folder = self.folder
-        if "images" in self.survey.options:  # of several folders, the one that has the first image
-            folder = self.survey.place("images", "folder", holding=names[0]) or folder
-        self.survey.images(folder, names)
+        if "images" in self.checker.options:  # of several folders, the one that has the first image
+            folder = self.checker.find_path("images", "folder", containing=names[0]) or folder
+        self.checker.check_images(folder, names)
         return [FileImage(name, folder / name) for name in names]
 
 
@@ -155,23 +155,23 @@ def _build_retrieval(records: _Records, benchmark: Any) -> RetrievalData:
 
 
 def _build_classification(records: _Records, benchmark: Any) -> ClassificationData:
-    words = benchmark.words()
-    if words.templates is None and "templates" in benchmark.prompts:
-        records.survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
-    if isinstance(words.class_names, dict):
-        records.survey.refuse("has prompts.class_names as a map; for jsonl it must be a list, in class order")
-    values = _read_label_values(records, has_class_names=words.class_names is not None)
+    prompts = benchmark.resolve_prompts()
+    if prompts.templates is None and "templates" in benchmark.prompts:
+        records.checker.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
+    if isinstance(prompts.class_names, dict):
+        records.checker.refuse("has prompts.class_names as a map; for jsonl it must be a list, in class order")
+    values = _read_label_values(records, has_class_names=prompts.class_names is not None)
     images = records.images()
-    names = list(words.class_names or sorted({str(value) for _, value in values}))
+    names = list(prompts.class_names or sorted({str(value) for _, value in values}))
     labels = _find_class_indices(values, names, records)
     keys = [image.key for image in images]
     if is_imagenet(names) and (problem := find_wrong_order(keys, labels, names, f" in {records.path}")):
-        records.survey.refuse(problem)
+        records.checker.refuse(problem)
     return ClassificationData(
         images=images,
         labels=np.array(labels, dtype=np.int64),
         class_names=names,
-        templates=templates_by_class(words.templates, names, records.survey),
+        templates=templates_by_class(prompts.templates, names, records.checker),
     )
 
 

@@ -16,7 +16,7 @@ class DataKind:
     """Its name in messages and in the table of readers."""
     class_path: str
     """`module:class` of the data class, a subclass of `cosmos_eval.datasets.data.Data`."""
-    counted: tuple[str, ...]
+    count_names: tuple[str, ...]
     """Keys that `expected` of a definition may have: those of `Data.counts`, and counts that readers add."""
     options: tuple[str, ...] = ()
     """Options of a definition that only this kind of data has (`Data.with_options`)."""

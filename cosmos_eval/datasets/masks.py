@@ -28,7 +28,7 @@ class Mask:
             known_digest = self.__dict__["_digest"] = labels_digest(self.load())
         return known_digest
 
-    def hashed_labels(self) -> np.ndarray:
+    def verified_labels(self) -> np.ndarray:
         """Return the labels. If `digest` was computed, here or in another process, it must still fit.
 
         Raises:

@@ -21,7 +21,7 @@ NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
 
 
 @dataclass(frozen=True)
-class Words:
+class ResolvedPrompts:
     """The class names and templates with which a model is prompted.
 
     None means that the dataset brings them; they are then part of its fingerprint.
@@ -41,7 +41,7 @@ MakeError = Callable[[str], RequestError]
 """Message -> the error to raise, for one key."""
 
 
-def resolve_words(prompts: dict[str, Any], folder: Path | None, refuse: Refuse | None = None) -> Words:
+def resolve_prompts(prompts: dict[str, Any], folder: Path | None, refuse: Refuse | None = None) -> ResolvedPrompts:
     """Return the class names and templates that a definition's `prompts` name.
 
     Args:
@@ -55,8 +55,10 @@ def resolve_words(prompts: dict[str, Any], folder: Path | None, refuse: Refuse |
     """
     refuse = refuse or (lambda key, message: RequestError(f"prompts.{key}: {message}"))
     if "words" in prompts:
-        return Words(None, _templates(prompts["templates"], folder, refuse), _query_words(prompts["words"], refuse))
-    return Words(
+        return ResolvedPrompts(
+            None, _templates(prompts["templates"], folder, refuse), _query_words(prompts["words"], refuse)
+        )
+    return ResolvedPrompts(
         class_names=_class_names(prompts.get("class_names", FROM_DATASET), folder, refuse),
         templates=_templates(prompts.get("templates", FROM_DATASET), folder, refuse),
     )

@@ -6,15 +6,15 @@ A reader of another package is an entry point of the group `cosmos_eval.readers`
         """Images and labels in a Parquet file."""
 
         kinds = ("classification",)
-        required = {"path": PLACE}
+        required = {"path": PATH}
         optional = {"column": TEXT}
 
         def load(self, benchmark, data_root):  # -> ClassificationData
-            survey = Survey(benchmark, data_root)
+            checker = DatasetChecker(benchmark, data_root)
             ...
-            return survey.finish(data)
+            return checker.finish(data)
 
-`load` raises `DataProblems` with everything that is missing, which `Survey` collects. `data check` calls
+`load` raises `DataProblems` with everything that is missing, which `DatasetChecker` collects. `data check` calls
 `load` too, so the check and the evaluation always agree. A class may also have `check(benchmark, data_root)`, which is
 called before `load` and returns a list of problems.
 '''
@@ -28,7 +28,7 @@ from cosmos_core.plugins import first_sentence, resolve
 from cosmos_eval.datasets.kinds import DataKind
 
 # Kinds of values that an option may have. The texts are shown in messages.
-PLACE = "a path inside the data root, or a list of paths of which the first that has the data is read"
+PATH = "a path inside the data root, or a list of paths of which the first that has the data is read"
 TEXT = "a text"
 NUMBER = "a whole number"
 NAMES = "a list of texts"
@@ -37,14 +37,14 @@ APPLY = "apply"
 ALLOW = "allow"
 """An option of kind APPLY or ALLOW has this word as its only value; to turn it off, leave the option out."""
 
-OPTION_KINDS = (PLACE, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
+OPTION_KINDS = (PATH, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
 
 
 @dataclass(frozen=True)
 class ReaderInfo:
     """One reader. Its options are given as name -> kind of value.
 
-    An option of kind PLACE says where files are on this machine; it is never part of a protocol's fingerprint.
+    An option of kind PATH says where files are on this machine; it is never part of a protocol's fingerprint.
     """
 
     load: Any

@@ -39,28 +39,28 @@ Location = tuple[int, int, int, str]
 """Where an image is stored: number of the shard, offset and size in bytes, checksum of these bytes."""
 
 
-def made_by(geometry: Mapping[str, Any]) -> dict[str, Any]:
+def resizing_recipe(geometry: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that decides the pixels: settings of resizing and cropping, and the packages' versions."""
     return {"geometry": dict(geometry), "packages": {name: metadata.version(name) for name in PACKAGES}}
 
 
-def digest_of(recipe: Mapping[str, Any]) -> str:
-    """Return the digest of what `made_by` returns: 64 hexadecimal digits."""
+def recipe_digest(recipe: Mapping[str, Any]) -> str:
+    """Return the digest of what `resizing_recipe` returns: 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
-class Resized:
+class ResizedImages:
     """A folder of resized images. It can be pickled for worker processes."""
 
     folder: Path
-    made: dict[str, Any]
-    """How the pixels were made, see `made_by`."""
-    places: dict[str, Location] = field(repr=False)
+    recipe: dict[str, Any]
+    """How the pixels were made, see `resizing_recipe`."""
+    locations: dict[str, Location] = field(repr=False)
     """Digest of an image's content -> where it is stored."""
 
     def __contains__(self, digest: str) -> bool:
-        return digest in self.places
+        return digest in self.locations
 
     def pixels(self, digest: str) -> np.ndarray:
         """Read an image that the folder contains: (H, W, 3) uint8.
@@ -68,7 +68,7 @@ class Resized:
         Raises:
             RequestError: its shard is missing or damaged.
         """
-        shard, offset, size, checksum = self.places[digest]
+        shard, offset, size, checksum = self.locations[digest]
         path = self.folder / shard_name(shard)
         try:
             with open_regular(path) as file:
@@ -86,7 +86,7 @@ class Resized:
                 raise
         raise RequestError(f"{path} is damaged or was changed; delete {self.folder} and make it again")
 
-    def refuse_other(self, geometry: Mapping[str, Any] | None, model: str) -> None:
+    def require_recipe(self, geometry: Mapping[str, Any] | None, model: str) -> None:
         """Refuse images whose pixels are not those that a model would get from the original images.
 
         Args:
@@ -98,11 +98,11 @@ class Resized:
         """
         if geometry is None:
             raise RequestError(f"{model} has a preprocessing of its own, for which images cannot be resized in advance")
-        needed = made_by(geometry)
-        if digest_of(needed) == digest_of(self.made):
+        needed = resizing_recipe(geometry)
+        if recipe_digest(needed) == recipe_digest(self.recipe):
             return
         stored, current = (
-            {**recipe.get("geometry", {}), **recipe.get("packages", {})} for recipe in (self.made, needed)
+            {**recipe.get("geometry", {}), **recipe.get("packages", {})} for recipe in (self.recipe, needed)
         )
         differences = [
             f"{name} {stored.get(name)} there, {current.get(name)} here"
@@ -120,7 +120,7 @@ def shard_name(number: int) -> str:
     return f"resized-{number:05d}.tar"
 
 
-def read_resized(folder: Path) -> Resized:
+def read_resized(folder: Path) -> ResizedImages:
     """Read the index of a folder that `write_resized` made.
 
     Raises:
@@ -133,10 +133,10 @@ def read_resized(folder: Path) -> Resized:
         content = parse_json(read_content(path, LARGEST_JSON), "it")
         if content["form"] != FORMAT:
             raise ValueError(f"its form is {content['form']!r}")
-        places: dict[str, Location] = {}
+        locations: dict[str, Location] = {}
         for digest, (shard, offset, size, checksum) in content["pictures"].items():
-            places[digest] = (int(shard), int(offset), int(size), str(checksum))
-        return Resized(folder, dict(content["made"]), places)
+            locations[digest] = (int(shard), int(offset), int(size), str(checksum))
+        return ResizedImages(folder, dict(content["made"]), locations)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(
@@ -166,26 +166,26 @@ def write_resized(
         RequestError: an image cannot be read, or the folder's images were made with other settings or packages.
     """
     reporter = reporter or Silent()
-    recipe = made_by(geometry)
-    places: dict[str, Location] = {}
+    recipe = resizing_recipe(geometry)
+    locations: dict[str, Location] = {}
     if (folder / INDEX).is_file():
         stored = read_resized(folder)
-        stored.refuse_other(geometry, "this run")
-        places = stored.places
+        stored.require_recipe(geometry, "this run")
+        locations = stored.locations
     folder.mkdir(parents=True, exist_ok=True)
     with reporter.task("reading images", len(images), "images") as advance:
         new_images: dict[str, ImageSource] = {}
         for image in images:
-            if image.digest() not in places:
+            if image.digest() not in locations:
                 new_images.setdefault(image.digest(), image)
             advance(1)
     to_write = list(new_images.items())
-    next_shard = 1 + max((shard for shard, *_ in places.values()), default=-1)
+    next_shard = 1 + max((shard for shard, *_ in locations.values()), default=-1)
     with reporter.task("resizing images", len(to_write), "images") as advance:
         for number, start in enumerate(range(0, len(to_write), PER_SHARD), next_shard):
             shard_images = to_write[start : start + PER_SHARD]
-            places |= _write_shard(folder, number, shard_images, pixels, digest_of(recipe), lambda: advance(1))
-    index = {"form": FORMAT, "made": recipe, "digest": digest_of(recipe), "pictures": places}
+            locations |= _write_shard(folder, number, shard_images, pixels, recipe_digest(recipe), lambda: advance(1))
+    index = {"form": FORMAT, "made": recipe, "digest": recipe_digest(recipe), "pictures": locations}
     atomic_write_text(folder / INDEX, json.dumps(index) + "\n")
     return len(new_images), len(images) - len(new_images)
 
@@ -195,20 +195,20 @@ def _write_shard(
     number: int,
     images: Iterable[tuple[str, ImageSource]],
     pixels: Callable[[Image.Image], Any],
-    recipe_digest: str,
+    digest_of_recipe: str,
     advance: Callable[[], object],
 ) -> dict[str, Location]:
     """Write one shard and return digest -> location of its images.
 
     Args:
         images: (digest, image).
-        recipe_digest: of how the pixels are made, for the header.
+        digest_of_recipe: of how the pixels are made, for the header.
     """
-    places = {}
+    locations = {}
     path = folder / shard_name(number)
     with (
         atomic_path(path) as temporary,
-        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT, pax_headers={HEADER: recipe_digest}) as tar,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT, pax_headers={HEADER: digest_of_recipe}) as tar,
     ):
         for digest, image in images:
             stream = io.BytesIO()
@@ -218,9 +218,9 @@ def _write_shard(
             # The tar is now at the end of the content's padding, which fills whole blocks. Counted from there, since
             # the headers before the content have no fixed length.
             padded_size = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            places[digest] = (number, tar.offset - padded_size, len(content), _checksum(content))
+            locations[digest] = (number, tar.offset - padded_size, len(content), _checksum(content))
             advance()
-    return places
+    return locations
 
 
 def _checksum(content: bytes) -> str:

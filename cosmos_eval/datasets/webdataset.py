@@ -16,10 +16,10 @@ from cosmos_core.short_repr import short_repr
 from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarError, is_side_file, members
 from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
 from cosmos_eval.datasets.class_order import check_class_order
-from cosmos_eval.datasets.consistency import FIRST, first
+from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
 from cosmos_eval.datasets.data import ClassificationData, Data, RetrievalData
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_folder import templates_by_class
 from cosmos_eval.datasets.image_sources import ImageSource, decode
 
 CLASS_NAMES = "classnames.txt"
@@ -58,7 +58,7 @@ class TarImage(ImageSource):
         return content
 
     def load(self) -> Image.Image:
-        return decode(self.hashed_content(), f"{self.key} in {self.path}")
+        return decode(self.verified_content(), f"{self.key} in {self.path}")
 
 
 def read_webdataset(benchmark: Any, data_root: Path) -> Data:
@@ -74,106 +74,112 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
         DataProblems: missing files or shards (named), a broken shard, a sample without image or label, a label that
             is no number, unexpected counts.
     """
-    survey = Survey(benchmark, data_root)
-    split = survey.options.get("split", "test")
-    (root,) = survey.there(survey.place("path", "folder", holding=f"{split}/nshards.txt"))
+    checker = DatasetChecker(benchmark, data_root)
+    split = checker.options.get("split", "test")
+    (root,) = checker.require(checker.find_path("path", "folder", containing=f"{split}/nshards.txt"))
     is_classification = benchmark.data_kind == "classification"
-    shards = _list_shards(root / split, survey)
+    shards = _list_shards(root / split, checker)
     if is_classification:
-        _require_class_files(root, benchmark, survey)
-    survey.stop_if_any()
-    images, labels = _read_samples(shards, "cls" if is_classification else "txt", survey)
-    survey.images_in = root / split
+        _require_class_files(root, benchmark, checker)
+    checker.raise_if_problems()
+    images, labels = _read_samples(shards, "cls" if is_classification else "txt", checker)
+    checker.image_folder = root / split
     if not is_classification:
         captions = [text.splitlines() for text in labels]
         counts = [len(image_captions) for image_captions in captions]
-        return survey.finish(
+        return checker.finish(
             RetrievalData(
                 images=images,
                 texts=[caption for image_captions in captions for caption in image_captions],
                 image_of_text=np.repeat(np.arange(len(images), dtype=np.int64), counts),
             )
         )
-    class_names = _class_names(root, benchmark, survey)
-    templates = benchmark.words().templates
+    class_names = _class_names(root, benchmark, checker)
+    templates = benchmark.resolve_prompts().templates
     if templates is None and (root / TEMPLATES).is_file():
         templates = _read_text_lines(root / TEMPLATES)
-    indices = [_class_index(label, image, survey) for label, image in zip(labels, images, strict=True)]
-    return survey.finish(
+    indices = [_class_index(label, image, checker) for label, image in zip(labels, images, strict=True)]
+    return checker.finish(
         ClassificationData(
             images=images,
             labels=np.array(indices, dtype=np.int64),
             class_names=class_names,
-            templates=templates_by_class(templates, class_names, survey),
+            templates=templates_by_class(templates, class_names, checker),
         )
     )
 
 
-def _require_class_files(root: Path, benchmark: Any, survey: Survey) -> None:
+def _require_class_files(root: Path, benchmark: Any, checker: DatasetChecker) -> None:
     """Add a problem for each file of class names or templates that is missing and not replaced by the definition."""
-    words = benchmark.words()
-    replacements = {CLASS_NAMES: words.class_names}
+    prompts = benchmark.resolve_prompts()
+    replacements = {CLASS_NAMES: prompts.class_names}
     if "templates" in benchmark.prompts:  # not for a task without prompts
-        replacements[TEMPLATES] = words.templates
+        replacements[TEMPLATES] = prompts.templates
     for file_name, replacement in replacements.items():
         if replacement is None and not (root / file_name).is_file():
-            survey.missing(str(root / file_name), root / file_name)
+            checker.add_missing(str(root / file_name), root / file_name)
 
 
-def _class_names(root: Path, benchmark: Any, survey: Survey) -> list[str]:
+def _class_names(root: Path, benchmark: Any, checker: DatasetChecker) -> list[str]:
     """Return the definition's class names, compared with those on disk, or those on disk."""
     path = root / CLASS_NAMES
-    names = benchmark.words().class_names
+    names = benchmark.resolve_prompts().class_names
     if isinstance(names, dict):
-        survey.refuse("has prompts.class_names as a map; here it must be a list, in class order")
+        checker.refuse("has prompts.class_names as a map; here it must be a list, in class order")
     if names is not None:
         if path.is_file():
-            check_class_order(list(names), _read_text_lines(path), "prompts.class_names", survey)
+            check_class_order(list(names), _read_text_lines(path), "prompts.class_names", checker)
         return list(names)
     names_on_disk = _read_text_lines(path)
     blank_line = next((number for number, name in enumerate(names_on_disk, start=1) if not name), None)
     if blank_line is not None:  # every class after it would get the name of the class before
-        survey.refuse(f"has an empty line in {path}: line {blank_line}; it needs one class name a line")
+        checker.refuse(f"has an empty line in {path}: line {blank_line}; it needs one class name a line")
     return names_on_disk
 
 
-def _list_shards(folder: Path, survey: Survey) -> list[Path]:
+def _list_shards(folder: Path, checker: DatasetChecker) -> list[Path]:
     """Return the tar files that nshards.txt announces; if some are missing, add a problem and return none."""
     counts_path = folder / "nshards.txt"
     if not counts_path.is_file():
-        survey.missing(str(counts_path), counts_path)
+        checker.add_missing(str(counts_path), counts_path)
         return []
     text = read_text(counts_path).strip()
     number = parse_integer(text)
     if not number:
-        survey.add(f"has {short_repr(text)} in {counts_path}, which must be the number of shards")
+        checker.add_problem(f"has {short_repr(text)} in {counts_path}, which must be the number of shards")
         return []
     # The number may be wrong by any factor. Of a billion names only as many are made as a message shows: existing
     # files are listed, and the announced names are a generator.
     existing = {path.name for path in folder.glob("*.tar") if path.is_file()}
     announced = (f"{i}.tar" for i in range(number))
-    missing = list(islice((name for name in announced if name not in existing), FIRST))
+    missing = list(islice((name for name in announced if name not in existing), MAX_NAMES))
     if missing:
         found = sum(parse_integer(name.removesuffix(".tar"), number - 1) is not None for name in existing)
         more = number - found - len(missing)
         shown = ", ".join(missing) + (f" and {more:,} more" if more > 0 else "")
-        survey.add(f"needs {number:,} shards in {folder}, found {found:,}; missing: {shown}{survey.hint()}")
+        checker.add_problem(
+            f"needs {number:,} shards in {folder}, found {found:,}; missing: {shown}{checker.take_hint()}"
+        )
         return []
     shard_names = [f"{i}.tar" for i in range(number)]
     ignored = sorted(name for name in existing - set(shard_names) if not name.startswith("."))
     if ignored:
-        survey.remark(f"{counts_path.name} announces {number:,} shards, so others are not read: {first(ignored)}")
+        checker.add_remark(
+            f"{counts_path.name} announces {number:,} shards, so others are not read: {format_names(ignored)}"
+        )
     return [folder / name for name in shard_names]
 
 
-def _read_samples(shards: list[Path], label_suffix: str, survey: Survey) -> tuple[list[ImageSource], list[str]]:
+def _read_samples(
+    shards: list[Path], label_suffix: str, checker: DatasetChecker
+) -> tuple[list[ImageSource], list[str]]:
     """Return the images of all shards, and the text of each one's label; with remarks on unusual shards."""
     images: list[ImageSource] = []
     labels: list[str] = []
     empty_shards: list[str] = []
     lone_blocks: list[str] = []
     for shard in shards:
-        samples = _read_shard(shard, label_suffix, survey, lone_blocks)
+        samples = _read_shard(shard, label_suffix, checker, lone_blocks)
         images += [image for image, _ in samples]
         labels += [label for _, label in samples]
         if not samples:
@@ -181,12 +187,12 @@ def _read_samples(shards: list[Path], label_suffix: str, survey: Survey) -> tupl
     for names, fact in ((empty_shards, "no sample"), (lone_blocks, LONE_BLOCK)):
         if names:
             verb = "has" if len(names) == 1 else "have"
-            survey.remark(f"{len(names):,} of {len(shards):,} shards {verb} {fact}: {first(names)}")
+            checker.add_remark(f"{len(names):,} of {len(shards):,} shards {verb} {fact}: {format_names(names)}")
     return images, labels
 
 
 def _read_shard(
-    shard: Path, label_suffix: str, survey: Survey, lone_blocks: list[str]
+    shard: Path, label_suffix: str, checker: DatasetChecker, lone_blocks: list[str]
 ) -> list[tuple[ImageSource, str]]:
     """Return the image and the label's text of every sample of a shard.
 
@@ -197,7 +203,7 @@ def _read_shard(
         positions, lone_block = _list_members(shard, status.st_size, status.st_mtime_ns, label_suffix)
     except (TarError, OSError) as error:
         advice = "" if isinstance(error, OtherFileKind) else "; fetch it again"
-        survey.refuse(f"cannot read the shard {shard}: {error}{advice}")
+        checker.refuse(f"cannot read the shard {shard}: {error}{advice}")
     if lone_block is not None:
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
     samples: list[tuple[ImageSource, str]] = []
@@ -207,10 +213,12 @@ def _read_shard(
             lacking = (
                 "an image (" + ", ".join(SHARD_IMAGE_SUFFIXES) + ")" if image_suffix is None else f".{label_suffix}"
             )
-            survey.refuse(f"has the sample {name} without {lacking} in {shard}{_dot_advice(name, parts, label_suffix)}")
+            checker.refuse(
+                f"has the sample {name} without {lacking} in {shard}{_dot_advice(name, parts, label_suffix)}"
+            )
         offset, size = parts[image_suffix]
         image = TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size)
-        samples.append((image, _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], survey)))
+        samples.append((image, _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker)))
     return samples
 
 
@@ -222,7 +230,7 @@ def _dot_advice(name: str, parts: dict[str, tuple[int, int]], label_suffix: str)
     return ""
 
 
-def _read_label(shard: Path, member: str, position: tuple[int, int], survey: Survey) -> str:
+def _read_label(shard: Path, member: str, position: tuple[int, int], checker: DatasetChecker) -> str:
     """Return the text of a member of a shard.
 
     Args:
@@ -230,14 +238,14 @@ def _read_label(shard: Path, member: str, position: tuple[int, int], survey: Sur
     """
     offset, size = position
     if size > MAX_TEXT_BYTES:
-        survey.refuse(f"has {size:,} bytes in {member} of {shard}, more than {MAX_TEXT_BYTES:,}; pack it again")
+        checker.refuse(f"has {size:,} bytes in {member} of {shard}, more than {MAX_TEXT_BYTES:,}; pack it again")
     content = TarImage(member, shard, offset, size).content()
     if impostor := impostor_of(content):
-        survey.refuse(f"cannot read {member} of {shard}: it is {impostor}")
+        checker.refuse(f"cannot read {member} of {shard}: it is {impostor}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        survey.refuse(f"cannot read {member} of {shard}: it is no text in UTF-8; write it as UTF-8")
+        checker.refuse(f"cannot read {member} of {shard}: it is no text in UTF-8; write it as UTF-8")
 
 
 @lru_cache(maxsize=1024)
@@ -275,8 +283,8 @@ def _read_text_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).rstrip().splitlines()]
 
 
-def _class_index(label: str, image: ImageSource, survey: Survey) -> int:
+def _class_index(label: str, image: ImageSource, checker: DatasetChecker) -> int:
     index = parse_integer(label)
     if index is None:
-        survey.refuse(f"has the label {short_repr(label)} of {image.key}, which must be a class index from 0")
+        checker.refuse(f"has the label {short_repr(label)} of {image.key}, which must be a class index from 0")
     return index

@@ -26,8 +26,8 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PILLOW, Decoder
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.images import each_image
 from cosmos_eval.engine.windows import WindowGrid, resized, window_grid
 from cosmos_eval.models.preprocess import of_channels

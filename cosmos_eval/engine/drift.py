@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.datasets.decoders import Decoder, decoding_by
+from cosmos_eval.datasets.decoders import Decoder, use_decoder
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
 
 COMPARED = 16
@@ -36,7 +36,7 @@ def measure_decoder_differences(
     """
     images = list(images[:COMPARED])
     pillow_images = [image.load() for image in images]
-    with decoding_by(decoder):
+    with use_decoder(decoder):
         decoder_images = [image.load() for image in images]
     difference_sum, value_count, pixel_max = 0.0, 0, 0
     for pillow_image, decoder_image in zip(pillow_images, decoder_images, strict=True):

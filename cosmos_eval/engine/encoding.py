@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.images import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import image_name, text_name

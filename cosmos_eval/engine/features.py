@@ -15,9 +15,9 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import Batches, KnownRows
 from cosmos_eval.cache.names import write_names
 from cosmos_eval.cache.store import ModelCache, Store, about_rows
-from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
-from cosmos_eval.datasets.resized import Resized, digest_of, read_resized
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.resized import ResizedImages, read_resized, recipe_digest
 from cosmos_eval.engine.batch_size import DEFAULT_BATCH_SIZE, auto_batch_size, check_batch_size
 from cosmos_eval.engine.batch_splitter import BatchSplitter
 from cosmos_eval.engine.dense import Dense
@@ -158,14 +158,14 @@ class Engine:
         """The image tower of the model."""
         return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["images"])
 
-    def _read_resized(self, folder: Path) -> Resized:
+    def _read_resized(self, folder: Path) -> ResizedImages:
         if self.decoder.name != PIL:
             raise RequestError(
                 f"--resized reads images that Pillow decoded; give it without --decoder {self.decoder.name}"
             )
         resized = read_resized(folder)
         geometry = getattr(self.model.preprocess, "geometry", None)
-        resized.refuse_other(geometry() if callable(geometry) else None, self.model.spec)
+        resized.require_recipe(geometry() if callable(geometry) else None, self.model.spec)
         return resized
 
     def _auto_batch_size(self) -> int:
@@ -328,7 +328,7 @@ class Engine:
             if self.compiled:
                 record["compiled"] = "image tower"
             if self.resized is not None:
-                record["resized"] = digest_of(self.resized.made)
+                record["resized"] = recipe_digest(self.resized.recipe)
         if self.decoder.name != PIL:
             record["decoder"] = {"name": self.decoder.name, "drift": self.drift}
         return record

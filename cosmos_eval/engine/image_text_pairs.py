@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import Batches, key_of
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.images import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite

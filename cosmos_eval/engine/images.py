@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
 from cosmos_core.shared_memory import SharedMemory, shared_memory_for
 from cosmos_core.worker_timeouts import SECONDS, worker_batches
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.datasets.decoders import PILLOW, Decoder, decoding_by
-from cosmos_eval.datasets.resized import Resized
+from cosmos_eval.datasets.decoders import PILLOW, Decoder, use_decoder
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.resized import ResizedImages
 from cosmos_eval.profiling import current
 from cosmos_eval.progress import Reporter
 
@@ -78,7 +78,7 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
         images: Sequence[ImageSource],
         preprocess: Callable[[Image.Image], Any],
         decoder: Decoder = PILLOW,
-        resized: Resized | None = None,
+        resized: ResizedImages | None = None,
     ) -> None:
         self.images = images
         self.preprocess = preprocess
@@ -95,7 +95,7 @@ class _ImageDataset(Dataset[_Loaded | _LoadError]):
             if self.resized is not None and source.digest() in self.resized:
                 pixels = torch.from_numpy(self.resized.pixels(source.digest()))
                 return _Loaded(source.key, pixels, time.perf_counter() - start, 0.0)
-            with decoding_by(self.decoder):
+            with use_decoder(self.decoder):
                 image = source.load()
         except RequestError as error:
             return _LoadError(str(error))
@@ -164,7 +164,7 @@ def image_batches(
     workers: int,
     pin_memory: bool = False,
     decoder: Decoder = PILLOW,
-    resized: Resized | None = None,
+    resized: ResizedImages | None = None,
 ) -> Iterator[Tensor]:
     """Yield preprocessed images as batches (B, ...), in order.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.image_text_pairs import compute_pair_scores, key_bytes
 from cosmos_eval.engine.images import compute_digests
 from cosmos_eval.engine.rerank import Reranked

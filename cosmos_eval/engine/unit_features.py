@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.models.base import out_of_memory
 

@@ -23,7 +23,7 @@ from cosmos_core.file_checks import require_file, user_path
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import LARGEST_TEXT
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.models.base import no_patches_error, require_json_values
 from cosmos_eval.models.spec import ModelSpec
 

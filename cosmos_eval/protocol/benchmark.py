@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.plugins import off_note
-from cosmos_eval.datasets.catalog import PLACE, READERS, reader_info
-from cosmos_eval.datasets.prompts import Words, resolve_words
+from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_prompts
+from cosmos_eval.datasets.reader_registry import PATH, READERS, reader_info
 from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP, check_definition, check_suite
 from cosmos_eval.protocol.differences import Difference
 from cosmos_eval.protocol.folders import definition_files, provider_of, suite_files
@@ -62,9 +62,9 @@ class Benchmark:
         """Name of the kind of data that the task takes and the reader must return."""
         return task_info(self.task).kind.name
 
-    def words(self) -> Words:
+    def resolve_prompts(self) -> ResolvedPrompts:
         """Resolve class names and templates to their words; they are None where the dataset provides them."""
-        return resolve_words(self.prompts, self.folder)
+        return resolve_prompts(self.prompts, self.folder)
 
 
 def load_benchmark(name_or_path: str | Path) -> Benchmark:
@@ -228,7 +228,7 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         return {
             key: value
             for key, value in options.items()
-            if key not in ("expected", "needs", "splits") and info.kind(key) != PLACE
+            if key not in ("expected", "needs", "splits") and info.kind(key) != PATH
         }
 
     options = without_paths(benchmark.dataset)
@@ -243,7 +243,7 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         "metrics": task.filled_metrics(benchmark.metrics),
     }
     if task.prompt_keys:
-        words = benchmark.words()
+        words = benchmark.resolve_prompts()
         values["class_names"] = words.class_names
         values["templates"] = words.templates
         if "words" in task.prompt_keys:
@@ -297,4 +297,4 @@ def _check_words(benchmark: Benchmark, source: Source) -> None:
     def refuse(key: str, message: str) -> RequestError:
         return source.refuse(("prompts", key), f"{key}: {message}")
 
-    resolve_words(benchmark.prompts, benchmark.folder, refuse)
+    resolve_prompts(benchmark.prompts, benchmark.folder, refuse)

@@ -6,8 +6,8 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
-from cosmos_eval.datasets.catalog import CANDIDATES, READERS, reader_info
-from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT, ReaderInfo
+from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PATH, SWITCH, TEXT, ReaderInfo
+from cosmos_eval.datasets.reader_registry import CANDIDATES, READERS, reader_info
 from cosmos_eval.protocol.differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
@@ -220,8 +220,8 @@ def _check_options(
             )
     for key, count in options.get("expected", {}).items():
         count_at: Keys = (*at, "expected", key)
-        if key not in task.kind.counted:
-            known = ", ".join(task.kind.counted)
+        if key not in task.kind.count_names:
+            known = ", ".join(task.kind.count_names)
             raise source.refuse(
                 count_at, f"unknown key {short_repr(key)} in expected; for {task.name} it counts {known}"
             )
@@ -247,13 +247,13 @@ def _check_splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task
 
 def _check_option(source: Source, at: Keys, value: Any, kind: str) -> None:
     """Check the value of one reader option against its kind (`cosmos_eval.datasets.reader`)."""
-    if kind == PLACE:
+    if kind == PATH:
         if not isinstance(value, list):
             _check_type(source, at, value, str)
         for i, path in enumerate(value if isinstance(value, list) else []):
             _check_type(source, (*at, i), path, str)
         if not value:
-            raise source.refuse(at, f"{at[-1]} must be {PLACE}")
+            raise source.refuse(at, f"{at[-1]} must be {PATH}")
     elif kind in (APPLY, ALLOW):
         if value != kind:
             raise source.refuse(at, f"{at[-1]} must be {kind}, not {value!r}; leave the key out to turn it off")

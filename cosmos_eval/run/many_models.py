@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.store import PACKAGES, Store, about_rows, space_name
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.ranks import Crew
@@ -180,7 +180,7 @@ def read_images(engine: Engine, shared: None, batches: Iterable[Sequence[ImageSo
     """Read images of each batch: the work of one rank in `compare_images`."""
     for images in batches:
         for image in images:
-            image.hashed_content()
+            image.verified_content()
         yield None
 
 

@@ -10,11 +10,11 @@ from cosmos_eval.progress import Reporter, naming
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import DataCheck
+    from cosmos_eval.datasets.dataset_checks import DataReport
 
 DEFAULT_DATA_ROOT = Path("data")
 ABSENT = ", which is not there"
-"""Follows the path in the problem of a missing file or folder, as `Survey.missing` words it; what to fetch follows."""
+"""Follows the path in the problem of a missing file or folder, as `add_missing` words it; what to fetch follows."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def once_for_each(problems: Sequence[tuple[str, str]]) -> list[str]:
 
 def check_data(
     benchmark: Benchmark, data_root: Path | None, *, deep: bool = False, reporter: Reporter | None = None
-) -> tuple[Path, "DataCheck"]:
+) -> tuple[Path, "DataReport"]:
     """Find the folder with a benchmark's data.
 
     Args:

@@ -14,7 +14,7 @@ from cosmos_core.attention_maps import AttentionMaps, stretch_to_unit_range
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.printable import printable
-from cosmos_eval.datasets.base import FileImage
+from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import resolve_device
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, attention_reader, patch_encoder

@@ -13,7 +13,7 @@ from cosmos_core.files import atomic_path
 from cosmos_core.printable import printable
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import SegmentationData
-from cosmos_eval.datasets.dataset_checks import escapes
+from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.metrics.areas import class_iou, summary
@@ -206,7 +206,7 @@ def file_names(keys: Sequence[str]) -> list[str]:
     times = Counter(plain)
     names = [f"{short if times[short] == 1 else key}.png" for key, short in zip(keys, plain, strict=True)]
     for name in names:
-        if escapes(name):
+        if is_outside_folder(name):
             raise RequestError(
                 f"the image {printable(name)!r} would be written outside of the folder; rename it in the dataset"
             )

@@ -12,7 +12,7 @@ from cosmos_eval.cache.contents import chosen, clear, damaged, held, store_at
 from cosmos_eval.cache.export import export_rows
 from cosmos_eval.cache.shard import NAMES_PREFIX
 from cosmos_eval.cache.store import Store
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.embeddings import EmbeddingsModel
 from cosmos_eval.run.evaluate import evaluate

@@ -17,7 +17,7 @@ from cosmos_eval.cache.contents import damaged, held
 from cosmos_eval.cache.known_features import KnownRows
 from cosmos_eval.cache.shard import FILE_PREFIX, KEY_BYTES, Shard, checksum, read_keys, read_shard, shard_bytes
 from cosmos_eval.cache.store import ModelCache, Store
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from tests.helpers.killing import SERVER

@@ -15,8 +15,9 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import FileImage, ImageSource, Mask, UprightImage
 from cosmos_eval.datasets.clip_benchmark import IndexedImage
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource, UprightImage
+from cosmos_eval.datasets.masks import Mask
 from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.datasets.webdataset import TarImage
@@ -97,11 +98,11 @@ def test_a_mask_that_changes_is_refused(tmp_path: Path):
 
     write(1)
     mask: Mask = MmsegMask("a", tmp_path / "a.png", classes=3)
-    assert mask.hashed_labels().tolist() == np.full((6, 8), 1).tolist()  # nothing was hashed yet
+    assert mask.verified_labels().tolist() == np.full((6, 8), 1).tolist()  # nothing was hashed yet
     mask.digest()
     write(2)
     with pytest.raises(RequestError, match=r"^the mask a in .*a\.png was changed after it was hashed"):
-        mask.hashed_labels()
+        mask.verified_labels()
 
 
 def touch(path: Path) -> None:

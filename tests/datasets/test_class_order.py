@@ -12,7 +12,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets import imagenet, imagenet_order
-from cosmos_eval.datasets.class_order import name_key
+from cosmos_eval.datasets.class_order import normalize_class_name
 from tests.helpers.datasets_on_disk import define, write_image
 from tests.helpers.segmentation_on_disk import small, write_segmentation
 
@@ -66,7 +66,7 @@ def test_names_like_those_of_the_folders_are_assigned_by_name_in_any_order(tmp_p
     names = ["bird", "sea lion", "automobile", "airplane"]
     data = read(tmp_path, folders, names)
     for folder, name in names_by_folder(data).items():
-        assert name_key(folder) == name_key(name)
+        assert normalize_class_name(folder) == normalize_class_name(name)
     assert data.remarks == ()
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.data import RetrievalData
+from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image, write_json
 

@@ -10,8 +10,8 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import imagenet
-from cosmos_eval.datasets.base import DataCheck
 from cosmos_eval.datasets.data import ClassificationData
+from cosmos_eval.datasets.dataset_checks import DataReport
 from tests.helpers.datasets_on_disk import define, write_image
 
 FOLDER = {"reader": "image-folder", "path": "pets"}
@@ -39,7 +39,7 @@ def refusal(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A
     return str(caught.value)
 
 
-def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> DataCheck:
+def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> DataReport:
     return datasets.check(define(tmp_path, "classification", dataset, prompts))
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import take_images
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
 from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image
 

@@ -87,7 +87,7 @@ def test_red_is_red(tmp_path: Path):
 def test_class_names_are_the_first_query_words_of_the_definition(tmp_path: Path, name: str):
     write_segmentation(tmp_path, name, count=1)
     data = read(name, tmp_path, images=1)
-    words = small(name).words().query_words
+    words = small(name).resolve_prompts().query_words
     assert len(words) == len(data.class_names)
 
     def plain(text: str) -> str:
@@ -354,7 +354,7 @@ def test_a_definition_with_a_base_may_read_a_part_of_the_dataset(tmp_path: Path)
     (tmp_path / "first-three.yaml").write_text(text, encoding="utf-8")
     benchmark = load_benchmark(tmp_path / "first-three.yaml")
     assert datasets.check(benchmark).problems == ()
-    assert benchmark.words() == load_benchmark("voc21").words()
+    assert benchmark.resolve_prompts() == load_benchmark("voc21").resolve_prompts()
 
 
 def test_toybox_written_as_voc_is_read_as_it_was_rendered(tmp_path: Path):

@@ -525,7 +525,7 @@ def test_parts_of_one_image_are_resampled_together(tmp_path: Path):
         write_image(tmp_path / f"aro/images/{i}.jpg", seed=i, size=40)
     data = load("aro-relation", tmp_path)
     assert len(data.images) == 40
-    assert {image.whole for image in data.images} == {"7.jpg", "8.jpg"}
+    assert {image.parent_key for image in data.images} == {"7.jpg", "8.jpg"}
     given = Given({image.key: [1, 0] for image in data.images}, {"cat": [1, 0], "dog": [-1, 0], "mat": [0, 1]})
     accuracy = tasks.run(small("aro-relation"), data, given).metrics["accuracy"]
     # two whole images, one of them right: p ** 2 + p (1 - p) = 0.025 for the lower bound

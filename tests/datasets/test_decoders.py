@@ -11,8 +11,8 @@ from PIL import Image, ImageFilter
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.shard import spaces_of
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import FileImage, decode
-from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, decoding_by
+from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, use_decoder
+from cosmos_eval.datasets.image_sources import FileImage, decode
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.run.evaluate import evaluate
@@ -35,7 +35,7 @@ def encoded(image: Image.Image, image_format: str = "JPEG", **options: object) -
 
 
 def decoded(content: bytes, decoder: Decoder) -> np.ndarray:
-    with decoding_by(decoder):
+    with use_decoder(decoder):
         image = decode(content, "a.jpg")
     assert image.mode == "RGB"
     return np.asarray(image, dtype=np.int16)
@@ -83,7 +83,7 @@ def test_a_box_is_cut_from_the_image_at_full_size(tmp_path):
     path.write_bytes(encoded(photograph(), quality=95))
     cropped = CroppedImage("a.jpg[30,10,20,20]", path, (30, 10, 20, 20))
     expected = np.asarray(cropped.load())
-    with decoding_by(DRAFT):
+    with use_decoder(DRAFT):
         assert np.array_equal(np.asarray(cropped.load()), expected)
         assert decode(path.read_bytes(), "a.jpg").size == (16, 12)  # other images are still reduced
     assert expected.shape == (20, 20, 3)
@@ -114,7 +114,7 @@ def test_windows_are_cut_from_the_image_at_full_size(tmp_path):
 
 def test_after_the_block_pillow_decodes_again():
     content = encoded(photograph())
-    with decoding_by(DRAFT):
+    with use_decoder(DRAFT):
         pass
     assert decode(content, "a.jpg").size == (64, 48)
 
@@ -136,7 +136,7 @@ def test_the_engine_uses_the_chosen_decoder(tmp_path, workers):
     engine = Engine(model, decoder="draft", workers=workers)
     features = engine.image_features(images)
     seen = model.seen[-1]
-    with decoding_by(Decoder("draft", (8, 8))):
+    with use_decoder(Decoder("draft", (8, 8))):
         for image, x in zip(images, seen, strict=True):
             assert image.load().size == (10, 10)
             assert (x == model.preprocess(image.load())).all()

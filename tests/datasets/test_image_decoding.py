@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.decoders import Decoder, decoding_by
+from cosmos_eval.datasets.decoders import Decoder, use_decoder
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.segmentation_on_disk import (
@@ -63,7 +63,7 @@ def test_without_the_option_exif_is_ignored_and_the_number_of_turned_images_is_r
 def test_exif_apply_turns_images_for_every_decoder(tmp_path: Path, decoder: str):
     names = [photo(tmp_path / f"{i}.jpg", i, seed=i).name for i in range(1, 9)]
     data = datasets.load(definition(tmp_path, names, exif="apply"))
-    with decoding_by(Decoder(decoder)):
+    with use_decoder(Decoder(decoder)):
         for source in data.images:
             with Image.open(tmp_path / source.key) as image:
                 upright = ImageOps.exif_transpose(image).convert("RGB")
@@ -100,7 +100,7 @@ def test_images_of_16_bits_have_another_digest_than_their_bytes_alone(tmp_path: 
 
 
 def test_a_box_is_cut_from_the_image_as_it_is_decoded(tmp_path: Path):
-    from cosmos_eval.datasets.base import UprightImage
+    from cosmos_eval.datasets.image_sources import UprightImage
 
     path = photo(tmp_path / "a.jpg", 6, size=(24, 40))
     low = CroppedImage("a.jpg[2,30,5,6]", path, (2, 30, 5, 6))  # outside the file, inside the turned image

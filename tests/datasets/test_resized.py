@@ -12,8 +12,8 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets import resized as module
-from cosmos_eval.datasets.base import ArrayImage, FileImage
-from cosmos_eval.datasets.resized import HEADER, INDEX, digest_of, read_resized, write_resized
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
+from cosmos_eval.datasets.resized import HEADER, INDEX, read_resized, recipe_digest, write_resized
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.run.evaluate import evaluate
@@ -62,7 +62,7 @@ def test_shards_are_webdatasets_and_record_how_they_were_made(tmp_path):
     images = write_photographs(tmp_path, 3)
     write(images, tmp_path / "small")
     with tarfile.open(tmp_path / "small/resized-00000.tar") as tar:
-        assert tar.pax_headers[HEADER] == digest_of(read_resized(tmp_path / "small").made)
+        assert tar.pax_headers[HEADER] == recipe_digest(read_resized(tmp_path / "small").recipe)
         members = tar.getmembers()
         assert [member.name for member in members] == [f"{image.digest()}.npy" for image in images]
         for member, image in zip(members, images, strict=True):
@@ -141,7 +141,7 @@ def test_a_damaged_shard_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(RequestError, match=r"resized-00000\.tar is damaged or was changed"):
         resized.pixels(images[0].digest())
-    resized.places[images[0].digest()] = (
+    resized.locations[images[0].digest()] = (
         0,
         0,
         10,

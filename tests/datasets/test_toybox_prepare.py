@@ -186,8 +186,8 @@ def test_the_real_reader_gives_the_in_memory_classification_data(toybox_root):
 
 def test_the_shipped_definition_has_the_templates_of_the_written_one(toybox_root):
     assert (
-        load_benchmark("toybox-classification").words().templates
-        == load_benchmark(toybox_root / "toybox-imagenet.yaml").words().templates
+        load_benchmark("toybox-classification").resolve_prompts().templates
+        == load_benchmark(toybox_root / "toybox-imagenet.yaml").resolve_prompts().templates
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.store import Store
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.base import out_of_memory
 from cosmos_eval.models.trimmed import Batch

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.known_features import KnownRows
-from cosmos_eval.datasets.base import ArrayImage, FileImage
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.engine.precision import tower_precision
 from tests.helpers.stand_ins import RandomModel, random_images

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.cache import store
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine, scores, tiles
 from cosmos_eval.engine.rerank import Reranked, as_comparison_keys
 from cosmos_eval.engine.scores import DotProductScores

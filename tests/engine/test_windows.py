@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayImage, FileImage
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import MAX_WAITING_BATCHES
 from cosmos_eval.engine.windows import resized, window_grid

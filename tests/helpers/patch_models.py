@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import window_grid
 from cosmos_eval.tasks.segmentation.settings import SETTINGS

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from cosmos_eval.cache import store
 from cosmos_eval.cache.known_features import key_of
-from cosmos_eval.datasets import base
+from cosmos_eval.datasets import image_sources
 from cosmos_eval.datasets.toybox.words import COLOURS
 from cosmos_eval.engine import ranks as crew
 from tests.helpers.killing import SERVER, fork_workers
@@ -153,7 +153,7 @@ def faulty(*arguments: Any, **options: Any) -> Any:
     raise KeyError("odd")
 
 
-def other_content(image: base.FileImage) -> bytes:
+def other_content(image: image_sources.FileImage) -> bytes:
     """The file of an image as another machine might have it: the same pixels in other bytes."""
     return image.path.read_bytes() + b"another"
 
@@ -173,7 +173,7 @@ def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     if environment.get("COSMOS_TEST_FAULT", "none") == environment.get("RANK"):
         encoding.image_batches = faulty
     if environment.get("COSMOS_TEST_OTHER_DATA", "none") == environment.get("RANK"):
-        base.FileImage.content = other_content  # type: ignore[method-assign]
+        image_sources.FileImage.content = other_content  # type: ignore[method-assign]
     code = run_command(arguments)
     sys.stderr.flush()
     sys.stdout.flush()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
@@ -159,7 +159,7 @@ def test_a_failed_write_leaves_the_old_folder_readable(folder):
 
 
 def test_embeddings_written_from_a_model_are_its_features_when_read(tmp_path):
-    from cosmos_eval.datasets.base import ArrayImage
+    from cosmos_eval.datasets.image_sources import ArrayImage
     from cosmos_eval.engine.features import Engine
 
     rng = np.random.default_rng(0)

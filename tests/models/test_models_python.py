@@ -14,7 +14,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model, python
 from cosmos_eval.models.base import Model

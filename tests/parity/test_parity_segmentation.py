@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from cosmos_core.dense import patch_features
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_eval.datasets.base import ArrayImage
-from cosmos_eval.datasets.prompts import resolve_words
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.datasets.prompts import resolve_prompts
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
@@ -138,7 +138,7 @@ def refinement(pack: Pack) -> dict[str, Tensor]:
 
 
 def text_queries(pack: Pack) -> dict[str, Tensor]:
-    words, templates = pack.json(NUMBERS)["query_words"], resolve_words({"templates": "openai-80"}, None).templates
+    words, templates = pack.json(NUMBERS)["query_words"], resolve_prompts({"templates": "openai-80"}, None).templates
     assert isinstance(templates, tuple)
     tokenize = build_tokenizer(pack.json("model/config.json")["text_cfg"])
     return {

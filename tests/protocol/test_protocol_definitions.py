@@ -112,7 +112,7 @@ def test_the_folder_of_a_users_definition_is_its_data_root(tmp_path: Path):
     path.write_text(GOOD, encoding="utf-8")
     benchmark = load_benchmark(path)
     assert benchmark.folder == tmp_path
-    assert benchmark.words().templates == ("a photo of a {c}.",)
+    assert benchmark.resolve_prompts().templates == ("a photo of a {c}.",)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_the_fingerprint_depends_on_prompts_but_not_on_paths(tmp_path: Path):
 def test_a_named_set_and_its_words_have_one_fingerprint(tmp_path: Path):
     dataset = {"reader": "image-folder", "path": "a"}
     named = define(tmp_path, "classification", dataset, {"templates": "simple-7"})
-    words = named.words().templates
+    words = named.resolve_prompts().templates
     assert words is not None
     assert len(words) == 7
     listed = define(tmp_path, "classification", dataset, {"templates": list(words)})
@@ -230,7 +230,7 @@ def test_a_definition_in_memory_has_the_fingerprint_of_its_file(tmp_path: Path):
     dataset = {"reader": "image-folder", "path": "a"}
     prompts = {"class_names": "names.txt", "templates": ["a {}"]}
     from_file = define(tmp_path, "classification", dataset, prompts)
-    words = from_file.words()
+    words = from_file.resolve_prompts()
     resolved = {"class_names": words.class_names, "templates": words.templates}
     in_memory = Benchmark("mine", 1, "classification", {**dataset, "path": "b"}, {"primary": "top1"}, resolved)
     assert protocol_fingerprint(in_memory) == from_file.fingerprint
@@ -254,7 +254,7 @@ def test_a_definition_in_memory_with_invalid_values_is_refused_in_one_line(chang
 def test_shipped_definitions_count_what_their_task_counts_and_name_paths_alike():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
-        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.counted)
+        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.count_names)
         # for some perception datasets the number of images was never published
         assert counted == known or (benchmark.task == "perception" and counted < known), name
         if benchmark.dataset["reader"] == "wds":

@@ -19,7 +19,7 @@ def test_words_and_settings_are_those_of_the_released_files(name: str):
         pytest.skip(f"no {path}; set COSMOS_SHARED_DIR")
     released = json.loads(path.read_text(encoding="utf-8"))["benchmarks"][name.replace("-", "_")]
     benchmark = load_benchmark(name)
-    words = benchmark.words()
+    words = benchmark.resolve_prompts()
     assert [list(class_words) for class_words in words.query_words] == released["words"]
     assert sum(map(len, words.query_words)) == released["query_words"]
     assert len(words.templates or ()) == 80

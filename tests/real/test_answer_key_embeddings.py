@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.accuracy import expected_topk, mean_per_class
 from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank

@@ -17,7 +17,7 @@ from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.session import Session
 from tests.datasets.test_datasets_captions import karpathy
 from tests.datasets.test_datasets_jsonl import MINE, write
-from tests.datasets.test_datasets_wds import WDS, make_image, shards, write_tar
+from tests.datasets.test_datasets_webdataset import WDS, make_image, shards, write_tar
 from tests.helpers.datasets_on_disk import COCO, coco_files, define
 
 LONG = "9" * 5000

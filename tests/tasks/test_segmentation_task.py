@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage, ArrayMask
 from cosmos_eval.datasets.data import SegmentationData
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.datasets.masks import ArrayMask
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.areas import summary
 from cosmos_eval.metrics.intervals import intervals

@@ -11,8 +11,8 @@ from benchmarks.studies.ablation.files import read, write
 from benchmarks.studies.ablation.rows import PRESET
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import ImageSource
     from cosmos_eval.datasets.data import RetrievalData
+    from cosmos_eval.datasets.image_sources import ImageSource
     from cosmos_eval.results.record import Result
     from cosmos_eval.run.session import Session
 
@@ -109,7 +109,7 @@ class TrialEvaluator:
 def two_crops(images: "Sequence[ImageSource]") -> "tuple[list[ImageSource], list[ImageSource]]":
     """Return two global crops of each image, drawn as in the preset with a generator seeded by the image's key."""
     from cosmos_core.config import load_preset
-    from cosmos_eval.datasets.base import ArrayImage
+    from cosmos_eval.datasets.image_sources import ArrayImage
 
     crops = replace(load_preset(PRESET).views, global_crops=2, local_crops=0)
     views = [crops.pixels(image.load(), random.Random(image.key)) for image in images]

@@ -40,7 +40,7 @@ class Data:
         return self
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers of images, texts, classes or items, under the names of `kind.counted`."""
+        """Return the numbers of images, texts, classes or items, under the names of `kind.count_names`."""
         raise NotImplementedError
 
     def hash_into(self, content: ContentHash) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cosmos_eval.datasets.consistency import find_broken_texts, first
+from cosmos_eval.datasets.consistency import find_broken_texts, format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
@@ -55,12 +55,15 @@ class ClassificationData(Data):
             return [f"has {len(keys):,} images but {len(self.labels):,} labels"]
         wrong_labels = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
         if wrong_labels:
-            problems.append(f"has {len(wrong_labels):,} labels outside 0 to {classes - 1}: {first(wrong_labels)}")
+            problems.append(
+                f"has {len(wrong_labels):,} labels outside 0 to {classes - 1}: {format_names(wrong_labels)}"
+            )
         if not self.empty_classes_allowed:
             empty = self._empty_classes()
             if empty:
                 problems.append(
-                    f"has {len(empty):,} classes without an image: {first(empty)}; if they are only candidates, write "
+                    f"has {len(empty):,} classes without an image: {format_names(empty)}; if they are only "
+                    "candidates, write "
                     "candidates_without_images: allow in dataset"
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
@@ -73,13 +76,15 @@ class ClassificationData(Data):
         empty = self._empty_classes() if self.empty_classes_allowed else []
         if empty:
             verb = "has" if len(empty) == 1 else "have"
-            observations.append(f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {first(empty)}")
+            observations.append(
+                f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {format_names(empty)}"
+            )
         names = [" ".join(name.split()) for name in self.class_names]
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
         if repeated:
-            observations.append(f"several classes have the same name and tie: {first(repeated)}")
+            observations.append(f"several classes have the same name and tie: {format_names(repeated)}")
         if len(names) == 1:
-            observations.append(f"the only class is {first(names)}, so every image counts as right")
+            observations.append(f"the only class is {format_names(names)}, so every image counts as right")
         return observations
 
     def subset(self, n: int) -> Self:

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from cosmos_eval.datasets.consistency import find_broken_texts, first
+from cosmos_eval.datasets.consistency import find_broken_texts, format_names
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
@@ -40,11 +40,13 @@ class RetrievalData(Data):
             problems.append(f"has {len(self.texts):,} texts but {len(self.image_of_text):,} images named for them")
         orphans = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not 0 <= i < len(keys)]
         if orphans:
-            problems.append(f"has {len(orphans):,} captions that belong to no image: {first(orphans)}")
+            problems.append(f"has {len(orphans):,} captions that belong to no image: {format_names(orphans)}")
         problems += find_broken_texts("texts", self.texts)
         uncaptioned = sorted(set(range(len(keys))) - set(self.image_of_text.tolist()))
         if uncaptioned:
-            problems.append(f"has {len(uncaptioned):,} images without a caption: {first(keys[i] for i in uncaptioned)}")
+            problems.append(
+                f"has {len(uncaptioned):,} images without a caption: {format_names(keys[i] for i in uncaptioned)}"
+            )
         return problems
 
     def observations(self) -> list[str]:
@@ -53,7 +55,7 @@ class RetrievalData(Data):
         if not images_of_empty:
             return []
         count, verb = len(images_of_empty), "is" if len(images_of_empty) == 1 else "are"
-        return [f"{count:,} of {len(self.texts):,} captions {verb} empty, of {first(images_of_empty)}"]
+        return [f"{count:,} of {len(self.texts):,} captions {verb} empty, of {format_names(images_of_empty)}"]
 
     def subset(self, n: int) -> Self:
         image_indices = spread_indices(len(self.images), n)

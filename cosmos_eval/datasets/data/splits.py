@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
@@ -62,7 +62,7 @@ class SplitData(Data):
             if shared:
                 count = "1 image" if len(shared) == 1 else f"{len(shared):,} images"
                 verb = "is" if len(shared) == 1 else "are"
-                remarks.append(f"{count} of the split {name} {verb} evaluated, too: {first(shared)}")
+                remarks.append(f"{count} of the split {name} {verb} evaluated, too: {format_names(shared)}")
         return remarks
 
     def subset(self, n: int) -> Self:

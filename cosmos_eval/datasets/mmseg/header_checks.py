@@ -11,7 +11,7 @@ from PIL import Image
 from cosmos_core.image_files import QUARTER_TURNS, Impostor, NotAnImage, open_image, orientation_of
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
-from cosmos_eval.datasets.consistency import FIRST, first
+from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
 from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
 
 LABEL_MODES = ("P", "L", "1")
@@ -53,34 +53,35 @@ class HeaderProblems:
         """
         messages = []
         if self.unreadable:
-            shown = ", ".join(self.unreadable[:FIRST])  # not `first()`, which would shorten the reasons
-            more = f" and {len(self.unreadable) - FIRST:,} more" if len(self.unreadable) > FIRST else ""
+            shown = ", ".join(self.unreadable[:MAX_NAMES])  # not `format_names()`, which would shorten the reasons
+            more = f" and {len(self.unreadable) - MAX_NAMES:,} more" if len(self.unreadable) > MAX_NAMES else ""
             messages.append(f"has {_count(self.unreadable, 'unreadable file')}: {shown}{more}")
         if self.in_colour:
             messages.append(
                 f"has {_count(self.in_colour, 'mask')} in {mask_folder} with colours instead of one label per pixel: "
-                f"{first(self.in_colour)}; a palette PNG that was saved again as RGB has lost its labels: unpack the "
+                f"{format_names(self.in_colour)}; a palette PNG that was saved again as RGB has lost its labels: "
+                "unpack the "
                 "original files again"
             )
         if self.wide:
             messages.append(
                 f"has {_count(self.wide, 'mask')} in {mask_folder} of more than 8 bits a pixel: "
-                f"{first(self.wide)}; mmsegmentation reads 8 bits: save the labels as an 8-bit PNG"
+                f"{format_names(self.wide)}; mmsegmentation reads 8 bits: save the labels as an 8-bit PNG"
             )
         if self.lossy:
             messages.append(
                 f"has {_count(self.lossy, 'mask')} in {mask_folder} in a lossy format, which changes labels: "
-                f"{first(self.lossy)}; unpack the original files again, or save the labels as PNG"
+                f"{format_names(self.lossy)}; unpack the original files again, or save the labels as PNG"
             )
         if self.turned:
             messages.append(
                 f"has {_count(self.turned, 'image')} that EXIF turns otherwise than the mask in {mask_folder}: "
-                f"{first(self.turned)}; save both upright and without the orientation tag"
+                f"{format_names(self.turned)}; save both upright and without the orientation tag"
             )
         if self.other_size:
             messages.append(
                 f"has {_count(self.other_size, 'mask')} in {mask_folder} of another size than the image: "
-                f"{first(self.other_size)}; masks are never resized: replace them by those of these images"
+                f"{format_names(self.other_size)}; masks are never resized: replace them by those of these images"
             )
         return messages
 

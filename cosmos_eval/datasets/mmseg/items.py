@@ -9,8 +9,9 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import formats, open_image, orientation_of, turn
 from cosmos_core.text_files import open_regular
-from cosmos_eval.datasets.base import FileImage, Mask
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
+from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.datasets.masks import Mask
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
 from cosmos_eval.metrics.areas import IGNORED
 
@@ -27,7 +28,7 @@ class MmsegImage(FileImage):
     def load(self) -> Image.Image:
         import mmcv
 
-        content = self.hashed_content()
+        content = self.verified_content()
         # OpenCV fills the missing part of a truncated JPEG with grey, without an error. In a complete file the last end
         # marker comes after the last start of a scan; neither can occur in the data of a scan, where 0xff is escaped.
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
@@ -93,7 +94,7 @@ class MmsegMask(Mask):
             wrong_labels = [str(label + shift) for label in np.unique(labels[is_wrong]).tolist()]
             noun = "label" if len(wrong_labels) == 1 else "labels"
             raise RequestError(
-                f"the mask {self.path} has the {noun} {first(wrong_labels)}; classes are {shift} to "
+                f"the mask {self.path} has the {noun} {format_names(wrong_labels)}; classes are {shift} to "
                 f"{self.classes - 1 + shift} and {IGNORED} is ignored; replace the file, or prepare the masks again"
             )
         return labels

@@ -19,7 +19,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.dataset_checks import escapes
+from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.mmseg.mask_files import (
     VOID,
     PreparedMasks,
@@ -127,7 +127,7 @@ def collect_images(content: Any, path: Path) -> list[dict[str, Any]]:
             raise _refuse(path, f"annotation {annotation.get('id')} has an unknown image or category")
         images[image_id]["objects"].append({**annotation, "class": class_of_id[category_id]})
     for image in images.values():
-        if escapes(image["file_name"]):
+        if is_outside_folder(image["file_name"]):
             raise _refuse(path, f"the image {image['file_name']!r} is outside its folder")
         image["objects"].sort(key=_drawing_order)
     return sorted(images.values(), key=lambda image: image["file_name"])

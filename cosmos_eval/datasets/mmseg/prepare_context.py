@@ -15,7 +15,7 @@ import numpy as np
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.text_files import impostor_at, read_lines
-from cosmos_eval.datasets.dataset_checks import escapes
+from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.mmseg.mask_files import PreparedMasks, write_masks
 from cosmos_eval.progress import Reporter
 
@@ -41,7 +41,7 @@ def prepare_context(data_root: Path, out: Path, reporter: Reporter) -> PreparedM
     voc_folder = next((folder for folder in VOC_FOLDERS if (data_root / folder).is_dir()), VOC_FOLDERS[0])
     maps, list_path = _find_sources(data_root, voc_folder)
     names = [line.strip() for line in read_lines(list_path)]
-    bad_name = next((name for name in names if not name or escapes(name)), None)
+    bad_name = next((name for name in names if not name or is_outside_folder(name)), None)
     if bad_name is not None:
         raise RequestError(f"{list_path} has {bad_name!r}, which is not the name of an image; unpack it again")
     with_map = [name for name in names if (maps / f"{name}.mat").is_file()]

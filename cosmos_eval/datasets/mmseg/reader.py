@@ -8,13 +8,13 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.suggestions import near
 from cosmos_core.text_files import read_lines
-from cosmos_eval.datasets.catalog import APPLY
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import Data, SegmentationData
-from cosmos_eval.datasets.dataset_checks import Survey, escapes
+from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
 from cosmos_eval.datasets.mmseg.header_checks import check_headers
 from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
 from cosmos_eval.datasets.mmseg.layouts import LAYOUTS, Layout
+from cosmos_eval.datasets.reader_registry import APPLY
 from cosmos_eval.datasets.substitution import substituted
 
 
@@ -33,46 +33,47 @@ def read_mmseg(benchmark: Any, data_root: Path) -> Data:
             from the expected ones; everything at once.
         RequestError: an unknown layout.
     """
-    survey = Survey(benchmark, data_root)
-    name = survey.options["layout"]
+    checker = DatasetChecker(benchmark, data_root)
+    name = checker.options["layout"]
     if name not in LAYOUTS:
-        raise RequestError(f"{survey.name}: unknown layout {name!r}{near(name, LAYOUTS)}")
+        raise RequestError(f"{checker.name}: unknown layout {name!r}{near(name, LAYOUTS)}")
     layout = LAYOUTS[name]
-    (root,) = survey.there(survey.place("path", "folder", holding=layout.masks))
-    image_folder, mask_folder = _find_image_folder(survey, layout, root), root / layout.masks
-    file_names = _check_files(survey, layout, root, image_folder)
-    images, masks, meta = _list_files(survey, layout, root, image_folder, file_names)
-    survey.images(image_folder, [image.key for image in images])
+    (root,) = checker.require(checker.find_path("path", "folder", containing=layout.masks))
+    image_folder, mask_folder = _find_image_folder(checker, layout, root), root / layout.masks
+    file_names = _check_files(checker, layout, root, image_folder)
+    images, masks, meta = _list_files(checker, layout, root, image_folder, file_names)
+    checker.check_images(image_folder, [image.key for image in images])
     problems = check_headers(images, masks)
     for message in problems.messages(mask_folder):
-        survey.add(message)
+        checker.add_problem(message)
     if problems.no_mask:
         count = len(problems.no_mask)
         noun = "image" if count == 1 else "images"
-        survey.add(
-            f"has {count:,} {noun} without a mask in {mask_folder}: {first(problems.no_mask)}{_advice(layout, survey)}"
+        checker.add_problem(
+            f"has {count:,} {noun} without a mask in {mask_folder}: "
+            f"{format_names(problems.no_mask)}{_advice(layout, checker)}"
         )
     if len(images) in layout.other_counts:
-        survey.expected["images"] = len(images)
+        checker.expected["images"] = len(images)
     class_names = tuple(name.strip() for name in meta["classes"])  # ADE20KDataset has "bed "
     palette = [(int(red), int(green), int(blue)) for red, green, blue in meta["palette"]]
-    return survey.finish(SegmentationData(images, masks, class_names, palette))
+    return checker.finish(SegmentationData(images, masks, class_names, palette))
 
 
-def _find_image_folder(survey: Survey, layout: Layout, root: Path) -> Path:
+def _find_image_folder(checker: DatasetChecker, layout: Layout, root: Path) -> Path:
     """Return the folder of images in the dataset's folder, else the first existing one of the option `images`.
 
     If none exists, the first is returned, so that messages name it.
     """
     in_dataset = root / layout.images
-    if in_dataset.is_dir() or "images" not in survey.options:
+    if in_dataset.is_dir() or "images" not in checker.options:
         return in_dataset
-    option = survey.options["images"]
-    candidates = [survey.inside(path) for path in ([option] if isinstance(option, str) else option)]
+    option = checker.options["images"]
+    candidates = [checker.resolve_path(path) for path in ([option] if isinstance(option, str) else option)]
     return next((folder for folder in candidates if folder.is_dir()), in_dataset)
 
 
-def _check_files(survey: Survey, layout: Layout, root: Path, image_folder: Path) -> list[str]:
+def _check_files(checker: DatasetChecker, layout: Layout, root: Path, image_folder: Path) -> list[str]:
     """Check folders and list; return the names of the list, empty if the layout has none.
 
     Raises:
@@ -80,35 +81,35 @@ def _check_files(survey: Survey, layout: Layout, root: Path, image_folder: Path)
     """
     names: list[str] = []
     if not image_folder.is_dir():
-        survey.missing(f"the folder {image_folder}", image_folder)
+        checker.add_missing(f"the folder {image_folder}", image_folder)
     if not (root / layout.masks).is_dir():
-        survey.add(f"needs the folder {root / layout.masks}, which is not there{_advice(layout, survey)}")
+        checker.add_problem(f"needs the folder {root / layout.masks}, which is not there{_advice(layout, checker)}")
     if layout.split is not None:
         path = root / layout.split
         if not path.is_file():
-            survey.missing(f"the file {path}", path)
+            checker.add_missing(f"the file {path}", path)
         else:
-            names = _read_list(survey, path)
-    survey.stop_if_any()
+            names = _read_list(checker, path)
+    checker.raise_if_problems()
     return names
 
 
-def _read_list(survey: Survey, path: Path) -> list[str]:
+def _read_list(checker: DatasetChecker, path: Path) -> list[str]:
     """Return the lines of the split's list, without empty lines at the end; other empty lines are a problem."""
     lines = read_lines(path)
     while lines and not lines[-1].strip():
         del lines[-1]
-    outside = next((line for line in lines if escapes(line.strip())), None)
+    outside = next((line for line in lines if is_outside_folder(line.strip())), None)
     if outside is not None:
-        survey.refuse(f"names an image outside its folder in {path}: {outside!r}")
+        checker.refuse(f"names an image outside its folder in {path}: {outside!r}")
     empty = [str(i) for i, line in enumerate(lines, start=1) if not line.strip()]
     if empty:
-        survey.add(f"has empty lines in {path}: line {first(empty)}; it needs one name per line")
+        checker.add_problem(f"has empty lines in {path}: line {format_names(empty)}; it needs one name per line")
     return lines
 
 
 def _list_files(
-    survey: Survey, layout: Layout, root: Path, image_folder: Path, file_names: list[str]
+    checker: DatasetChecker, layout: Layout, root: Path, image_folder: Path, file_names: list[str]
 ) -> tuple[list[MmsegImage], list[MmsegMask], dict[str, Any]]:
     """Return the images and masks that mmsegmentation's dataset class lists, and its meta information.
 
@@ -131,7 +132,9 @@ def _list_files(
         entries = dataset.load_data_list()
     if not entries:
         content = "names" if layout.split else f"images (*{dataset.img_suffix})"
-        survey.refuse(f"finds no {content} in {root / layout.split if layout.split else image_folder}{survey.hint()}")
+        checker.refuse(
+            f"finds no {content} in {root / layout.split if layout.split else image_folder}{checker.take_hint()}"
+        )
     meta = dataset.metainfo
     images, masks = [], []
     for entry in entries:
@@ -145,7 +148,7 @@ def _list_files(
                 classes=len(meta["classes"]),
                 reduce_zero_label=entry["reduce_zero_label"],
                 label_map=None if label_map is None else tuple(label_map.items()),
-                turned=survey.options.get("exif") == APPLY,
+                turned=checker.options.get("exif") == APPLY,
             )
         )
     return images, masks, meta
@@ -156,8 +159,8 @@ def _relative_key(folder: Path, path: str) -> str:
     return path.removeprefix(str(folder)).lstrip("/\\").replace("\\", "/")
 
 
-def _advice(layout: Layout, survey: Survey) -> str:
+def _advice(layout: Layout, checker: DatasetChecker) -> str:
     """Return how to get the masks: the command that makes them, else the definition's hint."""
     if layout.prepare_name:
         return f"; make it with `cosmos-eval data prepare {layout.prepare_name}`"
-    return survey.hint()
+    return checker.take_hint()

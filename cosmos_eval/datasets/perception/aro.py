@@ -8,7 +8,7 @@ from cosmos_core.image_files import max_pixels
 from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import require_list, require_value
 from cosmos_eval.datasets.perception.crops import Box
 from cosmos_eval.datasets.perception.items import LEAVE_OUT, AnnotatedItem, ItemCollector
@@ -38,55 +38,55 @@ def read_aro(benchmark: Any, data_root: Path) -> Data:
             an unknown value of `subsets`.
         RequestError: not JSON (with line and column).
     """
-    survey = Survey(benchmark, data_root)
-    subset_kind = survey.options["subsets"]
+    checker = DatasetChecker(benchmark, data_root)
+    subset_kind = checker.options["subsets"]
     if subset_kind not in SUBSET_KINDS:
-        survey.refuse(f"has subsets {subset_kind!r}; known: {', '.join(SUBSET_KINDS)}")
-    path = survey.place("path", "file")
+        checker.refuse(f"has subsets {subset_kind!r}; known: {', '.join(SUBSET_KINDS)}")
+    path = checker.find_path("path", "file")
     if path is None:
-        survey.place("images", "folder")
-        survey.stop_if_any()
+        checker.find_path("images", "folder")
+        checker.raise_if_problems()
     assert path is not None
-    collector = ItemCollector(survey)
-    symmetric = survey.options.get("symmetric")
-    for number, row in enumerate(require_list(read_json(path), path, survey)):
+    collector = ItemCollector(checker)
+    symmetric = checker.options.get("symmetric")
+    for number, row in enumerate(require_list(read_json(path), path, checker)):
         where = f"row {number} of {path}"
         if subset_kind == "relation":
-            subset = str(require_value(row, "relation_name", str, where, survey))
+            subset = str(require_value(row, "relation_name", str, where, checker))
         else:
-            subset = _read_attributes(row, where, survey)
+            subset = _read_attributes(row, where, checker)
         collector.add(
             AnnotatedItem(
                 name=f"row {number}",
-                images=(require_value(row, "image_path", str, where, survey),),
+                images=(require_value(row, "image_path", str, where, checker),),
                 texts=(
-                    require_value(row, "true_caption", str, where, survey),
-                    require_value(row, "false_caption", str, where, survey),
+                    require_value(row, "true_caption", str, where, checker),
+                    require_value(row, "false_caption", str, where, checker),
                 ),
                 subset=subset,
-                box=_read_box(row, where, survey),
+                box=_read_box(row, where, checker),
                 groups={} if symmetric is None else {GROUP: "" if subset in symmetric else subset},
             )
         )
-    return survey.finish(collector.build(collector.require_image_folder()))
+    return checker.finish(collector.build(collector.require_image_folder()))
 
 
-def _read_box(row: Any, where: str, survey: Survey) -> Box:
+def _read_box(row: Any, where: str, checker: DatasetChecker) -> Box:
     """Return the box of a row in whole pixels: its corners are rounded, as in the authors' code (`Image.crop`)."""
-    x, y, width, height = (require_value(row, key, float, where, survey) for key in BOX_KEYS)
+    x, y, width, height = (require_value(row, key, float, where, checker) for key in BOX_KEYS)
     # the part of a box outside its image is filled with black, so a huge box would fill the memory
     if max(map(abs, (x, y, width, height))) > MAX_COORDINATE or width * height > max_pixels():
         shown = ", ".join(short_repr(number) for number in (x, y, width, height))
-        survey.refuse(f"has a box larger than any image that is read, ({shown}) (x, y, width, height), in {where}")
+        checker.refuse(f"has a box larger than any image that is read, ({shown}) (x, y, width, height), in {where}")
     box = round(x), round(y), round(x + width) - round(x), round(y + height) - round(y)
-    if (box[2] < 1 or box[3] < 1) and not survey.options.get(LEAVE_OUT, False):
-        survey.refuse(f"has a box without pixels, {box} (x, y, width, height), in {where}")
+    if (box[2] < 1 or box[3] < 1) and not checker.options.get(LEAVE_OUT, False):
+        checker.refuse(f"has a box without pixels, {box} (x, y, width, height), in {where}")
     return box
 
 
-def _read_attributes(row: Any, where: str, survey: Survey) -> str:
+def _read_attributes(row: Any, where: str, checker: DatasetChecker) -> str:
     """Return the two attributes of a row, joined by "_"."""
-    attributes = require_value(row, "attributes", list, where, survey)
+    attributes = require_value(row, "attributes", list, where, checker)
     if len(attributes) != 2 or not all(isinstance(text, str) and text.strip() for text in attributes):
-        survey.refuse(f"finds no list of two texts as 'attributes' in {where}")
+        checker.refuse(f"finds no list of two texts as 'attributes' in {where}")
     return "_".join(attributes)

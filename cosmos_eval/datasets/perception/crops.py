@@ -7,8 +7,8 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import ImageHeader, open_image, orientation_of, upright_size
-from cosmos_eval.datasets.base import FileImage, ImageSource, decode
-from cosmos_eval.datasets.decoders import at_full_size, exif_is_applied
+from cosmos_eval.datasets.decoders import decode_at_full_size, is_exif_applied
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource, decode
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
@@ -34,14 +34,14 @@ class CroppedImage(ImageSource):
     box: Box
 
     @property
-    def whole(self) -> str:
+    def parent_key(self) -> str:
         return self.key.rpartition("[")[0] or self.key
 
     def content(self) -> bytes:
         content = self._file_content()
         try:
             with open_image(content) as image:
-                header = ImageHeader(image.size, image.mode, orientation_of(image) if exif_is_applied() else 1)
+                header = ImageHeader(image.size, image.mode, orientation_of(image) if is_exif_applied() else 1)
         except RequestError as error:  # says what to do
             raise RequestError(f"cannot decode the image {self.path}: {error}") from error
         except Exception as error:  # decoders raise anything for damaged files
@@ -54,8 +54,8 @@ class CroppedImage(ImageSource):
         return content[len(repr(tuple(self.box))) :]
 
     def load(self) -> Image.Image:
-        with at_full_size():  # a faster decoder may return a smaller image, in which the box would be wrong
-            image = decode(self.encoded(self.hashed_content()), self.path)
+        with decode_at_full_size():  # a faster decoder may return a smaller image, in which the box would be wrong
+            image = decode(self.encoded(self.verified_content()), self.path)
         self._require_overlap(image.size)
         x, y, width, height = self.box
         return image.crop((x, y, x + width, y + height))

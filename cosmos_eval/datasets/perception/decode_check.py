@@ -12,7 +12,7 @@ from pathlib import Path
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, max_pixels, open_image, orientation_of, to_rgb, turn
 from cosmos_core.text_files import open_regular
-from cosmos_eval.datasets.decoders import exif_is_applied
+from cosmos_eval.datasets.decoders import is_exif_applied
 from cosmos_eval.progress import Reporter, after_a_while
 
 WORKERS = 8
@@ -43,7 +43,7 @@ def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> di
         The same keys -> result.
     """
     results = {}
-    turned = exif_is_applied()  # a context variable, which threads do not inherit
+    turned = is_exif_applied()  # a context variable, which threads do not inherit
     with (
         after_a_while(reporter, "decoding images", len(files), "images") as advance,
         ThreadPoolExecutor(WORKERS) as pool,

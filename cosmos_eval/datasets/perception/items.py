@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmos_eval.datasets.base import FileImage, ImageSource
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, Survey, escapes
+from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, DatasetChecker, is_outside_folder
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource
 from cosmos_eval.datasets.perception.crops import Box, CroppedImage, is_outside
 from cosmos_eval.datasets.perception.decode_check import decode_all
 from cosmos_eval.progress import shown_progress
@@ -42,8 +42,8 @@ class ItemCollector:
     ending, and the folder has no subfolders.
     """
 
-    def __init__(self, survey: Survey, *, any_ending: bool = False) -> None:
-        self.survey = survey
+    def __init__(self, checker: DatasetChecker, *, any_ending: bool = False) -> None:
+        self.checker = checker
         self.any_ending = any_ending
         self.items: list[AnnotatedItem] = []
 
@@ -53,12 +53,12 @@ class ItemCollector:
         Raises:
             DataProblems: an image name that leads out of the folder, or an empty text.
         """
-        outside = next((name for name in item.images if not name or escapes(name)), None)
+        outside = next((name for name in item.images if not name or is_outside_folder(name)), None)
         if outside is not None:
-            self.survey.refuse(f"names an image outside its folder in {item.name}: {outside!r}")
+            self.checker.refuse(f"names an image outside its folder in {item.name}: {outside!r}")
         empty = next((number for number, text in enumerate(item.texts, start=1) if not text.strip()), None)
         if empty is not None:
-            self.survey.refuse(f"has an empty text in {item.name} (text {empty} of {len(item.texts)})")
+            self.checker.refuse(f"has an empty text in {item.name} (text {empty} of {len(item.texts)})")
         self.items.append(item)
 
     def require_image_folder(self) -> Path:
@@ -68,8 +68,8 @@ class ItemCollector:
             DataProblems: there is none, or the reader has found other problems.
         """
         first_image = self.items[0].images[0] if self.items and not self.any_ending else None
-        folder = self.survey.place("images", "folder", holding=first_image)
-        self.survey.stop_if_any()
+        folder = self.checker.find_path("images", "folder", containing=first_image)
+        self.checker.raise_if_problems()
         assert folder is not None
         return folder
 
@@ -80,15 +80,15 @@ class ItemCollector:
             DataProblems: there are no items, or an image name has two files.
         """
         if not self.items:
-            self.survey.refuse("finds no items")
+            self.checker.refuse("finds no items")
         names = list(dict.fromkeys(name for item in self.items for name in item.images))
         file_of_name = self._find_files(image_folder, names)
         reasons: dict[str, str] = {}
-        if self.survey.options.get(LEAVE_OUT, False):
+        if self.checker.options.get(LEAVE_OUT, False):
             reasons = self._find_reasons(image_folder, file_of_name)
-            self.survey.count(images=len(names), items=len(self.items))
+            self.checker.record_counts(images=len(names), items=len(self.items))
         else:
-            self.survey.images(image_folder, list(file_of_name.values()))
+            self.checker.check_images(image_folder, list(file_of_name.values()))
         return self._build_data(reasons, {name: image_folder / file for name, file in file_of_name.items()})
 
     def _find_files(self, image_folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -102,8 +102,8 @@ class ItemCollector:
                 files_of_stem.setdefault(stem, []).append(file)
         ambiguous = [" and ".join(files_of_stem[name]) for name in names if len(files_of_stem.get(name, ())) > 1]
         if ambiguous:
-            self.survey.refuse(
-                f"finds {len(ambiguous):,} images twice in {image_folder}: {first(ambiguous)}; keep one of each"
+            self.checker.refuse(
+                f"finds {len(ambiguous):,} images twice in {image_folder}: {format_names(ambiguous)}; keep one of each"
             )
         return {name: files_of_stem.get(name, [f"{name}.jpg"])[0] for name in names}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import find_folder_inside, parse_whole_number, read_table
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
@@ -42,25 +42,25 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
         DataProblems: a missing column, an empty statement, a repeated id, two consecutive rows that are not a pair, a
             pattern without its fifteen pairs, missing images.
     """
-    survey = Survey(benchmark, data_root)
-    (base,) = survey.there(survey.place("path", "folder", holding="Questions.csv"))
+    checker = DatasetChecker(benchmark, data_root)
+    (base,) = checker.require(checker.find_path("path", "folder", containing="Questions.csv"))
     path = base / "Questions.csv"
     if not path.is_file():
-        survey.missing(f"the file {path}", path)
-    image_folder = find_folder_inside(base, IMAGE_FOLDERS, survey)
-    survey.stop_if_any()
+        checker.add_missing(f"the file {path}", path)
+    image_folder = find_folder_inside(base, IMAGE_FOLDERS, checker)
+    checker.raise_if_problems()
     assert image_folder is not None
-    rows = [(line, row, _read_id(line, row, path, survey)) for line, row in read_table(path, COLUMNS, survey)]
-    _check_patterns([row["Type"] for _, row, _ in rows], path, survey)
+    rows = [(line, row, _read_id(line, row, path, checker)) for line, row in read_table(path, COLUMNS, checker)]
+    _check_patterns([row["Type"] for _, row, _ in rows], path, checker)
     line_of_id: dict[int, int] = {}
     for line, _, question in rows:
         if question in line_of_id:
-            survey.refuse(f"has the question {question} twice, in lines {line_of_id[question]} and {line} of {path}")
+            checker.refuse(f"has the question {question} twice, in lines {line_of_id[question]} and {line} of {path}")
         line_of_id[question] = line
-    collector = ItemCollector(survey)
+    collector = ItemCollector(checker)
     for pair in range(len(rows) // 2):
         (line, first_row, first_id), (_, second_row, second_id) = rows[2 * pair : 2 * pair + 2]
-        _check_pair(first_id, second_id, line_of_id, f"{path}:{line}", survey)
+        _check_pair(first_id, second_id, line_of_id, f"{path}:{line}", checker)
         odd_row, even_row = (first_row, second_row) if first_id % 2 else (second_row, first_row)
         collector.add(
             AnnotatedItem(
@@ -71,10 +71,10 @@ def read_mmvp(benchmark: Any, data_root: Path) -> Data:
                 subset=PATTERNS[pair // PAIRS],
             )
         )
-    return survey.finish(collector.build(image_folder))
+    return checker.finish(collector.build(image_folder))
 
 
-def _check_pair(first_id: int, second_id: int, line_of_id: dict[int, int], where: str, survey: Survey) -> None:
+def _check_pair(first_id: int, second_id: int, line_of_id: dict[int, int], where: str, checker: DatasetChecker) -> None:
     """Refuse two rows that are not a pair.
 
     That one id is odd and one even is not enough: if rows were moved, 3 and 2 would pass. So the partner of each must
@@ -82,11 +82,11 @@ def _check_pair(first_id: int, second_id: int, line_of_id: dict[int, int], where
     """
     ids = (first_id, second_id)
     if first_id % 2 == second_id % 2:
-        survey.refuse(f"finds the pair {first_id} and {second_id} in {where}; one id must be odd and one even")
+        checker.refuse(f"finds the pair {first_id} and {second_id} in {where}; one id must be odd and one even")
     for question in ids:
         partner = _partner_id(question)
         if partner not in ids and partner in line_of_id:
-            survey.refuse(
+            checker.refuse(
                 f"finds the pair {first_id} and {second_id} in {where}, but {partner}, which belongs to {question}, in "
                 f"line {line_of_id[partner]}; restore the published order of the rows"
             )
@@ -97,16 +97,16 @@ def _partner_id(question: int) -> int:
     return question + 1 if question % 2 else question - 1
 
 
-def _read_id(line: int, row: dict[str, str], path: Path, survey: Survey) -> int:
+def _read_id(line: int, row: dict[str, str], path: Path, checker: DatasetChecker) -> int:
     """Return the id of a row, after a check that none of its cells is empty."""
     where = f"{path}:{line}"
     for column in COLUMNS:
         if not row[column].strip():
-            survey.refuse(f"has an empty {column!r} in {where}")
-    return parse_whole_number(row["Question ID"], "Question ID", where, survey)
+            checker.refuse(f"has an empty {column!r} in {where}")
+    return parse_whole_number(row["Question ID"], "Question ID", where, checker)
 
 
-def _check_patterns(types: list[str], path: Path, survey: Survey) -> None:
+def _check_patterns(types: list[str], path: Path, checker: DatasetChecker) -> None:
     """Refuse a table in which a pattern does not have all of its rows together: later pairs would get the name of
     another pattern.
 
@@ -118,6 +118,6 @@ def _check_patterns(types: list[str], path: Path, survey: Survey) -> None:
         count = block.count(block[0]) if block else 0
         if count != 2 * PAIRS or types.count(block[0]) != count:
             found = f"{count}, in the whole file {types.count(block[0])} of {block[0]!r}" if block else "none"
-            survey.refuse(f"needs {2 * PAIRS} statements of '{pattern}' (pattern {i + 1}) in {path}, found {found}")
+            checker.refuse(f"needs {2 * PAIRS} statements of '{pattern}' (pattern {i + 1}) in {path}, found {found}")
     if len(types) != 2 * PAIRS * len(PATTERNS):
-        survey.refuse(f"needs {2 * PAIRS * len(PATTERNS)} statements in {path}, found {len(types)}")
+        checker.refuse(f"needs {2 * PAIRS * len(PATTERNS)} statements in {path}, found {len(types)}")

@@ -15,7 +15,7 @@ from cosmos_core.json_text import LARGEST_JSON, parse_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_content
 from cosmos_eval.datasets.data import Data, RetrievalData
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import require_list, require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 from cosmos_eval.datasets.perception.shuffles import (
@@ -49,39 +49,39 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
         DataProblems: an item without one of its keys, an empty text, another number of shuffles, missing images.
         RequestError: not JSON (with line and column).
     """
-    survey = Survey(benchmark, data_root)
-    path = survey.place("path", "file")
+    checker = DatasetChecker(benchmark, data_root)
+    path = checker.find_path("path", "file")
     if path is None:
-        survey.place("images", "folder")
-        survey.stop_if_any()
+        checker.find_path("images", "folder")
+        checker.raise_if_problems()
     assert path is not None
     file_content = read_content(path, LARGEST_JSON)  # read once, so that the hash below is that of what is parsed
     content = parse_json(file_content, path)
     tagger = content.get("tagger", "") if isinstance(content, dict) else ""
     if tagger is not None and not isinstance(tagger, str):
-        survey.refuse(f"finds {short_repr(tagger)} as 'tagger' in {path}; it must be a text, or left out")
-    rows = require_list(content.get("items") if isinstance(content, dict) else content, path, survey)
-    collector = ItemCollector(survey)
+        checker.refuse(f"finds {short_repr(tagger)} as 'tagger' in {path}; it must be a text, or left out")
+    rows = require_list(content.get("items") if isinstance(content, dict) else content, path, checker)
+    collector = ItemCollector(checker)
     without_negative = []
-    expected_count = survey.options.get("shuffles")
+    expected_count = checker.options.get("shuffles")
     for number, row in enumerate(rows):
         where = f"item {number} of {path}"
-        caption = require_value(row, "caption", str, where, survey)
-        shuffles = require_value(row, "shuffles", list, where, survey)
+        caption = require_value(row, "caption", str, where, checker)
+        shuffles = require_value(row, "shuffles", list, where, checker)
         expected_count = expected_count or len(shuffles)  # without the option: that of the first item
         if len(shuffles) != expected_count or not expected_count or not all(isinstance(text, str) for text in shuffles):
-            survey.refuse(f"needs {expected_count} shuffles in {where}, found {len(shuffles)}")
+            checker.refuse(f"needs {expected_count} shuffles in {where}, found {len(shuffles)}")
         different = [text for text in shuffles if not is_unchanged(text, caption)]
-        image = require_value(row, "image", str, where, survey)
+        image = require_value(row, "image", str, where, checker)
         if not different:
             without_negative.append(f"item {number}: every shuffle of {caption!r} equals the caption")
             continue
         negatives = [different[0] if is_unchanged(text, caption) else text for text in shuffles]
         collector.add(AnnotatedItem(f"item {number}", (image,), (caption, *negatives), SUBSET))
     data = collector.build(collector.require_image_folder())
-    survey.count(items=len(rows))
+    checker.record_counts(items=len(rows))
     origin = f"{tagger or 'no tagger'}, sha256 {sha256_of(file_content)}"
-    return survey.finish(replace(data, left_out=(*data.left_out, *without_negative), origin=origin))
+    return checker.finish(replace(data, left_out=(*data.left_out, *without_negative), origin=origin))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from cosmos_core.json_text import read_json
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
@@ -25,38 +25,38 @@ def read_sugarcrepe(benchmark: Any, data_root: Path) -> Data:
         DataProblems: files or images are missing, or a row lacks one of its keys or has an empty text.
         RequestError: not JSON, or a repeated number in a file.
     """
-    survey = Survey(benchmark, data_root)
-    base = survey.place("path", "folder", holding=f"{SUBSETS[0]}.json")
+    checker = DatasetChecker(benchmark, data_root)
+    base = checker.find_path("path", "folder", containing=f"{SUBSETS[0]}.json")
     if base is None:
-        survey.place("images", "folder")
-        survey.stop_if_any()
+        checker.find_path("images", "folder")
+        checker.raise_if_problems()
     assert base is not None
     paths = {subset: base / f"{subset}.json" for subset in SUBSETS}
     for path in paths.values():
         if not path.is_file():
-            survey.missing(f"the file {path}", path)
-    collector = ItemCollector(survey)
+            checker.add_missing(f"the file {path}", path)
+    collector = ItemCollector(checker)
     for subset, path in paths.items():
         if path.is_file():
             _read_subset(subset, path, collector)
-    return survey.finish(collector.build(collector.require_image_folder()))
+    return checker.finish(collector.build(collector.require_image_folder()))
 
 
 def _read_subset(subset: str, path: Path, collector: ItemCollector) -> None:
-    survey = collector.survey
+    checker = collector.checker
     content = read_json(path)
     if not isinstance(content, dict) or not content:
-        survey.refuse(f"finds no map of rows in {path}")
+        checker.refuse(f"finds no map of rows in {path}")
     for number, row in content.items():
         where = f"row {number} of {path}"
         collector.add(
             AnnotatedItem(
                 name=f"{subset} {number}",
                 texts=(
-                    require_value(row, "caption", str, where, survey),
-                    require_value(row, "negative_caption", str, where, survey),
+                    require_value(row, "caption", str, where, checker),
+                    require_value(row, "negative_caption", str, where, checker),
                 ),
-                images=(require_value(row, "filename", str, where, survey),),
+                images=(require_value(row, "filename", str, where, checker),),
                 subset=subset,
                 groups={GROUP: subset.partition("_")[0]},
             )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import parse_whole_number, read_table
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
@@ -28,29 +28,29 @@ def read_svo(benchmark: Any, data_root: Path) -> Data:
     Raises:
         DataProblems: a missing column, an empty sentence, a cell that is not an id or a truth value, missing images.
     """
-    survey = Survey(benchmark, data_root)
-    path, image_folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
-    rows = read_table(path, COLUMNS, survey)
-    survey.count(rows=len(rows))
-    collector = ItemCollector(survey, any_ending=True)
+    checker = DatasetChecker(benchmark, data_root)
+    path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
+    rows = read_table(path, COLUMNS, checker)
+    checker.record_counts(rows=len(rows))
+    collector = ItemCollector(checker, any_ending=True)
     seen: set[tuple[str, str, str, str]] = set()
     for line, row in rows:
         where = f"{path}:{line}"
-        subsets = [subset for column, subset in SUBSETS.items() if _parse_bool(row[column], column, where, survey)]
+        subsets = [subset for column, subset in SUBSETS.items() if _parse_bool(row[column], column, where, checker)]
         sentence = row["sentence"]
         if not sentence.strip():
-            survey.refuse(f"has an empty sentence in {where}")
-        positive = str(parse_whole_number(row["pos_image_id"], "pos_image_id", where, survey))
-        negative = str(parse_whole_number(row["neg_image_id"], "neg_image_id", where, survey))
+            checker.refuse(f"has an empty sentence in {where}")
+        positive = str(parse_whole_number(row["pos_image_id"], "pos_image_id", where, checker))
+        negative = str(parse_whole_number(row["neg_image_id"], "neg_image_id", where, checker))
         if len(subsets) != 1 or (sentence, positive, negative, subsets[0]) in seen:
             continue
         seen.add((sentence, positive, negative, subsets[0]))
         collector.add(AnnotatedItem(f"line {line}", (positive, negative), (sentence,), subsets[0]))
-    return survey.finish(collector.build(image_folder))
+    return checker.finish(collector.build(image_folder))
 
 
-def _parse_bool(cell: str, column: str, where: str, survey: Survey) -> bool:
+def _parse_bool(cell: str, column: str, where: str, checker: DatasetChecker) -> bool:
     word = cell.strip().lower()
     if word not in TRUE_WORDS + FALSE_WORDS:
-        survey.refuse(f"finds {cell!r} for {column!r} in {where}; it must be True or False")
+        checker.refuse(f"finds {cell!r} for {column!r} in {where}; it must be True or False")
     return word in TRUE_WORDS

@@ -7,7 +7,7 @@ from cosmos_core.json_text import JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.perception.annotation_files import require_value
 from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
@@ -25,9 +25,9 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
     Raises:
         DataProblems: a line that is not a JSON object or lacks a key, an empty caption, a repeated id, missing images.
     """
-    survey = Survey(benchmark, data_root)
-    path, image_folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
-    collector = ItemCollector(survey, any_ending=True)
+    checker = DatasetChecker(benchmark, data_root)
+    path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
+    collector = ItemCollector(checker, any_ending=True)
     line_of_id: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -36,31 +36,31 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
         try:
             row = load_json(line)
         except JsonError as error:
-            survey.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
-        item_id = str(require_value(row, "id", int, where, survey))
+            checker.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
+        item_id = str(require_value(row, "id", int, where, checker))
         if item_id in line_of_id:
-            survey.refuse(f"has the id {item_id} twice, in lines {line_of_id[item_id]} and {number} of {path}")
+            checker.refuse(f"has the id {item_id} twice, in lines {line_of_id[item_id]} and {number} of {path}")
         line_of_id[item_id] = number
         image_0, image_1, caption_0, caption_1 = (
-            require_value(row, key, str, where, survey) for key in ("image_0", "image_1", "caption_0", "caption_1")
+            require_value(row, key, str, where, checker) for key in ("image_0", "image_1", "caption_0", "caption_1")
         )
         collector.add(
             AnnotatedItem(
                 name=f"example {item_id}",
                 images=(image_0, image_1),
                 texts=(caption_0, caption_1),
-                subset=_read_tag(row, "collapsed_tag", where, survey) or "untagged",
-                groups={tag: _read_tag(row, tag, where, survey) for tag in TAGS if tag in row},
+                subset=_read_tag(row, "collapsed_tag", where, checker) or "untagged",
+                groups={tag: _read_tag(row, tag, where, checker) for tag in TAGS if tag in row},
             )
         )
-    return survey.finish(collector.build(image_folder))
+    return checker.finish(collector.build(image_folder))
 
 
-def _read_tag(row: dict[str, Any], key: str, where: str, survey: Survey) -> str:
+def _read_tag(row: dict[str, Any], key: str, where: str, checker: DatasetChecker) -> str:
     """Return a tag without spaces around it; "" if there is none."""
     tag = row.get(key)
     if tag is None:
         return ""
     if not isinstance(tag, str):
-        survey.refuse(f"finds {short_repr(tag)} as {key!r} in {where}; it must be a text")
+        checker.refuse(f"finds {short_repr(tag)} as {key!r} in {where}; it must be a text")
     return tag.strip()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayImage, ArrayMask
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData, SegmentationData
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import templates_by_class
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_folder import templates_by_class
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.datasets.masks import ArrayMask
 from cosmos_eval.datasets.toybox.captioning import captions
 from cosmos_eval.datasets.toybox.drawing import OBJECT_RGB, colour_mask, render
 from cosmos_eval.datasets.toybox.hard_negatives import negatives
@@ -46,8 +47,8 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
         DataProblems: the counts differ from those that the definition expects.
         RequestError: an unknown split, a number below its minimum, or a kind of data that toybox does not have.
     """
-    survey = Survey(benchmark, data_root)
-    split = survey.options.get("split", "test")
+    checker = DatasetChecker(benchmark, data_root)
+    split = checker.options.get("split", "test")
     if split not in SPLITS:
         raise RequestError(f"{benchmark.name}: toybox has the splits {', '.join(SPLITS)}, not {split!r}")
     seed, size = _read_number(benchmark, "seed", 0, minimum=0), _read_number(benchmark, "size", SIZE, minimum=8)
@@ -58,18 +59,18 @@ def read_toybox(benchmark: "Benchmark", data_root: Path = Path()) -> Data:
     }
     if benchmark.data_kind in from_scenes:
         scenes = distinct_scenes(seed, split, _read_number(benchmark, "scenes", SCENES))
-        return survey.finish(from_scenes[benchmark.data_kind](scenes, size))
+        return checker.finish(from_scenes[benchmark.data_kind](scenes, size))
     if benchmark.data_kind == "classification":
-        prompts = benchmark.words()
+        prompts = benchmark.resolve_prompts()
         class_names = list(prompts.class_names or CLASSES) if not isinstance(prompts.class_names, dict) else None
         if class_names is None or len(class_names) != len(CLASSES):
-            survey.refuse(
+            checker.refuse(
                 f"needs a list of {len(CLASSES)} names as prompts.class_names, in toybox's order; correct it, or leave "
                 "it out for toybox's own names"
             )
         data = classification_data(class_scenes(seed, split, _read_number(benchmark, "per_class", PER_CLASS)), size)
-        templates = templates_by_class(prompts.templates or list(TEMPLATES), class_names, survey)
-        return survey.finish(replace(data, class_names=class_names, templates=templates))
+        templates = templates_by_class(prompts.templates or list(TEMPLATES), class_names, checker)
+        return checker.finish(replace(data, class_names=class_names, templates=templates))
     raise RequestError(f"{benchmark.name}: toybox has no data for {benchmark.data_kind}")
 
 

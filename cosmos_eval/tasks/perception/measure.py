@@ -84,8 +84,8 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     item_scores = scores.of_pairs(item_pairs(item_images, item_texts)).view(-1, m, n)
     rules = readings(item_scores, pair_numbers(item_images, item_texts))
 
-    whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.whole for image in data.images))}
-    unit_of_image = np.array([whole_images[image.whole] for image in data.images])
+    whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.parent_key for image in data.images))}
+    unit_of_image = np.array([whole_images[image.parent_key] for image in data.images])
     measured = Measured(len(whole_images))
     least = int(benchmark.metrics.get("least", 1))
     for suffix in ("", "_expected"):
@@ -102,7 +102,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
             "subset": np.array(data.subsets, dtype=object),
             **{f"group {group}": np.array(parts, dtype=object) for group, parts in data.groups.items()},
             "image": [image.key for image in first_images],
-            "whole": [image.whole for image in first_images],
+            "whole": [image.parent_key for image in first_images],
             "scores": item_scores.flatten(1).tolist(),
             **_rule_columns(rules),
         }

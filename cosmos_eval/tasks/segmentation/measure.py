@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.class_order import name_key
+from cosmos_eval.datasets.class_order import normalize_class_name
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
@@ -53,7 +53,7 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
         RequestError: not one entry of query words for each class, entries in another order than the classes, too many
             classes, not one mask for each image, or a primary metric that is not reported.
     """
-    words_of_class = benchmark.words().query_words
+    words_of_class = benchmark.resolve_prompts().query_words
     class_count = len(data.class_names)
     if len(words_of_class) != class_count:
         raise RequestError(
@@ -83,12 +83,12 @@ def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_
     Raises:
         RequestError: names the first word at the position of another class.
     """
-    class_keys = [name_key(name) for name in data.class_names]
+    class_keys = [normalize_class_name(name) for name in data.class_names]
     class_of_key = {key: i for i, key in enumerate(class_keys)}
     for i, words in enumerate(words_of_class):
         for word in words:
-            named_class = class_of_key.get(name_key(word), i)
-            own_words = map(name_key, words_of_class[named_class])
+            named_class = class_of_key.get(normalize_class_name(word), i)
+            own_words = map(normalize_class_name, words_of_class[named_class])
             if named_class != i and class_keys[named_class] not in own_words:
                 raise RequestError(
                     f"{benchmark.name}: prompts.words has {word!r} at number {i}, which is the class "
@@ -136,7 +136,7 @@ def _predict_images(
 
 def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
     """(Q, D) embeddings of all query words, each the normalised mean of its prompts, and (Q,) the class of each."""
-    prompts = benchmark.words()
+    prompts = benchmark.resolve_prompts()
     words = [word for words_of_class in prompts.query_words for word in words_of_class]
     class_of_word = [c for c, words_of_class in enumerate(prompts.query_words) for _ in words_of_class]
     if not prompts.templates or isinstance(prompts.templates, dict):
@@ -156,7 +156,7 @@ def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, s
         RequestError: the mask has another size, or a label that is neither a class nor 255.
     """
     key, class_count = data.images[index].key, len(data.class_names)
-    labels = data.masks[index].hashed_labels()
+    labels = data.masks[index].verified_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
             f"{benchmark.name}: the mask of {key} has {_format_size(labels.shape)} pixels and its image "

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cosmos_eval.datasets.class_order import assign_class_names
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
-from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, Survey
+from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, DatasetChecker
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.imagenet_order import find_wrong_order, is_imagenet
 
@@ -37,27 +37,28 @@ def read_image_folder(benchmark: Any, data_root: Path) -> Data:
     Raises:
         DataProblems: no folder, no classes, names that do not fit the folders, empty classes, unexpected counts.
     """
-    survey = Survey(benchmark, data_root)
-    (root,) = survey.there(survey.place("path", "folder"))
+    checker = DatasetChecker(benchmark, data_root)
+    (root,) = checker.require(checker.find_path("path", "folder"))
     folders = list_class_folders(root)
     if not folders:
-        survey.refuse(f"has no class folders in {root}; put the images of each class in a folder of its own")
-    words = benchmark.words()
-    if words.templates is None and "templates" in benchmark.prompts:
-        survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
+        checker.refuse(f"has no class folders in {root}; put the images of each class in a folder of its own")
+    prompts = benchmark.resolve_prompts()
+    if prompts.templates is None and "templates" in benchmark.prompts:
+        checker.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
     if inner_folders := _inner_class_folders(root, folders):
-        survey.remark(
-            f"classes are the folders {first(folders)} in {root.name}, which contain folders in place of images, such "
-            f"as {first(inner_folders)}; if these are the classes, let path name the folder above them"
+        checker.add_remark(
+            f"classes are the folders {format_names(folders)} in {root.name}, which contain folders in place of "
+            "images, such "
+            f"as {format_names(inner_folders)}; if these are the classes, let path name the folder above them"
         )
-    allow_missing = "candidates_without_images" in survey.options
-    in_order, class_names = assign_class_names(words.class_names, folders, survey, allow_missing)
-    data = read_class_folders(root, in_order, class_names, words.templates, survey)
+    allow_missing = "candidates_without_images" in checker.options
+    in_order, class_names = assign_class_names(prompts.class_names, folders, checker, allow_missing)
+    data = read_class_folders(root, in_order, class_names, prompts.templates, checker)
     if is_imagenet(class_names) and all(folder.isdecimal() for folder in folders):
         keys = [image.key for image in data.images]
         if problem := find_wrong_order(keys, data.labels, class_names, f" by the folders of {root}"):
-            survey.refuse(problem)
-    return survey.finish(data)
+            checker.refuse(problem)
+    return checker.finish(data)
 
 
 def _inner_class_folders(root: Path, folders: Sequence[str]) -> list[str]:
@@ -76,7 +77,7 @@ def _inner_class_folders(root: Path, folders: Sequence[str]) -> list[str]:
 
 
 def read_class_folders(
-    root: Path, folders: Sequence[str | None], class_names: list[str], templates: Any, survey: Survey
+    root: Path, folders: Sequence[str | None], class_names: list[str], templates: Any, checker: DatasetChecker
 ) -> ClassificationData:
     """Return the images of class folders; the label is the folder's index in `folders`.
 
@@ -85,7 +86,7 @@ def read_class_folders(
         class_names: in class order.
         templates: as in `templates_by_class`.
     """
-    survey.images_in = root
+    checker.image_folder = root
     keys: list[str] = []
     labels: list[int] = []
     unread_images: list[str] = []
@@ -98,15 +99,16 @@ def read_class_folders(
         unread_images += [f"{folder}/{name}" for name in class_unread_images]
     if unread_images:
         verb = "is" if len(unread_images) == 1 else "are"
-        survey.remark(
-            f"{len(unread_images):,} images {verb} ignored, since their format is not read: {first(unread_images)}; "
+        checker.add_remark(
+            f"{len(unread_images):,} images {verb} ignored, since their format is not read: "
+            f"{format_names(unread_images)}; "
             "save them as JPEG or PNG"
         )
     return ClassificationData(
         images=[FileImage(key, root / key) for key in keys],
         labels=np.array(labels, dtype=np.int64),
         class_names=class_names,
-        templates=templates_by_class(templates, class_names, survey),
+        templates=templates_by_class(templates, class_names, checker),
     )
 
 
@@ -151,7 +153,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - faster than a Path, for millions of names
 
 
-def templates_by_class(templates: Any, class_names: list[str], survey: Survey) -> list[str] | list[list[str]]:
+def templates_by_class(templates: Any, class_names: list[str], checker: DatasetChecker) -> list[str] | list[list[str]]:
     """Return the templates of all classes, or one list for each class, in class order.
 
     Args:
@@ -163,7 +165,8 @@ def templates_by_class(templates: Any, class_names: list[str], survey: Survey) -
         return list(templates)
     missing_names = [name for name in class_names if name not in templates]
     if missing_names:
-        survey.refuse(
-            f"has no prompts for {len(missing_names):,} classes: {first(missing_names)}; add them to prompts.templates"
+        checker.refuse(
+            f"has no prompts for {len(missing_names):,} classes: {format_names(missing_names)}; add them to "
+            "prompts.templates"
         )
     return [list(templates[name]) for name in class_names]
