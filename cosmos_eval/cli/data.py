@@ -116,11 +116,11 @@ def prepare(
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
     if name in ("aro-coco-order", "aro-flickr30k-order"):
-        from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
+        from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, prepare_aro_order
         from cosmos_eval.protocol.benchmark import load_benchmark
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
-        order = prepare_order(
+        order = prepare_aro_order(
             name, load_benchmark(CAPTIONS_OF[name]), data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger
         )
         print_line(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
@@ -130,11 +130,11 @@ def prepare(
             )
         return
     if name != "toybox":
-        from cosmos_eval.datasets.mmseg.prepare import prepare as prepare_masks
+        from cosmos_eval.datasets.mmseg.prepare import prepare_masks
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
-        print_line(f"{made.made:,} masks written to {made.folder} from {made.source}, {made.kept:,} were there")
+        print_line(f"{made.written:,} masks written to {made.folder} from {made.source}, {made.existing:,} were there")
         return
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
 

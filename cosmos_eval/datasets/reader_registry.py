@@ -129,7 +129,7 @@ BUILT_IN: dict[str, Any] = {
         summary="ARO's Visual Genome relation and attribution files and images",
     ),
     "aro-order": ReaderInfo(
-        "cosmos_eval.datasets.perception.order:read_order",
+        "cosmos_eval.datasets.perception.aro_order:read_aro_order",
         kinds=("perception",),
         required={"path": PATH, "images": PATH},
         optional={"shuffles": NUMBER, **LEAVE_OUT, **EXIF},

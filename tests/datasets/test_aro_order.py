@@ -13,7 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
-from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
+from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, prepare_aro_order
 from cosmos_eval.datasets.perception.shuffles import (
     MAX_WORDS,
     build_shuffle_file,
@@ -188,7 +188,7 @@ def test_the_prepared_file_can_be_read(tmp_path: Path, monkeypatch):
     expected = {"images": 1, "texts": 2}
     captions = load_benchmark(CAPTIONS_OF["aro-coco-order"])
     monkeypatch.setitem(captions.dataset, "expected", expected)
-    prepared = prepare_order(
+    prepared = prepare_aro_order(
         "aro-coco-order", captions, tmp_path, tagger="python:tests.datasets.test_aro_order:tag", seed=1
     )
     assert prepared.items == 2
@@ -200,14 +200,14 @@ def test_the_prepared_file_can_be_read(tmp_path: Path, monkeypatch):
     assert data.item_texts.shape == (2, 5)
     assert "tag 2.1, sha256 " in data.origin
     with pytest.raises(RequestError, match="exists already"):
-        prepare_order("aro-coco-order", captions, tmp_path)
+        prepare_aro_order("aro-coco-order", captions, tmp_path)
 
 
 def test_shuffles_that_equal_the_caption_without_spaces_are_counted(tmp_path: Path, monkeypatch):
     coco(tmp_path, ["Cats, asleep.", "red cat"])
     captions = load_benchmark(CAPTIONS_OF["aro-coco-order"])
     monkeypatch.setitem(captions.dataset, "expected", {"images": 1, "texts": 2})
-    prepared = prepare_order("aro-coco-order", captions, tmp_path, seed=2)
+    prepared = prepare_aro_order("aro-coco-order", captions, tmp_path, seed=2)
     first, second = json.loads(prepared.path.read_text(encoding="utf-8"))["items"]
     assert (first["shuffles"], second["shuffles"]) == (
         ["asleep cats ,", "cats , asleep"],

@@ -18,7 +18,7 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets.clip_benchmark import IndexedImage
 from cosmos_eval.datasets.image_sources import FileImage, ImageSource, UprightImage
 from cosmos_eval.datasets.masks import Mask
-from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
+from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage, MmsegMask
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.datasets.webdataset import TarImage
 from cosmos_eval.engine.images import each_image, image_batches

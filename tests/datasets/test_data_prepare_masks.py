@@ -12,7 +12,7 @@ from scipy.io import savemat
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli import main as cli
-from cosmos_eval.datasets.mmseg.prepare import prepare
+from cosmos_eval.datasets.mmseg.prepare import prepare_masks
 from cosmos_eval.datasets.mmseg.prepare_cityscapes import ID_AND_CLASS
 from cosmos_eval.datasets.mmseg.prepare_coco import build_object_table, build_stuff_table
 from cosmos_eval.datasets.mmseg.prepare_context import FREQUENT
@@ -26,7 +26,7 @@ def labels(path: Path) -> list[list[int]]:
 
 def refusal(name: str, root: Path) -> str:
     with pytest.raises(RequestError) as caught:
-        prepare(name, root)
+        prepare_masks(name, root)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -44,8 +44,8 @@ PUBLISHED = [0, 10, 12, 24, 26, 27, 30, 89, 91, 180, 181, 255]
 
 def test_published_maps_of_coco_stuff_become_171_classes(tmp_path: Path):
     folder = stuff_maps(tmp_path, PUBLISHED)
-    prepared = prepare("coco-stuff", tmp_path)
-    assert (prepared.made, prepared.kept) == (1, 0)
+    prepared = prepare_masks("coco-stuff", tmp_path)
+    assert (prepared.written, prepared.existing) == (1, 0)
     expected = [[0, 10, 11, 23, 24, 25, 26, 79, 80, 169, 170, 255]]
     assert labels(folder / "000000000139_labelTrainIds.png") == expected
     data = datasets.load(small("coco-stuff164k", images=1), tmp_path)
@@ -58,7 +58,7 @@ def test_published_maps_of_coco_stuff_become_171_classes(tmp_path: Path):
 
 def test_published_maps_of_coco_stuff_become_objects_on_background(tmp_path: Path):
     stuff_maps(tmp_path, PUBLISHED)
-    prepared = prepare("coco-object", tmp_path)
+    prepared = prepare_masks("coco-object", tmp_path)
     file = tmp_path / "coco_object/annotations/val2017/000000000139_instanceTrainIds.png"
     assert prepared.folder == file.parent
     expected = [[1, 11, 12, 24, 25, 26, 27, 80, 0, 0, 0, 0]]
@@ -110,8 +110,8 @@ def test_objects_are_drawn_with_the_smaller_on_top_and_crowds_below(tmp_path: Pa
         "segmentation": {"size": [4, 6], "counts": [16, 8]},
     }  # fmt: skip
     instances(tmp_path, [small_tie, large_person, crowd])
-    prepared = prepare("coco-object", tmp_path)
-    assert prepared.made == 2
+    prepared = prepare_masks("coco-object", tmp_path)
+    assert prepared.written == 2
     assert "objects of" in prepared.source
     assert labels(prepared.folder / "000000000139_instanceTrainIds.png") == [
         [1, 1, 1, 1, 1, 80],
@@ -155,7 +155,7 @@ def test_polygons_of_cityscapes_are_drawn_in_order_by_the_published_table(tmp_pa
             region("parking", 4, 4),
         ],
     )
-    prepared = prepare("cityscapes", tmp_path)
+    prepared = prepare_masks("cityscapes", tmp_path)
     file = path.with_name("lindau_000001_000019_gtFine_labelTrainIds.png")
     assert prepared.folder == path.parent.parent
     assert labels(file) == [[0, 0, 13, 13, 255, 255]] * 3
@@ -168,7 +168,7 @@ def test_polygons_of_cityscapes_are_drawn_in_order_by_the_published_table(tmp_pa
 def test_label_ids_of_cityscapes_are_mapped_if_there_are_no_polygons(tmp_path: Path):
     ids = tmp_path / "cityscapes/gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png"
     write_labels(ids, np.array([[0, 7, 9, 11, 26, 33]]))
-    prepared = prepare("cityscapes", tmp_path, tmp_path / "elsewhere")
+    prepared = prepare_masks("cityscapes", tmp_path, tmp_path / "elsewhere")
     file = tmp_path / "elsewhere/cityscapes/gtFine/val/ulm/ulm_000000_000019_gtFine_labelTrainIds.png"
     assert labels(file) == [[255, 0, 255, 2, 13, 18]]
     assert "label ids" in prepared.source
@@ -208,8 +208,8 @@ def context_files(root: Path, names: list[str]) -> Path:
 
 def test_label_maps_of_context_become_its_59_classes(tmp_path: Path):
     voc = context_files(tmp_path, ["2008_000002", "2008_000007"])
-    prepared = prepare("context60", tmp_path)
-    assert (prepared.made, prepared.folder) == (2, voc / "SegmentationClassContext")
+    prepared = prepare_masks("context60", tmp_path)
+    assert (prepared.written, prepared.folder) == (2, voc / "SegmentationClassContext")
     expected = [[0, 1, 2], [37, 59, 0], [0, 36, 35]]
     assert labels(prepared.folder / "2008_000002.png") == expected
     names = (voc / "ImageSets/SegmentationContext/val.txt").read_text(encoding="utf-8")
@@ -227,7 +227,7 @@ def test_with_half_of_contexts_label_maps_no_short_list_is_written(tmp_path: Pat
     assert "has 1 label maps of the 2 in" in refusal("context", tmp_path)
     assert not (voc / "ImageSets/SegmentationContext").exists()
     (tmp_path / "later.mat").rename(voc / "trainval/2008_000007.mat")
-    assert prepare("context", tmp_path).made == 2
+    assert prepare_masks("context", tmp_path).written == 2
 
 
 def test_what_context_needs_is_one_line(tmp_path: Path):
@@ -254,10 +254,10 @@ def test_interrupted_work_continues_and_existing_masks_are_kept(tmp_path: Path):
     ]  # fmt: skip
     os.utime(first, (1, 1))
     write_labels(folder / "000000000200.png", np.array([[2]]))
-    prepared = prepare("coco-stuff", tmp_path)
-    assert (prepared.made, prepared.kept) == (1, 1)
+    prepared = prepare_masks("coco-stuff", tmp_path)
+    assert (prepared.written, prepared.existing) == (1, 1)
     assert first.stat().st_mtime == 1
-    assert (prepare("coco-stuff", tmp_path).made, prepare("coco-stuff", tmp_path).kept) == (0, 2)
+    assert (prepare_masks("coco-stuff", tmp_path).written, prepare_masks("coco-stuff", tmp_path).existing) == (0, 2)
 
 
 def test_maps_with_colours_and_damaged_maps_are_refused(tmp_path: Path):
@@ -295,9 +295,9 @@ def test_real_objects_of_coco_become_masks_of_real_images(real_dir: Path, tmp_pa
         pytest.skip("no instances of COCO")
     (tmp_path / "coco/annotations").mkdir(parents=True)
     (tmp_path / "coco/annotations/instances_val2017.json").symlink_to(instances_path)
-    prepared = prepare("coco-object", tmp_path)
+    prepared = prepare_masks("coco-object", tmp_path)
     names = [image["file_name"] for image in json.loads(instances_path.read_text(encoding="utf-8"))["images"]]
-    assert prepared.made == len(names)
+    assert prepared.written == len(names)
     folder = tmp_path / "coco/images/val2017"
     folder.mkdir(parents=True)
     for path in images.rglob("*.jpg"):

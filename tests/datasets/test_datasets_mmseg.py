@@ -191,7 +191,7 @@ def test_everything_that_does_not_fit_is_named_at_once(tmp_path: Path):
     assert "1 mask in" in colour
     assert "with colours instead of one label per pixel: ADE_val_00000003.png (RGB);" in colour
     assert "1 mask in" in wide
-    assert "of more than 8 bits a pixel: ADE_val_00000006.png (I;16)" in wide
+    assert "with more than 8 bits per pixel: ADE_val_00000006.png (I;16)" in wide
     assert "1 mask in" in size
     assert "ADE_val_00000002.png (56 x 40 pixels, the image 40 x 56)" in size
     assert f"1 image without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in no_mask

@@ -464,7 +464,7 @@ def test_the_part_of_a_box_outside_the_image_is_black_as_in_the_authors_code(tmp
         ({"bbox_w": 10**299}, "has a box larger than any image that is read, (2, 4, 1"),
         ({"bbox_x": 1e308, "bbox_w": 1e308}, "has a box larger than any image that is read, (1e+308, 4, 1e+308"),
         ({"bbox_w": 900_000, "bbox_h": 900_000}, "has a box larger than any image that is read, (2, 4, 900000"),
-        ({"bbox_x": 12}, "the box (12, 4, 10, 6) (x, y, width, height) shows nothing of "),
+        ({"bbox_x": 12}, "the box (12, 4, 10, 6) (x, y, width, height) is outside "),
         ({"false_caption": ""}, "has an empty 'false_caption' in row 2 of "),
         ({"relation_name": None}, "finds no 'relation_name' (a text) in row 2 of "),
         ({"image_path": "9.jpg"}, "missing: 9.jpg"),

@@ -8,7 +8,7 @@ import pytest
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.datasets.perception.order import CAPTIONS_OF, FILES
+from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, FILES
 from cosmos_eval.protocol.benchmark import load_benchmark, load_suite
 from tests.helpers import perception_on_disk as on_disk
 from tests.helpers.datasets_on_disk import write_image, write_json

@@ -12,7 +12,7 @@ from cosmos_core.image_files import QUARTER_TURNS, Impostor, NotAnImage, open_im
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
-from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
+from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage, MmsegMask
 
 LABEL_MODES = ("P", "L", "1")
 """Pillow's names of modes with at most 8 bits per pixel, which `LoadAnnotations` reads without loss."""
@@ -44,7 +44,7 @@ class HeaderProblems:
     lossy: list[str] = field(default_factory=list)
     """Masks in a lossy format."""
     turned: list[str] = field(default_factory=list)
-    """Images that are turned by EXIF otherwise than their mask."""
+    """Images that are turned by EXIF differently from their mask."""
 
     def messages(self, mask_folder: Path) -> list[str]:
         """Return one sentence for each kind of problem, without the benchmark's name.
@@ -65,7 +65,7 @@ class HeaderProblems:
             )
         if self.wide:
             messages.append(
-                f"has {_count(self.wide, 'mask')} in {mask_folder} of more than 8 bits a pixel: "
+                f"has {_count(self.wide, 'mask')} in {mask_folder} with more than 8 bits per pixel: "
                 f"{format_names(self.wide)}; mmsegmentation reads 8 bits: save the labels as an 8-bit PNG"
             )
         if self.lossy:
@@ -75,7 +75,7 @@ class HeaderProblems:
             )
         if self.turned:
             messages.append(
-                f"has {_count(self.turned, 'image')} that EXIF turns otherwise than the mask in {mask_folder}: "
+                f"has {_count(self.turned, 'image')} that EXIF turns differently from the mask in {mask_folder}: "
                 f"{format_names(self.turned)}; save both upright and without the orientation tag"
             )
         if self.other_size:

@@ -25,9 +25,9 @@ Source = TypeVar("Source")
 class PreparedMasks:
     """The outcome of preparing masks."""
 
-    made: int
+    written: int
     """Masks that were written now."""
-    kept: int
+    existing: int
     """Masks that existed before."""
     folder: Path
     source: str

@@ -13,7 +13,9 @@ AS_PUBLISHED = ("voc21", "voc20", "ade20k")
 """Datasets whose masks are read as published."""
 
 
-def prepare(name: str, data_root: Path, out: Path | None = None, reporter: Reporter | None = None) -> PreparedMasks:
+def prepare_masks(
+    name: str, data_root: Path, out: Path | None = None, reporter: Reporter | None = None
+) -> PreparedMasks:
     """Make the masks that a dataset's publisher does not provide; existing masks are kept.
 
     Args:

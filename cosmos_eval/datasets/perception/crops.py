@@ -67,6 +67,6 @@ class CroppedImage(ImageSource):
         """Raise RequestError if the box has no pixel of the image."""
         if is_outside(self.box, size):
             raise RequestError(
-                f"the box {self.box} (x, y, width, height) shows nothing of {self.path}, which has "
+                f"the box {self.box} (x, y, width, height) is outside {self.path}, which has "
                 f"{size[0]} x {size[1]} pixels; check that it is the image of the annotations and has its original size"
             )

@@ -1,6 +1,6 @@
 """ARO's COCO-Order and Flickr-Order (Yuksekgonul et al., ICLR 2023): a caption against shuffles of its words.
 
-The shuffles are read from a file, which `prepare_order` makes from the captions of a retrieval benchmark.
+The shuffles are read from a file, which `prepare_aro_order` makes from the captions of a retrieval benchmark.
 """
 
 import importlib
@@ -34,7 +34,7 @@ FILES = {"aro-coco-order": "aro/coco_order.json", "aro-flickr30k-order": "aro/fl
 """Benchmark -> its file of shuffles, below the data root."""
 
 
-def read_order(benchmark: Any, data_root: Path) -> Data:
+def read_aro_order(benchmark: Any, data_root: Path) -> Data:
     """Read items of an image, a caption and shuffles of the caption.
 
     The file is a list of {image, caption, shuffles: [...]}, or a map with this list as `items` and the name of the
@@ -86,7 +86,7 @@ def read_order(benchmark: Any, data_root: Path) -> Data:
 
 @dataclass(frozen=True)
 class PreparedShuffles:
-    """The file that `prepare_order` wrote."""
+    """The file that `prepare_aro_order` wrote."""
 
     path: Path
     items: int
@@ -95,7 +95,7 @@ class PreparedShuffles:
     """Number of shuffles that equal their caption, except for spaces."""
 
 
-def prepare_order(
+def prepare_aro_order(
     name: str, captions: Any, data_root: Path, out: Path | None = None, seed: int = 0, tagger: str = ""
 ) -> PreparedShuffles:
     """Shuffle the captions of a retrieval benchmark and write the file that the benchmark `name` reads.
