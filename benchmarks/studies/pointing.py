@@ -29,7 +29,7 @@ from cosmos_eval.datasets.toybox.words import COLOURS, SHAPES
 from cosmos_eval.metrics.intervals import intervals, mean_of
 from cosmos_eval.metrics.share_interval import evidence_of, share_intervals
 from cosmos_eval.models import load_model
-from cosmos_eval.models.maps import similarity_maps
+from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.results.environment import environment
 from cosmos_eval.show.attention import preprocess_of
 

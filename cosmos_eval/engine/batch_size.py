@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _peak_memory(run: Callable[[Tensor], object], image: Tensor, size: int, devi
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - allocated_before
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     # Outside of `except`: until there, the exception keeps the tensors of the failed pass alive.
     torch.cuda.empty_cache()

@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.texts import TEXTS_PER_IMAGE
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 UNITS = {"images": 1, "texts": TEXTS_PER_IMAGE, "windows": 1, "pairs": 1}
@@ -99,7 +99,7 @@ class BatchSplitter:
         try:
             return encode(part)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if size == 1:
                 raise RequestError(

@@ -30,7 +30,7 @@ from cosmos_eval.datasets.decoders import PILLOW, Decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.images import each_image
 from cosmos_eval.engine.windows import WindowGrid, resized, window_grid
-from cosmos_eval.models.preprocess import of_channels
+from cosmos_eval.models.preprocess import channel_tensor
 from cosmos_eval.profiling import timed
 
 MAX_WAITING_BATCHES = 4
@@ -195,5 +195,5 @@ class Normalise:
 
     def __call__(self, windows: Tensor) -> Tensor:
         x = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
-        mean, std = (of_channels(v, self.device) * 255 for v in (self.mean, self.std))
+        mean, std = (channel_tensor(v, self.device) * 255 for v in (self.mean, self.std))
         return ((x - mean) / std).contiguous()

@@ -42,7 +42,7 @@ def encode_texts(engine: "Engine", is_trimmed: bool, batches: Iterable[tuple[lis
     """Encode batches of texts; yield the features (B, ...) of each.
 
     Args:
-        is_trimmed: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed`), not strings.
+        is_trimmed: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed_text`), not strings.
         batches: the texts of each batch of this rank, for error messages, and the input of the model.
     """
     encode = engine.model.trimmed_text.encode if is_trimmed else engine.model.encode_text

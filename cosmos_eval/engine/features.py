@@ -40,7 +40,7 @@ from cosmos_eval.engine.unit_features import (
     unit_rows,
 )
 from cosmos_eval.engine.window_features import window_features
-from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
+from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 
@@ -60,9 +60,10 @@ class Features(Protocol):
 class Engine:
     """Features and scores of one model.
 
-    A model with `image_rows(images)` and `text_rows(texts)` has precomputed features (`embeddings:`), which the engine
-    only normalises: precision, decoder, workers and the feature cache do not apply to them. A model that only scores
-    pairs (`cosmos_eval.models.base.PairScorer`) has no features at all; tasks call `score`.
+    A model with `read_image_embeddings(images)` and `read_text_embeddings(texts)` has precomputed features
+    (`embeddings:`), which the engine only normalises: precision, decoder, workers and the feature cache do not apply to
+    them. A model that only scores pairs (`cosmos_eval.models.base.PairScorer`) has no features at all; tasks call
+    `score`.
 
     Args:
         model: an adapter (`cosmos_eval.models.base.Model`). `self.device` is its device.
@@ -105,9 +106,9 @@ class Engine:
         self.device = torch.device(model.device)
         self.workers = workers
         resolved_precision = resolve_precision(precision, self.device)
-        self.is_precomputed = is_precomputed = hasattr(model, "image_rows")
+        self.is_precomputed = is_precomputed = hasattr(model, "read_image_embeddings")
         """Whether the model returns precomputed features instead of encoding."""
-        self.has_features = encodes(model) or not scores_pairs(model)
+        self.has_features = has_features(model) or not is_pair_scorer(model)
         """Whether the model has features; one that only scores pairs has none."""
         self.compiled = compiled and not is_precomputed and self.has_features
         # Precomputed features do not depend on the precision that is asked for. Their results all record fp32, or equal
@@ -128,7 +129,7 @@ class Engine:
             model, enabled=self.device.type == "cpu" and not compiled and not is_precomputed
         )
         self.parts = BatchSplitter(self.batch_size, self.device, self.reporter, self.layer_progress)
-        self.encoded = {"images": 0, "texts": 0} | ({"pairs": 0} if scores_pairs(model) else {})
+        self.encoded = {"images": 0, "texts": 0} | ({"pairs": 0} if is_pair_scorer(model) else {})
         """How many images, texts and pairs of the benchmark passed the model; windows are not counted."""
         self.texts_read = TextCounts()
         """How many texts of the benchmark were read, and how many of them were truncated."""
@@ -199,7 +200,7 @@ class Engine:
 
     def _image_features(self, images: Sequence[ImageSource]) -> Tensor:
         if self.is_precomputed:
-            return self._precomputed_features(self.model.image_rows, images, image_name, "images")
+            return self._precomputed_features(self.model.read_image_embeddings, images, image_name, "images")
         self.compare_decoders(images, self.decoder)
         with phase("reading"):
             digests = compute_digests(images, self.reporter)
@@ -235,9 +236,9 @@ class Engine:
             return self._text_features(texts)
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:
-        if hasattr(self.model, "text_rows"):
+        if hasattr(self.model, "read_text_embeddings"):
             self.texts_read.add(None, torch.arange(len(texts)), None, alike=False)
-            return self._precomputed_features(self.model.text_rows, texts, text_name, "texts")
+            return self._precomputed_features(self.model.read_text_embeddings, texts, text_name, "texts")
         # Texts are grouped twice. Equal strings are tokenized once; then, strings with equal tokens are encoded once.
         string_positions, string_index = find_distinct(texts)
         strings = [texts[j] for j in string_positions]

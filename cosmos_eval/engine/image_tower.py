@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.decoders import PIL, Decoder
-from cosmos_eval.models.base import one_line, out_of_memory
+from cosmos_eval.models.base import format_error, is_out_of_memory
 from cosmos_eval.profiling import current, phase
 
 MAX_REPEATS = 5
@@ -135,10 +135,10 @@ def _compile_encoder(model: Any) -> Callable[[Tensor], Tensor]:
         try:
             return compiled(x)
         except Exception as error:
-            if out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            if is_out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             raise RequestError(
-                f"{model.spec} cannot be compiled here: {one_line(error)}; leave --compile out"
+                f"{model.spec} cannot be compiled here: {format_error(error)}; leave --compile out"
             ) from error
 
     return encode

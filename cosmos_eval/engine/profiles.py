@@ -9,7 +9,7 @@ import torch
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.profiling import Profile
 
 PROFILE = "profile.json"
@@ -40,7 +40,7 @@ def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
             with tower_precision(engine.precision, engine.device):
                 profile.forward_per_second = engine.tower.rate(batch)
         except Exception as error:
-            if not out_of_memory(error):  # then the profile has no rate: results are more important than this figure
+            if not is_out_of_memory(error):  # then the profile has no rate: results are more important than this figure
                 raise
     if folder is not None:
         atomic_write_text(folder / PROFILE, json.dumps(profile.as_json(), indent=1, ensure_ascii=False) + "\n")

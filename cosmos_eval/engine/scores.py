@@ -22,7 +22,7 @@ from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
 from cosmos_eval.metrics.comparisons import dot_products
 from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QueryScores
-from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
+from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.features import Engine
@@ -199,7 +199,9 @@ class PairScores:
         image_count, text_count = self.shape
         smaller = "a smaller rerank" if self.rerank is not None else "rerank: k in the metrics of retrieval"
         condition = (
-            "" if encodes(self.engine.model) else " (which needs a model that also has encode_image and encode_text)"
+            ""
+            if has_features(self.engine.model)
+            else " (which needs a model that also has encode_image and encode_text)"
         )
         raise RequestError(
             f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts are "
@@ -216,7 +218,7 @@ def build_scores(
         RequestError: as `Engine.image_features`, or features of several vectors for each item without a `similarity`.
     """
     model = engine.model
-    if scores_pairs(model) and (rerank is None or not encodes(model)):
+    if is_pair_scorer(model) and (rerank is None or not has_features(model)):
         return PairScores(engine, images, texts)
     image_features, text_features = engine.image_features(images), engine.text_features(texts)
     feature_scores: Scores
@@ -235,7 +237,7 @@ def build_scores(
         require_single_vectors(model, image_features, "an image")
         require_single_vectors(model, text_features, "a text")
         feature_scores = DotProductScores(image_features, text_features)
-    return PairScores(engine, images, texts, feature_scores, rerank) if scores_pairs(model) else feature_scores
+    return PairScores(engine, images, texts, feature_scores, rerank) if is_pair_scorer(model) else feature_scores
 
 
 def require_single_vectors(model: Any, features: Tensor, item: str) -> None:

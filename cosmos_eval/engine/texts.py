@@ -1,8 +1,8 @@
 """Batches of texts: how texts become inputs of a model, and which texts form a batch.
 
-A text tower that is pooled at the end token never reads the padding behind it (`cosmos_eval.models.trimmed`). For such
-a model, texts of similar length form a batch, which is cut behind its longest text: an ImageNet prompt then costs 10
-tokens instead of 77. Any other model gets its texts in their order, as strings.
+A text tower that is pooled at the end token never reads the padding behind it (`cosmos_eval.models.trimmed_text`). For
+such a model, texts of similar length form a batch, which is cut behind its longest text: an ImageNet prompt then costs
+10 tokens instead of 77. Any other model gets its texts in their order, as strings.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: R
     Batches of trimmed texts start with the longest: if one does not fit in memory, it shows at once.
 
     Args:
-        model: an adapter, with or without `trimmed_text` (`cosmos_eval.models.trimmed`).
+        model: an adapter, with or without `trimmed_text` (`cosmos_eval.models.trimmed_text`).
     """
     texts_per_batch = batch_size * TEXTS_PER_IMAGE
     trimmed = getattr(model, "trimmed_text", None)

@@ -18,7 +18,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.query_scores import Block, MatrixScores, QueryScores, copies_of
 from cosmos_eval.metrics.similarity import BLOCK_BYTES, plain_float32, share_equal_rows
-from cosmos_eval.models.base import as_scores, out_of_memory
+from cosmos_eval.models.base import as_scores, is_out_of_memory
 from cosmos_eval.progress import Reporter, after_a_while
 
 TILE_BYTES = 64 * 2**20
@@ -143,7 +143,7 @@ class SimilarityTiles:
                 )
                 scores = as_scores(values, (len(images), len(texts)), f"{self.model.spec}: similarity").to(self.device)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(images) == len(texts) == 1:
                 raise RequestError(

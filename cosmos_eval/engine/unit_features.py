@@ -10,7 +10,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def report_out_of_memory(activity: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise RequestError(f"out of memory {activity}") from error
         raise
 

@@ -9,7 +9,7 @@ from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.dense import Dense, Normalise, dense_features
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import image_name, require_items, unit_rows
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter
 
@@ -26,7 +26,7 @@ def window_features(
 ) -> Iterator[Dense]:
     """Yield the patch features of each image; see `Engine.window_features`."""
     require_items(images, "images")
-    encode_patches = patch_encoder(engine.model)
+    encode_patches = require_patch_encoder(engine.model)
     # Without a size: a decoder must not reduce images to the size of the whole-image tower.
     decoder = engine.decoder._replace(size=None)
     engine.compare_decoders(images, decoder)

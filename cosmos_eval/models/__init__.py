@@ -6,14 +6,14 @@ Importing this package imports neither torch nor any of the libraries; `load_mod
 from typing import TYPE_CHECKING
 
 from cosmos_core.plugins import resolve
-from cosmos_eval.models.spec import KnownModel, ModelKind, ModelSpec, list_models, model_kind, parse_spec, slug
+from cosmos_eval.models.spec import ListedModel, ModelKind, ModelSpec, list_models, model_kind, parse_spec, slug
 
 if TYPE_CHECKING:
     import torch
 
     from cosmos_eval.models.base import Model
 
-__all__ = ["KnownModel", "ModelKind", "ModelSpec", "list_models", "load_model", "parse_spec", "slug"]
+__all__ = ["ListedModel", "ModelKind", "ModelSpec", "list_models", "load_model", "parse_spec", "slug"]
 
 
 def load_model(spec: "str | ModelSpec", device: "str | torch.device" = "cpu") -> "Model":

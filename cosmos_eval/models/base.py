@@ -47,8 +47,8 @@ class Model(LoadedModel, Protocol):
     Optional attributes that the engine uses instead of the encoders:
 
     - `trimmed_text` in place of `encode_text`, for a text tower that reads no further than the end token of each text
-      (`cosmos_eval.models.trimmed`);
-    - `image_rows(images)` and `text_rows(texts)` in place of both encoders, for embeddings
+      (`cosmos_eval.models.trimmed_text`);
+    - `read_image_embeddings(images)` and `read_text_embeddings(texts)` in place of both encoders, for embeddings
       that are stored already.
     """
 
@@ -142,7 +142,7 @@ class AttentiveModel(Model, Protocol):
     """A model whose images and texts attend to each other's tokens, as COSMOS's cross-attention poolers do.
 
     For models without such poolers there are maps of another kind, for any `DenseModel`: see
-    `cosmos_eval.models.maps`.
+    `cosmos_eval.models.similarity_maps`.
     """
 
     def attention_maps(self, x: Tensor, texts: Sequence[str]) -> AttentionMaps:
@@ -159,14 +159,14 @@ class AttentiveModel(Model, Protocol):
         ...
 
 
-def encodes(model: Any) -> bool:
+def has_features(model: Any) -> bool:
     """Whether a model has features of both images and texts, from encoders or stored ones."""
-    has_images = has_method(model, "encode_image") or has_method(model, "image_rows")
-    has_texts = has_method(model, "encode_text") or has_method(model, "text_rows")
+    has_images = has_method(model, "encode_image") or has_method(model, "read_image_embeddings")
+    has_texts = has_method(model, "encode_text") or has_method(model, "read_text_embeddings")
     return has_images and has_texts
 
 
-def scores_pairs(model: Any) -> TypeGuard[PairScorer]:
+def is_pair_scorer(model: Any) -> TypeGuard[PairScorer]:
     """Whether a model scores pairs of an image and a text itself."""
     return has_method(model, "score_pairs")
 
@@ -177,7 +177,7 @@ def has_similarity(model: Any) -> TypeGuard[SimilarityModel]:
 
 
 def has_patches(model: Any) -> TypeGuard[DenseModel]:
-    """Whether a model has `encode_patches`; the method may still refuse, see `patch_encoder`."""
+    """Whether a model has `encode_patches`; the method may still refuse, see `require_patch_encoder`."""
     return has_method(model, "encode_patches")
 
 
@@ -191,7 +191,7 @@ def has_method(adapter: Any, name: str) -> bool:
     return callable(getattr(adapter, name, None))
 
 
-def patch_encoder(model: Any) -> Callable[..., Tensor]:
+def require_patch_encoder(model: Any) -> Callable[..., Tensor]:
     """Return `model.encode_patches`; callers ask before they encode anything.
 
     An adapter may have `check_patches()`, which raises RequestError if `encode_patches` would raise for every input.
@@ -206,7 +206,7 @@ def patch_encoder(model: Any) -> Callable[..., Tensor]:
     return model.encode_patches
 
 
-def attention_reader(model: Any) -> Callable[[Tensor, Sequence[str]], AttentionMaps]:
+def require_attention_reader(model: Any) -> Callable[[Tensor, Sequence[str]], AttentionMaps]:
     """Return `model.attention_maps`; callers ask before they encode anything.
 
     Raises:
@@ -301,7 +301,7 @@ def as_dense_float(values: Tensor, owner: str) -> Tensor:
     return values.detach().float()
 
 
-def one_line(error: BaseException, max_length: int = 300) -> str:
+def format_error(error: BaseException, max_length: int = 300) -> str:
     """Type and message of an exception in one line, for an exception that another library or an adapter raised."""
     return printable.one_line(f"{type(error).__name__}: {error}", max_length)
 
@@ -312,7 +312,7 @@ _OUT_OF_MEMORY_MESSAGES = (
 )  # fmt: skip
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there is not enough memory, on the device or in the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -342,7 +342,7 @@ def require_json_values(values: Any, owner: str) -> dict[str, Any]:
             text.encode()  # fails on a lone surrogate, which json.dumps lets pass
             json_values[key] = json.loads(text)[1]
         except (TypeError, ValueError, RecursionError) as error:
-            raise RequestError(f"{owner}: {key!r} is not a JSON value: {one_line(error)}") from error
+            raise RequestError(f"{owner}: {key!r} is not a JSON value: {format_error(error)}") from error
         if key in ("arch", "activation") and not isinstance(value, str | None):
             raise RequestError(f"{owner}: {key!r} is a {type(value).__name__}; make it a string, or leave it out")
     return json_values

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, short_name, spec_error
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error
 
 SELECTORS = ("teacher", "student")
 ACTIVATIONS = ("gelu", "quickgelu")
@@ -116,24 +116,24 @@ COSMOS = ModelKind(
     parse=parse_cosmos,
     slug_words=cosmos_slug_words,
     weights_name=cosmos_weights_name,
-    where_weights=cosmos_weights_help,
-    folders=True,
+    weights_help=cosmos_weights_help,
+    expands_patterns=True,
     listed=(
-        KnownModel(
+        ListedModel(
             "cosmos:toybox",
             "nothing: part of the package",
             "small COSMOS trained on toybox (the teacher only); the default",
         ),
-        KnownModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
+        ListedModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
         *(
-            KnownModel(
+            ListedModel(
                 f"cosmos:{released.name}",
                 f"{released.file} of {HUB_REPOSITORY}, fetched at first use",
                 f"released COSMOS {released.arch}, trained on {released.data}",
             )
             for released in RELEASED.values()
         ),
-        KnownModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
+        ListedModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
     ),
 )
 OPEN_CLIP = ModelKind(
@@ -145,19 +145,19 @@ OPEN_CLIP = ModelKind(
     slug_words=open_clip_slug_words,
     # The tag determines the activation, so ARCH/TAG and ARCH-quickgelu/TAG are the same weights.
     weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICKGELU_SUFFIX)}/{spec.rest}",
-    where_weights=open_clip_weights_help,
+    weights_help=open_clip_weights_help,
     listed=(
-        KnownModel(
+        ListedModel(
             "open_clip:ARCH/TAG",
             "weights of open_clip's registry, fetched at first use",
             "a model of open_clip",
         ),
-        KnownModel(
+        ListedModel(
             "open_clip:ARCH/PATH",
             "a checkpoint file of open_clip training",
             "the same, local weights; add #gelu or #quickgelu if neither the file nor ARCH says which",
         ),
-        KnownModel(
+        ListedModel(
             "open_clip:local-dir:DIR",
             "a folder with open_clip_config.json and weights",
             "the same, in the layout of open_clip's push_to_hf_hub and its hub repositories",
@@ -169,10 +169,10 @@ HF = ModelKind(
     "hf:HUB-ID or hf:FOLDER",
     load="cosmos_eval.models.hf:load_hf",
     check="cosmos_eval.models.hf:check_hf",
-    where_weights=hf_weights_help,
+    weights_help=hf_weights_help,
     listed=(
-        KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched at first use", "a model of transformers"),
-        KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
+        ListedModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched at first use", "a model of transformers"),
+        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
     ),
 )
 PYTHON = ModelKind(
@@ -182,14 +182,14 @@ PYTHON = ModelKind(
     check="cosmos_eval.models.python:check_python",
     parse=parse_python,
     slug_words=lambda spec: [spec.name, spec.rest],
-    listed=(KnownModel("python:package.module:factory", "an importable module", "your own adapter"),),
+    listed=(ListedModel("python:package.module:factory", "an importable module", "your own adapter"),),
 )
 EMBEDDINGS = ModelKind(
     "embeddings",
     "embeddings:DIR",
     load="cosmos_eval.models.embeddings:load_embeddings",
     check="cosmos_eval.models.embeddings:check_embeddings",
-    listed=(KnownModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "stored embeddings, made by any code"),),
+    listed=(ListedModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "stored embeddings, made by any code"),),
     encodes=False,
 )
 BUILT_IN: dict[str, ModelKind | str] = {

@@ -31,7 +31,7 @@ from cosmos_eval.models.digest import count_parameters, model_digest, text_case,
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
-from cosmos_eval.models.trimmed import TrimmedText
+from cosmos_eval.models.trimmed_text import TrimmedText
 
 UNTRAINED = "untrained-"
 """Prefix of a preset's name that stands for random weights of that preset."""

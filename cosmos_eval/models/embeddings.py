@@ -41,7 +41,7 @@ _MAX_NAMED = 3
 class EmbeddingsModel:
     """The embeddings of one folder.
 
-    It encodes nothing: the engine calls `image_rows` and `text_rows` instead.
+    It encodes nothing: the engine calls `read_image_embeddings` and `read_text_embeddings` instead.
     """
 
     def __init__(self, folder: Path, spec: str = "", device: str | torch.device = "cpu") -> None:
@@ -65,7 +65,7 @@ class EmbeddingsModel:
             self._indices_of_last_part.setdefault(_last_part(name), []).append(index)
         self.digest = _digest(ids, image_embeddings, texts, text_embeddings)
 
-    def image_rows(self, images: Sequence[ImageSource]) -> Tensor:
+    def read_image_embeddings(self, images: Sequence[ImageSource]) -> Tensor:
         """Look up embeddings of images.
 
         Returns:
@@ -99,7 +99,7 @@ class EmbeddingsModel:
             index = candidates[0] if len(candidates) == 1 else None
         return index
 
-    def text_rows(self, texts: Sequence[str]) -> Tensor:
+    def read_text_embeddings(self, texts: Sequence[str]) -> Tensor:
         """Look up embeddings of texts.
 
         Returns:
@@ -122,7 +122,7 @@ class EmbeddingsModel:
             )
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        return self.text_rows(texts)
+        return self.read_text_embeddings(texts)
 
     def encode_image(self, x: Tensor) -> Tensor:
         raise self._no_pixels_error()
@@ -131,7 +131,7 @@ class EmbeddingsModel:
         raise self._no_pixels_error()
 
     def _no_pixels_error(self) -> RequestError:
-        return RequestError(f"{self.spec} holds embeddings and cannot encode pixels; use image_rows(images)")
+        return RequestError(f"{self.spec} holds embeddings and cannot encode pixels; use read_image_embeddings(images)")
 
     def check_patches(self) -> NoReturn:
         """Always raises RequestError: a folder has no patch features."""

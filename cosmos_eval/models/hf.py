@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, no_patches_error, one_line
+from cosmos_eval.models.base import as_features, format_error, no_patches_error
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files, require_supported_family
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, check_processor
@@ -161,7 +161,7 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
         raise
     except Exception as error:
         where = "the folder" if folder is not None else "the cache, and the hub cannot be reached for it"
-        raise RequestError(f"{spec.text}: not readable from {where}: {one_line(error)}") from error
+        raise RequestError(f"{spec.text}: not readable from {where}: {format_error(error)}") from error
     cached_folder = find_cached_folder(spec.name) if folder is None else None
     if cached_folder is not None:
         check_weights(cached_folder, spec.text)
@@ -200,7 +200,7 @@ def _check_local(spec: ModelSpec, folder: Path) -> None:
     except RequestError:
         raise
     except Exception as error:
-        raise RequestError(f"{spec.text}: not readable from the folder: {one_line(error)}") from error
+        raise RequestError(f"{spec.text}: not readable from the folder: {format_error(error)}") from error
 
 
 def _check_on_hub(spec: ModelSpec) -> None:
@@ -212,7 +212,7 @@ def _check_on_hub(spec: ModelSpec) -> None:
             config = AutoConfig.from_pretrained(spec.name, trust_remote_code=False)
     except Exception as error:
         raise RequestError(
-            f"{spec.text}: not readable from the cache, and the hub cannot be reached for it: {one_line(error)}"
+            f"{spec.text}: not readable from the cache, and the hub cannot be reached for it: {format_error(error)}"
         ) from error
     require_supported_family(config.model_type, spec.text)
 

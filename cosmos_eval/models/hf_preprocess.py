@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
-from cosmos_eval.models.base import one_line
+from cosmos_eval.models.base import format_error
 
 _SETTINGS = ("do_", "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", "default_to_square")
 """Prefixes of the processor's settings that determine the pixels."""
@@ -61,7 +61,7 @@ def check_processor(preprocess: ProcessorPreprocess, image_size: int, spec: str)
         shape, is_finite = tuple(pixels.shape), bool(torch.isfinite(pixels).all())
     except Exception as error:
         raise RequestError(
-            f"{spec}: the processor fails on an image: {one_line(error)}; correct preprocessor_config.json"
+            f"{spec}: the processor fails on an image: {format_error(error)}; correct preprocessor_config.json"
         ) from error
     if not is_finite:  # without this check the error would name the first image of a dataset
         raise RequestError(

@@ -27,7 +27,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class KnownModel:
+class ListedModel:
     """A line of `list models`: a form of spec, what it needs on disk or from the network, and what it is."""
 
     spec: str
@@ -61,13 +61,13 @@ class ModelKind:
     """(the spec, this kind, the part after the colon) -> the parsed spec; raises RequestError for a wrong spec."""
     slug_words: Callable[[ModelSpec], list[str]] = name_slug_words
     """The parts of the result folder's name that follow the kind; `slug` joins them."""
-    listed: tuple[KnownModel, ...] = field(default=())
+    listed: tuple[ListedModel, ...] = field(default=())
     """Lines of `list models`."""
     weights_name: Callable[[ModelSpec], str] = lambda spec: spec.text
     """A name that is equal for all specs of the same published weights."""
-    where_weights: Callable[[list[ModelSpec], str], list[str]] = lambda specs, suite: []
+    weights_help: Callable[[list[ModelSpec], str], list[str]] = lambda specs, suite: []
     """(specs, name of a suite) -> lines that say where to get the weights, and how to use a copy without a network."""
-    folders: bool = False
+    expands_patterns: bool = False
     """Whether a pattern over files, such as `runs/x/*.pt`, stands for several models."""
     encodes: bool = True
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""

@@ -23,7 +23,7 @@ from cosmos_core.dense import patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, as_patches, one_line
+from cosmos_eval.models.base import as_features, as_patches, format_error
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.open_clip_network import build, check_shapes, fill
@@ -31,7 +31,7 @@ from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
 from cosmos_eval.models.tokenizer_checks import check_end_token, check_vocabulary_size, require_tokenizer_files
-from cosmos_eval.models.trimmed import TrimmedText
+from cosmos_eval.models.trimmed_text import TrimmedText
 
 EMBEDDING_TABLE = re.compile(
     r"^(text\.)?token_embedding\.weight$|^text\.transformer\.(.*\.)?(word_embeddings|shared|embed_tokens)\.weight$"
@@ -194,7 +194,7 @@ def load_tokenizer(source: OpenClipSource, spec: ModelSpec) -> Any:
                 tokenizer = _registered_tokenizer(source.build_name)
     except Exception as error:
         raise RequestError(
-            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {one_line(error)}"
+            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {format_error(error)}"
         ) from error
     try:
         check_tokenizer(tokenizer, source, spec)
@@ -202,7 +202,7 @@ def load_tokenizer(source: OpenClipSource, spec: ModelSpec) -> Any:
         raise
     except Exception as error:  # wrong settings of a tokenizer make it fail only when it is used
         raise RequestError(
-            f"{spec.text}: the tokenizer of {source.arch} fails when it is used: {one_line(error)}"
+            f"{spec.text}: the tokenizer of {source.arch} fails when it is used: {format_error(error)}"
         ) from error
     return tokenizer
 
@@ -248,7 +248,7 @@ def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreproce
     except RequestError as error:
         raise RequestError(f"{spec.text}: its preprocess_cfg: {error}") from error
     except Exception as error:  # values of any wrong type, such as a mean of words
-        raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {one_line(error)}") from error
+        raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {format_error(error)}") from error
 
 
 def untruncated_length(tokenizer: Any, text: str) -> int | None:

@@ -23,7 +23,7 @@ QUICK_GELU_RUN_NAME = re.compile(r"model_[A-Za-z0-9_-]+?-quickgelu-(?:lr|b)_")
 """Matches the default name of an open_clip training run, if its architecture ends in `-quickgelu`."""
 
 
-def peek(path: Path, check: bool = True) -> dict[str, Any]:
+def read_open_clip_checkpoint(path: Path, check: bool = True) -> dict[str, Any]:
     """Read a checkpoint: its top level, with the weights under `state_dict`.
 
     Prefixes that wrappers such as DataParallel add to the names of weights are removed. Weights are memory-mapped if
@@ -52,7 +52,7 @@ def peek(path: Path, check: bool = True) -> dict[str, Any]:
     return {**rest, "state_dict": without_wrappers(weights, path)}
 
 
-def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def find_declared_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Find the activation and preprocessing that a checkpoint declares.
 
     Looked at are, each overruling those before it:
@@ -65,7 +65,7 @@ def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     4. the numbers that mark OpenAI's own archives.
 
     Args:
-        content: the checkpoint as `peek` returns it; empty to look beside the file only.
+        content: the checkpoint as `read_open_clip_checkpoint` returns it; empty to look beside the file only.
 
     Returns:
         `quick_gelu` (bool) and `declared_in` (the place that says so, for messages), if any does; `preprocessing`

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cosmos_core.checkpoint import a_few
 from cosmos_core.errors import RequestError
 from cosmos_core.weight_layouts import OPEN_CLIP, explain_other_library
-from cosmos_eval.models.base import one_line
+from cosmos_eval.models.base import format_error
 from cosmos_eval.models.open_clip_files import OPENAI_KEYS
 
 POSITION_IDS = "position_ids"
@@ -49,7 +49,7 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, **options: Any) -
                 **options,
             )
     except Exception as error:
-        raise RequestError(f"{spec}: open_clip cannot build {name}: {one_line(error)}") from error
+        raise RequestError(f"{spec}: open_clip cannot build {name}: {format_error(error)}") from error
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.models.base import one_line
+from cosmos_eval.models.base import format_error
 from cosmos_eval.models.hub import offline_hub, quiet_hub
-from cosmos_eval.models.open_clip_files import file_says, peek
+from cosmos_eval.models.open_clip_files import find_declared_settings, read_open_clip_checkpoint
 from cosmos_eval.models.open_clip_folder import read_folder
 from cosmos_eval.models.spec import LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
 
@@ -98,7 +98,7 @@ def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Ope
         config={**open_clip.get_model_config(arch), "quick_gelu": quick_gelu},
         preprocessing={key: value for key, value in tag_config.items() if key in keys},
         path=path,
-        checkpoint=peek(path, check),
+        checkpoint=read_open_clip_checkpoint(path, check),
         source=f"{spec.rest} of open_clip's registry",
         activation_source="registry tag",
     )
@@ -112,7 +112,7 @@ def file_source(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, check
         raise RequestError(f"{spec.text}: {spec.rest!r} is neither a file nor a tag of {arch}; its tags: {tags}")
     if (path / "open_clip_config.json").is_file():
         raise RequestError(f"{spec.text}: {path} is a folder of open_clip; write open_clip:{LOCAL_DIR}:{path}")
-    checkpoint = peek(path, check)
+    checkpoint = read_open_clip_checkpoint(path, check)
     quick_gelu, activation_source = quick_gelu_of_file(spec, arch, wants_quick_gelu, path, checkpoint)
     return OpenClipSource(
         build_name=arch,
@@ -129,7 +129,7 @@ def file_source(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, check
 def folder_source(spec: ModelSpec, check: bool) -> OpenClipSource:
     """Read the folder of a spec `local-dir:DIR`; arguments and errors as `find_source`."""
     folder = read_folder(user_path(spec.rest), spec.text)
-    checkpoint = peek(folder.weights, check)
+    checkpoint = read_open_clip_checkpoint(folder.weights, check)
     folder.check_sizes(checkpoint["state_dict"], spec.text)
     config = {**folder.config, "quick_gelu": bool(folder.config.get("quick_gelu", False))}
     # A registered architecture with the same configuration gives the folder its name.
@@ -185,7 +185,7 @@ def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = Tr
             return download_pretrained(tag_config)
     except Exception as error:
         raise RequestError(
-            f"{spec.text}: the weights are not in the cache and cannot be fetched: {one_line(error)}; "
+            f"{spec.text}: the weights are not in the cache and cannot be fetched: {format_error(error)}; "
             f"fetch them on a connected machine, or give a file: open_clip:{spec.name}/PATH"
         ) from error
 
@@ -269,7 +269,7 @@ def quick_gelu_of_file(
         RequestError: the file declares another activation than the spec; or neither of them says which, and the
             architecture is in use with both.
     """
-    declared = file_says(path, checkpoint)
+    declared = find_declared_settings(path, checkpoint)
     arch_quick_gelu = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
     quick_gelu = arch_quick_gelu if wants_quick_gelu is None else wants_quick_gelu
     if "quick_gelu" in declared:
@@ -300,7 +300,7 @@ def preprocessing_of_file(arch: str, path: Path) -> dict[str, Any]:
     It is the one in `open_clip_config.json` beside the file, else the one that all weights of the architecture in the
     registry share, else CLIP's.
     """
-    declared = file_says(path, {}).get("preprocessing")
+    declared = find_declared_settings(path, {}).get("preprocessing")
     if declared:
         return declared
     keys = ("mean", "std", "interpolation", "resize_mode")

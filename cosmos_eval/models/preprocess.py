@@ -23,7 +23,7 @@ SMALLEST_STD = 1e-6
 
 
 @lru_cache(maxsize=64)
-def of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+def channel_tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
     """One value for each channel as (C, 1, 1) float32 on a device.
 
     Cached, because a copy to an accelerator waits until all work that is queued on it is done.
@@ -103,7 +103,7 @@ class ImagePreprocess:
         x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format)
         # Divisors are tensors, not numbers: an accelerator multiplies by the reciprocal of a number, which rounds
         # differently.
-        scale, mean, std = (of_channels(values, x.device) for values in ((255.0,), self.mean, self.std))
+        scale, mean, std = (channel_tensor(values, x.device) for values in ((255.0,), self.mean, self.std))
         return x.div_(scale).sub_(mean).div_(std)
 
     def geometry(self) -> dict[str, Any]:

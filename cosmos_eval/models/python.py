@@ -30,7 +30,7 @@ An adapter may also have:
 - `digest`, a string; `device`; `describe()`, a dictionary of JSON values for the result;
 - `truncated(texts)`, a bool for each text: whether it is longer than the `context_length` tokens that the model reads
   (results count such texts);
-- `image_rows(images)` and `text_rows(texts)`, for embeddings that are stored already.
+- `read_image_embeddings(images)` and `read_text_embeddings(texts)`, for embeddings that are stored already.
 
 `preprocess` runs in worker processes: make it picklable. `encode_image` receives its batch on the model's device: that
 is the adapter's `device` if it has this attribute, else the one that was asked for. An nn.Module without a `device` is
@@ -57,7 +57,7 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.models.base import Model, PairScorer, one_line, out_of_memory
+from cosmos_eval.models.base import Model, PairScorer, format_error, is_out_of_memory
 from cosmos_eval.models.python_adapter import PythonModel, as_request_error, missing_methods
 from cosmos_eval.models.spec import ModelSpec
 
@@ -88,7 +88,7 @@ def find_factory(spec: ModelSpec) -> Callable[..., Any]:
         module = importlib.import_module(spec.name)
     except (Exception, SystemExit) as error:
         raise RequestError(
-            f"{spec.text}: cannot import {spec.name}: {one_line(error)}; looked in {current_folder} first"
+            f"{spec.text}: cannot import {spec.name}: {format_error(error)}; looked in {current_folder} first"
         ) from error
     factory = getattr(module, spec.rest, None)
     if not callable(factory):
@@ -114,7 +114,7 @@ def build_adapter(
             adapter = factory(*arguments, device=device) if takes_device else factory(*arguments)
         return check_adapter(adapter, spec.text, device, move=not takes_device)
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise RequestError(
             f"{spec.text}: out of memory while building the model on {device}; give another --device"
@@ -124,7 +124,7 @@ def build_adapter(
 def check_adapter(adapter: Any, spec: str, device: str | torch.device, move: bool = True) -> PythonModel:
     """Wrap an adapter in a `PythonModel`, and try its `preprocess`; arguments and errors as `PythonModel`."""
     model = PythonModel(adapter, spec, device, move=move)
-    if not hasattr(model, "image_rows"):
+    if not hasattr(model, "read_image_embeddings"):
         _try_preprocess(model)
     return model
 

@@ -16,14 +16,14 @@ from cosmos_eval.models.base import (
     as_features,
     as_patches,
     as_scores,
+    format_error,
     has_method,
     has_patches,
     has_similarity,
+    is_out_of_memory,
+    is_pair_scorer,
     no_patches_error,
-    one_line,
-    out_of_memory,
     require_json_values,
-    scores_pairs,
 )
 
 _ENCODERS = ("encode_image", "encode_text")
@@ -31,7 +31,7 @@ _ENCODERS = ("encode_image", "encode_text")
 
 def missing_methods(adapter: Any) -> list[str]:
     """The methods that an adapter must have and does not have; one that scores pairs needs no encoders."""
-    required = ("preprocess",) if scores_pairs(adapter) else ("preprocess", *_ENCODERS)
+    required = ("preprocess",) if is_pair_scorer(adapter) else ("preprocess", *_ENCODERS)
     return [name for name in required if not has_method(adapter, name)]
 
 
@@ -83,15 +83,15 @@ class PythonModel:
     def _add_optional_methods(self) -> None:
         """Set optional methods and `context_length` as attributes, each only if the adapter has it."""
         adapter = self.adapter
-        if has_method(adapter, "image_rows"):
-            self.image_rows = self._image_rows
-        if has_method(adapter, "text_rows"):
-            self.text_rows = self._text_rows
+        if has_method(adapter, "read_image_embeddings"):
+            self.read_image_embeddings = self._read_image_embeddings
+        if has_method(adapter, "read_text_embeddings"):
+            self.read_text_embeddings = self._read_text_embeddings
         if all(has_method(adapter, name) for name in _ENCODERS):
             self.encode_image, self.encode_text = self._encode_image, self._encode_text
         if has_similarity(adapter):
             self.similarity = self._similarity
-        if scores_pairs(adapter):
+        if is_pair_scorer(adapter):
             self.score_pairs = self._score_pairs
         if has_method(adapter, "truncated"):
             self.truncated = self._truncated
@@ -105,11 +105,11 @@ class PythonModel:
     def _encode_text(self, texts: Sequence[str]) -> Tensor:
         return self._call_encoder("encode_text", list(texts))
 
-    def _image_rows(self, images: Sequence[Any]) -> Tensor:
-        return self._call_encoder("image_rows", list(images))
+    def _read_image_embeddings(self, images: Sequence[Any]) -> Tensor:
+        return self._call_encoder("read_image_embeddings", list(images))
 
-    def _text_rows(self, texts: Sequence[str]) -> Tensor:
-        return self._call_encoder("text_rows", list(texts))
+    def _read_text_embeddings(self, texts: Sequence[str]) -> Tensor:
+        return self._call_encoder("read_text_embeddings", list(texts))
 
     def _call_encoder(self, method: str, inputs: Any) -> Tensor:
         """Features of N inputs: (N, D), or with a `similarity` any (N, ...); float32 on `device`."""
@@ -239,6 +239,6 @@ def as_request_error(owner: str, out_of_memory_too: bool = False) -> Iterator[No
     except RequestError:
         raise
     except (Exception, SystemExit) as error:  # a module may call sys.exit()
-        if out_of_memory(error) and not out_of_memory_too:
+        if is_out_of_memory(error) and not out_of_memory_too:
             raise
-        raise RequestError(f"{owner} failed: {one_line(error)}") from error
+        raise RequestError(f"{owner} failed: {format_error(error)}") from error

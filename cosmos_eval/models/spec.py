@@ -12,10 +12,10 @@ from typing import Any
 
 from cosmos_core.plugins import Plugin, Registry, first_sentence, off_note
 from cosmos_eval.models.built_in_kinds import BUILT_IN, LOCAL_DIR, QUICKGELU_SUFFIX
-from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, spec_error
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, spec_error
 
 __all__ = [
-    "KINDS", "LOCAL_DIR", "MODELS", "QUICKGELU_SUFFIX", "KnownModel", "ModelKind", "ModelSpec", "list_models",
+    "KINDS", "LOCAL_DIR", "MODELS", "QUICKGELU_SUFFIX", "ListedModel", "ModelKind", "ModelSpec", "list_models",
     "model_kind", "parse_spec", "slug",
 ]  # fmt: skip
 
@@ -29,8 +29,8 @@ def _find_problem(candidate: Any) -> str:
         return "" if callable(candidate) else f"it is a {type(candidate).__name__}, not a function"
     if not callable(candidate.load) and not isinstance(candidate.load, str):
         return "its load is neither a function nor module:function"
-    if not all(isinstance(line, KnownModel) for line in candidate.listed):
-        return "its listed are not all cosmos_eval.models.KnownModel"
+    if not all(isinstance(line, ListedModel) for line in candidate.listed):
+        return "its listed are not all cosmos_eval.models.ListedModel"
     return ""
 
 
@@ -51,7 +51,7 @@ def model_kind(name: str) -> ModelKind:
         return replace(loaded, name=name, load=partial(_load_adapter, plugin, loaded))
     # A function or class that makes adapters: everything else about its kind has to be derived.
     load = partial(_load_adapter, plugin, loaded)
-    listed = (KnownModel(f"{name}:...", "-", first_sentence(loaded) or "an adapter"),)
+    listed = (ListedModel(f"{name}:...", "-", first_sentence(loaded) or "an adapter"),)
     return ModelKind(name, f"{name}:..." + (f" ({plugin})" if plugin else ""), load=load, listed=listed)
 
 
@@ -90,6 +90,6 @@ def slug(spec: str) -> str:
     return safe[:80].rstrip("-.")
 
 
-def list_models() -> list[KnownModel]:
+def list_models() -> list[ListedModel]:
     """The lines of `list models`: every form of spec, with what it needs. Imports no torch, except in plug-ins."""
     return [line for name in MODELS.available() for line in model_kind(name).listed]

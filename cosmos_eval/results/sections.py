@@ -1,7 +1,8 @@
-"""The sections of RESULT.json as typed objects: `result.benchmark.fingerprint`, not `record["benchmark"]["fingerprint"]`.
+"""The sections of RESULT.json as typed objects: `result.benchmark.fingerprint`, not
+`record["benchmark"]["fingerprint"]`.
 
-The attributes of a section are the fields that schema.json names for it (a test compares the two); every other field, such
-as those that an adapter adds to `model`, is in the mapping `extra`. The annotations say what this package writes:
+The attributes of a section are the fields that schema.json names for it (a test compares the two); every other field,
+such as those that an adapter adds to `model`, is in the mapping `extra`. The annotations say what this package writes:
 schema.json leaves the types of `environment` and of most fields of `timing` open, and so does reading.
 """
 
@@ -20,16 +21,16 @@ class Section:
     A field without a default is in every valid record. A field with a default is optional: the default stands for a
     record that does not have the field, and a new section does not write a field that has its default.
 
-    `from_record` followed by `record` changes nothing: the keys, their order and their values stay, `null` stays `null`,
-    and what was absent stays absent. Nothing is checked here (`cosmos_eval.results.record` checks): a required field
-    that is absent is None.
+    `from_record` followed by `record` changes nothing: the keys, their order and their values stay, `null` stays
+    `null`, and what was absent stays absent. Nothing is checked here (`cosmos_eval.results.record` checks): a required
+    field that is absent is None.
     """
 
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """Fields without an attribute, as they are in the record; always empty where schema.json allows no other fields."""
     key_order: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
-    """Keys of the JSON object that this was read from, in order; empty for a new section. Without them a section could not
-    tell `"label": null` from a record without `label`, which have different checksums."""
+    """Keys of the JSON object that this was read from, in order; empty for a new section. Without them a section could
+    not tell `"label": null` from a record without `label`, which have different checksums."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

@@ -18,7 +18,7 @@ from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, out_of_memory
+from cosmos_eval.models.base import Model, is_out_of_memory
 from cosmos_eval.models.spec import model_kind, parse_spec
 from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
 from cosmos_eval.progress import Reporter, Silent, naming
@@ -125,7 +125,9 @@ class Session:
         disk nothing more can be written.
         """
         is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        is_bug = not (isinstance(error, RequestError | OSError) or out_of_memory(error) or is_dead_worker_error(error))
+        is_bug = not (
+            isinstance(error, RequestError | OSError) or is_out_of_memory(error) or is_dead_worker_error(error)
+        )
         return self.keep_going and not is_bug and not is_disk_full
 
     def _record_failure(self, model_and_benchmark: str, error: Exception) -> str:

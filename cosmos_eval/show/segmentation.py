@@ -18,7 +18,7 @@ from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.metrics.areas import class_iou, summary
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, patch_encoder
+from cosmos_eval.models.base import Model, require_patch_encoder
 from cosmos_eval.models.preflight import require_models
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
@@ -102,7 +102,7 @@ def show_segmentation(
         data, images=[data.images[i] for i in chosen], masks=[data.masks[i] for i in chosen], fingerprint=""
     )
     model = load_model(spec, device=resolved) if isinstance(spec, str) else spec
-    patch_encoder(model)  # raises for a model without patch features
+    require_patch_encoder(model)  # raises for a model without patch features
     engine = Engine(model, batch_size=batch_size, workers=workers, precision=precision, reporter=reporter)
     title = f"{portable_spec(model.spec)} on {definition.name}"
     drawing = Drawing(subset, out, title, masks)

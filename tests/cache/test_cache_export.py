@@ -95,7 +95,7 @@ def test_two_images_of_one_name_are_refused_unless_one_benchmark_is_named(tmp_pa
         export_rows(cached_model, tmp_path / "v")
     assert not (tmp_path / "v").exists()
     assert export_rows(cached_model, tmp_path / "v", ["svhn"]) == (2, 1)
-    features = EmbeddingsModel(tmp_path / "v").image_rows(rename_first(random_images(2, seed=1)))
+    features = EmbeddingsModel(tmp_path / "v").read_image_embeddings(rename_first(random_images(2, seed=1)))
     assert torch.equal(features, Engine(RandomModel()).image_features(rename_first(random_images(2, seed=1))))
 
 
@@ -103,7 +103,7 @@ def test_an_image_with_several_names_is_exported_under_each(tmp_path):
     images = random_images(3)
     fill_cache(tmp_path, ("one", images), ("two", rename_first(images, "twin.png")))
     assert export_rows(held(tmp_path)[0], tmp_path / "v") == (4, 2)
-    features = EmbeddingsModel(tmp_path / "v").image_rows([*images, *rename_first(images, "twin.png")])
+    features = EmbeddingsModel(tmp_path / "v").read_image_embeddings([*images, *rename_first(images, "twin.png")])
     assert torch.equal(features[:3], features[3:])
 
 

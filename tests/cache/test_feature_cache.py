@@ -162,10 +162,10 @@ def test_features_of_another_digest_precision_or_version_are_never_mixed(tmp_pat
 
 def test_features_of_a_model_without_a_digest_and_precomputed_features_are_never_cached(tmp_path):
     class Precomputed(RandomModel):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return torch.ones(len(images), 3)
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return torch.ones(len(texts), 3)
 
     for model in (other_model(digest=""), Precomputed()):

@@ -44,4 +44,4 @@ def test_vectors_are_written_as_shown(tmp_path, monkeypatch):
     exec(compile(block, "docs/cache.md", "exec"), {})
     model = EmbeddingsModel(tmp_path)
     assert model.describe()["arch"] == "my model"
-    assert model.text_rows(["a bear in the grass"]).tolist()[0][0] > 0.8
+    assert model.read_text_embeddings(["a bear in the grass"]).tolist()[0][0] > 0.8

@@ -13,8 +13,8 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.cache.store import Store
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
-from cosmos_eval.models.base import out_of_memory
-from cosmos_eval.models.trimmed import Batch
+from cosmos_eval.models.base import is_out_of_memory
+from cosmos_eval.models.trimmed_text import TextBatch
 from cosmos_eval.progress import Silent
 from cosmos_eval.run.evaluate import evaluate
 from tests.closeness import assert_close
@@ -166,7 +166,7 @@ def test_the_result_has_the_planned_and_the_used_batch_size(tmp_path):
 
 
 def test_trimmed_texts_can_be_sliced():
-    batch = Batch(torch.arange(12).reshape(4, 3).int(), torch.tensor([3, 3, 2, 1]))
+    batch = TextBatch(torch.arange(12).reshape(4, 3).int(), torch.tensor([3, 3, 2, 1]))
     part = batch[1:3]
     assert len(part) == 2
     assert torch.equal(part.ids, batch.ids[1:3])
@@ -186,7 +186,7 @@ def test_trimmed_texts_can_be_sliced():
     ],
 )
 def test_which_errors_are_out_of_memory(error, expected):
-    assert out_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected
 
 
 def test_the_tensors_of_a_failed_pass_are_freed_before_the_next_one():

@@ -209,10 +209,10 @@ def test_precomputed_features_are_used_without_encoding():
     class Table:
         device = torch.device("cpu")
 
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return torch.tensor([[float(image.key[-1]), 4.0] for image in images])
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return torch.tensor([[3.0, 4.0] if text == "good" else [0.0, 0.0] for text in texts])
 
     engine = Engine(Table())
@@ -265,7 +265,7 @@ def test_auto_precision_depends_on_the_device_of_the_model_and_precomputed_featu
             self.device = torch.device("cuda")  # this test computes nothing there
 
     class Precomputed(OnCuda):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             raise AssertionError
 
     assert Engine(OnCuda(), precision="auto").precision == "bf16"

@@ -240,10 +240,10 @@ def test_the_item_of_a_token_that_is_not_finite_is_named(bad):
 
 def test_precomputed_tokens_are_scored_like_encoded_ones():
     class Precomputed(scoring_models.Late):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return self.encode_image(torch.stack([self.preprocess(image.load()) for image in images]))
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return self.encode_text(texts)
 
     images = random_images(5)

@@ -139,7 +139,7 @@ def test_an_error_of_the_compiler_is_reported_in_one_line(monkeypatch):
 
 def test_precomputed_features_pass_no_tower():
     class Stored(Small):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return torch.ones(len(images), 4)
 
     engine = Engine(Stored(1, 1), compiled=True, decoder="draft", batch_size="auto")

@@ -12,7 +12,7 @@ from cosmos_core.dense import ATTENTIONS, patch_features, require_supported_towe
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import DenseModel, patch_encoder
+from cosmos_eval.models.base import DenseModel, require_patch_encoder
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.hf import HfModel
@@ -128,7 +128,7 @@ def test_the_activation_of_the_weights_reaches_the_patches(build_spec):
 )
 def test_other_towers_of_open_clip_are_refused_in_one_line(build_spec, name, reason):
     model = load_model(build_spec(name))
-    for call in (partial(model.encode_patches, windows()), partial(patch_encoder, model)):
+    for call in (partial(model.encode_patches, windows()), partial(require_patch_encoder, model)):
         with pytest.raises(
             RequestError, match=f"^open_clip:{name}/.* gives no features of patches: {reason}"
         ) as refusal:
@@ -169,7 +169,7 @@ def test_stored_embeddings_and_transformers_models_are_refused_in_one_line(tmp_p
     transformers = HfModel.__new__(HfModel)  # it refuses whatever its weights are
     transformers.spec = "hf:some/clip"
     for model in (stored, transformers):
-        for call in (partial(model.encode_patches, windows()), partial(patch_encoder, model)):
+        for call in (partial(model.encode_patches, windows()), partial(require_patch_encoder, model)):
             with pytest.raises(
                 RequestError, match=f"^{model.spec} gives no features of patches: .*use a cosmos:"
             ) as refusal:
@@ -180,15 +180,15 @@ def test_stored_embeddings_and_transformers_models_are_refused_in_one_line(tmp_p
 def test_patch_encoder_needs_no_forward_pass(build_spec):
     for spec in ("cosmos:toybox", build_spec("tiny-plain")):
         model = load_model(spec)
-        assert patch_encoder(model) == model.encode_patches
+        assert require_patch_encoder(model) == model.encode_patches
     adapter = PythonModel(Adapter(), "python:mine:build")
-    assert patch_encoder(adapter) == adapter.encode_patches
+    assert require_patch_encoder(adapter) == adapter.encode_patches
 
     class Pooled:
         spec = "python:pooled"
 
     with pytest.raises(RequestError, match=r"^python:pooled gives no features of patches: it has no encode_patches"):
-        patch_encoder(Pooled())
+        require_patch_encoder(Pooled())
 
 
 class Adapter:
@@ -232,7 +232,7 @@ def test_an_adapter_without_encode_patches_is_refused_and_its_windows_are_not_no
     with pytest.raises(RequestError, match=r"its Bare has no encode_patches\(x, attention\); use a cosmos: model"):
         model.encode_patches(windows())
     with pytest.raises(RequestError, match="its Bare has no encode_patches"):
-        patch_encoder(model)
+        require_patch_encoder(model)
 
 
 @pytest.mark.parametrize(

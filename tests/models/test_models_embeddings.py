@@ -41,35 +41,35 @@ def folder(tmp_path):
 def test_embeddings_are_returned_in_the_requested_order_as_they_were_written(folder):
     model = load_model(f"embeddings:{folder}")
     assert isinstance(model, Model)
-    assert torch.equal(model.image_rows(named("b/2.jpg", "a/1.jpg")), torch.tensor([[3.0, 3], [1, 0]]))
+    assert torch.equal(model.read_image_embeddings(named("b/2.jpg", "a/1.jpg")), torch.tensor([[3.0, 3], [1, 0]]))
     expected = torch.from_numpy(TEXT_EMBEDDINGS[[3, 2, 0, 0]])
-    assert torch.equal(model.text_rows(["", "été", "one", "one"]), expected)
-    assert model.image_rows(named("a/1.jpg")).dtype == torch.float32
+    assert torch.equal(model.read_text_embeddings(["", "été", "one", "one"]), expected)
+    assert model.read_image_embeddings(named("a/1.jpg")).dtype == torch.float32
 
 
 def test_an_image_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
     model = load_model(f"embeddings:{folder}")
-    assert torch.equal(model.image_rows(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
+    assert torch.equal(model.read_image_embeddings(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
     with pytest.raises(RequestError, match="lacks 1 of 1 images: 'elsewhere/2"):
-        model.image_rows(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
+        model.read_image_embeddings(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
 
 
 def test_two_images_never_share_an_embedding_by_the_last_part_of_their_keys(tmp_path):
     write_embeddings(tmp_path, ["1.jpg"], IMAGE_EMBEDDINGS[:1], TEXTS, TEXT_EMBEDDINGS)
     with pytest.raises(RequestError, match="would share one embedding"):
-        EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "dog/1.jpg"))
-    assert len(EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "cat/1.jpg"))) == 2
+        EmbeddingsModel(tmp_path).read_image_embeddings(named("cat/1.jpg", "dog/1.jpg"))
+    assert len(EmbeddingsModel(tmp_path).read_image_embeddings(named("cat/1.jpg", "cat/1.jpg"))) == 2
 
 
 def test_missing_texts_are_counted_and_the_first_are_named(folder):
     model = load_model(f"embeddings:{folder}")
     with pytest.raises(RequestError, match=r"texts\.npz lacks 4 of 5 texts: 'p', 'q', 'r', \.\.\.; encode") as refusal:
-        model.text_rows(["one", "p", "q", "r", "s"])
+        model.read_text_embeddings(["one", "p", "q", "r", "s"])
     assert "\n" not in str(refusal.value)
 
 
 def test_pixels_are_refused(folder):
-    with pytest.raises(RequestError, match="image_rows"):
+    with pytest.raises(RequestError, match="read_image_embeddings"):
         load_model(f"embeddings:{folder}").encode_image(torch.zeros(1, 3, 2, 2))
 
 
@@ -99,7 +99,7 @@ def test_the_description_holds_the_meta_as_plain_values(folder):
 
 def test_equal_inputs_are_written_once_and_two_embeddings_of_one_text_are_refused(tmp_path):
     write_embeddings(tmp_path, ["x", "x"], np.ones((2, 2)), ["t"], torch.ones(1, 2, requires_grad=True))
-    assert len(EmbeddingsModel(tmp_path).text_rows(["t"])) == 1
+    assert len(EmbeddingsModel(tmp_path).read_text_embeddings(["t"])) == 1
     with pytest.raises(RequestError, match="'t' has two different embeddings"):
         write_embeddings(tmp_path, ["x"], np.ones((1, 2)), ["t", "t"], np.array([[1.0, 2], [2, 1]]))
 

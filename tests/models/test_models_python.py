@@ -109,11 +109,11 @@ def test_a_factory_with_a_parameter_device_receives_it(module):
 
 
 def test_the_model_has_methods_for_stored_embeddings_only_if_the_adapter_has_them(module):
-    assert not hasattr(load_model(f"python:{module(adapter())}:factory"), "image_rows")
-    method = "def image_rows(self, images): return torch.ones(len(images), 3)"
+    assert not hasattr(load_model(f"python:{module(adapter())}:factory"), "read_image_embeddings")
+    method = "def read_image_embeddings(self, images): return torch.ones(len(images), 3)"
     model = load_model(f"python:{module(adapter(extra=method))}:factory")
-    assert model.image_rows(["p", "q"]).shape == (2, 3)
-    assert not hasattr(model, "text_rows")
+    assert model.read_image_embeddings(["p", "q"]).shape == (2, 3)
+    assert not hasattr(model, "read_text_embeddings")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_digests_that_begin_alike_become_different_hashes_and_never_a_path(modul
     [
         ("encode_image", lambda model: model.encode_image(torch.zeros(2, 3, 4, 4))),
         ("encode_text", lambda model: model.encode_text(["a", "b"])),
-        ("image_rows", lambda model: model.image_rows(["a", "b"])),
+        ("read_image_embeddings", lambda model: model.read_image_embeddings(["a", "b"])),
     ],
 )
 def test_an_exception_of_an_adapter_becomes_one_line_that_names_the_method(module, method, call):

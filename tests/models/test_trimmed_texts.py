@@ -86,7 +86,7 @@ def test_a_cosmos_is_trimmed_and_stays_in_training():
 
 
 def test_batches_hold_texts_of_similar_length_and_no_more_tokens_than_whole_texts_would(clip, monkeypatch):
-    monkeypatch.setattr("cosmos_eval.models.trimmed.TOKENS_ON_CPU", 10**9)
+    monkeypatch.setattr("cosmos_eval.models.trimmed_text.TOKENS_ON_CPU", 10**9)
     shapes = record_shapes(clip, monkeypatch)
     texts = list(dict.fromkeys(captions(200)))
     lengths = clip.trimmed_text.tokens(texts).lengths
@@ -101,7 +101,7 @@ def test_batches_hold_texts_of_similar_length_and_no_more_tokens_than_whole_text
 def test_on_a_cpu_a_batch_passes_the_tower_in_parts(clip, monkeypatch):
     texts = list(dict.fromkeys(captions(100)))
     undivided = Engine(clip, batch_size=64).text_features(texts)
-    monkeypatch.setattr("cosmos_eval.models.trimmed.TOKENS_ON_CPU", 50)
+    monkeypatch.setattr("cosmos_eval.models.trimmed_text.TOKENS_ON_CPU", 50)
     shapes = record_shapes(clip, monkeypatch)
     parts = Engine(clip, batch_size=64).text_features(texts)
     assert all(count * length <= 50 for count, length in shapes)

@@ -21,7 +21,7 @@ GOOD = {
 INFO = """
 from cosmos_eval import DataKind, ModelKind, ReaderInfo, TaskInfo
 from cosmos_eval.datasets.kinds import CLASSIFICATION
-from cosmos_eval.models.kinds import KnownModel
+from cosmos_eval.models.kinds import ListedModel
 def f(*arguments): ...
 """
 TASK = 'INFO = TaskInfo(name="bad", data=CLASSIFICATION, run=f, validate=f, metric_names=f)'

@@ -19,7 +19,7 @@ from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.areas import IGNORED, PresentAreas, area_evidence, class_areas, class_iou, present, summary
 from cosmos_eval.metrics.intervals import Estimator
 from cosmos_eval.metrics.similarity import COLLAPSED
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_equal_dimensions
@@ -104,7 +104,7 @@ def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) ->
         RequestError: a model without patch features, an image or mask that cannot be read, a mask of another size than
             its image, or a label that is not a class; names the image.
     """
-    patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
     queries, class_of_query = encode_query_words(benchmark, engine)
     yield from _predict_images(benchmark, data, engine, LabelMaps(queries, class_of_query, benchmark.settings))
 
@@ -233,7 +233,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     Args:
         seed: seed of the bootstrap resampling.
     """
-    patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
     queries, class_of_query = encode_query_words(benchmark, engine)
     shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
     areas, feature_ranges = _evaluate_images(shared, data, engine)

@@ -23,7 +23,7 @@ a third of the time of a batch of 20,000 tokens; every number from 600 to 2,600 
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Token ids of texts that pass the tower together."""
 
     ids: Tensor
@@ -34,8 +34,8 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, part: slice) -> "Batch":
-        return Batch(self.ids[part], self.lengths[part])
+    def __getitem__(self, part: slice) -> "TextBatch":
+        return TextBatch(self.ids[part], self.lengths[part])
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TokenizedTexts:
         bounds = zip((self.starts * id_size).tolist(), (self.lengths * id_size).tolist(), strict=True)
         return [id_bytes[start : start + length] for start, length in bounds]
 
-    def batch(self, indices: Tensor) -> Batch:
+    def batch(self, indices: Tensor) -> TextBatch:
         """The texts with these indices, in that order."""
         lengths = self.lengths[indices]
         columns = torch.arange(int(lengths.max()))
@@ -69,7 +69,7 @@ class TokenizedTexts:
         positions = self.starts[indices][:, None] + columns  # in self.ids; beyond the end of the text for padding
         ids = torch.zeros(is_token.shape, dtype=torch.int32)
         ids[is_token] = self.ids[positions[is_token]]
-        return Batch(ids, lengths)
+        return TextBatch(ids, lengths)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class TrimmedText:
             advance(len(chunk))
         return TokenizedTexts(torch.cat(ids), torch.cat(lengths))
 
-    def encode(self, batch: Batch) -> Tensor:
+    def encode(self, batch: TextBatch) -> Tensor:
         """(B, D) float32, unnormalised, on `device`, without gradients."""
         part_size = len(batch)
         if self.device.type == "cpu":
