@@ -24,8 +24,8 @@ import torch
 from benchmarks.interval_simulations import SIMULATIONS, RateSimulation
 from benchmarks.output import last_line, page, row
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.metrics.intervals import RESAMPLES
-from cosmos_eval.metrics.share_interval import Evidence, share_intervals
+from cosmos_eval.metrics.bootstrap import RESAMPLES
+from cosmos_eval.metrics.proportion import ProportionEstimate, proportion_intervals
 
 SIZES = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 SIMULATED_SIZES = (10, 20, 50, 100, 400)
@@ -42,7 +42,7 @@ without a requirement. {verdict}
 
 New: the mid-p interval where hits or misses are few, the bootstrap from 20 of each on, and a proportional mix between
 10 and 20, with an effective n for everything except independent hits and misses
-(`cosmos_eval/metrics/share_interval.py`). `width` is the width of the new interval divided by that of the bootstrap,
+(`cosmos_eval/metrics/proportion.py`). `width` is the width of the new interval divided by that of the bootstrap,
 for rates from 30 to 70 %. For comparison, the coverage of Wilson's interval falls to 83.8 % at a rate of 0.18 / n,
 for every n."""
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -96,8 +96,8 @@ class CoverageRow:
 def new_bounds(n: int) -> Bounds:
     """Return (n + 1,) low and high of the present interval for each number of hits, with very many resamples."""
     hits = np.arange(n + 1)
-    evidence = [Evidence(k / n, float(n), float(n), float(min(k, n - k, n / 2))) for k in hits.tolist()]
-    bounds = np.array(share_intervals(evidence, np.stack(old_bounds(n), axis=1).tolist()))
+    evidence = [ProportionEstimate(k / n, float(n), float(n), float(min(k, n - k, n / 2))) for k in hits.tolist()]
+    bounds = np.array(proportion_intervals(evidence, np.stack(old_bounds(n), axis=1).tolist()))
     return bounds[:, 0], bounds[:, 1]
 
 
@@ -154,7 +154,7 @@ def simulated(simulation: RateSimulation, n: int, trials: int, seed: int) -> Cov
     for rate in rates:
         evidence, resampled = simulation.measure(rng, n, rate, trials, resamples)
         percentiles = np.nanquantile(resampled, [0.025, 0.975], axis=0).T
-        bounds = np.array(share_intervals(evidence, percentiles.tolist()))
+        bounds = np.array(proportion_intervals(evidence, percentiles.tolist()))
         for coverages, intervals in ((old, percentiles), (new, bounds)):
             contains = (intervals[:, 0] <= rate + 1e-12) & (intervals[:, 1] >= rate - 1e-12)
             coverages.append(float(contains.mean()))

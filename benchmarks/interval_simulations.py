@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_eval.metrics.areas import PresentAreas, area_evidence
-from cosmos_eval.metrics.share_interval import Evidence, evidence_of
+from cosmos_eval.metrics.iou import PixelCounts, estimate_pixel_proportion
+from cosmos_eval.metrics.proportion import ProportionEstimate, estimate_proportion
 
 Rng = np.random.Generator
 CAPTIONS = 5
@@ -20,7 +20,7 @@ PRESENT = (0.9, 0.7, 0.5, 0.4, 0.3, 0.2)
 SPREAD = 4.0
 """a + b of the beta distribution of an image's IoU."""
 PIXELS = 10_000
-Measured = tuple[list[Evidence], np.ndarray]
+Measured = tuple[list[ProportionEstimate], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def measure_outcomes(draw: Callable[[Rng, int, float, int], np.ndarray]) -> Call
     def measure(rng: Rng, n: int, rate: float, trials: int, resamples: np.ndarray) -> Measured:
         outcomes = draw(rng, n, rate, trials)
         unit = np.repeat(np.arange(n), outcomes.shape[2])
-        return [evidence_of(sample.ravel(), unit) for sample in outcomes], resamples @ outcomes.mean(2).T / n
+        return [estimate_proportion(sample.ravel(), unit) for sample in outcomes], resamples @ outcomes.mean(2).T / n
 
     return measure
 
@@ -92,7 +92,7 @@ def per_class(rng: Rng, n: int, rate: float, trials: int, resamples: np.ndarray)
         hits = resamples[:, in_class] @ outcomes[:, in_class].T
         rate_sum += np.where(count > 0, hits / np.maximum(count, 1), 0.0)
         present += count > 0
-    return [evidence_of(sample, np.arange(n), classes=label) for sample in outcomes], rate_sum / present
+    return [estimate_proportion(sample, np.arange(n), classes=label) for sample in outcomes], rate_sum / present
 
 
 def mean_iou(rng: Rng, n: int, rate: float, trials: int, resamples: np.ndarray) -> Measured:
@@ -112,16 +112,16 @@ def mean_iou(rng: Rng, n: int, rate: float, trials: int, resamples: np.ndarray) 
         union_sum = resamples @ union[..., c].T
         iou_sum += np.where(union_sum > 0, resamples @ intersection[..., c].T / np.maximum(union_sum, 1), 0.0)
         present += union_sum > 0
-    evidence = [area_evidence(_entries(*areas), "miou") for areas in zip(intersection, union, strict=True)]
+    evidence = [estimate_pixel_proportion(_entries(*areas), "miou") for areas in zip(intersection, union, strict=True)]
     return evidence, iou_sum / present
 
 
-def _entries(intersection: np.ndarray, union: np.ndarray) -> PresentAreas:
+def _entries(intersection: np.ndarray, union: np.ndarray) -> PixelCounts:
     image, label = np.nonzero(union)
     intersection, union = intersection[image, label], union[image, label]
     # the prediction is the intersection alone, so that the label area is the union
     areas = np.stack([intersection, intersection, union], axis=1).astype(np.int64)
-    return PresentAreas(image, label, areas, len(PRESENT))
+    return PixelCounts(image, label, areas, len(PRESENT))
 
 
 SIMULATIONS: Sequence[RateSimulation] = (

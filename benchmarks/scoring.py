@@ -127,7 +127,7 @@ def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     import torch
 
     from cosmos_eval.metrics.query_scores import DotProducts
-    from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
+    from cosmos_eval.metrics.ranks import compute_rank_counts, expected_hit
     from cosmos_eval.metrics.similarity import check_features
 
     image = torch.arange(len(images)).repeat_interleave(PER_IMAGE)
@@ -139,7 +139,7 @@ def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     ):
         check_features(queries, "query")
         check_features(candidates, "candidate")
-        places = count_scored_places(DotProducts(queries, candidates), *positives, len(candidates))
+        places = compute_rank_counts(DotProducts(queries, candidates), *positives, len(candidates))
         recall |= {f"{side}_retrieval_recall@{k}": float(expected_hit(places, k).mean()) for k in K}
     return recall
 

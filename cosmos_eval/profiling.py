@@ -55,14 +55,14 @@ class Profile:
 
     about: dict[str, Any] = field(default_factory=dict)
     """What was run: model, device, precision, batch size, workers."""
-    parts: dict[str, BenchmarkTimes] = field(default_factory=dict)
+    by_benchmark: dict[str, BenchmarkTimes] = field(default_factory=dict)
     """Benchmark -> its times; "" for what belongs to no benchmark."""
     forward_per_second: float | None = None
     """Images per second of the image tower alone on a batch that is ready; None if no image was encoded."""
-    wait: Callable[[], object] | None = None
+    synchronize: Callable[[], object] | None = None
     """Waits for the device. Called where a phase begins or ends: work is queued on a GPU and returns at once, so that
     its time would otherwise be counted in a later phase."""
-    ready: Any = None
+    largest_batch: Any = None
     """The largest batch that the image tower got so far, for `forward_per_second`."""
     _benchmark: str = ""
     _open_phases: list[str] = field(default_factory=list)
@@ -89,28 +89,28 @@ class Profile:
             self._benchmark = benchmark_before
 
     @property
-    def part(self) -> BenchmarkTimes:
+    def current_times(self) -> BenchmarkTimes:
         """Times of the benchmark that runs now."""
-        return self.parts.setdefault(self._benchmark, BenchmarkTimes())
+        return self.by_benchmark.setdefault(self._benchmark, BenchmarkTimes())
 
-    def did(self, name: str, seconds: float) -> None:
+    def add_work(self, name: str, seconds: float) -> None:
         """Add time that was spent on an image, in whichever process; `name` is one of WORK."""
-        self.part.work[name] = self.part.work.get(name, 0.0) + seconds
+        self.current_times.work[name] = self.current_times.work.get(name, 0.0) + seconds
 
     def _count_time_since_border(self) -> None:
         """Add the time since a phase last began or ended to the innermost open phase."""
-        if self.wait is not None:
-            self.wait()
+        if self.synchronize is not None:
+            self.synchronize()
         now = time.perf_counter()
         if self._open_phases:
-            seconds, innermost = self.part.seconds, self._open_phases[-1]
+            seconds, innermost = self.current_times.seconds, self._open_phases[-1]
             seconds[innermost] = seconds.get(innermost, 0.0) + now - self._last_border
         self._last_border = now
 
     def total(self) -> BenchmarkTimes:
         """Return the times of all benchmarks together, and of what belongs to none."""
         total = BenchmarkTimes()
-        for part in self.parts.values():
+        for part in self.by_benchmark.values():
             for name, seconds in part.seconds.items():
                 total.seconds[name] = total.seconds.get(name, 0.0) + seconds
             for name, seconds in part.work.items():
@@ -128,12 +128,12 @@ class Profile:
         return count / seconds if count and seconds else None
 
     @property
-    def share(self) -> float | None:
+    def tower_fraction(self) -> float | None:
         """`images_per_second` as a fraction of the rate of the image tower alone."""
         rate = self.images_per_second
         return rate / self.forward_per_second if rate and self.forward_per_second else None
 
-    def limit(self) -> str:
+    def describe_bottleneck(self) -> str:
         """Return one sentence: the phase that takes most time, and what makes it faster."""
         seconds = self.total().seconds
         total = sum(seconds.values())
@@ -153,11 +153,11 @@ class Profile:
             "encoded": self.total().encoded,
             "images_per_second": _significant(self.images_per_second),
             "forward_per_second": _significant(self.forward_per_second),
-            "share": _significant(self.share),
-            "limit": self.limit(),
+            "share": _significant(self.tower_fraction),
+            "limit": self.describe_bottleneck(),
             "benchmarks": {
                 name: {"seconds": _rounded(part.seconds), "work": _rounded(part.work), "encoded": part.encoded}
-                for name, part in self.parts.items()
+                for name, part in self.by_benchmark.items()
                 if name
             },
         }
@@ -173,11 +173,11 @@ class Profile:
                 lines.append(f"  {description:<32}{phase_seconds:>10,.2f} s {phase_seconds / seconds:>6.1%}")
             if name == "waiting" and total.work:
                 lines.append(f"    {self._describe_work(total.work)}")
-        rate, share = self.images_per_second, self.share
+        rate, share = self.images_per_second, self.tower_fraction
         if rate is not None:
             tower = f", {share:.0%} of the image tower alone ({self.forward_per_second:,.0f})" if share else ""
             lines.append(f"Images: {total.encoded['images']:,} at {rate:,.0f} per second{tower}.")
-        return "\n".join([*lines, self.limit()])
+        return "\n".join([*lines, self.describe_bottleneck()])
 
     def _describe_work(self, work: dict[str, float]) -> str:
         """Describe the work that is done while the main process waits for images."""
@@ -209,7 +209,7 @@ _current: ContextVar[Profile | None] = ContextVar("profile", default=None)
 
 
 @contextmanager
-def profiled(profile: Profile | None) -> Iterator[None]:
+def use_profile(profile: Profile | None) -> Iterator[None]:
     """Make `phase` and the other functions of this module write to a profile inside; None keeps the surrounding one."""
     token = _current.set(profile or _current.get())
     try:
@@ -218,8 +218,8 @@ def profiled(profile: Profile | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def current() -> Profile | None:
-    """Return the profile in use; None outside of `profiled`."""
+def current_profile() -> Profile | None:
+    """Return the profile in use; None outside of `use_profile`."""
     return _current.get()
 
 
@@ -229,20 +229,20 @@ def phase(name: str) -> AbstractContextManager[None]:
     return nullcontext() if profile is None else profile.phase(name)
 
 
-def of_benchmark(name: str) -> AbstractContextManager[None]:
+def profile_benchmark(name: str) -> AbstractContextManager[None]:
     """Count everything inside for a benchmark."""
     profile = _current.get()
     return nullcontext() if profile is None else profile.benchmark(name)
 
 
-def encoded(counts: dict[str, int]) -> None:
+def record_encoded(counts: dict[str, int]) -> None:
     """Record how many images, texts, ... passed the model for the benchmark that runs now."""
     profile = _current.get()
     if profile is not None:
-        profile.part.encoded = dict(counts)
+        profile.current_times.encoded = dict(counts)
 
 
-def timed(items: Iterable[Any], name: str) -> Iterator[Any]:
+def time_items(items: Iterable[Any], name: str) -> Iterator[Any]:
     """Yield the items, and count the time that each takes to arrive in a phase."""
     iterator = iter(items)
     while True:

@@ -15,8 +15,8 @@ _reporter: ContextVar[Reporter | None] = ContextVar("shown progress", default=No
 
 
 @contextmanager
-def showing(reporter: Reporter | None) -> Iterator[None]:
-    """Make `shown_progress` return this reporter inside; None keeps the surrounding one.
+def use_reporter(reporter: Reporter | None) -> Iterator[None]:
+    """Make `current_reporter` return this reporter inside; None keeps the surrounding one.
 
     For dataset readers, whose `load` takes a definition and a folder but no reporter.
     """
@@ -27,8 +27,8 @@ def showing(reporter: Reporter | None) -> Iterator[None]:
         _reporter.reset(token)
 
 
-def shown_progress() -> Reporter:
-    """Return the reporter of the surrounding `showing`; a silent one outside of it."""
+def current_reporter() -> Reporter:
+    """Return the reporter of the surrounding `use_reporter`; a silent one outside of it."""
     return _reporter.get() or Silent()
 
 
@@ -36,8 +36,8 @@ _benchmark: ContextVar[str] = ContextVar("benchmark at work", default="")
 
 
 @contextmanager
-def naming(benchmark: str) -> Iterator[None]:
-    """Put the name of a benchmark before all descriptions of progress inside (see `named`)."""
+def use_benchmark_name(benchmark: str) -> Iterator[None]:
+    """Put the name of a benchmark before all descriptions of progress inside (see `add_benchmark_name`)."""
     token = _benchmark.set(benchmark)
     try:
         yield
@@ -45,14 +45,14 @@ def naming(benchmark: str) -> Iterator[None]:
         _benchmark.reset(token)
 
 
-def named(description: str) -> str:
+def add_benchmark_name(description: str) -> str:
     """Return a description with the name of the current benchmark before it, unless it is in it already."""
     name = _benchmark.get()
     return f"{name}, {description}" if name and name not in description else description
 
 
 @contextmanager
-def after_a_while(
+def report_if_slow(
     reporter: Reporter, description: str, total: int, unit: str = "it", patience: float = PATIENCE
 ) -> Iterator[Advance]:
     """Report progress like `Reporter.task`, but only if the work takes longer than `patience` seconds.

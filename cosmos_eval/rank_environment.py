@@ -7,7 +7,7 @@ from cosmos_core.rank_environment import rank_environment
 from cosmos_core.text_files import parse_integer
 
 
-def is_main() -> bool:
+def is_main_process() -> bool:
     """Return whether this process prints for all ranks: rank 0, or a process without ranks.
 
     Also true if the environment variables are wrong: each process then prints what is wrong, as none knows whether
@@ -20,7 +20,7 @@ def is_main() -> bool:
     return environment is None or environment.rank == 0
 
 
-def ranks_here() -> int:
+def read_world_size() -> int:
     """Return the world size: the number of processes that torchrun started, or 1.
 
     Raises:

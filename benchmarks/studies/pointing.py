@@ -26,8 +26,8 @@ from cosmos_core.dense import ATTENTIONS
 from cosmos_core.files import atomic_write_text
 from cosmos_eval.datasets.toybox import Scene, instances, make_scene, render
 from cosmos_eval.datasets.toybox.words import COLOURS, SHAPES
-from cosmos_eval.metrics.intervals import intervals, mean_of
-from cosmos_eval.metrics.share_interval import evidence_of, share_intervals
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals, mean_estimator
+from cosmos_eval.metrics.proportion import estimate_proportion, proportion_intervals
 from cosmos_eval.models import load_model
 from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.results.environment import environment
@@ -127,8 +127,8 @@ def measure(model: Any, scenes: Sequence[Scene], side: int) -> tuple[dict[str, l
 def format_rate(values: Sequence[float], scenes: Sequence[int], total: int) -> str:
     """Format a rate in percent with its 95 % interval over scenes."""
     hits, unit = np.asarray(values, np.float64), np.asarray(scenes)
-    resampled = intervals([mean_of(hits, unit, total)], total)
-    ((low, high),) = share_intervals([evidence_of(hits, unit)], resampled)
+    resampled = bootstrap_intervals([mean_estimator(hits, unit, total)], total)
+    ((low, high),) = proportion_intervals([estimate_proportion(hits, unit)], resampled)
     return f"{100 * np.mean(values):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 

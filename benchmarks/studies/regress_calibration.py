@@ -35,9 +35,9 @@ from benchmarks.studies.regress_simulations import (
     entries,
 )
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
-from cosmos_eval.metrics.paired import holm, p_of_drop
-from cosmos_eval.metrics.paired_areas import bootstrap_areas
+from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
+from cosmos_eval.metrics.paired_drop import drop_p_value, holm
+from cosmos_eval.metrics.paired_iou import bootstrap_iou_drop
 from cosmos_eval.results.environment import environment
 
 ALPHA = 0.05
@@ -97,8 +97,8 @@ def sign_flips(excess: np.ndarray, rng: np.random.Generator) -> float:
 
 def other_tests(samples: Hits, max_drop: float, rng: np.random.Generator) -> list[float]:
     """Return p for each of OTHER_TESTS."""
-    drops = samples.drops()
-    excess = drops.lost - max_drop * drops.share
+    drops = samples.differences()
+    excess = drops.difference - max_drop * drops.weight
     weights = np.ones(len(samples.unit)) if samples.weights is None else samples.weights
     each = weights * (samples.baseline - samples.candidate - max_drop)
     return [sign_flips(excess, rng), t_test(excess), t_test(each)]
@@ -110,19 +110,22 @@ def measure(simulation: PairedSimulation, trials: int, seed: int) -> Calibration
     p, others = [], []
     for trial in range(trials):
         samples = simulation.samples(rng, simulation.max_drop)
-        p.append(p_of_drop(samples.drops(), simulation.max_drop))
+        p.append(drop_p_value(samples.differences(), simulation.max_drop))
         if trial < OTHER_TRIALS:
             others.append(other_tests(samples, simulation.max_drop, rng))
     other_false_alarms = (np.array(others) <= ALPHA).mean(0).tolist()
 
     def printed_drop(true_drop: float) -> float:
-        return detectable_drop(churn_of(simulation.samples(rng, true_drop).drops()), simulation.max_drop, ALPHA)
+        return detectable_drop(
+            measure_power_inputs(simulation.samples(rng, true_drop).differences()), simulation.max_drop, ALPHA
+        )
 
     drop = consistent_drop(printed_drop, simulation.max_drop)
     power = math.nan
     if math.isfinite(drop):
         detected = [
-            p_of_drop(simulation.samples(rng, drop).drops(), simulation.max_drop) <= ALPHA for _ in range(trials)
+            drop_p_value(simulation.samples(rng, drop).differences(), simulation.max_drop) <= ALPHA
+            for _ in range(trials)
         ]
         power = float(np.mean(detected))
     return CalibrationRow(
@@ -158,17 +161,17 @@ def measure_segmentation(
     def draw_bootstrap(at: SegmentationSimulation):
         baseline, candidate = at.areas(rng, at.images, at.candidate)
         bootstrap_seed = int(rng.integers(2**31))
-        return bootstrap_areas(
+        return bootstrap_iou_drop(
             entries(baseline), entries(candidate), at.images, resamples=resamples, seed=bootstrap_seed
         )
 
     def printed_drop(true_drop: float) -> float:
-        return detectable_drop(draw_bootstrap(simulation.with_drop(true_drop)).churn(), max_drop, ALPHA)
+        return detectable_drop(draw_bootstrap(simulation.with_drop(true_drop)).power_inputs(), max_drop, ALPHA)
 
     false_alarms, by_unit, by_flips = [], [], []
     for _ in range(trials):
         bootstrap = draw_bootstrap(simulation)
-        false_alarms.append(bootstrap.p(max_drop) <= ALPHA)
+        false_alarms.append(bootstrap.p_value(max_drop) <= ALPHA)
         excess = bootstrap.influence + (bootstrap.drop - max_drop) / simulation.images
         by_unit.append(t_test(excess) <= ALPHA)
         by_flips.append(sign_flips(excess, rng) <= ALPHA)
@@ -176,7 +179,7 @@ def measure_segmentation(
     power = math.nan
     if math.isfinite(drop) and simulation.true_drop(-8.0) > drop:
         worse = simulation.with_drop(drop)
-        power = float(np.mean([draw_bootstrap(worse).p(max_drop) <= ALPHA for _ in range(trials)]))
+        power = float(np.mean([draw_bootstrap(worse).p_value(max_drop) <= ALPHA for _ in range(trials)]))
     return CalibrationRow(
         simulation.name,
         simulation.images,
@@ -198,8 +201,9 @@ def measure_suite(trials: int, seed: int) -> CalibrationRow:
         # the same seed for all metrics, because the metrics of one model on the same images are correlated
         shared_seed = int(rng.integers(2**31))
         p = [
-            p_of_drop(
-                simulation.samples(np.random.default_rng(shared_seed), simulation.max_drop).drops(), simulation.max_drop
+            drop_p_value(
+                simulation.samples(np.random.default_rng(shared_seed), simulation.max_drop).differences(),
+                simulation.max_drop,
             )
             for simulation in metrics
         ]

@@ -11,8 +11,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
-from cosmos_eval.metrics.paired import log_factorials
+from cosmos_eval.metrics.exponential_sums import probability_at_most_zero
+from cosmos_eval.metrics.paired_drop import log_factorials
 
 UNITS = (3, 4, 6, 9, 14)
 VALUES = (2, 3, 4)
@@ -74,7 +74,7 @@ def levels(excess: np.ndarray, max_drop: float, outcomes: np.ndarray) -> tuple[n
     """Return the values of p up to LARGEST, the order of outcomes by p, and the last outcome of each value."""
     values = np.append(excess, -(1 + max_drop))  # the last value is the unseen unit
     times = np.column_stack([outcomes, np.ones(len(outcomes))])
-    p = chance_not_above_zero(np.tile(values, (len(outcomes), 1)), times)
+    p = probability_at_most_zero(np.tile(values, (len(outcomes), 1)), times)
     order = np.argsort(p)
     last = np.flatnonzero(np.append(np.diff(p[order]) > 1e-12, True))
     last = last[p[order][last] <= LARGEST]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.paired import class_weights
+from cosmos_eval.metrics.iou import PixelCounts
+from cosmos_eval.metrics.paired_drop import mean_per_class_weights
 from cosmos_eval.metrics.paired_samples import Hits
 
 Rng = np.random.Generator
@@ -111,7 +111,7 @@ def classes(churn: float, number: int = 20) -> Callable[[Rng, int, float], Hits]
         size = 1 / np.arange(1, number + 1)
         label = np.concatenate([np.arange(number), rng.choice(number, units - number, p=size / size.sum())])
         baseline, candidate = outcomes(rng, units, churn + np.where(label % 2, 2 * drop, 0.0), churn)
-        return Hits(baseline.astype(float), candidate.astype(float), np.arange(units), class_weights(label))
+        return Hits(baseline.astype(float), candidate.astype(float), np.arange(units), mean_per_class_weights(label))
 
     return draw
 
@@ -209,10 +209,10 @@ SEGMENTATIONS = (
 )
 
 
-def entries(areas: np.ndarray) -> PresentAreas:
+def entries(areas: np.ndarray) -> PixelCounts:
     """Convert (U, C, 3) areas to the entries of the classes that are present."""
     image, label = np.nonzero(areas[:, :, 1] + areas[:, :, 2])
-    return PresentAreas(image, label, areas[image, label].astype(np.int64), areas.shape[1])
+    return PixelCounts(image, label, areas[image, label].astype(np.int64), areas.shape[1])
 
 
 def mean_iou(areas: np.ndarray) -> float:

@@ -33,14 +33,14 @@ def check(
     """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets.consistency import label_problem
-    from cosmos_eval.progress import naming
-    from cosmos_eval.protocol.benchmark import every_benchmark
+    from cosmos_eval.progress import use_benchmark_name
+    from cosmos_eval.protocol.benchmark import load_every_benchmark
     from cosmos_eval.run.plan import check_data, once_for_each, resolve_benchmarks
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
-    for benchmark in resolve_benchmarks(names) if names else every_benchmark():
-        with naming(benchmark.name):
+    for benchmark in resolve_benchmarks(names) if names else load_every_benchmark():
+        with use_benchmark_name(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         problems += [(benchmark.name, problem) for problem in report.problems]

@@ -107,15 +107,15 @@ def run(
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol.benchmark import load_suite
-    from cosmos_eval.rank_environment import is_main, ranks_here
+    from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.plan import make_plan
     from cosmos_eval.run.result_folders import store_folder
     from cosmos_eval.run.session import Session
     from cosmos_eval.training.sweep import expand_all
 
-    ranks = ranks_here()
-    if dry_run and not is_main():
+    ranks = read_world_size()
+    if dry_run and not is_main_process():
         return
     reporter = make_reporter()
     crew = None

@@ -142,7 +142,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     from cosmos_eval.datasets.decoders import apply_exif
     from cosmos_eval.datasets.reader import APPLY
     from cosmos_eval.datasets.reader_registry import READERS, reader_info
-    from cosmos_eval.progress import showing
+    from cosmos_eval.progress import use_reporter
 
     name = benchmark.dataset["reader"]
     reader = reader_info(name)
@@ -154,7 +154,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     upright = benchmark.dataset.get("exif") == APPLY
     try:
         # The reader runs with EXIF applied, too: some readers open images, for instance to check boxes and masks.
-        with showing(reporter), apply_exif() if upright else nullcontext(), READERS.at_work(name):
+        with use_reporter(reporter), apply_exif() if upright else nullcontext(), READERS.at_work(name):
             data = read_splits(lambda part: reader.read(part, root), benchmark)
         return data.upright() if upright else data
     except OSError as error:  # a folder without permission, a disk that fails

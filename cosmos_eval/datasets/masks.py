@@ -14,7 +14,7 @@ class Mask:
     """Key of the image that the mask belongs to."""
 
     def load(self) -> np.ndarray:
-        """Return (H, W) integers: indices of the benchmark's classes, or `cosmos_eval.metrics.areas.IGNORED`.
+        """Return (H, W) integers: indices of the benchmark's classes, or `cosmos_eval.metrics.iou.IGNORED`.
 
         Raises:
             RequestError: the mask cannot be read; names its file.

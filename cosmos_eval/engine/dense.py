@@ -31,7 +31,7 @@ from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.images import each_image
 from cosmos_eval.engine.windows import WindowGrid, resized, window_grid
 from cosmos_eval.models.preprocess import channel_tensor
-from cosmos_eval.profiling import timed
+from cosmos_eval.profiling import time_items
 
 MAX_WAITING_BATCHES = 4
 """Windows of images after the first unfinished one, in batches: more than these do not wait for it."""
@@ -137,7 +137,7 @@ def dense_features(
             unreturned_windows -= image.grid.windows
             yield _dense_of(image, normalised)
 
-    for index, (pixels, original) in enumerate(timed(each_image(images, resize, workers, decoder), "waiting")):
+    for index, (pixels, original) in enumerate(time_items(each_image(images, resize, workers, decoder), "waiting")):
         grid = window_grid(pixels.shape[0], pixels.shape[1], settings["crop"], settings["stride"])
         image = _UnfinishedImage(index, original, grid, pixels)
         unreturned.append(image)

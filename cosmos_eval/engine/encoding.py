@@ -9,7 +9,7 @@ from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine.images import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import image_name, text_name
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.features import Engine
@@ -59,7 +59,7 @@ def _encode_batches(
         unit: "images" or "texts".
     """
     name = image_name if unit == "images" else text_name
-    for items, batch in timed(batches, "waiting" if unit == "images" else "tokens"):
+    for items, batch in time_items(batches, "waiting" if unit == "images" else "tokens"):
         engine.layer_progress.start(len(items))
         with phase(unit), tower_precision(engine.precision, engine.device):
             encoded = engine.parts.encode(unit, batch, encode)

@@ -25,7 +25,7 @@ from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
 from cosmos_eval.models.base import as_scores
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
     from cosmos_eval.engine.features import Engine
@@ -99,7 +99,7 @@ def key_bytes(keys: Sequence[str]) -> np.ndarray:
 def score_batches(engine: "Engine", inputs: PairInputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
     """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.ranks.Work`)."""
     images, texts = inputs
-    for pairs, batch in timed(_prepare_batches(engine, inputs, list(batches)), "waiting"):
+    for pairs, batch in time_items(_prepare_batches(engine, inputs, list(batches)), "waiting"):
         engine.layer_progress.start(len(batch))
         with phase("pairs"), tower_precision(engine.precision, engine.device):
             scores = engine.parts.encode("pairs", batch, partial(_score_batch, engine))

@@ -19,7 +19,7 @@ from cosmos_core.worker_timeouts import SECONDS, worker_batches
 from cosmos_eval.datasets.decoders import PILLOW, Decoder, use_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.resized import ResizedImages
-from cosmos_eval.profiling import current
+from cosmos_eval.profiling import current_profile
 from cosmos_eval.progress import Reporter
 
 _THREADS = min(8, os.cpu_count() or 1)
@@ -271,8 +271,8 @@ def _unpack(loaded: _Loaded | _LoadError) -> Any:
     """
     if isinstance(loaded, _LoadError):
         raise RequestError(loaded.line)
-    profile = current()
+    profile = current_profile()
     if profile is not None:
-        profile.did("decode", loaded.decode_seconds)
-        profile.did("preprocess", loaded.preprocess_seconds)
+        profile.add_work("decode", loaded.decode_seconds)
+        profile.add_work("preprocess", loaded.preprocess_seconds)
     return loaded.pixels

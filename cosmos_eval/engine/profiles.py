@@ -28,14 +28,14 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
         "workers": engine.workers,
     }
     if engine.device.type == "cuda":
-        profile.wait = partial(torch.cuda.synchronize, engine.device)
+        profile.synchronize = partial(torch.cuda.synchronize, engine.device)
 
 
 def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
     """Measure the rate of the tower alone, on its largest batch, and write `profile.json` if there is a folder."""
-    if profile.ready is not None:
-        batch = profile.ready[: engine.parts.sizes["images"]]
-        profile.ready = None
+    if profile.largest_batch is not None:
+        batch = profile.largest_batch[: engine.parts.sizes["images"]]
+        profile.largest_batch = None
         try:
             with tower_precision(engine.precision, engine.device):
                 profile.forward_per_second = engine.tower.rate(batch)

@@ -20,7 +20,7 @@ from cosmos_eval.engine.rerank import Reranked
 from cosmos_eval.engine.texts import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
-from cosmos_eval.metrics.comparisons import dot_products
+from cosmos_eval.metrics.item_accuracy import dot_products
 from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QueryScores
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 

@@ -14,10 +14,10 @@ from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
 
 @dataclass(frozen=True)
-class ClassPlaces:
+class ClassRankCounts:
     """How the score of the true class of each sample compares with those of all classes; (N,) on the CPU each."""
 
-    better: Tensor
+    above: Tensor
     """int64: number of classes that score strictly above the true class."""
     tied: Tensor
     """int64: number of classes with exactly the score of the true class, itself included; at least 1."""
@@ -28,9 +28,9 @@ class ClassPlaces:
     """float32: score of the true class minus the highest score of another class; infinite with a single class."""
 
 
-def count_scored_classes(
+def compute_class_rank_counts(
     scores: QueryScores, labels: Tensor, classes: int, block_bytes: int = BLOCK_BYTES
-) -> ClassPlaces:
+) -> ClassRankCounts:
     """Compare the score of the true class of every sample with the scores of all classes.
 
     Args:
@@ -47,7 +47,7 @@ def count_scored_classes(
         ValueError: a label is out of range (names the first such sample), or the labels are not (N,).
     """
     labels = labels.long().cpu()
-    check_labels(labels, scores.queries, classes)
+    check_labels(labels, scores.query_count, classes)
     column_of_class, distinct_count = scores.column.to(scores.device), len(scores.copies)
     above, tied, prediction, margin = [], [], [], []
     for start, stop, block in scores.blocks(block_bytes):
@@ -62,17 +62,17 @@ def count_scored_classes(
         prediction.append(is_highest.int().argmax(1))
         other_scores = class_scores.scatter(1, true_class, -torch.inf)
         margin.append(true_score[:, 0] - other_scores.amax(1))
-    return ClassPlaces(*(torch.cat(blocks).cpu() for blocks in (above, tied, prediction, margin)))
+    return ClassRankCounts(*(torch.cat(blocks).cpu() for blocks in (above, tied, prediction, margin)))
 
 
-def expected_topk(counts: ClassPlaces, k: int) -> Tensor:
+def expected_topk(counts: ClassRankCounts, k: int) -> Tensor:
     """Top-k accuracy of every sample: the probability that the true class is among the first k classes.
 
-    Tied classes are ordered at random: k - `better` of the first k positions are left for the `tied` classes, and the
+    Tied classes are ordered at random: k - `above` of the first k positions are left for the `tied` classes, and the
     true class is equally likely at each position among them. A model that scores all C classes alike gets k / C.
 
     Args:
-        counts: of N samples, as `count_scored_classes` returns them.
+        counts: of N samples, as `compute_class_rank_counts` returns them.
         k: cut-off, at least 1; it may exceed the number of classes.
 
     Returns:
@@ -83,7 +83,7 @@ def expected_topk(counts: ClassPlaces, k: int) -> Tensor:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    return ((k - counts.better).double() / counts.tied.double()).clamp(0, 1)
+    return ((k - counts.above).double() / counts.tied.double()).clamp(0, 1)
 
 
 def check_labels(labels: Tensor, samples: int, classes: int) -> None:

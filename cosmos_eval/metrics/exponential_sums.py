@@ -29,7 +29,7 @@ BLOCK = 2**22
 """Number of complex values of the integrand that are computed at a time, which bounds memory (64 MiB)."""
 
 
-def chance_not_above_zero(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def probability_at_most_zero(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Compute P(S <= 0) for R weighted sums of exponential variables.
 
     Args:

@@ -1,7 +1,7 @@
 """Samples of two models for one metric, paired: what a task hands to the tests of `regress`.
 
 For a metric that is a weighted mean over samples, a task returns `Hits`.
-For a mean IoU, it returns `Areas`.
+For a mean IoU, it returns `PairedPixelCounts`.
 
 The unit is the one that the metric's interval resamples: the image. Captions and items that share an image belong to
 one unit. The unit of an image that was cut out of another is the image that it was cut from, and that of an item of
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.paired import Drops, drops_of
-from cosmos_eval.metrics.paired_areas import AreaDrop, bootstrap_areas
+from cosmos_eval.metrics.iou import PixelCounts
+from cosmos_eval.metrics.paired_drop import PairedDifferences, sum_differences
+from cosmos_eval.metrics.paired_iou import IouDrop, bootstrap_iou_drop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +36,13 @@ class Hits:
     weights: np.ndarray | None = None
     """(N,) weight of each sample in the metric, not negative; None: equal weights."""
 
-    def drops(self) -> Drops:
+    def differences(self) -> PairedDifferences:
         """Return the differences by unit, which the paired test takes."""
-        return drops_of(self.baseline, self.candidate, self.unit, self.weights)
+        return sum_differences(self.baseline, self.candidate, self.unit, self.weights)
 
-    def if_all_lost(self) -> Drops:
+    def against_worst_candidate(self) -> PairedDifferences:
         """Return the differences to the worst possible candidate, which has no sample right."""
-        return drops_of(self.baseline, np.zeros(len(self.baseline)), self.unit, self.weights)
+        return sum_differences(self.baseline, np.zeros(len(self.baseline)), self.unit, self.weights)
 
     def values(self) -> tuple[float, float]:
         """Return the metric of the baseline and of the candidate."""
@@ -51,23 +51,23 @@ class Hits:
 
 
 @dataclass(frozen=True)
-class Areas:
+class PairedPixelCounts:
     """Pixel counts of both models for the same images, whose mean IoU is the metric."""
 
-    baseline: PresentAreas
-    candidate: PresentAreas
+    baseline: PixelCounts
+    candidate: PixelCounts
     images: int
     """Number of images."""
     labels: tuple[int, ...] | None = None
     """Classes of which the mean is taken; None: all that occur."""
 
-    def exchanged(self) -> "Areas":
+    def swapped(self) -> "PairedPixelCounts":
         """Return the pixel counts with baseline and candidate swapped, for a test of a gain."""
-        return Areas(self.candidate, self.baseline, self.images, self.labels)
+        return PairedPixelCounts(self.candidate, self.baseline, self.images, self.labels)
 
-    def drop(self, resamples: int, seed: int) -> AreaDrop:
-        """Bootstrap the drop of the mean IoU; see `bootstrap_areas`."""
-        return bootstrap_areas(self.baseline, self.candidate, self.images, self.labels, resamples, seed)
+    def bootstrap_drop(self, resamples: int, seed: int) -> IouDrop:
+        """Bootstrap the drop of the mean IoU; see `bootstrap_iou_drop`."""
+        return bootstrap_iou_drop(self.baseline, self.candidate, self.images, self.labels, resamples, seed)
 
 
 def require_column(column: str, *frames: "pd.DataFrame") -> None:
@@ -83,7 +83,7 @@ def require_column(column: str, *frames: "pd.DataFrame") -> None:
         )
 
 
-def label_numbers(labels: np.ndarray | Sequence[str]) -> np.ndarray:
+def number_labels(labels: np.ndarray | Sequence[str]) -> np.ndarray:
     """Number labels from 0 in the order of their first appearance.
 
     Args:

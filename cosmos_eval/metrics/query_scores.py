@@ -13,7 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.similarity import BLOCK_BYTES, Candidates, plain_float32, score_blocks, share_equal_rows
+from cosmos_eval.metrics.similarity import (
+    BLOCK_BYTES,
+    DistinctFeatures,
+    deduplicate_features,
+    plain_float32,
+    score_blocks,
+)
 
 Block = tuple[int, int, Tensor]
 """start, stop and the (stop - start, U) scores of the queries from start to stop - 1. The next block may overwrite the
@@ -24,7 +30,7 @@ class QueryScores(Protocol):
     """Scores of Q queries against C candidates, U of them distinct; distinct candidates have a column each."""
 
     @property
-    def queries(self) -> int:
+    def query_count(self) -> int:
         """Number of queries Q."""
         ...
 
@@ -64,13 +70,13 @@ class DotProducts:
     """
 
     def __init__(self, queries: Tensor, candidates: Tensor) -> None:
-        self.queries = len(queries)
+        self.query_count = len(queries)
         self.device = candidates.device
         self._queries, self._candidates = queries, candidates
 
     @cached_property
-    def _distinct_candidates(self) -> Candidates:
-        return share_equal_rows(self._candidates)
+    def _distinct_candidates(self) -> DistinctFeatures:
+        return deduplicate_features(self._candidates)
 
     @property
     def column(self) -> Tensor:
@@ -96,7 +102,7 @@ class MatrixScores:
     """(C,) int64 column of each candidate."""
 
     @property
-    def queries(self) -> int:
+    def query_count(self) -> int:
         return len(self.row)
 
     @property
@@ -105,12 +111,12 @@ class MatrixScores:
 
     @cached_property
     def copies(self) -> Tensor:
-        return copies_of(self.column, self.matrix.shape[1])
+        return count_copies(self.column, self.matrix.shape[1])
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         step = max(1, block_bytes // (self.matrix.element_size() * self.matrix.shape[1]))
-        for start in range(0, self.queries, step):
-            stop = min(start + step, self.queries)
+        for start in range(0, self.query_count, step):
+            stop = min(start + step, self.query_count)
             yield start, stop, self.matrix[self.row[start:stop].to(self.device)]
 
 
@@ -132,8 +138,8 @@ class MeanOverPrompts:
     """(C,) int64, which of the distinct classes each class is."""
 
     @property
-    def queries(self) -> int:
-        return self.prompts.queries
+    def query_count(self) -> int:
+        return self.prompts.query_count
 
     @property
     def device(self) -> torch.device:
@@ -141,7 +147,7 @@ class MeanOverPrompts:
 
     @cached_property
     def copies(self) -> Tensor:
-        return copies_of(self.column, len(self.prompts_of))
+        return count_copies(self.column, len(self.prompts_of))
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         # Sorted, so that two classes with the same prompts in another order are summed in the same order and tie.
@@ -154,7 +160,7 @@ class MeanOverPrompts:
                 yield start, stop, torch.stack([scores[:, columns].mean(1) for columns in columns_of_class], dim=1)
 
 
-def copies_of(column: Tensor, width: int) -> Tensor:
+def count_copies(column: Tensor, width: int) -> Tensor:
     """Count the candidates that share each column.
 
     Args:

@@ -1,7 +1,7 @@
 """95 % intervals of mean and median ranks where the bootstrap sees too little: few images, or nearly all at one rank.
 
 With many images both intervals are those of the percentile bootstrap. With few they are the ones defined here, and in
-between the bounds move from the one to the other in proportion (FEW and MANY of `cosmos_eval.metrics.share_interval`).
+between the bounds move from the one to the other in proportion (FEW and MANY of `cosmos_eval.metrics.proportion`).
 What counts is, for a mean rank, the number of images off the most common rank: if all images have rank 1, every
 resample has mean rank 1, and the bootstrap interval has width zero.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cosmos_eval.metrics.share_interval import FEW, MANY, TAIL, TOLERANCE, mid_p_bounds
+from cosmos_eval.metrics.proportion import FEW, MANY, TAIL, TOLERANCE, mid_p_bounds
 
 LEAST_UNITS = 6
 """Smallest number of units with which any median can be excluded at 95 %: all units are on one side of the true median

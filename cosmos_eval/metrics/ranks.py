@@ -7,7 +7,7 @@ model that scores everything alike would get 100 %. In expectation it gets chanc
 
 Both metrics need three counts per query only, so nothing is sorted:
 
-- g (`better`): candidates that score strictly above the best positive,
+- g (`above`): candidates that score strictly above the best positive,
 - t (`tied`): candidates with exactly its score, positives included,
 - p (`tied_positives`): positives among those t.
 """
@@ -25,10 +25,10 @@ MARKED_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True)
-class Places:
+class RankCounts:
     """Counts that determine the rank of the best positive of each query; all (Q,) int64 on the CPU."""
 
-    better: Tensor
+    above: Tensor
     """g: number of candidates that score strictly above the best positive."""
     tied: Tensor
     """t: number of candidates with exactly the score of the best positive, positives included; at least 1."""
@@ -36,13 +36,13 @@ class Places:
     """p: number of positives with exactly the score of the best positive; at least 1."""
 
 
-def count_scored_places(
+def compute_rank_counts(
     scores: QueryScores,
     positive_query: Tensor,
     positive_candidate: Tensor,
     candidates: int,
     block_bytes: int = BLOCK_BYTES,
-) -> Places:
+) -> RankCounts:
     """Count the candidates above and tied with the best positive of every query, without sorting.
 
     Args:
@@ -59,7 +59,7 @@ def count_scored_places(
     Raises:
         ValueError: an index is out of range, or a query has no positive; names the first.
     """
-    query, candidate, bounds = _sort_by_query(positive_query, positive_candidate, scores.queries, candidates)
+    query, candidate, bounds = _sort_by_query(positive_query, positive_candidate, scores.query_count, candidates)
     column = scores.column[candidate.to(scores.column.device)]
     device = scores.device
     query, column, copies = query.to(device), column.to(device), scores.copies.to(device)
@@ -76,32 +76,32 @@ def count_scored_places(
         block_above, block_tied = _count_above_and_tied(block, best, copies, marked_bytes)
         above.append(block_above)
         tied.append(block_tied)
-    return Places(torch.cat(above).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())
+    return RankCounts(torch.cat(above).cpu(), torch.cat(tied).cpu(), torch.cat(tied_positives).cpu())
 
 
-def expected_rank(counts: Places) -> Tensor:
+def expected_rank(counts: RankCounts) -> Tensor:
     """Rank of the best positive of every query, in expectation over a random order of tied candidates.
 
     g candidates are always before it. Of t tied candidates in random order, the first of p positives is at position
     (t + 1) / (p + 1) on average, so the rank is g + (t + 1) / (p + 1).
 
     Args:
-        counts: of Q queries, as `count_scored_places` returns them.
+        counts: of Q queries, as `compute_rank_counts` returns them.
 
     Returns:
         (Q,) float64; 1 is the best rank.
     """
-    return counts.better.double() + (counts.tied + 1).double() / (counts.tied_positives + 1).double()
+    return counts.above.double() + (counts.tied + 1).double() / (counts.tied_positives + 1).double()
 
 
-def expected_hit(counts: Places, k: int) -> Tensor:
+def expected_hit(counts: RankCounts, k: int) -> Tensor:
     """Recall@k of every query: the probability that a positive is among the first k candidates, ties in random order.
 
     k - g positions are left for the t tied candidates. No positive gets one of them with the hypergeometric probability
     C(t - p, k - g) / C(t, k - g).
 
     Args:
-        counts: of Q queries, as `count_scored_places` returns them.
+        counts: of Q queries, as `compute_rank_counts` returns them.
         k: cut-off, at least 1; it may exceed the number of candidates.
 
     Returns:
@@ -112,7 +112,7 @@ def expected_hit(counts: Places, k: int) -> Tensor:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    positions_left = (k - counts.better).clamp_min(0).minimum(counts.tied)
+    positions_left = (k - counts.above).clamp_min(0).minimum(counts.tied)
     tied_negatives = counts.tied - counts.tied_positives
     # The ratio of binomials as a product of at most k factors: the binomials themselves overflow, and differences of
     # their logarithms lose digits.
@@ -134,7 +134,7 @@ def _sort_by_query(query: Tensor, candidate: Tensor, queries: int, candidates: i
         bounds[i] to bounds[i + 1] - 1.
 
     Raises:
-        ValueError: as `count_scored_places`.
+        ValueError: as `compute_rank_counts`.
     """
     query, candidate = query.long().cpu(), candidate.long().cpu()
     if query.shape != candidate.shape or query.ndim != 1:

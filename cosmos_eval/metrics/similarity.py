@@ -54,7 +54,7 @@ def check_features(features: Tensor, what: str) -> None:
         raise ValueError(f"the features of {what} {int(bad.nonzero()[0])} are not finite")
 
 
-def collapsed(features: Tensor) -> bool:
+def is_collapsed(features: Tensor) -> bool:
     """Return whether all features are equal to the first up to rounding (COLLAPSED), as a collapsed model makes them.
 
     Args:
@@ -67,23 +67,23 @@ def collapsed(features: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Features with equal ones stored once: the feature of input j is `rows[column[j]]`.
+class DistinctFeatures:
+    """Features with equal ones stored once: the feature of input j is `features[column[j]]`.
 
     Scores are computed once for each distinct feature and shared. Computed once per input, two equal inputs could get
     scores that differ in the last bit, where their columns are in different tiles of the matrix product's kernel; they
     would not tie.
     """
 
-    rows: Tensor
+    features: Tensor
     """(U, ...) float32, the distinct features in order of first appearance."""
     column: Tensor
-    """(C,) int64, index in `rows` of each input."""
+    """(C,) int64, index in `features` of each input."""
     copies: Tensor
     """(U,) float32, number of inputs that share each row."""
 
 
-def share_equal_rows(features: Tensor) -> Candidates:
+def deduplicate_features(features: Tensor) -> DistinctFeatures:
     """Find equal features, bit by bit (0.0 and -0.0 are equal).
 
     Args:
@@ -115,11 +115,11 @@ def share_equal_rows(features: Tensor) -> Candidates:
     copies = torch.bincount(column_index).float()
     all_distinct = len(first_index) == len(features)
     rows = features if all_distinct else features[torch.tensor(first_index, device=features.device)]
-    return Candidates(rows, column_index, copies)
+    return DistinctFeatures(rows, column_index, copies)
 
 
 def score_blocks(
-    queries: Tensor, candidates: Candidates, block_bytes: int = BLOCK_BYTES
+    queries: Tensor, candidates: DistinctFeatures, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Compute the dot products of queries with all distinct candidates, in blocks of consecutive queries.
 
@@ -135,11 +135,11 @@ def score_blocks(
         one buffer, so the next block overwrites these scores: buffers of a few megabytes that are allocated and freed
         by turns would fragment the heap.
     """
-    width = len(candidates.rows)
+    width = len(candidates.features)
     step = min(len(queries), max(1, block_bytes // (4 * width)))
-    buffer = torch.empty(step, width, device=candidates.rows.device)
+    buffer = torch.empty(step, width, device=candidates.features.device)
     for start in range(0, len(queries), step):
         stop = min(start + step, len(queries))
         with torch.no_grad(), plain_float32():
-            scores = torch.mm(queries[start:stop].float(), candidates.rows.T, out=buffer[: stop - start])
+            scores = torch.mm(queries[start:stop].float(), candidates.features.T, out=buffer[: stop - start])
         yield start, stop, scores

@@ -15,8 +15,8 @@ from cosmos_core.plugins import off_note
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_prompts
 from cosmos_eval.datasets.reader_registry import PATH, READERS, reader_info
 from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP, check_definition, check_suite
-from cosmos_eval.protocol.differences import Difference
-from cosmos_eval.protocol.folders import definition_files, provider_of, suite_files
+from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.source import Source, read_source
 from cosmos_eval.protocol.suite import Suite, read_averages
 from cosmos_eval.protocol.task_registry import task_info
@@ -51,10 +51,10 @@ class Benchmark:
     summary: str = ""
     """One line for lists."""
     fingerprint: str = ""
-    """SHA-256 of everything above that decides a number (`deciding_values`), with prompts resolved to their words."""
+    """SHA-256 of everything above that decides a number (`hashed_values`), with prompts resolved to their words."""
     folder: Path | None = None
     """Folder of a user's own YAML file, which is the data root where none is given; None for shipped definitions."""
-    published: tuple[Difference, ...] = ()
+    published: tuple[KnownDifference, ...] = ()
     """Why and by how much published figures may differ from ours; not in the fingerprint."""
 
     @property
@@ -141,12 +141,12 @@ def list_benchmarks() -> list[str]:
     return sorted(definition_files())
 
 
-def every_benchmark() -> list[Benchmark]:
+def load_every_benchmark() -> list[Benchmark]:
     """Load all shipped definitions and those of plug-ins, sorted by name; invalid ones of plug-ins only warn."""
     return _read_valid(list_benchmarks(), load_benchmark)
 
 
-def every_suite() -> list[Suite]:
+def read_every_suite() -> list[Suite]:
     """Read all shipped suites and those of plug-ins, sorted by name; invalid ones of plug-ins only warn."""
     return _read_valid(list_suites(), read_suite)
 
@@ -158,7 +158,7 @@ def _read_valid(names: list[str], read: Callable[[str], Definition]) -> list[Def
         try:
             definitions.append(read(name))
         except RequestError as error:
-            if not (provider := provider_of(name)):
+            if not (provider := find_provider(name)):
                 raise
             warnings.warn(f"{error}; left out, as it is provided by {provider}", stacklevel=3)
     return definitions
@@ -202,7 +202,7 @@ def canonical_json(values: Any) -> str:
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
+def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
     """Collect everything in a definition that decides a number.
 
     These are the name, version and task, the reader and its options, the metrics, and the prompts. Prompts are resolved
@@ -254,13 +254,13 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def protocol_fingerprint(benchmark: Benchmark) -> str:
-    """Return the SHA-256 of `deciding_values`, in hexadecimal.
+    """Return the SHA-256 of `hashed_values`, in hexadecimal.
 
     Raises:
-        RequestError: as `deciding_values`, or a value that no definition can hold.
+        RequestError: as `hashed_values`, or a value that no definition can hold.
     """
     try:
-        text = canonical_json(deciding_values(benchmark))
+        text = canonical_json(hashed_values(benchmark))
     except TypeError as error:
         raise RequestError(
             f"{benchmark.name}: {error}; a definition may hold texts, numbers, lists and maps"

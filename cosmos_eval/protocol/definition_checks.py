@@ -8,7 +8,7 @@ from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
 from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PATH, SWITCH, TEXT, ReaderInfo
 from cosmos_eval.datasets.reader_registry import CANDIDATES, READERS, reader_info
-from cosmos_eval.protocol.differences import read_differences, read_papers
+from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
 from cosmos_eval.protocol.task_registry import TASKS, task_info

@@ -33,7 +33,7 @@ def suite_files() -> dict[str, Path]:
     return _files("suites", "suite")
 
 
-def provider_of(name: str) -> str:
+def find_provider(name: str) -> str:
     """Return the plug-in that provides a benchmark or suite, as `plug-in NAME VERSION`.
 
     Empty for shipped definitions and users' own files.

@@ -90,7 +90,7 @@ class TaskInfo:
     comparable_samples: Callable[[Any], Any] | None = None
     """Samples of a result -> those samples that the results of all models have."""
     paired: Any = None
-    """`(metric, results, frames) -> Hits | Areas`: the samples of two models for a paired test
+    """`(metric, results, frames) -> Hits | PairedPixelCounts`: the samples of two models for a paired test
     (`cosmos_eval.metrics.paired_samples`). None: there are no paired tests."""
     unpaired: Callable[[str], bool] = is_rank
     """Whether a metric has no paired test, since its samples do not have what the test needs."""
@@ -155,7 +155,7 @@ class TaskInfo:
         """Return whether there is a paired test of a metric."""
         return self.paired is not None and not self.unpaired(metric)
 
-    def checked(self, benchmark: "Benchmark", data: "Data") -> None:
+    def check_data(self, benchmark: "Benchmark", data: "Data") -> None:
         """Check data before any compute.
 
         Raises:
@@ -163,7 +163,7 @@ class TaskInfo:
         """
         resolve(self.validate)(benchmark, data)
 
-    def measured(self, benchmark: "Benchmark", data: "Data", engine: Any, seed: int) -> "Outcome":
+    def measure(self, benchmark: "Benchmark", data: "Data", engine: Any, seed: int) -> "Outcome":
         """Measure a benchmark: its metrics and samples."""
         return resolve(self.run)(benchmark, data, engine, seed)
 

@@ -36,7 +36,7 @@ def task_info(name: str) -> TaskInfo:
     return info
 
 
-def task_if_known(name: str) -> TaskInfo | None:
+def find_task(name: str) -> TaskInfo | None:
     """Return the description of a task, or None: a result may be of a plug-in that is not installed here."""
     try:
         return task_info(name)
@@ -44,7 +44,7 @@ def task_if_known(name: str) -> TaskInfo | None:
         return None
 
 
-def why_unusable(task: str, plugins: Mapping[str, str]) -> str:
+def explain_unusable_task(task: str, plugins: Mapping[str, str]) -> str:
     """Return why the task of a result cannot be used here, and what to install; empty if it can.
 
     Args:
@@ -67,5 +67,5 @@ def why_unusable(task: str, plugins: Mapping[str, str]) -> str:
 
 def headlines(name: str, *primary: str) -> tuple[str, ...]:
     """Return the metrics of a task that tables show first; `primary` if it has none or is not known here."""
-    info = task_if_known(name)
+    info = find_task(name)
     return info.headline or primary if info is not None else primary

@@ -97,7 +97,7 @@ class BenchmarkSection(Section):
     """`task` or `reader` -> distribution and version of the plug-in that brings it; empty where both are ours. Part of
     the identity."""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """Digests of the parts of the definition (`cosmos_eval.protocol.parts`); empty in older results."""
+    """Digests of the parts of the definition (`cosmos_eval.protocol.definition_changes`); empty in older results."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.progress import Reporter, naming
+from cosmos_eval.progress import Reporter, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def make_plan(
     """
     plan = []
     for benchmark in resolve_benchmarks(benchmarks):
-        with naming(benchmark.name):
+        with use_benchmark_name(benchmark.name):
             root, report = check_data(benchmark, data_root, reporter=reporter)
         plan.append(Planned(benchmark, root, report.problems))
     problems = once_for_each([(planned.benchmark.name, problem) for planned in plan for problem in planned.problems])

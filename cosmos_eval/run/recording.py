@@ -8,7 +8,7 @@ from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.batch_size import AUTO
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.protocol.parts import protocol_parts
+from cosmos_eval.protocol.definition_changes import digest_definition
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
@@ -60,7 +60,7 @@ def build_result(
             fingerprint=benchmark.fingerprint,
             scoring_version=context.scoring.scoring_version,
             plugins=context.scoring.plugins,
-            parts=protocol_parts(benchmark),
+            parts=digest_definition(benchmark),
         ),
         dataset=DatasetSection(
             fingerprint=data.fingerprint,

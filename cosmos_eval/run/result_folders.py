@@ -8,7 +8,7 @@ from cosmos_eval.cache.store import FOLDER
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.protocol.parts import changed_parts
+from cosmos_eval.protocol.definition_changes import describe_changes
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import RESULT, read_result
@@ -43,7 +43,7 @@ def require_replaceable(
     if stored.limit is not None or not stored.identity:
         return
     is_protocol_changed = stored.benchmark.fingerprint != benchmark.fingerprint
-    changed = changed_parts(benchmark, stored.benchmark.parts) if is_protocol_changed else []
+    changed = describe_changes(benchmark, stored.benchmark.parts) if is_protocol_changed else []
     if changed:
         change = f"what differs: {', '.join(changed)}"
     else:  # older results do not record the parts of their protocol

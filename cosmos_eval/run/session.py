@@ -20,8 +20,8 @@ from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, is_out_of_memory
 from cosmos_eval.models.spec import model_kind, parse_spec
-from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
-from cosmos_eval.progress import Reporter, Silent, naming
+from cosmos_eval.profiling import Profile, phase, profile_benchmark, record_encoded, use_profile
+from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
@@ -75,7 +75,7 @@ class Session:
         Raises:
             RequestError: what a model, data or options are refused for; with `keep_going`, added to `failed` instead.
         """
-        with profiled(profile):
+        with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)
 
     def _evaluate_model(
@@ -106,7 +106,7 @@ class Session:
                 self.reporter.note(f"{planned.benchmark.name}: not run: {problems}")
                 continue
             try:
-                with of_benchmark(planned.benchmark.name), naming(planned.benchmark.name):
+                with profile_benchmark(planned.benchmark.name), use_benchmark_name(planned.benchmark.name):
                     results.append(self._evaluate_benchmark(loaded_model, engine, planned, folder, label))
             except Exception as error:
                 if not self._can_continue_after(error):
@@ -193,7 +193,7 @@ class Session:
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
         seconds = time.perf_counter() - start_seconds
-        encoded(engine.encoded)
+        record_encoded(engine.encoded)
         context = EvaluationContext(label, self.options, scoring, started, seconds)
         # Two runs with one `out` may finish at the same time: samples and result in a folder must be of one of them.
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():

@@ -16,7 +16,7 @@ from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
-from cosmos_eval.metrics.areas import class_iou, summary
+from cosmos_eval.metrics.iou import class_iou, segmentation_metrics
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, require_patch_encoder
 from cosmos_eval.models.preflight import require_models
@@ -125,7 +125,7 @@ def show_segmentation(
     return Shown(
         images=len(chosen),
         total=len(data.images),
-        miou=summary(drawing.total)["miou"],
+        miou=segmentation_metrics(drawing.total)["miou"],
         overlays=tuple(drawing.written),
         bars=bars,
         bars_from=bars_from,

@@ -32,7 +32,7 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
             f"and its reader returned {type(data.evaluated).__name__}; change `task` or `reader`"
         )
     with TASKS.at_work(benchmark.task):
-        info.checked(benchmark, data)
+        info.check_data(benchmark, data)
 
 
 def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0) -> "Outcome":
@@ -51,7 +51,7 @@ def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0)
     validate(benchmark, data)
     info = task_info(benchmark.task)
     with TASKS.at_work(benchmark.task):
-        outcome = info.measured(benchmark, data, engine, seed)
+        outcome = info.measure(benchmark, data, engine, seed)
     return check_outcome(outcome, info)
 
 

@@ -23,7 +23,7 @@ from cosmos_core.train import Callback
 from cosmos_core.world import World
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Advance, Reporter, Silent
-from cosmos_eval.rank_environment import is_main
+from cosmos_eval.rank_environment import is_main_process
 from cosmos_eval.report.evaluations import EVALUATIONS, Evaluations, Line, sentence
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import Planned, make_plan
@@ -60,7 +60,7 @@ class EvaluateEvery(Callback):
         self.networks = ("teacher", "student") if config.eval_networks == "both" else (config.eval_networks,)
         self.out = Path(config.out) if config.out else None
         # only the first rank evaluates, and only its machine needs the data
-        self.plan = plan_of(config) if is_main() else []
+        self.plan = plan_of(config) if is_main_process() else []
         options = RunOptions(workers=config.workers, limit=config.eval_limit or None)
         self.session = Session(None, options, Interruptible(self.reporter))
         self.written: Evaluations | None = None

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import interval_coverage as script
 from benchmarks.interval_simulations import SIMULATIONS
-from tests.oracles.intervals import resampled
+from tests.oracles.bootstrap import resampled
 
 
 @pytest.mark.parametrize("simulation", SIMULATIONS, ids=lambda simulation: simulation.name)

@@ -19,10 +19,10 @@ from benchmarks.studies.regress_simulations import (
     rare_wins,
     unequal,
 )
-from cosmos_eval.metrics.detectable import chance_to_find, churn_of
-from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
-from cosmos_eval.metrics.paired import p_of_drop
-from cosmos_eval.metrics.paired_areas import bootstrap_areas
+from cosmos_eval.metrics.detectable_drop import detection_power, measure_power_inputs
+from cosmos_eval.metrics.exponential_sums import probability_at_most_zero
+from cosmos_eval.metrics.paired_drop import drop_p_value
+from cosmos_eval.metrics.paired_iou import bootstrap_iou_drop
 
 TRIALS = 300
 ERROR = 3 * math.sqrt(0.05 * 0.95 / TRIALS)
@@ -32,7 +32,10 @@ QUICK = [simulation for simulation in SIMULATIONS if simulation.units <= 400]
 @pytest.mark.parametrize("simulation", QUICK, ids=lambda item: f"{item.name}, {item.units}, {100 * item.max_drop:g}")
 def test_false_alarms_at_the_boundary_are_at_most_alpha(simulation):
     rng = np.random.default_rng(0)
-    p = [p_of_drop(simulation.samples(rng, simulation.max_drop).drops(), simulation.max_drop) for _ in range(TRIALS)]
+    p = [
+        drop_p_value(simulation.samples(rng, simulation.max_drop).differences(), simulation.max_drop)
+        for _ in range(TRIALS)
+    ]
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + ERROR
 
 
@@ -52,15 +55,15 @@ def test_other_tests_raise_false_alarms_if_wins_are_rare_or_captions_correlated(
                                   rare_wins(0.05), classes(0.05)])  # fmt: skip
 def test_simulations_have_the_given_drop(draw):
     rng = np.random.default_rng(0)
-    drops = [draw(rng, 3000, 0.03).drops().drop for _ in range(20)]
+    drops = [draw(rng, 3000, 0.03).differences().drop for _ in range(20)]
     assert np.mean(drops) == pytest.approx(0.03, abs=4 * np.std(drops) / math.sqrt(20) + 1e-4)
 
 
 def test_a_drop_of_the_detectable_size_is_detected_as_often_as_claimed():
     simulation = next(item for item in SIMULATIONS if (item.name, item.units) == ("5 captions per image", 100))
     rng = np.random.default_rng(1)
-    claimed = chance_to_find(churn_of(simulation.samples(rng, 0.11).drops()), 0.11, 0.0, 0.05)
-    detected = np.mean([p_of_drop(simulation.samples(rng, 0.11).drops()) <= 0.05 for _ in range(TRIALS)])
+    claimed = detection_power(measure_power_inputs(simulation.samples(rng, 0.11).differences()), 0.11, 0.0, 0.05)
+    detected = np.mean([drop_p_value(simulation.samples(rng, 0.11).differences()) <= 0.05 for _ in range(TRIALS)])
     assert claimed > 0.7
     assert detected >= 0.8 - 3 * math.sqrt(0.8 * 0.2 / TRIALS)
 
@@ -72,7 +75,7 @@ def test_false_alarms_of_mean_ious_are_at_most_alpha(scenes):
     p = []
     for seed in range(100):
         both = [calibration.entries(areas) for areas in scenes.areas(rng, scenes.images, scenes.candidate)]
-        p.append(bootstrap_areas(*both, scenes.images, resamples=200, seed=seed).p(max_drop))
+        p.append(bootstrap_iou_drop(*both, scenes.images, resamples=200, seed=seed).p_value(max_drop))
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 100)
 
 
@@ -104,9 +107,9 @@ def test_no_small_case_raises_more_false_alarms_than_its_level():
 def test_the_search_finds_a_test_that_does_not_keep_its_level(monkeypatch):
     # without the unseen unit, a sample of only small losses would be a certain drop
     def observed_only(values, counts):
-        return chance_not_above_zero(values[:, :-1], counts[:, :-1])
+        return probability_at_most_zero(values[:, :-1], counts[:, :-1])
 
-    monkeypatch.setattr(regress_search, "chance_not_above_zero", observed_only)
+    monkeypatch.setattr(regress_search, "probability_at_most_zero", observed_only)
     with np.errstate(divide="ignore"):
         assert search(25, seed=3).worst > 2
 

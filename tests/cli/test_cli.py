@@ -282,10 +282,10 @@ def test_json_of_the_schema_is_valid():
 
 
 def test_progress_names_the_benchmark(capsys):
-    from cosmos_eval.progress import naming
+    from cosmos_eval.progress import use_benchmark_name
 
     reporter = LineReporter(sys.stderr, every=60.0)
-    with naming("flowers"), reporter.task("encoding images", 4, "images") as advance:
+    with use_benchmark_name("flowers"), reporter.task("encoding images", 4, "images") as advance:
         advance(4)
     with reporter.task("encoding images", 4, "images") as advance:
         advance(4)

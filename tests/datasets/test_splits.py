@@ -33,7 +33,7 @@ def learning(monkeypatch):
         classification,
         name="learning",
         splits=("train",),
-        validate=lambda benchmark, data: classification.checked(benchmark, data.test),
+        validate=lambda benchmark, data: classification.check_data(benchmark, data.test),
     )
     monkeypatch.setitem(TASKS.built_in, "learning", info)
     return info

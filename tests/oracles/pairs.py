@@ -1,4 +1,4 @@
-"""Slow oracle of the accuracy of items of one image and two texts (`cosmos_eval.metrics.comparisons`)."""
+"""Slow oracle of the accuracy of items of one image and two texts (`cosmos_eval.metrics.item_accuracy`)."""
 
 from dataclasses import dataclass
 

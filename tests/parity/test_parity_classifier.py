@@ -11,7 +11,7 @@ from torch import Tensor
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.metrics.accuracy import expected_topk
 from cosmos_eval.tasks.prompts import class_prompts, class_weights
-from tests.helpers.feature_metrics import count_classes
+from tests.helpers.feature_metrics import class_rank_counts_of_features
 from tests.parity import ours
 from tests.parity.golden import Pack
 
@@ -51,7 +51,7 @@ def tensors(pack: Pack) -> dict[str, Tensor]:
 def numbers(pack: Pack) -> dict[str, Any]:
     stored, case = pack.tensors("classification/classifier.safetensors"), pack.json("classification/expect.json")
     weights = pack.ours("classification/classifier.safetensors", tensors)["classifier"].T.contiguous()
-    places = count_classes(stored["image_features"], weights, stored["targets"])
+    places = class_rank_counts_of_features(stored["image_features"], weights, stored["targets"])
     top1, top5 = (expected_topk(places, k).sum().item() for k in (1, 5))
     ranked = (case["temperature"] * stored["image_features"] @ weights.T).sort(dim=1, descending=True).values
     return {

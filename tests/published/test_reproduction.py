@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import list_suites, read_suite
-from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.published.figures import published
 from cosmos_eval.published.reproduce import (
     MISSED,
@@ -28,7 +28,7 @@ from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, PRINTED, T2I, 
 
 
 def target(printed: str = "68.0", *points: float, **changes) -> Target:
-    differences = tuple(Difference("because", one) for one in points)
+    differences = tuple(KnownDifference("because", one) for one in points)
     base = Target("P", "m", MODEL, COCO, I2T, printed, False, "COCO, R@1", "readme", differences)
     return replace(base, **changes)
 

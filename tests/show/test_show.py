@@ -15,7 +15,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.areas import class_areas, summary
+from cosmos_eval.metrics.iou import count_class_pixels, segmentation_metrics
 from cosmos_eval.models import load_model
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import TASKS
@@ -45,7 +45,7 @@ def made_up(benchmark, data, engine) -> Iterator[Prediction]:
         truth = mask.load()
         predicted = np.where(truth == 255, 0, truth)
         predicted[0] = 0
-        yield Prediction(i, predicted, truth, class_areas(predicted, truth, len(data.class_names)))
+        yield Prediction(i, predicted, truth, count_class_pixels(predicted, truth, len(data.class_names)))
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_real_model_s_label_maps_are_what_is_saved(definition, tmp_path):
         with Image.open(out / "masks" / f"{own.images[made.index].key}.png") as image:
             assert np.array_equal(np.asarray(image), made.predicted)
         total = total + made.areas
-    assert shown.miou == pytest.approx(summary(total)["miou"])
+    assert shown.miou == pytest.approx(segmentation_metrics(total)["miou"])
 
 
 @pytest.mark.parametrize("name", ["cityscapes", "voc20"])

@@ -15,8 +15,8 @@ from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.datasets.masks import ArrayMask
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.areas import summary
-from cosmos_eval.metrics.intervals import intervals
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals
+from cosmos_eval.metrics.iou import segmentation_metrics
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.segmentation.measure import predictions
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
@@ -158,9 +158,9 @@ def test_intervals_resample_images():
     areas = [one.areas for one in predictions(benchmark(), many, Engine(Colours()))]
 
     def slow(drawn: np.ndarray) -> float:
-        return summary(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
+        return segmentation_metrics(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
 
-    ((low, high),) = intervals([slow], 80, seed=7)
+    ((low, high),) = bootstrap_intervals([slow], 80, seed=7)
     outcome = tasks.run(benchmark(), many, Engine(Colours()), seed=7)
     metric = outcome.metrics["miou"]
     assert (metric.low, metric.high) == pytest.approx((low, high))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_eval.metrics.intervals import intervals, mean_of, mean_per_class_of
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals, mean_estimator, mean_per_class_estimator
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Outcomes:
 
     def estimator(self, values: np.ndarray):  # type: ignore[no-untyped-def]
         if self.classes is None:
-            return mean_of(values, self.unit, self.images)
-        return mean_per_class_of(values, self.classes, self.unit)
+            return mean_estimator(values, self.unit, self.images)
+        return mean_per_class_estimator(values, self.classes, self.unit)
 
     def minus(self, other: "Outcomes") -> "Outcomes":
         """Return the differences of samples and seeds.
@@ -76,7 +76,7 @@ def estimate(outcomes: Outcomes, seed: int = 0) -> Estimate:
     """Return the mean over seeds with both intervals."""
     per_seed = outcomes.per_seed()
     # every metric here is linear in its samples, so the mean of a metric over seeds is the metric of the mean outcome
-    ((low, high),) = intervals([outcomes.estimator(outcomes.values.mean(axis=0))], outcomes.images, seed=seed)
+    ((low, high),) = bootstrap_intervals([outcomes.estimator(outcomes.values.mean(axis=0))], outcomes.images, seed=seed)
     return Estimate(statistics.fmean(per_seed), tuple(per_seed), *over_seeds(per_seed), low, high)
 
 

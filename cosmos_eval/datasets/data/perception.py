@@ -16,7 +16,7 @@ from cosmos_eval.datasets.kinds import PERCEPTION
 
 @dataclass(frozen=True)
 class PerceptionData(Data):
-    """I items of m images and n texts, the same m and n for all (`cosmos_eval.metrics.comparisons` has the rules).
+    """I items of m images and n texts, the same m and n for all (`cosmos_eval.metrics.item_accuracy` has the rules).
 
     One image and n texts: the first text is right. m images and one text: the first image is right. Two and two:
     image k and text k belong together.

@@ -10,7 +10,7 @@ from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.datasets.masks import Mask
-from cosmos_eval.metrics.areas import IGNORED
+from cosmos_eval.metrics.iou import IGNORED
 
 __all__ = ["IGNORED", "SegmentationData"]
 

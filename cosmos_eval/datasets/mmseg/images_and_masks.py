@@ -13,7 +13,7 @@ from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.masks import Mask
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
-from cosmos_eval.metrics.areas import IGNORED
+from cosmos_eval.metrics.iou import IGNORED
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 

@@ -13,7 +13,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.image_files import NotAnImage, max_pixels, open_image, orientation_of, to_rgb, turn
 from cosmos_core.text_files import open_regular
 from cosmos_eval.datasets.decoders import is_exif_applied
-from cosmos_eval.progress import Reporter, after_a_while
+from cosmos_eval.progress import Reporter, report_if_slow
 
 WORKERS = 8
 """Threads that decode; decoders release Python's global lock."""
@@ -45,7 +45,7 @@ def decode_all(folder: Path, files: Mapping[str, str], reporter: Reporter) -> di
     results = {}
     turned = is_exif_applied()  # a context variable, which threads do not inherit
     with (
-        after_a_while(reporter, "decoding images", len(files), "images") as advance,
+        report_if_slow(reporter, "decoding images", len(files), "images") as advance,
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         try:

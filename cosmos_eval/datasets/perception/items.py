@@ -13,7 +13,7 @@ from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, DatasetChecker, 
 from cosmos_eval.datasets.image_sources import FileImage, ImageSource
 from cosmos_eval.datasets.perception.crops import Box, CroppedImage, is_outside
 from cosmos_eval.datasets.perception.decode_check import decode_all
-from cosmos_eval.progress import shown_progress
+from cosmos_eval.progress import current_reporter
 
 LEAVE_OUT = "leave_out_missing"
 """The option that leaves out items whose images are missing or cannot be decoded. Without it a missing image is a
@@ -113,7 +113,7 @@ class ItemCollector:
         The keys are names of images that cannot be decoded (all of their items are left out), and names of items whose
         box is outside an image.
         """
-        decoded = decode_all(image_folder, file_of_name, shown_progress())
+        decoded = decode_all(image_folder, file_of_name, current_reporter())
         reasons = {name: f"{file_of_name[name]} {result.problem}" for name, result in decoded.items() if result.problem}
         for item in self.items:
             for name in item.images:

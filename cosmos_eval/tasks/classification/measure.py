@@ -8,7 +8,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.accuracy import count_scored_classes, expected_topk
+from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.classification import TOP_K, names_for
 from cosmos_eval.tasks.common import (
@@ -65,7 +65,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     class_scores, class_features = score_classes(scores, prompts)
     labels = np.asarray(data.labels, dtype=np.int64)
     class_count = len(data.class_names)
-    rank_counts = count_scored_classes(class_scores, torch.from_numpy(labels), class_count)
+    rank_counts = compute_class_rank_counts(class_scores, torch.from_numpy(labels), class_count)
 
     image = np.arange(len(data.images))  # each sample is an image, the unit of the intervals
     measured = Measured(len(data.images))

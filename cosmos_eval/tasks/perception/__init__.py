@@ -1,7 +1,7 @@
 """Perception and composition: an image and a text that belong together must score higher than ones that do not.
 
 Protocol: an item is a few images and a few texts, and a rule says which scores must be higher than which others
-(`cosmos_eval.metrics.comparisons`):
+(`cosmos_eval.metrics.item_accuracy`):
 
 - one image, n texts, of which the first is right: `accuracy` (SugarCrepe, Hsieh et al., 2023; ARO, Yuksekgonul et al.,
   2023)

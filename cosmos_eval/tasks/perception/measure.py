@@ -12,7 +12,13 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
 from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, reading_names, readings
+from cosmos_eval.metrics.item_accuracy import (
+    ItemCorrectness,
+    compute_correctness,
+    item_metric_names,
+    list_item_pairs,
+    number_pairs,
+)
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -81,17 +87,17 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     require_joint_space(benchmark, scores)
     item_images, item_texts = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     m, n = item_images.shape[1], item_texts.shape[1]
-    item_scores = scores.of_pairs(item_pairs(item_images, item_texts)).view(-1, m, n)
-    rules = readings(item_scores, pair_numbers(item_images, item_texts))
+    item_scores = scores.of_pairs(list_item_pairs(item_images, item_texts)).view(-1, m, n)
+    rules = compute_correctness(item_scores, number_pairs(item_images, item_texts))
 
     whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.parent_key for image in data.images))}
     unit_of_image = np.array([whole_images[image.parent_key] for image in data.images])
     measured = Measured(len(whole_images))
     least = int(benchmark.metrics.get("least", 1))
     for suffix in ("", "_expected"):
-        for rule, reading in rules.items():
-            values = (reading.expected if suffix else reading.strict).numpy()
-            per_pair = None if reading.halves is None else reading.halves[1 if suffix else 0].numpy()
+        for rule, correctness in rules.items():
+            values = (correctness.expected if suffix else correctness.strict).numpy()
+            per_pair = None if correctness.per_pair is None else correctness.per_pair[1 if suffix else 0].numpy()
             _measure_rule(measured, _RuleValues(data, unit_of_image, values, per_pair), f"{rule}{suffix}", least)
     metrics = measured.metrics(seed)
 
@@ -193,15 +199,15 @@ def _add_mean(measured: Measured, name: str, values: np.ndarray, classes: np.nda
         measured.mean(name, values, units)
 
 
-def _rule_columns(rules: dict[str, Reading]) -> dict[str, np.ndarray]:
+def _rule_columns(rules: dict[str, ItemCorrectness]) -> dict[str, np.ndarray]:
     """Columns of `samples`: `margin`, `correct` and `expected`, with the rule's name before each if there are several
     rules."""
     columns = {}
-    for name, reading in rules.items():
+    for name, correctness in rules.items():
         prefix = "" if len(rules) == 1 else f"{name}_"
-        columns[f"{prefix}margin"] = reading.margin.numpy()
-        columns[f"{prefix}correct"] = reading.strict.numpy()
-        columns[f"{prefix}expected"] = reading.expected.numpy()
+        columns[f"{prefix}margin"] = correctness.margin.numpy()
+        columns[f"{prefix}correct"] = correctness.strict.numpy()
+        columns[f"{prefix}expected"] = correctness.expected.numpy()
     return columns
 
 
@@ -217,7 +223,7 @@ def _rules_for(data: PerceptionData) -> tuple[str, ...]:
     """The rules for items with these numbers of images and texts."""
     if data.item_images.ndim != 2 or data.item_texts.ndim != 2:
         return ()
-    return reading_names(data.item_images.shape[1], data.item_texts.shape[1])
+    return item_metric_names(data.item_images.shape[1], data.item_texts.shape[1])
 
 
 def _distinct(parts: Sequence[str]) -> list[str]:

@@ -16,8 +16,16 @@ from cosmos_eval.engine.dense import chunk_size
 from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.texts import in_order
 from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.areas import IGNORED, PresentAreas, area_evidence, class_areas, class_iou, present, summary
-from cosmos_eval.metrics.intervals import Estimator
+from cosmos_eval.metrics.bootstrap import Estimator
+from cosmos_eval.metrics.iou import (
+    IGNORED,
+    PixelCounts,
+    class_iou,
+    collect_pixel_counts,
+    count_class_pixels,
+    estimate_pixel_proportion,
+    segmentation_metrics,
+)
 from cosmos_eval.metrics.similarity import COLLAPSED
 from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
@@ -43,7 +51,7 @@ class Prediction:
     truth: np.ndarray
     """The labels of the mask; 255 for ignored pixels."""
     areas: np.ndarray
-    """(3, C) int64 pixels of each class: intersection, prediction, label (`cosmos_eval.metrics.areas`)."""
+    """(3, C) int64 pixels of each class: intersection, prediction, label (`cosmos_eval.metrics.iou`)."""
 
 
 def validate(benchmark: Benchmark, data: SegmentationData) -> None:
@@ -130,7 +138,7 @@ def _predict_images(
         on_features(dense.features.flatten(0, -2))
         true_labels = read_true_labels(benchmark, data, dense.index, dense.original)
         predicted_labels = label_maps.predict(dense)
-        areas = class_areas(predicted_labels, true_labels, len(data.class_names))
+        areas = count_class_pixels(predicted_labels, true_labels, len(data.class_names))
         yield Prediction(dense.index, predicted_labels, true_labels, areas)
 
 
@@ -238,7 +246,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
     areas, feature_ranges = _evaluate_images(shared, data, engine)
     names = unique_class_names(data)
-    entries = present(areas, len(names))
+    entries = collect_pixel_counts(areas, len(names))
     total_areas = entries.total()
     if not total_areas[2].any():
         raise RequestError(
@@ -247,11 +255,11 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
 
     measured = Measured(len(data.images))
     resampled = _ResampledAreas(entries)
-    for name, value in summary(total_areas).items():
-        measured.share(name, value, len(data.images), resampled.summary(name), area_evidence(entries, name))
+    for name, value in segmentation_metrics(total_areas).items():
+        measured.share(name, value, len(data.images), resampled.summary(name), estimate_pixel_proportion(entries, name))
     iou = class_iou(total_areas)
     for c in np.flatnonzero(~np.isnan(iou)).tolist():
-        evidence = area_evidence(entries, "miou", c)
+        evidence = estimate_pixel_proportion(entries, "miou", c)
         measured.share(f"{names[c]}/iou", float(iou[c]), len(data.images), resampled.iou(c), evidence)
     metrics = measured.metrics(seed)
 
@@ -260,9 +268,9 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "image": [data.images[i].key for i in entries.image.tolist()],
             "class": entries.label,
             "name": [names[c] for c in entries.label.tolist()],
-            "intersection": entries.areas[:, 0],
-            "prediction": entries.areas[:, 1],
-            "label": entries.areas[:, 2],
+            "intersection": entries.counts[:, 0],
+            "prediction": entries.counts[:, 1],
+            "label": entries.counts[:, 2],
         }
     )
     warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
@@ -302,7 +310,7 @@ class _ResampledAreas:
     `intervals` calls every estimator with the same array of draws, then all of them with the next one.
     """
 
-    def __init__(self, entries: PresentAreas) -> None:
+    def __init__(self, entries: PixelCounts) -> None:
         self.entries = entries
         self.drawn: np.ndarray | None = None
         self.total_of_drawn = np.zeros(0)
@@ -315,7 +323,7 @@ class _ResampledAreas:
 
     def summary(self, name: str) -> Estimator:
         """The estimator of `miou`, `pixel_accuracy` or `mean_accuracy`."""
-        return lambda drawn: summary(self.total(drawn))[name]
+        return lambda drawn: segmentation_metrics(self.total(drawn))[name]
 
     def iou(self, c: int) -> Estimator:
         """The estimator of the IoU of class `c`."""

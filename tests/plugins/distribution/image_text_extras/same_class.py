@@ -15,7 +15,7 @@ from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_sources import FileImage, ImageSource
 from cosmos_eval.datasets.reader import PATH
-from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
+from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
 from cosmos_eval.tasks.common import Measured, primary_metric
 from cosmos_eval.tasks.outcome import Outcome
 
@@ -113,7 +113,7 @@ def run(benchmark: Any, data: PairData, engine: Any, seed: int) -> Outcome:
 def paired(metric: str, results: Any, frames: Any) -> Hits:
     require_column("correct", *frames)
     baseline, candidate = (frame["correct"].to_numpy() for frame in frames)
-    return Hits(baseline, candidate, label_numbers(frames[0]["first"].to_numpy()))
+    return Hits(baseline, candidate, number_labels(frames[0]["first"].to_numpy()))
 
 
 INFO = TaskInfo(

@@ -1,6 +1,6 @@
 """Smallest drop that the paired test would detect, so that "no regression" on too little data is recognised as such.
 
-The question is the power of the test in `cosmos_eval.metrics.paired`: if the candidate truly dropped by `drop` on
+The question is the power of the test in `cosmos_eval.metrics.paired_drop`: if the candidate truly dropped by `drop` on
 data like these, how often would the test reject? Formulas based on the normal distribution are far off where few
 samples change between the models, so the power is computed under a simple model of the data:
 
@@ -19,8 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
-from cosmos_eval.metrics.paired import Drops, log_factorials
+from cosmos_eval.metrics.exponential_sums import probability_at_most_zero
+from cosmos_eval.metrics.paired_drop import PairedDifferences, log_factorials
 
 POWER = 0.8
 """Probability with which the detectable drop is found."""
@@ -33,7 +33,7 @@ DEVIATIONS = 5.0
 
 
 @dataclass(frozen=True)
-class Churn:
+class PowerInputs:
     """What the power of a test depends on: how much two models differ on some data beside a drop."""
 
     units: int
@@ -46,7 +46,7 @@ class Churn:
     """What the unseen unit of the test adds to the metric at worst, before `max_drop` is added."""
 
 
-def churn_of(differences: Drops) -> Churn:
+def measure_power_inputs(differences: PairedDifferences) -> PowerInputs:
     """Measure how much two models differ, for a weighted mean of outcomes.
 
     Args:
@@ -55,20 +55,20 @@ def churn_of(differences: Drops) -> Churn:
     Returns:
         What `detectable_drop` needs.
     """
-    changed = differences.lost[differences.lost != 0]
-    worst = float(differences.share.max())  # the unseen unit, in which everything changes
+    changed = differences.difference[differences.difference != 0]
+    worst = float(differences.weight.max())  # the unseen unit, in which everything changes
     # Mean size of a change, each weighted by its own size: then losses of this size alone, with the measured sum, have
     # the measured sum of squares.
     size = float((np.square(changed).sum() + worst**2) / (np.abs(changed).sum() + worst))
     # Two estimates of the variance without a drop. The wins seen (and one unseen), with as many losses:
-    variance_of_wins = 2 * float(np.square(differences.lost[differences.lost < 0]).sum()) + 2 * worst * size
+    variance_of_wins = 2 * float(np.square(differences.difference[differences.difference < 0]).sum()) + 2 * worst * size
     # and the variance around the measured drop, less the part that this drop's own losses (drop / size of them) add.
-    variance_around_drop = float(np.square(differences.lost - differences.drop * differences.share).sum())
+    variance_around_drop = float(np.square(differences.difference - differences.drop * differences.weight).sum())
     noise = max(variance_of_wins, variance_around_drop - size * max(differences.drop, 0.0))
-    return Churn(len(differences.lost), noise, size, worst)
+    return PowerInputs(len(differences.difference), noise, size, worst)
 
 
-def detectable_drop(inputs: Churn, max_drop: float = 0.0, alpha: float = 0.05, power: float = POWER) -> float:
+def detectable_drop(inputs: PowerInputs, max_drop: float = 0.0, alpha: float = 0.05, power: float = POWER) -> float:
     """Find the smallest true drop that the test detects with a given power.
 
     Args:
@@ -80,7 +80,7 @@ def detectable_drop(inputs: Churn, max_drop: float = 0.0, alpha: float = 0.05, p
     Returns:
         A fraction above `max_drop`; infinite where even the largest drop is found less often.
     """
-    if chance_to_find(inputs, 1.0, max_drop, alpha) < power:
+    if detection_power(inputs, 1.0, max_drop, alpha) < power:
         return float("inf")
     low, high = max_drop, 1.0
     for _ in range(HALVINGS):
@@ -88,11 +88,11 @@ def detectable_drop(inputs: Churn, max_drop: float = 0.0, alpha: float = 0.05, p
         # precision. From a lower end of 0, which has no logarithm, step down by factors; never by less than 1/64.
         middle = (low * high) ** 0.5 if low > 0 else high / 4 if high > 1e-4 else high / 2
         middle = max(middle, low + (high - low) / 64)
-        low, high = (low, middle) if chance_to_find(inputs, middle, max_drop, alpha) >= power else (middle, high)
+        low, high = (low, middle) if detection_power(inputs, middle, max_drop, alpha) >= power else (middle, high)
     return high
 
 
-def chance_to_find(inputs: Churn, drop: float, max_drop: float, alpha: float) -> float:
+def detection_power(inputs: PowerInputs, drop: float, max_drop: float, alpha: float) -> float:
     """Compute the power of the test: the probability that it rejects "the drop is at most `max_drop`".
 
     Args:
@@ -148,7 +148,7 @@ def find_losses_needed(
     while (high - low > 1).any():
         losses = np.floor((low + high) / 2)
         unchanged = units - losses - win_counts
-        p = chance_not_above_zero(values, np.column_stack([losses, win_counts, unchanged, np.ones(len(win_counts))]))
+        p = probability_at_most_zero(values, np.column_stack([losses, win_counts, unchanged, np.ones(len(win_counts))]))
         low, high = np.where(p <= alpha, low, losses), np.where(p <= alpha, losses, high)
         low = np.where(high - low <= 1, high - 1, low)  # finished searches stay as they are while others go on
     return np.where(high > units - win_counts, units + 1.0, high)

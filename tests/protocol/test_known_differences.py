@@ -9,7 +9,7 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark, protocol_fingerprint
 from cosmos_eval.protocol.definition_checks import check_suite
-from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.source import read_source
 from cosmos_eval.published.figures import published
 
@@ -45,7 +45,7 @@ def test_known_differences_do_not_enter_the_fingerprint(tmp_path):
     plain = load_benchmark(define(tmp_path, MINE))
     annotated = load_benchmark(define(tmp_path, f'{MINE}published:\n  - {{why: "half precision", points: 0.1}}\n'))
     assert plain.published == ()
-    assert annotated.published == (Difference("half precision", 0.1),)
+    assert annotated.published == (KnownDifference("half precision", 0.1),)
     assert annotated.fingerprint == plain.fingerprint
     shipped = load_benchmark("coco-val2017-retrieval")
     assert shipped.published
@@ -57,9 +57,9 @@ def test_a_definition_has_the_known_differences_of_its_base_unless_it_gives_its_
     define(tmp_path, base, "below")
     override = 'base: below\nname: above\npublished:\n  - {why: "its own", paper: SCLIP, metric: "*/iou"}\n'
     above = define(tmp_path, "base: below\nname: above\n", "above")
-    assert load_benchmark(above).published == (Difference("of the base"),)
+    assert load_benchmark(above).published == (KnownDifference("of the base"),)
     assert load_benchmark(define(tmp_path, override, "above")).published == (
-        Difference("its own", 0, "SCLIP", "*/iou"),
+        KnownDifference("its own", 0, "SCLIP", "*/iou"),
     )
 
 
@@ -93,12 +93,12 @@ def test_a_suite_names_papers_by_the_start_of_their_name(tmp_path):
 
 
 def test_a_difference_applies_to_the_papers_and_metrics_that_it_names():
-    general = Difference("why")
-    specific = Difference("why", 1.0, "SCLIP", "*/accuracy")
-    assert general.concerns("any paper", "top1")
-    assert specific.concerns("SCLIP (ECCV 2024)", "swap_obj/accuracy")
-    assert not specific.concerns("SCLIP (ECCV 2024)", "accuracy")
-    assert not specific.concerns("COSMOS", "swap_obj/accuracy")
+    general = KnownDifference("why")
+    specific = KnownDifference("why", 1.0, "SCLIP", "*/accuracy")
+    assert general.applies_to("any paper", "top1")
+    assert specific.applies_to("SCLIP (ECCV 2024)", "swap_obj/accuracy")
+    assert not specific.applies_to("SCLIP (ECCV 2024)", "accuracy")
+    assert not specific.applies_to("COSMOS", "swap_obj/accuracy")
 
 
 def test_every_shipped_difference_applies_to_a_published_figure():
@@ -108,7 +108,7 @@ def test_every_shipped_difference_applies_to_a_published_figure():
         figures = frame[frame["benchmark"] == name]
         for difference in load_benchmark(name).published if len(figures) else ():
             papers_and_metrics = zip(figures["paper"], figures["metric"], strict=True)
-            assert any(difference.concerns(*figure) for figure in papers_and_metrics), (name, difference)
+            assert any(difference.applies_to(*figure) for figure in papers_and_metrics), (name, difference)
 
 
 def test_every_benchmark_with_published_figures_has_known_differences():

@@ -1,7 +1,7 @@
 """Drop of the mean IoU between two models: a paired bootstrap over images, from the pixel counts of each image.
 
 The mean IoU is not a mean over images: pixel counts are summed over the dataset, divided class by class, and averaged.
-So the exact test of `cosmos_eval.metrics.paired` does not apply, but its method does:
+So the exact test of `cosmos_eval.metrics.paired_drop` does not apply, but its method does:
 
 - The random weights of the bootstrap are given to images, the same to both models, and both mean IoUs are computed
   anew in each resample.
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.detectable import Churn
+from cosmos_eval.metrics.detectable_drop import PowerInputs
+from cosmos_eval.metrics.iou import PixelCounts
 
 RESAMPLES = 10_000
 BLOCK_BYTES = 32 * 2**20
@@ -24,7 +24,7 @@ BLOCK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
-class AreaDrop:
+class IouDrop:
     """Bootstrap of the drop (baseline minus candidate) of a mean IoU: R resamples of U images; all fractions."""
 
     values: tuple[float, float]
@@ -45,11 +45,11 @@ class AreaDrop:
         """Mean IoU of the baseline minus that of the candidate."""
         return self.values[0] - self.values[1]
 
-    def p(self, max_drop: float) -> float:
+    def p_value(self, max_drop: float) -> float:
         """Return the p-value of "the true drop is at most `max_drop`" (a fraction); at least 1 / (R + 1)."""
         return _p_value(self.resampled - self.unseen, max_drop)
 
-    def least_p(self, max_drop: float) -> float:
+    def least_p_value(self, max_drop: float) -> float:
         """Return the p-value of the worst possible candidate: above the level, no candidate could fail this test."""
         return _p_value(self.worst_candidate, max_drop)
 
@@ -59,11 +59,11 @@ class AreaDrop:
         low = float(np.quantile(self.resampled - self.unseen, tail))
         return low, float(np.quantile(self.resampled + self.unseen, 1 - tail))
 
-    def churn(self) -> Churn:
+    def power_inputs(self) -> PowerInputs:
         """Return what `detectable_drop` needs, with influences in place of the differences of a mean."""
         squares = float(np.square(self.influence).sum())
         size = (squares + self.worst**2) / (float(np.abs(self.influence).sum()) + self.worst)
-        return Churn(len(self.influence), squares + 2 * self.worst * size, size, self.worst)
+        return PowerInputs(len(self.influence), squares + 2 * self.worst * size, size, self.worst)
 
 
 def _p_value(drops: np.ndarray, max_drop: float) -> float:
@@ -71,14 +71,14 @@ def _p_value(drops: np.ndarray, max_drop: float) -> float:
     return float(((drops <= max_drop).sum() + 1) / (len(drops) + 1))
 
 
-def bootstrap_areas(
-    baseline: PresentAreas,
-    candidate: PresentAreas,
+def bootstrap_iou_drop(
+    baseline: PixelCounts,
+    candidate: PixelCounts,
     images: int,
     labels: tuple[int, ...] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> AreaDrop:
+) -> IouDrop:
     """Bootstrap the drop of the mean IoU between two models.
 
     Args:
@@ -119,13 +119,13 @@ def bootstrap_areas(
         # The mean IoU of the worst candidate is 0 under any weights.
         worst_candidate[start:stop] = baseline_iou - worst_if_all_lost * unseen_weight
     influence = _influence_of_images(baseline_counts) - _influence_of_images(candidate_counts)
-    return AreaDrop(values, resampled, unseen, influence, worst, worst_candidate)
+    return IouDrop(values, resampled, unseen, influence, worst, worst_candidate)
 
 
-def _to_dense(entries: PresentAreas, images: int, labels: tuple[int, ...] | None) -> np.ndarray:
+def _to_dense(entries: PixelCounts, images: int, labels: tuple[int, ...] | None) -> np.ndarray:
     """(U, 3, C) float64 pixel counts, of the classes that occur in any image and are in `labels` (None: all)."""
     counts = np.zeros((images, entries.classes, 3))
-    counts[entries.image, entries.label] = entries.areas
+    counts[entries.image, entries.label] = entries.counts
     selected = counts[:, :, 1:].any((0, 2))
     if labels is not None:
         selected &= np.isin(np.arange(entries.classes), labels)

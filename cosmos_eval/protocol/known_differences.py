@@ -12,7 +12,7 @@ KEYS = ("why", "points", "paper", "metric")
 
 
 @dataclass(frozen=True)
-class Difference:
+class KnownDifference:
     """One reason why published figures of a benchmark may differ from ours."""
 
     why: str
@@ -23,12 +23,12 @@ class Difference:
     metric: str = "*"
     """Pattern of the metrics that it applies to; `*` matches anything, including `/`."""
 
-    def concerns(self, paper: str, metric: str) -> bool:
+    def applies_to(self, paper: str, metric: str) -> bool:
         """Return whether it applies to a metric of a paper."""
         return paper.startswith(self.paper) and fnmatchcase(metric, self.metric)
 
 
-def read_differences(source: Source) -> tuple[Difference, ...]:
+def read_differences(source: Source) -> tuple[KnownDifference, ...]:
     """Read `published` of a definition: a list of maps with `why`, and optionally `points`, `paper` and `metric`.
 
     Raises:
@@ -51,7 +51,9 @@ def read_differences(source: Source) -> tuple[Difference, ...]:
             raise source.refuse(
                 (*at, "points"), f"points are percentage points from 0 to 100, not {short_repr(points)}"
             )
-        differences.append(Difference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*")))
+        differences.append(
+            KnownDifference(value["why"], float(points), value.get("paper", ""), value.get("metric", "*"))
+        )
     return tuple(differences)
 
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmos_eval.metrics.share_interval import Evidence, evidence_of
+from cosmos_eval.metrics.proportion import ProportionEstimate, estimate_proportion
 
 IGNORED = 255
 """Label of pixels that no metric counts, as in mmsegmentation's `ignore_index`."""
 
 
-def class_areas(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:
+def count_class_pixels(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:
     """Count the pixels of each class in one image: intersection, prediction and label.
 
     Args:
@@ -81,7 +81,7 @@ def _count_pixels(name: str, label_map: np.ndarray, classes: int, ignored: int) 
 
 
 @dataclass(frozen=True)
-class PresentAreas:
+class PixelCounts:
     """Pixel counts of many images, stored sparsely: one entry for each image and each class that occurs in it.
 
     A class occurs in an image if it is labelled or predicted there. An image has only a few of the 171 classes of
@@ -92,7 +92,7 @@ class PresentAreas:
     """(E,) int64, index of the image of each entry."""
     label: np.ndarray
     """(E,) int64, class of each entry."""
-    areas: np.ndarray
+    counts: np.ndarray
     """(E, 3) int64 pixels: intersection, prediction, label."""
     classes: int
     """Number of classes C, of which some may occur in no image."""
@@ -108,19 +108,22 @@ class PresentAreas:
         """
         if weights is None:
             sums = np.zeros((3, self.classes), np.int64)
-            np.add.at(sums.T, self.label, self.areas)
+            np.add.at(sums.T, self.label, self.counts)
             return sums
         entry_weights = weights[self.image]
         return np.stack(
-            [np.bincount(self.label, weights=entry_weights * counts, minlength=self.classes) for counts in self.areas.T]
+            [
+                np.bincount(self.label, weights=entry_weights * counts, minlength=self.classes)
+                for counts in self.counts.T
+            ]
         )
 
 
-def present(areas: list[np.ndarray], classes: int) -> PresentAreas:
+def collect_pixel_counts(areas: list[np.ndarray], classes: int) -> PixelCounts:
     """Collect the pixel counts of many images into sparse arrays.
 
     Args:
-        areas: (3, C) pixel counts of each image, as `class_areas` returns them.
+        areas: (3, C) pixel counts of each image, as `count_class_pixels` returns them.
         classes: number of classes C.
 
     Returns:
@@ -130,7 +133,7 @@ def present(areas: list[np.ndarray], classes: int) -> PresentAreas:
     image = np.repeat(np.arange(len(areas)), [len(class_indices) for class_indices in occurring])
     entries = [counts[:, class_indices].T for counts, class_indices in zip(areas, occurring, strict=True)]
     # np.concatenate needs at least one array, of the right shape and type: the empty one stands for "no image".
-    return PresentAreas(
+    return PixelCounts(
         image.astype(np.int64),
         np.concatenate([*occurring, np.zeros(0, np.int64)]).astype(np.int64),
         np.concatenate([*entries, np.zeros((0, 3), np.int64)]),
@@ -163,7 +166,7 @@ def class_accuracy(total: np.ndarray) -> np.ndarray:
     return _divide(total[0], total[2])
 
 
-def summary(total: np.ndarray) -> dict[str, float]:
+def segmentation_metrics(total: np.ndarray) -> dict[str, float]:
     """Mean IoU, pixel accuracy and mean class accuracy (mIoU, aAcc and mAcc of mmsegmentation).
 
     Args:
@@ -180,7 +183,7 @@ def summary(total: np.ndarray) -> dict[str, float]:
     }
 
 
-def area_evidence(entries: PresentAreas, metric: str, only: int | None = None) -> Evidence:
+def estimate_pixel_proportion(entries: PixelCounts, metric: str, only: int | None = None) -> ProportionEstimate:
     """Estimate how exactly images determine a metric of segmentation, for its interval.
 
     A ratio of summed pixel counts is a weighted mean over images. For one class it is the mean of IoU_i (the
@@ -199,15 +202,15 @@ def area_evidence(entries: PresentAreas, metric: str, only: int | None = None) -
     Returns:
         What `share_intervals` needs.
     """
-    intersection, predicted, labelled = entries.areas.T.astype(np.float64)
+    intersection, predicted, labelled = entries.counts.T.astype(np.float64)
     denominator = predicted + labelled - intersection if metric == "miou" else labelled
     used = denominator > 0 if only is None else (denominator > 0) & (entries.label == only)
     label, image = entries.label[used], entries.image[used]
     denominator, intersection = denominator[used], intersection[used]
     if metric == "pixel_accuracy":
-        return evidence_of(intersection / denominator, image, denominator)
+        return estimate_proportion(intersection / denominator, image, denominator)
     class_denominator = np.bincount(label, weights=denominator)
-    return evidence_of(intersection / denominator, image, denominator / class_denominator[label], label)
+    return estimate_proportion(intersection / denominator, image, denominator / class_denominator[label], label)
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ Estimator = Callable[[np.ndarray], float]
 """(U,) float64, how often each unit was drawn -> the metric of that resample; NaN where it has no samples."""
 
 
-def mean_of(values: np.ndarray, unit: np.ndarray, units: int) -> Estimator:
+def mean_estimator(values: np.ndarray, unit: np.ndarray, units: int) -> Estimator:
     """Build the estimator of a mean over samples.
 
     Args:
@@ -48,7 +48,7 @@ def mean_of(values: np.ndarray, unit: np.ndarray, units: int) -> Estimator:
     return estimate
 
 
-def median_of(values: np.ndarray, unit: np.ndarray) -> Estimator:
+def median_estimator(values: np.ndarray, unit: np.ndarray) -> Estimator:
     """Build the estimator of a median over samples; of an even number of samples the mean of the two middle ones.
 
     Values are sorted once. A resample repeats each sorted value as often as its unit was drawn, and the cumulative sum
@@ -75,7 +75,7 @@ def median_of(values: np.ndarray, unit: np.ndarray) -> Estimator:
     return estimate
 
 
-def mean_per_class_of(values: np.ndarray, labels: np.ndarray, unit: np.ndarray) -> Estimator:
+def mean_per_class_estimator(values: np.ndarray, labels: np.ndarray, unit: np.ndarray) -> Estimator:
     """Build the estimator of an unweighted mean over classes of the mean value inside each class.
 
     A class without samples in a resample is left out of that resample's mean. Resampling inside each class instead
@@ -101,7 +101,7 @@ def mean_per_class_of(values: np.ndarray, labels: np.ndarray, unit: np.ndarray) 
     return estimate
 
 
-def intervals(
+def bootstrap_intervals(
     estimators: Sequence[Estimator], units: int, resamples: int = RESAMPLES, seed: int = SEED
 ) -> list[tuple[float, float]]:
     """Compute the 2.5 % and 97.5 % quantiles of each estimator over resamples of the units.

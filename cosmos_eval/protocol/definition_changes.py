@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from cosmos_eval.protocol.benchmark import Benchmark, canonical_json, deciding_values
+from cosmos_eval.protocol.benchmark import Benchmark, canonical_json, hashed_values
 
 MOST_ENTRIES = 200
 """A list or map with more entries gets one digest as a whole, to keep results small. Published lists of templates have
@@ -22,36 +22,36 @@ NAMES = {
     "version": "the version",
     "task": "the task",
 }
-"""Key of `deciding_values` -> name in messages."""
+"""Key of `hashed_values` -> name in messages."""
 
-Parts = dict[str, Any]
+Digests = dict[str, Any]
 """Key -> digest of its value; for a list of texts a digest of each entry, for a map one for each key."""
 
 
-def protocol_parts(benchmark: Benchmark) -> Parts:
+def digest_definition(benchmark: Benchmark) -> Digests:
     """Compute the digests of everything in a definition that decides a number.
 
     They are too short to identify a definition; that is what the fingerprint is for.
 
     Raises:
-        RequestError: as `deciding_values`.
+        RequestError: as `hashed_values`.
     """
-    return _digest_values(deciding_values(benchmark))
+    return _digest_values(hashed_values(benchmark))
 
 
-def changed_parts(benchmark: Benchmark, stored: Mapping[str, Any]) -> list[str]:
+def describe_changes(benchmark: Benchmark, stored: Mapping[str, Any]) -> list[str]:
     """Describe how a definition differs from the one that a result was measured with.
 
     Args:
         benchmark: the definition as it is now.
-        stored: digests in the result (`protocol_parts` of its definition); empty for older results.
+        stored: digests in the result (`digest_definition` of its definition); empty for older results.
 
     Returns:
         One description per changed part; empty if nothing changed or nothing is stored.
     """
     if not stored:
         return []
-    values = deciding_values(benchmark)
+    values = hashed_values(benchmark)
     digests = _digest_values(values)
     return [
         NAMES.get(key, key) + _describe_change(values.get(key), digests.get(key), stored.get(key))
@@ -60,7 +60,7 @@ def changed_parts(benchmark: Benchmark, stored: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _digest_values(values: Mapping[str, Any]) -> Parts:
+def _digest_values(values: Mapping[str, Any]) -> Digests:
     return {key: _digest_entries(value) for key, value in values.items() if key != "name"}
 
 

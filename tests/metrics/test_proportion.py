@@ -6,12 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.interval_coverage import coverage, least_allowed, new_bounds, old_bounds, plain
-from cosmos_eval.metrics.areas import PresentAreas, area_evidence
-from cosmos_eval.metrics.intervals import intervals, mean_of
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals, mean_estimator
+from cosmos_eval.metrics.iou import PixelCounts, estimate_pixel_proportion
+from cosmos_eval.metrics.proportion import (
+    UNSEEN,
+    ProportionEstimate,
+    estimate_proportion,
+    mid_p_bounds,
+    proportion_intervals,
+)
 from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_interval
-from cosmos_eval.metrics.share_interval import UNSEEN, Evidence, evidence_of, mid_p_bounds, share_intervals
 from cosmos_eval.tasks.common import Measured
-from tests.oracles import share_interval as oracle
+from tests.oracles import proportion as oracle
 
 
 def interval_of_mean(values, unit=None, **options) -> tuple[float, float]:
@@ -19,8 +25,8 @@ def interval_of_mean(values, unit=None, **options) -> tuple[float, float]:
     values = np.asarray(values, np.float64)
     unit = np.arange(len(values)) if unit is None else np.asarray(unit)
     units = int(unit.max()) + 1
-    bootstrap = intervals([mean_of(values, unit, units)], units)
-    return share_intervals([evidence_of(values, unit, **options)], bootstrap)[0]
+    bootstrap = bootstrap_intervals([mean_estimator(values, unit, units)], units)
+    return proportion_intervals([estimate_proportion(values, unit, **options)], bootstrap)[0]
 
 
 def correct(count: int, n: int) -> np.ndarray:
@@ -64,14 +70,17 @@ def test_the_interval_contains_the_proportion_and_mirrors_that_of_wrong_samples(
     values, unit = rng.choice([0.0, 0.0, 0.25, 1 / 3, 0.5, 1.0], samples), rng.integers(0, units, samples)
     classes = rng.integers(0, 3, samples)
     for options in ({}, {"classes": classes}, {"weights": rng.random(samples) + 0.01}):
-        estimate, of_wrong = evidence_of(values, unit, **options), evidence_of(1 - values, unit, **options)
+        estimate, of_wrong = (
+            estimate_proportion(values, unit, **options),
+            estimate_proportion(1 - values, unit, **options),
+        )
         assert of_wrong.value == pytest.approx(1 - estimate.value)
         assert (of_wrong.n_low, of_wrong.n_high) == (pytest.approx(estimate.n_high), pytest.approx(estimate.n_low))
         assert of_wrong.rarer_count == pytest.approx(estimate.rarer_count)
-        ((low, high),) = share_intervals([estimate], [(estimate.value, estimate.value)])
+        ((low, high),) = proportion_intervals([estimate], [(estimate.value, estimate.value)])
         assert 0 <= low <= estimate.value <= high <= 1
         assert low < high
-        ((mirrored, _),) = share_intervals([of_wrong], [(of_wrong.value, of_wrong.value)])
+        ((mirrored, _),) = proportion_intervals([of_wrong], [(of_wrong.value, of_wrong.value)])
         assert mirrored == pytest.approx(1 - high, abs=1e-9)
 
 
@@ -80,24 +89,24 @@ def test_the_interval_contains_the_proportion_and_mirrors_that_of_wrong_samples(
 def test_the_effective_n_agrees_with_the_slow_oracle(seed, units, samples):
     rng = np.random.default_rng(seed)
     values, unit = rng.choice([0.0, 0.5, 1.0], samples), rng.integers(0, units, samples)
-    estimate = evidence_of(values, unit)
+    estimate = estimate_proportion(values, unit)
     assert estimate.n_high == pytest.approx(oracle.effective_n(values.tolist(), unit.tolist(), UNSEEN, 1.0), rel=1e-6)
     assert estimate.n_low == pytest.approx(oracle.effective_n(values.tolist(), unit.tolist(), UNSEEN, 0.0), rel=1e-6)
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (3, 10), (15, 100), (25, 50), (980, 1000)])
 def test_for_independent_samples_the_effective_n_is_the_number_of_samples(count, n):
-    estimate = evidence_of(correct(count, n), np.arange(n))
+    estimate = estimate_proportion(correct(count, n), np.arange(n))
     assert (estimate.n_low, estimate.n_high) == (pytest.approx(n), pytest.approx(n))
     assert estimate.rarer_count == min(count, n - count)
 
 
 def test_with_twenty_correct_and_twenty_wrong_the_interval_is_the_bootstrap_exactly():
     for count in (20, 50, 80):
-        ((low, high),) = intervals([mean_of(correct(count, 100), np.arange(100), 100)], 100)
+        ((low, high),) = bootstrap_intervals([mean_estimator(correct(count, 100), np.arange(100), 100)], 100)
         assert interval_of_mean(correct(count, 100)) == (low, high)
     captions = np.random.default_rng(0).random((200, 5)) < 0.1
-    ((low, high),) = intervals([mean_of(captions.ravel(), np.arange(1000) // 5, 200)], 200)
+    ((low, high),) = bootstrap_intervals([mean_estimator(captions.ravel(), np.arange(1000) // 5, 200)], 200)
     assert interval_of_mean(captions.ravel(), np.arange(1000) // 5) == (low, high)
 
 
@@ -109,7 +118,7 @@ def test_the_bounds_make_no_jump_between_mid_p_and_bootstrap():
 
 
 def test_the_method_is_named():
-    methods = [evidence_of(correct(count, 100), np.arange(100)).method for count in (0, 10, 11, 19, 20, 81, 95)]
+    methods = [estimate_proportion(correct(count, 100), np.arange(100)).method for count in (0, 10, 11, 19, 20, 81, 95)]
     mixed = "mid-p and bootstrap"
     assert methods == ["mid-p", "mid-p", mixed, mixed, "bootstrap", mixed, "mid-p"]
 
@@ -117,7 +126,7 @@ def test_the_method_is_named():
 def test_captions_that_agree_count_as_one_and_captions_that_do_not_count_as_many():
     agreeing = np.repeat(correct(5, 50), 5)
     assert interval_of_mean(agreeing, np.arange(250) // 5) == pytest.approx(interval_of_mean(correct(5, 50)))
-    independent = evidence_of(np.random.default_rng(0).random(5000) < 0.3, np.arange(5000) // 5)
+    independent = estimate_proportion(np.random.default_rng(0).random(5000) < 0.3, np.arange(5000) // 5)
     assert independent.n_low == pytest.approx(5000, rel=0.1)
     assert independent.n_high == pytest.approx(5000, rel=0.1)
 
@@ -137,10 +146,10 @@ def test_classes_with_no_or_only_correct_samples_still_have_an_interval():
     assert low < 0.42
     assert high > 0.58
     # one image per class: the classes are treated as one
-    single = evidence_of(correct(6, 6), np.arange(6), classes=np.arange(6))
+    single = estimate_proportion(correct(6, 6), np.arange(6), classes=np.arange(6))
     assert (single.n_low, single.value) == (pytest.approx(6), 1)
     # a hundred images of one class say nothing about the other class, which has one image
-    one_right = evidence_of(np.ones(101), np.arange(101), classes=np.r_[np.zeros(100, int), 1])
+    one_right = estimate_proportion(np.ones(101), np.arange(101), classes=np.r_[np.zeros(100, int), 1])
     assert one_right.n_low == pytest.approx(1 / (0.25 + 0.25 / 100))
 
 
@@ -148,7 +157,7 @@ def test_invalid_arguments_are_refused():
     for values, options in (([], {}), ([1.5], {}), ([np.nan], {}), ([1.0], {"weights": np.zeros(1)}),
                          ([1.0], {"classes": np.zeros(2, int)})):  # fmt: skip
         with pytest.raises(ValueError):
-            evidence_of(np.array(values), np.arange(len(values)), **options)
+            estimate_proportion(np.array(values), np.arange(len(values)), **options)
     for k, n in ((1, 0), (-1, 3), (4, 3)):
         with pytest.raises(ValueError, match="n must be above 0"):
             mid_p_bounds(k, n)
@@ -172,30 +181,34 @@ def test_coverage_is_a_sum_of_binomial_probabilities():
     assert coverage(3, (low, high), np.array([0.25])) == pytest.approx([1 - 0.75**3 - 0.25**3])
 
 
-def pixel_counts(intersection, union, classes=1) -> PresentAreas:
+def pixel_counts(intersection, union, classes=1) -> PixelCounts:
     """Counts of images that have one class each, the classes in turn."""
     intersection, union = np.asarray(intersection), np.asarray(union)
     image = np.arange(len(intersection))
-    return PresentAreas(image, image % classes, np.stack([intersection, intersection, union], axis=1), classes)
+    return PixelCounts(image, image % classes, np.stack([intersection, intersection, union], axis=1), classes)
 
 
 def test_iou_weights_images_by_their_pixels():
-    perfect = area_evidence(pixel_counts([100] * 6, [100] * 6), "miou")
+    perfect = estimate_pixel_proportion(pixel_counts([100] * 6, [100] * 6), "miou")
     assert (perfect.value, perfect.n_low) == (1, pytest.approx(6))
-    one_large = area_evidence(pixel_counts([1000, 10, 10], [1000, 10, 10]), "miou")
+    one_large = estimate_pixel_proportion(pixel_counts([1000, 10, 10], [1000, 10, 10]), "miou")
     assert one_large.n_low == pytest.approx(1020**2 / (1000**2 + 2 * 10**2))
-    estimate = area_evidence(pixel_counts([50, 10], [100, 100], classes=2), "miou")
+    estimate = estimate_pixel_proportion(pixel_counts([50, 10], [100, 100], classes=2), "miou")
     assert estimate.value == pytest.approx((0.5 + 0.1) / 2)
-    assert area_evidence(pixel_counts([50, 10], [100, 100], classes=2), "miou", 1).value == pytest.approx(0.1)
+    assert estimate_pixel_proportion(pixel_counts([50, 10], [100, 100], classes=2), "miou", 1).value == pytest.approx(
+        0.1
+    )
 
 
 @pytest.mark.parametrize("metric", ["miou", "pixel_accuracy", "mean_accuracy"])
 def test_the_proportion_of_pixel_counts_is_the_metric(metric):
-    from cosmos_eval.metrics.areas import summary
-    from tests.metrics.test_paired_areas import made, to_entries
+    from cosmos_eval.metrics.iou import segmentation_metrics
+    from tests.metrics.test_paired_iou import dense_counts, to_entries
 
-    entries = to_entries(made(0, 30, 4, 0.5))
-    assert area_evidence(entries, metric).value == pytest.approx(summary(entries.total())[metric])
+    entries = to_entries(dense_counts(0, 30, 4, 0.5))
+    assert estimate_pixel_proportion(entries, metric).value == pytest.approx(
+        segmentation_metrics(entries.total())[metric]
+    )
 
 
 def test_ranks_of_few_images_have_wide_intervals():
@@ -230,4 +243,4 @@ def test_all_metrics_of_a_run_have_a_method_and_an_interval_that_contains_them()
     for metric in measured.metrics(seed=0).values():
         assert metric.low < metric.value < metric.high
         assert metric.method
-    assert Evidence(0.5, 10.0, 10.0, 15.0).bootstrap_weight == 0.5
+    assert ProportionEstimate(0.5, 10.0, 10.0, 15.0).bootstrap_weight == 0.5

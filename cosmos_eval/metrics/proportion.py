@@ -7,7 +7,7 @@ rule that decides between them:
 - *mid-p*: the Clopper-Pearson interval with half of the probability of the observed number (Lancaster, Biometrika 48,
   1961; Brown, Cai & DasGupta, Stat. Sci. 16, 2001, section 4.2.1). It needs a number of correct samples and a number n
   of independent samples; here neither needs to be whole.
-- the percentile bootstrap of `cosmos_eval.metrics.intervals`, where there are at least MANY correct and MANY wrong
+- the percentile bootstrap of `cosmos_eval.metrics.bootstrap`, where there are at least MANY correct and MANY wrong
   samples.
 
 Between FEW and MANY the bounds move from the one to the other in proportion, so that one more correct sample never
@@ -41,7 +41,7 @@ TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ProportionEstimate:
     """A proportion, and the effective sample sizes that determine its interval."""
 
     value: float
@@ -69,9 +69,9 @@ class Evidence:
         return "mid-p" if self.bootstrap_weight == 0 else "mid-p and bootstrap"
 
 
-def evidence_of(
+def estimate_proportion(
     values: np.ndarray, unit: np.ndarray, weights: np.ndarray | None = None, classes: np.ndarray | None = None
-) -> Evidence:
+) -> ProportionEstimate:
     """Estimate a (weighted) mean of outcomes and its effective sample sizes.
 
     The effective n of Korn and Graubard is value (1 - value) / variance. Where all units agree, the variance between
@@ -90,7 +90,7 @@ def evidence_of(
             strata; Cochran, Sampling Techniques, 1977, section 5A.12). None: a single class.
 
     Returns:
-        What `share_intervals` needs.
+        What `proportion_intervals` needs.
 
     Raises:
         ValueError: no samples, lengths differ, an outcome outside [0, 1], or weights that do not have a positive sum.
@@ -149,7 +149,7 @@ def evidence_of(
         differing_units,
     )
     # Rounded, so that 20 correct samples count as 20 and reach MANY, whatever the rounding of weights.
-    return Evidence(value, n_low, n_high, round(rarer_count, 9))
+    return ProportionEstimate(value, n_low, n_high, round(rarer_count, 9))
 
 
 def _design_effect(variance: float, variance_of_whole_units: float, unseen: float) -> float:
@@ -218,8 +218,8 @@ def _variance_inside_classes(
     return float(np.square(own).sum() + unit_variance * np.square(shrunk).sum())
 
 
-def share_intervals(
-    estimates: Sequence[Evidence], bootstrap: Sequence[tuple[float, float]]
+def proportion_intervals(
+    estimates: Sequence[ProportionEstimate], bootstrap: Sequence[tuple[float, float]]
 ) -> list[tuple[float, float]]:
     """Compute the interval of each proportion from mid-p and the bootstrap.
 

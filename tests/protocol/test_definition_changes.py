@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cosmos_eval.protocol.benchmark import load_benchmark
-from cosmos_eval.protocol.parts import changed_parts, protocol_parts
+from cosmos_eval.protocol.definition_changes import describe_changes, digest_definition
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def benchmark(tmp_path):
 
 
 def test_an_unchanged_definition_has_no_changes(benchmark):
-    assert changed_parts(benchmark, protocol_parts(benchmark)) == []
-    assert changed_parts(benchmark, {}) == []  # an older result, without digests
+    assert describe_changes(benchmark, digest_definition(benchmark)) == []
+    assert describe_changes(benchmark, {}) == []  # an older result, without digests
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def test_an_unchanged_definition_has_no_changes(benchmark):
     ],
 )
 def test_changes_are_described(benchmark, change, descriptions):
-    stored = protocol_parts(benchmark)
+    stored = digest_definition(benchmark)
     change = {key: benchmark.prompts | value if key == "prompts" else value for key, value in change.items()}
-    assert changed_parts(replace(benchmark, **change), stored) == descriptions
+    assert describe_changes(replace(benchmark, **change), stored) == descriptions
 
 
 def test_a_long_list_has_a_single_digest(benchmark):
     long = replace(benchmark, prompts={**benchmark.prompts, "class_names": [f"class {i}" for i in range(1000)]})
-    digests = protocol_parts(long)
+    digests = digest_definition(long)
     assert isinstance(digests["class_names"], str)
     shorter = replace(long, prompts={**long.prompts, "class_names": [f"class {i}" for i in range(999)]})
-    assert changed_parts(shorter, digests) == ["the class names"]
+    assert describe_changes(shorter, digests) == ["the class names"]

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 
-def chance_not_above_zero(values: Sequence[Fraction]) -> Fraction:
+def probability_at_most_zero(values: Sequence[Fraction]) -> Fraction:
     """P(sum of v_j E_j <= 0) for independent exponential variables E_j, and values that differ and are not zero.
 
     By partial fractions of the moment generating function prod 1 / (1 - v_j s), the density of the sum is a mixture of
@@ -29,7 +29,7 @@ def mcnemar(losses: int, wins: int) -> Fraction:
     return Fraction(sum(sum(outcome) >= losses for outcome in product((0, 1), repeat=changed)), 2**changed)
 
 
-def p_of_drop(
+def drop_p_value(
     baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weights: np.ndarray, max_drop: float, draws: int
 ) -> float:
     """p-value of a drop by drawing exponential weights of the units and of the unseen one, many times."""

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.similarity import check_features, plain_float32, share_equal_rows
+from cosmos_eval.metrics.similarity import check_features, deduplicate_features, plain_float32
 
 BLOCK = 2**16
 """Number of image-text pairs whose features are multiplied at a time, which bounds memory."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class ItemCorrectness:
     """Whether items are right under one rule (one metric), for I items; tensors on the CPU."""
 
     strict: Tensor
@@ -40,12 +40,12 @@ class Reading:
     """(I,) float64: probability that the rule holds when ties are ordered at random."""
     margin: Tensor
     """(I,) float32: smallest difference of a right score minus a wrong score among those that the rule compares."""
-    halves: tuple[Tensor, Tensor] | None = None
+    per_pair: tuple[Tensor, Tensor] | None = None
     """Only for `match_accuracy`, where the two pairs of an item are classified separately: (I, 2) `strict` and (I, 2)
     `expected` of each pair. The values of the item are their means."""
 
 
-def item_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
+def list_item_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
     """List every image-text pair of every item, to be scored.
 
     Args:
@@ -78,21 +78,21 @@ def dot_products(images: Tensor, texts: Tensor, pairs: Tensor) -> Tensor:
     """
     check_features(images, "image")
     check_features(texts, "text")
-    distinct_images, distinct_texts = share_equal_rows(images), share_equal_rows(texts)
+    distinct_images, distinct_texts = deduplicate_features(images), deduplicate_features(texts)
     image_index, text_index = distinct_images.column.cpu()[pairs[:, 0]], distinct_texts.column.cpu()[pairs[:, 1]]
     # One number for each pair of distinct features, to find the pairs that recur.
-    text_count = len(distinct_texts.rows)
+    text_count = len(distinct_texts.features)
     distinct_pairs, pair_index = (image_index * text_count + text_index).unique(return_inverse=True)
     scores = []
     with plain_float32():
         for block in distinct_pairs.split(BLOCK):
-            image_features = distinct_images.rows[(block // text_count).to(images.device)]
-            text_features = distinct_texts.rows[(block % text_count).to(images.device)]
+            image_features = distinct_images.features[(block // text_count).to(images.device)]
+            text_features = distinct_texts.features[(block % text_count).to(images.device)]
             scores.append((image_features * text_features).sum(1).cpu())
     return torch.cat(scores)[pair_index]
 
 
-def pair_numbers(item_images: Tensor, item_texts: Tensor) -> Tensor:
+def number_pairs(item_images: Tensor, item_texts: Tensor) -> Tensor:
     """Number each image of an item together with its first text, so that pairs which recur in other items are found.
 
     Args:
@@ -105,16 +105,16 @@ def pair_numbers(item_images: Tensor, item_texts: Tensor) -> Tensor:
     return item_images * (int(item_texts.max()) + 1) + item_texts[:, :1]
 
 
-def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
+def compute_correctness(scores: Tensor, pairs: Tensor | None = None) -> dict[str, ItemCorrectness]:
     """Decide which items are right, under each rule that items of this shape have.
 
     Args:
         scores: (I, m, n) score of each image (row) with each text (column) of each item; shapes as described above.
-        pairs: (I, m) `pair_numbers`, for pairs that recur in several items (`match_accuracy` alone needs them); None:
+        pairs: (I, m) `number_pairs`, for pairs that recur in several items (`match_accuracy` alone needs them); None:
             no pair recurs.
 
     Returns:
-        Name of the metric -> correctness of the items; the names are those of `reading_names`.
+        Name of the metric -> correctness of the items; the names are those of `item_metric_names`.
 
     Raises:
         ValueError: no metric is defined for items of this shape.
@@ -130,8 +130,8 @@ def readings(scores: Tensor, pairs: Tensor | None = None) -> dict[str, Reading]:
     raise ValueError(f"no metric is defined for items of {m} images and {n} texts")
 
 
-def reading_names(m: int, n: int) -> tuple[str, ...]:
-    """Return the names of the metrics that `readings` gives for items of m images and n texts, or none."""
+def item_metric_names(m: int, n: int) -> tuple[str, ...]:
+    """Return the names of the metrics that `compute_correctness` gives for items of m images and n texts, or none."""
     if (m, n) == (2, 2):
         return ("text_score", "image_score", "group_score")
     if (m, n) == (2, 1):
@@ -139,7 +139,7 @@ def reading_names(m: int, n: int) -> tuple[str, ...]:
     return ("accuracy",) if 1 in (m, n) and m + n > 2 else ()
 
 
-def _score_choices(scores: Tensor) -> Reading:
+def _score_choices(scores: Tensor) -> ItemCorrectness:
     """Accuracy of choosing the first of k candidates: (I, k) scores.
 
     Where no other candidate scores higher, a random order puts the first one of t tied candidates on top with
@@ -148,10 +148,10 @@ def _score_choices(scores: Tensor) -> Reading:
     right, best_wrong = scores[:, 0], scores[:, 1:].amax(1)
     tied = (scores == right[:, None]).sum(1)
     expected = torch.where(best_wrong > right, 0.0, 1 / tied.double())
-    return Reading((right > best_wrong).double(), expected, right - best_wrong)
+    return ItemCorrectness((right > best_wrong).double(), expected, right - best_wrong)
 
 
-def _score_matches(scores: Tensor, pairs: Tensor | None) -> Reading:
+def _score_matches(scores: Tensor, pairs: Tensor | None) -> ItemCorrectness:
     """Accuracy of classifying a match (first column) and a non-match (second column): (I, 2) scores.
 
     Each pair is half of its item. A score equal to the threshold is wrong by the strict rule, and right with
@@ -161,7 +161,7 @@ def _score_matches(scores: Tensor, pairs: Tensor | None) -> Reading:
     margins = torch.stack([scores[:, 0].double() - threshold, threshold - scores[:, 1].double()], dim=1)
     strict = (margins > 0).double()
     expected = strict + (margins == 0).double() / 2
-    return Reading(strict.mean(1), expected.mean(1), margins.amin(1).float(), halves=(strict, expected))
+    return ItemCorrectness(strict.mean(1), expected.mean(1), margins.amin(1).float(), per_pair=(strict, expected))
 
 
 def match_threshold(scores: Tensor, pairs: Tensor | None = None) -> float:
@@ -174,7 +174,7 @@ def match_threshold(scores: Tensor, pairs: Tensor | None = None) -> float:
 
     Args:
         scores: (I, 2) scores of the match (first column) and of the non-match of each item.
-        pairs: (I, 2) `pair_numbers`; a pair counts once among the matches, and once among the non-matches. None: no
+        pairs: (I, 2) `number_pairs`; a pair counts once among the matches, and once among the non-matches. None: no
             pair recurs.
 
     Returns:
@@ -199,7 +199,7 @@ COMPARISONS: dict[str, tuple[tuple[Entry, Entry], ...]] = {
 COMPARISONS["group_score"] = (*COMPARISONS["text_score"], *COMPARISONS["image_score"])
 
 
-def _score_squares(scores: Tensor) -> dict[str, Reading]:
+def _score_squares(scores: Tensor) -> dict[str, ItemCorrectness]:
     """Compute text, image and group score of Winoground: (I, 2, 2) scores.
 
     The expectation goes through all 24 orders of the four entries. An order decides only between entries of equal
@@ -219,5 +219,5 @@ def _score_squares(scores: Tensor) -> dict[str, Reading]:
                 for (a, b), (c, d) in comparisons
             ]
             correct_orders += torch.stack(wins).all(0).double()
-        metrics[name] = Reading(strict.double(), correct_orders / len(orders), margin)
+        metrics[name] = ItemCorrectness(strict.double(), correct_orders / len(orders), margin)
     return metrics

@@ -35,35 +35,37 @@ from functools import lru_cache
 
 import numpy as np
 
-from cosmos_eval.metrics.exponential_sums import chance_not_above_zero
+from cosmos_eval.metrics.exponential_sums import probability_at_most_zero
 
 TOLERANCE = 1e-12
 """Differences closer than this are equal: the same numbers, added in another order, differ by rounding."""
 
 
 @dataclass(frozen=True)
-class Drops:
+class PairedDifferences:
     """Differences between two models in a weighted mean of outcomes in [0, 1], summed by unit; (U,) float64 each."""
 
-    lost: np.ndarray
+    difference: np.ndarray
     """Weight times (baseline - candidate), summed over the samples of each unit. Adds up to the drop of the metric."""
-    share: np.ndarray
+    weight: np.ndarray
     """Weight of each unit in the metric, positive. Adds up to 1."""
-    alone: bool
+    is_binary: bool
     """Whether every unit is one sample, all samples weigh the same, and all outcomes are 0 or 1: then McNemar's test
     applies."""
 
     @property
     def drop(self) -> float:
         """Metric of the baseline minus that of the candidate; a fraction."""
-        return float(self.lost.sum())
+        return float(self.difference.sum())
 
-    def exchanged(self) -> "Drops":
+    def swapped(self) -> "PairedDifferences":
         """Return the differences with baseline and candidate swapped, for a test of a gain."""
-        return Drops(-self.lost, self.share, self.alone)
+        return PairedDifferences(-self.difference, self.weight, self.is_binary)
 
 
-def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weights: np.ndarray | None = None) -> Drops:
+def sum_differences(
+    baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weights: np.ndarray | None = None
+) -> PairedDifferences:
     """Sum the differences between two models by unit.
 
     Args:
@@ -71,7 +73,7 @@ def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weig
         candidate: (N,) outcomes in [0, 1] of the candidate, for the same samples.
         unit: (N,) int64 unit of each sample; numbers that do not occur are not units.
         weights: (N,) weight of each sample in the metric, not negative; None: equal weights. Weights must not depend on
-            the models. For a mean over classes: `class_weights`.
+            the models. For a mean over classes: `mean_per_class_weights`.
 
     Returns:
         The differences of the units whose weight is positive.
@@ -97,10 +99,10 @@ def drops_of(baseline: np.ndarray, candidate: np.ndarray, unit: np.ndarray, weig
     sample_counts = np.bincount(unit)[is_unit]
     one_sample_each = (sample_counts == 1).all() and np.ptp(share[is_unit]) < TOLERANCE
     alone = bool(one_sample_each and np.isin(outcomes, (0.0, 1.0)).all())
-    return Drops(lost[is_unit], share[is_unit], alone)
+    return PairedDifferences(lost[is_unit], share[is_unit], alone)
 
 
-def class_weights(classes: np.ndarray) -> np.ndarray:
+def mean_per_class_weights(classes: np.ndarray) -> np.ndarray:
     """Compute the weight of each sample in an unweighted mean over classes.
 
     Args:
@@ -113,7 +115,7 @@ def class_weights(classes: np.ndarray) -> np.ndarray:
     return 1.0 / (counts[classes] * np.count_nonzero(counts))
 
 
-def p_of_drop(differences: Drops, max_drop: float = 0.0) -> float:
+def drop_p_value(differences: PairedDifferences, max_drop: float = 0.0) -> float:
     """Compute the p-value of the null hypothesis "the true drop is at most `max_drop`".
 
     Args:
@@ -124,13 +126,13 @@ def p_of_drop(differences: Drops, max_drop: float = 0.0) -> float:
         A probability; small values speak for a larger drop. With U units of equal size it is at least 2 ** -U for
         `max_drop` = 0, reached where every unit loses everything.
     """
-    if differences.alone and max_drop == 0:
-        return mcnemar(int((differences.lost > 0).sum()), int((differences.lost < 0).sum()))
+    if differences.is_binary and max_drop == 0:
+        return mcnemar(int((differences.difference > 0).sum()), int((differences.difference < 0).sum()))
     # Units of equal excess share a term of the exponential sum: of thousands of images most have one of few values.
-    rounded = np.round((differences.lost - max_drop * differences.share) / TOLERANCE) * TOLERANCE
+    rounded = np.round((differences.difference - max_drop * differences.weight) / TOLERANCE) * TOLERANCE
     excess, unit_counts = np.unique(rounded, return_counts=True)
-    unseen = -(1 + max_drop) * differences.share.max()
-    return float(chance_not_above_zero(np.append(excess, unseen), np.append(unit_counts, 1.0)))
+    unseen = -(1 + max_drop) * differences.weight.max()
+    return float(probability_at_most_zero(np.append(excess, unseen), np.append(unit_counts, 1.0)))
 
 
 def mcnemar(losses: int, wins: int) -> float:
@@ -161,7 +163,7 @@ def log_factorials(n: int) -> np.ndarray:
     return _log_factorials(1 << (n + 1).bit_length())
 
 
-def interval_of_drop(differences: Drops, confidence: float = 0.95) -> tuple[float, float]:
+def drop_interval(differences: PairedDifferences, confidence: float = 0.95) -> tuple[float, float]:
     """Compute the confidence interval of the drop by inverting the test.
 
     Args:
@@ -172,10 +174,10 @@ def interval_of_drop(differences: Drops, confidence: float = 0.95) -> tuple[floa
         (low, high), fractions: all drops that neither the test of a drop nor the test with swapped models rejects.
     """
     tail = (1 - confidence) / 2
-    gains = differences.exchanged()
+    gains = differences.swapped()
     return (
-        find_largest_rejected(lambda max_drop: p_of_drop(differences, max_drop), tail, differences.drop),
-        -find_largest_rejected(lambda max_drop: p_of_drop(gains, max_drop), tail, gains.drop),
+        find_largest_rejected(lambda max_drop: drop_p_value(differences, max_drop), tail, differences.drop),
+        -find_largest_rejected(lambda max_drop: drop_p_value(gains, max_drop), tail, gains.drop),
     )
 
 

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmos_eval.metrics.areas import PresentAreas, summary
-from cosmos_eval.metrics.paired_areas import bootstrap_areas
-from tests.oracles import paired as oracle
+from cosmos_eval.metrics.iou import PixelCounts, segmentation_metrics
+from cosmos_eval.metrics.paired_iou import bootstrap_iou_drop
+from tests.oracles import paired_drop as oracle
 
 
-def to_entries(counts: np.ndarray) -> PresentAreas:
+def to_entries(counts: np.ndarray) -> PixelCounts:
     """Sparse entries from dense (U, C, 3) pixel counts."""
     image, label = np.nonzero(counts[:, :, 1] + counts[:, :, 2])
-    return PresentAreas(image, label, counts[image, label].astype(np.int64), counts.shape[1])
+    return PixelCounts(image, label, counts[image, label].astype(np.int64), counts.shape[1])
 
 
-def made(seed: int, images: int, classes: int, quality: float) -> np.ndarray:
+def dense_counts(seed: int, images: int, classes: int, quality: float) -> np.ndarray:
     """(U, C, 3) random pixel counts; the labels depend on the seed alone, the predictions also on `quality`."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 100, (images, classes)) * (rng.random((images, classes)) < 0.6)
@@ -31,8 +31,8 @@ def made(seed: int, images: int, classes: int, quality: float) -> np.ndarray:
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
 def test_resampled_drops_agree_with_the_slow_oracle(seed, images, classes):
-    a, b = made(seed, images, classes, 0.6), made(seed, images, classes, 0.3)
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(b), images, resamples=5, seed=seed)
+    a, b = dense_counts(seed, images, classes, 0.6), dense_counts(seed, images, classes, 0.3)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(b), images, resamples=5, seed=seed)
     ones = [1.0] * images
     assert bootstrap.values == pytest.approx((oracle.mean_iou(ones, a), oracle.mean_iou(ones, b)), abs=1e-12)
     rng = np.random.default_rng(seed)
@@ -42,14 +42,14 @@ def test_resampled_drops_agree_with_the_slow_oracle(seed, images, classes):
 
 
 def test_the_value_is_the_metric_that_the_task_reports():
-    a = made(0, 20, 4, 0.6)
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(a), 20, resamples=2)
-    assert bootstrap.values[0] == pytest.approx(summary(to_entries(a).total())["miou"], abs=1e-12)
+    a = dense_counts(0, 20, 4, 0.6)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(a), 20, resamples=2)
+    assert bootstrap.values[0] == pytest.approx(segmentation_metrics(to_entries(a).total())["miou"], abs=1e-12)
 
 
 def test_the_influence_is_what_an_image_adds_to_first_order():
-    a, b = made(1, 30, 4, 0.6), made(1, 30, 4, 0.3)
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(b), 30, resamples=2)
+    a, b = dense_counts(1, 30, 4, 0.6), dense_counts(1, 30, 4, 0.3)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(b), 30, resamples=2)
     for u in (0, 7, 29):
         heavier = [1.0] * 30
         heavier[u] += 1e-6
@@ -61,55 +61,55 @@ def test_the_influence_is_what_an_image_adds_to_first_order():
 def test_with_one_class_in_every_image_p_agrees_with_the_exact_test_of_a_mean():
     # All pixels of an image are right or all are wrong, and wrong ones are predicted as no class. So the IoU is the
     # proportion of images that are right, and the test is that of a mean.
-    from cosmos_eval.metrics.paired import drops_of, p_of_drop
+    from cosmos_eval.metrics.paired_drop import drop_p_value, sum_differences
 
     lost = np.arange(40) < 6
     label = np.full(40, 10)
     a = np.stack([label, label, label], axis=1)[:, None]
     b = np.stack([label * ~lost, label * ~lost, label], axis=1)[:, None]
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(b), 40, resamples=20_000, seed=0)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(b), 40, resamples=20_000, seed=0)
     assert bootstrap.drop == pytest.approx(6 / 40)
-    exact = p_of_drop(drops_of(np.ones(40), (~lost).astype(float), np.arange(40)), 0.05)
+    exact = drop_p_value(sum_differences(np.ones(40), (~lost).astype(float), np.arange(40)), 0.05)
     # the unseen image is included to first order only; three Monte-Carlo errors on top
-    assert bootstrap.p(0.05) == pytest.approx(exact, abs=0.03)
+    assert bootstrap.p_value(0.05) == pytest.approx(exact, abs=0.03)
 
 
 def test_equal_models_pass_and_a_broken_one_does_not():
-    a = made(2, 60, 4, 0.6)
-    equal = bootstrap_areas(to_entries(a), to_entries(a), 60, resamples=500)
-    assert equal.p(0.0) == 1
+    a = dense_counts(2, 60, 4, 0.6)
+    equal = bootstrap_iou_drop(to_entries(a), to_entries(a), 60, resamples=500)
+    assert equal.p_value(0.0) == 1
     low, high = equal.interval()
     assert low < 0 < high
     broken = a.copy()
     broken[:, :, 0] = 0
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(broken), 60, resamples=500)
-    assert bootstrap.p(0.0) == pytest.approx(1 / 501)
-    assert bootstrap.least_p(0.0) == pytest.approx(1 / 501)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(broken), 60, resamples=500)
+    assert bootstrap.p_value(0.0) == pytest.approx(1 / 501)
+    assert bootstrap.least_p_value(0.0) == pytest.approx(1 / 501)
 
 
 def test_three_images_are_never_significant():
-    a = made(3, 3, 4, 0.6)
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(a), 3, resamples=2000)
-    assert bootstrap.least_p(0.0) > 0.05
+    a = dense_counts(3, 3, 4, 0.6)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(a), 3, resamples=2000)
+    assert bootstrap.least_p_value(0.0) > 0.05
 
 
 def test_the_iou_of_a_single_class():
-    a, b = made(4, 30, 4, 0.6), made(4, 30, 4, 0.3)
-    bootstrap = bootstrap_areas(to_entries(a), to_entries(b), 30, labels=(2,), resamples=50)
+    a, b = dense_counts(4, 30, 4, 0.6), dense_counts(4, 30, 4, 0.3)
+    bootstrap = bootstrap_iou_drop(to_entries(a), to_entries(b), 30, labels=(2,), resamples=50)
     assert bootstrap.values[0] == pytest.approx(oracle.mean_iou([1.0] * 30, a[:, [2]]))
 
 
 def test_a_seed_gives_the_same_p_and_another_seed_nearly_the_same():
-    a, b = made(5, 40, 4, 0.5), made(6, 40, 4, 0.5)
+    a, b = dense_counts(5, 40, 4, 0.5), dense_counts(6, 40, 4, 0.5)
     b[:, :, 2] = a[:, :, 2]
-    p = [bootstrap_areas(to_entries(a), to_entries(a), 40, resamples=300, seed=s).interval() for s in (1, 1, 2)]
+    p = [bootstrap_iou_drop(to_entries(a), to_entries(a), 40, resamples=300, seed=s).interval() for s in (1, 1, 2)]
     assert p[0] == p[1] != p[2]
     assert p[0] == pytest.approx(p[2], abs=0.02)
 
 
 def test_no_images_and_no_resamples_are_refused():
-    a = made(0, 3, 2, 0.5)
+    a = dense_counts(0, 3, 2, 0.5)
     with pytest.raises(ValueError, match="at least 1 image"):
-        bootstrap_areas(to_entries(a), to_entries(a), 0)
+        bootstrap_iou_drop(to_entries(a), to_entries(a), 0)
     with pytest.raises(ValueError, match="2 resamples"):
-        bootstrap_areas(to_entries(a), to_entries(a), 3, resamples=1)
+        bootstrap_iou_drop(to_entries(a), to_entries(a), 3, resamples=1)
