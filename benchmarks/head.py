@@ -118,10 +118,10 @@ def measure(world: Any, plan: HeadPlan) -> dict[str, Any]:
 def our_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: HeadPlan) -> "Tensor":
     """Return (C, D) class weights of cosmos-eval, from a new engine without cached features."""
     from cosmos_eval.engine import Engine
-    from cosmos_eval.tasks.prompts import class_weights
+    from cosmos_eval.tasks.prompts import build_class_embeddings
 
     engine = Engine(model, batch_size=plan.batch_size, precision=plan.precision)
-    return class_weights(engine, names, templates).cpu()
+    return build_class_embeddings(engine, names, templates).cpu()
 
 
 def peer_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: HeadPlan) -> "Tensor":

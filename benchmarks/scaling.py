@@ -30,7 +30,7 @@ from cosmos_core.errors import RequestError
 if TYPE_CHECKING:
     from cosmos_eval.engine.ranks import Crew
     from cosmos_eval.models.open_clip import OpenClipModel
-    from cosmos_eval.run.plan import Planned
+    from cosmos_eval.run.plan import PlannedBenchmark
 
 ARMS = ("one", "all")
 MODEL = "COSMOS_SCALING_MODEL"
@@ -160,14 +160,14 @@ def measure(world: Any, plan: ScalingPlan, folder: str) -> tuple[dict[str, list[
     return seconds, all(turn_metrics == metrics[0] for turn_metrics in metrics)
 
 
-def one_turn(crew: "Crew", plan: ScalingPlan, planned: "Sequence[Planned]") -> tuple[float, Any]:
+def one_turn(crew: "Crew", plan: ScalingPlan, planned: "Sequence[PlannedBenchmark]") -> tuple[float, Any]:
     """Return the seconds of both benchmarks, from the files to the intervals, and their metrics."""
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.session import Session
 
     options = RunOptions(device=plan.device, batch_size=plan.batch_size, workers=plan.workers)
     session = Session(None, options, crew=crew)
-    results = session.measure("python:benchmarks.scaling:model", planned)
+    results = session.evaluate_model("python:benchmarks.scaling:model", planned)
     return sum(result.timing.seconds for result in results), [result.metrics for result in results]
 
 

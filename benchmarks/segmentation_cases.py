@@ -106,14 +106,14 @@ class SegmentationArms:
     def __init__(self, plan: SegmentationPlan) -> None:
         from cosmos_eval.engine import Engine
         from cosmos_eval.engine.dense import Normalise
-        from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+        from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 
         self.plan, self.tower = plan, Tower(plan)
         rng = torch.Generator().manual_seed(1)
         queries = F.normalize(torch.randn(plan.classes, self.tower.width, generator=rng), dim=1)
         self.queries = queries.to(self.tower.device)
         self.engine = Engine(self.tower, batch_size=plan.batch_size, workers=plan.workers, precision=plan.precision)
-        self.maps = LabelMaps(self.queries, range(plan.classes), plan.settings)
+        self.maps = LabelMapPredictor(self.queries, range(plan.classes), plan.settings)
         self.normalise = Normalise.of(self.tower, self.tower.device)
 
     def batched(self, images: Sequence[ImageSource]) -> list[np.ndarray]:

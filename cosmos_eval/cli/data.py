@@ -35,7 +35,7 @@ def check(
     from cosmos_eval.datasets.consistency import label_problem
     from cosmos_eval.progress import use_benchmark_name
     from cosmos_eval.protocol.benchmark import load_every_benchmark
-    from cosmos_eval.run.plan import check_data, once_for_each, resolve_benchmarks
+    from cosmos_eval.run.plan import check_data, merge_equal_problems, resolve_benchmarks
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
@@ -52,7 +52,7 @@ def check(
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
             print_line(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
-    for problem in once_for_each(problems):
+    for problem in merge_equal_problems(problems):
         print_line(f"{label_problem(problem)}  {problem}")
     if problems:
         raise typer.Exit(1)

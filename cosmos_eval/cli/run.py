@@ -110,7 +110,7 @@ def run(
     from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.plan import make_plan
-    from cosmos_eval.run.result_folders import store_folder
+    from cosmos_eval.run.result_folders import feature_cache_folder
     from cosmos_eval.run.session import Session
     from cosmos_eval.training.sweep import expand_all
 
@@ -143,7 +143,7 @@ def run(
         limit=limit,
         seed=seed,
         overwrite=overwrite,
-        cache=store_folder(cache or not no_cache, out),
+        cache=feature_cache_folder(cache or not no_cache, out),
         cache_limit=round(cache_limit * 1e9),
     )
     session = Session(out, options, reporter, keep_going, crew or Crew())
@@ -172,7 +172,7 @@ def run(
 
     from cosmos_eval.cache.store import Store
     from cosmos_eval.cli.table import print_results
-    from cosmos_eval.run.many_models import measure_models
+    from cosmos_eval.run.many_models import evaluate_models
     from cosmos_eval.training.step_evaluation import swept_lines
 
     for problem in model_problems:
@@ -180,7 +180,7 @@ def run(
         session.failed.append(problem)
     results, step_lines = [], []
     profiles = [Profile() if profile else None for _ in specs]
-    for spec, measured in zip(specs, measure_models(session, specs, plan, profiles), strict=True):
+    for spec, measured in zip(specs, evaluate_models(session, specs, plan, profiles), strict=True):
         results += measured
         if spec in swept:
             step_lines += swept_lines(swept[spec], measured)

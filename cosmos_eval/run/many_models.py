@@ -27,7 +27,7 @@ from cosmos_eval.profiling import Profile
 from cosmos_eval.progress import Advance, Reporter
 from cosmos_eval.results.record import Result
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.plan import PlannedBenchmark
 
 if TYPE_CHECKING:
     from cosmos_eval.run.session import Session
@@ -50,12 +50,12 @@ SCORING_PACKAGES = (
 )
 """Packages that may influence a metric, besides those that influence features (`cosmos_eval.cache.store.PACKAGES`)."""
 
-SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[Planned]]
+SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[PlannedBenchmark]]
 """What a rank that evaluates whole models needs: `Session.settings()`, the model specs, and the plan."""
 
 
-def measure_models(
-    session: "Session", specs: Sequence[str], plan: Sequence[Planned], times: Sequence[Profile | None]
+def evaluate_models(
+    session: "Session", specs: Sequence[str], plan: Sequence[PlannedBenchmark], times: Sequence[Profile | None]
 ) -> list[list[Result]]:
     """Evaluate models on a plan, on all ranks of the session.
 
@@ -66,21 +66,21 @@ def measure_models(
         The results of each model, in the order of `specs`.
 
     Raises:
-        RequestError: as `Session.measure`; or ranks differ in what decides the numbers.
+        RequestError: as `Session.evaluate_model`; or ranks differ in what decides the numbers.
     """
     crew = session.crew
     if crew.size > 1 and len(specs) >= crew.size:
         session.reporter.note(f"{len(specs)} models on {crew.size} ranks: each rank takes whole models")
         settings = (session.settings(), list(specs), list(plan))
-        refuse_differences(crew, crew.open(open_session, settings))
+        require_equal_on_all_ranks(crew, crew.open(open_session, settings))
         results_by_model: dict[int, list[Result]] = {}
-        for results_of_rank in crew.open(measure_some, settings):
+        for results_of_rank in crew.open(evaluate_remaining_models, settings):
             results_by_model.update(results_of_rank)
         return [results_by_model[i] for i in range(len(specs))]
     results = []
     for spec, profile in zip(specs, times, strict=True):
         session.reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
-        results.append(session.measure(spec, plan, profile=profile))
+        results.append(session.evaluate_model(spec, plan, profile=profile))
     return results
 
 
@@ -93,7 +93,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def refuse_differences(crew: Crew, values_by_rank: Sequence[Mapping[str, str]]) -> None:
+def require_equal_on_all_ranks(crew: Crew, values_by_rank: Sequence[Mapping[str, str]]) -> None:
     """Check that all ranks have the values of rank 0.
 
     Args:
@@ -126,7 +126,7 @@ def open_engine(crew: Crew, inputs: tuple[ModelSpec, RunOptions]) -> tuple[Engin
     spec, options = inputs
     model = load_model(spec, device=str(device_of_rank(options.device, crew.world)))
     store = Store(options.cache, options.cache_limit) if options.cache is not None and crew.is_main else None
-    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **options.of_engine())
+    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **options.engine_arguments())
     feature_id = space_name(about_rows(model, engine.precision, engine.device))
     return engine, (feature_id, engine.batch_size, package_versions())
 
@@ -145,7 +145,7 @@ def open_everywhere(crew: Crew, spec: ModelSpec, options: RunOptions) -> Engine:
         RequestError: a rank cannot load it, or would compute other features.
     """
     opened = crew.open(open_engine, (spec, options))
-    refuse_differences(crew, [versions for _, _, versions in opened])
+    require_equal_on_all_ranks(crew, [versions for _, _, versions in opened])
     expected_id = opened[0][0]
     for rank, (feature_id, _, _) in enumerate(opened):
         if feature_id != expected_id:
@@ -207,7 +207,7 @@ def open_session(crew: Crew, settings: SessionSettings) -> tuple[Any, dict[str, 
     return session, values
 
 
-def measure_some(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]]:
+def evaluate_remaining_models(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]]:
     """Evaluate models on this rank until none is left, or another rank has failed.
 
     Returns:
@@ -233,10 +233,10 @@ def measure_some(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]
     return None, finished
 
 
-def evaluate_named_model(session: "Session", spec: str, plan: Sequence[Planned]) -> list[Result]:
-    """As `Session.measure`, with the model's spec in error messages."""
+def evaluate_named_model(session: "Session", spec: str, plan: Sequence[PlannedBenchmark]) -> list[Result]:
+    """As `Session.evaluate_model`, with the model's spec in error messages."""
     try:
-        return session.measure(spec, plan)
+        return session.evaluate_model(spec, plan)
     except RequestError as error:
         raise error if spec in str(error) else RequestError(f"{spec}: {error}") from error
 

@@ -43,7 +43,7 @@ class EncodingOptions:
             read_resized(self.resized)  # raises for any other folder, before anything is computed
         require_whole_number("workers", self.workers, 0, 4096)
 
-    def of_engine(self) -> dict[str, Any]:
+    def engine_arguments(self) -> dict[str, Any]:
         """The keyword arguments for `Engine`, without the further options of a subclass."""
         return {field.name: getattr(self, field.name) for field in fields(EncodingOptions)}
 

@@ -18,7 +18,7 @@ ABSENT = ", which is not there"
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedBenchmark:
     """One benchmark of a run."""
 
     benchmark: Benchmark
@@ -61,7 +61,7 @@ def make_plan(
     *,
     skip_missing: bool = False,
     reporter: Reporter | None = None,
-) -> list[Planned]:
+) -> list[PlannedBenchmark]:
     """Resolve benchmarks and check their data.
 
     Data is read from `data_root` (default: `data`). That of a user's own YAML file is read from the folder of that file
@@ -74,14 +74,16 @@ def make_plan(
     for benchmark in resolve_benchmarks(benchmarks):
         with use_benchmark_name(benchmark.name):
             root, report = check_data(benchmark, data_root, reporter=reporter)
-        plan.append(Planned(benchmark, root, report.problems))
-    problems = once_for_each([(planned.benchmark.name, problem) for planned in plan for problem in planned.problems])
+        plan.append(PlannedBenchmark(benchmark, root, report.problems))
+    problems = merge_equal_problems(
+        [(planned.benchmark.name, problem) for planned in plan for problem in planned.problems]
+    )
     if problems and not skip_missing:
         raise RequestError("; ".join(problems) + "; or run the rest with --skip-missing")
     return plan
 
 
-def once_for_each(problems: Sequence[tuple[str, str]]) -> list[str]:
+def merge_equal_problems(problems: Sequence[tuple[str, str]]) -> list[str]:
     """Merge equal problems: several benchmarks may need the same missing folder.
 
     Args:

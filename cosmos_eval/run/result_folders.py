@@ -89,7 +89,7 @@ def describe_repetition(stored: Result, scoring: ScoringCode, model_digest: str)
     return "; ".join(reasons)
 
 
-def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
+def feature_cache_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
     """The folder of the feature cache; None keeps none.
 
     Args:

@@ -28,7 +28,7 @@ from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.plan import PlannedBenchmark
 from cosmos_eval.run.provenance import find_scoring_code
 from cosmos_eval.run.recording import EvaluationContext, build_result
 from cosmos_eval.run.result_folders import describe_repetition, model_folder, read_stored_result, require_replaceable
@@ -57,8 +57,13 @@ class Session:
         # Raises for an unknown precision, before any data is read; the value for `auto` is chosen for each model.
         resolve_precision(self.options.precision, self.device)
 
-    def measure(
-        self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None, profile: Profile | None = None
+    def evaluate_model(
+        self,
+        model: str | Model,
+        plan: Sequence[PlannedBenchmark],
+        *,
+        label: str | None = None,
+        profile: Profile | None = None,
     ) -> list[Result]:
         """Evaluate one model on every benchmark of a plan.
 
@@ -79,7 +84,7 @@ class Session:
             return self._evaluate_model(model, plan, label, profile)
 
     def _evaluate_model(
-        self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
+        self, model: str | Model, plan: Sequence[PlannedBenchmark], label: str | None, profile: Profile | None
     ) -> list[Result]:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)  # raises if it cannot be made, before any compute
@@ -154,10 +159,10 @@ class Session:
     def _engine_for(self, model: Model) -> Engine:
         cache = self.options.cache
         store = Store(cache, self.options.cache_limit) if cache is not None else None
-        return Engine(model, reporter=self.reporter, store=store, **self.options.of_engine())
+        return Engine(model, reporter=self.reporter, store=store, **self.options.engine_arguments())
 
     def _evaluate_benchmark(
-        self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
+        self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
     ) -> Result:
         """The result of a model on one benchmark: the stored one if it is finished, else a new one."""
         benchmark = planned.benchmark
@@ -209,7 +214,7 @@ class Session:
             return ""
         return f" (its intervals are of seed {seed}; --overwrite measures again)"
 
-    def load_data(self, planned: Planned) -> Data:
+    def load_data(self, planned: PlannedBenchmark) -> Data:
         """The data of a benchmark with its fingerprint; loaded once per session."""
         name = planned.benchmark.name
         if name not in self._data_by_benchmark:

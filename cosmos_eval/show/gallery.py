@@ -124,7 +124,7 @@ def _make_engine(spec: str, options: RunOptions, reporter: Reporter | None) -> E
     device = str(resolve_device(options.device))
     resolve_precision(options.precision, device)
     model = load_model(spec, device=device)
-    return Engine(model, reporter=reporter or Silent(), **options.of_engine())
+    return Engine(model, reporter=reporter or Silent(), **options.engine_arguments())
 
 
 def query_figure(queries: Sequence[Query], data: RetrievalData, title: str) -> "Figure":

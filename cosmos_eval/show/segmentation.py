@@ -166,17 +166,19 @@ class Drawing:
         self.written: list[Path] = []
 
     def draw(self, benchmark: Benchmark, engine: Engine) -> None:
-        from cosmos_eval.tasks.segmentation.measure import predictions
+        from cosmos_eval.tasks.segmentation.measure import predict_label_maps
 
         rows: list[Row] = []
-        for prediction in predictions(benchmark, self.data, engine):
+        for prediction in predict_label_maps(benchmark, self.data, engine):
             image = self.data.images[prediction.index]
             self.total += prediction.areas
             if self.masks is not None:
-                write_mask(self.masks / self.files[prediction.index], prediction.predicted, self.data)
+                write_mask(self.masks / self.files[prediction.index], prediction.predicted_labels, self.data)
             if prediction.index not in self.drawn:
                 continue
-            row = make_row(image.key, image.load(), prediction.truth, prediction.predicted, prediction.areas)
+            row = make_row(
+                image.key, image.load(), prediction.true_labels, prediction.predicted_labels, prediction.areas
+            )
             if len(self.data.images) <= TOGETHER:
                 rows.append(row)
             else:

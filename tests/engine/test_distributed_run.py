@@ -19,9 +19,9 @@ from cosmos_eval.engine.features import Engine
 from cosmos_eval.engine.rank_work import NoteCollector, RankFailure, RankReport, RankShare
 from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models.embeddings import write_embeddings
-from cosmos_eval.run.many_models import FAILED, measure_some, refuse_differences
+from cosmos_eval.run.many_models import FAILED, evaluate_remaining_models, require_equal_on_all_ranks
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.tasks.segmentation.measure import areas_of_chunks
+from cosmos_eval.tasks.segmentation.measure import evaluate_chunks
 from tests.helpers.killing import ended
 from tests.helpers.killing_runs import outcome, rows_of
 from tests.helpers.rank_runs import HERE, Batchwise, start, world
@@ -173,7 +173,7 @@ def test_a_rank_with_other_data_is_refused(tmp_path):
 
 def test_ranks_with_other_versions_of_a_package_are_refused():
     with pytest.raises(RequestError, match=r"^rank 1 has pillow 10\.0\.0 and rank 0 has 11\.1\.0: "):
-        refuse_differences(Crew(World(0, 2), hosts=["a", "a"]), [{"pillow": "11.1.0"}, {"pillow": "10.0.0"}])
+        require_equal_on_all_ranks(Crew(World(0, 2), hosts=["a", "a"]), [{"pillow": "11.1.0"}, {"pillow": "10.0.0"}])
 
 
 def test_an_unexpected_exception_on_one_rank_ends_with_its_traceback(suite, tmp_path):
@@ -276,14 +276,14 @@ def test_a_rank_that_cannot_start_stops_the_others():
             flags.append(flag)
 
     with pytest.raises(RequestError, match="unknown device"):
-        measure_some(RecordingCrew(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], []))
+        evaluate_remaining_models(RecordingCrew(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], []))
     assert flags == [FAILED]
 
 
 def test_a_rank_without_a_share_has_nothing_to_do():
     engine = Engine(Batchwise(), batch_size=4, workers=2)
     assert list(encode_images(engine, None, [])) == []
-    assert list(areas_of_chunks(engine, None, [])) == []
+    assert list(evaluate_chunks(engine, None, [])) == []
 
 
 @pytest.mark.slow

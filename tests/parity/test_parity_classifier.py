@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.metrics.accuracy import expected_topk
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
 from tests.helpers.feature_metrics import class_rank_counts_of_features
 from tests.parity import ours
 from tests.parity.golden import Pack
@@ -39,8 +39,8 @@ class PackFeatures:
 def tensors(pack: Pack) -> dict[str, Tensor]:
     stored, case = pack.tensors("classification/classifier.safetensors"), pack.json("classification/expect.json")
     features = PackFeatures(pack)
-    prompts = class_prompts(case["classnames"], case["templates"])
-    weights = class_weights(features, case["classnames"], case["templates"])
+    prompts = build_class_prompts(case["classnames"], case["templates"])
+    weights = build_class_embeddings(features, case["classnames"], case["templates"])
     return {
         "token_ids": torch.stack([features.tokenize(own) for own in prompts]),
         "classifier": weights.T,

@@ -20,9 +20,9 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import Dense
 from cosmos_eval.engine.windows import resized, window_grid
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
 from cosmos_eval.tasks.segmentation.label_maps import BUDGET as DEFAULT
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 from cosmos_eval.tasks.segmentation.pamr import affinities, refine
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.oracles import segmentation as oracle
@@ -81,17 +81,17 @@ def modes(pack: Pack) -> list[tuple[int, str]]:
     return [(int(image), attention) for _, image, attention in keys]
 
 
-def label_maps(pack: Pack, case: dict[str, Any]) -> LabelMaps:
+def label_maps(pack: Pack, case: dict[str, Any]) -> LabelMapPredictor:
     names = ("prob_thd", "area_thd", "pamr_steps")
     chosen = settings(pack, **{name: case[name] for name in names})
     budget = DEFAULT if case["pamr_steps"] else BUDGET
-    return LabelMaps(pack.tensors(TENSORS)["query_features"], case["query_idx"], chosen, budget)
+    return LabelMapPredictor(pack.tensors(TENSORS)["query_features"], case["query_idx"], chosen, budget)
 
 
-def plain(pack: Pack, **changes: Any) -> LabelMaps:
+def plain(pack: Pack, **changes: Any) -> LabelMapPredictor:
     """Maps whose classes are the query words themselves."""
     queries = pack.tensors(TENSORS)["query_features"]
-    return LabelMaps(queries, range(len(queries)), settings(pack, **changes), DEFAULT if changes else BUDGET)
+    return LabelMapPredictor(queries, range(len(queries)), settings(pack, **changes), DEFAULT if changes else BUDGET)
 
 
 def steps(pack: Pack) -> int:
@@ -142,8 +142,8 @@ def text_queries(pack: Pack) -> dict[str, Tensor]:
     assert isinstance(templates, tuple)
     tokenize = build_tokenizer(pack.json("model/config.json")["text_cfg"])
     return {
-        "text_queries.token_ids": torch.stack([tokenize(own) for own in class_prompts(words, templates)]),
-        "text_queries.features": class_weights(PackFeatures(pack), words, templates),
+        "text_queries.token_ids": torch.stack([tokenize(own) for own in build_class_prompts(words, templates)]),
+        "text_queries.features": build_class_embeddings(PackFeatures(pack), words, templates),
     }
 
 
@@ -159,7 +159,7 @@ def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
     chosen |= {name: case[name] for name in ("prob_thd", "area_thd", "pamr_steps")}
     (full,) = Engine(PackModel(pack), batch_size=4).window_features([image], chosen, keep_pixels=True)
     assert full.pixels is not None
-    maps = LabelMaps(stored["query_features"], case["query_idx"], chosen)
+    maps = LabelMapPredictor(stored["query_features"], case["query_idx"], chosen)
     small = resized(image.load(), short_side, long_side)
     found = {
         "pipeline.resized_bgr": small[..., ::-1].copy(),

@@ -69,7 +69,7 @@ class TrialEvaluator:
     def results(self, folder: Path, label: str, network: str = "teacher") -> "list[Result]":
         """Evaluate one network of the checkpoint in a folder; results in `folder/results` that exist are kept."""
         self.session.out = folder / "results"
-        return self.session.measure(f"cosmos:{folder / 'last.pt'}#{network}", self.plan, label=label)
+        return self.session.evaluate_model(f"cosmos:{folder / 'last.pt'}#{network}", self.plan, label=label)
 
     def geometry(self, folder: Path, network: str = "teacher") -> dict[str, float]:
         """Return, and save, alignment and uniformity (Wang & Isola, ICML 2020) by the keys of TITLES.

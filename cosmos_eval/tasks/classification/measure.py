@@ -10,7 +10,7 @@ from cosmos_eval.engine.features import Features
 from cosmos_eval.engine.truncation import except_cut_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.classification import TOP_K, names_for
+from cosmos_eval.tasks.classification import TOP_K, reported_metrics
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
@@ -21,7 +21,7 @@ from cosmos_eval.tasks.common import (
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import ClassPrompts, class_prompts, score_classes
+from cosmos_eval.tasks.prompts import ClassPrompts, build_class_prompts, score_classes
 
 PRIMARY = "top1"
 """The primary metric if a definition names none."""
@@ -39,10 +39,10 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
     if not data.empty_classes_allowed:
         require_all_used(benchmark, data.labels, list(data.class_names), "classes", "images")
     try:
-        class_prompts(data.class_names, data.templates)
+        build_class_prompts(data.class_names, data.templates)
     except RequestError as error:
         raise RequestError(f"{benchmark.name}: {error}") from error
-    primary_metric(benchmark, names_for(len(data.class_names)), PRIMARY)
+    primary_metric(benchmark, reported_metrics(len(data.class_names)), PRIMARY)
 
 
 def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
@@ -72,7 +72,7 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     correct = expected_topk(rank_counts, 1).numpy()
     columns = {"label": labels, "prediction": rank_counts.prediction.numpy(), "correct": correct}
     measured.mean("top1", correct, image)
-    if "top5" in names_for(class_count):
+    if "top5" in reported_metrics(class_count):
         columns["top5"] = expected_topk(rank_counts, TOP_K).numpy()
         measured.mean("top5", columns["top5"], image)
     measured.mean_per_class("mean_per_class", correct, labels, image)

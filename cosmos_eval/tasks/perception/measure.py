@@ -29,7 +29,7 @@ from cosmos_eval.tasks.common import (
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.perception import names_for
+from cosmos_eval.tasks.perception import reported_metrics
 
 
 def validate(benchmark: Benchmark, data: PerceptionData) -> None:
@@ -59,7 +59,7 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
         require_valid_index(benchmark, text_of_item, len(data.texts), "item", "text")
     subsets_and_parts = [*data.subsets, *(part for parts in data.groups.values() for part in parts)]
     groups = [group for group, parts in data.groups.items() if any(parts)]
-    primary_metric(benchmark, names_for(_distinct(subsets_and_parts), rules, groups), rules[0])
+    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups), rules[0])
 
 
 def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:

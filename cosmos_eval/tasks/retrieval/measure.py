@@ -132,8 +132,8 @@ def _measure_direction(
     per_query: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
     """Add the metrics of one direction to `measured`; returns the (Q,) columns that they are computed from."""
-    rank = expected_rank(queries.places).numpy()
-    hits = {k: expected_hit(queries.places, k).numpy() for k in ks}
+    rank = expected_rank(queries.rank_counts).numpy()
+    hits = {k: expected_hit(queries.rank_counts, k).numpy() for k in ks}
     for k in ks:
         measured.mean(f"{direction}_recall@{k}", hits[k], image_of_query)
     chance_rank = (queries.candidates + 1) / 2

@@ -25,7 +25,7 @@ class ScoredQueries:
     """(P,) int64, the candidate of each positive pair."""
     candidates: int
     """Number of candidates."""
-    places: RankCounts
+    rank_counts: RankCounts
     """For each query: how many candidates score above its best positive, and how many are tied with it."""
 
 
@@ -49,9 +49,9 @@ def compute_query_metric(name: str, metric: Callable[[ScoredQueries], Any], quer
     """
     values = torch.as_tensor(metric(queries), dtype=torch.float64)
     # The comparison is false for NaN, so NaN is refused too.
-    if values.shape != queries.places.above.shape or not ((values >= 0) & (values <= 1)).all():
+    if values.shape != queries.rank_counts.above.shape or not ((values >= 0) & (values <= 1)).all():
         raise RequestError(
             f"the metric {name} of retrieval gives values of the shape {tuple(values.shape)}; it must return a number "
-            f"in [0, 1] for each of {len(queries.places.above):,} queries: correct its function"
+            f"in [0, 1] for each of {len(queries.rank_counts.above):,} queries: correct its function"
         )
     return values.numpy()

@@ -23,7 +23,7 @@ BUDGET = 512 * 2**20
 """Bytes for the logits of one image, whatever its size and the number of classes."""
 
 
-class LabelMaps:
+class LabelMapPredictor:
     """Predicts label maps at the size that images had before they were resized.
 
     Everything is float32. Logits are computed for as many rows of pixels as fit into the budget, used and overwritten:

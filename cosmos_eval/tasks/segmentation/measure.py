@@ -32,23 +32,23 @@ from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_equal_dimensions
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import class_weights
-from cosmos_eval.tasks.segmentation import names_for
+from cosmos_eval.tasks.prompts import build_class_embeddings
+from cosmos_eval.tasks.segmentation import reported_metrics
 from cosmos_eval.tasks.segmentation.feature_range import FeatureRange, all_features_equal
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 
 PRIMARY = "miou"
 """The primary metric if a definition names none."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class SegmentedImage:
     """The predicted label map of one image beside its true one, both (H, W) at the image's own size."""
 
     index: int
     """Of the image in the dataset."""
-    predicted: np.ndarray
-    truth: np.ndarray
+    predicted_labels: np.ndarray
+    true_labels: np.ndarray
     """The labels of the mask; 255 for ignored pixels."""
     areas: np.ndarray
     """(3, C) int64 pixels of each class: intersection, prediction, label (`cosmos_eval.metrics.iou`)."""
@@ -79,7 +79,7 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
             f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks; give one mask for each "
             "image, and at least one"
         )
-    primary_metric(benchmark, names_for(unique_class_names(data)), PRIMARY)
+    primary_metric(benchmark, reported_metrics(unique_class_names(data)), PRIMARY)
 
 
 def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_class: Sequence[Sequence[str]]) -> None:
@@ -105,7 +105,7 @@ def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_
                 )
 
 
-def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[Prediction]:
+def predict_label_maps(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[SegmentedImage]:
     """Predict the label map of every image, in the dataset's order.
 
     Raises:
@@ -114,18 +114,18 @@ def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) ->
     """
     require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
     queries, class_of_query = encode_query_words(benchmark, engine)
-    yield from _predict_images(benchmark, data, engine, LabelMaps(queries, class_of_query, benchmark.settings))
+    yield from _predict_images(benchmark, data, engine, LabelMapPredictor(queries, class_of_query, benchmark.settings))
 
 
 def _predict_images(
     benchmark: Benchmark,
     data: SegmentationData,
     engine: Engine,
-    label_maps: LabelMaps,
+    label_maps: LabelMapPredictor,
     on_features: Callable[[Tensor], None] = lambda features: None,
     reporter: Reporter | None = None,
-) -> Iterator[Prediction]:
-    """As `predictions`.
+) -> Iterator[SegmentedImage]:
+    """As `predict_label_maps`.
 
     Args:
         on_features: called with the (N, D) patch features of each image.
@@ -139,7 +139,7 @@ def _predict_images(
         true_labels = read_true_labels(benchmark, data, dense.index, dense.original)
         predicted_labels = label_maps.predict(dense)
         areas = count_class_pixels(predicted_labels, true_labels, len(data.class_names))
-        yield Prediction(dense.index, predicted_labels, true_labels, areas)
+        yield SegmentedImage(dense.index, predicted_labels, true_labels, areas)
 
 
 def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
@@ -151,7 +151,7 @@ def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Te
         raise RequestError(
             f"{benchmark.name}: prompts.templates must be a list of templates, or the name of a built-in list"
         )
-    return class_weights(engine, words, prompts.templates), torch.tensor(class_of_word)
+    return build_class_embeddings(engine, words, prompts.templates), torch.tensor(class_of_word)
 
 
 def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -195,7 +195,7 @@ class _SharedInput:
     class_of_query: Tensor
 
 
-def areas_of_chunks(
+def evaluate_chunks(
     engine: Engine, shared: _SharedInput, chunks: Iterable[SegmentationData]
 ) -> Iterator[tuple[list[np.ndarray], FeatureRange]]:
     """Evaluate chunks of a dataset: the work of one rank.
@@ -209,7 +209,7 @@ def areas_of_chunks(
     images = [image for chunk in chunks for image in chunk.images]
     masks = [mask for chunk in chunks for mask in chunk.masks]
     data = replace(shared.data, images=images, masks=masks)
-    label_maps = LabelMaps(shared.queries.to(engine.device), shared.class_of_query, shared.benchmark.settings)
+    label_maps = LabelMapPredictor(shared.queries.to(engine.device), shared.class_of_query, shared.benchmark.settings)
     # With several ranks, rank 0 shows the progress of whole chunks (`_evaluate_images`).
     reporter = Silent() if engine.crew.size > 1 else None
 
@@ -296,7 +296,7 @@ def _evaluate_images(
     results: dict[int, tuple[list[np.ndarray], FeatureRange]] = {}
     reporter = engine.reporter if engine.crew.size > 1 else Silent()  # one process shows each image: `_predict_images`
     with reporter.task("encoding windows", len(data.images), "images") as advance:
-        for number, result in engine.crew.share(areas_of_chunks, shared, chunks):
+        for number, result in engine.crew.share(evaluate_chunks, shared, chunks):
             results[number] = result
             advance(len(plan[number]))
     in_dataset_order = [results[number] for number in range(len(plan))]
