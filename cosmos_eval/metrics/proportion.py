@@ -228,7 +228,7 @@ def proportion_intervals(
         bootstrap: (low, high) of the percentile bootstrap of each, NaN where no resample had a sample.
 
     Returns:
-        (low, high) of each, which contain the proportion.
+        (low, high) of each; the proportion is always between them.
     """
     weight = np.array([estimate.bootstrap_weight for estimate in estimates])
     bounds = np.array(bootstrap, np.float64).reshape(len(weight), 2)
