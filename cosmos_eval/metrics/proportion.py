@@ -213,9 +213,9 @@ def _variance_inside_classes(
     centre = own_fraction * class_mean + (1 - own_fraction) * value
     # Square roots, since these weights are squared below.
     deviation = weights * np.sqrt(own_fraction[classes]) * (values - centre[classes])
-    own = np.bincount(unit, weights=deviation)
+    own_deviation = np.bincount(unit, weights=deviation)
     shrunk = np.bincount(unit, weights=weights * np.sqrt(1 - own_fraction[classes]))
-    return float(np.square(own).sum() + unit_variance * np.square(shrunk).sum())
+    return float(np.square(own_deviation).sum() + unit_variance * np.square(shrunk).sum())
 
 
 def proportion_intervals(
