@@ -3,8 +3,8 @@
 With at least as many models as ranks, each rank evaluates whole models, the next one whenever it has finished one. With
 fewer models, all ranks share the batches of one model after the other. The results are the same.
 
-The functions that a `RankGroup` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions, so
-that another process finds them by name.
+The functions that a `RankGroup` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions,
+so that another process finds them by name.
 """
 
 import platform
@@ -48,7 +48,8 @@ SCORING_PACKAGES = (
     "opencv-python-headless",
     "opencv-python",
 )
-"""Packages that may influence a metric, besides those that influence features (`cosmos_eval.cache.feature_cache.PACKAGES`)."""
+"""Packages that may influence a metric, besides those that influence features
+(`cosmos_eval.cache.feature_cache.PACKAGES`)."""
 
 SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[PlannedBenchmark]]
 """What a rank that evaluates whole models needs: `Session.settings()`, the model specs, and the plan."""
