@@ -200,7 +200,7 @@ def estimate_pixel_proportion(entries: PixelCounts, metric: str, only: int | Non
         only: a class that occurs; with `miou`, the IoU of this class alone.
 
     Returns:
-        What `share_intervals` needs.
+        What `proportion_intervals` needs.
     """
     intersection, predicted, labelled = entries.counts.T.astype(np.float64)
     denominator = predicted + labelled - intersection if metric == "miou" else labelled

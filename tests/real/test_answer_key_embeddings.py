@@ -180,7 +180,7 @@ def test_retrieval_equals_every_figure_of_the_key(name, key, stored):
         },
         "clip_benchmark_agreement": agreement,
         "distinct_texts": len(set(s["texts"])),
-        "distinct_image_vectors": len(deduplicate_features(images).rows),
+        "distinct_image_vectors": len(deduplicate_features(images).features),
     }
     assert_equal_to_key(ours, key[name])
 
@@ -233,7 +233,7 @@ def test_sugarcrepe_equals_every_figure_of_the_key(key, stored):
     groups = {**real["subsets"], "all": real["micro"]}
     ours = {
         "n_rows": len(images),
-        "n_images": len(deduplicate_features(images).rows),
+        "n_images": len(deduplicate_features(images).features),
         "rows_with_identical_captions": int((right == wrong).all(1).sum()),
         "real": real,
         "broken": {
