@@ -251,7 +251,7 @@ def timed(owner: Any, name: str) -> Iterator[list[float]]:
 def separate_rates(model: OpenClipModel, plan: ClassificationPlan, root: Path) -> dict[str, float]:
     """Return the images per second of decoding with preprocessing alone, and of the tower alone."""
     from cosmos_eval import datasets
-    from cosmos_eval.engine.images import image_batches
+    from cosmos_eval.engine.image_loading import image_batches
     from cosmos_eval.engine.precision import tower_precision
 
     images = datasets.load(imagenet(plan), root).images[: SAMPLE * max(1, plan.workers) * plan.batch_size]

@@ -27,7 +27,7 @@ from cosmos_eval.datasets.decoders import PIL, Decoder
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.resized import read_resized, write_resized
 from cosmos_eval.datasets.toybox import distinct_scenes, render
-from cosmos_eval.engine.images import image_batches
+from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.results.environment import environment
 

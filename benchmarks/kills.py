@@ -42,17 +42,17 @@ def child(log: Path, arguments: Sequence[str]) -> None:
     """Run the command in a process that may be killed, and log the key of every image and text that is encoded."""
     import torch
 
-    from cosmos_eval.cache import store
-    from cosmos_eval.cache.known_features import Batches, KnownRows
+    from cosmos_eval.cache import feature_cache
+    from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
     from cosmos_eval.cli.main import run_command
 
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = log.with_suffix(".output").open("w", buffering=1)
-    store.SECONDS = SECONDS_BETWEEN_SHARDS
-    original = KnownRows.complete
+    feature_cache.WRITE_INTERVAL = SECONDS_BETWEEN_SHARDS
+    original = CachedFeatures.get_or_encode
 
-    def logged(self: KnownRows, keys: Sequence[str], encode: Any) -> Any:
-        def encode_and_log(new: list[int]) -> Batches:
+    def logged(self: CachedFeatures, keys: Sequence[str], encode: Any) -> Any:
+        def encode_and_log(new: list[int]) -> EncodedBatches:
             for members, rows in encode(new):
                 with log.open("a") as file:
                     file.write("".join(f"{keys[new[i]]}\n" for i in members))
@@ -60,7 +60,7 @@ def child(log: Path, arguments: Sequence[str]) -> None:
 
         return original(self, keys, encode_and_log)
 
-    KnownRows.complete = logged  # type: ignore[method-assign]
+    CachedFeatures.get_or_encode = logged  # type: ignore[method-assign]
     sys.exit(run_command(arguments))
 
 

@@ -28,7 +28,7 @@ from benchmarks.timing import Times
 from cosmos_core.errors import RequestError
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.ranks import Crew
+    from cosmos_eval.engine.rank_group import RankGroup
     from cosmos_eval.models.open_clip import OpenClipModel
     from cosmos_eval.run.plan import PlannedBenchmark
 
@@ -139,16 +139,16 @@ def model() -> "OpenClipModel":
 
 def measure(world: Any, plan: ScalingPlan, folder: str) -> tuple[dict[str, list[float]], bool] | None:
     """Return the seconds of both arms in turns, and whether all turns gave the same metrics; on rank 0 only."""
-    from cosmos_eval.engine.ranks import Crew, crew_of
+    from cosmos_eval.engine.rank_group import RankGroup, build_rank_group
     from cosmos_eval.progress import Silent
     from cosmos_eval.run.plan import make_plan
 
-    crew = crew_of(world, Silent())
-    if not crew.is_main:
-        crew.serve()
+    ranks = build_rank_group(world, Silent())
+    if not ranks.is_main:
+        ranks.serve()
         return None
     planned = make_plan([Path(folder) / f"{name}.yaml" for name in ("retrieval", "classification")])
-    arms = {"one": Crew(), "all": crew}
+    arms = {"one": RankGroup(), "all": ranks}
     seconds: dict[str, list[float]] = {arm: [] for arm in arms}
     metrics = []
     for turn in range(plan.repetitions):
@@ -156,17 +156,17 @@ def measure(world: Any, plan: ScalingPlan, folder: str) -> tuple[dict[str, list[
             turn_seconds, turn_metrics = one_turn(arms[arm], plan, planned)
             seconds[arm].append(turn_seconds)
             metrics.append(turn_metrics)
-    crew.finish()
+    ranks.finish()
     return seconds, all(turn_metrics == metrics[0] for turn_metrics in metrics)
 
 
-def one_turn(crew: "Crew", plan: ScalingPlan, planned: "Sequence[PlannedBenchmark]") -> tuple[float, Any]:
+def one_turn(ranks: "RankGroup", plan: ScalingPlan, planned: "Sequence[PlannedBenchmark]") -> tuple[float, Any]:
     """Return the seconds of both benchmarks, from the files to the intervals, and their metrics."""
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.session import Session
 
     options = RunOptions(device=plan.device, batch_size=plan.batch_size, workers=plan.workers)
-    session = Session(None, options, crew=crew)
+    session = Session(None, options, ranks=ranks)
     results = session.evaluate_model("python:benchmarks.scaling:model", planned)
     return sum(result.timing.seconds for result in results), [result.metrics for result in results]
 

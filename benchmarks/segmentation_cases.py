@@ -114,7 +114,7 @@ class SegmentationArms:
         self.queries = queries.to(self.tower.device)
         self.engine = Engine(self.tower, batch_size=plan.batch_size, workers=plan.workers, precision=plan.precision)
         self.maps = LabelMapPredictor(self.queries, range(plan.classes), plan.settings)
-        self.normalise = Normalise.of(self.tower, self.tower.device)
+        self.normalise = Normalise.from_model(self.tower, self.tower.device)
 
     def batched(self, images: Sequence[ImageSource]) -> list[np.ndarray]:
         return [self.maps.predict(dense) for dense in self.engine.window_features(images, self.plan.settings)]
@@ -129,7 +129,7 @@ class SegmentationArms:
 
     def sequential_logits(self, source: ImageSource) -> Tensor:
         from cosmos_eval.engine.precision import tower_precision
-        from cosmos_eval.engine.windows import resized
+        from cosmos_eval.engine.windows import resize_image
         from tests.oracles import segmentation as oracle
 
         def encode(window: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class SegmentationArms:
                 return self.tower.encode_patches(window, self.plan.settings["attention"])
 
         image, settings = source.load(), self.plan.settings
-        pixels = torch.from_numpy(resized(image, settings["short_side"], settings["long_side"]))
+        pixels = torch.from_numpy(resize_image(image, settings["short_side"], settings["long_side"]))
         with torch.inference_mode():
             return oracle.image_logits(
                 encode,

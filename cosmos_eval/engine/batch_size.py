@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 DEFAULT_BATCH_SIZE = 64
 LARGEST_BATCH_SIZE = 10**6
-FIRST, MOST = 32, 512
+SMALLEST_TRIAL, LARGEST_TRIAL = 32, 512
 """The smallest and the largest batch size that `auto` tries. Beyond 512, towers hardly become faster."""
 MEMORY_SHARE = 0.5
 """Share of the free memory that a batch of images may take; texts, windows and scores need the rest."""
@@ -68,11 +68,11 @@ def find_largest_size(peak_memory: Callable[[int], float | None], budget: float)
         budget: bytes.
 
     Returns:
-        At least `FIRST`, also if that exceeds the budget: then batches are split when they are encoded
-        (`cosmos_eval.engine.batch_splitter`). At most `MOST`.
+        At least `SMALLEST_TRIAL`, also if that exceeds the budget: then batches are split when they are encoded
+        (`cosmos_eval.engine.batch_splitter`). At most `LARGEST_TRIAL`.
     """
-    best, size = FIRST, FIRST
-    while size <= MOST:
+    best, size = SMALLEST_TRIAL, SMALLEST_TRIAL
+    while size <= LARGEST_TRIAL:
         bytes_needed = peak_memory(size)
         if bytes_needed is None or bytes_needed > budget:
             break

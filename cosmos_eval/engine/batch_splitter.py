@@ -1,6 +1,6 @@
 """Batches that do not fit in memory: they pass the tower in parts, which are halved until one fits.
 
-Which items form a batch is decided before (`cosmos_eval.engine.texts`) and does not change here. Only the
+Which items form a batch is decided before (`cosmos_eval.engine.text_batches`) and does not change here. Only the
 forward pass is split, and the features of the parts are joined again. So everything else (the feature cache, ranks,
 progress) sees the batches that were planned, whatever memory a device has. Rounding may differ: in another batch size a
 kernel may add in another order.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.layer_progress import LayerProgress
-from cosmos_eval.engine.texts import TEXTS_PER_IMAGE
+from cosmos_eval.engine.text_batches import TEXTS_PER_IMAGE
 from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.engine.features import Engine
+from cosmos_eval.engine.engine import Engine
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.profiling import Profile
@@ -34,7 +34,7 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
 def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
     """Measure the rate of the tower alone, on its largest batch, and write `profile.json` if there is a folder."""
     if profile.largest_batch is not None:
-        batch = profile.largest_batch[: engine.parts.sizes["images"]]
+        batch = profile.largest_batch[: engine.batch_splitter.sizes["images"]]
         profile.largest_batch = None
         try:
             with tower_precision(engine.precision, engine.device):

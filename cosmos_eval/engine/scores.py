@@ -14,10 +14,10 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import compute_digests
 from cosmos_eval.engine.image_text_pairs import compute_pair_scores, key_bytes
-from cosmos_eval.engine.images import compute_digests
 from cosmos_eval.engine.rerank import Reranked
-from cosmos_eval.engine.texts import text_key
+from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
 from cosmos_eval.metrics.item_accuracy import dot_products
@@ -25,9 +25,9 @@ from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QuerySco
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
-MOST_PAIRS = 10_000_000
+MAX_PAIRS = 10_000_000
 """The largest number of pairs that a model is given one by one. The test split of Flickr30k has 5,000,000."""
 
 
@@ -194,7 +194,7 @@ class PairScores:
         return compute_pair_scores(self.engine, self.inputs, self.keys, pairs)
 
     def _require_few_pairs(self, count: int) -> None:
-        if count <= MOST_PAIRS:
+        if count <= MAX_PAIRS:
             return
         image_count, text_count = self.shape
         smaller = "a smaller rerank" if self.rerank is not None else "rerank: k in the metrics of retrieval"
@@ -205,7 +205,7 @@ class PairScores:
         )
         raise RequestError(
             f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts are "
-            f"{count:,} pairs, more than {MOST_PAIRS:,}; give {smaller}{condition}, or --limit"
+            f"{count:,} pairs, more than {MAX_PAIRS:,}; give {smaller}{condition}, or --limit"
         )
 
 

@@ -24,7 +24,7 @@ def report_out_of_memory(activity: str) -> Iterator[None]:
         raise
 
 
-def unit_rows(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
     """Normalise features (N, D) or (N, ..., D) of any float type to unit length of the last dimension, in float32.
 
     If an item has several vectors (tokens), vectors of zeros stay zero: they may be padding. An item with nothing but

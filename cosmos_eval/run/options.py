@@ -8,7 +8,7 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import near
-from cosmos_eval.cache.store import LIMIT
+from cosmos_eval.cache.feature_cache import LIMIT
 from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine.batch_size import check_batch_size

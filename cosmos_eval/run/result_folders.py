@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.cache.store import FOLDER
+from cosmos_eval.cache.feature_cache import FOLDER
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
 from cosmos_eval.protocol.benchmark import Benchmark

@@ -11,12 +11,12 @@ from pathlib import Path
 from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
-from cosmos_eval.cache.store import Store
+from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
-from cosmos_eval.engine.ranks import Crew
+from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model, is_out_of_memory
 from cosmos_eval.models.spec import model_kind, parse_spec
@@ -44,7 +44,7 @@ class Session:
     reporter: Reporter = field(default_factory=Silent)
     keep_going: bool = False
     """Whether a model or benchmark that fails is added to `failed`, and the run goes on."""
-    crew: Crew = field(default_factory=Crew)
+    ranks: RankGroup = field(default_factory=RankGroup)
     """The ranks that share the work of models given by their specs."""
     failed: list[str] = field(default_factory=list, init=False)
     """Model, benchmark and reason of each failure."""
@@ -53,7 +53,7 @@ class Session:
     _data_by_benchmark: dict[str, Data] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.device = str(device_of_rank(self.options.device, self.crew.world))
+        self.device = str(device_of_rank(self.options.device, self.ranks.world))
         # Raises for an unknown precision, before any data is read; the value for `auto` is chosen for each model.
         resolve_precision(self.options.precision, self.device)
 
@@ -152,14 +152,14 @@ class Session:
             return self._engine_for(model)
         spec = parse_spec(model)
         # Models of stored embeddings (`embeddings:`) encode nothing, so there is no work to share.
-        if self.crew.size > 1 and model_kind(spec.kind).encodes:
-            return open_everywhere(self.crew, spec, self.options)
+        if self.ranks.size > 1 and model_kind(spec.kind).encodes:
+            return open_everywhere(self.ranks, spec, self.options)
         return self._engine_for(load_model(spec, device=self.device))
 
     def _engine_for(self, model: Model) -> Engine:
         cache = self.options.cache
-        store = Store(cache, self.options.cache_limit) if cache is not None else None
-        return Engine(model, reporter=self.reporter, store=store, **self.options.engine_arguments())
+        feature_cache = FeatureCache(cache, self.options.cache_limit) if cache is not None else None
+        return Engine(model, reporter=self.reporter, cache=feature_cache, **self.options.engine_arguments())
 
     def _evaluate_benchmark(
         self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
@@ -193,7 +193,7 @@ class Session:
 
         started = datetime.now(UTC)
         start_seconds = time.perf_counter()
-        engine.begin(benchmark.name)
+        engine.start_benchmark(benchmark.name)
         compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)

@@ -9,7 +9,7 @@ from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
-    from cosmos_eval.engine.features import Features
+    from cosmos_eval.engine.engine import TaskEngine
     from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.protocol.task_info import TaskInfo
     from cosmos_eval.tasks.outcome import Outcome
@@ -35,7 +35,7 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
         info.check_data(benchmark, data)
 
 
-def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0) -> "Outcome":
+def run(benchmark: "Benchmark", data: "Data", engine: "TaskEngine", seed: int = 0) -> "Outcome":
     """Evaluate a model on a benchmark.
 
     Args:

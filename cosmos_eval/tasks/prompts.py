@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import Scores
-from cosmos_eval.engine.unit_features import unit_rows
+from cosmos_eval.engine.unit_features import normalise_features
 from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
 
 Templates = Sequence[str] | Sequence[Sequence[str]]
@@ -109,11 +109,11 @@ class ClassPrompts:
         features_by_class = features.split([len(prompts) for prompts in self.distinct_prompts])
         means = torch.stack([of_class.mean(0) for of_class in features_by_class])
         first_prompts = [prompts[0] for prompts in self.distinct_prompts]
-        embeddings = unit_rows(means, first_prompts, lambda prompt: f"the class with the prompt {prompt!r}")
+        embeddings = normalise_features(means, first_prompts, lambda prompt: f"the class with the prompt {prompt!r}")
         return embeddings[torch.tensor(self.distinct_index, device=embeddings.device)]
 
 
-def build_class_embeddings(engine: Features, class_names: Sequence[str], templates: Templates) -> Tensor:
+def build_class_embeddings(engine: TaskEngine, class_names: Sequence[str], templates: Templates) -> Tensor:
     """(C, D) class embeddings of unit length, the weights of CLIP's zero-shot classifier: the normalised mean of the
     normalised embeddings of each class's prompts.
 

@@ -45,8 +45,8 @@ from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.model import COSMOS
 from cosmos_core.prepare import initial_model
 from cosmos_core.seeds import derive_seed, sample_generator
+from cosmos_eval.cache.feature_cache import model_cache_name
 from cosmos_eval.cache.shard import Shard, read_shard, shard_bytes
-from cosmos_eval.cache.store import space_name
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.perception.shuffles import shuffle_caption
 from cosmos_eval.datasets.resized import recipe_digest
@@ -140,7 +140,7 @@ def test_the_feature_cache_keeps_its_names_keys_and_form(tmp_path):
         "digest": "d" * 64, "precision": "fp32", "device": "cpu", "rows": 1, "packages": {"torch": "2.11.0"},
         "spec": "not hashed", "model": {"not": "hashed"},
     }  # fmt: skip
-    space = space_name(about)
+    space = model_cache_name(about)
     assert space == KNOWN["features"]["space"]
     shard = Shard(np.arange(32, dtype=np.uint8).reshape(2, 16), np.ones((2, 3), dtype=np.float32) / 2)
     for kind, name in (("images", "pictures"), ("texts", "texts")):

@@ -9,14 +9,14 @@ import torch
 from PIL import Image, ImageFilter
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.shard import spaces_of
+from cosmos_eval.cache.shard import list_model_folders
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, use_decoder
 from cosmos_eval.datasets.image_sources import FileImage, decode
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.run.evaluate import evaluate
-from tests.engine.test_tower import Whole
+from tests.engine.test_image_tower import Whole
 from tests.helpers.patch_models import PatchModel, Scale, settings
 from tests.helpers.worlds import captions_world
 
@@ -107,9 +107,9 @@ def test_windows_are_cut_from_the_image_at_full_size(tmp_path):
     engine = Engine(Windows(), decoder="draft")
     (windows,) = engine.window_features(images, settings())
     (expected,) = Engine(Windows()).window_features(images, settings())
-    assert windows.original == expected.original == (48, 64)
+    assert windows.original == expected.original_size == (48, 64)
     assert torch.equal(windows.features, expected.features)
-    assert engine.drift["pixel_max"] == 0
+    assert engine.decoder_differences["pixel_max"] == 0
 
 
 def test_after_the_block_pillow_decodes_again():
@@ -141,7 +141,7 @@ def test_the_engine_uses_the_chosen_decoder(tmp_path, workers):
             assert image.load().size == (10, 10)
             assert (x == model.preprocess(image.load())).all()
     assert engine.precision == "fp32+draft"
-    drift = engine.drift
+    drift = engine.decoder_differences
     assert drift is not None
     pillow_features = Engine(Whole()).image_features(images)
     change = ((features @ features.T) - (pillow_features @ pillow_features.T)).abs().max().item()
@@ -176,7 +176,7 @@ def test_features_of_another_decoder_are_cached_separately_and_listed(tmp_path, 
     for name, model in models.items():
         evaluate(model, world, tmp_path, out=tmp_path / "out" / name, decoder=name, cache=tmp_path / "store")
     assert models["draft"].passed["images"]
-    assert len(spaces_of(tmp_path / "store")) == 2
+    assert len(list_model_folders(tmp_path / "store")) == 2
     assert run_command(["cache", "list", "--cache", str(tmp_path / "store")]) == 0
     assert "fp32+draft cpu" in capsys.readouterr().out
     assert run_command(["results", "diff", *(str(tmp_path / "out" / name) for name in models)]) in (0, 1)

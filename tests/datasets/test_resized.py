@@ -18,8 +18,8 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.run.evaluate import evaluate
 from tests.datasets.test_decoders import encoded, photograph
-from tests.engine.test_batch_parts import Notes, Small
-from tests.engine.test_tower import Whole
+from tests.engine.test_batch_splitter import Notes, Small
+from tests.engine.test_image_tower import Whole
 from tests.helpers.worlds import captions_world
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.known_features import KnownRows
+from cosmos_eval.cache.cached_features import CachedFeatures
 from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.engine.precision import tower_precision
@@ -76,21 +76,21 @@ def test_images_of_several_benchmarks_are_encoded_once():
 
 
 def test_features_in_memory_stay_within_the_budget_and_the_oldest_are_removed_first():
-    cached = KnownRows(budget=4 * 4 * 3)  # three items with four numbers
+    cached = CachedFeatures(budget=4 * 4 * 3)  # three items with four numbers
     encoded: list[list[int]] = []
 
     def encode(missing: list[int]):
         encoded.append(missing)
         yield range(len(missing)), torch.arange(len(missing)).float()[:, None].repeat(1, 4) + 10 * len(encoded)
 
-    cached.complete(["a", "b"], encode)
-    assert cached.complete(["b", "c"], encode)[:, 0].tolist() == [11, 20]
+    cached.get_or_encode(["a", "b"], encode)
+    assert cached.get_or_encode(["b", "c"], encode)[:, 0].tolist() == [11, 20]
     assert ("b" in cached, "c" in cached) == (True, True)
-    cached.complete(["d"], encode)  # a and b are removed
+    cached.get_or_encode(["d"], encode)  # a and b are removed
     assert [key in cached for key in "abcd"] == [False, False, True, True]
-    assert cached.complete(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
+    assert cached.get_or_encode(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
     assert encoded == [[0, 1], [1], [0], [1]]
-    cached.complete(["e", "f", "g", "h"], encode)
+    cached.get_or_encode(["e", "f", "g", "h"], encode)
     assert not any(key in cached for key in "efgh")  # more than the budget
 
 

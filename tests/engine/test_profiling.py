@@ -9,7 +9,7 @@ from cosmos_eval import profiling
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.profiling import IMAGE_PHASES, PHASES, Profile, phase, time_items, use_profile
 from cosmos_eval.run.evaluate import evaluate
-from tests.engine.test_tower import Whole
+from tests.engine.test_image_tower import Whole
 from tests.helpers.worlds import captions_world, classes_world
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.cache import store
+from cosmos_eval.cache import feature_cache
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine, scores, tiles
@@ -301,8 +301,8 @@ def test_each_distinct_pair_is_scored_once_and_each_image_is_decoded_once():
 
 
 def test_an_interrupted_run_continues_with_the_missing_batches_of_pairs(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SECONDS", -1.0)  # one shard for each batch
-    monkeypatch.setattr(store, "SHARE", 0)
+    monkeypatch.setattr(feature_cache, "WRITE_INTERVAL", -1.0)  # one shard for each batch
+    monkeypatch.setattr(feature_cache, "WRITE_PAUSE_FACTOR", 0)
 
     class Interrupted(scoring_models.Pairs):
         def score_pairs(self, images, texts):
@@ -311,7 +311,7 @@ def test_an_interrupted_run_continues_with_the_missing_batches_of_pairs(tmp_path
             return super().score_pairs(images, texts)
 
     images = random_images(5)
-    options = {"batch_size": 4, "store": store.Store(tmp_path)}
+    options = {"batch_size": 4, "cache": feature_cache.FeatureCache(tmp_path)}
     first, second, other_batch_size = Interrupted(), scoring_models.Pairs(), scoring_models.Pairs()
     with pytest.raises(KeyboardInterrupt):
         Engine(as_model(first), **options).score(images, TEXTS).image_to_text()
@@ -335,11 +335,11 @@ def test_a_batch_of_pairs_that_does_not_fit_in_memory_is_halved():
     engine = Engine(as_model(Large()), batch_size=8)
     expected = score_one_by_one("Pairs", images, TEXTS)
     assert read_matrix(engine.score(images, TEXTS).image_to_text(), 6).tolist() == expected.tolist()
-    assert engine.parts.sizes == {"images": 8, "texts": 32, "windows": 8, "pairs": 2}
+    assert engine.batch_splitter.sizes == {"images": 8, "texts": 32, "windows": 8, "pairs": 2}
 
 
 def test_too_many_pairs_are_refused_before_any_is_scored(monkeypatch):
-    monkeypatch.setattr(scores, "MOST_PAIRS", 20)
+    monkeypatch.setattr(scores, "MAX_PAIRS", 20)
     model = scoring_models.Pairs()
     data = RetrievalData(random_images(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
     with pytest.raises(RequestError, match=r"5 images with 5 texts are 25 pairs, more than 20; give rerank: k"):

@@ -31,7 +31,7 @@ def toybox():
 def count_texts(model, texts):
     engine = Engine(model)
     engine.text_features(texts)
-    return engine.texts_read
+    return engine.text_counts
 
 
 def test_a_repeated_truncated_text_counts_each_time(toybox):
@@ -143,4 +143,4 @@ def test_an_adapter_may_tell_which_texts_it_truncates(tmp_path):
 def test_images_alone_count_no_texts(toybox):
     engine = Engine(toybox)
     engine.image_features(random_images(2, side=64))
-    assert engine.texts_read.record()["read"] == 0
+    assert engine.text_counts.record()["read"] == 0

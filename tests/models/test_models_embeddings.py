@@ -160,7 +160,7 @@ def test_a_failed_write_leaves_the_old_folder_readable(folder):
 
 def test_embeddings_written_from_a_model_are_its_features_when_read(tmp_path):
     from cosmos_eval.datasets.image_sources import ArrayImage
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
     rng = np.random.default_rng(0)
     images = [ArrayImage(f"scenes/{i}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for i in range(5)]

@@ -13,7 +13,7 @@ from cosmos_core.model import COSMOS
 from cosmos_core.text_tower import causal_text
 from cosmos_core.tokenizer import Tokenizer
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.texts import by_length
+from cosmos_eval.engine.text_batches import batches_by_length
 from cosmos_eval.models import load_model
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.open_clip import OpenClipModel
@@ -190,7 +190,7 @@ def test_an_empty_text_and_a_truncated_one_are_encoded(clip):
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 77), min_size=1, max_size=60), st.integers(1, 300))
 def test_every_text_is_in_one_batch_and_batches_keep_their_budget(lengths, budget):
-    batches = by_length(torch.tensor(lengths), budget)
+    batches = batches_by_length(torch.tensor(lengths), budget)
     order = [j for batch in batches for j in batch.tolist()]
     assert order == sorted(range(len(lengths)), key=lambda j: (-lengths[j], j))
     for batch, following in zip(batches, [*batches[1:], None], strict=True):

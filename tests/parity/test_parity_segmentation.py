@@ -17,8 +17,8 @@ from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.datasets.prompts import resolve_prompts
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.dense import Dense
-from cosmos_eval.engine.windows import resized, window_grid
+from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.engine.windows import resize_image, window_grid
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
 from cosmos_eval.tasks.segmentation.label_maps import BUDGET as DEFAULT
@@ -56,7 +56,7 @@ def settings(pack: Pack, **changes: Any) -> dict[str, Any]:
     return {**SETTINGS, **{name: stored[name] for name in names}, **changes}
 
 
-def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool = False) -> Dense:
+def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool = False) -> DenseFeatures:
     """All windows of one of the pack's images, which are stored as the tower sees them; or all of it at once."""
     image, chosen = pack.tensors(TENSORS)[f"image.{index}"][0].float(), settings(pack)
     grid = window_grid(image.shape[1], image.shape[2], 0 if whole else chosen["crop"], chosen["stride"])
@@ -65,14 +65,14 @@ def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool 
     features = F.normalize(model.encode_patches(windows, attention), dim=-1)
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
     original = tuple(pack.json(NUMBERS)["images"][index]["ori_shape"])
-    return Dense(index, original, grid, features, image)
+    return DenseFeatures(index, original, grid, features, image)
 
 
-def each_window(full: Dense) -> Iterator[Dense]:
+def each_window(full: DenseFeatures) -> Iterator[DenseFeatures]:
     """Every window as an image of its own."""
     size = (full.grid.crop_height, full.grid.crop_width)
     for features in full.features.flatten(0, 1):
-        yield Dense(full.index, size, window_grid(*size, 0, 1), features[None, None])
+        yield DenseFeatures(full.index, size, window_grid(*size, 0, 1), features[None, None])
 
 
 def modes(pack: Pack) -> list[tuple[int, str]]:
@@ -160,7 +160,7 @@ def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
     (full,) = Engine(PackModel(pack), batch_size=4).window_features([image], chosen, keep_pixels=True)
     assert full.pixels is not None
     maps = LabelMapPredictor(stored["query_features"], case["query_idx"], chosen)
-    small = resized(image.load(), short_side, long_side)
+    small = resize_image(image.load(), short_side, long_side)
     found = {
         "pipeline.resized_bgr": small[..., ::-1].copy(),
         "pipeline.preprocessed": full.pixels[None],
@@ -173,7 +173,7 @@ def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     for i, case in enumerate(about["pipeline"]["resize_shapes"]):
         height, width = case["hw"]
-        out = resized(Image.new("RGB", (width, height)), min(case["scale"]), max(case["scale"]))
+        out = resize_image(Image.new("RGB", (width, height)), min(case["scale"]), max(case["scale"]))
         numbers[f"pipeline/resize_shapes/{i}/out"] = list(out.shape[:2])
     return found, numbers
 
@@ -187,7 +187,7 @@ def numbers(pack: Pack) -> dict[str, Any]:
         name = f"{image}.{attention}"
         full = dense(pack, model, image, attention)
         if name in about["window_order"]:
-            found[f"window_order/{name}"] = full.grid.windows
+            found[f"window_order/{name}"] = full.grid.window_count
         for case in cases(pack, name):
             i = places[case["key"]]
             probabilities = label_maps(pack, case).probabilities(full)

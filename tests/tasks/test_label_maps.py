@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.dense import Dense
-from cosmos_eval.engine.windows import resized, window_grid
+from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.engine.windows import resize_image, window_grid
 from cosmos_eval.tasks.segmentation.label_maps import BUDGET, LabelMapPredictor, find_large_classes
 from tests.helpers.patch_models import PatchModel, images_of_sizes, oracle_settings, queries, random_dense, settings
 from tests.helpers.tensor_bytes import peak_bytes
@@ -27,11 +27,11 @@ WORDS = [0, 0, 1, 2, 2, 2, 3]
 """The class of each of seven query words."""
 
 
-def given_pixels(cosines: list[list[list[float]]]) -> Dense:
+def given_pixels(cosines: list[list[list[float]]]) -> DenseFeatures:
     """Features with one patch per pixel; `cosines[y][x]` holds the cosine with each query, the queries are the axes."""
     features = torch.tensor(cosines)[None, None]
     height, width = features.shape[2:4]
-    return Dense(0, (height, width), window_grid(height, width, 0, 1), features)
+    return DenseFeatures(0, (height, width), window_grid(height, width, 0, 1), features)
 
 
 def axes(count: int) -> Tensor:
@@ -138,7 +138,7 @@ def one_window_at_a_time(case: str) -> list[Tensor]:
     chosen, model, logits = settings(**CASES[case]), PatchModel(), []
     for source in images_of_sizes(SIZES):
         image = source.load()
-        x = model.preprocess(Image.fromarray(resized(image, chosen["short_side"], chosen["long_side"])))
+        x = model.preprocess(Image.fromarray(resize_image(image, chosen["short_side"], chosen["long_side"])))
         size = image.height, image.width
         logits.append(oracle.image_logits(model.encode_patches, x, size, queries(len(WORDS)), oracle_settings(chosen)))
     return logits
@@ -196,10 +196,10 @@ def test_any_grid_and_any_budget_give_the_oracles_labels(
     assert np.array_equal(maps.predict(dense)[decided], labels[decided])
 
 
-def extras(dense: Dense, count: int) -> int:
+def extras(dense: DenseFeatures, count: int) -> int:
     """Bytes that the budget does not count: patch logits (three copies while they are sorted), matrices, and the label
     map with a flag for each pixel and for each row and class."""
-    height, width = dense.original
+    height, width = dense.original_size
     patches = dense.features[..., 0].numel()
     matrices = 4 * (height + width) * (dense.features.shape[0] * 100 + dense.features.shape[1] * 100)
     return 3 * 4 * patches * count + matrices + 2 * height * width + 8 * height * count

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.dense import Dense
+from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits, affinities, receptive_radius, refine
 from tests.helpers.patch_models import queries, random_dense, settings
@@ -95,6 +95,6 @@ def test_pixels_beyond_the_receptive_radius_change_nothing():
 
 def test_features_without_pixels_are_refused():
     dense = random_dense((16, 20), (16, 20))
-    bare = Dense(dense.index, dense.original, dense.grid, dense.features)
+    bare = DenseFeatures(dense.index, dense.original_size, dense.grid, dense.features)
     with pytest.raises(RequestError, match="keep_pixels"):
         LabelMapPredictor(queries(2), [0, 1], settings(pamr_steps=1)).predict(bare)

@@ -6,8 +6,8 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData
-from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.classification import TOP_K, reported_metrics
@@ -45,7 +45,7 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
     primary_metric(benchmark, reported_metrics(len(data.class_names)), PRIMARY)
 
 
-def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
+def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed: int = 0) -> Outcome:
     """Evaluate a model on a classification benchmark.
 
     `samples` has one row per image:
@@ -84,5 +84,5 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
         metrics=metrics,
         samples=pd.DataFrame({"image": image_keys, **columns, "margin": rank_counts.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=collapse_warnings(features, except_cut_alike(engine, "class prompts")),
+        warnings=collapse_warnings(features, truncated_alike(engine, "class prompts")),
     )

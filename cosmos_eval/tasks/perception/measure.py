@@ -10,8 +10,8 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.item_accuracy import (
     ItemCorrectness,
     compute_correctness,
@@ -62,7 +62,7 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
     primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups), rules[0])
 
 
-def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:
+def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: int = 0) -> Outcome:
     """Evaluate a model on a benchmark of perception or composition.
 
     With `metrics.least: n` of a definition, subsets with fewer than n items have no metric of their own and are left
@@ -118,7 +118,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
         metrics=metrics,
         samples=samples,
         primary=primary_metric(benchmark, metrics, next(iter(rules))),
-        warnings=(*collapse_warnings(features, except_cut_alike(engine, "texts")), *_left_out_warnings(data)),
+        warnings=(*collapse_warnings(features, truncated_alike(engine, "texts")), *_left_out_warnings(data)),
     )
 
 

@@ -11,9 +11,9 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
-from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import PairScores, Scores
-from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
@@ -69,7 +69,7 @@ def rerank_of(benchmark: Benchmark) -> int | None:
 def run(
     benchmark: Benchmark,
     data: RetrievalData,
-    engine: Features,
+    engine: TaskEngine,
     seed: int = 0,
     per_query: Mapping[str, Any] = PER_QUERY,
 ) -> Outcome:
@@ -117,7 +117,7 @@ def run(
         samples=pd.concat(frames, ignore_index=True),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=(
-            *collapse_warnings(features, except_cut_alike(engine, "texts")),
+            *collapse_warnings(features, truncated_alike(engine, "texts")),
             *_rerank_warnings(scores, rerank),
         ),
     )

@@ -13,9 +13,9 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.class_order import normalize_class_name
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import chunk_size
-from cosmos_eval.engine.features import Engine
-from cosmos_eval.engine.texts import in_order
-from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.engine.engine import Engine
+from cosmos_eval.engine.text_batches import consecutive_batches
+from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.bootstrap import Estimator
 from cosmos_eval.metrics.iou import (
     IGNORED,
@@ -136,7 +136,7 @@ def _predict_images(
     for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
         require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
         on_features(dense.features.flatten(0, -2))
-        true_labels = read_true_labels(benchmark, data, dense.index, dense.original)
+        true_labels = read_true_labels(benchmark, data, dense.index, dense.original_size)
         predicted_labels = label_maps.predict(dense)
         areas = count_class_pixels(predicted_labels, true_labels, len(data.class_names))
         yield SegmentedImage(dense.index, predicted_labels, true_labels, areas)
@@ -211,7 +211,7 @@ def evaluate_chunks(
     data = replace(shared.data, images=images, masks=masks)
     label_maps = LabelMapPredictor(shared.queries.to(engine.device), shared.class_of_query, shared.benchmark.settings)
     # With several ranks, rank 0 shows the progress of whole chunks (`_evaluate_images`).
-    reporter = Silent() if engine.crew.size > 1 else None
+    reporter = Silent() if engine.ranks.size > 1 else None
 
     def add_to_range(features: Tensor) -> None:
         feature_range.add(features)  # the range of the chunk at hand, assigned in the loop below
@@ -273,7 +273,7 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "label": entries.counts[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
+    warnings = collapse_warnings({"words": queries}, truncated_alike(engine, "words"))
     if all_features_equal(feature_ranges):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
@@ -288,15 +288,15 @@ def _evaluate_images(
     Returns:
         the (3, C) areas of every image in the dataset's order, and the range of the patch features of each chunk.
     """
-    plan = in_order(len(data.images), chunk_size(engine.batch_size))
+    plan = consecutive_batches(len(data.images), chunk_size(engine.batch_size))
     chunks = [
         replace(shared.data, images=[data.images[i] for i in members], masks=[data.masks[i] for i in members])
         for members in plan
     ]
     results: dict[int, tuple[list[np.ndarray], FeatureRange]] = {}
-    reporter = engine.reporter if engine.crew.size > 1 else Silent()  # one process shows each image: `_predict_images`
+    reporter = engine.reporter if engine.ranks.size > 1 else Silent()  # one process shows each image: `_predict_images`
     with reporter.task("encoding windows", len(data.images), "images") as advance:
-        for number, result in engine.crew.share(evaluate_chunks, shared, chunks):
+        for number, result in engine.ranks.distribute(evaluate_chunks, shared, chunks):
             results[number] = result
             advance(len(plan[number]))
     in_dataset_order = [results[number] for number in range(len(plan))]

@@ -9,12 +9,12 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.batch_size import FIRST, MOST, check_batch_size, find_largest_size
+from cosmos_eval.engine.batch_size import LARGEST_TRIAL, SMALLEST_TRIAL, check_batch_size, find_largest_size
 from cosmos_eval.engine.image_tower import ImageTower, _pad_batch, decoder_for
 from cosmos_eval.engine.precision import full_precision
 from cosmos_eval.models.preprocess import ImagePreprocess
 from tests.closeness import assert_close
-from tests.engine.test_batch_parts import Notes, Small, make_images
+from tests.engine.test_batch_splitter import Notes, Small, make_images
 
 SETTINGS = (
     {"size": 24},
@@ -94,7 +94,7 @@ def test_a_compiled_tower_gets_one_batch_size_and_is_part_of_the_precision(monke
     features = engine.image_features(images)
     assert compile_options == {"dynamic": False}
     assert engine.precision == "fp32+compile"
-    assert engine.means(windows=False) == {"compiled": "image tower"}
+    assert engine.encoding_record(windows=False) == {"compiled": "image tower"}
     # 4 images fail; from then on there are 2 at a time, also the last two
     assert {len(x) for x in model.seen[1:]} == {2}
     assert_close(features, Engine(Whole(), batch_size=4).image_features(images))
@@ -114,8 +114,8 @@ def test_the_precision_of_windows_is_without_compile():
     engine = Engine(Small(4, 4), compiled=True, decoder="draft")
     assert engine.precision_of(windows=False) == "fp32+compile+draft"
     assert engine.precision_of(windows=True) == "fp32+draft"
-    assert set(engine.means(windows=False)) == {"compiled", "decoder"}
-    assert set(engine.means(windows=True)) == {"decoder"}
+    assert set(engine.encoding_record(windows=False)) == {"compiled", "decoder"}
+    assert set(engine.encoding_record(windows=True)) == {"decoder"}
 
 
 def test_an_error_of_the_compiler_is_reported_in_one_line(monkeypatch):
@@ -143,7 +143,7 @@ def test_precomputed_features_pass_no_tower():
             return torch.ones(len(images), 4)
 
     engine = Engine(Stored(1, 1), compiled=True, decoder="draft", batch_size="auto")
-    assert (engine.precision, engine.means(windows=False), engine.batch_size) == ("fp32", {}, 64)
+    assert (engine.precision, engine.encoding_record(windows=False), engine.batch_size) == ("fp32", {}, 64)
     assert engine.image_features(make_images(2)).shape == (2, 4)
 
 
@@ -162,8 +162,8 @@ def test_auto_is_the_largest_power_of_two_within_the_budget():
     assert find_largest_size(peak, 1300) == 128
     assert tried_sizes == [32, 64, 128]  # 256 would not fit, and is not tried
     assert find_largest_size(lambda size: None if size > 64 else 1.0, 1300) == 64
-    assert find_largest_size(lambda size: None, 1300) == FIRST
-    assert find_largest_size(lambda size: 1.0, 1300) == MOST
+    assert find_largest_size(lambda size: None, 1300) == SMALLEST_TRIAL
+    assert find_largest_size(lambda size: 1.0, 1300) == LARGEST_TRIAL
 
 
 def test_auto_on_a_cpu_is_the_default_with_a_note():
@@ -228,4 +228,4 @@ def test_auto_on_cuda_is_the_same_each_time():
         device = torch.device("cuda")
 
     sizes = {Engine(OnCuda(), batch_size="auto", precision="fp32").batch_size for _ in range(2)}
-    assert sizes == {MOST}
+    assert sizes == {LARGEST_TRIAL}

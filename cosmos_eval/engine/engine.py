@@ -12,32 +12,32 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.known_features import Batches, KnownRows
-from cosmos_eval.cache.names import write_names
-from cosmos_eval.cache.store import ModelCache, Store, about_rows
+from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
+from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache, model_cache_info
+from cosmos_eval.cache.item_names import write_names
 from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.resized import ResizedImages, read_resized, recipe_digest
 from cosmos_eval.engine.batch_size import DEFAULT_BATCH_SIZE, auto_batch_size, check_batch_size
 from cosmos_eval.engine.batch_splitter import BatchSplitter
-from cosmos_eval.engine.dense import Dense
-from cosmos_eval.engine.drift import measure_decoder_differences
+from cosmos_eval.engine.decoder_comparison import measure_decoder_differences
+from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.engine.encoding import encode_images, encode_texts
+from cosmos_eval.engine.image_loading import compute_digests
 from cosmos_eval.engine.image_tower import ImageTower, decoder_for
-from cosmos_eval.engine.images import compute_digests
 from cosmos_eval.engine.layer_progress import LayerProgress
 from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
-from cosmos_eval.engine.ranks import Crew, Work
+from cosmos_eval.engine.rank_group import RankGroup, Work
 from cosmos_eval.engine.scores import Scores, build_scores, require_single_vectors
-from cosmos_eval.engine.texts import TextInputs, in_order, prepare_texts
+from cosmos_eval.engine.text_batches import TextInputs, consecutive_batches, prepare_texts
 from cosmos_eval.engine.truncation import TextCounts, are_truncated_alike, find_truncated_texts
 from cosmos_eval.engine.unit_features import (
     find_distinct,
     image_name,
+    normalise_features,
     report_out_of_memory,
     require_items,
     text_name,
-    unit_rows,
 )
 from cosmos_eval.engine.window_features import window_features
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
@@ -45,7 +45,7 @@ from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
 
 
-class Features(Protocol):
+class TaskEngine(Protocol):
     """What a task may ask of the engine. Features have unit length, in float32, in the order of the inputs."""
 
     def image_features(self, images: Sequence[ImageSource]) -> Tensor: ...
@@ -73,8 +73,8 @@ class Engine:
         precision: auto, fp32, bf16 or fp16. `self.precision` is the one that is used on the model's device, with what
             else changes the numbers (`cosmos_eval.engine.precision`).
         reporter: shows progress.
-        store: the feature cache; None stores nothing on disk. Not used for a model without a digest.
-        crew: the ranks that share the encoding, each with an engine of its own; default: this process alone.
+        cache: the feature cache; None stores nothing on disk. Not used for a model without a digest.
+        ranks: the ranks that share the encoding, each with an engine of its own; default: this process alone.
         compiled: compile the image tower by torch.compile.
         decoder: decodes JPEG files: pil, or another of `cosmos_eval.datasets.decoders`.
         resized: a folder of images that were resized before (`cosmos_eval.datasets.resized`); other images are decoded.
@@ -93,8 +93,8 @@ class Engine:
         workers: int = 0,
         precision: str = "auto",
         reporter: Reporter | None = None,
-        store: Store | None = None,
-        crew: Crew | None = None,
+        cache: FeatureCache | None = None,
+        ranks: RankGroup | None = None,
         compiled: bool = False,
         decoder: str = PIL,
         resized: Path | None = None,
@@ -118,46 +118,46 @@ class Engine:
         )
         self.decoder = decoder_for(PIL if is_precomputed else decoder, getattr(model, "preprocess", None))
         self.resized = None if resized is None or is_precomputed else self._read_resized(resized)
-        self.drift: dict[str, Any] | None = None
+        self.decoder_differences: dict[str, Any] | None = None
         """Differences between Pillow and another decoder, on the first images of the benchmark."""
         self.reporter = reporter or Silent()
         self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
-        self.crew = crew or Crew(here=self)
+        self.ranks = ranks or RankGroup(local_state=self)
         # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with
         # torch.compile: new hooks would compile the tower again.
         self.layer_progress = LayerProgress(
             model, enabled=self.device.type == "cpu" and not compiled and not is_precomputed
         )
-        self.parts = BatchSplitter(self.batch_size, self.device, self.reporter, self.layer_progress)
+        self.batch_splitter = BatchSplitter(self.batch_size, self.device, self.reporter, self.layer_progress)
         self.encoded = {"images": 0, "texts": 0} | ({"pairs": 0} if is_pair_scorer(model) else {})
         """How many images, texts and pairs of the benchmark passed the model; windows are not counted."""
-        self.texts_read = TextCounts()
+        self.text_counts = TextCounts()
         """How many texts of the benchmark were read, and how many of them were truncated."""
         self.model_cache: ModelCache | None = None
         """The part of the feature cache for this model."""
-        if store is not None and model.digest and not is_precomputed:
-            self.model_cache = store.space(about_rows(model, self.precision, self.device), self.reporter)
+        if cache is not None and model.digest and not is_precomputed:
+            self.model_cache = cache.for_model(model_cache_info(model, self.precision, self.device), self.reporter)
         # Features by key: from memory, from the cache on disk, or encoded.
-        self.cached_images = KnownRows("images", self.model_cache, self.device)
-        self.cached_texts = KnownRows("texts", self.model_cache, self.device)
-        self.cached_pair_scores = KnownRows("pairs", self.model_cache)
+        self.cached_images = CachedFeatures("images", self.model_cache, self.device)
+        self.cached_texts = CachedFeatures("texts", self.model_cache, self.device)
+        self.cached_pair_scores = CachedFeatures("pairs", self.model_cache)
 
-    def begin(self, benchmark: str) -> None:
+    def start_benchmark(self, benchmark: str) -> None:
         """Start a benchmark: reset everything that is counted for each benchmark."""
         self.benchmark = benchmark
         self.encoded = dict.fromkeys(self.encoded, 0)
-        self.drift = None
-        self.texts_read = TextCounts()
+        self.decoder_differences = None
+        self.text_counts = TextCounts()
 
     def use_batch_size(self, size: int) -> None:
         """Set another batch size. Ranks that found different sizes by `auto` agree on one this way."""
         self.batch_size = size
-        self.parts = BatchSplitter(size, self.device, self.reporter, self.layer_progress)
+        self.batch_splitter = BatchSplitter(size, self.device, self.reporter, self.layer_progress)
 
     @cached_property
     def tower(self) -> ImageTower:
         """The image tower of the model."""
-        return ImageTower(self.model, self.compiled, lambda: self.parts.sizes["images"])
+        return ImageTower(self.model, self.compiled, lambda: self.batch_splitter.sizes["images"])
 
     def _read_resized(self, folder: Path) -> ResizedImages:
         if self.decoder.name != PIL:
@@ -214,12 +214,12 @@ class Engine:
                     f"{decoded_count:,} of {len(digests):,} images are not in {self.resized.folder} and are decoded"
                 )
 
-        def encode(missing: list[int]) -> Batches:
-            plan = in_order(len(missing), self.batch_size)
+        def encode(missing: list[int]) -> EncodedBatches:
+            plan = consecutive_batches(len(missing), self.batch_size)
             batches = ([distinct_images[missing[i]] for i in members] for members in plan)
             return self._encode_planned(encode_images, None, batches, plan, "images")
 
-        features = self.cached_images.complete([digests[i] for i in first_positions], encode)
+        features = self.cached_images.get_or_encode([digests[i] for i in first_positions], encode)
         return features[distinct_index.to(features.device)]
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -237,7 +237,7 @@ class Engine:
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         if hasattr(self.model, "read_text_embeddings"):
-            self.texts_read.add(None, torch.arange(len(texts)), None, alike=False)
+            self.text_counts.add(None, torch.arange(len(texts)), None, alike=False)
             return self._precomputed_features(self.model.read_text_embeddings, texts, text_name, "texts")
         # Texts are grouped twice. Equal strings are tokenized once; then, strings with equal tokens are encoded once.
         string_positions, string_index = find_distinct(texts)
@@ -248,14 +248,14 @@ class Engine:
         self._store_names("texts", strings, inputs.keys)
         key_positions, key_index = find_distinct(inputs.keys)
 
-        def encode(missing: list[int]) -> Batches:
+        def encode(missing: list[int]) -> EncodedBatches:
             missing_strings = [key_positions[i] for i in missing]  # as indices in `strings`
             plan = inputs.batches(missing_strings)
             batches_of_strings = ([missing_strings[i] for i in members] for members in plan)
             batches = (([strings[j] for j in batch], inputs.build_input(batch)) for batch in batches_of_strings)
             return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
 
-        features = self.cached_texts.complete([inputs.keys[i] for i in key_positions], encode)
+        features = self.cached_texts.get_or_encode([inputs.keys[i] for i in key_positions], encode)
         return features[key_index[string_index].to(features.device)]
 
     def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
@@ -290,7 +290,7 @@ class Engine:
         context_length = context_length or int(getattr(self.model, "context_length", None) or 0)
         is_truncated = find_truncated_texts(self.model, texts, inputs.lengths if inputs else None, context_length)
         alike = are_truncated_alike(self.model, texts, inputs.keys if inputs else texts, is_truncated)
-        self.texts_read.add(is_truncated, distinct_index, context_length or None, alike)
+        self.text_counts.add(is_truncated, distinct_index, context_length or None, alike)
 
     def window_features(
         self,
@@ -298,7 +298,7 @@ class Engine:
         settings: Mapping[str, Any],
         keep_pixels: bool = False,
         reporter: Reporter | None = None,
-    ) -> Iterator[Dense]:
+    ) -> Iterator[DenseFeatures]:
         """Yield the patch features of the sliding windows of each image, in order (`cosmos_eval.engine.dense`).
 
         Windows of several images share batches of `batch_size`. Images are decoded, resized and encoded while the
@@ -320,7 +320,7 @@ class Engine:
         """Return the precision as results record it; windows do not pass the compiled tower."""
         return self.precision.replace("+compile", "") if windows else self.precision
 
-    def means(self, windows: bool) -> dict[str, Any]:
+    def encoding_record(self, windows: bool) -> dict[str, Any]:
         """Return, for the record, what determined the features of images or windows besides precision and versions."""
         record: dict[str, Any] = {}
         if not windows:
@@ -331,37 +331,39 @@ class Engine:
             if self.resized is not None:
                 record["resized"] = recipe_digest(self.resized.recipe)
         if self.decoder.name != PIL:
-            record["decoder"] = {"name": self.decoder.name, "drift": self.drift}
+            record["decoder"] = {"name": self.decoder.name, "drift": self.decoder_differences}
         return record
 
     def compare_decoders(self, images: Sequence[ImageSource], decoder: Decoder) -> None:
         """Measure how a decoder other than Pillow changes the first images of a benchmark, once for each benchmark."""
-        if decoder.name != PIL and self.drift is None:
+        if decoder.name != PIL and self.decoder_differences is None:
             with phase("drift"):
                 encode = self._encode_unplanned if self.has_features else None
-                self.drift = measure_decoder_differences(images, decoder, self.tower.worker_preprocess, encode)
+                self.decoder_differences = measure_decoder_differences(
+                    images, decoder, self.tower.worker_preprocess, encode
+                )
 
     def _encode_unplanned(self, batch: Tensor, images: Sequence[ImageSource]) -> Tensor:
         """Encode a batch from workers on this rank; its features are neither cached nor counted."""
         with tower_precision(self.precision, self.device):
-            return unit_rows(self.parts.encode("images", batch, self.tower), images, image_name)
+            return normalise_features(self.batch_splitter.encode("images", batch, self.tower), images, image_name)
 
     def _precomputed_features(
         self, read_features: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
     ) -> Tensor:
         activity = f"moving the features of {len(items):,} {unit} to {self.device}; give --device cpu or more memory"
         with report_out_of_memory(activity):
-            return self.unit_rows(read_features(items).to(self.device), items, name)
+            return self.normalise_features(read_features(items).to(self.device), items, name)
 
-    def unit_rows(self, features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
-        """Normalise features to unit length (`cosmos_eval.engine.unit_features.unit_rows`).
+    def normalise_features(self, features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+        """Normalise features to unit length (`cosmos_eval.engine.unit_features.normalise_features`).
 
         Raises:
             RequestError: there are several vectors for each item, and the model has no `similarity` to score them.
         """
         if features.ndim > 2 and not has_similarity(self.model):
             require_single_vectors(self.model, features, "an image" if name is image_name else "a text")
-        return unit_rows(features, items, name)
+        return normalise_features(features, items, name)
 
     def encode_on_ranks(
         self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, description: str
@@ -369,7 +371,7 @@ class Engine:
         """Divide batches among the ranks, show progress, and count what passed the model.
 
         Args:
-            work, common, batches: as for `Crew.share`.
+            work, common, batches: as for `RankGroup.distribute`.
             sizes: the number of items in each batch.
             unit: a key of `self.encoded`.
             description: of the progress line.
@@ -378,14 +380,14 @@ class Engine:
             The number of a batch and its result, in the order of batches.
         """
         with self.reporter.task(description, sum(sizes), unit) as advance, self.layer_progress.shown(advance):
-            for number, result in self.crew.share(work, common, batches):
+            for number, result in self.ranks.distribute(work, common, batches):
                 self.encoded[unit] += sizes[number]
                 yield number, result
                 self.layer_progress.finish(sizes[number])
 
     def _encode_planned(
         self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
-    ) -> Batches:
+    ) -> EncodedBatches:
         """Encode batches on all ranks; `plan` has the positions of the members of each batch."""
         sizes = [len(members) for members in plan]
         for number, features in self.encode_on_ranks(work, common, batches, sizes, unit, f"encoding {unit}"):

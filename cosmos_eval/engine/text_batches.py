@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_eval.cache.known_features import key_of
+from cosmos_eval.cache.cached_features import feature_key
 from cosmos_eval.progress import Reporter
 
 TEXTS_PER_IMAGE = 4
@@ -41,7 +41,7 @@ class TextInputs:
 
         The batches depend on the order and the lengths of these texts and on the batch size only. If the texts of
         whole batches are removed from `positions`, the others form the same batches as before
-        (`cosmos_eval.cache.known_features` relies on that).
+        (`cosmos_eval.cache.cached_features` relies on that).
 
         Args:
             positions: which of the N texts.
@@ -50,10 +50,10 @@ class TextInputs:
             For each batch, the indices of its members in `positions`.
         """
         if self.lengths is None:
-            return in_order(len(positions), self.texts_per_batch)
+            return consecutive_batches(len(positions), self.texts_per_batch)
         lengths = self.lengths[torch.tensor(positions)]
         token_budget = self.texts_per_batch * self.context_length
-        return [members.tolist() for members in by_length(lengths, token_budget)]
+        return [members.tolist() for members in batches_by_length(lengths, token_budget)]
 
 
 def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: Reporter) -> TextInputs:
@@ -73,7 +73,7 @@ def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: R
     with reporter.task("reading texts", len(texts), "texts") as advance:
         tokens = trimmed.tokens(texts, advance)
     return TextInputs(
-        [key_of(b"ids", content) for content in tokens.contents()],
+        [feature_key(b"ids", content) for content in tokens.contents()],
         texts_per_batch,
         lambda members: tokens.batch(torch.tensor(members)),
         trimmed.encode,
@@ -84,15 +84,15 @@ def prepare_texts(model: Any, texts: Sequence[str], batch_size: int, reporter: R
 
 def text_key(text: str) -> str:
     """Return the key of a text that the model is given as a string."""
-    return key_of(b"text", text.encode("utf-8", "surrogatepass"))
+    return feature_key(b"text", text.encode("utf-8", "surrogatepass"))
 
 
-def in_order(count: int, size: int) -> list[Sequence[int]]:
+def consecutive_batches(count: int, size: int) -> list[Sequence[int]]:
     """Divide the indices 0 to `count` - 1 into batches of `size` consecutive ones; the last batch may be smaller."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def by_length(lengths: Tensor, budget: int) -> list[Tensor]:
+def batches_by_length(lengths: Tensor, budget: int) -> list[Tensor]:
     """Divide texts into batches of similar length, the longest first; texts of equal length keep their order.
 
     Args:

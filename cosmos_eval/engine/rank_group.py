@@ -14,12 +14,12 @@ r + N, r + 2 N, ...; with 7 pieces and 3 ranks:
 Ranks 1 and 2 have a piece less than rank 0: there is no padding, and no piece is done twice. So each value has the bits
 that a single process computes, and rank 0 puts the values in the order of the pieces.
 
-The messages of `Crew.share` on rank 0 and `Crew.serve` on the others:
+The messages of `RankGroup.distribute` on rank 0 and `RankGroup.serve` on the others:
 
 1. Rank 0 broadcasts an order (the function, its common argument, the number of pieces) and scatters the pieces.
 2. Rank 0 broadcasts a number of rounds. Each rank does that many of its pieces, then sends a report to rank 0: the
    values, notes for the user, and the failure if one occurred. A report costs time, so rank 0 chooses the number of
-   rounds such that they take about `SECONDS`.
+   rounds such that they take about `REPORT_INTERVAL`.
 3. Rank 0 does its own pieces of these rounds, receives the reports, and at once broadcasts the number of the next
    rounds. So the others compute while rank 0 uses the values that it has received.
 4. Steps 2 and 3 repeat until all pieces are done. An order of None ends `serve`.
@@ -48,7 +48,7 @@ from cosmos_core.world import World, is_lost_rank_error, join_world, leave_world
 from cosmos_eval.engine.rank_work import NoteCollector, RankReport, RankShare
 from cosmos_eval.progress import Reporter, Silent
 
-SECONDS = 1.0
+REPORT_INTERVAL = 1.0
 """Approximate seconds between two reports of a rank; a single piece may take longer."""
 GROUP_TIMEOUT = timedelta(days=14)
 """How long a rank waits for a message. Rank 0 may read data and score for hours between two orders; a rank that has
@@ -57,13 +57,13 @@ PROCESS_GROUPS: list[Any] = []
 """References to process groups until the process ends: see `cosmos_core.world.DESTROYED_GROUPS`."""
 
 Work = Callable[[Any, Any, Iterable[Any]], Iterator[Any]]
-"""A function that does pieces of work on a rank, and returns an iterator over their values. Its arguments are `here` of
-this rank, the argument common to all pieces, and the pieces of this rank. It must be a function of a module: ranks
-receive it by its name."""
+"""A function that does pieces of work on a rank, and returns an iterator over their values. Its arguments are
+`local_state` of this rank, the argument common to all pieces, and the pieces of this rank. It must be a function of a
+module: ranks receive it by its name."""
 
 
 @dataclass
-class Crew:
+class RankGroup:
     """The ranks of a run, as one of them sees them. A single process is a group of one, which sends no messages."""
 
     world: World = field(default_factory=World)
@@ -73,8 +73,8 @@ class Crew:
     """Host name of each rank."""
     process_group: Any = None
     """The group of torch.distributed for all messages of this class."""
-    here: Any = None
-    """What the function of the last `open` left on this rank for later work: usually the engine."""
+    local_state: Any = None
+    """What the function of the last `run_on_all` left on this rank for later work: usually the engine."""
     busy: bool = False
     """Whether work is going on that rank 0 has not seen the end of."""
 
@@ -90,24 +90,24 @@ class Crew:
         """Return how messages call a rank: with its host if there are several."""
         return f"rank {rank} on {self.hosts[rank]}" if len(set(self.hosts)) > 1 else f"rank {rank}"
 
-    def open(self, function: Callable[["Crew", Any], tuple[Any, Any]], argument: Any) -> list[Any]:
-        """Call `function(crew, argument)` on every rank; rank 0 calls this method.
+    def run_on_all(self, function: Callable[["RankGroup", Any], tuple[Any, Any]], argument: Any) -> list[Any]:
+        """Call `function(ranks, argument)` on every rank; rank 0 calls this method.
 
         Args:
-            function: returns what later work on this rank is given (`here`), and a value for rank 0.
+            function: returns what later work on this rank is given (`local_state`), and a value for rank 0.
 
         Returns:
             The values, by rank.
 
         Raises:
-            RequestError, RankError: as `share`.
+            RequestError, RankError: as `distribute`.
         """
         if self.size == 1:
-            self.here, value = function(self, argument)
+            self.local_state, value = function(self, argument)
             return [value]
         return [value for _, value in self._lead(None, function, argument, [None] * self.size)]
 
-    def share(self, work: Work, common: Any, pieces: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    def distribute(self, work: Work, common: Any, pieces: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Divide pieces of work among the ranks; rank 0 calls this method.
 
         Rank 0 must take all values: until then no other work can start.
@@ -126,7 +126,7 @@ class Crew:
             RankError: the lowest failure is an unexpected exception on another rank.
         """
         if self.size == 1:
-            return enumerate(work(self.here, common, pieces))
+            return enumerate(work(self.local_state, common, pieces))
         return self._lead(work, None, common, list(pieces))
 
     def serve(self) -> None:
@@ -163,25 +163,25 @@ class Crew:
                 self._broadcast(None)
             leave_world(self.world)
 
-    def take_number(self, counter: str) -> int:
+    def next_number(self, counter: str) -> int:
         """Return 0, 1, 2, ... for the first, second, third, ... call on any rank.
 
         Ranks that choose work by these numbers do each piece exactly once.
         """
         return self._key_value_store().add(f"cosmos-eval/{counter}", 1) - 1
 
-    def raise_flag(self, flag: str) -> None:
+    def set_flag(self, flag: str) -> None:
         """Set a flag that all ranks can see."""
         self._key_value_store().set(f"cosmos-eval/{flag}", "1")
 
-    def flag(self, flag: str) -> bool:
+    def is_flag_set(self, flag: str) -> bool:
         """Whether any rank has set a flag."""
         return self._key_value_store().check([f"cosmos-eval/{flag}"])
 
     def _lead(self, work: Work | None, function: Any, common: Any, pieces: list[Any]) -> Iterator[tuple[int, Any]]:
-        """Do rank 0's part of `share`: steps 1 to 4 of the module's docstring.
+        """Do rank 0's part of `distribute`: steps 1 to 4 of the module's docstring.
 
-        `open` is the same with `function` instead of `work`, and with one piece for each rank.
+        `run_on_all` is the same with `function` instead of `work`, and with one piece for each rank.
         """
         if self.busy:
             raise RuntimeError("work was started before all values of other work were taken")
@@ -203,7 +203,7 @@ class Crew:
             rounds_done += rounds
             rounds_left -= rounds
             if rounds_left:  # before the values are yielded, so that the other ranks do not wait meanwhile
-                rounds_per_report = rounds * SECONDS / max(time.monotonic() - start, 1e-3)
+                rounds_per_report = rounds * REPORT_INTERVAL / max(time.monotonic() - start, 1e-3)
                 rounds = max(1, min(rounds_left, 2 * rounds, int(rounds_per_report)))
                 self._start_rounds(rounds)
             yield from self._in_piece_order(reports, first_piece)
@@ -245,13 +245,13 @@ class Crew:
 
     def _own_share(self, work: Work | None, function: Any, common: Any, own_pieces: list[Any], count: int) -> RankShare:
         """Return this rank's share of `count` pieces; nothing is done yet."""
-        values = self._call_once(function, common) if work is None else work(self.here, common, own_pieces)
+        values = self._call_once(function, common) if work is None else work(self.local_state, common, own_pieces)
         notes = self.reporter if isinstance(self.reporter, NoteCollector) else NoteCollector()
         return RankShare(values, range(self.world.rank, count, self.size), notes)
 
     def _call_once(self, function: Any, argument: Any) -> Iterator[Any]:
-        """`open` as work with one piece for each rank."""
-        self.here, value = function(self, argument)
+        """`run_on_all` as work with one piece for each rank."""
+        self.local_state, value = function(self, argument)
         yield value
 
     # Messages. Objects are sent by pickle: all ranks are processes of one user, started together.
@@ -333,7 +333,7 @@ def _unpicklable_refused() -> Iterator[None]:
         ) from error
 
 
-def join_crew(reporter: Reporter) -> Crew:
+def join_rank_group(reporter: Reporter) -> RankGroup:
     """Join the processes that torchrun, or a batch system with the same variables, started together with this one.
 
     Without such variables, the group has this process only.
@@ -343,7 +343,7 @@ def join_crew(reporter: Reporter) -> Crew:
     """
     try:
         # The CPU's backend for any device: features are small, and a rank that waits for a message leaves its GPU idle.
-        return crew_of(join_world("cpu"), reporter)
+        return build_rank_group(join_world("cpu"), reporter)
     except RequestError:
         raise
     except (ValueError, RuntimeError) as error:
@@ -351,10 +351,10 @@ def join_crew(reporter: Reporter) -> Crew:
         raise RequestError(f"the ranks cannot find each other ({line}); start them with torchrun") from error
 
 
-def crew_of(world: World, reporter: Reporter) -> Crew:
+def build_rank_group(world: World, reporter: Reporter) -> RankGroup:
     """Return the ranks of a world that was joined; every rank must call it."""
     if world.size == 1:
-        return Crew(reporter=reporter)
+        return RankGroup(reporter=reporter)
     group = dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
     PROCESS_GROUPS.append(group)
-    return Crew(world, reporter if world.is_main else NoteCollector(), world.gather(socket.gethostname()), group)
+    return RankGroup(world, reporter if world.is_main else NoteCollector(), world.gather(socket.gethostname()), group)

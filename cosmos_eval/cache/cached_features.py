@@ -1,9 +1,9 @@
 """Features of distinct items by key: from memory, else from the feature cache on disk, else encoded now.
 
-`KnownRows.complete` looks for features in this order:
+`CachedFeatures.get_or_encode` looks for features in this order:
 
 1. memory: features of this run, of an earlier benchmark for example, up to `BUDGET` bytes;
-2. the feature cache on disk (`cosmos_eval.cache.store`): features of earlier runs;
+2. the feature cache on disk (`cosmos_eval.cache.feature_cache`): features of earlier runs;
 3. the encoder, for everything that is missing. These features are written to the cache batch by batch.
 
 So benchmarks with the same images (COCO, for example) encode each of them once, and a run that was killed continues.
@@ -22,18 +22,18 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.store import ModelCache
+from cosmos_eval.cache.feature_cache import ModelCache
 from cosmos_eval.profiling import phase
 
 BUDGET = 2**29
 """Bytes of features of one kind that are kept in memory (250,000 of 512 dimensions); the oldest are removed first."""
 
-Batches = Iterator[tuple[Sequence[int], Tensor]]
+EncodedBatches = Iterator[tuple[Sequence[int], Tensor]]
 """For each encoded batch: the positions of its members among the requested items, and their features (B, D) or
 (B, L, D)."""
 
 
-def key_of(kind: bytes, content: bytes) -> str:
+def feature_key(kind: bytes, content: bytes) -> str:
     """Return the key of an item: a digest of what the model is given for it.
 
     Args:
@@ -42,7 +42,7 @@ def key_of(kind: bytes, content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16, person=kind).hexdigest()
 
 
-class KnownRows:
+class CachedFeatures:
     """Features of unit length of one kind of item, by key.
 
     Args:
@@ -73,7 +73,7 @@ class KnownRows:
         """Whether the features of a key are in memory."""
         return key in self._locations
 
-    def complete(self, keys: Sequence[str], encode: Callable[[list[int]], Batches]) -> Tensor:
+    def get_or_encode(self, keys: Sequence[str], encode: Callable[[list[int]], EncodedBatches]) -> Tensor:
         """Return the features (N, D) or (N, L, D) of distinct keys, in their order.
 
         Args:
@@ -110,7 +110,7 @@ class KnownRows:
         features: "_FeatureBuffer",
         keys: Sequence[str],
         missing: list[int],
-        encode: Callable[[list[int]], Batches],
+        encode: Callable[[list[int]], EncodedBatches],
     ) -> None:
         """Fill `features` at the positions `missing`, and write each batch to the cache as soon as it is encoded."""
         if self.model_cache is None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.json_text import parse_json
+from cosmos_eval.cache.feature_cache import ModelCache
 from cosmos_eval.cache.shard import NAMES_PREFIX, DamagedFileError, checksum, read_checksummed
-from cosmos_eval.cache.store import ModelCache
 
 SUFFIX = ".json"
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.store import Store
+from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.base import is_out_of_memory
@@ -78,7 +78,7 @@ def test_a_failed_batch_and_all_later_ones_are_encoded_in_parts_with_the_same_fe
     assert_close(features, Engine(Small(100, 100), batch_size=8).image_features(images))
     # 8 fails, 4 fails, 2 passes; the last batch, of 5 images, is also divided by four: 2, 2 and 1
     assert model.passed["images"] == [2] * 8 + [2, 2, 1]
-    assert engine.parts.sizes == {"images": 2, "texts": 32, "windows": 8}
+    assert engine.batch_splitter.sizes == {"images": 2, "texts": 32, "windows": 8}
     assert reporter.lines == ["8 images at a time exceed the memory of cpu; 2 at a time from now on"]
     assert engine.encoded["images"] == 21
 
@@ -104,7 +104,7 @@ def test_images_are_not_halved_when_texts_do_not_fit():
     features = engine.text_features(texts)
     assert_close(features, Engine(Small(8, 100), batch_size=8).text_features(texts))
     assert max(model.passed["texts"]) == 4
-    assert engine.parts.sizes == {"images": 8, "texts": 4, "windows": 8}
+    assert engine.batch_splitter.sizes == {"images": 8, "texts": 4, "windows": 8}
     assert reporter.lines == ["32 texts at a time exceed the memory of cpu; 4 at a time from now on"]
 
 
@@ -120,7 +120,7 @@ def test_windows_are_halved_across_images():
     engine = Engine(Patches(), batch_size=7)
     halved = list(engine.window_features(images, patch_models.settings()))
     whole = list(Engine(patch_models.PatchModel(), batch_size=7).window_features(images, patch_models.settings()))
-    assert engine.parts.sizes["windows"] == 2
+    assert engine.batch_splitter.sizes["windows"] == 2
     for actual, expected in zip(halved, whole, strict=True):
         torch.testing.assert_close(actual.features, expected.features, rtol=1e-5, atol=1e-6)
 
@@ -148,10 +148,10 @@ def test_another_error_in_a_part_is_raised():
 
 def test_the_cache_and_a_later_run_see_the_batches_that_were_planned(tmp_path):
     images = make_images(20)
-    halved = Engine(Small(3, 9), batch_size=8, store=Store(tmp_path))
+    halved = Engine(Small(3, 9), batch_size=8, cache=FeatureCache(tmp_path))
     features = halved.image_features(images)
     later = Small(100, 100)
-    assert torch.equal(Engine(later, batch_size=8, store=Store(tmp_path)).image_features(images), features)
+    assert torch.equal(Engine(later, batch_size=8, cache=FeatureCache(tmp_path)).image_features(images), features)
     assert later.passed["images"] == []
 
 

@@ -12,7 +12,7 @@ from cosmos_eval.datasets.decoders import Decoder, use_decoder
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
 
-COMPARED = 16
+COMPARED_IMAGES = 16
 """The number of images, the first of a benchmark, that both decoders decode."""
 
 
@@ -22,7 +22,7 @@ def measure_decoder_differences(
     preprocess: Callable[[Image.Image], Tensor],
     encode: Callable[[Tensor, Sequence[ImageSource]], Tensor] | None,
 ) -> dict[str, Any]:
-    """Compare a decoder with Pillow on the first `COMPARED` images.
+    """Compare a decoder with Pillow on the first `COMPARED_IMAGES` images.
 
     Args:
         preprocess: a decoded image -> the input of the tower for one image.
@@ -34,7 +34,7 @@ def measure_decoder_differences(
         the size that the decoder gives; a larger image from Pillow is reduced to it by averaging. `similarity_max`: the
         largest change of the cosine similarity of two of the images.
     """
-    images = list(images[:COMPARED])
+    images = list(images[:COMPARED_IMAGES])
     pillow_images = [image.load() for image in images]
     with use_decoder(decoder):
         decoder_images = [image.load() for image in images]

@@ -42,11 +42,11 @@ from cosmos_eval.cache.shard import (
     DamagedFileError,
     Shard,
     list_files,
+    list_model_folders,
     list_temporary_files,
     read_keys,
     read_shard,
     shard_bytes,
-    spaces_of,
     write_checksummed,
 )
 from cosmos_eval.profiling import phase
@@ -56,14 +56,14 @@ FOLDER = ".embeddings"
 """Name of the cache folder inside the results folder of a run."""
 LIMIT = 10 * 10**9
 """Default size limit of a cache, in bytes."""
-RESERVE = 64 * 2**20
+RESERVED_BYTES = 64 * 2**20
 """Bytes of free disk space that the cache never uses: results need them."""
 SHARD_BYTES = 64 * 2**20
-"""Features are written to a new shard when this many bytes are waiting, or after `SECONDS`."""
-SECONDS = 5.0
+"""Features are written to a new shard when this many bytes are waiting, or after `WRITE_INTERVAL`."""
+WRITE_INTERVAL = 5.0
 """Seconds between two writes of features; a killed process loses what it has encoded since the last one."""
-SHARE = 50
-"""On a slow disk, features wait longer: writing takes at most 1 / SHARE of the time."""
+WRITE_PAUSE_FACTOR = 50
+"""On a slow disk, features wait longer: writing takes at most 1 / WRITE_PAUSE_FACTOR of the time."""
 STALE_SECONDS = 3600.0
 """Age from which a temporary file counts as left by a killed process."""
 FEATURES_VERSION = 1
@@ -73,7 +73,7 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "transformers", "timm", "
 
 
 @dataclass
-class Store:
+class FeatureCache:
     """The feature cache: a folder with the features of any number of models.
 
     Args:
@@ -92,7 +92,7 @@ class Store:
             raise RequestError(f"the size limit of the feature cache must be above 0, got {self.limit} bytes")
         if self.folder.exists() and not self.folder.is_dir():
             raise RequestError(f"{self.folder} is not a folder; give another path for the feature cache (--cache)")
-        for model_folder in spaces_of(self.folder):
+        for model_folder in list_model_folders(self.folder):
             # Removes temporary files of killed processes of this host. Those of other hosts and of older versions,
             # whose process cannot be checked, are removed by age.
             remove_leftovers(model_folder)
@@ -101,14 +101,14 @@ class Store:
                     if time.time() - path.stat().st_mtime > STALE_SECONDS:
                         path.unlink()
 
-    def space(self, about: Mapping[str, Any], reporter: Reporter | None = None) -> "ModelCache":
-        """Return the part of the cache for one model; `about` is what `about_rows` returns for it."""
-        return ModelCache(self, about, reporter or Silent())
+    def for_model(self, info: Mapping[str, Any], reporter: Reporter | None = None) -> "ModelCache":
+        """Return the part of the cache for one model; `info` is what `model_cache_info` returns for it."""
+        return ModelCache(self, info, reporter or Silent())
 
     def files(self) -> list[tuple[float, int, Path]]:
         """Return (time of last use, size in bytes, path) of each file, the least recently used first."""
         files = []
-        for model_folder in spaces_of(self.folder):
+        for model_folder in list_model_folders(self.folder):
             for path in list_files(model_folder):
                 with suppress(OSError):  # another process removed it
                     status = path.stat()
@@ -131,7 +131,7 @@ class Store:
             total -= size
 
 
-def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, Any]:
+def model_cache_info(model: Any, precision: str, device: torch.device) -> dict[str, Any]:
     """Return everything besides the item that determines a feature, and, for people, the model's spec and description.
 
     `space.json` holds this dictionary.
@@ -151,23 +151,23 @@ def about_rows(model: Any, precision: str, device: torch.device) -> dict[str, An
     }
 
 
-def space_name(about: Mapping[str, Any]) -> str:
+def model_cache_name(info: Mapping[str, Any]) -> str:
     """Return the name of a model folder: precision, device type, and a digest of everything that determines features.
 
     The model's spec is not part of it: the same weights under another path are the same model.
     """
     hashed = json.dumps(
-        [FORM, *(about[key] for key in ("digest", "precision", "device", "rows", "packages"))], sort_keys=True
+        [FORM, *(info[key] for key in ("digest", "precision", "device", "rows", "packages"))], sort_keys=True
     )
-    return f"{about['precision']}-{about['device']}-{hashlib.sha256(hashed.encode()).hexdigest()[:32]}"
+    return f"{info['precision']}-{info['device']}-{hashlib.sha256(hashed.encode()).hexdigest()[:32]}"
 
 
 @dataclass
 class ModelCache:
     """The part of the feature cache for one model in one precision on one device type: reads and writes its shards."""
 
-    store: Store
-    about: Mapping[str, Any]
+    cache: FeatureCache
+    info: Mapping[str, Any]
     reporter: Reporter = field(default_factory=Silent)
     is_writable: bool = True
     """False after the first failed write: later writes are not tried."""
@@ -176,8 +176,8 @@ class ModelCache:
     that cannot be used and could not be removed."""
 
     def __post_init__(self) -> None:
-        self.name = space_name(self.about)
-        self.folder = self.store.folder / self.name
+        self.name = model_cache_name(self.info)
+        self.folder = self.cache.folder / self.name
 
     def find(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray]]:
         """Find stored features.
@@ -204,13 +204,13 @@ class ModelCache:
             with suppress(OSError):  # a read-only cache: the time of last use cannot be set
                 os.utime(path)
             positions: list[int] = []
-            shard_rows: list[int] = []
-            for row, key in enumerate(_split_keys(shard.keys.tobytes())):
+            positions_in_shard: list[int] = []
+            for position, key in enumerate(_split_keys(shard.keys.tobytes())):
                 if key in wanted:
                     # Two processes may have stored the same item in two shards: the first one found is used.
                     positions.append(wanted.pop(key))
-                    shard_rows.append(row)
-            yield positions, shard.rows[shard_rows]
+                    positions_in_shard.append(position)
+            yield positions, shard.features[positions_in_shard]
             if not wanted:
                 return
 
@@ -238,13 +238,13 @@ class ModelCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             free_bytes = shutil.disk_usage(self.folder).free
-            if free_bytes < RESERVE + len(content):
+            if free_bytes < RESERVED_BYTES + len(content):
                 raise OSError(f"the disk has only {free_bytes / 2**20:,.0f} MiB left, which results may need")
             info_path = self.folder / "space.json"
             if not info_path.exists():
-                atomic_write_text(info_path, json.dumps(self.about, indent=1) + "\n")
+                atomic_write_text(info_path, json.dumps(self.info, indent=1) + "\n")
             path = write_checksummed(self.folder, prefix, suffix, content)
-            self.store.shrink()
+            self.cache.shrink()
             return path
         except OSError as error:
             self.is_writable = False
@@ -281,13 +281,13 @@ class ModelCache:
 
 
 class ShardWriter:
-    """Collects the features of whole batches and writes them as one shard every `SECONDS`."""
+    """Collects the features of whole batches and writes them as one shard every `WRITE_INTERVAL`."""
 
     def __init__(self, model_cache: ModelCache, kind: str) -> None:
         self.model_cache, self.kind = model_cache, kind
         self.keys: list[str] = []
         self.batches: list[Tensor] = []
-        self.next_write = time.monotonic() + SECONDS
+        self.next_write = time.monotonic() + WRITE_INTERVAL
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -321,7 +321,7 @@ class ShardWriter:
             self.model_cache.put(self.kind, Shard(keys, torch.cat(self.batches).cpu().numpy()))
         self.keys, self.batches = [], []
         now = time.monotonic()
-        self.next_write = now + max(SECONDS, SHARE * (now - start))
+        self.next_write = now + max(WRITE_INTERVAL, WRITE_PAUSE_FACTOR * (now - start))
 
 
 def _split_keys(joined: bytes) -> list[bytes]:
