@@ -2,8 +2,9 @@
 
 The path of one image through `Engine.image_features`:
 
-1. **Digest.** The file is read and its content is hashed (`images.py`). Images with equal content count as one from
-   here on (`unit_features.find_distinct`): they are encoded once and share their features, so that they tie exactly.
+1. **Digest.** The file is read and its content is hashed (`images.py`). Images with equal content count as
+   one from here on (`unit_features.find_distinct`): they are encoded once and share their features, so that they tie
+   exactly.
 2. **Cache lookup.** The features are looked up by the digest: in memory, then in the feature cache on disk
    (`cosmos_eval.cache.known_features`). The next steps are for the images whose features are missing.
 3. **Batches.** Missing images form batches of `batch_size`, in the order in which they first occur in the dataset.
