@@ -9,18 +9,18 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_eval.cache.feature_cache import FOLDER
 from cosmos_eval.cache.shard import (
     FILE_PREFIX,
     SUFFIX,
     DamagedFileError,
     list_files,
+    list_model_folders,
     list_temporary_files,
     read_checksummed,
     read_keys,
     read_shard,
-    spaces_of,
 )
-from cosmos_eval.cache.store import FOLDER
 
 ID_DIGITS = 8
 MIN_PREFIX = 4
@@ -39,8 +39,8 @@ class CachedModel:
         return self.folder.name.rpartition("-")[2][:ID_DIGITS]
 
     @cached_property
-    def about(self) -> dict[str, Any]:
-        """`spec`, `digest`, `precision`, `device` and `model` from `cosmos_eval.cache.store.about_rows`.
+    def info(self) -> dict[str, Any]:
+        """`spec`, `digest`, `precision`, `device` and `model` from `cosmos_eval.cache.feature_cache.model_cache_info`.
 
         If `space.json` is missing or damaged, precision and device come from the folder's name, and the spec is
         "unknown".
@@ -61,7 +61,7 @@ class CachedModel:
         """Return the shards of one kind of item (a key of `FILE_PREFIX`)."""
         return [path for path in self.files() if path.name.startswith(f"{FILE_PREFIX[kind]}-")]
 
-    def rows(self, kind: str) -> int:
+    def count_features(self, kind: str) -> int:
         """Return the number of distinct items with features; unreadable shards are not counted."""
         keys: set[bytes] = set()
         for path in self.shards(kind):
@@ -73,48 +73,50 @@ class CachedModel:
         """Return the size of all files in bytes."""
         return sum(_stat_field(path, "st_size") for path in self.files())
 
-    def used(self) -> float:
+    def last_used(self) -> float:
         """Return the time of the last read or write, in seconds since 1970; 0 if there are no files."""
         return max((_stat_field(path, "st_mtime") for path in self.files()), default=0.0)
 
 
-def store_at(path: Path) -> Path:
+def find_cache_folder(path: Path) -> Path:
     """Return the cache folder that is meant by `path`: the one inside a results folder, else `path` itself.
 
     Raises:
         RequestError: neither of them is a cache with files.
     """
     for folder in (path / FOLDER, path):
-        if folder.is_dir() and held(folder):
+        if folder.is_dir() and list_cached_models(folder):
             return folder
     raise RequestError(f"no feature cache in {path}; give --cache the cache folder, or the --out folder of a run")
 
 
-def held(cache_folder: Path) -> list[CachedModel]:
+def list_cached_models(cache_folder: Path) -> list[CachedModel]:
     """Return the models in a cache, ordered by spec."""
     models = [
-        CachedModel(path) for path in spaces_of(cache_folder) if list_files(path) or (path / "space.json").is_file()
+        CachedModel(path)
+        for path in list_model_folders(cache_folder)
+        if list_files(path) or (path / "space.json").is_file()
     ]
-    return sorted(models, key=lambda model: (model.about["spec"], model.folder.name))
+    return sorted(models, key=lambda model: (model.info["spec"], model.folder.name))
 
 
-def chosen(cache_folder: Path, name: str) -> list[CachedModel]:
+def find_cached_models(cache_folder: Path, name: str) -> list[CachedModel]:
     """Return the models whose spec is `name`; if there are none, those whose digest or id begins with it.
 
     Raises:
         RequestError: no model matches; the message lists the specs of those in the cache.
     """
-    models = held(cache_folder)
-    matches = [model for model in models if model.about["spec"] == name]
+    models = list_cached_models(cache_folder)
+    matches = [model for model in models if model.info["spec"] == name]
     if not matches and len(name) >= MIN_PREFIX:
-        matches = [model for model in models if model.about["digest"].startswith(name) or model.id.startswith(name)]
+        matches = [model for model in models if model.info["digest"].startswith(name) or model.id.startswith(name)]
     if not matches:
-        specs = ", ".join(dict.fromkeys(model.about["spec"] for model in models)) or "none"
+        specs = ", ".join(dict.fromkeys(model.info["spec"] for model in models)) or "none"
         raise RequestError(f"no cached features of {name!r} in {cache_folder}; models in this cache: {specs}")
     return matches
 
 
-def damaged(model: CachedModel) -> Iterator[tuple[Path, str]]:
+def find_damaged_files(model: CachedModel) -> Iterator[tuple[Path, str]]:
     """Read every file of a model and yield those that are damaged or unreadable, with the reason."""
     for path in model.files():
         try:
@@ -130,7 +132,7 @@ def damaged(model: CachedModel) -> Iterator[tuple[Path, str]]:
             yield path, str(error.strerror or error)
 
 
-def clear(models: Sequence[CachedModel]) -> int:
+def remove_cached_models(models: Sequence[CachedModel]) -> int:
     """Remove the files of models, and their folders if nothing else is in them; return the bytes that were freed."""
     freed = 0
     for model in models:

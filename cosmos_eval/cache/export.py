@@ -8,7 +8,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cache.contents import CachedModel
-from cosmos_eval.cache.names import read_names
+from cosmos_eval.cache.item_names import read_names
 from cosmos_eval.cache.shard import DamagedFileError, read_shard
 from cosmos_eval.models.embeddings import write_embeddings
 
@@ -21,11 +21,11 @@ class _NamedItem(NamedTuple):
     key: str
 
 
-def export_rows(model: CachedModel, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
+def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
     """Write `meta.json`, `images.npz` and `texts.npz` to `out`; return the numbers of images and of texts.
 
     Args:
-        model: from `cosmos_eval.cache.contents.chosen`.
+        model: from `cosmos_eval.cache.contents.find_cached_models`.
         benchmarks: write only the images and texts of these benchmarks; all of them if empty.
 
     Raises:
@@ -56,13 +56,13 @@ def export_rows(model: CachedModel, out: Path, benchmarks: Sequence[str] = ()) -
 
 def _meta(model: CachedModel) -> dict[str, str | int | float | bool]:
     """Return the content of `meta.json`: the model's description, and where the features come from."""
-    about = model.about
+    info = model.info
     return {
-        **{key: value for key, value in about["model"].items() if isinstance(value, str | int | float | bool)},
-        "exported_from": about["spec"],
-        "digest": about["digest"],
-        "precision": about["precision"],
-        "device": about["device"],
+        **{key: value for key, value in info["model"].items() if isinstance(value, str | int | float | bool)},
+        "exported_from": info["spec"],
+        "digest": info["digest"],
+        "precision": info["precision"],
+        "device": info["device"],
     }
 
 
@@ -78,7 +78,7 @@ def _items_of_benchmarks(model: CachedModel, kind: str, benchmarks: Sequence[str
             if known_benchmarks
             else f"run a benchmark with {kind} first"
         )
-        raise RequestError(f"the cache has {missing} for {model.about['spec']}; {advice}")
+        raise RequestError(f"the cache has {missing} for {model.info['spec']}; {advice}")
     return [
         _NamedItem(benchmark, name, key)
         for benchmark, names, keys in files
@@ -119,7 +119,7 @@ def _read_features(model: CachedModel, kind: str, keys: set[str]) -> dict[str, n
             shard = read_shard(path, model.folder.name)
         except (DamagedFileError, OSError):
             continue  # the caller reports its items as missing
-        for key_bytes, item_features in zip(shard.keys, shard.rows, strict=True):
+        for key_bytes, item_features in zip(shard.keys, shard.features, strict=True):
             if (key := bytes(key_bytes).hex()) in keys:
                 features[key] = item_features
     return features
@@ -139,6 +139,6 @@ def _require_single_vectors(model: CachedModel, kind: str, features_by_key: dict
     tokens = next((features for features in features_by_key.values() if features.ndim > 1), None)
     if tokens is not None:
         raise RequestError(
-            f"{model.about['spec']} has {' x '.join(map(str, tokens.shape))} numbers for each of its {kind}, and an "
+            f"{model.info['spec']} has {' x '.join(map(str, tokens.shape))} numbers for each of its {kind}, and an "
             "embeddings: folder holds one vector for each; evaluate the model itself"
         )

@@ -56,7 +56,7 @@ class Shard:
     """
 
     keys: np.ndarray
-    rows: np.ndarray
+    features: np.ndarray
 
 
 def shard_bytes(kind: str, folder_name: str, shard: Shard) -> bytes:
@@ -68,7 +68,7 @@ def shard_bytes(kind: str, folder_name: str, shard: Shard) -> bytes:
             type and package versions; the header repeats it, so that a shard moved to another folder is not used there.
     """
     return save(
-        {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.rows, dtype=np.float32)},
+        {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.features, dtype=np.float32)},
         # A single entry: safetensors writes several entries in no fixed order, and the checksum would vary.
         {FORM: json.dumps({"kind": FILE_PREFIX[kind], "space": folder_name})},
     )
@@ -94,7 +94,7 @@ def read_shard(path: Path, folder_name: str) -> Shard:
         raise
     except Exception as error:  # a foreign file that is named by its own checksum can hold anything
         raise DamagedFileError(f"it is not a shard of cosmos-eval ({type(error).__name__})") from error
-    keys, features = shard.keys, shard.rows
+    keys, features = shard.keys, shard.features
     keys_are_valid = keys.shape == (len(features), KEY_BYTES) and keys.dtype == np.uint8
     if not keys_are_valid or features.ndim < 2 or features.dtype != np.float32:
         raise DamagedFileError(f"its keys have shape {keys.shape} and its features {features.shape}")
@@ -174,7 +174,7 @@ def _open_file(path: Path) -> BufferedReader:
         raise DamagedFileError(str(error)) from error
 
 
-def spaces_of(cache_folder: Path) -> list[Path]:
+def list_model_folders(cache_folder: Path) -> list[Path]:
     """Return the model folders of a cache, found by the form of their names.
 
     Other folders in the same place are ignored, with all files in them: they are not ours to count or remove.

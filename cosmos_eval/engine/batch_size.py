@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 DEFAULT_BATCH_SIZE = 64
 LARGEST_BATCH_SIZE = 10**6
-FIRST, MOST = 32, 512
+SMALLEST_TRIAL, LARGEST_TRIAL = 32, 512
 """The smallest and the largest batch size that `auto` tries. Beyond 512, towers hardly become faster."""
 MEMORY_SHARE = 0.5
 """Share of the free memory that a batch of images may take; texts, windows and scores need the rest."""
@@ -68,11 +68,11 @@ def find_largest_size(peak_memory: Callable[[int], float | None], budget: float)
         budget: bytes.
 
     Returns:
-        At least `FIRST`, also if that exceeds the budget: then batches are split when they are encoded
-        (`cosmos_eval.engine.batch_splitter`). At most `MOST`.
+        At least `SMALLEST_TRIAL`, also if that exceeds the budget: then batches are split when they are encoded
+        (`cosmos_eval.engine.batch_splitter`). At most `LARGEST_TRIAL`.
     """
-    best, size = FIRST, FIRST
-    while size <= MOST:
+    best, size = SMALLEST_TRIAL, SMALLEST_TRIAL
+    while size <= LARGEST_TRIAL:
         bytes_needed = peak_memory(size)
         if bytes_needed is None or bytes_needed > budget:
             break
@@ -92,7 +92,7 @@ def _peak_memory(run: Callable[[Tensor], object], image: Tensor, size: int, devi
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - allocated_before
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     # Outside of `except`: until there, the exception keeps the tensors of the failed pass alive.
     torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 """Batches that do not fit in memory: they pass the tower in parts, which are halved until one fits.
 
-The members of a batch are decided before (`cosmos_eval.engine.texts`) and do not change here. Only the forward
+The members of a batch are decided before (`cosmos_eval.engine.text_batches`) and do not change here. Only the forward
 pass is split, and the features of the parts are joined again. So everything else (the feature cache, ranks, progress)
 sees the planned batches, also on a device with little memory. Rounding may differ: a kernel may add in another order
 for another batch size.
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.layer_progress import LayerProgress
-from cosmos_eval.engine.texts import TEXTS_PER_IMAGE
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.engine.text_batches import TEXTS_PER_IMAGE
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 UNITS = {"images": 1, "texts": TEXTS_PER_IMAGE, "windows": 1, "pairs": 1}
@@ -99,7 +99,7 @@ class BatchSplitter:
         try:
             return encode(part)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if size == 1:
                 raise RequestError(

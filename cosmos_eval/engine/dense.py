@@ -26,17 +26,17 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PILLOW, Decoder
-from cosmos_eval.engine.images import each_image
-from cosmos_eval.engine.windows import WindowGrid, resized, window_grid
-from cosmos_eval.models.preprocess import of_channels
-from cosmos_eval.profiling import timed
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import each_image
+from cosmos_eval.engine.windows import WindowGrid, resize_image, window_grid
+from cosmos_eval.models.preprocess import channel_tensor
+from cosmos_eval.profiling import time_items
 
 MAX_WAITING_BATCHES = 4
 """Windows of images after the first unfinished one, in batches: more than these do not wait for it."""
 
-CHUNK = 16
+MIN_CHUNK_SIZE = 16
 """The smallest number of images in a chunk."""
 
 Encode = Callable[[Tensor, list[ImageSource]], Tensor]
@@ -48,16 +48,16 @@ def chunk_size(batch_size: int) -> int:
 
     With six windows for each image, it is about every tenth batch.
     """
-    return max(CHUNK, batch_size)
+    return max(MIN_CHUNK_SIZE, batch_size)
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseFeatures:
     """The patch features of one image."""
 
     index: int
     """Position of the image in the dataset."""
-    original: tuple[int, int]
+    original_size: tuple[int, int]
     """Height and width before resizing."""
     grid: WindowGrid
     """The windows, in pixels of the resized image."""
@@ -73,7 +73,7 @@ class _UnfinishedImage:
     """An image with windows that are not encoded yet."""
 
     index: int
-    original: tuple[int, int]
+    original_size: tuple[int, int]
     grid: WindowGrid
     pixels: Tensor  # (H, W, 3) uint8
     features: dict[int, Tensor] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class _UnfinishedImage:
 
     @property
     def is_finished(self) -> bool:
-        return len(self.features) == self.grid.windows
+        return len(self.features) == self.grid.window_count
 
     @property
     def window_shape(self) -> tuple[int, int]:
@@ -102,7 +102,7 @@ def dense_features(
     encode: Encode,
     normalised: Callable[[Tensor], Tensor] | None = None,
     decoder: Decoder = PILLOW,
-) -> Iterator[Dense]:
+) -> Iterator[DenseFeatures]:
     """Yield the patch features of each image, in order; see the module's docstring for the batches.
 
     Args:
@@ -111,7 +111,7 @@ def dense_features(
         batch_size: windows of a batch.
         workers: processes that decode and resize; 0 does it in this process.
         encode: the tower.
-        normalised: computes `Dense.pixels` from (1, H, W, 3) uint8; without it, `pixels` is None.
+        normalised: computes `DenseFeatures.pixels` from (1, H, W, 3) uint8; without it, `pixels` is None.
         decoder: decodes the images.
 
     Raises:
@@ -130,26 +130,28 @@ def dense_features(
         for (image, number), window_features in zip(members, features, strict=True):
             image.features[number] = window_features
 
-    def return_finished() -> Iterator[Dense]:
+    def return_finished() -> Iterator[DenseFeatures]:
         nonlocal unreturned_windows
         while unreturned and unreturned[0].is_finished:
             image = unreturned.popleft()
-            unreturned_windows -= image.grid.windows
+            unreturned_windows -= image.grid.window_count
             yield _dense_of(image, normalised)
 
-    for index, (pixels, original) in enumerate(timed(each_image(images, resize, workers, decoder), "waiting")):
+    for index, (pixels, original_size) in enumerate(
+        time_items(each_image(images, resize, workers, decoder), "waiting")
+    ):
         grid = window_grid(pixels.shape[0], pixels.shape[1], settings["crop"], settings["stride"])
-        image = _UnfinishedImage(index, original, grid, pixels)
+        image = _UnfinishedImage(index, original_size, grid, pixels)
         unreturned.append(image)
-        unreturned_windows += grid.windows
+        unreturned_windows += grid.window_count
         queue = queues.setdefault(image.window_shape, deque())
-        queue.extend((image, number) for number in range(grid.windows))
+        queue.extend((image, number) for number in range(grid.window_count))
         while len(queue) >= batch_size:
             encode_batch(queue)
         yield from return_finished()
         is_chunk_end = (index + 1) % images_per_chunk == 0 or index + 1 == len(images)
         while unreturned and (
-            is_chunk_end or unreturned_windows - unreturned[0].grid.windows > MAX_WAITING_BATCHES * batch_size
+            is_chunk_end or unreturned_windows - unreturned[0].grid.window_count > MAX_WAITING_BATCHES * batch_size
         ):
             encode_batch(queues[unreturned[0].window_shape])
             yield from return_finished()
@@ -157,15 +159,15 @@ def dense_features(
 
 def _resize(image: Image.Image, short_side: int | None, long_side: int) -> tuple[Tensor, tuple[int, int]]:
     """In a worker: return the resized pixels (H, W, 3) uint8, and height and width before resizing."""
-    return torch.from_numpy(resized(image, short_side, long_side).copy()), (image.height, image.width)
+    return torch.from_numpy(resize_image(image, short_side, long_side).copy()), (image.height, image.width)
 
 
-def _dense_of(image: _UnfinishedImage, normalised: Callable[[Tensor], Tensor] | None) -> Dense:
+def _dense_of(image: _UnfinishedImage, normalised: Callable[[Tensor], Tensor] | None) -> DenseFeatures:
     grid = image.grid
-    features = torch.stack([image.features[number] for number in range(grid.windows)])
+    features = torch.stack([image.features[number] for number in range(grid.window_count)])
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
     pixels = normalised(image.pixels[None])[0] if normalised else None
-    return Dense(image.index, image.original, grid, features, pixels)
+    return DenseFeatures(image.index, image.original_size, grid, features, pixels)
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Normalise:
     device: torch.device
 
     @classmethod
-    def of(cls, model: Any, device: torch.device) -> "Normalise":
+    def from_model(cls, model: Any, device: torch.device) -> "Normalise":
         """Return the normalisation of the model's own preprocessing.
 
         Raises:
@@ -195,5 +197,5 @@ class Normalise:
 
     def __call__(self, windows: Tensor) -> Tensor:
         x = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
-        mean, std = (of_channels(v, self.device) * 255 for v in (self.mean, self.std))
+        mean, std = (channel_tensor(v, self.device) * 255 for v in (self.mean, self.std))
         return ((x - mean) / std).contiguous()

@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.images import image_batches
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import image_name, text_name
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
 
 def encode_images(engine: "Engine", common: None, batches: Iterable[list[ImageSource]]) -> Iterator[Tensor]:
     """Load and encode batches of images; yield the features (B, ...) of each.
 
     Args:
-        common: not used; part of the signature of `cosmos_eval.engine.ranks.Work`.
+        common: not used; part of the signature of `cosmos_eval.engine.rank_group.Work`.
         batches: this rank's batches. All have the engine's batch size, but for the last batch of the dataset.
     """
     own_batches = list(batches)
@@ -42,7 +42,7 @@ def encode_texts(engine: "Engine", is_trimmed: bool, batches: Iterable[tuple[lis
     """Encode batches of texts; yield the features (B, ...) of each.
 
     Args:
-        is_trimmed: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed`), not strings.
+        is_trimmed: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed_text`), not strings.
         batches: the texts of each batch of this rank, for error messages, and the input of the model.
     """
     encode = engine.model.trimmed_text.encode if is_trimmed else engine.model.encode_text
@@ -59,10 +59,10 @@ def _encode_batches(
         unit: "images" or "texts".
     """
     name = image_name if unit == "images" else text_name
-    for items, batch in timed(batches, "waiting" if unit == "images" else "tokens"):
+    for items, batch in time_items(batches, "waiting" if unit == "images" else "tokens"):
         engine.layer_progress.start(len(items))
         with phase(unit), tower_precision(engine.precision, engine.device):
-            encoded = engine.parts.encode(unit, batch, encode)
-        features = engine.unit_rows(encoded, items, name)
+            encoded = engine.batch_splitter.encode(unit, batch, encode)
+        features = engine.normalise_features(encoded, items, name)
         # Other ranks send their features to rank 0 through main memory.
-        yield features if engine.crew.is_main else features.cpu()
+        yield features if engine.ranks.is_main else features.cpu()

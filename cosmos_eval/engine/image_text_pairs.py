@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.known_features import Batches, key_of
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.images import image_batches
+from cosmos_eval.cache.cached_features import EncodedBatches, feature_key
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
 from cosmos_eval.models.base import as_scores
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
 PairInputs = tuple[list[ImageSource], list[str]]
 """The distinct images and texts that pairs refer to by index."""
@@ -69,7 +69,7 @@ def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pa
     # Copies: a view would be sent to another rank with the whole array behind it.
     batches = [batch.numpy().copy() for batch in pairs.int().split(engine.batch_size)]
 
-    def encode(missing: list[int]) -> Batches:
+    def encode(missing: list[int]) -> EncodedBatches:
         missing_batches = [batches[i] for i in missing]
         sizes = [len(batch) for batch in missing_batches]
         for number, scores in engine.encode_on_ranks(
@@ -79,8 +79,8 @@ def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pa
             padded_scores = torch.nn.functional.pad(scores, (0, engine.batch_size - len(scores)))
             yield [number], padded_scores[None]
 
-    batch_keys = [key_of(b"pairs", _batch_content(batch, keys, engine.batch_size)) for batch in batches]
-    scores = engine.cached_pair_scores.complete(batch_keys, encode)  # (number of batches, batch size)
+    batch_keys = [feature_key(b"pairs", _batch_content(batch, keys, engine.batch_size)) for batch in batches]
+    scores = engine.cached_pair_scores.get_or_encode(batch_keys, encode)  # (number of batches, batch size)
     return scores.flatten()[: len(pairs)]  # only the last batch can be smaller, so the padding is at the end
 
 
@@ -97,12 +97,12 @@ def key_bytes(keys: Sequence[str]) -> np.ndarray:
 
 
 def score_batches(engine: "Engine", inputs: PairInputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-    """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.ranks.Work`)."""
+    """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.rank_group.Work`)."""
     images, texts = inputs
-    for pairs, batch in timed(_prepare_batches(engine, inputs, list(batches)), "waiting"):
+    for pairs, batch in time_items(_prepare_batches(engine, inputs, list(batches)), "waiting"):
         engine.layer_progress.start(len(batch))
         with phase("pairs"), tower_precision(engine.precision, engine.device):
-            scores = engine.parts.encode("pairs", batch, partial(_score_batch, engine))
+            scores = engine.batch_splitter.encode("pairs", batch, partial(_score_batch, engine))
         is_bad = ~torch.isfinite(scores)
         if is_bad.any():
             image, text = pairs[int(is_bad.nonzero()[0])]

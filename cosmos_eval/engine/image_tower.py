@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.decoders import PIL, Decoder
-from cosmos_eval.models.base import one_line, out_of_memory
-from cosmos_eval.profiling import current, phase
+from cosmos_eval.models.base import format_error, is_out_of_memory
+from cosmos_eval.profiling import current_profile, phase
 
 MAX_REPEATS = 5
 MAX_SECONDS = 2.0
@@ -52,9 +52,9 @@ class ImageTower:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Encode a batch (B, ...) from `worker_preprocess` to (B, D) or (B, L, D), as the model returns it."""
-        profile = current()
-        if profile is not None and (profile.ready is None or len(batch) > len(profile.ready)):
-            profile.ready = batch  # the largest batch, for `rate`
+        profile = current_profile()
+        if profile is not None and (profile.largest_batch is None or len(batch) > len(profile.largest_batch)):
+            profile.largest_batch = batch  # the largest batch, for `rate`
         with phase("copy"):
             x = self.input(batch)
         return self.encode(x)
@@ -135,10 +135,10 @@ def _compile_encoder(model: Any) -> Callable[[Tensor], Tensor]:
         try:
             return compiled(x)
         except Exception as error:
-            if out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            if is_out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             raise RequestError(
-                f"{model.spec} cannot be compiled here: {one_line(error)}; leave --compile out"
+                f"{model.spec} cannot be compiled here: {format_error(error)}; leave --compile out"
             ) from error
 
     return encode

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from cosmos_eval.metrics.query_scores import Block, QueryScores, copies_of
+from cosmos_eval.metrics.query_scores import Block, QueryScores, count_copies
 from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
 ABOVE = 2.0**33
@@ -52,7 +52,7 @@ class Reranked:
     """(P,) their scores."""
 
     def __post_init__(self) -> None:
-        self.queries = len(self.row)
+        self.query_count = len(self.row)
         self.device = torch.device("cpu")
         self._distinct_candidates = int(self.column.max()) + 1
         self._distinct_queries = int(self.row.max()) + 1
@@ -63,7 +63,7 @@ class Reranked:
     @cached_property
     def copies(self) -> Tensor:
         """(number of distinct candidates,) float32, how many candidates are equal to each."""
-        return copies_of(self.column, self._distinct_candidates)
+        return count_copies(self.column, self._distinct_candidates)
 
     @cached_property
     def best(self) -> Tensor:

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import compute_digests
 from cosmos_eval.engine.image_text_pairs import compute_pair_scores, key_bytes
-from cosmos_eval.engine.images import compute_digests
 from cosmos_eval.engine.rerank import Reranked
-from cosmos_eval.engine.texts import text_key
+from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
 from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
-from cosmos_eval.metrics.comparisons import dot_products
+from cosmos_eval.metrics.item_accuracy import dot_products
 from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QueryScores
-from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
+from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
-MOST_PAIRS = 10_000_000
+MAX_PAIRS = 10_000_000
 """The largest number of pairs that a model is given one by one. The test split of Flickr30k has 5,000,000."""
 
 
@@ -195,16 +195,18 @@ class PairScores:
         return compute_pair_scores(self.engine, self.inputs, self.keys, pairs)
 
     def _require_few_pairs(self, count: int) -> None:
-        if count <= MOST_PAIRS:
+        if count <= MAX_PAIRS:
             return
         image_count, text_count = self.shape
         smaller = "a smaller rerank" if self.rerank is not None else "rerank: k in the metrics of retrieval"
         condition = (
-            "" if encodes(self.engine.model) else " (which needs a model that also has encode_image and encode_text)"
+            ""
+            if has_features(self.engine.model)
+            else " (which needs a model that also has encode_image and encode_text)"
         )
         raise RequestError(
             f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts are "
-            f"{count:,} pairs, more than {MOST_PAIRS:,}; give {smaller}{condition}, or --limit"
+            f"{count:,} pairs, more than {MAX_PAIRS:,}; give {smaller}{condition}, or --limit"
         )
 
 
@@ -217,7 +219,7 @@ def build_scores(
         RequestError: as `Engine.image_features`, or features of several vectors for each item without a `similarity`.
     """
     model = engine.model
-    if scores_pairs(model) and (rerank is None or not encodes(model)):
+    if is_pair_scorer(model) and (rerank is None or not has_features(model)):
         return PairScores(engine, images, texts)
     image_features, text_features = engine.image_features(images), engine.text_features(texts)
     feature_scores: Scores
@@ -236,7 +238,7 @@ def build_scores(
         require_single_vectors(model, image_features, "an image")
         require_single_vectors(model, text_features, "a text")
         feature_scores = DotProductScores(image_features, text_features)
-    return PairScores(engine, images, texts, feature_scores, rerank) if scores_pairs(model) else feature_scores
+    return PairScores(engine, images, texts, feature_scores, rerank) if is_pair_scorer(model) else feature_scores
 
 
 def require_single_vectors(model: Any, features: Tensor, item: str) -> None:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.query_scores import Block, MatrixScores, QueryScores, copies_of
-from cosmos_eval.metrics.similarity import BLOCK_BYTES, plain_float32, share_equal_rows
-from cosmos_eval.models.base import as_scores, out_of_memory
-from cosmos_eval.progress import Reporter, after_a_while
+from cosmos_eval.metrics.query_scores import Block, MatrixScores, QueryScores, count_copies
+from cosmos_eval.metrics.similarity import BLOCK_BYTES, deduplicate_features, plain_float32
+from cosmos_eval.models.base import as_scores, is_out_of_memory
+from cosmos_eval.progress import Reporter, report_if_slow
 
 TILE_BYTES = 64 * 2**20
 """Memory that `similarity` may need for a tile, estimated as one float32 for each pair of vectors (tokens) of an image
@@ -53,11 +53,11 @@ class SimilarityTiles:
         reporter: Reporter,
     ) -> None:
         self.model = model
-        self.images, self.texts = share_equal_rows(images), share_equal_rows(texts)
+        self.images, self.texts = deduplicate_features(images), deduplicate_features(texts)
         self.device = images.device
         self.image_name, self.text_name = image_name, text_name
         self.reporter = reporter
-        self.shape = len(self.images.rows), len(self.texts.rows)
+        self.shape = len(self.images.features), len(self.texts.features)
         """Numbers of distinct images and of distinct texts."""
         side = tile_side(images[0], texts[0])
         # Scores are read in strips: one tile high, as long as the other side. A strip must fit in a block.
@@ -82,7 +82,7 @@ class SimilarityTiles:
         """The scores (distinct images, distinct texts) of all pairs."""
         scores = torch.empty(self.shape, device=self.device)
         pair_count = self.shape[0] * self.shape[1]
-        with after_a_while(self.reporter, "scoring pairs", pair_count, "pairs") as advance:
+        with report_if_slow(self.reporter, "scoring pairs", pair_count, "pairs") as advance:
             for start in range(0, self.shape[0], self.tile_shape[0]):
                 strip = self.strip(start // self.tile_shape[0], by_image=True)
                 scores[start : start + len(strip)] = strip
@@ -112,7 +112,7 @@ class SimilarityTiles:
         distinct, distinct_index = (image_index * self.shape[1] + text_index).unique(return_inverse=True)
         images, texts = distinct // self.shape[1], distinct % self.shape[1]
         scores = []
-        with after_a_while(self.reporter, "scoring pairs", len(distinct), "pairs") as advance:
+        with report_if_slow(self.reporter, "scoring pairs", len(distinct), "pairs") as advance:
             start = 0
             for count in torch.unique_consecutive(images, return_counts=True)[1].tolist():
                 image = images[start : start + 1]
@@ -139,11 +139,11 @@ class SimilarityTiles:
         try:
             with torch.no_grad(), plain_float32():
                 values = self.model.similarity(
-                    self.images.rows[images.to(self.device)], self.texts.rows[texts.to(self.device)]
+                    self.images.features[images.to(self.device)], self.texts.features[texts.to(self.device)]
                 )
                 scores = as_scores(values, (len(images), len(texts)), f"{self.model.spec}: similarity").to(self.device)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(images) == len(texts) == 1:
                 raise RequestError(
@@ -182,9 +182,9 @@ class _StripScores:
     def __post_init__(self) -> None:
         sides = self.tiles.images, self.tiles.texts
         queries, candidates = sides if self.by_image else sides[::-1]
-        self.queries = len(queries.column)
+        self.query_count = len(queries.column)
         self.device = self.tiles.device
-        self.column, self.copies = candidates.column, copies_of(candidates.column, len(candidates.rows))
+        self.column, self.copies = candidates.column, count_copies(candidates.column, len(candidates.features))
         self._distinct_query = queries.column.cpu()
         self._strip_height = self.tiles.tile_shape[0 if self.by_image else 1]
         # Consecutive queries are usually of one strip, which is computed once then. Only the last strip is kept; a
@@ -193,8 +193,8 @@ class _StripScores:
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         step = max(1, min(self._strip_height, block_bytes // (4 * len(self.copies))))
-        with after_a_while(self.tiles.reporter, "scoring", self.queries, "queries") as advance:
-            for start in range(0, self.queries, step):
+        with report_if_slow(self.tiles.reporter, "scoring", self.query_count, "queries") as advance:
+            for start in range(0, self.query_count, step):
                 distinct_query = self._distinct_query[start : start + step]
                 strip_number, row_in_strip = distinct_query // self._strip_height, distinct_query % self._strip_height
                 block = torch.empty(len(distinct_query), len(self.copies), device=self.device)

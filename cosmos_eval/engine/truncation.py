@@ -112,7 +112,7 @@ def are_truncated_alike(model: Any, texts: Sequence[str], keys: Sequence[str], i
     return all(torch.equal(tokenize([text]), first_tokens) for text in texts[1:])
 
 
-def except_cut_alike(engine: Any, name: str) -> Collection[str]:
+def truncated_alike(engine: Any, name: str) -> Collection[str]:
     """Return `(name,)` if all texts of the benchmark were truncated to the same tokens, else nothing.
 
     A task leaves these features out of its check for collapsed features: they are equal because of the dataset, and
@@ -121,5 +121,5 @@ def except_cut_alike(engine: Any, name: str) -> Collection[str]:
     Args:
         name: how the task calls its text features in that check.
     """
-    counts = getattr(engine, "texts_read", None)
+    counts = getattr(engine, "text_counts", None)
     return (name,) if counts is not None and counts.alike else ()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 
 
 @contextmanager
@@ -19,12 +19,12 @@ def report_out_of_memory(activity: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise RequestError(f"out of memory {activity}") from error
         raise
 
 
-def unit_rows(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
     """Normalise features (N, D) or (N, ..., D) of any float type to unit length of the last dimension, in float32.
 
     If an item has several vectors (tokens), vectors of zeros stay zero: they may be padding. An item with nothing but

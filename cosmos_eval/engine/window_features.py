@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.dense import Dense, Normalise, dense_features
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.dense import DenseFeatures, Normalise, dense_features
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.engine.unit_features import image_name, require_items, unit_rows
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.engine.unit_features import image_name, normalise_features, require_items
+from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
 
 def window_features(
@@ -23,14 +23,14 @@ def window_features(
     settings: Mapping[str, Any],
     keep_pixels: bool = False,
     reporter: Reporter | None = None,
-) -> Iterator[Dense]:
+) -> Iterator[DenseFeatures]:
     """Yield the patch features of each image; see `Engine.window_features`."""
     require_items(images, "images")
-    encode_patches = patch_encoder(engine.model)
+    encode_patches = require_patch_encoder(engine.model)
     # Without a size: a decoder must not reduce images to the size of the whole-image tower.
     decoder = engine.decoder._replace(size=None)
     engine.compare_decoders(images, decoder)
-    normalise = Normalise.of(engine.model, engine.device)
+    normalise = Normalise.from_model(engine.model, engine.device)
 
     def encode_part(windows: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 windows, a batch or a part of one -> (B, h, w, D)."""
@@ -44,10 +44,10 @@ def window_features(
         finished_images = len({id(image) for image in window_images}) - 1
         engine.layer_progress.start(finished_images)
         with phase("windows"), tower_precision(engine.precision, engine.device):
-            features = engine.parts.encode("windows", windows, encode_part)
+            features = engine.batch_splitter.encode("windows", windows, encode_part)
         patches = features.shape[1] * features.shape[2]
         patch_images = [image for image in window_images for _ in range(patches)]
-        return unit_rows(features.flatten(0, 2), patch_images, image_name).reshape(features.shape)
+        return normalise_features(features.flatten(0, 2), patch_images, image_name).reshape(features.shape)
 
     task = (reporter or engine.reporter).task("encoding windows", len(images), "images")
     with task as advance, engine.layer_progress.shown(advance):

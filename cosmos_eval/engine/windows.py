@@ -19,12 +19,12 @@ class WindowGrid:
     lefts: tuple[int, ...]
     crop_height: int
     crop_width: int
-    whole: bool = False
+    is_whole: bool = False
     """Whether the definition asks for one window with the whole image, in contrast to an image that is too small for
     more windows. The patches of such a window are resampled to the original size directly."""
 
     @property
-    def windows(self) -> int:
+    def window_count(self) -> int:
         """The number of windows."""
         return len(self.tops) * len(self.lefts)
 
@@ -52,7 +52,7 @@ def window_grid(height: int, width: int, crop: int, stride: int) -> WindowGrid:
         _window_starts(width, crop_width, stride),
         crop_height,
         crop_width,
-        whole=not crop,
+        is_whole=not crop,
     )
 
 
@@ -61,7 +61,7 @@ def _window_starts(side: int, crop: int, stride: int) -> tuple[int, ...]:
     return tuple(min(i * stride, side - crop) for i in range(count))
 
 
-def resized(image: Image.Image, short_side: int | None, long_side: int) -> np.ndarray:
+def resize_image(image: Image.Image, short_side: int | None, long_side: int) -> np.ndarray:
     """Resize an image so that its short side is `short_side`, or less if the long side would exceed `long_side`.
 
     The aspect ratio is kept. The method is bilinear without antialiasing, by mmcv: published numbers depend on its

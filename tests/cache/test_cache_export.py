@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.contents import chosen, clear, damaged, held, store_at
-from cosmos_eval.cache.export import export_rows
+from cosmos_eval.cache.contents import (
+    find_cache_folder,
+    find_cached_models,
+    find_damaged_files,
+    list_cached_models,
+    remove_cached_models,
+)
+from cosmos_eval.cache.export import export_features
+from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.cache.shard import NAMES_PREFIX
-from cosmos_eval.cache.store import Store
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models.embeddings import EmbeddingsModel
 from cosmos_eval.run.evaluate import evaluate
@@ -41,11 +47,11 @@ def run(world, tmp_path_factory) -> tuple[Path, list]:
 
 def test_a_model_is_evaluated_without_its_weights_from_exported_features(world, run, tmp_path):
     out, results = run
-    (cached_model,) = chosen(store_at(out), MODEL)
-    export_rows(cached_model, tmp_path)
+    (cached_model,) = find_cached_models(find_cache_folder(out), MODEL)
+    export_features(cached_model, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npz", "meta.json", "texts.npz"]
     results_from_export = evaluate(f"embeddings:{tmp_path}", world[1], world[0])
-    assert [result.benchmark["task"] for result in results_from_export] == ["retrieval", "classification", "perception"]
+    assert [result.benchmark.task for result in results_from_export] == ["retrieval", "classification", "perception"]
     for actual, expected in zip(results_from_export, results, strict=True):
         assert actual.metrics.keys() == expected.metrics.keys()
         for name, metric in expected.metrics.items():
@@ -53,31 +59,31 @@ def test_a_model_is_evaluated_without_its_weights_from_exported_features(world, 
             assert actual.metrics[name].low == pytest.approx(metric.low, abs=1e-6)
     meta = json.loads((tmp_path / "meta.json").read_text())
     assert (meta["exported_from"], meta["precision"]) == (MODEL, "fp32")
-    assert EmbeddingsModel(tmp_path).describe()["arch"] == results[0].model["arch"]
+    assert EmbeddingsModel(tmp_path).describe()["arch"] == results[0].model.arch
 
 
 def test_a_second_run_reads_all_features_from_the_cache(world, run):
     again = evaluate(MODEL, world[1], world[0], out=run[0], batch_size=4, overwrite=True)
     for second, first in zip(again, run[1], strict=True):
         assert second.metrics == first.metrics
-        assert first.timing["encoded"]["texts"] > 0
-        assert second.timing["encoded"] == {"images": 0, "texts": 0}
+        assert first.timing.encoded["texts"] > 0
+        assert second.timing.encoded == {"images": 0, "texts": 0}
 
 
 def test_one_benchmark_alone_is_exported_with_its_images_and_texts(world, run, tmp_path):
-    (cached_model,) = held(store_at(run[0]))
-    assert export_rows(cached_model, tmp_path, ["pairs"]) == (6, 12)
+    (cached_model,) = list_cached_models(find_cache_folder(run[0]))
+    assert export_features(cached_model, tmp_path, ["pairs"]) == (6, 12)
     (result,) = evaluate(f"embeddings:{tmp_path}", world[1][0], world[0])
     assert result.metrics["image_to_text_recall@1"] == run[1][0].metrics["image_to_text_recall@1"]
     with pytest.raises(RequestError, match=r"lacks 6 of 6 images"):
         evaluate(f"embeddings:{tmp_path}", world[1][1], world[0])
     with pytest.raises(RequestError, match=r"the cache has no images of mnist .*; benchmarks in this cache: classes"):
-        export_rows(cached_model, tmp_path, ["mnist"])
+        export_features(cached_model, tmp_path, ["mnist"])
 
 
 def fill_cache(folder: Path, *benchmarks: tuple[str, list]) -> None:
     """Cache the features of each benchmark (name, images), with one text for each."""
-    engine = Engine(RandomModel(), store=Store(folder))
+    engine = Engine(RandomModel(), cache=FeatureCache(folder))
     for name, images in benchmarks:
         engine.benchmark = name
         engine.image_features(images)
@@ -90,20 +96,20 @@ def rename_first(images: list, name: str = "0.png") -> list:
 
 def test_two_images_of_one_name_are_refused_unless_one_benchmark_is_named(tmp_path):
     fill_cache(tmp_path, ("mnist", rename_first(random_images(2))), ("svhn", rename_first(random_images(2, seed=1))))
-    (cached_model,) = held(tmp_path)
+    (cached_model,) = list_cached_models(tmp_path)
     with pytest.raises(RequestError, match=r"'0\.png' is an image of mnist and a different image of svhn.*--benchmark"):
-        export_rows(cached_model, tmp_path / "v")
+        export_features(cached_model, tmp_path / "v")
     assert not (tmp_path / "v").exists()
-    assert export_rows(cached_model, tmp_path / "v", ["svhn"]) == (2, 1)
-    features = EmbeddingsModel(tmp_path / "v").image_rows(rename_first(random_images(2, seed=1)))
+    assert export_features(cached_model, tmp_path / "v", ["svhn"]) == (2, 1)
+    features = EmbeddingsModel(tmp_path / "v").read_image_embeddings(rename_first(random_images(2, seed=1)))
     assert torch.equal(features, Engine(RandomModel()).image_features(rename_first(random_images(2, seed=1))))
 
 
 def test_an_image_with_several_names_is_exported_under_each(tmp_path):
     images = random_images(3)
     fill_cache(tmp_path, ("one", images), ("two", rename_first(images, "twin.png")))
-    assert export_rows(held(tmp_path)[0], tmp_path / "v") == (4, 2)
-    features = EmbeddingsModel(tmp_path / "v").image_rows([*images, *rename_first(images, "twin.png")])
+    assert export_features(list_cached_models(tmp_path)[0], tmp_path / "v") == (4, 2)
+    features = EmbeddingsModel(tmp_path / "v").read_image_embeddings([*images, *rename_first(images, "twin.png")])
     assert torch.equal(features[:3], features[3:])
 
 
@@ -112,7 +118,7 @@ def test_an_unfinished_run_is_not_exported(tmp_path):
     for path in tmp_path.glob("*/pictures-*.safetensors"):
         path.unlink()
     with pytest.raises(RequestError, match="features of 3 of 3 images, the first is 'image-0'; run") as refusal:
-        export_rows(held(tmp_path)[0], tmp_path / "v")
+        export_features(list_cached_models(tmp_path)[0], tmp_path / "v")
     assert "\n" not in str(refusal.value)
 
 
@@ -120,20 +126,20 @@ def test_a_model_is_chosen_by_spec_digest_or_id(tmp_path):
     fill_cache(tmp_path, ("one", random_images(3)))
     other_model = RandomModel(seed=1)
     other_model.digest, other_model.spec = "0123456789", "python:other:build"
-    Engine(other_model, store=Store(tmp_path)).image_features(random_images(2))
-    (model_id,) = (model.id for model in held(tmp_path) if model.about["spec"] == other_model.spec)
+    Engine(other_model, cache=FeatureCache(tmp_path)).image_features(random_images(2))
+    (model_id,) = (model.id for model in list_cached_models(tmp_path) if model.info["spec"] == other_model.spec)
     for name in (other_model.spec, "01234", model_id):
-        (cached_model,) = chosen(tmp_path, name)
-        assert cached_model.about["digest"] == "0123456789"
+        (cached_model,) = find_cached_models(tmp_path, name)
+        assert cached_model.info["digest"] == "0123456789"
     with pytest.raises(RequestError, match=r"no cached features of '012' .*: python:other:build, python:st"):
-        chosen(tmp_path, "012")
-    assert (cached_model.rows("images"), cached_model.rows("texts")) == (2, 0)
+        find_cached_models(tmp_path, "012")
+    assert (cached_model.count_features("images"), cached_model.count_features("texts")) == (2, 0)
     assert cached_model.size() > 0
 
 
 def test_a_damaged_file_of_names_is_written_again(tmp_path):
     fill_cache(tmp_path, ("one", random_images(3)))
-    (cached_model,) = held(tmp_path)
+    (cached_model,) = list_cached_models(tmp_path)
     (names,) = (path for path in cached_model.files() if path.name.startswith(NAMES_PREFIX["images"]))
     whole = names.read_bytes()
     names.write_bytes(whole[:20])
@@ -143,28 +149,28 @@ def test_a_damaged_file_of_names_is_written_again(tmp_path):
 
 def test_clear_removes_the_files_of_the_cache_and_nothing_else(tmp_path):
     fill_cache(tmp_path / "cache", ("one", random_images(3)))
-    (cached_model,) = held(tmp_path / "cache")
+    (cached_model,) = list_cached_models(tmp_path / "cache")
     (cached_model.folder / "mine.txt").touch()
     size = cached_model.size()
-    assert clear([cached_model]) > size
+    assert remove_cached_models([cached_model]) > size
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["mine.txt"]
     with pytest.raises(RequestError, match="no feature cache in"):
-        store_at(tmp_path / "cache")
+        find_cache_folder(tmp_path / "cache")
 
 
 def test_a_damaged_file_of_any_kind_is_found(tmp_path):
     fill_cache(tmp_path, ("one", random_images(3)))
-    (cached_model,) = held(tmp_path)
+    (cached_model,) = list_cached_models(tmp_path)
     assert len(cached_model.files()) == 4
     for path in cached_model.files():
         whole = path.read_bytes()
         path.write_bytes(whole[:-2] + b"??")
-        assert [file for file, _ in damaged(cached_model)] == [path]
+        assert [file for file, _ in find_damaged_files(cached_model)] == [path]
         path.write_bytes(whole)
-    assert list(damaged(cached_model)) == []
+    assert list(find_damaged_files(cached_model)) == []
     (cached_model.folder / "space.json").write_text("{")
-    (cached_model,) = held(tmp_path)
-    assert tuple(cached_model.about[key] for key in ("spec", "precision", "device")) == ("unknown", "fp32", "cpu")
+    (cached_model,) = list_cached_models(tmp_path)
+    assert tuple(cached_model.info[key] for key in ("spec", "precision", "device")) == ("unknown", "fp32", "cpu")
 
 
 def test_embeddings_written_with_numpy_alone_are_evaluated(tmp_path):
@@ -206,7 +212,7 @@ def test_embeddings_written_with_numpy_alone_are_evaluated(tmp_path):
     assert classification.metrics["top1"].value == pytest.approx(np.mean(top1))
     assert perception.metrics["accuracy"].value == pytest.approx(np.mean(right))
     assert not (tmp_path / "out" / ".embeddings").exists()  # precomputed features are not cached
-    assert retrieval.model["arch"] == "another framework"
+    assert retrieval.model.arch == "another framework"
 
 
 def test_images_of_coco_are_encoded_once_for_two_runs_of_two_benchmarks(tmp_path):
@@ -221,8 +227,8 @@ def test_images_of_coco_are_encoded_once_for_two_runs_of_two_benchmarks(tmp_path
     encoded_images = []
     for name in ("coco-val2017-retrieval", "sugarcrepe"):
         (result,) = evaluate(MODEL, small(name), tmp_path, out=tmp_path / name, cache=cache)
-        encoded_images.append(result.timing["encoded"]["images"])
+        encoded_images.append(result.timing.encoded["images"])
         assert not (tmp_path / name / ".embeddings").exists()
     assert encoded_images == [3, 0]
     (result,) = evaluate(MODEL, small("sugarcrepe"), tmp_path, cache=False)
-    assert result.timing["encoded"]["images"] == 3
+    assert result.timing.encoded["images"] == 3

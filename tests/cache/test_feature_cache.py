@@ -12,12 +12,12 @@ import torch
 from safetensors.numpy import save
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache import store
-from cosmos_eval.cache.contents import damaged, held
-from cosmos_eval.cache.known_features import KnownRows
+from cosmos_eval.cache import feature_cache
+from cosmos_eval.cache.cached_features import CachedFeatures
+from cosmos_eval.cache.contents import find_damaged_files, list_cached_models
+from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache
 from cosmos_eval.cache.shard import FILE_PREFIX, KEY_BYTES, Shard, checksum, read_keys, read_shard, shard_bytes
-from cosmos_eval.cache.store import ModelCache, Store
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from tests.helpers.killing import SERVER
@@ -33,7 +33,7 @@ class Notes:
         self.lines: list[str] = []
 
     def task(self, description, total, unit="it"):
-        return store.Silent().task(description, total, unit)
+        return feature_cache.Silent().task(description, total, unit)
 
     def note(self, line):
         self.lines.append(line)
@@ -42,13 +42,13 @@ class Notes:
 @pytest.fixture
 def every_batch(monkeypatch):
     """Write a shard after every batch."""
-    monkeypatch.setattr(store, "SECONDS", -1.0)
-    monkeypatch.setattr(store, "SHARE", 0)
+    monkeypatch.setattr(feature_cache, "WRITE_INTERVAL", -1.0)
+    monkeypatch.setattr(feature_cache, "WRITE_PAUSE_FACTOR", 0)
 
 
-def build_engine(folder: Path, model=None, batch_size: int = 4, limit: int = store.LIMIT, **options) -> Engine:
+def build_engine(folder: Path, model=None, batch_size: int = 4, limit: int = feature_cache.LIMIT, **options) -> Engine:
     """An engine with a cache in `folder`."""
-    return Engine(model or RandomModel(), batch_size=batch_size, store=Store(folder, limit), **options)
+    return Engine(model or RandomModel(), batch_size=batch_size, cache=FeatureCache(folder, limit), **options)
 
 
 def list_shards(folder: Path, kind: str = "images") -> list[Path]:
@@ -148,24 +148,24 @@ def test_features_of_another_digest_precision_or_version_are_never_mixed(tmp_pat
     assert torch.equal(changed.image_features(images), Engine(other_model()).image_features(images))
     half = build_engine(tmp_path, precision="bf16")
     half.image_features(images)
-    monkeypatch.setattr(store, "FEATURES_VERSION", 2)
+    monkeypatch.setattr(feature_cache, "FEATURES_VERSION", 2)
     renewed = build_engine(tmp_path)
     renewed.image_features(images)
-    monkeypatch.setattr(store.metadata, "version", lambda name: "0")
+    monkeypatch.setattr(feature_cache.metadata, "version", lambda name: "0")
     upgraded = build_engine(tmp_path)
     upgraded.image_features(images)
     assert [count_encoded(engine.model) for engine in (changed, half, renewed, upgraded)] == [3] * 4
-    assert len(held(tmp_path)) == 5
+    assert len(list_cached_models(tmp_path)) == 5
     about = {"digest": "d", "precision": "fp32", "device": "cpu", "rows": 1, "packages": {}}
-    assert store.space_name(about) != store.space_name({**about, "device": "cuda"})
+    assert feature_cache.model_cache_name(about) != feature_cache.model_cache_name({**about, "device": "cuda"})
 
 
 def test_features_of_a_model_without_a_digest_and_precomputed_features_are_never_cached(tmp_path):
     class Precomputed(RandomModel):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return torch.ones(len(images), 3)
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return torch.ones(len(texts), 3)
 
     for model in (other_model(digest=""), Precomputed()):
@@ -191,7 +191,7 @@ def cut_to(share: float):
 
 def replace_by_shard_of_another_model(path: Path) -> None:
     """A shard with the right checksum, in the folder of another model."""
-    foreign = Engine(other_model(digest="other"), store=Store(path.parent.parent / "other"))
+    foreign = Engine(other_model(digest="other"), cache=FeatureCache(path.parent.parent / "other"))
     foreign.image_features(random_images(9))
     (other_shard,) = list_shards(path.parent.parent / "other")
     path.unlink()
@@ -272,7 +272,7 @@ def test_a_damaged_shard_is_dropped_with_a_note_and_its_features_are_encoded_aga
     assert list_shards(tmp_path) == [path]
     (line,) = notes.lines
     assert "dropped and computed again" in line
-    assert not [file for model in held(tmp_path) for file in damaged(model)]
+    assert not [file for model in list_cached_models(tmp_path) for file in find_damaged_files(model)]
     third = build_engine(tmp_path, reporter=notes)
     assert torch.equal(third.image_features(images), features)
     assert count_encoded(third.model) == 0
@@ -283,7 +283,7 @@ def test_features_of_a_shard_that_another_process_removed_are_encoded_again_with
     build_engine(tmp_path).image_features(images)
     engine = build_engine(tmp_path, reporter=notes)
     engine.image_features(images[:2])
-    engine.cached_images = KnownRows("images", engine.model_cache)  # forget the features in memory
+    engine.cached_images = CachedFeatures("images", engine.model_cache)  # forget the features in memory
     for path in list_shards(tmp_path):
         path.unlink()
     engine.image_features(images)
@@ -309,7 +309,7 @@ def test_batches_before_one_that_is_not_finite_are_cached_and_that_one_is_not(tm
             build_engine(tmp_path, model).image_features(images)
     # the first batch was encoded once, the second one twice
     assert [len(batch) for batch in model.image_batches] == [4, 4, 4]
-    cached = [features for path in list_shards(tmp_path) for features in read_shard(path, path.parent.name).rows]
+    cached = [features for path in list_shards(tmp_path) for features in read_shard(path, path.parent.name).features]
     assert len(cached) == 4
     assert np.isfinite(cached).all()
 
@@ -357,7 +357,7 @@ def test_the_least_recently_used_files_are_removed_to_keep_the_limit(tmp_path):
     assert shard_of_image["image-4"] in remaining
     assert shard_of_image["image-12"] not in remaining
     assert not names.exists()
-    assert sum(size for _, size, _ in Store(tmp_path).files()) <= size_before - size
+    assert sum(size for _, size, _ in FeatureCache(tmp_path).files()) <= size_before - size
     assert shard_of_image["image-8"] in remaining
 
 
@@ -372,11 +372,11 @@ def test_a_limit_below_the_size_of_any_file_still_gives_the_features(tmp_path):
     )
     assert list_shards(tmp_path) == []
     with pytest.raises(RequestError, match="above 0"):
-        Store(tmp_path, 0)
+        FeatureCache(tmp_path, 0)
 
 
 def test_a_full_disk_gives_one_note_and_the_run_goes_on(small_disk, monkeypatch):
-    monkeypatch.setattr(store, "RESERVE", 0)
+    monkeypatch.setattr(feature_cache, "RESERVED_BYTES", 0)
     images, notes = random_images(64), Notes()
     (small_disk / "filler").write_bytes(bytes(500 * 1024))
     engine = build_engine(
@@ -392,7 +392,7 @@ def test_a_full_disk_gives_one_note_and_the_run_goes_on(small_disk, monkeypatch)
 
 
 def test_the_last_free_space_of_a_disk_is_left_to_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "RESERVE", 2**62)
+    monkeypatch.setattr(feature_cache, "RESERVED_BYTES", 2**62)
     notes = Notes()
     build_engine(tmp_path, reporter=notes).image_features(random_images(5))
     (line,) = notes.lines
@@ -409,7 +409,7 @@ def test_a_folder_that_cannot_be_written_gives_one_note(tmp_path):
     assert len(notes.lines) == 1
     assert "Not a directory" in notes.lines[0]
     with pytest.raises(RequestError, match="is not a folder"):
-        Store(tmp_path / "file")
+        FeatureCache(tmp_path / "file")
 
 
 def test_a_temporary_file_of_a_killed_process_is_removed_after_an_hour(tmp_path):
@@ -420,7 +420,7 @@ def test_a_temporary_file_of_a_killed_process_is_removed_after_an_hour(tmp_path)
     for path in (old_file, new_file, foreign_file):
         path.write_bytes(b"half of it")
         os.utime(path, (time.time() - 4000 * (path != new_file),) * 2)
-    Store(tmp_path)
+    FeatureCache(tmp_path)
     assert [path.exists() for path in (old_file, new_file, foreign_file)] == [False, True, True]
 
 
@@ -449,10 +449,10 @@ def test_features_of_another_length_under_the_same_digest_are_refused(tmp_path):
 
 def fill_cache(folder: Path, seed: int, out: Path) -> None:
     torch.set_num_threads(1)
-    store.SECONDS, store.SHARE = -1.0, 0  # type: ignore[assignment]
+    feature_cache.WRITE_INTERVAL, feature_cache.WRITE_PAUSE_FACTOR = -1.0, 0  # type: ignore[assignment]
     images = random_images(60)
     order = np.random.default_rng(seed).permutation(60)
-    engine = Engine(RandomModel(), batch_size=3, store=Store(folder))
+    engine = Engine(RandomModel(), batch_size=3, cache=FeatureCache(folder))
     for start in range(0, 60, 12):
         torch.save(engine.image_features([images[i] for i in order[start : start + 12]]), out / f"{seed}-{start}.pt")
     engine.text_features(TEXTS)
@@ -468,10 +468,10 @@ def test_two_processes_fill_one_cache_at_the_same_time(tmp_path):
         process.join(120)
         assert process.exitcode == 0
     assert not list(folder.rglob("*.tmp"))
-    (cached_model,) = held(folder)
-    assert list(damaged(cached_model)) == []
-    assert (cached_model.rows("images"), cached_model.rows("texts")) == (60, 20)
-    again = Engine(RandomModel(), batch_size=3, store=Store(folder))
+    (cached_model,) = list_cached_models(folder)
+    assert list(find_damaged_files(cached_model)) == []
+    assert (cached_model.count_features("images"), cached_model.count_features("texts")) == (60, 20)
+    again = Engine(RandomModel(), batch_size=3, cache=FeatureCache(folder))
     features = again.image_features(random_images(60))
     assert count_encoded(again.model) == 0
     assert torch.allclose(features, Engine(RandomModel()).image_features(random_images(60)), atol=1e-6)

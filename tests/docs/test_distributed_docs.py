@@ -8,9 +8,9 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.cache import store
+from cosmos_eval.cache import feature_cache
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.engine.dense import CHUNK, chunk_size
+from cosmos_eval.engine.dense import MIN_CHUNK_SIZE, chunk_size
 from cosmos_eval.engine.precision import device_of_rank
 
 DOCS = (Path(__file__).parents[2] / "docs/distributed.md").read_text(encoding="utf-8")
@@ -26,9 +26,9 @@ def test_options_exist(capsys):
 
 
 def test_figures_are_those_of_the_code():
-    assert f"(as many as the batch size, {CHUNK} at least)" in DOCS.replace("\n", " ")
-    assert (chunk_size(4), chunk_size(64)) == (CHUNK, 64)
-    assert store.SECONDS == 5
+    assert f"(as many as the batch size, {MIN_CHUNK_SIZE} at least)" in DOCS.replace("\n", " ")
+    assert (chunk_size(4), chunk_size(64)) == (MIN_CHUNK_SIZE, 64)
+    assert feature_cache.WRITE_INTERVAL == 5
     assert "every five seconds" in DOCS
 
 

@@ -15,15 +15,15 @@ import torch
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from cosmos_eval.engine.encoding import encode_images
-from cosmos_eval.engine.features import Engine
+from cosmos_eval.engine.engine import Engine
+from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.engine.rank_work import NoteCollector, RankFailure, RankReport, RankShare
-from cosmos_eval.engine.ranks import Crew
 from cosmos_eval.models.embeddings import write_embeddings
-from cosmos_eval.run.many_models import FAILED, measure_some, refuse_differences
+from cosmos_eval.run.many_models import FAILED, evaluate_remaining_models, require_equal_on_all_ranks
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.tasks.segmentation.measure import areas_of_chunks
+from cosmos_eval.tasks.segmentation.measure import evaluate_chunks
 from tests.helpers.killing import ended
-from tests.helpers.killing_runs import outcome, rows_of
+from tests.helpers.killing_runs import outcome, read_features
 from tests.helpers.rank_runs import HERE, Batchwise, start, world
 from tests.helpers.worlds import captions_world
 
@@ -73,7 +73,7 @@ def single(suite, tmp_path_factory) -> SingleProcessRun:
     assert exit_codes(start(command(suite, folder / "out", "Batchwise"), 1, folder / "output")) == [0]
     printed = (folder / "output/0.out").read_text().replace(str(folder), "")
     return SingleProcessRun(
-        outcome(folder / "out"), rows_of(folder / "out/.embeddings"), *encoded(folder / "output", 1), printed
+        outcome(folder / "out"), read_features(folder / "out/.embeddings"), *encoded(folder / "output", 1), printed
     )
 
 
@@ -84,7 +84,7 @@ def test_ranks_give_the_tables_the_samples_and_the_features_of_one_process(suite
     assert exit_codes(processes) == [0] * ranks, printed_messages(tmp_path / "output", ranks)
     assert sorted(single.results) == ["tiny-classification", "tiny-perception", "tiny-retrieval", "tiny-segmentation"]
     assert outcome(out) == single.results
-    assert rows_of(out / ".embeddings") == single.features
+    assert read_features(out / ".embeddings") == single.features
     by_rank = encoded(tmp_path / "output", ranks)
     assert sum(by_rank, Counter()) == single.encoded  # no input twice, and no padding
     assert all(counts["windows"] and len(counts) > 5 for counts in by_rank)
@@ -109,7 +109,7 @@ def test_ranks_give_the_bits_of_one_process_with_trimmed_texts(suite, tmp_path):
         assert exit_codes(start(run, ranks, folder / "output")) == [0] * ranks, printed_messages(
             folder / "output", ranks
         )
-        results[ranks] = outcome(folder / "out"), rows_of(folder / "out/.embeddings")
+        results[ranks] = outcome(folder / "out"), read_features(folder / "out/.embeddings")
     assert results[1] == results[2]
     assert len(results[1][0]) == 3
     warnings = results[1][0][long_captions.stem][1]
@@ -124,7 +124,7 @@ def test_a_killed_rank_is_named_and_the_same_command_continues_with_the_same_bit
     (line,) = printed_messages(tmp_path / "1", 2)
     assert line.startswith("cosmos-eval: rank 1 has ended unexpectedly")
     assert line.endswith("the same command continues from there")
-    stored = rows_of(cache)
+    stored = read_features(cache)
     assert stored
 
     exit_codes_now = exit_codes(
@@ -132,15 +132,15 @@ def test_a_killed_rank_is_named_and_the_same_command_continues_with_the_same_bit
     )
     assert exit_codes_now == [-signal.SIGKILL, 2]
     assert printed_messages(tmp_path / "0", 2) == []  # only rank 0 prints messages; torchrun reports that it was killed
-    assert stored.items() < rows_of(cache).items()
-    stored = rows_of(cache)
+    assert stored.items() < read_features(cache).items()
+    stored = read_features(cache)
 
     assert exit_codes(start(command(suite, out, "Dying"), 2, tmp_path / "2", **settings)) == [0, 0]
     new = sum(encoded(tmp_path / "2", 2), Counter())
     # cached features are not encoded again
     assert sum(new.values()) - new["windows"] == len(single.features) - len(stored)
     assert outcome(out) == single.results
-    assert rows_of(cache) == single.features
+    assert read_features(cache) == single.features
 
 
 def test_an_error_on_one_rank_is_reported_once_and_ends_all_ranks(tmp_path):
@@ -173,7 +173,9 @@ def test_a_rank_with_other_data_is_refused(tmp_path):
 
 def test_ranks_with_other_versions_of_a_package_are_refused():
     with pytest.raises(RequestError, match=r"^rank 1 has pillow 10\.0\.0 and rank 0 has 11\.1\.0: "):
-        refuse_differences(Crew(World(0, 2), hosts=["a", "a"]), [{"pillow": "11.1.0"}, {"pillow": "10.0.0"}])
+        require_equal_on_all_ranks(
+            RankGroup(World(0, 2), hosts=["a", "a"]), [{"pillow": "11.1.0"}, {"pillow": "10.0.0"}]
+        )
 
 
 def test_an_unexpected_exception_on_one_rank_ends_with_its_traceback(suite, tmp_path):
@@ -187,9 +189,9 @@ def test_an_unexpected_exception_on_one_rank_ends_with_its_traceback(suite, tmp_
 
 
 def test_ranks_with_different_weights_are_refused(suite, tmp_path):
-    assert exit_codes(start(command(suite, tmp_path / "out", "Elsewhere"), 2, tmp_path / "output")) == [2, 2]
+    assert exit_codes(start(command(suite, tmp_path / "out", "OtherWeights"), 2, tmp_path / "output")) == [2, 2]
     (line,) = printed_messages(tmp_path / "output", 2)
-    assert "rank 1 computes other numbers" in line
+    assert "rank 1 computes other features" in line
 
 
 def test_a_bad_request_is_reported_once(suite, tmp_path):
@@ -254,36 +256,38 @@ def test_precomputed_features_are_scored_by_rank_0(tmp_path):
 
 def test_the_failure_of_the_lowest_piece_is_raised_and_equal_notes_are_shown_once():
     notes = NoteCollector()
-    crew = Crew(World(0, 4), notes, ["a", "a", "b", "b"])
+    ranks = RankGroup(World(0, 4), notes, ["a", "a", "b", "b"])
     failures = [None, RankFailure(9, "late"), RankFailure(6, "early"), None]
     notes_by_rank = [[], ["slow"], ["slow"], ["odd"]]
     reports = [RankReport([], lines, failure) for lines, failure in zip(notes_by_rank, failures, strict=True)]
     share = RankShare(iter(()), range(0), NoteCollector())
-    crew._show_notes(reports)
+    ranks._show_notes(reports)
     with pytest.raises(RequestError, match=r"^rank 2 on b: early$"):
-        crew._raise_first_failure(reports, share)
+        ranks._raise_first_failure(reports, share)
     assert notes.take() == ["2 other ranks: slow", "rank 3 on b: odd"]
     share.error = OSError("mine")
     with pytest.raises(OSError, match="mine"):  # as it was raised, with its own traceback
-        crew._raise_first_failure([RankReport([], [], RankFailure(0, "mine")), *reports[1:]], share)
+        ranks._raise_first_failure([RankReport([], [], RankFailure(0, "mine")), *reports[1:]], share)
 
 
 def test_a_rank_that_cannot_start_stops_the_others():
     flags = []
 
-    class RecordingCrew(Crew):
-        def raise_flag(self, flag):
+    class RecordingRankGroup(RankGroup):
+        def set_flag(self, flag):
             flags.append(flag)
 
     with pytest.raises(RequestError, match="unknown device"):
-        measure_some(RecordingCrew(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], []))
+        evaluate_remaining_models(
+            RecordingRankGroup(), ((None, RunOptions(device="toaster"), False), ["cosmos:toybox"], [])
+        )
     assert flags == [FAILED]
 
 
 def test_a_rank_without_a_share_has_nothing_to_do():
     engine = Engine(Batchwise(), batch_size=4, workers=2)
     assert list(encode_images(engine, None, [])) == []
-    assert list(areas_of_chunks(engine, None, [])) == []
+    assert list(evaluate_chunks(engine, None, [])) == []
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.known_features import KnownRows
-from cosmos_eval.datasets.base import ArrayImage, FileImage
+from cosmos_eval.cache.cached_features import CachedFeatures
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.engine.precision import tower_precision
 from tests.helpers.stand_ins import RandomModel, random_images
@@ -76,21 +76,21 @@ def test_images_of_several_benchmarks_are_encoded_once():
 
 
 def test_features_in_memory_stay_within_the_budget_and_the_oldest_are_removed_first():
-    cached = KnownRows(budget=4 * 4 * 3)  # three items with four numbers
+    cached = CachedFeatures(budget=4 * 4 * 3)  # three items with four numbers
     encoded: list[list[int]] = []
 
     def encode(missing: list[int]):
         encoded.append(missing)
         yield range(len(missing)), torch.arange(len(missing)).float()[:, None].repeat(1, 4) + 10 * len(encoded)
 
-    cached.complete(["a", "b"], encode)
-    assert cached.complete(["b", "c"], encode)[:, 0].tolist() == [11, 20]
+    cached.get_or_encode(["a", "b"], encode)
+    assert cached.get_or_encode(["b", "c"], encode)[:, 0].tolist() == [11, 20]
     assert ("b" in cached, "c" in cached) == (True, True)
-    cached.complete(["d"], encode)  # a and b are removed
+    cached.get_or_encode(["d"], encode)  # a and b are removed
     assert [key in cached for key in "abcd"] == [False, False, True, True]
-    assert cached.complete(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
+    assert cached.get_or_encode(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
     assert encoded == [[0, 1], [1], [0], [1]]
-    cached.complete(["e", "f", "g", "h"], encode)
+    cached.get_or_encode(["e", "f", "g", "h"], encode)
     assert not any(key in cached for key in "efgh")  # more than the budget
 
 
@@ -209,10 +209,10 @@ def test_precomputed_features_are_used_without_encoding():
     class Table:
         device = torch.device("cpu")
 
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return torch.tensor([[float(image.key[-1]), 4.0] for image in images])
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return torch.tensor([[3.0, 4.0] if text == "good" else [0.0, 0.0] for text in texts])
 
     engine = Engine(Table())
@@ -265,7 +265,7 @@ def test_auto_precision_depends_on_the_device_of_the_model_and_precomputed_featu
             self.device = torch.device("cuda")  # this test computes nothing there
 
     class Precomputed(OnCuda):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             raise AssertionError
 
     assert Engine(OnCuda(), precision="auto").precision == "bf16"

@@ -11,8 +11,8 @@ from PIL import Image
 
 from cosmos_core import shared_memory
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayImage
-from cosmos_eval.engine.images import each_image, image_batches
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.engine.image_loading import each_image, image_batches
 
 IMAGES = [ArrayImage(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
 

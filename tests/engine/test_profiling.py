@@ -7,9 +7,9 @@ import pytest
 
 from cosmos_eval import profiling
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.profiling import IMAGE_PHASES, PHASES, Profile, phase, profiled, timed
+from cosmos_eval.profiling import IMAGE_PHASES, PHASES, Profile, phase, time_items, use_profile
 from cosmos_eval.run.evaluate import evaluate
-from tests.engine.test_tower import Whole
+from tests.engine.test_image_tower import Whole
 from tests.helpers.worlds import captions_world, classes_world
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"
@@ -29,11 +29,11 @@ def clock(monkeypatch):
 
 def test_each_second_counts_in_one_phase(clock):
     profile = Profile()
-    with profiled(profile), phase("scoring"):
+    with use_profile(profile), phase("scoring"):
         clock(1)
         with phase("rows"):
             clock(2)
-            for item in timed(slow_items(clock), "waiting"):
+            for item in time_items(slow_items(clock), "waiting"):
                 with phase("images"):
                     clock(item)
         clock(4)
@@ -57,17 +57,17 @@ def slow_items(clock):
 
 def test_without_a_profile_nothing_is_recorded():
     with phase("scoring"):
-        assert profiling.current() is None
-    assert list(timed([1, 2], "waiting")) == [1, 2]
+        assert profiling.current_profile() is None
+    assert list(time_items([1, 2], "waiting")) == [1, 2]
 
 
 def test_each_benchmark_has_its_own_times(clock):
     profile = Profile()
-    with profiled(profile):
+    with use_profile(profile):
         with phase("model"):
             clock(1)
         for name, seconds in (("a", 2), ("b", 3)):
-            with profiling.of_benchmark(name), phase("scoring"):
+            with profiling.profile_benchmark(name), phase("scoring"):
                 clock(seconds)
     record = profile.as_json()
     assert {name: part["seconds"] for name, part in record["benchmarks"].items()} == {
@@ -79,7 +79,7 @@ def test_each_benchmark_has_its_own_times(clock):
 
 def profile_with(**seconds: float) -> Profile:
     profile = Profile(about={"model": "m", "workers": 2})
-    part = profile.part
+    part = profile.current_times
     part.seconds = dict(seconds)
     part.encoded = {"images": 100, "texts": 5}
     return profile
@@ -89,16 +89,16 @@ def test_rates_count_only_the_phases_of_images():
     profile = profile_with(reading=1, waiting=2, copy=1, images=6, texts=50, scoring=7)
     assert profile.images_per_second == 10
     profile.forward_per_second = 16.0
-    assert profile.share == 0.625
-    assert "Images: 100 at 10 a second; the tower alone makes 16: 62% of it." in profile.table()
+    assert profile.tower_fraction == 0.625
+    assert "Images: 100 at 10 per second, 62% of the image tower alone (16)." in profile.table()
 
 
 @pytest.mark.parametrize("name", PHASES)
 def test_the_sentence_names_the_largest_phase(name):
     profile = profile_with(**{"reading": 1.0, name: 9.0})
-    assert profile.limit().startswith(f"What limits is {PHASES[name]}, ")
-    assert profile.limit().endswith(".")
-    assert "takes most" in profile_with(**{"a": 3.0, "b": 3.0, name: 4.0}).limit()
+    assert profile.describe_bottleneck().startswith(f"Bottleneck: {PHASES[name]}, ")
+    assert profile.describe_bottleneck().endswith(".")
+    assert "Largest phase: " in profile_with(**{"a": 3.0, "b": 3.0, name: 4.0}).describe_bottleneck()
 
 
 def test_a_run_without_work_reports_that_nothing_was_measured():
@@ -107,8 +107,8 @@ def test_a_run_without_work_reports_that_nothing_was_measured():
 
 def test_the_start_and_the_end_of_a_phase_wait_for_the_device(clock):
     waits = []
-    profile = Profile(wait=lambda: waits.append(1))
-    with profiled(profile), phase("copy"):
+    profile = Profile(synchronize=lambda: waits.append(1))
+    with use_profile(profile), phase("copy"):
         pass
     assert len(waits) == 2
 
@@ -122,8 +122,8 @@ def test_a_profile_of_a_run_adds_up_to_its_time(tmp_path):
     seconds = profile.total().seconds
     assert set(seconds) >= {*IMAGE_PHASES, "texts", "scoring", "intervals", "writing", "store", "model"}
     assert set(seconds) <= set(PHASES)
-    assert sum(profile.parts["pairs"].seconds.values()) <= run_seconds
-    assert profile.parts["pairs"].encoded == {"images": 20, "texts": 40} == result.timing["encoded"]
+    assert sum(profile.by_benchmark["pairs"].seconds.values()) <= run_seconds
+    assert profile.by_benchmark["pairs"].encoded == {"images": 20, "texts": 40} == result.timing.encoded
     assert set(profile.total().work) == {"decode", "preprocess"}
     assert profile.forward_per_second is not None
     (path,) = (tmp_path / "out").glob("*/profile.json")
@@ -154,7 +154,7 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     output = capsys.readouterr().out
     assert f"Where the time went: {COLOURS}" in output
     assert "forward pass of images" in output
-    assert "meanwhile, without workers: reading and decoding" in output
+    assert "in the main process: reading and decoding" in output
     # all results exist already
     assert run_command([*command, "--profile"]) == 0
     assert "Where the time went" in capsys.readouterr().out

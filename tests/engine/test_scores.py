@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.cache import store
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.cache import feature_cache
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine, scores, tiles
 from cosmos_eval.engine.rerank import Reranked, as_comparison_keys
 from cosmos_eval.engine.scores import DotProductScores
 from cosmos_eval.engine.tiles import SimilarityTiles
-from cosmos_eval.metrics.accuracy import count_scored_classes
-from cosmos_eval.metrics.comparisons import dot_products
+from cosmos_eval.metrics.accuracy import compute_class_rank_counts
+from cosmos_eval.metrics.item_accuracy import dot_products
 from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, MeanOverPrompts
-from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
+from cosmos_eval.metrics.ranks import compute_rank_counts, expected_hit
 from cosmos_eval.models.python import as_model
 from cosmos_eval.progress import Silent
 from tests.helpers import scoring_models
@@ -38,7 +38,7 @@ def read_matrix(direction, candidates: int, block_bytes: int = 2**20) -> torch.T
     """Read all scores (Q, C) of one direction from its blocks."""
     blocks = [block[:, direction.column].clone() for _, _, block in direction.blocks(block_bytes)]
     scores = torch.cat(blocks)
-    assert scores.shape == (direction.queries, candidates)
+    assert scores.shape == (direction.query_count, candidates)
     return scores
 
 
@@ -72,7 +72,7 @@ def test_vectors_of_different_lengths_are_refused():
             return super().encode_text(texts)[:, :-1]
 
     data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
-    with pytest.raises(RequestError, match="the model gives 16 numbers an image and 15 a text"):
+    with pytest.raises(RequestError, match="16 dimensions for each image and 15 for each text"):
         tasks.run(benchmark("retrieval"), data, Engine(DifferentLengths()))
 
 
@@ -114,8 +114,8 @@ def test_tiles_of_any_size_give_the_scores_of_single_pairs_and_their_ties(data):
         assert late_interaction_tiles(images, texts).of_pairs(pairs).tolist() == [
             expected[i, j] for i, j in pairs.tolist()
         ]
-        places = count_scored_places(by_text, torch.arange(m), owner, n, block_bytes)
-    counts = zip(places.better.tolist(), places.tied.tolist(), places.tied_positives.tolist(), strict=True)
+        places = compute_rank_counts(by_text, torch.arange(m), owner, n, block_bytes)
+    counts = zip(places.above.tolist(), places.tied.tolist(), places.tied_positives.tolist(), strict=True)
     assert list(counts) == rank_oracle.places(expected.T, [[i] for i in owner.tolist()])
 
 
@@ -240,10 +240,10 @@ def test_the_item_of_a_token_that_is_not_finite_is_named(bad):
 
 def test_precomputed_tokens_are_scored_like_encoded_ones():
     class Precomputed(scoring_models.Late):
-        def image_rows(self, images):
+        def read_image_embeddings(self, images):
             return self.encode_image(torch.stack([self.preprocess(image.load()) for image in images]))
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return self.encode_text(texts)
 
     images = random_images(5)
@@ -301,8 +301,8 @@ def test_each_distinct_pair_is_scored_once_and_each_image_is_decoded_once():
 
 
 def test_an_interrupted_run_continues_with_the_missing_batches_of_pairs(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SECONDS", -1.0)  # one shard for each batch
-    monkeypatch.setattr(store, "SHARE", 0)
+    monkeypatch.setattr(feature_cache, "WRITE_INTERVAL", -1.0)  # one shard for each batch
+    monkeypatch.setattr(feature_cache, "WRITE_PAUSE_FACTOR", 0)
 
     class Interrupted(scoring_models.Pairs):
         def score_pairs(self, images, texts):
@@ -311,7 +311,7 @@ def test_an_interrupted_run_continues_with_the_missing_batches_of_pairs(tmp_path
             return super().score_pairs(images, texts)
 
     images = random_images(5)
-    options = {"batch_size": 4, "store": store.Store(tmp_path)}
+    options = {"batch_size": 4, "cache": feature_cache.FeatureCache(tmp_path)}
     first, second, other_batch_size = Interrupted(), scoring_models.Pairs(), scoring_models.Pairs()
     with pytest.raises(KeyboardInterrupt):
         Engine(as_model(first), **options).score(images, TEXTS).image_to_text()
@@ -335,11 +335,11 @@ def test_a_batch_of_pairs_that_does_not_fit_in_memory_is_halved():
     engine = Engine(as_model(Large()), batch_size=8)
     expected = score_one_by_one("Pairs", images, TEXTS)
     assert read_matrix(engine.score(images, TEXTS).image_to_text(), 6).tolist() == expected.tolist()
-    assert engine.parts.sizes == {"images": 8, "texts": 32, "windows": 8, "pairs": 2}
+    assert engine.batch_splitter.sizes == {"images": 8, "texts": 32, "windows": 8, "pairs": 2}
 
 
 def test_too_many_pairs_are_refused_before_any_is_scored(monkeypatch):
-    monkeypatch.setattr(scores, "MOST_PAIRS", 20)
+    monkeypatch.setattr(scores, "MAX_PAIRS", 20)
     model = scoring_models.Pairs()
     data = RetrievalData(random_images(5), TEXTS[:3] + TEXTS[4:], np.arange(5))
     with pytest.raises(RequestError, match=r"5 images with 5 texts are 25 pairs, more than 20; give rerank: k"):
@@ -399,10 +399,10 @@ def test_reranking_equals_sorting_where_ties_are_rescored_together_or_not_at_all
         assert len(direction.pairs) <= k * len(a)
         direction.scores = torch.tensor([second[p // m, p % m] for p in direction.pairs.tolist()])
         positive = torch.randint(0, len(candidate), (len(query),), generator=rng)
-        places = count_scored_places(
+        places = compute_rank_counts(
             direction, torch.arange(len(query)), positive, len(candidate), data.draw(st.sampled_from([1, 200, 10**6]))
         )
-        for q, place in enumerate(zip(places.better, places.tied, places.tied_positives, strict=True)):
+        for q, place in enumerate(zip(places.above, places.tied, places.tied_positives, strict=True)):
             keys = oracle.rerank(a[query[q]][candidate].tolist(), b[query[q]][candidate].tolist(), k)
             assert tuple(map(int, place)) == oracle.places(keys, [int(positive[q])])
 
@@ -442,7 +442,7 @@ def test_rerank_by_hand():
     engine = Engine(Model(), batch_size=2)
     direction = engine.score(data.images, data.texts, rerank=2).image_to_text()
     better_candidates = [
-        count_scored_places(direction, torch.tensor([0]), torch.tensor([text]), 3).better.item() for text in range(3)
+        compute_rank_counts(direction, torch.tensor([0]), torch.tensor([text]), 3).above.item() for text in range(3)
     ]
     assert better_candidates == [1, 0, 2]
     assert (
@@ -468,7 +468,7 @@ def test_a_first_stage_with_equal_scores_rescores_nothing_and_is_at_chance():
 @pytest.mark.parametrize("value", [0, 2.5, True, "3"])
 def test_a_rerank_that_is_not_a_positive_integer_is_refused(value):
     data = RetrievalData(random_images(2), ["a", "b"], np.array([0, 1]))
-    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number from 1 on"):
+    with pytest.raises(RequestError, match=r"metrics\.rerank must be a whole number of at least 1"):
         tasks.validate(benchmark("retrieval", rerank=value), data)
 
 
@@ -578,11 +578,11 @@ def test_means_over_prompts_agree_with_exact_fractions(data):
     column = torch.arange(len(classes))
     averaged = MeanOverPrompts(MatrixScores(values, torch.arange(4), torch.arange(7)), classes, column)
     labels = torch.randint(0, len(classes), (4,), generator=rng)
-    counts = count_scored_classes(averaged, labels, len(classes), data.draw(st.sampled_from([1, 10**6])))
+    counts = compute_class_rank_counts(averaged, labels, len(classes), data.draw(st.sampled_from([1, 10**6])))
     for i in range(4):
         means = oracle.mean_of_prompts(values[i].tolist(), classes)
         label_mean = means[labels[i]]
-        assert counts.better[i] == sum(mean > label_mean for mean in means)
+        assert counts.above[i] == sum(mean > label_mean for mean in means)
         assert counts.tied[i] == sum(mean == label_mean for mean in means)
 
 
@@ -592,7 +592,7 @@ def test_dot_product_scores_are_those_of_the_metrics():
     scores = DotProductScores(images, texts)
     assert isinstance(scores.image_to_text(), DotProducts)
     owner = torch.arange(90) % 30
-    places = count_scored_places(scores.text_to_image(), torch.arange(90), owner, 30)
+    places = compute_rank_counts(scores.text_to_image(), torch.arange(90), owner, 30)
     assert expected_hit(places, 30).tolist() == [1.0] * 90
     pairs = torch.stack([owner, torch.arange(90)], dim=1)
     assert torch.equal(scores.of_pairs(pairs), dot_products(images, texts, pairs))

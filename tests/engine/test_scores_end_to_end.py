@@ -8,13 +8,13 @@ import yaml
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate
-from cosmos_eval.cache.contents import held, store_at
+from cosmos_eval.cache.contents import find_cache_folder, list_cached_models
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.profiling import PHASES
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.engine.test_distributed_run import exit_codes, printed_messages
 from tests.helpers import scoring_models
-from tests.helpers.killing_runs import outcome, rows_of
+from tests.helpers.killing_runs import outcome, read_features
 from tests.helpers.rank_runs import start, world
 
 MODELS = "python:tests.helpers.scoring_models:"
@@ -41,7 +41,7 @@ def command(definitions: dict[str, Path], model: str, out: Path) -> list[str]:
 
 def metric_values(results) -> dict[str, dict[str, float]]:
     return {
-        result.benchmark["name"]: {name: metric.value for name, metric in result.metrics.items()} for result in results
+        result.benchmark.name: {name: metric.value for name, metric in result.metrics.items()} for result in results
     }
 
 
@@ -68,16 +68,16 @@ def test_features_and_pair_scores_are_cached_and_a_run_continues(definitions, tm
     paths, cache = [definitions["rerank"], *(definitions[task] for task in TASKS)], tmp_path / "cache"
     whole = evaluate(model_class(), paths, batch_size=4)
     first = evaluate(model_class(), paths[:1], out=tmp_path / "out", cache=cache, batch_size=4)
-    encoded = first[0].timing["encoded"]
+    encoded = first[0].timing.encoded
     assert encoded["pairs"] == 17 * 34 if model == "Pairs" else encoded["texts"] == 34
     rest = evaluate(model_class(), paths, out=tmp_path / "out", cache=cache, batch_size=4)
     assert metric_values(rest) == metric_values(whole)
     assert rest[0].timing == first[0].timing  # already done, kept
     again = evaluate(model_class(), paths, cache=cache, batch_size=4)
     assert metric_values(again) == metric_values(whole)
-    assert {count for result in again for count in result.timing["encoded"].values()} == {0}
-    (cached_model,) = held(store_at(cache))
-    assert cached_model.about["spec"].endswith(f":{model}")
+    assert {count for result in again for count in result.timing.encoded.values()} == {0}
+    (cached_model,) = list_cached_models(find_cache_folder(cache))
+    assert cached_model.info["spec"].endswith(f":{model}")
 
 
 def test_tokens_cannot_be_exported_as_embeddings_and_are_verified_and_cleared(definitions, tmp_path, capsys):
@@ -101,7 +101,7 @@ def test_two_ranks_give_the_samples_of_one_process(definitions, tmp_path, model)
         assert exit_codes(start(run, ranks, folder / "output")) == [0] * ranks, printed_messages(
             folder / "output", ranks
         )
-        results[ranks] = outcome(folder / "out"), rows_of(folder / "out/.embeddings")
+        results[ranks] = outcome(folder / "out"), read_features(folder / "out/.embeddings")
         output = (folder / "output/0").read_text()
         assert ("scoring pairs: " in output) == (model != "Late")
     assert results[1] == results[2]

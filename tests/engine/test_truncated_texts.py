@@ -1,6 +1,7 @@
 """Texts that are longer than a model's context: counted in the result, with one warning, also with cached features."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.open_clip import untruncated_length
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import TextsSection
 from tests.helpers.stand_ins import RandomModel, random_images
 from tests.models.test_models_hf import clip_folder, siglip_folder
 
@@ -29,7 +31,7 @@ def toybox():
 def count_texts(model, texts):
     engine = Engine(model)
     engine.text_features(texts)
-    return engine.texts_read
+    return engine.text_counts
 
 
 def test_a_repeated_truncated_text_counts_each_time(toybox):
@@ -78,9 +80,9 @@ def test_a_result_has_the_count_and_the_warning_also_if_all_features_were_cached
     first, again = (
         evaluate(toybox, path, out=tmp_path / name, cache=tmp_path / "cache")[0] for name in ("first", "again")
     )
-    assert (first.timing["encoded"]["texts"], again.timing["encoded"]["texts"]) == (1, 0)
+    assert (first.timing.encoded["texts"], again.timing.encoded["texts"]) == (1, 0)
     for result in (first, again):
-        assert result.timing["texts"] == {"read": 6, "truncated": 6, "context_length": 40}
+        assert result.timing.texts == TextsSection(read=6, truncated=6, context_length=40)
         assert [line for line in result.warnings if "collapsed" in line and "texts" in line] == []
         assert result.warnings[-1].startswith("6 of 6 texts are longer than the context of 40 tokens and were cut")
     assert Result.from_json(first.to_json(), "x") == first
@@ -88,8 +90,9 @@ def test_a_result_has_the_count_and_the_warning_also_if_all_features_were_cached
 
 def test_a_result_without_the_count_can_be_read(tmp_path, toybox):
     (result,) = evaluate(toybox, write_benchmark(tmp_path, WORDS), cache=False)
-    del result.timing["texts"]
-    assert "texts" not in Result.from_json(result.to_json(), "x").timing
+    text = replace(result, timing=replace(result.timing, texts=None)).to_json()
+    assert "texts" not in json.loads(text)["timing"]
+    assert Result.from_json(text, "x").timing.texts is None
 
 
 def test_transformers_models_count_too(clip_folder, siglip_folder):
@@ -133,11 +136,11 @@ def test_an_adapter_may_tell_which_texts_it_truncates(tmp_path):
             return [len(text.split()) > self.context_length for text in texts]
 
     (result,) = evaluate(Short(), write_benchmark(tmp_path, [*WORDS, "a b c d"]), cache=False)
-    assert result.timing["texts"] == {"read": 7, "truncated": 1, "context_length": 3}
+    assert result.timing.texts == TextsSection(read=7, truncated=1, context_length=3)
     assert result.warnings[-1] == "1 of 7 texts are longer than the context of 3 tokens and were cut"
 
 
 def test_images_alone_count_no_texts(toybox):
     engine = Engine(toybox)
     engine.image_features(random_images(2, side=64))
-    assert engine.texts_read.record()["read"] == 0
+    assert engine.text_counts.record()["read"] == 0

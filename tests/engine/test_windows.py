@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayImage, FileImage
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.dense import MAX_WAITING_BATCHES
-from cosmos_eval.engine.windows import resized, window_grid
+from cosmos_eval.engine.windows import resize_image, window_grid
 from tests.helpers.patch_models import PatchModel, images_of_sizes, noise, settings
 from tests.oracles.segmentation import window_boxes
 
@@ -33,9 +33,9 @@ def features_one_by_one(model, image):
 def test_an_image_of_336_by_448_has_six_windows_of_224():
     grid = window_grid(336, 448, 224, 112)
     assert (grid.tops, grid.lefts) == ((0, 112), (0, 112, 224))
-    assert grid.windows == 6
-    assert window_grid(448, 597, 224, 112).windows == 15
-    assert window_grid(560, 1120, 224, 112).windows == 36
+    assert grid.window_count == 6
+    assert window_grid(448, 597, 224, 112).window_count == 15
+    assert window_grid(560, 1120, 224, 112).window_count == 36
 
 
 def test_the_last_window_is_moved_back_to_the_border():
@@ -47,7 +47,7 @@ def test_a_side_below_the_crop_shortens_its_windows_and_crop_0_is_the_whole_imag
     grid = window_grid(9, 40, 16, 8)
     assert (grid.crop_height, grid.crop_width, grid.tops) == (9, 16, (0,))
     whole = window_grid(9, 40, 0, 8)
-    assert (whole.crop_height, whole.crop_width, whole.windows) == (9, 40, 1)
+    assert (whole.crop_height, whole.crop_width, whole.window_count) == (9, 40, 1)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 40))
@@ -69,14 +69,14 @@ def test_resizing_equals_that_of_mmsegmentation():
         pixels = noise(*size)
         # mmcv works on BGR images; resizing does not mix channels
         expected = Resize(scale=(90, 32), keep_ratio=True)({"img": pixels[..., ::-1].copy()})["img"][..., ::-1]
-        assert np.array_equal(resized(Image.fromarray(pixels), 32, 90), expected)
-    assert np.array_equal(resized(Image.fromarray(pixels), None, 2048), pixels)
+        assert np.array_equal(resize_image(Image.fromarray(pixels), 32, 90), expected)
+    assert np.array_equal(resize_image(Image.fromarray(pixels), None, 2048), pixels)
 
 
 def test_a_palette_image_is_resized_in_rgb():
     pixels = noise(20, 20)
     palette = Image.fromarray(pixels).convert("P")
-    assert np.array_equal(resized(palette, 30, 99), resized(palette.convert("RGB"), 30, 99))
+    assert np.array_equal(resize_image(palette, 30, 99), resize_image(palette.convert("RGB"), 30, 99))
 
 
 @pytest.mark.parametrize("batch_size", range(1, 8))
@@ -86,7 +86,7 @@ def test_features_equal_those_of_each_window_alone_in_the_order_of_the_dataset(b
     assert model.attentions == {"csa"}
     assert [dense.index for dense in results] == list(range(len(images)))
     for dense, image, size in zip(results, images, SIZES, strict=True):
-        assert dense.original == size
+        assert dense.original_size == size
         assert dense.pixels is None
         assert dense.features.dtype == torch.float32
         expected = features_one_by_one(PatchModel(), image)
@@ -126,7 +126,7 @@ def test_the_number_of_workers_changes_nothing():
         batches[workers] = model.batches
     assert batches[0] == batches[2]
     for first, second in zip(results[0], results[2], strict=True):
-        assert (first.index, first.original, first.grid) == (second.index, second.original, second.grid)
+        assert (first.index, first.original_size, first.grid) == (second.index, second.original_size, second.grid)
         assert torch.equal(first.features, second.features)
         assert torch.equal(first.pixels, second.pixels)
 
@@ -134,8 +134,8 @@ def test_the_number_of_workers_changes_nothing():
 def test_kept_pixels_are_the_resized_image_as_the_model_normalises_it():
     model, images = PatchModel(), images_of_sizes([(20, 30)])
     dense = next(Engine(model).window_features(images, settings(short_side=40), keep_pixels=True))
-    expected = model.preprocess(Image.fromarray(resized(images[0].load(), 40, 2048)))
-    assert dense.original == (20, 30)
+    expected = model.preprocess(Image.fromarray(resize_image(images[0].load(), 40, 2048)))
+    assert dense.original_size == (20, 30)
     assert dense.pixels.shape == (3, 40, 60)
     assert torch.allclose(dense.pixels, expected, atol=1e-6)
 
@@ -146,7 +146,7 @@ def test_every_image_is_returned_once_and_complete_for_any_sizes(sizes, batch_si
     model = PatchModel()
     results = list(Engine(model, batch_size=batch_size).window_features(images_of_sizes(sizes), settings()))
     assert [dense.index for dense in results] == list(range(len(sizes)))
-    assert sum(shape[0] for shape in model.batches) == sum(dense.grid.windows for dense in results)
+    assert sum(shape[0] for shape in model.batches) == sum(dense.grid.window_count for dense in results)
     assert max(shape[0] for shape in model.batches) <= batch_size
 
 
