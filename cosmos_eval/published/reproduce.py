@@ -14,7 +14,7 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
-from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.results.record import Result
 
@@ -38,7 +38,7 @@ class Target:
     """Reported by third parties only: shown on request, never decides."""
     as_printed: str
     source: str
-    differences: tuple[Difference, ...]
+    differences: tuple[KnownDifference, ...]
     """Known differences of the benchmark's definition that apply to this figure."""
 
     @property
@@ -167,7 +167,7 @@ def find_targets(suite: Suite, secondary: bool) -> tuple[list[Target], int, int]
 
 
 def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
-    differences = tuple(one for one in benchmark.published if one.concerns(row["paper"], row["metric"]))
+    differences = tuple(one for one in benchmark.published if one.applies_to(row["paper"], row["metric"]))
     names = ("paper", "model", "spec", "benchmark", "metric", "printed", "as_printed", "source")
     return Target(**{name: row[name] for name in names}, secondary=bool(row["secondary"]), differences=differences)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
+from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.names import is_rank
-from cosmos_eval.metrics.paired import interval_of_drop, p_of_drop
+from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
 from cosmos_eval.metrics.paired_samples import Hits
-from cosmos_eval.protocol.task_registry import task_info, why_unusable
+from cosmos_eval.protocol.task_registry import explain_unusable_task, task_info
 from cosmos_eval.regress.answer import Regression, Settings, Tested, decide
 from cosmos_eval.regress.paired_samples import pair_samples, refuse_other_samples, refuse_other_value
 from cosmos_eval.results.record import Result
@@ -107,7 +107,7 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
             return f"the {name} was made with --limit {result.limit}; measure it again without"
-    why = why_unusable(baseline.benchmark.task, baseline.benchmark.plugins)
+    why = explain_unusable_task(baseline.benchmark.task, baseline.benchmark.plugins)
     if why:
         return why
     for what, ours, theirs in (
@@ -174,28 +174,28 @@ def run_test(
         "candidate": results[1].metrics[metric].value,
     }
     if isinstance(samples, Hits):
-        drops = samples.drops()
-        low, high = interval_of_drop(drops)
-        mcnemar = drops.alone and settings.max_drop == 0
+        drops = samples.differences()
+        low, high = drop_interval(drops)
+        mcnemar = drops.is_binary and settings.max_drop == 0
         return Tested(
             **common,
             method="McNemar, exact" if mcnemar else "units, weighted",
             n=len(samples.baseline),
-            units=len(drops.lost),
+            units=len(drops.difference),
             low=-high,
             high=-low,
-            p=p_of_drop(drops, settings.max_drop),
-            p_gain=p_of_drop(drops.exchanged(), settings.max_drop) if drops.drop < 0 else 1.0,
-            least_p=p_of_drop(samples.if_all_lost(), settings.max_drop),
-            detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER),
+            p=drop_p_value(drops, settings.max_drop),
+            p_gain=drop_p_value(drops.swapped(), settings.max_drop) if drops.drop < 0 else 1.0,
+            least_p=drop_p_value(samples.against_worst_candidate(), settings.max_drop),
+            detectable=detectable_drop(measure_power_inputs(drops), settings.max_drop, level, POWER),
         )
-    area_drop = samples.drop(settings.resamples, settings.seed)
+    area_drop = samples.bootstrap_drop(settings.resamples, settings.seed)
     for result, value in zip(results, area_drop.values, strict=True):
         refuse_other_value(metric, result, value)
     low, high = area_drop.interval()
     p_gain = 1.0
     if area_drop.drop < 0:  # else the test of a gain cannot reject, and the bootstrap is slow
-        p_gain = samples.exchanged().drop(settings.resamples, settings.seed).p(settings.max_drop)
+        p_gain = samples.swapped().bootstrap_drop(settings.resamples, settings.seed).p_value(settings.max_drop)
     return Tested(
         **common,
         method="images, bootstrap",
@@ -203,10 +203,10 @@ def run_test(
         units=samples.images,
         low=-high,
         high=-low,
-        p=area_drop.p(settings.max_drop),
+        p=area_drop.p_value(settings.max_drop),
         p_gain=p_gain,
-        least_p=area_drop.least_p(settings.max_drop),
-        detectable=detectable_drop(area_drop.churn(), settings.max_drop, level, POWER),
+        least_p=area_drop.least_p_value(settings.max_drop),
+        detectable=detectable_drop(area_drop.power_inputs(), settings.max_drop, level, POWER),
     )
 
 

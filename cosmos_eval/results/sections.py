@@ -1,7 +1,8 @@
-"""The sections of RESULT.json as typed objects: `result.benchmark.fingerprint`, not `record["benchmark"]["fingerprint"]`.
+"""The sections of RESULT.json as typed objects: `result.benchmark.fingerprint`, not
+`record["benchmark"]["fingerprint"]`.
 
-The attributes of a section are the fields that schema.json names for it (a test compares the two); every other field, such
-as those that an adapter adds to `model`, is in the mapping `extra`. The annotations say what this package writes:
+The attributes of a section are the fields that schema.json names for it (a test compares the two); every other field,
+such as those that an adapter adds to `model`, is in the mapping `extra`. The annotations say what this package writes:
 schema.json leaves the types of `environment` and of most fields of `timing` open, and so does reading.
 """
 
@@ -20,16 +21,16 @@ class Section:
     A field without a default is in every valid record. A field with a default is optional: the default stands for a
     record that does not have the field, and a new section does not write a field that has its default.
 
-    `from_record` followed by `record` changes nothing: the keys, their order and their values stay, `null` stays `null`,
-    and what was absent stays absent. Nothing is checked here (`cosmos_eval.results.record` checks): a required field
-    that is absent is None.
+    `from_record` followed by `record` changes nothing: the keys, their order and their values stay, `null` stays
+    `null`, and what was absent stays absent. Nothing is checked here (`cosmos_eval.results.record` checks): a required
+    field that is absent is None.
     """
 
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """Fields without an attribute, as they are in the record; always empty where schema.json allows no other fields."""
-    keys: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
-    """Keys of the JSON object that this was read from, in order; empty for a new section. Without them a section could not
-    tell `"label": null` from a record without `label`, which have different checksums."""
+    key_order: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
+    """Keys of the JSON object that this was read from, in order; empty for a new section. Without them a section could
+    not tell `"label": null` from a record without `label`, which have different checksums."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -41,7 +42,7 @@ class Section:
             elif _is_required(attribute):
                 values[name] = None
         extra = {key: value for key, value in record.items() if key not in values}
-        return cls(**values, extra=extra, keys=tuple(record))
+        return cls(**values, extra=extra, key_order=tuple(record))
 
     def record(self) -> dict[str, Any]:
         """Return the JSON object: the keys that were read, in their order, then the fields that were set since."""
@@ -51,7 +52,7 @@ class Section:
             if self._is_present(attribute, value):
                 values[name] = value.record() if isinstance(value, Section) else value
         values |= self.extra
-        return {key: values[key] for key in dict.fromkeys([*self.keys, *values]) if key in values}
+        return {key: values[key] for key in dict.fromkeys([*self.key_order, *values]) if key in values}
 
     @classmethod
     def attributes(cls) -> dict[str, "Field[Any]"]:
@@ -61,10 +62,10 @@ class Section:
 
     def _is_present(self, attribute: "Field[Any]", value: Any) -> bool:
         """Whether the JSON object has this field."""
-        if attribute.name in self.keys:
+        if attribute.name in self.key_order:
             return True
         if _is_required(attribute):
-            return not self.keys or value is not None  # None: absent in the JSON object that this was read from
+            return not self.key_order or value is not None  # None: absent in the JSON object that this was read from
         return bool(value != _default(attribute))
 
 
@@ -96,7 +97,7 @@ class BenchmarkSection(Section):
     """`task` or `reader` -> distribution and version of the plug-in that brings it; empty where both are ours. Part of
     the identity."""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """Digests of the parts of the definition (`cosmos_eval.protocol.parts`); empty in older results."""
+    """Digests of the parts of the definition (`cosmos_eval.protocol.definition_changes`); empty in older results."""
 
 
 @dataclass(frozen=True)

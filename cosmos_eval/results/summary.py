@@ -130,8 +130,8 @@ def shown(name: str, metric: Metric) -> str:
 
 
 def format_difference(name: str, delta: float) -> str:
-    """A difference with its sign, in points of percent (ranks: as they are); one that is too small for two decimals is shown
-    by its order of magnitude."""
+    """A difference with its sign, in points of percent (ranks: as they are); one that is too small for two decimals is
+    shown by its order of magnitude."""
     delta *= 1 if is_rank(name) else 100
     return f"{delta:+.2f}" if abs(delta) >= 0.005 or not delta else f"{delta:+.0e}"
 

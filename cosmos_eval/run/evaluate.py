@@ -14,7 +14,7 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.results.record import Result
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import make_plan
-from cosmos_eval.run.result_folders import store_folder
+from cosmos_eval.run.result_folders import feature_cache_folder
 from cosmos_eval.run.session import Session
 
 
@@ -68,8 +68,8 @@ def evaluate(
         options["compiled"] = options.pop("compile")
     if options.get("resized") is not None:
         options["resized"] = user_path(options["resized"])
-    run_options = RunOptions.from_keywords(**options, device=device, cache=store_folder(cache, out))
+    run_options = RunOptions.from_keywords(**options, device=device, cache=feature_cache_folder(cache, out))
     session = Session(user_path(out) if out is not None else None, run_options, reporter or Silent())
     with pixels_at_most(max_image_pixels):
         plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
-        return session.measure(model, plan, label=label, profile=profile)
+        return session.evaluate_model(model, plan, label=label, profile=profile)

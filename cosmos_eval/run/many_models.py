@@ -3,8 +3,8 @@
 With at least as many models as ranks, each rank evaluates whole models, the next one whenever it has finished one. With
 fewer models, all ranks share the batches of one model after the other. The results are the same.
 
-The functions that a `Crew` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions, so
-that another process finds them by name.
+The functions that a `RankGroup` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions,
+so that another process finds them by name.
 """
 
 import platform
@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.store import PACKAGES, Store, about_rows, space_name
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.features import Engine
+from cosmos_eval.cache.feature_cache import PACKAGES, FeatureCache, model_cache_info, model_cache_name
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.engine import Engine
 from cosmos_eval.engine.precision import device_of_rank
-from cosmos_eval.engine.ranks import Crew
+from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.models import ModelSpec, load_model
 from cosmos_eval.profiling import Profile
 from cosmos_eval.progress import Advance, Reporter
 from cosmos_eval.results.record import Result
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.plan import PlannedBenchmark
 
 if TYPE_CHECKING:
     from cosmos_eval.run.session import Session
@@ -48,14 +48,15 @@ SCORING_PACKAGES = (
     "opencv-python-headless",
     "opencv-python",
 )
-"""Packages that may influence a metric, besides those that influence features (`cosmos_eval.cache.store.PACKAGES`)."""
+"""Packages that may influence a metric, besides those that influence features
+(`cosmos_eval.cache.feature_cache.PACKAGES`)."""
 
-SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[Planned]]
+SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[PlannedBenchmark]]
 """What a rank that evaluates whole models needs: `Session.settings()`, the model specs, and the plan."""
 
 
-def measure_models(
-    session: "Session", specs: Sequence[str], plan: Sequence[Planned], times: Sequence[Profile | None]
+def evaluate_models(
+    session: "Session", specs: Sequence[str], plan: Sequence[PlannedBenchmark], times: Sequence[Profile | None]
 ) -> list[list[Result]]:
     """Evaluate models on a plan, on all ranks of the session.
 
@@ -66,21 +67,21 @@ def measure_models(
         The results of each model, in the order of `specs`.
 
     Raises:
-        RequestError: as `Session.measure`; or ranks differ in what decides the numbers.
+        RequestError: as `Session.evaluate_model`; or ranks differ in what decides the numbers.
     """
-    crew = session.crew
-    if crew.size > 1 and len(specs) >= crew.size:
-        session.reporter.note(f"{len(specs)} models on {crew.size} ranks: each rank takes whole models")
+    ranks = session.ranks
+    if ranks.size > 1 and len(specs) >= ranks.size:
+        session.reporter.note(f"{len(specs)} models on {ranks.size} ranks: each rank takes whole models")
         settings = (session.settings(), list(specs), list(plan))
-        refuse_differences(crew, crew.open(open_session, settings))
+        require_equal_on_all_ranks(ranks, ranks.run_on_all(open_session, settings))
         results_by_model: dict[int, list[Result]] = {}
-        for results_of_rank in crew.open(measure_some, settings):
+        for results_of_rank in ranks.run_on_all(evaluate_remaining_models, settings):
             results_by_model.update(results_of_rank)
         return [results_by_model[i] for i in range(len(specs))]
     results = []
     for spec, profile in zip(specs, times, strict=True):
         session.reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
-        results.append(session.measure(spec, plan, profile=profile))
+        results.append(session.evaluate_model(spec, plan, profile=profile))
     return results
 
 
@@ -93,7 +94,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def refuse_differences(crew: Crew, values_by_rank: Sequence[Mapping[str, str]]) -> None:
+def require_equal_on_all_ranks(ranks: RankGroup, values_by_rank: Sequence[Mapping[str, str]]) -> None:
     """Check that all ranks have the values of rank 0.
 
     Args:
@@ -107,7 +108,7 @@ def refuse_differences(crew: Crew, values_by_rank: Sequence[Mapping[str, str]]) 
         for name, value in expected.items():
             if values.get(name) != value:
                 raise RequestError(
-                    f"{crew.name(rank)} has {name} {values.get(name, 'not at all')[:16]} and rank 0 has {value[:16]}: "
+                    f"{ranks.name(rank)} has {name} {values.get(name, 'not at all')[:16]} and rank 0 has {value[:16]}: "
                     "results would depend on which rank computes them; install the same on all machines"
                 )
 
@@ -115,48 +116,52 @@ def refuse_differences(crew: Crew, values_by_rank: Sequence[Mapping[str, str]]) 
 # Ranks that share the batches of one model
 
 
-def open_engine(crew: Crew, inputs: tuple[ModelSpec, RunOptions]) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
+def open_engine(
+    ranks: RankGroup, inputs: tuple[ModelSpec, RunOptions]
+) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
     """Load a model on this rank.
 
     Returns:
         Its engine, which stays on this rank, and for rank 0: an id of everything that decides the features, the batch
         size, and the package versions.
     """
-    crew.here = None  # frees the previous model
+    ranks.local_state = None  # frees the previous model
     spec, options = inputs
-    model = load_model(spec, device=str(device_of_rank(options.device, crew.world)))
-    store = Store(options.cache, options.cache_limit) if options.cache is not None and crew.is_main else None
-    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **options.of_engine())
-    feature_id = space_name(about_rows(model, engine.precision, engine.device))
+    model = load_model(spec, device=str(device_of_rank(options.device, ranks.world)))
+    feature_cache = (
+        FeatureCache(options.cache, options.cache_limit) if options.cache is not None and ranks.is_main else None
+    )
+    engine = Engine(model, reporter=ranks.reporter, cache=feature_cache, ranks=ranks, **options.engine_arguments())
+    feature_id = model_cache_name(model_cache_info(model, engine.precision, engine.device))
     return engine, (feature_id, engine.batch_size, package_versions())
 
 
-def set_batch_size(crew: Crew, batch_size: int) -> tuple[Engine, None]:
+def set_batch_size(ranks: RankGroup, batch_size: int) -> tuple[Engine, None]:
     """Change the batch size of this rank's engine."""
-    engine = crew.here
+    engine = ranks.local_state
     engine.use_batch_size(batch_size)
     return engine, None
 
 
-def open_everywhere(crew: Crew, spec: ModelSpec, options: RunOptions) -> Engine:
+def open_everywhere(ranks: RankGroup, spec: ModelSpec, options: RunOptions) -> Engine:
     """Load a model on all ranks; returns the engine of rank 0.
 
     Raises:
         RequestError: a rank cannot load it, or would compute other features.
     """
-    opened = crew.open(open_engine, (spec, options))
-    refuse_differences(crew, [versions for _, _, versions in opened])
+    opened = ranks.run_on_all(open_engine, (spec, options))
+    require_equal_on_all_ranks(ranks, [versions for _, _, versions in opened])
     expected_id = opened[0][0]
     for rank, (feature_id, _, _) in enumerate(opened):
         if feature_id != expected_id:
             raise RequestError(
-                f"{crew.name(rank)} computes other features of {spec.text} than rank 0: its weights, the kind of its "
+                f"{ranks.name(rank)} computes other features of {spec.text} than rank 0: its weights, the kind of its "
                 "device, the precision or the package versions differ; use the same on all ranks"
             )
     batch_sizes = {batch_size for _, batch_size, _ in opened}
     if len(batch_sizes) > 1:  # --batch-size auto has found different ones
-        crew.open(set_batch_size, min(batch_sizes))
-    return crew.here
+        ranks.run_on_all(set_batch_size, min(batch_sizes))
+    return ranks.local_state
 
 
 def compare_images(engine: Engine, images: Sequence[ImageSource]) -> None:
@@ -168,11 +173,11 @@ def compare_images(engine: Engine, images: Sequence[ImageSource]) -> None:
     Raises:
         RequestError: a rank cannot read an image, or has another file; names the rank and the image.
     """
-    if engine.crew.size == 1 or not images:
+    if engine.ranks.size == 1 or not images:
         return
     step = max(1, len(images) // COMPARED_IMAGES)
     sample = list(images[::step])[:COMPARED_IMAGES]
-    for _ in engine.crew.share(read_images, None, [sample] * engine.crew.size):
+    for _ in engine.ranks.distribute(read_images, None, [sample] * engine.ranks.size):
         pass
 
 
@@ -180,14 +185,14 @@ def read_images(engine: Engine, shared: None, batches: Iterable[Sequence[ImageSo
     """Read images of each batch: the work of one rank in `compare_images`."""
     for images in batches:
         for image in images:
-            image.hashed_content()
+            image.verified_content()
         yield None
 
 
 # Ranks that evaluate whole models
 
 
-def open_session(crew: Crew, settings: SessionSettings) -> tuple[Any, dict[str, str]]:
+def open_session(ranks: RankGroup, settings: SessionSettings) -> tuple[Any, dict[str, str]]:
     """Make a session on this rank and load all data.
 
     Returns:
@@ -197,9 +202,9 @@ def open_session(crew: Crew, settings: SessionSettings) -> tuple[Any, dict[str, 
     from cosmos_eval.run.session import Session
 
     (out, options, keep_going), _, plan = settings
-    crew.here = None  # frees the previous model
-    options = replace(options, device=str(device_of_rank(options.device, crew.world)))
-    session = Session(out, options, FailureWatchingReporter(crew.reporter, crew), keep_going)
+    ranks.local_state = None  # frees the previous model
+    options = replace(options, device=str(device_of_rank(options.device, ranks.world)))
+    session = Session(out, options, FailureWatchingReporter(ranks.reporter, ranks), keep_going)
     values = package_versions()
     for planned in plan:
         if not planned.problems:
@@ -207,7 +212,7 @@ def open_session(crew: Crew, settings: SessionSettings) -> tuple[Any, dict[str, 
     return session, values
 
 
-def measure_some(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]]:
+def evaluate_remaining_models(ranks: RankGroup, settings: SessionSettings) -> tuple[None, list[Any]]:
     """Evaluate models on this rank until none is left, or another rank has failed.
 
     Returns:
@@ -216,27 +221,27 @@ def measure_some(crew: Crew, settings: SessionSettings) -> tuple[None, list[Any]
     from cosmos_eval.run.session import Session
 
     _, specs, plan = settings
-    session = crew.here
-    crew.here = None
+    session = ranks.local_state
+    ranks.local_state = None
     finished = []
     try:
         if not isinstance(session, Session):
-            session, _ = open_session(crew, settings)
-        while not crew.flag(FAILED) and (number := crew.take_number("models")) < len(specs):
+            session, _ = open_session(ranks, settings)
+        while not ranks.is_flag_set(FAILED) and (number := ranks.next_number("models")) < len(specs):
             session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
             finished.append((number, evaluate_named_model(session, specs[number], plan)))
     except OtherRankFailed:
         pass  # that rank reports its own error
     except Exception:
-        crew.raise_flag(FAILED)
+        ranks.set_flag(FAILED)
         raise
     return None, finished
 
 
-def evaluate_named_model(session: "Session", spec: str, plan: Sequence[Planned]) -> list[Result]:
-    """As `Session.measure`, with the model's spec in error messages."""
+def evaluate_named_model(session: "Session", spec: str, plan: Sequence[PlannedBenchmark]) -> list[Result]:
+    """As `Session.evaluate_model`, with the model's spec in error messages."""
     try:
-        return session.measure(spec, plan)
+        return session.evaluate_model(spec, plan)
     except RequestError as error:
         raise error if spec in str(error) else RequestError(f"{spec}: {error}") from error
 
@@ -249,8 +254,8 @@ class FailureWatchingReporter:
     """A reporter that raises `OtherRankFailed` once another rank has failed: progress is reported often, so the work
     ends soon."""
 
-    def __init__(self, inner: Reporter, crew: Crew) -> None:
-        self.inner, self.crew = inner, crew
+    def __init__(self, inner: Reporter, ranks: RankGroup) -> None:
+        self.inner, self.ranks = inner, ranks
         self.last_check = time.monotonic()
 
     @contextmanager
@@ -261,7 +266,7 @@ class FailureWatchingReporter:
                 advance_inner(n, text)
                 if time.monotonic() - self.last_check >= FLAG_SECONDS:
                     self.last_check = time.monotonic()
-                    if self.crew.flag(FAILED):
+                    if self.ranks.is_flag_set(FAILED):
                         raise OtherRankFailed
 
             yield advance

@@ -8,7 +8,7 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import near
-from cosmos_eval.cache.store import LIMIT
+from cosmos_eval.cache.feature_cache import LIMIT
 from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine.batch_size import check_batch_size
@@ -43,7 +43,7 @@ class EncodingOptions:
             read_resized(self.resized)  # raises for any other folder, before anything is computed
         require_whole_number("workers", self.workers, 0, 4096)
 
-    def of_engine(self) -> dict[str, Any]:
+    def engine_arguments(self) -> dict[str, Any]:
         """The keyword arguments for `Engine`, without the further options of a subclass."""
         return {field.name: getattr(self, field.name) for field in fields(EncodingOptions)}
 

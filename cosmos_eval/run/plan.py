@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.progress import Reporter, naming
+from cosmos_eval.progress import Reporter, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import DataCheck
+    from cosmos_eval.datasets.dataset_checks import DataReport
 
 DEFAULT_DATA_ROOT = Path("data")
 ABSENT = ", which is not there"
-"""Follows the path in the message about a missing file or folder (`Survey.missing`); what to fetch comes next."""
+"""Follows the path in the message about a missing file or folder (`add_missing`); what to fetch comes next."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedBenchmark:
     """One benchmark of a run."""
 
     benchmark: Benchmark
@@ -61,7 +61,7 @@ def make_plan(
     *,
     skip_missing: bool = False,
     reporter: Reporter | None = None,
-) -> list[Planned]:
+) -> list[PlannedBenchmark]:
     """Resolve benchmarks and check their data.
 
     Data is read from `data_root` (default: `data`). Data of a user's own YAML file is read from the folder of that file
@@ -72,16 +72,18 @@ def make_plan(
     """
     plan = []
     for benchmark in resolve_benchmarks(benchmarks):
-        with naming(benchmark.name):
+        with use_benchmark_name(benchmark.name):
             root, report = check_data(benchmark, data_root, reporter=reporter)
-        plan.append(Planned(benchmark, root, report.problems))
-    problems = once_for_each([(planned.benchmark.name, problem) for planned in plan for problem in planned.problems])
+        plan.append(PlannedBenchmark(benchmark, root, report.problems))
+    problems = merge_equal_problems(
+        [(planned.benchmark.name, problem) for planned in plan for problem in planned.problems]
+    )
     if problems and not skip_missing:
         raise RequestError("; ".join(problems) + "; or run the rest with --skip-missing")
     return plan
 
 
-def once_for_each(problems: Sequence[tuple[str, str]]) -> list[str]:
+def merge_equal_problems(problems: Sequence[tuple[str, str]]) -> list[str]:
     """Merge equal problems: several benchmarks may need the same missing folder.
 
     Args:
@@ -109,7 +111,7 @@ def once_for_each(problems: Sequence[tuple[str, str]]) -> list[str]:
 
 def check_data(
     benchmark: Benchmark, data_root: Path | None, *, deep: bool = False, reporter: Reporter | None = None
-) -> tuple[Path, "DataCheck"]:
+) -> tuple[Path, "DataReport"]:
     """Find the folder with a benchmark's data.
 
     Args:

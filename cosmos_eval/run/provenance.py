@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cosmos_core.plugins import Plugin
-from cosmos_eval.datasets.catalog import READERS
+from cosmos_eval.datasets.reader_registry import READERS
 from cosmos_eval.models.spec import KINDS, MODELS
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import TASKS, task_info

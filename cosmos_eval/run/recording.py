@@ -8,7 +8,7 @@ from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.batch_size import AUTO
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.protocol.parts import protocol_parts
+from cosmos_eval.protocol.definition_changes import digest_definition
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
@@ -60,7 +60,7 @@ def build_result(
             fingerprint=benchmark.fingerprint,
             scoring_version=context.scoring.scoring_version,
             plugins=context.scoring.plugins,
-            parts=protocol_parts(benchmark),
+            parts=digest_definition(benchmark),
         ),
         dataset=DatasetSection(
             fingerprint=data.fingerprint,
@@ -80,19 +80,21 @@ def build_result(
         primary=outcome.primary,
         precision=engine.precision_of(windows),
         limit=context.options.limit,
-        environment=EnvironmentSection.from_record({**environment(str(engine.device)), **engine.means(windows)}),
+        environment=EnvironmentSection.from_record(
+            {**environment(str(engine.device)), **engine.encoding_record(windows)}
+        ),
         timing=TimingSection(
             seconds=round(context.seconds, 3),
             started=context.started.isoformat(timespec="seconds"),
             batch_size=engine.batch_size,
             batch_size_auto=context.options.batch_size == AUTO,
-            batch_size_used=engine.parts.sizes,
+            batch_size_used=engine.batch_splitter.sizes,
             workers=context.options.workers,
-            ranks=engine.crew.size,
+            ranks=engine.ranks.size,
             seed=context.options.seed,
             encoded=engine.encoded,
-            texts=TextsSection.from_record(engine.texts_read.record()),
+            texts=TextsSection.from_record(engine.text_counts.record()),
         ),
         samples=samples,
-        warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
+        warnings=(*outcome.warnings, *data.remarks, *engine.text_counts.warnings()),
     )

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.cache.store import FOLDER
+from cosmos_eval.cache.feature_cache import FOLDER
 from cosmos_eval.models.base import Model
 from cosmos_eval.models.spec import slug
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.protocol.parts import changed_parts
+from cosmos_eval.protocol.definition_changes import describe_changes
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.store import RESULT, read_result
@@ -43,7 +43,7 @@ def require_replaceable(
     if stored.limit is not None or not stored.identity:
         return
     is_protocol_changed = stored.benchmark.fingerprint != benchmark.fingerprint
-    changed = changed_parts(benchmark, stored.benchmark.parts) if is_protocol_changed else []
+    changed = describe_changes(benchmark, stored.benchmark.parts) if is_protocol_changed else []
     if changed:
         change = f"what differs: {', '.join(changed)}"
     else:  # older results do not record the parts of their protocol
@@ -89,7 +89,7 @@ def describe_repetition(stored: Result, scoring: ScoringCode, model_digest: str)
     return "; ".join(reasons)
 
 
-def store_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
+def feature_cache_folder(cache: Path | str | bool, out: Path | str | None) -> Path | None:
     """The folder of the feature cache; None keeps none.
 
     Args:

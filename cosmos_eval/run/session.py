@@ -11,24 +11,24 @@ from pathlib import Path
 from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
-from cosmos_eval.cache.store import Store
+from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
-from cosmos_eval.engine.ranks import Crew
+from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, out_of_memory
+from cosmos_eval.models.base import Model, is_out_of_memory
 from cosmos_eval.models.spec import model_kind, parse_spec
-from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
-from cosmos_eval.progress import Reporter, Silent, naming
+from cosmos_eval.profiling import Profile, phase, profile_benchmark, record_encoded, use_profile
+from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.plan import PlannedBenchmark
 from cosmos_eval.run.provenance import find_scoring_code
 from cosmos_eval.run.recording import EvaluationContext, build_result
 from cosmos_eval.run.result_folders import describe_repetition, model_folder, read_stored_result, require_replaceable
@@ -44,7 +44,7 @@ class Session:
     reporter: Reporter = field(default_factory=Silent)
     keep_going: bool = False
     """Whether a model or benchmark that fails is added to `failed`, and the run goes on."""
-    crew: Crew = field(default_factory=Crew)
+    ranks: RankGroup = field(default_factory=RankGroup)
     """The ranks that share the work of models given by their specs."""
     failed: list[str] = field(default_factory=list, init=False)
     """Model, benchmark and reason of each failure."""
@@ -53,12 +53,17 @@ class Session:
     _data_by_benchmark: dict[str, Data] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.device = str(device_of_rank(self.options.device, self.crew.world))
+        self.device = str(device_of_rank(self.options.device, self.ranks.world))
         # Raises for an unknown precision, before any data is read; the value for `auto` is chosen for each model.
         resolve_precision(self.options.precision, self.device)
 
-    def measure(
-        self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None, profile: Profile | None = None
+    def evaluate_model(
+        self,
+        model: str | Model,
+        plan: Sequence[PlannedBenchmark],
+        *,
+        label: str | None = None,
+        profile: Profile | None = None,
     ) -> list[Result]:
         """Evaluate one model on every benchmark of a plan.
 
@@ -75,11 +80,11 @@ class Session:
         Raises:
             RequestError: the model, data or an option cannot be used; with `keep_going`, added to `failed` instead.
         """
-        with profiled(profile):
+        with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)
 
     def _evaluate_model(
-        self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
+        self, model: str | Model, plan: Sequence[PlannedBenchmark], label: str | None, profile: Profile | None
     ) -> list[Result]:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)  # raises if it cannot be made, before any compute
@@ -106,7 +111,7 @@ class Session:
                 self.reporter.note(f"{planned.benchmark.name}: not run: {problems}")
                 continue
             try:
-                with of_benchmark(planned.benchmark.name), naming(planned.benchmark.name):
+                with profile_benchmark(planned.benchmark.name), use_benchmark_name(planned.benchmark.name):
                     results.append(self._evaluate_benchmark(loaded_model, engine, planned, folder, label))
             except Exception as error:
                 if not self._can_continue_after(error):
@@ -125,7 +130,9 @@ class Session:
         disk nothing more can be written.
         """
         is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        is_bug = not (isinstance(error, RequestError | OSError) or out_of_memory(error) or is_dead_worker_error(error))
+        is_bug = not (
+            isinstance(error, RequestError | OSError) or is_out_of_memory(error) or is_dead_worker_error(error)
+        )
         return self.keep_going and not is_bug and not is_disk_full
 
     def _record_failure(self, model_and_benchmark: str, error: Exception) -> str:
@@ -145,17 +152,17 @@ class Session:
             return self._engine_for(model)
         spec = parse_spec(model)
         # Models of stored embeddings (`embeddings:`) encode nothing, so there is no work to share.
-        if self.crew.size > 1 and model_kind(spec.kind).encodes:
-            return open_everywhere(self.crew, spec, self.options)
+        if self.ranks.size > 1 and model_kind(spec.kind).encodes:
+            return open_everywhere(self.ranks, spec, self.options)
         return self._engine_for(load_model(spec, device=self.device))
 
     def _engine_for(self, model: Model) -> Engine:
         cache = self.options.cache
-        store = Store(cache, self.options.cache_limit) if cache is not None else None
-        return Engine(model, reporter=self.reporter, store=store, **self.options.of_engine())
+        feature_cache = FeatureCache(cache, self.options.cache_limit) if cache is not None else None
+        return Engine(model, reporter=self.reporter, cache=feature_cache, **self.options.engine_arguments())
 
     def _evaluate_benchmark(
-        self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
+        self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
     ) -> Result:
         """The result of a model on one benchmark: the stored one if it is finished, else a new one."""
         benchmark = planned.benchmark
@@ -186,12 +193,12 @@ class Session:
 
         started = datetime.now(UTC)
         start_seconds = time.perf_counter()
-        engine.begin(benchmark.name)
+        engine.start_benchmark(benchmark.name)
         compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
         seconds = time.perf_counter() - start_seconds
-        encoded(engine.encoded)
+        record_encoded(engine.encoded)
         context = EvaluationContext(label, self.options, scoring, started, seconds)
         # Two runs with one `out` may finish at the same time: samples and result in a folder must be of one of them.
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
@@ -207,7 +214,7 @@ class Session:
             return ""
         return f" (its intervals are of seed {seed}; --overwrite measures again)"
 
-    def load_data(self, planned: Planned) -> Data:
+    def load_data(self, planned: PlannedBenchmark) -> Data:
         """The data of a benchmark with its fingerprint; loaded once per session."""
         name = planned.benchmark.name
         if name not in self._data_by_benchmark:

@@ -9,7 +9,7 @@ from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import Data
-    from cosmos_eval.engine.features import Features
+    from cosmos_eval.engine.engine import TaskEngine
     from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.protocol.task_info import TaskInfo
     from cosmos_eval.tasks.outcome import Outcome
@@ -32,10 +32,10 @@ def validate(benchmark: "Benchmark", data: "Data") -> None:
             f"and its reader returned {type(data.evaluated).__name__}; change `task` or `reader`"
         )
     with TASKS.at_work(benchmark.task):
-        info.checked(benchmark, data)
+        info.check_data(benchmark, data)
 
 
-def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0) -> "Outcome":
+def run(benchmark: "Benchmark", data: "Data", engine: "TaskEngine", seed: int = 0) -> "Outcome":
     """Evaluate a model on a benchmark.
 
     Args:
@@ -51,7 +51,7 @@ def run(benchmark: "Benchmark", data: "Data", engine: "Features", seed: int = 0)
     validate(benchmark, data)
     info = task_info(benchmark.task)
     with TASKS.at_work(benchmark.task):
-        outcome = info.measured(benchmark, data, engine, seed)
+        outcome = info.measure(benchmark, data, engine, seed)
     return check_outcome(outcome, info)
 
 

@@ -10,10 +10,16 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.scores import Scores
-from cosmos_eval.metrics import intervals
+from cosmos_eval.metrics.bootstrap import (
+    Estimator,
+    bootstrap_intervals,
+    mean_estimator,
+    mean_per_class_estimator,
+    median_estimator,
+)
+from cosmos_eval.metrics.proportion import ProportionEstimate, estimate_proportion, proportion_intervals
 from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_interval
-from cosmos_eval.metrics.share_interval import Evidence, evidence_of, share_intervals
-from cosmos_eval.metrics.similarity import COLLAPSED, collapsed
+from cosmos_eval.metrics.similarity import COLLAPSED, is_collapsed
 from cosmos_eval.profiling import phase
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.outcome import Metric
@@ -37,14 +43,14 @@ class Measured:
     images: int
     values: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Value and number of samples of each metric."""
-    estimators: dict[str, intervals.Estimator] = field(default_factory=dict)
+    estimators: dict[str, Estimator] = field(default_factory=dict)
     """Computes each metric of one resample."""
-    evidence: dict[str, Evidence] = field(default_factory=dict)
+    evidence: dict[str, ProportionEstimate] = field(default_factory=dict)
     """For metrics that are shares: what their interval needs besides the bootstrap."""
     interval_functions: dict[str, IntervalFunction] = field(default_factory=dict)
     """For all other metrics: computes the interval from that of the bootstrap."""
 
-    def share(self, name: str, value: float, n: int, estimator: intervals.Estimator, evidence: Evidence) -> None:
+    def share(self, name: str, value: float, n: int, estimator: Estimator, evidence: ProportionEstimate) -> None:
         """Add a weighted mean of outcomes in [0, 1], given its estimator and its evidence."""
         self.values[name] = (value, n)
         self.estimators[name] = estimator
@@ -52,26 +58,26 @@ class Measured:
 
     def mean(self, name: str, values: np.ndarray, image: np.ndarray) -> None:
         """Add the mean of (N,) outcomes in [0, 1]; sample i belongs to image `image[i]`."""
-        estimator = intervals.mean_of(values, image, self.images)
-        self.share(name, float(values.mean()), len(values), estimator, evidence_of(values, image))
+        estimator = mean_estimator(values, image, self.images)
+        self.share(name, float(values.mean()), len(values), estimator, estimate_proportion(values, image))
 
     def mean_per_class(self, name: str, values: np.ndarray, labels: np.ndarray, image: np.ndarray) -> None:
         """Add the mean of (N,) outcomes over each class, averaged with equal weight over the classes that occur in
         (N,) `labels`."""
-        estimator = intervals.mean_per_class_of(values, labels, image)
-        evidence = evidence_of(values, image, classes=labels)
+        estimator = mean_per_class_estimator(values, labels, image)
+        evidence = estimate_proportion(values, image, classes=labels)
         self.share(name, estimator(np.ones(self.images)), len(values), estimator, evidence)
 
     def mean_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, chance: float) -> None:
         """Add the mean of (N,) ranks; `chance` is the mean rank of a model that guesses."""
         self.values[name] = (float(ranks.mean()), len(ranks))
-        self.estimators[name] = intervals.mean_of(ranks, image, self.images)
+        self.estimators[name] = mean_estimator(ranks, image, self.images)
         self.interval_functions[name] = partial(mean_rank_interval, ranks, image, chance)
 
     def median_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, worst: int) -> None:
         """Add the median of (N,) ranks between 1 and `worst`."""
         self.values[name] = (float(np.median(ranks)), len(ranks))
-        self.estimators[name] = intervals.median_of(ranks, image)
+        self.estimators[name] = median_estimator(ranks, image)
         self.interval_functions[name] = partial(median_rank_interval, ranks, image, worst)
 
     def metrics(self, seed: int) -> dict[str, Metric]:
@@ -81,9 +87,9 @@ class Measured:
             seed: seed of the bootstrap.
         """
         with phase("intervals"):
-            bootstrap_bounds = intervals.intervals(list(self.estimators.values()), self.images, seed=seed)
+            bootstrap_bounds = bootstrap_intervals(list(self.estimators.values()), self.images, seed=seed)
             bounds_by_name = dict(zip(self.estimators, bootstrap_bounds, strict=True))
-            share_bounds = share_intervals(
+            share_bounds = proportion_intervals(
                 list(self.evidence.values()), [bounds_by_name[name] for name in self.evidence]
             )
             low_high_method = {
@@ -128,7 +134,7 @@ def collapse_warnings(features: Mapping[str, Tensor | None], exclude: Collection
     return tuple(
         f"collapsed: the features of all {len(embeddings):,} {name} lie within {COLLAPSED:g} of each other"
         for name, embeddings in features.items()
-        if embeddings is not None and name not in exclude and collapsed(embeddings)
+        if embeddings is not None and name not in exclude and is_collapsed(embeddings)
     )
 
 

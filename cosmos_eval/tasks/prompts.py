@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import Scores
-from cosmos_eval.engine.unit_features import unit_rows
+from cosmos_eval.engine.unit_features import normalise_features
 from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
 
 Templates = Sequence[str] | Sequence[Sequence[str]]
@@ -24,7 +24,7 @@ PLACEHOLDER = re.compile(r"\{c?\}")
 """Where a template takes the class name: `{c}` or `{}`."""
 
 
-def class_prompts(class_names: Sequence[str], templates: Templates) -> list[list[str]]:
+def build_class_prompts(class_names: Sequence[str], templates: Templates) -> list[list[str]]:
     """The prompts of each class: its name filled into the shared templates, or into the templates of that class.
 
     A template of one class may be a whole sentence without a placeholder, such as a description of the class.
@@ -68,11 +68,11 @@ class ClassPrompts:
 
     @classmethod
     def from_templates(cls, class_names: Sequence[str], templates: Templates) -> "ClassPrompts":
-        """Fill in the templates; RequestError as `class_prompts`."""
+        """Fill in the templates; RequestError as `build_class_prompts`."""
         index_of_prompts: dict[tuple[str, ...], int] = {}
         distinct_index = [
             index_of_prompts.setdefault(tuple(prompts), len(index_of_prompts))
-            for prompts in class_prompts(class_names, templates)
+            for prompts in build_class_prompts(class_names, templates)
         ]
         return cls([list(prompts) for prompts in index_of_prompts], distinct_index)
 
@@ -109,16 +109,16 @@ class ClassPrompts:
         features_by_class = features.split([len(prompts) for prompts in self.distinct_prompts])
         means = torch.stack([of_class.mean(0) for of_class in features_by_class])
         first_prompts = [prompts[0] for prompts in self.distinct_prompts]
-        embeddings = unit_rows(means, first_prompts, lambda prompt: f"the class with the prompt {prompt!r}")
+        embeddings = normalise_features(means, first_prompts, lambda prompt: f"the class with the prompt {prompt!r}")
         return embeddings[torch.tensor(self.distinct_index, device=embeddings.device)]
 
 
-def class_weights(engine: Features, class_names: Sequence[str], templates: Templates) -> Tensor:
+def build_class_embeddings(engine: TaskEngine, class_names: Sequence[str], templates: Templates) -> Tensor:
     """(C, D) class embeddings of unit length, the weights of CLIP's zero-shot classifier: the normalised mean of the
     normalised embeddings of each class's prompts.
 
     Raises:
-        RequestError: as `class_prompts`, `Engine.text_features` and `ClassPrompts.average`.
+        RequestError: as `build_class_prompts`, `Engine.text_features` and `ClassPrompts.average`.
     """
     prompts = ClassPrompts.from_templates(class_names, templates)
     return prompts.average(engine.text_features(prompts.texts))

@@ -85,7 +85,7 @@ def quickstart(
     for spec, label in models.items():
         model = load_model(spec, device=session.device)
         model_folders[label] = out / "results" / model_folder(model)
-        results += session.measure(model, plan, label=label)
+        results += session.evaluate_model(model, plan, label=label)
     findings = [*verdict(results, ours, baseline), *against_chance(results, ours, "untrained")]
     leaderboard, *_ = write_leaderboard(results, out)
     best = next(spec for spec, label in models.items() if label == ours)

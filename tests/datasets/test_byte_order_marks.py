@@ -8,7 +8,7 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from tests.datasets.test_datasets_jsonl import MINE, write
-from tests.datasets.test_datasets_wds import WDS, make_image, shards, write_tar
+from tests.datasets.test_datasets_webdataset import WDS, make_image, shards, write_tar
 from tests.helpers.datasets_on_disk import define
 
 
@@ -39,7 +39,7 @@ def test_a_byte_order_mark_in_files_of_class_names_and_templates_is_ignored(tmp_
     for ending in ("txt", "json"):
         prompts = {"class_names": f"names.{ending}", "templates": f"templates.{ending}"}
         benchmark = define(tmp_path, "classification", MINE, prompts)
-        words = benchmark.words()
+        words = benchmark.resolve_prompts()
         assert (words.class_names, words.templates) == (("red thing", "green"), ("a {c}",))
         fingerprints.add(benchmark.fingerprint)
     inline = {"class_names": ["red thing", "green"], "templates": ["a {c}"]}

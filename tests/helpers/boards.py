@@ -11,7 +11,7 @@ from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.sections import BenchmarkSection
-from cosmos_eval.tasks.classification import names_for as classification
+from cosmos_eval.tasks.classification import reported_metrics as classification
 from cosmos_eval.tasks.outcome import Metric
 from cosmos_eval.tasks.retrieval import CUTOFFS, metric_names
 from tests.results.test_results import make_result

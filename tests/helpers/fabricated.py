@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cosmos_eval.metrics.areas import PresentAreas, class_iou, summary
+from cosmos_eval.metrics.iou import PixelCounts, class_iou, segmentation_metrics
 from cosmos_eval.results.record import Result
 from cosmos_eval.results.sections import DatasetSection
 from cosmos_eval.results.store import write_result, write_samples
@@ -103,6 +103,9 @@ def segmentation(folder: Path, areas: np.ndarray, **changes: Any) -> Result:
     rows = areas[image, label].astype(np.int64)
     frame = pd.DataFrame({"image": [f"p{u}" for u in image], "class": label, "name": [f"c{c}" for c in label]})
     frame[["intersection", "prediction", "label"]] = rows
-    total = PresentAreas(image, label, rows, areas.shape[1]).total()
-    values = {**summary(total), **{f"c{c}/iou": float(v) for c, v in enumerate(class_iou(total)) if v == v}}
+    total = PixelCounts(image, label, rows, areas.shape[1]).total()
+    values = {
+        **segmentation_metrics(total),
+        **{f"c{c}/iou": float(v) for c, v in enumerate(class_iou(total)) if v == v},
+    }
     return stored(folder, "segmentation", frame, values, "miou", **changes)

@@ -101,7 +101,7 @@ def test_results_are_read_without_the_plugin_and_regress_says_what_to_install(
     advice = "plug-ins are turned off by COSMOS_EVAL_PLUGINS=0" if turned_off else "pip install image-text-extras==1.0"
     for name, task in (("fruit-probe", "linear-probe"), ("fruit-pairs", "same-class")):
         (line,) = [line for line in told.splitlines() if line.startswith(f"- {name}")]
-        assert f"the task {task} is of the plug-in image-text-extras 1.0" in line
+        assert f"the task {task} is provided by the plug-in image-text-extras 1.0" in line
         assert advice in line
     forget()
 

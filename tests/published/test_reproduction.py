@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import list_suites, read_suite
-from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.published.figures import published
 from cosmos_eval.published.reproduce import (
     MISSED,
@@ -28,7 +28,7 @@ from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, PRINTED, T2I, 
 
 
 def target(printed: str = "68.0", *points: float, **changes) -> Target:
-    differences = tuple(Difference("because", one) for one in points)
+    differences = tuple(KnownDifference("because", one) for one in points)
     base = Target("P", "m", MODEL, COCO, I2T, printed, False, "COCO, R@1", "readme", differences)
     return replace(base, **changes)
 
@@ -277,7 +277,7 @@ def test_requests_that_cannot_be_carried_out_say_why():
         reproduce("toybox", [])
     with pytest.raises(RequestError, match="figures of cosmos:toybox in paper-retrieval; they are known of cosmos"):
         reproduce("paper-retrieval", [], models=["cosmos:toybox"])
-    with pytest.raises(RequestError, match="of no known kind"):
+    with pytest.raises(RequestError, match="of an unknown kind"):
         reproduce("paper-retrieval", [], models=["vitb16-merged30m"])
 
 

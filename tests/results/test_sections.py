@@ -45,7 +45,7 @@ NEWEST = {
     },
     "dataset": {"fingerprint": "b" * 64, "n": {"images": 4, "left_out": 1}, "n_expected": {}},
     "model": {
-        "arch": None, "activation": "gelu", "extra": {"keys": [1, None]}, "keys": "of an adapter", "source": "x",
+        "arch": None, "activation": "gelu", "extra": {"keys": [1, None]}, "key_order": "of an adapter", "source": "x",
         "spec": "late:2", "label": None, "digest": "", "plugin": "extras 1.1",
     },
     "metrics": {"top1": {"value": 0.75, "low": 0.25, "high": 1.0, "n": 4, "method": "mid-p"}},
@@ -162,7 +162,7 @@ def test_a_default_that_a_record_states_is_kept():
 
 def test_fields_without_an_attribute_are_kept_where_they_were():
     result = Result.from_json(text_of(NEWEST), "x")
-    assert result.model.extra == {"extra": {"keys": [1, None]}, "keys": "of an adapter", "source": "x"}
+    assert result.model.extra == {"extra": {"keys": [1, None]}, "key_order": "of an adapter", "source": "x"}
     assert result.environment.extra == {"of the future": [{}]}
     assert result.timing.extra == {"energy": 1.0}
     renamed = replace(result, model=replace(result.model, label="mine"))

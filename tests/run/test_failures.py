@@ -261,7 +261,7 @@ def test_an_edited_template_is_reported_as_such_and_not_as_other_data(refused, t
     assert run_command(["run", *command, "--out", str(tmp_path / "out")]) == 0
     (tmp_path / "mine.yaml").write_text(text.replace("a {c}", "the {c}"))
     line = refused(*command)
-    assert "another definition of mine (what differs: the templates (new: 'the {c}'; 1 gone))" in line
+    assert "another definition of mine (what differs: the templates (new: 'the {c}'; 1 removed))" in line
     assert "other data" not in line
     (path,) = (tmp_path / "out").rglob("RESULT.json")
     record = json.loads(path.read_text())

@@ -11,13 +11,13 @@ from cosmos_eval import datasets
 from cosmos_eval.datasets.resized import INDEX, read_resized
 from cosmos_eval.engine.batch_size import check_batch_size
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
-from cosmos_eval.models.open_clip_files import file_says
+from cosmos_eval.models.open_clip_files import find_declared_settings
 from cosmos_eval.published.references import read_file
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.session import Session
 from tests.datasets.test_datasets_captions import karpathy
 from tests.datasets.test_datasets_jsonl import MINE, write
-from tests.datasets.test_datasets_wds import WDS, make_image, shards, write_tar
+from tests.datasets.test_datasets_webdataset import WDS, make_image, shards, write_tar
 from tests.helpers.datasets_on_disk import COCO, coco_files, define
 
 LONG = "9" * 5000
@@ -77,7 +77,7 @@ def test_numbers_of_many_digits_in_other_json_files_are_refused(tmp_path: Path):
     (tmp_path / INDEX).write_text(f'{{"form": {LONG}}}', encoding="utf-8")
     assert "5,000 digits" in refusal(read_resized, tmp_path)
     (tmp_path / "open_clip_config.json").write_text(f'{{"model_cfg": {LONG}}}', encoding="utf-8")
-    assert "5,000 digits" in refusal(file_says, tmp_path / "x.pt", {})
+    assert "5,000 digits" in refusal(find_declared_settings, tmp_path / "x.pt", {})
     published = {"dataset": "wds/vtab/cifar10", "model": "a", "pretrained": "b", "task": "x", "language": "en"}
     text = json.dumps({**published, "metrics": {"acc1": 0}}).replace(": 0", f": {LONG}")
     (tmp_path / "published.json").write_text(text, encoding="utf-8")

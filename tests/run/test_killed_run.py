@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_eval.cache.known_features import key_of
+from cosmos_eval.cache.cached_features import key_of
 from cosmos_eval.datasets import load
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.killing import ended
-from tests.helpers.killing_runs import MODEL, Kill, Logged, outcome, rows_of, start, world
+from tests.helpers.killing_runs import MODEL, Kill, Logged, outcome, read_features, start, world
 
 KILLS = 8
 
@@ -56,7 +56,9 @@ def whole(suite, tmp_path_factory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     assert ended(start(command(suite, folder / "out"), folder / "log")) == 0
     calls, before = map(int, (folder / "log.calls").read_text().split())
-    return Whole(outcome(folder / "out"), rows_of(folder / "out/.embeddings"), lines(folder / "log"), calls, before)
+    return Whole(
+        outcome(folder / "out"), read_features(folder / "out/.embeddings"), lines(folder / "log"), calls, before
+    )
 
 
 def lines(log: Path) -> Counter:
@@ -73,7 +75,7 @@ def test_a_run_that_is_not_killed_encodes_every_input_once(whole):
 def test_a_run_killed_at_random_moments_ends_with_bit_identical_results(suite, whole, pixels_of, tmp_path):
     out, draw, killed = tmp_path / "out", random.Random(0), 0
     for number in range(20):
-        safe = {pixels_of.get(key, key) for key in rows_of(out / ".embeddings")}
+        safe = {pixels_of.get(key, key) for key in read_features(out / ".embeddings")}
         log = tmp_path / f"log-{number}"
         batches = killed % 3 != 2
         calls = draw.randint(1, 12_000) if batches else draw.randint(whole.before // 2, whole.before)
@@ -88,14 +90,14 @@ def test_a_run_killed_at_random_moments_ends_with_bit_identical_results(suite, w
         killed += 1
     assert killed == KILLS
     assert outcome(out) == whole.outcome
-    assert rows_of(out / ".embeddings") == whole.rows
+    assert read_features(out / ".embeddings") == whole.rows
 
 
 def test_features_are_stored_before_a_result_is_written(suite, whole, pixels_of, tmp_path):
     """So that inputs shared with a later benchmark have the same features after a kill as without one."""
     out, store = tmp_path / "out", tmp_path / "out/.embeddings"
     assert ended(start(command(suite[:1], out), tmp_path / "log", seconds=3600.0)) == 0
-    assert {pixels_of.get(key, key) for key in rows_of(store)} == set(lines(tmp_path / "log"))
+    assert {pixels_of.get(key, key) for key in read_features(store)} == set(lines(tmp_path / "log"))
     modified = sorted(path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file())
     assert ended(start([*command(suite[:1], out), "--no-cache", "--overwrite"], tmp_path / "again")) == 0
     assert lines(tmp_path / "again") == lines(tmp_path / "log")  # neither read nor written

@@ -109,7 +109,7 @@ def test_the_table_shows_how_many_items_are_left_out(world, tmp_path):
     assert result.dataset.n == {"images": 8, "items": 4, "left_out": 2}
     text = markdown(to_frame([result]))
     assert "8 images, 4 of 6 items," in text
-    assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg is not there",)
+    assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg does not exist",)
 
 
 @pytest.mark.parametrize("name", ["mmvp-vlm", "svo-probes", "winoground"])

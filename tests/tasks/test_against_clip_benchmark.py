@@ -8,8 +8,8 @@ from clip_benchmark.metrics import image_caption_selection, zeroshot_classificat
 from torch.utils.data import DataLoader, Dataset
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from tests.helpers.stand_ins import benchmark, to_tensor
 from tests.oracles import ranks as oracle

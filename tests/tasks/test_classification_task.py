@@ -6,7 +6,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine import Engine
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
 from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, random_images
 
 
@@ -56,7 +56,7 @@ def test_a_constant_model_scores_chance_although_the_first_class_is_the_largest(
 def test_class_embeddings_are_the_normalised_mean_of_normalised_prompts_encoded_in_one_batch():
     model = RandomModel()
     names, templates = ["cat", "dog", "cat", "owl"], ["a {c}.", "the {}.", "a big {c}."]
-    weights = class_weights(Engine(model, batch_size=64), names, templates)
+    weights = build_class_embeddings(Engine(model, batch_size=64), names, templates)
     for row, name in zip(weights, names, strict=True):
         prompts = [f"a {name}.", f"the {name}.", f"a big {name}."]
         rows = torch.nn.functional.normalize(model.encode_text(prompts), dim=1)
@@ -74,14 +74,14 @@ def test_two_classes_with_one_name_share_the_hits_of_their_images():
 
 
 def test_each_class_may_have_its_own_templates():
-    prompts = class_prompts(["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
+    prompts = build_class_prompts(["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
     assert prompts == [["a cat", "it purrs"], ["a dog"]]
-    weights = class_weights(Engine(RandomModel()), ["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
+    weights = build_class_embeddings(Engine(RandomModel()), ["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
     assert weights.shape == (2, 16)
 
 
 def test_other_braces_in_names_and_templates_are_not_placeholders():
-    assert class_prompts(["{}", "a{c}b"], ["<{c}> {x} {}"]) == [["<{}> {x} {}"], ["<a{c}b> {x} a{c}b"]]
+    assert build_class_prompts(["{}", "a{c}b"], ["<{c}> {x} {}"]) == [["<{}> {x} {}"], ["<a{c}b> {x} a{c}b"]]
 
 
 @pytest.mark.parametrize(

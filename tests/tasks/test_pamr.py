@@ -8,8 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.dense import Dense
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits, affinities, receptive_radius, refine
 from tests.helpers.patch_models import queries, random_dense, settings
 from tests.oracles.segmentation import pamr
@@ -66,8 +66,8 @@ def test_refinement_equals_the_oracle(height, width, dilations, steps, seed):
 def test_tiles_and_chunks_of_any_size_give_the_same_logits(height, width, steps, budget, seed):
     dense = random_dense((16, 20), (height, width), seed=seed)
     chosen = settings(pamr_steps=steps)
-    whole = LabelMaps(queries(5), range(5), chosen).logits(dense)
-    assert torch.allclose(LabelMaps(queries(5), range(5), chosen, 2**budget).logits(dense), whole, atol=1e-6)
+    whole = LabelMapPredictor(queries(5), range(5), chosen).logits(dense)
+    assert torch.allclose(LabelMapPredictor(queries(5), range(5), chosen, 2**budget).logits(dense), whole, atol=1e-6)
 
 
 def test_single_rows_are_the_same_as_in_the_whole_image():
@@ -95,6 +95,6 @@ def test_pixels_beyond_the_receptive_radius_change_nothing():
 
 def test_features_without_pixels_are_refused():
     dense = random_dense((16, 20), (16, 20))
-    bare = Dense(dense.index, dense.original, dense.grid, dense.features)
+    bare = DenseFeatures(dense.index, dense.original_size, dense.grid, dense.features)
     with pytest.raises(RequestError, match="keep_pixels"):
-        LabelMaps(queries(2), [0, 1], settings(pamr_steps=1)).predict(bare)
+        LabelMapPredictor(queries(2), [0, 1], settings(pamr_steps=1)).predict(bare)

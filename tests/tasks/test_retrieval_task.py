@@ -59,7 +59,7 @@ def test_samples_by_hand():
 
 
 def reciprocal_of_expected_rank(queries):
-    return 1 / expected_rank(queries.places)
+    return 1 / expected_rank(queries.rank_counts)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_further_metric_is_reported_in_both_directions_and_has_samples_and_a_p
 
 @pytest.mark.parametrize(
     ("metric", "shape"),
-    [(lambda queries: 2 * torch.ones(len(queries.places.better)), r"\(3,\)"), (lambda queries: 0.5, r"\(\)")],
+    [(lambda queries: 2 * torch.ones(len(queries.rank_counts.above)), r"\(3,\)"), (lambda queries: 0.5, r"\(\)")],
     ids=["outside [0, 1]", "one number"],
 )
 def test_a_further_metric_must_return_a_number_for_each_query(with_metric, metric, shape):

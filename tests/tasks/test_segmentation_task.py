@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage, ArrayMask
 from cosmos_eval.datasets.data import SegmentationData
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.datasets.masks import ArrayMask
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.areas import summary
-from cosmos_eval.metrics.intervals import intervals
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals
+from cosmos_eval.metrics.iou import segmentation_metrics
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.segmentation.measure import predictions
+from cosmos_eval.tasks.segmentation.measure import predict_label_maps
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.helpers.patch_models import Scale
 
@@ -138,11 +139,11 @@ def test_a_class_that_occurs_nowhere_has_no_iou():
 
 
 def test_predictions_are_in_dataset_order_with_both_label_maps():
-    in_order = list(predictions(benchmark(), data(), Engine(Colours(), batch_size=2)))
+    in_order = list(predict_label_maps(benchmark(), data(), Engine(Colours(), batch_size=2)))
     assert [prediction.index for prediction in in_order] == [0, 1]
     for prediction, mask in zip(in_order, data().masks, strict=True):
-        assert np.array_equal(prediction.predicted, prediction.truth)
-        assert np.array_equal(prediction.truth, mask.load())
+        assert np.array_equal(prediction.predicted_labels, prediction.true_labels)
+        assert np.array_equal(prediction.true_labels, mask.load())
 
 
 def test_intervals_resample_images():
@@ -154,12 +155,12 @@ def test_intervals_resample_images():
         images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(images)],
         masks=[ArrayMask(f"p{i}", one) for i, one in enumerate(maps)],
     )
-    areas = [one.areas for one in predictions(benchmark(), many, Engine(Colours()))]
+    areas = [one.areas for one in predict_label_maps(benchmark(), many, Engine(Colours()))]
 
     def slow(drawn: np.ndarray) -> float:
-        return summary(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
+        return segmentation_metrics(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
 
-    ((low, high),) = intervals([slow], 80, seed=7)
+    ((low, high),) = bootstrap_intervals([slow], 80, seed=7)
     outcome = tasks.run(benchmark(), many, Engine(Colours()), seed=7)
     metric = outcome.metrics["miou"]
     assert (metric.low, metric.high) == pytest.approx((low, high))

@@ -19,7 +19,7 @@ COLUMNS = (
     ("toybox-perception", "macro_accuracy"),
 )
 LABELS = {
-    "COSMOS, the checkpoint that ships (1,800 steps)": "COSMOS, shipped checkpoint (trained longer)",
+    "COSMOS, shipped checkpoint (1,800 steps)": "COSMOS, shipped checkpoint (trained longer)",
     "COSMOS, 260 steps": "COSMOS, 260 steps",
     "CLIP loss, 260 steps": "CLIP loss, 260 steps",
     "untrained": "untrained",

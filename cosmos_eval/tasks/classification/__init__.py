@@ -23,7 +23,7 @@ TOP_K = 5
 """The k of `top5`, which is reported if there are at least k classes."""
 
 
-def names_for(class_count: int | None = None) -> list[str]:
+def reported_metrics(class_count: int | None = None) -> list[str]:
     """The metrics reported for this number of classes; all that may be reported if it is None (not known yet)."""
     has_top5 = class_count is None or class_count >= TOP_K
     return ["top1", "top5", "mean_per_class"] if has_top5 else ["top1", "mean_per_class"]
@@ -31,7 +31,7 @@ def names_for(class_count: int | None = None) -> list[str]:
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
     """All metrics that may be reported; `metrics` of a definition has no influence."""
-    return names_for()
+    return reported_metrics()
 
 
 INFO = TaskInfo(

@@ -6,11 +6,11 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData
-from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.accuracy import count_scored_classes, expected_topk
+from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.classification import TOP_K, names_for
+from cosmos_eval.tasks.classification import TOP_K, reported_metrics
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
@@ -21,7 +21,7 @@ from cosmos_eval.tasks.common import (
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import ClassPrompts, class_prompts, score_classes
+from cosmos_eval.tasks.prompts import ClassPrompts, build_class_prompts, score_classes
 
 PRIMARY = "top1"
 """The primary metric if a definition names none."""
@@ -39,13 +39,13 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
     if not data.empty_classes_allowed:
         require_all_used(benchmark, data.labels, list(data.class_names), "classes", "images")
     try:
-        class_prompts(data.class_names, data.templates)
+        build_class_prompts(data.class_names, data.templates)
     except RequestError as error:
         raise RequestError(f"{benchmark.name}: {error}") from error
-    primary_metric(benchmark, names_for(len(data.class_names)), PRIMARY)
+    primary_metric(benchmark, reported_metrics(len(data.class_names)), PRIMARY)
 
 
-def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
+def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed: int = 0) -> Outcome:
     """Evaluate a model on a classification benchmark.
 
     `samples` has one row per image:
@@ -65,14 +65,14 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
     class_scores, class_features = score_classes(scores, prompts)
     labels = np.asarray(data.labels, dtype=np.int64)
     class_count = len(data.class_names)
-    rank_counts = count_scored_classes(class_scores, torch.from_numpy(labels), class_count)
+    rank_counts = compute_class_rank_counts(class_scores, torch.from_numpy(labels), class_count)
 
     image = np.arange(len(data.images))  # each sample is an image, the unit of the intervals
     measured = Measured(len(data.images))
     correct = expected_topk(rank_counts, 1).numpy()
     columns = {"label": labels, "prediction": rank_counts.prediction.numpy(), "correct": correct}
     measured.mean("top1", correct, image)
-    if "top5" in names_for(class_count):
+    if "top5" in reported_metrics(class_count):
         columns["top5"] = expected_topk(rank_counts, TOP_K).numpy()
         measured.mean("top5", columns["top5"], image)
     measured.mean_per_class("mean_per_class", correct, labels, image)
@@ -84,5 +84,5 @@ def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: 
         metrics=metrics,
         samples=pd.DataFrame({"image": image_keys, **columns, "margin": rank_counts.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=collapse_warnings(features, except_cut_alike(engine, "class prompts")),
+        warnings=collapse_warnings(features, truncated_alike(engine, "class prompts")),
     )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_eval.metrics.paired import class_weights
+from cosmos_eval.metrics.paired_drop import mean_per_class_weights
 from cosmos_eval.metrics.paired_samples import Hits, require_column
 
 if TYPE_CHECKING:
@@ -30,6 +30,6 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     baseline, candidate = frames
     column = COLUMNS[metric]
     require_column(column, baseline, candidate)
-    weights = class_weights(baseline["label"].to_numpy()) if metric == "mean_per_class" else None
+    weights = mean_per_class_weights(baseline["label"].to_numpy()) if metric == "mean_per_class" else None
     image = np.arange(len(baseline))
     return Hits(baseline[column].to_numpy(), candidate[column].to_numpy(), image, weights)

@@ -1,7 +1,7 @@
 """Perception and composition: an image and a text that belong together must score higher than ones that do not.
 
 Protocol: an item is a few images and a few texts, and a rule says which scores must be higher than which others
-(`cosmos_eval.metrics.comparisons`):
+(`cosmos_eval.metrics.item_accuracy`):
 
 - one image, n texts, of which the first is right: `accuracy` (SugarCrepe, Hsieh et al., 2023; ARO, Yuksekgonul et al.,
   2023)
@@ -33,7 +33,7 @@ RULES = ("accuracy", "match_accuracy", "text_score", "image_score", "group_score
 """The rules; those with fitting numbers of images and texts per item are reported."""
 
 
-def names_for(
+def reported_metrics(
     subsets: Iterable[str] = (SUBSET,), rules: Sequence[str] = RULES, groups: Iterable[str] = (SUBSET,)
 ) -> list[str]:
     """The metrics reported for these subsets and groups.
@@ -54,7 +54,7 @@ def names_for(
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
     """All metrics that may be reported; `metrics` of a definition has no influence."""
-    return names_for()
+    return reported_metrics()
 
 
 def unpaired(metric: str) -> bool:

@@ -10,9 +10,15 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, reading_names, readings
+from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.item_accuracy import (
+    ItemCorrectness,
+    compute_correctness,
+    item_metric_names,
+    list_item_pairs,
+    number_pairs,
+)
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
@@ -23,7 +29,7 @@ from cosmos_eval.tasks.common import (
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.perception import names_for
+from cosmos_eval.tasks.perception import reported_metrics
 
 
 def validate(benchmark: Benchmark, data: PerceptionData) -> None:
@@ -53,10 +59,10 @@ def validate(benchmark: Benchmark, data: PerceptionData) -> None:
         require_valid_index(benchmark, text_of_item, len(data.texts), "item", "text")
     subsets_and_parts = [*data.subsets, *(part for parts in data.groups.values() for part in parts)]
     groups = [group for group, parts in data.groups.items() if any(parts)]
-    primary_metric(benchmark, names_for(_distinct(subsets_and_parts), rules, groups), rules[0])
+    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups), rules[0])
 
 
-def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:
+def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: int = 0) -> Outcome:
     """Evaluate a model on a benchmark of perception or composition.
 
     With `metrics.least: n` of a definition, subsets with fewer than n items have no metric of their own and are left
@@ -81,17 +87,17 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
     require_joint_space(benchmark, scores)
     item_images, item_texts = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     m, n = item_images.shape[1], item_texts.shape[1]
-    item_scores = scores.of_pairs(item_pairs(item_images, item_texts)).view(-1, m, n)
-    rules = readings(item_scores, pair_numbers(item_images, item_texts))
+    item_scores = scores.of_pairs(list_item_pairs(item_images, item_texts)).view(-1, m, n)
+    rules = compute_correctness(item_scores, number_pairs(item_images, item_texts))
 
-    whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.whole for image in data.images))}
-    unit_of_image = np.array([whole_images[image.whole] for image in data.images])
+    whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.parent_key for image in data.images))}
+    unit_of_image = np.array([whole_images[image.parent_key] for image in data.images])
     measured = Measured(len(whole_images))
     least = int(benchmark.metrics.get("least", 1))
     for suffix in ("", "_expected"):
-        for rule, reading in rules.items():
-            values = (reading.expected if suffix else reading.strict).numpy()
-            per_pair = None if reading.halves is None else reading.halves[1 if suffix else 0].numpy()
+        for rule, correctness in rules.items():
+            values = (correctness.expected if suffix else correctness.strict).numpy()
+            per_pair = None if correctness.per_pair is None else correctness.per_pair[1 if suffix else 0].numpy()
             _measure_rule(measured, _RuleValues(data, unit_of_image, values, per_pair), f"{rule}{suffix}", least)
     metrics = measured.metrics(seed)
 
@@ -102,7 +108,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
             "subset": np.array(data.subsets, dtype=object),
             **{f"group {group}": np.array(parts, dtype=object) for group, parts in data.groups.items()},
             "image": [image.key for image in first_images],
-            "whole": [image.whole for image in first_images],
+            "whole": [image.parent_key for image in first_images],
             "scores": item_scores.flatten(1).tolist(),
             **_rule_columns(rules),
         }
@@ -112,7 +118,7 @@ def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int 
         metrics=metrics,
         samples=samples,
         primary=primary_metric(benchmark, metrics, next(iter(rules))),
-        warnings=(*collapse_warnings(features, except_cut_alike(engine, "texts")), *_left_out_warnings(data)),
+        warnings=(*collapse_warnings(features, truncated_alike(engine, "texts")), *_left_out_warnings(data)),
     )
 
 
@@ -193,15 +199,15 @@ def _add_mean(measured: Measured, name: str, values: np.ndarray, classes: np.nda
         measured.mean(name, values, units)
 
 
-def _rule_columns(rules: dict[str, Reading]) -> dict[str, np.ndarray]:
+def _rule_columns(rules: dict[str, ItemCorrectness]) -> dict[str, np.ndarray]:
     """Columns of `samples`: `margin`, `correct` and `expected`, with the rule's name before each if there are several
     rules."""
     columns = {}
-    for name, reading in rules.items():
+    for name, correctness in rules.items():
         prefix = "" if len(rules) == 1 else f"{name}_"
-        columns[f"{prefix}margin"] = reading.margin.numpy()
-        columns[f"{prefix}correct"] = reading.strict.numpy()
-        columns[f"{prefix}expected"] = reading.expected.numpy()
+        columns[f"{prefix}margin"] = correctness.margin.numpy()
+        columns[f"{prefix}correct"] = correctness.strict.numpy()
+        columns[f"{prefix}expected"] = correctness.expected.numpy()
     return columns
 
 
@@ -217,7 +223,7 @@ def _rules_for(data: PerceptionData) -> tuple[str, ...]:
     """The rules for items with these numbers of images and texts."""
     if data.item_images.ndim != 2 or data.item_texts.ndim != 2:
         return ()
-    return reading_names(data.item_images.shape[1], data.item_texts.shape[1])
+    return item_metric_names(data.item_images.shape[1], data.item_texts.shape[1])
 
 
 def _distinct(parts: Sequence[str]) -> list[str]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.paired import class_weights
-from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
+from cosmos_eval.metrics.paired_drop import mean_per_class_weights
+from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
         labels = baseline[f"group {part}" if part else "subset"].to_numpy()
         # Subsets with fewer than `metrics.least` items have no metric of their own and are not part of the mean.
         is_selected = np.array([bool(label) and f"{label}/{rule}" in results[0].metrics for label in labels])
-        weights = class_weights(label_numbers(labels[is_selected]))
+        weights = mean_per_class_weights(number_labels(labels[is_selected]))
     elif part:
         is_selected = _is_in_part(baseline, part)
     else:
@@ -50,7 +50,7 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     return Hits(
         baseline[column].to_numpy()[is_selected],
         candidate[column].to_numpy()[is_selected],
-        label_numbers(unit[is_selected]),
+        number_labels(unit[is_selected]),
         weights,
     )
 

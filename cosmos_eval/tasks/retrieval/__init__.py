@@ -26,7 +26,7 @@ from cosmos_eval.protocol.task_info import Refuse, TaskInfo
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data import RetrievalData
-    from cosmos_eval.engine.features import Features
+    from cosmos_eval.engine.engine import TaskEngine
     from cosmos_eval.protocol.benchmark import Benchmark
     from cosmos_eval.tasks.outcome import Outcome
 
@@ -61,7 +61,7 @@ def check_metrics(metrics: Mapping[str, Any], refuse: Refuse) -> None:
 
 
 def run(
-    per_query: Mapping[str, Any], benchmark: "Benchmark", data: "RetrievalData", engine: "Features", seed: int = 0
+    per_query: Mapping[str, Any], benchmark: "Benchmark", data: "RetrievalData", engine: "TaskEngine", seed: int = 0
 ) -> "Outcome":
     """Evaluate; see `measure.run`, imported only here because it imports torch."""
     from cosmos_eval.tasks.retrieval import measure

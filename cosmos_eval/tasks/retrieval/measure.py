@@ -11,9 +11,9 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
-from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import PairScores, Scores
-from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
@@ -69,7 +69,7 @@ def rerank_of(benchmark: Benchmark) -> int | None:
 def run(
     benchmark: Benchmark,
     data: RetrievalData,
-    engine: Features,
+    engine: TaskEngine,
     seed: int = 0,
     per_query: Mapping[str, Any] = PER_QUERY,
 ) -> Outcome:
@@ -117,7 +117,7 @@ def run(
         samples=pd.concat(frames, ignore_index=True),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=(
-            *collapse_warnings(features, except_cut_alike(engine, "texts")),
+            *collapse_warnings(features, truncated_alike(engine, "texts")),
             *_rerank_warnings(scores, rerank),
         ),
     )
@@ -132,8 +132,8 @@ def _measure_direction(
     per_query: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
     """Add the metrics of one direction to `measured`; returns the (Q,) columns that they are computed from."""
-    rank = expected_rank(queries.places).numpy()
-    hits = {k: expected_hit(queries.places, k).numpy() for k in ks}
+    rank = expected_rank(queries.rank_counts).numpy()
+    hits = {k: expected_hit(queries.rank_counts, k).numpy() for k in ks}
     for k in ks:
         measured.mean(f"{direction}_recall@{k}", hits[k], image_of_query)
     chance_rank = (queries.candidates + 1) / 2

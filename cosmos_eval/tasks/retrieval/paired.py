@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
+from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
 from cosmos_eval.tasks.retrieval import DIRECTIONS
 
 if TYPE_CHECKING:
@@ -31,5 +31,5 @@ def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.Data
     return Hits(
         baseline[column].to_numpy()[is_in_direction],
         candidate[column].to_numpy()[is_in_direction],
-        label_numbers(baseline["image"].to_numpy()[is_in_direction]),
+        number_labels(baseline["image"].to_numpy()[is_in_direction]),
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.metrics.query_scores import QueryScores
-from cosmos_eval.metrics.ranks import Places, count_scored_places
+from cosmos_eval.metrics.ranks import RankCounts, compute_rank_counts
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ScoredQueries:
     """(P,) int64, the candidate of each positive pair."""
     candidates: int
     """Number of candidates."""
-    places: Places
+    rank_counts: RankCounts
     """For each query: how many candidates score above its best positive, and how many are tied with it."""
 
 
@@ -35,9 +35,9 @@ def rank_queries(
     """Find the best positive of each query among the candidates; arguments as the fields of `ScoredQueries`.
 
     Raises:
-        ValueError: as `count_scored_places`.
+        ValueError: as `compute_rank_counts`.
     """
-    rank_counts = count_scored_places(scores, positive_query, positive_candidate, candidates)
+    rank_counts = compute_rank_counts(scores, positive_query, positive_candidate, candidates)
     return ScoredQueries(scores, positive_query, positive_candidate, candidates, rank_counts)
 
 
@@ -49,9 +49,9 @@ def compute_query_metric(name: str, metric: Callable[[ScoredQueries], Any], quer
     """
     values = torch.as_tensor(metric(queries), dtype=torch.float64)
     # The comparison is false for NaN, so NaN is refused too.
-    if values.shape != queries.places.better.shape or not ((values >= 0) & (values <= 1)).all():
+    if values.shape != queries.rank_counts.above.shape or not ((values >= 0) & (values <= 1)).all():
         raise RequestError(
             f"the metric {name} of retrieval gives values of the shape {tuple(values.shape)}; it must return a number "
-            f"in [0, 1] for each of {len(queries.places.better):,} queries: correct its function"
+            f"in [0, 1] for each of {len(queries.rank_counts.above):,} queries: correct its function"
         )
     return values.numpy()

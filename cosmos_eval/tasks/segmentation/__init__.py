@@ -27,14 +27,14 @@ AREAS = ("intersection", "prediction", "label")
 """Columns of `samples`: for a class in an image, how many pixels are correct, predicted and labelled."""
 
 
-def names_for(classes: Iterable[str] = (SUBSET,)) -> list[str]:
+def reported_metrics(classes: Iterable[str] = (SUBSET,)) -> list[str]:
     """The metrics reported for these classes; by default with a placeholder for any class."""
     return ["miou", "pixel_accuracy", "mean_accuracy", *(f"{name}/iou" for name in classes)]
 
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
     """All metrics that may be reported; `metrics` of a definition has no influence."""
-    return names_for()
+    return reported_metrics()
 
 
 def labelled_samples(samples: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.dense import Dense
+from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.metrics.similarity import plain_float32
 from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits
 from cosmos_eval.tasks.segmentation.pixel_logits import PixelLogits
@@ -23,7 +23,7 @@ BUDGET = 512 * 2**20
 """Bytes for the logits of one image, whatever its size and the number of classes."""
 
 
-class LabelMaps:
+class LabelMapPredictor:
     """Predicts label maps at the size that images had before they were resized.
 
     Everything is float32. Logits are computed for as many rows of pixels as fit into the budget, used and overwritten:
@@ -69,7 +69,7 @@ class LabelMaps:
         self.settings = settings
         self.budget = budget
 
-    def predict(self, dense: Dense) -> np.ndarray:
+    def predict(self, dense: DenseFeatures) -> np.ndarray:
         """The label map of one image.
 
         Of equally probable classes the first wins. With `area_thd`, classes that cover at most this share of the
@@ -93,7 +93,7 @@ class LabelMaps:
                     self._relabel_rows(label_map, rows, logits, is_kept)
             return label_map.labels.masked_fill_(label_map.is_unsure, 0).cpu().numpy()
 
-    def logits(self, dense: Dense) -> Tensor:
+    def logits(self, dense: DenseFeatures) -> Tensor:
         """(Q, H, W) logits of every query word and pixel, refined if `pamr_steps` is not 0; ignores the budget."""
         with torch.inference_mode(), plain_float32():
             pixel_logits = self._pixel_logits(dense)
@@ -104,7 +104,7 @@ class LabelMaps:
                 whole_map[:, rows[0] : rows[-1] + 1] = logits.permute(2, 0, 1)
             return whole_map[self.sorted_position.to(whole_map.device)]
 
-    def probabilities(self, dense: Dense) -> Tensor:
+    def probabilities(self, dense: DenseFeatures) -> Tensor:
         """(C, H, W) probability of every class and pixel, 0 for classes dropped by `area_thd`; ignores the budget.
 
         `predict` is its argmax, with pixels below `prob_thd` assigned to class 0.
@@ -114,14 +114,14 @@ class LabelMaps:
         with torch.inference_mode():
             query_probabilities = torch.softmax(self.settings["logit_scale"] * logits, dim=0)
             index = self.class_of_query[:, None, None].expand_as(query_probabilities)
-            probabilities = torch.zeros(self.class_count, *dense.original, device=query_probabilities.device)
+            probabilities = torch.zeros(self.class_count, *dense.original_size, device=query_probabilities.device)
             probabilities.scatter_reduce_(0, index, query_probabilities, "amax")
             if self.settings["area_thd"] is not None:
                 areas = torch.bincount(probabilities.argmax(0).flatten(), minlength=self.class_count)
                 probabilities[~find_large_classes(areas, self.settings["area_thd"])] = 0
             return probabilities
 
-    def _pixel_logits(self, dense: Dense) -> PixelLogits | RefinedPixelLogits:
+    def _pixel_logits(self, dense: DenseFeatures) -> PixelLogits | RefinedPixelLogits:
         steps, dilations = self.settings["pamr_steps"], self.settings["pamr_dilations"]
         if not steps:
             return PixelLogits(dense, self.queries, self.budget)

@@ -10,40 +10,48 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.class_order import name_key
+from cosmos_eval.datasets.class_order import normalize_class_name
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import chunk_size
-from cosmos_eval.engine.features import Engine
-from cosmos_eval.engine.texts import in_order
-from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.areas import IGNORED, PresentAreas, area_evidence, class_areas, class_iou, present, summary
-from cosmos_eval.metrics.intervals import Estimator
+from cosmos_eval.engine.engine import Engine
+from cosmos_eval.engine.text_batches import consecutive_batches
+from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.bootstrap import Estimator
+from cosmos_eval.metrics.iou import (
+    IGNORED,
+    PixelCounts,
+    class_iou,
+    collect_pixel_counts,
+    count_class_pixels,
+    estimate_pixel_proportion,
+    segmentation_metrics,
+)
 from cosmos_eval.metrics.similarity import COLLAPSED
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_equal_dimensions
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import class_weights
-from cosmos_eval.tasks.segmentation import names_for
+from cosmos_eval.tasks.prompts import build_class_embeddings
+from cosmos_eval.tasks.segmentation import reported_metrics
 from cosmos_eval.tasks.segmentation.feature_range import FeatureRange, all_features_equal
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 
 PRIMARY = "miou"
 """The primary metric if a definition names none."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class SegmentedImage:
     """The predicted label map of one image beside its true one, both (H, W) at the image's own size."""
 
     index: int
     """Of the image in the dataset."""
-    predicted: np.ndarray
-    truth: np.ndarray
+    predicted_labels: np.ndarray
+    true_labels: np.ndarray
     """The labels of the mask; 255 for ignored pixels."""
     areas: np.ndarray
-    """(3, C) int64 pixels of each class: intersection, prediction, label (`cosmos_eval.metrics.areas`)."""
+    """(3, C) int64 pixels of each class: intersection, prediction, label (`cosmos_eval.metrics.iou`)."""
 
 
 def validate(benchmark: Benchmark, data: SegmentationData) -> None:
@@ -53,7 +61,7 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
         RequestError: not one entry of query words for each class, entries in another order than the classes, too many
             classes, not one mask for each image, or a primary metric that is not reported.
     """
-    words_of_class = benchmark.words().query_words
+    words_of_class = benchmark.resolve_prompts().query_words
     class_count = len(data.class_names)
     if len(words_of_class) != class_count:
         raise RequestError(
@@ -71,7 +79,7 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
             f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks; give one mask for each "
             "image, and at least one"
         )
-    primary_metric(benchmark, names_for(unique_class_names(data)), PRIMARY)
+    primary_metric(benchmark, reported_metrics(unique_class_names(data)), PRIMARY)
 
 
 def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_class: Sequence[Sequence[str]]) -> None:
@@ -83,12 +91,12 @@ def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_
     Raises:
         RequestError: names the first word at the position of another class.
     """
-    class_keys = [name_key(name) for name in data.class_names]
+    class_keys = [normalize_class_name(name) for name in data.class_names]
     class_of_key = {key: i for i, key in enumerate(class_keys)}
     for i, words in enumerate(words_of_class):
         for word in words:
-            named_class = class_of_key.get(name_key(word), i)
-            own_words = map(name_key, words_of_class[named_class])
+            named_class = class_of_key.get(normalize_class_name(word), i)
+            own_words = map(normalize_class_name, words_of_class[named_class])
             if named_class != i and class_keys[named_class] not in own_words:
                 raise RequestError(
                     f"{benchmark.name}: prompts.words has {word!r} at number {i}, which is the class "
@@ -97,27 +105,27 @@ def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_
                 )
 
 
-def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[Prediction]:
+def predict_label_maps(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[SegmentedImage]:
     """Predict the label map of every image, in the dataset's order.
 
     Raises:
         RequestError: a model without patch features, an image or mask that cannot be read, a mask of another size than
             its image, or a label that is not a class; names the image.
     """
-    patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
     queries, class_of_query = encode_query_words(benchmark, engine)
-    yield from _predict_images(benchmark, data, engine, LabelMaps(queries, class_of_query, benchmark.settings))
+    yield from _predict_images(benchmark, data, engine, LabelMapPredictor(queries, class_of_query, benchmark.settings))
 
 
 def _predict_images(
     benchmark: Benchmark,
     data: SegmentationData,
     engine: Engine,
-    label_maps: LabelMaps,
+    label_maps: LabelMapPredictor,
     on_features: Callable[[Tensor], None] = lambda features: None,
     reporter: Reporter | None = None,
-) -> Iterator[Prediction]:
-    """As `predictions`.
+) -> Iterator[SegmentedImage]:
+    """As `predict_label_maps`.
 
     Args:
         on_features: called with the (N, D) patch features of each image.
@@ -128,22 +136,22 @@ def _predict_images(
     for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
         require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
         on_features(dense.features.flatten(0, -2))
-        true_labels = read_true_labels(benchmark, data, dense.index, dense.original)
+        true_labels = read_true_labels(benchmark, data, dense.index, dense.original_size)
         predicted_labels = label_maps.predict(dense)
-        areas = class_areas(predicted_labels, true_labels, len(data.class_names))
-        yield Prediction(dense.index, predicted_labels, true_labels, areas)
+        areas = count_class_pixels(predicted_labels, true_labels, len(data.class_names))
+        yield SegmentedImage(dense.index, predicted_labels, true_labels, areas)
 
 
 def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
     """(Q, D) embeddings of all query words, each the normalised mean of its prompts, and (Q,) the class of each."""
-    prompts = benchmark.words()
+    prompts = benchmark.resolve_prompts()
     words = [word for words_of_class in prompts.query_words for word in words_of_class]
     class_of_word = [c for c, words_of_class in enumerate(prompts.query_words) for _ in words_of_class]
     if not prompts.templates or isinstance(prompts.templates, dict):
         raise RequestError(
             f"{benchmark.name}: prompts.templates must be a list of templates, or the name of a built-in list"
         )
-    return class_weights(engine, words, prompts.templates), torch.tensor(class_of_word)
+    return build_class_embeddings(engine, words, prompts.templates), torch.tensor(class_of_word)
 
 
 def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -156,7 +164,7 @@ def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, s
         RequestError: the mask has another size, or a label that is neither a class nor 255.
     """
     key, class_count = data.images[index].key, len(data.class_names)
-    labels = data.masks[index].hashed_labels()
+    labels = data.masks[index].verified_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
             f"{benchmark.name}: the mask of {key} has {_format_size(labels.shape)} pixels and its image "
@@ -187,7 +195,7 @@ class _SharedInput:
     class_of_query: Tensor
 
 
-def areas_of_chunks(
+def evaluate_chunks(
     engine: Engine, shared: _SharedInput, chunks: Iterable[SegmentationData]
 ) -> Iterator[tuple[list[np.ndarray], FeatureRange]]:
     """Evaluate chunks of a dataset: the work of one rank.
@@ -201,9 +209,9 @@ def areas_of_chunks(
     images = [image for chunk in chunks for image in chunk.images]
     masks = [mask for chunk in chunks for mask in chunk.masks]
     data = replace(shared.data, images=images, masks=masks)
-    label_maps = LabelMaps(shared.queries.to(engine.device), shared.class_of_query, shared.benchmark.settings)
+    label_maps = LabelMapPredictor(shared.queries.to(engine.device), shared.class_of_query, shared.benchmark.settings)
     # With several ranks, rank 0 shows the progress of whole chunks (`_evaluate_images`).
-    reporter = Silent() if engine.crew.size > 1 else None
+    reporter = Silent() if engine.ranks.size > 1 else None
 
     def add_to_range(features: Tensor) -> None:
         feature_range.add(features)  # the range of the chunk at hand, assigned in the loop below
@@ -233,12 +241,12 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     Args:
         seed: seed of the bootstrap resampling.
     """
-    patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
     queries, class_of_query = encode_query_words(benchmark, engine)
     shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
     areas, feature_ranges = _evaluate_images(shared, data, engine)
     names = unique_class_names(data)
-    entries = present(areas, len(names))
+    entries = collect_pixel_counts(areas, len(names))
     total_areas = entries.total()
     if not total_areas[2].any():
         raise RequestError(
@@ -247,11 +255,11 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
 
     measured = Measured(len(data.images))
     resampled = _ResampledAreas(entries)
-    for name, value in summary(total_areas).items():
-        measured.share(name, value, len(data.images), resampled.summary(name), area_evidence(entries, name))
+    for name, value in segmentation_metrics(total_areas).items():
+        measured.share(name, value, len(data.images), resampled.summary(name), estimate_pixel_proportion(entries, name))
     iou = class_iou(total_areas)
     for c in np.flatnonzero(~np.isnan(iou)).tolist():
-        evidence = area_evidence(entries, "miou", c)
+        evidence = estimate_pixel_proportion(entries, "miou", c)
         measured.share(f"{names[c]}/iou", float(iou[c]), len(data.images), resampled.iou(c), evidence)
     metrics = measured.metrics(seed)
 
@@ -260,12 +268,12 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
             "image": [data.images[i].key for i in entries.image.tolist()],
             "class": entries.label,
             "name": [names[c] for c in entries.label.tolist()],
-            "intersection": entries.areas[:, 0],
-            "prediction": entries.areas[:, 1],
-            "label": entries.areas[:, 2],
+            "intersection": entries.counts[:, 0],
+            "prediction": entries.counts[:, 1],
+            "label": entries.counts[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
+    warnings = collapse_warnings({"words": queries}, truncated_alike(engine, "words"))
     if all_features_equal(feature_ranges):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
@@ -280,15 +288,15 @@ def _evaluate_images(
     Returns:
         the (3, C) areas of every image in the dataset's order, and the range of the patch features of each chunk.
     """
-    plan = in_order(len(data.images), chunk_size(engine.batch_size))
+    plan = consecutive_batches(len(data.images), chunk_size(engine.batch_size))
     chunks = [
         replace(shared.data, images=[data.images[i] for i in members], masks=[data.masks[i] for i in members])
         for members in plan
     ]
     results: dict[int, tuple[list[np.ndarray], FeatureRange]] = {}
-    reporter = engine.reporter if engine.crew.size > 1 else Silent()  # one process shows each image: `_predict_images`
+    reporter = engine.reporter if engine.ranks.size > 1 else Silent()  # one process shows each image: `_predict_images`
     with reporter.task("encoding windows", len(data.images), "images") as advance:
-        for number, result in engine.crew.share(areas_of_chunks, shared, chunks):
+        for number, result in engine.ranks.distribute(evaluate_chunks, shared, chunks):
             results[number] = result
             advance(len(plan[number]))
     in_dataset_order = [results[number] for number in range(len(plan))]
@@ -302,7 +310,7 @@ class _ResampledAreas:
     `intervals` calls every estimator with the same array of draws, then all of them with the next one.
     """
 
-    def __init__(self, entries: PresentAreas) -> None:
+    def __init__(self, entries: PixelCounts) -> None:
         self.entries = entries
         self.drawn: np.ndarray | None = None
         self.total_of_drawn = np.zeros(0)
@@ -315,7 +323,7 @@ class _ResampledAreas:
 
     def summary(self, name: str) -> Estimator:
         """The estimator of `miou`, `pixel_accuracy` or `mean_accuracy`."""
-        return lambda drawn: summary(self.total(drawn))[name]
+        return lambda drawn: segmentation_metrics(self.total(drawn))[name]
 
     def iou(self, c: int) -> Estimator:
         """The estimator of the IoU of class `c`."""

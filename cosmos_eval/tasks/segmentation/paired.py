@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.paired_samples import Areas, Hits, label_numbers
+from cosmos_eval.metrics.iou import PixelCounts
+from cosmos_eval.metrics.paired_samples import Hits, PairedPixelCounts, number_labels
 from cosmos_eval.tasks.segmentation import AREAS, labelled_samples
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from cosmos_eval.results.record import Result
 
 
-def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Hits | Areas:
+def paired(
+    metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]"
+) -> Hits | PairedPixelCounts:
     """What both models did on the same images; the unit is the image.
 
     Args:
@@ -34,23 +36,23 @@ def _paired_accuracy(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -
     labelled_pixels = baseline["label"].to_numpy(np.float64)
     weights = labelled_pixels
     if metric == "mean_accuracy":  # each class has the same weight, its pixels together
-        class_number = label_numbers(baseline["class"].to_numpy())
+        class_number = number_labels(baseline["class"].to_numpy())
         weights = labelled_pixels / np.bincount(class_number, weights=labelled_pixels)[class_number]
     return Hits(
         baseline["intersection"].to_numpy() / labelled_pixels,
         candidate["intersection"].to_numpy() / labelled_pixels,
-        label_numbers(baseline["image"].to_numpy()),
+        number_labels(baseline["image"].to_numpy()),
         weights,
     )
 
 
-def _paired_iou(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Areas:
+def _paired_iou(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> PairedPixelCounts:
     """The areas of each class in each image, with images numbered alike in both models."""
-    image_numbers = label_numbers(np.concatenate([samples["image"].to_numpy() for samples in frames]))
+    image_numbers = number_labels(np.concatenate([samples["image"].to_numpy() for samples in frames]))
     class_count = 1 + int(max(samples["class"].max() for samples in frames))
     baseline_numbers, candidate_numbers = np.split(image_numbers, [len(frames[0])])
     baseline, candidate = (
-        PresentAreas(
+        PixelCounts(
             numbers,
             samples["class"].to_numpy(np.int64),
             samples[list(AREAS)].to_numpy(np.int64),
@@ -65,4 +67,4 @@ def _paired_iou(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Are
         classes = tuple(
             sorted({int(c) for samples in frames for c in samples.loc[samples["name"] == name, "class"].unique()})
         )
-    return Areas(baseline, candidate, 1 + int(image_numbers.max()), classes)
+    return PairedPixelCounts(baseline, candidate, 1 + int(image_numbers.max()), classes)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.dense import Dense
+from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.tasks.segmentation.pixel_logits import CPU_TILE_BYTES, PixelLogits
 
 OFFSETS_3X3 = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
@@ -114,16 +114,18 @@ class RefinedPixelLogits:
         RequestError: features without pixels.
     """
 
-    def __init__(self, dense: Dense, queries: Tensor, dilations: Sequence[int], steps: int, budget: int) -> None:
+    def __init__(
+        self, dense: DenseFeatures, queries: Tensor, dilations: Sequence[int], steps: int, budget: int
+    ) -> None:
         if dense.pixels is None:
             raise RequestError(
                 "PAMR needs the image's colours, which are missing; call window_features with keep_pixels=True"
             )
         # See `tiles` for the parts of the budget.
         self.pixel_logits = PixelLogits(dense, queries, budget // 4)
-        self.height, self.width = dense.original
+        self.height, self.width = dense.original_size
         pixels = dense.pixels.to(queries.device)[None]
-        self.image = F.interpolate(pixels, size=dense.original, mode="bilinear", align_corners=False)[0]
+        self.image = F.interpolate(pixels, size=dense.original_size, mode="bilinear", align_corners=False)[0]
         self.dilations, self.steps, self.budget = dilations, steps, budget
 
     def tiles(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cosmos_eval.engine.dense import Dense
+from cosmos_eval.engine.dense import DenseFeatures
 
 CPU_TILE_BYTES = 2**22
 """Bytes of a tile on a CPU: small enough that it is used again while it is in the CPU's cache. Other devices take
@@ -83,10 +83,10 @@ class PixelLogits:
             the patches (Q / D times the size of the features) and the two matrices are not counted.
     """
 
-    def __init__(self, dense: Dense, queries: Tensor, budget: int) -> None:
+    def __init__(self, dense: DenseFeatures, queries: Tensor, budget: int) -> None:
         rows, columns, height, width, _ = dense.features.shape
-        grid, (self.height, self.width), device = dense.grid, dense.original, dense.features.device
-        if grid.whole:
+        grid, (self.height, self.width), device = dense.grid, dense.original_size, dense.features.device
+        if grid.is_whole:
             # Patches go to the original size directly, as in the reference, and not through the resized image's pixels.
             self.down = axis_resampling(self.height, self.height, (0,), self.height, height)
             self.across = axis_resampling(self.width, self.width, (0,), self.width, width)
