@@ -1,4 +1,4 @@
-"""Measure how often the 95 % intervals of rates contain the true rate, beside the plain bootstrap of older results.
+"""Measure how often the 95 % intervals of rates contain the true rate, and those of the plain bootstrap.
 
     python -m benchmarks.interval_coverage [--quick] [--out results]
 
