@@ -17,8 +17,10 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.webdataset import TarImage
+from cosmos_eval.run.evaluate import evaluate
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define
+from tests.helpers.tiny_models import Colours
 
 WDS = {"reader": "wds", "path": "wds_mine"}
 Member = tuple[str, bytes]
@@ -99,6 +101,27 @@ def test_a_definitions_own_prompts_replace_those_on_disk(tmp_path: Path):
     data = datasets.load(define(tmp_path, "classification", WDS, prompts))
     assert isinstance(data, ClassificationData)
     assert data.class_names == ["a", "b", "c"]
+
+
+@pytest.mark.filterwarnings("ignore:.*shardshuffle")
+def test_a_published_class_without_a_name_keeps_its_place_and_a_stray_blank_line_is_refused(tmp_path: Path):
+    folder = shards(tmp_path)
+    (folder / "classnames.txt").write_text("cat\n\nfish\n", encoding="utf-8")
+    assert f"has an empty line in {folder / 'classnames.txt'}: line 2" in refusal(tmp_path)
+    definition = define(
+        tmp_path, "classification", {**WDS, "expected": {"images": 4, "classes": 3}}, {"templates": "dataset"}
+    )
+    data = datasets.load(definition)
+    assert isinstance(data, ClassificationData)
+    theirs = build_dataset("wds/mine", root=str(folder), transform=lambda image: image, split="test")
+    assert data.class_names == ["cat", "", "fish"] == theirs.classes
+    assert any("class 1 has no name in classnames.txt" in remark for remark in data.remarks)
+    (result,) = evaluate(Colours(), definition, tmp_path)
+    assert 0 <= result.metrics["top1"].value <= 1
+    (folder / "classnames.txt").write_text("cat\n\ndog\nfish\n", encoding="utf-8")  # four lines for three classes
+    assert "line 2; it needs one class name a line" in refusal(
+        tmp_path, {**WDS, "expected": {"images": 4, "classes": 3}}
+    )
 
 
 def test_captions_are_one_a_line(tmp_path: Path):
