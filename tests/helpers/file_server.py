@@ -17,6 +17,7 @@ class Request:
     start: int | None
     """First byte of its Range, if any."""
     headers: dict[str, str]
+    """By their names as `Title-Case`, however the client spells them."""
     sent: int = 0
     """Bytes of the body that were sent."""
 
@@ -55,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).lstrip("/")
         value = self.headers.get("Range", "")
         start = int(value.removeprefix("bytes=").rstrip("-")) if value else None
-        request = Request(path, start, dict(self.headers))
+        request = Request(path, start, {name.title(): value for name, value in self.headers.items()})
         served.requests.append(request)
         if served.faults(request, self):
             return
