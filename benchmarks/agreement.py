@@ -1,4 +1,4 @@
-"""What is compared must be equal first: losses and gradients of several implementations of one formula."""
+"""Check that several implementations of one formula agree, in losses and gradients, before their speed is compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ TEMPERATURES = ("logit_scale", "distill_logit_scale")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one implementation gives on this rank."""
+class LossAndGradients:
+    """The loss and the gradients of one implementation on this rank."""
 
     loss: float
     gradients: dict[str, Tensor]
 
 
-def equal_scales(gradients: Mapping[str, Tensor | None], world: World, gather: str) -> dict[str, Tensor]:
-    """Gradients such that all ways to gather agree: without gradient they are 1 / world size, temperatures excepted."""
+def rescale_gradients(gradients: Mapping[str, Tensor | None], world: World, gather: str) -> dict[str, Tensor]:
+    """Return gradients on a common scale, so that all implementations can be compared; None becomes zero.
+
+    With `without_gradient`, gradients are 1 / world size of the true ones, except for those of the temperatures.
+    """
     factor = world.size if gather == "without_gradient" else 1
     return {
         name: (torch.zeros(()) if gradient is None else gradient)
@@ -29,21 +32,24 @@ def equal_scales(gradients: Mapping[str, Tensor | None], world: World, gather: s
     }
 
 
-def difference(found: Found, reference: Found, world: World) -> float:
-    """The larger of both relative differences over all ranks; infinite where anything is not finite.
+def relative_difference(candidate: LossAndGradients, reference: LossAndGradients, world: World) -> float:
+    """Return the larger of the relative differences of loss and gradients over all ranks; infinite if not finite.
 
-    Losses and gradients of the temperatures are means over ranks: an implementation may split them in any way.
+    The losses and the gradients of the temperatures are compared as means over ranks, because an implementation may
+    divide them among the ranks in any way. All other gradients belong to the features of one rank.
     """
     names = [name for name in TEMPERATURES if name in reference.gradients]
-    sums = [world.mean([x.loss, *(x.gradients[name].item() for name in names)]) for x in (found, reference)]
-    loss = abs(sums[0][0] - sums[1][0]) / abs(sums[1][0])
-    squares = [0.0, 0.0]
+    candidate_means, reference_means = (
+        world.mean([side.loss, *(side.gradients[name].item() for name in names)]) for side in (candidate, reference)
+    )
+    loss_difference = abs(candidate_means[0] - reference_means[0]) / abs(reference_means[0])
+    squares = [0.0, 0.0]  # of the difference, and of the reference
     for name, expected in reference.gradients.items():
         if name not in names:
-            squares[0] += (found.gradients[name] - expected).double().square().sum().item()
+            squares[0] += (candidate.gradients[name] - expected).double().square().sum().item()
             squares[1] += expected.double().square().sum().item()
     squares = world.mean(squares)
-    apart = squares[0] + sum((a - b) ** 2 for a, b in zip(sums[0][1:], sums[1][1:], strict=True))
-    whole = squares[1] + sum(b**2 for b in sums[1][1:])
-    values = torch.tensor([loss, (apart / whole) ** 0.5])
+    difference = squares[0] + sum((a - b) ** 2 for a, b in zip(candidate_means[1:], reference_means[1:], strict=True))
+    norm = squares[1] + sum(b**2 for b in reference_means[1:])
+    values = torch.tensor([loss_difference, (difference / norm) ** 0.5])
     return values.max().item() if values.isfinite().all() else float("inf")

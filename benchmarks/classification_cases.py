@@ -1,4 +1,4 @@
-"""What the benchmark of classification compares: ImageNet's protocol on part of its classes, end to end."""
+"""What `classification.py` runs: ImageNet's protocol on part of its classes, end to end, on both sides."""
 
 import contextlib
 import io
@@ -29,12 +29,12 @@ ARMS = ("peer", "ours")
 SIZES = ((375, 500), (500, 375), (333, 500), (375, 500))
 """Heights and widths of images; 500 x 375 is ImageNet's most frequent size."""
 SAMPLE = 8
-"""Batches by which the pure rate of the forward pass is measured, and that of decoding: so many for each worker."""
+"""Number of batches for the rate of the forward pass alone, and for each worker for the rate of decoding alone."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is done. ImageNet has 50 images and 80 prompts a class."""
+class ClassificationPlan:
+    """Sizes of the benchmark. ImageNet has 50 images and 80 prompts for each class."""
 
     classes: int
     repetitions: int
@@ -45,21 +45,21 @@ class Plan:
     batch_size: int = 64
     model: str = "ViT-B-32"
     config: dict[str, Any] | None = None
-    """open_clip's configuration where the model is not one of its own."""
+    """open_clip's configuration, for a model that is not in its registry."""
 
     @property
     def images(self) -> int:
         return self.classes * self.per_class
 
 
-QUICK = Plan(classes=5, repetitions=1, per_class=50)
-FULL = Plan(classes=20, repetitions=3)
-GPU = Plan(classes=1000, repetitions=3, per_class=10, workers=14, batch_size=256)
+QUICK = ClassificationPlan(classes=5, repetitions=1, per_class=50)
+FULL = ClassificationPlan(classes=20, repetitions=3)
+GPU = ClassificationPlan(classes=1000, repetitions=3, per_class=10, workers=14, batch_size=256)
 GPU_QUICK = replace(GPU, classes=100, per_class=50)
 
 
-def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both sides in turns: seconds of all, of the head and of the images; figures; what bounds the images."""
+def measure(world: Any, plan: ClassificationPlan) -> dict[str, Any]:
+    """Run both sides in turns: seconds in total, of the head and of the images; metrics; the rates that limit them."""
     same_arithmetic()
     model = random_model(plan.model, plan.device, plan.config)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,27 +71,29 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
         parts: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
 
         def turn(arm: str) -> None:
-            figures[arm], spent = (peer if arm == "peer" else ours)(model, plan, root, definition)
-            parts[arm].append(spent)
+            figures[arm], part_seconds = (peer if arm == "peer" else ours)(model, plan, root, definition)
+            parts[arm].append(part_seconds)
 
         times = take_turns({arm: partial(turn, arm) for arm in ARMS}, plan.repetitions, world, warm_up=0)
         return {
             "seconds": times.seconds,
             "parts": {
-                f"{arm} {part}": [spent[part] for spent in parts[arm]] for arm in ARMS for part in ("head", "images")
+                f"{arm} {part}": [seconds[part] for seconds in parts[arm]]
+                for arm in ARMS
+                for part in ("head", "images")
             },
             "figures": figures["ours"],
-            "apart": max(abs(figures["ours"][name] - value) for name, value in figures["peer"].items()),
+            "largest_difference": max(abs(figures["ours"][name] - value) for name, value in figures["peer"].items()),
             "phases": phases(model, plan, root, definition),
-            **pure(model, plan, root),
+            **separate_rates(model, plan, root),
             "threads": torch.get_num_threads(),
         }
 
 
 def warm_up(model: OpenClipModel) -> None:
-    """Load libraries, and let towers have their threads and buffers."""
+    """Import libraries, and let the towers create their threads and buffers."""
     import clip_benchmark.datasets.builder
-    import clip_benchmark.metrics.zeroshot_classification  # noqa: F401 - what the peer needs
+    import clip_benchmark.metrics.zeroshot_classification  # noqa: F401 - the imports of the peer
 
     import cosmos_eval.run.evaluate  # noqa: F401
 
@@ -101,10 +103,11 @@ def warm_up(model: OpenClipModel) -> None:
         model.encode_text(["a"] * 8)
 
 
-def write_images(plan: Plan, root: Path) -> None:
-    """JPEG images in ImageNet's folders, `val/<wnid>/`: scenes under noise, so that files are as long as photographs.
+def write_images(plan: ClassificationPlan, root: Path) -> None:
+    """Write JPEG images in ImageNet's folders, `val/<wnid>/`.
 
-    The first are rendered, and the others are those in another noise.
+    They are toybox scenes with noise, so that files are as large as those of photographs. At most 64 scenes are
+    rendered; the other images repeat them with other noise.
     """
     from PIL import Image
 
@@ -129,15 +132,15 @@ def write_images(plan: Plan, root: Path) -> None:
         list(pool.map(write, range(plan.images)))
 
 
-def imagenet(plan: Plan) -> Benchmark:
-    """ImageNet's definition on the class folders that are there; the reader of all 1,000 refuses fewer."""
-    whole = load_benchmark("imagenet1k")
+def imagenet(plan: ClassificationPlan) -> Benchmark:
+    """Return ImageNet's definition for the first classes only, which the reader of all 1,000 would refuse."""
+    full = load_benchmark("imagenet1k")
     if plan.classes == 1000:
-        dataset = {**whole.dataset, "path": "val", "expected": {"images": plan.images, "classes": 1000}}
-        return replace(whole, dataset={key: value for key, value in dataset.items() if key != "labels"})
+        dataset = {**full.dataset, "path": "val", "expected": {"images": plan.images, "classes": 1000}}
+        return replace(full, dataset={key: value for key, value in dataset.items() if key != "labels"})
     names, templates = first_words(plan.classes)
     return replace(
-        whole,
+        full,
         name=f"imagenet1k-first-{plan.classes}",
         dataset={
             "reader": "image-folder",
@@ -148,8 +151,8 @@ def imagenet(plan: Plan) -> Benchmark:
     )
 
 
-def phases(model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark) -> dict[str, float]:
-    """Seconds of each phase of one more run of ours, by the words that `run --profile` has for them."""
+def phases(model: OpenClipModel, plan: ClassificationPlan, root: Path, definition: Benchmark) -> dict[str, float]:
+    """Return the seconds of each phase in one more run of cosmos-eval, by the names that `run --profile` prints."""
     from cosmos_eval.profiling import PHASES, Profile
 
     profile = Profile()
@@ -158,9 +161,9 @@ def phases(model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark) 
 
 
 def ours(
-    model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark, profile: Any = None
+    model: OpenClipModel, plan: ClassificationPlan, root: Path, definition: Benchmark, profile: Any = None
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """From the files on disk to intervals; figures and seconds."""
+    """Evaluate with cosmos-eval, from the files to the intervals; return metrics, and seconds of head and images."""
     from cosmos_eval.engine import Engine
     from cosmos_eval.run.evaluate import evaluate
 
@@ -175,23 +178,23 @@ def ours(
             device=plan.device,
             profile=profile,
         )
-    found = {name: result.metrics[name].value for name in ("top1", "top5", "mean_per_class")}
-    return found, {"head": sum(head), "images": sum(images)}
+    metrics = {name: result.metrics[name].value for name in ("top1", "top5", "mean_per_class")}
+    return metrics, {"head": sum(head), "images": sum(images)}
 
 
 def peer(
-    model: OpenClipModel, plan: Plan, root: Path, definition: Benchmark
+    model: OpenClipModel, plan: ClassificationPlan, root: Path, definition: Benchmark
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The same by clip-benchmark's dataset and evaluate function on the same network."""
-    from clip_benchmark.metrics import zeroshot_classification as theirs
+    """Evaluate with clip-benchmark's dataset and `evaluate` on the same network; return the same as `ours`."""
+    from clip_benchmark.metrics import zeroshot_classification as clip_benchmark_classification
 
     names, templates = first_words(plan.classes)
     with (
-        contextlib.redirect_stderr(io.StringIO()),  # its bars
-        timed(theirs, "zero_shot_classifier") as head,
-        timed(theirs, "run_classification") as images,
+        contextlib.redirect_stderr(io.StringIO()),  # its progress bars
+        timed(clip_benchmark_classification, "zero_shot_classifier") as head,
+        timed(clip_benchmark_classification, "run_classification") as images,
     ):
-        got = theirs.evaluate(
+        result = clip_benchmark_classification.evaluate(
             model.network,
             peer_loader(model, plan, root),
             model.tokenizer,
@@ -200,12 +203,12 @@ def peer(
             plan.device,
             amp=plan.precision != "fp32",
         )
-    found = {"top1": got["acc1"], "top5": got["acc5"], "mean_per_class": got["mean_per_class_recall"]}
-    return found, {"head": sum(head), "images": sum(images)}
+    metrics = {"top1": result["acc1"], "top5": result["acc5"], "mean_per_class": result["mean_per_class_recall"]}
+    return metrics, {"head": sum(head), "images": sum(images)}
 
 
-def peer_loader(model: OpenClipModel, plan: Plan, root: Path) -> DataLoader:
-    """clip-benchmark's ImageNet without the devkit, in the batches of its command."""
+def peer_loader(model: OpenClipModel, plan: ClassificationPlan, root: Path) -> DataLoader:
+    """Build the loader of clip-benchmark's command, for its ImageNet that needs no devkit."""
     from clip_benchmark.datasets.builder import build_dataset, get_dataset_collate_fn
 
     dataset = build_dataset(
@@ -227,9 +230,9 @@ def peer_loader(model: OpenClipModel, plan: Plan, root: Path) -> DataLoader:
 
 @contextlib.contextmanager
 def timed(owner: Any, name: str) -> Iterator[list[float]]:
-    """Seconds of each call of a function while inside."""
+    """Measure the seconds of each call of `owner.name` inside the context."""
     seconds: list[float] = []
-    function, as_it_was = getattr(owner, name), vars(owner)[name]
+    function, original = getattr(owner, name), vars(owner)[name]
 
     def call(*arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
@@ -242,29 +245,29 @@ def timed(owner: Any, name: str) -> Iterator[list[float]]:
     try:
         yield seconds
     finally:
-        setattr(owner, name, as_it_was)
+        setattr(owner, name, original)
 
 
-def pure(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
-    """Images a second that are decoded and preprocessed with nothing else to do, and that pass the tower alone."""
+def separate_rates(model: OpenClipModel, plan: ClassificationPlan, root: Path) -> dict[str, float]:
+    """Return the images per second of decoding with preprocessing alone, and of the tower alone."""
     from cosmos_eval import datasets
-    from cosmos_eval.engine.images import image_batches
+    from cosmos_eval.engine.image_loading import image_batches
     from cosmos_eval.engine.precision import tower_precision
 
     images = datasets.load(imagenet(plan), root).images[: SAMPLE * max(1, plan.workers) * plan.batch_size]
     batches = image_batches(images, model.preprocess.pixels, plan.batch_size, plan.workers)
-    there = [next(batches)]
+    sample = [next(batches)]  # the workers have started before the clock does
     start, count = time.perf_counter(), 0
     for batch in batches:
         count += len(batch)
-        if len(there) < SAMPLE:
-            there.append(batch)
+        if len(sample) < SAMPLE:
+            sample.append(batch)
     decode = count / (time.perf_counter() - start)
-    there = [model.preprocess.normalised(batch.to(model.device)) for batch in there]
+    sample = [model.preprocess.normalised(batch.to(model.device)) for batch in sample]
     with tower_precision(plan.precision, model.device):
-        for timing in (False, True):
+        for is_timed in (False, True):  # the first round warms up
             start = time.perf_counter()
-            for batch in there if timing else there[:1]:
-                rows = model.encode_image(batch)
-            rows.sum().item()  # a GPU works on while Python goes ahead
-    return {"decode_rate": decode, "forward_rate": sum(map(len, there)) / (time.perf_counter() - start)}
+            for batch in sample if is_timed else sample[:1]:
+                embeddings = model.encode_image(batch)
+            embeddings.sum().item()  # wait for the GPU, which computes asynchronously
+    return {"decode_rate": decode, "forward_rate": sum(map(len, sample)) / (time.perf_counter() - start)}

@@ -1,13 +1,13 @@
-"""How long the whole commands take, `clip_benchmark eval` and `cosmos-eval run`, on the same files of data and weights.
+"""Measure the time of whole commands, `clip_benchmark eval` and `cosmos-eval run`, on the same data and weights.
 
     python benchmarks/commands.py [--quick] [--device cuda] [--out results/speed.md]
 
-A classification (20 of ImageNet's classes with its 80 templates, 10 images each) and a retrieval (100 images, five
-captions each) in clip-benchmark's webdataset layout, a ViT-B/32 with random weights in a file. Whole processes, timed
-from outside: starting Python, loading the model (theirs loads it for each dataset), reading shards, encoding, scoring,
-writing results, and intervals and samples of ours. Float32 on both sides, two workers, nothing stored before. Both must
-give the same figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions. Prints one JSON line
-last.
+Both evaluate classification (20 of ImageNet's classes with its 80 templates, 10 images each) and retrieval (100 images,
+five captions each) in clip-benchmark's webdataset layout, with a ViT-B/32 whose random weights are in a file. Whole
+processes are timed from outside: they start Python, load the model (clip-benchmark once for each dataset), read shards,
+encode, score and write results; cosmos-eval also computes intervals and writes samples. Both use float32, two workers
+and no cache. Both must give the same figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions.
+The last line printed is JSON.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import tell
+from benchmarks.output import last_line, ratio, row
+from benchmarks.speed_page import print_and_write
 from benchmarks.studies.imagenet_words import first_words
 from benchmarks.timing import Times, take_turns
 from cosmos_core.errors import RequestError
@@ -38,18 +38,18 @@ SAME = 1e-4
 ARMS = ("peer", "ours")
 K = (1, 5, 10)
 CLASSIFICATION, RETRIEVAL = "things", "flickr8k"
-"""Folders of the two; by the name of the second clip-benchmark knows that it is a retrieval."""
+"""Folders of the two datasets. clip-benchmark recognises the second as a retrieval dataset by its name."""
 SHARDS = 2
-"""Of each, one for each worker: clip-benchmark's loader deals whole ones out."""
+"""Shards of each dataset, one for each worker, because clip-benchmark's loader gives whole shards to workers."""
 METRICS = {
     CLASSIFICATION: {"acc1": "top1", "acc5": "top5", "mean_per_class_recall": "mean_per_class"},
     RETRIEVAL: {
-        f"{theirs}_retrieval_recall@{k}": f"{ours}_recall@{k}"
-        for theirs, ours in (("text", "image_to_text"), ("image", "text_to_image"))
+        f"{retrieved}_retrieval_recall@{k}": f"{direction}_recall@{k}"
+        for retrieved, direction in (("text", "image_to_text"), ("image", "text_to_image"))
         for k in K
     },
 }
-"""What clip-benchmark calls each figure, and what we do."""
+"""Dataset -> clip-benchmark's name of a metric -> ours."""
 DEFINITIONS: dict[str, dict[str, Any]] = {
     CLASSIFICATION: {
         "task": "classification",
@@ -58,12 +58,12 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
     },
     RETRIEVAL: {"task": "retrieval", "metrics": {"primary": "text_to_image_recall@1", "k": [*K]}},
 }
-"""Ours, but for name and data."""
+"""Our definitions, without name and data."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is done."""
+class CommandsPlan:
+    """Sizes of the benchmark."""
 
     classes: int
     per_class: int
@@ -80,39 +80,41 @@ QUICK = {"classes": 6, "per_class": 4, "pairs": 16, "repetitions": 1}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few images and classes, once: about a minute")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; their command takes a GPU where there is one")
-    parser.add_argument("--out", type=Path, help="write a section of this page as well")
-    chosen = parser.parse_args(arguments)
-    plan = Plan(**(QUICK if chosen.quick else FULL), device=chosen.device)
+    parser.add_argument("--quick", action="store_true", help="few images and classes, one repetition: about a minute")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; clip-benchmark uses a GPU wherever there is one")
+    parser.add_argument("--out", type=Path, help="also write a section of this page")
+    options = parser.parse_args(arguments)
+    plan = CommandsPlan(**(QUICK if options.quick else FULL), device=options.device)
     load = os.getloadavg()[0]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(plan, Path(folder))
+            measured = measure(plan, Path(folder))
     except RequestError as error:
         print(f"commands: {error}", file=sys.stderr)
         return 2
-    if not found["apart"] <= SAME:
-        print(f"commands: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
+    difference = measured["largest_difference"]
+    if not difference <= SAME:
+        print(f"commands: figures differ by {difference:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    tell("Whole commands", table(found, plan), record(found, plan, load), chosen.out, arguments)
+    print_and_write("Whole commands", table(measured, plan), record(measured, plan, load), options.out, arguments)
     return 0
 
 
-def measure(plan: Plan, root: Path) -> dict[str, Any]:
-    """Both commands in turns: seconds, and how far their figures are apart."""
+def measure(plan: CommandsPlan, root: Path) -> dict[str, Any]:
+    """Run both commands in turns: seconds, and the largest difference of their figures."""
     from cosmos_core.world import World
 
     write_data(plan, root)
     write_weights(plan, root)
     arms = {"peer": partial(peer, plan, root), "ours": partial(ours, plan, root)}
     times = take_turns(arms, plan.repetitions, World())
-    theirs, own = peer_figures(root), our_figures(root)
-    return {"seconds": times.seconds, "figures": own, "apart": max(abs(own[name] - theirs[name]) for name in own)}
+    expected, figures = peer_figures(root), our_figures(root)
+    difference = max(abs(value - expected[name]) for name, value in figures.items())
+    return {"seconds": times.seconds, "figures": figures, "largest_difference": difference}
 
 
-def write_data(plan: Plan, root: Path) -> None:
-    """Both sets as shards of JPEG images of 500 by 375, and our definitions of them."""
+def write_data(plan: CommandsPlan, root: Path) -> None:
+    """Write both datasets as shards of JPEG images of 500 by 375, and our definitions of them."""
     import yaml
     from PIL import Image
 
@@ -141,14 +143,14 @@ def write_data(plan: Plan, root: Path) -> None:
         dataset = {"reader": "wds", "path": name, "expected": {"images": len(labels)}}
         definition = {"name": name, "version": 1, "dataset": dataset, "source": "rendered", **DEFINITIONS[name]}
         (root / f"{name}.yaml").write_text(yaml.safe_dump(definition, sort_keys=False), encoding="utf-8")
-    things = root / CLASSIFICATION
-    (things / "classnames.txt").write_text("\n".join(class_names), encoding="utf-8")
-    (things / "zeroshot_classification_templates.txt").write_text("\n".join(templates), encoding="utf-8")
+    classification = root / CLASSIFICATION
+    (classification / "classnames.txt").write_text("\n".join(class_names), encoding="utf-8")
+    (classification / "zeroshot_classification_templates.txt").write_text("\n".join(templates), encoding="utf-8")
     (root / RETRIEVAL / "dataset_type.txt").write_text("retrieval")
 
 
-def write_weights(plan: Plan, root: Path) -> None:
-    """Random weights as a file that both commands read."""
+def write_weights(plan: CommandsPlan, root: Path) -> None:
+    """Write random weights to a file that both commands read."""
     import torch
 
     from benchmarks.random_model import random_model
@@ -156,16 +158,16 @@ def write_weights(plan: Plan, root: Path) -> None:
     torch.save(random_model(plan.model).network.state_dict(), root / "random.pt")
 
 
-def peer(plan: Plan, root: Path) -> None:
-    """clip-benchmark's command on both sets."""
+def peer(plan: CommandsPlan, root: Path) -> None:
+    """Run clip-benchmark's command on both datasets."""
     options = ["--dataset", f"wds/{CLASSIFICATION}", f"wds/{RETRIEVAL}", "--dataset_root", str(root / "{dataset}")]
     options += ["--model", plan.model, "--pretrained", str(root / "random.pt"), "--no_amp", "--recall_k", *map(str, K)]
     options += ["--num_workers", str(plan.workers), "--output", str(root / "peer-{dataset}.json")]
     run(["-c", "import sys; from clip_benchmark.cli import main; sys.exit(main())", "eval", *options])
 
 
-def ours(plan: Plan, root: Path) -> None:
-    """Our command on both sets, into a folder that is not there yet."""
+def ours(plan: CommandsPlan, root: Path) -> None:
+    """Run our command on both datasets, with a new output folder."""
     shutil.rmtree(root / "out", ignore_errors=True)
     options = ["--model", f"open_clip:{plan.model}/{root / 'random.pt'}#gelu", "--data-root", str(root)]
     for name in METRICS:
@@ -175,40 +177,40 @@ def ours(plan: Plan, root: Path) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """A command of this Python as a process.
+    """Run a command of this Python as a process.
 
     Raises:
-        RequestError: it fails; with the last of what it said.
+        RequestError: it fails; with the last line of its standard error.
     """
-    ended = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines() or ["nothing"]
-        raise RequestError(f"{' '.join(arguments)} ended with {ended.returncode}: {said[-1]}")
+    process = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or ["no error message"]
+        raise RequestError(f"{' '.join(arguments)} ended with exit code {process.returncode}: {lines[-1]}")
 
 
 def peer_figures(root: Path) -> dict[str, float]:
-    """By our names for them."""
-    found = {}
+    """Read clip-benchmark's figures, under our names."""
+    figures = {}
     for dataset, names in METRICS.items():
         metrics = json.loads((root / f"peer-{dataset}.json").read_text(encoding="utf-8"))["metrics"]
-        found |= {f"{dataset} {own}": metrics[name] for name, own in names.items()}
-    return found
+        figures |= {f"{dataset} {our_name}": metrics[name] for name, our_name in names.items()}
+    return figures
 
 
 def our_figures(root: Path) -> dict[str, float]:
     from cosmos_eval.results.store import read_results
 
-    results = {one.benchmark["name"]: one for one in read_results(root / "out")}
+    results = {result.benchmark.name: result for result in read_results(root / "out")}
     return {
-        f"{dataset} {own}": results[dataset].metrics[own].value
+        f"{dataset} {name}": results[dataset].metrics[name].value
         for dataset, names in METRICS.items()
-        for own in names.values()
+        for name in names.values()
     }
 
 
-def table(found: dict[str, Any], plan: Plan) -> list[str]:
-    """What was measured, as Markdown."""
-    times = Times(found["seconds"])
+def table(measured: dict[str, Any], plan: CommandsPlan) -> list[str]:
+    """Return the lines of the Markdown text."""
+    times = Times(measured["seconds"])
     return [
         f"{plan.classes * plan.per_class:,} images of {plan.classes} classes with {plan.classes * 80:,} prompts, and "
         f"{plan.pairs:,} images with {plan.pairs * 5:,} captions; {plan.model} in fp32 on {plan.device}, "
@@ -218,13 +220,13 @@ def table(found: dict[str, Any], plan: Plan) -> list[str]:
         row(["---"] * 4),
         row(["seconds", *(f"{times.median(arm):.1f}" for arm in ARMS), ratio(times, "peer")]),
         "",
-        f"Figures are at most {found['apart']:.1g} apart.",
+        f"Figures differ by at most {measured['largest_difference']:.1g}.",
     ]
 
 
-def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
-    """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    times = Times(found["seconds"])
+def record(measured: dict[str, Any], plan: CommandsPlan, load: float) -> dict[str, Any]:
+    """Return the record of the last line; `load` is the load average of the machine before the start."""
+    times = Times(measured["seconds"])
     figures = {
         "classification_images": plan.classes * plan.per_class,
         "prompts": plan.classes * 80,
@@ -232,7 +234,7 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),
         "ratio_quartiles": times.quartiles("peer", "ours"),
-        "apart": found["apart"],
+        "largest_difference": measured["largest_difference"],
     }
     return last_line(
         "commands", {"commands": times.ratio("peer", "ours")}, figures, plan.device, os.cpu_count() or 1, load

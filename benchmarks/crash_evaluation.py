@@ -1,4 +1,4 @@
-"""Evaluations that are killed at file operations: a run with its feature cache and tables, and resized images."""
+"""Evaluations to be killed at file operations: a run with feature cache and tables, and the resizing of images."""
 
 import hashlib
 import json
@@ -32,60 +32,64 @@ class Means:
 def build(): return Means()
 """
 TIMES = ("timing", "environment", "checksum", "created", "started", "finished", "date")
-"""Fields of a result that differ between any two runs: when, how fast, and the checksum over them."""
+"""Fields of a result that differ between any two runs: times, and the checksum over them."""
 UNCOMPARED = (".html", ".md", ".csv", ".tex", "profile.json")
-"""Tables: they show times and dates. That they are there is compared."""
+"""Files that show times and dates: only their existence is compared."""
 
 
-def with_data(folder: Path) -> None:
-    """A folder with a dataset, a definition and a model."""
+def create_data(folder: Path) -> None:
+    """Create a folder with a dataset, a definition and a model."""
     (folder / "images").mkdir(parents=True)
-    rows = []
+    lines = []
     for n in range(IMAGES):
         noise = np.random.default_rng(n).integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((24, 18), 0).save(folder / "images" / f"{n}.png")
-        rows.append(json.dumps({"image": f"images/{n}.png", "captions": [f"square {n}", f"number {n} again"]}))
-    (folder / "squares.jsonl").write_text("\n".join(rows) + "\n")
+        lines.append(json.dumps({"image": f"images/{n}.png", "captions": [f"square {n}", f"number {n} again"]}))
+    (folder / "squares.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "squares.yaml").write_text(DEFINITION)
     (folder / "means.py").write_text(MODEL)
 
 
-def commands(*lines: Sequence[str]) -> int:
-    """Commands of cosmos-eval, one after the other, until one fails; the first failing exit code."""
+def run_commands(*commands: Sequence[str]) -> int:
+    """Run commands of cosmos-eval one after the other until one fails; return its exit code, or 0."""
     import sys
 
     from cosmos_eval.cli.main import run_command
 
     torch.set_num_threads(1)
     sys.path.insert(0, ".")
-    return next((code for line in lines if (code := run_command(list(line)))), 0)
+    for command in commands:
+        if code := run_command(list(command)):
+            return code
+    return 0
 
 
 def evaluate() -> int:
     run = ["run", "--model", "python:means:build", "--benchmark", "squares.yaml", "--out", "out", "--batch-size", "2"]
-    return commands(run, ["leaderboard", "out"])
+    return run_commands(run, ["leaderboard", "out"])
 
 
 def resize() -> int:
-    return commands(["data", "prepare", "resized", "squares.yaml", "--size", "8", "--out", "resized"])
+    return run_commands(["data", "prepare", "resized", "squares.yaml", "--size", "8", "--out", "resized"])
 
 
 def digest(path: Path) -> str:
-    """What a file says; of a result what was measured, of a table that it is there."""
+    """Return the content of a file: of a result without times, of a table only that it exists."""
     if path.name == "RESULT.json":
         return json.dumps(without_times(json.loads(path.read_text())), sort_keys=True)
     if path.name.endswith(UNCOMPARED):
-        return "there"
+        return "exists"
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def without_times(value: Any) -> Any:
+    """Remove the fields of `TIMES` from nested JSON values."""
     if isinstance(value, dict):
         return {key: without_times(item) for key, item in value.items() if key not in TIMES}
     return [without_times(item) for item in value] if isinstance(value, list) else value
 
 
 SCENARIOS = [
-    Scenario("evaluation", evaluate, with_data, digest),
-    Scenario("resized images", resize, with_data, digest),
+    Scenario("evaluation", evaluate, create_data, digest),
+    Scenario("resized images", resize, create_data, digest),
 ]

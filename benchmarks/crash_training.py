@@ -1,4 +1,4 @@
-"""Trainings that are killed at file operations: what they are, and what must be true after each kill and at the end."""
+"""Trainings to be killed at file operations, and the checks after each kill and at the end."""
 
 import hashlib
 import json
@@ -34,11 +34,15 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
 }
 SPEED = ("samples_per_second", "data_wait", "memory", "seconds")
-"""What a line of metrics says of time and memory, which differ between any two runs."""
+"""Fields of a line of metrics that differ between any two runs."""
 
 
 def train_tiny(overwrite: bool = False, links: bool = True, **settings: Any) -> None:
-    """A training of four steps in the folder `run`, with a callback that writes a file at the end."""
+    """Train for four steps in the folder `run`, with a callback that writes a file at the end.
+
+    Args:
+        links: False: hard links fail, as on some file systems.
+    """
     from cosmos_core.config import TrainConfig
     from cosmos_core.files import atomic_write_text
     from cosmos_core.train import Callback, Run, train
@@ -55,8 +59,8 @@ def train_tiny(overwrite: bool = False, links: bool = True, **settings: Any) -> 
 
         os.link = refuse
     torch.set_num_threads(1)
-    for seed in (torch.manual_seed, random.seed, np.random.seed):
-        seed(0)  # checkpoints hold the states of these, of which the training draws nothing
+    for set_seed in (torch.manual_seed, random.seed, np.random.seed):
+        set_seed(0)  # checkpoints contain the states of these generators, although the training does not use them
     views = MultiCrop(local_crops=0, global_size=8, local_size=8)
     config = TrainConfig(out="run", views=views, **{**SETTINGS, **settings})
     data = [(str(n), np.full((8, 8, 3), 30 * n, np.uint8), {"raw_caption": f"number {n}. it is {n}"}) for n in range(4)]
@@ -64,57 +68,57 @@ def train_tiny(overwrite: bool = False, links: bool = True, **settings: Any) -> 
 
 
 def warm_up() -> None:
-    """Load what a training loads on its way, so that forked processes have it."""
-    here = Path.cwd()
+    """Train once, so that forked processes have all imports of a training."""
+    current_folder = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
             train_tiny()
         finally:
-            os.chdir(here)
+            os.chdir(current_folder)
 
 
 def digest(path: Path) -> str:
-    """What a file says; time and memory are left out."""
+    """Return the content of a file, without times and memory."""
     if path.name == "metrics.jsonl":
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return repr([{key: value for key, value in line.items() if key not in SPEED} for line in lines])
     if path.suffix == ".pt":
-        return said_by(torch.load(path, weights_only=True))
+        return describe_content(torch.load(path, weights_only=True))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def said_by(value: Any) -> str:
-    """All that a checkpoint holds, to the bit, without the number that torch gives to each file."""
+def describe_content(value: Any) -> str:
+    """Describe the content of a checkpoint to the bit, without the id that torch writes to each file."""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {said_by(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key!r}: {describe_content(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(said_by, value))}]"
+        return f"[{', '.join(map(describe_content, value))}]"
     if isinstance(value, torch.Tensor):
         return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(value.numpy().tobytes()).hexdigest()}"
     return repr(value)
 
 
 def stale(folder: Path) -> list[str]:
-    """What is wrong with the checkpoints after a kill: one that is not whole, or a `last.pt` that is not the newest."""
+    """Return what is wrong with the checkpoints after a kill: damaged files, or a `last.pt` that is not the newest."""
     from cosmos_core.snapshot_checks import describe_damage, step_of
 
     run = folder / "run"
-    wrong = [describe_damage(path) for path in run.glob("*.pt")]
+    problems = [describe_damage(path) for path in run.glob("*.pt")]
     steps = [int(match[1]) for path in run.glob("step-*.pt") if (match := re.fullmatch(r"step-(\d+)\.pt", path.name))]
     last = run / "last.pt"
     if steps and last.exists() and step_of(last) < max(steps):
-        wrong.append(f"last.pt is of step {step_of(last)}, and there is {max(steps)}")
-    return [line for line in wrong if line]
+        problems.append(f"last.pt is of step {step_of(last)}, and there is step {max(steps)}")
+    return [problem for problem in problems if problem]
 
 
-def with_an_older_training(folder: Path) -> None:
-    """A folder that holds a finished, longer training of another seed; it is trained once and then copied."""
+def create_older_training(folder: Path) -> None:
+    """Create a folder with a finished, longer training of another seed; it is trained once and then copied."""
     older = folder.parent.parent / "older" / "work"
     if not older.exists():
         older.mkdir(parents=True)
-        done = run_in(older, Scenario("older", lambda: train_tiny(seed=1, steps=STEPS + 2)), 0)
-        assert isinstance(done, list), f"the training that is to be replaced ended with {done}"
+        result = run_in(older, Scenario("older", lambda: train_tiny(seed=1, steps=STEPS + 2)), 0)
+        assert isinstance(result, list), f"the training that is to be replaced ended with {result}"
     shutil.copytree(older, folder)
 
 
@@ -124,7 +128,7 @@ SCENARIOS = [
     Scenario(
         "training --overwrite",
         lambda: train_tiny(overwrite=True),
-        with_an_older_training,
+        create_older_training,
         digest=digest,
         check=stale,
     ),

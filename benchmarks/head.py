@@ -1,11 +1,12 @@
-"""How fast ImageNet's zero-shot head is made beside clip-benchmark, which passes class after class, padding included.
+"""Measure how fast ImageNet's zero-shot head is computed, beside clip-benchmark.
 
     python benchmarks/head.py [--quick] [--device cuda] [--out results/speed.md]
 
-A ViT-B/32 with random weights, ImageNet's class names, OpenAI's 80 templates: the first 50 classes on a CPU (5 with
---quick), all 1,000 on a GPU (200 with --quick). From words to class weights, tokenizing included. The peer is
-clip-benchmark's own `zero_shot_classifier`. Both must give the same weights to 1e-4 (in mixed precision to what that
-holds), or the exit code is 1. The ratio is the median over repetitions. Prints one JSON line last.
+A ViT-B/32 with random weights, ImageNet's class names and OpenAI's 80 templates: the first 50 classes on a CPU (5 with
+--quick), all 1,000 on a GPU (200 with --quick). The time goes from texts to class weights and includes tokenization.
+The peer is clip-benchmark's own `zero_shot_classifier`, which encodes one class after the other, with padding. Both
+must give the same weights to 1e-4 (less in mixed precision), or the exit code is 1. The ratio is the median over
+repetitions. The last line printed is JSON.
 """
 
 import argparse
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.output import last_line, ratio, row
 from benchmarks.peers.mixed import check_mixed
-from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import tell
+from benchmarks.processes import run_in_processes
+from benchmarks.speed_page import print_and_write
 from benchmarks.studies.imagenet_words import first_words
 from benchmarks.timing import Times, take_turns
-from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from cosmos_eval.models.open_clip import OpenClipModel
 
 SAME = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 3e-2}
-"""What any number of a class's weights, of unit length, may differ by."""
+"""Largest difference that is allowed for a value of the class weights, which have unit length."""
 CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is done."""
+class HeadPlan:
+    """Sizes of the benchmark."""
 
     classes: int
     repetitions: int
@@ -48,10 +49,10 @@ class Plan:
     batch_size: int = 64
     model: str = "ViT-B-32"
     config: dict[str, Any] | None = None
-    """open_clip's configuration where the model is not one of its own."""
+    """open_clip's configuration, for a model that is not in its registry."""
 
 
-FULL, QUICK = Plan(classes=50, repetitions=3), Plan(classes=5, repetitions=3)
+FULL, QUICK = HeadPlan(classes=50, repetitions=3), HeadPlan(classes=5, repetitions=3)
 GPU, GPU_QUICK = replace(FULL, classes=CLASSES, repetitions=5), replace(QUICK, classes=200)
 
 
@@ -59,32 +60,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer classes: about a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", default="fp32", choices=list(SAME), help="of both")
-    parser.add_argument("--classes", type=int, help="the first so many")
-    parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write a section of this page as well")
-    chosen = parser.parse_args(arguments)
-    quick = chosen.quick
-    plan = (QUICK if quick else FULL) if chosen.device == "cpu" else (GPU_QUICK if quick else GPU)
-    plan = replace(plan, device=chosen.device, precision=chosen.precision, classes=chosen.classes or plan.classes)
+    parser.add_argument("--precision", default="fp32", choices=list(SAME), help="precision on both sides")
+    parser.add_argument("--classes", type=int, help="use the first N classes", metavar="N")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as the machine has cores")
+    parser.add_argument("--out", type=Path, help="also write a section of this page")
+    options = parser.parse_args(arguments)
+    quick = options.quick
+    plan = (QUICK if quick else FULL) if options.device == "cpu" else (GPU_QUICK if quick else GPU)
+    plan = replace(plan, device=options.device, precision=options.precision, classes=options.classes or plan.classes)
     load = os.getloadavg()[0]
     try:
         if not 1 <= plan.classes <= CLASSES:
             raise RequestError(f"--classes {plan.classes}: ImageNet has {CLASSES:,}")
         check_mixed(plan.precision, plan.device)
-        found = run_in_worlds([1], "benchmarks.head:measure", plan, threads=chosen.threads)[1]
+        measured = run_in_processes([1], "benchmarks.head:measure", plan, threads=options.threads)[1]
     except RequestError as error:
         print(f"head: {error}", file=sys.stderr)
         return 2
-    if not found["apart"] <= SAME[plan.precision]:
-        print(f"head: class weights differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
+    difference = measured["largest_difference"]
+    if not difference <= SAME[plan.precision]:
+        print(f"head: class weights differ by {difference:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    tell("Zero-shot head", table(found, plan), record(found, plan, load), chosen.out, arguments)
+    print_and_write("Zero-shot head", table(measured, plan), record(measured, plan, load), options.out, arguments)
     return 0
 
 
-def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both sides in turns: seconds, how far their weights are apart, how many tokens each passed."""
+def measure(world: Any, plan: HeadPlan) -> dict[str, Any]:
+    """Run both sides in turns: seconds, the largest difference of the weights, and the tokens that each encoded."""
     import torch
 
     from benchmarks.random_model import random_model
@@ -96,7 +98,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
         "peer": partial(peer_head, model, names, templates, plan),
         "ours": partial(our_head, model, names, templates, plan),
     }
-    times = take_turns(arms, plan.repetitions, world, warm_up=0)  # warmed up by the comparison
+    times = take_turns(arms, plan.repetitions, world, warm_up=0)  # the comparison was the warm-up
     prompts = [template.format(c=name) for name in names for template in templates]
     text = model.trimmed_text
     assert text is not None
@@ -104,7 +106,7 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     lengths = dict(zip(tokens.contents(), tokens.lengths.tolist(), strict=True))
     return {
         "seconds": times.seconds,
-        "apart": float((ours - peer).abs().max()),
+        "largest_difference": float((ours - peer).abs().max()),
         "prompts": len(prompts),
         "distinct_prompts": len(lengths),
         "peer_tokens": len(prompts) * text.context_length,
@@ -113,17 +115,17 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     }
 
 
-def our_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: Plan) -> "Tensor":
-    """(C, D), by an engine that knows nothing yet."""
+def our_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: HeadPlan) -> "Tensor":
+    """Return (C, D) class weights of cosmos-eval, from a new engine without cached features."""
     from cosmos_eval.engine import Engine
-    from cosmos_eval.tasks.prompts import class_weights
+    from cosmos_eval.tasks.prompts import build_class_embeddings
 
     engine = Engine(model, batch_size=plan.batch_size, precision=plan.precision)
-    return class_weights(engine, names, templates).cpu()
+    return build_class_embeddings(engine, names, templates).cpu()
 
 
-def peer_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: Plan) -> "Tensor":
-    """(C, D), by clip-benchmark on the same network with open_clip's own tokenizer."""
+def peer_head(model: "OpenClipModel", names: list[str], templates: list[str], plan: HeadPlan) -> "Tensor":
+    """Return (C, D) class weights of clip-benchmark, on the same network with open_clip's own tokenizer."""
     import contextlib
     import io
 
@@ -136,38 +138,42 @@ def peer_head(model: "OpenClipModel", names: list[str], templates: list[str], pl
     return weights.T.float().cpu()
 
 
-def table(found: dict[str, Any], plan: Plan) -> list[str]:
-    """What was measured, as Markdown."""
-    times = Times(found["seconds"])
-    whose = "all 1,000 classes" if plan.classes == CLASSES else f"the first {plan.classes} of 1,000 classes"
-    per_second = [f"{found['prompts'] / times.median(arm):,.0f}" for arm in ("peer", "ours")]
+def table(measured: dict[str, Any], plan: HeadPlan) -> list[str]:
+    """Return the lines of the Markdown text."""
+    times = Times(measured["seconds"])
+    classes = "all 1,000 classes" if plan.classes == CLASSES else f"the first {plan.classes} of 1,000 classes"
+    per_second = [f"{measured['prompts'] / times.median(arm):,.0f}" for arm in ("peer", "ours")]
     return [
-        f"Zero-shot head of {plan.model}, {whose}, {found['prompts']:,} prompts, in {plan.precision} on {plan.device}; "
-        "medians, ratio with quartiles.",
+        f"Zero-shot head of {plan.model}, {classes}, {measured['prompts']:,} prompts, in {plan.precision} "
+        f"on {plan.device}; medians, ratio with quartiles.",
         "",
-        row(["", "clip-benchmark", "ours", "ratio"]),
+        row(["", "clip-benchmark", "cosmos-eval", "ratio"]),
         row(["---"] * 4),
         row(["seconds", f"{times.median('peer'):.2f}", f"{times.median('ours'):.2f}", ratio(times, "peer")]),
-        row(["prompts a second", *per_second, ""]),
+        row(["prompts per second", *per_second, ""]),
         row(
             [
                 "tokens through the tower",
-                f"{found['peer_tokens']:,}",
-                f"{found['read_tokens']:,}",
-                f"{found['peer_tokens'] / found['read_tokens']:.2f}",
+                f"{measured['peer_tokens']:,}",
+                f"{measured['read_tokens']:,}",
+                f"{measured['peer_tokens'] / measured['read_tokens']:.2f}",
             ]
         ),
         "",
-        f"Weights are at most {found['apart']:.1g} apart. {found['distinct_prompts']:,} prompts are distinct.",
+        f"Weights differ by at most {measured['largest_difference']:.1g}. "
+        f"{measured['distinct_prompts']:,} prompts are distinct.",
     ]
 
 
-def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
-    """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    times = Times(found["seconds"])
+def record(measured: dict[str, Any], plan: HeadPlan, load: float) -> dict[str, Any]:
+    """Return the record of the last line; `load` is the load average of the machine before the start."""
+    times = Times(measured["seconds"])
     figures = {
         "classes": plan.classes,
-        **{key: found[key] for key in ("prompts", "distinct_prompts", "peer_tokens", "read_tokens", "apart")},
+        **{
+            key: measured[key]
+            for key in ("prompts", "distinct_prompts", "peer_tokens", "read_tokens", "largest_difference")
+        },
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),
         "ratio_quartiles": times.quartiles("peer", "ours"),
@@ -175,7 +181,7 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         "batch_size": plan.batch_size,
     }
     ratios = {"head": times.ratio("peer", "ours")}
-    return last_line("head", ratios, figures, plan.device, found["threads"], load)
+    return last_line("head", ratios, figures, plan.device, measured["threads"], load)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a process holds of a machine's or a GPU's memory at its peak."""
+"""Peak memory of a process, in main memory or on a GPU."""
 
 import gc
 from pathlib import Path
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def held(device: "torch.device", reset: bool = False) -> int:
-    """The most bytes that this process has held, or has held of a GPU, since the last reset."""
+def peak_bytes(device: "torch.device", reset: bool = False) -> int:
+    """Return the peak of this process since the last reset, in bytes: of GPU memory on CUDA, else of main memory."""
     if device.type != "cuda":
-        return resident(reset)
+        return peak_resident_bytes(reset)
     import torch
 
     if reset:
@@ -20,19 +20,19 @@ def held(device: "torch.device", reset: bool = False) -> int:
     return torch.cuda.max_memory_allocated(device)
 
 
-def resident(reset: bool = False) -> int:
-    """The most bytes of main memory that this process has held since the last reset (Linux)."""
+def peak_resident_bytes(reset: bool = False) -> int:
+    """Return the peak of the resident main memory of this process since the last reset, in bytes (Linux)."""
     if reset:
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise OSError("the system does not say how much memory a process held")
+    raise OSError("/proc/self/status has no line VmHWM: peak memory cannot be measured on this system")
 
 
-def available(device: "torch.device") -> int:
-    """Bytes of memory that may be used."""
+def available_bytes(device: "torch.device") -> int:
+    """Return the memory that is free for use, in bytes."""
     if device.type == "cuda":
         import torch
 

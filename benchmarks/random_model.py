@@ -1,4 +1,4 @@
-"""One of open_clip's models with random weights, as our adapter; its network is what a peer is given."""
+"""A model of open_clip with random weights, as an adapter; the peer gets the adapter's network."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def random_model(arch: str, device: str = "cpu", config: dict[str, Any] | None = None) -> "OpenClipModel":
-    """`arch` of open_clip's registry; with `config`, another configuration under that name, of open_clip's own kind."""
+    """Build `arch` of open_clip's registry, or the network of `config`, a configuration as open_clip reads it."""
     import logging
 
     import open_clip
@@ -20,7 +20,7 @@ def random_model(arch: str, device: str = "cpu", config: dict[str, Any] | None =
     torch.manual_seed(0)
     config = config or open_clip.get_model_config(arch)
     assert config is not None
-    logging.disable(logging.WARNING)  # that there are no weights
+    logging.disable(logging.WARNING)  # open_clip warns that there are no weights
     try:
         network = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
     finally:

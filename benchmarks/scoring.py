@@ -1,12 +1,12 @@
-"""How fast recall is counted beside clip-benchmark, from the same embeddings, and in what memory.
+"""Measure time and memory of retrieval scoring from given embeddings, beside clip-benchmark.
 
     python benchmarks/scoring.py [--quick] [--device cuda] [--out results/speed.md]
 
-Embeddings of 5,000 images and 25,000 texts, five an image, in 512 dimensions (1,000 and 5,000 with --quick). Both
-sides compute the similarities and recall at 1, 5 and 10 in both directions; the peer is clip-benchmark's own
-`evaluate` (batch 64, no mixed precision) on a model that hands the embeddings through. Both must give the same figures
-to 1e-4, or the exit code is 1. The ratio of times is the median over repetitions; memory is the most that a process of
-its own holds above the embeddings. Prints one JSON line last.
+There are embeddings of 5,000 images and 25,000 texts, five for each image, in 512 dimensions (1,000 and 5,000 with
+--quick). Both sides compute the similarities and recall@1, 5 and 10 in both directions. The peer is clip-benchmark's
+own `evaluate` (batch size 64, no mixed precision) with a model that returns its input. Both must give the same figures
+to 1e-4, or the exit code is 1. The ratio of the times is the median over repetitions. Memory is measured in separate
+processes, as the peak above that of the embeddings. The last line printed is JSON.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.memory import held, resident
-from benchmarks.printed import last_line, ratio, row
-from benchmarks.speed_page import tell
+from benchmarks.memory import peak_bytes, peak_resident_bytes
+from benchmarks.output import last_line, ratio, row
+from benchmarks.processes import run_in_processes
+from benchmarks.speed_page import print_and_write
 from benchmarks.timing import Times, take_turns
-from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ ARMS = ("peer", "ours")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is scored."""
+class ScoringPlan:
+    """Sizes of the benchmark."""
 
     images: int
     repetitions: int
@@ -55,91 +55,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="1,000 images instead of 5,000")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write a section of this page as well")
-    chosen = parser.parse_args(arguments)
-    plan = Plan(**(QUICK if chosen.quick else FULL), device=chosen.device)
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as the machine has cores")
+    parser.add_argument("--out", type=Path, help="also write a section of this page")
+    options = parser.parse_args(arguments)
+    plan = ScoringPlan(**(QUICK if options.quick else FULL), device=options.device)
     load = os.getloadavg()[0]
     try:
-        found = run_in_worlds([1], "benchmarks.scoring:measure", plan, threads=chosen.threads)[1]
+        measured = run_in_processes([1], "benchmarks.scoring:measure", plan, threads=options.threads)[1]
         peaks = {
-            arm: run_in_worlds([1], "benchmarks.scoring:peak", plan, arm, threads=chosen.threads)[1] for arm in ARMS
+            arm: run_in_processes([1], "benchmarks.scoring:peak", plan, arm, threads=options.threads)[1] for arm in ARMS
         }
     except RequestError as error:
         print(f"scoring: {error}", file=sys.stderr)
         return 2
-    apart = found["apart"]
-    if not apart <= SAME:
-        print(f"scoring: recall differs by {apart:.2g}, so no times are compared", file=sys.stderr)
+    difference = measured["largest_difference"]
+    if not difference <= SAME:
+        print(f"scoring: recall differs by {difference:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    tell("Counting recall", table(found, peaks, plan), record(found, peaks, plan, load), chosen.out, arguments)
+    lines, line = table(measured, peaks, plan), record(measured, peaks, plan, load)
+    print_and_write("Retrieval scoring", lines, line, options.out, arguments)
     return 0
 
 
-def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both arms in turns: seconds, and how far their figures are apart."""
+def measure(world: Any, plan: ScoringPlan) -> dict[str, Any]:
+    """Run both sides in turns: seconds, and the largest difference of their recalls."""
     import torch
 
     images, texts = embeddings(plan)
     ours, peer = recalls(images, texts), peer_recalls(images, texts)
-    apart = max(abs(ours[name] - peer[name]) for name in ours)
+    difference = max(abs(ours[name] - peer[name]) for name in ours)
     arms = {"peer": partial(peer_recalls, images, texts), "ours": partial(recalls, images, texts)}
-    times = take_turns(arms, plan.repetitions, world, warm_up=0)  # warmed up by the comparison
-    return {"seconds": times.seconds, "apart": apart, "recall": ours, "threads": torch.get_num_threads()}
+    times = take_turns(arms, plan.repetitions, world, warm_up=0)  # the comparison was the warm-up
+    return {
+        "seconds": times.seconds,
+        "largest_difference": difference,
+        "recall": ours,
+        "threads": torch.get_num_threads(),
+    }
 
 
-def peak(world: Any, plan: Plan, arm: str) -> int:
-    """The most bytes that one arm holds above the embeddings; a small case first loads libraries and their buffers."""
-    way = {"peer": peer_recalls, "ours": recalls}[arm]
-    way(*embeddings(Plan(images=128, repetitions=1, device=plan.device)))
+def peak(world: Any, plan: ScoringPlan, arm: str) -> int:
+    """Return the peak of one side's memory above that of the embeddings, in bytes."""
+    compute = {"peer": peer_recalls, "ours": recalls}[arm]
+    compute(*embeddings(ScoringPlan(images=128, repetitions=1, device=plan.device)))  # load libraries and buffers
     images, texts = embeddings(plan)
-    before = in_all(images.device, reset=True)
-    way(images, texts)
-    return in_all(images.device) - before
+    before = total_peak_bytes(images.device, reset=True)
+    compute(images, texts)
+    return total_peak_bytes(images.device) - before
 
 
-def in_all(device: "torch.device", reset: bool = False) -> int:
-    """Of main memory, and of a GPU's where the embeddings are there: clip-benchmark takes its scores from it."""
-    return resident(reset) + (held(device, reset) if device.type == "cuda" else 0)
+def total_peak_bytes(device: "torch.device", reset: bool = False) -> int:
+    """Return the peak of main memory and, on CUDA, of GPU memory, because clip-benchmark scores on the CPU."""
+    return peak_resident_bytes(reset) + (peak_bytes(device, reset) if device.type == "cuda" else 0)
 
 
-def embeddings(plan: Plan) -> "tuple[Tensor, Tensor]":
-    """(N, D) images and (5 N, D) texts of unit length; a text is its image with noise."""
+def embeddings(plan: ScoringPlan) -> "tuple[Tensor, Tensor]":
+    """Return (N, D) embeddings of images and (5 N, D) of texts, of unit length; a text is its image plus noise."""
     import torch
     from torch.nn.functional import normalize
 
     rng = torch.Generator().manual_seed(0)
     images = normalize(torch.randn(plan.images, plan.width, generator=rng), dim=1)
     noise = torch.randn(plan.images * PER_IMAGE, plan.width, generator=rng)
-    noise *= 7 / plan.width**0.5  # seven times the image's length: recall at 1 is neither 0 nor 1
+    noise *= 7 / plan.width**0.5  # seven times as long as an image's embedding, so that recall@1 is neither 0 nor 1
     texts = normalize(noise.add_(images.repeat_interleave(PER_IMAGE, dim=0)), dim=1)
     return images.to(plan.device), texts.to(plan.device)
 
 
 def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
-    """Recall at each k in both directions, ours."""
+    """Return the recall at each k in both directions, computed by cosmos-eval."""
     import torch
 
     from cosmos_eval.metrics.query_scores import DotProducts
-    from cosmos_eval.metrics.ranks import count_scored_places, expected_hit
+    from cosmos_eval.metrics.ranks import compute_rank_counts, expected_hit
     from cosmos_eval.metrics.similarity import check_features
 
     image = torch.arange(len(images)).repeat_interleave(PER_IMAGE)
     text = torch.arange(len(texts))
-    found = {}
+    recall = {}
     for side, queries, candidates, positives in (
         ("text", images, texts, (image, text)),
         ("image", texts, images, (text, image)),
     ):
         check_features(queries, "query")
         check_features(candidates, "candidate")
-        places = count_scored_places(DotProducts(queries, candidates), *positives, len(candidates))
-        found |= {f"{side}_retrieval_recall@{k}": float(expected_hit(places, k).mean()) for k in K}
-    return found
+        places = compute_rank_counts(DotProducts(queries, candidates), *positives, len(candidates))
+        recall |= {f"{side}_retrieval_recall@{k}": float(expected_hit(places, k).mean()) for k in K}
+    return recall
 
 
 def peer_recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
-    """The same from clip-benchmark, whose words name what is retrieved."""
+    """Return the same from clip-benchmark; its names say what is retrieved: `text` is image to text."""
     import contextlib
     import io
 
@@ -152,28 +158,33 @@ def peer_recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     ]
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
         return zeroshot_retrieval.evaluate(
-            HandsThrough(), loader, lambda rows: texts[list(rows)], images.device.type, amp=False, recall_k_list=list(K)
+            PassThrough(),
+            loader,
+            lambda numbers: texts[list(numbers)],
+            images.device.type,
+            amp=False,
+            recall_k_list=list(K),
         )
 
 
-class HandsThrough:
-    """A model whose inputs are embeddings already."""
+class PassThrough:
+    """A model that returns its inputs, which are embeddings."""
 
-    def encode_image(self, rows: "Tensor") -> "Tensor":
-        return rows
+    def encode_image(self, embeddings: "Tensor") -> "Tensor":
+        return embeddings
 
     encode_text = encode_image
 
 
-def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]:
-    """What was measured, as Markdown."""
-    times = Times(found["seconds"])
-    texts = plan.images * PER_IMAGE
+def table(measured: dict[str, Any], peaks: dict[str, int], plan: ScoringPlan) -> list[str]:
+    """Return the lines of the Markdown text."""
+    times = Times(measured["seconds"])
+    texts, ks = plan.images * PER_IMAGE, ", ".join(map(str, K))
     return [
-        f"{plan.images:,} images × {texts:,} texts in {plan.width} dimensions, recall at {K} in both directions, "
+        f"{plan.images:,} images × {texts:,} texts in {plan.width} dimensions, recall@{ks} in both directions, "
         f"on {plan.device}; medians, ratio with quartiles.",
         "",
-        row(["", "clip-benchmark", "ours", "ratio"]),
+        row(["", "clip-benchmark", "cosmos-eval", "ratio"]),
         row(["---"] * 4),
         row(["seconds", f"{times.median('peer'):.2f}", f"{times.median('ours'):.2f}", ratio(times, "peer")]),
         row(
@@ -184,15 +195,15 @@ def table(found: dict[str, Any], peaks: dict[str, int], plan: Plan) -> list[str]
             ]
         ),
         "",
-        f"Figures are at most {found['apart']:.1g} apart; recall at 1 is "
-        f"{found['recall']['text_retrieval_recall@1']:.3f} for images and "
-        f"{found['recall']['image_retrieval_recall@1']:.3f} for texts.",
+        f"Figures differ by at most {measured['largest_difference']:.1g}; recall@1 is "
+        f"{measured['recall']['text_retrieval_recall@1']:.3f} from image to text and "
+        f"{measured['recall']['image_retrieval_recall@1']:.3f} from text to image.",
     ]
 
 
-def record(found: dict[str, Any], peaks: dict[str, int], plan: Plan, load: float) -> dict[str, Any]:
-    """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    times = Times(found["seconds"])
+def record(measured: dict[str, Any], peaks: dict[str, int], plan: ScoringPlan, load: float) -> dict[str, Any]:
+    """Return the record of the last line; `load` is the load average of the machine before the start."""
+    times = Times(measured["seconds"])
     figures = {
         "images": plan.images,
         "texts": plan.images * PER_IMAGE,
@@ -202,10 +213,10 @@ def record(found: dict[str, Any], peaks: dict[str, int], plan: Plan, load: float
         "ratio_quartiles": times.quartiles("peer", "ours"),
         "peer_peak_bytes": peaks["peer"],
         "ours_peak_bytes": peaks["ours"],
-        "apart": found["apart"],
+        "largest_difference": measured["largest_difference"],
     }
     ratios = {"time": times.ratio("peer", "ours"), "memory": peaks["peer"] / peaks["ours"]}
-    return last_line("scoring", ratios, figures, plan.device, found["threads"], load)
+    return last_line("scoring", ratios, figures, plan.device, measured["threads"], load)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""COCO's retrieval and SugarCrepe in one run beside clip-benchmark, which encodes every image again for every row.
+"""Measure COCO retrieval and SugarCrepe in one run, which share images, beside clip-benchmark.
 
     python benchmarks/shared_images.py [--quick] [--device cuda] [--out results/speed.md]
 
-A ViT-B/32 with random weights on files in the layout of COCO val2017 and SugarCrepe, made of toybox's scenes in the
-true proportions: one in 25 of the 5,000 images, 25,000 captions and 7,511 rows (one in 100 with --quick, all on a
-GPU). The peer is clip-benchmark's own evaluate functions, datasets and collation, set after set, with as many workers.
-Decoding, encoding and scoring are part of it, and so are our digests, checks and intervals. Both must give the same
-figures to 1e-4, or the exit code is 1. The ratio is the median over repetitions. Prints one JSON line last.
+A ViT-B/32 with random weights is evaluated on toybox scenes in the layout of COCO val2017 and SugarCrepe. The
+proportions are those of the datasets: one in 25 of the 5,000 images, 25,000 captions and 7,511 rows (one in 100 with
+--quick, all on a GPU). The peer is clip-benchmark's own evaluate functions, datasets and collation, one dataset after
+the other, with the same number of workers; it encodes an image again for every row. The time includes decoding,
+encoding and scoring, and also the digests, checks and intervals of cosmos-eval. Both must give the same figures to
+1e-4, or the exit code is 1. The ratio is the median over repetitions. The last line printed is JSON.
 """
 
 import argparse
@@ -19,12 +20,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.output import last_line, ratio, row
 from benchmarks.peers.mixed import FIGURES, check_mixed
-from benchmarks.printed import last_line, ratio, row
-from benchmarks.shared_images_cases import ARMS, FULL, GPU, ORDINALS, QUICK, Plan
-from benchmarks.speed_page import tell
+from benchmarks.processes import run_in_processes
+from benchmarks.shared_images_cases import ARMS, FULL, GPU, ORDINALS, QUICK, SharedImagesPlan
+from benchmarks.speed_page import print_and_write
 from benchmarks.timing import Times
-from benchmarks.worlds import run_in_worlds
 from cosmos_core.errors import RequestError
 
 
@@ -33,49 +34,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a hundredth of the data: about a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--precision", default="fp32", choices=list(FIGURES), help="fp32, or mixed precision for both")
-    parser.add_argument("--workers", type=int, help="processes that decode, of each side")
-    parser.add_argument("--threads", type=int, default=0, help="0: the machine's cores")
-    parser.add_argument("--out", type=Path, help="write a section of this page as well")
-    chosen = parser.parse_args(arguments)
-    plan = QUICK if chosen.quick else GPU if chosen.device != "cpu" else FULL
-    plan = replace(plan, device=chosen.device, precision=chosen.precision)
-    if chosen.workers is not None:
-        plan = replace(plan, workers=chosen.workers)
+    parser.add_argument("--workers", type=int, help="processes that decode, on each side")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as the machine has cores")
+    parser.add_argument("--out", type=Path, help="also write a section of this page")
+    options = parser.parse_args(arguments)
+    plan = QUICK if options.quick else GPU if options.device != "cpu" else FULL
+    plan = replace(plan, device=options.device, precision=options.precision)
+    if options.workers is not None:
+        plan = replace(plan, workers=options.workers)
     load = os.getloadavg()[0]
     try:
         check_mixed(plan.precision, plan.device)
-        found = run_in_worlds([1], "benchmarks.shared_images_cases:measure", plan, threads=chosen.threads)[1]
+        measured = run_in_processes([1], "benchmarks.shared_images_cases:measure", plan, threads=options.threads)[1]
     except RequestError as error:
         print(f"shared_images: {error}", file=sys.stderr)
         return 2
-    if not found["apart"] <= FIGURES[plan.precision]:
-        print(f"shared_images: figures differ by {found['apart']:.2g}, so no times are compared", file=sys.stderr)
+    difference = measured["largest_difference"]
+    if not difference <= FIGURES[plan.precision]:
+        print(f"shared_images: figures differ by {difference:.2g}, so no times are compared", file=sys.stderr)
         return 1
-    tell("COCO and SugarCrepe together", table(found, plan), record(found, plan, load), chosen.out, arguments)
+    lines, line = table(measured, plan), record(measured, plan, load)
+    print_and_write("COCO and SugarCrepe together", lines, line, options.out, arguments)
     return 0
 
 
-def table(found: dict[str, Any], plan: Plan) -> list[str]:
-    """What was measured, as Markdown."""
-    times = Times(found["seconds"])
+def table(measured: dict[str, Any], plan: SharedImagesPlan) -> list[str]:
+    """Return the lines of the Markdown text."""
+    times = Times(measured["seconds"])
     items = sum(plan.rows.values())
     return [
         f"{plan.model} in {plan.precision} on {plan.device}, {plan.workers} workers: {plan.images:,} images with "
         f"{plan.images * len(ORDINALS):,} captions, and {items:,} rows of SugarCrepe's seven files; medians, ratio "
         "with quartiles.",
         "",
-        row(["", "clip-benchmark", "ours", "ratio"]),
+        row(["", "clip-benchmark", "cosmos-eval", "ratio"]),
         row(["---"] * 4),
         row(["seconds", f"{times.median('peer'):.1f}", f"{times.median('ours'):.1f}", ratio(times, "peer")]),
-        row(["images encoded", *(f"{found['encoded'][arm]:,}" for arm in ARMS), ""]),
+        row(["images encoded", *(f"{measured['encoded'][arm]:,}" for arm in ARMS), ""]),
         "",
-        f"Recall and accuracy are at most {found['apart']:.1g} apart.",
+        f"Recall and accuracy differ by at most {measured['largest_difference']:.1g}.",
     ]
 
 
-def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
-    """What the last line holds; `load` is the machine's load average before, of whatever else ran."""
-    times = Times(found["seconds"])
+def record(measured: dict[str, Any], plan: SharedImagesPlan, load: float) -> dict[str, Any]:
+    """Return the record of the last line; `load` is the load average of the machine before the start."""
+    times = Times(measured["seconds"])
     figures = {
         "images": plan.images,
         "rows": sum(plan.rows.values()),
@@ -83,12 +86,12 @@ def record(found: dict[str, Any], plan: Plan, load: float) -> dict[str, Any]:
         "peer_seconds": times.median("peer"),
         "ours_seconds": times.median("ours"),
         "ratio_quartiles": times.quartiles("peer", "ours"),
-        "peer_images_encoded": found["encoded"]["peer"],
-        "ours_images_encoded": found["encoded"]["ours"],
-        "apart": found["apart"],
+        "peer_images_encoded": measured["encoded"]["peer"],
+        "ours_images_encoded": measured["encoded"]["ours"],
+        "largest_difference": measured["largest_difference"],
     }
     ratios = {"shared_images": times.ratio("peer", "ours")}
-    return last_line("shared_images", ratios, figures, plan.device, found["threads"], load)
+    return last_line("shared_images", ratios, figures, plan.device, measured["threads"], load)
 
 
 if __name__ == "__main__":

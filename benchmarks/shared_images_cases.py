@@ -1,4 +1,4 @@
-"""What the benchmark of shared images compares: COCO's retrieval and SugarCrepe by clip-benchmark, and by us."""
+"""What `shared_images.py` runs: COCO retrieval and SugarCrepe, with clip-benchmark and with cosmos-eval."""
 
 import contextlib
 import io
@@ -23,20 +23,20 @@ from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 COCO, SUGARCREPE = "coco-val2017-retrieval", "sugarcrepe"
 IMAGES, SHARED = 5000, 1560
-"""Of COCO val2017, and those of them that SugarCrepe shows."""
+"""Images of COCO val2017, and the number of them that SugarCrepe uses."""
 ROWS = {
     "replace_obj": 1652, "replace_att": 788, "replace_rel": 1406, "swap_obj": 245, "swap_att": 666, "add_obj": 2062,
     "add_att": 692,
 }  # fmt: skip
-"""Of each of SugarCrepe's files."""
+"""Rows in each file of SugarCrepe."""
 K = (1, 5, 10)
 BATCH = 64
 ARMS = ("peer", "ours")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is done: one in `part` of every image and row that the two sets have."""
+class SharedImagesPlan:
+    """Sizes of the benchmark: one in `part` of the images and rows of the two datasets."""
 
     part: int
     repetitions: int
@@ -45,7 +45,7 @@ class Plan:
     precision: str = "fp32"
     model: str = "ViT-B-32"
     config: dict[str, Any] | None = None
-    """open_clip's configuration where the model is not one of its own."""
+    """open_clip's configuration, for a model that is not in its registry."""
 
     @property
     def images(self) -> int:
@@ -56,13 +56,13 @@ class Plan:
         return {name: max(1, rows // self.part) for name, rows in ROWS.items()}
 
 
-QUICK = Plan(part=100, repetitions=1)
-FULL = Plan(part=25, repetitions=3)
-GPU = Plan(part=1, repetitions=3, workers=12)
+QUICK = SharedImagesPlan(part=100, repetitions=1)
+FULL = SharedImagesPlan(part=25, repetitions=3)
+GPU = SharedImagesPlan(part=1, repetitions=3, workers=12)
 
 
-def write_sets(plan: Plan, root: Path) -> None:
-    """Scenes as COCO's images (JPEG of 640 by 480), five captions each, and SugarCrepe's files about part of them."""
+def write_sets(plan: SharedImagesPlan, root: Path) -> None:
+    """Write scenes in COCO's layout (JPEG of 640 by 480, five captions each), and SugarCrepe's files."""
     import json
 
     from PIL import Image
@@ -75,15 +75,18 @@ def write_sets(plan: Plan, root: Path) -> None:
     scenes = list(distinct_scenes(0, "test", plan.images))
     texts = [captions(scene) for scene in scenes]
     names = [f"{i + 1:012d}.jpg" for i in range(len(scenes))]
-    said = []
-    # No caption twice: clip-benchmark gives a tie to one of those who share it, and ours a part to each.
+    all_captions = []
+    # No caption occurs twice, because the two sides score ties differently: clip-benchmark counts one of the tied
+    # candidates as the hit, cosmos-eval gives each its share.
     for i, (scene, name) in enumerate(zip(scenes, names, strict=True)):
         Image.fromarray(render(scene, 640)[:480]).save(images / name, quality=90)
-        said += [f"{texts[i].raw}, seen for the {word} time in {1000 + i}" for word in ORDINALS]  # as long as COCO's
+        all_captions += [
+            f"{texts[i].raw}, seen for the {word} time in {1000 + i}" for word in ORDINALS
+        ]  # as long as COCO's
     content = {
         "images": [{"id": i + 1, "file_name": name} for i, name in enumerate(names)],
         "annotations": [
-            {"id": i, "image_id": i // len(ORDINALS) + 1, "caption": caption} for i, caption in enumerate(said)
+            {"id": i, "image_id": i // len(ORDINALS) + 1, "caption": caption} for i, caption in enumerate(all_captions)
         ],
     }
     (annotations / "captions_val2017.json").write_text(json.dumps(content), encoding="utf-8")
@@ -92,7 +95,7 @@ def write_sets(plan: Plan, root: Path) -> None:
         rows = {}
         for j in range(count):
             i, other = j % shared, texts[(j + 1 + j // shared) % len(texts)].raw
-            caption = said[len(ORDINALS) * i + j % len(ORDINALS)]  # a caption of COCO, as there
+            caption = all_captions[len(ORDINALS) * i + j % len(ORDINALS)]  # as in SugarCrepe, a caption of COCO
             rows[str(j)] = {"filename": names[i], "caption": caption, "negative_caption": f"{other}, not {subset} {j}"}
         (root / f"sugarcrepe/{subset}.json").write_text(json.dumps(rows), encoding="utf-8")
 
@@ -100,36 +103,36 @@ def write_sets(plan: Plan, root: Path) -> None:
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
-def definitions(plan: Plan) -> list[Benchmark]:
-    """Ours, which expect the part of the data that is there."""
+def definitions(plan: SharedImagesPlan) -> list[Benchmark]:
+    """Return our definitions, with the counts of this part of the data."""
     expected = {
         COCO: {"images": plan.images, "texts": plan.images * len(ORDINALS)},
         SUGARCREPE: {"images": max(1, SHARED // plan.part), "items": sum(plan.rows.values())},
     }
-    found = []
+    benchmarks = []
     for name, counts in expected.items():
         benchmark = load_benchmark(name)
-        found.append(replace(benchmark, dataset={**benchmark.dataset, "expected": counts}))
-    return found
+        benchmarks.append(replace(benchmark, dataset={**benchmark.dataset, "expected": counts}))
+    return benchmarks
 
 
-def ours(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
-    """Both benchmarks in one run of ours, from the files on disk to intervals."""
+def ours(model: OpenClipModel, plan: SharedImagesPlan, root: Path) -> dict[str, float]:
+    """Evaluate both benchmarks with cosmos-eval in one run, from the files to the intervals."""
     from cosmos_eval.run.evaluate import evaluate
 
     coco, sugarcrepe = evaluate(
         model, definitions(plan), root, batch_size=BATCH, workers=plan.workers, precision=plan.precision
     )
-    found = {
-        f"{short} R@{k}": coco.metrics[f"{side}_recall@{k}"].value
-        for short, side in (("I2T", "image_to_text"), ("T2I", "text_to_image"))
+    recalls = {
+        f"{short} R@{k}": coco.metrics[f"{direction}_recall@{k}"].value
+        for short, direction in (("I2T", "image_to_text"), ("T2I", "text_to_image"))
         for k in K
     }
-    return found | {name: sugarcrepe.metrics[f"{name}/accuracy"].value for name in SUBSETS}
+    return recalls | {name: sugarcrepe.metrics[f"{name}/accuracy"].value for name in SUBSETS}
 
 
-def peer(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
-    """The same by clip-benchmark's evaluate functions, datasets and collation, one set after the other."""
+def peer(model: OpenClipModel, plan: SharedImagesPlan, root: Path) -> dict[str, float]:
+    """Evaluate with clip-benchmark's functions, datasets and collation, one dataset after the other."""
     from clip_benchmark.datasets.builder import image_captions_collate_fn
     from clip_benchmark.datasets.sugar_crepe import SugarCrepe
     from clip_benchmark.metrics import image_caption_selection, zeroshot_retrieval
@@ -141,22 +144,22 @@ def peer(model: OpenClipModel, plan: Plan, root: Path) -> dict[str, float]:
     loader = partial(
         DataLoader, batch_size=BATCH, num_workers=plan.workers, collate_fn=image_captions_collate_fn, shuffle=False
     )
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # its bars
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         coco = CocoCaptions(images, str(root / "coco/annotations/captions_val2017.json"), transform)
-        got = zeroshot_retrieval.evaluate(network, loader(coco), tokenizer, device, amp=amp, recall_k_list=list(K))
-        found = {}
-        for short, side in (("I2T", "text"), ("T2I", "image")):
-            found |= {f"{short} R@{k}": got[f"{side}_retrieval_recall@{k}"] for k in K}
+        recalls = zeroshot_retrieval.evaluate(network, loader(coco), tokenizer, device, amp=amp, recall_k_list=list(K))
+        figures = {}
+        for short, retrieved in (("I2T", "text"), ("T2I", "image")):
+            figures |= {f"{short} R@{k}": recalls[f"{retrieved}_retrieval_recall@{k}"] for k in K}
         for subset in SUBSETS:
             rows = SugarCrepe(images, str(root / f"sugarcrepe/{subset}.json"), transform)
-            found[subset] = image_caption_selection.evaluate(network, loader(rows), tokenizer, device, amp=amp)[
+            figures[subset] = image_caption_selection.evaluate(network, loader(rows), tokenizer, device, amp=amp)[
                 "text_acc"
             ]
-    return found
+    return figures
 
 
-def measure(world: Any, plan: Plan) -> dict[str, Any]:
-    """Both in turns: seconds, how far their figures are apart, and how many images each encoded."""
+def measure(world: Any, plan: SharedImagesPlan) -> dict[str, Any]:
+    """Run both sides in turns: seconds, the largest difference of their figures, and the images that each encoded."""
     from benchmarks.timing import take_turns
 
     same_arithmetic()
@@ -164,30 +167,30 @@ def measure(world: Any, plan: Plan) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_sets(plan, root)
-        passed = counted(model)
+        batch_sizes = record_batch_sizes(model)
         figures = {"peer": peer(model, plan, root)}
-        encoded = {"peer": sum(passed)}
-        passed.clear()
+        encoded = {"peer": sum(batch_sizes)}
+        batch_sizes.clear()
         figures["ours"] = ours(model, plan, root)
-        encoded["ours"] = sum(passed)
-        apart = {name: abs(figures["ours"][name] - value) for name, value in figures["peer"].items()}
+        encoded["ours"] = sum(batch_sizes)
+        differences = {name: abs(figures["ours"][name] - value) for name, value in figures["peer"].items()}
         arms = {"peer": partial(peer, model, plan, root), "ours": partial(ours, model, plan, root)}
-        times = take_turns(arms, plan.repetitions, world, warm_up=0)  # warmed up by the comparison
+        times = take_turns(arms, plan.repetitions, world, warm_up=0)  # the comparison was the warm-up
     return {
         "seconds": times.seconds,
-        "apart": max(apart.values()),
+        "largest_difference": max(differences.values()),
         "encoded": encoded,
         "figures": figures["ours"],
         "threads": torch.get_num_threads(),
     }
 
 
-def counted(model: OpenClipModel) -> list[int]:
-    """A list that grows by the number of images of every forward pass of the image tower."""
-    passed: list[int] = []
+def record_batch_sizes(model: OpenClipModel) -> list[int]:
+    """Return a list to which every forward pass of the image tower appends its number of images."""
+    batch_sizes: list[int] = []
 
-    def note(module: torch.nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> None:
-        passed.append(len(inputs[0]))
+    def append_size(module: torch.nn.Module, inputs: Sequence[torch.Tensor], output: Any) -> None:
+        batch_sizes.append(len(inputs[0]))
 
-    model.network.visual.register_forward_hook(note)
-    return passed
+    model.network.visual.register_forward_hook(append_size)
+    return batch_sizes

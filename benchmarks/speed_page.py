@@ -1,4 +1,4 @@
-"""The page `results/speed.md`: a section for each benchmark and machine, written in the place of the one before."""
+"""The page `results/speed.md`: one section for each benchmark and machine, which the next run replaces."""
 
 import json
 import shlex
@@ -8,20 +8,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.printed import ran_on
+from benchmarks.output import describe_environment
 
 INTRODUCTION = """# Speed beside clip-benchmark
 
-Each section is written by the command it names, on the machine it names, with random weights and generated data. Where
-there are two sides they run in turns in one tree of processes, and must give the same figures before a ratio is told.
-`load before` is the machine's load average at the start, of whatever else ran there."""
+The command in each section wrote this section, on the machine named there, with random weights and generated data. Two
+implementations run in turns in one tree of processes. A ratio is printed only if both give the same figures.
+`load before` is the load average of the machine before the start, which comes from other programs."""
 PACKAGES = ("torch", "open_clip_torch", "clip-benchmark", "numpy")
 
 
-def tell(
+def print_and_write(
     title: str, lines: Sequence[str], record: Mapping[str, Any], out: Path | None, arguments: Sequence[str] | None
 ) -> None:
-    """Print what a benchmark found and, last, its record; write it into the page `out`, if any."""
+    """Print the tables of a benchmark and, as the last line, its record; also write a section of the page `out`."""
     text = "\n".join(lines)
     print(text)
     if out:
@@ -32,20 +32,20 @@ def tell(
 def write_section(
     path: Path, title: str, text: str, arguments: Sequence[str] | None, record: Mapping[str, Any]
 ) -> None:
-    """Put what a benchmark found into a page of several; sections of other machines and options stay as they are.
+    """Write one section of a page; sections of other benchmarks, machines and options stay as they are.
 
     Args:
-        arguments: of its command line; None are those of this process.
-        record: its last line, with its name in `benchmarks/` and the environment.
+        arguments: the command line of the benchmark; None: that of this process.
+        record: the last line that it prints, with `name` (its script in `benchmarks/`) and `environment`.
     """
-    found = record["environment"]
-    hardware = found["hardware"]
+    environment = record["environment"]
+    hardware = environment["hardware"]
     machine = hardware.get("gpu", hardware["cpu"])
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command = shlex.join(["python", f"benchmarks/{record['name']}.py", *given])
-    options = [word for i, word in enumerate(given) if "--out" not in (word, *given[i - 1 : i])]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["python", f"benchmarks/{record['name']}.py", *words])
+    options = [word for i, word in enumerate(words) if "--out" not in (word, *words[i - 1 : i])]  # without the page
     heading = f"{title} ({' '.join([*options, machine])})"
-    section = f"Made by `{command}` on {date.today()}: {ran_on(found, PACKAGES)}.\n\n{text}"
+    section = f"Made by `{command}` on {date.today()}: {describe_environment(environment, PACKAGES)}.\n\n{text}"
     sections = read_sections(path.read_text(encoding="utf-8")) if path.exists() else {}
     sections[heading] = section
     parts = [INTRODUCTION, *(f"## {name}\n\n{body}" for name, body in sections.items())]
@@ -53,9 +53,9 @@ def write_section(
 
 
 def read_sections(page: str) -> dict[str, str]:
-    """By heading, in their order."""
-    found = {}
+    """Return the sections of a page by their headings, in order."""
+    sections = {}
     for part in f"\n{page}".split("\n## ")[1:]:
         heading, _, body = part.partition("\n")
-        found[heading.strip()] = body.strip()
-    return found
+        sections[heading.strip()] = body.strip()
+    return sections

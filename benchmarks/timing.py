@@ -1,4 +1,4 @@
-"""Times of things that are compared: taken in turns, so that what slows the machine down slows all of them down."""
+"""Times of alternatives that are compared. They take turns, so that a slow machine slows all of them down."""
 
 import gc
 import statistics
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of several arms, one value for each repetition, in the order in which they were taken."""
+    """Seconds of several alternatives ("arms"), one value for each repetition, in the order of measurement."""
 
     seconds: dict[str, list[float]]
 
@@ -21,14 +21,14 @@ class Times:
         return statistics.median(self.seconds[arm])
 
     def ratio(self, arm: str, baseline: str) -> float:
-        """How many times longer `arm` takes than `baseline`: median over repetitions of the two taken together."""
+        """Return how many times longer `arm` takes than `baseline`, as the median of the ratios of the repetitions."""
         return statistics.median(self.ratios(arm, baseline))
 
     def ratios(self, arm: str, baseline: str) -> list[float]:
         return [a / b for a, b in zip(self.seconds[arm], self.seconds[baseline], strict=True)]
 
     def quartiles(self, arm: str, baseline: str = "") -> tuple[float, float]:
-        """Of the seconds of an arm, or of its ratios to a baseline; the only value twice where there is but one."""
+        """Return the quartiles of an arm's seconds, or of its ratios to a baseline; one value is returned twice."""
         values = self.ratios(arm, baseline) if baseline else self.seconds[arm]
         if len(values) == 1:
             return values[0], values[0]
@@ -37,21 +37,21 @@ class Times:
 
 
 def take_turns(arms: Mapping[str, Callable[[], object]], repetitions: int, world: "World", warm_up: int = 1) -> Times:
-    """Time every arm once in each repetition; the order rotates, so that none profits from its place.
+    """Time every arm once in each repetition; the order rotates, so that no arm profits from its position.
 
-    A repetition takes as long as its slowest rank, all of which start together.
+    All ranks start a turn together, and its time is that of the slowest rank.
 
     Args:
-        arms: what to do by name; equal names in equal order on all ranks.
+        arms: what to time, by name; the same names in the same order on all ranks.
         repetitions: at least 1.
-        world: the ranks that do it together.
+        world: the ranks that work together.
         warm_up: turns that are not counted.
 
     Returns:
         The same times on all ranks.
     """
     names = list(arms)
-    own: dict[str, list[float]] = {name: [] for name in names}
+    rank_seconds: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()
     gc.disable()
     try:
@@ -63,8 +63,8 @@ def take_turns(arms: Mapping[str, Callable[[], object]], repetitions: int, world
                 arms[name]()
                 seconds = time.perf_counter() - start
                 if turn >= 0:
-                    own[name].append(seconds)
+                    rank_seconds[name].append(seconds)
     finally:
         gc.enable()
-    ranks = world.gather(own)
+    ranks = world.gather(rank_seconds)
     return Times({name: [max(turn) for turn in zip(*(rank[name] for rank in ranks), strict=True)] for name in names})

@@ -1,15 +1,15 @@
-"""What `train_step.py` measures, in plain values: nothing here imports torch."""
+"""Sizes of `train_step.py`. Nothing here imports torch."""
 
 from dataclasses import dataclass
 from typing import Any
 
 TOLERANCE = 1e-4
-"""Largest difference of losses, relative to the loss, and of gradients, relative to the norm of the whole gradient."""
+"""Largest difference that is allowed: of losses relative to the loss, of gradients relative to the whole norm."""
 
 
 @dataclass(frozen=True)
-class Views:
-    """Views of a sample, and samples of each rank; the first two of either kind are global."""
+class ViewCounts:
+    """Numbers of views of a sample, and of samples on each rank; the first two images and texts are global views."""
 
     images: int
     texts: int
@@ -17,41 +17,41 @@ class Views:
 
     @property
     def label(self) -> str:
-        return f"{self.images} + {self.texts} views, {self.batch} samples a rank"
+        return f"{self.images} + {self.texts} views, {self.batch} samples per rank"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured, in every world."""
+class TrainStepPlan:
+    """What is measured with every number of processes."""
 
-    loss: Views
+    loss: ViewCounts
     width: int
-    """D of the loss's features."""
-    steps: tuple[Views, ...]
+    """Dimension of the features in the loss."""
+    steps: tuple[ViewCounts, ...]
     loss_repetitions: int
-    """In the largest world; as many times more in smaller ones as they are smaller."""
+    """With the largest number of processes; with fewer processes there are proportionally more repetitions."""
     step_repetitions: int
     model: Any = "toybox"
-    """Configuration of the step's network, or its name."""
+    """Configuration of the network in the whole step, or its name."""
     counted: tuple[tuple[int, int], ...] = ((2, 2), (4, 4), (8, 8))
-    """(image views, captions) whose collectives are counted in the largest world."""
+    """(image views, captions) for which collectives are counted with the largest number of processes."""
     gathers: tuple[str, ...] = ("without_gradient", "with_gradient", "local")
-    """The peer's ways to gather that are compared; see `peers/plain_loss.py`."""
+    """The methods of the peer to gather features; see `peers/plain_loss.py`."""
     largest: int = 4
-    """Processes of the largest world."""
+    """The largest number of processes."""
 
 
-FULL = Plan(
-    loss=Views(8, 8, 32),
+FULL = TrainStepPlan(
+    loss=ViewCounts(8, 8, 32),
     width=512,
-    steps=(Views(4, 4, 32), Views(8, 8, 8)),
+    steps=(ViewCounts(4, 4, 32), ViewCounts(8, 8, 8)),
     loss_repetitions=11,
     step_repetitions=11,
 )
-QUICK = Plan(
-    loss=Views(8, 8, 32),
+QUICK = TrainStepPlan(
+    loss=ViewCounts(8, 8, 32),
     width=512,
-    steps=(Views(4, 4, 16), Views(8, 8, 4)),
+    steps=(ViewCounts(4, 4, 16), ViewCounts(8, 8, 4)),
     loss_repetitions=3,
     step_repetitions=3,
     counted=((2, 2), (8, 8)),

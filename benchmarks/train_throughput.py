@@ -1,17 +1,18 @@
-"""Images per second, MFU and peak memory of training COSMOS ViT-B/16 with 2 + 6 image views and 8 captions on one GPU.
+"""Measure images per second, MFU and peak memory of training COSMOS on one GPU.
 
     python benchmarks/train_throughput.py [--minutes 8] [--out results/train_throughput.md] [--quick]
 
-A case is a precision, a batch size, eager or compiled, activations kept or computed again. Steps are whole ones
-(teacher, student, loss, backward, average, AdamW) on random images and captions that are on the device already: what
-the card can do when data never keep it waiting. Finished cases are kept in `--state`, so that a leg ends after
-`--minutes` and the same command goes on; the table is written when none is left. Without a GPU only `--quick` runs: a
-tiny model, to try the script, with figures that say nothing of a GPU and go into no table.
+The model is ViT-B/16 with 2 + 6 image views and 8 captions. A case is a combination of precision, batch size, eager or
+compiled, and activations kept or recomputed. A step is complete (teacher, student, loss, backward, EMA, AdamW), on
+random images and captions that are already on the device: it measures what the GPU can do if it never waits for data.
+Finished cases are kept in `--state`. The command stops after `--minutes`, and the same command continues; it writes the
+table when all cases are done. Without a GPU, only `--quick` runs: a tiny model, to test the script. Its figures say
+nothing about a GPU and go into no table.
 
-MFU is model operations by seconds and by the card's dense peak in 16 bits. Operations are those that
-`cosmos_core.sizing.step_flops` counts: 2 n k m for a product, twice the forward for the backward, the teacher's forward
-once; what checkpointing computes again does not count. An image counts once, whatever the number of its views. Prints
-one JSON line last.
+MFU is the number of model operations divided by the seconds and by the dense 16-bit peak of the GPU. Operations are
+counted by `cosmos_core.sizing.step_flops`: 2 n k m for a matrix product, twice the forward for the backward, the
+forward of the teacher once; what checkpointing recomputes does not count. An image counts once, for any number of
+views. Prints one JSON line last.
 """
 
 import argparse
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from cosmos_core.config import TrainConfig
 
 HERE = Path(__file__).resolve().parents[1]
-PEAKS = {  # dense 16-bit TFLOP/s with float32 sums, as the makers' data sheets print them; the first that fits counts
+PEAKS = {  # dense 16-bit TFLOP/s with float32 accumulation, from the data sheets; the first name that matches is used
     "H200 NVL": 835.0,
     "H200": 989.0,
     "H100 NVL": 835.0,
@@ -50,7 +51,7 @@ COLUMNS = (
     "mode",
     "checkpointing",
     "images/s",
-    "ms a step [quartiles]",
+    "ms per step [quartiles]",
     "MFU",
     "peak GiB",
     "planned GiB",
@@ -102,13 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few steps of two cases; without a GPU a tiny model")
-    parser.add_argument("--minutes", type=float, default=8, help="length of a leg; 0: until all cases are done")
-    parser.add_argument("--steps", type=int, default=0, help="steps that are timed in a case; 0: 10, or 2 with --quick")
-    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes in place of the table's own")
-    parser.add_argument("--peak", type=float, default=0, help="dense 16-bit TFLOP/s of the card where it is not known")
+    parser.add_argument("--minutes", type=float, default=8, help="stop after this time; 0: when all cases are done")
+    parser.add_argument("--steps", type=int, default=0, help="timed steps in a case; 0: 10, or 2 with --quick")
+    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes in place of those of the table")
+    parser.add_argument("--peak", type=float, default=0, help="dense 16-bit TFLOP/s of the GPU (default: from a list)")
     parser.add_argument("--state", type=Path, default=Path("runs/train_throughput.jsonl"), help="finished cases")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "train_throughput.md", help="the table")
-    parser.add_argument("--device", default="auto", help="auto: CUDA where there is one")
+    parser.add_argument("--device", default="auto", help="auto: CUDA if there is one")
     return parser.parse_args(arguments)
 
 
@@ -119,38 +120,38 @@ def run(options: argparse.Namespace) -> int:
     device = device_of(options.device)
     on_gpu = device.type == "cuda"
     if not on_gpu and not options.quick:
-        raise RequestError("the table needs a GPU, and there is none here; --quick tries the script on the CPU")
-    found = environment(device.type)
-    hardware = found["hardware"].get("gpu", f"CPU, {found['hardware']['cpu']}")
+        raise RequestError("the table needs a GPU, and this machine has none; --quick tests the script on the CPU")
+    measured_on = environment(device.type)
+    hardware = measured_on["hardware"].get("gpu", f"CPU, {measured_on['hardware']['cpu']}")
     peak = options.peak or (next((PEAKS[name] for name in PEAKS if name in hardware), 0.0) if on_gpu else 0.0)
-    stamp = {"hardware": hardware, "torch": found["packages"]["torch"]}
+    stamp = {"hardware": hardware, "torch": measured_on["packages"]["torch"]}
     cases = cases_of(options, on_gpu)
-    kept = {} if options.quick else read_state(options.state, stamp)
+    finished = {} if options.quick else read_state(options.state, stamp)
     started, longest = time.monotonic(), 0.0
     for case in cases:
-        if case in kept:
+        if case in finished:
             continue
         left = 60 * options.minutes - (time.monotonic() - started)
         if options.minutes and longest and left < longest:
-            print(f"this leg is over with {len(kept)} of {len(cases)} cases; the same command goes on")
+            print(f"stopped after {len(finished)} of {len(cases)} cases; the same command continues")
             return 0
-        begun = time.monotonic()
-        kept[case] = measure(case, device, options.steps or (2 if options.quick else 10), on_gpu)
-        longest = max(longest, time.monotonic() - begun)
-        print(f"{case.label}: {in_words(kept[case])}", flush=True)
+        case_started = time.monotonic()
+        finished[case] = measure(case, device, options.steps or (2 if options.quick else 10), on_gpu)
+        longest = max(longest, time.monotonic() - case_started)
+        print(f"{case.label}: {summary(finished[case])}", flush=True)
         if not options.quick:
-            add_to_state(options.state, stamp, case, kept[case])
-    rows = [(case, kept[case]) for case in cases]
+            append_to_state(options.state, stamp, case, finished[case])
+    rows = [(case, finished[case]) for case in cases]
     text = table(rows, peak, hardware)
     print(text)
     if on_gpu and not options.quick:
-        options.out.write_text(page(text, found, peak), encoding="utf-8")
-    print(json.dumps(record(rows, peak, found)))
+        options.out.write_text(page(text, measured_on, peak), encoding="utf-8")
+    print(json.dumps(record(rows, peak, measured_on)))
     return 0
 
 
 def cases_of(options: argparse.Namespace, on_gpu: bool) -> list[Case]:
-    """The cases of this machine; with `--batches` each of them in every one of those sizes."""
+    """Return the cases for this machine; with `--batches`, each case with each of these batch sizes."""
     cases: Sequence[Case] = GPU if not options.quick else GPU_QUICK if on_gpu else CPU_QUICK
     if options.batches:
         cases = [replace(case, batch=batch) for batch in options.batches for case in cases]
@@ -158,7 +159,7 @@ def cases_of(options: argparse.Namespace, on_gpu: bool) -> list[Case]:
 
 
 def config_of(case: Case, device: str, tiny: bool) -> "TrainConfig":
-    """The published setting with one case's batch, precision and way to run."""
+    """Return the published configuration with the batch size, precision and mode of one case."""
     from cosmos_core.config import load_preset
 
     config = load_preset("cc3m")
@@ -177,11 +178,11 @@ def config_of(case: Case, device: str, tiny: bool) -> "TrainConfig":
 
 
 def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]:
-    """Seconds of a step, operations, and memory of one case; `failed` says why there are none."""
+    """Return seconds of a step, operations and memory of one case; or `failed` with the reason."""
     import torch
 
     config = config_of(case, device.type, tiny=not on_gpu)
-    gc.collect()  # what the case before this one has left
+    gc.collect()  # free the memory of the previous case
     if on_gpu:
         torch.compiler.reset()
         torch.cuda.empty_cache()
@@ -206,7 +207,7 @@ def measure(case: Case, device: Any, steps: int, on_gpu: bool) -> dict[str, Any]
 
 
 def seconds_of_steps(config: "TrainConfig", device: Any, steps: int) -> list[float]:
-    """Seconds of each of at least two whole steps on one random batch, after three that are not counted."""
+    """Return the seconds of at least two whole steps on one random batch, after three that are not counted."""
     import copy
 
     import torch
@@ -219,76 +220,82 @@ def seconds_of_steps(config: "TrainConfig", device: Any, steps: int) -> list[flo
     student = initial_model(config.model, config.seed).to(device).train()
     teacher = copy.deepcopy(student).requires_grad_(False)
     stepper = Stepper(Run(config, student, teacher, build_optimizer(config, student), steps=100_000))
-    draw, views = torch.Generator().manual_seed(0), config.views
+    generator, views = torch.Generator().manual_seed(0), config.views
     sizes = [views.global_size] * views.global_crops + [views.local_size] * views.local_crops
-    images = [torch.randn(config.batch_size, 3, size, size, generator=draw).to(device) for size in sizes]
+    images = [torch.randn(config.batch_size, 3, size, size, generator=generator).to(device) for size in sizes]
     shape = (config.batch_size, config.captions, student.context_length)
-    texts = torch.randint(1, student.vocab_size - 1, shape, generator=draw)
+    texts = torch.randint(1, student.vocab_size - 1, shape, generator=generator)
     texts[..., -1] = student.vocab_size - 1  # the end token has the largest id
     batch = Batch(images, texts.to(device), [str(i) for i in range(config.batch_size)])
-    found = []
+    step_seconds = []
     for index in range(3 + max(2, steps)):
         start = time.perf_counter()
         stepper(batch)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if index >= 3:
-            found.append(time.perf_counter() - start)
-    return found
+            step_seconds.append(time.perf_counter() - start)
+    return step_seconds
 
 
 def read_state(path: Path, stamp: dict[str, str]) -> dict[Case, dict[str, Any]]:
-    """Finished cases; RequestError where they come from another machine or version."""
+    """Read finished cases.
+
+    Raises:
+        RequestError: they come from another machine or another version of torch.
+    """
     if not path.is_file():
         return {}
-    found = {}
+    finished = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         if entry["stamp"] != stamp:
-            there, here = (" with torch ".join(item.values()) for item in (entry["stamp"], stamp))
-            raise RequestError(f"{path} holds cases of {there}, and this is {here}; give another --state")
-        found[Case(**entry["case"])] = entry["found"]
-    return found
+            other, this = (" with torch ".join(item.values()) for item in (entry["stamp"], stamp))
+            raise RequestError(f"{path} has cases of {other}, and this machine is {this}; use another --state")
+        finished[Case(**entry["case"])] = entry["found"]
+    return finished
 
 
-def add_to_state(path: Path, stamp: dict[str, str], case: Case, found: dict[str, Any]) -> None:
-    """Append a finished case; a line is written at once."""
+def append_to_state(path: Path, stamp: dict[str, str], case: Case, measured: dict[str, Any]) -> None:
+    """Append a finished case as one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"stamp": stamp, "case": asdict(case), "found": found}) + "\n")
+        file.write(json.dumps({"stamp": stamp, "case": asdict(case), "found": measured}) + "\n")
 
 
-def mfu(found: dict[str, Any], peak: float) -> float | None:
-    """Share of the peak of `peak` TFLOP/s; None where the peak is unknown."""
-    return found["flops"] / found["seconds"] / (peak * 1e12) if peak and "seconds" in found else None
+def mfu(measured: dict[str, Any], peak: float) -> float | None:
+    """Return the model FLOP utilisation at a peak of `peak` TFLOP/s; None if the peak is unknown."""
+    return measured["flops"] / measured["seconds"] / (peak * 1e12) if peak and "seconds" in measured else None
 
 
-def in_words(found: dict[str, Any]) -> str:
-    return found.get("failed") or f"{found['images_per_second']:.1f} images/s, {found['seconds'] * 1e3:.1f} ms a step"
+def summary(measured: dict[str, Any]) -> str:
+    if "failed" in measured:
+        return str(measured["failed"])
+    return f"{measured['images_per_second']:.1f} images/s, {measured['seconds'] * 1e3:.1f} ms per step"
 
 
 def table(rows: Sequence[tuple[Case, dict[str, Any]]], peak: float, hardware: str) -> str:
-    """Markdown; what failed says so."""
+    """Return the table as Markdown; a failed case shows the reason."""
     lines = [
         f"Measured on: {hardware}.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{' --- |' * len(COLUMNS)}",
     ]
-    for case, found in rows:
+    for case, measured in rows:
         cells = [case.precision, str(case.batch), "compiled" if case.compiled else "eager"]
         cells.append("on" if case.checkpointing else "off")
-        if "failed" in found:
-            cells += [found["failed"], *["–"] * (len(COLUMNS) - len(cells) - 1)]
+        if "failed" in measured:
+            cells += [measured["failed"], *["–"] * (len(COLUMNS) - len(cells) - 1)]
         else:
-            low, high = found["quartiles"]
-            share, peak_bytes = mfu(found, peak), found["peak_bytes"]
+            low, high = measured["quartiles"]
+            share, peak_bytes = mfu(measured, peak), measured["peak_bytes"]
             cells += [
-                f"{found['images_per_second']:.1f}",
-                f"{found['seconds'] * 1e3:.1f} [{low * 1e3:.1f}, {high * 1e3:.1f}]",
+                f"{measured['images_per_second']:.1f}",
+                f"{measured['seconds'] * 1e3:.1f} [{low * 1e3:.1f}, {high * 1e3:.1f}]",
                 "–" if share is None else f"{100 * share:.1f} %",
                 "–" if peak_bytes is None else f"{peak_bytes / 2**30:.1f}",
-                f"{found['planned_bytes'] / 2**30:.1f}",
+                f"{measured['planned_bytes'] / 2**30:.1f}",
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -300,26 +307,29 @@ def page(text: str, environment: dict[str, Any], peak: float) -> str:
     return (
         "# Training COSMOS ViT-B/16 on one GPU: images per second, MFU, memory\n\n"
         "Made by `python benchmarks/train_throughput.py`. 2 + 6 image views of 224 and 96 pixels, 8 captions of 77 "
-        "tokens; whole steps on random batches that are on the card; medians. An image counts once, whatever the "
-        "number of its views.\n\n"
+        "tokens; whole steps on random batches in GPU memory; medians. An image counts once, for any number of views."
+        "\n\n"
         f"{hardware.get('gpu')}, CUDA {hardware.get('cuda')}, {hardware['cpu']}, Python {environment['python']}, torch "
         f"{packages['torch']}, open_clip_torch {packages['open_clip_torch']}. Dense 16-bit peak: {known}. Operations: "
-        "`cosmos_core/sizing.py`, without those that checkpointing repeats. Planned memory: `cosmos-eval train "
-        "--dry-run`'s arithmetic.\n\n"
+        "`cosmos_core/sizing.py`, without those that checkpointing repeats. Planned memory: as in `cosmos-eval train "
+        "--dry-run`.\n\n"
         f"{text}\n"
     )
 
 
 def record(rows: Sequence[tuple[Case, dict[str, Any]]], peak: float, environment: dict[str, Any]) -> dict[str, Any]:
-    """What the last line holds; `compiled` is the smallest speed-up of a compiled case over its eager twin."""
-    found = dict(rows)
-    twins = [
-        found[replace(case, compiled=False)]["seconds"] / one["seconds"]
-        for case, one in rows
-        if case.compiled and "seconds" in one and "seconds" in found.get(replace(case, compiled=False), {})
-    ]
-    figures = {case.label: {**one, **({"mfu": share} if (share := mfu(one, peak)) else {})} for case, one in rows}
-    ratios = {"compiled": round(min(twins), 3)} if twins else {}
+    """Return the record of the last line; `compiled` is the smallest speed-up of a compiled case over the eager one."""
+    measured_of = dict(rows)
+    speed_ups = []
+    for case, measured in rows:
+        eager = measured_of.get(replace(case, compiled=False), {})
+        if case.compiled and "seconds" in measured and "seconds" in eager:
+            speed_ups.append(eager["seconds"] / measured["seconds"])
+    figures = {
+        case.label: {**measured, **({"mfu": share} if (share := mfu(measured, peak)) else {})}
+        for case, measured in rows
+    }
+    ratios = {"compiled": round(min(speed_ups), 3)} if speed_ups else {}
     return {"name": "train_throughput", "ratios": ratios, "figures": figures, "environment": environment}
 
 

@@ -1,4 +1,4 @@
-"""Model configurations: their checks, the presets, and which of open_clip's architectures can carry COSMOS.
+"""Model configurations: the presets, and checks of which configurations can carry COSMOS.
 
 A configuration is a plain dict with the original project's keys: `embed_dim`, `vision_cfg`, `text_cfg`, and optionally
 `quick_gelu` (False: exact GELU, the default). `attn_pooler_heads` is a key of both `vision_cfg` and `text_cfg`.
@@ -85,18 +85,6 @@ def preset(name: str) -> Config:
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise RequestError(f"no model preset {short_repr(name)}: there are {', '.join(PRESETS)}{hint}")
     return copy.deepcopy(PRESETS[name])
-
-
-def open_clip_config(arch: str) -> Config:
-    """open_clip's configuration called `arch`; RequestError if there is none or it cannot carry COSMOS."""
-    import open_clip
-
-    config = open_clip.get_model_config(arch)
-    if config is None:
-        nearest = difflib.get_close_matches(arch, open_clip.list_models(), n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise RequestError(f"open_clip has no architecture {short_repr(arch)}{hint}")
-    return checked(config, arch)
 
 
 def why_not(config: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cosmos_core.byte_pairs import PADDING
-from cosmos_core.configs import POOLER_HEADS, checked, open_clip_config, preset
+from cosmos_core.configs import POOLER_HEADS, checked, preset
 from cosmos_core.cross_pool import CrossAttentionPool, cross_modal_features
 from cosmos_core.positions import run_time_positions
 
@@ -95,11 +95,6 @@ class COSMOS(nn.Module):
         """A new model from a preset's name or a configuration; RequestError where that is impossible."""
         return cls(**(preset(config) if isinstance(config, str) else checked(config)))
 
-    @classmethod
-    def from_open_clip(cls, arch: str) -> "COSMOS":
-        """A new model on open_clip's architecture `arch`; RequestError where it cannot carry COSMOS."""
-        return cls(**open_clip_config(arch))
-
     def image_tower(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> unnormalised pooled features (B, D), and patch tokens (B, h * w, width) after the final norm.
 
@@ -142,11 +137,6 @@ class COSMOS(nn.Module):
         """(B, L) token ids -> (B, D)."""
         features = self.text_tower(ids)[0]
         return F.normalize(features, dim=-1) if normalize else features
-
-    def get_logits(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled similarities, (images, texts) and its transpose."""
-        logits = self.logit_scale.exp() * self.encode_image(images, True) @ self.encode_text(ids, True).T
-        return logits, logits.T
 
     def forward(self, images: Tensor | Sequence[Tensor], texts: Tensor, batch_size: int | None = None) -> Features:
         """Features of images and texts; with `batch_size`, the training forward with cross-modal features.

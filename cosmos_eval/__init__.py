@@ -4,8 +4,8 @@ from cosmos_core.lazy import lazy_exports
 
 __version__ = "0.1.0"
 __all__ = [
-    "ClassificationData", "Data", "DataKind", "FileImage", "Hits", "Measured", "ModelKind", "Outcome",
-    "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData", "Survey", "TaskInfo", "evaluate", "load_model",
+    "ClassificationData", "Data", "DataKind", "DatasetChecker", "FileImage", "Hits", "Measured", "ModelKind", "Outcome",
+    "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData", "TaskInfo", "evaluate", "load_model",
     "to_frame",
 ]  # fmt: skip
 
@@ -15,7 +15,8 @@ __getattr__, __dir__ = lazy_exports(
         "ClassificationData": "cosmos_eval.datasets.data",
         "Data": "cosmos_eval.datasets.data",
         "DataKind": "cosmos_eval.datasets.kinds",
-        "FileImage": "cosmos_eval.datasets.base",
+        "DatasetChecker": "cosmos_eval.datasets.dataset_checks",
+        "FileImage": "cosmos_eval.datasets.image_sources",
         "Hits": "cosmos_eval.metrics.paired_samples",
         "Measured": "cosmos_eval.tasks.common",
         "ModelKind": "cosmos_eval.models.kinds",
@@ -24,7 +25,6 @@ __getattr__, __dir__ = lazy_exports(
         "ReaderInfo": "cosmos_eval.datasets.reader",
         "RetrievalData": "cosmos_eval.datasets.data",
         "SegmentationData": "cosmos_eval.datasets.data",
-        "Survey": "cosmos_eval.datasets.dataset_checks",
         "TaskInfo": "cosmos_eval.protocol.task_info",
         "evaluate": "cosmos_eval.run.evaluate",
         "load_model": "cosmos_eval.models",

@@ -1,4 +1,4 @@
-"""`python -m cosmos_eval` is `cosmos-eval`."""
+"""Entry point of `python -m cosmos_eval`, the same as the command `cosmos-eval`."""
 
 from cosmos_eval.cli.main import main
 

@@ -1,7 +1,7 @@
-"""Where a run's time goes: phases of the main process, each second in exactly one of them, and the work of others.
+"""Where the time of a run goes: seconds of the main process by phase, and the work of loader processes beside it.
 
-Code marks what it does by `phase("...")`, which costs nothing unless a `Profile` is in use. A phase inside another
-takes its time away from the outer one, so that all phases add up to the whole.
+Code marks its phases with `phase("...")`, which costs nothing unless a `Profile` is in use. Phases may be nested; time
+in an inner phase does not count in the outer one, so every second is in exactly one phase and all add up to the whole.
 """
 
 import time
@@ -18,190 +18,199 @@ PHASES = {
     "copy": "copying images to the device",
     "images": "forward pass of images",
     "windows": "forward pass of windows",
-    "tokens": "reading texts",
+    "tokens": "tokenizing texts",
     "texts": "forward pass of texts",
-    "rows": "sharing and gathering rows",
-    "store": "stored embeddings",
+    "pairs": "forward pass of image-text pairs",
+    "rows": "finding equal features",
+    "store": "feature cache",
     "drift": "comparing decoders",
     "scoring": "scoring",
     "intervals": "intervals",
     "writing": "writing results",
 }
-"""Name -> what people read."""
+"""Phase, as profile.json has it -> description for tables."""
 IMAGE_PHASES = ("reading", "waiting", "copy", "images")
-"""What an image passes on its way to its row."""
+"""Phases that an image goes through until it is encoded."""
 WORK = {"decode": "reading and decoding", "preprocess": "resizing and cropping"}
-"""What is done for images, in workers or, where there are none, while the main process waits for itself."""
-MOST = 0.5
-"""From this share of the time on, a phase is called the limit."""
+"""Work on images in loader processes, or in the main process while it waits if there are none -> description."""
+BOTTLENECK = 0.5
+"""Fraction of the time from which a phase is called the bottleneck."""
 
 
 @dataclass
-class Part:
-    """One benchmark's share of a run, or all that was none's."""
+class BenchmarkTimes:
+    """Times of one benchmark, or of what belongs to no benchmark."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    """Phase -> seconds of the main process."""
     work: dict[str, float] = field(default_factory=dict)
+    """Entry of WORK -> seconds, summed over all loader processes."""
     encoded: dict[str, int] = field(default_factory=dict)
+    """Unit ("images", "texts", ...) -> number that passed the model."""
 
 
 @dataclass
 class Profile:
-    """The times of one model's run.
-
-    Attributes:
-        about: what was run: model, device, precision, batch size, workers.
-        parts: by benchmark, "" for what belongs to none.
-        forward_per_second: images a second of the tower alone on a batch that is ready; None where none was encoded.
-        wait: called at the borders of phases, so that an accelerator's work is counted where it was asked for.
-    """
+    """The times of one model's run."""
 
     about: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
+    """What was run: model, device, precision, batch size, workers."""
+    by_benchmark: dict[str, BenchmarkTimes] = field(default_factory=dict)
+    """Benchmark -> its times; "" for what belongs to no benchmark."""
     forward_per_second: float | None = None
-    wait: Callable[[], object] | None = None
-    ready: Any = None
-    """The largest batch that a tower was given so far."""
+    """Images per second of the image tower alone on a batch that is ready; None if no image was encoded."""
+    synchronize: Callable[[], object] | None = None
+    """Waits for the device. Called where a phase begins or ends: work is queued on a GPU and returns at once, so that
+    its time would otherwise be counted in a later phase."""
+    largest_batch: Any = None
+    """The largest batch that the image tower got so far, for `forward_per_second`."""
     _benchmark: str = ""
-    _open: list[str] = field(default_factory=list)
-    _since: float = 0.0
+    _open_phases: list[str] = field(default_factory=list)
+    _last_border: float = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time inside belongs to `name`, but for phases inside it."""
-        self._border()
-        self._open.append(name)
+        """Count the time inside in a phase, except for the time of phases inside it."""
+        self._count_time_since_border()
+        self._open_phases.append(name)
         try:
             yield
         finally:
-            self._border()
-            self._open.pop()
+            self._count_time_since_border()
+            self._open_phases.pop()
 
     @contextmanager
     def benchmark(self, name: str) -> Iterator[None]:
-        """What happens inside belongs to a benchmark."""
-        before, self._benchmark = self._benchmark, name
+        """Count everything inside for a benchmark."""
+        benchmark_before, self._benchmark = self._benchmark, name
         try:
             yield
         finally:
-            self._benchmark = before
+            self._benchmark = benchmark_before
 
     @property
-    def part(self) -> Part:
-        return self.parts.setdefault(self._benchmark, Part())
+    def current_times(self) -> BenchmarkTimes:
+        """Times of the benchmark that runs now."""
+        return self.by_benchmark.setdefault(self._benchmark, BenchmarkTimes())
 
-    def did(self, name: str, seconds: float) -> None:
-        """Time that somebody spent on an image, wherever."""
-        self.part.work[name] = self.part.work.get(name, 0.0) + seconds
+    def add_work(self, name: str, seconds: float) -> None:
+        """Add time that was spent on an image, in whichever process; `name` is one of WORK."""
+        self.current_times.work[name] = self.current_times.work.get(name, 0.0) + seconds
 
-    def _border(self) -> None:
-        if self.wait is not None:
-            self.wait()
+    def _count_time_since_border(self) -> None:
+        """Add the time since a phase last began or ended to the innermost open phase."""
+        if self.synchronize is not None:
+            self.synchronize()
         now = time.perf_counter()
-        if self._open:
-            seconds = self.part.seconds
-            seconds[self._open[-1]] = seconds.get(self._open[-1], 0.0) + now - self._since
-        self._since = now
+        if self._open_phases:
+            seconds, innermost = self.current_times.seconds, self._open_phases[-1]
+            seconds[innermost] = seconds.get(innermost, 0.0) + now - self._last_border
+        self._last_border = now
 
-    def total(self) -> Part:
-        """Of all parts together."""
-        whole = Part()
-        for part in self.parts.values():
+    def total(self) -> BenchmarkTimes:
+        """Return the times of all benchmarks together, and of what belongs to none."""
+        total = BenchmarkTimes()
+        for part in self.by_benchmark.values():
             for name, seconds in part.seconds.items():
-                whole.seconds[name] = whole.seconds.get(name, 0.0) + seconds
+                total.seconds[name] = total.seconds.get(name, 0.0) + seconds
             for name, seconds in part.work.items():
-                whole.work[name] = whole.work.get(name, 0.0) + seconds
+                total.work[name] = total.work.get(name, 0.0) + seconds
             for name, count in part.encoded.items():
-                whole.encoded[name] = whole.encoded.get(name, 0) + count
-        return whole
+                total.encoded[name] = total.encoded.get(name, 0) + count
+        return total
 
     @property
     def images_per_second(self) -> float | None:
-        """Images that passed the tower by the time that it took to read, decode, copy and encode them."""
-        whole = self.total()
-        seconds = sum(whole.seconds.get(name, 0.0) for name in IMAGE_PHASES)
-        count = whole.encoded.get("images", 0)
+        """Encoded images per second of reading, waiting, copying and encoding together; None without images."""
+        total = self.total()
+        seconds = sum(total.seconds.get(name, 0.0) for name in IMAGE_PHASES)
+        count = total.encoded.get("images", 0)
         return count / seconds if count and seconds else None
 
     @property
-    def share(self) -> float | None:
-        """Of the rate of the tower alone."""
+    def tower_fraction(self) -> float | None:
+        """`images_per_second` as a fraction of the rate of the image tower alone."""
         rate = self.images_per_second
         return rate / self.forward_per_second if rate and self.forward_per_second else None
 
-    def limit(self) -> str:
-        """One sentence: what to change first."""
+    def describe_bottleneck(self) -> str:
+        """Return one sentence: the phase that takes most time, and what makes it faster."""
         seconds = self.total().seconds
-        whole = sum(seconds.values())
-        if not whole:
-            return "Nothing was measured: all results were there already."
-        most = max(seconds, key=lambda name: seconds[name])
-        part = seconds[most] / whole
-        how = "limits" if part >= MOST else "takes most"
-        return f"What {how} is {PHASES[most]}, {part:.0%} of the time: {_ADVICE[most]}."
+        total = sum(seconds.values())
+        if not total:
+            return "Nothing was measured: all results existed already."
+        largest = max(seconds, key=lambda name: seconds[name])
+        fraction = seconds[largest] / total
+        title = "Bottleneck" if fraction >= BOTTLENECK else "Largest phase"
+        return f"{title}: {PHASES[largest]}, {fraction:.0%} of the time; {_ADVICE[largest]}."
 
     def as_json(self) -> dict[str, Any]:
-        """Seconds by phase, images a second, and the limit, as profile.json holds them."""
+        """Return the content of profile.json: seconds by phase, images per second, and the bottleneck."""
         return {
             **self.about,
             "seconds": _rounded(self.total().seconds),
             "work": _rounded(self.total().work),
             "encoded": self.total().encoded,
-            "images_per_second": _figures(self.images_per_second),
-            "forward_per_second": _figures(self.forward_per_second),
-            "share": _figures(self.share),
-            "limit": self.limit(),
+            "images_per_second": _significant(self.images_per_second),
+            "forward_per_second": _significant(self.forward_per_second),
+            "share": _significant(self.tower_fraction),
+            "limit": self.describe_bottleneck(),
             "benchmarks": {
                 name: {"seconds": _rounded(part.seconds), "work": _rounded(part.work), "encoded": part.encoded}
-                for name, part in self.parts.items()
+                for name, part in self.by_benchmark.items()
                 if name
             },
         }
 
     def table(self) -> str:
-        """The same for people."""
-        whole = self.total()
-        seconds = sum(whole.seconds.values())
+        """Return the same as text for the terminal."""
+        total = self.total()
+        seconds = sum(total.seconds.values())
         lines = [f"Where the time went: {self.about.get('model', 'a model')}, {seconds:,.1f} s"]
-        for name, what in PHASES.items():
-            spent = whole.seconds.get(name, 0.0)
-            if spent:
-                lines.append(f"  {what:<32}{spent:>10,.2f} s {spent / seconds:>6.1%}")
-            if name == "waiting" and whole.work:
-                workers = self.about.get("workers", 0)
-                where = f"in {workers} worker{'s' if workers != 1 else ''}" if workers else "meanwhile, without workers"
-                done = ", ".join(f"{WORK[key]} {value:,.2f} s" for key, value in whole.work.items())
-                lines.append(f"    {where}: {done}")
-        rate, share = self.images_per_second, self.share
+        for name, description in PHASES.items():
+            phase_seconds = total.seconds.get(name, 0.0)
+            if phase_seconds:
+                lines.append(f"  {description:<32}{phase_seconds:>10,.2f} s {phase_seconds / seconds:>6.1%}")
+            if name == "waiting" and total.work:
+                lines.append(f"    {self._describe_work(total.work)}")
+        rate, share = self.images_per_second, self.tower_fraction
         if rate is not None:
-            alone = f"; the tower alone makes {self.forward_per_second:,.0f}: {share:.0%} of it" if share else ""
-            lines.append(f"Images: {whole.encoded['images']:,} at {rate:,.0f} a second{alone}.")
-        return "\n".join([*lines, self.limit()])
+            tower = f", {share:.0%} of the image tower alone ({self.forward_per_second:,.0f})" if share else ""
+            lines.append(f"Images: {total.encoded['images']:,} at {rate:,.0f} per second{tower}.")
+        return "\n".join([*lines, self.describe_bottleneck()])
+
+    def _describe_work(self, work: dict[str, float]) -> str:
+        """Describe the work that is done while the main process waits for images."""
+        workers = self.about.get("workers", 0)
+        processes = f"in {workers} worker{'s' if workers != 1 else ''}" if workers else "in the main process"
+        return f"{processes}: " + ", ".join(f"{WORK[key]} {seconds:,.2f} s" for key, seconds in work.items())
 
 
 _ADVICE = {
-    "model": "a long run shares it",
-    "reading": "a faster disk helps, and more memory for its cache",
-    "waiting": "more --workers, where there are cores, or --decoder draft help",
+    "model": "evaluating more benchmarks in one run shares it",
+    "reading": "a faster disk helps, or more memory for the disk cache",
+    "waiting": "more --workers (if there are free cores) or --decoder draft help",
     "copy": "a larger --batch-size helps",
-    "images": "the tower is the limit; --precision bf16, --compile or a faster device help",
-    "windows": "the tower is the limit; --precision bf16 or a faster device help",
+    "images": "the image tower is the limit; --precision bf16, --compile or a faster device help",
+    "windows": "the image tower is the limit; --precision bf16 or a faster device help",
     "tokens": "the tokenizer is the limit",
     "texts": "the text tower is the limit; --precision bf16 or a faster device help",
-    "rows": "a fault of ours, if it stays so for a larger dataset",
+    "pairs": "the model is the limit; --precision bf16 or a faster device help",
+    "rows": "if it is so for a large dataset, please report it as a bug",
     "store": "a faster disk helps, or --no-cache",
-    "drift": "a larger dataset shares it, or --decoder pil",
-    "scoring": "all that the model had to do is done before",
-    "intervals": "resampling is the limit; all that the model had to do is done before",
+    "drift": "it matters less for a larger dataset; --decoder pil leaves it out",
+    "scoring": "no part of the model is the limit",
+    "intervals": "resampling is the limit, no part of the model",
     "writing": "a faster disk helps",
 }
+"""Phase -> what makes it faster, as the end of a sentence."""
 
 _current: ContextVar[Profile | None] = ContextVar("profile", default=None)
 
 
 @contextmanager
-def profiled(profile: Profile | None) -> Iterator[None]:
-    """Inside, `phase` and `did` write to this profile; None leaves the surrounding one."""
+def use_profile(profile: Profile | None) -> Iterator[None]:
+    """Make `phase` and the other functions of this module write to a profile inside; None keeps the surrounding one."""
     token = _current.set(profile or _current.get())
     try:
         yield
@@ -209,32 +218,32 @@ def profiled(profile: Profile | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def current() -> Profile | None:
-    """The profile of the surrounding `profiled`."""
+def current_profile() -> Profile | None:
+    """Return the profile in use; None outside of `use_profile`."""
     return _current.get()
 
 
 def phase(name: str) -> AbstractContextManager[None]:
-    """A part of the work, one of PHASES."""
+    """Count the time inside in a phase, one of PHASES."""
     profile = _current.get()
     return nullcontext() if profile is None else profile.phase(name)
 
 
-def of_benchmark(name: str) -> AbstractContextManager[None]:
-    """What happens inside belongs to a benchmark."""
+def profile_benchmark(name: str) -> AbstractContextManager[None]:
+    """Count everything inside for a benchmark."""
     profile = _current.get()
     return nullcontext() if profile is None else profile.benchmark(name)
 
 
-def encoded(counts: dict[str, int]) -> None:
-    """How many of each unit passed the model for the benchmark at hand."""
+def record_encoded(counts: dict[str, int]) -> None:
+    """Record how many images, texts, ... passed the model for the benchmark that runs now."""
     profile = _current.get()
     if profile is not None:
-        profile.part.encoded = dict(counts)
+        profile.current_times.encoded = dict(counts)
 
 
-def timed(items: Iterable[Any], name: str) -> Iterator[Any]:
-    """The items; the time that each takes to come belongs to `name`."""
+def time_items(items: Iterable[Any], name: str) -> Iterator[Any]:
+    """Yield the items, and count the time that each takes to arrive in a phase."""
     iterator = iter(items)
     while True:
         with phase(name):
@@ -249,5 +258,6 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in seconds.items()}
 
 
-def _figures(value: float | None) -> float | None:
+def _significant(value: float | None) -> float | None:
+    """Round to four significant digits."""
     return None if value is None else float(f"{value:.4g}")

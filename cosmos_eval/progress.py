@@ -1,4 +1,4 @@
-"""Progress of long work, with rate and time left; silent by default so that libraries stay quiet."""
+"""Progress of long work, with rate and time left; silent by default, so that a library call prints nothing."""
 
 import time
 from collections.abc import Iterator
@@ -8,33 +8,36 @@ from contextvars import ContextVar
 from cosmos_core.progress import Advance, Reporter, Silent
 
 PATIENCE = 2.0
-"""Seconds of work that may pass without a sign of it."""
+"""Seconds that work may take before it shows its progress."""
 
 
-_shown: ContextVar[Reporter | None] = ContextVar("shown progress", default=None)
+_reporter: ContextVar[Reporter | None] = ContextVar("shown progress", default=None)
 
 
 @contextmanager
-def showing(reporter: Reporter | None) -> Iterator[None]:
-    """Inside, `shown_progress` gives this reporter: for readers, which take a definition and a folder and no more."""
-    token = _shown.set(reporter or _shown.get())
+def use_reporter(reporter: Reporter | None) -> Iterator[None]:
+    """Make `current_reporter` return this reporter inside; None keeps the surrounding one.
+
+    For dataset readers, whose `load` takes a definition and a folder but no reporter.
+    """
+    token = _reporter.set(reporter or _reporter.get())
     try:
         yield
     finally:
-        _shown.reset(token)
+        _reporter.reset(token)
 
 
-def shown_progress() -> Reporter:
-    """The reporter of the surrounding `showing`; a silent one outside."""
-    return _shown.get() or Silent()
+def current_reporter() -> Reporter:
+    """Return the reporter of the surrounding `use_reporter`; a silent one outside of it."""
+    return _reporter.get() or Silent()
 
 
 _benchmark: ContextVar[str] = ContextVar("benchmark at work", default="")
 
 
 @contextmanager
-def naming(benchmark: str) -> Iterator[None]:
-    """Inside, what reporters for people show is named by a benchmark."""
+def use_benchmark_name(benchmark: str) -> Iterator[None]:
+    """Put the name of a benchmark before all descriptions of progress inside (see `add_benchmark_name`)."""
     token = _benchmark.set(benchmark)
     try:
         yield
@@ -42,29 +45,40 @@ def naming(benchmark: str) -> Iterator[None]:
         _benchmark.reset(token)
 
 
-def named(description: str) -> str:
-    """A description with the benchmark that is at work, where there is one."""
+def add_benchmark_name(description: str) -> str:
+    """Return a description with the name of the current benchmark before it, unless it is in it already."""
     name = _benchmark.get()
     return f"{name}, {description}" if name and name not in description else description
 
 
 @contextmanager
-def after_a_while(
+def report_if_slow(
     reporter: Reporter, description: str, total: int, unit: str = "it", patience: float = PATIENCE
 ) -> Iterator[Advance]:
-    """A piece of work, as `Reporter.task`, that shows itself only once it has taken `patience` seconds."""
+    """Report progress like `Reporter.task`, but only if the work takes longer than `patience` seconds.
+
+    Args:
+        reporter: shows the progress.
+        description: of the work.
+        total: number of units.
+        unit: what is counted.
+        patience: seconds without any progress shown.
+
+    Yields:
+        A function to call with the number of units just done.
+    """
     start = time.monotonic()
     done = 0
-    opened: Advance | None = None
+    shown_task: Advance | None = None
     with ExitStack() as stack:
 
         def advance(n: int, text: str = "") -> None:
-            nonlocal done, opened
+            nonlocal done, shown_task
             done += n
-            if opened is not None:
-                opened(n, text)
+            if shown_task is not None:
+                shown_task(n, text)
             elif time.monotonic() - start >= patience:
-                opened = stack.enter_context(reporter.task(description, total, unit))
-                opened(done, text)
+                shown_task = stack.enter_context(reporter.task(description, total, unit))
+                shown_task(done, text)  # the units that were done before it was shown
 
         yield advance

@@ -1,4 +1,4 @@
-"""Which of torchrun's processes this one is, by its environment: what can be known without torch."""
+"""Rank and world size of this process from torchrun's environment variables, without importing torch."""
 
 import os
 
@@ -7,9 +7,12 @@ from cosmos_core.rank_environment import rank_environment
 from cosmos_core.text_files import parse_integer
 
 
-def is_main() -> bool:
-    """Whether this process speaks for all that work together: torchrun's first, one that is alone, and one whose
-    variables are of no rank, since nobody else would tell what is wrong with them."""
+def is_main_process() -> bool:
+    """Return whether this process prints for all ranks: rank 0, or a process without ranks.
+
+    Also true if the environment variables are wrong: each process then prints what is wrong, as none knows whether
+    another one does.
+    """
     try:
         environment = rank_environment()
     except RequestError:
@@ -17,16 +20,16 @@ def is_main() -> bool:
     return environment is None or environment.rank == 0
 
 
-def ranks_here() -> int:
-    """How many processes work together: what torchrun says, or one.
+def read_world_size() -> int:
+    """Return the world size: the number of processes that torchrun started, or 1.
 
     Raises:
-        RequestError: a number that is none, or RANK without or beyond it.
+        RequestError: WORLD_SIZE is not a whole number; or RANK is set, but WORLD_SIZE is not or is not above it.
     """
     text = os.environ.get("WORLD_SIZE", "1")
-    number = parse_integer(text)
-    if number is None:
+    world_size = parse_integer(text)
+    if world_size is None:
         raise RequestError(f"WORLD_SIZE must be a whole number, got {text[:20]!r}; torchrun sets it")
     if "RANK" in os.environ:
-        rank_environment()
-    return number
+        rank_environment()  # checks RANK
+    return world_size

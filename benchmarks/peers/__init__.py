@@ -1,1 +1,1 @@
-"""Plain implementations that benchmarks compare with: written from the published formulas, without our shortcuts."""
+"""Plain implementations for comparison, written from the published formulas without our optimisations."""

@@ -1,17 +1,21 @@
-"""In which arithmetic clip-benchmark can be compared with: float32, or the half precision of its autocast."""
+"""Precisions in which clip-benchmark can be compared: float32, or the half precision of its autocast."""
 
 from collections.abc import Mapping
 
 from cosmos_core.errors import RequestError
 
 MIXED = {"cpu": "bf16", "cuda": "fp16"}
-"""What torch's autocast, which clip-benchmark gives no type, takes on each kind of device."""
+"""The half precision of torch's autocast on each kind of device. clip-benchmark does not choose another one."""
 FIGURES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 3e-2}
-"""How far figures may be apart: with random weights many ranks hang on the last bits of half precision."""
+"""Largest difference of figures that is allowed. With random weights, many ranks depend on the last bits."""
 
 
 def check_mixed(precision: str, device: str) -> None:
-    """RequestError where clip-benchmark cannot measure in this precision."""
+    """Check that clip-benchmark can measure in this precision.
+
+    Raises:
+        RequestError: it cannot.
+    """
     mixed = MIXED[device.partition(":")[0]]
     if precision not in ("fp32", mixed):
         where = "a CPU" if device == "cpu" else "a GPU"
@@ -19,7 +23,7 @@ def check_mixed(precision: str, device: str) -> None:
 
 
 def same_arithmetic() -> None:
-    """Convolutions in true float32 on both sides: ours turn TF32 off, and torch has it on."""
+    """Compute convolutions in true float32 on both sides: cosmos-eval turns TF32 off, and torch's default is on."""
     import torch
 
     torch.backends.cudnn.allow_tf32 = False

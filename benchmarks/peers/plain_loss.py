@@ -1,12 +1,13 @@
-"""COSMOS's objective (arXiv 2412.01814) as its formulas read: a loop over pairs of views, each gathering both sides.
+"""COSMOS's objective (arXiv 2412.01814), written as its formulas: a loop over pairs of views.
 
-Every pair is CLIP's symmetric cross-entropy (Radford et al. 2021). With several processes each pair gathers the rows of
-all ranks anew, by one all-gather for either side, in one of three ways:
+The loss of a pair is CLIP's symmetric cross-entropy (Radford et al. 2021). With several processes, each pair gathers
+the features of all ranks, with one all-gather for each side, by one of three methods:
 
-- `without_gradient`: the published training scripts' way. Every rank computes the loss of the whole batch; only its own
-  rows carry gradient, so that the mean over ranks is 1/size of the true gradient, but for the two temperatures.
-- `with_gradient`: the same, and gradients flow back through the all-gathers.
-- `local`: gradients flow back, and a rank computes the loss of its own rows only.
+- `without_gradient`: as in the published training scripts. Every rank computes the loss of the whole batch, but only
+its
+  own features carry a gradient. So the mean over ranks is 1/size of the true gradient, except for the two temperatures.
+- `with_gradient`: the same, with gradients through the all-gathers.
+- `local`: with gradients through the all-gathers; a rank computes the loss of its own features only.
 """
 
 import torch
@@ -23,22 +24,25 @@ GLOBAL_CROPS = 2
 
 
 class PlainLoss(nn.Module):
-    """The objective of one rank.
+    """The objective on one rank.
 
     Args:
-        rank, size: this process among those of the default process group.
-        gather: one of `GATHERS`; without effect in one process.
+        rank, size: of this process in the default process group.
+        gather: one of `GATHERS`; has no effect with one process.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, gather: str = "without_gradient") -> None:
         super().__init__()
         if gather not in GATHERS:
-            raise ValueError(f"gather: {gather!r} is none of {', '.join(GATHERS)}")
+            raise ValueError(f"gather must be one of {', '.join(GATHERS)}, got {gather!r}")
         self.rank, self.size, self.gather = rank, size, gather
         self.labels: dict[int, Tensor] = {}
 
     def forward(self, student: Features, teacher: Features, batch_size: int) -> Losses:
-        """Losses from view-major unit rows; `batch_size` is this rank's. Shapes as in `cosmos_core.CosmosLoss`."""
+        """Return the losses of unit features in view-major order, with shapes as in `cosmos_core.CosmosLoss`.
+
+        `batch_size` is that of this rank.
+        """
         assert student.image_cross_features is not None
         assert student.text_cross_features is not None
         images = student.image_features.split(batch_size)
@@ -61,41 +65,41 @@ class PlainLoss(nn.Module):
             total=distill_loss + clip_loss, clip_loss=clip_loss, distill_loss=distill_loss, distill_terms=terms
         )
 
-    def mean_over_pairs(self, ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], scale: Tensor) -> Tensor:
-        """Mean loss of each view of `ours` with each of `theirs`: tuples of (B, D) rows."""
+    def mean_over_pairs(self, firsts: tuple[Tensor, ...], seconds: tuple[Tensor, ...], scale: Tensor) -> Tensor:
+        """Return the mean loss over all pairs of a view of `firsts` and a view of `seconds`, each (B, D)."""
         total, pairs = torch.zeros(()), 0
-        for a in ours:
-            for b in theirs:
+        for a in firsts:
+            for b in seconds:
                 total = total + self.pair(a, b, scale)
                 pairs += 1
         return total / pairs
 
-    def pair(self, ours: Tensor, theirs: Tensor, scale: Tensor) -> Tensor:
-        """Symmetric cross-entropy of (B, D) and (B, D) rows of which row i matches row i."""
-        all_ours, all_theirs = self.of_all_ranks(ours), self.of_all_ranks(theirs)
+    def pair(self, first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
+        """Return the symmetric cross-entropy of (B, D) and (B, D) features, where row i matches row i."""
+        all_first, all_second = self.of_all_ranks(first), self.of_all_ranks(second)
         if self.gather == "local" and self.size > 1:
-            forward = scale * ours @ all_theirs.T
-            backward = scale * theirs @ all_ours.T
-            labels = self.labels_of(len(ours)) + self.rank * len(ours)
+            forward = scale * first @ all_second.T
+            backward = scale * second @ all_first.T
+            labels = self.labels_of(len(first)) + self.rank * len(first)
         else:
-            forward = scale * all_ours @ all_theirs.T
+            forward = scale * all_first @ all_second.T
             backward = forward.T
-            labels = self.labels_of(len(all_ours))
+            labels = self.labels_of(len(all_first))
         return (F.cross_entropy(forward, labels) + F.cross_entropy(backward, labels)) / 2
 
-    def of_all_ranks(self, rows: Tensor) -> Tensor:
-        """(B, D) of every rank -> (size * B, D), in the order of ranks."""
+    def of_all_ranks(self, features: Tensor) -> Tensor:
+        """Gather (B, D) features of every rank to (size * B, D), in the order of ranks."""
         if self.size == 1:
-            return rows
+            return features
         if self.gather == "without_gradient":
-            gathered = [torch.zeros_like(rows) for _ in range(self.size)]
-            dist.all_gather(gathered, rows.detach().contiguous())
-            gathered[self.rank] = rows  # the one part that carries gradient
+            gathered = [torch.zeros_like(features) for _ in range(self.size)]
+            dist.all_gather(gathered, features.detach().contiguous())
+            gathered[self.rank] = features  # the only part that carries a gradient
             return torch.cat(gathered)
-        return torch.cat(all_gather(rows))
+        return torch.cat(all_gather(features))
 
-    def labels_of(self, rows: int) -> Tensor:
-        """0 .. rows - 1, made once."""
-        if rows not in self.labels:
-            self.labels[rows] = torch.arange(rows)
-        return self.labels[rows]
+    def labels_of(self, count: int) -> Tensor:
+        """Return 0 .. count - 1, created once."""
+        if count not in self.labels:
+            self.labels[count] = torch.arange(count)
+        return self.labels[count]

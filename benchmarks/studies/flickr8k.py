@@ -1,12 +1,13 @@
-"""Flickr8k from scratch: the `flickr8k` preset trained in legs of a few minutes, evaluated while it trains.
+"""Train the `flickr8k` preset from scratch, a few minutes at a time, and evaluate it during training.
 
     python -m benchmarks.studies.flickr8k --data-root DIR [--rows cosmos] [--minutes 5] [--set key=value] [--out DIR]
         [--quick]
 
-DIR holds train-0000.tar to train-0005.tar and test-0000.tar (a sample: KEY.jpg and a PixelProse-like KEY.json) and
-Karpathy's dataset_flickr8k.json. They are read in place; test images are unpacked to a temporary folder. The command
-stops after `--minutes` with a checkpoint, and the same command goes on; finished, it writes the curve and the table.
-Rows are the ablation's: several of them, with `--set device=cuda` and a batch that fits, are the ablation on a GPU.
+DIR has train-0000.tar to train-0005.tar and test-0000.tar (each sample is KEY.jpg and KEY.json in PixelProse's format),
+and Karpathy's dataset_flickr8k.json. They are read in place; test images are unpacked to a temporary folder. The
+command stops after `--minutes` with a checkpoint, and the same command continues. When all rows are finished, it writes
+the curve and the table. Rows are those of the ablation: with several rows, `--set device=cuda` and a batch that fits
+into memory, this is the ablation on a GPU.
 """
 
 import argparse
@@ -39,8 +40,8 @@ RECORD = "record.json"
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     for name in options.rows if not options.report else ():
-        if not row_leg(options, rows.row(name)):
-            print("this leg is over; the same command goes on")
+        if not train_row(options, rows.row(name)):
+            print("stopped after --minutes; the same command continues")
             return
     from benchmarks.studies.flickr8k_report import write_report
     from cosmos_eval.results.environment import environment
@@ -60,14 +61,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data-root", type=Path, default=root, help="default: real/flickr8k below COSMOS_SHARED_DIR")
-    parser.add_argument("--rows", nargs="+", choices=[one.name for one in rows.ROWS], default=["cosmos"])
+    parser.add_argument("--rows", nargs="+", choices=[row.name for row in rows.ROWS], default=["cosmos"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=5, help="length of a leg; 0: until all rows are finished")
+    parser.add_argument("--minutes", type=float, default=5, help="stop after this time; 0: when all rows are finished")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of every row")
     parser.add_argument("--out", type=Path, default=Path("runs/flickr8k"))
     parser.add_argument("--results", type=Path, help="folder for table and curve (default: results/; --quick: --out)")
-    parser.add_argument("--report", action="store_true", help="table and curve of what is there, no training")
-    parser.add_argument("--quick", action="store_true", help="six steps, 40 test images: the machinery, no finding")
+    parser.add_argument("--report", action="store_true", help="only write table and curve of what is trained")
+    parser.add_argument("--quick", action="store_true", help="six steps and 40 test images, to test the script")
     options = parser.parse_args(arguments)
     options.until = time.monotonic() + 60 * options.minutes if options.minutes else None
     if not options.report and (options.data_root is None or not (options.data_root / "test-0000.tar").is_file()):
@@ -75,39 +76,39 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def row_leg(options: argparse.Namespace, one: rows.Row) -> bool:
-    """Train a row for as long as the leg lasts; whether it is finished."""
+def train_row(options: argparse.Namespace, row: rows.Row) -> bool:
+    """Train a row until it is finished or the time is over; return whether it is finished."""
     from cosmos_core.config import load_preset
     from cosmos_core.files import atomic_write_text
     from cosmos_core.signals import Interrupted
     from cosmos_eval.results.environment import environment
     from cosmos_eval.training.evaluator import EvaluateEvery
 
-    folder = options.out / one.name
-    changes = [*(QUICK if options.quick else ()), *options.set, *one.changes]
-    if finished(folder):
-        print(f"{one.name}: finished, kept")
+    folder = options.out / row.name
+    changes = [*(QUICK if options.quick else ()), *options.set, *row.changes]
+    if is_finished(folder):
+        print(f"{row.name}: finished, kept")
         return True
     with unpacked_test_split(options.data_root) as test_root:
-        places = [f"data={options.data_root / SHARDS}", f"eval_data_root={test_root}", f"out={folder}"]
-        config = load_preset(PRESET, [f"name={one.name}", f"seed={options.seed}", *changes, *places])
+        paths = [f"data={options.data_root / SHARDS}", f"eval_data_root={test_root}", f"out={folder}"]
+        config = load_preset(PRESET, [f"name={row.name}", f"seed={options.seed}", *changes, *paths])
         record = {
             "commit": head(),
-            "config": described(config, changes),
+            "config": portable_config(config, changes),
             "environment": environment("cuda" if config.device == "auto" else config.device),
         }
         atomic_write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
-        callbacks = [EvaluateEvery(config, Lines()), Deadline(options.until)]
+        callbacks = [EvaluateEvery(config, NoteReporter()), Deadline(options.until)]
         try:
-            train(config, callbacks=callbacks, reporter=Lines())
+            train(config, callbacks=callbacks, reporter=NoteReporter())
         except Interrupted as stop:
             if stop.number != signal.SIGUSR1:
                 raise
-            print(f"{one.name}: {stop}")
-    return finished(folder)
+            print(f"{row.name}: {stop}")
+    return is_finished(folder)
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     from cosmos_core.checkpoint import read_file
 
     last = folder / "last.pt"
@@ -117,15 +118,15 @@ def finished(folder: Path) -> bool:
     return bool(content["step"] == content["steps"])
 
 
-def described(config: "TrainConfig", changes: list[str]) -> dict[str, object]:
-    """The settings without the places of this machine, and what was changed from the preset."""
+def portable_config(config: "TrainConfig", changes: list[str]) -> dict[str, object]:
+    """Return the settings without paths of this machine, and the changes to the preset."""
     values = json.loads(json.dumps(config.to_dict()))
     return {**values, "data": SHARDS, "eval_data_root": "", "out": "", "changes": changes}
 
 
 @contextmanager
 def unpacked_test_split(root: Path) -> Iterator[Path]:
-    """A temporary data root as the definition flickr8k-test-retrieval wants it, outside of any repository."""
+    """Create a temporary data root in the layout that flickr8k-test-retrieval reads."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "flickr8k"
         with tarfile.open(root / "test-0000.tar") as archive:
@@ -136,7 +137,7 @@ def unpacked_test_split(root: Path) -> Iterator[Path]:
 
 
 class Deadline(Callback):
-    """Asks the training to stop after the first step beyond a time, as a batch system would."""
+    """Stops the training after the first step beyond a time, with the signal that a batch system would send."""
 
     def __init__(self, until: float | None) -> None:
         self.until = until
@@ -146,8 +147,8 @@ class Deadline(Callback):
             signal.raise_signal(signal.SIGUSR1)
 
 
-class Lines:
-    """A reporter of plain lines: notes only."""
+class NoteReporter:
+    """A reporter that prints notes and no progress."""
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[object]:

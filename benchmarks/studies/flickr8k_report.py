@@ -1,4 +1,4 @@
-"""The table and the curve of trainings on Flickr8k, from their logs."""
+"""Write the table and the curve of trainings on Flickr8k, from their logs."""
 
 import json
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ CAPTIONS = 5
 DIRECTIONS = {"image_to_text": "I→T", "text_to_image": "T→I"}
 COLUMNS = {f"{direction}_recall@{k}": f"{arrow} R@{k}" for direction, arrow in DIRECTIONS.items() for k in (1, 5, 10)}
 MARK = "<!-- below: written by hand, kept when the table is made again -->"
-Run = dict[str, Any]
+Training = dict[str, Any]
 """`record`, `log` (lines of metrics.jsonl) and `lines` (of evaluations.jsonl) of one training."""
 
 
 def write_report(folders: Sequence[Path], results: Path, name: str = "flickr8k") -> dict[str, float]:
-    """Write NAME.md and NAME.png; returns the last recall at 1 of each row.
+    """Write NAME.md and NAME.png; return the last recall@1 of each row.
 
     Raises:
-        RequestError: a folder without a training that was evaluated.
+        RequestError: a folder has no training, or one that was not evaluated.
     """
     runs = {}
     for folder in folders:
@@ -36,13 +36,13 @@ def write_report(folders: Sequence[Path], results: Path, name: str = "flickr8k")
             "lines": read_evaluations(folder / EVALUATIONS),
         }
         if not runs[folder.name]["log"] or not runs[folder.name]["lines"]:
-            raise RequestError(f"{folder} holds no training that was evaluated")
+            raise RequestError(f"the training in {folder} was not evaluated")
     path = results / f"{name}.md"
-    below = path.read_text(encoding="utf-8").partition(MARK)[2] if path.is_file() else "\n"
+    findings = path.read_text(encoding="utf-8").partition(MARK)[2] if path.is_file() else "\n"
     parts = ["# Flickr8k from scratch", *intro(runs), f"![loss and recall at 1 while training]({name}.png)"]
     for row, run in runs.items():
         parts += [f"## Objective: {row}", about(run), curve_table(run)]
-    atomic_write_text(path, "\n\n".join(parts) + f"\n\n{MARK}{below}")
+    atomic_write_text(path, "\n\n".join(parts) + f"\n\n{MARK}{findings}")
     draw(runs, results / f"{name}.png")
     return {
         f"{row}_{line['network']}_{direction}_recall@1": round(line["metrics"][f"{direction}_recall@1"]["value"], 4)
@@ -53,38 +53,39 @@ def write_report(folders: Sequence[Path], results: Path, name: str = "flickr8k")
     }
 
 
-def intro(runs: dict[str, Run]) -> list[str]:
+def intro(runs: dict[str, Training]) -> list[str]:
     record = next(iter(runs.values()))["record"]
     config, environment = record["config"], record["environment"]
     packages, hardware = environment["packages"], environment["hardware"]
     where = hardware.get("gpu") or f"{hardware['cpu']}, threads: {config['threads'] or hardware['threads']}"
     changes = "".join(f" --set {change}" for change in config["changes"] if not change.startswith("objective="))
     limit, images = config["eval_limit"], count_images(next(iter(runs.values())))
+    limited = f" **Evaluated on {limit} images only, to test the script.**" if limit else ""
     return [
         f"Made by `python -m benchmarks.studies.flickr8k --rows {' '.join(runs)}{changes}` "
         f"at commit {record['commit']}. "
         f"{where}; Python {environment['python']}, {', '.join(f'{key} {value}' for key, value in packages.items())}.",
-        "6,000 training images of 128 × 128 pixels with five captions each; tested on the official test split (1,000 "
-        "images of 176 × 176, 5,000 captions) while training. Both are copies that were squashed to a square, so the "
-        "figures are not those of the original images. Nothing was chosen by these figures: settings were fixed "
-        "before, and the last step counts." + (f" **Tested on {limit} images only: no finding.**" if limit else ""),
+        "6,000 training images of 128 × 128 pixels with five captions each. The official test split (1,000 images of "
+        "176 × 176, 5,000 captions) was evaluated during training. Both are copies that were squashed to a square, so "
+        "the figures are not those of the original images. No setting was selected by these figures: all were fixed "
+        "before the training, and the last step counts." + limited,
         "Chance: " + ", ".join(f"{title} {100 * chance(key, images):.1f} %" for key, title in COLUMNS.items()) + ".",
     ]
 
 
 def chance(metric: str, images: int) -> float:
-    """Recall of a random order: one of `images` images; for an image, any of its five captions among all."""
+    """Return the recall of a random order; for an image, any of its five captions counts."""
     k = int(metric.split("@")[1])
     if metric.startswith("text_to_image"):
         return k / images
     return 1 - comb(CAPTIONS * (images - 1), k) / comb(CAPTIONS * images, k)
 
 
-def count_images(run: Run) -> int:
+def count_images(run: Training) -> int:
     return run["record"]["config"]["eval_limit"] or 1000
 
 
-def about(run: Run) -> str:
+def about(run: Training) -> str:
     config, log = run["record"]["config"], run["log"]
     first, last = log[0], log[-1]
     seen = last["step"] * config["batch_size"]
@@ -92,20 +93,20 @@ def about(run: Run) -> str:
     parts = ", ".join(f"{name.replace('_', ' ')} {first[name]:.2f} → {last[name]:.2f}" for name in names)
     return (
         f"{last['step']:,} steps of {config['batch_size']} ({seen / 6000:.1f} epochs) in "
-        f"{last['seconds'] / 60:.1f} minutes of training, evaluation not counted; seed {config['seed']}. "
+        f"{last['seconds'] / 60:.1f} minutes of training, without evaluation; seed {config['seed']}. "
         f"From the first to the last logged step: {parts}."
     )
 
 
-def curve_table(run: Run) -> str:
-    """Recall by step and network in percent; the interval is the 95 % bootstrap over images."""
-    lines = ["| step | network | " + " | ".join(COLUMNS.values()) + " | R@1, times chance |"]
+def curve_table(run: Training) -> str:
+    """Return the table of recall by step and network, in percent with 95 % intervals over images."""
+    lines = ["| step | network | " + " | ".join(COLUMNS.values()) + " | R@1 / chance |"]
     lines.append("|" + " --- |" * (len(COLUMNS) + 3))
     images = count_images(run)
     for line in run["lines"]:
         cells = [shown(line["metrics"][key]) for key in COLUMNS]
-        times = [line["metrics"][f"{d}_recall@1"]["value"] / chance(f"{d}_recall@1", images) for d in DIRECTIONS]
-        ratio = ", ".join(f"{one:.0f}" for one in times)
+        recalls = {d: line["metrics"][f"{d}_recall@1"]["value"] for d in DIRECTIONS}
+        ratio = ", ".join(f"{recall / chance(f'{d}_recall@1', images):.0f}" for d, recall in recalls.items())
         lines.append(f"| {line['step']:,} | {line['network']} | " + " | ".join(cells) + f" | {ratio} |")
     return "Percent, with 95 % intervals over test images.\n\n" + "\n".join(lines)
 
@@ -114,8 +115,8 @@ def shown(metric: dict[str, float]) -> str:
     return f"{100 * metric['value']:.1f} [{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]"
 
 
-def draw(runs: dict[str, Run], path: Path) -> None:
-    """Loss and recall at 1 by step, one colour a row."""
+def draw(runs: dict[str, Training], path: Path) -> None:
+    """Plot loss and recall@1 by step, with one colour for each row."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,11 +1,11 @@
-"""What ImageNet's prompts are made of, for both sides of a comparison."""
+"""Class names and templates of ImageNet, for both sides of a comparison."""
 
 
 def first_words(classes: int) -> tuple[list[str], list[str]]:
-    """Names of the first classes, and the templates with `{c}` in them."""
+    """Return the names of the first classes, and the templates, which contain `{c}`."""
     from cosmos_eval.protocol.benchmark import load_benchmark
 
-    found = load_benchmark("imagenet1k").words()
-    assert found.class_names is not None
-    assert found.templates is not None
-    return list(found.class_names)[:classes], list(found.templates)
+    prompts = load_benchmark("imagenet1k").resolve_prompts()
+    assert prompts.class_names is not None
+    assert prompts.templates is not None
+    return list(prompts.class_names)[:classes], list(prompts.templates)

@@ -1,14 +1,14 @@
-"""How often `regress` raises a false alarm, and whether it finds what it says it would: simulated, the truth known.
+"""Measure how often `regress` raises a false alarm and detects a drop, on simulated samples with a known truth.
 
     python -m benchmarks.studies.regress_calibration [--trials 4000] [--workers 2] [--quick] [--out results]
 
-In each world (benchmarks/studies/regress_worlds.py) the true drop is set to exactly `max_drop`, where a false alarm is
-likeliest, and the tests are made at level 0.05 as the command makes them. Beside ours stand what one might have taken
-instead: sign flips of the shifted differences by unit, Student's t by unit, and one that takes all samples for
-independent. For the power, the true drop is then set to the smallest detectable drop that the command prints in that
-world. After that, small cases are searched for a false alarm rate above its level, with every outcome written out
-(benchmarks/studies/regress_search.py). Worlds are shared out among `--workers` processes. Writes regress.md; prints one
-JSON line last.
+In each simulation (benchmarks/studies/regress_simulations.py), the true drop is exactly `max_drop`, where a false alarm
+is most likely, and the samples are tested at level 0.05 as the command does. For comparison there are sign flips of the
+shifted differences by unit, Student's t-test by unit, and Student's t-test with every sample as independent. For the
+power, the true drop is then set to the smallest detectable drop that the command prints for this simulation. Finally,
+small cases are searched for a false alarm rate above its level, with all outcomes enumerated
+(benchmarks/studies/regress_search.py). `--workers` processes share the simulations. The script writes regress.md; the
+last line printed is JSON.
 """
 
 import argparse
@@ -25,25 +25,32 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.studies.regress_search import LARGEST, UNITS, Found, search
-from benchmarks.studies.regress_worlds import SCENES, WORLDS, Hits, Scenes, World, entries
+from benchmarks.studies.regress_search import LARGEST, UNITS, SearchResult, search
+from benchmarks.studies.regress_simulations import (
+    SEGMENTATIONS,
+    SIMULATIONS,
+    Hits,
+    PairedSimulation,
+    SegmentationSimulation,
+    entries,
+)
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
-from cosmos_eval.metrics.paired import holm, p_of_drop
-from cosmos_eval.metrics.paired_areas import bootstrap_areas
+from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
+from cosmos_eval.metrics.paired_drop import drop_p_value, holm
+from cosmos_eval.metrics.paired_iou import bootstrap_iou_drop
 from cosmos_eval.results.environment import environment
 
 ALPHA = 0.05
 FLIPS = 499
-OTHERS = ("sign flips", "t by unit", "t by sample")
-OTHERS_TRIALS = 1000
+OTHER_TESTS = ("sign flips", "t by unit", "t by sample")
+OTHER_TRIALS = 1000
 SUITE = 6
-"""Metrics of a suite on the same images, for Holm's correction."""
+"""Number of metrics on the same images, for Holm's correction."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One world: shares of trials in which a test rejected."""
+class CalibrationRow:
+    """Results of one simulation: the fraction of trials in which a test rejected."""
 
     name: str
     units: int
@@ -51,29 +58,31 @@ class Row:
     trials: int
     false_alarms: float
     others: dict[str, float]
+    """False alarms of the other tests."""
     detectable: float
-    """The mean of what was printed; infinite where nothing could be found."""
+    """Mean of the smallest detectable drops that the command prints; infinite where no drop can be detected."""
     power: float
-    """At a true drop of that size; NaN where there is none."""
+    """Power at a true drop of this size; NaN if it is infinite."""
 
     @property
     def error(self) -> float:
-        """Standard error of a share of alpha."""
+        """Standard error of a rate that equals alpha."""
         return math.sqrt(ALPHA * (1 - ALPHA) / self.trials)
 
     @property
     def holds(self) -> bool:
-        """Within three standard errors, so many that a row in 700 fails by chance."""
+        """Whether level and power are as claimed, within three standard errors: one in 700 rows fails by chance."""
         spread = 3 * math.sqrt(POWER * (1 - POWER) / self.trials)
         return self.false_alarms <= ALPHA + 3 * self.error and not self.power < POWER - spread
 
 
 def normal_tail(t: float) -> float:
+    """Return the upper tail probability of the standard normal distribution."""
     return math.erfc(t / math.sqrt(2)) / 2
 
 
 def t_test(excess: np.ndarray) -> float:
-    """Of a mean above zero; the normal distribution, as one takes it for many units."""
+    """Return p for a mean above zero, with the normal approximation for many units."""
     spread = excess.std(ddof=1)
     if spread == 0:
         return 0.0 if excess.mean() > 0 else 1.0
@@ -81,88 +90,99 @@ def t_test(excess: np.ndarray) -> float:
 
 
 def sign_flips(excess: np.ndarray, rng: np.random.Generator) -> float:
-    """Of a sum above zero, all signs alike likely."""
+    """Return p for a sum above zero, if all signs are equally likely."""
     signs = rng.integers(0, 2, (FLIPS, len(excess)), dtype=np.int8).astype(np.float32) * 2 - 1
     return float(((signs @ excess.astype(np.float32) >= excess.sum() - 1e-6).sum() + 1) / (FLIPS + 1))
 
 
 def other_tests(samples: Hits, max_drop: float, rng: np.random.Generator) -> list[float]:
-    """p of OTHERS."""
-    drops = samples.drops()
-    excess = drops.lost - max_drop * drops.share
+    """Return p for each of OTHER_TESTS."""
+    drops = samples.differences()
+    excess = drops.difference - max_drop * drops.weight
     weights = np.ones(len(samples.unit)) if samples.weights is None else samples.weights
     each = weights * (samples.baseline - samples.candidate - max_drop)
     return [sign_flips(excess, rng), t_test(excess), t_test(each)]
 
 
-def measure(world: World, trials: int, seed: int) -> Row:
-    """A world whose metric is a mean of hits."""
+def measure(simulation: PairedSimulation, trials: int, seed: int) -> CalibrationRow:
+    """Measure false alarms and power in a simulation whose metric is a mean of hits."""
     rng = np.random.default_rng(seed)
     p, others = [], []
     for trial in range(trials):
-        samples = world.samples(rng, world.max_drop)
-        p.append(p_of_drop(samples.drops(), world.max_drop))
-        if trial < OTHERS_TRIALS:
-            others.append(other_tests(samples, world.max_drop, rng))
-    shares = (np.array(others) <= ALPHA).mean(0).tolist()
+        samples = simulation.samples(rng, simulation.max_drop)
+        p.append(drop_p_value(samples.differences(), simulation.max_drop))
+        if trial < OTHER_TRIALS:
+            others.append(other_tests(samples, simulation.max_drop, rng))
+    other_false_alarms = (np.array(others) <= ALPHA).mean(0).tolist()
 
-    def printed(drop: float) -> float:
-        return detectable_drop(churn_of(world.samples(rng, drop).drops()), world.max_drop, ALPHA)
+    def printed_drop(true_drop: float) -> float:
+        return detectable_drop(
+            measure_power_inputs(simulation.samples(rng, true_drop).differences()), simulation.max_drop, ALPHA
+        )
 
-    drop = settle(printed, world.max_drop)
+    drop = consistent_drop(printed_drop, simulation.max_drop)
     power = math.nan
     if math.isfinite(drop):
-        found = [p_of_drop(world.samples(rng, drop).drops(), world.max_drop) <= ALPHA for _ in range(trials)]
-        power = float(np.mean(found))
-    return Row(
-        world.name,
-        world.units,
-        world.max_drop,
+        detected = [
+            drop_p_value(simulation.samples(rng, drop).differences(), simulation.max_drop) <= ALPHA
+            for _ in range(trials)
+        ]
+        power = float(np.mean(detected))
+    return CalibrationRow(
+        simulation.name,
+        simulation.units,
+        simulation.max_drop,
         trials,
         float((np.array(p) <= ALPHA).mean()),
-        dict(zip(OTHERS, shares, strict=True)),
+        dict(zip(OTHER_TESTS, other_false_alarms, strict=True)),
         drop,
         power,
     )
 
 
-def settle(printed: Callable[[float], float], max_drop: float) -> float:
-    """The drop that is printed, on average, for candidates that drop by that much."""
+def consistent_drop(printed_drop: Callable[[float], float], max_drop: float) -> float:
+    """Find the drop that the command prints, on average, for candidates with this very drop (fixed-point iteration)."""
     drop = max_drop
-    for looks in (2, 3, 5, 20):
-        found = [printed(min(drop, 0.9)) for _ in range(looks)]
-        if not all(map(math.isfinite, found)):
+    for repetitions in (2, 3, 5, 20):
+        printed = [printed_drop(min(drop, 0.9)) for _ in range(repetitions)]
+        if not all(map(math.isfinite, printed)):
             return math.inf
-        drop = float(np.mean(found))
+        drop = float(np.mean(printed))
     return drop if drop < 0.45 else math.inf
 
 
-def measure_scenes(scenes: Scenes, trials: int, seed: int, resamples: int = 500) -> Row:
-    """A world of segmentations; the mean IoU's true drop is `max_drop`."""
+def measure_segmentation(
+    simulation: SegmentationSimulation, trials: int, seed: int, resamples: int = 500
+) -> CalibrationRow:
+    """Measure false alarms and power for mean IoU. `max_drop` is set to the true drop of the simulation."""
     rng = np.random.default_rng(seed)
-    max_drop = scenes.true_drop(scenes.candidate)
+    max_drop = simulation.true_drop(simulation.candidate)
 
-    def drawn(world: Scenes):
-        both = world.areas(rng, world.images, world.candidate)
-        return bootstrap_areas(
-            entries(both[0]), entries(both[1]), world.images, resamples=resamples, seed=int(rng.integers(2**31))
+    def draw_bootstrap(at: SegmentationSimulation):
+        baseline, candidate = at.areas(rng, at.images, at.candidate)
+        bootstrap_seed = int(rng.integers(2**31))
+        return bootstrap_iou_drop(
+            entries(baseline), entries(candidate), at.images, resamples=resamples, seed=bootstrap_seed
         )
+
+    def printed_drop(true_drop: float) -> float:
+        return detectable_drop(draw_bootstrap(simulation.with_drop(true_drop)).power_inputs(), max_drop, ALPHA)
 
     false_alarms, by_unit, by_flips = [], [], []
     for _ in range(trials):
-        found = drawn(scenes)
-        false_alarms.append(found.p(max_drop) <= ALPHA)
-        excess = found.influence + (found.drop - max_drop) / scenes.images
+        bootstrap = draw_bootstrap(simulation)
+        false_alarms.append(bootstrap.p_value(max_drop) <= ALPHA)
+        excess = bootstrap.influence + (bootstrap.drop - max_drop) / simulation.images
         by_unit.append(t_test(excess) <= ALPHA)
         by_flips.append(sign_flips(excess, rng) <= ALPHA)
-    drop = settle(lambda drop: detectable_drop(drawn(scenes.with_drop(drop)).churn(), max_drop, ALPHA), max_drop)
+    drop = consistent_drop(printed_drop, max_drop)
     power = math.nan
-    if math.isfinite(drop) and scenes.true_drop(-8.0) > drop:
-        lower = scenes.with_drop(drop)
-        power = float(np.mean([drawn(lower).p(max_drop) <= ALPHA for _ in range(trials)]))
-    return Row(
-        scenes.name,
-        scenes.images,
+    if math.isfinite(drop) and simulation.true_drop(-8.0) > drop:
+        worse = simulation.with_drop(drop)
+        power = float(np.mean([draw_bootstrap(worse).p_value(max_drop) <= ALPHA for _ in range(trials)]))
+    return CalibrationRow(
+        simulation.name,
+        simulation.images,
         max_drop,
         trials,
         float(np.mean(false_alarms)),
@@ -172,82 +192,96 @@ def measure_scenes(scenes: Scenes, trials: int, seed: int, resamples: int = 500)
     )
 
 
-def measure_suite(trials: int, seed: int) -> Row:
-    """Any false alarm among the metrics of a suite on the same images, Holm's correction as in the command."""
+def measure_suite(trials: int, seed: int) -> CalibrationRow:
+    """Measure how often there is any false alarm among several metrics on the same images, with Holm's correction."""
     rng = np.random.default_rng(seed)
-    worlds = [world for world in WORLDS if world.units >= 1000][:SUITE]
-    alarms, alone = 0, 0
+    metrics = [simulation for simulation in SIMULATIONS if simulation.units >= 1000][:SUITE]
+    alarms, uncorrected = 0, 0
     for _ in range(trials):
-        # the same stream for all: metrics of one model on one set of images go up and down together
-        stream = int(rng.integers(2**31))
+        # the same seed for all metrics, because the metrics of one model on the same images are correlated
+        shared_seed = int(rng.integers(2**31))
         p = [
-            p_of_drop(world.samples(np.random.default_rng(stream), world.max_drop).drops(), world.max_drop)
-            for world in worlds
+            drop_p_value(
+                simulation.samples(np.random.default_rng(shared_seed), simulation.max_drop).differences(),
+                simulation.max_drop,
+            )
+            for simulation in metrics
         ]
         alarms += min(holm(p)) <= ALPHA
-        alone += min(p) <= ALPHA
-    name = f"any of {len(worlds)} metrics, Holm"
-    others = {"sign flips": math.nan, "t by unit": math.nan, "t by sample": math.nan, "no correction": alone / trials}
-    return Row(name, 1000, 0.0, trials, alarms / trials, others, math.inf, math.nan)
+        uncorrected += min(p) <= ALPHA
+    name = f"any of {len(metrics)} metrics, Holm"
+    others = {
+        "sign flips": math.nan,
+        "t by unit": math.nan,
+        "t by sample": math.nan,
+        "no correction": uncorrected / trials,
+    }
+    return CalibrationRow(name, 1000, 0.0, trials, alarms / trials, others, math.inf, math.nan)
 
 
-def table(rows: Sequence[Row]) -> str:
-    head = ["world", "units", "max-drop", "false alarms", *OTHERS, "detectable drop", "power there"]
+def table(rows: Sequence[CalibrationRow]) -> str:
+    head = ["simulation", "units", "max-drop", "false alarms", *OTHER_TESTS, "detectable drop", "power"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row in rows:
         cells = [
             row.name,
             f"{row.units:,}",
             f"{100 * row.max_drop:.2g}",
-            f"**{share(row.false_alarms)}**" + ("" if row.holds else " (!)"),
-            *(share(row.others[name]) for name in OTHERS),
+            f"**{percent(row.false_alarms)}**" + ("" if row.holds else " (!)"),
+            *(percent(row.others[name]) for name in OTHER_TESTS),
             f"{100 * row.detectable:.2f}" if math.isfinite(row.detectable) else "–",
-            share(row.power),
+            percent(row.power),
         ]
         lines.append(cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def share(value: float) -> str:
+def percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def page(rows: Sequence[Row], suite: Row, found: Found, command: str, seconds: float) -> str:
-    about = environment()
-    hardware, packages = about["hardware"], about["packages"]
-    trials, scene_trials = rows[0].trials, rows[-1].trials
+def page(
+    rows: Sequence[CalibrationRow], suite: CalibrationRow, searched: SearchResult, command: str, seconds: float
+) -> str:
+    """Return the page results/regress.md."""
+    measured_on = environment()
+    hardware, packages = measured_on["hardware"], measured_on["packages"]
+    trials, segmentation_trials = rows[0].trials, rows[-1].trials
     worst = max(rows, key=lambda row: row.false_alarms)
-    most = max(value for row in rows for value in row.others.values() if not math.isnan(value))
-    text = f"""# Is the gate calibrated?
+    worst_other = max(value for row in rows for value in row.others.values() if not math.isnan(value))
+    text = f"""# Calibration of the regression test
 
 Made by `{command}` in {seconds / 60:.0f} minutes. {hardware["cpu"]}, {hardware["cores"]} cores, Python
-{about["python"]}, numpy {packages["numpy"]}.
+{measured_on["python"]}, numpy {packages["numpy"]}.
 
-The true drop is exactly `max-drop`, where a false alarm is likeliest, and the level is 5 %. Percent of {trials:,}
-trials a world (mean IoU: {scene_trials:,}); the standard error at 5 % is {100 * rows[0].error:.2f} points
-({100 * rows[-1].error:.2f}). Bold is the test of `cosmos-eval regress`; beside it, on the first {OTHERS_TRIALS:,} of
-the same samples at most, sign flips of the differences less `max-drop`, summed by unit; Student's t by unit; Student's
-t with every sample for itself.
+The true drop is exactly `max-drop`, where a false alarm is most likely, and the level is 5 %. The table shows the
+percentage of {trials:,} trials for each simulation (mean IoU: {segmentation_trials:,}); the standard error at 5 % is
+{100 * rows[0].error:.2f} points ({100 * rows[-1].error:.2f}). The bold column is the test of `cosmos-eval regress`. The
+next three columns are other tests, on at most the first {OTHER_TRIALS:,} of the same samples: sign flips of the
+differences minus `max-drop`, summed by unit; Student's t-test by unit; and Student's t-test with every sample as
+independent.
 
-{verdict(rows)} The most false alarms are {share(worst.false_alarms)} % ({worst.name}, {worst.units:,} units). Of the
-others the most are {share(most)} %: where most units lose a little and few win a lot, sign flips and Student's t take
-a draw without the few for a sure drop; where captions of an image go together, samples are no independent ones.
+{verdict(rows)} The highest false alarm rate is {percent(worst.false_alarms)} % ({worst.name}, {worst.units:,} units).
+The highest of the other tests is {percent(worst_other)} %. If most units lose a little and few win a lot, sign flips
+and the t-test report a drop with false certainty for a sample without the few. If the captions of an image are
+correlated, samples are not independent.
 
-The price is paid where units are few or unlike each other: there false alarms are far below 5 %, and less is found. The
-last two columns say how much: the smallest detectable drop that the command prints, in points, on average over samples
-of the world, and how often a true drop of that size was found (80 % is promised). A dash: no drop below 45 points is
-sure to be found, and the command says so.
+This has a cost where there are few units or very different units: false alarms are far below 5 %, and fewer drops are
+detected. The last two columns show it: the smallest detectable drop that the command prints, in points, averaged over
+samples of the simulation, and how often a true drop of this size was detected (the command claims 80 %). A dash means
+that no drop below 45 points is certain to be detected, and the command says so.
 
 {table(rows)}
 
-In a suite of {SUITE} such metrics on the same images, Holm's correction leaves any false alarm in
-{share(suite.false_alarms)} % of {suite.trials:,} trials ({share(suite.others["no correction"])} % without it).
+In a suite of {SUITE} such metrics on the same images, Holm's correction leaves a false alarm in
+{percent(suite.false_alarms)} % of {suite.trials:,} trials ({percent(suite.others["no correction"])} % without it).
 
-Simulations see what they were made for. So a search too, in which nothing is simulated: {found.distributions:,}
-distributions of what a unit loses, two to four values each and the mean exactly `max-drop`, on {UNITS[0]} to
-{UNITS[-1]} units, each with all of its outcomes written out. The false alarm rate at a level, divided by that level, is
-at most {found.worst:.3f}{"" if found.holds else " **(!)**"} over all of them and all levels up to {100 * LARGEST:.0f} %
-(there at {100 * found.level:.2g} %, with {found.units} units; a ratio of 1 is a level that is met exactly).
+Simulations cover only the cases for which they were written. So there is also a search without simulation:
+{searched.distributions:,} distributions of the loss of a unit, with two to four values each and a mean of exactly
+`max-drop`, on {UNITS[0]} to {UNITS[-1]} units. All outcomes of each are enumerated. The false alarm rate at a level,
+divided by that level, is at most {searched.worst:.3f}{"" if searched.holds else " **(!)**"} over all distributions and
+all levels up to {100 * LARGEST:.0f} % (the maximum is at {100 * searched.level:.2g} %, with {searched.units} units; a
+ratio of 1 means that the level is met exactly).
 """
     return (
         "\n\n".join(
@@ -260,14 +294,14 @@ at most {found.worst:.3f}{"" if found.holds else " **(!)**"} over all of them an
     )
 
 
-def verdict(rows: Sequence[Row]) -> str:
-    """In one sentence, what the rows say of ours."""
+def verdict(rows: Sequence[CalibrationRow]) -> str:
+    """Return one sentence about the test of the command."""
     failed = [row for row in rows if not row.holds]
     if failed:
-        return f"**Not as claimed in {len(failed)} of {len(rows)} worlds, marked (!).**"
+        return f"**Not as claimed in {len(failed)} of {len(rows)} simulations, marked (!).**"
     return (
-        f"**In all {len(rows)} worlds it raises false alarms in at most 5 % and finds the drop that it prints in at "
-        "least 80 %,** to within three standard errors."
+        f"**In all {len(rows)} simulations, the test raises false alarms in at most 5 % of the trials and detects the "
+        "drop that it prints in at least 80 %,** within three standard errors."
     )
 
 
@@ -275,69 +309,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=4000)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="about a minute: fewer trials")
+    parser.add_argument("--quick", action="store_true", help="fewer trials: about a minute")
     parser.add_argument("--out", type=Path, help="folder for regress.md")
     options = parser.parse_args(arguments)
     trials = 120 if options.quick else options.trials
     start = time.perf_counter()
-    jobs = [(number, trials) for number in range(len(WORLDS) + len(SCENES) + 1)]
+    jobs = [(number, trials) for number in range(len(SIMULATIONS) + len(SEGMENTATIONS) + 1)]
     if options.workers > 1:
         with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-            *rows, suite = pool.map(one_world, jobs)
+            *rows, suite = pool.map(run_job, jobs)
     else:
-        *rows, suite = map(one_world, jobs)
+        *rows, suite = map(run_job, jobs)
     command = "python -m benchmarks.studies.regress_calibration" + (
         " --quick" if options.quick else f" --trials {trials}"
     )
-    found = search(trials // 3)
+    searched = search(trials // 3)
     seconds = time.perf_counter() - start
-    text = page(rows, suite, found, command + (" --out results" if options.out else ""), seconds)
+    text = page(rows, suite, searched, command + (" --out results" if options.out else ""), seconds)
     print(text)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         atomic_write_text(options.out / "regress.md", text)
-    print(json.dumps(record(rows, suite, found, seconds)))
-    return 0 if all(row.holds for row in (*rows, suite)) and found.holds else 1
+    print(json.dumps(record(rows, suite, searched, seconds)))
+    return 0 if all(row.holds for row in (*rows, suite)) and searched.holds else 1
 
 
-def one_world(job: tuple[int, int]) -> Row:
-    """A world by its number: means of hits, then segmentations (with half the trials), then the suite."""
+def run_job(job: tuple[int, int]) -> CalibrationRow:
+    """Run a simulation by its number: means of hits, then segmentations (with half the trials), then the suite."""
     number, trials = job
-    if number < len(WORLDS):
-        row = measure(WORLDS[number], trials, seed=number)
-    elif number < len(WORLDS) + len(SCENES):
-        row = measure_scenes(SCENES[number - len(WORLDS)], trials // 2, seed=number)
+    if number < len(SIMULATIONS):
+        row = measure(SIMULATIONS[number], trials, seed=number)
+    elif number < len(SIMULATIONS) + len(SEGMENTATIONS):
+        row = measure_segmentation(SEGMENTATIONS[number - len(SIMULATIONS)], trials // 2, seed=number)
     else:
         row = measure_suite(trials // 2, seed=number)
-    say(row)
+    print_progress(row)
     return row
 
 
-def say(row: Row) -> None:
-    held = "" if row.holds else ", NOT AS CLAIMED"
+def print_progress(row: CalibrationRow) -> None:
+    warning = "" if row.holds else ", NOT AS CLAIMED"
     print(
-        f"{row.name}, {row.units}: false alarms {share(row.false_alarms)}, power {share(row.power)}{held}",
+        f"{row.name}, {row.units}: false alarms {percent(row.false_alarms)}, power {percent(row.power)}{warning}",
         file=sys.stderr,
         flush=True,
     )
 
 
-def record(rows: Sequence[Row], suite: Row, found: Found, seconds: float) -> dict[str, object]:
+def record(
+    rows: Sequence[CalibrationRow], suite: CalibrationRow, searched: SearchResult, seconds: float
+) -> dict[str, object]:
     powers = [row.power for row in rows if not math.isnan(row.power)]
     figures = {
         "trials": rows[0].trials,
-        "worlds": len(rows),
+        "simulations": len(rows),
         "worst_false_alarms": max(row.false_alarms for row in rows),
         "standard_error": round(rows[0].error, 5),
         "suite_false_alarms": suite.false_alarms,
-        "searched_distributions": found.distributions,
-        "searched_worst_ratio": round(found.worst, 6),
+        "searched_distributions": searched.distributions,
+        "searched_worst_ratio": round(searched.worst, 6),
         "least_power": min(powers, default=None),
         "as_claimed": all(row.holds for row in (*rows, suite)),
         "seconds": round(seconds, 1),
         "rows": [
             {
-                "world": row.name,
+                "simulation": row.name,
                 "units": row.units,
                 "max_drop": round(row.max_drop, 6),
                 "false_alarms": row.false_alarms,

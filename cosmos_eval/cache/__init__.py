@@ -1,1 +1,1 @@
-"""Features on disk, keyed by content: what an earlier run encoded is read, not encoded again."""
+"""Feature cache: features on disk, found by content, so that a later run reads them instead of encoding again."""

@@ -1,108 +1,144 @@
-"""Stored rows as a folder that `embeddings:` reads: a model is evaluated elsewhere without its weights."""
+"""Export cached features to a folder for `embeddings:`, so that a model can be evaluated without its weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.contents import Held
-from cosmos_eval.cache.names import read_names
-from cosmos_eval.cache.shard import Damaged, read_shard
+from cosmos_eval.cache.contents import CachedModel
+from cosmos_eval.cache.item_names import read_names
+from cosmos_eval.cache.shard import DamagedFileError, read_shard
 from cosmos_eval.models.embeddings import write_embeddings
 
 
-def export_rows(one: Held, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
-    """Write the images and texts that benchmarks asked for, all of them by default; returns how many of each.
+class _NamedItem(NamedTuple):
+    """An image or text as one benchmark names it, and the key of its features."""
+
+    benchmark: str
+    name: str
+    key: str
+
+
+def export_features(model: CachedModel, out: Path, benchmarks: Sequence[str] = ()) -> tuple[int, int]:
+    """Write `meta.json`, `images.npz` and `texts.npz` to `out`; return the numbers of images and of texts.
 
     Args:
-        one: where the rows are (`cosmos_eval.cache.contents.chosen`).
-        out: `meta.json`, `images.npz` and `texts.npz` go there.
+        model: from `cosmos_eval.cache.contents.find_cached_models`.
+        benchmarks: write only the images and texts of these benchmarks; all of them if empty.
 
     Raises:
-        RequestError: features that are not one vector an item, a benchmark that the store does not know, an image or
-            text without a row (a run that was not finished, or whose rows made room for others), or two images of
-            one name.
+        RequestError: the features are not one vector for each item; the cache has no items of a benchmark; features of
+            an item are missing (an unfinished run, or they were removed to keep the size limit); two different images
+            have one name.
     """
-    images = _named(one, "images", benchmarks)
-    texts = _named(one, "texts", benchmarks)
-    ids = _by_name(images)
-    words = {name: key for _, name, key in texts}
-    rows = {kind: _rows(one, kind, set(named.values())) for kind, named in (("images", ids), ("texts", words))}
-    for kind, named in (("images", ids), ("texts", words)):
-        lacking = [name for name, key in named.items() if key not in rows[kind]]
-        if lacking:
-            raise RequestError(
-                f"{len(lacking):,} of {len(named):,} {kind} have no stored row, {lacking[0][:80]!r} first; run their "
-                "benchmarks again (results that are finished need --overwrite), or name others with --benchmark"
-            )
-    about = one.about
-    for kind, of_kind in rows.items():
-        tokens = next((row for row in of_kind.values() if row.ndim > 1), None)
-        if tokens is not None:
-            raise RequestError(
-                f"{about['spec']} keeps {' x '.join(map(str, tokens.shape))} numbers for each of its {kind}, and "
-                "embeddings: folders hold one vector an item; evaluate the model itself"
-            )
-    meta = {
-        **{key: value for key, value in about["model"].items() if isinstance(value, str | int | float | bool)},
-        "exported_from": about["spec"],
-        "digest": about["digest"],
-        "precision": about["precision"],
-        "device": about["device"],
-    }
+    images = _items_of_benchmarks(model, "images", benchmarks)
+    texts = _items_of_benchmarks(model, "texts", benchmarks)
+    # Only images need a check for two keys under one name: the name of a text is the text itself.
+    keys_by_name = {"images": _image_keys_by_name(images), "texts": {item.name: item.key for item in texts}}
+    features = {kind: _read_features(model, kind, set(keys.values())) for kind, keys in keys_by_name.items()}
+    for kind, keys in keys_by_name.items():
+        _require_features(kind, keys, features[kind])
+    for kind, features_by_key in features.items():
+        _require_single_vectors(model, kind, features_by_key)
+    arrays = {kind: np.stack([features[kind][key] for key in keys.values()]) for kind, keys in keys_by_name.items()}
     write_embeddings(
         out,
-        list(ids),
-        np.stack([rows["images"][key] for key in ids.values()]),
-        list(words),
-        np.stack([rows["texts"][key] for key in words.values()]),
-        meta,
+        list(keys_by_name["images"]),
+        arrays["images"],
+        list(keys_by_name["texts"]),
+        arrays["texts"],
+        _meta(model),
     )
-    return len(ids), len(words)
+    return len(keys_by_name["images"]), len(keys_by_name["texts"])
 
 
-def _named(one: Held, kind: str, benchmarks: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Benchmark, name and key of each item."""
-    files = list(read_names(one.folder, kind))
-    known = sorted({benchmark for benchmark, _, _ in files})
-    unknown = [name for name in benchmarks if name not in known]
-    if unknown or not files:
-        asked = f"no {kind} of {unknown[0]}" if unknown else f"no {kind}"
-        there = f"there are those of {', '.join(known)}" if known else f"run a benchmark with {kind} first"
-        raise RequestError(f"{asked} are stored for {one.about['spec']}; {there}")
+def _meta(model: CachedModel) -> dict[str, str | int | float | bool]:
+    """Return the content of `meta.json`: the model's description, and where the features come from."""
+    info = model.info
+    return {
+        **{key: value for key, value in info["model"].items() if isinstance(value, str | int | float | bool)},
+        "exported_from": info["spec"],
+        "digest": info["digest"],
+        "precision": info["precision"],
+        "device": info["device"],
+    }
+
+
+def _items_of_benchmarks(model: CachedModel, kind: str, benchmarks: Sequence[str]) -> list[_NamedItem]:
+    """Return the items of some benchmarks, or of all of them if `benchmarks` is empty."""
+    files = list(read_names(model.folder, kind))
+    known_benchmarks = sorted({benchmark for benchmark, _, _ in files})
+    unknown_benchmarks = [name for name in benchmarks if name not in known_benchmarks]
+    if unknown_benchmarks or not files:
+        missing = f"no {kind} of {unknown_benchmarks[0]}" if unknown_benchmarks else f"no {kind}"
+        advice = (
+            f"benchmarks in this cache: {', '.join(known_benchmarks)}"
+            if known_benchmarks
+            else f"run a benchmark with {kind} first"
+        )
+        raise RequestError(f"the cache has {missing} for {model.info['spec']}; {advice}")
     return [
-        (benchmark, name, key)
+        _NamedItem(benchmark, name, key)
         for benchmark, names, keys in files
         if not benchmarks or benchmark in benchmarks
         for name, key in zip(names, keys, strict=True)
     ]
 
 
-def _by_name(items: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    found: dict[str, tuple[str, str]] = {}
-    for benchmark, name, key in items:
-        other, known = found.setdefault(name, (benchmark, key))
-        if known != key:
-            if other == benchmark:
-                raise RequestError(
-                    f"{name!r} was two images of {benchmark} in different runs; clear the store and run again"
-                )
-            one, two = sorted((other, benchmark))
+def _image_keys_by_name(items: Sequence[_NamedItem]) -> dict[str, str]:
+    """Return name -> key.
+
+    Raises:
+        RequestError: one name stands for two images.
+    """
+    first_items: dict[str, _NamedItem] = {}
+    for item in items:
+        first = first_items.setdefault(item.name, item)
+        if first.key == item.key:
+            continue
+        if first.benchmark == item.benchmark:
             raise RequestError(
-                f"{name!r} is an image of {one} and another one of {two}; export them one by one with --benchmark"
+                f"{item.name!r} is the name of two images of {item.benchmark}, whose files changed between two runs; "
+                "clear the cache and run again"
             )
-    return {name: key for name, (_, key) in found.items()}
+        benchmark, other_benchmark = sorted((first.benchmark, item.benchmark))
+        raise RequestError(
+            f"{item.name!r} is an image of {benchmark} and a different image of {other_benchmark}; export them one by "
+            "one with --benchmark"
+        )
+    return {name: item.key for name, item in first_items.items()}
 
 
-def _rows(one: Held, kind: str, wanted: set[str]) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    for path in one.shards(kind):
+def _read_features(model: CachedModel, kind: str, keys: set[str]) -> dict[str, np.ndarray]:
+    """Return key -> features, without the keys that are not stored."""
+    features: dict[str, np.ndarray] = {}
+    for path in model.shards(kind):
         try:
-            shard = read_shard(path, one.folder.name)
-        except (Damaged, OSError):
-            continue  # what it held is named as lacking
-        for key, row in zip(shard.keys, shard.rows, strict=True):
-            if (name := bytes(key).hex()) in wanted:
-                found[name] = row
-    return found
+            shard = read_shard(path, model.folder.name)
+        except (DamagedFileError, OSError):
+            continue  # the caller reports its items as missing
+        for key_bytes, item_features in zip(shard.keys, shard.features, strict=True):
+            if (key := bytes(key_bytes).hex()) in keys:
+                features[key] = item_features
+    return features
+
+
+def _require_features(kind: str, keys_by_name: dict[str, str], features: dict[str, np.ndarray]) -> None:
+    missing_names = [name for name, key in keys_by_name.items() if key not in features]
+    if missing_names:
+        raise RequestError(
+            f"the cache lacks the features of {len(missing_names):,} of {len(keys_by_name):,} {kind}, the first is "
+            f"{missing_names[0][:80]!r}; run their benchmarks again (finished results need --overwrite), or export "
+            "other benchmarks with --benchmark"
+        )
+
+
+def _require_single_vectors(model: CachedModel, kind: str, features_by_key: dict[str, np.ndarray]) -> None:
+    tokens = next((features for features in features_by_key.values() if features.ndim > 1), None)
+    if tokens is not None:
+        raise RequestError(
+            f"{model.info['spec']} has {' x '.join(map(str, tokens.shape))} numbers for each of its {kind}, and an "
+            "embeddings: folder holds one vector for each; evaluate the model itself"
+        )

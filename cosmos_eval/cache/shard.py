@@ -1,4 +1,9 @@
-"""One file of stored rows: written whole or not at all, named by its own SHA-256, checked whenever rows are taken."""
+"""Files of the feature cache: shards of features, and files with the names of items.
+
+Every file has a checksum (the first digits of its SHA-256) in its name. It is written under a temporary name and then
+renamed, so it is on disk whole or not at all, and it is never changed afterwards. Whenever its content is used, the
+checksum is computed again; a file with another checksum is damaged and counts as missing.
+"""
 
 import hashlib
 import json
@@ -19,158 +24,184 @@ from cosmos_core.json_text import parse_json
 from cosmos_core.text_files import open_regular
 
 FORM = "cosmos-eval rows 1"
+"""Name and version of the file format: the key of a shard's metadata, and part of the hash in a folder's name."""
 SUFFIX = ".safetensors"
 KEY_BYTES = 16
+"""Length of a key: the digest of what the model is given for one item."""
 NAME_DIGITS = 32
-"""Hexadecimal digits of the SHA-256 that a file's name holds."""
+"""Hexadecimal digits of the SHA-256 that are part of a file name."""
 FILE_PREFIX = {"images": "pictures", "texts": "texts", "pairs": "pairs"}
-"""Kind of item -> how the names of its shards begin and what their headers say. As the first release wrote them:
-another word would make every stored cache unreadable."""
+"""Kind of item -> prefix of the names of its shards; also the `kind` in their headers. These are the words of the first
+release: with other words, no existing cache could be read."""
 NAMES_PREFIX = {"images": "picture_names", "texts": "text_names"}
-"""Kind of item -> how the files begin that say what its items are called; as old as `FILE_PREFIX`."""
-_SPACE = re.compile(r"[a-z0-9+]+-[a-z]+-[0-9a-f]{32}")
+"""Kind of item -> prefix of the files with the names of its items; as old as `FILE_PREFIX`."""
+_MODEL_FOLDER = re.compile(r"[a-z0-9+]+-[a-z]+-[0-9a-f]{32}")
 _FILE = re.compile(
     rf"((?:{'|'.join(FILE_PREFIX.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.safetensors|"
     rf"(?:{'|'.join(NAMES_PREFIX.values())})-[0-9a-f]{{{NAME_DIGITS}}}\.json)"
 )
-_LONGEST_HEADER = 2**20
+_MAX_HEADER_BYTES = 2**20
 
 
-class Damaged(Exception):
-    """A file that is not, byte for byte, what was written under its name; says what is wrong."""
+class DamagedFileError(Exception):
+    """A cache file does not have the content that was written under its name; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Keys (N, 16) uint8 of items and their rows (N, D) or (N, L, D) float32, the last dimension of unit length.
+    """The content of one file: keys (N, 16) uint8 of items and their features (N, D) or (N, L, D) float32.
 
-    Of pairs, a row holds the scores of a batch (`cosmos_eval.engine.image_text_pairs`).
+    The last dimension of the features has unit length. Of kind "pairs", a row holds the scores of one batch of pairs
+    (`cosmos_eval.engine.image_text_pairs`).
     """
 
     keys: np.ndarray
-    rows: np.ndarray
+    features: np.ndarray
 
 
-def shard_bytes(kind: str, space: str, shard: Shard) -> bytes:
-    """The content of a file of one kind (of `FILE_PREFIX`) of a space; equal for equal shards."""
+def shard_bytes(kind: str, folder_name: str, shard: Shard) -> bytes:
+    """Return the file content of a shard; equal shards have equal bytes.
+
+    Args:
+        kind: a key of `FILE_PREFIX`.
+        folder_name: name of the model folder that the shard is written to. It identifies the model, precision, device
+            type and package versions; the header repeats it, so that a shard moved to another folder is not used there.
+    """
     return save(
-        {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.rows, dtype=np.float32)},
-        # one entry: the library writes several in any order
-        {FORM: json.dumps({"kind": FILE_PREFIX[kind], "space": space})},
+        {"keys": np.ascontiguousarray(shard.keys), "rows": np.ascontiguousarray(shard.features, dtype=np.float32)},
+        # A single entry: safetensors writes several entries in no fixed order, and the checksum would vary.
+        {FORM: json.dumps({"kind": FILE_PREFIX[kind], "space": folder_name})},
     )
 
 
-def read_shard(path: Path, space: str) -> Shard:
-    """The whole of a shard, checked against its name.
+def read_shard(path: Path, folder_name: str) -> Shard:
+    """Read a whole shard and check it.
+
+    Args:
+        folder_name: name of the model folder, as for `shard_bytes`.
 
     Raises:
-        Damaged: other bytes than were written, or rows of another space.
-        OSError: it cannot be read; gone, for one.
+        DamagedFileError: the bytes are not those that were written, or the shard was written to another model folder.
+        OSError: the file cannot be read; for example another process has removed it.
     """
-    content = read_named(path)
+    content = read_checksummed(path)
     try:
-        _check_header(parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")], path), path, space)
+        header_bytes = int.from_bytes(content[:8], "little")
+        _check_header(parse_json(content[8 : 8 + header_bytes], path), path, folder_name)
         arrays = load(content)
         shard = Shard(arrays["keys"], arrays["rows"])
-    except Damaged:
+    except DamagedFileError:
         raise
-    except Exception as error:  # a file that somebody made and named by its checksum may hold anything
-        raise Damaged(f"it is no shard of ours ({type(error).__name__})") from error
-    keys, rows = shard.keys, shard.rows
-    if keys.shape != (len(rows), KEY_BYTES) or keys.dtype != np.uint8 or rows.ndim < 2 or rows.dtype != np.float32:
-        raise Damaged(f"it holds keys {keys.shape} and rows {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise Damaged("it holds rows that are not finite")
+    except Exception as error:  # a foreign file that is named by its own checksum can hold anything
+        raise DamagedFileError(f"it is not a shard of cosmos-eval ({type(error).__name__})") from error
+    keys, features = shard.keys, shard.features
+    keys_are_valid = keys.shape == (len(features), KEY_BYTES) and keys.dtype == np.uint8
+    if not keys_are_valid or features.ndim < 2 or features.dtype != np.float32:
+        raise DamagedFileError(f"its keys have shape {keys.shape} and its features {features.shape}")
+    if not np.isfinite(features).all():
+        raise DamagedFileError("it holds features that are not finite")
     return shard
 
 
-def read_keys(path: Path, space: str) -> np.ndarray:
-    """The keys (N, 16) of a shard alone, without a check of its bytes: enough to know whether to read it.
+def read_keys(path: Path, folder_name: str) -> np.ndarray:
+    """Read the keys (N, 16) uint8 of a shard only, without verifying the checksum of the file.
 
-    No memory map: a file that another process removes from a network disk would end this one.
+    This is enough to decide whether the shard is needed; `read_shard` verifies it then. The file is not memory-mapped:
+    if another process removed a mapped file from a network disk, the next access would kill this process.
 
     Raises:
-        Damaged: no shard of this space, or cut short.
-        OSError: it cannot be read.
+        DamagedFileError: not a shard of this model folder, or the file is cut short.
+        OSError: the file cannot be read.
     """
-    with _opened(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        length = int.from_bytes(stream.read(8), "little")
-        if not 0 < length <= _LONGEST_HEADER:
-            raise Damaged("its header is not one")
+    # A safetensors file: 8 bytes with the length of the header, the header (JSON), the arrays.
+    with _open_file(path) as stream:
+        file_size = os.fstat(stream.fileno()).st_size
+        header_bytes = int.from_bytes(stream.read(8), "little")
+        if not 0 < header_bytes <= _MAX_HEADER_BYTES:
+            raise DamagedFileError("its header is broken")
         try:
-            header = parse_json(stream.read(length), path)
-            _check_header(header, path, space)
+            header = parse_json(stream.read(header_bytes), path)
+            _check_header(header, path, folder_name)
             start, end = map(int, header["keys"]["data_offsets"])
             count, width = map(int, header["keys"]["shape"])
-        except Damaged:
+        except DamagedFileError:
             raise
-        except Exception as error:  # a header that somebody made may hold anything
-            raise Damaged("its header is not one") from error
-        # what a header says is not believed before a byte is sought or room is made for it
-        if width != KEY_BYTES or min(start, count) < 0 or end - start != count * KEY_BYTES or end > size - 8 - length:
-            raise Damaged("it is cut short, or its header is not one")
-        stream.seek(8 + length + start)
+        except Exception as error:  # a damaged header can hold anything
+            raise DamagedFileError("its header is broken") from error
+        # The numbers may be wrong. Check them before they decide where to seek and how much memory to allocate.
+        offsets_are_wrong = end - start != count * KEY_BYTES or end > file_size - 8 - header_bytes
+        if width != KEY_BYTES or min(start, count) < 0 or offsets_are_wrong:
+            raise DamagedFileError("it is cut short, or its header is broken")
+        stream.seek(8 + header_bytes + start)
         content = stream.read(end - start)
     if len(content) != count * KEY_BYTES:
-        raise Damaged("it is cut short")
+        raise DamagedFileError("it is cut short")
     return np.frombuffer(content, dtype=np.uint8).reshape(count, KEY_BYTES)
 
 
-def write_named(folder: Path, kind: str, suffix: str, content: bytes) -> Path:
-    """Write a file whose name holds the checksum of its content. One that is there is replaced: it may be damaged.
+def write_checksummed(folder: Path, prefix: str, suffix: str, content: bytes) -> Path:
+    """Write `content` to PREFIX-CHECKSUM.SUFFIX in `folder` and return the path.
+
+    An existing file of this name is replaced: it should have the same content, but it may be damaged.
 
     Raises:
-        OSError: no room, or no right to write; nothing is left behind.
+        OSError: the disk is full or the folder is not writable; no partial file is left.
     """
-    path = folder / f"{kind}-{checksum(content)}{suffix}"
+    path = folder / f"{prefix}-{checksum(content)}{suffix}"
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return path
 
 
-def read_named(path: Path) -> bytes:
-    """The content of a file that `write_named` wrote.
+def read_checksummed(path: Path) -> bytes:
+    """Read a file that `write_checksummed` wrote.
 
     Raises:
-        Damaged: it does not have the checksum that its name says.
-        OSError: it cannot be read.
+        DamagedFileError: the content does not have the checksum in the file name.
+        OSError: the file cannot be read.
     """
-    with _opened(path) as stream:
+    with _open_file(path) as stream:
         content = stream.read()
     if path.stem.rpartition("-")[2] != checksum(content):
-        raise Damaged("its checksum is not that of its name" if content else "it is empty")
+        raise DamagedFileError("its content does not match the checksum in its name" if content else "it is empty")
     return content
 
 
-def _opened(path: Path) -> BufferedReader:
+def _open_file(path: Path) -> BufferedReader:
     try:
         return open_regular(path)
-    except RequestError as error:  # a named pipe would be waited on for ever
-        raise Damaged(str(error)) from error
+    except RequestError as error:  # for example a named pipe, where a read would block for ever
+        raise DamagedFileError(str(error)) from error
 
 
-def spaces_of(store: Path) -> list[Path]:
-    """The folders of a store that are named as ours are. Others, and what lies in them, are somebody else's."""
-    return sorted(path for path in store.glob("*") if _SPACE.fullmatch(path.name) and path.is_dir())
+def list_model_folders(cache_folder: Path) -> list[Path]:
+    """Return the model folders of a cache, found by the form of their names.
+
+    Other folders in the same place are ignored, with all files in them: they are not ours to count or remove.
+    """
+    return sorted(path for path in cache_folder.glob("*") if _MODEL_FOLDER.fullmatch(path.name) and path.is_dir())
 
 
-def files_of(space: Path, temporary: bool = False) -> list[Path]:
-    """The shards and names in a folder; or the temporary files of processes that are writing some, or were killed."""
-    if temporary:
-        found = (path for path in space.glob(".*.tmp") if _FILE.match(path.name[1:]) or "space.json" in path.name)
-    else:
-        found = (path for path in space.glob("*-*") if _FILE.fullmatch(path.name))
-    return sorted(found)
+def list_files(model_folder: Path) -> list[Path]:
+    """Return the shards and name files in a model folder."""
+    return sorted(path for path in model_folder.glob("*-*") if _FILE.fullmatch(path.name))
+
+
+def list_temporary_files(model_folder: Path) -> list[Path]:
+    """Return the temporary files in a model folder: a process is writing them, or was killed while it did."""
+    temporary_files = model_folder.glob(".*.tmp")
+    return sorted(path for path in temporary_files if _FILE.match(path.name[1:]) or "space.json" in path.name)
 
 
 def checksum(content: bytes) -> str:
+    """Return the checksum of a file's content as it is written in the file's name."""
     return hashlib.sha256(content).hexdigest()[:NAME_DIGITS]
 
 
-def _check_header(header: Mapping[str, Any], path: Path, space: str) -> None:
-    about = parse_json(header["__metadata__"][FORM], path)
-    if about["kind"] != path.name.rpartition("-")[0]:
-        raise Damaged("it is a shard of another kind")
-    if about["space"] != space:
-        raise Damaged("its rows are of another model or precision")
+def _check_header(header: Mapping[str, Any], path: Path, folder_name: str) -> None:
+    """Raise DamagedFileError if a shard belongs to another kind of item or to another model folder."""
+    entry = parse_json(header["__metadata__"][FORM], path)
+    if entry["kind"] != path.name.rpartition("-")[0]:
+        raise DamagedFileError("it is a shard of another kind of item")
+    if entry["space"] != folder_name:
+        raise DamagedFileError("its features are of another model or precision")

@@ -17,7 +17,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.rank_environment import is_main
+from cosmos_eval.rank_environment import is_main_process
 
 LARGEST = 2**63 - 1
 """Largest integer: files and libraries use 64 bits."""
@@ -48,7 +48,7 @@ def checked(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             values = {name: _checked(name, declared.get(name), value) for name, value in values.items()}
         except RequestError as error:
-            error.quiet = not is_main()  # every rank of torchrun has the same error; the first one prints it
+            error.quiet = not is_main_process()  # every rank of torchrun has the same error; the first one prints it
             raise
         return command(**values)
 

@@ -26,22 +26,22 @@ def list_(cache: Place = DEFAULT) -> None:
     """List cached models with their numbers of images and texts, size and last use."""
     from datetime import datetime
 
-    from cosmos_eval.cache.contents import held, store_at
+    from cosmos_eval.cache.contents import find_cache_folder, list_cached_models
     from cosmos_eval.cli.list_ import show
 
-    store = store_at(cache)
+    store = find_cache_folder(cache)
     rows, total = [], 0
-    for one in held(store):
-        size, used = one.size(), one.used()
+    for one in list_cached_models(store):
+        size, used = one.size(), one.last_used()
         total += size
         rows.append(
             (
                 one.id,
-                one.about["spec"],
-                one.about["digest"][:8] or "-",
-                f"{one.about['precision']} {one.about['device']}",
-                f"{one.rows('images'):,}",
-                f"{one.rows('texts'):,}",
+                one.info["spec"],
+                one.info["digest"][:8] or "-",
+                f"{one.info['precision']} {one.info['device']}",
+                f"{one.count_features('images'):,}",
+                f"{one.count_features('texts'):,}",
                 megabytes(size),
                 datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M") if used else "-",
             )
@@ -59,13 +59,13 @@ def verify(
     ] = False,
 ) -> None:
     """Read every file and compare it with the checksum in its name; exit 1 if one is damaged."""
-    from cosmos_eval.cache.contents import damaged, store_at
+    from cosmos_eval.cache.contents import find_cache_folder, find_damaged_files
 
-    store = store_at(cache)
+    store = find_cache_folder(cache)
     files = broken = 0
     for space in _chosen_or_all(store, models):
         files += len(space.files())
-        for path, reason in damaged(space):
+        for path, reason in find_damaged_files(space):
             broken += 1
             print_line(f"{'removed' if drop else 'damaged'}  {path.relative_to(store)}: {reason}")
             if drop:
@@ -78,13 +78,12 @@ def verify(
 @app.command(epilog="Example: cosmos-eval cache clear open_clip:ViT-B-16/laion2b_s34b_b88k --cache runs/eval")
 def clear(models: Models = None, cache: Place = DEFAULT) -> None:
     """Remove cached features; results stay, and a later run computes what it needs again."""
-    from cosmos_eval.cache.contents import clear as remove
-    from cosmos_eval.cache.contents import store_at
+    from cosmos_eval.cache.contents import find_cache_folder, remove_cached_models
 
-    store = store_at(cache)
+    store = find_cache_folder(cache)
     spaces = _chosen_or_all(store, models)
     noun = "model" if len(spaces) == 1 else "models"
-    print_line(f"{megabytes(remove(spaces))} of {len(spaces)} {noun} removed from {store}")
+    print_line(f"{megabytes(remove_cached_models(spaces))} of {len(spaces)} {noun} removed from {store}")
 
 
 @app.command(epilog="Example: cosmos-eval cache export cosmos:runs/exp1/last.pt --out vectors --cache runs/eval")
@@ -100,18 +99,18 @@ def export(
 ) -> None:
     """Write a model's cached features for evaluation on a machine without its weights."""
     from cosmos_core.errors import RequestError
-    from cosmos_eval.cache.contents import chosen, store_at
-    from cosmos_eval.cache.export import export_rows
+    from cosmos_eval.cache.contents import find_cache_folder, find_cached_models
+    from cosmos_eval.cache.export import export_features
 
-    store = store_at(cache)
-    spaces = chosen(store, model)
+    store = find_cache_folder(cache)
+    spaces = find_cached_models(store, model)
     if len(spaces) > 1:
         several = "; ".join(
-            f"{one.id} ({one.about['precision']} {one.about['device']}, digest {one.about['digest'][:8]})"
+            f"{one.id} ({one.info['precision']} {one.info['device']}, digest {one.info['digest'][:8]})"
             for one in spaces
         )
         raise RequestError(f"{model!r} matches {len(spaces)} models in {store}: {several}; give one of the ids")
-    images, texts = export_rows(spaces[0], out, tuple(benchmark or ()))
+    images, texts = export_features(spaces[0], out, tuple(benchmark or ()))
     print_line(f"{images:,} images and {texts:,} texts written to {out}; use it as embeddings:{out}")
 
 
@@ -120,8 +119,8 @@ def megabytes(size: int) -> str:
 
 
 def _chosen_or_all(store: Path, models: list[str] | None) -> list:
-    from cosmos_eval.cache.contents import chosen, held
+    from cosmos_eval.cache.contents import find_cached_models, list_cached_models
 
     if not models:
-        return held(store)
-    return list(dict.fromkeys(one for word in models for one in chosen(store, word)))
+        return list_cached_models(store)
+    return list(dict.fromkeys(one for word in models for one in find_cached_models(store, word)))

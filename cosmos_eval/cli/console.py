@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
 from cosmos_core.printable import printable
-from cosmos_eval.progress import Advance, Reporter, named
+from cosmos_eval.progress import Advance, Reporter, add_benchmark_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +33,7 @@ class LineReporter:
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
-        description = named(description)
+        description = add_benchmark_name(description)
         start = last = time.monotonic()
         done, reported = 0, -1
         detail = ""
@@ -96,7 +96,7 @@ class RichReporter:
         # rich allows one live display: a nested task adds its bar to the open one
         outermost = self.open is None
         bars = self.open = self.open or make_bars(self.console)
-        task = bars.add_task(printable(named(description)), total=total, unit=unit, detail="")
+        task = bars.add_task(printable(add_benchmark_name(description)), total=total, unit=unit, detail="")
 
         def advance(n: int, text: str = "") -> None:
             bars.advance(task, n)

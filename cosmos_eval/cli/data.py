@@ -32,15 +32,15 @@ def check(
 ) -> None:
     """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.datasets.consistency import word_for
-    from cosmos_eval.progress import naming
-    from cosmos_eval.protocol.benchmark import every_benchmark
-    from cosmos_eval.run.plan import check_data, once_for_each, resolve_benchmarks
+    from cosmos_eval.datasets.consistency import label_problem
+    from cosmos_eval.progress import use_benchmark_name
+    from cosmos_eval.protocol.benchmark import load_every_benchmark
+    from cosmos_eval.run.plan import check_data, merge_equal_problems, resolve_benchmarks
 
     problems: list[tuple[str, str]] = []
     reporter = make_reporter()
-    for benchmark in resolve_benchmarks(names) if names else every_benchmark():
-        with naming(benchmark.name):
+    for benchmark in resolve_benchmarks(names) if names else load_every_benchmark():
+        with use_benchmark_name(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         problems += [(benchmark.name, problem) for problem in report.problems]
@@ -52,8 +52,8 @@ def check(
             named = "; ".join(report.left_out[:FIRST])
             more = f"; and {len(report.left_out) - FIRST:,} more" if len(report.left_out) > FIRST else ""
             print_line(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
-    for problem in once_for_each(problems):
-        print_line(f"{word_for(problem)}  {problem}")
+    for problem in merge_equal_problems(problems):
+        print_line(f"{label_problem(problem)}  {problem}")
     if problems:
         raise typer.Exit(1)
 
@@ -116,11 +116,11 @@ def prepare(
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
     if name in ("aro-coco-order", "aro-flickr30k-order"):
-        from cosmos_eval.datasets.perception.order import CAPTIONS_OF, prepare_order
+        from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, prepare_aro_order
         from cosmos_eval.protocol.benchmark import load_benchmark
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
-        order = prepare_order(
+        order = prepare_aro_order(
             name, load_benchmark(CAPTIONS_OF[name]), data_root or out or DEFAULT_DATA_ROOT, out, seed, tagger
         )
         print_line(f"{order.items:,} items written to {order.path}, shuffled by the rules: {', '.join(order.rules)}")
@@ -130,11 +130,11 @@ def prepare(
             )
         return
     if name != "toybox":
-        from cosmos_eval.datasets.mmseg.prepare import prepare as prepare_masks
+        from cosmos_eval.datasets.mmseg.prepare import prepare_masks
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
         made = prepare_masks(name, data_root or out or DEFAULT_DATA_ROOT, out, reporter=make_reporter())
-        print_line(f"{made.made:,} masks written to {made.folder} from {made.source}, {made.kept:,} were there")
+        print_line(f"{made.written:,} masks written to {made.folder} from {made.source}, {made.existing:,} were there")
         return
     from cosmos_eval.datasets.toybox import prepare as prepare_toybox
 

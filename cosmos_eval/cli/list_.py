@@ -31,15 +31,15 @@ def models() -> None:
 def benchmarks() -> None:
     """Every benchmark definition that ships with us."""
     """Every benchmark definition that ships with us or a plug-in."""
-    from cosmos_eval.protocol.benchmark import every_benchmark
-    from cosmos_eval.protocol.folders import provider_of
+    from cosmos_eval.protocol.benchmark import load_every_benchmark
+    from cosmos_eval.protocol.folders import find_provider
 
     rows = []
-    for benchmark in every_benchmark():
+    for benchmark in load_every_benchmark():
         expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
         needs = str(benchmark.dataset.get("needs", "-"))
         task = f"{benchmark.task} v{benchmark.version}"
-        source = provider_of(benchmark.name)
+        source = find_provider(benchmark.name)
         summary = f"{benchmark.summary} ({source})" if source else benchmark.summary
         rows.append((benchmark.name, task, expected or "-", summary, needs))
     show(("benchmark", "task", "expects", "what it is", "needs in the data root"), rows)
@@ -48,12 +48,12 @@ def benchmarks() -> None:
 @app.command(epilog="Example: cosmos-eval list suites")
 def suites() -> None:
     """Ordered lists of benchmarks."""
-    from cosmos_eval.protocol.benchmark import every_suite
-    from cosmos_eval.protocol.folders import provider_of
+    from cosmos_eval.protocol.benchmark import read_every_suite
+    from cosmos_eval.protocol.folders import find_provider
 
     rows = []
-    for suite in every_suite():
-        rows.append((suite.name, ", ".join(one.name for one in suite.benchmarks), provider_of(suite.name) or OURS))
+    for suite in read_every_suite():
+        rows.append((suite.name, ", ".join(one.name for one in suite.benchmarks), find_provider(suite.name) or OURS))
     show(("suite", "benchmarks", "from"), rows)
 
 
@@ -71,7 +71,7 @@ def tasks() -> None:
 @app.command(epilog="Example: cosmos-eval list readers")
 def readers() -> None:
     """Layouts of data on disk, with the options that a definition gives each; those of plug-ins included."""
-    from cosmos_eval.datasets.catalog import READERS, reader_info
+    from cosmos_eval.datasets.reader_registry import READERS, reader_info
 
     rows = []
     for name in READERS.available():

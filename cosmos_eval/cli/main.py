@@ -37,7 +37,7 @@ from cosmos_eval.cli import (
 from cosmos_eval.cli.arguments import check_arguments, refuse_empty_paths
 from cosmos_eval.cli.streams import safe_streams
 from cosmos_eval.cli.warnings_ import warnings_as_lines
-from cosmos_eval.rank_environment import is_main
+from cosmos_eval.rank_environment import is_main_process
 
 DONE, ANSWER_IS_NO, BAD_REQUEST, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -165,7 +165,7 @@ def say(line: str) -> None:
 
 def say_stopped(code: int) -> int:
     """Ctrl-C or SIGTERM ended the work; of several ranks the first one says it."""
-    if not is_main():
+    if not is_main_process():
         return code
     how = "interrupted" if code == INTERRUPTED else "terminated"
     say(f"{how}; finished work is kept, and the same command goes on from there")

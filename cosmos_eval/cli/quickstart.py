@@ -41,7 +41,7 @@ def quickstart(
     for result in done.results:
         ratios = ", ".join(f"{short(name)} {times:.1f} × chance" for name, times in times_chance(result).items())
         if ratios:
-            print_line(f"{result.label}, {result.benchmark['name']}: {ratios}")
+            print_line(f"{result.label}, {result.benchmark.name}: {ratios}")
     print("\n".join(["", *done.verdict]))
     print(f"\nDone in {duration(time.monotonic() - start)}.")
     print_line(f"Leaderboard: {done.leaderboard}")

@@ -60,7 +60,7 @@ def reproduce(
     measured = read_results(folder) if folder.is_dir() and any(result_paths(folder)) else []
     compared = reproduction.reproduce(suite, measured, model or (), secondary)
     of_suite = {one.name for one in read_suite(suite).benchmarks}
-    refuse_unchecked([one for one in measured if one.benchmark["name"] in of_suite], allow_unchecked)
+    refuse_unchecked([one for one in measured if one.benchmark.name in of_suite], allow_unchecked)
     print(reproduction_tables.render(compared, "md", str(folder)), end="")
     for name in names:
         path = (out or folder) / f"reproduce-{suite}.{name}"

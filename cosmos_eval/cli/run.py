@@ -103,32 +103,32 @@ def run(
     """Evaluate models zero-shot and write results; finished results are kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.engine.ranks import Crew, join_crew
+    from cosmos_eval.engine.rank_group import RankGroup, join_rank_group
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol.benchmark import load_suite
-    from cosmos_eval.rank_environment import is_main, ranks_here
+    from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
     from cosmos_eval.run.plan import make_plan
-    from cosmos_eval.run.result_folders import store_folder
+    from cosmos_eval.run.result_folders import feature_cache_folder
     from cosmos_eval.run.session import Session
     from cosmos_eval.training.sweep import expand_all
 
-    ranks = ranks_here()
-    if dry_run and not is_main():
+    ranks = read_world_size()
+    if dry_run and not is_main_process():
         return
     reporter = make_reporter()
-    crew = None
+    rank_group = None
     if ranks > 1 and not dry_run:
-        crew = join_crew(reporter)  # first: an error on one rank must not leave the others waiting
-        if not crew.is_main:
-            crew.serve()
+        rank_group = join_rank_group(reporter)  # first: an error on one rank must not leave the others waiting
+        if not rank_group.is_main:
+            rank_group.serve()
             return
     if cache is not None and no_cache:
         raise RequestError("--cache and --no-cache exclude each other")
-    if profile and crew is not None:
+    if profile and rank_group is not None:
         raise RequestError("--profile times the work of one process; leave torchrun out")
-    if keep_going and crew is not None:
+    if keep_going and rank_group is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
     specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
@@ -143,15 +143,15 @@ def run(
         limit=limit,
         seed=seed,
         overwrite=overwrite,
-        cache=store_folder(cache or not no_cache, out),
+        cache=feature_cache_folder(cache or not no_cache, out),
         cache_limit=round(cache_limit * 1e9),
     )
-    session = Session(out, options, reporter, keep_going, crew or Crew())
+    session = Session(out, options, reporter, keep_going, rank_group or RankGroup())
     checks = check_models(specs, fetch=not dry_run)
     model_problems = [*unreadable.values(), *(check.problem for check in checks if check.problem)]
     specs = [check.spec for check in checks if not check.problem]
     if model_problems and not dry_run and not (keep_going and specs):  # before any data is read
-        others = f"; --keep-going measures the other {len(specs)}" if specs and crew is None else ""
+        others = f"; --keep-going measures the other {len(specs)}" if specs and rank_group is None else ""
         raise RequestError("; ".join(model_problems) + others)
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
@@ -170,9 +170,9 @@ def run(
         is_data_missing = any(planned.problems for planned in plan) and not skip_missing
         raise typer.Exit(2 if model_problems or is_data_missing else 0)
 
-    from cosmos_eval.cache.store import Store
+    from cosmos_eval.cache.feature_cache import FeatureCache
     from cosmos_eval.cli.table import print_results
-    from cosmos_eval.run.many_models import measure_models
+    from cosmos_eval.run.many_models import evaluate_models
     from cosmos_eval.training.step_evaluation import swept_lines
 
     for problem in model_problems:
@@ -180,11 +180,11 @@ def run(
         session.failed.append(problem)
     results, step_lines = [], []
     profiles = [Profile() if profile else None for _ in specs]
-    for spec, measured in zip(specs, measure_models(session, specs, plan, profiles), strict=True):
+    for spec, measured in zip(specs, evaluate_models(session, specs, plan, profiles), strict=True):
         results += measured
         if spec in swept:
             step_lines += swept_lines(swept[spec], measured)
-    session.crew.finish()
+    session.ranks.finish()
     if not results and not session.failed:
         raise RequestError("nothing could run: no benchmark has its data; see 'cosmos-eval data check'")
     if results:
@@ -192,7 +192,7 @@ def run(
     for times in profiles:
         if times is not None:
             print(f"\n{times.table()}")
-    cache_size = Store(options.cache).size() if options.cache is not None else 0
+    cache_size = FeatureCache(options.cache).size() if options.cache is not None else 0
     if cache_size:
         reporter.note(
             f"Features for later runs: {cache_size / 1e6:,.1f} MB in {options.cache} (cosmos-eval cache --help)"

@@ -44,7 +44,9 @@ def segmentation(
     images: Annotated[
         int | None, typer.Option(min=0, help="How many, spread evenly over the dataset; 0 is all (default: 4).")
     ] = None,
-    former_images: Annotated[int | None, typer.Option(min=0, hidden=True, help="The former name of --images.")] = None,
+    former_images: Annotated[
+        int | None, typer.Option("--pictures", min=0, hidden=True, help="The former name of --images.")
+    ] = None,
     key: Keys = None,
     masks: Annotated[
         bool, typer.Option("--masks", help="Also write predicted masks as PNG in the dataset's palette.")

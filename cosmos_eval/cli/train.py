@@ -49,7 +49,7 @@ def train(
     """
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.arguments import check_output
-    from cosmos_eval.rank_environment import is_main, ranks_here
+    from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.training.plan import plan_lines, refuse_without_data
 
     try:
@@ -59,15 +59,15 @@ def train(
             raise RequestError("--ranks belongs to --dry-run; a training has as many as torchrun starts")
         if not dry_run:
             refuse_without_data(config)
-        started = ranks_here()
+        started = read_world_size()
         plan = plan_lines(config, ranks or started) if dry_run else []
     except RequestError as error:
-        error.quiet = not is_main()  # every rank finds the same, and the first one says it
+        error.quiet = not is_main_process()  # every rank finds the same, and the first one says it
         raise
     if dry_run:
         import yaml
 
-        if is_main():
+        if is_main_process():
             print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), end="")
             print("\n".join(plan))
         return
@@ -76,12 +76,12 @@ def train(
     from cosmos_eval.training.callback import train_from
 
     try:
-        train_from(config, make_reporter() if is_main() else Silent(), overwrite=overwrite)
+        train_from(config, make_reporter() if is_main_process() else Silent(), overwrite=overwrite)
     except RequestError as error:
-        if is_main() or error.quiet:
+        if is_main_process() or error.quiet:
             raise
         raise RequestError(f"rank {os.environ['RANK']}: {error}") from error  # it may be the only one that has failed
-    if is_main():
+    if is_main_process():
         print_line(
             f"Trained: {config.out}. Evaluate it: cosmos-eval run --model cosmos:{config.out}/last.pt --suite toybox"
         )

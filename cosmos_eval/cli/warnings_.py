@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from cosmos_core.printable import printable
-from cosmos_eval.rank_environment import is_main
+from cosmos_eval.rank_environment import is_main_process
 
 MOST = 300
 """Characters of a warning that are shown."""
@@ -34,7 +34,7 @@ def warnings_as_lines() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         text = " ".join(_PLACE.sub("", str(message)).split())
-        if text in shown_texts or not is_main():
+        if text in shown_texts or not is_main_process():
             return
         shown_texts.add(text)
         package = _PACKAGE.search(filename)

@@ -1,7 +1,8 @@
-"""Reading what is on disk: `load` gives the data of a benchmark, `check` says what is missing.
+"""Datasets on disk: `load` returns the data of a benchmark, `check` says what is missing.
 
-A reader is a function (benchmark, data root) -> Data that raises `DataProblems` with everything it finds missing, so
-that `load` and `check` can never disagree. Readers are found by name in `catalog.READERS`, imported when first used.
+Both call the benchmark's reader, a function (benchmark, data root) -> `Data` that raises `DataProblems` with
+everything it finds missing, so that they always agree. `reader_registry.READERS` has the readers by name; their code is
+imported when it is used.
 """
 
 import os
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cosmos_eval.datasets.base import DataCheck
     from cosmos_eval.datasets.data.base import Data
+    from cosmos_eval.datasets.dataset_checks import DataReport
     from cosmos_eval.progress import Reporter
     from cosmos_eval.protocol.benchmark import Benchmark
 
@@ -26,18 +27,18 @@ def load(
     workers: int = 8,
     reporter: "Reporter | None" = None,
 ) -> "Data":
-    """The data of a benchmark, checked, with their fingerprint.
+    """Return the data of a benchmark, checked and with their fingerprint.
 
     Args:
-        data_root: the folder that holds the datasets; None is a user's own YAML's folder.
-        limit: only this many images, spread evenly; the others are not even hashed.
+        data_root: the folder that holds the datasets; None is the folder of a user's own definition.
+        limit: number of images to take, spread evenly; the others are not even hashed.
         workers: threads that read the images for the fingerprint.
 
     Raises:
-        RequestError: something is missing or does not fit together; one line with all of it.
+        RequestError: something is missing or inconsistent; one line with all of it.
     """
-    from cosmos_eval.datasets.digests import dataset_fingerprint
-    from cosmos_eval.datasets.pixel_rules import pixel_remarks
+    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+    from cosmos_eval.datasets.image_facts import decoding_remarks
 
     data = read(benchmark, data_root, reporter)
     if limit is not None:
@@ -45,7 +46,7 @@ def load(
     if data.fingerprint:
         return data
     fingerprint = dataset_fingerprint(data, workers, reporter)
-    remarks = (*data.remarks, *data.content_observations(), *pixel_remarks(data.images))
+    remarks = (*data.remarks, *data.content_observations(), *decoding_remarks(data.images))
     return data.replaced(fingerprint=fingerprint, remarks=remarks)
 
 
@@ -56,25 +57,26 @@ def check(
     workers: int = 8,
     reporter: "Reporter | None" = None,
     validate: "Callable[[Benchmark, Data], None] | None" = None,
-) -> "DataCheck":
-    """Whether the disk holds what a benchmark needs: counts, and every problem found.
+) -> "DataReport":
+    """Return the counts of a benchmark's data on disk, and every problem with them.
 
     Args:
-        deep: also decode every image.
-        validate: what else must hold of the data read (`cosmos_eval.tasks.validate`); its RequestError is a problem.
+        data_root: as for `load`.
+        deep: also decode every image and mask.
+        workers: threads that decode.
+        validate: checks what the task needs of the data (`cosmos_eval.tasks.validate`); its RequestError is a problem.
     """
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
-    from cosmos_eval.datasets.base import DataCheck
-    from cosmos_eval.datasets.dataset_checks import DataProblems
+    from cosmos_eval.datasets.dataset_checks import DataProblems, DataReport
 
     expected = dict(benchmark.dataset.get("expected", {}))
     try:
         data = read(benchmark, data_root, reporter)
     except DataProblems as error:
-        return DataCheck(benchmark.name, expected, error.found, error.problems)
+        return DataReport(benchmark.name, expected, error.found, error.problems)
     except RequestError as error:
-        return DataCheck(benchmark.name, expected, {}, (f"{benchmark.name}: {printable(str(error))}",))
+        return DataReport(benchmark.name, expected, {}, (f"{benchmark.name}: {printable(str(error))}",))
     problems: list[str] = []
     remarks = tuple(data.remarks)
     if validate is not None:
@@ -83,27 +85,27 @@ def check(
         except RequestError as error:
             problems.append(printable(str(error)))
     if deep:
-        from cosmos_eval.datasets.deep import undecodable
-        from cosmos_eval.datasets.pixel_rules import pixel_remarks
+        from cosmos_eval.datasets.deep_check import find_undecodable
+        from cosmos_eval.datasets.image_facts import decoding_remarks
 
-        undecoded = undecodable(benchmark.name, data, workers, reporter)
-        problems += undecoded
-        if not undecoded:
-            remarks += (*data.content_observations(), *pixel_remarks(data.images))
-    left_out = tuple(printable(one) for one in data.left_out)
-    return DataCheck(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
+        undecodable = find_undecodable(benchmark.name, data, workers, reporter)
+        problems += undecodable
+        if not undecodable:  # the remarks need every image's digest, which an unreadable image does not have
+            remarks += (*data.content_observations(), *decoding_remarks(data.images))
+    left_out = tuple(printable(line) for line in data.left_out)
+    return DataReport(benchmark.name, expected, data.counts(), tuple(problems), left_out, remarks)
 
 
 def limit(data: "Data", n: int, workers: int = 8) -> "Data":
-    """The data of `n` images spread evenly over the order, with a fingerprint of their own."""
-    from cosmos_eval.datasets.digests import dataset_fingerprint
+    """Return the data of `n` images spread evenly over their order, with a fingerprint of their own."""
+    from cosmos_eval.datasets.fingerprint import dataset_fingerprint
 
     part = take_images(data, n)
     return part if part.fingerprint else part.replaced(fingerprint=dataset_fingerprint(part, workers))
 
 
 def take_images(data: "Data", n: int) -> "Data":
-    """The data of `n` images, without a fingerprint; all of them, as they are, where there are no more.
+    """Return the data of `n` images without a fingerprint, or all data unchanged if there are no more than `n`.
 
     Raises:
         RequestError: n < 1, data that cannot be limited, or too few images for one sample.
@@ -116,17 +118,18 @@ def take_images(data: "Data", n: int) -> "Data":
 
 
 def dataset_fingerprint(data: "Data", workers: int = 8) -> str:
-    """See digests.py."""
-    from cosmos_eval.datasets import digests
+    """Return the fingerprint of data; see fingerprint.py."""
+    from cosmos_eval.datasets import fingerprint
 
-    return digests.dataset_fingerprint(data, workers)
+    return fingerprint.dataset_fingerprint(data, workers)
 
 
 def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: "Reporter | None" = None) -> "Data":
-    """The data of a benchmark as its reader gives them, without the fingerprint that would open every image.
+    """Return the data of a benchmark as its reader makes them, without the fingerprint, for which all images are read.
 
     Args:
-        reporter: shows the progress of readers that decode images, which some definitions ask for.
+        data_root: as for `load`.
+        reporter: shows the progress of readers that decode images, as some definitions require.
 
     Raises:
         RequestError: as `load`.
@@ -135,23 +138,25 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
 
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
-    from cosmos_eval.datasets.catalog import APPLY, READERS, reader_info
-    from cosmos_eval.datasets.data.splits import in_splits
-    from cosmos_eval.datasets.decoders import exif_applied
-    from cosmos_eval.progress import showing
+    from cosmos_eval.datasets.data.splits import read_splits
+    from cosmos_eval.datasets.decoders import apply_exif
+    from cosmos_eval.datasets.reader import APPLY
+    from cosmos_eval.datasets.reader_registry import READERS, reader_info
+    from cosmos_eval.progress import use_reporter
 
     name = benchmark.dataset["reader"]
     reader = reader_info(name)
     root = Path(data_root) if data_root is not None else benchmark.folder
     if root is None:
         if reader.needs_root:
-            raise RequestError(f"{benchmark.name} reads from the disk; say where its data are with --data-root")
+            raise RequestError(f"{benchmark.name} is read from disk; give the folder of its data with --data-root")
         root = Path()
-    turned = benchmark.dataset.get("exif") == APPLY
+    upright = benchmark.dataset.get("exif") == APPLY
     try:
-        with showing(reporter), exif_applied() if turned else nullcontext(), READERS.at_work(name):
-            data = in_splits(lambda one: reader.read(one, root), benchmark)
-        return data.upright() if turned else data
-    except OSError as error:  # a folder that may not be read, a disk that fails
-        where = os.fsdecode(error.filename) if error.filename else str(root)
-        raise RequestError(printable(f"{benchmark.name} cannot read {where}: {error.strerror or error}")) from error
+        # The reader runs with EXIF applied, too: some readers open images, for instance to check boxes and masks.
+        with use_reporter(reporter), apply_exif() if upright else nullcontext(), READERS.at_work(name):
+            data = read_splits(lambda part: reader.read(part, root), benchmark)
+        return data.upright() if upright else data
+    except OSError as error:  # a folder without permission, a disk that fails
+        path = os.fsdecode(error.filename) if error.filename else str(root)
+        raise RequestError(printable(f"{benchmark.name} cannot read {path}: {error.strerror or error}")) from error

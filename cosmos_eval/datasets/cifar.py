@@ -1,4 +1,4 @@
-"""CIFAR's pickles: read only as they were published, and never with more than arrays and texts in them."""
+"""CIFAR's pickles: compared with the published files, and unpickled only if they hold arrays and plain values."""
 
 import hashlib
 import io
@@ -12,13 +12,13 @@ from typing import Any
 
 from cosmos_core.errors import RequestError
 from cosmos_core.text_files import impostor_at, impostor_of
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.substitution import substituted
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-"""clip-benchmark's name -> torchvision's class, which knows files and checksums."""
+"""clip-benchmark's name -> torchvision's class, which has the file names and checksums."""
 
-ARRAY_PARTS = {
+ARRAY_GLOBALS = {
     ("_codecs", "encode"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
@@ -27,80 +27,88 @@ ARRAY_PARTS = {
     ("numpy.core.numeric", "_frombuffer"),
     ("numpy._core.numeric", "_frombuffer"),
 }
-"""What a pickled numpy array is put together from; none of it can call anything else."""
+"""Module and name of everything that a pickled numpy array refers to. None of these can call other code."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads maps, lists, numbers, texts and numpy arrays; any other object is refused before it is looked up."""
+    """Unpickles dicts, lists, numbers, strings and numpy arrays; refuses any other object before it is imported."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not part of an array")
+        if (module, name) not in ARRAY_GLOBALS:
+            raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not part of an array")
         return super().find_class(module, name)
 
 
 def load_arrays(file: Any, *, encoding: str = "ASCII", checksums: Mapping[str, str] | None = None, **_: Any) -> Any:
-    """Stands in for `pickle.load`.
+    """Load a pickle; replaces `pickle.load` in torchvision's module.
 
     Args:
-        checksums: the MD5 that each file must have, by its path; None asks for none.
+        checksums: path of a file -> its MD5; None if the files need not be the published ones.
 
     Raises:
-        RequestError: the pickle holds something other than arrays and plain values, is broken, or is another one than
-            was published: its file was changed since that was looked at.
+        RequestError: the pickle contains other objects than arrays and plain values, is damaged, or has another
+            checksum: it was changed after `require_published_files`, which reads it before torchvision does.
     """
     name = getattr(file, "name", "a pickle")
     content = file.read()
-    expected = None if checksums is None else checksums.get(str(name))
-    if expected is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
-        raise RequestError(f"{name} was changed after its checksum was looked at: leave the data as they are")
+    expected_md5 = None if checksums is None else checksums.get(str(name))
+    if expected_md5 is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != expected_md5:
+        raise RequestError(f"{name} was changed after its checksum was read: do not change data during a run")
     if impostor := impostor_of(content):
         raise RequestError(f"cannot read {name}: it is {impostor}")
     try:
         return ArrayUnpickler(io.BytesIO(content), encoding=encoding).load()
-    except Exception as error:  # a broken pickle makes its reader stumble in many ways
+    except Exception as error:  # a damaged pickle raises exceptions of many types
         raise RequestError(f"cannot read {name}: {error}; unpack CIFAR's archive again") from error
 
 
 @contextmanager
 def safe_unpickling(published: bool = True, checksums: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Torchvision's CIFAR classes read their files through `load_arrays`, and only the published ones unless told."""
+    """Inside the block, torchvision's CIFAR classes read their files by `load_arrays`.
+
+    Args:
+        published: whether torchvision checks the files' checksums; without it, only whether they exist.
+        checksums: as in `load_arrays`.
+    """
     from torchvision.datasets import cifar
 
-    def is_there(path: str, md5: str | None = None) -> bool:
+    def exists(path: str, md5: str | None = None) -> bool:
         return Path(path).is_file()
 
-    read = load_arrays if checksums is None else partial(load_arrays, checksums=checksums)
-    reader = SimpleNamespace(load=read)
-    with substituted(cifar, "pickle", reader), ExitStack() as stack:
+    load = load_arrays if checksums is None else partial(load_arrays, checksums=checksums)
+    pickle_module = SimpleNamespace(load=load)  # what torchvision calls `pickle`
+    with substituted(cifar, "pickle", pickle_module), ExitStack() as stack:
         if not published:
-            stack.enter_context(substituted(cifar, "check_integrity", is_there))
+            stack.enter_context(substituted(cifar, "check_integrity", exists))
         yield
 
 
-def checked_files(root: Path, name: str, survey: Survey) -> dict[str, str]:
-    """Note every file of a CIFAR archive that is missing or differs from the one published (MD5, as torchvision lists).
+def require_published_files(root: Path, name: str, checker: DatasetChecker) -> dict[str, str]:
+    """Check that all files of a CIFAR archive exist and are the published ones, by the MD5 that torchvision lists.
 
     Returns:
-        The MD5 of each file by its path.
+        Path of each file -> its MD5.
 
     Raises:
-        DataProblems: with all of them.
+        DataProblems: with every missing or different file.
     """
     import torchvision
 
     published = getattr(torchvision.datasets, CIFAR[name])
     files = [*published.train_list, *published.test_list, [published.meta["filename"], published.meta["md5"]]]
-    for file, md5 in files:
-        path = root / published.base_folder / file
+    for file_name, md5 in files:
+        path = root / published.base_folder / file_name
         if not path.is_file():
-            survey.missing(str(path), path)
+            checker.add_missing(str(path), path)
         elif impostor := impostor_at(path):
-            survey.add(f"cannot read {path}: it is {impostor}")
+            checker.add_problem(f"cannot read {path}: it is {impostor}")
         elif _md5(path) != md5:
-            survey.add(f"finds {path} changed or cut short (its checksum differs); unpack {published.filename} again")
-    survey.stop_if_any()
-    return {str(root / published.base_folder / file): md5 for file, md5 in files}
+            checker.add_problem(
+                f"has a file that was changed or cut short (its checksum differs), {path}; unpack {published.filename} "
+                "again"
+            )
+    checker.raise_if_problems()
+    return {str(root / published.base_folder / file_name): md5 for file_name, md5 in files}
 
 
 def _md5(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Datasets that clip-benchmark reads through torchvision: its builder, names and templates, never its downloads."""
+"""Torchvision's datasets as clip-benchmark builds them, with its class names and templates; nothing is downloaded."""
 
 import os
 import warnings
@@ -15,13 +15,14 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_core.image_files import to_rgb
 from cosmos_core.text_files import impostor_at
-from cosmos_eval.datasets.base import ArrayImage, FileImage, ImageSource
-from cosmos_eval.datasets.cifar import CIFAR, checked_files, safe_unpickling
-from cosmos_eval.datasets.class_order import check_order
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.cifar import CIFAR, require_published_files, safe_unpickling
+from cosmos_eval.datasets.class_order import check_class_order
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import images_below, templates_by_class
+from cosmos_eval.datasets.data.base import new_indices
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_folder import find_images, templates_by_class
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage, ImageSource
 from cosmos_eval.datasets.substitution import substituted
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -56,184 +57,207 @@ NEEDED: dict[str, tuple[str, ...]] = {
     ),
     "sun397": ("SUN397/ClassName.txt",),
 }
-"""What torchvision looks for below the folder that the builder is given, checked before the builder is called."""
+"""Dataset -> what torchvision reads below the builder's root folder; checked before the builder is called."""
 
-_ONE_AT_A_TIME = RLock()  # the builder is disarmed by standing in for module attributes
+CALTECH_FOLDER = "101_ObjectCategories"
+_LOCK = RLock()
+"""Held while module attributes are replaced (`forbid_commands`), which all threads see."""
 
 
 def read_torchvision(benchmark: Any, data_root: Path) -> Data:
-    """A dataset of clip-benchmark's builder, in torchvision's folder layout below `path`.
+    """Read a dataset of clip-benchmark's builder, in torchvision's folder layout below `path`.
 
-    The order is the dataset's own; where torchvision takes the file system's (SUN397), images are sorted by path.
+    The order of images is the dataset's; where torchvision takes the file system's (SUN397), they are sorted by path.
 
-    Options: `dataset` (clip-benchmark's name), `path` (the folder it calls root), `split` (test), `without` (names of
-    classes left out), and for a random part `random_split` (seed) with `skip`: the images that remain of PyTorch's
-    `random_split` with a generator of that seed once the first `skip` are taken away. `published: false` reads files in
-    CIFAR's layout that are not the published ones: their checksums are not asked for, and they may hold only arrays and
-    plain values all the same.
+    Options:
+        dataset, path, split: clip-benchmark's name, what it calls root, and the split (test).
+        without: names of classes that are left out.
+        random_split, skip: a random part, given by a seed and a number of images: what PyTorch's `random_split` with
+            a generator of that seed leaves after the first `skip` images.
+        published: false reads files in CIFAR's layout that are not the published ones. Their checksums are not
+            compared, but they may contain only arrays and plain values, too.
 
     Raises:
-        DataProblems: files missing (named), counts not as expected, a checksum that differs (CIFAR, Flowers).
-        RequestError: a dataset that is not read from files, or one that the builder cannot open.
+        DataProblems: files missing (named), unexpected counts, a checksum that differs (CIFAR, Flowers).
+        RequestError: a dataset that is not read from files, or that the builder cannot open.
     """
-    survey = Survey(benchmark, data_root)
-    name, split = survey.options["dataset"], survey.options.get("split", "test")
+    checker = DatasetChecker(benchmark, data_root)
+    name, split = checker.options["dataset"], checker.options.get("split", "test")
     if name not in NEEDED:
-        survey.refuse(f"asks clip-benchmark for {name!r}; read here are {', '.join(sorted(NEEDED))}")
-    root = _root(survey, name, split)
-    published = bool(survey.options.get("published", True))
-    checksums = checked_files(root, name, survey) if name in CIFAR and published else None
-    built = _build(root, name, split, survey, published, checksums)
-    labels = _labels(built)
-    images = _images(built, root, len(labels), survey)
+        readable = ", ".join(sorted(NEEDED))
+        checker.refuse(f"names {name!r}, which is no dataset of clip-benchmark that can be read; those are {readable}")
+    root = _find_root(checker, name, split)
+    published = bool(checker.options.get("published", True))
+    checksums = require_published_files(root, name, checker) if name in CIFAR and published else None
+    dataset = _build(root, name, split, checker, published, checksums)
+    labels = _read_labels(dataset)
+    images = _list_images(dataset, root, len(labels), checker)
     order = list(range(len(images)))
     if name == "sun397":
         order.sort(key=lambda i: images[i].key)
-    class_names = [str(name) for name in built.classes]
-    _refuse_stray_folders(built, root, len(class_names), survey)
-    wrong = [f"{images[i].key} ({labels[i]})" for i in np.flatnonzero((labels < 0) | (labels >= len(class_names)))]
-    if wrong:
-        survey.refuse(f"has {len(wrong):,} labels outside 0 to {len(class_names) - 1} below {root}: {first(wrong)}")
-    labels, order, class_names = _without(labels, order, class_names, survey)
-    order = _random_part(order, survey)
-    words = benchmark.words()
-    if words.class_names is not None:
-        if isinstance(words.class_names, dict) or len(words.class_names) != len(class_names):
-            survey.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
-        check_order(words.class_names, class_names, "prompts.class_names", survey)
-        class_names = list(words.class_names)
-    templates = built.templates if words.templates is None else words.templates
-    chosen = [images[i] for i in order]
-    files = [image for image in chosen if isinstance(image, FileImage)]
-    if files:
-        survey.images(root, [image.key for image in files])
-    return survey.finish(
+    class_names = [str(class_name) for class_name in dataset.classes]
+    _refuse_stray_folders(dataset, root, len(class_names), checker)
+    out_of_range = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
+    if len(out_of_range):
+        wrong = format_names(f"{images[i].key} ({labels[i]})" for i in out_of_range)
+        checker.refuse(f"has {len(out_of_range):,} labels outside 0 to {len(class_names) - 1} below {root}: {wrong}")
+    labels, order, class_names = _leave_out_classes(labels, order, class_names, checker)
+    order = _take_random_part(order, checker)
+    prompts = benchmark.resolve_prompts()
+    if prompts.class_names is not None:
+        if isinstance(prompts.class_names, dict) or len(prompts.class_names) != len(class_names):
+            checker.refuse(f"needs prompts.class_names as a list of {len(class_names):,} names, in the dataset's order")
+        check_class_order(prompts.class_names, class_names, "prompts.class_names", checker)
+        class_names = list(prompts.class_names)
+    templates = dataset.templates if prompts.templates is None else prompts.templates
+    images_in_order = [images[i] for i in order]
+    file_names = [image.key for image in images_in_order if isinstance(image, FileImage)]
+    if file_names:
+        checker.check_images(root, file_names)
+    return checker.finish(
         ClassificationData(
-            images=chosen,
+            images=images_in_order,
             labels=labels[order],
             class_names=class_names,
-            templates=templates_by_class(templates, class_names, survey),
+            templates=templates_by_class(templates, class_names, checker),
         )
     )
 
 
 @dataclass(frozen=True, eq=False)
 class IndexedImage(ImageSource):
-    """An image that only its dataset can decode."""
+    """An image that only the code of its dataset can decode."""
 
     key: str
     dataset: Any
+    """A torchvision dataset of (PIL image, label)."""
     index: int
 
     def content(self) -> bytes:
-        return self._bytes_of(self._decoded())
+        return self._pixel_bytes(self._decode())
 
     def load(self) -> Image.Image:
-        image = self._decoded()
-        self.refuse_changed(self._bytes_of(image))
+        image = self._decode()
+        self.require_unchanged(self._pixel_bytes(image))
         return image
 
-    def _bytes_of(self, image: Image.Image) -> bytes:
+    def _pixel_bytes(self, image: Image.Image) -> bytes:
         return repr(image.size).encode() + image.tobytes()
 
-    def _decoded(self) -> Image.Image:
+    def _decode(self) -> Image.Image:
         try:
             image = self.dataset[self.index][0]
             return to_rgb(image)
-        except Exception as error:  # the dataset's own code on a broken file
+        except Exception as error:  # the dataset's code may raise anything for a damaged file
             raise RequestError(f"cannot decode the image {self.key}: {error}; replace the file") from error
 
 
-def _root(survey: Survey, name: str, split: str) -> Path:
-    """The folder for the builder: the alternative that has the most of what the dataset needs."""
-    given = survey.options["path"]
-    places = [survey.inside(one) for one in ([given] if isinstance(given, str) else given)]
-    needed = [one.format(split=split) for one in NEEDED[name]]
-    # the place that has the most of it; where none has any, one message names all of it
-    root = max(places, key=lambda place: sum((place / one).exists() for one in needed))
-    if not any((root / one).exists() for one in needed):
+def _find_root(checker: DatasetChecker, name: str, split: str) -> Path:
+    """Return the folder for the builder, in which everything that is needed exists.
+
+    Of several alternatives in `path`, the one with most of the needed files is chosen, and what it lacks is reported.
+    If none has any, one message names all alternatives.
+    """
+    option_value = checker.options["path"]
+    alternatives = [option_value] if isinstance(option_value, str) else option_value
+    folders = [checker.resolve_path(folder) for folder in alternatives]
+    needed = [path.format(split=split) for path in NEEDED[name]]
+    root = max(folders, key=lambda folder: sum((folder / path).exists() for path in needed))
+    if not any((root / path).exists() for path in needed):
         others = f" (and with it {', '.join(needed[1:])})" if needed[1:] else ""
-        survey.missing(" or ".join(str(place / needed[0]) for place in places) + others)
+        checker.add_missing(" or ".join(str(folder / needed[0]) for folder in folders) + others)
         needed = []
-    for one in needed:
-        if not (root / one).exists():
-            survey.missing(str(root / one), root / one)
-        elif (root / one).is_file() and (impostor := impostor_at(root / one)):
-            survey.add(f"cannot read {root / one}: it is {impostor}")
-    survey.stop_if_any()
+    for path in needed:
+        if not (root / path).exists():
+            checker.add_missing(str(root / path), root / path)
+        elif (root / path).is_file() and (impostor := impostor_at(root / path)):
+            checker.add_problem(f"cannot read {root / path}: it is {impostor}")
+    checker.raise_if_problems()
     return root
 
 
-def _build(root: Path, name: str, split: str, survey: Survey, published: bool, checksums: dict[str, str] | None) -> Any:
+def _build(
+    root: Path, name: str, split: str, checker: DatasetChecker, published: bool, checksums: dict[str, str] | None
+) -> Any:
+    """Return the torchvision dataset that clip-benchmark builds."""
     from clip_benchmark.datasets.builder import build_dataset
 
     try:
-        with disarmed(), safe_unpickling(published, checksums):
+        with forbid_commands(), safe_unpickling(published, checksums):
             return build_dataset(name, root=str(root), transform=None, split=split, download=False)
     except RequestError:
         raise
-    except (Exception, SystemExit) as error:  # someone else's code on someone's files: whatever it says is the reason
-        said = " ".join(str(error).split()).replace(" You can use download=True to download it", "")
-        survey.refuse(f"cannot be read by clip-benchmark from {root}: {said or type(error).__name__}{survey.hint()}")
+    except (Exception, SystemExit) as error:  # foreign code reading foreign files: it may raise anything, or exit
+        reason = " ".join(str(error).split()).replace(" You can use download=True to download it", "")
+        checker.refuse(
+            f"cannot be read by clip-benchmark from {root}: {reason or type(error).__name__}{checker.take_hint()}"
+        )
 
 
 @contextmanager
-def disarmed() -> Iterator[None]:
-    """Clip-benchmark's builder without its shell: nothing that it calls can run a command or fetch a file."""
+def forbid_commands() -> Iterator[None]:
+    """Inside the block, clip-benchmark's builder can neither run a shell command nor download a file."""
     from clip_benchmark.datasets import builder
 
     def refuse(command: Any, *args: Any, **kwargs: Any) -> Any:
         raise RequestError(f"clip-benchmark wanted to run {str(command)[:80]!r}; nothing is downloaded here")
 
     with (
-        _ONE_AT_A_TIME,
+        _LOCK,
         substituted(builder, "call", refuse),
         substituted(os, "popen", refuse),
         substituted(os, "system", refuse),
         warnings.catch_warnings(),
     ):
-        warnings.filterwarnings("ignore", message="split argument ignored")  # said in the definition
+        warnings.filterwarnings("ignore", message="split argument ignored")  # the definition says which split it is
         warnings.filterwarnings("ignore", message=".*shardshuffle")  # nothing is shuffled here
         yield
 
 
-def _labels(built: Any) -> np.ndarray:
+def _read_labels(dataset: Any) -> np.ndarray:
+    """Return (N,) int64 labels, from whichever attribute the torchvision dataset has, so that no image is decoded."""
     for attribute in ("targets", "_labels", "labels", "y"):
-        if hasattr(built, attribute):
-            return np.asarray(getattr(built, attribute), dtype=np.int64)
+        if hasattr(dataset, attribute):
+            return np.asarray(getattr(dataset, attribute), dtype=np.int64)
     for attribute in ("samples", "_samples"):
-        if hasattr(built, attribute):
-            return np.array([int(sample[1]) for sample in getattr(built, attribute)], dtype=np.int64)
-    return np.array([int(built[i][1]) for i in range(len(built))], dtype=np.int64)
+        if hasattr(dataset, attribute):
+            return np.array([int(sample[1]) for sample in getattr(dataset, attribute)], dtype=np.int64)
+    return np.array([int(dataset[i][1]) for i in range(len(dataset))], dtype=np.int64)
 
 
-def _images(built: Any, root: Path, count: int, survey: Survey) -> list[ImageSource]:
-    """File by file where the dataset shows its files, so that they are read as they are; else through the dataset."""
-    pixels = _pixels(built)
+def _list_images(dataset: Any, root: Path, count: int, checker: DatasetChecker) -> list[ImageSource]:
+    """Return the dataset's images as arrays or files where it shows these, else as images that its code decodes."""
+    pixels = _pixel_arrays(dataset)
     if pixels is not None:
-        return [ArrayImage(f"{i:05d}", one) for i, one in enumerate(pixels)]
-    paths: list[Path] | None = None
-    for attribute in ("_image_files", "_images", "samples", "_samples"):
-        if hasattr(built, attribute):
-            rows = getattr(built, attribute)
-            paths = [Path(row[0] if isinstance(row, tuple | list) else row) for row in rows]
-            break
-    else:
-        if hasattr(built, "categories") and hasattr(built, "index"):  # Caltech101 numbers its files within a class
-            folder = Path(built.root) / "101_ObjectCategories"
-            names = zip(built.y, built.index, strict=True)
-            paths = [folder / built.categories[label] / f"image_{number:04d}.jpg" for label, number in names]
+        return [ArrayImage(f"{i:05d}", image_pixels) for i, image_pixels in enumerate(pixels)]
+    paths = _list_files(dataset)
     if paths is None:
-        return [IndexedImage(f"{i:05d}", built, i) for i in range(count)]
+        return [IndexedImage(f"{i:05d}", dataset, i) for i in range(count)]
     outside = [str(path) for path in paths if not path.is_relative_to(root)]
     if outside:
-        survey.refuse(f"is given images outside {root} by torchvision: {first(outside)}")
+        checker.refuse(f"would read images outside {root}, which torchvision lists: {format_names(outside)}")
     return [FileImage(path.relative_to(root).as_posix(), path) for path in paths]
 
 
-def _pixels(built: Any) -> np.ndarray | None:
-    """All images (N, H, W, 3) uint8 where the dataset holds them: CIFAR, STL-10 (channels first), MNIST (grey)."""
-    data = getattr(built, "data", None)
+def _list_files(dataset: Any) -> list[Path] | None:
+    """Return the image files of a torchvision dataset; None if it does not list them."""
+    for attribute in ("_image_files", "_images", "samples", "_samples"):
+        if hasattr(dataset, attribute):
+            samples = getattr(dataset, attribute)  # paths, or tuples that begin with one
+            return [Path(sample[0] if isinstance(sample, tuple | list) else sample) for sample in samples]
+    if hasattr(dataset, "categories") and hasattr(dataset, "index"):  # Caltech101 numbers the files of each class
+        folder = Path(dataset.root) / CALTECH_FOLDER
+        numbered = zip(dataset.y, dataset.index, strict=True)
+        return [folder / dataset.categories[label] / f"image_{number:04d}.jpg" for label, number in numbered]
+    return None
+
+
+def _pixel_arrays(dataset: Any) -> np.ndarray | None:
+    """Return (N, H, W, 3) uint8 images of a dataset in memory; None for others.
+
+    CIFAR has this shape, STL-10 has channels first, MNIST is grey (N, H, W).
+    """
+    data = getattr(dataset, "data", None)
     if data is None or not hasattr(data, "dtype"):
         return None
     data = np.asarray(data)
@@ -246,47 +270,50 @@ def _pixels(built: Any) -> np.ndarray | None:
     return np.ascontiguousarray(data) if data.shape[-1] == 3 else None
 
 
-def _refuse_stray_folders(built: Any, root: Path, classes: int, survey: Survey) -> None:
-    """Refuse a folder among the class folders that is none: every class after it would carry the next one's label.
+def _refuse_stray_folders(dataset: Any, root: Path, classes: int, checker: DatasetChecker) -> None:
+    """Refuse a folder beside the class folders that is no class: every class after it would get the next one's label.
 
-    The builder lists what lies there and sets names of its own beside it. A folder without an image (`__MACOSX`) is
-    the stray one; where all have some, those that get no name are told.
+    The builder labels images by the folders it finds, but takes the class names from a list of its own. A folder
+    without images (`__MACOSX`) is the stray one; if all have images, the last ones, for which there is no name, are
+    shown.
     """
-    folders = list(getattr(built, "categories", None) or getattr(built, "class_to_idx", {}))
+    folders = list(getattr(dataset, "categories", None) or getattr(dataset, "class_to_idx", {}))
     if not folders or len(folders) == classes:
         return
-    if hasattr(built, "categories"):
-        place = Path(built.root) / "101_ObjectCategories"
+    if hasattr(dataset, "categories"):
+        parent = Path(dataset.root) / CALTECH_FOLDER
     else:
-        samples = getattr(built, "samples", None) or [(str(root), 0)]
-        place = Path(samples[0][0]).parent.parent
-    strays = [name for name in folders if not images_below(place / name)] or folders[classes:]
-    told = f"; no class: {first(strays)}; take it away" if strays else "; unpack the archive again"
-    survey.refuse(f"needs {classes:,} class folders in {place}, found {len(folders):,}{told}")
+        samples = getattr(dataset, "samples", None) or [(str(root), 0)]
+        parent = Path(samples[0][0]).parent.parent
+    stray_folders = [name for name in folders if not find_images(parent / name)[0]] or folders[classes:]
+    advice = f"no class: {format_names(stray_folders)}; remove it" if stray_folders else "unpack the archive again"
+    checker.refuse(f"needs {classes:,} class folders in {parent}, found {len(folders):,}; {advice}")
 
 
-def _without(
-    labels: np.ndarray, order: list[int], class_names: list[str], survey: Survey
+def _leave_out_classes(
+    labels: np.ndarray, order: list[int], class_names: list[str], checker: DatasetChecker
 ) -> tuple[np.ndarray, list[int], list[str]]:
-    """The data without the classes that the definition leaves out; the others keep their order."""
-    left_out = survey.options.get("without", [])
+    """Return labels, order and class names without the classes of the option `without`; the others keep their order.
+
+    Labels of images that are left out become -1; their indices are not in the returned order.
+    """
+    left_out = checker.options.get("without", [])
     unknown = [name for name in left_out if name not in class_names]
     if unknown:
-        survey.refuse(f"leaves out classes that the dataset does not have: {first(unknown)}")
-    kept = [i for i, name in enumerate(class_names) if name not in left_out]
-    place = np.full(len(class_names), -1, dtype=np.int64)
-    place[kept] = np.arange(len(kept))
-    labels = place[labels]
-    return labels, [i for i in order if labels[i] >= 0], [class_names[i] for i in kept]
+        checker.refuse(f"leaves out classes that the dataset does not have: {format_names(unknown)}")
+    class_indices = [i for i, name in enumerate(class_names) if name not in left_out]
+    labels = new_indices(np.array(class_indices, dtype=np.int64), len(class_names))[labels]
+    return labels, [i for i in order if labels[i] >= 0], [class_names[i] for i in class_indices]
 
 
-def _random_part(order: list[int], survey: Survey) -> list[int]:
-    if "random_split" not in survey.options:
-        if "skip" in survey.options:
-            survey.refuse("gives skip without random_split, where it does nothing; add random_split or leave skip out")
+def _take_random_part(order: list[int], checker: DatasetChecker) -> list[int]:
+    """Return the part of the order that the options `random_split` and `skip` choose; all of it without them."""
+    if "random_split" not in checker.options:
+        if "skip" in checker.options:
+            checker.refuse("has skip without random_split, where it has no effect; add random_split or leave skip out")
         return order
     import torch
 
-    generator = torch.Generator().manual_seed(survey.options["random_split"])
+    generator = torch.Generator().manual_seed(checker.options["random_split"])
     shuffled = torch.randperm(len(order), generator=generator).tolist()
-    return [order[i] for i in shuffled[survey.options.get("skip", 0) :]]
+    return [order[i] for i in shuffled[checker.options.get("skip", 0) :]]

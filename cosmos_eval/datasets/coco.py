@@ -7,91 +7,95 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.base import FileImage
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import Data, RetrievalData
-from cosmos_eval.datasets.dataset_checks import Survey
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_sources import FileImage
 
 
 def read_captions(benchmark: Any, data_root: Path) -> Data:
-    """Every image of the annotation file with all of its captions.
+    """Read every image of the annotation file with all of its captions.
 
-    Images are sorted by file name and each one's captions by annotation id, whatever their order in the file.
-    Captions are kept as they are written, and all of them: 25,014 for val2017's 5,000 images, not 5 each.
+    Images are sorted by file name, and the captions of each image by annotation id, whatever their order in the file.
+    All captions are kept, and as they are written: 25,014 for the 5,000 images of val2017, not 5 for each.
 
     Options: `images` (folder), `annotations` (JSON with `images` and `annotations`).
 
     Raises:
-        DataProblems: files missing, captions that point at no image, images without a caption, ids given twice.
+        DataProblems: files missing, captions of unknown images, images without a caption, ids that occur twice.
         RequestError: not JSON (with line and column).
     """
-    survey = Survey(benchmark, data_root)
-    folder, path = survey.there(survey.place("images", "folder"), survey.place("annotations", "file"))
+    checker = DatasetChecker(benchmark, data_root)
+    folder, path = checker.require(checker.find_path("images", "folder"), checker.find_path("annotations", "file"))
     content = read_json(path)
-    images, annotations = _tables(content, path, survey)
-    _refuse_mixed_ids(images, annotations, path, survey)
+    images, captions = _read_records(content, path, checker)
+    _refuse_mixed_ids(images, captions, path, checker)
 
-    twice = [str(i) for i, times in Counter(image["id"] for image in images).items() if times > 1]
-    if twice:
-        survey.add(f"has image ids twice in {path}: {first(twice)}")
-    twice = [str(i) for i, times in Counter(caption["id"] for caption in annotations).items() if times > 1]
-    if twice:
-        survey.add(f"has annotation ids twice in {path}: {first(twice)}")
+    for noun, records in (("image", images), ("annotation", captions)):
+        repeated = [str(record_id) for record_id, times in Counter(r["id"] for r in records).items() if times > 1]
+        if repeated:
+            checker.add_problem(f"has {noun} ids twice in {path}: {format_names(repeated)}")
 
     images = sorted(images, key=lambda image: image["file_name"])
-    place = {image["id"]: i for i, image in enumerate(images)}
-    lost = [f"annotation {one['id']} (image {one['image_id']})" for one in annotations if one["image_id"] not in place]
-    if lost:
-        survey.add(f"has {len(lost):,} captions that point at no image in {path}: {first(lost)}")
+    index_of_image = {image["id"]: i for i, image in enumerate(images)}
+    known, orphans = [], []
+    for caption in captions:
+        if caption["image_id"] in index_of_image:
+            known.append(caption)
+        else:
+            orphans.append(f"annotation {caption['id']} (image {caption['image_id']})")
+    if orphans:
+        checker.add_problem(
+            f"has {len(orphans):,} captions of images that are not listed in {path}: {format_names(orphans)}"
+        )
     names = [image["file_name"] for image in images]
-    folder = survey.place("images", "folder", holding=names[0] if names else None) or folder
-    survey.images(folder, names)
-    captions = sorted(
-        (one for one in annotations if one["image_id"] in place),
-        key=lambda one: (place[one["image_id"]], isinstance(one["id"], str), one["id"]),
-    )
-    return survey.finish(
+    folder = checker.find_path("images", "folder", containing=names[0] if names else None) or folder
+    checker.check_images(folder, names)
+    # Ids are numbers or texts, which cannot be compared: numbers come first.
+    known.sort(key=lambda c: (index_of_image[c["image_id"]], isinstance(c["id"], str), c["id"]))
+    return checker.finish(
         RetrievalData(
-            images=[FileImage(image["file_name"], folder / image["file_name"]) for image in images],
-            texts=[one["caption"] for one in captions],
-            image_of_text=np.array([place[one["image_id"]] for one in captions], dtype=np.int64),
+            images=[FileImage(name, folder / name) for name in names],
+            texts=[caption["caption"] for caption in known],
+            image_of_text=np.array([index_of_image[caption["image_id"]] for caption in known], dtype=np.int64),
         )
     )
 
 
-def _tables(content: Any, path: Path, survey: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The two lists of the file, each row with the keys and types that are read below."""
-    tables = []
-    kinds: tuple[tuple[str, tuple[str, ...], str], ...] = (
+def _read_records(
+    content: Any, path: Path, checker: DatasetChecker
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the lists `images` and `annotations` of the file; each record has the keys and types that are used."""
+    lists = []
+    fields: tuple[tuple[str, tuple[str, ...], str], ...] = (
         ("images", ("id",), "file_name"),
         ("annotations", ("id", "image_id"), "caption"),
     )
-    for table, ids, text in kinds:
-        rows = content.get(table) if isinstance(content, dict) else None
-        if not isinstance(rows, list):
-            survey.refuse(f"finds no list {table!r} in {path}; is it a COCO captions file?")
-        for i, row in enumerate(rows):
-            where = f"{table}[{i}] of {path}"
-            for key in (*ids, text):
-                if not isinstance(row, dict) or key not in row:
-                    survey.refuse(f"finds no {key!r} in {where}; is it a COCO captions file?")
-                if key in ids and (not isinstance(row[key], int | str) or isinstance(row[key], bool)):
-                    survey.refuse(f"finds {row[key]!r:.40} as {key!r} in {where}; ids are whole numbers or texts")
-            if not isinstance(row[text], str):
-                survey.refuse(f"finds {row[text]!r:.40} as {text!r} in {where}; it is a text")
-        tables.append(rows)
-    return tables[0], tables[1]
+    for list_name, id_keys, text_key in fields:
+        records = content.get(list_name) if isinstance(content, dict) else None
+        if not isinstance(records, list):
+            checker.refuse(f"has no list {list_name!r} in {path}; is it a COCO captions file?")
+        for i, record in enumerate(records):
+            where = f"{list_name}[{i}] of {path}"
+            for key in (*id_keys, text_key):
+                if not isinstance(record, dict) or key not in record:
+                    checker.refuse(f"has no {key!r} in {where}; is it a COCO captions file?")
+                if key in id_keys and (not isinstance(record[key], int | str) or isinstance(record[key], bool)):
+                    checker.refuse(f"has {record[key]!r:.40} as {key!r} in {where}; ids are whole numbers or texts")
+            if not isinstance(record[text_key], str):
+                checker.refuse(f"has {record[text_key]!r:.40} as {text_key!r} in {where}; it must be a text")
+        lists.append(records)
+    return lists[0], lists[1]
 
 
 def _refuse_mixed_ids(
-    images: list[dict[str, Any]], annotations: list[dict[str, Any]], path: Path, survey: Survey
+    images: list[dict[str, Any]], captions: list[dict[str, Any]], path: Path, checker: DatasetChecker
 ) -> None:
-    """Refuse ids that are numbers in one place and texts in another: 7 and "7" are not the same to JSON."""
-    kinds = {type(image["id"]) for image in images} | {type(one["image_id"]) for one in annotations}
-    if len(kinds) > 1:
-        every = [image["id"] for image in images] + [one["image_id"] for one in annotations]
-        text = next(one for one in every if isinstance(one, str))
-        survey.refuse(
+    """Refuse image ids that are numbers in one place and texts in another: 7 and "7" are different in JSON."""
+    ids = [image["id"] for image in images] + [caption["image_id"] for caption in captions]
+    if len({type(image_id) for image_id in ids}) > 1:
+        text = next(image_id for image_id in ids if isinstance(image_id, str))
+        checker.refuse(
             f"has image ids in {path} that are whole numbers in some places and texts in others, such as {text!r:.40}; "
-            "write all of them one way"
+            "write all of them in the same way"
         )

@@ -1,4 +1,4 @@
-"""Whether images, texts and labels belong together, whichever reader made them."""
+"""Checks that hold for the data of every reader: images, texts and labels belong together and can be used."""
 
 import re
 from collections import Counter
@@ -14,64 +14,74 @@ from cosmos_core.short_repr import short_name
 if TYPE_CHECKING:
     from cosmos_eval.datasets.data.base import Data
 
-_HALF = re.compile("[\ud800-\udfff]")
-FIRST = 3
-"""How many names an error shows."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+MAX_NAMES = 3
+"""Most names that a message lists."""
 
 
-def inconsistencies(data: "Data") -> list[str]:
-    """What in the data does not belong together, whichever reader made them; empty when all is well."""
+def find_inconsistencies(data: "Data") -> list[str]:
+    """Return every inconsistency in the data as the end of a sentence that begins with the benchmark's name."""
     problems = []
     keys = [image.key for image in data.images]
     if not keys:
         return ["has no images"]
-    problems += broken_texts("image names", keys)
-    twice = [key for key, times in Counter(map(_one_spelling, keys)).items() if times > 1]
-    if twice:
-        problems.append(f"has {len(twice):,} images twice: {first(twice)}")
+    problems += find_broken_texts("image names", keys)
+    repeated = [key for key, times in Counter(map(_normalize_key, keys)).items() if times > 1]
+    if repeated:
+        problems.append(f"has {len(repeated):,} images twice: {format_names(repeated)}")
     return problems + data.problems()
 
 
-def _one_spelling(key: str) -> str:
-    """`./a.jpg` and `b//c.jpg` are the files a.jpg and b/c.jpg."""
+def _normalize_key(key: str) -> str:
+    """Return one spelling for each file: `./a.jpg` is a.jpg, and `b//c.jpg` is b/c.jpg."""
     return PurePosixPath(key).as_posix() if "./" in key or "//" in key else key
 
 
-def undecidable(what: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Items that ask for a choice between two things that are the same: no model can be right by more than chance.
+def find_undecidable_items(noun: str, choices: np.ndarray, contents: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return a remark about items with a wrong candidate that equals the right one: no model can be above chance there.
 
     Args:
-        choices: (I, n) indices of what each item chooses from, the right one first.
-        contents: equal where two things are the same.
+        noun: what the candidates are, for the remark: `caption` or `image`.
+        choices: (I, n) indices of each item's candidates, the right one first.
+        contents: one string for each candidate; equal strings mean equal candidates.
+        names: what the remark calls each candidate.
     """
     if not choices.size or choices.shape[1] < 2:
         return []
-    same = [
-        i for i, (right, *others) in enumerate(choices.tolist()) if contents[right] in {contents[j] for j in others}
-    ]
-    if not same:
+    undecidable = []
+    for item, (right, *wrong) in enumerate(choices.tolist()):
+        if contents[right] in {contents[candidate] for candidate in wrong}:
+            undecidable.append(item)
+    if not undecidable:
         return []
-    verb = "has" if len(same) == 1 else "have"
-    shown = first(names[choices[i, 0]] for i in same)
-    return [f"{len(same):,} of {len(choices):,} items {verb} a wrong {what} equal to the right one: {shown}"]
+    verb = "has" if len(undecidable) == 1 else "have"
+    shown = format_names(names[choices[item, 0]] for item in undecidable)
+    return [f"{len(undecidable):,} of {len(choices):,} items {verb} a wrong {noun} equal to the right one: {shown}"]
 
 
-def broken_texts(what: str, texts: Sequence[str]) -> list[str]:
-    """Half of a surrogate pair is no text: tokenizers fail on it in mid-run, and no file or terminal takes it.
+def find_broken_texts(noun: str, texts: Sequence[str]) -> list[str]:
+    """Return a problem if texts contain half of a surrogate pair, which tokenizers, files and terminals refuse.
 
-    It comes from a caption cut inside an emoji, or from a file name that is not UTF-8 (as `os.fsdecode` gives it).
+    It comes from a caption that was cut inside an emoji, or from a file name that is not UTF-8 (`os.fsdecode`).
+
+    Args:
+        noun: what the texts are, in the plural, for the problem.
     """
-    broken = [f"{text!r}" for text in texts if not text.isascii() and _HALF.search(text)]
-    return [f"has {len(broken):,} {what} with half a character: {first(broken)}; write them in UTF-8"] if broken else []
+    broken = [f"{text!r}" for text in texts if not text.isascii() and _SURROGATE.search(text)]
+    return (
+        [f"has {len(broken):,} {noun} with half a character: {format_names(broken)}; write them in UTF-8"]
+        if broken
+        else []
+    )
 
 
-def first(names: Iterable[str]) -> str:
-    """The first few names, printable, and how many more there are."""
+def format_names(names: Iterable[str]) -> str:
+    """Join the first few names, in printable form, and say how many more there are."""
     names = [short_name(printable(name)) for name in names]
-    more = f" and {len(names) - FIRST:,} more" if len(names) > FIRST else ""
-    return ", ".join(names[:FIRST]) + more
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
-def word_for(problem: str) -> str:
-    """`missing` for a problem of files that are not there, `problem` for any other."""
+def label_problem(problem: str) -> str:
+    """Return `missing` for a problem with files that are not there, `problem` for any other."""
     return "missing" if "which is not there" in problem or "; missing: " in problem else "problem"

@@ -1,4 +1,8 @@
-"""Who decodes JPEG: Pillow, whose pixels are the protocol's, or a faster decoder that was asked for."""
+"""Decoders of JPEG files: Pillow, whose pixels are the reference, and faster ones that a user may choose.
+
+The decoder and the use of EXIF are context variables, not arguments: images are decoded deep below the code that
+chooses (the engine, the definition of a dataset), and other libraries' datasets decode theirs in between.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,27 +16,27 @@ from cosmos_core.image_files import QUARTER_TURNS, open_image, orientation_of, t
 
 PIL = "pil"
 DECODERS = (PIL, "torchvision", "draft")
-"""`draft` is Pillow at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is no smaller than what a tower sees."""
+"""`draft` is Pillow decoding at 1, 1/2, 1/4 or 1/8 of the size: the smallest that is at least the model's input."""
 _JPEG = b"\xff\xd8\xff"
 
 
 class Decoder(NamedTuple):
-    """A way to decode, and the (height, width) that a tower sees, where they are known."""
+    """A decoder, and the (height, width) of the model's input where they are known."""
 
     name: str = PIL
     size: tuple[int, int] | None = None
 
 
 PILLOW = Decoder()
-_chosen: ContextVar[Decoder] = ContextVar("decoder", default=PILLOW)
-_turned: ContextVar[bool] = ContextVar("exif", default=False)
+_decoder: ContextVar[Decoder] = ContextVar("decoder", default=PILLOW)
+_applies_exif: ContextVar[bool] = ContextVar("exif", default=False)
 
 
 def check_decoder(name: str) -> str:
-    """The name of a decoder that can be used here.
+    """Return the name if it is a decoder that can be used here.
 
     Raises:
-        RequestError: another word, or a torchvision that was built without one.
+        RequestError: it is no decoder, or torchvision was built without one.
     """
     if name not in DECODERS:
         raise RequestError(f"unknown decoder {name!r}; give {', '.join(DECODERS)}")
@@ -40,67 +44,71 @@ def check_decoder(name: str) -> str:
         try:
             from torchvision.io import decode_jpeg  # noqa: F401
         except (ImportError, OSError) as error:
-            raise RequestError(f"torchvision decodes no images here: {error}; give --decoder pil") from error
+            raise RequestError(f"torchvision cannot decode images here: {error}; give --decoder pil") from error
     return name
 
 
 @contextmanager
-def decoding_by(decoder: Decoder) -> Iterator[None]:
-    """Inside, JPEG files are decoded so; all others by Pillow, as ever."""
-    token = _chosen.set(decoder)
+def use_decoder(decoder: Decoder) -> Iterator[None]:
+    """Decode JPEG files by this decoder inside the block. Other formats are always decoded by Pillow."""
+    token = _decoder.set(decoder)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _decoder.reset(token)
 
 
 @contextmanager
-def at_full_size() -> Iterator[None]:
-    """Inside, the surrounding decoder gives all pixels of a file: coordinates in it mean what they say."""
-    with decoding_by(_chosen.get()._replace(size=None)):
+def decode_at_full_size() -> Iterator[None]:
+    """Decode at full size inside the block, so that pixel coordinates in an image stay valid."""
+    with use_decoder(_decoder.get()._replace(size=None)):
         yield
 
 
 @contextmanager
-def exif_applied() -> Iterator[None]:
-    """Inside, images are turned as their EXIF orientation says (`dataset: {exif: apply}`)."""
-    token = _turned.set(True)
+def apply_exif() -> Iterator[None]:
+    """Apply the EXIF orientation of images inside the block (`dataset: {exif: apply}`)."""
+    token = _applies_exif.set(True)
     try:
         yield
     finally:
-        _turned.reset(token)
+        _applies_exif.reset(token)
 
 
-def exif_is_applied() -> bool:
-    return _turned.get()
+def is_exif_applied() -> bool:
+    """Whether the EXIF orientation of images is applied here."""
+    return _applies_exif.get()
 
 
 def fast_decode(content: bytes) -> Image.Image | None:
-    """An RGB image by the decoder of the surrounding `decoding_by`; None where that leaves it to Pillow.
+    """Decode a JPEG file to RGB by the faster decoder of the surrounding `use_decoder`.
+
+    Returns:
+        The image, or None where Pillow must decode it: no faster decoder was chosen, or it does not take this file.
 
     Raises:
         RequestError: more pixels than allowed.
     """
-    name, size = _chosen.get()
+    name, size = _decoder.get()
     if name == PIL or not content.startswith(_JPEG):
         return None
     with open_image(content) as image:
-        orientation = orientation_of(image) if exif_is_applied() else 1
+        orientation = orientation_of(image) if is_exif_applied() else 1
         if name == "draft":
             if size is not None and image.mode in ("RGB", "L"):
                 height, width = size if orientation not in QUARTER_TURNS else size[::-1]
                 image.draft(image.mode, (width, height))
             return turn(image.convert("RGB"), orientation)
-    decoded = _by_torchvision(content)
+    decoded = _decode_by_torchvision(content)
     return None if decoded is None else turn(decoded, orientation)
 
 
-def _by_torchvision(content: bytes) -> Image.Image | None:
+def _decode_by_torchvision(content: bytes) -> Image.Image | None:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
     try:
         pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
     except RuntimeError:
-        return None  # CMYK and what is broken: Pillow knows the one, and says what is wrong with the other
+        return None  # CMYK, which Pillow decodes, or a damaged file, for which Pillow has the better message
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

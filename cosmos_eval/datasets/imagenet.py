@@ -10,124 +10,133 @@ import numpy as np
 
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
-from cosmos_eval.datasets.base import FileImage
-from cosmos_eval.datasets.class_order import check_order
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.class_order import check_class_order
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import ClassificationData, Data
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.folders import class_folders, classes_of_folders, is_image, templates_by_class
-from cosmos_eval.datasets.imagenet_order import imagenet_names, wrong_order
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_folder import is_image_name, list_class_folders, read_class_folders, templates_by_class
+from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.datasets.imagenet_order import find_wrong_order, imagenet_names
 
 WNID = re.compile(r"n\d{8}")
+"""WordNet's id of a class, which names its folder."""
 
 
 def imagenet_wnids() -> list[str]:
-    """The 1,000 class ids in sorted order, which is the usual class index; as clip-benchmark lists them."""
+    """Return the 1,000 wnids in sorted order, which is the usual order of class indices, as clip-benchmark has them."""
     from clip_benchmark.datasets.builder import all_imagenet_wordnet_ids
 
     return list(all_imagenet_wordnet_ids)
 
 
 def read_imagenet(benchmark: Any, data_root: Path) -> Data:
-    """The 1,000 classes in the order of their wnids, whichever of the two layouts lies in `path`.
+    """Read the 1,000 classes in the order of their wnids, from either of two layouts in `path`.
 
     Class folders: `path/<wnid>/*.JPEG`. Flat: `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines
-    `<image> <label>` where the label is a wnid or the class index from 0 (Kaggle's LOC_val_solution.csv is one).
-    The devkit's ILSVRC2012_validation_ground_truth.txt is refused: its ids from 1 to 1000 are in another order; so are
-    labels made of it, by images whose class is known. Classes without an image compete all the same, and are told.
+    `<image> <label>` with a wnid or a class index from 0 as label (Kaggle's LOC_val_solution.csv is such a file).
+    The devkit's ILSVRC2012_validation_ground_truth.txt is refused, since its ids from 1 to 1000 are in another order,
+    and so are labels made from it, which are recognised by images whose class is known. Classes without an image are
+    candidates all the same, with a remark.
 
     Options: `path` (folder), `labels` (file, for the flat layout).
 
     Raises:
-        DataProblems: fewer images than expected (with the class folders that are missing), images of the label
-            file missing, labels that are no class or in another order.
+        DataProblems: fewer images than expected (with the missing class folders), images of the label file that are
+            missing, labels that are no class or in another order.
     """
-    survey = Survey(benchmark, data_root)
+    checker = DatasetChecker(benchmark, data_root)
     wnids = imagenet_wnids()
-    (root,) = survey.there(survey.place("path", "folder", holding=wnids[0]))
-    words = benchmark.words()
-    names = _names(words.class_names, wnids, survey)
-    asked = "templates" in benchmark.prompts
-    if len(names) != len(wnids) or (asked and words.templates is None):
-        survey.refuse(
+    (root,) = checker.require(checker.find_path("path", "folder", containing=wnids[0]))
+    prompts = benchmark.resolve_prompts()
+    names = _class_names(prompts.class_names, wnids, checker)
+    needs_templates = "templates" in benchmark.prompts  # not for a task without prompts
+    if len(names) != len(wnids) or (needs_templates and prompts.templates is None):
+        checker.refuse(
             f"needs prompts with {len(wnids):,} class names (imagenet1k) and templates, found {len(names):,} names"
         )
-    folders = [folder for folder in class_folders(root) if WNID.fullmatch(folder)]
+    folders = [folder for folder in list_class_folders(root) if WNID.fullmatch(folder)]
     if not folders:
-        return survey.finish(replace(_flat(root, wnids, names, words.templates, survey), empty_classes_allowed=True))
+        data = _read_flat_folder(root, wnids, names, prompts.templates, checker)
+        return checker.finish(replace(data, empty_classes_allowed=True))
     unknown = sorted(set(folders) - set(wnids))
     if unknown:
-        survey.add(f"finds class folders in {root} that are not among ImageNet-1k's: {first(unknown)}")
-    there = set(folders)
-    in_order = [wnid if wnid in there else None for wnid in wnids]
-    data = classes_of_folders(root, in_order, names, words.templates, survey)
-    if len(there) < len(wnids) and survey.expected.get("images", len(data.images)) != len(data.images):
-        missing = [wnid for wnid in wnids if wnid not in there]
-        survey.add(f"needs {len(wnids):,} class folders in {root}, found {len(there):,}; missing: {first(missing)}")
-    return survey.finish(replace(data, empty_classes_allowed=True))
+        checker.add_problem(f"has class folders in {root} that are not ImageNet-1k's: {format_names(unknown)}")
+    existing = set(folders)
+    in_order = [wnid if wnid in existing else None for wnid in wnids]
+    data = read_class_folders(root, in_order, names, prompts.templates, checker)
+    missing = [wnid for wnid in wnids if wnid not in existing]
+    # A part of ImageNet may lack classes, but missing images are best explained by missing folders.
+    if missing and checker.expected.get("images", len(data.images)) != len(data.images):
+        checker.add_problem(
+            f"needs {len(wnids):,} class folders in {root}, found {len(folders):,}; missing: {format_names(missing)}"
+        )
+    return checker.finish(replace(data, empty_classes_allowed=True))
 
 
-def _names(given: Any, wnids: list[str], survey: Survey) -> list[str]:
-    """The class names by wnid, from a map or a list in the order of the wnids."""
-    if isinstance(given, dict):
-        without = [wnid for wnid in wnids if wnid not in given]
-        if without:
-            survey.refuse(f"has no class name for {len(without):,} of ImageNet-1k's classes: {first(without)}")
-        return [given[wnid] for wnid in wnids]
-    names = list(given or ())
+def _class_names(names: Any, wnids: list[str], checker: DatasetChecker) -> list[str]:
+    """Return the class names in the order of the wnids, from a map by wnid or from a list."""
+    if isinstance(names, dict):
+        nameless = [wnid for wnid in wnids if wnid not in names]
+        if nameless:
+            checker.refuse(
+                f"has no class name for {len(nameless):,} of ImageNet-1k's classes: {format_names(nameless)}"
+            )
+        return [names[wnid] for wnid in wnids]
+    names = list(names or ())
     published = imagenet_names()
     if len(names) == len(published) == len(wnids) and names != published:
-        check_order(names, published, "prompts.class_names", survey)
+        check_class_order(names, published, "prompts.class_names", checker)
     return names
 
 
-def _flat(root: Path, wnids: list[str], names: list[str], templates: Any, survey: Survey) -> ClassificationData:
+def _read_flat_folder(
+    root: Path, wnids: list[str], names: list[str], templates: Any, checker: DatasetChecker
+) -> ClassificationData:
     with os.scandir(root) as entries:
-        there = any(is_image(entry.name) for entry in entries)
-    if not there:
-        survey.refuse(f"finds neither class folders (n01440764, ...) nor images in {root}")
-    if "labels" not in survey.options:
-        survey.refuse(f"finds a flat folder {root}; give dataset.labels, a file of lines 'image label'")
-    (path,) = survey.there(survey.place("labels", "file"))
-    labels = _labels(path, wnids, survey)
-    if wrong := wrong_order(list(labels), list(labels.values()), wnids, f" in {path}"):
-        survey.refuse(wrong)
+        has_images = any(is_image_name(entry.name) for entry in entries)
+    if not has_images:
+        checker.refuse(f"has neither class folders (n01440764, ...) nor images in {root}")
+    if "labels" not in checker.options:
+        checker.refuse(
+            f"has images without class folders in {root}; give dataset.labels, a file of lines 'image label'"
+        )
+    (path,) = checker.require(checker.find_path("labels", "file"))
+    labels = _read_labels(path, wnids, checker)
+    if problem := find_wrong_order(list(labels), list(labels.values()), wnids, f" in {path}"):
+        checker.refuse(problem)
     labelled = sorted(labels.items())
-    survey.images(root, [name for name, _ in labelled])
+    checker.check_images(root, [name for name, _ in labelled])
     return ClassificationData(
         images=[FileImage(name, root / name) for name, _ in labelled],
         labels=np.array([label for _, label in labelled], dtype=np.int64),
         class_names=names,
-        templates=templates_by_class(templates, names, survey),
+        templates=templates_by_class(templates, names, checker),
     )
 
 
-def _labels(path: Path, wnids: list[str], survey: Survey) -> dict[str, int]:
-    """Image name -> class index."""
-    index = {wnid: i for i, wnid in enumerate(wnids)}
+def _read_labels(path: Path, wnids: list[str], checker: DatasetChecker) -> dict[str, int]:
+    """Return image name -> class index, from a file of lines `<image> <label>`, or Kaggle's with commas."""
+    index_of_wnid = {wnid: i for i, wnid in enumerate(wnids)}
     labels: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), start=1):
         parts = line.replace(",", " ").split()
-        if not parts or parts[0] == "ImageId":
+        if not parts or parts[0] == "ImageId":  # the header of Kaggle's file
             continue
         if len(parts) == 1:
-            survey.refuse(
-                f"finds no label in line {number} of {path}; lines are 'image label' (the devkit's list of ids "
+            checker.refuse(
+                f"has no label in line {number} of {path}; lines are 'image label' (the devkit's list of ids "
                 "from 1 is in another class order)"
             )
         name, label = parts[0], parts[1]
-        if not is_image(name):
+        if not is_image_name(name):
             name += ".JPEG"
-        if label in index:
-            value = index[label]
-        elif (number_of_class := parse_integer(label, len(wnids) - 1)) is not None:
-            value = number_of_class
-        else:
-            survey.refuse(
-                f"finds the label {short_repr(label)} in line {number} of {path}; it must be a wnid or 0 to "
+        index = index_of_wnid[label] if label in index_of_wnid else parse_integer(label, len(wnids) - 1)
+        if index is None:
+            checker.refuse(
+                f"has the label {short_repr(label)} in line {number} of {path}; it must be a wnid or 0 to "
                 f"{len(wnids) - 1}"
             )
         if name in labels:
-            survey.refuse(f"finds {name} twice in {path}, again in line {number}")
-        labels[name] = value
+            checker.refuse(f"has {name} twice in {path}, again in line {number}")
+        labels[name] = index
     return labels

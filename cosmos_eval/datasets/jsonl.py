@@ -1,4 +1,4 @@
-"""A user's own data, one JSON object a line: images with captions, with a label, or with a right and a wrong text."""
+"""A user's own data, one JSON object a line: images with captions, a label, or a positive and a negative text."""
 
 import json
 from collections import Counter
@@ -11,133 +11,141 @@ import numpy as np
 from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
-from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
-from cosmos_eval.datasets.dataset_checks import Survey, escapes
-from cosmos_eval.datasets.folders import templates_by_class
-from cosmos_eval.datasets.imagenet_order import is_imagenet, wrong_order
+from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
+from cosmos_eval.datasets.image_folder import templates_by_class
+from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.datasets.imagenet_order import find_wrong_order, is_imagenet
 
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "retrieval": (("image", "file_name"), ("captions", "caption", "text")),
     "classification": (("image", "file_name"), ("label",)),
     "perception": (("image", "file_name"), ("positive",), ("negative",)),
 }
-"""By task, what a line must have: the key, and what a metadata.jsonl of `datasets`' imagefolder calls the same."""
+"""Kind of data -> what every line must have: the key, then its names in a metadata.jsonl of `datasets`' imagefolder."""
 
 
 def read_jsonl(benchmark: Any, data_root: Path) -> Data:
-    """Images and what is known about them, in the order of the file.
+    """Read images with their captions, labels or texts, in the order of the file.
 
-    A line is, by task:
-        retrieval: {"image": "a.jpg", "captions": ["...", "..."]} (an image may have several lines)
-        classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line an image
-        perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; several lines an image
+    A line is, by kind of data:
+        retrieval: {"image": "a.jpg", "captions": ["...", "..."]}; an image may have several lines
+        classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line for each image
+        perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; an image may have several
 
-    A metadata.jsonl of `datasets`' imagefolder is one such file: `file_name` is the image, `text` or `caption` its
-    captions. One text in place of a list is a list of one. Other keys are passed over.
+    A metadata.jsonl of `datasets`' imagefolder is read too: `file_name` is the image, `text` or `caption` its captions.
+    A text in place of a list is a list of one. Other keys and blank lines are ignored.
 
-    Images are below `images`, or beside the file. Class names come from `prompts.class_names`; without it they are
-    the labels' different names in alphabetical order. Blank lines are left out.
+    Images are below `images`, or in the folder of the file. Class names are `prompts.class_names`; without it, the
+    different labels in alphabetical order.
 
     Options: `path` (the file), `images` (folder).
 
     Raises:
-        DataProblems: a line that does not fit (file and line), images missing, labels out of range, empty classes.
+        DataProblems: an invalid line (with file and line), images missing, labels out of range, empty classes.
     """
-    survey = Survey(benchmark, data_root)
-    path = survey.place("path", "file")
-    folder = survey.place("images", "folder") if "images" in survey.options else None
-    if path is None or (folder is None and "images" in survey.options):
-        survey.stop_if_any()
+    checker = DatasetChecker(benchmark, data_root)
+    path = checker.find_path("path", "file")
+    folder = checker.find_path("images", "folder") if "images" in checker.options else None
+    if path is None or (folder is None and "images" in checker.options):
+        checker.raise_if_problems()
     assert path is not None
-    rows = _Rows(path, folder or path.parent, benchmark.data_kind, survey)
-    return survey.finish(_MAKE[benchmark.data_kind](rows, benchmark))
+    records = _Records(path, folder or path.parent, benchmark.data_kind, checker)
+    return checker.finish(_BUILDERS[benchmark.data_kind](records, benchmark))
 
 
-class _Rows:
-    """The lines of the file that hold something, each with its number and the right keys."""
+class _Records:
+    """Iterates over the lines of a file that are not blank: line number and record, in which every key is checked."""
 
-    def __init__(self, path: Path, folder: Path, task: str, survey: Survey) -> None:
-        self.path, self.folder, self.survey = path, folder, survey
-        self.required = KEYS[task]
-        self.called: dict[str, str] = {}
-        """What the line at hand calls a key that has several names."""
-        self.lines: dict[str, int] = {}
-        """Where each image was named first."""
+    def __init__(self, path: Path, folder: Path, data_kind: str, checker: DatasetChecker) -> None:
+        self.path, self.folder, self.checker = path, folder, checker
+        self.required = KEYS[data_kind]
+        self.name_in_file: dict[str, str] = {}
+        """Key -> what the current line calls it, for messages."""
+        self.first_lines: dict[str, int] = {}
+        """Image -> number of the first line with it; in the order of the file."""
 
     def refuse(self, line: int, message: str) -> NoReturn:
-        self.survey.refuse(f"cannot use {self.path}:{line}: {message}")
+        """Raise all problems, with that of this line."""
+        self.checker.refuse(f"cannot use {self.path}:{line}: {message}")
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(read_lines(self.path, LARGEST_JSON), start=1):
             if not line.strip():
                 continue
-            try:
-                row = load_json(line)
-            except JsonError as error:
-                self.refuse(number, f"not JSON: {str(error).removeprefix('line 1 ')}{self.other_format(line)}")
-            if not isinstance(row, dict):
-                more = self.other_format(line)
-                self.refuse(number, f'a line is one object, such as {{"image": "a.jpg", ...}}{more}')
-            row = {**row, **{keys[0]: row[key] for keys in self.required for key in [self.key(number, row, keys)]}}
-            self.text(number, row, "image")
-            if escapes(row["image"]):
-                self.refuse(number, f"the image {row['image']!r} leads out of the data root")
-            self.lines.setdefault(row["image"], number)
-            yield number, row
+            record = self._parse(number, line)
+            record |= {names[0]: record[self._find_name(number, record, names)] for names in self.required}
+            self.text(number, record, "image")
+            if is_outside_folder(record["image"]):
+                self.refuse(number, f"the image {record['image']!r} leads out of the data root")
+            self.first_lines.setdefault(record["image"], number)
+            yield number, record
 
-    def other_format(self, line: str) -> str:
-        """What to do with a file that is another format than JSON lines, where its line or its name tells."""
+    def _parse(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            record = load_json(line)
+        except JsonError as error:
+            reason = str(error).removeprefix("line 1 ")  # a line by itself: its number in the file is already given
+            self.refuse(number, f"not JSON: {reason}{self._advice(line)}")
+        if not isinstance(record, dict):
+            self.refuse(number, f'a line is one object, such as {{"image": "a.jpg", ...}}{self._advice(line)}')
+        return record
+
+    def _advice(self, line: str) -> str:
+        """Return how to convert a file that is a table or a JSON list, by its name or its line; empty for others."""
         if self.path.suffix.lower() in (".csv", ".tsv"):
             return '; a table is not read here: write a line {"image": "a.jpg", ...} for each of its rows'
         return "; write the objects of the list, each on a line of its own" if line.lstrip().startswith("[") else ""
 
-    def key(self, line: int, row: dict[str, Any], keys: tuple[str, ...]) -> str:
-        """The first of `keys` that the row has a value for; that is what an error calls the value from now on."""
-        there = [key for key in keys if key in row]
-        found = next((key for key in there if row[key] is not None), there[0] if there else None)
-        if found is None:
-            self.refuse(
-                line, f"the key {keys[0]!r} is missing; there is {', '.join(map(repr, list(row)[:8])) or 'none'}"
-            )
-        self.called[keys[0]] = found
-        return found
+    def _find_name(self, line: int, record: dict[str, Any], names: tuple[str, ...]) -> str:
+        """Return the first of a key's names that has a value in the record; one with null if none has."""
+        present = [name for name in names if name in record]
+        if not present:
+            keys = ", ".join(map(repr, list(record)[:8])) or "none"
+            self.refuse(line, f"the key {names[0]!r} is missing; there is {keys}")
+        name = next((name for name in present if record[name] is not None), present[0])
+        self.name_in_file[names[0]] = name
+        return name
 
-    def text(self, line: int, row: dict[str, Any], key: str) -> str:
-        value = row[key]
+    def text(self, line: int, record: dict[str, Any], key: str) -> str:
+        """Return the value of a key, which must be a text that is not blank."""
+        value = record[key]
         if not isinstance(value, str) or not value.strip():
-            self.refuse(line, f"{self.called.get(key, key)!r} must be a text, not {short(value)}")
+            self.refuse(line, f"{self.name_in_file.get(key, key)!r} must be a text, not {short_json(value)}")
         return value
 
     def images(self) -> list[FileImage]:
-        names = list(self.lines)
+        """Return the images of all lines, once each; call it after the iteration."""
+        names = list(self.first_lines)
         if not names:
-            self.survey.refuse(f"finds no line in {self.path}")
+            self.checker.refuse(f"has no line in {self.path}")
         folder = self.folder
-        if "images" in self.survey.options:
-            folder = self.survey.place("images", "folder", holding=names[0]) or folder
-        self.survey.images(folder, names)
+        if "images" in self.checker.options:  # of several folders, the one that has the first image
+            folder = self.checker.find_path("images", "folder", containing=names[0]) or folder
+        self.checker.check_images(folder, names)
         return [FileImage(name, folder / name) for name in names]
 
 
-def short(value: Any) -> str:
-    """A value as JSON has it, cut where it is long."""
+def short_json(value: Any) -> str:
+    """Return a value as JSON, of at most 43 characters."""
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _retrieval(rows: _Rows, benchmark: Any) -> RetrievalData:
+def _build_retrieval(records: _Records, benchmark: Any) -> RetrievalData:
     captions: dict[str, list[str]] = {}
-    for line, row in rows:
-        given = [row["captions"]] if isinstance(row["captions"], str) else row["captions"]
-        if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
-            wrong = (
-                next((one for one in given if not isinstance(one, str)), given) if isinstance(given, list) else given
-            )
-            called = rows.called["captions"]
-            rows.refuse(line, f"{called!r} must be a text or a list with at least one text, found {short(wrong)}")
-        captions.setdefault(row["image"], []).extend(given)
-    images = rows.images()
+    for line, record in records:
+        value = record["captions"]
+        image_captions = [value] if isinstance(value, str) else value
+        name = records.name_in_file["captions"]
+        if not isinstance(image_captions, list) or not image_captions:
+            records.refuse(line, f"{name!r} must be a text or a list with at least one text, found {short_json(value)}")
+        for caption in image_captions:
+            if not isinstance(caption, str):
+                wrong = short_json(caption)
+                records.refuse(line, f"{name!r} must be a text or a list with at least one text, found {wrong}")
+        captions.setdefault(record["image"], []).extend(image_captions)
+    images = records.images()
     counts = [len(captions[image.key]) for image in images]
     return RetrievalData(
         images=images,
@@ -146,71 +154,86 @@ def _retrieval(rows: _Rows, benchmark: Any) -> RetrievalData:
     )
 
 
-def _classification(rows: _Rows, benchmark: Any) -> ClassificationData:
-    words = benchmark.words()
-    if words.templates is None and "templates" in benchmark.prompts:
-        rows.survey.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
-    if isinstance(words.class_names, dict):
-        rows.survey.refuse("gives prompts.class_names as a map; with jsonl it is a list, in class order")
-    given: list[tuple[int, str | int]] = []
-    for line, row in rows:
-        label = row["label"]
-        if rows.lines[row["image"]] != line:
-            rows.refuse(line, f"{row['image']} has a label already, in line {rows.lines[row['image']]}")
-        if (
-            isinstance(label, bool)
-            or not isinstance(label, str | int)
-            or (isinstance(label, str) and not label.strip())
-        ):
-            rows.refuse(line, "'label' must be a class name or a class index from 0")
-        if isinstance(label, int) and words.class_names is None:
-            rows.refuse(line, "an index as 'label' needs prompts.class_names")
-        given.append((line, label))
-    images = rows.images()
-    names = list(words.class_names or sorted({str(label) for _, label in given}))
-    index = {name: i for i, name in enumerate(names)}
-    shared = {name for name, times in Counter(names).items() if times > 1}
-    labels = []
-    for line, label in given:
-        if isinstance(label, str) and label in shared:
-            rows.refuse(line, f"the label {label!r} is the name of several classes; give its index from 0")
-        value = index.get(label, -1) if isinstance(label, str) else label
-        if not 0 <= value < len(names):
-            right = "among the class names" if isinstance(label, str) else f"from 0 to {len(names) - 1}"
-            index_of = "; an index is written without quotes" if parse_integer(str(label)) is not None else ""
-            hint = index_of if isinstance(label, str) else ""
-            rows.refuse(line, f"the label {short_repr(label)} is not {right}{hint}")
-        labels.append(value)
-    if is_imagenet(names) and (wrong := wrong_order([one.key for one in images], labels, names, f" in {rows.path}")):
-        rows.survey.refuse(wrong)
+def _build_classification(records: _Records, benchmark: Any) -> ClassificationData:
+    prompts = benchmark.resolve_prompts()
+    if prompts.templates is None and "templates" in benchmark.prompts:
+        records.checker.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
+    if isinstance(prompts.class_names, dict):
+        records.checker.refuse("has prompts.class_names as a map; for jsonl it must be a list, in class order")
+    values = _read_label_values(records, has_class_names=prompts.class_names is not None)
+    images = records.images()
+    names = list(prompts.class_names or sorted({str(value) for _, value in values}))
+    labels = _find_class_indices(values, names, records)
+    keys = [image.key for image in images]
+    if is_imagenet(names) and (problem := find_wrong_order(keys, labels, names, f" in {records.path}")):
+        records.checker.refuse(problem)
     return ClassificationData(
         images=images,
         labels=np.array(labels, dtype=np.int64),
         class_names=names,
-        templates=templates_by_class(words.templates, names, rows.survey),
+        templates=templates_by_class(prompts.templates, names, records.checker),
     )
 
 
-def _perception(rows: _Rows, benchmark: Any) -> PerceptionData:
+def _read_label_values(records: _Records, has_class_names: bool) -> list[tuple[int, str | int]]:
+    """Return line number and label, a class name or an index, of every image."""
+    values: list[tuple[int, str | int]] = []
+    for line, record in records:
+        value = record["label"]
+        first_line = records.first_lines[record["image"]]
+        if first_line != line:
+            records.refuse(line, f"{record['image']} has a label already, in line {first_line}")
+        is_index = isinstance(value, int) and not isinstance(value, bool)
+        is_name = isinstance(value, str) and bool(value.strip())
+        if not is_index and not is_name:
+            records.refuse(line, "'label' must be a class name or a class index from 0")
+        if is_index and not has_class_names:
+            records.refuse(line, "an index as 'label' needs prompts.class_names")
+        values.append((line, value))
+    return values
+
+
+def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], records: _Records) -> list[int]:
+    """Return the class index of each label; refuse labels that are no class or the name of several."""
+    index_of_name = {name: i for i, name in enumerate(names)}
+    repeated_names = {name for name, times in Counter(names).items() if times > 1}
+    labels = []
+    for line, value in values:
+        if isinstance(value, str):
+            if value in repeated_names:
+                records.refuse(line, f"the label {value!r} is the name of several classes; give its index from 0")
+            if value not in index_of_name:
+                advice = "; an index is written without quotes" if parse_integer(value) is not None else ""
+                records.refuse(line, f"the label {short_repr(value)} is not among the class names{advice}")
+            labels.append(index_of_name[value])
+        else:
+            if not 0 <= value < len(names):
+                records.refuse(line, f"the label {short_repr(value)} is not from 0 to {len(names) - 1}")
+            labels.append(value)
+    return labels
+
+
+def _build_perception(records: _Records, benchmark: Any) -> PerceptionData:
     names, positives, negatives, subsets = [], [], [], []
-    for line, row in rows:
-        names.append(row["image"])
-        positives.append(rows.text(line, row, "positive"))
-        negatives.append(rows.text(line, row, "negative"))
-        subsets.append(rows.text(line, row, "subset") if "subset" in row else "all")
-    images = rows.images()
-    place = {image.key: i for i, image in enumerate(images)}
+    for line, record in records:
+        names.append(record["image"])
+        positives.append(records.text(line, record, "positive"))
+        negatives.append(records.text(line, record, "negative"))
+        subsets.append(records.text(line, record, "subset") if "subset" in record else "all")
+    images = records.images()
+    index_of_image = {image.key: i for i, image in enumerate(images)}
     return PerceptionData.pairs(
         images=images,
-        item_image=[place[name] for name in names],
+        item_image=[index_of_image[name] for name in names],
         positives=positives,
         negatives=negatives,
         subsets=subsets,
     )
 
 
-_MAKE: dict[str, Callable[[_Rows, Any], Data]] = {
-    "retrieval": _retrieval,
-    "classification": _classification,
-    "perception": _perception,
+_BUILDERS: dict[str, Callable[[_Records, Any], Data]] = {
+    "retrieval": _build_retrieval,
+    "classification": _build_classification,
+    "perception": _build_perception,
 }
+"""Kind of data -> the function that builds it."""

@@ -1,4 +1,4 @@
-"""The kinds of data, for definitions, tasks and readers: what they are called and counted by. Imports nothing heavy."""
+"""Kinds of data, by which definitions, tasks and readers refer to data classes without importing them."""
 
 import importlib
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataKind:
-    """One kind of data: a task takes one, a reader makes one or several."""
+    """One kind of data. A task takes one kind; a reader returns one or several."""
 
     name: str
-    """As tables of readers and messages call it."""
-    where: str
-    """`module:class` of the data class (a subclass of `cosmos_eval.datasets.data.Data`)."""
-    counted: tuple[str, ...]
-    """What `expected` of a definition may count: the keys of `Data.counts`, and counts that readers note themselves."""
+    """Its name in messages and in the table of readers."""
+    class_path: str
+    """`module:class` of the data class, a subclass of `cosmos_eval.datasets.data.Data`."""
+    count_names: tuple[str, ...]
+    """Keys that `expected` of a definition may have: those of `Data.counts`, and counts that readers add."""
     options: tuple[str, ...] = ()
-    """Options of definitions that only such data understand (`Data.with_options`)."""
+    """Options of a definition that only this kind of data has (`Data.with_options`)."""
 
     @property
     def data_class(self) -> "type[Data]":
-        """The class, imported when it is asked for."""
-        module, _, name = self.where.partition(":")
-        found: Any = getattr(importlib.import_module(module), name)
-        return found
+        """The data class, imported on access."""
+        module, _, name = self.class_path.partition(":")
+        data_class: Any = getattr(importlib.import_module(module), name)
+        return data_class
 
 
 RETRIEVAL = DataKind("retrieval", "cosmos_eval.datasets.data:RetrievalData", ("images", "texts"))

@@ -1,4 +1,4 @@
-"""Class names and prompt templates as words: named sets, lists in the definition, or a file beside it."""
+"""Class names and prompt templates of a definition: named sets, lists in the definition, or files beside it."""
 
 import importlib.util
 import json
@@ -21,27 +21,32 @@ NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a model is asked. None: the dataset itself brings them, so that they belong to its fingerprint."""
+class ResolvedPrompts:
+    """The class names and templates with which a model is prompted.
+
+    None means that the dataset brings them; they are then part of its fingerprint.
+    """
 
     class_names: Sequence[str] | dict[str, str] | None
     """In class order, or folder name -> class name."""
     templates: Sequence[str] | dict[str, Sequence[str]] | None
-    """For every class, with one `{c}` each; or class name -> its own prompts."""
+    """For all classes, with one `{c}` each; or class name -> its own prompts, with at most one."""
     query_words: tuple[tuple[str, ...], ...] = ()
-    """Segmentation: the words that ask for each class; a pixel's score for a class is the best of its words'."""
+    """Segmentation: the words for each class, in class order. A pixel's score for a class is its best word's score."""
 
 
 Refuse = Callable[[str, str], RequestError]
-"""(key in prompts, message) -> the error to raise; a definition adds file and line."""
+"""(key in prompts, message) -> the error to raise, to which a definition adds its file and line."""
+MakeError = Callable[[str], RequestError]
+"""Message -> the error to raise, for one key."""
 
 
-def resolve_words(prompts: dict[str, Any], folder: Path | None, refuse: Refuse | None = None) -> Words:
-    """The words behind `prompts`.
+def resolve_prompts(prompts: dict[str, Any], folder: Path | None, refuse: Refuse | None = None) -> ResolvedPrompts:
+    """Return the class names and templates that a definition's `prompts` name.
 
     Args:
         prompts: `class_names` and `templates`, each a named set, a list, a map, or a file (`.txt` with one a line, or
-            `.json` with a list or a map) beside the definition.
+            `.json` with a list or a map) beside the definition; for segmentation `words` in place of `class_names`.
         folder: the definition's folder, for files.
         refuse: makes the error to raise.
 
@@ -50,134 +55,147 @@ def resolve_words(prompts: dict[str, Any], folder: Path | None, refuse: Refuse |
     """
     refuse = refuse or (lambda key, message: RequestError(f"prompts.{key}: {message}"))
     if "words" in prompts:
-        return Words(None, _templates(prompts["templates"], folder, refuse), _query_words(prompts["words"], refuse))
-    return Words(
+        return ResolvedPrompts(
+            None, _templates(prompts["templates"], folder, refuse), _query_words(prompts["words"], refuse)
+        )
+    return ResolvedPrompts(
         class_names=_class_names(prompts.get("class_names", FROM_DATASET), folder, refuse),
         templates=_templates(prompts.get("templates", FROM_DATASET), folder, refuse),
     )
 
 
-def _class_names(given: Any, folder: Path | None, refuse: Refuse) -> Sequence[str] | dict[str, str] | None:
-    def wrong(message: str) -> RequestError:
+def _class_names(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str] | dict[str, str] | None:
+    def error(message: str) -> RequestError:
         return refuse("class_names", message)
 
-    if isinstance(given, str):
-        if given == FROM_DATASET:
+    if isinstance(value, str):
+        if value == FROM_DATASET:
             return None
-        if given == "imagenet1k":
-            return tuple(_open_clip_words().IMAGENET_CLASSNAMES)
-        if given.startswith("clip-benchmark:"):
-            return tuple(_clip_benchmark_set("en_classnames.json", given, wrong))
-        given = _from_file(given, folder, NAMED_CLASSES, wrong)
-    if isinstance(given, dict):
-        given = {str(key): name for key, name in given.items()}
-        names = list(given.values())
-    else:
-        names = list(given) if isinstance(given, tuple) else given
-    if isinstance(names, list) and isinstance(given, list | dict):
-        other = next((one for one in names if isinstance(one, bool | int | float)), None)
-        if other is not None:
-            raise wrong(
-                f"the name {short_repr(other)} is no text; write it in quotes (as yes, no, on, off and numbers)"
+        if value == "imagenet1k":
+            return tuple(_open_clip_prompts().IMAGENET_CLASSNAMES)
+        if value.startswith("clip-benchmark:"):
+            return tuple(_clip_benchmark_set("en_classnames.json", value, error))
+        value = _read_file(value, folder, NAMED_CLASSES, error)
+    if isinstance(value, dict):
+        value = {str(key): name for key, name in value.items()}
+    names = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(names, list):
+        not_text = next((name for name in names if isinstance(name, bool | int | float)), None)
+        if not_text is not None:
+            raise error(
+                f"the name {short_repr(not_text)} is no text; write it in quotes (as yes, no, on, off and numbers)"
             )
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise wrong("must be a list of names, a map from folder to name, a file or one of " + ", ".join(NAMED_CLASSES))
-    return given if isinstance(given, dict) else tuple(names)
+    are_names = isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names)
+    if not are_names or not names:
+        raise error("must be a list of names, a map from folder to name, a file or one of " + ", ".join(NAMED_CLASSES))
+    return value if isinstance(value, dict) else tuple(names)
 
 
-def _query_words(given: Any, refuse: Refuse) -> tuple[tuple[str, ...], ...]:
-    if not isinstance(given, list) or not given:
+def _query_words(value: Any, refuse: Refuse) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(value, list) or not value:
         raise refuse("words", "must be a list with one entry a class: a word, or a list of words")
-    found = []
-    for number, own in enumerate(given):
-        words = [own] if isinstance(own, str) else own
-        if not isinstance(words, list) or not words or not all(isinstance(w, str) and w.strip() for w in words):
+    words_by_class = []
+    for number, entry in enumerate(value):
+        words = [entry] if isinstance(entry, str) else entry
+        are_words = isinstance(words, list) and all(isinstance(word, str) and word.strip() for word in words)
+        if not are_words or not words:
             raise refuse(
                 "words",
-                f"class {number} must be a word or a list of words, not {short_repr(own)}; quote yes, no, on, off",
+                f"class {number} must be a word or a list of words, not {short_repr(entry)}; quote yes, no, on, off",
             )
-        found.append(tuple(words))
-    return tuple(found)
+        words_by_class.append(tuple(words))
+    return tuple(words_by_class)
 
 
-def _templates(given: Any, folder: Path | None, refuse: Refuse) -> Sequence[str] | dict[str, Sequence[str]] | None:
-    def wrong(message: str) -> RequestError:
+def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str] | dict[str, Sequence[str]] | None:
+    def error(message: str) -> RequestError:
         return refuse("templates", message)
 
-    if isinstance(given, str):
-        if given == FROM_DATASET:
+    if isinstance(value, str):
+        if value == FROM_DATASET:
             return None
-        if given in ("openai-80", "simple-7"):
-            words = _open_clip_words()
-            made = words.OPENAI_IMAGENET_TEMPLATES if given == "openai-80" else words.SIMPLE_IMAGENET_TEMPLATES
-            return tuple(template(PLACEHOLDER) for template in made)
-        if given.startswith("clip-benchmark:"):
-            given = _clip_benchmark_set("en_zeroshot_classification_templates.json", given, wrong)
+        if value in ("openai-80", "simple-7"):
+            prompts = _open_clip_prompts()
+            functions = prompts.OPENAI_IMAGENET_TEMPLATES if value == "openai-80" else prompts.SIMPLE_IMAGENET_TEMPLATES
+            return tuple(function(PLACEHOLDER) for function in functions)
+        if value.startswith("clip-benchmark:"):
+            value = _clip_benchmark_set("en_zeroshot_classification_templates.json", value, error)
         else:
-            given = _from_file(given, folder, NAMED_TEMPLATES, wrong)
-    if isinstance(given, dict):
-        if not given:
-            raise wrong("the map from class name to prompts is empty")
-        # A class's own prompts are often whole sentences, so a placeholder is not asked for.
-        return {str(name): check_templates(some, wrong, least=0) for name, some in given.items()}
-    return check_templates(given, wrong)
+            value = _read_file(value, folder, NAMED_TEMPLATES, error)
+    if isinstance(value, dict):
+        if not value:
+            raise error("the map from class name to prompts is empty")
+        # Prompts of a single class are often whole sentences, so they need no placeholder.
+        return {str(name): check_templates(templates, error, least=0) for name, templates in value.items()}
+    return check_templates(value, error)
 
 
-def check_templates(given: Any, wrong: Callable[[str], RequestError], least: int = 1) -> tuple[str, ...]:
-    """Templates with `{}` written as `{c}`.
+def check_templates(value: Any, error: MakeError, least: int = 1) -> tuple[str, ...]:
+    """Return templates in which `{}` is written as `{c}`.
+
+    Args:
+        value: what a definition or a file has.
+        error: makes the error to raise.
+        least: fewest placeholders in a template, 0 or 1.
 
     Raises:
         RequestError: not a list of texts; fewer than `least` or more than one placeholder; another brace.
     """
-    if not isinstance(given, list | tuple) or not given or not all(isinstance(one, str) for one in given):
-        raise wrong("must be a list of texts, a file or one of " + ", ".join(NAMED_TEMPLATES))
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(text, str) for text in value):
+        raise error("must be a list of texts, a file or one of " + ", ".join(NAMED_TEMPLATES))
     templates = []
-    for one in given:
-        template = one.replace("{}", PLACEHOLDER)
+    for text in value:
+        template = text.replace("{}", PLACEHOLDER)
         count = template.count(PLACEHOLDER)
         rest = template.replace(PLACEHOLDER, "")
         if not least <= count <= 1 or "{" in rest or "}" in rest:
-            raise wrong(
-                f"the template {short_repr(one)} must have one place for the class name, {{c}} or {{}}, "
+            raise error(
+                f"the template {short_repr(text)} must have one place for the class name, {{c}} or {{}}, "
                 "and no other brace"
             )
         templates.append(template)
     return tuple(templates)
 
 
-def _from_file(name: str, folder: Path | None, named: Sequence[str], wrong: Callable[[str], RequestError]) -> Any:
-    """The content of a `.txt` (one a line, blank lines left out) or `.json` file beside the definition."""
+def _read_file(name: str, folder: Path | None, named_sets: Sequence[str], error: MakeError) -> Any:
+    """Return the content of a `.txt` (one text a line, without blank lines) or `.json` file beside the definition.
+
+    Args:
+        named_sets: names that may have been meant, for the message.
+    """
     relative = PurePosixPath(name)
     if relative.suffix not in (".txt", ".json"):
-        raise wrong(f"unknown set {short_repr(name)}{near(name, named)}")
+        raise error(f"unknown set {short_repr(name)}{near(name, named_sets)}")
     if folder is None or relative.is_absolute() or ".." in relative.parts or "\\" in name:
-        raise wrong(f"the file {name} must lie in the definition's own folder")
+        raise error(f"the file {name} must be in the definition's own folder")
     path = folder / relative
     try:
         if relative.suffix == ".txt":
             return [line.strip() for line in read_lines(path) if line.strip()]
         return read_json(path, largest=LARGEST_TEXT)
-    except RequestError as error:
-        raise wrong(str(error)) from error
+    except RequestError as cause:
+        raise error(str(cause)) from cause
 
 
-def _clip_benchmark_set(file: str, given: str, wrong: Callable[[str], RequestError]) -> list[str]:
-    sets = _clip_benchmark_json(file)
-    key = given.removeprefix("clip-benchmark:")
-    if key not in sets:
-        raise wrong(f"clip-benchmark has no set {short_repr(key)}{near(key, sets)}")
-    return list(sets[key])
-
-
-@lru_cache
-def _clip_benchmark_json(file: str) -> dict[str, list[str]]:
-    """A word list that clip-benchmark ships, read without importing its code (which would bring torch)."""
-    return json.loads((_package_folder("clip_benchmark") / "datasets" / file).read_text(encoding="utf-8"))
+def _clip_benchmark_set(file_name: str, value: str, error: MakeError) -> list[str]:
+    """Return the texts that clip-benchmark has for the dataset in `clip-benchmark:DATASET`."""
+    sets = _clip_benchmark_json(file_name)
+    dataset = value.removeprefix("clip-benchmark:")
+    if dataset not in sets:
+        raise error(f"clip-benchmark has no set {short_repr(dataset)}{near(dataset, sets)}")
+    return list(sets[dataset])
 
 
 @lru_cache
-def _open_clip_words() -> Any:
-    """open_clip's prompt file, run by itself: it has no imports, while `import open_clip` would bring torch."""
+def _clip_benchmark_json(file_name: str) -> dict[str, list[str]]:
+    """Read a file of class names or templates from clip-benchmark without importing its code, which imports torch."""
+    path = _package_folder("clip_benchmark") / "datasets" / file_name
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _open_clip_prompts() -> Any:
+    """Import open_clip's prompt file by its path: it has no imports, while `import open_clip` imports torch."""
     path = _package_folder("open_clip") / "zero_shot_metadata.py"
     spec = importlib.util.spec_from_file_location("_open_clip_zero_shot_metadata", path)
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-'''What a dataset reader is: the options that a definition may give it, and the function that reads.
+'''What a dataset reader is: a function that reads one layout, and the options that a definition may give it.
 
 A reader of another package is an entry point of the group `cosmos_eval.readers`: a `ReaderInfo`, or a class like
 
@@ -6,17 +6,17 @@ A reader of another package is an entry point of the group `cosmos_eval.readers`
         """Images and labels in a Parquet file."""
 
         kinds = ("classification",)
-        required = {"path": PLACE}
+        required = {"path": PATH}
         optional = {"column": TEXT}
 
         def load(self, benchmark, data_root):  # -> ClassificationData
-            survey = Survey(benchmark, data_root)
+            checker = DatasetChecker(benchmark, data_root)
             ...
-            return survey.finish(data)
+            return checker.finish(data)
 
-`load` raises `DataProblems` with everything that it finds missing (`Survey` collects it), and `data check` calls it, so
-that the two can never disagree. A class may also have `check(benchmark, data_root)`, which is called before `load` and
-returns a list of problems.
+`load` raises `DataProblems` with everything that is missing, which `DatasetChecker` collects. `data check` calls
+`load` too, so the check and the evaluation always agree. A class may also have `check(benchmark, data_root)`, which is
+called before `load` and returns a list of problems.
 '''
 
 from collections.abc import Mapping
@@ -27,41 +27,49 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import first_sentence, resolve
 from cosmos_eval.datasets.kinds import DataKind
 
-PLACE = "a path inside the data root, or a list of paths of which the first that has the data is read"
+# Kinds of values that an option may have. The texts are shown in messages.
+PATH = "a path inside the data root, or a list of paths of which the first that has the data is read"
 TEXT = "a text"
 NUMBER = "a whole number"
 NAMES = "a list of texts"
 SWITCH = "true or false"
 APPLY = "apply"
 ALLOW = "allow"
-"""Kinds whose one value is the word itself: the option is left out where it does not hold."""
+"""An option of kind APPLY or ALLOW has this word as its only value; to turn it off, leave the option out."""
+
+OPTION_KINDS = (PATH, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
 
 
 @dataclass(frozen=True)
 class ReaderInfo:
-    """One reader. Options are name -> kind; a PLACE says where things lie and never enters a protocol's fingerprint."""
+    """One reader. Its options are given as name -> kind of value.
 
-    where: Any
+    An option of kind PATH says where files are on this machine; it is never part of a protocol's fingerprint.
+    """
+
+    load: Any
     """`(benchmark, data root) -> Data`, or its `module:function`; raises DataProblems for what is missing."""
     kinds: tuple[Any, ...]
-    """The kinds of data that it can give: names, `DataKind` or data classes; a task takes one."""
+    """Kinds of data that it can return: names, `DataKind` or data classes. The task of a definition decides which."""
     required: Mapping[str, str] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
     needs_root: bool = True
     only_with: Mapping[str, str] = field(default_factory=dict)
-    """Option -> the other option without which it does nothing."""
+    """Option -> the other option without which it has no effect."""
     check: Any = None
-    """`(benchmark, data root) -> problems`: what else is looked at before `where` is called."""
+    """`(benchmark, data root) -> problems`, called before `load`."""
     summary: str = ""
 
     def kind(self, option: str) -> str | None:
+        """Return the kind of an option's value; None if there is no such option."""
         return self.required.get(option) or self.optional.get(option)
 
     def read(self, benchmark: Any, data_root: Any) -> Any:
-        """The data of a benchmark.
+        """Return the data of a benchmark.
 
         Raises:
-            DataProblems: data that are missing or do not fit together.
+            DataProblems: data that are missing or inconsistent.
+            RequestError: the reader of a plug-in returned no `Data`.
         """
         from cosmos_eval.datasets.data.base import Data
 
@@ -70,21 +78,19 @@ class ReaderInfo:
             from cosmos_eval.datasets.dataset_checks import DataProblems
 
             raise DataProblems([f"{benchmark.name} {problem}" for problem in problems], {}, {})
-        data = resolve(self.where)(benchmark, data_root)
+        data = resolve(self.load)(benchmark, data_root)
         if not isinstance(data, Data):
             reader = f"the reader {benchmark.dataset['reader']} returned a {type(data).__name__}"
             raise RequestError(f"{benchmark.name}: {reader}; return data of cosmos_eval.datasets.data")
         return data
 
 
-KINDS_OF_OPTION = (PLACE, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
-
-
-def as_reader(found: Any) -> ReaderInfo:
-    """What an entry point names as a `ReaderInfo`; `reader_problem` has found nothing wrong with it."""
-    if isinstance(found, ReaderInfo):
-        return replace(found, kinds=tuple(_kind_name(kind) for kind in found.kinds))
-    reader = found() if isinstance(found, type) else found
+def to_reader_info(reader: Any) -> ReaderInfo:
+    """Return a `ReaderInfo` for the target of an entry point, in which `find_reader_problem` found no problem."""
+    if isinstance(reader, ReaderInfo):
+        return replace(reader, kinds=tuple(_kind_name(kind) for kind in reader.kinds))
+    if isinstance(reader, type):
+        reader = reader()
     return ReaderInfo(
         reader.load,
         kinds=tuple(_kind_name(kind) for kind in reader.kinds),
@@ -97,19 +103,20 @@ def as_reader(found: Any) -> ReaderInfo:
     )
 
 
-def reader_problem(found: Any) -> str:
-    """Why an object is no reader, in words; empty where it is one."""
-    if not isinstance(found, ReaderInfo) and not callable(getattr(found, "load", None)):
-        return f"it is a {type(found).__name__} without load(benchmark, data_root)"
-    if isinstance(getattr(found, "kinds", ""), str) or not found.kinds:
-        return "its kinds are not a list of the kinds of data that it gives"
-    reader = as_reader(found)
+def find_reader_problem(candidate: Any) -> str:
+    """Return what is wrong with an object that should be a reader, in words; empty if nothing is."""
+    if not isinstance(candidate, ReaderInfo) and not callable(getattr(candidate, "load", None)):
+        return f"it is a {type(candidate).__name__} without load(benchmark, data_root)"
+    if isinstance(getattr(candidate, "kinds", ""), str) or not candidate.kinds:
+        return "its kinds are not a list of kinds of data"
+    reader = to_reader_info(candidate)
     for option, kind in {**reader.required, **reader.optional}.items():
-        if kind not in KINDS_OF_OPTION:
-            return f"its option {option} is of the kind {kind!r:.60}; take one of cosmos_eval.datasets.reader"
+        if kind not in OPTION_KINDS:
+            return f"its option {option} is of kind {kind!r:.60}; use a constant of cosmos_eval.datasets.reader"
     return ""
 
 
 def _kind_name(kind: Any) -> str:
-    own = kind if isinstance(kind, str | DataKind) else kind.kind  # a data class has its kind
-    return own.name if isinstance(own, DataKind) else str(own)
+    """Return the name of a kind that is given as a name, a `DataKind` or a data class."""
+    named = kind if isinstance(kind, str | DataKind) else kind.kind
+    return named.name if isinstance(named, DataKind) else str(named)

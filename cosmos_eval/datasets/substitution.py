@@ -1,7 +1,7 @@
-"""An attribute of another library's module, replaced while its code runs.
+"""Replace an attribute of another library's module while the library's code runs.
 
-Three readers call code that would otherwise run a command, unpickle objects, or decode a list in another way. None of
-those libraries takes the function as an argument, so the module's attribute is replaced for the length of one call.
+Three readers call libraries that would otherwise run a shell command, unpickle any object, or decode a list in another
+way. None of them takes the function as an argument, so the attribute of the module is replaced during the call.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from typing import Any
 
 @contextmanager
 def substituted(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    """Set `owner.name` to `replacement`; put the original back at the end, after an error, too.
+    """Set `owner.name` to `replacement` inside the block, and restore the original after it, also after an error.
 
-    It holds for the whole process: callers that may run in several threads take a lock around it.
+    The replacement is visible in the whole process: code that may run in several threads needs a lock around it.
 
     Raises:
-        AttributeError: `owner` has no such attribute: the library changed, and nothing would be replaced.
+        AttributeError: `owner` has no such attribute, which means that the library has changed.
     """
     original = getattr(owner, name)
     setattr(owner, name, replacement)

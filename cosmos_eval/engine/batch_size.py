@@ -1,4 +1,4 @@
-"""`--batch-size auto`: the largest power of two whose images pass the tower in half of the memory that is free."""
+"""`--batch-size auto`: the largest power of two whose images pass the tower in half of the free device memory."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,74 +9,91 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.progress import Reporter
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.tower import ImageTower
+    from cosmos_eval.engine.image_tower import ImageTower
 
 AUTO = "auto"
-DEFAULT = 64
-LARGEST = 10**6
-FIRST, MOST = 32, 512
-"""Sizes that are tried; beyond 512 towers hardly get faster."""
-SHARE = 0.5
-"""Of the memory that is free, for a batch of images: texts, windows and scores need some, too."""
+DEFAULT_BATCH_SIZE = 64
+LARGEST_BATCH_SIZE = 10**6
+SMALLEST_TRIAL, LARGEST_TRIAL = 32, 512
+"""The smallest and the largest batch size that `auto` tries. Beyond 512, towers hardly become faster."""
+MEMORY_SHARE = 0.5
+"""Share of the free memory that a batch of images may take; texts, windows and scores need the rest."""
 
 
-def check_batch_size(asked: int | str) -> int | str:
-    """`auto`, or a number of images.
+def check_batch_size(value: int | str) -> int | str:
+    """Return `auto`, or the batch size as an integer.
 
     Raises:
-        RequestError: something else.
+        RequestError: `value` is neither.
     """
-    if asked == AUTO:
+    if value == AUTO:
         return AUTO
     try:
-        size = int(asked)
+        size = int(value)
     except (ValueError, TypeError, OverflowError):
         size = 0
-    if not 1 <= size <= LARGEST:
-        raise RequestError(f"batch size must be 1 to {LARGEST:,}, or auto; got {short_repr(asked)} (--batch-size)")
+    if not 1 <= size <= LARGEST_BATCH_SIZE:
+        raise RequestError(
+            f"batch size must be 1 to {LARGEST_BATCH_SIZE:,}, or auto; got {short_repr(value)} (--batch-size)"
+        )
     return size
 
 
 def auto_batch_size(tower: "ImageTower", reporter: Reporter) -> int:
-    """The size that `auto` means: depends on the model, the precision and the memory that is free, not on times."""
+    """Return the batch size for `auto`.
+
+    It is found by trial passes that measure memory, not time. So it depends on the model, the precision and the free
+    memory only, and the same run on a free device finds the same size again.
+    """
     if tower.device.type != "cuda":
-        reporter.note(f"batch size {DEFAULT}: it is looked for on CUDA only")
-        return DEFAULT
-    one = tower.of_worker(Image.new("RGB", (640, 480)))[None]
-    torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(tower.device)
-    found = largest(lambda size: _peak(tower, one, size, tower.device), free * SHARE)
-    reporter.note(f"batch size {found}, found for {tower.device}")
-    return found
+        reporter.note(f"batch size {DEFAULT_BATCH_SIZE}: auto measures memory on CUDA only")
+        return DEFAULT_BATCH_SIZE
+    image = tower.worker_preprocess(Image.new("RGB", (640, 480)))[None]
+    torch.cuda.empty_cache()  # or memory that torch keeps for itself would not count as free
+    free_bytes, _ = torch.cuda.mem_get_info(tower.device)
+    size = find_largest_size(lambda size: _peak_memory(tower, image, size, tower.device), free_bytes * MEMORY_SHARE)
+    reporter.note(f"batch size {size}, by the free memory of {tower.device}")
+    return size
 
 
-def largest(peak: Callable[[int], float | None], budget: float) -> int:
-    """The largest size whose `peak` (bytes; None where memory ran out) keeps within the budget, by doubling."""
-    best, size = FIRST, FIRST
-    while size <= MOST:
-        bytes_needed = peak(size)
+def find_largest_size(peak_memory: Callable[[int], float | None], budget: float) -> int:
+    """Double the batch size as long as its memory stays within the budget; return the last size that does.
+
+    Args:
+        peak_memory: batch size -> bytes, or None if memory ran out.
+        budget: bytes.
+
+    Returns:
+        At least `SMALLEST_TRIAL`, also if that exceeds the budget: then batches are split when they are encoded
+        (`cosmos_eval.engine.batch_splitter`). At most `LARGEST_TRIAL`.
+    """
+    best, size = SMALLEST_TRIAL, SMALLEST_TRIAL
+    while size <= LARGEST_TRIAL:
+        bytes_needed = peak_memory(size)
         if bytes_needed is None or bytes_needed > budget:
             break
         best = size
-        if 2 * bytes_needed > budget:  # twice as many would not fit
+        if 2 * bytes_needed > budget:  # the next trial would exceed the budget: spare it
             break
         size *= 2
     return best
 
 
-def _peak(run: Callable[[Tensor], object], one: Tensor, size: int, device: torch.device) -> float | None:
-    before = torch.cuda.memory_allocated(device)
+def _peak_memory(run: Callable[[Tensor], object], image: Tensor, size: int, device: torch.device) -> float | None:
+    """Return the bytes that a forward pass of `size` copies of an image allocates; None if memory ran out."""
+    allocated_before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        run(one.expand(size, *one.shape[1:]).contiguous())
+        run(image.expand(size, *image.shape[1:]).contiguous())
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
+        return torch.cuda.max_memory_allocated(device) - allocated_before
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
+    # Outside of `except`: until there, the exception keeps the tensors of the failed pass alive.
     torch.cuda.empty_cache()
     return None

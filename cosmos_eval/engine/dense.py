@@ -1,7 +1,18 @@
-"""Features of every patch of every window: windows of several images share the batches that a tower sees.
+"""Patch features of sliding windows, for segmentation: how windows of several images form batches.
 
-Images come in chunks, and no batch holds windows of two chunks: so a process that is given some of the chunks makes
-the batches that one with all of them makes.
+An image has several windows (six at the usual size of VOC), which seldom fill a batch. So windows of consecutive images
+share batches: each window is put in a queue with the windows of the same shape, and whenever a queue holds `batch_size`
+windows, they form a batch. An image is finished when all its windows are encoded, and images are returned in the order
+of the dataset.
+
+Two rules end a queue with a smaller batch. Both depend on the order of the images and the batch size only:
+
+- The end of a chunk. Images come in chunks of `chunk_size` images, and no batch holds windows of two chunks. So the
+  batches of a chunk do not depend on the other chunks, and ranks that share the chunks form the same batches as a
+  single process.
+- A waiting image. If the first unfinished image has a rare shape, its queue fills slowly, while later images are
+  finished but cannot be returned yet. When these hold more than `MAX_WAITING_BATCHES` batches of windows, the queue of
+  the first image is encoded as it is. So memory stays bounded.
 """
 
 from collections import deque
@@ -15,64 +26,72 @@ from PIL import Image
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.decoders import PILLOW, Decoder
-from cosmos_eval.engine.images import each_image
-from cosmos_eval.engine.windows import Grid, resized, window_grid
-from cosmos_eval.models.preprocess import of_channels
-from cosmos_eval.profiling import timed
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import each_image
+from cosmos_eval.engine.windows import WindowGrid, resize_image, window_grid
+from cosmos_eval.models.preprocess import channel_tensor
+from cosmos_eval.profiling import time_items
 
-WAITING = 4
-"""Batches' worth of windows that may wait, encoded or not, for an image before them in the dataset."""
+MAX_WAITING_BATCHES = 4
+"""Windows of images after the first unfinished one, in batches: more than these do not wait for it."""
 
-CHUNK = 16
-"""Images of a chunk, at least."""
+MIN_CHUNK_SIZE = 16
+"""The smallest number of images in a chunk."""
 
 Encode = Callable[[Tensor, list[ImageSource]], Tensor]
-"""(B, H, W, 3) uint8 windows and the image of each -> (B, h, w, D) features of unit length."""
+"""Windows (B, H, W, 3) uint8 and the image of each -> patch features (B, h, w, D) of unit length."""
 
 
 def chunk_size(batch_size: int) -> int:
-    """Images of a chunk. As an image has several windows (six of VOC's usual size), one in some ten batches is a
-    smaller one."""
-    return max(CHUNK, batch_size)
+    """Return the number of images in a chunk: enough that few batches are smaller because a chunk ends.
+
+    With six windows for each image, it is about every tenth batch.
+    """
+    return max(MIN_CHUNK_SIZE, batch_size)
 
 
 @dataclass(frozen=True)
-class Dense:
-    """The patch features of one image.
-
-    `index` is its place in the dataset, `original` its height and width before it was resized; `grid` lies over the
-    resized image.
-    """
+class DenseFeatures:
+    """The patch features of one image."""
 
     index: int
-    original: tuple[int, int]
-    grid: Grid
+    """Position of the image in the dataset."""
+    original_size: tuple[int, int]
+    """Height and width before resizing."""
+    grid: WindowGrid
+    """The windows, in pixels of the resized image."""
     features: Tensor
-    """(rows, columns, h, w, D) float32 of unit length, on the engine's device: window, then patch."""
+    """(rows of windows, windows of a row, h, w, D) float32 of unit length, on the engine's device; h x w patches for
+    each window."""
     pixels: Tensor | None = None
-    """(3, H, W) float32, the resized image normalised as the tower saw it; where it was asked for."""
+    """(3, H, W) float32, the resized image, normalised as the tower sees it; None if it was not asked for."""
 
 
 @dataclass
-class _Open:
-    """An image whose windows are not all encoded yet."""
+class _UnfinishedImage:
+    """An image with windows that are not encoded yet."""
 
     index: int
-    original: tuple[int, int]
-    grid: Grid
+    original_size: tuple[int, int]
+    grid: WindowGrid
     pixels: Tensor  # (H, W, 3) uint8
     features: dict[int, Tensor] = field(default_factory=dict)
-    """By the place of the window."""
+    """Window number, row by row -> (h, w, D)."""
 
     @property
-    def missing(self) -> int:
-        return self.grid.windows - len(self.features)
+    def is_finished(self) -> bool:
+        return len(self.features) == self.grid.window_count
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def window_shape(self) -> tuple[int, int]:
         return self.grid.crop_height, self.grid.crop_width
+
+    def window(self, number: int) -> Tensor:
+        """Return the pixels (crop height, crop width, 3) uint8 of a window."""
+        grid = self.grid
+        top, left = grid.tops[number // len(grid.lefts)], grid.lefts[number % len(grid.lefts)]
+        return self.pixels[top : top + grid.crop_height, left : left + grid.crop_width]
 
 
 def dense_features(
@@ -83,94 +102,89 @@ def dense_features(
     encode: Encode,
     normalised: Callable[[Tensor], Tensor] | None = None,
     decoder: Decoder = PILLOW,
-) -> Iterator[Dense]:
-    """The patch features of each image, in the order given.
-
-    Windows of equal shape share batches, across images, of exactly `batch_size`. A smaller batch runs at the end of a
-    chunk, and for an image that holds up more than `WAITING` batches' worth of later windows; so batches depend on the
-    order of the images and on `batch_size` only.
+) -> Iterator[DenseFeatures]:
+    """Yield the patch features of each image, in order; see the module's docstring for the batches.
 
     Args:
         images: of any sizes.
         settings: `short_side`, `long_side`, `crop` and `stride` of `cosmos_eval.tasks.segmentation.settings.SETTINGS`.
         batch_size: windows of a batch.
-        workers: processes that decode and resize; 0 does it in this one.
+        workers: processes that decode and resize; 0 does it in this process.
         encode: the tower.
-        normalised: makes `Dense.pixels` of (H, W, 3) uint8; not kept without it.
-        decoder: of the images.
+        normalised: computes `DenseFeatures.pixels` from (1, H, W, 3) uint8; without it, `pixels` is None.
+        decoder: decodes the images.
 
     Raises:
-        RequestError: an image that cannot be read or decoded, and what `encode` refuses.
+        RequestError: an image cannot be read or decoded, or `encode` raises it.
     """
     resize = partial(_resize, short_side=settings["short_side"], long_side=settings["long_side"])
-    queues: dict[tuple[int, int], deque[tuple[_Open, int]]] = {}
-    opened: deque[_Open] = deque()
-    held = 0  # windows of all open images
-    chunk = chunk_size(batch_size)
+    queues: dict[tuple[int, int], deque[tuple[_UnfinishedImage, int]]] = {}  # window shape -> image, window number
+    unreturned: deque[_UnfinishedImage] = deque()  # in the order of the dataset; some of them may be finished
+    unreturned_windows = 0
+    images_per_chunk = chunk_size(batch_size)
 
-    def run(queue: deque[tuple[_Open, int]]) -> None:
+    def encode_batch(queue: deque[tuple[_UnfinishedImage, int]]) -> None:
         members = [queue.popleft() for _ in range(min(batch_size, len(queue)))]
-        windows = torch.stack([_window(image, place) for image, place in members])
-        rows = encode(windows, [images[image.index] for image, _ in members])
-        for (image, place), row in zip(members, rows, strict=True):
-            image.features[place] = row
+        windows = torch.stack([image.window(number) for image, number in members])
+        features = encode(windows, [images[image.index] for image, _ in members])
+        for (image, number), window_features in zip(members, features, strict=True):
+            image.features[number] = window_features
 
-    def finished() -> Iterator[Dense]:
-        nonlocal held
-        while opened and not opened[0].missing:
-            first = opened.popleft()
-            held -= first.grid.windows
-            yield _dense(first, normalised)
+    def return_finished() -> Iterator[DenseFeatures]:
+        nonlocal unreturned_windows
+        while unreturned and unreturned[0].is_finished:
+            image = unreturned.popleft()
+            unreturned_windows -= image.grid.window_count
+            yield _dense_of(image, normalised)
 
-    for index, (pixels, original) in enumerate(timed(each_image(images, resize, workers, decoder), "waiting")):
+    for index, (pixels, original_size) in enumerate(
+        time_items(each_image(images, resize, workers, decoder), "waiting")
+    ):
         grid = window_grid(pixels.shape[0], pixels.shape[1], settings["crop"], settings["stride"])
-        image = _Open(index, original, grid, pixels)
-        opened.append(image)
-        held += grid.windows
-        queue = queues.setdefault(image.shape, deque())
-        queue.extend((image, place) for place in range(grid.windows))
+        image = _UnfinishedImage(index, original_size, grid, pixels)
+        unreturned.append(image)
+        unreturned_windows += grid.window_count
+        queue = queues.setdefault(image.window_shape, deque())
+        queue.extend((image, number) for number in range(grid.window_count))
         while len(queue) >= batch_size:
-            run(queue)
-        yield from finished()
-        ends_chunk = (index + 1) % chunk == 0 or index + 1 == len(images)
-        while opened and (ends_chunk or held - opened[0].grid.windows > WAITING * batch_size):
-            run(queues[opened[0].shape])
-            yield from finished()
+            encode_batch(queue)
+        yield from return_finished()
+        is_chunk_end = (index + 1) % images_per_chunk == 0 or index + 1 == len(images)
+        while unreturned and (
+            is_chunk_end or unreturned_windows - unreturned[0].grid.window_count > MAX_WAITING_BATCHES * batch_size
+        ):
+            encode_batch(queues[unreturned[0].window_shape])
+            yield from return_finished()
 
 
 def _resize(image: Image.Image, short_side: int | None, long_side: int) -> tuple[Tensor, tuple[int, int]]:
-    """What a worker makes of an image: resized pixels (H, W, 3) uint8, and its height and width before."""
-    return torch.from_numpy(resized(image, short_side, long_side).copy()), (image.height, image.width)
+    """In a worker: return the resized pixels (H, W, 3) uint8, and height and width before resizing."""
+    return torch.from_numpy(resize_image(image, short_side, long_side).copy()), (image.height, image.width)
 
 
-def _window(image: _Open, place: int) -> Tensor:
+def _dense_of(image: _UnfinishedImage, normalised: Callable[[Tensor], Tensor] | None) -> DenseFeatures:
     grid = image.grid
-    top, left = grid.tops[place // len(grid.lefts)], grid.lefts[place % len(grid.lefts)]
-    return image.pixels[top : top + grid.crop_height, left : left + grid.crop_width]
-
-
-def _dense(image: _Open, normalised: Callable[[Tensor], Tensor] | None) -> Dense:
-    grid = image.grid
-    features = torch.stack([image.features[place] for place in range(grid.windows)])
+    features = torch.stack([image.features[number] for number in range(grid.window_count)])
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
     pixels = normalised(image.pixels[None])[0] if normalised else None
-    return Dense(image.index, image.original, grid, features, pixels)
+    return DenseFeatures(image.index, image.original_size, grid, features, pixels)
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 on the device, by mean and standard deviation of the channels."""
+    """Normalises windows (B, H, W, 3) uint8 to (B, 3, H, W) float32 on the device, by channel mean and deviation."""
 
     mean: tuple[float, ...]
+    """Of pixel values from 0 to 1."""
     std: tuple[float, ...]
     device: torch.device
 
     @classmethod
-    def of(cls, model: Any, device: torch.device) -> "Normalise":
-        """As the model's own preprocessing does it.
+    def from_model(cls, model: Any, device: torch.device) -> "Normalise":
+        """Return the normalisation of the model's own preprocessing.
 
         Raises:
-            RequestError: the model does not say by which mean and standard deviation.
+            RequestError: the model's preprocess has no `mean` and `std`.
         """
         mean, std = (getattr(model.preprocess, name, None) for name in ("mean", "std"))
         if mean is None or std is None:
@@ -183,5 +197,5 @@ class Normalise:
 
     def __call__(self, windows: Tensor) -> Tensor:
         x = windows.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
-        mean, std = (of_channels(v, self.device) * 255 for v in (self.mean, self.std))
+        mean, std = (channel_tensor(v, self.device) * 255 for v in (self.mean, self.std))
         return ((x - mean) / std).contiguous()

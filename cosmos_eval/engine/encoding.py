@@ -1,50 +1,68 @@
-"""Batches of images and texts through the towers: what each rank does of an engine's work."""
+"""Encoding of batches on one rank: the functions that `RankGroup` runs on each rank with the rank's own batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.images import image_batches
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.unit_features import image_name, text_name
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
 
 def encode_images(engine: "Engine", common: None, batches: Iterable[list[ImageSource]]) -> Iterator[Tensor]:
-    """Rows of batches of images, each of the engine's batch size but the last: what one rank does."""
-    whole = list(batches)
-    pixels = image_batches(
-        [image for batch in whole for image in batch],
-        engine.tower.of_worker,
-        max(map(len, whole), default=1),
+    """Load and encode batches of images; yield the features (B, ...) of each.
+
+    Args:
+        common: not used; part of the signature of `cosmos_eval.engine.rank_group.Work`.
+        batches: this rank's batches. All have the engine's batch size, but for the last batch of the dataset.
+    """
+    own_batches = list(batches)
+    # One loader for all batches of this rank, joined, so that workers prepare the next batches while one is encoded.
+    # It cuts the joined list by the size of the largest batch. That gives the same batches again, because only the last
+    # one can be smaller.
+    loaded_batches = image_batches(
+        [image for batch in own_batches for image in batch],
+        engine.tower.worker_preprocess,
+        max(map(len, own_batches), default=1),
         engine.workers,
         pin_memory=engine.device.type == "cuda",
         decoder=engine.decoder,
         resized=engine.resized,
     )
-    yield from encode_batches(engine, zip(whole, pixels, strict=True), engine.tower, "images")
+    yield from _encode_batches(engine, zip(own_batches, loaded_batches, strict=True), engine.tower, "images")
 
 
-def encode_texts(engine: "Engine", trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
-    """Rows of batches of texts, each with what the model takes: what one rank does."""
-    yield from encode_batches(
-        engine, batches, engine.model.trimmed_text.encode if trimmed else engine.model.encode_text, "texts"
-    )
+def encode_texts(engine: "Engine", is_trimmed: bool, batches: Iterable[tuple[list[str], Any]]) -> Iterator[Tensor]:
+    """Encode batches of texts; yield the features (B, ...) of each.
+
+    Args:
+        is_trimmed: whether the inputs are trimmed tokens (`cosmos_eval.models.trimmed_text`), not strings.
+        batches: the texts of each batch of this rank, for error messages, and the input of the model.
+    """
+    encode = engine.model.trimmed_text.encode if is_trimmed else engine.model.encode_text
+    yield from _encode_batches(engine, batches, encode, "texts")
 
 
-def encode_batches(
+def _encode_batches(
     engine: "Engine", batches: Iterable[tuple[Sequence[Any], Any]], encode: Callable[[Any], Tensor], unit: str
 ) -> Iterator[Tensor]:
-    """(B, D) or (B, L, D) of unit length for each batch: its items, which errors name, and what `encode` takes."""
+    """Yield the features (B, D) or (B, L, D) of each batch, of unit length in float32.
+
+    Args:
+        batches: for each batch, its items (for error messages) and the input of `encode`.
+        unit: "images" or "texts".
+    """
     name = image_name if unit == "images" else text_name
-    for items, batch in timed(batches, "waiting" if unit == "images" else "tokens"):
-        engine.pass_progress.start(len(items))
+    for items, batch in time_items(batches, "waiting" if unit == "images" else "tokens"):
+        engine.layer_progress.start(len(items))
         with phase(unit), tower_precision(engine.precision, engine.device):
-            encoded = engine.parts.encode(unit, batch, encode)
-        rows = engine.unit_rows(encoded, items, name)
-        yield rows if engine.crew.is_main else rows.cpu()
+            encoded = engine.batch_splitter.encode(unit, batch, encode)
+        features = engine.normalise_features(encoded, items, name)
+        # Other ranks send their features to rank 0 through main memory.
+        yield features if engine.ranks.is_main else features.cpu()

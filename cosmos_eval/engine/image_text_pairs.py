@@ -1,4 +1,12 @@
-"""Pairs of images and texts that a model scores itself: batches of pairs, shared by ranks, each image decoded once."""
+"""Scores of image-text pairs by a model's own `score_pairs`: batches of pairs, ranks, and images decoded once.
+
+Pairs are sorted by image, then by text. A batch is `batch_size` consecutive pairs, so its members depend on the
+requested pairs and the batch size only. Ranks take batches in turn, as for features.
+
+The cache stores the scores of whole batches. The key of a batch is a digest of the contents of its images and texts in
+their order; its "features" are one row of `batch_size` scores. So a run that was killed continues with the batches that
+are missing, and a batch with other members, or of another size, has another key.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,33 +18,34 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.known_features import Batches, key_of
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.images import image_batches
+from cosmos_eval.cache.cached_features import EncodedBatches, feature_key
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import image_batches
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.engine.tiles import not_finite
 from cosmos_eval.engine.unit_features import image_name, text_name
 from cosmos_eval.models.base import as_scores
-from cosmos_eval.profiling import phase, timed
+from cosmos_eval.profiling import phase, time_items
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
-Inputs = tuple[list[ImageSource], list[str]]
-"""Distinct images and texts, which pairs point at."""
-Keys = tuple[np.ndarray, np.ndarray]
-"""(N, 16) and (M, 16) uint8 digests of the content of each."""
+PairInputs = tuple[list[ImageSource], list[str]]
+"""The distinct images and texts that pairs refer to by index."""
+PairKeys = tuple[np.ndarray, np.ndarray]
+"""Digests of the contents of these images (N, 16) and texts (M, 16), uint8."""
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Pairs that pass the model together, as far as they are prepared here."""
+    """Pairs that pass the model together, with their images decoded and preprocessed."""
 
     pixels: Tensor
-    """(I, ...) the distinct images among them, as workers make them."""
+    """(I, ...) the distinct images among them, from workers."""
     image: Tensor
-    """(P,) int64 which of those each pair has."""
+    """(P,) int64 index of each pair's image in `pixels`."""
     texts: Sequence[str]
+    """P texts."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -45,102 +54,109 @@ class PairBatch:
         return PairBatch(self.pixels, self.image[part], self.texts[part])
 
 
-def scores_of_pairs(engine: "Engine", inputs: Inputs, keys: Keys, pairs: Tensor) -> Tensor:
-    """(P,) float32 scores on the CPU of (P, 2) int64 distinct pairs, sorted by image and then by text.
-
-    A batch is `batch_size` consecutive pairs, so that its members depend on the pairs asked for and the batch size
-    only. Ranks take batches in turn. Scores are kept like features, a batch by what its images and texts are: a run
-    that was killed goes on with the batches that are not there.
+def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pairs: Tensor) -> Tensor:
+    """Return the scores (P,) float32, on the CPU, of distinct pairs.
 
     Args:
-        keys: digests of the images and of the texts.
+        inputs: distinct images and texts.
+        keys: their digests.
+        pairs: (P, 2) int64 indices of an image and a text, sorted by image and then by text.
 
     Raises:
-        RequestError: an image that cannot be read or decoded, a score that is not finite (names the first pair), a
-            return of another form, or memory that does not hold one pair.
+        RequestError: an image cannot be read or decoded, a score is not finite (the message names the first pair), the
+            model returns something else than P scores, or a single pair does not fit in memory.
     """
-    # arrays, not views of one tensor, which would be sent to other ranks as a whole
-    batches = [part.numpy().copy() for part in pairs.int().split(engine.batch_size)]
+    # Copies: a view would be sent to another rank with the whole array behind it.
+    batches = [batch.numpy().copy() for batch in pairs.int().split(engine.batch_size)]
 
-    def make(new: list[int]) -> Batches:
-        some = [batches[i] for i in new]
-        shared = engine.share(score_batches, inputs, some, [*map(len, some)], "pairs", "scoring pairs")
-        for number, made in shared:
-            yield [number], torch.nn.functional.pad(made, (0, engine.batch_size - len(made)))[None]
+    def encode(missing: list[int]) -> EncodedBatches:
+        missing_batches = [batches[i] for i in missing]
+        sizes = [len(batch) for batch in missing_batches]
+        for number, scores in engine.encode_on_ranks(
+            score_batches, inputs, missing_batches, sizes, "pairs", "scoring pairs"
+        ):
+            # All rows of the cache have one length: the scores of a smaller batch are padded with zeros.
+            padded_scores = torch.nn.functional.pad(scores, (0, engine.batch_size - len(scores)))
+            yield [number], padded_scores[None]
 
-    known = [key_of(b"pairs", _content(batch, keys, engine.batch_size)) for batch in batches]
-    return engine.pairs.complete(known, make).flatten()[: len(pairs)]  # only the last may be padded
+    batch_keys = [feature_key(b"pairs", _batch_content(batch, keys, engine.batch_size)) for batch in batches]
+    scores = engine.cached_pair_scores.get_or_encode(batch_keys, encode)  # (number of batches, batch size)
+    return scores.flatten()[: len(pairs)]  # only the last batch can be smaller, so the padding is at the end
 
 
-def _content(batch: np.ndarray, keys: Keys, batch_size: int) -> bytes:
-    """What decides the scores of a batch of (P, 2) pairs, besides the model; the size is that of the stored row."""
-    of_images, of_texts = keys
-    both = np.concatenate([of_images[batch[:, 0]], of_texts[batch[:, 1]]], axis=1)
-    return batch_size.to_bytes(8, "little") + both.tobytes()
+def _batch_content(batch: np.ndarray, keys: PairKeys, batch_size: int) -> bytes:
+    """Return what determines the stored scores of a batch (P, 2) for one model; the batch size is their length."""
+    image_keys, text_keys = keys
+    pair_keys = np.concatenate([image_keys[batch[:, 0]], text_keys[batch[:, 1]]], axis=1)
+    return batch_size.to_bytes(8, "little") + pair_keys.tobytes()
 
 
 def key_bytes(keys: Sequence[str]) -> np.ndarray:
-    """(N, 16) uint8 of N hexadecimal digests."""
+    """Return N hexadecimal digests as an array (N, 16) uint8."""
     return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), -1)
 
 
-def score_batches(engine: "Engine", inputs: Inputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-    """The scores of batches of pairs: what one rank does."""
+def score_batches(engine: "Engine", inputs: PairInputs, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    """Score batches of pairs on one rank; yield the scores (P,) of each (a `cosmos_eval.engine.rank_group.Work`)."""
     images, texts = inputs
-    for pairs, batch in timed(_prepared(engine, inputs, list(batches)), "waiting"):
-        engine.pass_progress.start(len(batch))
+    for pairs, batch in time_items(_prepare_batches(engine, inputs, list(batches)), "waiting"):
+        engine.layer_progress.start(len(batch))
         with phase("pairs"), tower_precision(engine.precision, engine.device):
-            scores = engine.parts.encode("pairs", batch, partial(_scored, engine))
-        bad = ~torch.isfinite(scores)
-        if bad.any():
-            image, text = pairs[int(bad.nonzero()[0])]
+            scores = engine.batch_splitter.encode("pairs", batch, partial(_score_batch, engine))
+        is_bad = ~torch.isfinite(scores)
+        if is_bad.any():
+            image, text = pairs[int(is_bad.nonzero()[0])]
             raise RequestError(not_finite(engine.model, image_name(images[image]), text_name(texts[text])))
         yield scores.cpu()
 
 
-def _scored(engine: "Engine", batch: PairBatch) -> Tensor:
-    """(P,) float32 scores of pairs that pass the model together."""
-    distinct, image = batch.image.unique(return_inverse=True)  # a part of a batch may lack some of its images
+def _score_batch(engine: "Engine", batch: PairBatch) -> Tensor:
+    """Return the scores (P,) float32 of pairs that pass the model together."""
+    # A part of a batch may need only some of the batch's images.
+    needed_images, image = batch.image.unique(return_inverse=True)
     with phase("copy"):
-        pixels = engine.tower.input(batch.pixels[distinct])
+        pixels = engine.tower.input(batch.pixels[needed_images])
     values = engine.model.score_pairs(pixels[image.to(pixels.device)], list(batch.texts))
     return as_scores(values, (len(batch),), f"{engine.model.spec}: score_pairs")
 
 
-def _prepared(engine: "Engine", inputs: Inputs, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, PairBatch]]:
-    """Batches with their pixels. Images come in the order of the pairs, so each is decoded once and let go when the
-    pairs have passed it."""
+def _prepare_batches(
+    engine: "Engine", inputs: PairInputs, batches: list[np.ndarray]
+) -> Iterator[tuple[np.ndarray, PairBatch]]:
+    """Yield each batch of pairs with its decoded images.
+
+    Pairs are sorted by image, so images are needed in ascending order. Each image is decoded once, kept while batches
+    need it, and freed when they are past it.
+    """
     images, texts = inputs
-    needed = np.unique(np.concatenate([batch[:, 0] for batch in batches])) if batches else np.empty(0, dtype=np.int32)
-    decoded = _images(engine, [images[i] for i in needed.tolist()])
-    held: dict[int, Any] = {}
-    upcoming = iter(needed.tolist())
+    needed_images = np.unique(np.concatenate([batch[:, 0] for batch in batches])).tolist() if batches else []
+    decoded_images = zip(needed_images, _decode(engine, [images[i] for i in needed_images]), strict=True)
+    pixels_of_image: dict[int, Any] = {}
     for batch in batches:
-        distinct, image = np.unique(batch[:, 0], return_inverse=True)
-        held = {i: pixels for i, pixels in held.items() if i >= distinct[0]}
-        while not held or max(held) < distinct[-1]:
-            held[next(upcoming)] = next(decoded)
-        some = [held[i] for i in distinct.tolist()]
-        other = next(
-            (i for i, pixels in zip(distinct.tolist(), some, strict=True) if pixels.shape != some[0].shape), None
-        )
-        if other is not None:
-            raise RequestError(
-                f"image {images[other].key}: the model's preprocess made another size of it than of image "
-                f"{images[int(distinct[0])].key}; make all of one size"
-            )
-        of_batch = [texts[j] for j in batch[:, 1].tolist()]
-        yield batch, PairBatch(torch.stack(some), torch.from_numpy(image.reshape(-1).astype(np.int64)), of_batch)
+        batch_images, image = np.unique(batch[:, 0], return_inverse=True)
+        pixels_of_image = {i: pixels for i, pixels in pixels_of_image.items() if i >= batch_images[0]}
+        while not pixels_of_image or max(pixels_of_image) < batch_images[-1]:
+            i, pixels = next(decoded_images)
+            pixels_of_image[i] = pixels
+        batch_pixels = [pixels_of_image[i] for i in batch_images.tolist()]
+        for i, pixels in zip(batch_images.tolist(), batch_pixels, strict=True):
+            if pixels.shape != batch_pixels[0].shape:
+                raise RequestError(
+                    f"image {images[i].key}: the model's preprocess made another size of it than of image "
+                    f"{images[int(batch_images[0])].key}; make all of one size"
+                )
+        image_index = torch.from_numpy(image.reshape(-1).astype(np.int64))
+        yield batch, PairBatch(torch.stack(batch_pixels), image_index, [texts[j] for j in batch[:, 1].tolist()])
 
 
-def _images(engine: "Engine", images: list[ImageSource]) -> Iterator[Tensor]:
-    """What workers make of each image, one after the other."""
-    for pixels in image_batches(
+def _decode(engine: "Engine", images: list[ImageSource]) -> Iterator[Tensor]:
+    """Yield the preprocessed pixels of each image, as workers return them."""
+    for batch in image_batches(
         images,
-        engine.tower.of_worker,
+        engine.tower.worker_preprocess,
         max(1, min(engine.batch_size, len(images))),
         engine.workers,
         decoder=engine.decoder,
         resized=engine.resized,
     ):
-        yield from pixels
+        yield from batch

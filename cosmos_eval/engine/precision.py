@@ -1,7 +1,7 @@
-"""Where a tower runs and in which precision; both are resolved once, recorded, and part of a result's identity.
+"""The device and the precision of a tower: resolved once, recorded, and part of a result's identity.
 
-A compiled tower and another decoder than Pillow change numbers, too: results and stores name them behind the precision,
-`bf16+compile+torchvision` say, so that nothing takes them for the same measurement.
+A compiled tower and a decoder other than Pillow change numbers as well. Results and the feature cache add them to the
+precision, for example `bf16+compile+torchvision`, so that these numbers are never taken for the same measurement.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from cosmos_eval.datasets.decoders import PIL
 from cosmos_eval.metrics.similarity import plain_float32
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is the first CUDA device where there is one, else the CPU.
+    """Return a device that can compute; `auto` is the first CUDA device if there is one, else the CPU.
 
     Raises:
-        RequestError: not a device, or one that this machine lacks or cannot compute on (`meta` among them).
+        RequestError: not the name of a device, or this machine lacks it or cannot compute on it (`meta`, for example).
     """
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,27 +31,30 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def device_of_rank(device: str | torch.device, world: World) -> torch.device:
-    """`resolve_device`; of several ranks each has the card of its place on its machine for `auto` and `cuda`.
+    """Return the device of this rank.
+
+    As `resolve_device`, but for `auto` and `cuda` with several ranks: then each rank of a machine uses the GPU with the
+    number of its local rank.
 
     Raises:
-        RequestError: as `resolve_device`, or a machine has fewer cards than ranks.
+        RequestError: as `resolve_device`, or this machine has more ranks than GPUs.
     """
     if world.size == 1 or str(device) not in ("auto", "cuda") or not torch.cuda.is_available():
         return resolve_device(device)
     if world.local_rank >= torch.cuda.device_count():
         raise RequestError(
-            f"rank {world.rank} wants card {world.local_rank}, and its machine has {torch.cuda.device_count()}: start "
-            "as many processes as cards (torchrun --nproc-per-node), or give --device cpu"
+            f"rank {world.rank} needs GPU {world.local_rank}, but its machine has {torch.cuda.device_count()} GPUs: "
+            "start as many processes as GPUs (torchrun --nproc-per-node), or give --device cpu"
         )
-    torch.cuda.set_device(world.local_rank)  # what pins memory looks for it there
+    torch.cuda.set_device(world.local_rank)  # page-locked memory is allocated for the current device
     return resolve_device(f"cuda:{world.local_rank}")
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
-    """`fp32`, `bf16` or `fp16`; `auto` is fp32 on the CPU and bf16 autocast on CUDA.
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 autocast on CUDA and fp32 elsewhere.
 
     Raises:
-        RequestError: another word.
+        RequestError: an unknown precision.
     """
     if precision == "auto":
         return "bf16" if torch.device(device).type == "cuda" else "fp32"
@@ -61,24 +64,26 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
 
 
 def full_precision(precision: str, compiled: bool = False, decoder: str = PIL) -> str:
-    """How a result calls a resolved precision with what else changes the numbers of a tower."""
+    """Return the precision as results record it: with `+compile` and `+DECODER` if these change the numbers."""
     return "+".join([precision, *(["compile"] if compiled else []), *([decoder] if decoder != PIL else [])])
 
 
 @contextmanager
 def tower_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """The precision of what runs inside, without what stands behind a "+": autocast for bf16 and fp16,
-    true float32 (TF32 off) for fp32. No gradients."""
+    """Compute in a precision inside: with autocast for bf16 and fp16, in true float32 (no TF32) for fp32.
+
+    No gradients are recorded. Whatever follows a "+" in `precision` is ignored.
+    """
     precision = precision.partition("+")[0]
     with torch.inference_mode():
         if precision == "fp32":
-            before = torch.backends.cudnn.allow_tf32
+            allow_tf32_before = torch.backends.cudnn.allow_tf32
             torch.backends.cudnn.allow_tf32 = False
             try:
                 with plain_float32():
                     yield
             finally:
-                torch.backends.cudnn.allow_tf32 = before
+                torch.backends.cudnn.allow_tf32 = allow_tf32_before
         else:
-            with torch.autocast(device.type, dtype=_AUTOCAST[precision]):
+            with torch.autocast(device.type, dtype=_AUTOCAST_TYPES[precision]):
                 yield

@@ -1,4 +1,4 @@
-"""A profile of an engine's work: what it is told at the beginning, and what is measured at the end."""
+"""The profile of an engine's work (`run --profile`): what is set before the run, and what is measured after it."""
 
 import json
 from functools import partial
@@ -7,16 +7,19 @@ from pathlib import Path
 import torch
 
 from cosmos_core.files import atomic_write_text
-from cosmos_eval.engine.features import Engine
+from cosmos_eval.engine.engine import Engine
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 from cosmos_eval.profiling import Profile
 
 PROFILE = "profile.json"
 
 
 def begin_profile(profile: Profile, engine: Engine) -> None:
-    """From here on, phases wait for the engine's device."""
+    """Set what the profile says about the run, and let phases wait for the engine's device.
+
+    A GPU computes asynchronously: without waiting, its work would count in a later phase.
+    """
     profile.about = {
         "model": engine.model.spec,
         "device": str(engine.device),
@@ -25,19 +28,19 @@ def begin_profile(profile: Profile, engine: Engine) -> None:
         "workers": engine.workers,
     }
     if engine.device.type == "cuda":
-        profile.wait = partial(torch.cuda.synchronize, engine.device)
+        profile.synchronize = partial(torch.cuda.synchronize, engine.device)
 
 
 def end_profile(profile: Profile, engine: Engine, folder: Path | None) -> None:
-    """Time the tower alone on the largest batch that it was given, and write `profile.json` into `folder`, if any."""
-    if profile.ready is not None:
-        batch = profile.ready[: engine.parts.sizes["images"]]
-        profile.ready = None
+    """Measure the rate of the tower alone, on its largest batch, and write `profile.json` if there is a folder."""
+    if profile.largest_batch is not None:
+        batch = profile.largest_batch[: engine.batch_splitter.sizes["images"]]
+        profile.largest_batch = None
         try:
             with tower_precision(engine.precision, engine.device):
                 profile.forward_per_second = engine.tower.rate(batch)
-        except Exception as error:  # the results stand; they are not to be lost for a figure
-            if not out_of_memory(error):
+        except Exception as error:
+            if not is_out_of_memory(error):  # then the profile has no rate: results are more important than this figure
                 raise
     if folder is not None:
         atomic_write_text(folder / PROFILE, json.dumps(profile.as_json(), indent=1, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""What a rank does of some work, and what it reports to rank 0."""
+"""The share of one rank in some work, and the reports about it that the rank sends to rank 0."""
 
 import traceback
 from collections.abc import Iterator
@@ -10,27 +10,28 @@ from cosmos_eval.progress import Silent
 
 
 @dataclass(frozen=True)
-class Failure:
-    """What ended a rank's work, as rank 0 is told."""
+class RankFailure:
+    """The error that ended a rank's work, as it is sent to rank 0."""
 
     piece: int
-    """The number of the piece that failed: the first of several failures is the one that a single process meets."""
+    """Number of the piece that failed. If several ranks fail, the failure with the lowest number is raised: a single
+    process would have met it first."""
     line: str
     traceback: str = ""
-    """Of a fault of ours; empty for a request that cannot be carried out."""
+    """Of an unexpected exception (a bug); empty for a RequestError."""
 
 
 @dataclass(frozen=True)
-class Report:
+class RankReport:
     """What a rank has done since its last report."""
 
     values: list[Any]
     notes: list[str]
-    failure: Failure | None
+    failure: RankFailure | None
 
 
-class Notes(Silent):
-    """Keeps what is noted on a rank that nobody watches, for its next report."""
+class NoteCollector(Silent):
+    """The reporter of a rank other than 0: it shows nothing and keeps notes for the rank's next report."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -38,36 +39,48 @@ class Notes(Silent):
     def note(self, line: str) -> None:
         self.lines.append(line)
 
-    def taken(self) -> list[str]:
+    def take(self) -> list[str]:
+        """Return the notes since the last call."""
         lines, self.lines = self.lines, []
         return lines
 
 
 @dataclass
-class Share:
-    """This rank's pieces of some work, and how far it has come."""
+class RankShare:
+    """This rank's pieces of some work, and which of them are left."""
 
     values: Iterator[Any]
+    """The value of each piece, in order; taking one does the work."""
     pieces: range
-    """Their numbers."""
-    notes: Notes
+    """Numbers of the pieces that are left."""
+    notes: NoteCollector
     error: Exception | None = None
+    """The exception behind the failure in the last report."""
 
-    def take(self, rounds: int) -> Report:
-        """Do the next pieces, one a round while there are any; an error goes into the report."""
-        found = []
+    def do_rounds(self, rounds: int) -> RankReport:
+        """Do the next pieces, one for each round as long as there are any, and return the report about them.
+
+        An exception does not leave this function: it goes into the report.
+        """
+        values: list[Any] = []
         failure = None
-        mine, self.pieces = self.pieces[:rounds], self.pieces[rounds:]
+        current_pieces, self.pieces = self.pieces[:rounds], self.pieces[rounds:]
         try:
-            for _ in mine:
-                found.append(next(self.values))
+            for _ in current_pieces:
+                values.append(next(self.values))
             if not self.pieces:
-                for _ in self.values:  # lets it end what it has opened
+                # All values are taken. Run the generator to its end, so that it closes what it has opened.
+                for _ in self.values:
                     raise RuntimeError("more values than pieces")
         except Exception as error:
             self.error = error
-            piece = mine[len(found)] if len(found) < len(mine) else mine[-1] if mine else 0
-            known = isinstance(error, RequestError)
-            line = str(error) if known else f"{type(error).__name__}: {error}"
-            failure = Failure(piece, line, "" if known else "".join(traceback.format_exception(error)))
-        return Report(found, self.notes.taken(), failure)
+            if len(values) < len(current_pieces):
+                failed_piece = current_pieces[len(values)]
+            else:  # the end of the generator failed
+                failed_piece = current_pieces[-1] if current_pieces else 0
+            if isinstance(error, RequestError):
+                failure = RankFailure(failed_piece, str(error))
+            else:
+                line = f"{type(error).__name__}: {error}"
+                failure = RankFailure(failed_piece, line, "".join(traceback.format_exception(error)))
+        return RankReport(values, self.notes.take(), failure)

@@ -1,7 +1,7 @@
-"""Scores of images and texts: the one door through which tasks compare them.
+"""Scores of images and texts: the one interface by which tasks compare them.
 
-A score is the dot product of unit embeddings, or the model's own `similarity` of features of any shape, or what its
-`score_pairs` says of an image and a text that it reads together (`cosmos_eval.models.base`).
+A score is the dot product of unit embeddings, or the model's own `similarity` of features of any shape, or what the
+model's `score_pairs` returns for an image and a text that it reads together (`cosmos_eval.models.base`).
 """
 
 from collections.abc import Sequence
@@ -13,52 +13,55 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.image_text_pairs import key_bytes, scores_of_pairs
-from cosmos_eval.engine.images import digests
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.image_loading import compute_digests
+from cosmos_eval.engine.image_text_pairs import compute_pair_scores, key_bytes
 from cosmos_eval.engine.rerank import Reranked
-from cosmos_eval.engine.texts import text_key
+from cosmos_eval.engine.text_batches import text_key
 from cosmos_eval.engine.tiles import SimilarityTiles
-from cosmos_eval.engine.unit_features import distinct_keys, image_name, text_name
-from cosmos_eval.metrics.comparisons import dot_products
+from cosmos_eval.engine.unit_features import find_distinct, image_name, text_name
+from cosmos_eval.metrics.item_accuracy import dot_products
 from cosmos_eval.metrics.query_scores import DotProducts, MatrixScores, QueryScores
-from cosmos_eval.models.base import encodes, has_similarity, scores_pairs
+from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
-MOST_PAIRS = 10_000_000
-"""Pairs that a model is asked to score one by one, at most: Flickr30k's test split has 5,000,000."""
+MAX_PAIRS = 10_000_000
+"""The largest number of pairs that a model is given one by one. The test split of Flickr30k has 5,000,000."""
 
 
 class Scores(Protocol):
-    """(N, M) scores of images and texts, made as they are asked for, never as a whole unless that is asked for."""
+    """Scores (N, M) of N images and M texts. They are computed when they are read, in blocks."""
 
     @property
     def image_features(self) -> Tensor | None:
-        """(N, ...) of unit length where the score is made of features."""
+        """(N, ...) of unit length; None if the score does not use features."""
         ...
 
     @property
     def text_features(self) -> Tensor | None:
-        """(M, ...), as those of images."""
+        """(M, ...) of unit length; None if the score does not use features."""
         ...
 
     @property
     def averages_prompts(self) -> bool:
-        """Whether embeddings of several prompts may be averaged to one: the score is the dot product."""
+        """Whether the embeddings of several prompts may be averaged to one; true for the dot product only."""
         ...
 
     def image_to_text(self) -> QueryScores:
-        """Images as queries, texts as candidates."""
+        """Return the scores with images as queries and texts as candidates."""
         ...
 
     def text_to_image(self) -> QueryScores:
-        """Texts as queries, images as candidates."""
+        """Return the scores with texts as queries and images as candidates."""
         ...
 
     def of_pairs(self, pairs: Tensor) -> Tensor:
-        """(P,) float32 on the CPU, of (P, 2) int64 pairs of an image and a text; equal pairs have one score."""
+        """Return the scores (P,) float32, on the CPU, of pairs (P, 2) int64 of an image index and a text index.
+
+        Equal pairs have equal scores.
+        """
         ...
 
 
@@ -82,7 +85,7 @@ class DotProductScores:
 
 @dataclass
 class SimilarityScores:
-    """What a model's `similarity` makes of features of any shape."""
+    """The scores of a model's own `similarity`, for features of any shape."""
 
     tiles: SimilarityTiles
     image_features: Tensor
@@ -104,12 +107,13 @@ class SimilarityScores:
 
 
 class PairScores:
-    """What a model's `score_pairs` says of images and texts, each distinct pair scored once.
+    """The scores of a model's `score_pairs`. Each distinct pair is scored once, by content, so equal inputs tie.
 
     Args:
-        engine: of the model.
-        first: scores of the same images and texts by features, with `rerank`.
-        rerank: candidates of each query that are scored again, at most; None scores all pairs.
+        engine: the engine of the model.
+        first: for reranking, scores of the same images and texts by features.
+        rerank: for reranking, the largest number of candidates of each query that are scored as pairs; None scores all
+            pairs.
     """
 
     averages_prompts = False
@@ -126,30 +130,36 @@ class PairScores:
         self.image_features, self.text_features = (
             (first.image_features, first.text_features) if first is not None else (None, None)
         )
-        content = digests(images, engine.reporter)
-        places, self.row = distinct_keys(content)
-        of_text, self.column = distinct_keys(texts)
-        self.inputs = [images[i] for i in places], [texts[j] for j in of_text]
-        self.keys = key_bytes([content[i] for i in places]), key_bytes([text_key(text) for text in self.inputs[1]])
-        self.shape = len(places), len(of_text)
+        image_digests = compute_digests(images, engine.reporter)
+        # Which of the distinct images each image is, and the same for texts.
+        image_positions, self.row = find_distinct(image_digests)
+        text_positions, self.column = find_distinct(texts)
+        distinct_texts = [texts[j] for j in text_positions]
+        self.inputs = [images[i] for i in image_positions], distinct_texts
+        self.keys = (
+            key_bytes([image_digests[i] for i in image_positions]),
+            key_bytes([text_key(text) for text in distinct_texts]),
+        )
+        self.shape = len(image_positions), len(text_positions)
         self.first, self.rerank = first, rerank
-        if first is None:  # else this is done where features are made
-            engine.count_texts(self.inputs[1], self.column)
+        if first is None:  # with `first`, the engine did both when it computed the features
+            engine.count_texts(distinct_texts, self.column)
             engine.compare_decoders(self.inputs[0], engine.decoder)
 
     @cached_property
     def _directions(self) -> tuple[QueryScores, QueryScores]:
         if self.first is None or self.rerank is None:
-            matrix = self._all
+            matrix = self._all_scores
             return MatrixScores(matrix, self.row, self.column), MatrixScores(matrix.T, self.column, self.row)
         directions = (
             Reranked(self.first.image_to_text(), self.row, self.column, self.rerank, by_image=True),
             Reranked(self.first.text_to_image(), self.column, self.row, self.rerank, by_image=False),
         )
-        numbers = torch.cat([direction.wanted for direction in directions]).unique()
-        scores = self._scored(numbers)
+        # Both directions together: a pair that both need is scored once.
+        pair_numbers = torch.cat([direction.wanted for direction in directions]).unique()
+        scores = self._score(pair_numbers)
         for direction in directions:
-            direction.pairs, direction.scores = numbers, scores
+            direction.pairs, direction.scores = pair_numbers, scores
         return directions
 
     def image_to_text(self) -> QueryScores:
@@ -159,74 +169,82 @@ class PairScores:
         return self._directions[1]
 
     def of_pairs(self, pairs: Tensor) -> Tensor:
-        numbers, place = (self.row[pairs[:, 0]] * self.shape[1] + self.column[pairs[:, 1]]).unique(return_inverse=True)
-        return self._scored(numbers)[place]
+        pair_numbers = self.row[pairs[:, 0]] * self.shape[1] + self.column[pairs[:, 1]]
+        distinct_numbers, distinct_index = pair_numbers.unique(return_inverse=True)
+        return self._score(distinct_numbers)[distinct_index]
 
     @cached_property
-    def _all(self) -> Tensor:
-        """(N', M') scores of all distinct images and texts."""
+    def _all_scores(self) -> Tensor:
+        """The scores (distinct images, distinct texts) of all pairs."""
         count = self.shape[0] * self.shape[1]
-        self._refuse_many(count)
-        return self._scored(torch.arange(count)).view(self.shape)
+        self._require_few_pairs(count)
+        return self._score(torch.arange(count)).view(self.shape)
 
-    def _scored(self, numbers: Tensor) -> Tensor:
-        """(P,) scores of distinct pairs, given as image * texts + text, ascending."""
-        self._refuse_many(len(numbers))
-        if not len(numbers):
+    def _score(self, pair_numbers: Tensor) -> Tensor:
+        """Return the scores (P,) of distinct pairs.
+
+        Args:
+            pair_numbers: (P,) int64, ascending: index of the distinct image * number of distinct texts + index of the
+                distinct text.
+        """
+        self._require_few_pairs(len(pair_numbers))
+        if not len(pair_numbers):
             return torch.empty(0)
-        pairs = torch.stack([numbers // self.shape[1], numbers % self.shape[1]], dim=1)
-        return scores_of_pairs(self.engine, self.inputs, self.keys, pairs)
+        pairs = torch.stack([pair_numbers // self.shape[1], pair_numbers % self.shape[1]], dim=1)
+        return compute_pair_scores(self.engine, self.inputs, self.keys, pairs)
 
-    def _refuse_many(self, count: int) -> None:
-        if count <= MOST_PAIRS:
+    def _require_few_pairs(self, count: int) -> None:
+        if count <= MAX_PAIRS:
             return
         image_count, text_count = self.shape
-        fewer = "a smaller rerank" if self.rerank is not None else "rerank: k in the metrics of retrieval"
-        needs = (
-            "" if encodes(self.engine.model) else " (which needs a model that has encode_image and encode_text, too)"
+        smaller = "a smaller rerank" if self.rerank is not None else "rerank: k in the metrics of retrieval"
+        condition = (
+            ""
+            if has_features(self.engine.model)
+            else " (which needs a model that also has encode_image and encode_text)"
         )
         raise RequestError(
-            f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts come "
-            f"to {count:,} pairs, more than {MOST_PAIRS:,}; give {fewer}{needs}, or --limit"
+            f"{self.engine.model.spec} scores pairs, and {image_count:,} images with {text_count:,} texts are "
+            f"{count:,} pairs, more than {MAX_PAIRS:,}; give {smaller}{condition}, or --limit"
         )
 
 
-def scores_of(
+def build_scores(
     engine: "Engine", images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None
 ) -> Scores:
-    """What `Engine.score` gives.
+    """Return the scores for `Engine.score`, by what the model offers.
 
     Raises:
-        RequestError: as `Engine.image_features`, features of several vectors without a `similarity`, or vectors of
-            different lengths.
+        RequestError: as `Engine.image_features`, or features of several vectors for each item without a `similarity`.
     """
     model = engine.model
-    if scores_pairs(model) and (rerank is None or not encodes(model)):
+    if is_pair_scorer(model) and (rerank is None or not has_features(model)):
         return PairScores(engine, images, texts)
     image_features, text_features = engine.image_features(images), engine.text_features(texts)
-    first: Scores
+    feature_scores: Scores
     if has_similarity(model):
 
         def name_of_image(i: int) -> str:
             return image_name(images[i])
 
-        def of_text(j: int) -> str:
+        def name_of_text(j: int) -> str:
             return text_name(texts[j])
 
-        tiles = SimilarityTiles(model, image_features, text_features, name_of_image, of_text, engine.reporter)
-        first = SimilarityScores(tiles, image_features, text_features)
+        tiles = SimilarityTiles(model, image_features, text_features, name_of_image, name_of_text, engine.reporter)
+        feature_scores = SimilarityScores(tiles, image_features, text_features)
     else:
-        refuse_tokens(model, image_features, "an image")  # of a model that had a similarity when they were stored
-        refuse_tokens(model, text_features, "a text")
-        first = DotProductScores(image_features, text_features)
-    return PairScores(engine, images, texts, first, rerank) if scores_pairs(model) else first
+        # Features from the cache: the model may have had a similarity when they were stored, and has none now.
+        require_single_vectors(model, image_features, "an image")
+        require_single_vectors(model, text_features, "a text")
+        feature_scores = DotProductScores(image_features, text_features)
+    return PairScores(engine, images, texts, feature_scores, rerank) if is_pair_scorer(model) else feature_scores
 
 
-def refuse_tokens(model: Any, features: Tensor, what: str) -> None:
-    """RequestError where features are not one vector each; `what` is "an image" or "a text"."""
+def require_single_vectors(model: Any, features: Tensor, item: str) -> None:
+    """Raise RequestError unless features are (N, D), one vector for each item; `item` is "an image" or "a text"."""
     if features.ndim != 2:
         shape = " x ".join(map(str, features.shape[1:]))
         raise RequestError(
-            f"{model.spec} gives {shape} numbers for {what}; give one vector, or define similarity(image_features, "
+            f"{model.spec} gives {shape} numbers for {item}; give one vector, or define similarity(image_features, "
             "text_features)"
         )

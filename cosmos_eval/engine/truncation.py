@@ -1,6 +1,7 @@
-"""How many texts a model read only in part: what stands behind its context never reaches it, and nobody is told.
+"""Texts that are longer than a model's context: the model never reads their end, and gives no sign of it.
 
-Counted where texts become tokens, so that a run whose features are all in the cache says the same numbers.
+They are counted when texts become tokens, not when they are encoded. So a run whose features are all in the cache
+reports the same numbers.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,97 +11,115 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SPECIAL = 4
-"""Tokens that a tokenizer may put around a text, at most."""
+MAX_SPECIAL_TOKENS = 4
+"""A tokenizer adds at most this many tokens around a text (start, end, ...)."""
 
 
 @dataclass
-class TextsRead:
-    """What a model read of the texts of one benchmark."""
+class TextCounts:
+    """How many texts of one benchmark the model has read, and how many of them were truncated."""
 
     read: int = 0
-    """Texts that were asked for, repeated ones each time."""
+    """Texts of the benchmark; a repeated text counts each time."""
     truncated: int | None = 0
-    """How many of them are longer than the context; None where the model does not say."""
+    """How many of them are longer than the context; None if the model does not tell."""
     context_length: int | None = None
+    """The model's context in tokens; None if it is not known."""
     alike: bool = False
-    """Whether different texts were cut to the same tokens, all of them: their features are one, whatever the model."""
+    """Whether all texts were truncated to the same tokens, although they differ. Then any model gives them equal
+    features."""
 
-    def add(self, cut: Tensor | None, of_text: Tensor, context_length: int | None, alike: bool) -> None:
-        """Count some texts.
+    def add(self, is_truncated: Tensor | None, distinct_index: Tensor, context_length: int | None, alike: bool) -> None:
+        """Count N texts, of which M are distinct.
 
         Args:
-            cut: (M,) bool for each distinct text; None where the model does not say.
-            of_text: (N,) which of the distinct texts each text is.
+            is_truncated: (M,) bool; None if the model does not tell.
+            distinct_index: (N,) int64, the index of each text among the distinct ones.
         """
-        self.read += len(of_text)
+        self.read += len(distinct_index)
         self.context_length = context_length
         self.alike = alike
-        if cut is None or self.truncated is None:
+        if is_truncated is None or self.truncated is None:
             self.truncated = None
         else:
-            self.truncated += int(cut[of_text].sum())
+            self.truncated += int(is_truncated[distinct_index].sum())
 
     def record(self) -> dict[str, Any]:
-        """For a result."""
+        """Return the counts as a result holds them."""
         return {"read": self.read, "truncated": self.truncated, "context_length": self.context_length}
 
     def warnings(self) -> tuple[str, ...]:
-        """One remark where texts were cut."""
+        """Return one warning if texts were truncated, else none."""
         if not self.truncated:
             return ()
-        context = "the model's context" if self.context_length is None else f"the context of {self.context_length:,}"
-        tokens = "" if self.context_length is None else " tokens"
-        verbs = "is longer than {} and was cut" if self.read == 1 else "are longer than {} and were cut"
-        same = "; all are the same text after that, which no model can tell apart" if self.alike else ""
-        texts = "text" if self.read == 1 else "texts"
-        return (f"{self.truncated:,} of {self.read:,} {texts} {verbs.format(context + tokens)}{same}",)
+        context = (
+            "the model's context" if self.context_length is None else f"the context of {self.context_length:,} tokens"
+        )
+        if self.read == 1:
+            sentence = f"{self.truncated:,} of {self.read:,} text is longer than {context} and was cut"
+        else:
+            sentence = f"{self.truncated:,} of {self.read:,} texts are longer than {context} and were cut"
+        if self.alike:
+            sentence += "; all are the same text after that, which no model can tell apart"
+        return (sentence,)
 
 
-def truncated_texts(model: Any, texts: Sequence[str], lengths: Tensor | None, context_length: int) -> Tensor | None:
-    """(M,) bool, whether each of some texts is longer than the context of a model; None where the model does not say.
+def find_truncated_texts(
+    model: Any, texts: Sequence[str], lengths: Tensor | None, context_length: int
+) -> Tensor | None:
+    """Return whether each of M texts is longer than the model's context: (M,) bool, or None if the model cannot tell.
+
+    Tokenizing a text once more is slow, so the model is asked only about texts that can be too long.
 
     Args:
-        model: an adapter; `truncated(texts)`, where it has that, gives a bool for each text.
-        lengths: (M,) tokens that the model reads of each, where they are known: a text is cut only where it fills the
+        model: an adapter; its method `truncated(texts)`, if it has one, returns a bool for each text, or None.
+        lengths: (M,) number of tokens that the model reads of each text, if they are known. A truncated text fills the
             context.
-        context_length: tokens that the model reads; 0 where that is not known.
+        context_length: the model's context in tokens; 0 if it is not known.
     """
     if not callable(getattr(model, "truncated", None)):
         return None
     if lengths is not None:
         candidates = (lengths >= context_length).nonzero().flatten().tolist()
     else:
-        # A token of ASCII text stands for one character at least.
-        room = context_length - SPECIAL
-        candidates = [i for i, text in enumerate(texts) if not (len(text) <= room and text.isascii())]
-    cut = torch.zeros(len(texts), dtype=torch.bool)
+        # Each token of an ASCII text stands for at least one character, so a short enough text is not truncated.
+        max_characters = context_length - MAX_SPECIAL_TOKENS
+        candidates = [i for i, text in enumerate(texts) if not (len(text) <= max_characters and text.isascii())]
+    is_truncated = torch.zeros(len(texts), dtype=torch.bool)
     if candidates:
-        said = model.truncated([texts[i] for i in candidates])
-        if said is None:
+        answers = model.truncated([texts[i] for i in candidates])
+        if answers is None:
             return None
-        cut[candidates] = torch.tensor(said, dtype=torch.bool)
-    return cut
+        is_truncated[candidates] = torch.tensor(answers, dtype=torch.bool)
+    return is_truncated
 
 
-def cut_alike(model: Any, texts: Sequence[str], keys: Sequence[str], cut: Tensor | None) -> bool:
-    """Whether different texts, all of them cut, are the same tokens.
+def are_truncated_alike(model: Any, texts: Sequence[str], keys: Sequence[str], is_truncated: Tensor | None) -> bool:
+    """Return whether several distinct texts are all truncated, and to the same tokens.
 
     Args:
-        keys: what the model sees of each, as digests; of the text itself where its tokens are not known.
+        keys: digests of what the model reads of each text: of its tokens, or of the text itself if the model tokenizes.
+        is_truncated: (M,) bool; None if it is not known.
     """
-    if cut is None or len(texts) < 2 or not bool(cut.all()):
+    if is_truncated is None or len(texts) < 2 or not bool(is_truncated.all()):
         return False
     if len(set(keys)) == 1:
         return True
     tokenize = getattr(model, "tokenize", None)
     if not callable(tokenize):
         return False
-    first = tokenize([texts[0]])
-    return all(torch.equal(tokenize([text]), first) for text in texts[1:])
+    first_tokens = tokenize([texts[0]])
+    return all(torch.equal(tokenize([text]), first_tokens) for text in texts[1:])
 
 
-def except_cut_alike(engine: Any, name: str) -> Collection[str]:
-    """The name of a set of text features, where their being one point is no remark on the model."""
-    counts = getattr(engine, "texts_read", None)
+def truncated_alike(engine: Any, name: str) -> Collection[str]:
+    """Return `(name,)` if all texts of the benchmark were truncated to the same tokens, else nothing.
+
+    A task leaves these features out of its check for collapsed features: they are equal because of the dataset, and
+    `TextCounts.warnings` reports it.
+
+    Args:
+        name: how the task calls its text features in that check.
+    """
+    counts = getattr(engine, "text_counts", None)
     return (name,) if counts is not None and counts.alike else ()

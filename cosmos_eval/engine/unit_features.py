@@ -1,4 +1,4 @@
-"""Rows of unit length, and what errors call the items behind them."""
+"""Features of unit length, equal inputs that share their features, and the names of inputs in error messages."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,70 +8,88 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.models.base import out_of_memory
+from cosmos_eval.models.base import is_out_of_memory
 
 
 @contextmanager
-def memory_for(doing: str) -> Iterator[None]:
-    """Running out of memory inside is a refusal in one line."""
+def report_out_of_memory(activity: str) -> Iterator[None]:
+    """Turn an out-of-memory error inside into a RequestError of one line: "out of memory `activity`"."""
     try:
         yield
     except Exception as error:
-        if out_of_memory(error):
-            raise RequestError(f"out of memory {doing}") from error
+        if is_out_of_memory(error):
+            raise RequestError(f"out of memory {activity}") from error
         raise
 
 
-def unit_rows(rows: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
-    """(N, D) or (N, ..., D) of any float type as float32 with the last dimension of unit length.
+def normalise_features(features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+    """Normalise features (N, D) or (N, ..., D) of any float type to unit length of the last dimension, in float32.
 
-    Where an item has several vectors (tokens), those that are zero stay zero: they may stand for padding. An item whose
-    vectors are all zero is refused. `name(items[i])` says in an error whose features i are.
+    If an item has several vectors (tokens), vectors of zeros stay zero: they may be padding. An item with nothing but
+    zeros is refused.
+
+    Args:
+        items: the N inputs that the features belong to.
+        name: returns how an error message calls an item.
 
     Raises:
-        RequestError: not one row an item, or features that hold NaN or infinity or are zero; names the first.
+        RequestError: the number of features is not N, or features of an item are NaN, infinite or all zero; the message
+            names the first such item.
     """
-    if rows.ndim < 2 or len(rows) != len(items):
+    if features.ndim < 2 or len(features) != len(items):
         raise RequestError(
-            f"the model gave embeddings of shape {tuple(rows.shape)} for {len(items)} inputs; make it ({len(items)}, D)"
+            f"the model returned embeddings of shape {tuple(features.shape)} for {len(items)} inputs; return "
+            f"({len(items)}, D)"
         )
     with torch.no_grad(), plain_float32():
-        rows = rows.float()
-        norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-        of_item = norms.flatten(1)
-        good = torch.isfinite(of_item).all(1) & (of_item > 0).any(1)
-        if not good.all():
-            first = int((~good).nonzero()[0])
-            what = "zero" if bool((of_item[first] == 0).all()) else "not finite"
+        features = features.float()
+        norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+        item_norms = norms.flatten(1)  # (N, number of vectors of an item)
+        is_valid = torch.isfinite(item_norms).all(1) & (item_norms > 0).any(1)
+        if not is_valid.all():
+            first = int((~is_valid).nonzero()[0])
+            reason = "zero" if bool((item_norms[first] == 0).all()) else "not finite"
             raise RequestError(
-                f"the embedding of {name(items[first])} is {what}; check the weights, or raise the precision to fp32"
+                f"the embedding of {name(items[first])} is {reason}; check the weights, or raise the precision to fp32"
             )
-        return rows / norms if rows.ndim == 2 else rows / norms.masked_fill(norms == 0, 1.0)
+        if features.ndim == 2:
+            return features / norms
+        return features / norms.masked_fill(norms == 0, 1.0)
 
 
-def distinct_keys(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:
-    """Where each distinct key first appears, in order, and for every key its place among them."""
-    seen: dict[Hashable, int] = {}
-    places: list[int] = []
+def find_distinct(keys: Iterable[Hashable]) -> tuple[list[int], Tensor]:
+    """Group equal keys.
+
+    For the keys a, b, a, c it returns [0, 1, 3] and (0, 1, 0, 2).
+
+    Returns:
+        The position at which each distinct key occurs first, in this order, and for each of the N keys the index (N,)
+        int64 of its distinct key. So features of the distinct items, indexed by the second, are those of all items.
+    """
+    index_of_key: dict[Hashable, int] = {}
+    first_positions: list[int] = []
     index: list[int] = []
-    for i, key in enumerate(keys):
-        place = seen.setdefault(key, len(seen))
-        if place == len(places):
-            places.append(i)
-        index.append(place)
-    return places, torch.tensor(index, dtype=torch.int64)
+    for position, key in enumerate(keys):
+        distinct_index = index_of_key.setdefault(key, len(index_of_key))
+        if distinct_index == len(first_positions):
+            first_positions.append(position)
+        index.append(distinct_index)
+    return first_positions, torch.tensor(index, dtype=torch.int64)
 
 
-def refuse_none(items: Sequence[Any], what: str) -> None:
+def require_items(items: Sequence[Any], plural: str) -> None:
+    """Raise RequestError if there are no items; `plural` is "images" or "texts"."""
     if len(items) == 0:
-        raise RequestError(f"there are no {what} to encode; the dataset is empty")
+        raise RequestError(f"there are no {plural} to encode; the dataset is empty")
 
 
 def image_name(image: ImageSource) -> str:
+    """Return how error messages call an image."""
     return f"image {image.key}"
 
 
 def text_name(text: str) -> str:
+    """Return how error messages call a text: its first 80 characters, quoted."""
     return f"the text {text if len(text) <= 80 else text[:77] + '...'!r}"

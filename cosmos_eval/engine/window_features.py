@@ -1,20 +1,20 @@
-"""Patch features of sliding windows: how an engine's model, precision and batch size encode them."""
+"""Patch features of sliding windows by an engine: its model, precision, batch size and progress."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.dense import Dense, Normalise, dense_features
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.dense import DenseFeatures, Normalise, dense_features
 from cosmos_eval.engine.precision import tower_precision
-from cosmos_eval.engine.unit_features import image_name, refuse_none, unit_rows
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.engine.unit_features import image_name, normalise_features, require_items
+from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter
 
 if TYPE_CHECKING:
-    from cosmos_eval.engine.features import Engine
+    from cosmos_eval.engine.engine import Engine
 
 
 def window_features(
@@ -23,30 +23,42 @@ def window_features(
     settings: Mapping[str, Any],
     keep_pixels: bool = False,
     reporter: Reporter | None = None,
-) -> Iterator[Dense]:
-    """See `Engine.window_features`."""
-    refuse_none(images, "images")
-    encode_patches = patch_encoder(engine.model)
-    decoder = engine.decoder._replace(size=None)  # the size of windows is not that of images
+) -> Iterator[DenseFeatures]:
+    """Yield the patch features of each image; see `Engine.window_features`."""
+    require_items(images, "images")
+    encode_patches = require_patch_encoder(engine.model)
+    # Without a size: a decoder must not reduce images to the size of the whole-image tower.
+    decoder = engine.decoder._replace(size=None)
     engine.compare_decoders(images, decoder)
-    normalise = Normalise.of(engine.model, engine.device)
+    normalise = Normalise.from_model(engine.model, engine.device)
 
     def encode_part(windows: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 windows, a batch or a part of one -> (B, h, w, D)."""
         with phase("copy"):
             x = normalise(windows)
         return encode_patches(x, attention=settings["attention"])
 
-    def encode(windows: Tensor, members: list[ImageSource]) -> Tensor:
-        engine.pass_progress.start(len({id(image) for image in members}) - 1)  # the last may go on in the next
+    def encode_batch(windows: Tensor, window_images: list[ImageSource]) -> Tensor:
+        """A batch of windows and the image of each -> (B, h, w, D) of unit length."""
+        # Progress counts images. The last image of the batch may have windows in the next batch, so it does not count.
+        finished_images = len({id(image) for image in window_images}) - 1
+        engine.layer_progress.start(finished_images)
         with phase("windows"), tower_precision(engine.precision, engine.device):
-            found = engine.parts.encode("windows", windows, encode_part)
-        patches = found.shape[1] * found.shape[2]
-        owners = [image for image in members for _ in range(patches)]
-        return unit_rows(found.flatten(0, 2), owners, image_name).reshape(found.shape)
+            features = engine.batch_splitter.encode("windows", windows, encode_part)
+        patches = features.shape[1] * features.shape[2]
+        patch_images = [image for image in window_images for _ in range(patches)]
+        return normalise_features(features.flatten(0, 2), patch_images, image_name).reshape(features.shape)
 
-    kept = normalise if keep_pixels else None
     task = (reporter or engine.reporter).task("encoding windows", len(images), "images")
-    with task as advance, engine.pass_progress.shown(advance):
-        for dense in dense_features(images, settings, engine.batch_size, engine.workers, encode, kept, decoder):
-            engine.pass_progress.finish(1)
+    with task as advance, engine.layer_progress.shown(advance):
+        for dense in dense_features(
+            images,
+            settings,
+            engine.batch_size,
+            engine.workers,
+            encode_batch,
+            normalise if keep_pixels else None,
+            decoder,
+        ):
+            engine.layer_progress.finish(1)
             yield dense

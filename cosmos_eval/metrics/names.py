@@ -1,9 +1,9 @@
-"""How metrics are named, whichever task reports them. Imports nothing."""
+"""Rules on the names of metrics that hold for every task. Imports nothing, so that anything may import it."""
 
 SUBSET = "*"
-"""Stands for a subset's or class's name while none is known."""
+"""Stands in a metric's name (`*/accuracy`) for the name of any subset or class."""
 
 
 def is_rank(metric: str) -> bool:
-    """Whether a metric is a rank, where less is better; all others are fractions, where more is."""
+    """Return whether a metric is a rank (lower is better); all others are fractions (higher is better)."""
     return metric.endswith("_rank")

@@ -1,7 +1,11 @@
-"""What two models did on the same samples, for one metric: what a paired test takes.
+"""Samples of two models for one metric, paired: what a task hands to the tests of `regress`.
 
-The unit is the one that the metric's interval resamples: the image, where captions or items share one (of a cut-out
-the image that it is cut from, of an item of several images the first).
+For a metric that is a weighted mean over samples, a task returns `Hits`.
+For a mean IoU, it returns `PairedPixelCounts`.
+
+The unit is the one that the metric's interval resamples: the image. Captions and items that share an image belong to
+one unit. The unit of an image that was cut out of another is the image that it was cut from, and that of an item of
+several images is the first one.
 """
 
 from collections.abc import Sequence
@@ -11,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.paired import Drops, drops_of
-from cosmos_eval.metrics.paired_areas import AreaDrop, bootstrap_areas
+from cosmos_eval.metrics.iou import PixelCounts
+from cosmos_eval.metrics.paired_drop import PairedDifferences, sum_differences
+from cosmos_eval.metrics.paired_iou import IouDrop, bootstrap_iou_drop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,53 +25,73 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hits:
-    """Hits in [0, 1] of N samples in both models, and what each adds to the metric."""
+    """Outcomes of both models for the same N samples, whose weighted mean is the metric."""
 
     baseline: np.ndarray
+    """(N,) outcomes in [0, 1], such as top-1 accuracy; fractions where tied candidates share a position."""
     candidate: np.ndarray
+    """(N,) outcomes of the candidate for the same samples."""
     unit: np.ndarray
+    """(N,) int64 independent unit (image) of each sample."""
     weights: np.ndarray | None = None
+    """(N,) weight of each sample in the metric, not negative; None: equal weights."""
 
-    def drops(self) -> Drops:
-        return drops_of(self.baseline, self.candidate, self.unit, self.weights)
+    def differences(self) -> PairedDifferences:
+        """Return the differences by unit, which the paired test takes."""
+        return sum_differences(self.baseline, self.candidate, self.unit, self.weights)
 
-    def if_all_lost(self) -> Drops:
-        """The worst candidate there can be: no hit at all."""
-        return drops_of(self.baseline, np.zeros(len(self.baseline)), self.unit, self.weights)
+    def against_worst_candidate(self) -> PairedDifferences:
+        """Return the differences to the worst possible candidate, which has no sample right."""
+        return sum_differences(self.baseline, np.zeros(len(self.baseline)), self.unit, self.weights)
 
     def values(self) -> tuple[float, float]:
-        both = [np.average(one, weights=self.weights) for one in (self.baseline, self.candidate)]
-        return float(both[0]), float(both[1])
+        """Return the metric of the baseline and of the candidate."""
+        baseline, candidate = (np.average(one, weights=self.weights) for one in (self.baseline, self.candidate))
+        return float(baseline), float(candidate)
 
 
 @dataclass(frozen=True)
-class Areas:
-    """Areas of the same images in both models, for a mean IoU over `labels` (all that occur without)."""
+class PairedPixelCounts:
+    """Pixel counts of both models for the same images, whose mean IoU is the metric."""
 
-    baseline: PresentAreas
-    candidate: PresentAreas
+    baseline: PixelCounts
+    candidate: PixelCounts
     images: int
+    """Number of images."""
     labels: tuple[int, ...] | None = None
+    """Classes of which the mean is taken; None: all that occur."""
 
-    def exchanged(self) -> "Areas":
-        """With the candidate as the baseline."""
-        return Areas(self.candidate, self.baseline, self.images, self.labels)
+    def swapped(self) -> "PairedPixelCounts":
+        """Return the pixel counts with baseline and candidate swapped, for a test of a gain."""
+        return PairedPixelCounts(self.candidate, self.baseline, self.images, self.labels)
 
-    def drop(self, resamples: int, seed: int) -> AreaDrop:
-        return bootstrap_areas(self.baseline, self.candidate, self.images, self.labels, resamples, seed)
+    def bootstrap_drop(self, resamples: int, seed: int) -> IouDrop:
+        """Bootstrap the drop of the mean IoU; see `bootstrap_iou_drop`."""
+        return bootstrap_iou_drop(self.baseline, self.candidate, self.images, self.labels, resamples, seed)
 
 
 def require_column(column: str, *frames: "pd.DataFrame") -> None:
-    """RequestError where the samples of a model lack a column."""
+    """Check that the samples of all models have a column.
+
+    Raises:
+        RequestError: a table lacks it; says how to get it.
+    """
     if any(column not in frame for frame in frames):
         raise RequestError(
-            f"samples.parquet has no column {column!r}, as an older version wrote it; measure both models again with "
+            f"samples.parquet has no column {column!r}: an older version wrote it; measure both models again with "
             "run --overwrite"
         )
 
 
-def label_numbers(labels: np.ndarray | Sequence[str]) -> np.ndarray:
-    """(N,) int64, equal for equal labels, from 0 in order of first appearance."""
+def number_labels(labels: np.ndarray | Sequence[str]) -> np.ndarray:
+    """Number labels from 0 in the order of their first appearance.
+
+    Args:
+        labels: (N,) of any type that can be compared.
+
+    Returns:
+        (N,) int64, equal for equal labels.
+    """
     import pandas as pd
 
     return pd.factorize(np.asarray(labels))[0].astype(np.int64)

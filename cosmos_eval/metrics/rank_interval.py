@@ -1,85 +1,100 @@
-"""95 % intervals of mean and median ranks where resampling sees too little: few images, or all at one rank.
+"""95 % intervals of mean and median ranks where the bootstrap sees too little: few images, or nearly all at one rank.
 
-Where MANY images exist (of a mean rank: where so many are off the most common rank) both are the percentile
-bootstrap's; below FEW they are what stands here, and between the two the bounds go from the one to the other, as in
-`cosmos_eval.metrics.share_interval`.
+With many images both intervals are those of the percentile bootstrap. With few they are the ones defined here, and in
+between the bounds move from the one to the other in proportion (FEW and MANY of `cosmos_eval.metrics.proportion`).
+What counts is, for a mean rank, the number of images off the most common rank: if all images have rank 1, every
+resample has mean rank 1, and the bootstrap interval has width zero.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from cosmos_eval.metrics.share_interval import FEW, MANY, SAME, TAIL, mid_p
+from cosmos_eval.metrics.proportion import FEW, MANY, TAIL, TOLERANCE, mid_p_bounds
 
-LEAST = 6
-"""Fewer units than this cannot exclude any median at 95 %: all of them lie on one side of it with the chance
-2 / 2 ** units."""
+LEAST_UNITS = 6
+"""Smallest number of units with which any median can be excluded at 95 %: all units are on one side of the true median
+with probability 2 / 2 ** units, which is below 0.05 from 6 units on."""
 
 
 def mean_rank_interval(
     ranks: np.ndarray, unit: np.ndarray, chance: float, bootstrap: tuple[float, float]
 ) -> tuple[float, float, str]:
-    """Low, high and method of a mean rank.
+    """Compute the interval of a mean rank.
 
-    Nothing that was seen bounds a rank. So a share of the units may be unlike those seen, as large as none among as
-    many allows (the rule of three; Hanley & Lippman-Hand, JAMA 249, 1983), and be placed by chance, or first.
+    A rank has no useful upper bound, and a rank that was not sampled may be large. So the interval allows for unseen
+    units: their proportion may be as large as that of an event which did not occur in so many units (the rule of three;
+    Hanley & Lippman-Hand, JAMA 249, 1983), and they may rank as by chance (upper bound) or first (lower bound).
 
     Args:
-        ranks: (N,) from 1.
+        ranks: (N,) ranks of the samples, from 1.
         unit: (N,) integers, the independent unit (image) of each sample.
-        chance: the mean rank of a model that knows nothing.
-        bootstrap: the percentile interval.
+        chance: mean rank of a model that ranks at random.
+        bootstrap: (low, high) of the percentile bootstrap.
+
+    Returns:
+        low, high, and the name of the method as results record it.
     """
     value = float(ranks.mean())
-    of_unit = _means(ranks, unit)
-    _, alike = np.unique(np.round(of_unit / SAME) * SAME, return_counts=True)
-    trusted = _ramp(len(of_unit) - alike.max())
-    if trusted == 1:
+    unit_ranks = _mean_per_unit(ranks, unit)
+    _, counts = np.unique(np.round(unit_ranks / TOLERANCE) * TOLERANCE, return_counts=True)
+    weight = _bootstrap_weight(len(unit_ranks) - counts.max())
+    if weight == 1:
         return *bootstrap, "bootstrap"
-    share = 1 - TAIL ** (1 / len(of_unit))
-    low, high = value - share * (value - 1), value + share * max(chance - value, 0.0)
-    low, high = (
-        _wider(side, ends, trusted) for side, ends in ((min, (bootstrap[0], low)), (max, (bootstrap[1], high)))
-    )
+    unseen = 1 - TAIL ** (1 / len(unit_ranks))
+    low = value - unseen * (value - 1)
+    high = value + unseen * max(chance - value, 0.0)
+    low = _mix_bounds(min, bootstrap[0], low, weight)
+    high = _mix_bounds(max, bootstrap[1], high, weight)
     return min(low, value), max(high, value), "bootstrap, units unseen"
 
 
 def median_rank_interval(
     ranks: np.ndarray, unit: np.ndarray, worst: float, bootstrap: tuple[float, float]
 ) -> tuple[float, float, str]:
-    """Low, high and method of a median rank.
+    """Compute the interval of a median rank.
 
-    The bounds are the samples' quantiles at the bounds of a share of one half (Woodruff, JASA 47, 1952), n the number
-    of units: as wide as if all samples of a unit had one rank. Where all samples have the same rank the interval has no
-    width, and needs none from LEAST units on: were the median another one, they would not all lie on one side of it.
+    The bounds are quantiles of the samples, at the bounds of a proportion of one half (Woodruff, JASA 47, 1952). Its n
+    is the number of units, not of samples: this assumes that all samples of a unit have the same rank, which is the
+    safe side. The interval may have width zero, if all samples have one rank. From LEAST_UNITS units on that is right:
+    with another median they would not all be on one side of it.
 
     Args:
-        ranks, unit: as in `mean_rank_interval`.
-        worst: the last rank that there is.
-        bootstrap: the percentile interval.
+        ranks: (N,) ranks of the samples, from 1.
+        unit: (N,) integers, the independent unit (image) of each sample.
+        worst: the last possible rank.
+        bootstrap: (low, high) of the percentile bootstrap.
+
+    Returns:
+        low, high, and the name of the method as results record it.
     """
     value = float(np.median(ranks))
     units = len(np.unique(unit))
-    if units < LEAST:
+    if units < LEAST_UNITS:
         return 1.0, max(float(worst), value), "every rank"
-    trusted = _ramp(units / 2)
-    if trusted == 1:
+    weight = _bootstrap_weight(units / 2)
+    if weight == 1:
         return *bootstrap, "bootstrap"
-    low, high = (float(share) for share in mid_p(units / 2, units))
-    low = _wider(min, (bootstrap[0], float(np.quantile(ranks, low, method="lower"))), trusted)
-    high = _wider(max, (bootstrap[1], float(np.quantile(ranks, high, method="higher"))), trusted)
+    low_quantile, high_quantile = (float(bound) for bound in mid_p_bounds(units / 2, units))
+    low = _mix_bounds(min, bootstrap[0], float(np.quantile(ranks, low_quantile, method="lower")), weight)
+    high = _mix_bounds(max, bootstrap[1], float(np.quantile(ranks, high_quantile, method="higher")), weight)
     return min(low, value), max(high, value), "order statistics"
 
 
-def _ramp(count: float) -> float:
+def _bootstrap_weight(count: float) -> float:
+    """Weight of the bootstrap in [0, 1], rising from FEW to MANY units."""
     return float(np.clip((count - FEW) / (MANY - FEW), 0.0, 1.0))
 
 
-def _wider(side: Callable[[tuple[float, float]], float], ends: tuple[float, float], trusted: float) -> float:
-    """From the wider of two bounds to the first one, the more that one is trusted."""
-    return float(trusted * ends[0] + (1 - trusted) * side(ends))
+def _mix_bounds(wider: Callable[[tuple[float, float]], float], bootstrap: float, other: float, weight: float) -> float:
+    """Mix a bound of the bootstrap, by its weight, with the wider one of both bounds.
+
+    `wider` is `min` for lower and `max` for upper bounds.
+    """
+    return float(weight * bootstrap + (1 - weight) * wider((bootstrap, other)))
 
 
-def _means(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
+def _mean_per_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """(U,) mean of the values of each unit."""
     _, unit = np.unique(unit, return_inverse=True)
     return np.bincount(unit, weights=values) / np.bincount(unit)

@@ -1,4 +1,4 @@
-"""Cosine similarity in float32, block by block, so that equal candidates tie exactly and memory stays bounded."""
+"""Dot products of features in true float32, in blocks, with exact ties between equal inputs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,114 +9,137 @@ import torch
 from torch import Tensor
 
 BLOCK_BYTES = 64 * 2**20
-"""What one block of scores may take unless told otherwise; one row of scores is always allowed."""
+"""Memory that a block of scores takes by default; one row of scores is always allowed."""
 
 HASHED = 1024
-"""Embeddings that are hashed in one go, or as many as `HASHED_BYTES` hold; one always."""
+"""Most embeddings that are hashed at a time."""
 HASHED_BYTES = 2**25
+"""Memory of the embeddings that are hashed or compared at a time; one embedding is always allowed."""
 
 COLLAPSED = 1e-5
-"""Embeddings that differ by less than this differ by rounding only."""
+"""Embeddings that differ by at most this in every number differ by rounding only."""
 
 
 @contextmanager
 def plain_float32() -> Iterator[None]:
-    """Matrix products in true float32 inside: no TF32, no bfloat16 shortcuts, no autocast.
+    """Compute matrix products inside in true float32: no TF32, no bfloat16 kernels, no autocast.
 
-    Half-precision similarities have 8 to 11 significant bits and make ties that are not there.
+    Scores in half precision have 8 to 11 significant bits, so thousands of candidates would tie that do not.
     """
-    before = torch.get_float32_matmul_precision()
+    precision_before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
         with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(precision_before)
 
 
 def check_features(features: Tensor, what: str) -> None:
-    """Refuse features (N, D) that are not finite or so large that a product could overflow.
+    """Check that features are finite, and small enough that their dot products are finite.
+
+    Args:
+        features: (N, D).
+        what: what a row is, for messages: "image", "text", "query", ...
 
     Raises:
-        ValueError: not a matrix, no rows, or a bad row; names the first bad row as "`what` i".
+        ValueError: not a matrix, no rows, or a row that is not finite or too large; names the first as "`what` i".
     """
     if features.ndim != 2 or len(features) == 0:
         raise ValueError(f"{what} features must be a matrix with at least one row, got shape {tuple(features.shape)}")
-    # Products of rows shorter than 1e18 stay below float32's largest number: no score can become infinite or NaN.
+    # The dot product of rows with norms below 1e18 is below 1e36, within float32 (3.4e38): no score becomes infinite.
     norms = torch.linalg.vector_norm(features.float(), dim=1)
-    bad = ~(norms < 1e18)  # NaN compares false, hence "not smaller" and not "larger"
+    bad = ~(norms < 1e18)  # not `norms >= 1e18`, which is false for NaN
     if bad.any():
         raise ValueError(f"the features of {what} {int(bad.nonzero()[0])} are not finite")
 
 
-def collapsed(features: Tensor) -> bool:
-    """Whether all of (N, ...) features lie within 1e-5 of the first in every number (false for fewer than two)."""
+def is_collapsed(features: Tensor) -> bool:
+    """Return whether all features are equal to the first up to rounding (COLLAPSED), as a collapsed model makes them.
+
+    Args:
+        features: (N, ...); fewer than two are not collapsed.
+    """
     if len(features) < 2:
         return False
-    step = max(1, HASHED_BYTES // max(1, features[0].nbytes))  # not all differences at once
-    return all(bool(((some - features[0]).abs() <= COLLAPSED).all()) for some in features.split(step))
+    step = max(1, HASHED_BYTES // max(1, features[0].nbytes))  # bounds the memory of the differences
+    return all(bool(((block - features[0]).abs() <= COLLAPSED).all()) for block in features.split(step))
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Candidates with each distinct embedding once: candidate j is `rows[column[j]]`.
+class DistinctFeatures:
+    """Features with equal ones stored once: the feature of input j is `features[column[j]]`.
 
-    Two equal columns of one matrix product may still differ in the last bit where they fall into different tiles of the
-    kernel; a column computed once and shared cannot.
+    Scores are computed once for each distinct feature and shared. Computed once per input, two equal inputs could get
+    scores that differ in the last bit, where their columns are in different tiles of the matrix product's kernel; they
+    would not tie.
     """
 
-    rows: Tensor  # (U, ...) float32
-    column: Tensor  # (C,) int64
-    copies: Tensor  # (U,) float32: how many candidates share each row
+    features: Tensor
+    """(U, ...) float32, the distinct features in order of first appearance."""
+    column: Tensor
+    """(C,) int64, index in `features` of each input."""
+    copies: Tensor
+    """(U,) float32, number of inputs that share each row."""
 
 
-def share_equal_rows(features: Tensor) -> Candidates:
-    """Group equal ones of (C, ...) features, in order of first appearance.
+def deduplicate_features(features: Tensor) -> DistinctFeatures:
+    """Find equal features, bit by bit (0.0 and -0.0 are equal).
+
+    Args:
+        features: (C, ...) of any float type; compared as float32.
+
+    Returns:
+        The distinct features, in order of first appearance, on the same device.
 
     Raises:
-        ValueError: more rows than float32 can count (2**24).
+        ValueError: more than 2**24 features, which float32 cannot count.
     """
     if len(features) > 2**24:
         raise ValueError(f"{len(features):,} candidates are more than float32 can count exactly ({2**24:,})")
     features = features.detach().float()
-    seen: dict[bytes, int] = {}
-    first: list[int] = []
+    # Hashes of the bytes take linear time and keep the order of first appearance; torch.unique(dim=0) sorts.
+    column_of_hash: dict[bytes, int] = {}
+    first_index: list[int] = []
     column: list[int] = []
     step = max(1, min(HASHED, HASHED_BYTES // max(1, features[:1].nbytes)))
     for start in range(0, len(features), step):
-        # + 0.0 turns -0.0 into 0.0, which has other bytes; on a part at a time, or all features would be there twice
-        for row in (features[start : start + step].cpu() + 0.0).contiguous().numpy():
-            place = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
-            if place == len(first):
-                first.append(len(column))
-            column.append(place)
-    index = torch.tensor(column, device=features.device)
-    copies = torch.bincount(index).float()
-    rows = features if len(first) == len(features) else features[torch.tensor(first, device=features.device)]
-    return Candidates(rows, index, copies)
+        # Adding 0.0 turns -0.0 into 0.0, whose bytes differ. Block by block, as it makes a copy.
+        for feature in (features[start : start + step].cpu() + 0.0).contiguous().numpy():
+            digest = hashlib.blake2b(feature, digest_size=16).digest()
+            feature_column = column_of_hash.setdefault(digest, len(column_of_hash))
+            if feature_column == len(first_index):  # seen for the first time
+                first_index.append(len(column))
+            column.append(feature_column)
+    column_index = torch.tensor(column, device=features.device)
+    copies = torch.bincount(column_index).float()
+    all_distinct = len(first_index) == len(features)
+    rows = features if all_distinct else features[torch.tensor(first_index, device=features.device)]
+    return DistinctFeatures(rows, column_index, copies)
 
 
 def score_blocks(
-    queries: Tensor, candidates: Candidates, block_bytes: int = BLOCK_BYTES
+    queries: Tensor, candidates: DistinctFeatures, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """Scores of consecutive queries against all distinct candidates.
+    """Compute the dot products of queries with all distinct candidates, in blocks of consecutive queries.
 
-    A block holds whole rows, hence the score of a positive and those of its rivals come from one product.
+    A block holds whole queries, so the score of a positive and those of its rivals come from one matrix product.
 
     Args:
-        queries: (Q, D) on the candidates' device.
-        candidates: U distinct rows.
-        block_bytes: what the scores of a block may take.
+        queries: (Q, D) features on the device of the candidates.
+        candidates: U distinct candidates of width D.
+        block_bytes: memory of the scores of one block; one query is always allowed.
 
     Yields:
-        start, stop, and the (stop - start, U) float32 similarities of queries start to stop, in a buffer that the next
-        block overwrites: blocks of a few megabytes that come and go would leave the heap in pieces.
+        start, stop, and the (stop - start, U) float32 scores of the queries from start to stop - 1. All blocks share
+        one buffer, so the next block overwrites these scores: buffers of a few megabytes that are allocated and freed
+        by turns would fragment the heap.
     """
-    width = len(candidates.rows)
+    width = len(candidates.features)
     step = min(len(queries), max(1, block_bytes // (4 * width)))
-    buffer = torch.empty(step, width, device=candidates.rows.device)
+    buffer = torch.empty(step, width, device=candidates.features.device)
     for start in range(0, len(queries), step):
         stop = min(start + step, len(queries))
         with torch.no_grad(), plain_float32():
-            scores = torch.mm(queries[start:stop].float(), candidates.rows.T, out=buffer[: stop - start])
+            scores = torch.mm(queries[start:stop].float(), candidates.features.T, out=buffer[: stop - start])
         yield start, stop, scores

@@ -1,24 +1,26 @@
-"""Adapters: one `Model` for every kind of weights. `load_model` and `parse_spec` import nothing heavy until they are
-called."""
+"""Adapters, one module for each library: `load_model` returns a `Model` whatever library its weights come from.
+
+Importing this package imports neither torch nor any of the libraries; `load_model` does, and `parse_spec` does not.
+"""
 
 from typing import TYPE_CHECKING
 
 from cosmos_core.plugins import resolve
-from cosmos_eval.models.spec import KnownModel, ModelKind, ModelSpec, list_models, model_kind, parse_spec, slug
+from cosmos_eval.models.spec import ListedModel, ModelKind, ModelSpec, list_models, model_kind, parse_spec, slug
 
 if TYPE_CHECKING:
     import torch
 
     from cosmos_eval.models.base import Model
 
-__all__ = ["KnownModel", "ModelKind", "ModelSpec", "list_models", "load_model", "parse_spec", "slug"]
+__all__ = ["ListedModel", "ModelKind", "ModelSpec", "list_models", "load_model", "parse_spec", "slug"]
 
 
 def load_model(spec: "str | ModelSpec", device: "str | torch.device" = "cpu") -> "Model":
-    """Load the model that a spec names, in eval mode, float32, on `device`.
+    """Load a model in eval mode and float32 on `device`.
 
     Args:
-        spec: see `list_models`; text, or parsed.
+        spec: a model spec, as text or parsed; `list_models` shows the forms.
 
     Raises:
         RequestError: one line that says what is wrong with the spec, the files or the weights.

@@ -1,16 +1,16 @@
-"""What every adapter offers, whatever the weights' origin."""
+"""Protocols of model adapters, questions about an adapter, and checks of what its methods return."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from cosmos_core import printable
 from cosmos_core.attention_maps import AttentionMaps
 from cosmos_core.errors import RequestError
-from cosmos_core.printable import one_line as in_one_line
 
 
 @runtime_checkable
@@ -18,58 +18,77 @@ class LoadedModel(Protocol):
     """What every adapter has, however its model scores images and texts: see `Model` and `PairScorer`."""
 
     spec: str
-    """The spec it was loaded from, for people; never an identity."""
+    """The spec it was loaded from. It is for messages and tables only: `digest` is what identifies the model."""
     device: torch.device
 
     @property
     def digest(self) -> str:
-        """Identifies weights, architecture, tokenizer and preprocessing; empty when unknown (then never cached)."""
+        """Identifies weights, architecture, tokenizer and preprocessing; empty if unknown (then nothing is cached)."""
         ...
 
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor]:
-        """An RGB image to a float tensor (3, H, W), picklable for worker processes."""
+        """From an RGB image to a float tensor (3, H, W); picklable, because worker processes call it."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What a result records: `arch`, `activation`, `tokenizer`, `context_length`, `image_size`, `resize`,
-        `parameters` and whatever else decides the numbers; plain JSON values."""
+        """What a result records of the model, as JSON values.
+
+        These are `arch`, `activation`, `tokenizer`, `context_length`, `image_size`, `resize`, `parameters` and whatever
+        else influences the embeddings.
+        """
         ...
 
 
 @runtime_checkable
 class Model(LoadedModel, Protocol):
-    """A model that embeds images and texts; its score is the dot product of the two, of unit length.
+    """A model that embeds images and texts; its score is the dot product of the two embeddings at unit length.
 
-    An adapter whose text tower reads no further than the end of each text may also have `trimmed_text`
-    (`cosmos_eval.models.trimmed`), which the engine then takes instead of `encode_text`. One whose embeddings exist
-    already may have `image_rows(images)` and `text_rows(texts)`, which the engine then takes instead of both.
+    Optional attributes that the engine uses instead of the encoders:
+
+    - `trimmed_text` in place of `encode_text`, for a text tower that reads no further than the end token of each text
+      (`cosmos_eval.models.trimmed_text`);
+    - `read_image_embeddings(images)` and `read_text_embeddings(texts)` in place of both encoders, for embeddings
+      that are stored already.
     """
 
     def encode_image(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) as `preprocess` makes it -> (B, D) float32, unnormalised, on `device`, without gradients.
+        """Embed a batch of images.
 
-        A model with `similarity` may also give (B, L, D).
+        Args:
+            x: (B, 3, H, W) as `preprocess` makes it.
+
+        Returns:
+            (B, D) float32, unnormalised, on `device`, without gradients. A model with `similarity` may return
+            (B, L, D).
         """
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """B texts -> (B, D) float32, unnormalised, on `device`, without gradients."""
+        """Embed B texts: (B, D) float32, unnormalised, on `device`, without gradients."""
         ...
 
 
 @runtime_checkable
 class SimilarityModel(Model, Protocol):
-    """A model with a score of its own: late interaction, text-conditioned pooling, or another temperature or norm.
+    """A model with its own score: late interaction, text-conditioned pooling, or another temperature or norm.
 
-    Its features may have any shape from (N, D) on, such as (N, L, D) where it keeps tokens. The engine makes their last
-    dimension of unit length; zeros stay zeros, so that they may stand for padding. All items have one shape.
+    Its features may have any shape of at least two dimensions, such as (N, L, D) if it keeps tokens; all images have
+    one shape, and all texts have one shape. The engine normalises the last dimension to unit length. Vectors of zeros
+    stay zeros, so that they can serve as padding.
     """
 
     def similarity(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """(n, ...) and (m, ...) float32 features on `device` -> (n, m) finite scores, higher is better.
+        """Score each image with each text.
 
-        The score of a pair must depend on its own image and text only: which others are in a block is up to the engine.
+        The engine calls it in blocks of any size, so the score of a pair must depend on its own image and text only.
+
+        Args:
+            image_features: (n, ...) float32 on `device`.
+            text_features: (m, ...) float32 on `device`.
+
+        Returns:
+            (n, m) finite scores, higher is better.
         """
         ...
 
@@ -78,63 +97,169 @@ class SimilarityModel(Model, Protocol):
 class PairScorer(LoadedModel, Protocol):
     """A model that reads an image and a text together: a cross-encoder, or image-text matching.
 
-    It needs no `encode_image` and `encode_text`. One that has them, too, can have the best candidates of retrieval
-    found by them (`rerank: k` in the metrics of a definition).
+    It needs no `encode_image` and `encode_text`. If it has them, retrieval can select the best candidates by
+    embeddings and score only these as pairs (`rerank: k` in the metrics of a definition).
     """
 
     def score_pairs(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """(P, 3, H, W) on `device` as `preprocess` makes it and P texts -> (P,) finite scores, higher is better."""
+        """Score P pairs.
+
+        Args:
+            images: (P, 3, H, W) as `preprocess` makes it, on `device`.
+            texts: P texts, one for each image.
+
+        Returns:
+            (P,) finite scores, higher is better.
+        """
         ...
 
 
 @runtime_checkable
 class DenseModel(Model, Protocol):
-    """A model that also gives a vector for each patch of an image, as segmentation needs."""
+    """A model that also returns a feature for each patch of an image, as segmentation needs."""
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
-        """Vectors of patches in the space of `encode_text`.
+        """Features of patches in the space of `encode_text`.
 
         Args:
-            x: (B, 3, H, W) normalised as by `preprocess`, of any H and W, not those of `preprocess` alone.
-            attention: what the last block does: a word of `cosmos_core.dense.ATTENTIONS`, or one of the model's own.
+            x: (B, 3, H, W) normalised as by `preprocess`, but of any H and W.
+            attention: attention variant of the last block: one of `cosmos_core.dense.ATTENTIONS`, or one that this
+                model defines.
 
         Returns:
-            (B, h, w, D) float32, unnormalised, on `device`, without gradients; rows of patches from the top, each from
-            the left, spread evenly over the image.
+            (B, h, w, D) float32, unnormalised, on `device`, without gradients. The grid covers the image evenly, from
+            the top left.
 
         Raises:
-            RequestError: the model has no patch vectors, or another word for `attention`; one line. An adapter that
-                cannot do it at all may also lack the method.
+            RequestError: the model has no patch features, or does not know this `attention`. An adapter that never
+                has patch features may also leave the method out.
         """
         ...
 
 
 @runtime_checkable
 class AttentiveModel(Model, Protocol):
-    """A model whose images and texts read each other's tokens, as COSMOS's cross-attention poolers do.
+    """A model whose images and texts attend to each other's tokens, as COSMOS's cross-attention poolers do.
 
-    Models without them have maps of another kind: `cosmos_eval.models.maps.similarity_maps` of any `DenseModel`.
+    For models without such poolers there are maps of another kind, for any `DenseModel`: see
+    `cosmos_eval.models.similarity_maps`.
     """
 
     def attention_maps(self, x: Tensor, texts: Sequence[str]) -> AttentionMaps:
-        """Where each image is read given its own text, and each text given its own image.
+        """Where each text attends in its image, and where each image attends in its text.
 
         Args:
             x: (B, 3, H, W) normalised as by `preprocess`, of any H and W.
-            texts: B of them.
+            texts: B texts, one for each image.
 
         Returns:
-            `patches` (B, h, w) and `tokens` (B, L), the weights of the model's own attention, each summing to 1, and
-            the `words` of each text with their places among the tokens; float32, without gradients.
+            `patches` (B, h, w) and `tokens` (B, L), attention weights that sum to 1 for each pair, and the `words` of
+            each text with their positions among the tokens; float32, without gradients.
         """
         ...
 
 
-def as_patches(values: Any, count: int, owner: str) -> Tensor:
-    """Check what an encoder of patches returned and give it as (count, h, w, D) float32 without gradients.
+def has_features(model: Any) -> bool:
+    """Whether a model has features of both images and texts, from encoders or stored ones."""
+    has_images = has_method(model, "encode_image") or has_method(model, "read_image_embeddings")
+    has_texts = has_method(model, "encode_text") or has_method(model, "read_text_embeddings")
+    return has_images and has_texts
+
+
+def is_pair_scorer(model: Any) -> TypeGuard[PairScorer]:
+    """Whether a model scores pairs of an image and a text itself."""
+    return has_method(model, "score_pairs")
+
+
+def has_similarity(model: Any) -> TypeGuard[SimilarityModel]:
+    """Whether a model scores its features by its own function."""
+    return has_method(model, "similarity")
+
+
+def has_patches(model: Any) -> TypeGuard[DenseModel]:
+    """Whether a model has `encode_patches`; the method may still refuse, see `require_patch_encoder`."""
+    return has_method(model, "encode_patches")
+
+
+def has_attention_maps(model: Any) -> TypeGuard[AttentiveModel]:
+    """Whether a model has cross-attention whose weights can be read."""
+    return has_method(model, "attention_maps")
+
+
+def has_method(adapter: Any, name: str) -> bool:
+    """Whether an adapter has a method of this name; an attribute that cannot be called does not count."""
+    return callable(getattr(adapter, name, None))
+
+
+def require_patch_encoder(model: Any) -> Callable[..., Tensor]:
+    """Return `model.encode_patches`; callers ask before they encode anything.
+
+    An adapter may have `check_patches()`, which raises RequestError if `encode_patches` would raise for every input.
 
     Raises:
-        RequestError: not a floating tensor of `count` maps of patches; `owner` names the encoder.
+        RequestError: the model has no patch features; the message says why, and which models have them.
+    """
+    if not has_patches(model):
+        raise no_patches_error(model.spec, "it has no encode_patches(x, attention)")
+    if hasattr(model, "check_patches"):
+        model.check_patches()
+    return model.encode_patches
+
+
+def require_attention_reader(model: Any) -> Callable[[Tensor, Sequence[str]], AttentionMaps]:
+    """Return `model.attention_maps`; callers ask before they encode anything.
+
+    Raises:
+        RequestError: the model has no cross-attention poolers; the message says which models have them.
+    """
+    if not has_attention_maps(model):
+        raise RequestError(
+            f"{model.spec} has no cross-attention poolers, so it has no attention maps; use a cosmos: model, "
+            "or the similarity of patches and text (--kind similarity)"
+        )
+    return model.attention_maps
+
+
+def no_patches_error(spec: str, reason: str) -> RequestError:
+    """The error for a model without patch features; `reason` says why it has none."""
+    return RequestError(
+        f"{spec} gives no features of patches: {reason}; use a cosmos: model, an open_clip: ViT, "
+        "or a python: adapter with encode_patches"
+    )
+
+
+def as_features(values: Any, count: int, owner: str, allow_tokens: bool = False) -> Tensor:
+    """Check what an encoder returned; return it as (count, D) float32 without gradients.
+
+    Args:
+        count: number of inputs that were encoded.
+        owner: names the encoder in messages.
+        allow_tokens: accept more dimensions, such as (count, L, D): right for a model with a `similarity`.
+
+    Raises:
+        RequestError: not a floating-point tensor of this shape.
+    """
+    if not isinstance(values, Tensor):
+        raise RequestError(f"{owner} returned {type(values).__name__}; return a float tensor ({count}, D)")
+    has_right_dimensions = values.ndim == 2 or (allow_tokens and values.ndim > 2)
+    if not has_right_dimensions or values.shape[0] != count or 0 in values.shape[1:]:
+        expected = f"({count}, D)" + (f" or ({count}, L, D)" if allow_tokens else "")
+        hint = "" if allow_tokens or values.ndim < 3 else ", or define similarity(image_features, text_features)"
+        raise RequestError(f"{owner} returned shape {tuple(values.shape)} for {count} inputs; return {expected}{hint}")
+    if not values.is_floating_point():
+        raise RequestError(f"{owner} returned {values.dtype}; return a float tensor ({count}, D)")
+    return as_dense_float(values, owner)
+
+
+def as_patches(values: Any, count: int, owner: str) -> Tensor:
+    """Check what an encoder of patches returned; return it as (count, h, w, D) float32 without gradients.
+
+    Args:
+        count: number of images that were encoded.
+        owner: names the encoder in messages.
+
+    Raises:
+        RequestError: not a floating-point tensor of this shape.
     """
     if not isinstance(values, Tensor):
         raise RequestError(f"{owner} returned {type(values).__name__}; return a float tensor ({count}, h, w, D)")
@@ -144,149 +269,80 @@ def as_patches(values: Any, count: int, owner: str) -> Tensor:
         )
     if not values.is_floating_point():
         raise RequestError(f"{owner} returned {values.dtype}; return a float tensor ({count}, h, w, D)")
-    return dense(values, owner)
-
-
-def patch_encoder(model: Any) -> Callable[..., Tensor]:
-    """`model.encode_patches`, asked for before anything is encoded.
-
-    An adapter may have `check_patches()`, which raises where `encode_patches` always would.
-
-    Raises:
-        RequestError: the model has no vectors of patches; one line that says why and which models have them.
-    """
-    if not callable(getattr(model, "encode_patches", None)):
-        raise no_patches(model.spec, "it has no encode_patches(x, attention)")
-    if hasattr(model, "check_patches"):
-        model.check_patches()
-    return model.encode_patches
-
-
-def attention_reader(model: Any) -> Callable[[Tensor, Sequence[str]], AttentionMaps]:
-    """`model.attention_maps`, asked for before anything is encoded.
-
-    Raises:
-        RequestError: the model has no cross-attention poolers; one line that says which models have them.
-    """
-    if not callable(getattr(model, "attention_maps", None)):
-        raise RequestError(
-            f"{model.spec} has no cross-attention poolers, so it has no attention maps; take a cosmos: model, "
-            "or the similarity of patches and text (--kind similarity)"
-        )
-    return model.attention_maps
-
-
-def no_patches(spec: str, reason: str) -> RequestError:
-    """The refusal of a model that has no vectors of patches; `reason` says why."""
-    return RequestError(
-        f"{spec} gives no features of patches: {reason}; take a cosmos: model, an open_clip: ViT, "
-        "or a python: adapter with encode_patches"
-    )
-
-
-def encodes(model: Any) -> bool:
-    """Whether a model has features of images and of texts: `encode_image` and `encode_text`, or rows made elsewhere."""
-    return all(
-        callable(getattr(model, encode, None)) or callable(getattr(model, given, None))
-        for encode, given in (("encode_image", "image_rows"), ("encode_text", "text_rows"))
-    )
-
-
-def scores_pairs(model: Any) -> bool:
-    """Whether a model scores pairs of an image and a text itself (`PairScorer`)."""
-    return callable(getattr(model, "score_pairs", None))
-
-
-def has_similarity(model: Any) -> bool:
-    """Whether a model scores its features by a function of its own (`SimilarityModel`)."""
-    return callable(getattr(model, "similarity", None))
-
-
-def as_rows(values: Any, count: int, owner: str, tokens: bool = False) -> Tensor:
-    """Check what an encoder returned and give it as (count, D) float32 without gradients.
-
-    Args:
-        tokens: whether (count, L, D), or more dimensions, are right, too: of a model with a `similarity`.
-
-    Raises:
-        RequestError: not a floating tensor of `count` rows; `owner` names the encoder.
-    """
-    if not isinstance(values, Tensor):
-        raise RequestError(f"{owner} returned {type(values).__name__}; return a float tensor ({count}, D)")
-    more = tokens and values.ndim > 2
-    if not (values.ndim == 2 or more) or values.shape[0] != count or 0 in values.shape[1:]:
-        wanted = f"({count}, D)" + (f" or ({count}, L, D)" if tokens else "")
-        needs = "" if tokens or values.ndim < 3 else ", or define similarity(image_features, text_features)"
-        raise RequestError(f"{owner} returned shape {tuple(values.shape)} for {count} inputs; return {wanted}{needs}")
-    if not values.is_floating_point():
-        raise RequestError(f"{owner} returned {values.dtype}; return a float tensor ({count}, D)")
-    return dense(values, owner)
+    return as_dense_float(values, owner)
 
 
 def as_scores(values: Any, shape: tuple[int, ...], owner: str) -> Tensor:
-    """Check what `similarity` or `score_pairs` returned and give it as float32 of that shape, without gradients.
+    """Check what `similarity` or `score_pairs` returned; return it as float32 of `shape`, without gradients.
 
-    Whether the scores are finite is for the caller to say, who can name the image and the text.
+    Scores that are not finite pass: the caller refuses them, because it can name the image and the text.
+
+    Args:
+        owner: names the method in messages.
 
     Raises:
-        RequestError: not a floating tensor of that shape; `owner` names the method.
+        RequestError: not a floating-point tensor of this shape.
     """
-    wanted = f"a float tensor {tuple(shape)}"
+    expected = f"a float tensor {tuple(shape)}"
     if not isinstance(values, Tensor):
-        raise RequestError(f"{owner} returned {type(values).__name__}; return {wanted}")
+        raise RequestError(f"{owner} returned {type(values).__name__}; return {expected}")
     if tuple(values.shape) != tuple(shape):
-        raise RequestError(f"{owner} returned shape {tuple(values.shape)}; return {wanted}")
+        raise RequestError(f"{owner} returned shape {tuple(values.shape)}; return {expected}")
     if not values.is_floating_point():
-        raise RequestError(f"{owner} returned {values.dtype}; return {wanted}")
-    return dense(values, owner)
+        raise RequestError(f"{owner} returned {values.dtype}; return {expected}")
+    return as_dense_float(values, owner)
 
 
-def dense(values: Tensor, owner: str) -> Tensor:
-    """A tensor in float32 without gradients; RequestError where it is sparse or, as a meta tensor, has no values."""
+def as_dense_float(values: Tensor, owner: str) -> Tensor:
+    """The tensor in float32 without gradients; RequestError if it is sparse, or a meta tensor, which has no values."""
     if values.is_meta or values.layout is not torch.strided:
-        what = "a meta tensor, which has no values" if values.is_meta else "a sparse tensor"
-        raise RequestError(f"{owner} returned {what}; return a dense one")
+        kind = "a meta tensor, which has no values" if values.is_meta else "a sparse tensor"
+        raise RequestError(f"{owner} returned {kind}; return a dense one")
     return values.detach().float()
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """An exception of somebody else's as part of a one-line refusal."""
-    return in_one_line(f"{type(error).__name__}: {error}", limit)
+def format_error(error: BaseException, max_length: int = 300) -> str:
+    """Type and message of an exception in one line, for an exception that another library or an adapter raised."""
+    return printable.one_line(f"{type(error).__name__}: {error}", max_length)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory is used up, the device's or the machine's."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The CPU's allocator has no class of its own, nor have CUDA's libraries.
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
-
-
-_NO_MEMORY = (
+_OUT_OF_MEMORY_MESSAGES = (
     "DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-    "DEVICE_ALLOCATION_FAILED",  # of cuDNN 9
+    "DEVICE_ALLOCATION_FAILED",  # cuDNN 9
 )  # fmt: skip
 
 
-def json_values(values: Any, owner: str) -> dict[str, Any]:
-    """What a model says of itself, as the plain values that a result holds; `arch` and `activation` strings or None.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory, on the device or in the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch's CPU allocator and CUDA's libraries raise a plain RuntimeError; only its message tells.
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in _OUT_OF_MEMORY_MESSAGES)
+
+
+def require_json_values(values: Any, owner: str) -> dict[str, Any]:
+    """Return a model's description of itself as plain JSON values, as a result stores it.
+
+    Args:
+        values: a mapping; `arch` and `activation` must be strings or None.
+        owner: names the description in messages.
 
     Raises:
-        RequestError: not a dictionary, a key that is no string, a value that JSON has no word for (NaN, infinity, half
-            a character, an object); names the key. `owner` says whose it is.
+        RequestError: not a mapping, a key that is not a string, or a value that JSON cannot hold (NaN, infinity, a lone
+            surrogate, an object); the message names the key.
     """
     if not isinstance(values, Mapping):
         raise RequestError(f"{owner} is a {type(values).__name__}; make it a dictionary of JSON values")
-    plain: dict[str, Any] = {}
+    json_values: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise RequestError(f"{owner}: the key {key!r} is a {type(key).__name__}; make it a string")
         try:
             text = json.dumps([key, value], allow_nan=False, ensure_ascii=False)
-            text.encode()
-            plain[key] = json.loads(text)[1]
+            text.encode()  # fails on a lone surrogate, which json.dumps lets pass
+            json_values[key] = json.loads(text)[1]
         except (TypeError, ValueError, RecursionError) as error:
-            raise RequestError(f"{owner}: {key!r} is not a JSON value: {one_line(error)}") from error
+            raise RequestError(f"{owner}: {key!r} is not a JSON value: {format_error(error)}") from error
         if key in ("arch", "activation") and not isinstance(value, str | None):
             raise RequestError(f"{owner}: {key!r} is a {type(value).__name__}; make it a string, or leave it out")
-    return plain
+    return json_values

@@ -1,102 +1,110 @@
-"""The kinds of model spec that come with the package. Imports nothing heavy."""
+"""The built-in kinds of model spec. Imports neither torch nor model libraries."""
 
 from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, refuse_spec, short_name
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error
 
 SELECTORS = ("teacher", "student")
 ACTIVATIONS = ("gelu", "quickgelu")
-QUICK = "-quickgelu"
-"""What open_clip puts after an architecture's name to mean the same with QuickGELU."""
+QUICKGELU_SUFFIX = "-quickgelu"
+"""Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
 LOCAL_DIR = "local-dir"
-"""open_clip's word for a folder with its configuration and weights; such a spec has it in place of an architecture."""
+"""open_clip's prefix for a folder with its configuration and weights; it takes the place of the architecture."""
 LARGEST_SEED = 2**63 - 1
-"""That torch's generators take."""
+"""The largest seed that torch's generators take."""
 
 
 def parse_cosmos(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `NAME_OR_PATH`, `...#student`, `...#teacher`, or `untrained-PRESET?seed=N`."""
     name, _, selector = name.rpartition("#") if "#" in name else (name, "", "teacher")
     if selector not in SELECTORS or not name:
-        raise refuse_spec(text, f"selects {selector!r}; write #teacher (the default) or #student")
+        raise spec_error(text, f"selects {selector!r}; write #teacher (the default) or #student")
     seed = 0
     if name.startswith("untrained-") and "?" in name:
         name, _, option = name.partition("?")
         key, _, value = option.partition("=")
-        # as many digits at most as the largest seed has: longer numbers Python refuses to read
+        # The largest seed has 19 digits; int() raises ValueError for strings of more than 4300.
         number = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else -1
         if key != "seed" or not 0 <= number <= LARGEST_SEED:
-            only = f"the only one is ?seed=NUMBER, from 0 to {LARGEST_SEED}"
-            raise refuse_spec(text, f"has the option {short_repr(option)}; {only}")
+            hint = f"the only one is ?seed=NUMBER, from 0 to {LARGEST_SEED}"
+            raise spec_error(text, f"has the option {short_repr(option)}; {hint}")
         seed = number
     return ModelSpec(text, kind.name, name, selector=selector, seed=seed)
 
 
-def cosmos_words(spec: ModelSpec) -> list[str]:
+def cosmos_slug_words(spec: ModelSpec) -> list[str]:
+    """The parts of a result folder's name: name, network if it is the student, seed if it is not 0."""
     words = [short_name(spec.name)]
     words += ["student"] if spec.selector == "student" else []
     return words + ([f"seed{spec.seed}"] if spec.seed else [])
 
 
 def cosmos_weights_name(spec: ModelSpec) -> str:
-    """A released checkpoint is also recognised by its file name."""
+    """The spec, with the name of a released checkpoint in place of a path to a file with that checkpoint's name."""
     files = {released.file: name for name, released in RELEASED.items()}
     return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}"
 
 
-def where_cosmos_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+def cosmos_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
+    """How to download released checkpoints; empty if none is among the specs."""
     released = [RELEASED[spec.name] for spec in specs if spec.name in RELEASED]
     if not released:
         return []
-    files = " ".join(one.file for one in released)
+    files = " ".join(checkpoint.file for checkpoint in released)
     return [
-        f"COSMOS: {HUB_REPOSITORY} on the Hugging Face hub; downloaded at first use, or before with",
+        f"COSMOS: {HUB_REPOSITORY} on the Hugging Face hub; downloaded at first use, or in advance with",
         f"    hf download {HUB_REPOSITORY} {files} --local-dir weights",
         f"    and then --model cosmos:weights/{released[0].file}, which is recognised by its file name",
     ]
 
 
 def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `ARCH/TAG`, `ARCH/PATH`, `ARCH/PATH#gelu`, `ARCH/PATH#quickgelu`, or `local-dir:DIR`."""
     if name.startswith(f"{LOCAL_DIR}:"):
         folder = name.removeprefix(f"{LOCAL_DIR}:")
         if not folder.strip():
-            raise refuse_spec(text, f"names no folder; write open_clip:{LOCAL_DIR}:DIR")
+            raise spec_error(text, f"names no folder; write open_clip:{LOCAL_DIR}:DIR")
         return ModelSpec(text, kind.name, LOCAL_DIR, rest=folder)
     arch, slash, weights = name.partition("/")
     if not (arch and slash and weights):
-        raise refuse_spec(text, f"needs an architecture and weights; write {kind.form}")
-    head, mark, told = weights.rpartition("#")
-    if not mark or "/" in told or "." in told:  # a path may hold the sign itself
+        raise spec_error(text, f"needs an architecture and weights; write {kind.form}")
+    path_or_tag, separator, activation = weights.rpartition("#")
+    if not separator or "/" in activation or "." in activation:  # the "#" belongs to a path, as in /a#b/x.pt
         return ModelSpec(text, kind.name, arch, rest=weights)
-    if told not in ACTIVATIONS or not head:
-        raise refuse_spec(text, f"selects {told!r}; write #gelu or #quickgelu after the weights")
-    if told == "gelu" and arch.endswith(QUICK):
-        raise refuse_spec(text, f"asks for both activations; drop {QUICK} or #gelu")
-    return ModelSpec(text, kind.name, arch, rest=head, selector=told)
+    if activation not in ACTIVATIONS or not path_or_tag:
+        raise spec_error(text, f"selects {activation!r}; write #gelu or #quickgelu after the weights")
+    if activation == "gelu" and arch.endswith(QUICKGELU_SUFFIX):
+        raise spec_error(text, f"asks for both activations; drop {QUICKGELU_SUFFIX} or #gelu")
+    return ModelSpec(text, kind.name, arch, rest=path_or_tag, selector=activation)
 
 
-def open_clip_words(spec: ModelSpec) -> list[str]:
+def open_clip_slug_words(spec: ModelSpec) -> list[str]:
+    """The parts of a result folder's name: architecture, weights, and the activation if the user wrote it."""
     return [spec.name, short_name(spec.rest), *([spec.selector] if spec.selector else [])]
 
 
-def where_open_clip_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
+    """How weights of open_clip's registry are downloaded, and how to use a copy of them."""
     copy = f"open_clip:{specs[0].name}/weights/FILE"
     return [
-        "open_clip: the tag of its registry after the slash; downloaded at first use. With a copy:",
+        "open_clip: the part after the slash is a tag of its registry, downloaded at first use. With a copy:",
         f"    cosmos-eval run --model {copy} ..., and then",
         f"    cosmos-eval reproduce {suite} --model {specs[0].text}={copy}",
     ]
 
 
-def where_hf_weights(specs: list[ModelSpec], suite: str) -> list[str]:
+def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
+    """How a hub repository is downloaded."""
     return ["hf: the repository of that name on the Hugging Face hub; downloaded at first use"]
 
 
 def parse_python(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `package.module:factory`."""
     module, _, factory = name.rpartition(":")
     if not (module and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        raise refuse_spec(text, f"does not name a module and a function in it; write {kind.form}")
+        raise spec_error(text, f"does not name a module and a function in it; write {kind.form}")
     return ModelSpec(text, kind.name, module, rest=factory)
 
 
@@ -106,26 +114,26 @@ COSMOS = ModelKind(
     load="cosmos_eval.models.cosmos:load_cosmos",
     check="cosmos_eval.models.cosmos:check_cosmos",
     parse=parse_cosmos,
-    words=cosmos_words,
+    slug_words=cosmos_slug_words,
     weights_name=cosmos_weights_name,
-    where_weights=where_cosmos_weights,
-    folders=True,
+    weights_help=cosmos_weights_help,
+    expands_patterns=True,
     listed=(
-        KnownModel(
+        ListedModel(
             "cosmos:toybox",
-            "nothing: comes with the package",
-            "small COSMOS trained on toybox, its teacher only; the default",
+            "nothing: part of the package",
+            "small COSMOS trained on toybox (the teacher only); the default",
         ),
-        KnownModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
+        ListedModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
         *(
-            KnownModel(
+            ListedModel(
                 f"cosmos:{released.name}",
-                f"{released.file} of {HUB_REPOSITORY}, fetched when first asked for",
+                f"{released.file} of {HUB_REPOSITORY}, fetched at first use",
                 f"released COSMOS {released.arch}, trained on {released.data}",
             )
             for released in RELEASED.values()
         ),
-        KnownModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
+        ListedModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
     ),
 )
 OPEN_CLIP = ModelKind(
@@ -134,25 +142,25 @@ OPEN_CLIP = ModelKind(
     load="cosmos_eval.models.open_clip:load_open_clip",
     check="cosmos_eval.models.open_clip:check_open_clip",
     parse=parse_open_clip,
-    words=open_clip_words,
-    # a tag decides the activation, with or without `-quickgelu` in the architecture
-    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICK)}/{spec.rest}",
-    where_weights=where_open_clip_weights,
+    slug_words=open_clip_slug_words,
+    # The tag determines the activation, so ARCH/TAG and ARCH-quickgelu/TAG are the same weights.
+    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICKGELU_SUFFIX)}/{spec.rest}",
+    weights_help=open_clip_weights_help,
     listed=(
-        KnownModel(
+        ListedModel(
             "open_clip:ARCH/TAG",
-            "weights of open_clip's registry, fetched when first asked for",
+            "weights of open_clip's registry, fetched at first use",
             "a model of open_clip",
         ),
-        KnownModel(
+        ListedModel(
             "open_clip:ARCH/PATH",
             "a checkpoint file of open_clip training",
-            "the same, local weights; with #gelu or #quickgelu where neither the file nor ARCH says which",
+            "the same, local weights; add #gelu or #quickgelu if neither the file nor ARCH says which",
         ),
-        KnownModel(
+        ListedModel(
             "open_clip:local-dir:DIR",
             "a folder with open_clip_config.json and weights",
-            "the same, as open_clip's push_to_hf_hub and its hub copies have it",
+            "the same, in the layout of open_clip's push_to_hf_hub and its hub repositories",
         ),
     ),
 )
@@ -161,10 +169,10 @@ HF = ModelKind(
     "hf:HUB-ID or hf:FOLDER",
     load="cosmos_eval.models.hf:load_hf",
     check="cosmos_eval.models.hf:check_hf",
-    where_weights=where_hf_weights,
+    weights_help=hf_weights_help,
     listed=(
-        KnownModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched when first asked for", "a model of transformers"),
-        KnownModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
+        ListedModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched at first use", "a model of transformers"),
+        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
     ),
 )
 PYTHON = ModelKind(
@@ -173,15 +181,15 @@ PYTHON = ModelKind(
     load="cosmos_eval.models.python:load_python",
     check="cosmos_eval.models.python:check_python",
     parse=parse_python,
-    words=lambda spec: [spec.name, spec.rest],
-    listed=(KnownModel("python:package.module:factory", "an importable module", "your own adapter"),),
+    slug_words=lambda spec: [spec.name, spec.rest],
+    listed=(ListedModel("python:package.module:factory", "an importable module", "your own adapter"),),
 )
 EMBEDDINGS = ModelKind(
     "embeddings",
     "embeddings:DIR",
     load="cosmos_eval.models.embeddings:load_embeddings",
     check="cosmos_eval.models.embeddings:check_embeddings",
-    listed=(KnownModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "vectors made elsewhere"),),
+    listed=(ListedModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "stored embeddings, made by any code"),),
     encodes=False,
 )
 BUILT_IN: dict[str, ModelKind | str] = {
@@ -191,5 +199,5 @@ BUILT_IN: dict[str, ModelKind | str] = {
     "python": PYTHON,
     "embeddings": EMBEDDINGS,
 }
-"""Word before the colon -> its kind, or `module:name` of it, or of a class as plug-ins have it (`spec.model_kind`). A
-new kind is an adapter module and a line here."""
+"""Word before the colon -> the kind, or its `module:name`, or the `module:name` of a class that makes an adapter, as in
+a plug-in (see `spec.model_kind`). A new kind is an adapter module and a line here."""

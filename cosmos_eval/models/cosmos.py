@@ -1,4 +1,4 @@
-"""`cosmos:`: a COSMOS, from a released name, a checkpoint file, the package itself, or memory."""
+"""`cosmos:`: a COSMOS model from a released name, a checkpoint file, the package itself, or memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -25,28 +25,29 @@ from cosmos_core.snapshot_checks import require_newest_last
 from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_eval.models import digest as identity
-from cosmos_eval.models.activation import activation_of
-from cosmos_eval.models.base import as_patches, as_rows
+from cosmos_eval.models.activation import activations_of
+from cosmos_eval.models.base import as_features, as_patches
+from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
 from cosmos_eval.models.spec import ModelSpec
-from cosmos_eval.models.trimmed import TrimmedText
+from cosmos_eval.models.trimmed_text import TrimmedText
 
 UNTRAINED = "untrained-"
+"""Prefix of a preset's name that stands for random weights of that preset."""
 
 
 class CosmosModel:
-    """A COSMOS ready to encode, as it stands in memory.
+    """Adapter of a COSMOS network in memory.
 
-    The network is not changed: a model that is being trained keeps its training mode and its gradients. The digest is
-    that of the weights when it is first asked for; wrap the network again after it has learnt more.
+    The network is not changed: one in training keeps its training mode and its gradients. `digest` is computed at
+    first access and then kept, so a network that was trained further needs a new adapter.
 
     Args:
-        core: the network; images are scaled to its own size, texts tokenized for its own vocabulary and context.
-        spec: what results call it.
-        device: where it is moved to; where it is already when absent.
-        source: the file or name that it came from, without folders of this machine.
+        core: the network; its configuration determines the image size, the vocabulary and the context length.
+        spec: the name of the model in results.
+        device: moves the network there; by default it stays where it is.
+        source: the file or name that the weights come from, without folders of this machine.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class CosmosModel:
         self.tokenize: Any = build_tokenizer(self.core.config["text_cfg"])
 
     def encode_image(self, x: Tensor) -> Tensor:
-        with self._at_rest():
-            return as_rows(self.core.encode_image(x.to(self.device)), len(x), f"{self.spec}: encode_image")
+        with self._evaluation_mode():
+            return as_features(self.core.encode_image(x.to(self.device)), len(x), f"{self.spec}: encode_image")
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        with self._at_rest():
+        with self._evaluation_mode():
             ids = self.tokenize(list(texts)).to(self.device)
-            return as_rows(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
+            return as_features(self.core.encode_text(ids), len(texts), f"{self.spec}: encode_text")
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text is longer than the context, its start and end tokens counted."""
@@ -78,22 +79,25 @@ class CosmosModel:
 
     @property
     def trimmed_text(self) -> TrimmedText:
+        """Tokenizer and text tower for texts without padding; possible because the tower is causal."""
         tower = CausalText(self.core, self.core.text_pool_type, self.core.text_end_id)
-        return TrimmedText(self.tokenize, tower, self.device, self._at_rest)
+        return TrimmedText(self.tokenize, tower, self.device, self._evaluation_mode)
 
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
-        with self._at_rest():
+        with self._evaluation_mode():
             patches = patch_features(self.core.visual, x.to(self.device), attention)
             return as_patches(patches, len(x), f"{self.spec}: encode_patches")
 
     def attention_maps(self, x: Tensor, texts: Sequence[str]) -> AttentionMaps:
-        with self._at_rest():
+        """Weights of the cross-attention poolers, each image with its own text: see `AttentiveModel`."""
+        with self._evaluation_mode():
             ids = self.tokenize(list(texts)).to(self.device)
             maps = attention_maps(self.core, x.to(self.device), ids)
         return replace(maps, words=tuple(words_of(self.tokenize, texts)))
 
     @contextmanager
-    def _at_rest(self) -> Iterator[None]:
+    def _evaluation_mode(self) -> Iterator[None]:
+        """Eval mode without gradients; afterwards the network is in the mode that it was in before."""
         was_training = self.core.training
         if was_training:
             self.core.eval()
@@ -106,60 +110,61 @@ class CosmosModel:
 
     @cached_property
     def digest(self) -> str:
-        return identity.model_digest(
+        return model_digest(
             self.core.state_dict(),
             {"kind": "cosmos", **self.core.config},
-            {"identity": identity.tokenizer_identity(self.tokenize)},
+            {"identity": tokenizer_identity(self.tokenize)},
             self.preprocess.describe(),
         )
 
     def describe(self) -> dict[str, Any]:
         return {
             "arch": _architecture(self.core.config),
-            "activation": activation_of(self.core),
+            "activation": activations_of(self.core),
             "tokenizer": self.tokenize.name,
             "context_length": self.core.context_length,
-            "text_case": identity.text_case(self.tokenize),
-            "padding": identity.text_padding(self.tokenize, self.core.context_length),
+            "text_case": text_case(self.tokenize),
+            "padding": text_padding(self.tokenize, self.core.context_length),
             **self.preprocess.describe(),
-            "parameters": identity.count_parameters(list(self.core.parameters())),
+            "parameters": count_parameters(list(self.core.parameters())),
             "source": self.source,
         }
 
 
 def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosModel:
-    """Load what a `cosmos:` spec names: `toybox` (comes with the package), `untrained-PRESET?seed=N`, a released
-    name, or a path. A released checkpoint is fetched unless it is in the cache already.
+    """Load a COSMOS: `toybox` (part of the package), `untrained-PRESET?seed=N`, a released name, or a path.
+
+    A released checkpoint is downloaded unless it is in the cache.
 
     Raises:
-        RequestError: no such name or file, or a file that is not a COSMOS checkpoint; says which and why.
+        RequestError: no such name or file, or a file that is not a COSMOS checkpoint; the message says why.
     """
-    which = which_network(spec)
+    network_name = selected_network(spec)
     if spec.name.startswith(UNTRAINED):
         from cosmos_core.train import initial_model
 
         core = initial_model(spec.name.removeprefix(UNTRAINED), spec.seed)
         source = f"initial weights of seed {spec.seed}"
     elif spec.name == "toybox":
-        refuse_toyboxs_student(spec)
+        check_toybox_network(spec)
         with as_file(files("cosmos_core") / "assets" / "toybox.safetensors") as asset:
-            core, source = load_checkpoint(asset, weights=which), "comes with the package"
+            core, source = load_checkpoint(asset, weights=network_name), "comes with the package"
     else:
         require_newest_last(Path(spec.name))
         with quiet_hub() if spec.name in RELEASED else nullcontext():
-            core = load_checkpoint(spec.name, weights=which)
-        source = f"{Path(spec.name).name}#{which}"
+            core = load_checkpoint(spec.name, weights=network_name)
+        source = f"{Path(spec.name).name}#{network_name}"
     core.requires_grad_(False)
     return CosmosModel(core.eval(), spec.text, device, source)
 
 
 def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:
-    """What can be said of a `cosmos:` spec without its weights: see `cosmos_eval.models.preflight`."""
+    """Check a `cosmos:` spec without reading its weights: see `cosmos_eval.models.preflight`."""
     if spec.name.startswith(UNTRAINED):
         preset(spec.name.removeprefix(UNTRAINED))
         return ""
     if spec.name == "toybox":
-        refuse_toyboxs_student(spec)
+        check_toybox_network(spec)
         return ""
     path = user_path(spec.name)
     if spec.name in RELEASED and not path.is_file():
@@ -168,22 +173,25 @@ def check_cosmos(spec: ModelSpec, fetch: bool = False) -> str:
             return NOT_FETCHED
         with quiet_hub() if cached is None else nullcontext():
             path = cached or released.fetch(spec.name)
-    check_checkpoint(path, which_network(spec))
+    check_checkpoint(path, selected_network(spec))
     return ""
 
 
-def which_network(spec: ModelSpec) -> NetworkName:
+def selected_network(spec: ModelSpec) -> NetworkName:
+    """The network of a checkpoint that a spec selects: the teacher unless it ends in `#student`."""
     return "student" if spec.selector == "student" else "teacher"
 
 
-def refuse_toyboxs_student(spec: ModelSpec) -> None:
+def check_toybox_network(spec: ModelSpec) -> None:
+    """RequestError if a `cosmos:toybox` spec selects the student, which is not part of the package."""
     if spec.selector == "student":
         raise RequestError(f"{spec.text}: the package holds toybox's teacher only; write cosmos:toybox")
 
 
 def _architecture(config: dict[str, Any]) -> str:
-    for name, known in PRESETS.items():
-        if config == known:
+    """The preset's name if the configuration is that of a preset, else depth, width and patch size."""
+    for name, preset_config in PRESETS.items():
+        if config == preset_config:
             return f"COSMOS {name}"
     vision = config["vision_cfg"]
     return f"COSMOS {vision.get('layers', 12)}x{vision.get('width', 768)}/{vision.get('patch_size', 16)}"

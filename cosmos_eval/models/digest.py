@@ -1,4 +1,7 @@
-"""A model's identity: the same digest means the same vectors for the same input, whatever the spec said."""
+"""The digest of a model: equal digests mean equal embeddings for the same input, whatever the specs were.
+
+Feature caches and stored results are keyed by it, so what is hashed, and in which order, must never change.
+"""
 
 import hashlib
 import json
@@ -8,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Case, punctuation, repair of broken text, entities, emoji, a long text that is cut, the empty text: whatever a
-# tokenizer does to these it does to captions. Their ids stand for the tokenizer in the digest.
 PROBES = (
     "a photo of a cat",
     "A Photo of a CAT.",
@@ -25,25 +26,29 @@ PROBES = (
     "<start_of_text> end marker <end_of_text> after",
     " ".join(f"word{i} and the thing number {i}" for i in range(60)),
 )
+"""Texts whose ids represent the tokenizer in the digest. They show how it treats case, punctuation, broken encodings,
+HTML entities, emoji, a text that is truncated, and the empty text."""
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over every tensor's name, dtype, shape and bytes, in the order of the names; about a second for a
-    ViT-B/16."""
+    """SHA-256 over name, dtype, shape and bytes of every tensor, sorted by name; a ViT-B/16 takes about a second."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # memory as it lies, without a copy where the tensor is contiguous and on the CPU already; view() to bytes
-        # because numpy knows no bfloat16
+        # No copy is made of a tensor that is contiguous and on the CPU. It is viewed as bytes because numpy has no
+        # bfloat16.
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def tokenizer_identity(tokenize: Callable[[list[str]], Tensor], vocabulary: Mapping[str, int] | None = None) -> str:
-    """SHA-256 of what the tokenizer does to the probes and, where there is one, of its vocabulary.
+    """SHA-256 over the ids of the probes and, if there is one, over the vocabulary.
 
-    Each probe is tokenized by itself, so that padding to the longest of a batch does not enter.
+    Args:
+        tokenize: B texts -> (B, L) ids. It is called with one probe at a time, so that padding to the longest text of a
+            batch does not influence the digest.
+        vocabulary: word -> id.
     """
     digest = hashlib.sha256()
     for probe in PROBES:
@@ -60,8 +65,14 @@ def model_digest(
     tokenizer: Mapping[str, Any],
     preprocessing: Mapping[str, Any],
 ) -> str:
-    """SHA-256 (64 hex digits) over weights, architecture, tokenizer and preprocessing; the last three are JSON
-    values."""
+    """SHA-256, as 64 hex digits, over all that determines a model's embeddings.
+
+    Args:
+        tensors: the state dict of the network.
+        architecture: JSON values.
+        tokenizer: JSON values, `tokenizer_identity` among them.
+        preprocessing: JSON values.
+    """
     parts = {
         "weights": weights_digest(tensors),
         "architecture": architecture,
@@ -72,24 +83,24 @@ def model_digest(
 
 
 def text_case(tokenize: Callable[[list[str]], Tensor]) -> str:
-    """What the tokenizer does to letters: "kept", "lower" (capitals make no difference) or "canonical" (nor does
-    punctuation).
+    """How a tokenizer treats case: "kept", "lower" (ignored), or "canonical" (punctuation is ignored too).
 
-    Found by trying, since configurations are silent about it more often than not.
+    The tokenizer is tried on a few texts, because most configurations do not say.
     """
 
-    def same(first: str, second: str) -> bool:
+    def has_equal_ids(first: str, second: str) -> bool:
         return tokenize([first]).tolist() == tokenize([second]).tolist()
 
-    if not same("A Photo of a CAT", "a photo of a cat"):
+    if not has_equal_ids("A Photo of a CAT", "a photo of a cat"):
         return "kept"
-    return "canonical" if same("a photo, of a cat.", "a photo of a cat") else "lower"
+    return "canonical" if has_equal_ids("a photo, of a cat.", "a photo of a cat") else "lower"
 
 
 def text_padding(tokenize: Callable[[list[str]], Tensor], context_length: int) -> str:
-    """ "max_length" when every text fills the context, "longest" when a batch is padded to its longest text."""
+    """ "max_length" if every text is padded to the context, "longest" if a batch is padded to its longest text."""
     return "max_length" if tokenize(["a"]).shape[1] == context_length else "longest"
 
 
 def count_parameters(tensors: Sequence[Tensor]) -> int:
+    """The number of values in all tensors together."""
     return sum(tensor.numel() for tensor in tensors)

@@ -1,6 +1,7 @@
-"""The files of a folder that `save_pretrained` wrote: there, whole, and of one model, before transformers reads them.
+"""Checks of a folder that `save_pretrained` wrote: all files exist, are whole, and belong to one model.
 
-transformers fills in what is missing: random weights with a warning, a tokenizer of two tokens without one.
+They come before transformers reads the folder, because transformers replaces what is missing: weights by random ones
+with a warning, a tokenizer by one of two tokens without a warning.
 """
 
 import re
@@ -22,7 +23,7 @@ FAMILIES = ("clip", "siglip")
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""In the order in which transformers looks for them."""
+"""Names in the order in which transformers looks for them."""
 LARGEST = {
     "num_hidden_layers": 512,
     "num_attention_heads": 4096,
@@ -34,17 +35,17 @@ LARGEST = {
     "image_size": 8192,
     "patch_size": 8192,
 }
-"""Of a configuration: ten times what any published model has."""
+"""The largest accepted value of each size in a configuration: ten times that of any published model."""
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder has files of each kind that a model needs; whether they are good is not looked at."""
-    kinds = ((CONFIG,), PROCESSORS, WEIGHTS)
-    return has_tokenizer(folder) and all(any((folder / name).exists() for name in names) for names in kinds)
+def has_all_files(folder: Path) -> bool:
+    """Whether a folder has every kind of file that a model needs; the files are not read."""
+    alternatives = ((CONFIG,), PROCESSORS, WEIGHTS)
+    return has_tokenizer(folder) and all(any((folder / name).exists() for name in names) for names in alternatives)
 
 
 def check_folder(folder: Path, spec: str, check: bool = True) -> None:
-    """RequestError unless a folder holds configuration, image processor, tokenizer and whole weights of a model.
+    """RequestError unless a folder holds configuration, image processor, tokenizer and whole weights of one model.
 
     Args:
         check: compare weights with their checksums; see `cosmos_core.tensor_files.read_tensors`.
@@ -61,23 +62,23 @@ def check_folder(folder: Path, spec: str, check: bool = True) -> None:
 
 
 def read_model_config(folder: Path, spec: str) -> dict[str, Any]:
-    """The content of config.json.
+    """Read config.json.
 
     Raises:
-        RequestError: it is missing, not JSON, of another kind of model, or asks for sizes beyond reason.
+        RequestError: it is missing or not JSON, the model is of another family, or a size in it exceeds `LARGEST`.
     """
     if not (folder / CONFIG).exists():
-        theirs = (folder / "open_clip_config.json").exists()
-        hint = f"; it is a folder of open_clip: write open_clip:local-dir:{folder}" if theirs else ""
-        raise RequestError(f"{spec}: {folder} has no {CONFIG}, so it is no folder of save_pretrained{hint}")
+        is_open_clip = (folder / "open_clip_config.json").exists()
+        hint = f"; it is a folder of open_clip: write open_clip:local-dir:{folder}" if is_open_clip else ""
+        raise RequestError(f"{spec}: {folder} has no {CONFIG}, so save_pretrained did not write it{hint}")
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise RequestError(f"{spec}: {folder / CONFIG} holds a {type(config).__name__}, not a configuration")
-    refuse_other_family(config.get("model_type"), spec)
+    require_supported_family(config.get("model_type"), spec)
     for part in ("text_config", "vision_config"):
         tower = config.get(part)
         if tower is not None and not isinstance(tower, dict):
-            raise RequestError(f"{spec}: {folder / CONFIG}: {part} is a {type(tower).__name__}, not a map")
+            raise RequestError(f"{spec}: {folder / CONFIG}: {part} is a {type(tower).__name__}, not a mapping")
         for key, value in {**config, **(tower or {})}.items():
             if key in LARGEST and value is not None and not (type(value) is int and 0 < value <= LARGEST[key]):
                 raise RequestError(
@@ -87,45 +88,56 @@ def read_model_config(folder: Path, spec: str) -> dict[str, Any]:
     return config
 
 
-def refuse_other_family(kind: object, spec: str) -> None:
-    """RequestError unless a `model_type` is one that is read here."""
-    if kind not in FAMILIES:
+def require_supported_family(model_type: object, spec: str) -> None:
+    """RequestError unless the `model_type` of a configuration is one of `FAMILIES`."""
+    if model_type not in FAMILIES:
         raise RequestError(
-            f"{spec} is a {one_line(kind, 60)} model; this adapter reads {' and '.join(FAMILIES)} of one "
-            "image size: write a python: adapter for it"
+            f"{spec} is a {one_line(model_type, 60)} model; this adapter reads {' and '.join(FAMILIES)} models of "
+            "fixed image size: write a python: adapter for it"
         )
 
 
 def check_weights(folder: Path, spec: str, config: Mapping[str, Any] | None = None, check: bool = True) -> None:
-    """RequestError unless the files of weights that transformers would take are there, whole, and of the sizes that
-    `config` says."""
+    """Check the files of weights that transformers would read.
+
+    Args:
+        config: if given, sizes in it are compared with the weights.
+        check: compare weights with their checksums.
+
+    Raises:
+        RequestError: a file is missing or not whole, or the weights have other sizes than `config`.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
-    for path in weight_files(folder, spec):
-        shapes.update(shapes_in(path, check))
+    for path in find_weight_files(folder, spec):
+        shapes.update(read_shapes(path, check))
     if config is not None and shapes:
-        refuse_other_sizes(shapes, config, f"{spec}: {folder}")
+        check_sizes(shapes, config, f"{spec}: {folder}")
 
 
-def weight_files(folder: Path, spec: str) -> list[Path]:
-    """The files that transformers would read."""
+def find_weight_files(folder: Path, spec: str) -> list[Path]:
+    """The files of weights that transformers would read: one file, or all that an index names.
+
+    Raises:
+        RequestError: there is none, or an index is damaged or names files in other folders.
+    """
     name = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if name is None:
         raise RequestError(f"{spec}: {folder} has no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} there")
     if not name.endswith(".json"):
         return [folder / name]
     index = read_json(folder / name)
-    parts = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+    file_of_tensor = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(file_of_tensor, dict) or not all(isinstance(file, str) for file in file_of_tensor.values()):
         raise RequestError(f"{spec}: {folder / name} is no index of weights: it has no weight_map of file names")
-    files = sorted(set(parts.values()))
-    odd = [file for file in files if Path(file).name != file]
-    if odd:
-        raise RequestError(f"{spec}: {folder / name} names {one_line(odd[0])}, which is not a file beside it")
+    files = sorted(set(file_of_tensor.values()))
+    elsewhere = [file for file in files if Path(file).name != file]
+    if elsewhere:
+        raise RequestError(f"{spec}: {folder / name} names {one_line(elsewhere[0])}, which is not a file beside it")
     return [folder / file for file in files]
 
 
-def shapes_in(path: Path, check: bool) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a file; of safetensors the values are not read."""
+def read_shapes(path: Path, check: bool) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a file, by name; of a safetensors file only the header is read."""
     if path.suffix != ".safetensors":
         content = read_tensors(path, check).content
         state = content if isinstance(content, Mapping) else {}
@@ -134,34 +146,57 @@ def shapes_in(path: Path, check: bool) -> dict[str, tuple[int, ...]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except Exception as error:  # damage can make the reader fail in any way
+    except Exception as error:  # a damaged file makes safetensors fail in any way
         raise RequestError(
             f"{path} is not a whole safetensors file ({one_line(error)}); copy or download it again"
         ) from error
 
 
-def refuse_other_sizes(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any], where: str) -> None:
-    """RequestError where the weights have another number of layers or another width than the configuration."""
-    for part, tower, embedding in (
-        ("text_config", "text_model", "token_embedding"),
-        ("vision_config", "vision_model", "patch_embedding"),
-    ):
-        said = config.get(part)
-        if not isinstance(said, Mapping):
+def check_sizes(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any], where: str) -> None:
+    """Compare the sizes of both towers in a configuration with the shapes of the weights.
+
+    Args:
+        where: spec and folder, for the message.
+
+    Raises:
+        RequestError: another number of layers, width, vocabulary or context length; names the first that differs.
+    """
+    for part, stored_sizes in (("text_config", text_sizes(shapes)), ("vision_config", vision_sizes(shapes))):
+        tower = config.get(part)
+        if not isinstance(tower, Mapping):
             continue
-        layers = [re.match(rf"{tower}\.encoder\.layers\.(\d+)\.", key) for key in shapes]
-        numbers = {int(found[1]) for found in layers if found}
-        shape = shapes.get(f"{tower}.embeddings.{embedding}.weight")
-        width = shape[-1] if embedding == "token_embedding" and shape else shape[0] if shape else None
-        positions = shapes.get(f"{tower}.embeddings.position_embedding.weight")
-        for key, stored in (
-            ("num_hidden_layers", max(numbers) + 1 if numbers else None),
-            ("hidden_size", width),
-            ("vocab_size", shape[0] if embedding == "token_embedding" and shape else None),
-            ("max_position_embeddings", positions[0] if embedding == "token_embedding" and positions else None),
-        ):
-            if stored is not None and key in said and said[key] != stored:
-                told = f"{part}.{key} {short_repr(said[key])}"
+        for key, stored_size in stored_sizes.items():
+            if stored_size is not None and key in tower and tower[key] != stored_size:
+                configured = f"{part}.{key} {short_repr(tower[key])}"
                 raise RequestError(
-                    f"{where}: the weights have {stored:,} where {CONFIG} says {told}; they belong to different models"
+                    f"{where}: the weights have {stored_size:,} where {CONFIG} says {configured}; "
+                    "they belong to different models"
                 )
+
+
+def text_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | None]:
+    """Sizes of the text tower by their key in its configuration; None if the tensor that shows a size is missing."""
+    tokens = shapes.get("text_model.embeddings.token_embedding.weight")  # (vocabulary, width)
+    positions = shapes.get("text_model.embeddings.position_embedding.weight")  # (context, width)
+    return {
+        "num_hidden_layers": count_layers(shapes, "text_model"),
+        "hidden_size": tokens[-1] if tokens else None,
+        "vocab_size": tokens[0] if tokens else None,
+        "max_position_embeddings": positions[0] if positions else None,
+    }
+
+
+def vision_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | None]:
+    """Sizes of the image tower by their key in its configuration; None if the tensor that shows a size is missing."""
+    patches = shapes.get("vision_model.embeddings.patch_embedding.weight")  # (width, 3, patch, patch)
+    return {
+        "num_hidden_layers": count_layers(shapes, "vision_model"),
+        "hidden_size": patches[0] if patches else None,
+    }
+
+
+def count_layers(shapes: Mapping[str, tuple[int, ...]], tower: str) -> int | None:
+    """The number of transformer layers of a tower by the numbers in tensor names, None if no name has one."""
+    matches = [re.match(rf"{tower}\.encoder\.layers\.(\d+)\.", key) for key in shapes]
+    numbers = [int(match[1]) for match in matches if match]
+    return max(numbers) + 1 if numbers else None

@@ -1,4 +1,4 @@
-"""Fetching from the Hugging Face hub without noise: a machine without network is refused at once and in one line."""
+"""Downloads from the Hugging Face hub without its retries and warnings; without a network they fail at once."""
 
 import logging
 import socket
@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 NOT_FETCHED = "would be fetched (not checked)"
-"""What is said of a model that is not in a cache, where nothing is to be downloaded."""
+"""The note of a check on a model that is not in a cache, where nothing may be downloaded."""
 
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """Within it, libraries that fetch from the hub do not print their retries; where its name cannot be resolved, they
-    look into their cache only, instead of trying for half a minute a file.
+    """Silence huggingface_hub's messages about retries, and use its cache only if the hub's name does not resolve.
+
+    Without the latter, a machine without a network spends half a minute on retries for each file.
     """
     from huggingface_hub import constants
 
     logger = logging.getLogger("huggingface_hub")
     level, offline = logger.level, constants.HF_HUB_OFFLINE
     logger.setLevel(logging.ERROR)
-    constants.HF_HUB_OFFLINE = offline or not reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = offline or not is_reachable(constants.ENDPOINT)
     try:
         yield
     finally:
@@ -31,7 +32,7 @@ def quiet_hub() -> Iterator[None]:
 
 @contextmanager
 def offline_hub() -> Iterator[None]:
-    """Within it, libraries that fetch from the hub look into their cache only."""
+    """Make libraries that download from the hub use their cache only."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -42,8 +43,8 @@ def offline_hub() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def reachable(address: str) -> bool:
-    """Whether the host of an address has a name that resolves; true behind a proxy, which resolves names itself."""
+def is_reachable(address: str) -> bool:
+    """Whether the host name of an address resolves; true behind a proxy, which resolves names itself."""
     if urllib.request.getproxies():
         return True
     try:

@@ -1,17 +1,16 @@
-"""`open_clip:ARCH/X`: a model of open_clip, X a tag of its registry or a checkpoint file.
+"""`open_clip:ARCH/X`: a model of open_clip; X is a tag of its registry or a checkpoint file.
 
-The weights' own configuration decides the activation. open_clip builds what ARCH says and only warns when the weights
-were trained otherwise (ViT-B-16 with the tag openai: four points of ImageNet lost); here the tag's configuration is
-applied, a file that says otherwise than ARCH is refused, and the activation that a result records is read from the
-built modules. A file that says nothing (OpenAI's weights saved again) where ARCH is trained both ways needs the user's
-word: `ARCH-quickgelu/PATH`, `ARCH/PATH#quickgelu` or `ARCH/PATH#gelu`.
+The weights determine the activation, not ARCH. open_clip builds what ARCH says, and only warns if the weights were
+trained with another activation (ViT-B-16 with the tag openai loses four points on ImageNet). Here the activation of a
+tag comes from the registry, a file that declares another activation than ARCH is refused, and the activation that a
+result records is read from the built network. Some files declare nothing (OpenAI's weights saved again). If their ARCH
+is in use with both activations, the user must choose: `ARCH-quickgelu/PATH`, `ARCH/PATH#quickgelu` or `ARCH/PATH#gelu`.
 """
 
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -23,34 +22,25 @@ from cosmos_core.byte_pairs import faster_tokenizer
 from cosmos_core.dense import patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
-from cosmos_eval.models import digest as identity
-from cosmos_eval.models.activation import activation_of
-from cosmos_eval.models.base import as_patches, as_rows, one_line
+from cosmos_eval.models.activation import activations_of
+from cosmos_eval.models.base import as_features, as_patches, format_error
+from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
-from cosmos_eval.models.open_clip_network import build, fill, why_not_on_meta
-from cosmos_eval.models.open_clip_source import (
-    Source,
-    find_source,
-    is_at_hand,
-    is_native,
-    known_activations,
-    trained_with_quick_gelu,
-)
+from cosmos_eval.models.open_clip_network import build, check_shapes, fill
+from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.models.spec import LOCAL_DIR, ModelSpec
-from cosmos_eval.models.tokenizer_checks import refuse_other_end, refuse_other_vocabulary, require_tokenizer_files
-from cosmos_eval.models.trimmed import TrimmedText
+from cosmos_eval.models.spec import ModelSpec
+from cosmos_eval.models.tokenizer_checks import check_end_token, check_vocabulary_size, require_tokenizer_files
+from cosmos_eval.models.trimmed_text import TrimmedText
 
-__all__ = ["OpenClipModel", "known_activations", "load_open_clip", "trained_with_quick_gelu"]
-
-EMBEDDINGS = re.compile(
+EMBEDDING_TABLE = re.compile(
     r"^(text\.)?token_embedding\.weight$|^text\.transformer\.(.*\.)?(word_embeddings|shared|embed_tokens)\.weight$"
 )
-"""The table of a text tower, open_clip's own or transformers'."""
+"""Matches the name of the token embeddings, in a text tower of open_clip or of transformers."""
 
 
 class OpenClipModel:
-    """An open_clip network with its tokenizer and preprocessing, ready to encode."""
+    """Adapter of an open_clip network with its tokenizer and preprocessing."""
 
     def __init__(
         self,
@@ -65,8 +55,14 @@ class OpenClipModel:
         activation_source: str,
         device: str | torch.device = "cpu",
     ) -> None:
-        """`config` is open_clip's model configuration with the `quick_gelu` that was built; `source` a tag or a file
-        name; `activation_source` who said which activation: registry tag, file, user or architecture."""
+        """Take over the network; it is set to eval mode and float32, without gradients.
+
+        Args:
+            arch: the architecture's name in results.
+            config: open_clip's model configuration, with the `quick_gelu` that was built.
+            source: a tag or a file name, without the folders of this machine.
+            activation_source: what determined the activation: registry tag, file, user or architecture.
+        """
         self.network = network.to(device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.preprocess = preprocess
@@ -79,31 +75,33 @@ class OpenClipModel:
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:
-        rows = self.network.encode_image(x.to(self.device))  # type: ignore[operator]
-        return as_rows(rows, len(x), f"{self.spec}: encode_image")
+        features = self.network.encode_image(x.to(self.device))  # type: ignore[operator]
+        return as_features(features, len(x), f"{self.spec}: encode_image")
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        rows = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
-        return as_rows(rows, len(texts), f"{self.spec}: encode_text")
+        features = self.network.encode_text(self.tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
+        return as_features(features, len(texts), f"{self.spec}: encode_text")
 
     @property
     def context_length(self) -> int:
         return int(self.tokenizer.context_length)
 
     def truncated(self, texts: Sequence[str]) -> list[bool] | None:
-        """Whether each text is longer than the context, its special tokens counted; None for a tokenizer that is none
-        of open_clip's."""
+        """Whether each text is longer than the context, with its special tokens.
+
+        None if this cannot be found, because the tokenizer is not one of open_clip's.
+        """
         lengths = [untruncated_length(self.tokenizer, text) for text in texts]
         return None if None in lengths else [length > self.context_length for length in lengths if length is not None]
 
     def tokenize(self, texts: list[str]) -> Tensor:
-        """(B, L) ids."""
+        """B texts -> (B, L) ids."""
         return self.tokenizer(texts)
 
     @cached_property
     def trimmed_text(self) -> TrimmedText | None:
-        """For texts that are cut behind the token that is read; None where the tower must see whole contexts."""
+        """Tokenizer and text tower for texts without padding; None if the tower needs whole contexts."""
         tower = causal_text(self.network)
         return None if tower is None else TrimmedText(faster_tokenizer(self.tokenizer), tower, self.device)
 
@@ -114,15 +112,15 @@ class OpenClipModel:
         return as_patches(patches, len(x), f"{self.spec}: encode_patches")
 
     def check_patches(self) -> None:
-        """RequestError where the image tower has no features of patches; one line."""
+        """RequestError if the image tower is of a kind without patch features."""
         require_supported_tower(self.network.visual, self.spec)
 
     @cached_property
     def digest(self) -> str:
-        return identity.model_digest(
+        return model_digest(
             self.network.state_dict(),
-            {**self.config, "activation": activation_of(self.network)},
-            {"identity": identity.tokenizer_identity(self.tokenizer, _vocabulary(self.tokenizer))},
+            {**self.config, "activation": activations_of(self.network)},
+            {"identity": tokenizer_identity(self.tokenizer, _vocabulary(self.tokenizer))},
             self.preprocess.describe(),
         )
 
@@ -130,33 +128,33 @@ class OpenClipModel:
         context_length = self.tokenizer(["a"]).shape[1]
         return {
             "arch": self.arch,
-            "activation": activation_of(self.network),
+            "activation": activations_of(self.network),
             "activation_source": self.activation_source,
             "tokenizer": type(self.tokenizer).__name__,
             "context_length": context_length,
-            "text_case": identity.text_case(self.tokenizer),
-            "padding": identity.text_padding(self.tokenizer, context_length),
+            "text_case": text_case(self.tokenizer),
+            "padding": text_padding(self.tokenizer, context_length),
             **self.preprocess.describe(),
-            "parameters": identity.count_parameters(list(self.network.parameters())),
+            "parameters": count_parameters(list(self.network.parameters())),
             "source": self.source,
         }
 
 
 def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenClipModel:
-    """Build what an `open_clip:` spec names. A tag's weights are fetched unless they are in the cache already.
+    """Load the model of an `open_clip:` spec. The weights of a tag are downloaded unless they are in the cache.
 
     Raises:
-        RequestError: as `find_source`; weights of another architecture or size, another library's names, or a tokenizer
-            that is missing or another model's.
+        RequestError: as `find_source`; weights of another architecture, image size or library; a tokenizer that is
+            missing or belongs to another model.
     """
     source = find_source(spec)
-    network = build(source.build, source.preprocessing, spec.text, quick_gelu=source.quick_gelu)
-    fill(network, source.content["state_dict"], source.path, source.arch, spec.text)
-    built = activation_of(network)
-    if source.quick_gelu != ("quick_gelu" in built) and is_native(source.config):
-        # ours to mend, not the user's
-        raise RuntimeError(f"asked open_clip for quick_gelu={source.quick_gelu} and got {built}")
-    tokenizer = tokenizer_of(source, spec)
+    network = build(source.build_name, source.preprocessing, spec.text, quick_gelu=source.quick_gelu)
+    fill(network, source.state_dict, source.path, source.arch, spec.text)
+    built_activations = activations_of(network)
+    if source.quick_gelu != ("quick_gelu" in built_activations) and has_open_clip_tower(source.config):
+        # Not a RequestError: the user cannot do anything about it.
+        raise RuntimeError(f"open_clip was asked for quick_gelu={source.quick_gelu} and built {built_activations}")
+    tokenizer = load_tokenizer(source, spec)
     return OpenClipModel(
         network,
         tokenizer,
@@ -165,70 +163,78 @@ def load_open_clip(spec: ModelSpec, device: str | torch.device = "cpu") -> OpenC
         config=source.config,
         spec=spec.text,
         source=source.source,
-        activation_source=source.decided_by,
+        activation_source=source.activation_source,
         device=device,
     )
 
 
-def tokenizer_of(source: Source, spec: ModelSpec) -> Any:
-    """The tokenizer of a source; RequestError where it is missing or another model's."""
-    text = source.config["text_cfg"]
-    local = source.build.startswith(LOCAL_DIR)
-    if local and text.get("hf_tokenizer_name"):
-        require_tokenizer_files(Path(source.build.removeprefix(f"{LOCAL_DIR}:")), spec.text)
+def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
+    """Check an `open_clip:` spec by names and shapes of its weights: see `cosmos_eval.models.preflight`."""
+    if not fetch and not is_local(spec):
+        return NOT_FETCHED
+    source = find_source(spec, check=False, online=fetch)
+    check_shapes(source.build_name, source.state_dict, source.path, source.arch, spec.text)
+    tokenizer_is_on_hub = source.config["text_cfg"].get("hf_tokenizer_name") and not source.is_folder
+    if tokenizer_is_on_hub and not fetch:
+        return f"its tokenizer {NOT_FETCHED}"
+    load_tokenizer(source, spec)
+    return ""
+
+
+def load_tokenizer(source: OpenClipSource, spec: ModelSpec) -> Any:
+    """The tokenizer of a source; RequestError if it is missing or belongs to another model."""
+    is_transformers = source.config["text_cfg"].get("hf_tokenizer_name")
+    if source.is_folder and is_transformers:
+        require_tokenizer_files(source.folder, spec.text)
     try:
-        with quiet_hub() if text.get("hf_tokenizer_name") and not local else nullcontext():
-            tokenizer = open_clip.get_tokenizer(source.build) if local else _tokenizer(source.build)
+        with quiet_hub() if is_transformers and not source.is_folder else nullcontext():
+            if source.is_folder:
+                tokenizer = open_clip.get_tokenizer(source.build_name)  # not cached: the files may change
+            else:
+                tokenizer = _registered_tokenizer(source.build_name)
     except Exception as error:
         raise RequestError(
-            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {one_line(error)}"
+            f"{spec.text}: the tokenizer of {source.arch} cannot be loaded: {format_error(error)}"
         ) from error
     try:
-        refuse_other_tokenizer(tokenizer, source, spec)
+        check_tokenizer(tokenizer, source, spec)
     except RequestError:
         raise
-    except Exception as error:  # settings of a tokenizer that it finds wrong when it is used
-        raise RequestError(f"{spec.text}: the tokenizer of {source.arch} does not work: {one_line(error)}") from error
+    except Exception as error:  # wrong settings of a tokenizer make it fail only when it is used
+        raise RequestError(
+            f"{spec.text}: the tokenizer of {source.arch} fails when it is used: {format_error(error)}"
+        ) from error
     return tokenizer
 
 
-def refuse_other_tokenizer(tokenizer: Any, source: Source, spec: ModelSpec) -> None:
-    """RequestError where a tokenizer's ids are not those of the text tower, as far as a folder or a file tells.
-
-    The registry's own pairs are taken as they are: some of its tables of embeddings are larger than the vocabulary.
-    """
-    text, state = source.config["text_cfg"], source.content["state_dict"]
-    vocabulary = _vocabulary(tokenizer)
-    table = next((state[key] for key in state if EMBEDDINGS.search(key)), None)
-    if vocabulary is None or table is None or not source.build.startswith(LOCAL_DIR):
-        return
-    refuse_other_vocabulary(max(vocabulary.values()) + 1, len(table), spec.text)
-    if not text.get("hf_model_name") and text.get("pool_type", "argmax") in POOLED_AT_END:
-        refuse_other_end(tokenizer, text.get("eos_id", 2) if text.get("pool_type") == "eos" else None, spec.text)
-
-
-def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
-    """What can be said of an `open_clip:` spec without its weights: see `cosmos_eval.models.preflight`."""
-    if not fetch and not is_at_hand(spec):
-        return NOT_FETCHED
-    source = find_source(spec, check=False, online=fetch)
-    misfit = why_not_on_meta(source.build, source.content["state_dict"], source.path, source.arch, spec.text)
-    if misfit is not None:
-        raise misfit
-    if fetch or source.build.startswith(LOCAL_DIR) or not source.config["text_cfg"].get("hf_tokenizer_name"):
-        tokenizer_of(source, spec)
-        return ""
-    return f"its tokenizer {NOT_FETCHED}"
-
-
 @lru_cache(maxsize=4)
-def _tokenizer(name: str) -> Any:
-    """The tokenizer of an architecture; a folder's, whose files may change, is not kept."""
-    return open_clip.get_tokenizer(name)
+def _registered_tokenizer(arch: str) -> Any:
+    return open_clip.get_tokenizer(arch)
+
+
+def check_tokenizer(tokenizer: Any, source: OpenClipSource, spec: ModelSpec) -> None:
+    """RequestError if the ids of a folder's tokenizer are not those of its text tower.
+
+    Architectures of open_clip's registry are not checked: their tokenizers are right, but some of their embedding
+    tables are much larger than the vocabulary.
+    """
+    text_config, state = source.config["text_cfg"], source.state_dict
+    vocabulary = _vocabulary(tokenizer)
+    embeddings = next((state[key] for key in state if EMBEDDING_TABLE.search(key)), None)
+    if vocabulary is None or embeddings is None or not source.is_folder:
+        return
+    check_vocabulary_size(max(vocabulary.values()) + 1, len(embeddings), spec.text)
+    pool_type = text_config.get("pool_type", "argmax")
+    if not text_config.get("hf_model_name") and pool_type in POOLED_AT_END:
+        check_end_token(tokenizer, text_config.get("eos_id", 2) if pool_type == "eos" else None, spec.text)
 
 
 def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreprocess:
-    """The preprocessing that a network carries; RequestError where a configuration beside the weights is none."""
+    """The preprocessing that open_clip stored in a network.
+
+    Raises:
+        RequestError: the `preprocess_cfg` of a file or folder, from which it comes, is wrong.
+    """
     settings = open_clip.get_model_preprocess_cfg(network)
     try:
         return ImagePreprocess(
@@ -241,20 +247,20 @@ def image_preprocess(network: torch.nn.Module, spec: ModelSpec) -> ImagePreproce
         )
     except RequestError as error:
         raise RequestError(f"{spec.text}: its preprocess_cfg: {error}") from error
-    except Exception as error:  # a size of no numbers, a mean of words: whatever stands in the file
-        raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {one_line(error)}") from error
+    except Exception as error:  # values of any wrong type, such as a mean of words
+        raise RequestError(f"{spec.text}: its preprocess_cfg is not one of open_clip: {format_error(error)}") from error
 
 
 def untruncated_length(tokenizer: Any, text: str) -> int | None:
-    """Tokens of a text before one of open_clip's tokenizers cuts it; None for another tokenizer."""
+    """The number of tokens of a text before a tokenizer of open_clip truncates it; None for any other tokenizer."""
     if isinstance(tokenizer, open_clip.SimpleTokenizer):
-        return len(tokenizer.encode(text)) + 2
+        return len(tokenizer.encode(text)) + 2  # start and end token
     if isinstance(tokenizer, HFTokenizer):
-        clips = tokenizer.tokenizer_mode == "clips"  # which adds a start, an end and a class token by itself
+        is_clips = tokenizer.tokenizer_mode == "clips"  # in this mode open_clip adds a start, an end and a class token
         ids = tokenizer.tokenizer(
-            tokenizer.clean_fn(text), add_special_tokens=not clips, truncation=False, padding=False, verbose=False
+            tokenizer.clean_fn(text), add_special_tokens=not is_clips, truncation=False, padding=False, verbose=False
         )["input_ids"]
-        return len(ids) + (3 if clips else 0)
+        return len(ids) + (3 if is_clips else 0)
     if isinstance(tokenizer, SigLipTokenizer):
         cleaned = canonicalize_text(basic_clean(text))
         return len(tokenizer.tokenizer(cleaned, truncation=False, padding=False, verbose=False)["input_ids"])
@@ -262,6 +268,7 @@ def untruncated_length(tokenizer: Any, text: str) -> int | None:
 
 
 def _vocabulary(tokenizer: Any) -> dict[str, int] | None:
+    """Word -> id of open_clip's own tokenizer or a wrapped one of transformers; None for any other tokenizer."""
     if hasattr(tokenizer, "encoder"):
         return tokenizer.encoder
     return tokenizer.tokenizer.get_vocab() if hasattr(tokenizer, "tokenizer") else None

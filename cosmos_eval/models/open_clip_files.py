@@ -1,4 +1,7 @@
-"""What a checkpoint file of open_clip says about itself, read without running anything that is in it."""
+"""Reading checkpoint files of open_clip: the weights, and what a file says about its activation and preprocessing.
+
+Nothing in a file is executed.
+"""
 
 import re
 from pathlib import Path
@@ -13,62 +16,85 @@ from cosmos_core.printable import one_line
 from cosmos_core.tensor_files import read_tensors
 from cosmos_core.text_files import LARGEST_TEXT
 
-# OpenAI's own archives carry these three numbers among the weights; nothing else does, and all of them use QuickGELU.
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}
+"""Numbers that OpenAI's own archives hold among the weights. No other checkpoints have them, and all of OpenAI's models
+use QuickGELU."""
+QUICK_GELU_RUN_NAME = re.compile(r"model_[A-Za-z0-9_-]+?-quickgelu-(?:lr|b)_")
+"""Matches the default name of an open_clip training run, if its architecture ends in `-quickgelu`."""
 
 
-def peek(path: Path, check: bool = True) -> dict[str, Any]:
-    """The top level of a checkpoint, its weights under `state_dict` without wrappers' prefixes, memory-mapped where
-    that works.
+def read_open_clip_checkpoint(path: Path, check: bool = True) -> dict[str, Any]:
+    """Read a checkpoint: its top level, with the weights under `state_dict`.
+
+    Prefixes that wrappers such as DataParallel add to the names of weights are removed. Weights are memory-mapped if
+    the file's format allows it.
+
+    Args:
+        check: compare the file with its checksums; see `cosmos_core.tensor_files.read_tensors`.
 
     Raises:
-        RequestError: as `cosmos_core.tensor_files.read_tensors`; or no weights of a model in it.
+        RequestError: as `read_tensors`, or the file does not hold the weights of a model.
     """
     file = read_tensors(path, check)
     content = file.content
-    if file.metadata is not None:
+    if file.metadata is not None:  # a safetensors file: all of it is weights
         return {**file.metadata, "state_dict": without_wrappers(content, path)}
     if not isinstance(content, dict):
         raise RequestError(f"{path} holds a {type(content).__name__}, not the weights of a model")
     if isinstance(content.get("student", content.get("teacher")), dict):
-        raise RequestError(f"{path} is of a COSMOS training (it holds student or teacher): use cosmos:{path}")
+        raise RequestError(f"{path} is a COSMOS training checkpoint (it holds student or teacher): use cosmos:{path}")
     weights = content.get("state_dict", content)
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
         keys = ", ".join(one_line(key, 40) for key in list(content)[:5])
         raise RequestError(f"{path} holds {keys or 'nothing'}, not the weights of a model")
-    rest = {str(key): value for key, value in content.items() if key != "state_dict"} if weights is not content else {}
+    is_bare_state_dict = weights is content
+    rest = {} if is_bare_state_dict else {str(key): value for key, value in content.items() if key != "state_dict"}
     return {**rest, "state_dict": without_wrappers(weights, path)}
 
 
-def file_says(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Activation and preprocessing that a file declares: `quick_gelu` with `where` it says so, and `preprocessing`.
+def find_declared_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Find the activation and preprocessing that a checkpoint declares.
 
-    Looks at open_clip's `open_clip_config.json` beside it, a configuration inside it, a run name inside it that ends in
-    `-quickgelu` (open_clip's training writes `model_ARCH` into the name; one without the suffix proves nothing, as
-    `--force-quick-gelu` and a start from OpenAI's weights leave it out), and the numbers that mark OpenAI's own
-    archives. Empty where nothing is said.
+    Looked at are, each overruling those before it:
+
+    1. `open_clip_config.json` beside the file;
+    2. a configuration in the file, under `model_cfg` or `config`;
+    3. a run name in the file that ends in `-quickgelu`: open_clip's training writes `model_ARCH` into it. A name
+       without the suffix proves nothing, because `--force-quick-gelu` and a start from OpenAI's weights do not
+       change the name;
+    4. the numbers that mark OpenAI's own archives.
+
+    Args:
+        content: the checkpoint as `read_open_clip_checkpoint` returns it; empty to look beside the file only.
+
+    Returns:
+        `quick_gelu` (bool) and `declared_in` (the place that says so, for messages), if any does; `preprocessing`
+        (open_clip's `preprocess_cfg`), if there is a file beside the checkpoint. Empty if nothing is declared.
+
+    Raises:
+        RequestError: `open_clip_config.json` is not a configuration of open_clip.
     """
-    said: dict[str, Any] = {}
-    beside = path.parent / "open_clip_config.json"
-    if beside.is_file():
+    declared: dict[str, Any] = {}
+    config_path = path.parent / "open_clip_config.json"
+    if config_path.is_file():
         try:
-            config = read_json(beside, finite=True, largest=LARGEST_TEXT)
+            config = read_json(config_path, finite=True, largest=LARGEST_TEXT)
         except RequestError as error:
-            what = f"{beside} is not a configuration of open_clip"
-            raise RequestError(f"{what} ({error}); mend it or move it away") from error
+            raise RequestError(
+                f"{config_path} is not a configuration of open_clip ({error}); correct it or move it away"
+            ) from error
         model = config.get("model_cfg", config) if isinstance(config, dict) else None
         if not isinstance(model, dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
-            raise RequestError(f"{beside} is not a configuration of open_clip; mend it or move it away")
-        said["quick_gelu"] = bool(model.get("quick_gelu", False))
-        said["where"] = beside.name
-        said["preprocessing"] = config.get("preprocess_cfg", {})
-    weights = content.get("state_dict", {})
+            raise RequestError(f"{config_path} is not a configuration of open_clip; correct it or move it away")
+        declared["quick_gelu"] = bool(model.get("quick_gelu", False))
+        declared["declared_in"] = config_path.name
+        declared["preprocessing"] = config.get("preprocess_cfg", {})
     for key in ("model_cfg", "config"):
-        inside = content.get(key)
-        if isinstance(inside, dict) and "quick_gelu" in inside:
-            said.update(quick_gelu=bool(inside["quick_gelu"]), where=f"{key} in {path.name}")
-    if re.search(r"model_[A-Za-z0-9_-]+?-quickgelu-(?:lr|b)_", str(content.get("name", ""))):
-        said.update(quick_gelu=True, where=f"the run name in {path.name}")
-    if weights.keys() >= OPENAI_KEYS:
-        said.update(quick_gelu=True, where=f"{path.name}, an archive of OpenAI's,")
-    return said
+        config_in_file = content.get(key)
+        if isinstance(config_in_file, dict) and "quick_gelu" in config_in_file:
+            declared.update(quick_gelu=bool(config_in_file["quick_gelu"]), declared_in=f"{key} in {path.name}")
+    if QUICK_GELU_RUN_NAME.search(str(content.get("name", ""))):
+        declared.update(quick_gelu=True, declared_in=f"the run name in {path.name}")
+    if content.get("state_dict", {}).keys() >= OPENAI_KEYS:
+        declared.update(quick_gelu=True, declared_in=f"{path.name}, an archive of OpenAI's,")
+    return declared

@@ -1,7 +1,7 @@
-"""`open_clip:local-dir:DIR`: a folder with `open_clip_config.json` and weights, as open_clip's copies on the hub have.
+"""`open_clip:local-dir:DIR`: a folder with `open_clip_config.json` and weights, the layout of open_clip's hub copies.
 
-The file of weights has one of the names that open_clip's factory looks for; the tokenizer, where the configuration
-names one of transformers', lies in the same folder.
+The file of weights has one of the names that open_clip's factory looks for. If the configuration names a tokenizer of
+transformers, its files are in the same folder.
 """
 
 import re
@@ -18,7 +18,7 @@ from cosmos_core.json_text import read_json
 from cosmos_core.short_repr import short_repr
 
 CONFIG = "open_clip_config.json"
-NAMES = (
+WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
@@ -28,103 +28,117 @@ NAMES = (
     "pytorch_model.pth",
     "model.pth",
 )
-"""What open_clip looks for, in its order."""
-ENDINGS = (".safetensors", ".bin", ".pth")
+"""Names in the order in which open_clip looks for them."""
+SUFFIXES = (".safetensors", ".bin", ".pth")
 
 
 @dataclass(frozen=True)
-class Folder:
-    """What a folder holds."""
+class OpenClipFolder:
+    """The configuration of a folder, and its file of weights, which is not read yet."""
 
     path: Path
     config: dict[str, Any]
     """open_clip's `model_cfg`."""
     preprocessing: dict[str, Any]
-    """Its `preprocess_cfg`."""
+    """open_clip's `preprocess_cfg`."""
     weights: Path
 
-    def described(self) -> str:
-        """The architecture in words, where no name is known for it."""
+    def describe_architecture(self) -> str:
+        """The architecture in a few words, for one that is not in open_clip's registry."""
         vision = self.config["vision_cfg"]
         if vision.get("timm_model_name"):
             return f"open_clip with {vision['timm_model_name']}"
         return f"open_clip {vision.get('layers', 12)}x{vision.get('width', 768)}/{vision.get('patch_size', 16)}"
 
-    def refuse_other_sizes(self, state: Mapping[str, Tensor], spec: str) -> None:
-        """RequestError where open_clip's own towers in the configuration are not those of the weights; looked at before
-        anything is built, so that no size in a file decides how much memory is taken."""
+    def check_sizes(self, state: Mapping[str, Tensor], spec: str) -> None:
+        """RequestError if open_clip's own towers have other sizes in the configuration than in the weights.
+
+        Checked before anything is built, so that a wrong size in a configuration does not use up all memory. Towers of
+        timm and transformers are not checked, nor is a ResNet.
+        """
         vision, text = self.config["vision_cfg"], self.config["text_cfg"]
-        pairs: list[tuple[str, Any, int | None]] = []
+        sizes: list[tuple[str, Any, int | None]] = []  # key, size in the configuration, size in the weights
         if not vision.get("timm_model_name") and not isinstance(vision.get("layers"), list):
-            pairs.append(("vision_cfg.layers", vision.get("layers", 12), blocks(state, r"visual\.transformer\.")))
-            pairs.append(("vision_cfg.width", vision.get("width", 768), first_size(state, "visual.conv1.weight")))
+            sizes += [
+                ("vision_cfg.layers", vision.get("layers", 12), count_layers(state, r"visual\.transformer\.")),
+                ("vision_cfg.width", vision.get("width", 768), first_size(state, "visual.conv1.weight")),
+            ]
         if not text.get("hf_model_name"):
-            pairs.append(("text_cfg.layers", text.get("layers", 12), blocks(state, r"(text\.)?transformer\.")))
-            words = first_size(state, "token_embedding.weight", "text.token_embedding.weight")
-            pairs.append(("text_cfg.vocab_size", text.get("vocab_size", 49408), words))
+            vocabulary_size = first_size(state, "token_embedding.weight", "text.token_embedding.weight")
             width = first_size(state, "ln_final.weight", "text.ln_final.weight")
-            pairs.append(("text_cfg.width", text.get("width", 512), width))
-        for key, said, stored in pairs:
-            if stored is not None and said != stored:
+            sizes += [
+                ("text_cfg.layers", text.get("layers", 12), count_layers(state, r"(text\.)?transformer\.")),
+                ("text_cfg.vocab_size", text.get("vocab_size", 49408), vocabulary_size),
+                ("text_cfg.width", text.get("width", 512), width),
+            ]
+        for key, configured, stored in sizes:
+            if stored is not None and configured != stored:
                 raise RequestError(
-                    f"{spec}: {self.weights.name} does not load by {CONFIG}: it has {stored} where {key} says "
-                    f"{short_repr(said)}; they belong to different models"
+                    f"{spec}: {self.weights.name} does not fit {CONFIG}: it has {stored} where {key} says "
+                    f"{short_repr(configured)}; they belong to different models"
                 )
 
 
-def read_folder(path: Path, spec: str) -> Folder:
-    """The configuration and the file of weights in a folder; the weights are not read.
+def read_folder(path: Path, spec: str) -> OpenClipFolder:
+    """Read the configuration of a folder and find its file of weights.
 
     Raises:
-        RequestError: no such folder, no configuration, one that is not open_clip's or asks for sizes beyond reason, no
-            or several files of weights.
+        RequestError: no such folder, no configuration, one that is not open_clip's or has sizes beyond reason, no or
+            several files of weights.
     """
     if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise RequestError(f"{spec}: the folder {path} {what}; give a folder with {CONFIG} and weights")
+        problem = "is a file" if path.exists() else "does not exist"
+        raise RequestError(f"{spec}: the folder {path} {problem}; give a folder with {CONFIG} and weights")
     if not (path / CONFIG).exists():
-        theirs = "; it has transformers' config.json: write hf:" + str(path) if (path / "config.json").exists() else ""
-        raise RequestError(f"{spec}: {path} has no {CONFIG}{theirs or ', which says how to build the model'}")
+        is_transformers = (path / "config.json").exists()
+        hint = f"; it has transformers' config.json: write hf:{path}" if is_transformers else ""
+        raise RequestError(f"{spec}: {path} has no {CONFIG}{hint or ', which says how to build the model'}")
     content = read_json(path / CONFIG)
     config = content.get("model_cfg") if isinstance(content, dict) else None
     preprocessing = content.get("preprocess_cfg", {}) if isinstance(content, dict) else None
     if not isinstance(config, dict) or not isinstance(preprocessing, dict):
-        raise RequestError(f"{spec}: {path / CONFIG} is not open_clip's: model_cfg and preprocess_cfg must be maps")
-    problem = why_not(config)
+        raise RequestError(f"{spec}: {path / CONFIG} is not open_clip's: model_cfg and preprocess_cfg must be mappings")
+    problem = find_config_problem(config)
     if problem:
         raise RequestError(f"{spec}: {path / CONFIG}: {problem}")
-    return Folder(path, config, preprocessing, weights_file(path, spec))
+    return OpenClipFolder(path, config, preprocessing, find_weights(path, spec))
 
 
-def weights_file(folder: Path, spec: str) -> Path:
-    """The file of weights that open_clip would take; RequestError where there is none, or open_clip would guess."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)
-    for name in NAMES:
+def find_weights(folder: Path, spec: str) -> Path:
+    """The file of weights that open_clip would read; RequestError if there is none, or if open_clip would guess."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    for name in WEIGHTS:
         if folder / name in files:
             return folder / name
     if len(files) == 1:
         return files[0]
     if files:
         names = ", ".join(path.name for path in files[:3])
-        raise RequestError(f"{spec}: {folder} has {len(files)} files of weights ({names}); call one of them {NAMES[0]}")
-    raise RequestError(f"{spec}: {folder} has no weights; put {NAMES[0]} or {NAMES[2]} there")
+        raise RequestError(
+            f"{spec}: {folder} has {len(files)} files of weights ({names}); rename one of them to {WEIGHTS[0]}"
+        )
+    raise RequestError(f"{spec}: {folder} has no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} there")
 
 
-def why_not(config: dict[str, Any]) -> str:
-    """Why a `model_cfg` cannot be built here, in a few words; empty where it can."""
+def find_config_problem(config: dict[str, Any]) -> str:
+    """Why a `model_cfg` must not be built, in a few words; empty if nothing is wrong.
+
+    Sizes must be whole numbers up to `MAX_COUNTS`. Names of timm and transformers models must not hold a colon, which
+    would make these libraries read another folder or hub repository.
+    """
     towers = {key: config.get(key) for key in ("vision_cfg", "text_cfg")}
-    lacking = [key for key, tower in towers.items() if not isinstance(tower, dict)]
-    if lacking:
-        return f"model_cfg has no {lacking[0]}"
-    numbers: list[tuple[str, Any, int]] = [("embed_dim", config.get("embed_dim"), LARGEST_EMBEDDING)]
+    missing = [key for key, tower in towers.items() if not isinstance(tower, dict)]
+    if missing:
+        return f"model_cfg has no {missing[0]}"
+    sizes: list[tuple[str, Any, int]] = [("embed_dim", config.get("embed_dim"), LARGEST_EMBEDDING)]
     for part, tower in towers.items():
         for key, largest in MAX_COUNTS.items():
             value = tower.get(key, 1) if tower else 1
-            if isinstance(value, list) and 0 < len(value) < 10:  # sides of images, layers of a ResNet
-                numbers += [(f"{part}.{key}", item, largest) for item in value]
-            elif value is not None or key != "patch_size":  # a ResNet has none
-                numbers.append((f"{part}.{key}", value, largest))
-    for key, value, largest in numbers:
+            if isinstance(value, list) and 0 < len(value) < 10:  # height and width of images, or layers of a ResNet
+                sizes += [(f"{part}.{key}", item, largest) for item in value]
+            elif value is not None or key != "patch_size":  # null for a ResNet
+                sizes.append((f"{part}.{key}", value, largest))
+    for key, value, largest in sizes:
         if type(value) is not int or not 0 < value <= largest:
             return f"{key} is {short_repr(value)}, not a whole number from 1 to {largest:,}"
     for part, key in (("vision_cfg", "timm_model_name"), ("text_cfg", "hf_model_name")):
@@ -134,13 +148,13 @@ def why_not(config: dict[str, Any]) -> str:
     return ""
 
 
-def blocks(state: Mapping[str, Tensor], prefix: str) -> int | None:
-    """How many transformer blocks stand in a state dict behind a prefix; None where it has another layout."""
+def count_layers(state: Mapping[str, Tensor], prefix: str) -> int | None:
+    """The number of transformer layers behind a prefix, which is a pattern; None if the state dict has none there."""
     pattern = re.compile(prefix + r"resblocks\.(\d+)\.")
-    numbers = {int(found[len(found.groups())]) for key in state if (found := pattern.match(key))}
+    numbers = {int(match.groups()[-1]) for match in map(pattern.match, state) if match}
     return max(numbers) + 1 if numbers else None
 
 
 def first_size(state: Mapping[str, Tensor], *keys: str) -> int | None:
-    """The first size of the first of these tensors that is there."""
+    """The size of the first dimension of the first of these tensors that exists; None if none does."""
     return next((state[key].shape[0] for key in keys if key in state and state[key].ndim), None)

@@ -1,8 +1,8 @@
 """What an `open_clip:` spec names: a tag of the registry, a file, or a folder with open_clip's own configuration.
 
-The weights' own configuration decides the activation. open_clip builds what ARCH says and only warns when the weights
-were trained otherwise (ViT-B-16 with the tag openai: four points of ImageNet lost); here the tag's configuration is
-applied, and a file that says otherwise than ARCH is refused.
+The weights determine the activation, not the architecture's name. open_clip builds what ARCH says, and only warns if
+the weights were trained with another activation (ViT-B-16 with the tag openai loses four points on ImageNet). Here the
+activation of a tag comes from the registry, and a file that declares another activation than ARCH is refused.
 """
 
 import difflib
@@ -16,250 +16,11 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.models.base import one_line
+from cosmos_eval.models.base import format_error
 from cosmos_eval.models.hub import offline_hub, quiet_hub
-from cosmos_eval.models.open_clip_files import file_says, peek
+from cosmos_eval.models.open_clip_files import find_declared_settings, read_open_clip_checkpoint
 from cosmos_eval.models.open_clip_folder import read_folder
-from cosmos_eval.models.spec import LOCAL_DIR, QUICK, ModelSpec
-
-
-@dataclass(frozen=True)
-class Source:
-    """A network to build and the weights to put into it."""
-
-    build: str
-    """What open_clip builds: an architecture, or `local-dir:FOLDER`."""
-    arch: str
-    """The architecture's name, for people."""
-    config: dict[str, Any]
-    """open_clip's model configuration, with the `quick_gelu` that is built."""
-    preprocessing: dict[str, Any]
-    """open_clip's `preprocess_cfg`."""
-    path: Path
-    """The file of weights."""
-    content: dict[str, Any]
-    """What `peek` found in it."""
-    source: str
-    """A tag, or a file's or folder's name, without the folders of this machine."""
-    decided_by: str
-    """Who said which activation: registry tag, file, user or architecture."""
-
-    @property
-    def quick_gelu(self) -> bool:
-        return bool(self.config.get("quick_gelu", False))
-
-
-def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> Source:
-    """What a spec names. A tag's weights are fetched unless they are in the cache already.
-
-    Args:
-        check: compare the file with its checksums; see `cosmos_core.tensor_files.read_tensors`.
-        online: whether the network may be asked for a tag's weights.
-
-    Raises:
-        RequestError: unknown architecture or tag, no such file or folder, a file that is not a checkpoint or would run
-            code, another activation than asked for, a file whose activation nobody tells, or a download that fails.
-    """
-    if spec.name == LOCAL_DIR:
-        return folder_source(spec, check)
-    base, asked = architecture_of(spec)
-    tag_config = get_pretrained_cfg(base, spec.rest)
-    if not tag_config:
-        return file_source(spec, base, asked, check)
-    quick = activation_of_tag(spec, base, asked, tag_config)
-    path = Path(fetch(spec, tag_config, online))
-    keys = ("mean", "std", "interpolation", "resize_mode", "size")
-    return Source(
-        build=base,
-        arch=named(base, quick),
-        config={**open_clip.get_model_config(base), "quick_gelu": quick},
-        preprocessing={key: value for key, value in tag_config.items() if key in keys},
-        path=path,
-        content=peek(path, check),
-        source=f"{spec.rest} of open_clip's registry",
-        decided_by="registry tag",
-    )
-
-
-def is_at_hand(spec: ModelSpec) -> bool:
-    """Whether nothing has to be fetched for a spec's weights: a file or folder, or a tag whose file is in a cache.
-
-    Raises:
-        RequestError: unknown architecture.
-    """
-    if spec.name == LOCAL_DIR:
-        return True
-    base, asked = architecture_of(spec)
-    tag_config = get_pretrained_cfg(base, spec.rest)
-    if not tag_config:
-        return True
-    activation_of_tag(spec, base, asked, tag_config)
-    if "file" in tag_config:
-        return True
-    hub = tag_config.get("hf_hub", "")
-    if not hub:
-        return (Path("~/.cache/clip").expanduser() / Path(tag_config.get("url", "")).name).is_file()
-    from huggingface_hub import try_to_load_from_cache
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    repository, _, name = hub.rpartition("/")
-    names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    names += [f"{Path(one).stem}.safetensors" for one in names]
-    return any(isinstance(try_to_load_from_cache(repository, one), str) for one in names)
-
-
-def file_source(spec: ModelSpec, base: str, asked: bool | None, check: bool) -> Source:
-    path = user_path(spec.rest)
-    if not path.exists():
-        tags = ", ".join(list_pretrained_tags_by_model(base)) or "none"
-        raise RequestError(f"{spec.text}: {spec.rest!r} is neither a file nor a tag of {base}; its tags: {tags}")
-    if (path / "open_clip_config.json").is_file():
-        raise RequestError(f"{spec.text}: {path} is a folder of open_clip; write open_clip:{LOCAL_DIR}:{path}")
-    content = peek(path, check)
-    quick, decided_by = activation_of_file(spec, base, asked, path, content)
-    return Source(
-        build=base,
-        arch=named(base, quick),
-        config={**open_clip.get_model_config(base), "quick_gelu": quick},
-        preprocessing=preprocessing_of_file(spec, base, path),
-        path=path,
-        content=content,
-        source=path.name,
-        decided_by=decided_by,
-    )
-
-
-def folder_source(spec: ModelSpec, check: bool) -> Source:
-    folder = read_folder(user_path(spec.rest), spec.text)
-    content = peek(folder.weights, check)
-    folder.refuse_other_sizes(content["state_dict"], spec.text)
-    config = {**folder.config, "quick_gelu": bool(folder.config.get("quick_gelu", False))}
-    known = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
-    same = [name for name, own in known.items() if {**own, "quick_gelu": own.get("quick_gelu", False)} == config]
-    return Source(
-        build=f"{LOCAL_DIR}:{folder.path}",
-        arch=same[0] if same else folder.described(),
-        config=config,
-        preprocessing=folder.preprocessing,
-        path=folder.weights,
-        content=content,
-        source=folder.path.resolve().name,
-        decided_by="file",
-    )
-
-
-def named(base: str, quick: bool) -> str:
-    """The architecture's name with open_clip's suffix where it has QuickGELU."""
-    return base + (QUICK if quick and not base.endswith(QUICK) else "")
-
-
-def activation_of_tag(spec: ModelSpec, base: str, asked: bool | None, tag_config: dict[str, Any]) -> bool:
-    """Whether a tag's weights want QuickGELU; RequestError where the user asks for the other."""
-    quick = trained_with_quick_gelu(base, tag_config)
-    if asked not in (None, quick):
-        raise RequestError(
-            f"{spec.text}: the weights {spec.rest} were trained with {'QuickGELU' if quick else 'GELU'}; "
-            f"write open_clip:{base}/{spec.rest}"
-        )
-    return quick
-
-
-def is_native(config: dict[str, Any]) -> bool:
-    """Whether a tower is open_clip's own and so obeys `quick_gelu`; timm's and transformers' bring their activation."""
-    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
-
-
-def trained_with_quick_gelu(base: str, tag_config: dict[str, Any]) -> bool:
-    """The activation of a tag's weights, which the registry marks on the tag.
-
-    An architecture that has QuickGELU in its own configuration without the suffix (roberta-ViT-B-32) keeps it: its tags
-    are not marked, and were trained with what stands there.
-    """
-    return bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(base).get("quick_gelu", False))
-
-
-def architecture_of(spec: ModelSpec) -> tuple[str, bool | None]:
-    """Name of the configuration, and whether the user asks for QuickGELU: by the suffix -quickgelu, which is ARCH with
-    another activation, or by #quickgelu; False by #gelu, None where nothing is asked."""
-    known = open_clip.list_models()
-    base = spec.name.removesuffix(QUICK)
-    if base not in known:
-        close = difflib.get_close_matches(base, [name for name in known if not name.endswith(QUICK)], n=5, cutoff=0.5)
-        raise RequestError(
-            f"{spec.text}: open_clip knows no architecture {spec.name!r}; near it: {', '.join(close) or 'none'}"
-        )
-    if base != spec.name or spec.selector == "quickgelu":
-        return base, True
-    return base, False if spec.selector == "gelu" else None
-
-
-def known_activations(base: str) -> set[bool]:
-    """Whether an architecture is known with QuickGELU (True), without (False) or both: by its own configuration, by a
-    twin of the suffix -quickgelu, and by the registry's weights. RN50x4 is both: plain by name, while its only weights
-    are of QuickGELU."""
-    own = open_clip.get_model_config(base)
-    if not is_native(own):
-        return {False}  # its towers bring their activation
-    found = {bool(own.get("quick_gelu", False))}
-    found |= {
-        trained_with_quick_gelu(base, get_pretrained_cfg(base, tag)) for tag in list_pretrained_tags_by_model(base)
-    }
-    twin = base + QUICK
-    return found | {True} if twin in open_clip.list_models() or list_pretrained_tags_by_model(twin) else found
-
-
-def activation_of_file(
-    spec: ModelSpec, base: str, asked: bool | None, path: Path, content: dict[str, Any]
-) -> tuple[bool, str]:
-    """Whether a file's weights want QuickGELU, and who says so: file, user or architecture."""
-    said = file_says(path, content)
-    known = known_activations(base)
-    own = bool(open_clip.get_model_config(base).get("quick_gelu", False))
-    quick = own if asked is None else asked
-    if "quick_gelu" in said:
-        if said["quick_gelu"] != quick:
-            right = f"{base}{QUICK}/{spec.rest}" if said["quick_gelu"] else f"{base}/{spec.rest}#gelu"
-            raise RequestError(
-                f"{spec.text}: {said['where']} says that the weights were trained with "
-                f"{'QuickGELU' if said['quick_gelu'] else 'GELU'}; write open_clip:{right}"
-            )
-        return quick, "file"
-    if asked is not None:
-        return quick, "user"
-    if len(known) > 1:
-        raise RequestError(
-            f"{spec.text}: {path.name} does not say whether it was trained with QuickGELU, and {base} exists with "
-            f"and without; write open_clip:{base}/{spec.rest}#quickgelu (OpenAI's, and what began from them) or #gelu"
-        )
-    return quick, "architecture"
-
-
-def fetch(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:
-    try:
-        with quiet_hub() if online else offline_hub():
-            return download_pretrained(tag_config)
-    except Exception as error:
-        raise RequestError(
-            f"{spec.text}: the weights are not in the cache and cannot be fetched: {one_line(error)}; "
-            f"fetch them on a connected machine, or give a file: open_clip:{spec.name}/PATH"
-        ) from error
-
-
-def preprocessing_of_file(spec: ModelSpec, base: str, path: Path) -> dict[str, Any]:
-    """Of the configuration beside the file, else what the registry's weights of this arch share, else CLIP's."""
-    beside = file_says(path, {}).get("preprocessing")
-    if beside:
-        return beside
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    registered = [get_pretrained_cfg(base, tag) for tag in list_pretrained_tags_by_model(base)]
-    settings = {
-        json.dumps({key: list(c[key]) if key in ("mean", "std") else c[key] for key in keys}) for c in registered
-    }
-    if len(settings) == 1:
-        return json.loads(settings.pop())
-    # Where they differ (ViT-L-14, ViT-H-14: one odd set of weights each) or are none, open_clip's training uses CLIP's.
-    return dict(CLIP_PREPROCESSING)
-
+from cosmos_eval.models.spec import LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
 
 CLIP_PREPROCESSING = {
     "mean": list(open_clip.OPENAI_DATASET_MEAN),
@@ -267,3 +28,289 @@ CLIP_PREPROCESSING = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
+"""The preprocessing of open_clip's training by default."""
+
+
+@dataclass(frozen=True)
+class OpenClipSource:
+    """A network to build, and the weights to load into it."""
+
+    build_name: str
+    """What open_clip builds: an architecture, or `local-dir:FOLDER`."""
+    arch: str
+    """The architecture's name in results and messages."""
+    config: dict[str, Any]
+    """open_clip's model configuration, with the `quick_gelu` to build."""
+    preprocessing: dict[str, Any]
+    """open_clip's `preprocess_cfg`."""
+    path: Path
+    """The file of weights."""
+    checkpoint: dict[str, Any]
+    """The content of that file, with the weights under `state_dict`."""
+    source: str
+    """A tag, or the name of a file or folder, without the folders of this machine."""
+    activation_source: str
+    """What determined the activation: registry tag, file, user or architecture."""
+
+    @property
+    def quick_gelu(self) -> bool:
+        return bool(self.config.get("quick_gelu", False))
+
+    @property
+    def state_dict(self) -> dict[str, Any]:
+        return self.checkpoint["state_dict"]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether configuration and tokenizer come from a folder, not from open_clip's registry."""
+        return self.build_name.startswith(f"{LOCAL_DIR}:")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of a source for which `is_folder` is true."""
+        return Path(self.build_name.removeprefix(f"{LOCAL_DIR}:"))
+
+
+def find_source(spec: ModelSpec, check: bool = True, online: bool = True) -> OpenClipSource:
+    """Find and read what a spec names. The weights of a tag are downloaded unless they are in the cache.
+
+    Args:
+        check: compare the file with its checksums; see `cosmos_core.tensor_files.read_tensors`.
+        online: whether the weights of a tag may be downloaded.
+
+    Raises:
+        RequestError: unknown architecture or tag; no such file or folder; a file that is not a checkpoint or would
+            execute code; another activation than the spec asks for; a file with nothing that determines the
+            activation; a download that fails.
+    """
+    if spec.name == LOCAL_DIR:
+        return folder_source(spec, check)
+    arch, wants_quick_gelu = parse_architecture(spec)
+    tag_config = get_pretrained_cfg(arch, spec.rest)
+    if not tag_config:
+        return file_source(spec, arch, wants_quick_gelu, check)
+    quick_gelu = quick_gelu_of_tag(spec, arch, wants_quick_gelu, tag_config)
+    path = Path(fetch_weights(spec, tag_config, online))
+    keys = ("mean", "std", "interpolation", "resize_mode", "size")
+    return OpenClipSource(
+        build_name=arch,
+        arch=name_with_activation(arch, quick_gelu),
+        config={**open_clip.get_model_config(arch), "quick_gelu": quick_gelu},
+        preprocessing={key: value for key, value in tag_config.items() if key in keys},
+        path=path,
+        checkpoint=read_open_clip_checkpoint(path, check),
+        source=f"{spec.rest} of open_clip's registry",
+        activation_source="registry tag",
+    )
+
+
+def file_source(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, check: bool) -> OpenClipSource:
+    """Read the checkpoint file of a spec `ARCH/PATH`; arguments and errors as `find_source`."""
+    path = user_path(spec.rest)
+    if not path.exists():
+        tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none"
+        raise RequestError(f"{spec.text}: {spec.rest!r} is neither a file nor a tag of {arch}; its tags: {tags}")
+    if (path / "open_clip_config.json").is_file():
+        raise RequestError(f"{spec.text}: {path} is a folder of open_clip; write open_clip:{LOCAL_DIR}:{path}")
+    checkpoint = read_open_clip_checkpoint(path, check)
+    quick_gelu, activation_source = quick_gelu_of_file(spec, arch, wants_quick_gelu, path, checkpoint)
+    return OpenClipSource(
+        build_name=arch,
+        arch=name_with_activation(arch, quick_gelu),
+        config={**open_clip.get_model_config(arch), "quick_gelu": quick_gelu},
+        preprocessing=preprocessing_of_file(arch, path),
+        path=path,
+        checkpoint=checkpoint,
+        source=path.name,
+        activation_source=activation_source,
+    )
+
+
+def folder_source(spec: ModelSpec, check: bool) -> OpenClipSource:
+    """Read the folder of a spec `local-dir:DIR`; arguments and errors as `find_source`."""
+    folder = read_folder(user_path(spec.rest), spec.text)
+    checkpoint = read_open_clip_checkpoint(folder.weights, check)
+    folder.check_sizes(checkpoint["state_dict"], spec.text)
+    config = {**folder.config, "quick_gelu": bool(folder.config.get("quick_gelu", False))}
+    # A registered architecture with the same configuration gives the folder its name.
+    registered = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+    equal_archs = [
+        name
+        for name, registered_config in registered.items()
+        if {**registered_config, "quick_gelu": registered_config.get("quick_gelu", False)} == config
+    ]
+    return OpenClipSource(
+        build_name=f"{LOCAL_DIR}:{folder.path}",
+        arch=equal_archs[0] if equal_archs else folder.describe_architecture(),
+        config=config,
+        preprocessing=folder.preprocessing,
+        path=folder.weights,
+        checkpoint=checkpoint,
+        source=folder.path.resolve().name,
+        activation_source="file",
+    )
+
+
+def is_local(spec: ModelSpec) -> bool:
+    """Whether the weights of a spec need no download: a file, a folder, or a tag whose file is in a cache.
+
+    Raises:
+        RequestError: an unknown architecture, or another activation than that of the tag.
+    """
+    if spec.name == LOCAL_DIR:
+        return True
+    arch, wants_quick_gelu = parse_architecture(spec)
+    tag_config = get_pretrained_cfg(arch, spec.rest)
+    if not tag_config:
+        return True
+    quick_gelu_of_tag(spec, arch, wants_quick_gelu, tag_config)
+    if "file" in tag_config:
+        return True
+    hub_path = tag_config.get("hf_hub", "")  # ORG/NAME/ or ORG/NAME/FILE
+    if not hub_path:
+        return (Path("~/.cache/clip").expanduser() / Path(tag_config.get("url", "")).name).is_file()
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repository, _, file = hub_path.rpartition("/")
+    files = [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    files += [f"{Path(name).stem}.safetensors" for name in files]  # which open_clip prefers
+    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in files)
+
+
+def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:
+    """The path of a tag's weights, downloaded if they are not in the cache and `online` is true."""
+    try:
+        with quiet_hub() if online else offline_hub():
+            return download_pretrained(tag_config)
+    except Exception as error:
+        raise RequestError(
+            f"{spec.text}: the weights are not in the cache and cannot be fetched: {format_error(error)}; "
+            f"fetch them on a connected machine, or give a file: open_clip:{spec.name}/PATH"
+        ) from error
+
+
+def parse_architecture(spec: ModelSpec) -> tuple[str, bool | None]:
+    """Split the architecture of a spec from the activation that the user asks for.
+
+    Returns:
+        the name without the suffix `-quickgelu`; and True for that suffix or `#quickgelu`, False for `#gelu`, None if
+        the spec has none of them.
+
+    Raises:
+        RequestError: open_clip has no such architecture; the message names similar ones.
+    """
+    names = open_clip.list_models()
+    arch = spec.name.removesuffix(QUICKGELU_SUFFIX)
+    if arch not in names:
+        plain_names = [name for name in names if not name.endswith(QUICKGELU_SUFFIX)]
+        similar = difflib.get_close_matches(arch, plain_names, n=5, cutoff=0.5)
+        raise RequestError(
+            f"{spec.text}: open_clip has no architecture {spec.name!r}; similar: {', '.join(similar) or 'none'}"
+        )
+    if arch != spec.name or spec.selector == "quickgelu":
+        return arch, True
+    return arch, False if spec.selector == "gelu" else None
+
+
+def name_with_activation(arch: str, quick_gelu: bool) -> str:
+    """The architecture's name, with open_clip's suffix if it has QuickGELU."""
+    return arch + (QUICKGELU_SUFFIX if quick_gelu and not arch.endswith(QUICKGELU_SUFFIX) else "")
+
+
+def has_open_clip_tower(config: dict[str, Any]) -> bool:
+    """Whether a tower is open_clip's own; only those obey `quick_gelu`, those of timm and transformers do not."""
+    return not ("timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"])
+
+
+def trained_with_quick_gelu(arch: str, tag_config: dict[str, Any]) -> bool:
+    """Whether the weights of a tag were trained with QuickGELU, which the registry marks on the tag.
+
+    Only roberta-ViT-B-32 has QuickGELU in its configuration without a suffix in its name. Its tags are not marked, and
+    were trained with what the configuration says.
+    """
+    return bool(tag_config.get("quick_gelu", False) or open_clip.get_model_config(arch).get("quick_gelu", False))
+
+
+def known_activations(arch: str) -> set[bool]:
+    """Whether an architecture is in use with QuickGELU (True), without it (False), or both.
+
+    This follows from its own configuration, from an architecture of the same name with `-quickgelu`, and from the
+    weights in the registry. Example of both: the configuration of RN50x4 has no QuickGELU, but its only weights do.
+    """
+    config = open_clip.get_model_config(arch)
+    if not has_open_clip_tower(config):
+        return {False}
+    activations = {bool(config.get("quick_gelu", False))}
+    for tag in list_pretrained_tags_by_model(arch):
+        activations.add(trained_with_quick_gelu(arch, get_pretrained_cfg(arch, tag)))
+    if arch + QUICKGELU_SUFFIX in open_clip.list_models() or list_pretrained_tags_by_model(arch + QUICKGELU_SUFFIX):
+        activations.add(True)
+    return activations
+
+
+def quick_gelu_of_tag(spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, tag_config: dict[str, Any]) -> bool:
+    """Whether to build a tag's network with QuickGELU; RequestError if the spec asks for the other activation."""
+    quick_gelu = trained_with_quick_gelu(arch, tag_config)
+    if wants_quick_gelu not in (None, quick_gelu):
+        raise RequestError(
+            f"{spec.text}: the weights {spec.rest} were trained with {'QuickGELU' if quick_gelu else 'GELU'}; "
+            f"write open_clip:{arch}/{spec.rest}"
+        )
+    return quick_gelu
+
+
+def quick_gelu_of_file(
+    spec: ModelSpec, arch: str, wants_quick_gelu: bool | None, path: Path, checkpoint: dict[str, Any]
+) -> tuple[bool, str]:
+    """Whether to build a file's network with QuickGELU, and what determined it: file, user or architecture.
+
+    Raises:
+        RequestError: the file declares another activation than the spec; or neither of them says which, and the
+            architecture is in use with both.
+    """
+    declared = find_declared_settings(path, checkpoint)
+    arch_quick_gelu = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
+    quick_gelu = arch_quick_gelu if wants_quick_gelu is None else wants_quick_gelu
+    if "quick_gelu" in declared:
+        if declared["quick_gelu"] != quick_gelu:
+            if declared["quick_gelu"]:
+                activation, right_spec = "QuickGELU", f"{arch}{QUICKGELU_SUFFIX}/{spec.rest}"
+            else:
+                activation, right_spec = "GELU", f"{arch}/{spec.rest}#gelu"
+            raise RequestError(
+                f"{spec.text}: {declared['declared_in']} says that the weights were trained with {activation}; "
+                f"write open_clip:{right_spec}"
+            )
+        return quick_gelu, "file"
+    if wants_quick_gelu is not None:
+        return quick_gelu, "user"
+    if len(known_activations(arch)) > 1:
+        raise RequestError(
+            f"{spec.text}: {path.name} does not say whether it was trained with QuickGELU, and {arch} exists with "
+            f"and without; write open_clip:{arch}/{spec.rest}#quickgelu (OpenAI's weights, and those fine-tuned from "
+            "them) or #gelu"
+        )
+    return quick_gelu, "architecture"
+
+
+def preprocessing_of_file(arch: str, path: Path) -> dict[str, Any]:
+    """The `preprocess_cfg` for a checkpoint file.
+
+    It is the one in `open_clip_config.json` beside the file, else the one that all weights of the architecture in the
+    registry share, else CLIP's.
+    """
+    declared = find_declared_settings(path, {}).get("preprocessing")
+    if declared:
+        return declared
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    tag_configs = [get_pretrained_cfg(arch, tag) for tag in list_pretrained_tags_by_model(arch)]
+    # As JSON texts, so that equal settings count once; means and deviations may be lists or tuples.
+    settings = {
+        json.dumps({key: list(config[key]) if key in ("mean", "std") else config[key] for key in keys})
+        for config in tag_configs
+    }
+    if len(settings) == 1:
+        return json.loads(settings.pop())
+    # The weights differ (one of ViT-L-14 and one of ViT-H-14 do), or there are none; open_clip's training uses CLIP's.
+    return dict(CLIP_PREPROCESSING)

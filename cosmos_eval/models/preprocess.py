@@ -1,4 +1,4 @@
-"""Image preprocessing by open_clip's own transforms, with the conversion to RGB first."""
+"""Image preprocessing: open_clip's transforms, after a conversion to RGB."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -19,23 +19,30 @@ from cosmos_core.image_files import to_rgb
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear")
 SMALLEST_STD = 1e-6
-"""Far below any published one, which are fractions of the range of a pixel, 0 to 1."""
+"""Far below any published standard deviation; pixels range from 0 to 1."""
 
 
 @lru_cache(maxsize=64)
-def of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(C, 1, 1) float32 on a device, kept for the next batch: a copy to an accelerator waits for what it is doing."""
+def channel_tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """One value for each channel as (C, 1, 1) float32 on a device.
+
+    Cached, because a copy to an accelerator waits until all work that is queued on it is done.
+    """
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 
 @dataclass(frozen=True)
 class ImagePreprocess:
-    """An image to a normalised float tensor (3, H, W), in the way that the weights were trained to see it.
+    """Callable that turns an image into a normalised float tensor (3, H, W), as in the training of the weights.
 
-    `shortest` scales the shorter side to `size` and crops the centre, `longest` scales the longer side and pads,
-    `squash` scales both sides without keeping the ratio. Two equal instances do the same thing; instances travel to
-    worker processes.
+    `resize` is a resize mode of open_clip: `shortest` scales the shorter side to `size` and crops the centre, `longest`
+    scales the longer side and pads, `squash` scales both sides and changes the aspect ratio. Equal instances give equal
+    tensors. Instances are picklable, for worker processes.
+
+    Raises:
+        RequestError: an unknown resize mode or interpolation, a mean or std that is not three finite numbers, a std
+            near 0, or a combination that open_clip would not carry out as recorded.
     """
 
     size: int | tuple[int, int]
@@ -48,14 +55,14 @@ class ImagePreprocess:
     """Grey level of the padding of `longest`."""
 
     def __post_init__(self) -> None:
-        # JSON and open_clip give lists where a tuple is meant; equal settings must compare and hash alike.
+        # JSON and open_clip have lists in place of tuples; equal settings must compare equal and have one hash.
         size = self.size if isinstance(self.size, int) else tuple(self.size)
         if isinstance(size, tuple) and size[0] == size[1]:
             size = size[0]
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "std", tuple(float(v) for v in self.std))
-        # else pixels are NaN or infinite, and the first image of a dataset would be blamed
+        # Refused here, or all pixels would be NaN or infinite and the error would name the first image of a dataset.
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):
             raise RequestError(f"mean and std must be three finite numbers each, got {self.mean} and {self.std}")
         if not min(self.std) >= SMALLEST_STD:
@@ -66,39 +73,50 @@ class ImagePreprocess:
                 f"resize is one of {', '.join(RESIZE_MODES)}, interpolation one of {', '.join(INTERPOLATIONS)}"
             )
         if isinstance(size, tuple) and self.resize == "shortest" and self.interpolation != "bicubic":
-            # open_clip's non-square branch takes bicubic whatever is asked; what we record must be what happens.
+            # open_clip ignores `interpolation` for non-square sizes; a result must record what was really done.
             raise RequestError("a non-square target with resize 'shortest' is always bicubic; choose bicubic or squash")
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """(3, H, W) float32. Conversion to RGB comes first: a palette image resized before it is resized by
-        nearest."""
+        """Preprocess one image: (3, H, W) float32.
+
+        The conversion to RGB comes before the resize: Pillow resizes a palette image by nearest neighbour, whatever
+        the interpolation.
+        """
         return self.transform(to_rgb(image))
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """(H, W, 3) uint8, resized and cropped: all that Pillow does, and a quarter of the bytes of the rest."""
-        rgb = image if image.mode == "RGB" else to_rgb(image)  # which copies what is RGB already
+        """The image resized and cropped but not normalised: (H, W, 3) uint8, a quarter of the bytes of float32."""
+        rgb = image if image.mode == "RGB" else to_rgb(image)  # to_rgb copies an image that is RGB already
         return torch.from_numpy(np.array(self._geometry(rgb)))
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """A batch (B, H, W, 3) of `pixels` as (B, 3, H, W) float32 on its device: bit by bit what calling this on each
-        image gives. In memory the channels come last on an accelerator, whose convolutions want them so."""
-        form = torch.contiguous_format if pixels.device.type == "cpu" else torch.channels_last
-        x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=form)
-        # Tensors, not numbers: an accelerator divides by a number through its reciprocal, which rounds otherwise.
-        scale, mean, std = (of_channels(values, x.device) for values in ((255.0,), self.mean, self.std))
+        """Normalise a batch of `pixels`: bit for bit what `__call__` returns for each image.
+
+        Args:
+            pixels: (B, H, W, 3) uint8.
+
+        Returns:
+            (B, 3, H, W) float32 on the same device; on an accelerator in channels-last memory format, in which its
+            convolutions are faster.
+        """
+        memory_format = torch.contiguous_format if pixels.device.type == "cpu" else torch.channels_last
+        x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format)
+        # Divisors are tensors, not numbers: an accelerator multiplies by the reciprocal of a number, which rounds
+        # differently.
+        scale, mean, std = (channel_tensor(values, x.device) for values in ((255.0,), self.mean, self.std))
         return x.div_(scale).sub_(mean).div_(std)
 
     def geometry(self) -> dict[str, Any]:
-        """The settings that decide `pixels`, as plain JSON values."""
+        """The settings that determine `pixels`, as JSON values."""
         return {key: value for key, value in self.describe().items() if key not in ("mean", "std")}
 
     @cached_property
     def _geometry(self) -> Compose:
-        return Compose(self.transform.transforms[:-2])  # the last two make floats and normalise
+        return Compose(self.transform.transforms[:-2])  # without the last two, ToTensor and Normalize
 
     @cached_property
     def transform(self) -> Any:
-        """The transform alone, which takes the image in whatever mode it is in."""
+        """open_clip's transform, without the conversion to RGB before it."""
         return image_transform(
             self.size,
             is_train=False,
@@ -110,13 +128,13 @@ class ImagePreprocess:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return asdict(self)  # the transform is rebuilt on the other side
+        return asdict(self)  # the fields only; the cached transform is built again after unpickling
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
     def describe(self) -> dict[str, Any]:
-        """The settings as plain JSON values, under the names that a result records."""
+        """The settings as JSON values, under the names that a result records."""
         settings = {
             "image_size": list(self.size) if isinstance(self.size, tuple) else self.size,
             "resize": self.resize,

@@ -1,8 +1,8 @@
-"""Model specs: what `--model` takes, parsed without importing torch.
+"""Model specs: the registry of their kinds, and parsing of what `--model` takes. Imports no torch.
 
-Kinds of spec are ours (`built_in_kinds`) or those that other packages add as entry points of the group
-`cosmos_eval.models`: a `ModelKind`, or simply a function or class that is called with what stands behind the colon
-(and with `device=`, where it takes one) and returns an adapter as `python:` takes it.
+A kind is built in (`built_in_kinds`), or added by another package as an entry point of the group `cosmos_eval.models`.
+The entry point names a `ModelKind`, or a function or class that returns an adapter as `python:` takes it. A function
+or class is called with the part of the spec after the colon, and with `device=` if it has such a parameter.
 """
 
 import re
@@ -11,81 +11,85 @@ from functools import partial
 from typing import Any
 
 from cosmos_core.plugins import Plugin, Registry, first_sentence, off_note
-from cosmos_eval.models.built_in_kinds import BUILT_IN, LOCAL_DIR, QUICK
-from cosmos_eval.models.kinds import KnownModel, ModelKind, ModelSpec, refuse_spec
+from cosmos_eval.models.built_in_kinds import BUILT_IN, LOCAL_DIR, QUICKGELU_SUFFIX
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, spec_error
 
 __all__ = [
-    "KINDS", "LOCAL_DIR", "MODELS", "QUICK", "KnownModel", "ModelKind", "ModelSpec", "list_models", "model_kind",
-    "parse_spec", "slug",
+    "KINDS", "LOCAL_DIR", "MODELS", "QUICKGELU_SUFFIX", "ListedModel", "ModelKind", "ModelSpec", "list_models",
+    "model_kind", "parse_spec", "slug",
 ]  # fmt: skip
 
 KINDS = tuple(BUILT_IN)
-"""Our kinds of spec."""
+"""Names of the built-in kinds of spec."""
 
 
-def _problem(found: Any) -> str:
-    if not isinstance(found, ModelKind):
-        return "" if callable(found) else f"it is a {type(found).__name__}, not a function"
-    if not callable(found.load) and not isinstance(found.load, str):
+def _find_problem(candidate: Any) -> str:
+    """Why an object of a plug-in is not a kind of model, in words; empty if it is one."""
+    if not isinstance(candidate, ModelKind):
+        return "" if callable(candidate) else f"it is a {type(candidate).__name__}, not a function"
+    if not callable(candidate.load) and not isinstance(candidate.load, str):
         return "its load is neither a function nor module:function"
-    if not all(isinstance(line, KnownModel) for line in found.listed):
-        return "its listed are not all cosmos_eval.models.KnownModel"
+    if not all(isinstance(line, ListedModel) for line in candidate.listed):
+        return "its listed are not all cosmos_eval.models.ListedModel"
     return ""
 
 
-MODELS = Registry("cosmos_eval.models", "kind of model", BUILT_IN, _problem)
+MODELS = Registry("cosmos_eval.models", "kind of model", BUILT_IN, _find_problem)
 
 
 def model_kind(name: str) -> ModelKind:
-    """The kind of spec before the colon; a plug-in is imported.
+    """The kind of spec with this name, the word before the colon; imports the plug-in that provides it, if one does.
 
     Raises:
-        RequestError: there is none, or it is a plug-in's that cannot be used.
+        RequestError: there is no such kind, or its plug-in cannot be used.
     """
-    found = MODELS.load(name)
+    loaded = MODELS.load(name)
     plugin = MODELS.plugin(name)
-    if isinstance(found, ModelKind):
-        return found if plugin is None else replace(found, name=name, load=partial(_load_adapter, plugin, found))
-    load = partial(_load_adapter, plugin, found)
-    listed = (KnownModel(f"{name}:...", "-", first_sentence(found) or "an adapter"),)
+    if isinstance(loaded, ModelKind):
+        if plugin is None:
+            return loaded
+        return replace(loaded, name=name, load=partial(_load_adapter, plugin, loaded))
+    # A function or class that makes adapters: everything else about its kind has to be derived.
+    load = partial(_load_adapter, plugin, loaded)
+    listed = (ListedModel(f"{name}:...", "-", first_sentence(loaded) or "an adapter"),)
     return ModelKind(name, f"{name}:..." + (f" ({plugin})" if plugin else ""), load=load, listed=listed)
 
 
-def _load_adapter(plugin: Plugin | None, found: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
-    from cosmos_eval.models.plugin import load_plugin_model
+def _load_adapter(plugin: Plugin | None, kind_or_factory: Any, spec: ModelSpec, device: Any = "cpu") -> Any:
+    from cosmos_eval.models.plugin_adapter import load_plugin_model
 
-    return load_plugin_model(plugin, found, spec, device)
+    return load_plugin_model(plugin, kind_or_factory, spec, device)
 
 
 def parse_spec(text: str) -> ModelSpec:
-    """Split a model spec into its parts; neither the disk nor torch is touched.
+    """Split a model spec into its parts, without a look at the disk and without torch.
 
     Raises:
-        RequestError: no or an unknown kind, or a part is missing; lists the forms that exist.
+        RequestError: the kind is missing or unknown, or a part is missing; the message lists the forms.
     """
     name, colon, rest = text.partition(":")
     if not colon or name not in MODELS.names():
         forms = [model_kind(other).form if other in KINDS else f"{other}:..." for other in MODELS.names()]
-        raise refuse_spec(text, f"is of no known kind; write one of: {'; '.join(forms)}{off_note()}")
+        raise spec_error(text, f"is of an unknown kind; write one of: {'; '.join(forms)}{off_note()}")
     kind = model_kind(name)
     if name in KINDS and not rest.strip():
-        raise refuse_spec(text, f"names nothing; write {kind.form}")
+        raise spec_error(text, f"has nothing after the colon; write {kind.form}")
     return kind.parse(text, kind, rest)
 
 
 def slug(spec: str) -> str:
-    """A folder name for the model: letters, digits, `.`, `_` and `-`, at most 80 characters, no folders of this
-    machine.
+    """A folder name for a model's results: at most 80 letters, digits, `.`, `_` and `-`.
 
-    Paths keep their last two parts, so that `runs/exp1/last.pt` and `runs/exp2/last.pt` stay apart; whatever else could
-    collide is told apart by the digest that follows the slug in a result's folder name.
+    Of a path it has the last two parts only: enough to tell `runs/exp1/last.pt` from `runs/exp2/last.pt`, without the
+    folders of this machine. Two models may have the same slug; the digest that follows it in the name of a result
+    folder tells them apart.
     """
     parsed = parse_spec(spec)
-    words = model_kind(parsed.kind).words(parsed)
+    words = model_kind(parsed.kind).slug_words(parsed)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join([parsed.kind, *words])).strip("-.")
     return safe[:80].rstrip("-.")
 
 
-def list_models() -> list[KnownModel]:
-    """Everything that a spec can name, with what each needs on disk or from the network. Imports no torch of ours."""
+def list_models() -> list[ListedModel]:
+    """The lines of `list models`: every form of spec, with what it needs. Imports no torch, except in plug-ins."""
     return [line for name in MODELS.available() for line in model_kind(name).listed]

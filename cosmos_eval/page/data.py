@@ -77,7 +77,7 @@ def report_data(
     say of their models, `environments` likewise. `columns` and `cells` are the leaderboard's.
     """
     # Of two measurements of the same benchmark the page shows the later one, as the board does.
-    reported = sorted(reported, key=lambda one: one.result.timing["started"])
+    reported = sorted(reported, key=lambda one: one.result.timing.started)
     named = [one.named for one in reported]
     board = make_board(named, references, suite)
     rows, groups, records, environments = Pool(), Pool(), Pool(), Pool()
@@ -90,7 +90,7 @@ def report_data(
     for column in board.columns.itertuples():
         if (group_key := (column.benchmark, column.fingerprint, column.dataset)) in by_key:
             groups.add(group_of(by_key[group_key]), key=group_key)
-    results = []
+    results: list[dict[str, Any]] = []
     for one, result, row_key in zip(reported, named, row_keys(named), strict=True):
         group = groups.items[index := groups.add(group_of(result), key=key_of(result))]
         for name in result.metrics:
@@ -101,14 +101,14 @@ def report_data(
             {
                 "row": rows.add({"label": row_key[1], "kind": MEASURED, "source": ""}, key=row_key),
                 "group": index,
-                "record": records.add(portable_values(result.model)),
-                "environment": environments.add(result.environment),
+                "record": records.add(portable_values(result.model.record())),
+                "environment": environments.add(result.environment.record()),
                 "precision": result.precision,
                 "limit": result.limit,
-                "n": result.dataset["n"],
-                "expected": result.dataset["n_expected"],
-                "timing": result.timing,
-                "samples": {key: result.samples[key] for key in ("rows", "sha256")},
+                "n": result.dataset.n,
+                "expected": result.dataset.n_expected,
+                "timing": result.timing.record(),
+                "samples": {"rows": result.samples.rows, "sha256": result.samples.sha256},
                 "warnings": [portable_text(one) for one in result.warnings],
                 "path": one.path,
                 "values": {name: quadruple(metric) for name, metric in result.metrics.items()},
@@ -174,19 +174,19 @@ def row_keys(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
 
 def key_of(result: Result) -> tuple[str, str, str]:
     """What results must share to stand in one column."""
-    return result.benchmark["name"], result.benchmark["fingerprint"], result.dataset["fingerprint"]
+    return result.benchmark.name, result.benchmark.fingerprint, result.dataset.fingerprint
 
 
 def group_of(result: Result) -> dict[str, Any]:
     """One benchmark under one protocol and on one dataset; its metrics are filled in by what results have."""
-    task = result.benchmark["task"]
+    task = result.benchmark.task
     return {
-        "name": result.benchmark["name"],
-        "title": result.benchmark["name"],
-        "version": result.benchmark["version"],
+        "name": result.benchmark.name,
+        "title": result.benchmark.name,
+        "version": result.benchmark.version,
         "task": task,
-        "fingerprint": result.benchmark["fingerprint"],
-        "dataset": result.dataset["fingerprint"],
+        "fingerprint": result.benchmark.fingerprint,
+        "dataset": result.dataset.fingerprint,
         "headlines": [name for name in headlines(task, result.primary) if name in result.metrics] or [result.primary],
         "metrics": [],
         "short": [],
@@ -211,5 +211,5 @@ def remarks_of(results: Iterable[Result]) -> list[str]:
     results = list(results)
     metrics = ((name, metric) for one in results for name, metric in one.metrics.items())
     marked = any(metric.low == metric.high and not is_rank(name) for name, metric in metrics)
-    lines = (f"{one.label}, {one.benchmark['name']}: {warning}" for one in results for warning in one.warnings)
+    lines = (f"{one.label}, {one.benchmark.name}: {warning}" for one in results for warning in one.warnings)
     return [*([ABOUT_MARK] if marked else []), *unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

@@ -93,13 +93,13 @@ def bullets(lines: Sequence[str]) -> str:
 def provenance(results: Sequence[Result]) -> str:
     """List models by digest, and the environment of the measurement."""
     lines = []
-    for result in {result.model["digest"]: result for result in results}.values():
+    for result in {result.model.digest: result for result in results}.values():
         model = result.model
-        lines.append(f"- {result.label}: {model['arch']}, {model['activation']}, weights {model['digest'][:12]}")
+        lines.append(f"- {result.label}: {model.arch}, {model.activation}, weights {model.digest[:12]}")
     environment = results[0].environment
-    versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    hardware = environment["hardware"]
-    lines.append(f"- Python {environment['python']}, {versions}")
+    versions = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+    hardware = environment.hardware
+    lines.append(f"- Python {environment.python}, {versions}")
     lines.append(
         f"- {hardware['cpu']}, {hardware['threads']} threads" + (f", {hardware['gpu']}" if "gpu" in hardware else "")
     )
@@ -109,14 +109,14 @@ def provenance(results: Sequence[Result]) -> str:
 def metrics_figure(results: Sequence[Result]) -> "Figure":
     """Draw a panel for each headline metric, with a bar and its interval for each model."""
     panels = [
-        (result.benchmark["name"], metric)
-        for result in {result.benchmark["name"]: result for result in results}.values()
-        for metric in headlines(result.benchmark["task"], result.primary)
+        (result.benchmark.name, metric)
+        for result in {result.benchmark.name: result for result in results}.values()
+        for metric in headlines(result.benchmark.task, result.primary)
     ]
     drawn = figure(4 * len(panels), 2.6)
     axes = drawn.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (name, metric) in zip(axes, panels, strict=True):
-        rows = [result for result in results if result.benchmark["name"] == name][::-1]
+        rows = [result for result in results if result.benchmark.name == name][::-1]
         values = [100 * result.metrics[metric].value for result in rows]
         low = [value - 100 * result.metrics[metric].low for value, result in zip(values, rows, strict=True)]
         high = [100 * result.metrics[metric].high - value for value, result in zip(values, rows, strict=True)]

@@ -1,1 +1,1 @@
-"""Definitions of benchmarks and suites: read, checked, hashed. The tasks by name, too, since a definition names one."""
+"""Definitions of benchmarks and suites: reading, checking and hashing; and the registry of tasks, which they name."""

@@ -1,4 +1,4 @@
-"""A benchmark definition: one frozen protocol, read from YAML, checked, and hashed into a fingerprint."""
+"""Benchmark definitions: frozen protocols that are read from YAML, checked, and hashed into a fingerprint."""
 
 import hashlib
 import json
@@ -12,139 +12,160 @@ from typing import Any, TypeVar
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.plugins import off_note
-from cosmos_eval.datasets.catalog import PLACE, READERS, reader_info
-from cosmos_eval.datasets.prompts import Words, resolve_words
+from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_prompts
+from cosmos_eval.datasets.reader_registry import PATH, READERS, reader_info
 from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP, check_definition, check_suite
-from cosmos_eval.protocol.differences import Difference
-from cosmos_eval.protocol.folders import definition_files, provider_of, suite_files
+from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.source import Source, read_source
 from cosmos_eval.protocol.suite import Suite, read_averages
 from cosmos_eval.protocol.task_registry import task_info
 
-Read = TypeVar("Read")
+Definition = TypeVar("Definition")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Dataset, split, task, prompts and metrics of one benchmark. Changing what it computes changes its version."""
+    """Dataset, split, task, prompts and metrics of one benchmark.
+
+    A definition is frozen: whoever changes what it computes raises its `version`.
+    """
 
     name: str
     version: int
     task: str
-    """The name of a task (`cosmos_eval.protocol.task_registry`)."""
+    """Name of a task (`cosmos_eval.protocol.task_registry`)."""
     dataset: dict[str, Any]
-    """`reader`, its options (paths relative to the data root), `expected` counts, and `needs` for people."""
+    """`reader`, its options (paths are relative to the data root), `expected` counts to check what was read, and
+    `needs`, a note for users on where the data come from."""
     metrics: dict[str, Any]
-    """`primary`, and what the task takes (`k`)."""
+    """`primary`, the metric that stands for the benchmark, and options of the task such as `k`."""
     prompts: dict[str, Any] = field(default_factory=dict)
-    """Classification: `class_names` and `templates`, each a named set, a list or a file. Segmentation: `words`, one
-    query word or several for each class, and `templates`. The method `words` gives them."""
+    """Classification: `class_names` and `templates`, each a named set, a list or a file. Segmentation: `words`, one or
+    several query words for each class, and `templates`. The method `words` resolves them."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """The task's own section of the definition, filled in; for segmentation how label maps are made
-    (`cosmos_eval.tasks.segmentation.settings.SETTINGS`)."""
+    """The task's own section of the definition, with default values filled in. For segmentation how label maps are
+    computed (`cosmos_eval.tasks.segmentation.settings.SETTINGS`)."""
     source: str = ""
+    """Papers and code that the protocol follows; a note for users."""
     summary: str = ""
+    """One line for lists."""
     fingerprint: str = ""
-    """Of everything above that decides a number, prompts resolved to their words."""
+    """SHA-256 of everything above that decides a number (`hashed_values`), with prompts resolved to their words."""
     folder: Path | None = None
-    """The folder of a user's own YAML: its data root when none is given."""
-    published: tuple[Difference, ...] = ()
-    """Why and how far published figures may differ from ours; for people, and not in the fingerprint."""
+    """Folder of a user's own YAML file, which is the data root where none is given; None for shipped definitions."""
+    published: tuple[KnownDifference, ...] = ()
+    """Why and by how much published figures may differ from ours; not in the fingerprint."""
 
     @property
     def data_kind(self) -> str:
-        """The kind of data that its task takes, which its reader must give."""
+        """Name of the kind of data that the task takes and the reader must return."""
         return task_info(self.task).kind.name
 
-    def words(self) -> Words:
-        """Class names and templates as words; None where the dataset brings them."""
-        return resolve_words(self.prompts, self.folder)
+    def resolve_prompts(self) -> ResolvedPrompts:
+        """Resolve class names and templates to their words; they are None where the dataset provides them."""
+        return resolve_prompts(self.prompts, self.folder)
 
 
 def load_benchmark(name_or_path: str | Path) -> Benchmark:
-    """The definition of that name, or of a user's own YAML file.
+    """Read and check the definition of a benchmark.
+
+    Args:
+        name_or_path: name of a shipped or plug-in definition, or path of a user's own YAML file.
 
     Raises:
-        RequestError: an unknown name (with near ones), or a definition that does not hold (with file and line).
+        RequestError: an unknown name (suggests similar ones), or an invalid definition (names file and line).
     """
-    path, own = _find(name_or_path)
+    path, is_users_own = _find_definition(name_or_path)
     source = read_definition(path)
     value = check_definition(source)
-    if not own and value["name"] != path.stem:
-        raise source.refuse(("name",), f"the name must be the file's, {path.stem}")
-    benchmark = Benchmark(**value, folder=path.parent if own else None)
+    if not is_users_own and value["name"] != path.stem:
+        raise source.refuse(("name",), f"the name must be that of the file, {path.stem}")
+    benchmark = Benchmark(**value, folder=path.parent if is_users_own else None)
     _check_words(benchmark, source)
     return replace(benchmark, fingerprint=protocol_fingerprint(benchmark))
 
 
 def read_definition(path: Path) -> Source:
-    """The YAML of a definition; one with `base: NAME` is that definition with its own keys laid over it.
+    """Read the YAML of a definition, without checking it; a definition with `base: NAME` overrides that one.
 
-    Maps (`segmentation`, `dataset`, ...) are laid over each other key by key; with another reader or task what belongs
-    to the base's is left out. A base is a shipped definition or a file
-    beside this one, and has no base of its own; a user's file may be called as the shipped one that it changes.
+    Maps (`segmentation`, `dataset`, ...) are merged key by key. Options of the base's reader are dropped if the reader
+    is another one; metrics, prompts and settings of its task, if the task is another one. A base is a file beside this
+    one, or else a shipped definition; it must not have a base itself. A user's file may have the name of the shipped
+    definition that it overrides.
 
     Raises:
-        RequestError: no such base, or one that has a base.
+        RequestError: there is no such base, or it has a base itself.
     """
     source = read_source(path)
     if not isinstance(source.value, dict) or "base" not in source.value:
         return source
     name = source.value["base"]
-    beside = path.parent / f"{name}.yaml"
-    shipped = definition_files().get(name) if isinstance(name, str) else None
-    found = beside if beside.is_file() and beside != path else shipped
-    if not isinstance(name, str) or found is None or found == path:
-        raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
-    base = read_source(found)
-    below = base.value
-    if not isinstance(below, dict) or "base" in below:
-        raise source.refuse(("base",), f"{name} has a base itself; name that one")
-    value = dict(below)
-    dataset = source.value.get("dataset")
-    of_base = below.get("dataset")
-    reader = of_base.get("reader") if isinstance(of_base, dict) else None
-    if isinstance(dataset, dict) and dataset.get("reader", reader) != reader:
-        value["dataset"] = {}  # options belong to their reader
-    if source.value.get("task", below.get("task")) != below.get("task"):
-        for key in {"metrics", "prompts", *(value.keys() - {*TOP, *OPTIONAL})}:  # and these to their task
-            value.pop(key, None)
-    for key, own in source.value.items():
-        both = isinstance(own, dict) and isinstance(value.get(key), dict)
-        value[key] = {**value[key], **own} if both else own
+    base = read_source(_find_base(path, name, source))
+    if not isinstance(base.value, dict) or "base" in base.value:
+        raise source.refuse(("base",), f"{name} has a base itself; use that one as the base")
+    value = _override(base.value, source.value)
     del value["base"]
     return Source(path, value, source.lines, base)
 
 
+def _find_base(path: Path, name: Any, source: Source) -> Path:
+    """Find the file of a base: one beside the definition in `path`, or else a shipped one."""
+    beside = path.parent / f"{name}.yaml"
+    shipped = definition_files().get(name) if isinstance(name, str) else None
+    base_path = beside if beside.is_file() and beside != path else shipped
+    if not isinstance(name, str) or base_path is None or base_path == path:
+        raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
+    return base_path
+
+
+def _override(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Merge the keys of a definition into those of its base."""
+    value = dict(base)
+    dataset, base_dataset = changes.get("dataset"), base.get("dataset")
+    base_reader = base_dataset.get("reader") if isinstance(base_dataset, dict) else None
+    if isinstance(dataset, dict) and dataset.get("reader", base_reader) != base_reader:
+        value["dataset"] = {}  # these options are those of the base's reader
+    if changes.get("task", base.get("task")) != base.get("task"):
+        task_settings = value.keys() - {*TOP, *OPTIONAL}
+        for key in {"metrics", "prompts", *task_settings}:  # these are those of the base's task
+            value.pop(key, None)
+    for key, change in changes.items():
+        both_are_maps = isinstance(change, dict) and isinstance(value.get(key), dict)
+        value[key] = {**value[key], **change} if both_are_maps else change
+    return value
+
+
 def list_benchmarks() -> list[str]:
-    """The names of all definitions that come with the package or a plug-in, in alphabetical order."""
+    """Return the names of all shipped definitions and those of plug-ins, sorted."""
     return sorted(definition_files())
 
 
-def every_benchmark() -> list[Benchmark]:
-    """All definitions, by name; a plug-in's that cannot be read is left out with a warning."""
-    return _readable(list_benchmarks(), load_benchmark)
+def load_every_benchmark() -> list[Benchmark]:
+    """Load all shipped definitions and those of plug-ins, sorted by name; invalid ones of plug-ins only warn."""
+    return _read_valid(list_benchmarks(), load_benchmark)
 
 
-def every_suite() -> list[Suite]:
-    """All suites, by name; a plug-in's that cannot be read is left out with a warning."""
-    return _readable(list_suites(), read_suite)
+def read_every_suite() -> list[Suite]:
+    """Read all shipped suites and those of plug-ins, sorted by name; invalid ones of plug-ins only warn."""
+    return _read_valid(list_suites(), read_suite)
 
 
-def _readable(names: list[str], read: Callable[[str], Read]) -> list[Read]:
-    found = []
+def _read_valid(names: list[str], read: Callable[[str], Definition]) -> list[Definition]:
+    """Read definitions or suites; an invalid one of a plug-in is left out with a warning, so that it stops no other."""
+    definitions = []
     for name in names:
         try:
-            found.append(read(name))
+            definitions.append(read(name))
         except RequestError as error:
-            if not (provider := provider_of(name)):
+            if not (provider := find_provider(name)):
                 raise
-            warnings.warn(f"{error}; it is of {provider}, and left out", stacklevel=3)
-    return found
+            warnings.warn(f"{error}; left out, as it is provided by {provider}", stacklevel=3)
+    return definitions
 
 
 def load_suite(name: str) -> list[Benchmark]:
-    """The benchmarks of a suite, in its order.
+    """Load the benchmarks of a suite, in its order.
 
     Raises:
         RequestError: as `read_suite`.
@@ -153,40 +174,49 @@ def load_suite(name: str) -> list[Benchmark]:
 
 
 def read_suite(name: str) -> Suite:
-    """A suite: its benchmarks in order, and the averages that tables of it show.
+    """Read a suite: its benchmarks in order, and the averages that its tables show.
 
     Raises:
-        RequestError: an unknown suite (with near names), or one that lists something unknown.
+        RequestError: an unknown suite (suggests similar names), or an invalid definition of it or of a benchmark.
     """
     if name not in list_suites():
         raise RequestError(f"there is no suite {name!r}{_suggest(name, list_suites())}")
     source = read_source(suite_files()[name])
     value = check_suite(source)
-    benchmarks = {one: load_benchmark(one) for one in value["benchmarks"]}
+    benchmarks = {benchmark: load_benchmark(benchmark) for benchmark in value["benchmarks"]}
     averages = read_averages(source, benchmarks)
     return Suite(name, tuple(benchmarks.values()), averages, value.get("summary", ""), value["published"])
 
 
 def list_suites() -> list[str]:
-    """The names of all suites, in alphabetical order."""
+    """Return the names of all shipped suites and those of plug-ins, sorted."""
     return sorted(suite_files())
 
 
 def canonical_json(values: Any) -> str:
-    """The text that is hashed; TypeError for what JSON has no word for."""
+    """Return the JSON text that is hashed, the same for equal values.
+
+    Raises:
+        TypeError: a value that JSON cannot hold.
+    """
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
-    """Everything in a definition that decides a number, by the key that holds it.
+def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
+    """Collect everything in a definition that decides a number.
 
-    Name, version, task, the dataset's reader and options, metrics, and the prompts as words (so that a new wording in
-    a library or a file is another protocol). Left out: where the data lie and how many there should be (the dataset's
-    own fingerprint covers what was read); the source, what is known of published figures, and other words for people;
-    `benchmark.fingerprint` itself, so that a definition changed in memory (`dataclasses.replace`) gets its own here.
+    These are the name, version and task, the reader and its options, the metrics, and the prompts. Prompts are resolved
+    to their words: if a library or a file changes the wording of a named set, that is another protocol.
+
+    Left out are the paths of the data and the expected counts (the dataset has a fingerprint of its own, of what was
+    read), and notes for users: source, summary, known differences to published figures. `benchmark.fingerprint` is not
+    used, so that a definition that was changed in memory (`dataclasses.replace`) is hashed as it is now.
+
+    Returns:
+        Key of the definition -> value. These keys and values are hashed: they must not change for shipped definitions.
 
     Raises:
-        RequestError: an unknown reader, or words that cannot be resolved.
+        RequestError: an unknown reader, or prompts that cannot be resolved.
     """
     reader = benchmark.dataset.get("reader")
     if reader not in READERS.names():
@@ -194,14 +224,18 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}{off_note()}")
     info, task = reader_info(reader), task_info(benchmark.task)
 
-    def deciding(options: dict[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in options.items() if key not in ("expected", "needs", "splits")}
-        return {key: value for key, value in kept.items() if info.kind(key) != PLACE}
+    def without_paths(options: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in options.items()
+            if key not in ("expected", "needs", "splits") and info.kind(key) != PATH
+        }
 
-    options = deciding(benchmark.dataset)
+    options = without_paths(benchmark.dataset)
     if benchmark.dataset.get("splits"):
-        options["splits"] = {name: deciding(own) for name, own in benchmark.dataset["splits"].items()}
-    decides: dict[str, Any] = {
+        splits = benchmark.dataset["splits"]
+        options["splits"] = {name: without_paths(split_options) for name, split_options in splits.items()}
+    values: dict[str, Any] = {
         "name": benchmark.name,
         "version": benchmark.version,
         "task": benchmark.task,
@@ -209,38 +243,40 @@ def deciding_values(benchmark: Benchmark) -> dict[str, Any]:
         "metrics": task.filled_metrics(benchmark.metrics),
     }
     if task.prompt_keys:
-        words = benchmark.words()
-        decides["class_names"] = words.class_names
-        decides["templates"] = words.templates
+        words = benchmark.resolve_prompts()
+        values["class_names"] = words.class_names
+        values["templates"] = words.templates
         if "words" in task.prompt_keys:
-            decides["words"] = words.query_words
+            values["words"] = words.query_words
     if task.settings_key:
-        decides[task.settings_key] = benchmark.settings
-    return decides
+        values[task.settings_key] = benchmark.settings
+    return values
 
 
 def protocol_fingerprint(benchmark: Benchmark) -> str:
-    """SHA-256 of `deciding_values`.
+    """Return the SHA-256 of `hashed_values`, in hexadecimal.
 
     Raises:
-        RequestError: as there, or a value that no definition can hold.
+        RequestError: as `hashed_values`, or a value that no definition can hold.
     """
     try:
-        text = canonical_json(deciding_values(benchmark))
+        text = canonical_json(hashed_values(benchmark))
     except TypeError as error:
-        raise RequestError(f"{benchmark.name}: {error}; definitions hold texts, numbers, lists and maps") from error
+        raise RequestError(
+            f"{benchmark.name}: {error}; a definition may hold texts, numbers, lists and maps"
+        ) from error
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _find(name_or_path: str | Path) -> tuple[Path, bool]:
-    """The definition's file, and whether it is a user's own."""
+def _find_definition(name_or_path: str | Path) -> tuple[Path, bool]:
+    """Find the file of a definition, and whether it is a user's own (given by its path)."""
     text = str(name_or_path)
     if (shipped := definition_files().get(text)) is not None:
         return shipped, False
     path = user_path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise RequestError(f"there is no definition {path}; give a YAML file that exists or a name")
+            raise RequestError(f"there is no definition {path}; give an existing YAML file, or a name")
         return path, True
     if text in list_suites():
         raise RequestError(f"{text} is a suite, not a benchmark; give it with --suite")
@@ -248,12 +284,17 @@ def _find(name_or_path: str | Path) -> tuple[Path, bool]:
 
 
 def _suggest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=3, cutoff=0.5) or [one for one in known if name and name in one][:3]
-    return (f"; did you mean {' or '.join(close)}?" if close else "; see `cosmos-eval list`") + off_note()
+    """End of a message on an unknown name: similar names, or else names that contain it."""
+    similar = get_close_matches(name, known, n=3, cutoff=0.5)
+    if name and not similar:
+        similar = [known_name for known_name in known if name in known_name][:3]
+    return (f"; did you mean {' or '.join(similar)}?" if similar else "; see `cosmos-eval list`") + off_note()
 
 
 def _check_words(benchmark: Benchmark, source: Source) -> None:
+    """Check that prompts can be resolved; RequestError with file and line."""
+
     def refuse(key: str, message: str) -> RequestError:
         return source.refuse(("prompts", key), f"{key}: {message}")
 
-    resolve_words(benchmark.prompts, benchmark.folder, refuse)
+    resolve_prompts(benchmark.prompts, benchmark.folder, refuse)

@@ -1,4 +1,4 @@
-"""Whether a benchmark definition or suite says only what can be carried out; every refusal names file and line."""
+"""Checks of a benchmark definition or suite: known keys, right types, values that exist. Errors name file and line."""
 
 from typing import Any
 
@@ -6,36 +6,52 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
-from cosmos_eval.datasets.catalog import CANDIDATES, READERS, reader_info
-from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PLACE, SWITCH, TEXT, ReaderInfo
-from cosmos_eval.protocol.differences import read_differences, read_papers
+from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PATH, SWITCH, TEXT, ReaderInfo
+from cosmos_eval.datasets.reader_registry import CANDIDATES, READERS, reader_info
+from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
+"""Required keys of a definition -> type."""
 OPTIONAL = {"prompts": dict, "source": str, "summary": str, "published": list}
+"""Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
-"""Bytes: results are files of that name with an ending, and file systems have names of up to 255."""
-_NAMED = {str: "a text", int: "a whole number", dict: "a map", list: "a list", float: "a number", bool: "true or false"}
+"""Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
+_TYPE_NAMES = {
+    str: "a text",
+    int: "a whole number",
+    dict: "a map",
+    list: "a list",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def check_definition(source: Source) -> dict[str, Any]:
-    """The definition as a map with every key known, every type right, and `metrics.k` filled in.
+    """Check a definition.
+
+    Args:
+        source: the definition as read, merged with its base.
+
+    Returns:
+        Arguments of `Benchmark`, with default values of metrics and settings filled in.
 
     Raises:
-        RequestError: the first thing that is wrong, with its line and the nearest known word.
+        RequestError: the first problem, with its line and a similar known word.
     """
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
-    info = _task(source, value)
-    own = {info.settings_key: dict} if info is not None and info.settings_key else {}
-    unknown = [key for key in value if key not in {**TOP, **OPTIONAL, **own}]
-    others = [key for key in unknown if isinstance(key, str) and key in _settings_keys()]  # imports all of our tasks
-    if info is not None and others:
-        raise source.refuse((others[0],), f"{info.name} takes no settings of {others[0]}")
-    _keys(source, (), value, required=TOP, optional={**OPTIONAL, **own})
+    info = _task_of(source, value)
+    settings_key = {info.settings_key: dict} if info is not None and info.settings_key else {}
+    unknown = [key for key in value if key not in {**TOP, **OPTIONAL, **settings_key}]
+    # Only for unknown keys, as _settings_keys imports all built-in tasks.
+    of_other_tasks = [key for key in unknown if isinstance(key, str) and key in _settings_keys()]
+    if info is not None and of_other_tasks:
+        raise source.refuse((of_other_tasks[0],), f"{info.name} takes no settings of {of_other_tasks[0]}")
+    _check_keys(source, (), value, required=TOP, optional={**OPTIONAL, **settings_key})
     if not value["name"] or not all(c.isalnum() or c in "-_." for c in value["name"]) or value["name"][0] in "-.":
         raise source.refuse(
             ("name",), f"the name {short_repr(value['name'])} must be letters, digits, '-', '_' and '.'"
@@ -43,23 +59,27 @@ def check_definition(source: Source) -> dict[str, Any]:
     if len(value["name"].encode()) > LONGEST_NAME:
         raise source.refuse(("name",), f"the name has more than {LONGEST_NAME} bytes; it names files: shorten it")
     if value["version"] < 1:
-        raise source.refuse(("version",), "versions count from 1")
+        raise source.refuse(("version",), "version must be at least 1")
     if info is None:
         raise source.refuse(
             ("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS.names())}{off_note()}"
         )
-    _dataset(source, value, info)
-    metrics = _metrics(source, value, info)
-    _prompts(source, value, info)
+    _check_dataset(source, value, info)
+    metrics = _checked_metrics(source, value, info)
+    _check_prompts(source, value, info)
     if "published" in value:
         value = {**value, "published": read_differences(source)}
     settings = info.settings(source)
-    rest = {key: one for key, one in value.items() if key != info.settings_key}
-    return {**rest, "metrics": metrics, **({"settings": settings} if settings else {})}
+    fields = {key: field for key, field in value.items() if key != info.settings_key}
+    return {**fields, "metrics": metrics, **({"settings": settings} if settings else {})}
 
 
-def _task(source: Source, value: dict[Any, Any]) -> TaskInfo | None:
-    """The task of a definition; None where there is none of that name. A plug-in that is broken is refused."""
+def _task_of(source: Source, value: dict[Any, Any]) -> TaskInfo | None:
+    """Return the task that a definition names; None if there is no such task.
+
+    Raises:
+        RequestError: the task is a plug-in's that cannot be used.
+    """
     name = value.get("task")
     if not isinstance(name, str) or name not in TASKS.names():
         return None
@@ -70,27 +90,48 @@ def _task(source: Source, value: dict[Any, Any]) -> TaskInfo | None:
 
 
 def _settings_keys() -> set[str]:
-    """Sections of definitions that belong to one of our tasks."""
+    """Return the keys under which built-in tasks have their settings in a definition."""
     return {key for key in (task_info(name).settings_key for name in TASKS.built_in) if key}
 
 
 def check_suite(source: Source) -> dict[str, Any]:
-    """A suite: `benchmarks`, names in order; a `summary`, `averages` (`protocol_suite` reads them) and `published`."""
+    """Check the keys of a suite.
+
+    Args:
+        source: the suite as read.
+
+    Returns:
+        Its map: `benchmarks` (names in order), `published` (papers), and `summary`, `name` and `averages` if given.
+        Averages are not checked here, as that needs the benchmarks (`cosmos_eval.protocol.suite.read_averages`).
+
+    Raises:
+        RequestError: the first problem, with its line.
+    """
     value = source.value
     if not isinstance(value, dict):
         raise source.refuse((), "a suite is a map with the key benchmarks")
     optional = {"summary": str, "name": str, "averages": list, "published": list}
-    _keys(source, (), value, required={"benchmarks": list}, optional=optional)
+    _check_keys(source, (), value, required={"benchmarks": list}, optional=optional)
     if not value["benchmarks"]:
         raise source.refuse(("benchmarks",), "a suite needs at least one benchmark")
     for i, name in enumerate(value["benchmarks"]):
-        _type(source, ("benchmarks", i), name, str)
+        _check_type(source, ("benchmarks", i), name, str)
         if name in value["benchmarks"][:i]:
             raise source.refuse(("benchmarks", i), f"{name} is listed twice")
     return {**value, "published": read_papers(source)}
 
 
-def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, Any], optional: dict[str, Any]) -> None:
+def _check_keys(
+    source: Source, at: Keys, value: dict[Any, Any], required: dict[str, Any], optional: dict[str, Any]
+) -> None:
+    """Check the keys of a map and the types of its values.
+
+    Args:
+        at: keys that lead to the map; empty for the whole definition.
+        value: the map.
+        required: key -> type; a kind of reader option (a text) instead of a type is checked elsewhere.
+        optional: likewise.
+    """
     where = f" in {at[-1]}" if at else ""
     for key in value:
         if key not in required and key not in optional:
@@ -101,82 +142,96 @@ def _keys(source: Source, at: Keys, value: dict[Any, Any], required: dict[str, A
             raise source.refuse(at, f"the key {short_repr(key)} is missing{where}")
     for key, kind in (required | optional).items():
         if key in value and isinstance(kind, type):
-            _type(source, (*at, key), value[key], kind)
+            _check_type(source, (*at, key), value[key], kind)
 
 
-def _type(source: Source, at: Keys, value: Any, kind: type) -> None:
+def _check_type(source: Source, at: Keys, value: Any, kind: type) -> None:
+    """Check the type of the value at `at`; whole numbers are also floats, but booleans are not numbers."""
     allowed = (int, float) if kind is float else kind
-    right = isinstance(value, allowed) and not (kind in (int, float) and isinstance(value, bool))
-    if not right:
-        found = (
-            "nothing"
-            if value is None
-            else f"{short_repr(value)}"
-            if not isinstance(value, dict | list)
-            else f"a {_kind(value)}"
-        )
-        name = at[-1] if isinstance(at[-1], str) else f"{at[-2]}[{at[-1]}]"
-        raise source.refuse(at, f"{name} must be {_NAMED[kind]}, not {found}")
+    if isinstance(value, allowed) and not (kind in (int, float) and isinstance(value, bool)):
+        return
+    name = at[-1] if isinstance(at[-1], str) else f"{at[-2]}[{at[-1]}]"
+    raise source.refuse(at, f"{name} must be {_TYPE_NAMES[kind]}, not {_describe(value)}")
 
 
-def _kind(value: Any) -> str:
-    return "map" if isinstance(value, dict) else "list"
+def _describe(value: Any) -> str:
+    """Describe a wrong value in a message."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return "a map" if isinstance(value, dict) else "a list"
+    return short_repr(value)
 
 
-def _dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
+def _check_dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
+    """Check `dataset`: its reader, the reader's options, and splits, which repeat those options."""
     dataset = value["dataset"]
     if "reader" not in dataset:
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
-    _type(source, ("dataset", "reader"), dataset["reader"], str)
+    _check_type(source, ("dataset", "reader"), dataset["reader"], str)
     if dataset["reader"] not in READERS.names():
         known = f"{close(dataset['reader'], READERS.names())}; known: {', '.join(READERS.names())}{off_note()}"
         raise source.refuse(("dataset", "reader"), f"unknown reader {short_repr(dataset['reader'])}{known}")
     try:
         info = reader_info(dataset["reader"])
-    except RequestError as error:  # a plug-in that is broken
+    except RequestError as error:  # a plug-in that cannot be used
         raise source.refuse(("dataset", "reader"), str(error)) from error
-    _keys(
+    _check_keys(
         source,
         ("dataset",),
         dataset,
         required={"reader": str, **info.required},
         optional={**info.optional, "expected": dict, "needs": str, **({"splits": dict} if task.splits else {})},
     )
-    _splits(source, dataset.get("splits", {}), info, task)
+    _check_splits(source, dataset.get("splits", {}), info, task)
     if task.kind.name not in info.kinds:
-        fits = ", ".join(info.kinds)
-        raise source.refuse(("task",), f"the reader {dataset['reader']} gives data for {fits}, not for {value['task']}")
-    _options(source, ("dataset",), dataset, dataset, info, task)
-    for name, own in dataset.get("splits", {}).items():
-        _options(source, ("dataset", "splits", name), own, {**dataset, **own}, info, task)
+        kinds = ", ".join(info.kinds)
+        raise source.refuse(
+            ("task",), f"the reader {dataset['reader']} gives data for {kinds}, not for {value['task']}"
+        )
+    _check_options(source, ("dataset",), dataset, dataset, info, task)
+    for name, split_options in dataset.get("splits", {}).items():
+        _check_options(source, ("dataset", "splits", name), split_options, {**dataset, **split_options}, info, task)
 
 
-def _options(
-    source: Source, at: Keys, options: dict[str, Any], together: dict[str, Any], info: ReaderInfo, task: TaskInfo
+def _check_options(
+    source: Source, at: Keys, options: dict[str, Any], merged: dict[str, Any], info: ReaderInfo, task: TaskInfo
 ) -> None:
-    """The values of a reader's options, of `dataset` or of one split; `together` are all that hold there."""
-    for option, given in options.items():
+    """Check the values of a reader's options.
+
+    Args:
+        at: keys that lead to the options.
+        options: of `dataset` or of one split.
+        merged: for a split, the options of `dataset` overridden by its own; else the same as `options`.
+        info: the reader.
+        task: the task, which may know further options.
+    """
+    for option, value in options.items():
         kind = info.kind(option)
         if kind is not None:
-            _option(source, (*at, option), given, kind)
+            _check_option(source, (*at, option), value, kind)
     for option in CANDIDATES:
         if option in options and option not in task.kind.options:
             raise source.refuse((*at, option), f"{task.name} has no candidate classes; leave {option} out")
-    for option, with_ in info.only_with.items():
-        if option in options and with_ not in together:
-            raise source.refuse((*at, option), f"{option} does nothing without {with_}; add it or leave it out")
+    for option, needed_option in info.only_with.items():
+        if option in options and needed_option not in merged:
+            raise source.refuse(
+                (*at, option), f"{option} does nothing without {needed_option}; add {needed_option}, or remove {option}"
+            )
     for key, count in options.get("expected", {}).items():
-        where: Keys = (*at, "expected", key)
-        if key not in task.kind.counted:
-            known = ", ".join(task.kind.counted)
-            raise source.refuse(where, f"unknown key {short_repr(key)} in expected; for {task.name} it counts {known}")
-        _type(source, where, count, int)
+        count_at: Keys = (*at, "expected", key)
+        if key not in task.kind.count_names:
+            known = ", ".join(task.kind.count_names)
+            raise source.refuse(
+                count_at, f"unknown key {short_repr(key)} in expected; for {task.name} it counts {known}"
+            )
+        _check_type(source, count_at, count, int)
         if count < 1:
-            raise source.refuse(where, f"expected {key} is at least 1; leave it out where it is not known")
+            raise source.refuse(count_at, f"expected {key} must be at least 1; leave it out if it is not known")
 
 
-def _splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> None:
-    """`dataset.splits`: for each split that the task needs the options that replace those of `dataset`."""
+def _check_splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: TaskInfo) -> None:
+    """Check `dataset.splits`: a map for each split that the task needs, of options that override those of `dataset`."""
     at: Keys
     for name in task.splits:
         if name not in splits:
@@ -186,32 +241,34 @@ def _splits(source: Source, splits: dict[str, Any], info: ReaderInfo, task: Task
         at = ("dataset", "splits", name)
         if name not in task.splits:
             raise source.refuse(at, f"{task.name} has no split {short_repr(name)}{near(str(name), task.splits)}")
-        _type(source, at, options, dict)
-        _keys(source, at, options, required={}, optional={**info.required, **info.optional, "expected": dict})
+        _check_type(source, at, options, dict)
+        _check_keys(source, at, options, required={}, optional={**info.required, **info.optional, "expected": dict})
 
 
-def _option(source: Source, at: Keys, given: Any, kind: str) -> None:
-    if kind == PLACE:
-        if not isinstance(given, list):
-            _type(source, at, given, str)
-        for i, place in enumerate(given if isinstance(given, list) else []):
-            _type(source, (*at, i), place, str)
-        if not given:
-            raise source.refuse(at, f"{at[-1]} must be {PLACE}")
+def _check_option(source: Source, at: Keys, value: Any, kind: str) -> None:
+    """Check the value of one reader option against its kind (`cosmos_eval.datasets.reader`)."""
+    if kind == PATH:
+        if not isinstance(value, list):
+            _check_type(source, at, value, str)
+        for i, path in enumerate(value if isinstance(value, list) else []):
+            _check_type(source, (*at, i), path, str)
+        if not value:
+            raise source.refuse(at, f"{at[-1]} must be {PATH}")
     elif kind in (APPLY, ALLOW):
-        if given != kind:
-            raise source.refuse(at, f"{at[-1]} must be {kind}, not {given!r}; leave it out where it is not meant")
+        if value != kind:
+            raise source.refuse(at, f"{at[-1]} must be {kind}, not {value!r}; leave the key out to turn it off")
     elif kind == NAMES:
-        _type(source, at, given, list)
-        for i, name in enumerate(given):
-            _type(source, (*at, i), name, str)
+        _check_type(source, at, value, list)
+        for i, name in enumerate(value):
+            _check_type(source, (*at, i), name, str)
     else:
-        _type(source, at, given, {TEXT: str, NUMBER: int, SWITCH: bool}[kind])
-        if kind == NUMBER and given < 0:
-            raise source.refuse(at, f"{at[-1]} must be {NUMBER} from 0 on, not {given}")
+        _check_type(source, at, value, {TEXT: str, NUMBER: int, SWITCH: bool}[kind])
+        if kind == NUMBER and value < 0:
+            raise source.refuse(at, f"{at[-1]} must be {NUMBER} of at least 0, not {value}")
 
 
-def _metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
+def _checked_metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
+    """Check `metrics`, and return it with default values filled in."""
     metrics = value["metrics"]
     for key in metrics:
         if key != "primary" and key not in task.metric_options:
@@ -219,7 +276,7 @@ def _metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> dict[str,
             raise source.refuse(
                 ("metrics", key), f"unknown key {short_repr(key)} in metrics; for {task.name} it takes {allowed}"
             )
-    _keys(source, ("metrics",), metrics, required={"primary": str}, optional=dict(task.metric_options))
+    _check_keys(source, ("metrics",), metrics, required={"primary": str}, optional=dict(task.metric_options))
     metrics = task.filled_metrics(metrics)
     if task.check_metrics is not None:
         task.check_metrics(metrics, lambda at, message: source.refuse(("metrics", *at), message))
@@ -230,16 +287,17 @@ def _metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> dict[str,
     return metrics
 
 
-def _prompts(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
+def _check_prompts(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
+    """Check the keys of `prompts`; their words are checked when they are resolved."""
     prompts = value.get("prompts", {})
     if not task.prompt_keys:
         if prompts:
             raise source.refuse(("prompts",), f"{task.name} takes no prompts")
         return
     at: Keys = ("prompts",) if "prompts" in value else ()
-    for key, what in task.needed_prompts.items():
+    for key, advice in task.needed_prompts.items():
         if key not in prompts:
-            raise source.refuse(at, f"the key {key!r} is missing in prompts: {what}")
+            raise source.refuse(at, f"the key {key!r} is missing in prompts: {advice}")
     for key in prompts:
         if key not in task.prompt_keys:
             known = near(str(key), task.prompt_keys)

@@ -1,7 +1,8 @@
-"""Where definitions of benchmarks and suites lie: our own folder, and those that other packages add.
+"""Folders with definitions of benchmarks and suites: the shipped one, and those of plug-ins.
 
-A plug-in names a package as entry point of the group `cosmos_eval.protocols`, as in `mine = my_package.protocols`: its
-`*.yaml` are definitions, those in `suites/` suites. They are used by name like ours; a name of ours cannot be taken.
+A plug-in names a package as an entry point of the group `cosmos_eval.protocols`, as in `mine = my_package.protocols`.
+The `*.yaml` files of that package are benchmarks, those in its folder `suites/` are suites. They are used by name like
+shipped ones. A plug-in cannot replace a shipped definition: its file of the same name is ignored with a warning.
 """
 
 import warnings
@@ -12,26 +13,31 @@ from cosmos_core.plugins import Plugin, entry_points
 from cosmos_core.printable import one_line, printable
 
 DEFINITIONS = Path(__file__).parents[1] / "protocols"
+"""Folder of the shipped definitions."""
 GROUP = "cosmos_eval.protocols"
+"""Group of the entry points of plug-ins."""
 
 
 def shipped_files(below: str = "") -> dict[str, Path]:
-    """Name -> file of our own benchmarks, or of our suites (`below` is "suites"); without those of plug-ins."""
+    """Return name -> file of the shipped benchmarks, or of the shipped suites if `below` is "suites"."""
     return {path.stem: path for path in (DEFINITIONS / below).glob("*.yaml")}
 
 
 def definition_files() -> dict[str, Path]:
-    """Name of a benchmark -> the file of its definition."""
+    """Return name -> file of all benchmarks, shipped and of plug-ins."""
     return _files("", "benchmark")
 
 
 def suite_files() -> dict[str, Path]:
-    """Name of a suite -> its file."""
+    """Return name -> file of all suites, shipped and of plug-ins."""
     return _files("suites", "suite")
 
 
-def provider_of(name: str) -> str:
-    """The plug-in that brings a benchmark or suite, as `plug-in NAME VERSION`; empty for ours and users' own files."""
+def find_provider(name: str) -> str:
+    """Return the plug-in that provides a benchmark or suite, as `plug-in NAME VERSION`.
+
+    Empty for shipped definitions and users' own files.
+    """
     for below in ("", "suites"):
         if (DEFINITIONS / below / f"{name}.yaml").is_file():
             return ""
@@ -43,16 +49,22 @@ def provider_of(name: str) -> str:
 
 
 def _files(below: str, what: str) -> dict[str, Path]:
+    """Return name -> file, shipped ones first; warns of names that are taken.
+
+    Args:
+        below: folder inside each folder of definitions; empty for benchmarks.
+        what: "benchmark" or "suite", for warnings.
+    """
     files = shipped_files(below)
     owner: dict[str, Plugin] = {}
     for plugin in entry_points(GROUP):
         folder = _folder(plugin)
         for path in sorted((folder / below).glob("*.yaml")) if folder is not None else ():
             if path.stem in files:
-                whose = f"of {owner[path.stem]}" if path.stem in owner else "of ours"
+                taken_by = str(owner[path.stem]) if path.stem in owner else "a shipped one"
                 warnings.warn(
-                    f"{plugin} is ignored where it provides the {what} {printable(path.stem)}, a name {whose}; "
-                    "give it another name",
+                    f"{plugin} is ignored where it provides the {what} {printable(path.stem)}: the name is taken by "
+                    f"{taken_by}; give it another name",
                     stacklevel=2,
                 )
                 continue
@@ -61,20 +73,23 @@ def _files(below: str, what: str) -> dict[str, Path]:
 
 
 def _folder(plugin: Plugin) -> Path | None:
-    """The folder that an entry point names; None, with a warning, where there is none."""
+    """Find the folder of the package that an entry point names; None, with a warning, if there is none.
+
+    The package itself is not imported: definitions are data, and its code should not run to list them.
+    """
     module, _, below = plugin.target.partition(":")
     try:
-        spec = find_spec(module.strip())  # imports the packages above it, not the package itself
-        places = list(spec.submodule_search_locations or []) if spec is not None else []
-    except (Exception, SystemExit) as error:  # somebody else's module: it may raise anything
-        places, problem = [], f"{type(error).__name__}: {one_line(error)}"
+        spec = find_spec(module.strip())  # imports its parent packages, not the package itself
+        package_folders = list(spec.submodule_search_locations or []) if spec is not None else []
+    except (Exception, SystemExit) as error:  # a parent package is foreign code: it may raise anything, or call exit()
+        package_folders, problem = [], f"{type(error).__name__}: {one_line(error)}"
     else:
         problem = "there is no such package"
-    folder = Path(places[0]) / below.strip() if places else None
+    folder = Path(package_folders[0]) / below.strip() if package_folders else None
     if folder is None or not folder.is_dir():
-        where = printable(plugin.target)
+        target = printable(plugin.target)
         warnings.warn(
-            f"the definitions of {plugin} ({where}) cannot be used: {problem}; correct or uninstall it", stacklevel=2
+            f"the definitions of {plugin} ({target}) cannot be used: {problem}; correct or uninstall it", stacklevel=2
         )
         return None
     return folder

@@ -1,4 +1,4 @@
-"""YAML with the line of everything in it, so that a mistake in a definition is named with its place."""
+"""YAML files with the line of every value, so that errors in a definition name file and line."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,28 @@ from cosmos_core.yaml_text import Keys, read_yaml
 
 
 class Source:
-    """A YAML file read into plain values. `lines` gives the line of each value by the keys that lead to it."""
+    """A YAML file as plain values, with their lines.
+
+    Args:
+        path: the file.
+        value: its content.
+        lines: keys that lead to a value -> line of that value.
+        base: the definition that this one overrides, if any; values without a line here are looked up there.
+    """
 
     def __init__(self, path: Path, value: Any, lines: dict[Keys, int], base: "Source | None" = None) -> None:
         self.path = path
         self.value = value
         self.lines = lines
         self.base = base
-        """What it was laid over: values whose keys are not in this file may come from there."""
 
     def refuse(self, keys: Keys, message: str) -> RequestError:
-        """The error that names file and line of the value at `keys` (or of the nearest thing around it)."""
+        """Build the error for a value; it is not raised here.
+
+        Args:
+            keys: keys that lead to the value. If it has no line (a missing key), the nearest value around it is named.
+            message: what is wrong and how to correct it.
+        """
         if self.base is not None and keys not in self.lines and keys in self.base.lines:
             message += f" (from its base {self.base.path.stem})"
         while keys and keys not in self.lines:
@@ -27,7 +38,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read one YAML document of maps, lists, texts, numbers and truth values.
+    """Read one YAML document of maps, lists, texts, numbers and booleans.
 
     Raises:
         RequestError: see `cosmos_core.yaml_text.read_yaml`; names file and line.

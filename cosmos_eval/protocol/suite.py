@@ -1,4 +1,4 @@
-"""A suite: an ordered list of benchmarks, averages for tables, papers to compare with. Nothing of it is hashed."""
+"""Suites: an ordered list of benchmarks, averages for tables, and papers to compare with. Nothing of it is hashed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,40 +14,46 @@ if TYPE_CHECKING:
     from cosmos_eval.protocol.benchmark import Benchmark
 
 PRIMARY = "primary"
-"""In an average: of each benchmark its own primary metric."""
+"""In place of a metric in an average: the primary metric of each benchmark."""
 KEYS = ("name", "benchmarks", "metric")
+"""Keys of an average."""
 
 
 @dataclass(frozen=True)
 class Average:
-    """A macro average: the plain mean of one metric over benchmarks, each with the same weight."""
+    """A macro average: the unweighted mean of a metric over benchmarks."""
 
     name: str
     benchmarks: tuple[str, ...]
     metric: str
-    """A metric's name, or `primary`."""
+    """Name of a metric, or `primary`."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What `--suite NAME` stands for."""
+    """A suite, as `--suite NAME` selects it."""
 
     name: str
     benchmarks: tuple["Benchmark", ...]
     averages: tuple[Average, ...] = ()
     summary: str = ""
     published: tuple[str, ...] = ()
-    """The papers, by the start of their name, whose figures `reproduce` compares it with."""
+    """Starts of the names of the papers whose figures `reproduce` compares it with."""
 
 
 def read_averages(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> tuple[Average, ...]:
-    """The `averages` of a suite's YAML: a list of maps with a name, benchmarks of the suite, and a metric.
+    """Read `averages` of a suite: a list of maps with a name, at least two benchmarks of the suite, and a metric.
+
+    Args:
+        source: the suite.
+        benchmarks: name -> benchmark of the suite.
 
     Raises:
-        RequestError: an unknown or missing key, a name given twice, a benchmark that the suite lacks or that is listed
-            twice, fewer than two, or a metric that one of them does not report or that is a rank; names the line.
+        RequestError: an unknown or missing key, a repeated name, fewer than two benchmarks, a benchmark that is listed
+            twice or is not in the suite, or a metric that is a rank or that one of the benchmarks does not report;
+            names file and line.
     """
-    found: dict[str, Average] = {}
+    averages: dict[str, Average] = {}
     for i, value in enumerate(source.value.get("averages", [])):
         at: Keys = ("averages", i)
         if not isinstance(value, dict):
@@ -61,30 +67,31 @@ def read_averages(source: Source, benchmarks: Mapping[str, "Benchmark"]) -> tupl
         name, names, metric = (value[key] for key in KEYS)
         if not isinstance(name, str) or not name.strip():
             raise source.refuse((*at, "name"), f"name must be a text, not {short_repr(name)}")
-        if name in found:
+        if name in averages:
             raise source.refuse((*at, "name"), f"two averages are called {short_repr(name)}")
         if not isinstance(metric, str):
             raise source.refuse((*at, "metric"), f"metric must be a text, not {short_repr(metric)}")
         if not isinstance(names, list) or len(names) < 2:
             raise source.refuse((*at, "benchmarks"), "benchmarks must be a list of at least two")
-        for j, one in enumerate(names):
-            _check_member(source, (*at, "benchmarks", j), one, names[:j], benchmarks, metric)
-        found[name] = Average(name, tuple(names), metric)
-    return tuple(found.values())
+        for j, benchmark in enumerate(names):
+            _check_member(source, (*at, "benchmarks", j), benchmark, names[:j], benchmarks, metric)
+        averages[name] = Average(name, tuple(names), metric)
+    return tuple(averages.values())
 
 
 def _check_member(
     source: Source, at: Keys, name: Any, before: list[str], benchmarks: Mapping[str, "Benchmark"], metric: str
 ) -> None:
+    """Check one benchmark of an average, at `at`; `before` are those listed before it."""
     if not isinstance(name, str) or name not in benchmarks:
         raise source.refuse(at, f"{short_repr(name)} is not in the suite's benchmarks{near(str(name), benchmarks)}")
     if name in before:
         raise source.refuse(at, f"{name} is listed twice")
     benchmark = benchmarks[name]
-    asked = benchmark.metrics["primary"] if metric == PRIMARY else metric
-    if not task_info(benchmark.task).reports(asked, benchmark.metrics):
+    averaged = benchmark.metrics["primary"] if metric == PRIMARY else metric
+    if not task_info(benchmark.task).reports(averaged, benchmark.metrics):
         raise source.refuse(
-            (*at[:2], "metric"), f"{name} does not report {short_repr(asked)}; write one of its metrics, or primary"
+            (*at[:2], "metric"), f"{name} does not report {short_repr(averaged)}; write one of its metrics, or primary"
         )
-    if is_rank(asked):
-        raise source.refuse((*at[:2], "metric"), f"{asked} is a rank; averages are of fractions")
+    if is_rank(averaged):
+        raise source.refuse((*at[:2], "metric"), f"{averaged} is a rank, but averages are of fractions; choose another")

@@ -1,11 +1,11 @@
-"""What a task tells of itself: the one place that everything outside a task's own module asks.
+"""`TaskInfo`: the description of a task, through which all code outside the task's own module uses it.
 
-A task evaluates one family of benchmarks. It is one module with a `TaskInfo`; whatever depends on the task (what a
-definition may say, what is reported, how two results are paired, what tables and exchange formats call it) is a field
-here, so that nothing else needs to know its name.
+A task evaluates one family of benchmarks. It is one module with a `TaskInfo`. Whatever depends on the task is a field
+here: the keys of a definition, the metrics, how the samples of two results are paired, the names in tables and exchange
+formats. So no other code contains the name of a task, and a plug-in's task works everywhere.
 
-Functions and classes may be given as they are, or as `"package.module:name"`, which is imported at its first use: so a
-definition is checked without importing torch.
+Functions and classes are given directly, or as `"package.module:name"`, which is imported when it is first used. That
+way a definition can be checked without importing torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,132 +27,150 @@ Refuse = Callable[[tuple[str | int, ...], str], Exception]
 
 RESERVED = frozenset(("name", "version", "task", "dataset", "metrics", "prompts", "source", "summary", "published"))
 RESERVED |= {"base", "class_names", "templates", "words"}
-"""What a task's own section of a definition cannot be called."""
+"""Keys of definitions that a task cannot use for its own settings."""
 
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A task. Only the first four fields and `metric_names` are needed; a plug-in names its instance as entry point."""
+    """Description of a task. Only the first five fields are required.
+
+    A plug-in names its instance in the entry points of the group `cosmos_eval.tasks`.
+    """
 
     name: str
-    """As definitions write it (`task: retrieval`)."""
+    """Name in definitions (`task: retrieval`)."""
     data: Any
-    """What it takes: a `DataKind` (`cosmos_eval.datasets.kinds`), or a subclass of `cosmos_eval.datasets.data.Data`."""
+    """The data it takes: a `DataKind` (`cosmos_eval.datasets.kinds`), or a subclass of
+    `cosmos_eval.datasets.data.Data`."""
     run: Any
-    """`(benchmark, data, engine, seed) -> Outcome`, or its `module:name`."""
+    """`(benchmark, data, engine, seed) -> Outcome`: measures a benchmark."""
     validate: Any
-    """`(benchmark, data) -> None`: refuses data that cannot be measured honestly, before any compute."""
+    """`(benchmark, data) -> None`: raises RequestError for data that cannot be measured correctly. Called for all
+    benchmarks of a run before any compute."""
     metric_names: Callable[[Mapping[str, Any]], Sequence[str]]
-    """From `metrics` of a definition to every metric that may be reported; `*` stands for the name of any subset or
-    class, before the last `/`."""
+    """`metrics` of a definition -> names of all metrics that may be reported. `*` before the last `/` stands for the
+    name of any subset or class."""
 
     summary: str = ""
+    """One line for `cosmos-eval list tasks`."""
     title: str = ""
-    """For people, as model cards call it; empty: the name."""
+    """Name in model cards; empty: `name`."""
     headline: tuple[str, ...] = ()
-    """The metrics that people look at first; empty: the primary metric of the definition."""
+    """Metrics that tables show first; empty: the primary metric of the definition."""
     tested: tuple[str, ...] = ()
-    """The metrics that `regress` tests where none is asked for; empty: the primary one of the result."""
+    """Metrics that `regress` tests by default; empty: the primary metric of the result."""
     default_metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of `metrics`, beside `primary`, with the value where a definition is silent; they enter its fingerprint."""
+    """Default values of keys in `metrics` of a definition, except `primary`. They enter the fingerprint."""
     metric_options: Mapping[str, type] = field(default_factory=dict)
-    """All keys that `metrics` may have beside `primary`, with their types."""
+    """All keys that `metrics` may have except `primary` -> their types."""
     check_metrics: Callable[[Mapping[str, Any], Refuse], None] | None = None
-    """Raises what `refuse` gives for a value of `metrics` that cannot be."""
+    """`(metrics, refuse)`: raises the error that `refuse` returns for an invalid value in `metrics`."""
     prompt_keys: tuple[str, ...] = ()
-    """What `prompts` of a definition may hold; none: the task has no prompts."""
+    """Keys that `prompts` of a definition may have; empty: the task has no prompts."""
     needed_prompts: Mapping[str, str] = field(default_factory=dict)
-    """Of these the ones that must be there, each with what to write."""
+    """Those of `prompt_keys` that are required -> advice on what to write, for messages."""
     settings_key: str = ""
-    """The section of a definition with the task's own settings; they enter its fingerprint under this key."""
+    """Key of the section of a definition with the task's own settings, which enter the fingerprint under this key."""
     read_settings: Any = None
-    """`(Source) -> dict`: the settings of a definition, checked and filled in."""
+    """`(Source) -> dict`: checks the settings of a definition and fills in default values."""
     splits: tuple[str, ...] = ()
-    """Splits that it needs beside the one that is evaluated, such as train: definitions say in `dataset.splits` where
-    each lies, and `data` is a `SplitData`."""
+    """Splits that the task needs besides the evaluated one, such as train. Definitions give the options of each in
+    `dataset.splits`, and the data of a benchmark is a `SplitData`."""
     windows: bool = False
-    """Whether images pass the model as sliding windows (`encode_patches`) rather than whole."""
+    """Whether images are encoded as sliding windows (`encode_patches`) instead of whole."""
     scoring_version: int = 1
-    """Raised whenever the same features would give other numbers, or more metrics; part of a result's identity."""
+    """To be raised when the same features would give other numbers, or further metrics. Part of a result's identity."""
 
     sample_keys: tuple[str, ...] = ("image",)
-    """Columns of `samples` that say what a sample is, alike in every model."""
+    """Columns of `samples` that identify a sample; the same for every model."""
     sample_columns: tuple[str, ...] = ()
-    """Further columns that a paired test cannot do without."""
+    """Further columns that a paired test needs."""
     sample_groups: str = ""
-    """What the names of further columns that say what a sample is begin with."""
+    """Prefix of further columns that identify a sample, whose names depend on the dataset."""
     comparable_samples: Callable[[Any], Any] | None = None
-    """From the samples of a result to those that every model has."""
+    """Samples of a result -> those samples that the results of all models have."""
     paired: Any = None
-    """`(metric, results, frames) -> Hits | Areas` (`cosmos_eval.metrics.paired_samples`): what two models did on the
-    same samples; None: there is no paired test."""
+    """`(metric, results, frames) -> Hits | PairedPixelCounts`: the samples of two models for a paired test
+    (`cosmos_eval.metrics.paired_samples`). None: there are no paired tests."""
     unpaired: Callable[[str], bool] = is_rank
-    """Whether samples do not hold what a paired test of a metric needs."""
+    """Whether a metric has no paired test, since its samples do not have what the test needs."""
     resampled: bool = False
-    """Whether its paired tests are bootstraps, whose smallest p depends on the number of resamples."""
+    """Whether paired tests are bootstraps, whose smallest p-value depends on the number of resamples."""
     choices: Callable[[Mapping[str, int]], int] | None = None
-    """From the counts of a dataset to the number of candidates of which chance takes one."""
+    """Counts of a dataset -> number of candidates from which one is chosen; chance is 1 / that number."""
 
     model_index_task: str = ""
-    """Its id in the `model-index` of a Hugging Face model card."""
+    """Id of the task in the `model-index` of a Hugging Face model card."""
     clip_benchmark_task: str = ""
-    """Its name in clip-benchmark's files."""
+    """Name of the task in clip-benchmark's files."""
     clip_benchmark_metrics: Mapping[str, str] = field(default_factory=dict)
-    """Our metrics -> clip-benchmark's; a key that ends in `@` is followed by k."""
+    """Our metric -> clip-benchmark's. In names that end in `@`, k follows."""
 
     @property
     def data_class(self) -> "type[Data]":
+        """Class of the data that `run` takes."""
         return self.data.data_class if isinstance(self.data, DataKind) else self.data
 
     @property
     def kind(self) -> DataKind:
-        """The kind of data that readers must give."""
+        """Kind of the data that readers must return."""
         return self.data if isinstance(self.data, DataKind) else self.data.kind
 
     def problem(self) -> str:
-        """Why it cannot be used, in words, whatever its package wrote; empty where it can."""
+        """Return what is wrong with this description, for a message; empty if nothing is.
+
+        It may come from a plug-in, so that any field may have any type.
+        """
         if not isinstance(self.data, DataKind) and not isinstance(getattr(self.data, "kind", None), DataKind):
             return "its data is neither a DataKind nor a data class with one"
-        needed = {"run": self.run, "validate": self.validate, "metric_names": self.metric_names}
-        for name, function in needed.items():
+        functions = {"run": self.run, "validate": self.validate, "metric_names": self.metric_names}
+        for name, function in functions.items():
             if not callable(function) and not (isinstance(function, str) and ":" in function):
                 return f"its {name} is neither a function nor module:function"
         if bool(self.settings_key) != (self.read_settings is not None):
-            return "settings_key and read_settings belong together, and it has only one of them"
+            return "settings_key and read_settings belong together, but it has only one of them"
         if self.settings_key in RESERVED:
-            return f"its settings_key {self.settings_key} is another key of definitions"
+            return f"its settings_key {self.settings_key} has another meaning in definitions"
         if not isinstance(self.scoring_version, int) or self.scoring_version < 1:
-            return f"its scoring_version is {self.scoring_version!r:.60}, not a whole number from 1 on"
+            return f"its scoring_version is {self.scoring_version!r:.60}, not a whole number of at least 1"
         for name in ("headline", "tested", "prompt_keys", "sample_keys", "sample_columns"):
             if isinstance(getattr(self, name), str):
-                return f"its {name} is one text; write a tuple of them"
+                return f"its {name} is a text; write a tuple of texts"
         return ""
 
     def filled_metrics(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """`metrics` of a definition with what it leaves out."""
+        """Return `metrics` of a definition with default values filled in."""
         return {**self.default_metrics, **metrics}
 
     def reports(self, metric: str, metrics: Mapping[str, Any]) -> bool:
-        """Whether a metric may be reported; what stands before the last `/` may be any subset or class."""
+        """Return whether the task may report a metric; before its last `/` may be any subset or class."""
         subset, _, rest = metric.rpartition("/")
         return (f"{SUBSET}/{rest}" if subset else metric) in self.metric_names(self.filled_metrics(metrics))
 
     def headlines(self, primary: str) -> tuple[str, ...]:
-        """The metrics of a benchmark that people look at first."""
+        """Return the metrics that tables show first, for a benchmark with this primary metric."""
         return self.headline or (primary,)
 
     def can_be_paired(self, metric: str) -> bool:
-        """Whether a paired test of a metric can be made from samples."""
+        """Return whether there is a paired test of a metric."""
         return self.paired is not None and not self.unpaired(metric)
 
-    def checked(self, benchmark: "Benchmark", data: "Data") -> None:
-        """Refuse data that the task cannot measure; RequestError in one line."""
+    def check_data(self, benchmark: "Benchmark", data: "Data") -> None:
+        """Check data before any compute.
+
+        Raises:
+            RequestError: data that the task cannot measure correctly.
+        """
         resolve(self.validate)(benchmark, data)
 
-    def measured(self, benchmark: "Benchmark", data: "Data", engine: Any, seed: int) -> "Outcome":
-        """Metrics and samples of one benchmark."""
+    def measure(self, benchmark: "Benchmark", data: "Data", engine: Any, seed: int) -> "Outcome":
+        """Measure a benchmark: its metrics and samples."""
         return resolve(self.run)(benchmark, data, engine, seed)
 
     def settings(self, source: "Source") -> dict[str, Any]:
-        """The task's own settings of a definition, checked and filled in; RequestError with file and line."""
+        """Read the task's own settings of a definition, with default values filled in.
+
+        Raises:
+            RequestError: an invalid setting; names file and line.
+        """
         return resolve(self.read_settings)(source) if self.read_settings is not None else {}

@@ -1,4 +1,4 @@
-"""The tasks by name: ours, and those that other packages add as entry points of the group `cosmos_eval.tasks`."""
+"""Registry of tasks: built-in ones, and those of plug-ins (entry points of the group `cosmos_eval.tasks`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,41 +13,43 @@ BUILT_IN = {
     "segmentation": "cosmos_eval.tasks.segmentation:INFO",
     "perception": "cosmos_eval.tasks.perception:INFO",
 }
-"""Task -> its `TaskInfo`, in the order of tables. A new task is a module and a line here."""
+"""Name -> its `TaskInfo`, in the order of tables. To add a task, write a module and add a line here."""
 
 
-def _problem(found: Any) -> str:
-    if not isinstance(found, TaskInfo):
-        return f"it is a {type(found).__name__}, not a cosmos_eval.TaskInfo"
-    return found.problem()
+def _problem(candidate: Any) -> str:
+    """What is wrong with the object of an entry point; empty if nothing is."""
+    if not isinstance(candidate, TaskInfo):
+        return f"it is a {type(candidate).__name__}, not a cosmos_eval.TaskInfo"
+    return candidate.problem()
 
 
 TASKS = Registry("cosmos_eval.tasks", "task", BUILT_IN, _problem, named=True)
 
 
 def task_info(name: str) -> TaskInfo:
-    """What a task tells of itself.
+    """Return the description of a task.
 
     Raises:
         RequestError: there is no such task, or it is a plug-in's that cannot be used.
     """
-    found: TaskInfo = TASKS.load(name)
-    return found
+    info: TaskInfo = TASKS.load(name)
+    return info
 
 
-def task_if_known(name: str) -> TaskInfo | None:
-    """The same for a result, which may be of a plug-in that is not installed here: None then."""
+def find_task(name: str) -> TaskInfo | None:
+    """Return the description of a task, or None: a result may be of a plug-in that is not installed here."""
     try:
         return task_info(name)
     except RequestError:
         return None
 
 
-def why_unusable(task: str, plugins: Mapping[str, str]) -> str:
-    """Why the task of a result cannot be asked here, in words with what to install; empty where it can.
+def explain_unusable_task(task: str, plugins: Mapping[str, str]) -> str:
+    """Return why the task of a result cannot be used here, and what to install; empty if it can.
 
     Args:
-        plugins: of the result's `benchmark`: who brought its task.
+        task: name of the task.
+        plugins: `plugins` in `benchmark` of the result: "task" -> distribution and version that provided it.
     """
     try:
         task_info(task)
@@ -55,13 +57,15 @@ def why_unusable(task: str, plugins: Mapping[str, str]) -> str:
         if task in TASKS.names() or "task" not in plugins:
             return str(error)
         name, _, version = plugins["task"].rpartition(" ")
-        absent = f"plug-ins are turned off by {SWITCH}=0; leave it out" if not enabled() else "it is not installed here"
-        install = "" if not enabled() else f"; install it, as in: pip install {name}=={version}"
-        return f"the task {task} is of the plug-in {name} {version}, and {absent}{install}"
+        if enabled():
+            advice = f"but it is not installed here; install it, as in: pip install {name}=={version}"
+        else:
+            advice = f"but plug-ins are turned off by {SWITCH}=0; unset it"
+        return f"the task {task} is provided by the plug-in {name} {version}, {advice}"
     return ""
 
 
 def headlines(name: str, *primary: str) -> tuple[str, ...]:
-    """The metrics of a task's benchmarks that people look at first: its own, else `primary`."""
-    info = task_if_known(name)
+    """Return the metrics of a task that tables show first; `primary` if it has none or is not known here."""
+    info = find_task(name)
     return info.headline or primary if info is not None else primary

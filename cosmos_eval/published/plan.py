@@ -46,7 +46,7 @@ def weights(reproduction: Reproduction) -> list[str]:
         by_kind.setdefault(parsed.kind, []).append(parsed)
     lines = []
     for kind in sorted(by_kind, key=MODELS.names().index):
-        lines += model_kind(kind).where_weights(by_kind[kind], reproduction.suite.name)
+        lines += model_kind(kind).weights_help(by_kind[kind], reproduction.suite.name)
     return lines
 
 

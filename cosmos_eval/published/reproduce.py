@@ -14,7 +14,7 @@ from typing import Any
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.spec import MODELS, model_kind, parse_spec
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, read_suite
-from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.results.record import Result
 
@@ -38,7 +38,7 @@ class Target:
     """Reported by third parties only: shown on request, never decides."""
     as_printed: str
     source: str
-    differences: tuple[Difference, ...]
+    differences: tuple[KnownDifference, ...]
     """Known differences of the benchmark's definition that apply to this figure."""
 
     @property
@@ -140,7 +140,7 @@ def reproduce(
     if chosen:
         targets = [target for target in targets if same_model(target.spec) in chosen]
     fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in definition.benchmarks}
-    by_model = _by_model([one for one in results if one.benchmark["name"] in fingerprints], chosen)
+    by_model = _by_model([one for one in results if one.benchmark.name in fingerprints], chosen)
     cells = tuple(_cell(target, by_model, fingerprints[target.benchmark]) for target in targets)
     limited = [line for cell in cells for line in cell.refused if "--limit" in line]
     if limited and not any(cell.measured for cell in cells):
@@ -167,7 +167,7 @@ def find_targets(suite: Suite, secondary: bool) -> tuple[list[Target], int, int]
 
 
 def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
-    differences = tuple(one for one in benchmark.published if one.concerns(row["paper"], row["metric"]))
+    differences = tuple(one for one in benchmark.published if one.applies_to(row["paper"], row["metric"]))
     names = ("paper", "model", "spec", "benchmark", "metric", "printed", "as_printed", "source")
     return Target(**{name: row[name] for name in names}, secondary=bool(row["secondary"]), differences=differences)
 
@@ -208,15 +208,15 @@ def _by_model(results: Iterable[Result], chosen: Mapping[str, Sequence[str]]) ->
     """Results by published model and benchmark; of repeated measurements the newest."""
     newest: dict[tuple[str, str], dict[object, Result]] = {}
     for result in results:
-        spec = result.model["spec"]
+        spec = result.model.spec
         models = [key for key, specs in chosen.items() if spec in specs]
         if not chosen.get(same_model(spec)):  # unless the user named other results for it
             models.append(same_model(spec))
         identity = result.identity or id(result)  # a model without a digest equals no other
         for key in models:
-            of_model = newest.setdefault((key, result.benchmark["name"]), {})
+            of_model = newest.setdefault((key, result.benchmark.name), {})
             before = of_model.get(identity)
-            if before is None or before.timing["started"] <= result.timing["started"]:
+            if before is None or before.timing.started <= result.timing.started:
                 of_model[identity] = result
     return {key: list(of_model.values()) for key, of_model in newest.items()}
 
@@ -226,18 +226,18 @@ def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerp
     for result in by_model.get((same_model(target.spec), target.benchmark), ()):
         why = _refused(result, target, fingerprint)
         if why:
-            refused.append(f"{result.model['spec']} on {target.benchmark}: {why}")
+            refused.append(f"{result.model.spec} on {target.benchmark}: {why}")
         else:
             kept.append(result)
-    kept.sort(key=lambda result: (result.model["digest"], result.precision != REFERENCE, result.precision))
-    reference = {result.model["digest"] for result in kept if result.precision == REFERENCE}
+    kept.sort(key=lambda result: (result.model.digest, result.precision != REFERENCE, result.precision))
+    reference = {result.model.digest for result in kept if result.precision == REFERENCE}
     name = same_model(target.spec)
     of_name = [one for (model, _), listed in by_model.items() if model == name for one in listed if one.limit is None]
-    weights = len({one.model["digest"] or id(one) for one in of_name})
+    weights = len({one.model.digest or id(one) for one in of_name})
     measured = []
     for result in kept:
-        decides = result.precision == REFERENCE or result.model["digest"] not in reference
-        notes = _notes(target, result, decides, weights, len({one.dataset["fingerprint"] for one in kept}))
+        decides = result.precision == REFERENCE or result.model.digest not in reference
+        notes = _notes(target, result, decides, weights, len({one.dataset.fingerprint for one in kept}))
         measured.append(_measure(target, result, decides, notes))
     return Cell(target, tuple(measured), tuple(refused))
 
@@ -246,8 +246,8 @@ def _refused(result: Result, target: Target, fingerprint: str) -> str:
     """Why a result cannot be compared; empty where it can."""
     if result.limit is not None:
         return f"made with --limit {result.limit}, so not compared; run it without"
-    if result.benchmark["fingerprint"] != fingerprint:
-        old = f"version {result.benchmark['version']} ({result.benchmark['fingerprint'][:8]})"
+    if result.benchmark.fingerprint != fingerprint:
+        old = f"version {result.benchmark.version} ({result.benchmark.fingerprint[:8]})"
         return f"made with {old} of the protocol, which is now {fingerprint[:8]}; run it again"
     return "" if target.metric in result.metrics else f"has no {target.metric}; run it again"
 
@@ -263,15 +263,15 @@ def _notes(target: Target, result: Result, decides: bool, weights: int, datasets
     if result.precision != REFERENCE:
         what = "run it with --precision fp32 before you conclude" if decides else "the float32 result decides"
         notes.append(f"{result.precision}: {what}")
-    spec, digest = result.model["spec"], result.model["digest"]
+    spec, digest = result.model.spec, result.model.digest
     if weights > 1:
         these = f"these are {digest[:8]}" if digest else "these have no digest"
         notes.append(f"{weights} different weights have this name; {these}")
     if datasets > 1:
-        notes.append(f"on the data {result.dataset['fingerprint'][:8]}; there are results on other data")
+        notes.append(f"on the data {result.dataset.fingerprint[:8]}; there are results on other data")
     if spec != target.spec:
         notes.append(f"measured as {spec}")
-    n, expected = result.dataset["n"], result.dataset["n_expected"]
+    n, expected = result.dataset.n, result.dataset.n_expected
     notes += [f"on {n[what]:,} of {full:,} {what}" for what, full in expected.items() if n.get(what, full) != full]
     if n.get("left_out"):
         notes.append(f"{n['left_out']:,} items left out")
@@ -284,8 +284,8 @@ def _measure(target: Target, result: Result, decides: bool, notes: Sequence[str]
     difference = round(Decimal(repr(metric.value)) * 100 - Decimal(target.printed), 9)
     return Measurement(
         label=result.label,
-        spec=result.model["spec"],
-        digest=result.model["digest"],
+        spec=result.model.spec,
+        digest=result.model.digest,
         precision=result.precision,
         value=metric.value,
         low=metric.low,

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.paired import holm
-from cosmos_eval.metrics.paired_areas import RESAMPLES
+from cosmos_eval.metrics.paired_drop import holm
+from cosmos_eval.metrics.paired_iou import RESAMPLES
 
 REGRESSION, PASSED, NO_TEST, NOT_COMPARABLE = "regression", "no regression", "no test possible", "not comparable"
 IMPROVED = "improved"

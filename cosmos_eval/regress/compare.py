@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.detectable import POWER, churn_of, detectable_drop
+from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_power_inputs
 from cosmos_eval.metrics.names import is_rank
-from cosmos_eval.metrics.paired import interval_of_drop, p_of_drop
+from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
 from cosmos_eval.metrics.paired_samples import Hits
-from cosmos_eval.protocol.task_registry import task_info, why_unusable
+from cosmos_eval.protocol.task_registry import explain_unusable_task, task_info
 from cosmos_eval.regress.answer import Regression, Settings, Tested, decide
 from cosmos_eval.regress.paired_samples import pair_samples, refuse_other_samples, refuse_other_value
 from cosmos_eval.results.record import Result
@@ -52,7 +52,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
     for name, results in pairs.items():
         try:
             frames = read_samples(baseline[name][0], results[0]), read_samples(candidate[name][0], results[1])
-            refuse_other_samples(task_info(results[0].benchmark["task"]), *frames)
+            refuse_other_samples(task_info(results[0].benchmark.task), *frames)
             # the level of the first step of Holm's correction: what is significant at it is significant in the end
             tests_of_benchmark = [
                 run_test(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]
@@ -85,7 +85,7 @@ def remarks_on(
     without = [name for name, tested in metrics.items() if not tested]
     if without:
         yield f"without the requested metrics, so not tested: {', '.join(without)}"
-    same = [name for name, (a, b) in pairs.items() if a.model["digest"] and a.model["digest"] == b.model["digest"]]
+    same = [name for name, (a, b) in pairs.items() if a.model.digest and a.model.digest == b.model.digest]
     if same:
         yield f"baseline and candidate have the same weights: {', '.join(same)}"
 
@@ -107,17 +107,17 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
             return f"the {name} was made with --limit {result.limit}; measure it again without"
-    why = why_unusable(baseline.benchmark["task"], baseline.benchmark.get("plugins", {}))
+    why = explain_unusable_task(baseline.benchmark.task, baseline.benchmark.plugins)
     if why:
         return why
     for what, ours, theirs in (
-        ("task", baseline.benchmark["task"], candidate.benchmark["task"]),
-        ("protocol version", baseline.benchmark["version"], candidate.benchmark["version"]),
-        ("protocol fingerprint", baseline.benchmark["fingerprint"], candidate.benchmark["fingerprint"]),
-        ("scoring version of the task", *(one.benchmark.get("scoring_version", 1) for one in (baseline, candidate))),
+        ("task", baseline.benchmark.task, candidate.benchmark.task),
+        ("protocol version", baseline.benchmark.version, candidate.benchmark.version),
+        ("protocol fingerprint", baseline.benchmark.fingerprint, candidate.benchmark.fingerprint),
+        ("scoring version of the task", baseline.benchmark.scoring_version, candidate.benchmark.scoring_version),
         ("the plug-ins of task and reader", *(plugins_of(one) for one in (baseline, candidate))),
         ("size of the data", counts(baseline), counts(candidate)),
-        ("data fingerprint", baseline.dataset["fingerprint"], candidate.dataset["fingerprint"]),
+        ("data fingerprint", baseline.dataset.fingerprint, candidate.dataset.fingerprint),
     ):
         if ours != theirs:
             both = f"{shorten_digest(ours)} in the baseline, {shorten_digest(theirs)} in the candidate"
@@ -131,11 +131,11 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
 
 
 def plugins_of(result: Result) -> str:
-    return ", ".join(sorted(result.benchmark.get("plugins", {}).values())) or "none"
+    return ", ".join(sorted(result.benchmark.plugins.values())) or "none"
 
 
 def counts(result: Result) -> str:
-    return ", ".join(f"{n:,} {what}" for what, n in sorted(result.dataset["n"].items()))
+    return ", ".join(f"{n:,} {what}" for what, n in sorted(result.dataset.n.items()))
 
 
 def shorten_digest(value: object) -> str:
@@ -150,7 +150,7 @@ def metrics_to_test(results: tuple[Result, Result], asked: Sequence[str]) -> lis
     if asked:
         names = list(asked)
     else:
-        tested = task_info(result.benchmark["task"]).tested
+        tested = task_info(result.benchmark.task).tested
         names = list(tested) if tested and set(tested) <= set(result.metrics) else [result.primary]
     return [name for name in dict.fromkeys(names) if all(name in one.metrics for one in results)]
 
@@ -163,39 +163,39 @@ def run_test(
     level: float,
 ) -> Tested:
     """Test one metric, without a verdict, which depends on all tests. `level`: of the smallest detectable drop."""
-    if not task_info(results[0].benchmark["task"]).can_be_paired(metric):
+    if not task_info(results[0].benchmark.task).can_be_paired(metric):
         which = ", its primary metric" if metric == results[0].primary else ""
         raise RequestError(f"there is no paired test of {metric}{which}; choose another with --metric")
     samples = pair_samples(metric, results, frames)
     common: dict[str, Any] = {
-        "benchmark": results[0].benchmark["name"],
+        "benchmark": results[0].benchmark.name,
         "metric": metric,
         "baseline": results[0].metrics[metric].value,
         "candidate": results[1].metrics[metric].value,
     }
     if isinstance(samples, Hits):
-        drops = samples.drops()
-        low, high = interval_of_drop(drops)
-        mcnemar = drops.alone and settings.max_drop == 0
+        drops = samples.differences()
+        low, high = drop_interval(drops)
+        mcnemar = drops.is_binary and settings.max_drop == 0
         return Tested(
             **common,
             method="McNemar, exact" if mcnemar else "units, weighted",
             n=len(samples.baseline),
-            units=len(drops.lost),
+            units=len(drops.difference),
             low=-high,
             high=-low,
-            p=p_of_drop(drops, settings.max_drop),
-            p_gain=p_of_drop(drops.exchanged(), settings.max_drop) if drops.drop < 0 else 1.0,
-            least_p=p_of_drop(samples.if_all_lost(), settings.max_drop),
-            detectable=detectable_drop(churn_of(drops), settings.max_drop, level, POWER),
+            p=drop_p_value(drops, settings.max_drop),
+            p_gain=drop_p_value(drops.swapped(), settings.max_drop) if drops.drop < 0 else 1.0,
+            least_p=drop_p_value(samples.against_worst_candidate(), settings.max_drop),
+            detectable=detectable_drop(measure_power_inputs(drops), settings.max_drop, level, POWER),
         )
-    area_drop = samples.drop(settings.resamples, settings.seed)
+    area_drop = samples.bootstrap_drop(settings.resamples, settings.seed)
     for result, value in zip(results, area_drop.values, strict=True):
         refuse_other_value(metric, result, value)
     low, high = area_drop.interval()
     p_gain = 1.0
     if area_drop.drop < 0:  # else the test of a gain cannot reject, and the bootstrap is slow
-        p_gain = samples.exchanged().drop(settings.resamples, settings.seed).p(settings.max_drop)
+        p_gain = samples.swapped().bootstrap_drop(settings.resamples, settings.seed).p_value(settings.max_drop)
     return Tested(
         **common,
         method="images, bootstrap",
@@ -203,17 +203,17 @@ def run_test(
         units=samples.images,
         low=-high,
         high=-low,
-        p=area_drop.p(settings.max_drop),
+        p=area_drop.p_value(settings.max_drop),
         p_gain=p_gain,
-        least_p=area_drop.least_p(settings.max_drop),
-        detectable=detectable_drop(area_drop.churn(), settings.max_drop, level, POWER),
+        least_p=area_drop.least_p_value(settings.max_drop),
+        detectable=detectable_drop(area_drop.power_inputs(), settings.max_drop, level, POWER),
     )
 
 
 def label_of(located: Located) -> str:
     """The name of a model in the answer: its label and the start of its digest."""
     result = next(iter(located.values()))[1]
-    digest = result.model["digest"]
+    digest = result.model.digest
     return f"{result.label} ({digest[:8]})" if digest else result.label
 
 
@@ -222,7 +222,7 @@ def _refuse_unknown_metrics(
 ) -> None:
     for name in settings.metrics:
         reporting = [benchmark for benchmark, reported in metrics.items() if name in reported]
-        tasks = [task_info(pairs[benchmark][0].benchmark["task"]) for benchmark in reporting]
+        tasks = [task_info(pairs[benchmark][0].benchmark.task) for benchmark in reporting]
         if is_rank(name) or (tasks and not any(task.can_be_paired(name) for task in tasks)):
             raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
         if metrics and not any(name in found for found in metrics.values()):
@@ -231,7 +231,7 @@ def _refuse_unknown_metrics(
 
 def _refuse_few_resamples(pairs: Mapping[str, tuple[Result, Result]], count: int, settings: Settings) -> None:
     """The smallest p of a bootstrap is 1 / (resamples + 1): Holm's correction must be able to reject it."""
-    resampled = any(task_info(one.benchmark["task"]).resampled for one, _ in pairs.values())
+    resampled = any(task_info(one.benchmark.task).resampled for one, _ in pairs.values())
     least = int(count / settings.alpha)
     if resampled and settings.resamples < least:
         raise RequestError(

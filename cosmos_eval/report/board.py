@@ -89,11 +89,10 @@ def scored_by_other_code(results: Iterable[Result]) -> list[str]:
     for result in results:
         if result.limit is None:
             benchmark = result.benchmark
-            key = benchmark["name"], benchmark["fingerprint"], result.dataset["fingerprint"]
-            by = sorted(benchmark.get("plugins", {}).values()) or ["cosmos-eval"]
-            version = benchmark.get("scoring_version", 1)
+            key = benchmark.name, benchmark.fingerprint, result.dataset.fingerprint
+            by = sorted(benchmark.plugins.values()) or ["cosmos-eval"]
             code.setdefault(key, {}).setdefault(
-                ", ".join([*dict.fromkeys(by), f"scoring version {version}"]), result.label
+                ", ".join([*dict.fromkeys(by), f"scoring version {benchmark.scoring_version}"]), result.label
             )
     return [
         f"{name}: scored by different code: {'; '.join(f'{by} ({label}, ...)' for by, label in those.items())}. "
@@ -135,7 +134,7 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
 
 def check_of_suite(results: Iterable[Result], suite: Suite, folder: Path) -> None:
     """RequestError where no result is of a suite: its table would be empty."""
-    names = {one.benchmark["name"] for one in results}
+    names = {one.benchmark.name for one in results}
     if names.isdisjoint(one.name for one in suite.benchmarks):
         raise RequestError(
             f"no result below {folder} is of the suite {suite.name}; there are of {', '.join(sorted(names)) or 'none'}"

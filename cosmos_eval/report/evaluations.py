@@ -71,16 +71,16 @@ def line_of(step: int, network: str, result: "Result") -> Line:
     return {
         "step": step,
         "network": network,
-        "benchmark": result.benchmark["name"],
-        "task": result.benchmark["task"],
+        "benchmark": result.benchmark.name,
+        "task": result.benchmark.task,
         "primary": result.primary,
         "metrics": {name: metric.record() for name, metric in result.metrics.items()},
         "limit": result.limit,
         "precision": result.precision,
-        "digest": result.model["digest"],
-        "fingerprint": result.benchmark["fingerprint"],
-        "dataset": result.dataset["fingerprint"],
-        "seconds": result.timing["seconds"],
+        "digest": result.model.digest,
+        "fingerprint": result.benchmark.fingerprint,
+        "dataset": result.dataset.fingerprint,
+        "seconds": result.timing.seconds,
     }
 
 

@@ -16,7 +16,7 @@ from cosmos_core.json_text import parse_json
 from cosmos_core.text_files import read_text
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.models.spec import parse_spec
-from cosmos_eval.protocol.task_registry import task_if_known
+from cosmos_eval.protocol.task_registry import find_task
 from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.board_references import COLUMNS
 from cosmos_eval.report.exchange_names import (
@@ -70,7 +70,7 @@ def _records(board: Board, row: int, columns: pd.DataFrame, same: bool) -> Itera
     }
     name = head["benchmark"]
     dataset = dataset_names().get(name, name) if same else name
-    info = task_if_known(head["task"]) if same and name in dataset_names() else None
+    info = find_task(head["task"]) if same and name in dataset_names() else None
     task = info.clip_benchmark_task if info is not None else ""
     yield {
         "dataset": dataset,

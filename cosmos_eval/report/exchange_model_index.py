@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cosmos_eval.protocol.task_registry import task_if_known
+from cosmos_eval.protocol.task_registry import find_task
 from cosmos_eval.report.board import MEASURED, Board
 from cosmos_eval.report.cells import detail
 from cosmos_eval.report.exchange_clip_benchmark import untaken
@@ -44,7 +44,7 @@ def _results(board: Board, row: int, columns: pd.DataFrame) -> Iterator["EvalRes
     from huggingface_hub import EvalResult
 
     head = columns.iloc[0]
-    info = task_if_known(head["task"])
+    info = find_task(head["task"])
     task = (info.model_index_task or head["task"], info.title or head["task"]) if info else (head["task"], head["task"])
     for column in detail(columns):
         cell, metric = board.cell(row, column), board.columns.at[column, "metric"]

@@ -5,7 +5,7 @@ from functools import cache
 
 from cosmos_eval.protocol.benchmark import read_definition
 from cosmos_eval.protocol.folders import shipped_files
-from cosmos_eval.protocol.task_registry import TASKS, task_if_known
+from cosmos_eval.protocol.task_registry import TASKS, find_task
 
 SELECTION = "image_caption_selection"
 """Its task for Winoground and SugarCrepe."""
@@ -57,7 +57,7 @@ def our_tasks() -> dict[str, str]:
 
 
 def _metrics(task: str) -> Mapping[str, str]:
-    info = task_if_known(task)
+    info = find_task(task)
     return info.clip_benchmark_metrics if info is not None else {}
 
 

@@ -91,7 +91,7 @@ def check_format(name: str) -> None:
 def warnings_of(results: Sequence[Result]) -> list[str]:
     """A line for each warning of a result, and what the mark of unchecked ones means."""
     lines = [
-        portable_text(f"{one.label}, {one.benchmark['name']}: {warning}") for one in results for warning in one.warnings
+        portable_text(f"{one.label}, {one.benchmark.name}: {warning}") for one in results for warning in one.warnings
     ]
     return [*unchecked_legend(results), *lines]
 

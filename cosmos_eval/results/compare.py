@@ -1,7 +1,7 @@
 """Differences between two results: fields of the identity, other fields, and metrics."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from cosmos_eval.results.record import Result
@@ -57,34 +57,34 @@ def changed_fields(first: Result, second: Result) -> list[Change]:
     """Every field but the metrics that differs: those that decide the numbers first, then in the record's order."""
     ours, theirs = flatten_fields(first), flatten_fields(second)
     absent = object()
-    fields = [
+    changed = [
         field
         for field in dict.fromkeys((*IDENTITY, *ours, *theirs))
         if ours.get(field, absent) != theirs.get(field, absent)
     ]
-    kinds = {field: "identity" if field in IDENTITY else field.partition(".")[0] for field in fields}
-    parts = ["identity", *asdict(first)]
+    kinds = {field: "identity" if field in IDENTITY else field.partition(".")[0] for field in changed}
+    sections = ["identity", *(field.name for field in fields(Result))]
     return [
         Change(kinds[field], field, ours.get(field, ABSENT), theirs.get(field, ABSENT))
-        for field in sorted(fields, key=lambda field: parts.index(kinds[field]))
+        for field in sorted(changed, key=lambda field: sections.index(kinds[field]))
     ]
 
 
 def flatten_fields(result: Result) -> dict[str, Any]:
     """Every field of the record but the metrics, by its dotted name."""
-    record = asdict(result)
-    del record["metrics"]
+    record = result.record()
+    del record["schema"], record["metrics"]
     return _flat(record)
 
 
 def _flat(record: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, Mapping) and value:
-            fields |= _flat(value, f"{above}{key}.")
+            flat |= _flat(value, f"{above}{key}.")
         else:
-            fields[f"{above}{key}"] = value
-    return fields
+            flat[f"{above}{key}"] = value
+    return flat
 
 
 def _differ(ours: Metric, theirs: Metric, intervals: bool) -> bool:
@@ -97,5 +97,5 @@ def _numbers(metric: Metric, interval: bool) -> tuple[float, ...]:
 
 
 def _have_other_seeds(first: Result, second: Result) -> bool:
-    seeds = [one.timing.get("seed") for one in (first, second)]
+    seeds = [one.timing.seed for one in (first, second)]
     return None not in seeds and seeds[0] != seeds[1]

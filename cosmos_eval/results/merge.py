@@ -108,7 +108,7 @@ class _Plan:
         if whole.is_relative_to(self.out):
             target = whole.parent.relative_to(self.out)
             if len(target.parts) > 1:
-                self._folders.setdefault(result.model["digest"], str(target.parent))
+                self._folders.setdefault(result.model.digest, str(target.parent))
             self._taken[target] = key
             self.merged.there += 1
         else:
@@ -116,11 +116,11 @@ class _Plan:
             self._taken[target] = key
             self.to_copy.append((target, path, result))
             self.merged.copied += 1
-        self.merged.models = len({one.model["digest"] or one.model["spec"] for _, one in self._known.values()})
+        self.merged.models = len({one.model.digest or one.model.spec for _, one in self._known.values()})
 
     def _model_folder(self, path: Path, result: Result) -> str:
         """One folder for each model: named as in its first source, with the start of its digest."""
-        digest = result.model["digest"]
+        digest = result.model.digest
         name = path.parent.parent.name.lstrip(".") or "model"
         if not digest:
             return name
@@ -168,7 +168,7 @@ class _Plan:
 
 def _benchmark_folder(path: Path, result: Result) -> str:
     """The name of the benchmark, as `run` names the folder; the name in a record may not be a valid folder name."""
-    name = result.benchmark["name"]
+    name = result.benchmark.name
     plain = all(c.isalnum() or c in "-_." for c in name) and name[0] not in "-."
     return name if plain else path.parent.name.lstrip(".") or "benchmark"
 
@@ -189,7 +189,7 @@ def _copy(path: Path, folder: Path, result: Result) -> None:
     if not samples.is_file():
         raise RequestError(f"{samples} is missing; copy it with its {RESULT}, or delete that file and run again")
     _copy_file(samples, folder / SAMPLES)
-    if file_digest(folder / SAMPLES) != result.samples["sha256"]:
+    if file_digest(folder / SAMPLES) != result.samples.sha256:
         raise RequestError(
             f"{samples} is not the file that {RESULT} was written with: truncated or altered; copy it again with its {RESULT}, "
             "or delete both and run again"

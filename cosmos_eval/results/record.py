@@ -4,15 +4,23 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.results.portable import portable_spec
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.results.portable import portable_spec
+from cosmos_eval.results.sections import (
+    BenchmarkSection,
+    DatasetSection,
+    EnvironmentSection,
+    ModelSection,
+    SamplesSection,
+    TimingSection,
+)
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
 from cosmos_eval.tasks.outcome import Metric
 
@@ -27,19 +35,20 @@ MOST = 10**12
 class Result:
     """The content of RESULT.json: an outcome and how it was measured. Metrics are fractions.
 
-    `benchmark`, `dataset`, `model`, `environment`, `timing` and `samples` have the fields of results/schema.json.
+    `from_json` and `to_json` are the only places that know the keys of the file; the sections in it are typed objects
+    (`cosmos_eval.results.sections`).
     """
 
-    benchmark: dict[str, Any]
-    dataset: dict[str, Any]
-    model: dict[str, Any]
+    benchmark: BenchmarkSection
+    dataset: DatasetSection
+    model: ModelSection
     metrics: dict[str, Metric]
     primary: str
     precision: str
     limit: int | None
-    environment: dict[str, Any]
-    timing: dict[str, Any]
-    samples: dict[str, Any]
+    environment: EnvironmentSection
+    timing: TimingSection
+    samples: SamplesSection
     warnings: tuple[str, ...] = field(default=())
 
     file_version: ClassVar[int] = SCHEMA
@@ -55,38 +64,51 @@ class Result:
     def identity(self) -> str:
         """Digest of what decides the numbers: two results with the same identity are the same measurement."""
         return identity(
-            self.model["digest"],
-            self.benchmark["fingerprint"],
-            self.dataset["fingerprint"],
+            self.model.digest,
+            self.benchmark.fingerprint,
+            self.dataset.fingerprint,
             self.precision,
             self.limit,
-            self.benchmark.get("scoring_version", 1),
-            self.benchmark.get("plugins", {}),
+            self.benchmark.scoring_version,
+            self.benchmark.plugins,
         )
 
     @property
     def label(self) -> str:
         """Name of the model in tables; marked where the file has no checksum."""
-        name = self.model.get("label") or portable_spec(self.model["spec"])
+        name = self.model.label or portable_spec(self.model.spec)
         return f"{name} ({UNCHECKED})" if self.unchecked else name
 
     @property
     def checksum(self) -> str:
         """SHA-256 of the whole record, as it stands in RESULT.json (`cosmos_eval.results.versions.checksum`)."""
-        return checksum(self._record())
+        return checksum(self.record())
 
     def to_json(self) -> str:
         """The text of RESULT.json: every number reads back as the same number."""
-        text = json.dumps(with_checksum(self._record()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(with_checksum(self.record()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         try:
             text.encode()
         except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8: JSON can escape it
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
         return text
 
-    def _record(self) -> dict[str, Any]:
-        metrics = {name: metric.record() for name, metric in self.metrics.items()}
-        return {"schema": SCHEMA, **asdict(self), "metrics": metrics, "warnings": list(self.warnings)}
+    def record(self) -> dict[str, Any]:
+        """The JSON object of RESULT.json, in the order in which it is written, without `checksum`."""
+        return {
+            "schema": SCHEMA,
+            "benchmark": self.benchmark.record(),
+            "dataset": self.dataset.record(),
+            "model": self.model.record(),
+            "metrics": {name: metric.record() for name, metric in self.metrics.items()},
+            "primary": self.primary,
+            "precision": self.precision,
+            "limit": self.limit,
+            "environment": self.environment.record(),
+            "timing": self.timing.record(),
+            "samples": self.samples.record(),
+            "warnings": list(self.warnings),
+        }
 
     @classmethod
     def from_json(cls, text: str, where: object) -> "Result":
@@ -102,17 +124,26 @@ class Result:
             raise RequestError(f"{where} is not a valid result: {fault}; {DAMAGED}")
         if not is_intact:
             raise RequestError(f"{where} was edited or damaged after it was written (its checksum differs); {DAMAGED}")
-        del record["checksum"], record["schema"]
-        record["metrics"] = {name: Metric(**value) for name, value in record["metrics"].items()}
-        record["warnings"] = tuple(record["warnings"])
-        result = cls(**record)
+        result = cls(
+            benchmark=BenchmarkSection.from_record(record["benchmark"]),
+            dataset=DatasetSection.from_record(record["dataset"]),
+            model=ModelSection.from_record(record["model"]),
+            metrics={name: Metric(**value) for name, value in record["metrics"].items()},
+            primary=record["primary"],
+            precision=record["precision"],
+            limit=record["limit"],
+            environment=EnvironmentSection.from_record(record["environment"]),
+            timing=TimingSection.from_record(record["timing"]),
+            samples=SamplesSection.from_record(record["samples"]),
+            warnings=tuple(record["warnings"]),
+        )
         object.__setattr__(result, "file_version", version)  # frozen for everybody else
         return result
 
 
 def renamed(result: Result, label: str) -> Result:
     """The result under another label; it still knows the version of its file."""
-    other = replace(result, model={**result.model, "label": label})
+    other = replace(result, model=replace(result.model, label=label))
     object.__setattr__(other, "file_version", result.file_version)
     return other
 
@@ -126,7 +157,7 @@ def unchecked_legend(results: Iterable["Result"]) -> list[str]:
 
 def refuse_unchecked(results: Iterable["Result"], allowed: bool) -> None:
     """RequestError where a result has no checksum and that is not allowed."""
-    unchecked = list(dict.fromkeys(f"{one.label} on {one.benchmark['name']}" for one in results if one.unchecked))
+    unchecked = list(dict.fromkeys(f"{one.label} on {one.benchmark.name}" for one in results if one.unchecked))
     if unchecked and not allowed:
         more = f" and {len(unchecked) - 3} more" if len(unchecked) > 3 else ""
         raise RequestError(

@@ -12,6 +12,7 @@ from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
 from cosmos_eval.results.record import Result, first_fault
+from cosmos_eval.results.sections import SamplesSection
 from cosmos_eval.results.versions import NewerSchema, rename_old_columns
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ LARGEST_SAMPLES = 2**34
 """Bytes of samples.parquet at most; a million samples take a thousandth of it."""
 
 
-def write_samples(folder: Path, samples: "pandas.DataFrame") -> dict[str, object]:
-    """Write the per-sample table; returns its entry in RESULT.json (`file`, `rows`, `sha256`)."""
+def write_samples(folder: Path, samples: "pandas.DataFrame") -> SamplesSection:
+    """Write the per-sample table; return what RESULT.json records of it."""
     path = folder / SAMPLES
     with atomic_path(path) as temporary:
         try:
@@ -33,7 +34,7 @@ def write_samples(folder: Path, samples: "pandas.DataFrame") -> dict[str, object
         except UnicodeEncodeError:  # pyarrow takes no path that is not UTF-8
             with temporary.open("wb") as stream:
                 samples.to_parquet(stream, index=False)
-    return {"file": SAMPLES, "rows": len(samples), "sha256": file_digest(path)}
+    return SamplesSection(SAMPLES, len(samples), file_digest(path))
 
 
 def write_result(folder: Path, result: Result) -> Path:
@@ -42,7 +43,7 @@ def write_result(folder: Path, result: Result) -> Path:
     text = result.to_json()
     fault = first_fault(json.loads(text))
     if fault:
-        raise RequestError(f"{result.label} on {result.benchmark['name']}: the result would not be valid: {fault}")
+        raise RequestError(f"{result.label} on {result.benchmark.name}: the result would not be valid: {fault}")
     atomic_write_text(path, text)
     (folder / NOT_RUN).unlink(missing_ok=True)
     return path
@@ -119,7 +120,7 @@ def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
     located = [(path, read_result(path))] if path.is_file() else located_results(path)
     models: dict[str, Path] = {}
     for result_path, result in located:  # a model without a digest is identified by its spec
-        models.setdefault(result.model["digest"] or result.model["spec"], result_path.parent.parent)
+        models.setdefault(result.model.digest or result.model.spec, result_path.parent.parent)
     if len(models) > 1:
         folders = ", ".join(str(folder) for folder in list(models.values())[:3])
         raise RequestError(
@@ -128,7 +129,7 @@ def read_model(path: Path) -> dict[str, tuple[Path, Result]]:
         )
     by_benchmark: dict[str, tuple[Path, Result]] = {}
     for result_path, result in located:
-        name = result.benchmark["name"]
+        name = result.benchmark.name
         if name in by_benchmark:
             raise RequestError(
                 f"two results of {name}: {by_benchmark[name][0]} and {result_path}; give the path of one"
@@ -169,7 +170,7 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
     content = read_content(samples_path, LARGEST_SAMPLES)
     advice = f"copy it again with its {RESULT}, or delete both and run again"
     # the bytes that are checked are the bytes that are read
-    if hashlib.sha256(content).hexdigest() != result.samples["sha256"]:
+    if hashlib.sha256(content).hexdigest() != result.samples.sha256:
         if impostor := impostor_of(content):
             raise RequestError(f"{samples_path} is {impostor}")
         raise RequestError(f"{samples_path} is not the file that {RESULT} was written with: truncated or altered; {advice}")
@@ -179,9 +180,9 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
         raise RequestError(
             f"{samples_path} is not a Parquet table: {str(error).splitlines()[0] if str(error) else error!r}; {advice}"
         ) from error
-    if len(frame) != result.samples["rows"]:
+    if len(frame) != result.samples.rows:
         raise RequestError(
-            f"{samples_path} has {len(frame):,} rows, but {RESULT} records {result.samples['rows']:,}; {advice}"
+            f"{samples_path} has {len(frame):,} rows, but {RESULT} records {result.samples.rows:,}; {advice}"
         )
     return frame.rename(columns=rename_old_columns(list(frame.columns), result.file_version))
 
@@ -204,7 +205,7 @@ def find_finished(folder: Path, identity: str) -> Result | None:
     if not identity:
         return None
     samples = folder / SAMPLES
-    if result.identity != identity or not samples.is_file() or file_digest(samples) != result.samples["sha256"]:
+    if result.identity != identity or not samples.is_file() or file_digest(samples) != result.samples.sha256:
         return None
     return result
 

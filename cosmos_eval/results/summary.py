@@ -23,13 +23,13 @@ def as_listed(path: Path, result: Result, below: Path) -> tuple[str, ...]:
     """One row of `results list`, under LISTED."""
     return (
         plain(result.label),
-        plain(f"{result.benchmark['name']} v{result.benchmark['version']}"),
+        plain(f"{result.benchmark.name} v{result.benchmark.version}"),
         plain(result.primary),
         shown(result.primary, result.metrics[result.primary]),
         f"{result.metrics[result.primary].n:,}",
         result.precision,
         NONE if result.limit is None else str(result.limit),
-        plain(result.timing["started"])[:10],
+        plain(result.timing.started)[:10],
         plain(str(path.parent.relative_to(below))),
     )
 
@@ -70,7 +70,7 @@ def samples_state(path: Path, result: Result) -> str:
     samples_path = path.parent / SAMPLES
     if not samples_path.is_file():
         return f"{samples_path} is missing"
-    if file_digest(samples_path) != result.samples["sha256"]:
+    if file_digest(samples_path) != result.samples.sha256:
         return f"{samples_path} is not the file that {RESULT} was written with: truncated or altered"
     return f"{samples_path} is intact, {samples_path.stat().st_size:,} bytes"
 
@@ -130,8 +130,8 @@ def shown(name: str, metric: Metric) -> str:
 
 
 def format_difference(name: str, delta: float) -> str:
-    """A difference with its sign, in points of percent (ranks: as they are); one that is too small for two decimals is shown
-    by its order of magnitude."""
+    """A difference with its sign, in points of percent (ranks: as they are); one that is too small for two decimals is
+    shown by its order of magnitude."""
     delta *= 1 if is_rank(name) else 100
     return f"{delta:+.2f}" if abs(delta) >= 0.005 or not delta else f"{delta:+.0e}"
 

@@ -1,4 +1,5 @@
-"""Versions of RESULT.json and samples.parquet: files of older versions are read as the newest, in memory, or refused."""
+"""Versions of RESULT.json and samples.parquet: files of older versions are read as the newest, in memory, or
+refused."""
 
 import hashlib
 import json

@@ -1,1 +1,1 @@
-"""`evaluate()`: plan, session, many models, and where results go."""
+"""Runs of models on benchmarks: `evaluate()`, the plan, the session, several models and ranks, and result folders."""

@@ -1,4 +1,4 @@
-"""spec -> dataset -> engine -> task -> result: the way that every sample goes."""
+"""`cosmos_eval.evaluate`: evaluate one model from Python."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.results.record import Result
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import make_plan
-from cosmos_eval.run.result_folders import store_folder
+from cosmos_eval.run.result_folders import feature_cache_folder
 from cosmos_eval.run.session import Session
 
 
@@ -32,23 +32,26 @@ def evaluate(
     reporter: Reporter | None = None,
     **options: Any,
 ) -> list[Result]:
-    """Measure one model on benchmarks or suites; what is finished in `out` is read, not measured again.
+    """Evaluate one model on benchmarks or suites. Finished results in `out` are read, not computed again.
 
     Args:
-        model: a model spec, what `load_model` returns, or any object that a `python:` factory may return.
+        model: a model spec, a model that `load_model` returned, or any object that a `python:` factory may return.
         benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
-        data_root: the folder that holds the datasets (default: `data`, or a YAML's own folder).
-        out: the folder for results; without one nothing is written.
-        label: how tables call the model, instead of its spec.
-        skip_missing: whether benchmarks that lack their data are left out, in place of refusing all.
-        max_image_pixels: of the largest image that is read (default: `cosmos_core.image_files.MAX_PIXELS`).
-        cache: the folder that keeps features for later runs; True is `.embeddings` in `out`, if given; False none.
-        profile: is filled with where the time went, and written to profile.json in the model's folder of `out`.
+        data_root: the folder with the datasets (default: `data`; for a YAML file, the folder of that file).
+        out: the folder for results; None writes nothing.
+        label: the model's name in tables (default: its spec).
+        skip_missing: whether benchmarks without their data are left out; otherwise they are an error.
+        max_image_pixels: number of pixels above which an image is refused (default:
+            `cosmos_core.image_files.MAX_PIXELS`).
+        cache: the folder of the feature cache; True is `.embeddings` in `out`, if `out` is given; False keeps none.
+        profile: is filled with the time spent in each phase, which is also written to profile.json in the model's
+            folder of `out`.
+        reporter: shows progress and notes (default: nothing is shown).
         options: `device`, `precision`, `batch_size`, `workers`, `compile`, `decoder`, `resized`, `limit`, `seed`,
-            `overwrite`, `cache_limit`, as `cosmos_eval.run.options.RunOptions` describes them.
+            `overwrite`, `cache_limit`; see `cosmos_eval.run.options.RunOptions`.
 
     Returns:
-        One result for each benchmark that could run, in order.
+        One result for each benchmark that could run, in the order of `benchmarks`.
 
     Raises:
         RequestError: a bad spec or option, missing or broken data, or embeddings that are not finite.
@@ -60,13 +63,13 @@ def evaluate(
     if not isinstance(model, str):
         model = as_model(model, resolve_device(device), stays=device == "auto")
         if device == "auto":
-            device = str(model.device)  # a loaded model stays where it is
+            device = str(model.device)  # a loaded model stays on its device
     if "compile" in options:
         options["compiled"] = options.pop("compile")
     if options.get("resized") is not None:
         options["resized"] = user_path(options["resized"])
-    asked = RunOptions.of(**options, device=device, cache=store_folder(cache, out))
-    session = Session(user_path(out) if out is not None else None, asked, reporter or Silent())
+    run_options = RunOptions.from_keywords(**options, device=device, cache=feature_cache_folder(cache, out))
+    session = Session(user_path(out) if out is not None else None, run_options, reporter or Silent())
     with pixels_at_most(max_image_pixels):
         plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
-        return session.measure(model, plan, label=label, profile=profile)
+        return session.evaluate_model(model, plan, label=label, profile=profile)

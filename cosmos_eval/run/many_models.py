@@ -1,4 +1,11 @@
-"""One run on several ranks: they share the work of every model, or each takes whole models where there are enough."""
+"""A run on several ranks (processes started by torchrun): who evaluates which model.
+
+With at least as many models as ranks, each rank evaluates whole models, the next one whenever it has finished one. With
+fewer models, all ranks share the batches of one model after the other. The results are the same.
+
+The functions that a `RankGroup` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions,
+so that another process finds them by name.
+"""
 
 import platform
 import time
@@ -10,27 +17,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.store import PACKAGES, Store, about_rows, space_name
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.engine.features import Engine
+from cosmos_eval.cache.feature_cache import PACKAGES, FeatureCache, model_cache_info, model_cache_name
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.engine.engine import Engine
 from cosmos_eval.engine.precision import device_of_rank
-from cosmos_eval.engine.ranks import Crew
+from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.models import ModelSpec, load_model
 from cosmos_eval.profiling import Profile
 from cosmos_eval.progress import Advance, Reporter
 from cosmos_eval.results.record import Result
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.plan import PlannedBenchmark
 
 if TYPE_CHECKING:
     from cosmos_eval.run.session import Session
 
-SECONDS = 1.0
-"""Between two looks at whether another rank has failed."""
 FAILED = "failed"
-COMPARED = 16
+"""Flag that a rank raises when it fails, where each rank evaluates whole models."""
+FLAG_SECONDS = 1.0
+"""Seconds between two checks of that flag."""
+COMPARED_IMAGES = 16
 """Images that each rank reads before the work on a dataset begins."""
-SCORING = (
+SCORING_PACKAGES = (
     "cosmos-eval",
     "numpy",
     "mmcv",
@@ -40,193 +48,228 @@ SCORING = (
     "opencv-python-headless",
     "opencv-python",
 )
-"""Packages besides those of towers whose versions may decide a number."""
+"""Packages that may influence a metric, besides those that influence features
+(`cosmos_eval.cache.feature_cache.PACKAGES`)."""
+
+SessionSettings = tuple[tuple[Path | None, RunOptions, bool], list[str], list[PlannedBenchmark]]
+"""What a rank that evaluates whole models needs: `Session.settings()`, the model specs, and the plan."""
 
 
-def measure_models(
-    session: "Session", specs: Sequence[str], plan: Sequence[Planned], times: Sequence[Profile | None]
+def evaluate_models(
+    session: "Session", specs: Sequence[str], plan: Sequence[PlannedBenchmark], times: Sequence[Profile | None]
 ) -> list[list[Result]]:
-    """The results of each model on a plan, in order.
-
-    With at least as many models as ranks, each rank takes the next model when it is done with one, and whatever it
-    reads, encodes and scores is its own; with fewer, all ranks share the batches of one model after the other. Results
-    are the same.
+    """Evaluate models on a plan, on all ranks of the session.
 
     Args:
-        times: what to fill with where the time of each model went; of one process only.
+        times: for each model, a profile to be filled; only with one process.
+
+    Returns:
+        The results of each model, in the order of `specs`.
 
     Raises:
-        RequestError: as `Session.measure`.
+        RequestError: as `Session.evaluate_model`; or ranks differ in what decides the numbers.
     """
-    crew = session.crew
-    if crew.size > 1 and len(specs) >= crew.size:
-        session.reporter.note(f"{len(specs)} models on {crew.size} ranks: each rank takes whole models")
-        about = (session.settings(), list(specs), list(plan))
-        refuse_differences(crew, crew.open(open_session, about))
-        found = crew.open(measure_some, about)
-        by_model = dict(pair for some in found for pair in some)
-        return [by_model[i] for i in range(len(specs))]
-    measured = []
+    ranks = session.ranks
+    if ranks.size > 1 and len(specs) >= ranks.size:
+        session.reporter.note(f"{len(specs)} models on {ranks.size} ranks: each rank takes whole models")
+        settings = (session.settings(), list(specs), list(plan))
+        require_equal_on_all_ranks(ranks, ranks.run_on_all(open_session, settings))
+        results_by_model: dict[int, list[Result]] = {}
+        for results_of_rank in ranks.run_on_all(evaluate_remaining_models, settings):
+            results_by_model.update(results_of_rank)
+        return [results_by_model[i] for i in range(len(specs))]
+    results = []
     for spec, profile in zip(specs, times, strict=True):
         session.reporter.note(f"{spec} on {len(plan)} benchmark{'s' if len(plan) != 1 else ''}")
-        measured.append(session.measure(spec, plan, profile=profile))
-    return measured
+        results.append(session.evaluate_model(spec, plan, profile=profile))
+    return results
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decodes, resizes, encodes and scores, by package."""
-    found = {"python": platform.python_version()}
-    for name in (*PACKAGES, *SCORING):
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that decode, resize, encode and score."""
+    versions = {"python": platform.python_version()}
+    for name in (*PACKAGES, *SCORING_PACKAGES):
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
-def refuse_differences(crew: Crew, by_rank: Sequence[Mapping[str, str]]) -> None:
-    """RequestError where ranks have said other values of one thing (a package, the data of a benchmark)."""
-    for rank, said in enumerate(by_rank):
-        for name, value in by_rank[0].items():
-            if said.get(name) != value:
+def require_equal_on_all_ranks(ranks: RankGroup, values_by_rank: Sequence[Mapping[str, str]]) -> None:
+    """Check that all ranks have the values of rank 0.
+
+    Args:
+        values_by_rank: for each rank: name of a package, or "the data of BENCHMARK" -> version or fingerprint.
+
+    Raises:
+        RequestError: names the first rank and value that differ.
+    """
+    expected = values_by_rank[0]
+    for rank, values in enumerate(values_by_rank):
+        for name, value in expected.items():
+            if values.get(name) != value:
                 raise RequestError(
-                    f"{crew.name(rank)} has {name} {said.get(name, 'not at all')[:16]} and rank 0 has {value[:16]}: "
-                    "results would depend on who makes them; make the machines alike"
+                    f"{ranks.name(rank)} has {name} {values.get(name, 'not at all')[:16]} and rank 0 has {value[:16]}: "
+                    "results would depend on which rank computes them; install the same on all machines"
                 )
 
 
-def open_engine(crew: Crew, about: tuple[ModelSpec, RunOptions]) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
-    """Load a model on this rank: its engine, an id of all that decides the numbers of its rows, its batch size, and the
-    versions of packages."""
-    crew.here = None  # the model before may go
-    spec, options = about
-    model = load_model(spec, device=str(device_of_rank(options.device, crew.world)))
-    store = Store(options.cache, options.cache_limit) if options.cache is not None and crew.is_main else None
-    engine = Engine(model, reporter=crew.reporter, store=store, crew=crew, **options.of_engine())
-    return engine, (space_name(about_rows(model, engine.precision, engine.device)), engine.batch_size, versions())
+# Ranks that share the batches of one model
 
 
-def set_batch_size(crew: Crew, size: int) -> tuple[Engine, None]:
-    """Give the engine of this rank another batch size."""
-    engine = crew.here
-    engine.use_batch_size(size)
+def open_engine(
+    ranks: RankGroup, inputs: tuple[ModelSpec, RunOptions]
+) -> tuple[Engine, tuple[str, int, dict[str, str]]]:
+    """Load a model on this rank.
+
+    Returns:
+        Its engine, which stays on this rank, and for rank 0: an id of everything that decides the features, the batch
+        size, and the package versions.
+    """
+    ranks.local_state = None  # frees the previous model
+    spec, options = inputs
+    model = load_model(spec, device=str(device_of_rank(options.device, ranks.world)))
+    feature_cache = (
+        FeatureCache(options.cache, options.cache_limit) if options.cache is not None and ranks.is_main else None
+    )
+    engine = Engine(model, reporter=ranks.reporter, cache=feature_cache, ranks=ranks, **options.engine_arguments())
+    feature_id = model_cache_name(model_cache_info(model, engine.precision, engine.device))
+    return engine, (feature_id, engine.batch_size, package_versions())
+
+
+def set_batch_size(ranks: RankGroup, batch_size: int) -> tuple[Engine, None]:
+    """Change the batch size of this rank's engine."""
+    engine = ranks.local_state
+    engine.use_batch_size(batch_size)
     return engine, None
 
 
-def open_everywhere(crew: Crew, spec: ModelSpec, options: RunOptions) -> Engine:
-    """The engine of rank 0, for a model that all ranks have loaded.
+def open_everywhere(ranks: RankGroup, spec: ModelSpec, options: RunOptions) -> Engine:
+    """Load a model on all ranks; returns the engine of rank 0.
 
     Raises:
-        RequestError: a rank cannot load it, or has another one under that name.
+        RequestError: a rank cannot load it, or would compute other features.
     """
-    found = crew.open(open_engine, (spec, options))
-    refuse_differences(crew, [said for *_, said in found])
-    for rank, (numbers, *_) in enumerate(found):
-        if numbers != found[0][0]:
+    opened = ranks.run_on_all(open_engine, (spec, options))
+    require_equal_on_all_ranks(ranks, [versions for _, _, versions in opened])
+    expected_id = opened[0][0]
+    for rank, (feature_id, _, _) in enumerate(opened):
+        if feature_id != expected_id:
             raise RequestError(
-                f"{crew.name(rank)} computes other numbers for {spec.text} than rank 0: its weights, the kind of "
-                "its device, the precision or the versions of packages differ; make them alike"
+                f"{ranks.name(rank)} computes other features of {spec.text} than rank 0: its weights, the kind of its "
+                "device, the precision or the package versions differ; use the same on all ranks"
             )
-    sizes = {size for _, size, _ in found}
-    if len(sizes) > 1:  # each has found its own
-        crew.open(set_batch_size, min(sizes))
-    return crew.here
-
-
-Order = tuple[tuple[Path | None, RunOptions, bool], list[str], list[Planned]]
-"""What ranks that take whole models are given: `Session.settings()`, the specs, and the plan."""
-
-
-def open_session(crew: Crew, about: Order) -> tuple[Any, dict[str, str]]:
-    """Where each rank takes whole models: its session, with all data read, and what must be alike on all ranks."""
-    from cosmos_eval.run.session import Session
-
-    (out, options, keep_going), _, plan = about
-    crew.here = None  # the model before may go
-    options = replace(options, device=str(device_of_rank(options.device, crew.world)))
-    session = Session(out, options, Heeding(crew.reporter, crew), keep_going)
-    said = versions()
-    for planned in plan:
-        if not planned.problems:
-            said[f"the data of {planned.benchmark.name}"] = session.load(planned).fingerprint
-    return session, said
+    batch_sizes = {batch_size for _, batch_size, _ in opened}
+    if len(batch_sizes) > 1:  # --batch-size auto has found different ones
+        ranks.run_on_all(set_batch_size, min(batch_sizes))
+    return ranks.local_state
 
 
 def compare_images(engine: Engine, images: Sequence[ImageSource]) -> None:
-    """Have every rank that shares an engine's work read some images, spread over the dataset, before the work begins.
+    """Let every rank that shares an engine's work read some images, spread over the dataset, before the work begins.
 
-    Every image is compared when it is decoded; these tell of a machine without the data, or with others, at once.
+    Every image is also compared when it is decoded. Reading a few first finds a machine without the data, or with other
+    data, at once and not after hours.
 
     Raises:
-        RequestError: a rank cannot read one, or has another file; names the rank and the image.
+        RequestError: a rank cannot read an image, or has another file; names the rank and the image.
     """
-    if engine.crew.size == 1 or not images:
+    if engine.ranks.size == 1 or not images:
         return
-    step = max(1, len(images) // COMPARED)
-    some = list(images[::step])[:COMPARED]
-    for _ in engine.crew.share(read_images, None, [some] * engine.crew.size):
+    step = max(1, len(images) // COMPARED_IMAGES)
+    sample = list(images[::step])[:COMPARED_IMAGES]
+    for _ in engine.ranks.distribute(read_images, None, [sample] * engine.ranks.size):
         pass
 
 
-def read_images(engine: Engine, common: None, pieces: Iterable[Sequence[ImageSource]]) -> Iterator[None]:
-    """Read images of each piece: what one rank does."""
-    for images in pieces:
+def read_images(engine: Engine, shared: None, batches: Iterable[Sequence[ImageSource]]) -> Iterator[None]:
+    """Read images of each batch: the work of one rank in `compare_images`."""
+    for images in batches:
         for image in images:
-            image.hashed_content()
+            image.verified_content()
         yield None
 
 
-def measure_some(crew: Crew, about: Order) -> tuple[None, list[Any]]:
-    """What one rank does where each takes whole models: numbers of those that it took, and their results."""
+# Ranks that evaluate whole models
+
+
+def open_session(ranks: RankGroup, settings: SessionSettings) -> tuple[Any, dict[str, str]]:
+    """Make a session on this rank and load all data.
+
+    Returns:
+        The session, which stays on this rank, and for rank 0 the values that must be equal on all ranks: package
+        versions and fingerprints of the data.
+    """
     from cosmos_eval.run.session import Session
 
-    _, specs, plan = about
-    session = crew.here
-    crew.here = None
-    done = []
+    (out, options, keep_going), _, plan = settings
+    ranks.local_state = None  # frees the previous model
+    options = replace(options, device=str(device_of_rank(options.device, ranks.world)))
+    session = Session(out, options, FailureWatchingReporter(ranks.reporter, ranks), keep_going)
+    values = package_versions()
+    for planned in plan:
+        if not planned.problems:
+            values[f"the data of {planned.benchmark.name}"] = session.load_data(planned).fingerprint
+    return session, values
+
+
+def evaluate_remaining_models(ranks: RankGroup, settings: SessionSettings) -> tuple[None, list[Any]]:
+    """Evaluate models on this rank until none is left, or another rank has failed.
+
+    Returns:
+        None, since nothing stays on this rank, and for rank 0 the (number, results) of each model evaluated here.
+    """
+    from cosmos_eval.run.session import Session
+
+    _, specs, plan = settings
+    session = ranks.local_state
+    ranks.local_state = None
+    finished = []
     try:
         if not isinstance(session, Session):
-            session, _ = open_session(crew, about)
-        while not crew.flag(FAILED) and (number := crew.take_number("models")) < len(specs):
+            session, _ = open_session(ranks, settings)
+        while not ranks.is_flag_set(FAILED) and (number := ranks.next_number("models")) < len(specs):
             session.reporter.note(f"{specs[number]} (model {number + 1} of {len(specs)})")
-            done.append((number, measured_by_name(session, specs[number], plan)))
-    except Stopped:
-        pass  # whoever failed tells it
+            finished.append((number, evaluate_named_model(session, specs[number], plan)))
+    except OtherRankFailed:
+        pass  # that rank reports its own error
     except Exception:
-        crew.raise_flag(FAILED)
+        ranks.set_flag(FAILED)
         raise
-    return None, done
+    return None, finished
 
 
-def measured_by_name(session: "Session", spec: str, plan: Sequence[Planned]) -> list[Result]:
-    """`Session.measure`, whose refusals name the model."""
+def evaluate_named_model(session: "Session", spec: str, plan: Sequence[PlannedBenchmark]) -> list[Result]:
+    """As `Session.evaluate_model`, with the model's spec in error messages."""
     try:
-        return session.measure(spec, plan)
+        return session.evaluate_model(spec, plan)
     except RequestError as error:
         raise error if spec in str(error) else RequestError(f"{spec}: {error}") from error
 
 
-class Stopped(Exception):
+class OtherRankFailed(Exception):
     """Another rank has failed."""
 
 
-class Heeding:
-    """A reporter that ends work, by `Stopped`, once another rank has failed."""
+class FailureWatchingReporter:
+    """A reporter that raises `OtherRankFailed` once another rank has failed: progress is reported often, so the work
+    ends soon."""
 
-    def __init__(self, inner: Reporter, crew: Crew) -> None:
-        self.inner, self.crew = inner, crew
-        self.looked = time.monotonic()
+    def __init__(self, inner: Reporter, ranks: RankGroup) -> None:
+        self.inner, self.ranks = inner, ranks
+        self.last_check = time.monotonic()
 
     @contextmanager
     def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
-        with self.inner.task(description, total, unit) as advance:
+        with self.inner.task(description, total, unit) as advance_inner:
 
-            def heeding(n: int, text: str = "") -> None:
-                advance(n, text)
-                if time.monotonic() - self.looked >= SECONDS:
-                    self.looked = time.monotonic()
-                    if self.crew.flag(FAILED):
-                        raise Stopped
+            def advance(n: int, text: str = "") -> None:
+                advance_inner(n, text)
+                if time.monotonic() - self.last_check >= FLAG_SECONDS:
+                    self.last_check = time.monotonic()
+                    if self.ranks.is_flag_set(FAILED):
+                        raise OtherRankFailed
 
-            yield heeding
+            yield advance
 
     def note(self, line: str) -> None:
         self.inner.note(line)

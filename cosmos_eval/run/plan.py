@@ -1,4 +1,4 @@
-"""What a run is going to do: models × benchmarks, with everything that is missing found before any compute."""
+"""The plan of a run: which benchmarks, where their data is, and everything that is missing, before any compute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,50 +6,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.progress import Reporter, naming
+from cosmos_eval.progress import Reporter, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 
 if TYPE_CHECKING:
-    from cosmos_eval.datasets.base import DataCheck
+    from cosmos_eval.datasets.dataset_checks import DataReport
 
 DEFAULT_DATA_ROOT = Path("data")
 ABSENT = ", which is not there"
-"""What a problem of a file or folder says behind its place, as `Survey.missing` writes it."""
+"""Follows the path in the problem of a missing file or folder, as `add_missing` words it; what to fetch follows."""
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One benchmark of a run: where its data is, and why it cannot run (empty when it can)."""
+class PlannedBenchmark:
+    """One benchmark of a run."""
 
     benchmark: Benchmark
     data_root: Path
+    """The folder that its data is read from."""
     problems: tuple[str, ...] = ()
+    """Why it cannot run, such as missing data; empty if it can."""
 
 
 def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmark]:
-    """Definitions for benchmark names, suite names, YAML paths or definitions, in order, each once.
+    """The definitions of benchmark names, suite names, YAML paths or definitions, in order, each once.
 
-    A definition made in memory is fingerprinted anew, so that a changed copy is another protocol.
+    A definition made in memory gets a new fingerprint, since a changed copy of a benchmark is another protocol.
 
     Raises:
-        RequestError: a name that is neither, or two definitions of one name (their results would share a folder).
+        RequestError: no names, an unknown name, or two different definitions with one name, whose results would go to
+            one folder.
     """
     suites = list_suites()
-    found: dict[str, Benchmark] = {}
+    by_name: dict[str, Benchmark] = {}
     for name in names:
         if isinstance(name, Benchmark):
-            some = [replace(name, fingerprint=protocol_fingerprint(name))]
+            definitions = [replace(name, fingerprint=protocol_fingerprint(name))]
         elif str(name) in suites:
-            some = load_suite(str(name))
+            definitions = load_suite(str(name))
         else:
-            some = [load_benchmark(name)]
-        for benchmark in some:
-            known = found.setdefault(benchmark.name, benchmark)
-            if known != benchmark:
+            definitions = [load_benchmark(name)]
+        for benchmark in definitions:
+            first = by_name.setdefault(benchmark.name, benchmark)
+            if first != benchmark:
                 raise RequestError(f"two definitions are called {benchmark.name}; rename one of them")
-    if not found:
-        raise RequestError("no benchmark was asked for; give --suite or --benchmark")
-    return list(found.values())
+    if not by_name:
+        raise RequestError("no benchmark to evaluate; give --suite or --benchmark")
+    return list(by_name.values())
 
 
 def make_plan(
@@ -58,53 +61,70 @@ def make_plan(
     *,
     skip_missing: bool = False,
     reporter: Reporter | None = None,
-) -> list[Planned]:
-    """Check the data of every benchmark.
+) -> list[PlannedBenchmark]:
+    """Resolve benchmarks and check their data.
 
-    Definitions read `data_root` (default: `data`). A user's own YAML reads beside itself where no `data_root` is given,
-    or where that lacks its data and the YAML's folder has it.
+    Data is read from `data_root` (default: `data`). That of a user's own YAML file is read from the folder of that file
+    if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it.
 
     Raises:
-        RequestError: something is missing and `skip_missing` is off; lists it all in one line.
+        RequestError: data is missing and `skip_missing` is False; lists all that is missing in one line.
     """
-    planned = []
+    plan = []
     for benchmark in resolve_benchmarks(benchmarks):
-        with naming(benchmark.name):
+        with use_benchmark_name(benchmark.name):
             root, report = check_data(benchmark, data_root, reporter=reporter)
-        planned.append(Planned(benchmark, root, report.problems))
-    missing = once_for_each([(item.benchmark.name, problem) for item in planned for problem in item.problems])
-    if missing and not skip_missing:
-        raise RequestError("; ".join(missing) + "; or run the rest with --skip-missing")
-    return planned
+        plan.append(PlannedBenchmark(benchmark, root, report.problems))
+    problems = merge_equal_problems(
+        [(planned.benchmark.name, problem) for planned in plan for problem in planned.problems]
+    )
+    if problems and not skip_missing:
+        raise RequestError("; ".join(problems) + "; or run the rest with --skip-missing")
+    return plan
 
 
-def once_for_each(problems: Sequence[tuple[str, str]]) -> list[str]:
-    """Problems of benchmarks, each once, with the names of all that have it: several need the same folder.
+def merge_equal_problems(problems: Sequence[tuple[str, str]]) -> list[str]:
+    """Merge equal problems: several benchmarks may need the same missing folder.
 
     Args:
-        problems: (benchmark, problem), the problem beginning with the benchmark's name.
+        problems: (benchmark, problem) pairs; a problem begins with the name of its benchmark.
+
+    Returns:
+        each problem once, in order of first appearance, with the names of all benchmarks that have it:
+        "a, b need FOLDER, which is not there; fetch ...".
     """
-    said: dict[str, tuple[list[str], str]] = {}
+    merged: dict[str, tuple[list[str], str]] = {}  # what is missing -> the benchmarks, and the problem of the first
     for name, problem in problems:
-        rest = problem.removeprefix(f"{name} ")
-        place, absent, _ = rest.partition(ABSENT)  # behind it is what to fetch, which each benchmark words by itself
-        names, _ = said.setdefault(place if absent and rest != problem else problem, ([], problem))
+        without_name = problem.removeprefix(f"{name} ")
+        missing_path, absent, _ = without_name.partition(ABSENT)
+        # Two problems are equal if the path is: the advice behind it may be worded for each benchmark.
+        key = missing_path if absent and without_name != problem else problem
+        names, _ = merged.setdefault(key, ([], problem))
         names.append(name)
-    return [
-        problem if len(names) == 1 else f"{', '.join(names)} need{problem.removeprefix(f'{names[0]} needs')}"
-        for names, problem in said.values()
-    ]
+    lines = []
+    for names, problem in merged.values():
+        if len(names) > 1:
+            problem = f"{', '.join(names)} need{problem.removeprefix(f'{names[0]} needs')}"
+        lines.append(problem)
+    return lines
 
 
 def check_data(
     benchmark: Benchmark, data_root: Path | None, *, deep: bool = False, reporter: Reporter | None = None
-) -> tuple[Path, "DataCheck"]:
-    """The first place that has a definition's data, and what was found there; where none has them, the place that has
-    the most of them."""
+) -> tuple[Path, "DataReport"]:
+    """Find the folder with a benchmark's data.
+
+    Args:
+        data_root: searched first; then the folder of the benchmark's YAML file, if it is a user's own.
+        deep: whether every image and mask is decoded.
+
+    Returns:
+        The first folder that has all data, and the report on it. If no folder has, the one with the most data.
+    """
     from cosmos_eval import datasets, tasks
 
-    own = [benchmark.folder] if benchmark.folder else []
-    roots = [data_root, *own] if data_root else own or [DEFAULT_DATA_ROOT]
+    own_folder = [benchmark.folder] if benchmark.folder else []
+    roots = [data_root, *own_folder] if data_root else own_folder or [DEFAULT_DATA_ROOT]
     reports = []
     for root in roots:
         report = datasets.check(benchmark, root, deep=deep, reporter=reporter, validate=tasks.validate)

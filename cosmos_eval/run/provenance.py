@@ -1,29 +1,38 @@
-"""Which code measured: the task's scoring version, and the plug-ins that brought task, reader or model."""
+"""Which code computed a result: the task's scoring version, and the plug-ins that provide task, reader or model."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from cosmos_core.plugins import Plugin
-from cosmos_eval.datasets.catalog import READERS
+from cosmos_eval.datasets.reader_registry import READERS
 from cosmos_eval.models.spec import KINDS, MODELS
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 
-def scoring_of(benchmark: Benchmark) -> dict[str, Any]:
-    """Fields of a result's `benchmark` that enter its identity: `scoring_version` above 1, and `plugins`, which has
-    the distribution and version behind the task and the reader; each only where there is something to say."""
-    version = task_info(benchmark.task).scoring_version
-    sources = {"task": TASKS.plugin(benchmark.task), "reader": READERS.plugin(benchmark.dataset["reader"])}
-    plugins = {what: _stamp(plugin) for what, plugin in sources.items() if plugin is not None}
-    return {**({"scoring_version": version} if version != 1 else {}), **({"plugins": plugins} if plugins else {})}
+@dataclass(frozen=True)
+class ScoringCode:
+    """The code that reads and scores a benchmark; part of the identity of a result."""
+
+    scoring_version: int
+    """Of the task (`TaskInfo.scoring_version`)."""
+    plugins: dict[str, str]
+    """`task` or `reader` -> distribution and version of the plug-in that provides it; empty if both are built in."""
 
 
-def plugin_of_model(spec: str) -> dict[str, str]:
-    """`plugin` of a result's `model`: distribution and version, where a plug-in brings the kind of spec."""
+def find_scoring_code(benchmark: Benchmark) -> ScoringCode:
+    """The code that would score a benchmark now."""
+    providers = {"task": TASKS.plugin(benchmark.task), "reader": READERS.plugin(benchmark.dataset["reader"])}
+    plugins = {role: _name_and_version(plugin) for role, plugin in providers.items() if plugin is not None}
+    return ScoringCode(task_info(benchmark.task).scoring_version, plugins)
+
+
+def model_plugin_field(spec: str) -> dict[str, str]:
+    """The field `plugin` of a result's `model`: distribution and version of the plug-in that provides this kind of
+    spec; empty for built-in kinds."""
     kind = spec.partition(":")[0]
     plugin = None if kind in KINDS else MODELS.plugin(kind)
-    return {} if plugin is None else {"plugin": _stamp(plugin)}
+    return {} if plugin is None else {"plugin": _name_and_version(plugin)}
 
 
-def _stamp(plugin: Plugin) -> str:
+def _name_and_version(plugin: Plugin) -> str:
     return f"{plugin.distribution} {plugin.version}"

@@ -1,82 +1,100 @@
-"""The record of one measurement: an outcome, and everything needed to know what it means."""
+"""Builds the `Result` of one evaluation: the outcome, and everything that is needed to interpret it."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine
 from cosmos_eval.engine.batch_size import AUTO
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.protocol.parts import protocol_parts
+from cosmos_eval.protocol.definition_changes import digest_definition
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import (
+    BenchmarkSection,
+    DatasetSection,
+    EnvironmentSection,
+    ModelSection,
+    SamplesSection,
+    TextsSection,
+    TimingSection,
+)
 from cosmos_eval.results.store import write_samples
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.provenance import plugin_of_model, scoring_of
+from cosmos_eval.run.provenance import ScoringCode, model_plugin_field
 from cosmos_eval.tasks.outcome import Outcome
 
 
 @dataclass(frozen=True)
-class About:
-    """How a measurement was made."""
+class EvaluationContext:
+    """How an evaluation was run."""
 
     label: str | None
-    """How tables call the model, instead of its spec."""
+    """The model's name in tables; None stands for its spec."""
     options: RunOptions
+    scoring: ScoringCode
     started: datetime
     seconds: float
 
 
-def record(
-    benchmark: Benchmark, data: Data, engine: Engine, outcome: Outcome, about: About, folder: Path | None
+def build_result(
+    benchmark: Benchmark, data: Data, engine: Engine, outcome: Outcome, context: EvaluationContext, folder: Path | None
 ) -> Result:
-    """The result of one model on one benchmark; its samples are written to `folder`, where there is one."""
+    """The result of one model on one benchmark.
+
+    Args:
+        folder: samples.parquet is written there; None writes nothing, and the result has a checksum of zeros for it.
+    """
     model = engine.model
     windows = task_info(benchmark.task).windows
-    samples: dict[str, Any] = {"file": "samples.parquet", "rows": len(outcome.samples), "sha256": "0" * 64}
+    samples = SamplesSection("samples.parquet", len(outcome.samples), "0" * 64)
     if folder is not None:
         samples = write_samples(folder, outcome.samples)
     return Result(
-        benchmark={
-            "name": benchmark.name,
-            "version": benchmark.version,
-            "task": benchmark.task,
-            "fingerprint": benchmark.fingerprint,
-            **scoring_of(benchmark),
-            "parts": protocol_parts(benchmark),
-        },
-        dataset={
-            "fingerprint": data.fingerprint,
-            "n": data.counts(),
-            "n_expected": dict(benchmark.dataset.get("expected", {})),
-        },
-        model={
-            **model.describe(),
-            "spec": model.spec,
-            "label": about.label,
-            "digest": model.digest,
-            **plugin_of_model(model.spec),
-        },
+        benchmark=BenchmarkSection(
+            name=benchmark.name,
+            version=benchmark.version,
+            task=benchmark.task,
+            fingerprint=benchmark.fingerprint,
+            scoring_version=context.scoring.scoring_version,
+            plugins=context.scoring.plugins,
+            parts=digest_definition(benchmark),
+        ),
+        dataset=DatasetSection(
+            fingerprint=data.fingerprint,
+            n=data.counts(),
+            n_expected=dict(benchmark.dataset.get("expected", {})),
+        ),
+        model=ModelSection.from_record(
+            {
+                **model.describe(),
+                "spec": model.spec,
+                "label": context.label,
+                "digest": model.digest,
+                **model_plugin_field(model.spec),
+            }
+        ),
         metrics=outcome.metrics,
         primary=outcome.primary,
         precision=engine.precision_of(windows),
-        limit=about.options.limit,
-        environment={**environment(str(engine.device)), **engine.means(windows)},
-        timing={
-            "seconds": round(about.seconds, 3),
-            "started": about.started.isoformat(timespec="seconds"),
-            "batch_size": engine.batch_size,
-            "batch_size_auto": about.options.batch_size == AUTO,
-            "batch_size_used": engine.parts.sizes,
-            "workers": about.options.workers,
-            "ranks": engine.crew.size,
-            "seed": about.options.seed,
-            "encoded": engine.encoded,
-            "texts": engine.texts_read.record(),
-        },
+        limit=context.options.limit,
+        environment=EnvironmentSection.from_record(
+            {**environment(str(engine.device)), **engine.encoding_record(windows)}
+        ),
+        timing=TimingSection(
+            seconds=round(context.seconds, 3),
+            started=context.started.isoformat(timespec="seconds"),
+            batch_size=engine.batch_size,
+            batch_size_auto=context.options.batch_size == AUTO,
+            batch_size_used=engine.batch_splitter.sizes,
+            workers=context.options.workers,
+            ranks=engine.ranks.size,
+            seed=context.options.seed,
+            encoded=engine.encoded,
+            texts=TextsSection.from_record(engine.text_counts.record()),
+        ),
         samples=samples,
-        warnings=(*outcome.warnings, *data.remarks, *engine.texts_read.warnings()),
+        warnings=(*outcome.warnings, *data.remarks, *engine.text_counts.warnings()),
     )

@@ -1,4 +1,4 @@
-"""One run: models on benchmarks, one after the other; what is finished is kept."""
+"""One run: evaluates models on the benchmarks of a plan, one after the other, and keeps what is finished."""
 
 import errno
 import time
@@ -11,27 +11,27 @@ from pathlib import Path
 from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
-from cosmos_eval.cache.store import Store
+from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
-from cosmos_eval.engine.ranks import Crew
+from cosmos_eval.engine.rank_group import RankGroup
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, out_of_memory
+from cosmos_eval.models.base import Model, is_out_of_memory
 from cosmos_eval.models.spec import model_kind, parse_spec
-from cosmos_eval.profiling import Profile, encoded, of_benchmark, phase, profiled
-from cosmos_eval.progress import Reporter, Silent, naming
+from cosmos_eval.profiling import Profile, phase, profile_benchmark, record_encoded, use_profile
+from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned
-from cosmos_eval.run.provenance import scoring_of
-from cosmos_eval.run.recording import About, record
-from cosmos_eval.run.result_folders import model_folder, refuse_to_lose, stored_result, why_again
+from cosmos_eval.run.plan import PlannedBenchmark
+from cosmos_eval.run.provenance import find_scoring_code
+from cosmos_eval.run.recording import EvaluationContext, build_result
+from cosmos_eval.run.result_folders import describe_repetition, model_folder, read_stored_result, require_replaceable
 
 
 @dataclass
@@ -39,157 +39,191 @@ class Session:
     """One run: its options, and the datasets that its models share."""
 
     out: Path | None
-    """The folder for results; without one nothing is written."""
+    """The folder for results; None writes nothing."""
     options: RunOptions = field(default_factory=RunOptions)
     reporter: Reporter = field(default_factory=Silent)
     keep_going: bool = False
-    """Whether what cannot be measured is put into `failed`, and does not stop the rest."""
-    crew: Crew = field(default_factory=Crew)
-    """The ranks that share the work of models that are given by their specs."""
+    """Whether a model or benchmark that fails is added to `failed`, and the run goes on."""
+    ranks: RankGroup = field(default_factory=RankGroup)
+    """The ranks that share the work of models given by their specs."""
     failed: list[str] = field(default_factory=list, init=False)
-    """Model, benchmark and reason of each measurement that failed."""
+    """Model, benchmark and reason of each failure."""
     device: str = field(default="", init=False)
-    """Of this rank."""
-    _data: dict[str, Data] = field(default_factory=dict, init=False)
+    """The device of this rank."""
+    _data_by_benchmark: dict[str, Data] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.device = str(device_of_rank(self.options.device, self.crew.world))
-        # a wrong word stops here; each model's own device decides what `auto` comes to
+        self.device = str(device_of_rank(self.options.device, self.ranks.world))
+        # Raises for an unknown precision, before any data is read; the value for `auto` is chosen for each model.
         resolve_precision(self.options.precision, self.device)
 
-    def measure(
-        self, model: str | Model, plan: Sequence[Planned], *, label: str | None = None, profile: Profile | None = None
+    def evaluate_model(
+        self,
+        model: str | Model,
+        plan: Sequence[PlannedBenchmark],
+        *,
+        label: str | None = None,
+        profile: Profile | None = None,
     ) -> list[Result]:
-        """One model on every benchmark of a plan; those with problems are recorded as not run."""
-        with profiled(profile):
-            return self._measure(model, plan, label, profile)
+        """Evaluate one model on every benchmark of a plan.
 
-    def _measure(
-        self, model: str | Model, plan: Sequence[Planned], label: str | None, profile: Profile | None
+        Benchmarks with problems are recorded as not run. Finished results in `out` are read, not computed again.
+
+        Args:
+            model: a spec, or a loaded model.
+            label: the model's name in tables (default: its spec).
+            profile: is filled with the time spent in each phase, and written into the model's folder.
+
+        Returns:
+            One result for each benchmark that could run, in the order of the plan.
+
+        Raises:
+            RequestError: what a model, data or options are refused for; with `keep_going`, added to `failed` instead.
+        """
+        with use_profile(profile):
+            return self._evaluate_model(model, plan, label, profile)
+
+    def _evaluate_model(
+        self, model: str | Model, plan: Sequence[PlannedBenchmark], label: str | None, profile: Profile | None
     ) -> list[Result]:
-        if self.out is not None:  # a folder that cannot be made stops here, before any compute
-            self.out.mkdir(parents=True, exist_ok=True)
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)  # raises if it cannot be made, before any compute
         try:
             with phase("model"):
-                engine = self._engine(model)
+                engine = self._open_engine(model)
         except Exception as error:
-            if not self._goes_on_after(error):
+            if not self._can_continue_after(error):
                 raise
             spec = model if isinstance(model, str) else model.spec
-            self._note_failure(f"{label or spec}, every benchmark", error)
+            self._record_failure(f"{label or spec}, every benchmark", error)
             return []
-        loaded = engine.model
+        loaded_model = engine.model
+        model_name = label or loaded_model.spec
         if profile is not None:
             begin_profile(profile, engine)
         results = []
         for planned in plan:
-            folder = self._folder(loaded, planned.benchmark)
+            folder = self._result_folder(loaded_model, planned.benchmark)
             if planned.problems:
+                problems = "; ".join(planned.problems)
                 if folder is not None:
-                    write_not_run(folder, label or loaded.spec, planned.benchmark.name, "; ".join(planned.problems))
-                self.reporter.note(f"{planned.benchmark.name}: not run: {'; '.join(planned.problems)}")
+                    write_not_run(folder, model_name, planned.benchmark.name, problems)
+                self.reporter.note(f"{planned.benchmark.name}: not run: {problems}")
                 continue
             try:
-                with of_benchmark(planned.benchmark.name), naming(planned.benchmark.name):
-                    results.append(self._measure_one(loaded, engine, planned, folder, label))
+                with profile_benchmark(planned.benchmark.name), use_benchmark_name(planned.benchmark.name):
+                    results.append(self._evaluate_benchmark(loaded_model, engine, planned, folder, label))
             except Exception as error:
-                if not self._goes_on_after(error):
+                if not self._can_continue_after(error):
                     raise
-                reason = self._note_failure(f"{label or loaded.spec}, {planned.benchmark.name}", error)
+                reason = self._record_failure(f"{model_name}, {planned.benchmark.name}", error)
                 if folder is not None:
-                    write_not_run(folder, label or loaded.spec, planned.benchmark.name, f"failed: {reason}")
+                    write_not_run(folder, model_name, planned.benchmark.name, f"failed: {reason}")
         if profile is not None:
-            end_profile(profile, engine, self.out / model_folder(loaded) if self.out is not None else None)
+            end_profile(profile, engine, self.out / model_folder(loaded_model) if self.out is not None else None)
         return results
 
-    def _goes_on_after(self, error: Exception) -> bool:
-        """Whether the rest of the run is measured: after what the data, a model or the memory brought, no fault of
-        ours and no disk that is full."""
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        theirs = isinstance(error, RequestError | OSError) or out_of_memory(error) or is_dead_worker_error(error)
-        return self.keep_going and theirs and not full
+    def _can_continue_after(self, error: Exception) -> bool:
+        """Whether the run goes on after an error.
 
-    def _note_failure(self, what: str, error: Exception) -> str:
+        With `keep_going` it does after errors of data, of a model or of memory. A bug would fail again, and on a full
+        disk nothing more can be written.
+        """
+        is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_bug = not (
+            isinstance(error, RequestError | OSError) or is_out_of_memory(error) or is_dead_worker_error(error)
+        )
+        return self.keep_going and not is_bug and not is_disk_full
+
+    def _record_failure(self, model_and_benchmark: str, error: Exception) -> str:
+        """Add a failure to `failed`; returns its reason in one line."""
         reason = " ".join(str(error).split()) or type(error).__name__
-        self.failed.append(f"{what}: {reason}")
-        self.reporter.note(f"failed: {what}: {reason}")
+        self.failed.append(f"{model_and_benchmark}: {reason}")
+        self.reporter.note(f"failed: {model_and_benchmark}: {reason}")
         return reason
 
     def settings(self) -> tuple[Path | None, RunOptions, bool]:
-        """What another process makes the same session of: `out`, `options` and `keep_going`."""
+        """What another process needs to make an equal session: `out`, `options` and `keep_going`."""
         return self.out, self.options, self.keep_going
 
-    def _engine(self, model: str | Model) -> Engine:
+    def _open_engine(self, model: str | Model) -> Engine:
+        """Load a model, on all ranks if they can share its work."""
         if not isinstance(model, str):
-            return self._engine_of(model)
+            return self._engine_for(model)
         spec = parse_spec(model)
-        # vectors made elsewhere are read, not encoded: there is nothing to share
-        if self.crew.size > 1 and model_kind(spec.kind).encodes:
-            return open_everywhere(self.crew, spec, self.options)
-        return self._engine_of(load_model(spec, device=self.device))
+        # Models of stored embeddings (`embeddings:`) encode nothing, so there is no work to share.
+        if self.ranks.size > 1 and model_kind(spec.kind).encodes:
+            return open_everywhere(self.ranks, spec, self.options)
+        return self._engine_for(load_model(spec, device=self.device))
 
-    def _engine_of(self, model: Model) -> Engine:
+    def _engine_for(self, model: Model) -> Engine:
         cache = self.options.cache
-        store = Store(cache, self.options.cache_limit) if cache is not None else None
-        return Engine(model, reporter=self.reporter, store=store, **self.options.of_engine())
+        feature_cache = FeatureCache(cache, self.options.cache_limit) if cache is not None else None
+        return Engine(model, reporter=self.reporter, cache=feature_cache, **self.options.engine_arguments())
 
-    def _measure_one(
-        self, model: Model, engine: Engine, planned: Planned, folder: Path | None, label: str | None
+    def _evaluate_benchmark(
+        self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
     ) -> Result:
+        """The result of a model on one benchmark: the stored one if it is finished, else a new one."""
         benchmark = planned.benchmark
         with phase("reading"):
-            data = self.load(planned)
-        windows = task_info(benchmark.task).windows
-        precision = engine.precision_of(windows)
-        measured_by = scoring_of(benchmark)
-        key = identity(
-            model.digest,
-            benchmark.fingerprint,
-            data.fingerprint,
-            precision,
-            self.options.limit,
-            measured_by.get("scoring_version", 1),
-            measured_by.get("plugins"),
-        )
+            data = self.load_data(planned)
+        scoring = find_scoring_code(benchmark)
+        precision = engine.precision_of(task_info(benchmark.task).windows)
         if folder is not None and not self.options.overwrite:
-            done = find_finished(folder, key)
-            if done is not None:
-                seed, asked = done.timing.get("seed", self.options.seed), self.options.seed
-                other = f" (its intervals are of seed {seed}; --overwrite measures again)" if seed != asked else ""
-                self.reporter.note(f"{benchmark.name}: already done, kept{other}")
-                return done
-            there = stored_result(folder)
-            if there is not None:
-                path = folder / RESULT
-                refuse_to_lose(there, path, benchmark, data.fingerprint, precision, self.options.limit)
-                if why := why_again(there, benchmark, model.digest):
-                    self.reporter.note(f"{benchmark.name}: measured again: {why}")
+            key = identity(
+                model.digest,
+                benchmark.fingerprint,
+                data.fingerprint,
+                precision,
+                self.options.limit,
+                scoring.scoring_version,
+                scoring.plugins,
+            )
+            finished = find_finished(folder, key)
+            if finished is not None:
+                self.reporter.note(f"{benchmark.name}: already done, kept{self._seed_note(finished)}")
+                return finished
+            stored = read_stored_result(folder)
+            if stored is not None:
+                limit = self.options.limit
+                require_replaceable(stored, folder / RESULT, benchmark, data.fingerprint, precision, limit)
+                if reason := describe_repetition(stored, scoring, model.digest):
+                    self.reporter.note(f"{benchmark.name}: measured again: {reason}")
+
         started = datetime.now(UTC)
-        clock = time.perf_counter()
-        engine.begin(benchmark.name)
+        start_seconds = time.perf_counter()
+        engine.start_benchmark(benchmark.name)
         compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
-        seconds = time.perf_counter() - clock
-        encoded(engine.encoded)
-        # two runs of other settings may end at once in one OUT: samples and result are of one of them
+        seconds = time.perf_counter() - start_seconds
+        record_encoded(engine.encoded)
+        context = EvaluationContext(label, self.options, scoring, started, seconds)
+        # Two runs with one `out` may finish at the same time: samples and result in a folder must be of one of them.
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
-            about = About(label, self.options, started, seconds)
-            result = record(benchmark, data, engine, outcome, about, folder)
+            result = build_result(benchmark, data, engine, outcome, context, folder)
             if folder is not None:
                 write_result(folder, result)
         return result
 
-    def load(self, planned: Planned) -> Data:
-        """The data of a benchmark with their fingerprint, read once a session."""
+    def _seed_note(self, finished: Result) -> str:
+        """A note if the intervals of a finished result come from another seed; the seed is not part of its identity."""
+        seed = finished.timing.seed
+        if seed is None or seed == self.options.seed:  # older results do not record it
+            return ""
+        return f" (its intervals are of seed {seed}; --overwrite measures again)"
+
+    def load_data(self, planned: PlannedBenchmark) -> Data:
+        """The data of a benchmark with its fingerprint; loaded once per session."""
         name = planned.benchmark.name
-        if name not in self._data:
-            self._data[name] = datasets.load(
+        if name not in self._data_by_benchmark:
+            self._data_by_benchmark[name] = datasets.load(
                 planned.benchmark, planned.data_root, limit=self.options.limit, reporter=self.reporter
             )
-        return self._data[name]
+        return self._data_by_benchmark[name]
 
-    def _folder(self, model: Model, benchmark: Benchmark) -> Path | None:
+    def _result_folder(self, model: Model, benchmark: Benchmark) -> Path | None:
         if self.out is None:
             return None
         return self.out / model_folder(model) / benchmark.name

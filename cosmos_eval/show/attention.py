@@ -14,12 +14,12 @@ from cosmos_core.attention_maps import AttentionMaps, stretch_to_unit_range
 from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.printable import printable
-from cosmos_eval.datasets.base import FileImage
+from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.engine import resolve_device
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, attention_reader, patch_encoder
-from cosmos_eval.models.maps import similarity_maps
+from cosmos_eval.models.base import Model, require_attention_reader, require_patch_encoder
 from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.results.portable import portable_spec
 
 KINDS = ("attention", "similarity")
@@ -175,9 +175,9 @@ def read_maps(
             text without words.
     """
     if "attention" in kinds:
-        attention_reader(model)
+        require_attention_reader(model)
     if "similarity" in kinds:
-        patch_encoder(model)  # raises before anything is encoded
+        require_patch_encoder(model)  # raises before anything is encoded
     x = preprocess_of(model, size)(image)[None]
     columns: list[tuple[str, Tensor]] = []  # name and (N, h, w)
     attended: AttentionMaps | None = None

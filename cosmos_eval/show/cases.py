@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cosmos_eval.datasets.data import PerceptionData, RetrievalData
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, readings
+from cosmos_eval.metrics.item_accuracy import ItemCorrectness, compute_correctness, list_item_pairs, number_pairs
 from cosmos_eval.metrics.query_scores import QueryScores
 from cosmos_eval.metrics.similarity import BLOCK_BYTES
 
@@ -116,15 +116,15 @@ def perception_cases(
 
     Args:
         primary: the definition's primary metric; its reading decides (`macro_image_score`: `image_score`), by default
-            the first of `cosmos_eval.metrics.comparisons`.
+            the first of `cosmos_eval.metrics.item_accuracy`.
     """
     all_scores, read = [], []
     name = ""
     item_indices = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     for engine in engines:
-        of_pairs = engine.score_pairs(data.images, data.texts, item_pairs(*item_indices))
+        of_pairs = engine.score_pairs(data.images, data.texts, list_item_pairs(*item_indices))
         scores = of_pairs.view(-1, item_indices[0].shape[1], item_indices[1].shape[1])
-        item_readings = readings(scores, pair_numbers(*item_indices))
+        item_readings = compute_correctness(scores, number_pairs(*item_indices))
         name = reading_of(primary, list(item_readings))
         all_scores.append(scores.numpy())
         read.append(item_readings[name])
@@ -157,7 +157,7 @@ def reading_of(metric: str, readings: Sequence[str]) -> str:
     return reading if reading in readings else readings[0]
 
 
-def _disagreement(right: Reading, wrong: Reading, count: int) -> list[int]:
+def _disagreement(right: ItemCorrectness, wrong: ItemCorrectness, count: int) -> list[int]:
     gap = (right.margin - wrong.margin).numpy()
     return _first_where((right.strict.numpy() == 1) & (wrong.strict.numpy() < 1), -gap, count)
 

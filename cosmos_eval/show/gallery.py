@@ -11,8 +11,8 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ImageSource
 from cosmos_eval.datasets.data import Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import PERCEPTION, RETRIEVAL, DataKind
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.models import load_model
@@ -124,7 +124,7 @@ def _make_engine(spec: str, options: RunOptions, reporter: Reporter | None) -> E
     device = str(resolve_device(options.device))
     resolve_precision(options.precision, device)
     model = load_model(spec, device=device)
-    return Engine(model, reporter=reporter or Silent(), **options.of_engine())
+    return Engine(model, reporter=reporter or Silent(), **options.engine_arguments())
 
 
 def query_figure(queries: Sequence[Query], data: RetrievalData, title: str) -> "Figure":

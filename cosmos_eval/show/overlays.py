@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.areas import IGNORED, class_iou, summary
+from cosmos_eval.metrics.iou import IGNORED, class_iou, segmentation_metrics
 from cosmos_eval.report.curves import figure
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Row:
     predicted: np.ndarray
     """(h, w) classes"""
     areas: np.ndarray
-    """(3, C) int64: intersection, prediction, label; see `cosmos_eval.metrics.areas`."""
+    """(3, C) int64: intersection, prediction, label; see `cosmos_eval.metrics.iou`."""
     counts: np.ndarray
     """(C,) int64: pixels of a class in either map; predictions at ignored pixels count."""
 
@@ -142,7 +142,7 @@ def present(row: Row) -> list[int]:
 
 def quality(row: Row) -> str:
     """mIoU of one image, over the classes that occur in it or are predicted there."""
-    miou = summary(row.areas)["miou"]
+    miou = segmentation_metrics(row.areas)["miou"]
     return "all ignored" if np.isnan(miou) else f"mIoU {100 * miou:.1f}"
 
 

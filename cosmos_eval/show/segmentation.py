@@ -13,12 +13,12 @@ from cosmos_core.files import atomic_path
 from cosmos_core.printable import printable
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import SegmentationData
-from cosmos_eval.datasets.dataset_checks import escapes
+from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.kinds import SEGMENTATION
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
-from cosmos_eval.metrics.areas import class_iou, summary
+from cosmos_eval.metrics.iou import class_iou, segmentation_metrics
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, patch_encoder
+from cosmos_eval.models.base import Model, require_patch_encoder
 from cosmos_eval.models.preflight import require_models
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
@@ -102,7 +102,7 @@ def show_segmentation(
         data, images=[data.images[i] for i in chosen], masks=[data.masks[i] for i in chosen], fingerprint=""
     )
     model = load_model(spec, device=resolved) if isinstance(spec, str) else spec
-    patch_encoder(model)  # raises for a model without patch features
+    require_patch_encoder(model)  # raises for a model without patch features
     engine = Engine(model, batch_size=batch_size, workers=workers, precision=precision, reporter=reporter)
     title = f"{portable_spec(model.spec)} on {definition.name}"
     drawing = Drawing(subset, out, title, masks)
@@ -111,8 +111,8 @@ def show_segmentation(
     bars = out / "iou.png"
     if measured is not None:
         path, result = measured
-        image_count = result.dataset["n"].get("images", 0)
-        measured_on = f"{image_count:,} images (data {result.dataset['fingerprint'][:8]}), {result.precision}"
+        image_count = result.dataset.n.get("images", 0)
+        measured_on = f"{image_count:,} images (data {result.dataset.fingerprint[:8]}), {result.precision}"
         bars_from = f"{measured_on}: {path}"
         names, values, intervals = per_class(result)
         save(iou_bars(names, values, intervals, f"{title}, {measured_on}"), bars)
@@ -125,7 +125,7 @@ def show_segmentation(
     return Shown(
         images=len(chosen),
         total=len(data.images),
-        miou=summary(drawing.total)["miou"],
+        miou=segmentation_metrics(drawing.total)["miou"],
         overlays=tuple(drawing.written),
         bars=bars,
         bars_from=bars_from,
@@ -166,17 +166,19 @@ class Drawing:
         self.written: list[Path] = []
 
     def draw(self, benchmark: Benchmark, engine: Engine) -> None:
-        from cosmos_eval.tasks.segmentation.measure import predictions
+        from cosmos_eval.tasks.segmentation.measure import predict_label_maps
 
         rows: list[Row] = []
-        for prediction in predictions(benchmark, self.data, engine):
+        for prediction in predict_label_maps(benchmark, self.data, engine):
             image = self.data.images[prediction.index]
             self.total += prediction.areas
             if self.masks is not None:
-                write_mask(self.masks / self.files[prediction.index], prediction.predicted, self.data)
+                write_mask(self.masks / self.files[prediction.index], prediction.predicted_labels, self.data)
             if prediction.index not in self.drawn:
                 continue
-            row = make_row(image.key, image.load(), prediction.truth, prediction.predicted, prediction.areas)
+            row = make_row(
+                image.key, image.load(), prediction.true_labels, prediction.predicted_labels, prediction.areas
+            )
             if len(self.data.images) <= TOGETHER:
                 rows.append(row)
             else:
@@ -206,7 +208,7 @@ def file_names(keys: Sequence[str]) -> list[str]:
     times = Counter(plain)
     names = [f"{short if times[short] == 1 else key}.png" for key, short in zip(keys, plain, strict=True)]
     for name in names:
-        if escapes(name):
+        if is_outside_folder(name):
             raise RequestError(
                 f"the image {printable(name)!r} would be written outside of the folder; rename it in the dataset"
             )
@@ -225,12 +227,12 @@ def find_result(folder: Path, model: Model, benchmark: Benchmark, precision: str
     same_measurement = [
         (path, result)
         for path, result in readable(result_paths(folder))
-        if result.model["digest"] == model.digest and result.benchmark["fingerprint"] == benchmark.fingerprint
+        if result.model.digest == model.digest and result.benchmark.fingerprint == benchmark.fingerprint
     ]
 
     def rank(located: tuple[Path, Result]) -> tuple[bool, bool, str]:
         result = located[1]
-        return result.limit is None, result.precision == precision, str(result.timing.get("started", ""))
+        return result.limit is None, result.precision == precision, result.timing.started
 
     return max(same_measurement, key=rank, default=None)
 

@@ -1,4 +1,5 @@
-"""What the tasks share: metrics with intervals, the primary one, remarks on collapsed features, refusals."""
+"""What several tasks share: metrics with their intervals, the primary metric, warnings about collapsed features, and
+checks of data and features."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,76 +10,110 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.scores import Scores
-from cosmos_eval.metrics import intervals
+from cosmos_eval.metrics.bootstrap import (
+    Estimator,
+    bootstrap_intervals,
+    mean_estimator,
+    mean_per_class_estimator,
+    median_estimator,
+)
+from cosmos_eval.metrics.proportion import ProportionEstimate, estimate_proportion, proportion_intervals
 from cosmos_eval.metrics.rank_interval import mean_rank_interval, median_rank_interval
-from cosmos_eval.metrics.share_interval import Evidence, evidence_of, share_intervals
-from cosmos_eval.metrics.similarity import COLLAPSED, collapsed
+from cosmos_eval.metrics.similarity import COLLAPSED, is_collapsed
 from cosmos_eval.profiling import phase
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.outcome import Metric
 
-Finish = Callable[[tuple[float, float]], tuple[float, float, str]]
-"""From a percentile interval to the interval and its method."""
+IntervalFunction = Callable[[tuple[float, float]], tuple[float, float, str]]
+"""(percentile interval of the bootstrap) -> low, high, and the name of the method."""
 
 
 @dataclass
 class Measured:
-    """Metrics as they are found; their intervals are made together, from the same resamples of the images."""
+    """Collects the metrics of a task, then computes all of their intervals.
+
+    Each method but `metrics` adds one metric. The intervals are computed last and together, because all metrics use the
+    same bootstrap resamples of the images. Images are the independent unit: captions of one image succeed and fail
+    together, so resampling captions would make the intervals too narrow.
+
+    Args:
+        images: number of images (or other independent units).
+    """
 
     images: int
     values: dict[str, tuple[float, int]] = field(default_factory=dict)
-    estimators: dict[str, intervals.Estimator] = field(default_factory=dict)
-    evidence: dict[str, Evidence] = field(default_factory=dict)
-    finish: dict[str, Finish] = field(default_factory=dict)
+    """Value and number of samples of each metric."""
+    estimators: dict[str, Estimator] = field(default_factory=dict)
+    """Computes each metric of one resample."""
+    evidence: dict[str, ProportionEstimate] = field(default_factory=dict)
+    """For metrics that are shares: what their interval needs besides the bootstrap."""
+    interval_functions: dict[str, IntervalFunction] = field(default_factory=dict)
+    """For all other metrics: computes the interval from that of the bootstrap."""
 
-    def share(self, name: str, value: float, n: int, estimator: intervals.Estimator, evidence: Evidence) -> None:
-        """A weighted mean of outcomes in [0, 1], with what tells of its error beside the resamples."""
+    def share(self, name: str, value: float, n: int, estimator: Estimator, evidence: ProportionEstimate) -> None:
+        """Add a weighted mean of outcomes in [0, 1], given its estimator and its evidence."""
         self.values[name] = (value, n)
         self.estimators[name] = estimator
         self.evidence[name] = evidence
 
     def mean(self, name: str, values: np.ndarray, image: np.ndarray) -> None:
-        """Mean of (N,) outcomes in [0, 1]; sample i hangs on image `image[i]`."""
-        estimator = intervals.mean_of(values, image, self.images)
-        self.share(name, float(values.mean()), len(values), estimator, evidence_of(values, image))
+        """Add the mean of (N,) outcomes in [0, 1]; sample i belongs to image `image[i]`."""
+        estimator = mean_estimator(values, image, self.images)
+        self.share(name, float(values.mean()), len(values), estimator, estimate_proportion(values, image))
 
     def mean_per_class(self, name: str, values: np.ndarray, labels: np.ndarray, image: np.ndarray) -> None:
-        """Unweighted mean over the classes that occur in (N,) `labels`."""
-        estimator = intervals.mean_per_class_of(values, labels, image)
-        evidence = evidence_of(values, image, classes=labels)
+        """Add the mean of (N,) outcomes over each class, averaged with equal weight over the classes that occur in
+        (N,) `labels`."""
+        estimator = mean_per_class_estimator(values, labels, image)
+        evidence = estimate_proportion(values, image, classes=labels)
         self.share(name, estimator(np.ones(self.images)), len(values), estimator, evidence)
 
     def mean_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, chance: float) -> None:
-        """Mean of (N,) ranks; `chance` is that of a model that knows nothing."""
+        """Add the mean of (N,) ranks; `chance` is the mean rank of a model that guesses."""
         self.values[name] = (float(ranks.mean()), len(ranks))
-        self.estimators[name] = intervals.mean_of(ranks, image, self.images)
-        self.finish[name] = partial(mean_rank_interval, ranks, image, chance)
+        self.estimators[name] = mean_estimator(ranks, image, self.images)
+        self.interval_functions[name] = partial(mean_rank_interval, ranks, image, chance)
 
     def median_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, worst: int) -> None:
-        """Median of (N,) ranks, of `worst` places."""
+        """Add the median of (N,) ranks between 1 and `worst`."""
         self.values[name] = (float(np.median(ranks)), len(ranks))
-        self.estimators[name] = intervals.median_of(ranks, image)
-        self.finish[name] = partial(median_rank_interval, ranks, image, worst)
+        self.estimators[name] = median_estimator(ranks, image)
+        self.interval_functions[name] = partial(median_rank_interval, ranks, image, worst)
 
     def metrics(self, seed: int) -> dict[str, Metric]:
+        """All metrics with their 95 % intervals, in the order in which they were added.
+
+        Args:
+            seed: seed of the bootstrap.
+        """
         with phase("intervals"):
-            found = intervals.intervals(list(self.estimators.values()), self.images, seed=seed)
-            resampled = dict(zip(self.estimators, found, strict=True))
-            bounds = share_intervals(list(self.evidence.values()), [resampled[name] for name in self.evidence])
-            made = {name: (*ends, self.evidence[name].method) for name, ends in zip(self.evidence, bounds, strict=True)}
-            made |= {name: finish(resampled[name]) for name, finish in self.finish.items()}
-        return {
-            # A quantile of resamples may fall on the wrong side of the value by rounding, or where classes are missing.
-            name: Metric(value, min(made[name][0], value), max(made[name][1], value), n, made[name][2])
-            for name, (value, n) in self.values.items()
-        }
+            bootstrap_bounds = bootstrap_intervals(list(self.estimators.values()), self.images, seed=seed)
+            bounds_by_name = dict(zip(self.estimators, bootstrap_bounds, strict=True))
+            share_bounds = proportion_intervals(
+                list(self.evidence.values()), [bounds_by_name[name] for name in self.evidence]
+            )
+            low_high_method = {
+                name: (low, high, self.evidence[name].method)
+                for name, (low, high) in zip(self.evidence, share_bounds, strict=True)
+            }
+            for name, interval_function in self.interval_functions.items():
+                low_high_method[name] = interval_function(bounds_by_name[name])
+        metrics = {}
+        for name, (value, n) in self.values.items():
+            low, high, method = low_high_method[name]
+            # The bootstrap's quantiles may miss the value by rounding, or where resamples lack some of the classes.
+            metrics[name] = Metric(value, min(low, value), max(high, value), n, method)
+        return metrics
 
 
 def primary_metric(benchmark: Benchmark, names: Iterable[str], default: str) -> str:
-    """The protocol's primary metric, which must be among `names`.
+    """The primary metric of a protocol, `default` if it names none.
+
+    Args:
+        names: the metrics that the task reports on this data.
 
     Raises:
-        RequestError: it is not; lists the names.
+        RequestError: the primary metric is not among `names`; lists them.
     """
     names = list(names)
     primary = str(benchmark.metrics.get("primary", default))
@@ -87,57 +122,97 @@ def primary_metric(benchmark: Benchmark, names: Iterable[str], default: str) -> 
     return primary
 
 
-def collapse_warnings(features: Mapping[str, Tensor | None], except_for: Collection[str] = ()) -> tuple[str, ...]:
-    """One remark for each set of features (name -> distinct inputs' rows) that all lie within rounding.
+def collapse_warnings(features: Mapping[str, Tensor | None], exclude: Collection[str] = ()) -> tuple[str, ...]:
+    """One warning for each set of features that are all equal up to rounding.
 
     Args:
-        features: of any shape; None for a model that has none, since it scores pairs.
-        except_for: names of sets that are one point for another reason, which is told elsewhere.
+        features: name -> (N, ...) features of distinct inputs, such as "images"; None for a model without features,
+            which scores pairs only.
+        exclude: names of sets that are left out, because another warning explains why their features are equal
+            (`cosmos_eval.engine.truncation`).
     """
     return tuple(
-        f"collapsed: the features of all {len(rows):,} {name} lie within {COLLAPSED:g} of each other"
-        for name, rows in features.items()
-        if rows is not None and name not in except_for and collapsed(rows)
+        f"collapsed: the features of all {len(embeddings):,} {name} lie within {COLLAPSED:g} of each other"
+        for name, embeddings in features.items()
+        if embeddings is not None and name not in exclude and is_collapsed(embeddings)
     )
 
 
-def refuse_index(benchmark: Benchmark, index: np.ndarray, size: int, what: str, of: str) -> None:
-    """Refuse the first entry of `index` outside [0, size): "`what` i points at `of` j"."""
-    wrong = np.flatnonzero((index < 0) | (index >= size))
-    if len(wrong):
-        where = f"{what} {wrong[0]} points at {of} {index[wrong[0]]}"
-        raise RequestError(f"{benchmark.name}: {where}, there are {size:,}; mend the annotations")
+def require_valid_index(benchmark: Benchmark, index: np.ndarray, size: int, source: str, target: str) -> None:
+    """Check that all entries of (N,) `index` are in [0, size).
+
+    Args:
+        source, target: what an entry belongs to and what it refers to, for the message, such as "text" and "image".
+
+    Raises:
+        RequestError: names the first bad entry.
+    """
+    bad_entries = np.flatnonzero((index < 0) | (index >= size))
+    if len(bad_entries):
+        first = bad_entries[0]
+        raise RequestError(
+            f"{benchmark.name}: {source} {first} refers to {target} {index[first]}, but there are {size:,}, numbered "
+            "from 0; correct the annotations"
+        )
 
 
-def refuse_unused(benchmark: Benchmark, index: np.ndarray, names: list[str], what: str, lacks: str) -> None:
-    """Refuse when some of `names` never occur in `index`; says how many and names the first three."""
+def require_all_used(benchmark: Benchmark, index: np.ndarray, names: list[str], kind: str, missing: str) -> None:
+    """Check that each of `names` occurs in (N,) `index`.
+
+    Args:
+        kind, missing: what the names are and what some of them lack, for the message: "images" and "caption".
+
+    Raises:
+        RequestError: says how many do not occur, and names the first three.
+    """
     unused = np.flatnonzero(np.bincount(index, minlength=len(names)) == 0)
     if len(unused):
-        some = ", ".join(names[i] for i in unused[:3]) + (", ..." if len(unused) > 3 else "")
+        examples = ", ".join(names[i] for i in unused[:3]) + (", ..." if len(unused) > 3 else "")
         raise RequestError(
-            f"{benchmark.name}: {len(unused):,} of {len(names):,} {what} have no {lacks}: {some}; mend the annotations"
+            f"{benchmark.name}: {len(unused):,} of {len(names):,} {kind} have no {missing}: {examples}; correct the "
+            "annotations"
         )
 
 
-def refuse_widths(benchmark: Benchmark, images: int, texts: int, what: str = "image") -> None:
-    """Refuse a model whose images (or patches) and texts have vectors of different lengths: an adapter that forgets
-    its projection, say."""
-    if images != texts:
-        raise RequestError(
-            f"{benchmark.name}: the model gives {images:,} numbers a {what} and {texts:,} a text; both must be in one "
-            "space"
-        )
+def require_equal_lengths(benchmark: Benchmark, **lengths: int) -> None:
+    """Check that lists have one length and are not empty.
 
+    Args:
+        lengths: name of each list, with underscores for spaces -> its length.
 
-def refuse_two_spaces(benchmark: Benchmark, scores: Scores) -> None:
-    """Refuse a dot product of vectors of different lengths; a model with another score knows its own shapes."""
-    images, texts = scores.image_features, scores.text_features
-    if scores.averages_prompts and images is not None and texts is not None:
-        refuse_widths(benchmark, images.shape[1], texts.shape[1])
-
-
-def refuse_lengths(benchmark: Benchmark, **lengths: int) -> None:
-    """Refuse lists that must be of one length and are not, or are empty."""
+    Raises:
+        RequestError: gives all lengths.
+    """
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
-        found = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in lengths.items())
-        raise RequestError(f"{benchmark.name}: needs as many of each and at least one, found {found}")
+        counts = ", ".join(f"{length:,} {name.replace('_', ' ')}" for name, length in lengths.items())
+        raise RequestError(f"{benchmark.name}: needs the same number of each and at least one, but there are {counts}")
+
+
+def require_equal_dimensions(
+    benchmark: Benchmark, image_dimensions: int, text_dimensions: int, image_or_patch: str = "image"
+) -> None:
+    """Check that features of images (or patches) and texts have the same number of dimensions.
+
+    They may differ where an adapter returns the features before the projection, for example.
+
+    Raises:
+        RequestError: gives both numbers.
+    """
+    if image_dimensions != text_dimensions:
+        raise RequestError(
+            f"{benchmark.name}: the model's features have {image_dimensions:,} dimensions for each {image_or_patch} "
+            f"and {text_dimensions:,} for each text; the adapter must return both in one embedding space"
+        )
+
+
+def require_joint_space(benchmark: Benchmark, scores: Scores) -> None:
+    """Check that a dot product of image and text features is possible.
+
+    A model with a similarity of its own is not checked: its features may have any shapes.
+
+    Raises:
+        RequestError: as `require_equal_dimensions`.
+    """
+    images, texts = scores.image_features, scores.text_features
+    if scores.averages_prompts and images is not None and texts is not None:  # the score is the dot product
+        require_equal_dimensions(benchmark, images.shape[1], texts.shape[1])

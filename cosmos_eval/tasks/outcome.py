@@ -1,4 +1,4 @@
-"""What a task returns: metrics with intervals, and what happened to every sample."""
+"""What a task returns: metrics with intervals, and one record for each sample."""
 
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,26 +9,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured value with its 95 % interval; `n` counts the samples behind it. Fractions, not percent."""
+    """The value of a metric with its 95 % interval. Fractions, not percent."""
 
     value: float
     low: float
     high: float
     n: int
+    """Number of samples behind the value."""
     method: str = ""
-    """What the interval is made by, such as "mid-p" or "bootstrap"; empty in older results: the bootstrap, whatever it
-    had to go by."""
+    """How the interval was computed, such as "mid-p" or "bootstrap". Empty in older results, which all used the
+    bootstrap."""
 
     def record(self) -> dict[str, Any]:
-        """Its fields as a result holds them, without an empty `method`."""
+        """The fields as they are written to RESULT.json; an empty `method` is left out."""
         return {key: value for key, value in asdict(self).items() if key != "method" or value}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Metrics by name (the first one printed is `primary`), one row a sample, and remarks such as "collapsed"."""
+    """The result of one task on one benchmark."""
 
     metrics: dict[str, Metric]
+    """By name."""
     samples: "pandas.DataFrame"
+    """One row per sample: the columns of the task's `sample_keys`, and what was computed for the sample."""
     primary: str
+    """The name of the metric that tables print first."""
     warnings: tuple[str, ...] = field(default=())
+    """Remarks printed beside the metrics, such as "collapsed: ..."."""

@@ -1,4 +1,8 @@
-"""Class weights from prompt ensembles (Radford et al., 2021, section 3.1.4): all prompts in large batches."""
+"""Class embeddings from prompt ensembles (Radford et al., CLIP, 2021, section 3.1.4).
+
+A class name is filled into several templates, the prompts are encoded, and the mean of their embeddings stands for the
+class. All prompts of all classes are encoded together, so that batches are large.
+"""
 
 import re
 from collections.abc import Sequence
@@ -9,112 +13,140 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import Scores
-from cosmos_eval.engine.unit_features import unit_rows
+from cosmos_eval.engine.unit_features import normalise_features
 from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
 
 Templates = Sequence[str] | Sequence[Sequence[str]]
-_PLACE = re.compile(r"\{c?\}")
+"""Templates that all classes share, or one list of templates for each class."""
+PLACEHOLDER = re.compile(r"\{c?\}")
+"""Where a template takes the class name: `{c}` or `{}`."""
 
 
-def class_prompts(class_names: Sequence[str], templates: Templates) -> list[list[str]]:
-    """The prompts of every class: shared templates filled in with `{c}` or `{}`, or the templates of each class.
+def build_class_prompts(class_names: Sequence[str], templates: Templates) -> list[list[str]]:
+    """The prompts of each class: its name filled into the shared templates, or into the templates of that class.
 
-    Templates given class by class may be whole sentences without a place for the name.
+    A template of one class may be a whole sentence without a placeholder, such as a description of the class.
 
     Raises:
-        RequestError: no templates, not as many lists as classes, or a shared template without a place for the name.
+        RequestError: no class names, no templates, not one list of templates for each class, or a shared template
+            without a placeholder.
     """
     if not len(class_names) or not len(templates):
-        raise RequestError(f"need class names and templates, got {len(class_names)} and {len(templates)}")
+        raise RequestError(f"prompts need class names and templates, got {len(class_names)} and {len(templates)}")
     if all(isinstance(template, str) for template in templates):
         for template in templates:
-            if not _PLACE.search(str(template)):
+            if not PLACEHOLDER.search(str(template)):
                 raise RequestError(
-                    f"the template {template!r} has no place for the class name; write {{c}} where it goes"
+                    f"the template {template!r} has no placeholder for the class name; write {{c}} where the name goes"
                 )
         return [[_fill(str(template), name) for template in templates] for name in class_names]
     if len(templates) != len(class_names):
         raise RequestError(f"got templates for {len(templates)} classes and {len(class_names)} class names")
-    for name, own in zip(class_names, templates, strict=True):
-        if isinstance(own, str) or not len(own):
-            raise RequestError(f"the class {name!r} needs a list of at least one template, got {own!r}")
-    return [[_fill(template, name) for template in own] for name, own in zip(class_names, templates, strict=True)]
+    for name, templates_of_class in zip(class_names, templates, strict=True):
+        if isinstance(templates_of_class, str) or not len(templates_of_class):
+            raise RequestError(f"the class {name!r} needs a list of at least one template, got {templates_of_class!r}")
+    return [
+        [_fill(template, name) for template in templates_of_class]
+        for name, templates_of_class in zip(class_names, templates, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class ClassPrompts:
-    """The prompts of some classes, where classes with the same prompts (two ImageNet classes are called "missile") are
-    one, so that they tie exactly."""
+    """The prompts of all classes, with classes that have the same prompts merged.
 
-    distinct: list[list[str]]
+    Two ImageNet classes are called "missile". One embedding for both makes their scores equal to the last bit, so that
+    they count as a tie; computed twice, they might differ by rounding and one of them would always win.
+    """
+
+    distinct_prompts: list[list[str]]
     """The prompts of each distinct class."""
-    of_class: list[int]
-    """Which of those each class is."""
+    distinct_index: list[int]
+    """For each class, its position in `distinct_prompts`."""
 
     @classmethod
-    def of(cls, class_names: Sequence[str], templates: Templates) -> "ClassPrompts":
-        """RequestError as `class_prompts`."""
-        prompts = class_prompts(class_names, templates)
-        seen: dict[tuple[str, ...], int] = {}
-        of_class = [seen.setdefault(tuple(own), len(seen)) for own in prompts]
-        return cls([list(own) for own in seen], of_class)
+    def from_templates(cls, class_names: Sequence[str], templates: Templates) -> "ClassPrompts":
+        """Fill in the templates; RequestError as `build_class_prompts`."""
+        index_of_prompts: dict[tuple[str, ...], int] = {}
+        distinct_index = [
+            index_of_prompts.setdefault(tuple(prompts), len(index_of_prompts))
+            for prompts in build_class_prompts(class_names, templates)
+        ]
+        return cls([list(prompts) for prompts in index_of_prompts], distinct_index)
 
     @property
     def texts(self) -> list[str]:
-        """All prompts of all distinct classes, one class after the other."""
-        return [prompt for own in self.distinct for prompt in own]
+        """All prompts of the distinct classes, one class after the other."""
+        return [prompt for prompts in self.distinct_prompts for prompt in prompts]
 
     @property
-    def places(self) -> list[range]:
-        """For each distinct class, where its prompts are among `texts`."""
-        ends = list(accumulate(len(own) for own in self.distinct))
-        return [range(end - len(own), end) for end, own in zip(ends, self.distinct, strict=True)]
+    def text_ranges(self) -> list[range]:
+        """For each distinct class, the positions of its prompts in `texts`."""
+        ends = list(accumulate(len(prompts) for prompts in self.distinct_prompts))
+        return [range(end - len(prompts), end) for end, prompts in zip(ends, self.distinct_prompts, strict=True)]
 
-    def weights(self, features: Tensor) -> Tensor:
-        """(C, D) of unit length from (P, D) features of `texts`: the mean over a class's prompts, normalised again.
+    def average(self, features: Tensor) -> Tensor:
+        """Average the embeddings of each class's prompts and normalise the means.
+
+        Args:
+            features: (P, D) embeddings of `texts`, of unit length.
+
+        Returns:
+            (C, D) class embeddings of unit length.
 
         Raises:
-            RequestError: features of several vectors a prompt, or a mean that is zero (names the class).
+            RequestError: several vectors for each prompt, which cannot be averaged, or a mean that is zero (names the
+                class).
         """
         if features.ndim != 2:
             shape = " x ".join(map(str, features.shape[1:]))
-            raise RequestError(f"the model gives {shape} numbers for a text; averaging prompts here takes one vector")
-        means = torch.stack([rows.mean(0) for rows in features.split([len(own) for own in self.distinct])])
-        first = [own[0] for own in self.distinct]
-        weights = unit_rows(means, first, lambda prompt: f"the class with the prompt {prompt!r}")
-        return weights[torch.tensor(self.of_class, device=weights.device)]
+            raise RequestError(
+                f"the model gives features of shape {shape} for each text; here prompts are averaged, which needs one "
+                "vector for each"
+            )
+        features_by_class = features.split([len(prompts) for prompts in self.distinct_prompts])
+        means = torch.stack([of_class.mean(0) for of_class in features_by_class])
+        first_prompts = [prompts[0] for prompts in self.distinct_prompts]
+        embeddings = normalise_features(means, first_prompts, lambda prompt: f"the class with the prompt {prompt!r}")
+        return embeddings[torch.tensor(self.distinct_index, device=embeddings.device)]
 
 
-def class_weights(engine: Features, class_names: Sequence[str], templates: Templates) -> Tensor:
-    """(C, D) rows of unit length: each prompt normalised, the mean over a class's prompts, normalised again.
+def build_class_embeddings(engine: TaskEngine, class_names: Sequence[str], templates: Templates) -> Tensor:
+    """(C, D) class embeddings of unit length, the weights of CLIP's zero-shot classifier: the normalised mean of the
+    normalised embeddings of each class's prompts.
 
     Raises:
-        RequestError: as `class_prompts`, `Engine.text_features` and `ClassPrompts.weights`.
+        RequestError: as `build_class_prompts`, `Engine.text_features` and `ClassPrompts.average`.
     """
-    prompts = ClassPrompts.of(class_names, templates)
-    return prompts.weights(engine.text_features(prompts.texts))
+    prompts = ClassPrompts.from_templates(class_names, templates)
+    return prompts.average(engine.text_features(prompts.texts))
 
 
-def class_scores(scores: Scores, prompts: ClassPrompts) -> tuple[QueryScores, Tensor | None]:
-    """Scores of images against classes, and the (C, D) class weights where there are any.
+def score_classes(scores: Scores, prompts: ClassPrompts) -> tuple[QueryScores, Tensor | None]:
+    """Scores of images against classes, from scores of images against all prompts.
 
-    Embeddings of a class's prompts are averaged and normalised (Radford et al., 2021) where the score is the dot
-    product. A model with another score has its scores averaged: see `MeanOverPrompts`.
+    If the score is the dot product, the embeddings of a class's prompts are averaged and normalised (Radford et al.,
+    2021). If the model has a similarity of its own, the scores of a class's prompts are averaged (`MeanOverPrompts`).
 
     Args:
-        scores: of images and `prompts.texts`.
+        scores: scores of images and `prompts.texts`.
+
+    Returns:
+        Scores of N images against C classes, and what stands for the classes: their (C, D) embeddings, or the text
+        features of a model with a similarity of its own; None if it has no features.
     """
     if not scores.averages_prompts:
-        column = torch.tensor(prompts.of_class)
-        return MeanOverPrompts(scores.image_to_text(), prompts.places, column), scores.text_features
+        column = torch.tensor(prompts.distinct_index)
+        return MeanOverPrompts(scores.image_to_text(), prompts.text_ranges, column), scores.text_features
     assert scores.image_features is not None
     assert scores.text_features is not None
-    weights = prompts.weights(scores.text_features)
-    return DotProducts(scores.image_features, weights), weights
+    class_embeddings = prompts.average(scores.text_features)
+    return DotProducts(scores.image_features, class_embeddings), class_embeddings
 
 
 def _fill(template: str, name: str) -> str:
-    # In one pass, and not by str.format: a name or a sentence may hold braces of its own.
-    return _PLACE.sub(lambda place: name, template)
+    # Not str.format, which would fail on other braces in a sentence. All placeholders are replaced in one pass, so that
+    # a class name that itself contains `{}` stays as it is.
+    return PLACEHOLDER.sub(lambda match: name, template)

@@ -23,10 +23,10 @@ from cosmos_core.train import Callback
 from cosmos_core.world import World
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Advance, Reporter, Silent
-from cosmos_eval.rank_environment import is_main
+from cosmos_eval.rank_environment import is_main_process
 from cosmos_eval.report.evaluations import EVALUATIONS, Evaluations, Line, sentence
 from cosmos_eval.run.options import RunOptions
-from cosmos_eval.run.plan import Planned, make_plan
+from cosmos_eval.run.plan import PlannedBenchmark, make_plan
 from cosmos_eval.run.session import Session
 from cosmos_eval.training.step_evaluation import measure_step
 
@@ -60,7 +60,7 @@ class EvaluateEvery(Callback):
         self.networks = ("teacher", "student") if config.eval_networks == "both" else (config.eval_networks,)
         self.out = Path(config.out) if config.out else None
         # only the first rank evaluates, and only its machine needs the data
-        self.plan = plan_of(config) if is_main() else []
+        self.plan = plan_of(config) if is_main_process() else []
         options = RunOptions(workers=config.workers, limit=config.eval_limit or None)
         self.session = Session(None, options, Interruptible(self.reporter))
         self.written: Evaluations | None = None
@@ -114,7 +114,7 @@ class EvaluateEvery(Callback):
         assert self.written is not None
         try:
             for network in self.networks:
-                raise_if_asked_to_stop()
+                raise_if_stop_requested()
                 # a new wrapper each time: its digest is that of the present weights
                 model = CosmosModel(
                     getattr(run, network), f"cosmos:in-memory#{network}", source=f"in memory at step {run.step}"
@@ -127,7 +127,7 @@ class EvaluateEvery(Callback):
                 from cosmos_eval.report.curves import write_curve
 
                 write_curve(self.lines, self.out / FOLDER)
-        except AskedToStop:
+        except StopRequested:
             later = f"; make it with cosmos-eval watch {self.out} --once" if self.out and run.step == run.steps else ""
             self.reporter.note(f"step {run.step:,}: the evaluation was stopped, since the run was asked to stop{later}")
         except Exception as error:  # any error, such as out of memory, must not end the training
@@ -142,7 +142,7 @@ class EvaluateEvery(Callback):
             dist.barrier(self.group)
 
 
-def plan_of(config: TrainConfig) -> list[Planned]:
+def plan_of(config: TrainConfig) -> list[PlannedBenchmark]:
     """The benchmarks to evaluate; RequestError where a suite is unknown or data is missing."""
     names = [name.strip() for name in config.eval_suite.split(",") if name.strip()]
     if not names:
@@ -176,19 +176,19 @@ def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda_states)
 
 
-class AskedToStop(Exception):
+class StopRequested(Exception):
     """A signal that ends the run was received during an evaluation."""
 
 
-def raise_if_asked_to_stop() -> None:
-    """AskedToStop where the signal handler of the training received a signal: batch systems soon kill the process."""
+def raise_if_stop_requested() -> None:
+    """StopRequested where the signal handler of the training received a signal: batch systems soon kill the process."""
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(owner, Signals) and owner.received:
-        raise AskedToStop
+        raise StopRequested
 
 
 class Interruptible:
-    """A reporter that raises AskedToStop between two batches where the training was asked to stop."""
+    """A reporter that raises StopRequested between two batches where the training was asked to stop."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
@@ -202,7 +202,7 @@ class Interruptible:
 
             def advance(n: int, text: str = "") -> None:
                 show(n, text)
-                raise_if_asked_to_stop()
+                raise_if_stop_requested()
 
             yield advance
 

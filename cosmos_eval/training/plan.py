@@ -61,13 +61,13 @@ def require_settings(config: "TrainConfig") -> None:
     from cosmos_core.logs import log_packages
     from cosmos_core.prepare import check_sizes, device_of
     from cosmos_core.sizing import Workload
-    from cosmos_eval.rank_environment import is_main
+    from cosmos_eval.rank_environment import is_main_process
 
     work = Workload(config)
     device_of(config.device)
     check_sizes(work.views.images, work.patch, work.image)
     log_packages(config)
-    if config.eval_every and is_main():  # only the first rank evaluates
+    if config.eval_every and is_main_process():  # only the first rank evaluates
         from cosmos_eval.training.evaluator import plan_of
 
         plan_of(config)

@@ -85,7 +85,7 @@ def quickstart(
     for spec, label in models.items():
         model = load_model(spec, device=session.device)
         model_folders[label] = out / "results" / model_folder(model)
-        results += session.measure(model, plan, label=label)
+        results += session.evaluate_model(model, plan, label=label)
     findings = [*verdict(results, ours, baseline), *against_chance(results, ours, "untrained")]
     leaderboard, *_ = write_leaderboard(results, out)
     best = next(spec for spec, label in models.items() if label == ours)
@@ -136,10 +136,10 @@ def times_chance(result: Result) -> dict[str, float]:
     """How many times chance the headline metrics are. Chance: one of N images, one of C classes, one of two texts."""
     from cosmos_eval.protocol.task_registry import task_info
 
-    info = task_info(result.benchmark["task"])
+    info = task_info(result.benchmark.task)
     if info.choices is None:
         return {}
-    candidates = info.choices(result.dataset["n"])
+    candidates = info.choices(result.dataset.n)
     return {name: result.metrics[name].value * candidates for name in info.headlines(result.primary)}
 
 
@@ -147,12 +147,12 @@ def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
     """A line for each headline metric: whether the model labelled `ours` is ahead of `other`, and by how much."""
     from cosmos_eval.report.tables import headlines, short
 
-    by_key = {(result.label, result.benchmark["name"]): result for result in results}
+    by_key = {(result.label, result.benchmark.name): result for result in results}
     lines = []
     for (label, name), result in by_key.items():
         if label != ours or (other, name) not in by_key:
             continue
-        for metric in headlines(result.benchmark["task"], result.primary):
+        for metric in headlines(result.benchmark.task, result.primary):
             mine, theirs = result.metrics[metric], by_key[other, name].metrics[metric]
             gap = 100 * (mine.value - theirs.value)
             word = "ahead of" if gap > 0 else "behind" if gap < 0 else "level with"
@@ -167,7 +167,7 @@ def against_chance(results: Sequence[Result], ours: str, other: str) -> list[str
     An untrained model may prefer shorter captions and then is above chance where words are added; so its figure is
     given, too.
     """
-    by_key = {(result.label, result.benchmark["name"]): result for result in results}
+    by_key = {(result.label, result.benchmark.name): result for result in results}
     lines = []
     for (label, name), result in by_key.items():
         if label != ours or not any(f"{kind}/accuracy" in result.metrics for kind in KINDS):

@@ -11,7 +11,7 @@ from cosmos_eval.run.result_folders import model_folder
 if TYPE_CHECKING:
     from cosmos_eval.models.cosmos import CosmosModel
     from cosmos_eval.results.record import Result
-    from cosmos_eval.run.plan import Planned
+    from cosmos_eval.run.plan import PlannedBenchmark
     from cosmos_eval.run.session import Session
     from cosmos_eval.training.sweep import Swept
 
@@ -26,7 +26,12 @@ def step_folder(out: Path, step: int, network: str) -> Path:
 
 
 def measure_step(
-    session: "Session", out: Path | None, model: "CosmosModel", step: int, network: str, plan: "Sequence[Planned]"
+    session: "Session",
+    out: Path | None,
+    model: "CosmosModel",
+    step: int,
+    network: str,
+    plan: "Sequence[PlannedBenchmark]",
 ) -> list[Line]:
     """Measure the weights of one step on a plan; existing results of the same weights are kept, others replaced.
 
@@ -40,4 +45,4 @@ def measure_step(
         for other in session.out.iterdir() if session.out.is_dir() else ():
             if other != keep and other.is_dir():  # this step of another training, or with other weights
                 shutil.rmtree(other)
-    return [line_of(step, network, result) for result in session.measure(model, plan)]
+    return [line_of(step, network, result) for result in session.evaluate_model(model, plan)]

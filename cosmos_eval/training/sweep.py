@@ -52,7 +52,7 @@ def is_sweep(spec: str) -> bool:
     """Whether a spec is a `cosmos:` pattern over files; a file whose name contains brackets is not a pattern."""
     parsed = parse_spec(spec)
     return (
-        model_kind(parsed.kind).folders
+        model_kind(parsed.kind).expands_patterns
         and not parsed.name.startswith(UNTRAINED)
         and glob.has_magic(parsed.name)
         and not user_path(parsed.name).exists()

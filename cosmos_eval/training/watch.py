@@ -13,7 +13,7 @@ from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.report.curves import save, training_figure, write_curve
 from cosmos_eval.report.evaluations import EVALUATIONS, Evaluations, Line, sentence
-from cosmos_eval.run.plan import Planned
+from cosmos_eval.run.plan import PlannedBenchmark
 from cosmos_eval.run.session import Session
 from cosmos_eval.training.step_evaluation import measure_step
 from cosmos_eval.training.sweep import Checkpoint, read_checkpoint
@@ -39,7 +39,7 @@ class Watcher:
     """
 
     folder: Path
-    plan: Sequence[Planned]
+    plan: Sequence[PlannedBenchmark]
     session: Session
     out: Path
     networks: Sequence[NetworkName] = ("teacher",)

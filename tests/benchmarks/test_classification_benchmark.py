@@ -1,4 +1,4 @@
-"""The benchmark of classification: both sides measure the same, and its last line holds what it promises."""
+"""benchmarks/classification.py: both sides give the same figures, and the last line is the record."""
 
 import json
 from dataclasses import replace
@@ -6,32 +6,32 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import classification
-from benchmarks.classification_cases import Plan, imagenet, measure, ours, peer, timed, write_images
+from benchmarks.classification_cases import ClassificationPlan, imagenet, measure, ours, peer, timed, write_images
 from benchmarks.random_model import random_model
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from cosmos_eval import datasets
 from tests.benchmarks.test_head_benchmark import CONFIG
 
-TINY = Plan(classes=6, repetitions=2, per_class=3, workers=0, batch_size=4, model="tiny", config=CONFIG)
+TINY = ClassificationPlan(classes=6, repetitions=2, per_class=3, workers=0, batch_size=4, model="tiny", config=CONFIG)
 
 
 @pytest.fixture(scope="module")
-def found():
+def measured():
     return measure(World(), TINY)
 
 
 def test_both_sides_give_the_same_figures(tmp_path):
     write_images(TINY, tmp_path)
     model = random_model("tiny", config=CONFIG)
-    own, theirs = (side(model, TINY, tmp_path, imagenet(TINY)) for side in (ours, peer))
-    assert own[0] == pytest.approx(theirs[0], abs=1e-6)
-    assert set(own[0]) == {"top1", "top5", "mean_per_class"}
-    assert 0 < own[0]["top5"] < 1
-    assert all(seconds > 0 for side in (own, theirs) for seconds in side[1].values())
+    our_result, peer_result = (side(model, TINY, tmp_path, imagenet(TINY)) for side in (ours, peer))
+    assert our_result[0] == pytest.approx(peer_result[0], abs=1e-6)
+    assert set(our_result[0]) == {"top1", "top5", "mean_per_class"}
+    assert 0 < our_result[0]["top5"] < 1
+    assert all(seconds > 0 for result in (our_result, peer_result) for seconds in result[1].values())
 
 
-def test_the_data_are_imagenets_by_folder_name_and_proportion(tmp_path):
+def test_the_data_have_imagenets_layout_names_and_proportions(tmp_path):
     write_images(TINY, tmp_path)
     data = datasets.load(imagenet(TINY), tmp_path)
     assert len(data.images) == 18
@@ -43,27 +43,27 @@ def test_the_data_are_imagenets_by_folder_name_and_proportion(tmp_path):
     assert sizes == {(500, 375), (375, 500), (500, 333)}
 
 
-def test_all_classes_are_read_by_imagenets_own_reader():
+def test_all_1000_classes_use_the_imagenet_reader():
     definition = imagenet(replace(TINY, classes=1000, per_class=10))
     assert definition.dataset["reader"] == "imagenet"
     assert definition.dataset["expected"] == {"images": 10000, "classes": 1000}
 
 
-def test_all_and_its_parts_are_timed(found):
-    assert {arm: len(seconds) for arm, seconds in found["seconds"].items()} == {"peer": 2, "ours": 2}
+def test_the_whole_and_its_parts_are_timed(measured):
+    assert {arm: len(seconds) for arm, seconds in measured["seconds"].items()} == {"peer": 2, "ours": 2}
     for arm in ("peer", "ours"):
         for head, images, whole in zip(
-            found["parts"][f"{arm} head"], found["parts"][f"{arm} images"], found["seconds"][arm], strict=True
+            measured["parts"][f"{arm} head"], measured["parts"][f"{arm} images"], measured["seconds"][arm], strict=True
         ):
             assert 0 < head + images < whole
-    assert found["apart"] < 1e-6
-    assert found["decode_rate"] > 0
-    assert found["forward_rate"] > 0
-    assert {"forward pass of images", "forward pass of texts", "scoring"} <= set(found["phases"])
-    assert min(found["phases"].values()) >= 0
+    assert measured["largest_difference"] < 1e-6
+    assert measured["decode_rate"] > 0
+    assert measured["forward_rate"] > 0
+    assert {"forward pass of images", "forward pass of texts", "scoring"} <= set(measured["phases"])
+    assert min(measured["phases"].values()) >= 0
 
 
-def test_a_function_is_timed_while_inside_and_left_as_it_was():
+def test_a_function_is_timed_inside_the_context_and_restored():
     class Owner:
         @staticmethod
         def work(x):
@@ -80,8 +80,8 @@ def test_a_function_is_timed_while_inside_and_left_as_it_was():
     assert vars(Owner)["work"] is before
 
 
-def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(classification, "run_in_worlds", lambda sizes, work, plan, threads: {1: found})
+def test_the_last_line_is_the_record(measured, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(classification, "run_in_processes", lambda sizes, work, plan, threads: {1: measured})
     assert classification.main(["--quick", "--workers", "1", "--out", str(tmp_path / "page.md")]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record["name"] == "classification"
@@ -93,19 +93,21 @@ def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "Made by `python benchmarks/classification.py --quick --workers 1 --out" in page
     assert "| images alone |" in page
-    assert "Where our time goes (`run --profile`): " in page
+    assert "Where the time of cosmos-eval goes (`run --profile`): " in page
     assert record["figures"]["phase_seconds"]["forward pass of texts"] > 0
 
 
-def test_the_bound_is_the_slower_of_two_machines_and_the_sum_of_both_works_on_one():
-    found = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer images": [9.0], "ours images": [1.2]}}
-    assert classification.bound(found, replace(TINY, device="cuda")) == 30
-    assert classification.bound(found, TINY) == pytest.approx(20)
-    assert classification.share(found, TINY) == pytest.approx(18 / 1.2 / 20)
+def test_the_bound_is_the_lower_rate_or_on_shared_cores_that_of_one_after_the_other():
+    measured = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer images": [9.0], "ours images": [1.2]}}
+    assert classification.bound(measured, replace(TINY, device="cuda")) == 30
+    assert classification.bound(measured, TINY) == pytest.approx(20)
+    assert classification.share(measured, TINY) == pytest.approx(18 / 1.2 / 20)
 
 
-def test_figures_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
-    monkeypatch.setattr(classification, "run_in_worlds", lambda *a, **k: {1: {**found, "apart": float("nan")}})
+def test_figures_that_differ_are_reported_and_no_times_are_compared(measured, monkeypatch, capsys):
+    monkeypatch.setattr(
+        classification, "run_in_processes", lambda *a, **k: {1: {**measured, "largest_difference": float("nan")}}
+    )
     assert classification.main(["--quick"]) == 1
     assert "figures differ by nan" in capsys.readouterr().err
 
@@ -114,6 +116,6 @@ def test_a_refusal_is_one_line(monkeypatch, capsys):
     def refuse(*arguments, **options):
         raise RequestError("no device cuda")
 
-    monkeypatch.setattr(classification, "run_in_worlds", refuse)
+    monkeypatch.setattr(classification, "run_in_processes", refuse)
     assert classification.main(["--device", "cuda"]) == 2
     assert capsys.readouterr().err == "classification: no device cuda\n"

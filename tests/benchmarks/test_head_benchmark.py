@@ -1,4 +1,4 @@
-"""The benchmark of the zero-shot head: both sides make the same weights, and its last line holds what it promises."""
+"""benchmarks/head.py: both sides give the same class weights, and the last line is the record."""
 
 import json
 
@@ -16,15 +16,15 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
-TINY = head.Plan(classes=3, repetitions=2, model="tiny", config=CONFIG)
+TINY = head.HeadPlan(classes=3, repetitions=2, model="tiny", config=CONFIG)
 
 
 @pytest.fixture(scope="module")
-def found():
+def measured():
     return head.measure(World(), TINY)
 
 
-def test_both_sides_make_the_same_weights_of_the_same_prompts(found):
+def test_both_sides_give_the_same_weights_for_the_same_prompts(measured):
     model, (names, templates) = random_model("tiny", config=CONFIG), first_words(3)
     assert names == ["tench", "goldfish", "great white shark"]
     assert len(templates) == 80
@@ -32,19 +32,19 @@ def test_both_sides_make_the_same_weights_of_the_same_prompts(found):
     assert ours.shape == peer.shape == (3, 32)
     assert (ours - peer).abs().max() < 1e-5
     assert torch.allclose(ours.norm(dim=1), torch.ones(3))
-    assert found["apart"] < 1e-5
+    assert measured["largest_difference"] < 1e-5
 
 
-def test_what_passes_the_tower_is_counted(found):
-    assert found["prompts"] == 240
-    assert found["distinct_prompts"] <= 240
-    assert found["peer_tokens"] == 240 * 77
-    assert 240 * 5 < found["read_tokens"] < 240 * 20
-    assert {arm: len(seconds) for arm, seconds in found["seconds"].items()} == {"peer": 2, "ours": 2}
+def test_prompts_and_tokens_are_counted(measured):
+    assert measured["prompts"] == 240
+    assert measured["distinct_prompts"] <= 240
+    assert measured["peer_tokens"] == 240 * 77
+    assert 240 * 5 < measured["read_tokens"] < 240 * 20
+    assert {arm: len(seconds) for arm, seconds in measured["seconds"].items()} == {"peer": 2, "ours": 2}
 
 
-def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(head, "run_in_worlds", lambda sizes, work, plan, threads: {1: found})
+def test_the_last_line_is_the_record(measured, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(head, "run_in_processes", lambda sizes, work, plan, threads: {1: measured})
     assert head.main(["--quick", "--classes", "3", "--out", str(tmp_path / "head.md")]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record["name"] == "head"
@@ -56,9 +56,10 @@ def test_the_last_line_is_the_record(found, monkeypatch, capsys, tmp_path):
     assert "the first 3 of 1,000 classes, 240 prompts, in fp32 on cpu" in page
 
 
-def test_weights_that_differ_are_told_and_nothing_is_compared(found, monkeypatch, capsys):
-    for apart in (2e-4, float("nan")):
-        monkeypatch.setattr(head, "run_in_worlds", lambda *a, apart=apart, **k: {1: {**found, "apart": apart}})
+def test_weights_that_differ_are_reported_and_no_times_are_compared(measured, monkeypatch, capsys):
+    for difference in (2e-4, float("nan")):
+        changed = {**measured, "largest_difference": difference}
+        monkeypatch.setattr(head, "run_in_processes", lambda *a, changed=changed, **k: {1: changed})
         assert head.main(["--quick"]) == 1
         assert "class weights differ by" in capsys.readouterr().err
 
@@ -82,6 +83,6 @@ def test_a_refusal_is_one_line(options, line, monkeypatch, capsys):
     def refuse(*arguments, **options):
         raise RequestError("must not start")
 
-    monkeypatch.setattr(head, "run_in_worlds", refuse)
+    monkeypatch.setattr(head, "run_in_processes", refuse)
     assert head.main(options) == 2
     assert capsys.readouterr().err == line

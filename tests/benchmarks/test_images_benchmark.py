@@ -1,23 +1,23 @@
-"""The benchmark of decoding: arms that keep the protocol's pixels are checked against each other, and all are timed."""
+"""benchmarks/images.py: arms that keep the pixels of the protocol agree, and all arms are timed."""
 
 from benchmarks import images
 
 
 def test_all_arms_are_timed_and_the_exact_ones_agree(monkeypatch):
-    found = images.measure(3, 1)
-    assert set(found) == {"peer", "ours", "torchvision", "draft", "resized", "digest"}
-    assert all(value > 0 for value in found.values())
+    milliseconds = images.measure(3, 1)
+    assert set(milliseconds) == {"peer", "ours", "torchvision", "draft", "resized", "digest"}
+    assert all(value > 0 for value in milliseconds.values())
 
 
-def test_the_last_line_holds_the_figures(monkeypatch, capsys):
+def test_the_last_line_has_the_figures(monkeypatch, capsys):
     import json
     import sys
 
-    found = {"peer": 4.0, "ours": 3.2, "torchvision": 3.0, "draft": 2.0, "resized": 0.5, "digest": 0.1}
-    monkeypatch.setattr(images, "measure", lambda count, repetitions: found)
+    milliseconds = {"peer": 4.0, "ours": 3.2, "torchvision": 3.0, "draft": 2.0, "resized": 0.5, "digest": 0.1}
+    monkeypatch.setattr(images, "measure", lambda count, repetitions: milliseconds)
     monkeypatch.setattr(sys, "argv", ["images.py", "--quick"])
     images.main()
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["name"] == "images"
-    assert last["figures"] == found
+    assert last["figures"] == milliseconds
     assert last["ratios"] == {"ours": 1.25, "torchvision": 1.33, "draft": 2.0, "resized": 8.0}

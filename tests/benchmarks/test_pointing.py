@@ -1,17 +1,17 @@
-"""The benchmark of where maps point: what it counts, by hand."""
+"""The pointing game: its counts, checked by hand."""
 
 import json
 
 import numpy as np
 
-from benchmarks.studies.pointing import ON, absent, answers, kind_of, main, names, questions, touched
+from benchmarks.studies.pointing import HIT_KINDS, absent, answers, hit_kind, main, names, questions, touched_patches
 from cosmos_eval.datasets.toybox import make_scene
 
 SCENE = make_scene(0, "test", 2)
 """A small aqua square at top right, a large green cross at bottom right."""
 
 
-def test_each_object_is_asked_for_alone_and_left_out_once():
+def test_each_object_is_named_alone_once_and_left_out_once():
     assert list(questions(SCENE)) == [
         (0, "aqua square", {0}),
         (1, "green cross", {1}),
@@ -23,7 +23,7 @@ def test_each_object_is_asked_for_alone_and_left_out_once():
 
 
 def test_objects_touch_the_patches_of_their_corner():
-    square, cross = touched(SCENE, 64, (4, 4))
+    square, cross = touched_patches(SCENE, 64, (4, 4))
     assert square[:2, 2:].any()
     assert cross[2:, 2:].all()
     assert not square[:, :2].any()
@@ -31,19 +31,19 @@ def test_objects_touch_the_patches_of_their_corner():
     assert not cross[:2].any()
 
 
-def test_the_highest_patch_is_named_another_or_none():
-    objects = touched(SCENE, 64, (4, 4))
-    assert [kind_of(objects[:, 3, 3], named) for named in ({1}, {0}, {0, 1})] == [0, 1, 0]
+def test_the_highest_patch_is_on_a_named_object_another_or_none():
+    objects = touched_patches(SCENE, 64, (4, 4))
+    assert [hit_kind(objects[:, 3, 3], named) for named in ({1}, {0}, {0, 1})] == [0, 1, 0]
     maps = np.zeros((4, 4, 4))
     maps[0, 3, 3] = maps[1, 3, 3] = maps[2, 0, 0] = maps[3, 3, 3] = 1
-    found = list(answers(SCENE, 7, maps, objects))
-    assert [ON[one.hit] for one in found] == [ON[1], ON[0], ON[2], ON[1]]
+    results = list(answers(SCENE, 7, maps, objects))
+    assert [HIT_KINDS[answer.hit] for answer in results] == [HIT_KINDS[1], HIT_KINDS[0], HIT_KINDS[2], HIT_KINDS[1]]
     on_square, on_cross = objects[0].sum() / 16, objects[1].sum() / 16
-    assert found[0].chance == (on_square, on_cross, 1 - on_square - on_cross)
-    assert {one.scene for one in found} == {7}
+    assert results[0].chance == (on_square, on_cross, 1 - on_square - on_cross)
+    assert {answer.scene for answer in results} == {7}
 
 
-def test_what_is_absent_shares_no_word_with_the_scene():
+def test_an_absent_object_shares_no_word_with_the_scene():
     assert not set(absent(SCENE).split()) & {"aqua", "square", "green", "cross"}
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of several processes: its data can be evaluated, and its last line is what the design says."""
+"""benchmarks/scaling.py: its data can be evaluated, and the last line is the record."""
 
 import json
 
@@ -10,20 +10,19 @@ from cosmos_eval.datasets import load
 from cosmos_eval.run.plan import make_plan
 
 
-def test_both_data_sets_are_ready_to_be_evaluated(tmp_path):
-    plan = scaling.Plan(images=50, repetitions=1)
+def test_both_datasets_can_be_evaluated(tmp_path):
+    plan = scaling.ScalingPlan(images=50, repetitions=1)
     scaling.write_images(plan, tmp_path)
-    pairs, things = make_plan([tmp_path / "pairs.yaml", tmp_path / "things.yaml"])
-    assert not pairs.problems
-    assert not things.problems
-    retrieval = load(pairs.benchmark, pairs.data_root)
+    planned = make_plan([tmp_path / "retrieval.yaml", tmp_path / "classification.yaml"])
+    assert not any(benchmark.problems for benchmark in planned)
+    retrieval, classification = (load(benchmark.benchmark, benchmark.data_root) for benchmark in planned)
     assert (len(retrieval.images), len(retrieval.texts)) == (50, 100)
     assert retrieval.images[0].load().size == (640, 480)
-    assert len(load(things.benchmark, things.data_root).images) == 50
+    assert len(classification.images) == 50
 
 
-def test_the_table_and_the_last_line_say_how_much_faster():
-    plan = scaling.Plan(images=50, repetitions=2, ranks=2)
+def test_the_table_and_the_record_have_the_ratio():
+    plan = scaling.ScalingPlan(images=50, repetitions=2, ranks=2)
     times = Times({"one": [10.0, 12.0], "all": [5.0, 8.0]})
     assert "| seconds | 11.0 | 6.5 | 1.75 (1.62 to 1.88) |" in scaling.table(times, plan, 1)
     last = scaling.record(times, plan, 1, 0.5)

@@ -1,4 +1,4 @@
-"""The benchmark of segmentation: both arms give the same label maps, and its last line holds what it promises."""
+"""benchmarks/segmentation.py: both arms give the same label maps, and the last line is the record."""
 
 import json
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks import segmentation
-from benchmarks.segmentation_cases import ARMS, Arms, Plan, large_image, measure, peak
+from benchmarks.segmentation_cases import ARMS, SegmentationArms, SegmentationPlan, large_image, measure, peak
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
 from tests.helpers.patch_models import settings
 
-TINY = Plan(
+TINY = SegmentationPlan(
     voc=3,
     toybox=2,
     repetitions=2,
@@ -33,11 +33,11 @@ def times():
 
 
 def test_both_arms_give_the_same_labels():
-    arms = Arms(TINY)
+    arms = SegmentationArms(TINY)
     images = [large_image((37, 50)), large_image((50, 37))]
-    for one, other in zip(arms.batched(images), arms.sequential(images), strict=True):
-        assert np.mean(one == other) > 0.999
-        assert len(np.unique(one)) > 1
+    for batched, sequential in zip(arms.batched(images), arms.sequential(images), strict=True):
+        assert np.mean(batched == sequential) > 0.999
+        assert len(np.unique(batched)) > 1
 
 
 def test_the_tower_and_the_whole_are_timed_for_each_set_of_images(times):
@@ -49,11 +49,11 @@ def test_the_tower_and_the_whole_are_timed_for_each_set_of_images(times):
         for arm in ARMS:
             assert len(case["seconds"][arm]) == 2
             assert 0 < case["tower_seconds"][arm] < sum(case["seconds"][arm])
-    assert segmentation.unequal(times) == []
+    assert segmentation.describe_differences(times) == []
 
 
-def test_what_differs_is_told_and_nothing_is_compared(times, monkeypatch, capsys):
-    times = {**times, "toybox": {**times["toybox"], "apart": {"logits": float("nan"), "labels": 0.0}}}
+def test_results_that_differ_are_reported_and_no_times_are_compared(times, monkeypatch, capsys):
+    times = {**times, "toybox": {**times["toybox"], "difference": {"logits": float("nan"), "labels": 0.0}}}
     monkeypatch.setattr(segmentation, "run", lambda plan, threads: {"times": times, "memory": {}})
     assert segmentation.main(["--quick"]) == 1
     assert "toybox: logits by nan" in capsys.readouterr().err
@@ -61,7 +61,7 @@ def test_what_differs_is_told_and_nothing_is_compared(times, monkeypatch, capsys
 
 def test_the_last_line_is_the_record(times, monkeypatch, capsys, tmp_path):
     memory = {arm: peak(World(), TINY, arm) for arm in ARMS}
-    memory["sequential"]["large"] = None  # as where the memory would not do
+    memory["sequential"]["large"] = None  # as if there were too little memory
     monkeypatch.setattr(segmentation, "run", lambda plan, threads: {"times": times, "memory": memory})
     assert segmentation.main(["--quick", "--out", str(tmp_path / "page.md")]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])

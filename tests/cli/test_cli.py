@@ -191,7 +191,7 @@ def test_plain_progress_tells_rate_and_end(capsys):
         advance(6)
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"encoding: 4/10 images, [\d,.]+ images/s, 0 s, 0 s left", lines[0])
-    assert [line[:21] for line in lines[1:]] == ["encoding: 10/10 pictu"]  # the total is told once
+    assert [line[:22] for line in lines[1:]] == ["encoding: 10/10 images"]  # the total is told once
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (125, "2 min 5 s"), (3780, "1 h 3 min")])
@@ -282,10 +282,10 @@ def test_json_of_the_schema_is_valid():
 
 
 def test_progress_names_the_benchmark(capsys):
-    from cosmos_eval.progress import naming
+    from cosmos_eval.progress import use_benchmark_name
 
     reporter = LineReporter(sys.stderr, every=60.0)
-    with naming("flowers"), reporter.task("encoding images", 4, "images") as advance:
+    with use_benchmark_name("flowers"), reporter.task("encoding images", 4, "images") as advance:
         advance(4)
     with reporter.task("encoding images", 4, "images") as advance:
         advance(4)

@@ -63,7 +63,9 @@ def test_damage_is_named_with_exit_code_1_dropped_when_asked_and_mended_by_a_run
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     code, text = said("verify", "--cache", str(out))
     assert code == 1
-    assert f"damaged  {path.relative_to(out / '.embeddings')}: its checksum is not that of its name" in text
+    assert (
+        f"damaged  {path.relative_to(out / '.embeddings')}: its content does not match the checksum in its name" in text
+    )
     assert path.exists()
     code, text = said("verify", COLOURS, "--drop", "--cache", str(out))
     assert code == 1
@@ -87,7 +89,7 @@ def test_clear_takes_one_model_or_all(root, tmp_path, said):
     assert said("clear", "--cache", str(out))[0] == 0
     code, text = said("list", "--cache", str(out))
     assert code == 2
-    assert "no stored embeddings in" in text
+    assert "no feature cache in" in text
     assert sorted(path.name for path in out.rglob("RESULT.json")) == ["RESULT.json"] * 4
 
 

@@ -88,7 +88,9 @@ def test_where_nothing_fails_it_changes_nothing(run):
 
 
 def test_ranks_are_refused(monkeypatch, capsys):
-    monkeypatch.setattr("cosmos_eval.rank_environment.ranks_here", lambda: 2)
-    monkeypatch.setattr("cosmos_eval.engine.ranks.join_crew", lambda reporter: type("Two", (), {"is_main": True})())
+    monkeypatch.setattr("cosmos_eval.rank_environment.read_world_size", lambda: 2)
+    monkeypatch.setattr(
+        "cosmos_eval.engine.rank_group.join_rank_group", lambda reporter: type("Two", (), {"is_main": True})()
+    )
     assert run_command(["run", "--keep-going"]) == 2
     assert "leave torchrun out" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, T2I, measured
 def folder(tmp_path):
     def store(*results):
         for i, result in enumerate(results):
-            write_result(tmp_path / "eval" / f"{i}" / result.benchmark["name"], result)
+            write_result(tmp_path / "eval" / f"{i}" / result.benchmark.name, result)
         return str(tmp_path / "eval")
 
     return store
@@ -45,7 +45,7 @@ def test_what_was_reproduced_exits_with_0_and_shows_both_figures(folder, capsys)
         MODEL, COCO, "I→T R@1", "68.0", "68.00 [67.00, 69.00]", "+0.00", "0.15", "reproduced", "",
     ]  # fmt: skip
     assert table[2][3:] == ["52.5", "52.60 [51.60, 53.60]", "+0.10", "0.15", "**within**", "(1)"]
-    assert "1. coco-val2017-retrieval: the released code makes features in mixed precision" in out
+    assert "1. coco-val2017-retrieval: the released code computes features in mixed precision" in out
     assert "README.md" in out  # where it was published
     assert "## Not run" not in out
 

@@ -1,6 +1,7 @@
 """`cosmos-eval results`: lists, fields, differences, merges and the schema as a person or a program meets them."""
 
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jsonschema
 import pytest
 
 from cosmos_eval.cli.main import run_command
+from cosmos_eval.results.sections import EnvironmentSection
 from cosmos_eval.results.store import write_not_run
 from cosmos_eval.tasks.outcome import Metric
 from tests.results.test_results import make_result, stored
@@ -72,7 +74,7 @@ def test_broken_and_absent_ones_are_refused_in_one_line(results, tmp_path):
 
 
 def test_every_field_is_shown(results, tmp_path):
-    result = place(tmp_path, "a", "toy", environment={"packages": {"torch": "2.11"}, "none": {}})
+    result = place(tmp_path, "a", "toy", environment=EnvironmentSection(packages={"torch": "2.11"}, extra={"none": {}}))
     code, rows, _ = results("show", tmp_path)
     assert code == 0
     fields = dict(rows)
@@ -90,7 +92,7 @@ def test_every_field_is_shown(results, tmp_path):
         == f"{path.parent / 'samples.parquet'} is intact, {(path.parent / 'samples.parquet').stat().st_size:,} bytes"
     )
     for part in ("benchmark", "dataset", "model", "timing", "samples"):
-        for key in getattr(result, part):
+        for key in getattr(result, part).record():
             assert any(field.startswith(f"{part}.{key}") for field in fields), key
 
     (path.parent / "samples.parquet").write_bytes(b"x")
@@ -103,7 +105,7 @@ def test_every_field_is_shown(results, tmp_path):
 
 
 def test_words_of_a_record_stay_in_their_cell(results, tmp_path):
-    stored(tmp_path, model={**BASE.model, "label": "a\tb\n\x1b[31mc\udce9"}, warnings=("x\ty\n",))
+    stored(tmp_path, model=replace(BASE.model, label="a\tb\n\x1b[31mc\udce9"), warnings=("x\ty\n",))
     code, rows, _ = results("show", tmp_path)
     assert code == 0
     assert all(len(row) == 2 for row in rows)
@@ -121,7 +123,8 @@ def test_show_asks_which_one_is_meant(results, tmp_path):
 
 def test_equal_numbers_are_exit_0_whatever_surrounds_them(results, tmp_path):
     first = place(tmp_path / "1", "a", "toy")
-    place(tmp_path / "2", "a", "toy", environment={"python": "3.12", "extra": 1}, timing={**first.timing, "seconds": 9})
+    other = EnvironmentSection(python="3.12", extra={"extra": 1})
+    place(tmp_path / "2", "a", "toy", environment=other, timing=replace(first.timing, seconds=9))
     code, rows, _ = results("diff", tmp_path / "1", tmp_path / "2")
     assert code == 0
     assert rows == [

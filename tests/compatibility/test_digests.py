@@ -6,7 +6,7 @@ own. A benchmark whose data get another fingerprint is measured again and leaves
 whose key changes is encoded again; a seed that changes gives a training that was stopped other batches. So none of
 these may be renamed; a constant with a better name keeps the old value:
 
-- dataset fingerprint (`datasets/digests.py`): `hashed_as` of the data classes, `RetrievalData`,
+- dataset fingerprint (`datasets/fingerprint.py`): `hashed_as` of the data classes, `RetrievalData`,
   `ClassificationData`, `PerceptionData`, `SegmentationData`; of its parts, `keys`, `contents`, `texts`,
   `text_picture`, `labels`, `class_names`, `templates`, `templates of a class`, `item_images N`, `item_texts N`,
   `subsets`, `group NAME`, `origin`, `masks`.
@@ -45,11 +45,11 @@ from cosmos_core.checkpoint import save_checkpoint
 from cosmos_core.model import COSMOS
 from cosmos_core.prepare import initial_model
 from cosmos_core.seeds import derive_seed, sample_generator
+from cosmos_eval.cache.feature_cache import model_cache_name
 from cosmos_eval.cache.shard import Shard, read_shard, shard_bytes
-from cosmos_eval.cache.store import space_name
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.perception.shuffles import shuffle_caption
-from cosmos_eval.datasets.resized import digest_of
+from cosmos_eval.datasets.resized import recipe_digest
 from cosmos_eval.datasets.toybox import captions, make_scene, negatives, render
 from cosmos_eval.models import load_model
 from cosmos_eval.models.cosmos import CosmosModel
@@ -140,7 +140,7 @@ def test_the_feature_cache_keeps_its_names_keys_and_form(tmp_path):
         "digest": "d" * 64, "precision": "fp32", "device": "cpu", "rows": 1, "packages": {"torch": "2.11.0"},
         "spec": "not hashed", "model": {"not": "hashed"},
     }  # fmt: skip
-    space = space_name(about)
+    space = model_cache_name(about)
     assert space == KNOWN["features"]["space"]
     shard = Shard(np.arange(32, dtype=np.uint8).reshape(2, 16), np.ones((2, 3), dtype=np.float32) / 2)
     for kind, name in (("images", "pictures"), ("texts", "texts")):
@@ -165,7 +165,7 @@ def test_the_feature_cache_keeps_its_names_keys_and_form(tmp_path):
 
 def test_resized_images_keep_the_digest_of_their_settings():
     made = {"geometry": {"image_size": 32, "resize": "shortest"}, "packages": {"pillow": "13.0.0"}}
-    assert digest_of(made) == KNOWN["resized"]
+    assert recipe_digest(made) == KNOWN["resized"]
 
 
 def test_seeds_draw_what_they_drew():

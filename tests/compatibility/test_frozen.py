@@ -89,7 +89,7 @@ def test_an_old_result_of_images_that_issue_13_decodes_otherwise_is_refused_by_n
     assert stored(path) == before
     assert run(CHECKPOINT, ("16-bit",), "results-16-bit", "--no-cache", "--overwrite") == 0
     after = stored(path)
-    assert after.dataset["fingerprint"] != before.dataset["fingerprint"]
+    assert after.dataset.fingerprint != before.dataset.fingerprint
     assert any("more than 8 bits" in warning for warning in after.warnings)
     assert run(CHECKPOINT, ("16-bit",), "results-16-bit", "--no-cache") == 0
 
@@ -99,10 +99,10 @@ def test_the_old_feature_cache_is_read_for_every_image_and_text(old):
     results = read_results(old / "new")
     assert len(results) == len(BENCHMARKS)
     for result in results:
-        name = result.benchmark["name"].removeprefix("frozen-")
+        name = result.benchmark.name.removeprefix("frozen-")
         before = stored(old / "results" / TEACHER / f"frozen-{name}")
         if cache_is_of_these_packages():
-            assert set(result.timing["encoded"].values()) == {0}
+            assert set(result.timing.encoded.values()) == {0}
         assert result.identity == before.identity
         assert list(result.metrics) == list(before.metrics)
         values = [[one.metrics[metric].value for metric in one.metrics] for one in (before, result)]
@@ -114,7 +114,7 @@ def test_metrics_and_intervals_of_the_old_features_are_those_of_today(old):
     """`frozen_metrics.json` has value, low, high and n of each metric, as the commit that added it gives them."""
     known = json.loads(Path(__file__).with_name("frozen_metrics.json").read_text(encoding="utf-8"))
     assert run(CHECKPOINT, BENCHMARKS, "new", "--cache", "results/.embeddings") == 0
-    results = {result.benchmark["name"].removeprefix("frozen-"): result for result in read_results(old / "new")}
+    results = {result.benchmark.name.removeprefix("frozen-"): result for result in read_results(old / "new")}
     assert results.keys() == known.keys()
     for name, result in results.items():
         assert list(result.metrics) == list(known[name])
@@ -134,7 +134,7 @@ def test_cache_lists_verifies_exports_and_clears_the_old_cache(old, capsys):
     assert run_command(["cache", "export", "216d002e", "--cache", "results", "--out", "vectors"]) == 0
     assert run("embeddings:vectors", ("retrieval", "classification"), "exported", "--no-cache") == 0
     for result in read_results(old / "exported"):
-        before = stored(old / "results" / TEACHER / result.benchmark["name"])
+        before = stored(old / "results" / TEACHER / result.benchmark.name)
         assert result.metrics[before.primary].value == pytest.approx(before.metrics[before.primary].value)
     assert run_command(["cache", "clear", "--cache", "results"]) == 0
     assert not list((old / "results" / ".embeddings").rglob("*.safetensors"))
@@ -147,7 +147,7 @@ def test_images_that_the_old_version_resized_are_read(old):
         pytest.skip("resized with other versions of the libraries, which is refused")
     assert run(CHECKPOINT, ("files",), "new", "--no-cache", "--resized", "resized") == 0
     (result,) = read_results(old / "new")
-    assert result.environment["resized"] == index["digest"]
+    assert result.environment.resized == index["digest"]
     before = stored(old / "results" / TEACHER / "frozen-files")
     assert result.metrics[before.primary].value == pytest.approx(before.metrics[before.primary].value)
     assert (

@@ -48,4 +48,4 @@ def test_the_harness_sees_a_last_pt_that_is_not_the_newest(tmp_path: Path):
     (tmp_path / "run").mkdir()
     for name, step in (("step-00000002.pt", 2), ("last.pt", 1)):
         torch.save({"student": {}, "step": step}, tmp_path / "run" / name)
-    assert "last.pt is of step 1, and there is 2" in stale(tmp_path)
+    assert "last.pt is of step 1, and there is step 2" in stale(tmp_path)

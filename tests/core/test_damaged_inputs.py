@@ -11,7 +11,7 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
-from cosmos_eval.models.open_clip_files import peek
+from cosmos_eval.models.open_clip_files import read_open_clip_checkpoint
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -26,7 +26,7 @@ def test_a_checkpoint_with_damage_anywhere_is_read_or_refused_in_one_line(tmp_pa
             damaged[generator.randrange(len(damaged))] = generator.randrange(256)
         path.write_bytes(damaged)
         try:
-            peek(path)
+            read_open_clip_checkpoint(path)
         except RequestError as refusal:
             refused += 1
             assert "\n" not in str(refusal)  # noqa: PT017

@@ -22,7 +22,7 @@ from cosmos_core.image_files import (
     read_header,
     to_rgb,
 )
-from cosmos_eval.datasets.base import decode
+from cosmos_eval.datasets.image_sources import decode
 from tests.core.wrong_files import WRONG_FILES
 
 RAMP = np.linspace(0, 65535, 64 * 48).reshape(48, 64)

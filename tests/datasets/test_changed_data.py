@@ -1,4 +1,4 @@
-"""The bytes that are hashed are the bytes that are decoded: a file that changes between is refused by its name."""
+"""The bytes that are hashed are the bytes that are decoded: a file that changes in between is refused and named."""
 
 import os
 import pickle
@@ -15,12 +15,13 @@ from PIL import Image
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import FileImage, ImageSource, Mask, UprightImage
 from cosmos_eval.datasets.clip_benchmark import IndexedImage
-from cosmos_eval.datasets.mmseg.items import MmsegImage, MmsegMask
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource, UprightImage
+from cosmos_eval.datasets.masks import Mask
+from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage, MmsegMask
 from cosmos_eval.datasets.perception.crops import CroppedImage
-from cosmos_eval.datasets.wds import TarImage
-from cosmos_eval.engine.images import each_image, image_batches
+from cosmos_eval.datasets.webdataset import TarImage
+from cosmos_eval.engine.image_loading import each_image, image_batches
 from cosmos_eval.results.store import RESULT
 from cosmos_eval.run.evaluate import evaluate
 from tests.helpers.segmentation_on_disk import write_segmentation
@@ -35,8 +36,8 @@ def write_image(path: Path, seed: int) -> Path:
     return path
 
 
-class Folder:
-    """A dataset as torchvision makes them, which opens its files itself."""
+class TorchvisionDataset:
+    """A dataset like torchvision's, which opens its files itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,8 +46,8 @@ class Folder:
         return Image.open(self.path), 0
 
 
-def in_tar(path: Path) -> ImageSource:
-    """The image as the one member of a tar, which is what changes with it."""
+def pack_in_tar(path: Path) -> ImageSource:
+    """Write a tar with the image as its only member, and return the image in the tar."""
     shard = path.with_suffix(".tar")
     with tarfile.open(shard, "w") as tar:
         tar.add(path, "a.png")
@@ -58,7 +59,7 @@ IMAGES: dict[str, Callable[[Path], ImageSource]] = {
     "turned": lambda path: UprightImage(FileImage("a.png", path)),
     "mmsegmentation": lambda path: MmsegImage("a.png", path),
     "box": lambda path: CroppedImage("a.png[1,1,4,4]", path, (1, 1, 4, 4)),
-    "torchvision": lambda path: IndexedImage("a.png", Folder(path), 0),
+    "torchvision": lambda path: IndexedImage("a.png", TorchvisionDataset(path), 0),
 }
 
 
@@ -69,19 +70,19 @@ def test_an_image_that_changes_after_it_was_hashed_is_refused(tmp_path: Path, ki
     before = np.asarray(image.load())
     digest = image.digest()
     assert np.array_equal(np.asarray(image.load()), before)
-    elsewhere = pickle.loads(pickle.dumps(image))  # as workers and ranks receive it
+    unpickled = pickle.loads(pickle.dumps(image))  # as workers and ranks receive it
     write_image(path, 1)
-    for one in (image, elsewhere):
+    for changed_image in (image, unpickled):
         with pytest.raises(RequestError, match=r"^the image a\.png.* was changed after it was hashed") as caught:
-            one.load()
+            changed_image.load()
         assert "\n" not in str(caught.value)
     write_image(path, 0)
-    assert np.array_equal(np.asarray(elsewhere.load()), before)
+    assert np.array_equal(np.asarray(unpickled.load()), before)
     assert IMAGES[kind](path).digest() == digest
 
 
 def test_a_member_of_a_shard_that_changes_is_refused(tmp_path: Path):
-    image = in_tar(write_image(tmp_path / "a.png", 0))
+    image = pack_in_tar(write_image(tmp_path / "a.png", 0))
     image.digest()
     shard = tmp_path / "a.tar"
     content = bytearray(shard.read_bytes())
@@ -97,11 +98,11 @@ def test_a_mask_that_changes_is_refused(tmp_path: Path):
 
     write(1)
     mask: Mask = MmsegMask("a", tmp_path / "a.png", classes=3)
-    assert mask.hashed_labels().tolist() == np.full((6, 8), 1).tolist()  # nothing was hashed yet
+    assert mask.verified_labels().tolist() == np.full((6, 8), 1).tolist()  # nothing was hashed yet
     mask.digest()
     write(2)
     with pytest.raises(RequestError, match=r"^the mask a in .*a\.png was changed after it was hashed"):
-        mask.hashed_labels()
+        mask.verified_labels()
 
 
 def touch(path: Path) -> None:
@@ -114,22 +115,22 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def put_another_in_its_place(path: Path) -> None:
+def replace_file(path: Path) -> None:
     Image.new("L", (8, 8)).save(path.with_name("other.png"))
     path.with_name("other.png").replace(path)
 
 
-@pytest.mark.parametrize("change", [touch, flip_a_bit, put_another_in_its_place, Path.unlink])
-@pytest.mark.parametrize("of", ["images", "masks"])
-def test_a_run_ends_without_a_result_where_an_image_or_a_mask_of_a_segmentation_set_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, change: Callable[[Path], None]
+@pytest.mark.parametrize("change", [touch, flip_a_bit, replace_file, Path.unlink])
+@pytest.mark.parametrize("files", ["images", "masks"])
+def test_a_run_ends_without_a_result_if_an_image_or_a_mask_of_a_segmentation_set_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: str, change: Callable[[Path], None]
 ):
     write_segmentation(tmp_path, "ade20k")
     load = datasets.load
 
     def load_and_change(*args: Any, **options: Any) -> Any:
         data = load(*args, **options)
-        change(getattr(data, of)[1].path)
+        change(getattr(data, files)[1].path)
         return data
 
     monkeypatch.setattr(datasets, "load", load_and_change)
@@ -150,7 +151,7 @@ def preprocess(image: Image.Image) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_workers_see_that_an_image_changed_and_so_does_this_process(tmp_path: Path, workers: int):
+def test_a_changed_image_is_refused_in_workers_and_in_the_main_process(tmp_path: Path, workers: int):
     images = [FileImage(f"{i}.png", write_image(tmp_path / f"{i}.png", i)) for i in range(6)]
     for image in images:
         image.digest()

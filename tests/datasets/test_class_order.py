@@ -1,4 +1,4 @@
-"""Class names over folders and indices: by name, by number, or refused; never by a place that nobody has checked."""
+"""Class names are assigned to folders and indices by name or by number, or refused; never by an unchecked order."""
 
 import json
 import unicodedata
@@ -12,7 +12,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets, tasks
 from cosmos_eval.datasets import imagenet, imagenet_order
-from cosmos_eval.datasets.class_order import name_key
+from cosmos_eval.datasets.class_order import normalize_class_name
 from tests.helpers.datasets_on_disk import define, write_image
 from tests.helpers.segmentation_on_disk import small, write_segmentation
 
@@ -62,20 +62,20 @@ def test_a_map_has_the_same_classes_as_numeric_order(tmp_path: Path):
         ["001.Airplanes", "002.Automobiles", "003.Birds", "004.SeaLion"],
     ],
 )
-def test_names_that_are_the_folders_go_by_name_in_any_order(tmp_path: Path, folders: list[str]):
+def test_names_like_those_of_the_folders_are_assigned_by_name_in_any_order(tmp_path: Path, folders: list[str]):
     names = ["bird", "sea lion", "automobile", "airplane"]
     data = read(tmp_path, folders, names)
     for folder, name in names_by_folder(data).items():
-        assert name_key(folder) == name_key(name)
+        assert normalize_class_name(folder) == normalize_class_name(name)
     assert data.remarks == ()
 
 
-def test_names_that_differ_by_a_number_alone_go_by_name_too(tmp_path: Path):
+def test_names_that_differ_only_by_a_number_are_assigned_by_name_too(tmp_path: Path):
     folders, names = [f"class_{i}" for i in range(12)], [f"Class {i}" for i in range(12)]
     assert names_by_folder(read(tmp_path, folders, names)) == dict(zip(folders, names, strict=True))
 
 
-def test_one_name_at_the_place_of_another_folder_is_refused_with_both(tmp_path: Path):
+def test_a_name_at_the_position_of_another_folder_is_refused_with_both(tmp_path: Path):
     with pytest.raises(
         RequestError, match="the folder airplane would get the name 'bird', which is that of the folder"
     ):
@@ -83,7 +83,7 @@ def test_one_name_at_the_place_of_another_folder_is_refused_with_both(tmp_path: 
 
 
 @pytest.mark.parametrize("prefix", ["class", "class_", "c-"])
-def test_folders_that_sort_in_two_ways_are_refused_and_a_map_is_the_way_out(tmp_path: Path, prefix: str):
+def test_folders_that_can_be_sorted_in_two_ways_are_refused_and_a_map_is_accepted(tmp_path: Path, prefix: str):
     folders = [f"{prefix}{i}" for i in range(12)]
     with pytest.raises(RequestError, match=f"the folder {prefix}10 would get the name 'two' .* as a map") as caught:
         read(tmp_path, folders, WORDS)
@@ -92,11 +92,11 @@ def test_folders_that_sort_in_two_ways_are_refused_and_a_map_is_the_way_out(tmp_
     assert names_by_folder(data) == dict(zip(folders, WORDS, strict=True))
 
 
-def test_names_that_nothing_speaks_against_keep_the_sorted_order_and_are_told(tmp_path: Path):
+def test_names_without_a_conflict_are_assigned_in_sorted_order_with_a_remark(tmp_path: Path):
     data = read(tmp_path, ["n01440764", "n01443537", "n01484850", "n01491361"], ["tench", "goldfish", "shark", "tiger"])
     assert list(data.class_names) == ["tench", "goldfish", "shark", "tiger"]
     assert data.remarks == (
-        "class names are laid over the folders in sorted order: n01440764 = tench, n01443537 = goldfish, "
+        "class names are assigned to the sorted folders by position: n01440764 = tench, n01443537 = goldfish, "
         "n01484850 = shark and 1 more",
     )
 
@@ -140,7 +140,7 @@ def test_allowing_candidates_is_part_of_the_protocol_and_takes_one_word(tmp_path
         define(tmp_path, "retrieval", {"reader": "jsonl", "path": "a.jsonl", **ALLOW})
 
 
-def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
+def test_a_name_of_two_classes_is_remarked_and_cannot_be_a_label(tmp_path: Path):
     data = read(tmp_path, ["x", "y"], {"x": "crane", "y": "crane"})
     assert data.remarks == ("several classes have the same name and tie: crane",)
     write_image(tmp_path / "a.png")
@@ -150,19 +150,23 @@ def test_a_name_of_two_classes_is_told_and_labels_nothing(tmp_path: Path):
         datasets.load(define(tmp_path, "classification", {"reader": "jsonl", "path": "d.jsonl"}, prompts))
 
 
-def test_folders_one_level_too_high_and_a_single_class_are_told(tmp_path: Path):
+def test_a_path_one_level_too_high_and_a_single_class_are_remarked(tmp_path: Path):
     for i in range(4):
         write_image(tmp_path / f"im/{('train', 'test')[i % 2]}/{i}/a.png", seed=i)
     definition = define(tmp_path, "classification", READER, {"templates": ["{c}"]})
     (remark,) = datasets.load(definition).remarks
-    assert remark.startswith("classes are the folders test, train in im, which hold folders and no image themselves")
-    assert "such as test/1, test/3, train/0 and 1 more: were these to be the classes" in remark
+    assert remark.startswith(
+        "classes are the folders test, train in im, which contain folders in place of images, such as "
+    )
+    assert (
+        "such as test/1, test/3, train/0 and 1 more; if these are the classes, let path name the folder above" in remark
+    )
     write_image(tmp_path / "im/test/a.png", seed=9)
     assert datasets.load(definition).remarks == ()
-    one = datasets.load(define(tmp_path, "classification", {**READER, "path": "im/train"}, {"templates": ["{c}"]}))
-    assert one.remarks == ()
+    part = datasets.load(define(tmp_path, "classification", {**READER, "path": "im/train"}, {"templates": ["{c}"]}))
+    assert part.remarks == ()
     data = read(tmp_path / "other", ["cat"], "dataset")
-    assert data.remarks == ("there is no class but cat, so that every image counts as right",)
+    assert data.remarks == ("the only class is cat, so every image counts as right",)
 
 
 NET = {"reader": "imagenet", "path": "val", "labels": "labels.txt"}
@@ -177,7 +181,7 @@ def flat_imagenet(root: Path, labels: dict[int, str], ending: str = "JPEG"):
     return datasets.load(define(root, "classification", NET, NAMES))
 
 
-def test_a_part_of_imagenet_competes_with_all_names_and_says_so(tmp_path: Path):
+def test_a_part_of_imagenet_keeps_all_classes_as_candidates_with_a_remark(tmp_path: Path):
     data = flat_imagenet(tmp_path, {1: "65", 2: "n09193705", 3: "230"})
     assert [data.class_names[label] for label in data.labels] == ["sea snake", "mountain", "Shetland Sheepdog"]
     assert data.remarks[0].startswith("997 of 1,000 classes have no image: tench, goldfish")
@@ -190,65 +194,67 @@ def test_a_part_of_imagenet_competes_with_all_names_and_says_so(tmp_path: Path):
     tasks.validate(definition, folders)
 
 
-def test_labels_in_the_devkits_order_are_known_by_images_whose_class_is_known(tmp_path: Path):
+def test_labels_in_the_devkits_order_are_recognised_by_images_of_known_class(tmp_path: Path):
     with pytest.raises(RequestError, match=r"_00000001\.JPEG labelled 490 in .*its class is 65 \(n01751748\).*devkit"):
         flat_imagenet(tmp_path, {1: "490", 2: "361", 3: "171"})
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "jpeg"])
-def test_copies_in_another_format_are_known_as_well(tmp_path: Path, ending: str):
+def test_wrong_labels_of_copies_in_another_format_are_recognised_too(tmp_path: Path, ending: str):
     with pytest.raises(RequestError, match=rf"_00000002\.{ending} labelled 361 in .*its class is 970"):
         flat_imagenet(tmp_path, {2: "361", 3: "171"}, ending)
 
 
 def labels_of_later_images(shift: int) -> dict[int, str]:
-    """A label of each that is among its ReaL labels, moved on by `shift` places; 0 for those that have none."""
-    real = imagenet_order.real_labels()
+    """Image number -> its first ReaL label plus `shift`; 0 plus `shift` for images without ReaL labels."""
+    real = imagenet_order.load_real_labels()
     return {number: str(((real[number - 1] or [0])[0] + shift) % 1000) for number in range(1021, 1051)}
 
 
-def test_images_whose_class_only_real_labels_tell_show_another_order(tmp_path: Path):
+def test_another_order_is_recognised_by_real_labels(tmp_path: Path):
     assert len(flat_imagenet(tmp_path, labels_of_later_images(0)).labels) == 30
-    with pytest.raises(RequestError, match=r"finds \d+ of \d+ images labelled otherwise .* in .*labels\.txt.*devkit"):
+    with pytest.raises(
+        RequestError, match=r"has \d+ of \d+ images with labels that differ .* in .*labels\.txt.*devkit"
+    ):
         flat_imagenet(tmp_path, labels_of_later_images(1))
-    # a tenth that agrees is no chance, and few images prove nothing
+    # if a tenth agrees, the order is right; a few images prove nothing
     mixed = labels_of_later_images(1) | dict(list(labels_of_later_images(0).items())[:8])
     assert len(flat_imagenet(tmp_path, mixed).labels) == 30
     assert len(flat_imagenet(tmp_path, dict(list(labels_of_later_images(1).items())[:9])).labels) == 9
 
 
 @pytest.mark.parametrize("numbers", [{1: "490", 2: "361"}, None])
-def test_indices_in_another_order_are_known_in_a_jsonl_file_as_well(tmp_path: Path, numbers: dict[int, str] | None):
+def test_indices_in_another_order_are_recognised_in_a_jsonl_file_too(tmp_path: Path, numbers: dict[int, str] | None):
     labels = labels_of_later_images(1) if numbers is None else numbers
     flat_imagenet(tmp_path, labels_of_later_images(0) if numbers is None else {1: "65", 2: "970"})
     rows = [{"image": f"val/ILSVRC2012_val_{number:08d}.JPEG", "label": int(label)} for number, label in labels.items()]
     (tmp_path / "d.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     options = {"reader": "jsonl", "path": "d.jsonl", **ALLOW}
-    with pytest.raises(RequestError, match=r"in .*d\.jsonl.*where its class is .*another order"):
+    with pytest.raises(RequestError, match=r"in .*d\.jsonl.*but its class is .*another order"):
         datasets.load(define(tmp_path, "classification", options, NAMES))
 
 
 @pytest.mark.parametrize("shift", [0, 1, 7])  # from 0, from 1, and another order
-def test_numbered_folders_of_imagenet_in_another_order_are_known_by_their_images(tmp_path: Path, shift: int):
+def test_numbered_folders_of_imagenet_in_another_order_are_recognised_by_their_images(tmp_path: Path, shift: int):
     for number, label in labels_of_later_images(shift).items():
         write_image(tmp_path / f"im/{label}/ILSVRC2012_val_{number:08d}.JPEG", seed=number)
     definition = define(tmp_path, "classification", {**READER, **ALLOW}, NAMES)
     if shift > 1:
         with pytest.raises(
-            RequestError, match=r"labelled otherwise .* by the folders of .*im, such as .*another order"
+            RequestError, match=r"labels that differ .* by the folders of .*im, such as .*another order"
         ):
             datasets.load(definition)
     else:
         assert len(datasets.load(definition).images) == 30
 
 
-def test_imagenet_names_in_another_order_are_refused_and_a_map_goes_by_wnid(tmp_path: Path):
+def test_imagenet_names_in_another_order_are_refused_and_a_map_is_read_by_wnid(tmp_path: Path):
     write_image(tmp_path / "val/n01440764/a.JPEG")
     names = imagenet.imagenet_names()
     with pytest.raises(RequestError, match=r"prompts\.class_names in another order than the dataset"):
         datasets.load(define(tmp_path, "classification", NET, {**NAMES, "class_names": sorted(names)}))
-    given = dict(zip(imagenet.imagenet_wnids(), names, strict=True))
-    data = datasets.load(define(tmp_path, "classification", NET, {**NAMES, "class_names": given}))
+    name_of_wnid = dict(zip(imagenet.imagenet_wnids(), names, strict=True))
+    data = datasets.load(define(tmp_path, "classification", NET, {**NAMES, "class_names": name_of_wnid}))
     assert list(data.class_names) == names
 
 
@@ -266,7 +272,7 @@ def test_words_of_segmentation_in_another_order_than_the_classes_are_refused(tmp
 
 
 def test_a_perfect_model_is_right_on_numeric_folders(tmp_path: Path, monkeypatch):
-    """End to end: each folder has its own grey, and the model answers with the name that belongs to it."""
+    """End to end: each folder has its own shade of grey, for which the model knows the right name."""
     from cosmos_eval.run.evaluate import evaluate
 
     for i in range(12):
@@ -292,24 +298,24 @@ def test_a_perfect_model_is_right_on_numeric_folders(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("folders", "names"),
     [
-        (["C", "C#", "C++"], ["C#", "C++", "C"]),  # alike but for their signs
+        (["C", "C#", "C++"], ["C#", "C++", "C"]),  # equal but for their signs
         (["Cat", "cat"], ["cat", "Cat"]),
         (["bar", "cafe\u0301", "zoo"], ["zoo", "caf\u00e9", "bar"]),  # é in two characters, as macOS writes it
         (["\U0001f431", "\U0001f436"], ["\U0001f436", "\U0001f431"]),
     ],
 )
-def test_names_written_as_their_folders_go_by_name_whatever_they_are_made_of(tmp_path: Path, folders, names):
+def test_names_spelled_like_their_folders_are_assigned_by_name_for_any_characters(tmp_path: Path, folders, names):
     data = read(tmp_path, folders, names)
     assert not data.remarks
     composed = {unicodedata.normalize("NFC", folder): name for folder, name in names_by_folder(data).items()}
     assert composed == {name: name for name in names}
 
 
-def test_a_map_finds_its_folder_in_either_writing_of_accents(tmp_path: Path):
+def test_a_map_matches_folders_whose_accents_are_encoded_in_another_way(tmp_path: Path):
     data = read(tmp_path, ["cafe\u0301", "bar"], {"caf\u00e9": "coffee house", "bar": "pub"})
     assert names_by_folder(data) == {"cafe\u0301": "coffee house", "bar": "pub"}
 
 
-def test_names_that_yaml_does_not_take_for_texts_are_shown(tmp_path: Path):
+def test_names_that_yaml_reads_as_other_types_are_shown(tmp_path: Path):
     with pytest.raises(RequestError, match=r"the name False is no text; write it in quotes"):
         read(tmp_path, ["no", "yes"], [False, True])

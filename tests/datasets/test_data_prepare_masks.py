@@ -1,4 +1,4 @@
-"""Masks made from what publishers give: every mapping by hand, interrupted work, and what is refused."""
+"""Masks made from publishers' files: every mapping checked by hand, interrupted work, and what is refused."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from scipy.io import savemat
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli import main as cli
-from cosmos_eval.datasets.mmseg.prepare import prepare
+from cosmos_eval.datasets.mmseg.prepare import prepare_masks
 from cosmos_eval.datasets.mmseg.prepare_cityscapes import ID_AND_CLASS
-from cosmos_eval.datasets.mmseg.prepare_coco import object_table, stuff_table
+from cosmos_eval.datasets.mmseg.prepare_coco import build_object_table, build_stuff_table
 from cosmos_eval.datasets.mmseg.prepare_context import FREQUENT
 from tests.helpers.datasets_on_disk import write_json
 from tests.helpers.segmentation_on_disk import small, write_labels, write_pixels
@@ -26,7 +26,7 @@ def labels(path: Path) -> list[list[int]]:
 
 def refusal(name: str, root: Path) -> str:
     with pytest.raises(RequestError) as caught:
-        prepare(name, root)
+        prepare_masks(name, root)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -44,8 +44,8 @@ PUBLISHED = [0, 10, 12, 24, 26, 27, 30, 89, 91, 180, 181, 255]
 
 def test_published_maps_of_coco_stuff_become_171_classes(tmp_path: Path):
     folder = stuff_maps(tmp_path, PUBLISHED)
-    made = prepare("coco-stuff", tmp_path)
-    assert (made.made, made.kept) == (1, 0)
+    prepared = prepare_masks("coco-stuff", tmp_path)
+    assert (prepared.written, prepared.existing) == (1, 0)
     expected = [[0, 10, 11, 23, 24, 25, 26, 79, 80, 169, 170, 255]]
     assert labels(folder / "000000000139_labelTrainIds.png") == expected
     data = datasets.load(small("coco-stuff164k", images=1), tmp_path)
@@ -58,9 +58,9 @@ def test_published_maps_of_coco_stuff_become_171_classes(tmp_path: Path):
 
 def test_published_maps_of_coco_stuff_become_objects_on_background(tmp_path: Path):
     stuff_maps(tmp_path, PUBLISHED)
-    made = prepare("coco-object", tmp_path)
+    prepared = prepare_masks("coco-object", tmp_path)
     file = tmp_path / "coco_object/annotations/val2017/000000000139_instanceTrainIds.png"
-    assert made.folder == file.parent
+    assert prepared.folder == file.parent
     expected = [[1, 11, 12, 24, 25, 26, 27, 80, 0, 0, 0, 0]]
     assert labels(file) == expected
     # the images stay where they are
@@ -72,14 +72,14 @@ def test_published_maps_of_coco_stuff_become_objects_on_background(tmp_path: Pat
 
 
 def test_every_category_has_one_class():
-    stuff, objects = stuff_table(), object_table()
+    stuff, objects = build_stuff_table(), build_object_table()
     assert sorted(stuff[(stuff >= 0) & (stuff < 255)].tolist()) == list(range(171))
     assert sorted(objects[objects > 0].tolist()) == list(range(1, 81))
     assert np.flatnonzero(stuff < 0).tolist() == np.flatnonzero(objects < 0).tolist()
     assert (stuff < 0).sum() == 256 - 171 - 1
     assert len(FREQUENT) == 59
     assert sorted(FREQUENT) == list(FREQUENT)
-    evaluated = [of_class for _, of_class in ID_AND_CLASS.values() if of_class != 255]
+    evaluated = [class_index for _, class_index in ID_AND_CLASS.values() if class_index != 255]
     assert evaluated == list(range(19))
     assert [label for label, _ in ID_AND_CLASS.values()] == list(range(34))
 
@@ -104,29 +104,29 @@ def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
 def test_objects_are_drawn_with_the_smaller_on_top_and_crowds_below(tmp_path: Path):
     small_tie = {"id": 1, "image_id": 139, "category_id": 32, "segmentation": box(1, 1, 3, 3), "area": 4.0}
     large_person = {"id": 2, "image_id": 139, "category_id": 1, "segmentation": box(0, 0, 5, 4), "area": 20.0}
-    # columns from top to bottom: 16 outside, then the last two columns
+    # run lengths go down the columns: 16 pixels outside, then the last two columns
     crowd = {
         "id": 3, "image_id": 139, "category_id": 90, "iscrowd": 1, "area": 1.0,
         "segmentation": {"size": [4, 6], "counts": [16, 8]},
     }  # fmt: skip
     instances(tmp_path, [small_tie, large_person, crowd])
-    made = prepare("coco-object", tmp_path)
-    assert made.made == 2
-    assert "objects of" in made.source
-    assert labels(made.folder / "000000000139_instanceTrainIds.png") == [
+    prepared = prepare_masks("coco-object", tmp_path)
+    assert prepared.written == 2
+    assert "objects of" in prepared.source
+    assert labels(prepared.folder / "000000000139_instanceTrainIds.png") == [
         [1, 1, 1, 1, 1, 80],
         [1, 28, 28, 1, 1, 80],
         [1, 28, 28, 1, 1, 80],
         [1, 1, 1, 1, 1, 80],
     ]
-    assert labels(made.folder / "000000000042_instanceTrainIds.png") == [[0, 0], [0, 0]]
+    assert labels(prepared.folder / "000000000042_instanceTrainIds.png") == [[0, 0], [0, 0]]
 
 
-def test_json_that_is_not_coco_s_is_refused(tmp_path: Path):
+def test_json_that_is_not_cocos_is_refused(tmp_path: Path):
     path = instances(tmp_path, [], categories=6)
     assert "6 categories, not 80" in refusal("coco-object", tmp_path)
     instances(tmp_path, [{"id": 1, "image_id": 5, "category_id": 1, "segmentation": []}])
-    assert "annotation 1 is of no image" in refusal("coco-object", tmp_path)
+    assert "annotation 1 has an unknown image or category" in refusal("coco-object", tmp_path)
     instances(tmp_path, [{"id": 8, "image_id": 139, "category_id": 1, "segmentation": [[1]]}])
     assert "cannot draw annotation 8" in refusal("coco-object", tmp_path)
     write_json(path, {"images": [], "annotations": [{}], "categories": []})
@@ -155,9 +155,9 @@ def test_polygons_of_cityscapes_are_drawn_in_order_by_the_published_table(tmp_pa
             region("parking", 4, 4),
         ],
     )
-    made = prepare("cityscapes", tmp_path)
+    prepared = prepare_masks("cityscapes", tmp_path)
     file = path.with_name("lindau_000001_000019_gtFine_labelTrainIds.png")
-    assert made.folder == path.parent.parent
+    assert prepared.folder == path.parent.parent
     assert labels(file) == [[0, 0, 13, 13, 255, 255]] * 3
     write_pixels(tmp_path / "cityscapes/leftImg8bit/val/lindau/lindau_000001_000019_leftImg8bit.png", (3, 6))
     data = datasets.load(small("cityscapes", images=1), tmp_path)
@@ -165,27 +165,27 @@ def test_polygons_of_cityscapes_are_drawn_in_order_by_the_published_table(tmp_pa
     assert data.masks[0].load().tolist() == labels(file)
 
 
-def test_label_ids_of_cityscapes_are_translated_where_there_are_no_polygons(tmp_path: Path):
+def test_label_ids_of_cityscapes_are_mapped_if_there_are_no_polygons(tmp_path: Path):
     ids = tmp_path / "cityscapes/gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png"
     write_labels(ids, np.array([[0, 7, 9, 11, 26, 33]]))
-    made = prepare("cityscapes", tmp_path, tmp_path / "elsewhere")
+    prepared = prepare_masks("cityscapes", tmp_path, tmp_path / "elsewhere")
     file = tmp_path / "elsewhere/cityscapes/gtFine/val/ulm/ulm_000000_000019_gtFine_labelTrainIds.png"
     assert labels(file) == [[255, 0, 255, 2, 13, 18]]
-    assert "label ids" in made.source
+    assert "label ids" in prepared.source
     write_labels(ids, np.array([[34]]))
     file.unlink()
     assert "has the label 34" in refusal("cityscapes", tmp_path)
 
 
-def test_polygons_that_are_none_are_refused(tmp_path: Path):
-    for objects, said in (
-        ([{"label": "unicorn", "polygon": []}], "the label 'unicorn' of objects[0] is not in its table"),
+def test_files_that_are_not_polygon_files_are_refused(tmp_path: Path):
+    for objects, message in (
+        ([{"label": "unicorn", "polygon": []}], "objects[0] has the label 'unicorn', which Cityscapes does not define"),
         ([{"polygon": []}], "objects[0] has no label"),
         ([{"label": "road"}], "objects[0] has no polygon"),
         ([{"label": "road", "polygon": [[1]]}], "objects[0] has no polygon"),
     ):
         path = polygons(tmp_path, objects)
-        assert said in refusal("cityscapes", tmp_path)
+        assert message in refusal("cityscapes", tmp_path)
         assert str(path) in refusal("cityscapes", tmp_path)
     write_json(path, [])
     assert "no list of objects" in refusal("cityscapes", tmp_path)
@@ -200,20 +200,20 @@ def context_files(root: Path, names: list[str]) -> Path:
         label_map = np.array([[1, 2, 9], [284, 458, 459], [431, 260, 259]], dtype=np.uint16)
         savemat(voc / "trainval" / f"{name}.mat", {"LabelMap": label_map}, do_compression=True)
         write_pixels(voc / "JPEGImages" / f"{name}.jpg", (3, 3))
-    listed = voc / "ImageSets/Main/val.txt"
-    listed.parent.mkdir(parents=True)
-    listed.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    list_path = voc / "ImageSets/Main/val.txt"
+    list_path.parent.mkdir(parents=True)
+    list_path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     return voc
 
 
 def test_label_maps_of_context_become_its_59_classes(tmp_path: Path):
     voc = context_files(tmp_path, ["2008_000002", "2008_000007"])
-    made = prepare("context60", tmp_path)
-    assert (made.made, made.folder) == (2, voc / "SegmentationClassContext")
+    prepared = prepare_masks("context60", tmp_path)
+    assert (prepared.written, prepared.folder) == (2, voc / "SegmentationClassContext")
     expected = [[0, 1, 2], [37, 59, 0], [0, 36, 35]]
-    assert labels(made.folder / "2008_000002.png") == expected
-    listed = (voc / "ImageSets/SegmentationContext/val.txt").read_text(encoding="utf-8")
-    assert listed == "2008_000002\n2008_000007\n"
+    assert labels(prepared.folder / "2008_000002.png") == expected
+    names = (voc / "ImageSets/SegmentationContext/val.txt").read_text(encoding="utf-8")
+    assert names == "2008_000002\n2008_000007\n"
     data = datasets.load(small("context60", images=2), tmp_path)
     assert data.masks[1].load().tolist() == expected
     assert [data.class_names[label] for label in (1, 2, 37, 59, 36, 35)] == [
@@ -221,29 +221,29 @@ def test_label_maps_of_context_become_its_59_classes(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_half_of_context_s_label_maps_leaves_no_short_list_behind(tmp_path: Path):
+def test_with_half_of_contexts_label_maps_no_short_list_is_written(tmp_path: Path):
     voc = context_files(tmp_path, ["2008_000002", "2008_000007"])
     (voc / "trainval/2008_000007.mat").rename(tmp_path / "later.mat")
     assert "has 1 label maps of the 2 in" in refusal("context", tmp_path)
     assert not (voc / "ImageSets/SegmentationContext").exists()
     (tmp_path / "later.mat").rename(voc / "trainval/2008_000007.mat")
-    assert prepare("context", tmp_path).made == 2
+    assert prepare_masks("context", tmp_path).written == 2
 
 
-def test_what_context_needs_is_said_in_one_line(tmp_path: Path):
-    said = refusal("context", tmp_path)
-    assert "trainval.tar.gz" in said
-    assert "ImageSets/Main/val.txt" in said
+def test_what_context_needs_is_one_line(tmp_path: Path):
+    message = refusal("context", tmp_path)
+    assert "trainval.tar.gz" in message
+    assert "ImageSets/Main/val.txt" in message
     voc = context_files(tmp_path, ["2008_000002"])
     (voc / "trainval/2008_000002.mat").write_bytes(b"Entry not found")
     assert "2008_000002.mat is the answer 'entry not found' of a server" in refusal("context", tmp_path)
     (voc / "trainval/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     assert "cannot read LabelMap in" in refusal("context", tmp_path)
     savemat(voc / "trainval/2008_000002.mat", {"LabelMap": np.array([[460]], dtype=np.uint16)})
-    assert "no map of the categories 1 to 459" in refusal("context", tmp_path)
+    assert "not a map of categories up to 459" in refusal("context", tmp_path)
 
 
-def test_interrupted_work_goes_on_and_what_is_there_is_kept(tmp_path: Path):
+def test_interrupted_work_continues_and_existing_masks_are_kept(tmp_path: Path):
     folder = stuff_maps(tmp_path, [0, 1])
     write_labels(folder / "000000000200.png", np.array([[200]]))
     assert "000000000200.png has the label 200" in refusal("coco-stuff", tmp_path)
@@ -254,13 +254,13 @@ def test_interrupted_work_goes_on_and_what_is_there_is_kept(tmp_path: Path):
     ]  # fmt: skip
     os.utime(first, (1, 1))
     write_labels(folder / "000000000200.png", np.array([[2]]))
-    made = prepare("coco-stuff", tmp_path)
-    assert (made.made, made.kept) == (1, 1)
+    prepared = prepare_masks("coco-stuff", tmp_path)
+    assert (prepared.written, prepared.existing) == (1, 1)
     assert first.stat().st_mtime == 1
-    assert (prepare("coco-stuff", tmp_path).made, prepare("coco-stuff", tmp_path).kept) == (0, 2)
+    assert (prepare_masks("coco-stuff", tmp_path).written, prepare_masks("coco-stuff", tmp_path).existing) == (0, 2)
 
 
-def test_maps_that_are_colours_or_broken_are_refused(tmp_path: Path):
+def test_maps_with_colours_and_damaged_maps_are_refused(tmp_path: Path):
     folder = stuff_maps(tmp_path, [0])
     Image.new("RGB", (2, 2)).save(folder / "000000000139.png")
     assert "has colours (RGB)" in refusal("coco-object", tmp_path)
@@ -270,42 +270,43 @@ def test_maps_that_are_colours_or_broken_are_refused(tmp_path: Path):
     assert "000000000139.png: it is an XML page" in refusal("coco-object", tmp_path)
 
 
-def test_the_command_says_what_it_made_and_refuses_in_one_line(tmp_path: Path, capsys):
+def test_the_command_reports_what_it_made_and_refuses_in_one_line(tmp_path: Path, capsys):
     stuff_maps(tmp_path, [0, 255])
     assert cli.run_command(["data", "prepare", "coco-object", "--data-root", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "1 masks written to" in out
     assert "0 were there" in out
-    for words, said in (
+    for words, message in (
         (["cityscapes", "--data-root", str(tmp_path)], "cityscapes needs"),
-        (["coco-stuff", "--data-root", str(tmp_path / "no")], "there is no folder"),
+        (["coco-stuff", "--data-root", str(tmp_path / "no")], "no does not exist"),
         (["coco-stufff", "--data-root", str(tmp_path)], "did you mean coco-stuff"),
-        (["ade20k", "--data-root", str(tmp_path)], "read as it is published"),
+        (["ade20k", "--data-root", str(tmp_path)], "is read as published"),
         (["toybox", "--data-root", str(tmp_path)], "toybox is rendered"),
     ):
         assert cli.run_command(["data", "prepare", *words]) == 2
         error = capsys.readouterr().err.strip()
-        assert said in error
+        assert message in error
         assert "\n" not in error
 
 
 def test_real_objects_of_coco_become_masks_of_real_images(real_dir: Path, tmp_path: Path):
-    images, given = real_dir / "coco/images", real_dir / "coco/annotations/instances_val2017.part.json"
-    if not given.is_file():
+    images, instances_path = real_dir / "coco/images", real_dir / "coco/annotations/instances_val2017.part.json"
+    if not instances_path.is_file():
         pytest.skip("no instances of COCO")
     (tmp_path / "coco/annotations").mkdir(parents=True)
-    (tmp_path / "coco/annotations/instances_val2017.json").symlink_to(given)
-    made = prepare("coco-object", tmp_path)
-    names = [image["file_name"] for image in json.loads(given.read_text(encoding="utf-8"))["images"]]
-    assert made.made == len(names)
+    (tmp_path / "coco/annotations/instances_val2017.json").symlink_to(instances_path)
+    prepared = prepare_masks("coco-object", tmp_path)
+    names = [image["file_name"] for image in json.loads(instances_path.read_text(encoding="utf-8"))["images"]]
+    assert prepared.written == len(names)
     folder = tmp_path / "coco/images/val2017"
     folder.mkdir(parents=True)
     for path in images.rglob("*.jpg"):
         if path.name in names:
             (folder / path.name).symlink_to(path)
-    data = datasets.load(small("coco-object", images=len(names)), tmp_path)  # every mask has its image's size
+    # `load` checks that every mask has the size of its image
+    data = datasets.load(small("coco-object", images=len(names)), tmp_path)
     areas = np.zeros(81, dtype=np.int64)
     for mask in data.masks:
         areas += np.bincount(mask.load().ravel(), minlength=81)
     assert areas[0] > 0
-    assert areas[1] == areas[1:].max()  # there is more of people than of anything else
+    assert areas[1] == areas[1:].max()  # people cover more pixels than any other class

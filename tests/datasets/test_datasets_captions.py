@@ -1,4 +1,4 @@
-"""COCO and Karpathy files: order, captions as they are, and everything that can be wrong with them."""
+"""COCO and Karpathy files: order, unchanged captions, and everything that can be wrong with the files."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import FileImage
 from cosmos_eval.datasets.data import RetrievalData
+from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image, write_json
 
@@ -30,7 +30,7 @@ def test_coco_is_sorted_by_file_and_annotation_and_keeps_every_caption_as_it_is(
     coco_files(tmp_path)
     data = datasets.load(define(tmp_path, "retrieval", {**COCO, "expected": {"images": 2, "texts": 5}}))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.images] == ["000000000003.jpg", "000000000007.jpg"]
+    assert [image.key for image in data.images] == ["000000000003.jpg", "000000000007.jpg"]
     assert data.texts == [" cats on a mat", "cats", "two cats", "A dog runs.", "a dog "]
     assert data.image_of_text.tolist() == [0, 0, 0, 1, 1]
 
@@ -52,11 +52,11 @@ def test_half_of_coco_is_refused_with_counts_and_the_first_names(tmp_path: Path)
     benchmark = define(
         tmp_path, "retrieval", {**COCO, "expected": {"images": 2, "texts": 5}, "needs": "unzip it again"}
     )
-    found = datasets.check(benchmark)
-    assert found.expected == {"images": 2, "texts": 5}
-    assert found.found == {"images": 1, "texts": 5}
+    report = datasets.check(benchmark)
+    assert report.expected == {"images": 2, "texts": 5}
+    assert report.found == {"images": 1, "texts": 5}
     folder = tmp_path / "coco/images/val2017"
-    assert found.problems == (f"mine needs 2 images in {folder}, found 1; missing: 000000000003.jpg (unzip it again)",)
+    assert report.problems == (f"mine needs 2 images in {folder}, found 1; missing: 000000000003.jpg (unzip it again)",)
     with pytest.raises(RequestError, match="found 1; missing: 000000000003"):
         datasets.load(benchmark)
 
@@ -78,9 +78,9 @@ def test_everything_missing_is_listed_at_once(tmp_path: Path):
     assert "captions_val2017.json" in check.problems[1]
 
 
-def test_captions_that_point_at_no_image_are_named(tmp_path: Path):
+def test_captions_of_unknown_images_are_named(tmp_path: Path):
     changed_coco(tmp_path, annotations=[{"id": 5, "image_id": 99, "caption": "a bird"}])
-    assert "1 captions that point at no image" in refusal(tmp_path)
+    assert "1 captions of images that are not listed" in refusal(tmp_path)
     assert "annotation 5 (image 99)" in refusal(tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_images_without_a_caption_are_named(tmp_path: Path):
     assert "1 images without a caption: 000000000003.jpg" in refusal(tmp_path)
 
 
-def test_an_image_without_a_name_is_told(tmp_path: Path):
+def test_an_image_without_a_name_is_refused(tmp_path: Path):
     content = coco_files(tmp_path)
     content["images"][0]["file_name"] = " "
     write_json(tmp_path / COCO["annotations"], content)
@@ -110,25 +110,25 @@ def test_ids_given_twice_are_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "a/../../b.jpg", "C:\\b.jpg", "..\\b.jpg"])
-def test_a_image_outside_the_folder_is_not_read(tmp_path: Path, name: str):
+def test_an_image_outside_the_folder_is_not_read(tmp_path: Path, name: str):
     changed_coco(tmp_path, images=[{"id": 7, "file_name": name}, {"id": 3, "file_name": "000000000003.jpg"}])
     assert "outside its folder" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("place", ["../coco", "/coco", "coco/../.."])
-def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: str):
+@pytest.mark.parametrize("path", ["../coco", "/coco", "coco/../.."])
+def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, path: str):
     coco_files(tmp_path)
-    assert "leads out of the data root" in refusal(tmp_path, {**COCO, "images": place})
+    assert "leads out of the data root" in refusal(tmp_path, {**COCO, "images": path})
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"images": [', "line 1 column 13"),
         ('{"images":\n [}', "line 2 column 3"),
         ("[]", "no list 'images'"),
-        ('{"images": [{"id": 1.5}]}', "finds 1.5 as 'id' in images[0]"),
-        ('{"images": [{"id": 1.0, "file_name": "a"}]}', "finds 1.0 as 'id' in images[0]"),
+        ('{"images": [{"id": 1.5}]}', "has 1.5 as 'id' in images[0]"),
+        ('{"images": [{"id": 1.0, "file_name": "a"}]}', "has 1.0 as 'id' in images[0]"),
         ('{"images": [{"id": true, "file_name": "a"}]}', "ids are whole numbers or texts"),
         ('{"images": [{"file_name": "a"}]}', "no 'id' in images[0]"),
         (
@@ -137,7 +137,7 @@ def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: st
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"id": 1, "image_id": 1, "caption": null}]}',
-            "finds None as 'caption' in annotations[0]",
+            "has None as 'caption' in annotations[0]",
         ),
         ('{"images": [{"id": 1}]}', "no 'file_name' in images[0]"),
         ('{"images": [], "annotations": [{"id": 1, "image_id": 2}]}', "no 'caption' in annotations[0]"),
@@ -145,20 +145,20 @@ def test_a_definition_cannot_lead_out_of_the_data_root(tmp_path: Path, place: st
         ("", "line 1 column 1"),
     ],
 )
-def test_a_file_that_is_not_coco_is_refused_with_its_place(tmp_path: Path, content: str, said: str):
+def test_a_file_that_is_not_coco_is_refused_with_the_position(tmp_path: Path, content: str, message: str):
     coco_files(tmp_path)
     (tmp_path / COCO["annotations"]).write_text(content, encoding="utf-8")
-    assert said in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 def karpathy(tmp_path: Path, **record: Any) -> dict[str, Any]:
     """Four records of three splits; `record` changes the second."""
-    rows: list[dict[str, Any]] = [
+    records: list[dict[str, Any]] = [
         {"filename": f"{name}.jpg", "split": split, "sentences": [{"raw": f"{name} {i}"} for i in range(count)]}
         for name, split, count in [("d", "train", 1), ("c", "test", 2), ("b", "val", 1), ("a", "test", 1)]
     ]
-    rows[1].update(record)
-    write_json(tmp_path / "dataset.json", {"dataset": "mine", "images": rows})
+    records[1].update(record)
+    write_json(tmp_path / "dataset.json", {"dataset": "mine", "images": records})
     for name in "abcd":
         write_image(tmp_path / "images" / f"{name}.jpg", seed=ord(name))
     return {"reader": "karpathy", "images": "images", "annotations": "dataset.json", "split": "test"}
@@ -167,7 +167,7 @@ def karpathy(tmp_path: Path, **record: Any) -> dict[str, Any]:
 def test_karpathy_keeps_the_order_of_the_file_and_reads_one_split(tmp_path: Path):
     data = datasets.load(define(tmp_path, "retrieval", karpathy(tmp_path)))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.images] == ["c.jpg", "a.jpg"]
+    assert [image.key for image in data.images] == ["c.jpg", "a.jpg"]
     assert data.texts == ["c 0", "c 1", "a 0"]
     assert data.image_of_text.tolist() == [0, 0, 1]
 
@@ -191,15 +191,15 @@ def test_the_first_alternative_that_exists_is_read(tmp_path: Path):
 
 def test_a_plain_list_is_one_split_by_itself(tmp_path: Path):
     dataset = karpathy(tmp_path)
-    rows = [{"image": f"flickr30k-images/{name}.jpg", "caption": [f"{name} 0", f" {name} 1"]} for name in "ba"]
-    write_json(tmp_path / "dataset.json", rows)
+    records = [{"image": f"flickr30k-images/{name}.jpg", "caption": [f"{name} 0", f" {name} 1"]} for name in "ba"]
+    write_json(tmp_path / "dataset.json", records)
     data = datasets.load(define(tmp_path, "retrieval", dataset))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.images] == ["b.jpg", "a.jpg"]
+    assert [image.key for image in data.images] == ["b.jpg", "a.jpg"]
     assert data.texts == ["b 0", " b 1", "a 0", " a 1"]
 
 
-def test_what_a_karpathy_file_lacks_is_named(tmp_path: Path):
+def test_whatever_a_karpathy_file_lacks_is_named(tmp_path: Path):
     dataset = karpathy(tmp_path)
     assert "no image of the split 'tset'" in refusal(tmp_path, {**dataset, "split": "tset"})
     assert "test, train, val" in refusal(tmp_path, {**dataset, "split": "tset"})
@@ -214,16 +214,14 @@ def test_what_a_karpathy_file_lacks_is_named(tmp_path: Path):
 
 def test_a_name_of_control_characters_stays_in_one_line(tmp_path: Path):
     dataset = karpathy(tmp_path)
-    for name, said in (("\n", "'\\n' as 'image' in row 0"), ("a\n\x1b[2Jb.jpg", r"a\n\x1b[2Jb.jpg")):
+    for name, expected in (("\n", "'\\n' as 'image' in record 0"), ("a\n\x1b[2Jb.jpg", r"a\n\x1b[2Jb.jpg")):
         write_json(tmp_path / "dataset.json", [{"image": name, "caption": ["t"]}, {"image": "a.jpg", "caption": ["u"]}])
-        told = refusal(tmp_path, dataset)
-        assert said in told
-        assert told.isprintable()
+        message = refusal(tmp_path, dataset)
+        assert expected in message
+        assert message.isprintable()
 
 
-def test_empty_captions_are_counted_and_told_by_every_reader(tmp_path: Path):
-    from tests.helpers.datasets_on_disk import COCO, coco_files
-
+def test_empty_captions_are_counted_in_a_remark_of_every_reader(tmp_path: Path):
     blank = [{"raw": "c 0"}, {"raw": " \n"}]
     data = datasets.load(define(tmp_path, "retrieval", karpathy(tmp_path, sentences=blank)))
     assert data.remarks == ("1 of 3 captions is empty, of c.jpg",)
@@ -255,10 +253,9 @@ def test_of_several_folders_the_one_that_has_the_images_is_read(tmp_path: Path):
     assert not datasets.check(define(tmp_path, "retrieval", dataset)).problems
 
 
-def test_where_no_folder_has_the_first_image_the_first_folder_is_told(tmp_path: Path):
+def test_if_no_folder_has_the_first_image_the_first_folder_is_named(tmp_path: Path):
     coco_files(tmp_path)
     (tmp_path / "coco/images/val2017/000000000003.jpg").unlink()
     (tmp_path / "coco/empty").mkdir()
     dataset = {**COCO, "images": ["coco/images/val2017", "coco/empty"]}
-    said = refusal(tmp_path, dataset)
-    assert "coco/images/val2017, found 1; missing: 000000000003.jpg" in said
+    assert "coco/images/val2017, found 1; missing: 000000000003.jpg" in refusal(tmp_path, dataset)

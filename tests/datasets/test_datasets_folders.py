@@ -1,4 +1,4 @@
-"""Class folders, ImageNet in both layouts, and what is wrong with half of them."""
+"""Class folders, ImageNet in both layouts, and incomplete ones of both."""
 
 import os
 import sys
@@ -10,8 +10,8 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import imagenet
-from cosmos_eval.datasets.base import DataCheck
 from cosmos_eval.datasets.data import ClassificationData
+from cosmos_eval.datasets.dataset_checks import DataReport
 from tests.helpers.datasets_on_disk import define, write_image
 
 FOLDER = {"reader": "image-folder", "path": "pets"}
@@ -39,11 +39,11 @@ def refusal(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A
     return str(caught.value)
 
 
-def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> DataCheck:
+def check(tmp_path: Path, dataset: dict[str, Any], prompts: dict[str, Any] = A) -> DataReport:
     return datasets.check(define(tmp_path, "classification", dataset, prompts))
 
 
-def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_classes(tmp_path: Path):
+def test_images_in_unread_formats_are_remarked_and_side_folders_are_no_classes(tmp_path: Path):
     for i, name in enumerate(("cat/a.png", "dog/b.png", "cat/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg")):
         write_image(tmp_path / "im" / name, seed=i)
     write_image(tmp_path / "im/@eaDir/c.png")
@@ -56,7 +56,7 @@ def test_images_of_formats_that_are_not_read_are_told_and_side_folders_are_no_cl
         (tmp_path / "im" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "im" / name).write_bytes(b"x")
     assert datasets.load(definition).remarks == (
-        "2 images are passed over, of formats that are not read: cat/c.HEIC, dog/more/d.jxl; save them as JPEG or PNG",
+        "2 images are ignored, since their format is not read: cat/c.HEIC, dog/more/d.jxl; save them as JPEG or PNG",
     )
 
 
@@ -65,17 +65,17 @@ def test_classes_are_sorted_folders_and_images_of_any_format_are_read(tmp_path: 
     data = load(tmp_path, {**FOLDER, "expected": {"images": 5, "classes": 3}})
     assert data.class_names == ["Bird", "cat", "dog"]
     keys = ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png"]
-    assert [one.key for one in data.images] == keys
+    assert [image.key for image in data.images] == keys
     assert data.labels.tolist() == [0, 1, 1, 2, 2]
     assert data.templates == ["a {c}"]
     assert data.images[1].load().mode == "RGB"
 
 
-def test_a_link_to_a_folder_above_is_walked_once(tmp_path: Path):
+def test_a_link_to_a_folder_above_is_followed_once(tmp_path: Path):
     pets(tmp_path)
     (tmp_path / "pets/cat/round").symlink_to(tmp_path / "pets/cat")
     (tmp_path / "pets/dog/more").symlink_to(tmp_path / "pets/cat/inner")
-    keys = [one.key for one in load(tmp_path, FOLDER).images]
+    keys = [image.key for image in load(tmp_path, FOLDER).images]
     assert keys == ["Bird/x.gif", "cat/2.webp", "cat/inner/1.bmp", "dog/a.JPG", "dog/b.png", "dog/more/1.bmp"]
 
 
@@ -95,10 +95,14 @@ def test_names_are_given_as_a_list_or_a_map(tmp_path: Path):
 
 def test_a_class_may_have_prompts_of_its_own(tmp_path: Path):
     pets(tmp_path)
-    own = {"dog": ["a {c} barks", "a {c}"], "cat": ["it purrs"], "Bird": ["a {c}"]}
-    assert load(tmp_path, FOLDER, {"templates": own}).templates == [["a {c}"], ["it purrs"], ["a {c} barks", "a {c}"]]
-    del own["cat"]
-    assert "no prompts for 1 classes: cat" in refusal(tmp_path, FOLDER, {"templates": own})
+    prompts = {"dog": ["a {c} barks", "a {c}"], "cat": ["it purrs"], "Bird": ["a {c}"]}
+    assert load(tmp_path, FOLDER, {"templates": prompts}).templates == [
+        ["a {c}"],
+        ["it purrs"],
+        ["a {c} barks", "a {c}"],
+    ]
+    del prompts["cat"]
+    assert "no prompts for 1 classes: cat" in refusal(tmp_path, FOLDER, {"templates": prompts})
 
 
 def test_an_empty_class_is_named(tmp_path: Path):
@@ -109,9 +113,9 @@ def test_an_empty_class_is_named(tmp_path: Path):
 
 def test_half_a_dataset_is_refused_with_its_count(tmp_path: Path):
     pets(tmp_path)
-    found = check(tmp_path, {**FOLDER, "expected": {"images": 10, "classes": 4}})
-    assert found.found == {"images": 5, "classes": 3}
-    assert found.problems == (
+    report = check(tmp_path, {**FOLDER, "expected": {"images": 10, "classes": 4}})
+    assert report.found == {"images": 5, "classes": 3}
+    assert report.problems == (
         f"mine needs 10 images in {tmp_path / 'pets'}, found 5",
         "mine needs 4 classes, found 3",
     )
@@ -154,8 +158,8 @@ def test_imagenet_in_class_folders_and_flat_hold_the_same_labels(tmp_path: Path)
     by_index = load(tmp_path, FLAT, NAMES)
     flat(tmp_path, "".join(f"ILSVRC2012_val_{i:08d}.JPEG {WNIDS[label]}\n" for i, label in enumerate(labels, start=1)))
     by_wnid = load(tmp_path, FLAT, NAMES)
-    rows = [f"ILSVRC2012_val_{i:08d},{WNIDS[label]} 1 2 3 4\n" for i, label in enumerate(labels, start=1)]
-    flat(tmp_path, "ImageId,PredictionString\n" + "".join(rows))
+    lines = [f"ILSVRC2012_val_{i:08d},{WNIDS[label]} 1 2 3 4\n" for i, label in enumerate(labels, start=1)]
+    flat(tmp_path, "ImageId,PredictionString\n" + "".join(lines))
     by_kaggle = load(tmp_path, FLAT, NAMES)
     assert by_index.labels.tolist() == by_wnid.labels.tolist() == by_kaggle.labels.tolist() == labels
     assert by_index.class_names == ["tench", "goldfish", "shark"]
@@ -163,8 +167,8 @@ def test_imagenet_in_class_folders_and_flat_hold_the_same_labels(tmp_path: Path)
         write_image(tmp_path / f"folders/{WNIDS[label]}/ILSVRC2012_val_{i:08d}.JPEG", seed=i)
     folders = load(tmp_path, {**NET, "path": "folders"}, NAMES)
     assert folders.labels.tolist() == [0, 0, 1, 2]
-    pairs = {(one.digest(), label) for one, label in zip(by_index.images, by_index.labels, strict=True)}
-    assert pairs == {(one.digest(), label) for one, label in zip(folders.images, folders.labels, strict=True)}
+    pairs = {(image.digest(), label) for image, label in zip(by_index.images, by_index.labels, strict=True)}
+    assert pairs == {(image.digest(), label) for image, label in zip(folders.images, folders.labels, strict=True)}
 
 
 @pytest.mark.usefixtures("three_classes")
@@ -180,7 +184,7 @@ def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
 
 @pytest.mark.usefixtures("three_classes")
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("490\n361\n", "no label in line 1"),
         ("ILSVRC2012_val_00000001.JPEG 3\n", "label '3' in line 1"),
@@ -191,9 +195,9 @@ def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
         ("", "has no images"),
     ],
 )
-def test_a_label_file_that_does_not_fit_is_refused_with_its_line(tmp_path: Path, text: str, said: str):
+def test_an_invalid_label_file_is_refused_with_the_line(tmp_path: Path, text: str, message: str):
     flat(tmp_path, text)
-    assert said in refusal(tmp_path, FLAT, NAMES)
+    assert message in refusal(tmp_path, FLAT, NAMES)
 
 
 @pytest.mark.usefixtures("three_classes")

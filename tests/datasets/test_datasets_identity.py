@@ -1,4 +1,4 @@
-"""The fingerprint says what was read; a limit is spread evenly; a deep check finds what cannot be decoded."""
+"""The fingerprint covers everything that is read; a limit is spread evenly; a deep check finds undecodable images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets import take_images
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
-from cosmos_eval.datasets.digests import dataset_fingerprint
+from cosmos_eval.datasets.fingerprint import dataset_fingerprint
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image
 
@@ -39,7 +39,7 @@ def changes() -> list[tuple[Data, dict[str, Any]]]:
     other = ArrayImage("p0", np.full((2, 3, 3), 9, np.uint8))
     renamed = ArrayImage("q0", np.full((2, 3, 3), 0, np.uint8))
     turned = ArrayImage("p0", np.full((3, 2, 3), 0, np.uint8))
-    return [(retrieval(), {"images": [one, *make_images(3)[1:]]}) for one in (other, renamed, turned)] + [
+    return [(retrieval(), {"images": [image, *make_images(3)[1:]]}) for image in (other, renamed, turned)] + [
         (retrieval(), {"images": make_images(3)[::-1]}),
         (retrieval(), {"texts": ["T0", *(f"t{i}" for i in range(1, 6))]}),
         (retrieval(), {"texts": ["t0t1", "", *(f"t{i}" for i in range(2, 6))]}),
@@ -65,26 +65,26 @@ def test_every_change_changes_the_fingerprint(case: int):
     assert dataset_fingerprint(changed) != dataset_fingerprint(data)
 
 
-def test_the_fingerprint_is_the_same_wherever_the_data_lie(tmp_path: Path):
-    prints = []
-    for name in ("here", "there"):
+def test_the_fingerprint_does_not_depend_on_the_folder_of_the_data(tmp_path: Path):
+    fingerprints = []
+    for name in ("one", "other"):
         coco_files(tmp_path / name)
-        prints.append(datasets.load(define(tmp_path / name, "retrieval", COCO)).fingerprint)
+        fingerprints.append(datasets.load(define(tmp_path / name, "retrieval", COCO)).fingerprint)
     benchmark = define(tmp_path, "retrieval", {**COCO, "expected": {"images": 2}})
-    prints.append(datasets.load(benchmark, tmp_path / "there").fingerprint)
-    assert len(set(prints)) == 1
-    write_image(tmp_path / "there/coco/images/val2017/000000000003.jpg", seed=5)
-    assert datasets.load(benchmark, tmp_path / "there").fingerprint != prints[0]
+    fingerprints.append(datasets.load(benchmark, tmp_path / "other").fingerprint)
+    assert len(set(fingerprints)) == 1
+    write_image(tmp_path / "other/coco/images/val2017/000000000003.jpg", seed=5)
+    assert datasets.load(benchmark, tmp_path / "other").fingerprint != fingerprints[0]
 
 
-def test_a_image_is_read_once_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_image_is_read_once_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     coco_files(tmp_path)
     data = datasets.load(define(tmp_path, "retrieval", COCO))
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read again"))
     assert dataset_fingerprint(data) == data.fingerprint
 
 
-def test_a_image_that_cannot_be_read_is_named_and_ends_the_hashing(tmp_path: Path):
+def test_an_image_that_cannot_be_read_is_named_and_ends_the_hashing(tmp_path: Path):
     coco_files(tmp_path)
     (tmp_path / "coco/images/val2017/000000000003.jpg").unlink()
     (tmp_path / "coco/images/val2017/000000000003.jpg").mkdir()
@@ -99,15 +99,15 @@ def test_a_limit_takes_that_many_different_images_spread_over_the_order(total: i
     kept = data.labels.tolist()
     assert len(kept) == min(n, total)
     assert kept == sorted(set(kept))
-    # The k-th of n lies in the k-th of n equal parts.
+    # The k-th of n indices is in the k-th of n equal parts.
     if n < total:
-        assert all(k * total // n <= place < (k + 1) * total / n for k, place in enumerate(kept))
+        assert all(k * total // n <= index < (k + 1) * total / n for k, index in enumerate(kept))
 
 
-def test_a_limited_retrieval_set_keeps_its_images_own_captions():
+def test_a_limited_retrieval_set_keeps_the_captions_of_its_images():
     data = take_images(retrieval(4), 2)
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.images] == ["p0", "p2"]
+    assert [image.key for image in data.images] == ["p0", "p2"]
     assert data.texts == ["t0", "t1", "t4", "t5"]
     assert data.image_of_text.tolist() == [0, 0, 1, 1]
 
@@ -121,7 +121,7 @@ def test_a_limited_classification_set_keeps_every_class():
     assert data.fingerprint == dataset_fingerprint(data) != dataset_fingerprint(classification(6))
 
 
-def test_a_limited_perception_set_keeps_its_images_items():
+def test_a_limited_perception_set_keeps_the_items_of_its_images():
     data = take_images(perception(), 1)
     assert isinstance(data, PerceptionData)
     assert (data.texts, data.subsets) == (["b", "e"], ["x"])
@@ -133,6 +133,15 @@ def test_a_limit_above_the_number_of_images_changes_nothing_and_zero_is_refused(
     assert datasets.limit(data, 3) is data
     with pytest.raises(RequestError, match="at least 1"):
         take_images(data, 0)
+
+
+def test_data_that_cannot_be_limited_are_refused_by_the_name_of_their_kind():
+    class Unlimited(RetrievalData):
+        subset = Data.subset  # type: ignore[assignment]
+
+    data = Unlimited(make_images(3), ["a", "b", "c"], np.arange(3))
+    with pytest.raises(RequestError, match=r"^retrieval data cannot be limited: Unlimited has no subset; leave"):
+        take_images(data, 2)
 
 
 def test_loading_a_part_hashes_only_that_part(tmp_path: Path):
@@ -154,10 +163,10 @@ def test_a_deep_check_names_every_image_that_cannot_be_decoded(tmp_path: Path):
     assert len(problems) == 2
     assert "000000000003.jpg" in problems[0]
     assert "000000000007.jpg" in problems[1]
-    assert all("\n" not in one and one.startswith("mine: cannot decode") for one in problems)
+    assert all("\n" not in problem and problem.startswith("mine: cannot decode") for problem in problems)
 
 
-def test_toybox_needs_nothing_on_the_disk_and_the_others_a_root():
+def test_toybox_needs_no_data_root_and_the_others_do():
     data = datasets.load(load_benchmark("toybox-retrieval"), limit=3)
     assert len(data.images) == 3
     assert len(data.fingerprint) == 64

@@ -1,4 +1,4 @@
-"""A user's own data, one object a line, for every family."""
+"""A user's own data, one object a line, for every kind of data."""
 
 import json
 import os
@@ -41,12 +41,12 @@ def test_captions_in_the_order_of_the_file(tmp_path: Path):
     )
     data = datasets.load(define(tmp_path, "retrieval", {**MINE, "expected": {"images": 2, "texts": 4}}))
     assert isinstance(data, RetrievalData)
-    assert [one.key for one in data.images] == ["b.png", "more/c.webp"]
+    assert [image.key for image in data.images] == ["b.png", "more/c.webp"]
     assert data.texts == ["one", "two ", "four", "three"]
     assert data.image_of_text.tolist() == [0, 0, 0, 1]
 
 
-def test_other_fields_are_passed_over_and_one_text_is_a_list_of_one(tmp_path: Path):
+def test_other_keys_are_ignored_and_a_text_is_a_list_of_one(tmp_path: Path):
     write(
         tmp_path,
         '{"image": "b.png", "captions": "one", "split": 1, "width": [3]}',
@@ -62,14 +62,14 @@ def test_the_metadata_of_an_imagefolder_is_read(tmp_path: Path):
         tmp_path, '{"file_name": "b.png", "text": "one", "seed": 3}', '{"file_name": "more/c.webp", "caption": "two"}'
     )
     data = datasets.load(define(tmp_path, "retrieval", MINE))
-    assert [one.key for one in data.images] == ["b.png", "more/c.webp"]
+    assert [image.key for image in data.images] == ["b.png", "more/c.webp"]
     assert data.texts == ["one", "two"]
     write(tmp_path, '{"file_name": "b.png", "label": 1}', '{"file_name": "a.jpg", "label": 0}')
     data = datasets.load(define(tmp_path, "classification", MINE, {**A, "class_names": ["cat", "dog"]}))
     assert data.labels.tolist() == [1, 0]
 
 
-def test_empty_captions_are_counted_and_told(tmp_path: Path):
+def test_empty_captions_are_counted_in_a_remark(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "captions": ["x", ""]}', '{"image": "b.png", "captions": [" \\t"]}')
     data = datasets.load(define(tmp_path, "retrieval", MINE))
     assert data.remarks == ("2 of 3 captions are empty, of a.jpg, b.png",)
@@ -101,27 +101,27 @@ def test_right_and_wrong_texts_share_images(tmp_path: Path):
     )
     data = datasets.load(define(tmp_path, "perception", MINE))
     assert isinstance(data, PerceptionData)
-    assert [one.key for one in data.images] == ["b.png", "a.jpg"]
+    assert [image.key for image in data.images] == ["b.png", "a.jpg"]
     assert data.item_images.tolist() == [[0], [1], [0]]
-    assert [[data.texts[j] for j in own] for own in data.item_texts] == [["a", "b"], ["c", "d"], ["e", "f"]]
+    assert [[data.texts[j] for j in indices] for indices in data.item_texts] == [["a", "b"], ["c", "d"], ["e", "f"]]
     assert data.subsets == ["swap", "all", "add"]
 
 
 def test_of_several_names_of_a_key_the_one_with_a_value_is_taken(tmp_path: Path):
-    """As tables with empty cells become JSON lines."""
+    """Tables with empty cells become such lines when they are converted to JSON."""
     write(tmp_path, '{"image": null, "file_name": "a.jpg", "captions": null, "caption": "one", "text": null}')
     data = datasets.load(define(tmp_path, "retrieval", MINE))
     assert (data.images[0].key, data.texts) == ("a.jpg", ["one"])
 
 
 @pytest.mark.parametrize("text", ['[{"image": "a.jpg", "captions": "one"}]', '[\n{"image": "a.jpg"}\n]'])
-def test_a_list_in_place_of_lines_is_called_one(tmp_path: Path, text: str):
+def test_a_list_in_place_of_lines_is_refused_with_advice(tmp_path: Path, text: str):
     write(tmp_path, text)
-    assert "mine.jsonl:1: " in (said := refusal(tmp_path, "retrieval"))
-    assert said.endswith("write the objects of the list, each on a line of its own")
+    assert "mine.jsonl:1: " in (message := refusal(tmp_path, "retrieval"))
+    assert message.endswith("write the objects of the list, each on a line of its own")
 
 
-def test_a_table_in_place_of_lines_is_called_one(tmp_path: Path):
+def test_a_table_in_place_of_lines_is_refused_with_advice(tmp_path: Path):
     (tmp_path / "metadata.csv").write_text("file_name,text\na.jpg,one\n")
     with pytest.raises(RequestError, match=r"metadata\.csv:1: not JSON: .*a table is not read here"):
         datasets.load(define(tmp_path, "retrieval", {**MINE, "path": "metadata.csv"}))
@@ -129,14 +129,14 @@ def test_a_table_in_place_of_lines_is_called_one(tmp_path: Path):
 
 def test_an_index_in_quotes_is_no_name(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "label": "1"}', '{"image": "b.png", "label": "0"}')
-    said = refusal(tmp_path, "classification", {**A, "class_names": ["zero", "one"]})
-    assert said.endswith("the label '1' is not among the class names; an index is written without quotes")
+    message = refusal(tmp_path, "classification", {**A, "class_names": ["zero", "one"]})
+    assert message.endswith("the label '1' is not among the class names; an index is written without quotes")
 
 
-def test_a_wrong_caption_equal_to_the_right_one_is_told(tmp_path: Path):
-    lines = [("a dog", "a cat"), ("a dog", "a  dog "), ("two", "two")]
-    rows = [{"image": "a.jpg", "positive": right, "negative": wrong} for right, wrong in lines]
-    write(tmp_path, *map(json.dumps, rows))
+def test_a_wrong_caption_equal_to_the_right_one_is_remarked(tmp_path: Path):
+    pairs = [("a dog", "a cat"), ("a dog", "a  dog "), ("two", "two")]
+    records = [{"image": "a.jpg", "positive": right, "negative": wrong} for right, wrong in pairs]
+    write(tmp_path, *map(json.dumps, records))
     data = datasets.load(define(tmp_path, "perception", MINE))
     assert data.remarks == ("2 of 3 items have a wrong caption equal to the right one: a dog, two",)
 
@@ -146,14 +146,14 @@ def test_a_caption_cut_inside_a_character_is_named(tmp_path: Path):
     assert "1 texts with half a character: 'a smile" in refusal(tmp_path, "retrieval")
 
 
-def test_images_may_lie_in_a_folder_of_their_own(tmp_path: Path):
+def test_images_may_be_in_another_folder(tmp_path: Path):
     write(tmp_path, '{"image": "c.webp", "captions": ["one"]}')
     data = datasets.load(define(tmp_path, "retrieval", {**MINE, "images": "more"}))
     assert data.images[0].key == "c.webp"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"image": "b.png", "captions": ["x"}', "mine.jsonl:2: not JSON: column 36"),
         ('["b.png"]', "mine.jsonl:2: a line is one object"),
@@ -177,13 +177,13 @@ def test_images_may_lie_in_a_folder_of_their_own(tmp_path: Path):
         ('{"image": "d.png", "captions": ["x"]}', "missing: d.png"),
     ],
 )
-def test_a_line_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str):
+def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str):
     write(tmp_path, '{"image": "a.jpg", "captions": ["x"]}', line)
-    assert said in refusal(tmp_path, "retrieval")
+    assert message in refusal(tmp_path, "retrieval")
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"image": "b.png", "label": 2}', "mine.jsonl:3: the label 2 is not from 0 to 1"),
         ('{"image": "b.png", "label": -1}', "mine.jsonl:3: the label -1 is not from 0 to 1"),
@@ -193,9 +193,9 @@ def test_a_line_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str)
         ('{"image": "a.jpg", "label": 1}', "mine.jsonl:3: a.jpg has a label already, in line 1"),
     ],
 )
-def test_a_label_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str):
+def test_an_invalid_label_is_named(tmp_path: Path, line: str, message: str):
     write(tmp_path, '{"image": "a.jpg", "label": 0}', '{"image": "more/c.webp", "label": 1}', line)
-    assert said in refusal(tmp_path, "classification", {**A, "class_names": ["cat", "dog"]})
+    assert message in refusal(tmp_path, "classification", {**A, "class_names": ["cat", "dog"]})
 
 
 def test_a_class_without_images_and_an_index_without_names_are_refused(tmp_path: Path):
@@ -217,7 +217,7 @@ def test_an_empty_or_missing_file_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
 def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
-    if character in "\x0b\x0c\x1c":  # JSON wants these escaped inside a text, but they may stand between lines
+    if character in "\x0b\x0c\x1c":  # not allowed inside a JSON text; but a line of it alone is blank
         write(tmp_path, '{"image": "a.jpg", "captions": ["one"]}', f" {character} ", '{"image": "b.png"}')
         assert "mine.jsonl:3: the key 'captions' is missing" in refusal(tmp_path, "retrieval")
         return
@@ -231,7 +231,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
 
 
 @pytest.mark.parametrize(
-    ("task", "line", "said"),
+    ("task", "line", "expected"),
     [
         (
             "retrieval",
@@ -247,11 +247,11 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str):
         ),
     ],
 )
-def test_half_a_character_anywhere_is_one_printable_problem(tmp_path: Path, task: str, line: str, said: str):
+def test_half_a_character_anywhere_is_one_printable_problem(tmp_path: Path, task: str, line: str, expected: str):
     write(tmp_path, line)
     prompts = A if task == "classification" else None
     message = refusal(tmp_path, task, prompts)
-    assert said in message
+    assert expected in message
     assert message.encode()  # can be printed and written
     assert all(problem.encode() for problem in datasets.check(define(tmp_path, task, MINE, prompts)).problems)
 
@@ -263,16 +263,16 @@ def test_of_several_folders_the_one_that_has_the_images_is_read(tmp_path: Path):
     assert data.images[0].load().size == (8, 8)
 
 
-def test_what_a_task_asks_of_the_data_is_a_problem_before_compute(tmp_path: Path):
-    rows = [f'{{"image": "{name}", "label": {i}}}' for i, name in enumerate(["a.jpg", "b.png", "more/c.webp"])]
-    write(tmp_path, *rows)
+def test_what_a_task_requires_of_the_data_is_checked_before_compute(tmp_path: Path):
+    lines = [f'{{"image": "{name}", "label": {i}}}' for i, name in enumerate(["a.jpg", "b.png", "more/c.webp"])]
+    write(tmp_path, *lines)
     benchmark = define(tmp_path, "classification", MINE, {**A, "class_names": ["x", "y", "z"]})
     assert not datasets.check(benchmark, validate=tasks.validate).problems
     top5 = replace(benchmark, metrics={"primary": "top5"})
     assert not datasets.check(top5).problems
-    checked = datasets.check(top5, deep=True, validate=tasks.validate)
-    assert checked.problems == ("mine: no metric 'top5' here; metrics.primary may be top1, mean_per_class",)
-    assert checked.found == {"images": 3, "classes": 3}
+    report = datasets.check(top5, deep=True, validate=tasks.validate)
+    assert report.problems == ("mine: no metric 'top5' here; metrics.primary may be top1, mean_per_class",)
+    assert report.found == {"images": 3, "classes": 3}
 
 
 def test_the_subset_of_a_primary_metric_must_be_in_the_data(tmp_path: Path):
@@ -283,7 +283,7 @@ def test_the_subset_of_a_primary_metric_must_be_in_the_data(tmp_path: Path):
         assert len(datasets.check(changed, validate=tasks.validate).problems) == problems
 
 
-def test_one_file_by_two_spellings_is_one_image(tmp_path: Path):
+def test_two_spellings_of_one_path_are_one_image(tmp_path: Path):
     write(tmp_path, '{"image": "a.jpg", "captions": ["x"]}', '{"image": "./a.jpg", "captions": ["y"]}')
     assert "has 1 images twice: a.jpg" in refusal(tmp_path, "retrieval")
 
@@ -294,7 +294,7 @@ def test_an_empty_label_is_no_class(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (os.mkfifo, "is a named pipe"),
         (Path.mkdir, "is a folder"),
@@ -302,8 +302,8 @@ def test_an_empty_label_is_no_class(tmp_path: Path):
         (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
     ],
 )
-def test_what_lies_in_place_of_the_file_is_named(tmp_path: Path, make: Callable[[Path], None], said: str):
+def test_whatever_is_in_place_of_the_file_is_named(tmp_path: Path, make: Callable[[Path], None], message: str):
     make(tmp_path / "mine.jsonl")
-    assert f"needs the file {tmp_path / 'mine.jsonl'}, but {tmp_path / 'mine.jsonl'} {said}" in refusal(
+    assert f"needs the file {tmp_path / 'mine.jsonl'}, but {tmp_path / 'mine.jsonl'} {message}" in refusal(
         tmp_path, "retrieval"
     )

@@ -1,4 +1,4 @@
-"""The eight segmentation datasets through mmsegmentation's own classes: order, labels, classes, and what is refused."""
+"""The eight segmentation datasets, read by mmsegmentation's classes: order, labels, class names, refusals."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ from tests.helpers.segmentation_on_disk import (
 
 CLASSES = dict(zip(NAMES, (21, 20, 60, 59, 81, 171, 150, 19), strict=True))
 REDUCED = ("voc20", "context59", "ade20k")
-"""Label 0 is nobody's class: it is ignored, and the others count from 0."""
+"""Label 0 is not a class: it is ignored, and the classes are numbered from 0."""
 
 
 def read(name: str, root: Path, **dataset) -> SegmentationData:
@@ -41,13 +41,13 @@ def read(name: str, root: Path, **dataset) -> SegmentationData:
 
 
 def problems(name: str, root: Path, deep: bool = False, **dataset) -> tuple[str, ...]:
-    found = datasets.check(small(name, **dataset), root, deep=deep).problems
-    assert all("\n" not in one for one in found)
-    return found
+    messages = datasets.check(small(name, **dataset), root, deep=deep).problems
+    assert all("\n" not in message for message in messages)
+    return messages
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_dataset_is_read_as_its_labels_say(tmp_path: Path, name: str):
+def test_each_dataset_is_read_with_its_labels(tmp_path: Path, name: str):
     write_segmentation(tmp_path, name)
     data = read(name, tmp_path)
     assert data.counts() == {"images": 3, "classes": CLASSES[name]}
@@ -67,7 +67,7 @@ def test_each_dataset_is_read_as_its_labels_say(tmp_path: Path, name: str):
         loaded = image.load()
         assert loaded.mode == "RGB"
         with Image.open(file) as opened:
-            # two JPEG decoders may differ by a step or two
+            # OpenCV and Pillow may decode a JPEG to slightly different values
             difference = np.asarray(loaded).astype(int) - np.asarray(opened.convert("RGB")).astype(int)
         assert np.abs(difference).max() <= 3
         assert loaded.size == SIZES[number][::-1]
@@ -84,23 +84,23 @@ def test_red_is_red(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_class_names_are_those_that_the_words_ask_for(tmp_path: Path, name: str):
+def test_class_names_are_the_first_query_words_of_the_definition(tmp_path: Path, name: str):
     write_segmentation(tmp_path, name, count=1)
     data = read(name, tmp_path, images=1)
-    words = small(name).words().query_words
+    words = small(name).resolve_prompts().query_words
     assert len(words) == len(data.class_names)
 
     def plain(text: str) -> str:
         return "".join(c for c in text.lower() if c.isalpha())
 
     renamed = {"boat": "ship", "diningtable": "table", "tvmonitor": "television monitor"}
-    for of_class, query in zip(data.class_names, words, strict=True):
-        known = {plain(of_class), plain(renamed.get(of_class, of_class))}
-        assert of_class == "background" or plain(query[0]) in known, (of_class, query)
-        assert of_class == of_class.strip()
+    for class_name, query in zip(data.class_names, words, strict=True):
+        accepted = {plain(class_name), plain(renamed.get(class_name, class_name))}
+        assert class_name == "background" or plain(query[0]) in accepted, (class_name, query)
+        assert class_name == class_name.strip()
 
 
-def test_colours_of_the_two_added_datasets_are_their_relatives(tmp_path: Path):
+def test_the_two_added_datasets_have_the_colours_of_mmsegmentations_own(tmp_path: Path):
     for name in ("voc21", "voc20", "coco-stuff164k", "coco-object"):
         write_segmentation(tmp_path, name, count=1)
     voc21, voc20 = read("voc21", tmp_path, images=1), read("voc20", tmp_path, images=1)
@@ -112,10 +112,10 @@ def test_colours_of_the_two_added_datasets_are_their_relatives(tmp_path: Path):
     assert objects.palette[80] == stuff.palette[79]
 
 
-def test_one_file_read_two_ways_is_two_datasets(tmp_path: Path):
+def test_the_same_files_with_and_without_background_are_two_datasets(tmp_path: Path):
     write_segmentation(tmp_path, "voc21")
-    with_background, without = (datasets.load(small(name), tmp_path) for name in ("voc21", "voc20"))
-    assert with_background.fingerprint != without.fingerprint
+    with_background, without_background = (datasets.load(small(name), tmp_path) for name in ("voc21", "voc20"))
+    assert with_background.fingerprint != without_background.fingerprint
     assert datasets.load(small("voc21"), tmp_path).fingerprint == with_background.fingerprint
     labels = raw_labels("voc21", 0)
     labels[0, 0] = 7
@@ -123,7 +123,7 @@ def test_one_file_read_two_ways_is_two_datasets(tmp_path: Path):
     assert datasets.load(small("voc21"), tmp_path).fingerprint != with_background.fingerprint
 
 
-def test_images_and_masks_travel_to_workers(tmp_path: Path):
+def test_images_and_masks_can_be_pickled_for_workers(tmp_path: Path):
     write_segmentation(tmp_path, "voc20")
     data = read("voc20", tmp_path)
     image, mask = pickle.loads(pickle.dumps((data.images[0], data.masks[0])))
@@ -137,7 +137,7 @@ def _load(mask):
     return mask.load()
 
 
-def test_images_of_coco_may_lie_with_other_benchmarks(tmp_path: Path):
+def test_images_of_coco_may_be_in_the_folder_of_other_benchmarks(tmp_path: Path):
     root = write_segmentation(tmp_path, "coco-object")
     (tmp_path / "coco/images").mkdir(parents=True)
     (root / "images/val2017").rename(tmp_path / "coco/images/val2017")
@@ -146,31 +146,31 @@ def test_images_of_coco_may_lie_with_other_benchmarks(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_both_lists_of_context_are_taken(tmp_path: Path, monkeypatch):
+def test_both_lists_of_context_are_accepted(tmp_path: Path, monkeypatch):
     from cosmos_eval.datasets.mmseg import layouts
 
-    assert layouts.LAYOUTS["context60"].also == (5105,)
+    assert layouts.LAYOUTS["context60"].other_counts == (5105,)
     write_segmentation(tmp_path, "context60")
     assert "needs 5,104 images" in problems("context60", tmp_path, images=5104)[0]
-    other = layouts.Layout(**{**vars(layouts.LAYOUTS["context60"]), "also": (3,)})
+    other = layouts.Layout(**{**vars(layouts.LAYOUTS["context60"]), "other_counts": (3,)})
     monkeypatch.setitem(layouts.LAYOUTS, "context60", other)
     assert problems("context60", tmp_path, images=5104) == ()
 
 
-def test_what_is_missing_is_told_at_once_with_how_to_make_it(tmp_path: Path):
+def test_everything_missing_is_named_at_once_with_how_to_make_it(tmp_path: Path):
     for name in NAMES:
-        (said,) = problems(name, tmp_path)
-        assert "which is not there" in said
-        assert str(tmp_path / FOLDERS[name]) in said
+        (message,) = problems(name, tmp_path)
+        assert "which is not there" in message
+        assert str(tmp_path / FOLDERS[name]) in message
     (tmp_path / "cityscapes").mkdir()
     images, masks = problems("cityscapes", tmp_path)
     assert "leftImg8bit/val, which is not there (unzip leftImg8bit_trainvaltest.zip" in images
     assert masks.endswith("gtFine/val, which is not there; make it with `cosmos-eval data prepare cityscapes`")
     (tmp_path / "VOC2012").mkdir()
-    assert [one.split()[3] for one in problems("voc21", tmp_path)] == ["folder", "folder", "file"]
+    assert [message.split()[3] for message in problems("voc21", tmp_path)] == ["folder", "folder", "file"]
 
 
-def test_everything_that_does_not_fit_is_told_at_once(tmp_path: Path):
+def test_everything_that_does_not_fit_is_named_at_once(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k", count=7)
 
     def files(number: int) -> tuple[Path, Path]:
@@ -183,83 +183,85 @@ def test_everything_that_does_not_fit_is_told_at_once(tmp_path: Path):
     files(3)[1].write_bytes(b"no image")
     files(4)[0].write_bytes(b"")
     Image.fromarray(np.zeros(SIZES[2], dtype=np.uint16)).save(files(5)[1])
-    found = problems("ade20k", tmp_path, images=8)
-    assert len(found) == 6
-    unreadable, colour, wide, size, without, count = found
-    assert "2 files without a readable image" in unreadable
-    assert "ADE_val_00000004.png (no image format)" in unreadable
+    messages = problems("ade20k", tmp_path, images=8)
+    assert len(messages) == 6
+    unreadable, colour, wide, size, no_mask, count = messages
+    assert "2 unreadable files:" in unreadable
+    assert "ADE_val_00000004.png (not an image)" in unreadable
     assert "1 mask in" in colour
-    assert "one label a pixel is wanted: ADE_val_00000003.png (RGB);" in colour
+    assert "with colours instead of one label per pixel: ADE_val_00000003.png (RGB);" in colour
     assert "1 mask in" in wide
-    assert "of more than 8 bits a pixel: ADE_val_00000006.png (I;16)" in wide
+    assert "with more than 8 bits per pixel: ADE_val_00000006.png (I;16)" in wide
     assert "1 mask in" in size
     assert "ADE_val_00000002.png (56 x 40 pixels, the image 40 x 56)" in size
-    assert f"1 image without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in without
+    assert f"1 image without a mask in {root}/annotations/validation: ADE_val_00000001.jpg" in no_mask
     assert "needs 8 images" in count
     assert "found 7" in count
 
 
-def test_images_of_the_list_that_are_not_there_are_named(tmp_path: Path):
+def test_missing_images_of_the_list_are_named(tmp_path: Path):
     root = write_segmentation(tmp_path, "voc21")
     (root / files_of("voc21", 1)[0]).unlink()
-    (said,) = problems("voc21", tmp_path)
-    assert "needs 3 images in" in said
-    assert "found 2; missing: 2007_000001.jpg" in said
+    (message,) = problems("voc21", tmp_path)
+    assert "needs 3 images in" in message
+    assert "found 2; missing: 2007_000001.jpg" in message
 
 
 @pytest.mark.parametrize("line", ["../JPEGImages/2007_000000", "/etc/passwd", "C:x"])
-def test_a_list_that_leads_out_of_the_dataset_is_refused(tmp_path: Path, line: str):
+def test_a_list_with_paths_outside_the_dataset_is_refused(tmp_path: Path, line: str):
     root = write_segmentation(tmp_path, "voc21")
-    with (root / "ImageSets/Segmentation/val.txt").open("a", encoding="utf-8") as listed:
-        listed.write(f"{line}\n")
-    (said,) = problems("voc21", tmp_path)
-    assert "names an image outside its folder" in said
+    with (root / "ImageSets/Segmentation/val.txt").open("a", encoding="utf-8") as list_file:
+        list_file.write(f"{line}\n")
+    (message,) = problems("voc21", tmp_path)
+    assert "names an image outside its folder" in message
 
 
-def test_masks_in_a_lossy_format_are_refused_and_a_reason_is_never_cut(tmp_path: Path):
+def test_masks_in_a_lossy_format_are_refused_and_a_reason_is_never_shortened(tmp_path: Path):
     root = write_segmentation(tmp_path / ("deep" * 30), "ade20k")
     mask = root / files_of("ade20k", 1)[1]
     with Image.open(mask) as opened:
         opened.convert("L").save(mask, "JPEG")
-    (said,) = problems("ade20k", tmp_path / ("deep" * 30))
-    assert "has 1 mask in" in said
-    assert f"in a lossy format, which changes labels: {mask.name} (JPEG); unpack the originals again" in said
+    (message,) = problems("ade20k", tmp_path / ("deep" * 30))
+    assert "has 1 mask in" in message
+    assert f"in a lossy format, which changes labels: {mask.name} (JPEG); unpack the original files again" in message
     mask.write_bytes(b"<?xml version='1.0'?><Error/>")
-    (said,) = problems("ade20k", tmp_path / ("deep" * 30))
-    assert said.endswith(
+    (message,) = problems("ade20k", tmp_path / ("deep" * 30))
+    assert message.endswith(
         "(it is an XML page, not the file that was meant; download it again (a server answers so to a bad address))"
     )
 
 
-def test_lists_that_are_no_lists_are_refused(tmp_path: Path):
+def test_lists_that_are_not_lists_of_names_are_refused(tmp_path: Path):
     root = write_segmentation(tmp_path, "context59")
-    listed = root / "ImageSets/SegmentationContext/val.txt"
-    listed.write_text("2008_000000\n\n2008_000001\n", encoding="utf-8")
+    list_path = root / "ImageSets/SegmentationContext/val.txt"
+    list_path.write_text("2008_000000\n\n2008_000001\n", encoding="utf-8")
     assert "empty lines" in problems("context59", tmp_path)[0]
-    listed.write_text("2008_000000\n2008_000000\n2008_000001\n", encoding="utf-8")
+    list_path.write_text("2008_000000\n2008_000000\n2008_000001\n", encoding="utf-8")
     assert "1 images twice" in problems("context59", tmp_path)[0]
-    listed.write_text("", encoding="utf-8")
+    list_path.write_text("", encoding="utf-8")
     assert "finds no names in" in problems("context59", tmp_path)[0]
-    listed.write_bytes(b"\xff\xfe2\x000\x00")
+    list_path.write_bytes(b"\xff\xfe2\x000\x00")
     assert "not a text file in UTF-8" in problems("context59", tmp_path)[0]
-    for form in ("", "\ufeff"):
+    for byte_order_mark in ("", "\ufeff"):
         for end in ("", "\r\n", "\n \n"):
-            listed.write_text(f"{form}2008_000000\r\n2008_000001\r\n2008_000002{end}", encoding="utf-8", newline="")
+            list_path.write_text(
+                f"{byte_order_mark}2008_000000\r\n2008_000001\r\n2008_000002{end}", encoding="utf-8", newline=""
+            )
             assert problems("context59", tmp_path) == ()
             images = datasets.load(small("context59"), tmp_path).images
-            assert [one.key for one in images] == [f"2008_{i:06d}.jpg" for i in range(3)]
+            assert [image.key for image in images] == [f"2008_{i:06d}.jpg" for i in range(3)]
 
 
-def test_an_empty_folder_of_images_is_told(tmp_path: Path):
+def test_an_empty_folder_of_images_is_refused(tmp_path: Path):
     root = tmp_path / "coco_stuff164k"
     for part in ("images", "annotations"):
         (root / part / "val2017").mkdir(parents=True)
-    (said,) = problems("coco-stuff164k", tmp_path)
-    assert "finds no images (*.jpg) in" in said
+    (message,) = problems("coco-stuff164k", tmp_path)
+    assert "finds no images (*.jpg) in" in message
 
 
 @pytest.mark.parametrize(
-    ("name", "label", "said"),
+    ("name", "label", "message"),
     [
         ("voc21", 21, "has the label 21; classes are 0 to 20"),
         ("voc20", 21, "has the label 21; classes are 1 to 20"),
@@ -269,7 +271,7 @@ def test_an_empty_folder_of_images_is_told(tmp_path: Path):
         ("coco-object", 81, "has the label 81; classes are 0 to 80"),
     ],
 )
-def test_a_label_that_is_no_class_is_named_as_the_file_has_it(tmp_path: Path, name: str, label: int, said: str):
+def test_a_label_that_is_not_a_class_is_named_as_it_is_in_the_file(tmp_path: Path, name: str, label: int, message: str):
     root = write_segmentation(tmp_path, name)
     labels = raw_labels(name, 1)
     labels[3, 4] = label
@@ -278,7 +280,7 @@ def test_a_label_that_is_no_class_is_named_as_the_file_has_it(tmp_path: Path, na
     with pytest.raises(RequestError) as caught:
         data.masks[1].load()
     assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert data.masks[0].load() is not None
     assert problems(name, tmp_path) == ()
     (deep,) = problems(name, tmp_path, deep=True)
@@ -290,7 +292,7 @@ def test_a_label_that_is_no_class_is_named_as_the_file_has_it(tmp_path: Path, na
 
 def test_a_broken_image_or_mask_is_named_when_it_is_opened(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k")
-    image, mask = (root / one for one in files_of("ade20k", 0))
+    image, mask = (root / name for name in files_of("ade20k", 0))
     big = np.random.default_rng(0).integers(0, 256, (*SIZES[0], 3), dtype=np.uint8)
     Image.fromarray(big).save(image, quality=95)
     image.write_bytes(image.read_bytes()[:-600])
@@ -298,13 +300,13 @@ def test_a_broken_image_or_mask_is_named_when_it_is_opened(tmp_path: Path):
     write_labels(mask, noise)
     mask.write_bytes(mask.read_bytes()[:-600])
     data = read("ade20k", tmp_path)
-    with pytest.raises(RequestError, match=f"cannot decode the image {image}: it is cut off"):
+    with pytest.raises(RequestError, match=f"cannot decode the image {image}: it is truncated"):
         data.images[0].load()
     with pytest.raises(RequestError, match=f"cannot decode the mask {mask}"):
         data.masks[0].load()
 
 
-def test_masks_with_the_same_labels_have_one_identity_however_they_were_packed(tmp_path: Path):
+def test_masks_with_the_same_labels_have_one_fingerprint_however_they_were_compressed(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k")
     before = datasets.load(small("ade20k"), tmp_path).fingerprint
     mask = root / files_of("ade20k", 0)[1]
@@ -314,7 +316,7 @@ def test_masks_with_the_same_labels_have_one_identity_however_they_were_packed(t
     assert datasets.load(small("ade20k"), tmp_path).fingerprint == before
 
 
-def test_a_cut_off_png_is_named(tmp_path: Path):
+def test_a_truncated_png_is_named(tmp_path: Path):
     root = write_segmentation(tmp_path, "cityscapes")
     image = root / files_of("cityscapes", 0)[0]
     noise = np.random.default_rng(0).integers(0, 256, (*SIZES[0], 3), dtype=np.uint8)
@@ -324,9 +326,9 @@ def test_a_cut_off_png_is_named(tmp_path: Path):
         read("cityscapes", tmp_path).images[0].load()
 
 
-def test_a_image_that_exif_turns_has_the_mask_of_the_turned_one(tmp_path: Path):
+def test_the_mask_of_an_image_that_exif_turns_must_fit_the_turned_image(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k", count=1)
-    image, mask = (root / one for one in files_of("ade20k", 0))
+    image, mask = (root / name for name in files_of("ade20k", 0))
     exif = Image.Exif()
     exif[0x0112] = 6
     write_pixels(image, SIZES[0])
@@ -337,7 +339,7 @@ def test_a_image_that_exif_turns_has_the_mask_of_the_turned_one(tmp_path: Path):
     assert data.images[0].load().size == SIZES[0]
 
 
-def test_a_grey_image_becomes_rgb(tmp_path: Path):
+def test_a_grey_image_is_decoded_to_rgb(tmp_path: Path):
     root = write_segmentation(tmp_path, "coco-stuff164k", count=1)
     path = root / files_of("coco-stuff164k", 0)[0]
     Image.open(path).convert("L").save(path)
@@ -346,16 +348,16 @@ def test_a_grey_image_becomes_rgb(tmp_path: Path):
     assert (pixels == pixels[..., :1]).all()
 
 
-def test_a_definition_on_a_base_reads_a_part_of_the_dataset_beside_itself(tmp_path: Path):
+def test_a_definition_with_a_base_may_read_a_part_of_the_dataset(tmp_path: Path):
     write_segmentation(tmp_path, "voc21")
     text = "base: voc21\nname: first-three\nversion: 1\ndataset: {expected: {images: 3, classes: 21}}\n"
     (tmp_path / "first-three.yaml").write_text(text, encoding="utf-8")
     benchmark = load_benchmark(tmp_path / "first-three.yaml")
     assert datasets.check(benchmark).problems == ()
-    assert benchmark.words() == load_benchmark("voc21").words()
+    assert benchmark.resolve_prompts() == load_benchmark("voc21").resolve_prompts()
 
 
-def test_toybox_written_as_voc_is_read_as_it_was_drawn(tmp_path: Path):
+def test_toybox_written_as_voc_is_read_as_it_was_rendered(tmp_path: Path):
     from cosmos_eval.datasets.toybox import distinct_scenes, mask, prepare, render
 
     prepare(tmp_path / "data", seed=0, train=1, val=1, test=12, per_class=1)
@@ -366,7 +368,7 @@ def test_toybox_written_as_voc_is_read_as_it_was_drawn(tmp_path: Path):
 
 
 def test_an_unknown_layout_is_named(tmp_path: Path):
-    with pytest.raises(RequestError, match="no layout 'voc12'; did you mean voc21"):
+    with pytest.raises(RequestError, match="unknown layout 'voc12'; did you mean voc21"):
         datasets.load(small("voc21", layout="voc12"), tmp_path)
 
 
@@ -378,32 +380,32 @@ def test_real_images_of_voc_are_read_in_place(real_dir: Path, tmp_path: Path):
     root.mkdir()
     for part in ("JPEGImages", "SegmentationClass"):
         (root / part).symlink_to(examples / part)
-    listed = root / "ImageSets/Segmentation/val.txt"
-    listed.parent.mkdir(parents=True)
+    list_path = root / "ImageSets/Segmentation/val.txt"
+    list_path.parent.mkdir(parents=True)
     stems = sorted(path.stem for path in (examples / "JPEGImages").iterdir())
-    listed.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    list_path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     for name in ("voc21", "voc20"):
         data = read(name, tmp_path, images=len(stems))
-        found: set[int] = set()
+        labels_read: set[int] = set()
         for image, mask in zip(data.images, data.masks, strict=True):
             labels = mask.load()
             assert image.load().size == labels.shape[::-1]
-            found |= set(np.unique(labels).tolist())
+            labels_read |= set(np.unique(labels).tolist())
         # bottle, bus, car, chair, person and sofa; the borders between objects are void
         objects = {5, 6, 7, 9, 15, 18}
-        assert found == ({0, 255} | objects if name == "voc21" else {255} | {label - 1 for label in objects})
+        assert labels_read == ({0, 255} | objects if name == "voc21" else {255} | {label - 1 for label in objects})
 
 
-def test_the_import_is_quiet_and_leaves_the_process_as_it_was():
+def test_the_import_prints_nothing_and_leaves_the_process_as_before():
     code = (
         "import os, random, sys, warnings\n"
         "import torch\n"
-        "environment, dice = dict(os.environ), random.getstate()\n"
-        "from cosmos_eval.datasets.mmseg.classes import dataset_class\n"
+        "environment, random_state = dict(os.environ), random.getstate()\n"
+        "from cosmos_eval.datasets.mmseg.dataset_classes import find_dataset_class\n"
         "from cosmos_eval.datasets.mmseg.placeholder import Placeholder\n"
         "from cosmos_core.errors import RequestError\n"
-        "assert dict(os.environ) == environment and random.getstate() == dice\n"
-        "assert dataset_class('PascalVOC20Dataset') and dataset_class('ADE20KDataset')\n"
+        "assert dict(os.environ) == environment and random.getstate() == random_state\n"
+        "assert find_dataset_class('PascalVOC20Dataset') and find_dataset_class('ADE20KDataset')\n"
         "import mmcv.ops\n"
         "from mmcv.utils.ext_loader import check_ops_exist\n"
         "assert isinstance(sys.modules['mmcv._ext'], Placeholder) and not check_ops_exist()\n"
@@ -417,7 +419,7 @@ def test_the_import_is_quiet_and_leaves_the_process_as_it_was():
     assert done.stdout + done.stderr == ""
 
 
-def test_a_real_compiled_module_is_left_in_its_place():
+def test_a_real_compiled_module_is_not_replaced():
     code = (
         "import sys, types\n"
         "from cosmos_eval.datasets.mmseg.placeholder import Placeholder, import_mmseg\n"
@@ -429,7 +431,7 @@ def test_a_real_compiled_module_is_left_in_its_place():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_versions_that_do_not_go_together_are_refused_in_one_line():
+def test_versions_that_do_not_fit_together_are_refused_in_one_line():
     code = (
         "import mmcv\n"
         "mmcv.__version__ = '2.2.0'\n"
@@ -439,23 +441,23 @@ def test_versions_that_do_not_go_together_are_refused_in_one_line():
         "except RequestError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    (said,) = done.stdout.splitlines()
-    assert "MMCV==2.2.0 is used but incompatible" in said
-    assert "mmcv must be older than 2.2" in said
+    (message,) = done.stdout.splitlines()
+    assert "MMCV==2.2.0 is used but incompatible" in message
+    assert "mmcv must be older than 2.2" in message
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (os.mkfifo, r"\(a named pipe, not a regular file"),  # for which Pillow would wait
+        (os.mkfifo, r"\(a named pipe, not a regular file"),  # on which Pillow would block
         (Path.mkdir, r"\(Is a directory\)"),
         (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer"),
     ],
 )
-def test_what_lies_in_place_of_a_mask_is_named(tmp_path: Path, make: Callable[[Path], Any], said: str):
+def test_what_is_in_place_of_a_mask_is_named(tmp_path: Path, make: Callable[[Path], Any], message: str):
     root = write_segmentation(tmp_path, "ade20k")
     mask = root / files_of("ade20k", 0)[1]
     mask.unlink()
     make(mask)
-    with pytest.raises(RequestError, match=f"1 file without a readable image: .*{said}"):
+    with pytest.raises(RequestError, match=f"1 unreadable file: .*{message}"):
         datasets.load(small("ade20k"), tmp_path)

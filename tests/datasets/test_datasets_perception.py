@@ -1,4 +1,4 @@
-"""The readers of perception and composition: what they read, and what they say of files that do not fit."""
+"""The readers of perception and compositional benchmarks: what they read, and their messages about wrong files."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ def load(name: str, root: Path, **dataset: Any) -> PerceptionData:
 
 
 def shown(data: PerceptionData, item: int) -> tuple[list[str], list[str]]:
-    """The images' names and the texts of one item."""
+    """The keys of the images and the texts of one item."""
     images = [data.images[i].key for i in data.item_images[item]]
     return images, [data.texts[j] for j in data.item_texts[item]]
 
@@ -42,7 +42,7 @@ def refusal(name: str, root: Path, **dataset: Any) -> str:
         load(name, root, **dataset)
     assert "\n" not in str(caught.value)
     check = datasets.check(small(name, **dataset), root)
-    assert check.problems, "load refuses what check lets pass"
+    assert check.problems, "load refuses what check accepts"
     return str(caught.value)
 
 
@@ -58,16 +58,18 @@ def test_sugarcrepe_shares_its_images_with_coco_retrieval(tmp_path: Path):
     write_json(tmp_path / "coco/annotations/captions_val2017.json", {"images": images, "annotations": captions})
     retrieval = datasets.load(define(tmp_path, "retrieval", COCO), tmp_path)
     assert isinstance(retrieval, RetrievalData)
-    assert {one.key: one.digest() for one in data.images} == {one.key: one.digest() for one in retrieval.images}
+    assert {image.key: image.digest() for image in data.images} == {
+        image.key: image.digest() for image in retrieval.images
+    }
 
 
-def sugarcrepe_row(**changed: Any) -> dict[str, Any]:
-    row = {"filename": "000000000139.jpg", "caption": "a", "negative_caption": "b", **changed}
+def sugarcrepe_row(**changes: Any) -> dict[str, Any]:
+    row = {"filename": "000000000139.jpg", "caption": "a", "negative_caption": "b", **changes}
     return {key: value for key, value in row.items() if value is not None}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (json.dumps({"4": sugarcrepe_row(caption=None)}), "finds no 'caption' (a text) in row 4 of "),
         (json.dumps({"4": sugarcrepe_row(negative_caption=" ")}), "has an empty 'negative_caption' in row 4 of "),
@@ -79,11 +81,10 @@ def sugarcrepe_row(**changed: Any) -> dict[str, Any]:
         ('{"4": ', "is not JSON: line 1 column 7"),
     ],
 )
-def test_a_sugarcrepe_file_that_does_not_fit(tmp_path: Path, content: str, said: str):
+def test_a_sugarcrepe_file_that_does_not_fit_is_refused(tmp_path: Path, content: str, message: str):
     on_disk.sugarcrepe(tmp_path)
     (tmp_path / "sugarcrepe/swap_obj.json").write_text(content)
-    message = refusal("sugarcrepe", tmp_path)
-    assert said in message
+    assert message in refusal("sugarcrepe", tmp_path)
 
 
 def test_each_missing_file_of_sugarcrepe_is_named(tmp_path: Path):
@@ -105,38 +106,38 @@ def test_svo_has_the_items_of_the_authors_notebook(tmp_path: Path):
     assert data.left_out == ()
 
 
-def test_dead_images_are_counted_or_refused_as_the_definition_says(tmp_path: Path):
+def test_missing_images_are_counted_or_refused_depending_on_the_definition(tmp_path: Path):
     on_disk.svo(tmp_path)
     images = tmp_path / "svo_probes/images"
     (images / "10.jpg").unlink()
     (images / "24.jpg").write_text("<html>404</html>")
     (images / "25.jpg").write_bytes(b"")
-    whole = load("svo-probes", tmp_path)
-    assert whole.left_out == (
-        "line 2: 10.jpg is not there",
-        "line 6: 24.jpg is no image",
-        "line 7: 25.jpg is no image",
+    data = load("svo-probes", tmp_path)
+    assert data.left_out == (
+        "line 2: 10.jpg does not exist",
+        "line 6: 24.jpg is not an image",
+        "line 7: 25.jpg is not an image",
     )
-    assert len(whole.item_images) == 3
+    assert len(data.item_images) == 3
     check = datasets.check(small("svo-probes", expected={"rows": 9}), tmp_path)
     assert check.problems == ()
     assert check.found == {"images": 6, "items": 3, "left_out": 3}
-    assert check.left_out == whole.left_out
+    assert check.left_out == data.left_out
     assert "missing: 10.jpg" in refusal("svo-probes", tmp_path, leave_out_missing=False)
 
 
-def cut_short(path: Path) -> None:
-    """A download that broke off: the header is whole, so that the file opens, and the pixels are not all there."""
+def write_truncated(path: Path) -> None:
+    """Write an interrupted download: the header is complete, so that the file opens, but the pixels are not."""
     write_image(path, size=64)
     path.write_bytes(path.read_bytes()[:-300])
     with Image.open(path) as image:
         assert image.size == (64, 64)
 
 
-def test_a_image_that_opens_and_breaks_off_is_left_out(tmp_path: Path):
+def test_a_truncated_image_is_left_out(tmp_path: Path):
     on_disk.svo(tmp_path)
-    cut_short(tmp_path / "svo_probes/images/22.jpg")
-    cut_short(tmp_path / "svo_probes/images/13.png")
+    write_truncated(tmp_path / "svo_probes/images/22.jpg")
+    write_truncated(tmp_path / "svo_probes/images/13.png")
     data = load("svo-probes", tmp_path)
     assert data.left_out == (
         "line 4: 22.jpg cannot be decoded to its end",
@@ -149,24 +150,24 @@ def test_a_image_that_opens_and_breaks_off_is_left_out(tmp_path: Path):
     assert "2 of 6 items left out, the first: line 4: 22.jpg cannot be decoded to its end" in outcome.warnings
 
 
-def test_a_image_that_was_mended_is_seen_at_once(tmp_path: Path):
+def test_a_replaced_image_is_decoded_again(tmp_path: Path):
     on_disk.svo(tmp_path)
     path = tmp_path / "svo_probes/images/22.jpg"
-    cut_short(path)
+    write_truncated(path)
     assert len(load("svo-probes", tmp_path).left_out) == 1
     write_image(path, size=64)
     assert load("svo-probes", tmp_path).left_out == ()
 
 
 @pytest.mark.parametrize("name", ["sugarcrepe", "winoground", "aro-relation"])
-def test_readers_that_leave_nothing_out_name_the_image_that_breaks_off(tmp_path: Path, name: str):
+def test_readers_that_leave_nothing_out_name_the_truncated_image(tmp_path: Path, name: str):
     on_disk.write_all(tmp_path)
     path = {
         "sugarcrepe": "coco/images/val2017/000000000285.jpg",
         "winoground": "winoground/images/ex_1_img_0.png",
         "aro-relation": "aro/images/8.jpg",
     }[name]
-    cut_short(tmp_path / path)
+    write_truncated(tmp_path / path)
     (problem,) = datasets.check(small(name), tmp_path, deep=True).problems
     assert problem.startswith(f"{name}: cannot decode the image {tmp_path / path}: ")
     with pytest.raises(RequestError, match=r"cannot decode the image .*; replace the file") as caught:
@@ -174,64 +175,64 @@ def test_readers_that_leave_nothing_out_name_the_image_that_breaks_off(tmp_path:
     assert "\n" not in str(caught.value)
 
 
-def test_the_box_of_a_image_that_breaks_off_is_left_out(tmp_path: Path):
+def test_a_box_of_a_truncated_image_is_left_out(tmp_path: Path):
     on_disk.aro(tmp_path)
-    cut_short(tmp_path / "aro/images/8.jpg")
+    write_truncated(tmp_path / "aro/images/8.jpg")
     data = load("aro-relation", tmp_path, leave_out_missing=True)
     assert data.left_out == ("row 3: 8.jpg cannot be decoded to its end",)
 
 
-def test_progress_of_decoding_is_shown_where_it_takes_long(tmp_path: Path, monkeypatch):
+def test_progress_of_decoding_is_shown_if_it_takes_long(tmp_path: Path, monkeypatch):
     on_disk.svo(tmp_path)
     shown: list[tuple[str, int]] = []
 
-    class Noting(Silent):
+    class Recording(Silent):
         @contextmanager
         def task(self, description: str, total: int, unit: str = "it") -> Iterator[Advance]:
             yield lambda n, text="": shown.append((description, n))
 
     def decoding() -> list[int]:
         shown.clear()
-        datasets.check(small("svo-probes"), tmp_path, reporter=Noting())
+        datasets.check(small("svo-probes"), tmp_path, reporter=Recording())
         return [n for description, n in shown if description == "decoding images"]
 
     assert decoding() == []
     monkeypatch.setattr("cosmos_eval.progress.time.monotonic", itertools.count(0, 0.5).__next__)
-    found = decoding()
-    assert (sum(found), found[0] > 1) == (12, True)
+    steps = decoding()
+    assert (sum(steps), steps[0] > 1) == (12, True)
 
 
-def test_other_images_that_are_gone_are_other_data(tmp_path: Path):
-    prints = set()
-    for gone in ("10.jpg", "22.jpg"):
-        root = tmp_path / gone
+def test_data_with_other_missing_images_have_another_fingerprint(tmp_path: Path):
+    fingerprints = set()
+    for missing in ("10.jpg", "22.jpg"):
+        root = tmp_path / missing
         on_disk.svo(root)
-        (root / "svo_probes/images" / gone).unlink()
-        prints.add(load("svo-probes", root).fingerprint)
-    assert len(prints) == 2
+        (root / "svo_probes/images" / missing).unlink()
+        fingerprints.add(load("svo-probes", root).fingerprint)
+    assert len(fingerprints) == 2
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changes", "message"),
     [
         ({"sentence": "  "}, "svo_probes.csv:3: has an empty sentence"),
         ({"pos_image_id": "x7"}, "finds 'x7' for 'pos_image_id' in "),
         ({"verb_neg": "maybe"}, "finds 'maybe' for 'verb_neg' in "),
     ],
 )
-def test_a_row_of_svo_that_does_not_fit(tmp_path: Path, changed: dict[str, str], said: str):
+def test_a_row_of_svo_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, str], message: str):
     on_disk.svo(tmp_path)
     rows = on_disk.svo_rows()
-    rows[1] |= changed
+    rows[1] |= changes
     on_disk.write_csv(tmp_path / "svo_probes/svo_probes.csv", on_disk.SVO_HEADER, rows)
-    message = refusal("svo-probes", tmp_path)
-    assert all(part in message for part in said.split(": ")), message
+    refused = refusal("svo-probes", tmp_path)
+    assert all(part in refused for part in message.split(": ")), refused
 
 
-def test_a_table_without_a_column_or_cut_short(tmp_path: Path):
+def test_a_table_without_a_column_or_with_a_truncated_row_is_refused(tmp_path: Path):
     on_disk.svo(tmp_path)
     path = tmp_path / "svo_probes/svo_probes.csv"
-    on_disk.write_csv(path, [one for one in on_disk.SVO_HEADER if one != "obj_neg"], on_disk.svo_rows())
+    on_disk.write_csv(path, [column for column in on_disk.SVO_HEADER if column != "obj_neg"], on_disk.svo_rows())
     assert "finds no column 'obj_neg' in" in refusal("svo-probes", tmp_path)
     on_disk.svo(tmp_path)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]) + "5,A girl", encoding="utf-8")
@@ -246,7 +247,7 @@ def test_two_files_for_one_image_are_refused(tmp_path: Path):
     assert "finds 1 images twice in" in refusal("svo-probes", tmp_path)
 
 
-def test_mmvp_pairs_rows_and_takes_the_pattern_from_their_place(tmp_path: Path):
+def test_mmvp_pairs_rows_and_takes_the_pattern_from_their_position(tmp_path: Path):
     on_disk.mmvp(tmp_path)
     data = load("mmvp-vlm", tmp_path)
     assert shown(data, 0) == (
@@ -257,8 +258,8 @@ def test_mmvp_pairs_rows_and_takes_the_pattern_from_their_place(tmp_path: Path):
     assert data.subsets == [pattern for pattern in PATTERNS for _ in range(15)]
 
 
-def test_the_odd_statement_belongs_to_the_first_image_whatever_the_order(tmp_path: Path):
-    """As the official script rules; it shows the images in the order of the rows."""
+def test_the_odd_statement_belongs_to_the_first_image_in_either_order(tmp_path: Path):
+    """As in the official script, which takes the images in the order of the rows."""
     on_disk.mmvp(tmp_path)
     rows = on_disk.mmvp_rows()
     rows[:2] = rows[1::-1]
@@ -270,7 +271,7 @@ def test_the_odd_statement_belongs_to_the_first_image_whatever_the_order(tmp_pat
 
 
 @pytest.mark.parametrize("folder", ["MMVP_VLM_Images", "MLLM_VLM_Images"])
-def test_the_folder_of_images_may_have_the_readmes_name(tmp_path: Path, folder: str):
+def test_the_folder_of_images_may_have_the_name_in_the_readme(tmp_path: Path, folder: str):
     on_disk.mmvp(tmp_path)
     (tmp_path / "MMVP_VLM/MLLM_VLM Images").rename(tmp_path / "MMVP_VLM" / folder)
     assert len(load("mmvp-vlm", tmp_path).images) == 270
@@ -279,7 +280,7 @@ def test_the_folder_of_images_may_have_the_readmes_name(tmp_path: Path, folder: 
 
 
 @pytest.mark.parametrize(
-    ("where", "changed", "said"),
+    ("rows_changed", "changes", "message"),
     [
         (slice(0, 2), None, "needs 30 statements of 'Orientation and Direction' (pattern 1) in "),
         (slice(268, 270), None, "needs 30 statements of 'Viewpoint and Perspective' (pattern 9) in "),
@@ -291,30 +292,35 @@ def test_the_folder_of_images_may_have_the_readmes_name(tmp_path: Path, folder: 
         (3, {"Question ID": 400}, "missing: Orientation/400.jpg"),
     ],
 )
-def test_a_table_of_mmvp_that_does_not_fit(tmp_path: Path, where: Any, changed: dict[str, Any] | None, said: str):
+def test_a_table_of_mmvp_that_does_not_fit_is_refused(
+    tmp_path: Path, rows_changed: Any, changes: dict[str, Any] | None, message: str
+):
     on_disk.mmvp(tmp_path)
     rows = on_disk.mmvp_rows()
-    if changed is None:
-        del rows[where]
+    if changes is None:
+        del rows[rows_changed]
     else:
-        rows[where] |= changed
+        rows[rows_changed] |= changes
     on_disk.write_csv(tmp_path / "MMVP_VLM/Questions.csv", rows[0], rows)
-    assert said in refusal("mmvp-vlm", tmp_path)
+    assert message in refusal("mmvp-vlm", tmp_path)
 
 
-def test_rows_of_mmvp_out_of_order_are_no_pairs(tmp_path: Path):
-    """Odd and even alone would take 3 and 2 for a pair."""
+def test_rows_of_mmvp_in_another_order_are_refused(tmp_path: Path):
+    """A check for odd and even alone would accept 3 and 2 as a pair."""
     on_disk.mmvp(tmp_path)
     rows = on_disk.mmvp_rows()
     rows[1], rows[3] = rows[3], rows[1]
     on_disk.write_csv(tmp_path / "MMVP_VLM/Questions.csv", rows[0], rows)
-    assert "finds the pair 1 and 4 in " in (said := refusal("mmvp-vlm", tmp_path))
-    assert "and 2, which belongs to 1, in line 5" in said
+    message = refusal("mmvp-vlm", tmp_path)
+    assert "finds the pair 1 and 4 in " in message
+    assert "but 2, which belongs to 1, in line 5" in message
 
 
 @pytest.mark.parametrize("name", ["svo-probes", "mmvp-vlm"])
 @pytest.mark.parametrize("form", [{"encoding": "utf-8-sig"}, {"newline": "\r\n"}, {"newline": "\r"}])
-def test_a_table_with_a_byte_order_mark_or_other_line_ends_is_the_same(tmp_path: Path, name: str, form: dict[str, str]):
+def test_a_table_with_a_byte_order_mark_or_other_line_endings_is_the_same(
+    tmp_path: Path, name: str, form: dict[str, str]
+):
     on_disk.WRITE[name](tmp_path)
     path = next(tmp_path.rglob("*.csv"))
     before = load(name, tmp_path)
@@ -324,19 +330,18 @@ def test_a_table_with_a_byte_order_mark_or_other_line_ends_is_the_same(tmp_path:
     assert load(name, tmp_path).fingerprint == before.fingerprint
 
 
-def test_a_quote_that_takes_rows_into_one_cell_is_refused_and_a_cell_of_two_lines_is_read(tmp_path: Path):
-    """Without it two rows would be gone: the cell ends at the quote of a later one, whose cells complete the row."""
+def test_a_quote_that_joins_rows_is_refused_and_a_cell_of_two_lines_is_read(tmp_path: Path):
+    """Else two rows would be lost: the cell ends at the quote of a later row, whose other cells complete the row."""
     on_disk.svo(tmp_path)
     path = tmp_path / "svo_probes/svo_probes.csv"
     rows = [f"{i},A girl sits {i}.,t,t,u,u,1{i},2{i},True,False,False" for i in range(6)]
     rows[0], rows[2] = rows[0].replace("A girl", '"A girl'), rows[2].replace("A girl", '"A girl')
     path.write_text("\n".join([",".join(on_disk.SVO_HEADER), *rows]) + "\n")
-    assert f"finds a quote in {path}:2 that does not close there and takes all up to line 4" in refusal(
-        "svo-probes", tmp_path
-    )
-    whole = on_disk.svo_rows()
-    whole[0]["sentence"] = 'A girl\nsays "sit".'
-    on_disk.write_csv(path, on_disk.SVO_HEADER, whole)
+    message = refusal("svo-probes", tmp_path)
+    assert f"finds a quote in {path}:2 that is not closed in its cell, so that everything up to line 4" in message
+    quoted = on_disk.svo_rows()
+    quoted[0]["sentence"] = 'A girl\nsays "sit".'
+    on_disk.write_csv(path, on_disk.SVO_HEADER, quoted)
     assert 'A girl\nsays "sit".' in load("svo-probes", tmp_path).texts
 
 
@@ -348,14 +353,14 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["winoground", "svo-probes", "mmvp-vlm"])
-def test_items_whose_two_images_are_the_same_are_told(tmp_path: Path, name: str):
-    """A host shows one placeholder for all that it has removed."""
+def test_items_with_two_equal_images_are_remarked_on(tmp_path: Path, name: str):
+    """A server may return the same placeholder for all images that it has removed."""
     on_disk.WRITE[name](tmp_path)
     data = load(name, tmp_path)
     assert data.remarks == ()
-    right, wrong = (data.images[i] for i in data.item_images[1])
-    wrong.path.write_bytes(right.path.read_bytes())
-    expected = f"1 of {len(data.item_images)} items has a wrong image equal to the right one: {right.key}"
+    positive, negative = (data.images[i] for i in data.item_images[1])
+    negative.path.write_bytes(positive.path.read_bytes())
+    expected = f"1 of {len(data.item_images)} items has a wrong image equal to the right one: {positive.key}"
     assert load(name, tmp_path).remarks == (expected,)
     assert datasets.check(small(name), tmp_path, deep=True).remarks == (expected,)
 
@@ -370,7 +375,7 @@ def test_winoground_by_tags(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changes", "message"),
     [
         ({"id": 0}, "has the id 0 twice, in lines 1 and 2 of "),
         ({"id": None}, "finds no 'id' (a whole number) in "),
@@ -382,24 +387,24 @@ def test_winoground_by_tags(tmp_path: Path):
         ({"secondary_tag": "\ud800"}, "has 1 parts with half a character: '\\ud800'"),
     ],
 )
-def test_a_line_of_winoground_that_does_not_fit(tmp_path: Path, changed: dict[str, Any], said: str):
+def test_a_line_of_winoground_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str):
     on_disk.winoground(tmp_path)
     rows = on_disk.winoground_rows()
-    rows[1] = {key: value for key, value in (rows[1] | changed).items() if value is not None}
+    rows[1] = {key: value for key, value in (rows[1] | changes).items() if value is not None}
     on_disk.write_lines(tmp_path / "winoground/examples.jsonl", rows)
-    assert said in refusal("winoground", tmp_path)
+    assert message in refusal("winoground", tmp_path)
 
 
 def test_aro_cuts_the_box_out_of_the_image(tmp_path: Path):
     on_disk.aro(tmp_path)
     data = load("aro-relation", tmp_path)
     assert shown(data, 0) == (["7.jpg[0,0,8,8]"], ["the cat is 0 the mat", "the mat is 0 the cat"])
-    assert data.item_images.tolist() == [[0], [0], [1], [2]]  # a box is one image
+    assert data.item_images.tolist() == [[0], [0], [1], [2]]  # equal boxes are one image
     assert data.subsets == ["on", "on", "under", "on"]
-    with Image.open(tmp_path / "aro/images/7.jpg") as whole:
-        expected = np.asarray(whole.convert("RGB"))[4:10, 2:12]
+    with Image.open(tmp_path / "aro/images/7.jpg") as image:
+        expected = np.asarray(image.convert("RGB"))[4:10, 2:12]
     assert (np.asarray(data.images[1].load()) == expected).all()
-    assert len({one.digest() for one in data.images}) == 3
+    assert len({image.digest() for image in data.images}) == 3
     assert load("aro-attribution", tmp_path).subsets == ["white_tall", "white_tall", "old_red", "white_tall"]
 
 
@@ -414,7 +419,7 @@ def test_relations_listed_as_symmetric_are_left_out_of_the_authors_mean(tmp_path
     assert data.groups == {"asymmetric": ["on", "", "under", "on"]}
     right = {f"the cat is {i} the mat": [1, 0] if i != 2 else [0, 1] for i in range(4)}
     wrong = {f"the mat is {i} the cat": [0, 1] if i != 2 else [1, 0] for i in range(4)}
-    given = Given({one.key: [1, 0] for one in data.images}, {**right, **wrong})
+    given = Given({image.key: [1, 0] for image in data.images}, {**right, **wrong})
     outcome = tasks.run(benchmark, data, given)
     assert outcome.primary == "asymmetric/macro_accuracy"
     assert outcome.metrics["asymmetric/macro_accuracy"].value == 1 / 2  # on 2 of 2, under 0 of 1
@@ -423,65 +428,65 @@ def test_relations_listed_as_symmetric_are_left_out_of_the_authors_mean(tmp_path
     assert load("aro-attribution", tmp_path).groups == {}
 
 
-def test_only_relations_that_are_left_out_have_no_such_mean(tmp_path: Path):
+def test_without_asymmetric_relations_there_is_no_such_mean(tmp_path: Path):
     on_disk.aro(tmp_path)
     benchmark = small("aro-relation", symmetric=["on", "under"])
     data = load("aro-relation", tmp_path, symmetric=["on", "under"])
     with pytest.raises(RequestError, match="no metric 'asymmetric/macro_accuracy' here"):
         tasks.validate(benchmark, data)
-    found = tasks.run(replace(benchmark, metrics={"primary": "macro_accuracy"}), data, Constant()).metrics
-    assert not any(name.startswith("asymmetric/") for name in found)
+    metrics = tasks.run(replace(benchmark, metrics={"primary": "macro_accuracy"}), data, Constant()).metrics
+    assert not any(name.startswith("asymmetric/") for name in metrics)
 
 
 def test_the_list_of_symmetric_relations_is_the_authors():
-    listed = small("aro-relation").dataset["symmetric"]
-    assert len(listed) == len(set(listed)) == 157
-    assert {"next to", "near", "bigger than", "around"} <= set(listed)
-    assert not {"on", "in", "under", "above", "behind", "to the left of", "holding", "wearing"} & set(listed)
+    symmetric = small("aro-relation").dataset["symmetric"]
+    assert len(symmetric) == len(set(symmetric)) == 157
+    assert {"next to", "near", "bigger than", "around"} <= set(symmetric)
+    assert not {"on", "in", "under", "above", "behind", "to the left of", "holding", "wearing"} & set(symmetric)
 
 
-def test_what_a_box_has_outside_the_image_is_black_as_the_authors_code_has_it(tmp_path: Path):
+def test_the_part_of_a_box_outside_the_image_is_black_as_in_the_authors_code(tmp_path: Path):
     write_image(tmp_path / "7.png", size=12)
-    found = np.asarray(CroppedImage("7", tmp_path / "7.png", (-2, 8, 6, 6)).load())
-    with Image.open(tmp_path / "7.png") as whole:
-        inside = np.asarray(whole)[8:12, 0:4]
-    assert found.shape == (6, 6, 3)
-    assert (found[:4, 2:] == inside).all()
-    assert not found[4:].any()
-    assert not found[:, :2].any()
+    cropped = np.asarray(CroppedImage("7", tmp_path / "7.png", (-2, 8, 6, 6)).load())
+    with Image.open(tmp_path / "7.png") as image:
+        inside = np.asarray(image)[8:12, 0:4]
+    assert cropped.shape == (6, 6, 3)
+    assert (cropped[:4, 2:] == inside).all()
+    assert not cropped[4:].any()
+    assert not cropped[:, :2].any()
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changes", "message"),
     [
         ({"bbox_w": None}, "finds no 'bbox_w' (a number) in row 2 of "),
         ({"bbox_w": 0}, "has a box without pixels, (2, 4, 0, 6) (x, y, width, height), in row 2 of "),
         ({"bbox_w": 10**299}, "has a box larger than any image that is read, (2, 4, 1"),
         ({"bbox_x": 1e308, "bbox_w": 1e308}, "has a box larger than any image that is read, (1e+308, 4, 1e+308"),
         ({"bbox_w": 900_000, "bbox_h": 900_000}, "has a box larger than any image that is read, (2, 4, 900000"),
-        ({"bbox_x": 12}, "the box (12, 4, 10, 6) (x, y, width, height) shows nothing of "),
+        ({"bbox_x": 12}, "the box (12, 4, 10, 6) (x, y, width, height) is outside "),
         ({"false_caption": ""}, "has an empty 'false_caption' in row 2 of "),
         ({"relation_name": None}, "finds no 'relation_name' (a text) in row 2 of "),
         ({"image_path": "9.jpg"}, "missing: 9.jpg"),
     ],
 )
-def test_a_row_of_aro_that_does_not_fit(tmp_path: Path, changed: dict[str, Any], said: str):
+def test_a_row_of_aro_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str):
     on_disk.aro(tmp_path)
     rows = on_disk.aro_rows("relation")
-    rows[2] = {key: value for key, value in (rows[2] | changed).items() if value is not None}
+    rows[2] = {key: value for key, value in (rows[2] | changes).items() if value is not None}
     write_json(tmp_path / "aro/visual_genome_relation.json", rows)
     with pytest.raises(RequestError) as caught:
         load("aro-relation", tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     problems = datasets.check(small("aro-relation"), tmp_path, deep=True).problems
-    assert any(said in problem for problem in problems)
+    assert any(message in problem for problem in problems)
 
 
-@pytest.mark.parametrize("changed", [{"bbox_w": 0}, {"bbox_x": 12}, {"image_path": "9.jpg"}])
-def test_what_aro_cannot_show_is_left_out_where_the_definition_says_so(tmp_path: Path, changed: dict[str, Any]):
+@pytest.mark.parametrize("changes", [{"bbox_w": 0}, {"bbox_x": 12}, {"image_path": "9.jpg"}])
+def test_aro_items_without_an_image_are_left_out_if_the_definition_says_so(tmp_path: Path, changes: dict[str, Any]):
     on_disk.aro(tmp_path)
     rows = on_disk.aro_rows("relation")
-    rows[2] |= changed
+    rows[2] |= changes
     write_json(tmp_path / "aro/visual_genome_relation.json", rows)
     data = load("aro-relation", tmp_path, leave_out_missing=True, expected={"items": 4})
     assert len(data.item_images) == 3
@@ -494,19 +499,19 @@ def test_pairs_of_attributes_must_be_pairs(tmp_path: Path):
     rows = on_disk.aro_rows("attributes")
     rows[0]["attributes"] = ["white"]
     write_json(tmp_path / "aro/visual_genome_attribution.json", rows)
-    assert "finds no two texts as 'attributes' in row 0 of " in refusal("aro-attribution", tmp_path)
+    assert "finds no list of two texts as 'attributes' in row 0 of " in refusal("aro-attribution", tmp_path)
     assert "has subsets 'colour'" in refusal("aro-attribution", tmp_path, subsets="colour")
 
 
 @pytest.mark.parametrize("name", on_disk.NAMES)
-def test_an_empty_data_root_is_told_what_it_needs(tmp_path: Path, name: str):
+def test_a_message_about_an_empty_data_root_says_what_it_needs(tmp_path: Path, name: str):
     message = refusal(name, tmp_path)
     assert "which is not there" in message
     assert small(name).dataset["needs"] in message
 
 
 def test_parts_of_one_image_are_resampled_together(tmp_path: Path):
-    """Forty items, every one on another part of two images: the interval is that of two images, not of forty."""
+    """Forty items, each with another part of two images: the interval is that of two samples, not of forty."""
     (tmp_path / "aro").mkdir()
     rows = [
         {
@@ -520,8 +525,8 @@ def test_parts_of_one_image_are_resampled_together(tmp_path: Path):
         write_image(tmp_path / f"aro/images/{i}.jpg", seed=i, size=40)
     data = load("aro-relation", tmp_path)
     assert len(data.images) == 40
-    assert {one.whole for one in data.images} == {"7.jpg", "8.jpg"}
-    given = Given({one.key: [1, 0] for one in data.images}, {"cat": [1, 0], "dog": [-1, 0], "mat": [0, 1]})
-    found = tasks.run(small("aro-relation"), data, given).metrics["accuracy"]
+    assert {image.parent_key for image in data.images} == {"7.jpg", "8.jpg"}
+    given = Given({image.key: [1, 0] for image in data.images}, {"cat": [1, 0], "dog": [-1, 0], "mat": [0, 1]})
+    accuracy = tasks.run(small("aro-relation"), data, given).metrics["accuracy"]
     # two whole images, one of them right: p ** 2 + p (1 - p) = 0.025 for the lower bound
-    assert (found.low, found.value, found.high) == pytest.approx((0.025, 0.5, 0.975), abs=1e-6)
+    assert (accuracy.low, accuracy.value, accuracy.high) == pytest.approx((0.025, 0.5, 0.975), abs=1e-6)

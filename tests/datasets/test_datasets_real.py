@@ -1,4 +1,4 @@
-"""Real files, read in place: counts, order and captions equal to the stored embeddings' own lists."""
+"""Real files: counts, order and captions equal those that are stored with the embeddings of the same data."""
 
 import tarfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 from tests.helpers.datasets_on_disk import COCO, define
 
 
-def stored(real_dir: Path, name: str) -> Any:
+def load_stored(real_dir: Path, name: str) -> Any:
     return np.load(real_dir / "lit/embeddings" / f"{name}.npz", allow_pickle=False)
 
 
@@ -22,10 +22,10 @@ def test_coco(real_dir: Path, tmp_path: Path):
     benchmark = define(tmp_path, "retrieval", {**COCO, "expected": {"images": 159, "texts": 795}})
     data = datasets.load(benchmark, real_dir)
     assert isinstance(data, RetrievalData)
-    there = stored(real_dir, "coco159")
-    assert [one.key for one in data.images] == there["image_ids"].tolist()
-    assert list(data.texts) == there["texts"].tolist()
-    assert data.image_of_text.tolist() == there["text_image_index"].tolist()
+    expected = load_stored(real_dir, "coco159")
+    assert [image.key for image in data.images] == expected["image_ids"].tolist()
+    assert list(data.texts) == expected["texts"].tolist()
+    assert data.image_of_text.tolist() == expected["text_image_index"].tolist()
     assert datasets.check(benchmark, real_dir, deep=True).problems == ()
 
 
@@ -49,13 +49,13 @@ def test_flickr8k(real_dir: Path, tmp_path: Path):
     dataset = {"reader": "karpathy", "images": "images", "annotations": "dataset_flickr8k.json", "split": "test"}
     data = datasets.load(define(tmp_path, "retrieval", {**dataset, "expected": {"images": 1000, "texts": 5000}}))
     assert isinstance(data, RetrievalData)
-    there = stored(real_dir, "flickr8k_test")
-    assert [one.key for one in data.images] == there["image_ids"].tolist()
-    assert list(data.texts) == there["texts"].tolist()
-    assert data.image_of_text.tolist() == there["text_image_index"].tolist()
+    expected = load_stored(real_dir, "flickr8k_test")
+    assert [image.key for image in data.images] == expected["image_ids"].tolist()
+    assert list(data.texts) == expected["texts"].tolist()
+    assert data.image_of_text.tolist() == expected["text_image_index"].tolist()
 
 
-def test_the_list_that_flair_ships_holds_the_counts_of_its_protocol(real_dir: Path, tmp_path: Path):
+def test_the_list_that_flair_ships_has_the_counts_of_its_protocol(real_dir: Path, tmp_path: Path):
     (tmp_path / "flickr30k/flickr30k-images").mkdir(parents=True)
     (tmp_path / "flickr30k/flickr30k_val.json").symlink_to(real_dir / "flickr30k/flickr30k_val.json")
     check = datasets.check(load_benchmark("flickr30k-val-retrieval"), tmp_path)
@@ -73,11 +73,11 @@ def imagenet(tmp_path: Path) -> Benchmark:
 def test_imagenet(real_dir: Path, tmp_path: Path):
     data = datasets.load(imagenet(tmp_path), real_dir)
     assert isinstance(data, ClassificationData)
-    there = stored(real_dir, "imagenet1000")
-    assert [one.key for one in data.images] == there["image_ids"].tolist()
-    assert data.labels.tolist() == there["labels"].tolist()
-    assert list(data.class_names) == there["class_names"].tolist()
-    assert list(data.templates) == there["templates"].tolist()
+    expected = load_stored(real_dir, "imagenet1000")
+    assert [image.key for image in data.images] == expected["image_ids"].tolist()
+    assert data.labels.tolist() == expected["labels"].tolist()
+    assert list(data.class_names) == expected["class_names"].tolist()
+    assert list(data.templates) == expected["templates"].tolist()
 
 
 def test_a_limit_of_imagenet_shows_many_classes(real_dir: Path, tmp_path: Path):
@@ -97,10 +97,10 @@ def test_cifar_10_as_an_image_folder(real_dir: Path, tmp_path: Path):
     benchmark = define(tmp_path, "classification", dataset, {"templates": "clip-benchmark:cifar10"})
     data = datasets.load(benchmark, real_dir)
     assert isinstance(data, ClassificationData)
-    there = stored(real_dir, "cifar10_test2000")
-    assert [one.key for one in data.images] == there["image_ids"].tolist()
-    assert data.labels.tolist() == there["labels"].tolist()
-    assert list(data.class_names) == there["class_names"].tolist()
+    expected = load_stored(real_dir, "cifar10_test2000")
+    assert [image.key for image in data.images] == expected["image_ids"].tolist()
+    assert data.labels.tolist() == expected["labels"].tolist()
+    assert list(data.class_names) == expected["class_names"].tolist()
     names = data.class_names
     prompts = [[str(template).replace("{c}", name) for template in data.templates] for name in names]
-    assert prompts == there["prompts"].tolist()
+    assert prompts == expected["prompts"].tolist()

@@ -1,4 +1,4 @@
-"""Other decoders than Pillow: the same pixels or nearly, only where they were asked for, and told in the result."""
+"""Decoders other than Pillow: nearly the same pixels, used only if chosen, and recorded in the result."""
 
 import io
 import json
@@ -9,14 +9,14 @@ import torch
 from PIL import Image, ImageFilter
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.shard import spaces_of
+from cosmos_eval.cache.shard import list_model_folders
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import FileImage, decode
-from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, decoding_by
+from cosmos_eval.datasets.decoders import DECODERS, Decoder, check_decoder, use_decoder
+from cosmos_eval.datasets.image_sources import FileImage, decode
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.run.evaluate import evaluate
-from tests.engine.test_tower import Whole
+from tests.engine.test_image_tower import Whole
 from tests.helpers.patch_models import PatchModel, Scale, settings
 from tests.helpers.worlds import captions_world
 
@@ -28,14 +28,14 @@ def photograph(seed: int = 0, width: int = 64, height: int = 48) -> Image.Image:
     return Image.fromarray(noise).filter(ImageFilter.GaussianBlur(2))
 
 
-def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
+def encoded(image: Image.Image, image_format: str = "JPEG", **options: object) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, form, **options)
+    image.save(stream, image_format, **options)
     return stream.getvalue()
 
 
 def decoded(content: bytes, decoder: Decoder) -> np.ndarray:
-    with decoding_by(decoder):
+    with use_decoder(decoder):
         image = decode(content, "a.jpg")
     assert image.mode == "RGB"
     return np.asarray(image, dtype=np.int16)
@@ -50,117 +50,117 @@ def test_torchvision_decodes_as_pillow_does_within_rounding(mode, progressive):
     assert difference.mean() < 0.1
 
 
-def test_draft_is_no_smaller_than_what_a_tower_sees_and_close_to_a_reduced_image():
+def test_draft_is_no_smaller_than_the_models_input_and_close_to_a_reduced_image():
     image = photograph()
-    found = decoded(encoded(image, quality=95), DRAFT)
-    assert found.shape == (12, 16, 3)
+    draft = decoded(encoded(image, quality=95), DRAFT)
+    assert draft.shape == (12, 16, 3)
     reduced = np.asarray(image.resize((16, 12), Image.Resampling.BOX), dtype=np.int16)
-    assert np.abs(found - reduced).mean() < 3
+    assert np.abs(draft - reduced).mean() < 3
     assert decoded(encoded(image), Decoder("draft", (25, 20))).shape == (48, 64, 3)  # half is less than 25 high
     assert decoded(encoded(image), Decoder("draft")).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("decoder", [Decoder("torchvision"), DRAFT])
-def test_what_is_no_jpeg_is_left_to_pillow(decoder):
+def test_other_formats_than_jpeg_are_decoded_by_pillow(decoder):
     image = photograph()
-    for form in ("PNG", "BMP"):
-        assert np.array_equal(decoded(encoded(image, form), decoder), np.asarray(image))
+    for image_format in ("PNG", "BMP"):
+        assert np.array_equal(decoded(encoded(image, image_format), decoder), np.asarray(image))
 
 
 @pytest.mark.parametrize("decoder", [Decoder("torchvision"), DRAFT])
 def test_a_broken_file_is_refused_as_by_pillow(decoder):
     for content in (encoded(photograph())[:-200], encoded(photograph())[:50], b"\xff\xd8\xff nothing", b"text"):
-        lines = []
-        for one in (Decoder(), decoder):
+        messages = []
+        for used_decoder in (Decoder(), decoder):
             with pytest.raises(RequestError) as caught:
-                decoded(content, one)
-            lines.append(str(caught.value))
-        assert lines[0] == lines[1]
+                decoded(content, used_decoder)
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
 
 
-def test_a_box_is_cut_out_of_the_whole_image(tmp_path):
+def test_a_box_is_cut_from_the_image_at_full_size(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(photograph(), quality=95))
     cropped = CroppedImage("a.jpg[30,10,20,20]", path, (30, 10, 20, 20))
     expected = np.asarray(cropped.load())
-    with decoding_by(DRAFT):
+    with use_decoder(DRAFT):
         assert np.array_equal(np.asarray(cropped.load()), expected)
-        assert decode(path.read_bytes(), "a.jpg").size == (16, 12)  # others are reduced as before
+        assert decode(path.read_bytes(), "a.jpg").size == (16, 12)  # other images are still reduced
     assert expected.shape == (20, 20, 3)
 
 
-def test_windows_see_the_whole_image(tmp_path):
-    class OfOneSize(Scale):
+def test_windows_are_cut_from_the_image_at_full_size(tmp_path):
+    class FixedSize(Scale):
         size = 12
 
     class Windows(PatchModel):
         def __init__(self):
             super().__init__()
-            self.preprocess = OfOneSize()
+            self.preprocess = FixedSize()
 
         def encode_image(self, x):
             return x.mean((2, 3)) + 1
 
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(photograph(), quality=95))
-    given = [FileImage("a.jpg", path)]
+    images = [FileImage("a.jpg", path)]
     engine = Engine(Windows(), decoder="draft")
-    (found,) = engine.window_features(given, settings())
-    (expected,) = Engine(Windows()).window_features(given, settings())
-    assert found.original == expected.original == (48, 64)
-    assert torch.equal(found.features, expected.features)
-    assert engine.drift["pixel_max"] == 0
+    (windows,) = engine.window_features(images, settings())
+    (expected,) = Engine(Windows()).window_features(images, settings())
+    assert windows.original == expected.original_size == (48, 64)
+    assert torch.equal(windows.features, expected.features)
+    assert engine.decoder_differences["pixel_max"] == 0
 
 
-def test_outside_pillow_decodes():
+def test_after_the_block_pillow_decodes_again():
     content = encoded(photograph())
-    with decoding_by(DRAFT):
+    with use_decoder(DRAFT):
         pass
     assert decode(content, "a.jpg").size == (64, 48)
 
 
-def test_another_word_is_refused():
+def test_an_unknown_decoder_is_refused():
     with pytest.raises(RequestError, match="unknown decoder 'turbo'; give pil, torchvision, draft"):
         check_decoder("turbo")
     assert [check_decoder(name) for name in DECODERS] == list(DECODERS)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_engine_decodes_as_it_was_told(tmp_path, workers):
-    given = []
+def test_the_engine_uses_the_chosen_decoder(tmp_path, workers):
+    images = []
     for i in range(3):
         path = tmp_path / f"{i}.jpg"
         path.write_bytes(encoded(photograph(i, 40, 40)))
-        given.append(FileImage(path.name, path))
+        images.append(FileImage(path.name, path))
     model = Whole()
     engine = Engine(model, decoder="draft", workers=workers)
-    rows = engine.image_features(given)
+    features = engine.image_features(images)
     seen = model.seen[-1]
-    with decoding_by(Decoder("draft", (8, 8))):
-        for image, x in zip(given, seen, strict=True):
+    with use_decoder(Decoder("draft", (8, 8))):
+        for image, x in zip(images, seen, strict=True):
             assert image.load().size == (10, 10)
             assert (x == model.preprocess(image.load())).all()
     assert engine.precision == "fp32+draft"
-    drift = engine.drift
+    drift = engine.decoder_differences
     assert drift is not None
-    plain = Engine(Whole()).image_features(given)
-    change = ((rows @ rows.T) - (plain @ plain.T)).abs().max().item()
+    pillow_features = Engine(Whole()).image_features(images)
+    change = ((features @ features.T) - (pillow_features @ pillow_features.T)).abs().max().item()
     assert drift["similarity_max"] == pytest.approx(change, rel=1e-2)
     assert drift["images"] == 3
     assert 0 < drift["pixel_mean"] <= drift["pixel_max"] < 60
 
 
-def test_a_result_says_who_decoded_and_is_another_measurement(tmp_path):
+def test_a_result_records_the_decoder_and_has_another_identity(tmp_path):
     world = captions_world(tmp_path)
-    by = {name: evaluate(Whole(), world, tmp_path, decoder=name)[0] for name in ("pil", "torchvision")}
-    assert "decoder" not in by["pil"].environment
-    assert by["torchvision"].environment["decoder"]["name"] == "torchvision"
-    assert set(by["torchvision"].environment["decoder"]["drift"]) == {
+    results = {name: evaluate(Whole(), world, tmp_path, decoder=name)[0] for name in ("pil", "torchvision")}
+    assert results["pil"].environment.decoder is None
+    assert results["torchvision"].environment.decoder["name"] == "torchvision"
+    assert set(results["torchvision"].environment.decoder["drift"]) == {
         "images", "pixel_mean", "pixel_max", "similarity_max"
     }  # fmt: skip
-    assert by["torchvision"].precision == "fp32+torchvision"
-    assert by["pil"].identity != by["torchvision"].identity
-    assert json.loads(by["torchvision"].to_json())["precision"] == "fp32+torchvision"
+    assert results["torchvision"].precision == "fp32+torchvision"
+    assert results["pil"].identity != results["torchvision"].identity
+    assert json.loads(results["torchvision"].to_json())["precision"] == "fp32+torchvision"
 
 
 def test_a_result_is_not_replaced_by_one_of_another_decoder(tmp_path):
@@ -170,13 +170,13 @@ def test_a_result_is_not_replaced_by_one_of_another_decoder(tmp_path):
         evaluate(Whole(), world, tmp_path, out=tmp_path / "out", decoder="draft")
 
 
-def test_rows_of_another_decoder_are_stored_by_themselves_and_listed(tmp_path, capsys):
+def test_features_of_another_decoder_are_cached_separately_and_listed(tmp_path, capsys):
     world = captions_world(tmp_path)
     models = {name: Whole() for name in ("pil", "draft")}
     for name, model in models.items():
         evaluate(model, world, tmp_path, out=tmp_path / "out" / name, decoder=name, cache=tmp_path / "store")
     assert models["draft"].passed["images"]
-    assert len(spaces_of(tmp_path / "store")) == 2
+    assert len(list_model_folders(tmp_path / "store")) == 2
     assert run_command(["cache", "list", "--cache", str(tmp_path / "store")]) == 0
     assert "fp32+draft cpu" in capsys.readouterr().out
     assert run_command(["results", "diff", *(str(tmp_path / "out" / name) for name in models)]) in (0, 1)

@@ -1,4 +1,4 @@
-"""How the images of a dataset are decoded: EXIF orientation as the definition says, scaled values, and what is told."""
+"""How images of a dataset are decoded: EXIF orientation as the definition says, scaled values, and the remarks."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.decoders import Decoder, decoding_by
+from cosmos_eval.datasets.decoders import Decoder, use_decoder
 from cosmos_eval.datasets.perception.crops import CroppedImage
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.segmentation_on_disk import (
@@ -49,7 +49,7 @@ def definition(folder: Path, images: list[str], **dataset):
     return load_benchmark(folder / "d.yaml")
 
 
-def test_without_an_option_no_image_is_turned_and_the_number_of_those_is_told(tmp_path: Path):
+def test_without_the_option_exif_is_ignored_and_the_number_of_turned_images_is_remarked(tmp_path: Path):
     names = [photo(tmp_path / f"{i}.jpg", orientation).name for i, orientation in enumerate((1, 6, 3))]
     data = datasets.load(definition(tmp_path, names))
     for source in data.images:
@@ -60,10 +60,10 @@ def test_without_an_option_no_image_is_turned_and_the_number_of_those_is_told(tm
 
 
 @pytest.mark.parametrize("decoder", ["pil", "torchvision", "draft"])
-def test_exif_apply_turns_them_for_every_decoder(tmp_path: Path, decoder: str):
+def test_exif_apply_turns_images_for_every_decoder(tmp_path: Path, decoder: str):
     names = [photo(tmp_path / f"{i}.jpg", i, seed=i).name for i in range(1, 9)]
     data = datasets.load(definition(tmp_path, names, exif="apply"))
-    with decoding_by(Decoder(decoder)):
+    with use_decoder(Decoder(decoder)):
         for source in data.images:
             with Image.open(tmp_path / source.key) as image:
                 upright = ImageOps.exif_transpose(image).convert("RGB")
@@ -73,7 +73,7 @@ def test_exif_apply_turns_them_for_every_decoder(tmp_path: Path, decoder: str):
     assert data.remarks == ("7 of 8 images have an EXIF orientation that was applied (exif: apply)",)
 
 
-def test_only_what_is_decoded_otherwise_has_another_digest(tmp_path: Path):
+def test_only_images_that_are_decoded_in_another_way_have_another_digest(tmp_path: Path):
     photo(tmp_path / "plain.jpg")
     photo(tmp_path / "turned.jpg", 3)
     plain, applied = (
@@ -93,18 +93,18 @@ def test_images_of_16_bits_have_another_digest_than_their_bytes_alone(tmp_path: 
     Image.fromarray(np.arange(0, 65536, 32, dtype=np.uint16).reshape(32, 64)).save(deep)
     photo(tmp_path / "plain.png")
     data = datasets.load(definition(tmp_path, ["deep.png", "plain.png"]))
-    of_bytes = [hashlib.blake2b((tmp_path / p.key).read_bytes(), digest_size=16).hexdigest() for p in data.images]
-    assert data.images[0].digest() != of_bytes[0]
-    assert data.images[1].digest() == of_bytes[1]
+    plain_digests = [hashlib.blake2b((tmp_path / p.key).read_bytes(), digest_size=16).hexdigest() for p in data.images]
+    assert data.images[0].digest() != plain_digests[0]
+    assert data.images[1].digest() == plain_digests[1]
     assert data.remarks == ("1 of 2 images has more than 8 bits a value, which were scaled to 8",)
 
 
 def test_a_box_is_cut_from_the_image_as_it_is_decoded(tmp_path: Path):
-    from cosmos_eval.datasets.base import UprightImage
+    from cosmos_eval.datasets.image_sources import UprightImage
 
     path = photo(tmp_path / "a.jpg", 6, size=(24, 40))
-    low = CroppedImage("a.jpg[2,30,5,6]", path, (2, 30, 5, 6))  # below the 24 lines of the file, not of the turned
-    with pytest.raises(RequestError, match="shows nothing"):
+    low = CroppedImage("a.jpg[2,30,5,6]", path, (2, 30, 5, 6))  # outside the file, inside the turned image
+    with pytest.raises(RequestError, match="is outside "):
         low.digest()
     upright = UprightImage(low)
     upright.digest()
@@ -113,21 +113,23 @@ def test_a_box_is_cut_from_the_image_as_it_is_decoded(tmp_path: Path):
     assert upright.load().tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("given", ["ignore", True, None, ["apply"], "Apply"])
-def test_exif_takes_one_word(tmp_path: Path, given):
+@pytest.mark.parametrize("value", ["ignore", True, None, ["apply"], "Apply"])
+def test_the_only_value_of_exif_is_apply(tmp_path: Path, value):
     with pytest.raises(RequestError, match=r"d\.yaml:\d+: exif must be apply"):
-        definition(tmp_path, [], exif=given)
+        definition(tmp_path, [], exif=value)
 
 
-def segmentation(tmp_path: Path, of_image: int, of_mask: int = 1, upright_mask: bool = False, **dataset):
+def segmentation(
+    tmp_path: Path, image_orientation: int, mask_orientation: int = 1, upright_mask: bool = False, **dataset
+):
     root = write_segmentation(tmp_path, "ade20k", count=1)
-    image, mask = (root / one for one in files_of("ade20k", 0))
-    photo(image, of_image, size=SIZES[0])
+    image, mask = (root / path for path in files_of("ade20k", 0))
+    photo(image, image_orientation, size=SIZES[0])
     labels = raw_labels("ade20k", 0)
     write_labels(mask, labels.T if upright_mask else labels)
     exif = Image.Exif()
-    exif[0x112] = of_mask
-    if of_mask != 1:
+    exif[0x112] = mask_orientation
+    if mask_orientation != 1:
         with Image.open(mask) as opened:
             opened.save(mask, exif=exif)
     benchmark = small("ade20k", images=1, **dataset)
@@ -135,14 +137,14 @@ def segmentation(tmp_path: Path, of_image: int, of_mask: int = 1, upright_mask: 
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 4])
-def test_a_turned_image_over_a_mask_that_is_not_is_a_problem(tmp_path: Path, orientation: int):
+def test_a_turned_image_with_a_mask_that_is_not_turned_is_a_problem(tmp_path: Path, orientation: int):
     benchmark, problems = segmentation(tmp_path, orientation)
     assert len(problems) == 1
-    assert f"that EXIF turns otherwise than the mask in {tmp_path}" in problems[0]
+    assert f"that EXIF turns differently from the mask in {tmp_path}" in problems[0]
     assert f"ADE_val_00000001.jpg (orientation {orientation}, mask 1)" in problems[0]
-    with pytest.raises(RequestError, match="turns otherwise than the mask"):
+    with pytest.raises(RequestError, match="turns differently from the mask"):
         datasets.load(benchmark, tmp_path)
-    # as the message says: upright and without the tag
+    # following the advice: upright and without the tag
     path = tmp_path / FOLDERS["ade20k"] / files_of("ade20k", 0)[0]
     with Image.open(path) as image:
         ImageOps.exif_transpose(image).save(path)
@@ -150,24 +152,24 @@ def test_a_turned_image_over_a_mask_that_is_not_is_a_problem(tmp_path: Path, ori
 
 
 def test_a_mask_with_an_orientation_of_its_own_is_a_problem_without_the_option(tmp_path: Path):
-    for of_image in (1, 3):
-        assert "turns otherwise" in segmentation(tmp_path, of_image, of_mask=3)[1][0]
+    for image_orientation in (1, 3):
+        assert "turns differently" in segmentation(tmp_path, image_orientation, mask_orientation=3)[1][0]
 
 
 def test_with_exif_apply_image_and_mask_are_turned_alike_or_refused(tmp_path: Path):
-    benchmark, problems = segmentation(tmp_path, 3, of_mask=3, exif="apply")
+    benchmark, problems = segmentation(tmp_path, 3, mask_orientation=3, exif="apply")
     assert problems == ()
     data = datasets.load(benchmark, tmp_path)
     flipped = raw_labels("ade20k", 0).astype(int)[::-1, ::-1]
     assert (data.masks[0].load() == np.where(flipped == 0, 255, flipped - 1)).all()
-    assert "turns otherwise" in segmentation(tmp_path, 3, of_mask=4, exif="apply")[1][0]
-    assert "turns otherwise" in segmentation(tmp_path, 3, exif="apply")[1][0]
+    assert "turns differently" in segmentation(tmp_path, 3, mask_orientation=4, exif="apply")[1][0]
+    assert "turns differently" in segmentation(tmp_path, 3, exif="apply")[1][0]
 
 
-def test_a_mask_of_16_bits_is_called_one(tmp_path: Path):
+def test_a_mask_of_16_bits_is_refused_as_such(tmp_path: Path):
     root = write_segmentation(tmp_path, "ade20k", count=1)
     Image.fromarray(raw_labels("ade20k", 0).astype(np.uint16)).save(root / files_of("ade20k", 0)[1])
     problems = datasets.check(small("ade20k", images=1), tmp_path).problems
     assert len(problems) == 1
-    assert "of more than 8 bits a pixel" in problems[0]
+    assert "with more than 8 bits per pixel" in problems[0]
     assert "colours" not in problems[0]

@@ -1,4 +1,4 @@
-"""What commands say of images: warnings of libraries, the limit of pixels, what is broken and what is missing."""
+"""Messages of commands about images: warnings of libraries, the limit of pixels, broken and missing images."""
 
 import io
 import json
@@ -22,8 +22,7 @@ def test_a_warning_is_one_line_without_a_path_and_once(capsys):
         for _ in range(2):
             warnings.showwarning(UserWarning("two\nlines \x1b[31m"), UserWarning, "/x/site-packages/PIL/Image.py", 1047)
     assert warnings.showwarning is before
-    said = capsys.readouterr().err
-    assert said == "cosmos-eval: a warning of PIL: two lines \\x1b[31m\n"
+    assert capsys.readouterr().err == "cosmos-eval: a warning of PIL: two lines \\x1b[31m\n"
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def large(tmp_path: Path) -> Path:
     return tmp_path / "d.yaml"
 
 
-def test_an_image_above_the_limit_is_read_where_the_option_says_so(large: Path, monkeypatch, capsys):
+def test_an_image_above_the_limit_is_read_if_the_option_allows_it(large: Path, monkeypatch, capsys):
     monkeypatch.setenv(MAX_PIXELS_VARIABLE, "1000")
     assert run_command(["data", "check", str(large), "--deep"]) == 1
     assert "1,200 pixels, more than the 1,000 that are read" in capsys.readouterr().out
@@ -47,7 +46,7 @@ def test_an_image_above_the_limit_is_read_where_the_option_says_so(large: Path, 
     run = ["run", "--model", COLOURS, "--benchmark", str(large), "--out", str(large.parent / "out")]
     for workers in ("0", "1"):
         assert run_command([*run, "--workers", workers]) == 2
-        (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("cosmos-eval: ")]
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cosmos-eval: ")]
         assert "--max-image-pixels 1200" in line
         assert run_command([*run, "--workers", workers, "--max-image-pixels", "1200", "--no-cache"]) == 0
         capsys.readouterr()
@@ -55,21 +54,21 @@ def test_an_image_above_the_limit_is_read_where_the_option_says_so(large: Path, 
     assert len(evaluate(COLOURS, large, max_image_pixels=1200)) == 1
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "1" + "0" * 30, "many"])
-def test_a_limit_that_is_no_number_of_pixels_is_one_line(large: Path, given: str, capsys):
-    assert run_command(["data", "check", str(large), "--max-image-pixels", given]) == 2
+@pytest.mark.parametrize("value", ["0", "-1", "1" + "0" * 30, "many"])
+def test_a_limit_that_is_no_number_of_pixels_is_one_line(large: Path, value: str, capsys):
+    assert run_command(["data", "check", str(large), "--max-image-pixels", value]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_pillows_warning_of_a_large_image_is_not_shown(large: Path, monkeypatch, capsys):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert run_command(["data", "check", str(large), "--deep"]) == 0
-    said = capsys.readouterr()
-    assert "DecompressionBomb" not in said.err + said.out
-    assert "Image.py" not in said.err + said.out
+    captured = capsys.readouterr()
+    assert "DecompressionBomb" not in captured.err + captured.out
+    assert "Image.py" not in captured.err + captured.out
 
 
-def test_a_damaged_exif_block_is_a_line_of_ours_at_most(large: Path, capsys):
+def test_a_damaged_exif_block_prints_no_warning_of_a_library(large: Path, capsys):
     stream = io.BytesIO()
     exif = Image.Exif()
     exif[0x112] = 3
@@ -80,13 +79,13 @@ def test_a_damaged_exif_block_is_a_line_of_ours_at_most(large: Path, capsys):
     assert ".py:" not in capsys.readouterr().err
 
 
-def test_torchs_warning_does_not_name_a_place_in_its_source(capsys):
+def test_torchs_warning_is_shown_without_the_line_of_its_source(capsys):
     with warnings_as_lines():
         warnings.warn("slow here (Triggered internally at /pytorch/aten/src/ATen/Context.cpp:80.)", stacklevel=1)
     assert capsys.readouterr().err == "cosmos-eval: a warning: slow here\n"
 
 
-def test_what_several_benchmarks_lack_is_named_once_with_all_of_them(tmp_path: Path, capsys):
+def test_a_folder_that_several_benchmarks_lack_is_named_once_with_all_of_them(tmp_path: Path, capsys):
     assert run_command(["data", "check", "voc20", "voc21", "--data-root", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"missing  voc20, voc21 need the folder {tmp_path}/VOCdevkit/VOC2012 or ")
@@ -100,8 +99,8 @@ def test_data_check_calls_a_broken_image_a_problem_and_an_absent_one_missing(lar
     assert capsys.readouterr().out.startswith("problem  d: cannot decode the image")
     (large.parent / "large.png").unlink()
     (large.parent / "elsewhere").mkdir()
-    # the YAML's own folder has the annotations, so that it is the place where the image is missing
+    # the YAML's own folder has the annotations, so the image is reported as missing there
     assert run_command(["data", "check", str(large), "--data-root", str(large.parent / "elsewhere")]) == 1
-    said = capsys.readouterr().out
-    assert said.startswith(f"missing  d needs 1 images in {large.parent}, found 0; missing: large.png")
-    assert said.count("missing  ") == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"missing  d needs 1 images in {large.parent}, found 0; missing: large.png")
+    assert output.count("missing  ") == 1

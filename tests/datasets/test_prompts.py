@@ -7,15 +7,15 @@ import open_clip
 import pytest
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.prompts import resolve_words
+from cosmos_eval.datasets.prompts import resolve_prompts
 
 
 def test_named_sets_are_the_libraries_own():
-    words = resolve_words({"class_names": "imagenet1k", "templates": "openai-80"}, None)
-    assert list(words.class_names or ()) == list(open_clip.IMAGENET_CLASSNAMES)
-    assert list(words.templates or ()) == [one("{c}") for one in open_clip.OPENAI_IMAGENET_TEMPLATES]
-    assert len(words.templates or ()) == 80
-    assert len(resolve_words({"templates": "simple-7"}, None).templates or ()) == 7
+    prompts = resolve_prompts({"class_names": "imagenet1k", "templates": "openai-80"}, None)
+    assert list(prompts.class_names or ()) == list(open_clip.IMAGENET_CLASSNAMES)
+    assert list(prompts.templates or ()) == [function("{c}") for function in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert len(prompts.templates or ()) == 80
+    assert len(resolve_prompts({"templates": "simple-7"}, None).templates or ()) == 7
 
 
 @pytest.mark.parametrize(
@@ -35,30 +35,30 @@ def test_named_sets_are_the_libraries_own():
     ],
 )
 def test_template_counts_are_those_of_the_cosmos_code(name: str, count: int):
-    assert len(resolve_words({"templates": f"clip-benchmark:{name}"}, None).templates or ()) == count
+    assert len(resolve_prompts({"templates": f"clip-benchmark:{name}"}, None).templates or ()) == count
 
 
-def test_words_that_the_dataset_brings_are_left_to_it():
-    assert resolve_words({}, None).class_names is None
-    assert resolve_words({"templates": "dataset", "class_names": "dataset"}, None).templates is None
+def test_prompts_that_the_dataset_brings_are_none():
+    assert resolve_prompts({}, None).class_names is None
+    assert resolve_prompts({"templates": "dataset", "class_names": "dataset"}, None).templates is None
 
 
-def test_words_from_files_beside_the_definition(tmp_path: Path):
+def test_prompts_from_files_beside_the_definition(tmp_path: Path):
     (tmp_path / "names.txt").write_text("cat\n\n dog \n", encoding="utf-8")
     (tmp_path / "own.json").write_text(json.dumps({"cat": ["it purrs"], "dog": ["a {} barks"]}), encoding="utf-8")
-    words = resolve_words({"class_names": "names.txt", "templates": "own.json"}, tmp_path)
-    assert words.class_names == ("cat", "dog")
-    assert words.templates == {"cat": ("it purrs",), "dog": ("a {c} barks",)}
+    prompts = resolve_prompts({"class_names": "names.txt", "templates": "own.json"}, tmp_path)
+    assert prompts.class_names == ("cat", "dog")
+    assert prompts.templates == {"cat": ("it purrs",), "dog": ("a {c} barks",)}
 
 
 @pytest.mark.parametrize("template", ["a photo", "{c} and {c}", "a {name}", "{c} {0}", "a {", "{c"])
 def test_a_template_has_one_place_for_the_name(template: str):
     with pytest.raises(RequestError, match="one place for the class name"):
-        resolve_words({"templates": [template]}, None)
+        resolve_prompts({"templates": [template]}, None)
 
 
 @pytest.mark.parametrize(
-    ("prompts", "said"),
+    ("prompts", "message"),
     [
         ({"templates": []}, "must be a list of texts"),
         ({"templates": [3]}, "must be a list of texts"),
@@ -72,8 +72,8 @@ def test_a_template_has_one_place_for_the_name(template: str):
         ({"class_names": "broken.json"}, "line 1 column 7"),
     ],
 )
-def test_wrong_words_are_refused_in_one_line(tmp_path: Path, prompts: dict[str, object], said: str):
+def test_invalid_prompts_are_refused_in_one_line(tmp_path: Path, prompts: dict[str, object], message: str):
     (tmp_path / "broken.json").write_text('["a", ', encoding="utf-8")
-    with pytest.raises(RequestError, match=said) as caught:
-        resolve_words(prompts, tmp_path)
+    with pytest.raises(RequestError, match=message) as caught:
+        resolve_prompts(prompts, tmp_path)
     assert "\n" not in str(caught.value)

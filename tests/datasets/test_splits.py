@@ -28,9 +28,12 @@ prompts: {templates: ["a {c}"]}
 @pytest.fixture
 def learning(monkeypatch):
     """A task on images with labels that needs a split to learn from."""
-    known = task_info("classification")
+    classification = task_info("classification")
     info = replace(
-        known, name="learning", splits=("train",), validate=lambda benchmark, data: known.checked(benchmark, data.test)
+        classification,
+        name="learning",
+        splits=("train",),
+        validate=lambda benchmark, data: classification.check_data(benchmark, data.test),
     )
     monkeypatch.setitem(TASKS.built_in, "learning", info)
     return info
@@ -54,8 +57,8 @@ def test_each_split_is_read_by_the_same_reader(learning, folder):
     data = load(folder)
     assert isinstance(data, SplitData)
     assert isinstance(data.test, ClassificationData)
-    assert (len(data.test.images), len(data.others["train"].images)) == (4, 6)
-    assert data.others["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert (len(data.test.images), len(data.other_splits["train"].images)) == (4, 6)
+    assert data.other_splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert len(data.images) == 10
     assert data.counts() == {"images": 4, "classes": 2, "train_images": 6, "train_classes": 2}
     tasks.validate(load_benchmark(folder / "probe.yaml"), data)
@@ -68,24 +71,24 @@ def test_every_split_enters_the_fingerprint(learning, folder):
     assert load(folder).fingerprint != before
 
 
-def test_where_a_split_lies_is_no_other_protocol_and_its_options_are(learning, folder):
-    one = load_benchmark(folder / "probe.yaml")
-    moved = replace(one, dataset={**one.dataset, "splits": {"train": {"path": "elsewhere"}}})
-    turned = replace(one, dataset={**one.dataset, "splits": {"train": {"path": "train", "exif": "apply"}}})
-    assert protocol_fingerprint(moved) == one.fingerprint != protocol_fingerprint(turned)
+def test_the_path_of_a_split_is_not_in_the_protocols_fingerprint_and_its_options_are(learning, folder):
+    benchmark = load_benchmark(folder / "probe.yaml")
+    moved = replace(benchmark, dataset={**benchmark.dataset, "splits": {"train": {"path": "elsewhere"}}})
+    turned = replace(benchmark, dataset={**benchmark.dataset, "splits": {"train": {"path": "train", "exif": "apply"}}})
+    assert protocol_fingerprint(moved) == benchmark.fingerprint != protocol_fingerprint(turned)
 
 
 def test_a_limit_is_of_each_split(learning, folder):
     data = datasets.load(load_benchmark(folder / "probe.yaml"), folder, limit=2)
-    assert (len(data.test.images), len(data.others["train"].images)) == (2, 2)
+    assert (len(data.test.images), len(data.other_splits["train"].images)) == (2, 2)
 
 
-def test_an_image_in_both_splits_is_told(learning, folder):
+def test_an_image_in_both_splits_is_remarked(learning, folder):
     (folder / "train/cat/0.png").write_bytes((folder / "val/cat/1.png").read_bytes())
     assert any("1 image of the split train is evaluated, too: cat/0.png" in line for line in load(folder).remarks)
 
 
-def test_what_a_split_lacks_is_told_with_its_name(learning, folder):
+def test_whatever_a_split_lacks_is_reported_with_its_name(learning, folder):
     for path in (folder / "train" / "dog").iterdir():
         path.unlink()
     report = datasets.check(load_benchmark(folder / "probe.yaml"), folder)
@@ -93,7 +96,7 @@ def test_what_a_split_lacks_is_told_with_its_name(learning, folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("  splits:\n    train: {path: train}\n", ""), "learning needs the split train: write dataset.splits.train"),
         (("train: {path", "trian: {path"), "learning needs the split train"),
@@ -101,12 +104,12 @@ def test_what_a_split_lacks_is_told_with_its_name(learning, folder):
         (("train: {path: train}", "train: {paht: train}"), "unknown key 'paht' in train"),
         (("train: {path: train}", "train: {path: 3}"), "path must be a text"),
         (("{path: train}", "{path: train, expected: {imgs: 6}}"), "unknown key 'imgs' in expected; for learning it"),
-        (("{path: train}", "{path: train, expected: {images: 0}}"), "expected images is at least 1"),
+        (("{path: train}", "{path: train, expected: {images: 0}}"), "expected images must be at least 1"),
         (("task: learning", "task: classification"), "unknown key 'splits' in dataset"),
     ],
 )
-def test_a_definition_names_the_splits_that_its_task_needs(learning, folder, change, told):
+def test_a_definition_names_the_splits_that_its_task_needs(learning, folder, change, message):
     (folder / "probe.yaml").write_text(TEXT.replace(*change))
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(RequestError) as caught:
         load_benchmark(folder / "probe.yaml")
-    assert told in str(refused.value)
+    assert message in str(caught.value)

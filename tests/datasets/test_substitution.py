@@ -1,4 +1,4 @@
-"""An attribute of a module is replaced for the length of a block and never longer."""
+"""An attribute of a module is replaced inside a block and never longer."""
 
 from types import SimpleNamespace
 
@@ -7,14 +7,14 @@ import pytest
 from cosmos_eval.datasets.substitution import substituted
 
 
-def test_the_original_is_back_after_the_block():
+def test_the_original_is_restored_after_the_block():
     module = SimpleNamespace(load="original")
     with substituted(module, "load", "replacement"):
         assert module.load == "replacement"
     assert module.load == "original"
 
 
-def test_the_original_is_back_after_an_error():
+def test_the_original_is_restored_after_an_error():
     module = SimpleNamespace(load="original")
     with pytest.raises(ZeroDivisionError), substituted(module, "load", "replacement"):
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""The reader `toybox`: what the three tasks get, and what is refused."""
+"""The reader `toybox`: the data of each task, and what is refused."""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,8 +23,8 @@ def test_retrieval_gives_every_scene_with_its_two_descriptions():
     assert [image.key for image in data.images] == [scene.key for scene in scenes]
     assert len(data.texts) == 80
     assert Counter(data.image_of_text.tolist()) == dict.fromkeys(range(40), 2)
-    for text, at in zip(data.texts, data.image_of_text, strict=True):
-        assert is_true(text, scenes[at])
+    for text, image in zip(data.texts, data.image_of_text, strict=True):
+        assert is_true(text, scenes[image])
     np.testing.assert_array_equal(np.asarray(data.images[7].load()), render(scenes[7]))
     assert len({image.digest() for image in data.images}) == 40
 
@@ -34,9 +34,9 @@ def test_perception_gives_every_negative_with_its_kind():
     scenes = distinct_scenes(0, "test", 40)
     assert set(data.subsets) == set(KINDS)
     assert Counter(data.subsets)["replace_obj"] == 40
-    for (at,), (right, wrong) in zip(data.item_images, data.item_texts, strict=True):
-        assert is_true(data.texts[right], scenes[at])
-        assert not is_true(data.texts[wrong], scenes[at])
+    for (image,), (positive, negative) in zip(data.item_images, data.item_texts, strict=True):
+        assert is_true(data.texts[positive], scenes[image])
+        assert not is_true(data.texts[negative], scenes[image])
     assert set(data.groups["of three"]) == {"replace", "swap", "add"}
 
 
@@ -48,8 +48,8 @@ def test_segmentation_gives_the_colour_of_every_pixel():
         labels = mask.load()
         assert labels.shape == (96, 96) == image.load().size
         assert np.array_equal(labels > 0, instances(scene, 96) > 0)
-        for number, thing in enumerate(scene.objects, start=1):
-            assert {data.class_names[c] for c in labels[instances(scene, 96) == number]} == {thing.colour}
+        for number, scene_object in enumerate(scene.objects, start=1):
+            assert {data.class_names[c] for c in labels[instances(scene, 96) == number]} == {scene_object.colour}
 
 
 def test_classification_gives_balanced_classes_with_toyboxs_words():
@@ -60,31 +60,30 @@ def test_classification_gives_balanced_classes_with_toyboxs_words():
     assert data.images[0].load().size == (32, 32)
 
 
-def test_prompts_of_the_definition_win():
+def test_prompts_of_the_definition_replace_toyboxs_own():
     names = [f"class {i}" for i in range(48)]
-    given = benchmark("classification", {"class_names": names, "templates": ["one {}"]}, per_class=1)
-    data = datasets.load(given)
+    data = datasets.load(benchmark("classification", {"class_names": names, "templates": ["one {}"]}, per_class=1))
     assert list(data.class_names) == names
     assert list(data.templates) == ["one {c}"]
 
 
-def test_the_fingerprint_follows_the_content():
-    one = datasets.load(benchmark("retrieval", scenes=12)).fingerprint
-    assert one
-    assert datasets.load(benchmark("retrieval", scenes=12)).fingerprint == one
+def test_the_fingerprint_changes_with_the_content():
+    fingerprint = datasets.load(benchmark("retrieval", scenes=12)).fingerprint
+    assert fingerprint
+    assert datasets.load(benchmark("retrieval", scenes=12)).fingerprint == fingerprint
     others = [benchmark("retrieval", scenes=n, seed=s, split=sp, size=z) for n, s, sp, z in
               ((11, 0, "test", 64), (12, 1, "test", 64), (12, 0, "val", 64), (12, 0, "test", 32))]  # fmt: skip
-    assert len({one, *(datasets.load(other).fingerprint for other in others)}) == 5
+    assert len({fingerprint, *(datasets.load(other).fingerprint for other in others)}) == 5
 
 
-def test_the_check_is_ready_without_anything_on_the_disk(tmp_path):
+def test_the_check_needs_no_files(tmp_path):
     report = datasets.check(benchmark("retrieval", scenes=5), tmp_path / "absent")
     assert not report.problems
     assert report.found == {"images": 5, "texts": 10}
 
 
 @pytest.mark.parametrize("name", ["toybox-retrieval", "toybox-classification", "toybox-perception"])
-def test_the_definitions_that_come_with_the_package_are_ready(name, tmp_path):
+def test_the_shipped_definitions_have_no_problems(name, tmp_path):
     assert not datasets.check(load_benchmark(name), tmp_path).problems
 
 
@@ -99,7 +98,7 @@ def test_the_definitions_that_come_with_the_package_are_ready(name, tmp_path):
         ("captioning", {}, "'captioning' is none of retrieval"),
     ],
 )
-def test_what_toybox_cannot_give_is_refused_in_one_line(task, options, message):
+def test_options_that_toybox_does_not_have_are_refused_in_one_line(task, options, message):
     with pytest.raises(RequestError, match=message) as refused:
         datasets.load(benchmark(task, **options))
     assert "\n" not in str(refused.value)

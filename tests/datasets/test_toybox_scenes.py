@@ -1,4 +1,4 @@
-"""toybox's scenes: the same from a seed everywhere, no content in two splits, balanced classes."""
+"""toybox's scenes: the same for a seed in every process, no content in two splits, balanced classes."""
 
 import hashlib
 import subprocess
@@ -41,30 +41,30 @@ print(h.hexdigest())
 """
 
 
-def test_two_processes_make_the_same_world():
-    said = {
+def test_two_processes_make_the_same_scenes():
+    digests = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(said) == 1
-    assert len(said.pop().strip()) == 64
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
 
 
-def test_the_world_of_version_1_is_the_one_that_checkpoints_were_trained_on():
-    """A change of images, words or splits needs a new `VERSION`; these are version 1's."""
+def test_version_1_draws_the_scenes_that_checkpoints_were_trained_on():
+    """A change of images, words or splits needs a new `VERSION`; these values are those of version 1."""
     scenes = [make_scene(0, split, index) for split in ("train", "test") for index in range(100)]
-    words = hashlib.sha256(repr([(scene.signature(), record(scene)) for scene in scenes]).encode()).hexdigest()
-    assert words[:16] == "e5894cd2f4e97404"
-    # means, not bytes: another machine's cosine may move a pixel's last bit
+    text_digest = hashlib.sha256(repr([(scene.signature(), record(scene)) for scene in scenes]).encode()).hexdigest()
+    assert text_digest[:16] == "e5894cd2f4e97404"
+    # means, not bytes: the cosine of another machine may change the last bit of a pixel
     means = np.mean([render(scene).mean((0, 1)) for scene in scenes], axis=0)
     assert means == pytest.approx([119.819, 120.728, 110.058], abs=0.01)
 
 
 @given(SEEDS, SPLIT_NAMES, st.integers(0, 10**6))
 @settings(max_examples=100, deadline=None)
-def test_a_scene_of_any_seed_lies_in_its_own_split_and_no_other(seed, split, index):
+def test_the_content_of_a_scene_of_any_seed_belongs_to_its_split(seed, split, index):
     assert split_of(make_scene(seed, split, index).signature()) == split
     assert split_of(single_object_scene(seed, split, index % len(CLASSES), index).signature()) == split
 
@@ -72,36 +72,36 @@ def test_a_scene_of_any_seed_lies_in_its_own_split_and_no_other(seed, split, ind
 def test_no_content_occurs_in_two_splits_whatever_the_seed():
     contents = {}
     for split, seed in (("train", 0), ("train", 1), ("val", 0), ("test", 0), ("test", 1)):
-        found = {make_scene(seed, split, index).signature() for index in range(400)}
-        found |= {scene.signature() for _, scene in class_scenes(seed, split, 2)}
-        contents.setdefault(split, set()).update(found)
+        signatures = {make_scene(seed, split, index).signature() for index in range(400)}
+        signatures |= {scene.signature() for _, scene in class_scenes(seed, split, 2)}
+        contents.setdefault(split, set()).update(signatures)
     assert not contents["train"] & contents["val"]
     assert not contents["train"] & contents["test"]
     assert not contents["val"] & contents["test"]
 
 
 def test_every_bucket_belongs_to_one_split():
-    owners = Counter(bucket for buckets in SPLITS.values() for bucket in buckets)
-    assert owners == Counter(range(100))
+    bucket_counts = Counter(bucket for buckets in SPLITS.values() for bucket in buckets)
+    assert bucket_counts == Counter(range(100))
 
 
-def test_a_signature_does_not_hang_on_the_order_of_objects():
+def test_a_signature_does_not_depend_on_the_order_of_objects():
     scene = next(s for i in range(50) if len((s := make_scene(0, "test", i)).objects) == 3)
-    turned = type(scene)(scene.objects[::-1], scene.background, scene.key, scene.split)
-    assert turned.signature() == scene.signature()
+    reversed_scene = type(scene)(scene.objects[::-1], scene.background, scene.key, scene.split)
+    assert reversed_scene.signature() == scene.signature()
 
 
 @given(SEEDS, SPLIT_NAMES, st.integers(0, 10**6))
 @settings(max_examples=100, deadline=None)
-def test_objects_have_places_of_their_own_and_differ_in_colour_or_shape(seed, split, index):
+def test_objects_have_different_places_and_differ_in_colour_or_shape(seed, split, index):
     objects = make_scene(seed, split, index).objects
     assert 1 <= len(objects) <= 4
-    assert len({thing.place for thing in objects}) == len(objects)
-    assert len({(thing.colour, thing.shape) for thing in objects}) == len(objects)
-    assert len(objects) == 1 or all(thing.place != "center" for thing in objects)
+    assert len({o.place for o in objects}) == len(objects)
+    assert len({(o.colour, o.shape) for o in objects}) == len(objects)
+    assert len(objects) == 1 or all(o.place != "center" for o in objects)
 
 
-def test_counts_of_objects_come_in_their_shares():
+def test_numbers_of_objects_have_their_shares():
     counts = Counter(len(make_scene(5, "train", i).objects) for i in range(2000))
     for count, share in zip((1, 2, 3, 4), (0.35, 0.35, 0.18, 0.12), strict=True):
         assert counts[count] / 2000 == pytest.approx(share, abs=0.045)  # four standard errors
@@ -111,9 +111,9 @@ def test_classification_is_exactly_balanced_and_shows_its_class():
     labelled = class_scenes(0, "test", 3)
     assert Counter(label for label, _ in labelled) == dict.fromkeys(range(48), 3)
     for label, scene in labelled:
-        (thing,) = scene.objects
-        assert f"{thing.colour} {thing.shape}" == CLASSES[label]
-        assert thing.size == "large"
+        (scene_object,) = scene.objects
+        assert f"{scene_object.colour} {scene_object.shape}" == CLASSES[label]
+        assert scene_object.size == "large"
         assert scene.specks
         assert set(np.unique(mask(scene))) == {0, 1 + label // 8}
     assert len({scene.key for _, scene in labelled}) == len(labelled)
@@ -133,17 +133,17 @@ def test_distinct_scenes_leave_out_repeated_content_and_keep_the_order():
 
 
 def test_training_records_are_the_same_lazily_and_rendered_at_once():
-    seen = []
-    lazy, whole = train_records(4, 130), train_records(4, 130, on_done=seen.append)
-    assert sum(seen) == 130
-    assert len(lazy) == len(whole) == 130
-    for at in (0, 57, 129, -1):
-        key, pixels, said = lazy[at]
-        assert key == whole[at][0]
-        assert said == whole[at][2]
+    progress = []
+    lazy, rendered = train_records(4, 130), train_records(4, 130, on_done=progress.append)
+    assert sum(progress) == 130
+    assert len(lazy) == len(rendered) == 130
+    for index in (0, 57, 129, -1):
+        key, pixels, captions = lazy[index]
+        assert key == rendered[index][0]
+        assert captions == rendered[index][2]
         assert pixels.dtype == np.uint8
         assert pixels.shape == (64, 64, 3)
-        np.testing.assert_array_equal(pixels, whole[at][1])
+        np.testing.assert_array_equal(pixels, rendered[index][1])
     assert len(lazy[3:7]) == 4
     with pytest.raises(IndexError):
         lazy[130]
@@ -156,7 +156,7 @@ def test_an_unknown_split_and_class_are_refused():
         single_object_scene(0, "test", 48, 0)
 
 
-def test_every_word_is_one_token_and_keeps_an_id_of_its_own_when_folded():
+def test_every_word_is_one_token_and_no_two_share_an_id_when_folded():
     from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()

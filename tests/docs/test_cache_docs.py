@@ -5,8 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
-from cosmos_eval.cache import store
-from cosmos_eval.cache.shard import KINDS, NAMES
+from cosmos_eval.cache import feature_cache
+from cosmos_eval.cache.shard import FILE_PREFIX, NAMES_PREFIX
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.models.embeddings import EmbeddingsModel
 from cosmos_eval.run.evaluate import evaluate
@@ -27,14 +27,14 @@ def test_commands_and_options_exist(capsys):
 
 
 def test_figures_are_those_of_the_code():
-    assert store.SECONDS == 5
+    assert feature_cache.WRITE_INTERVAL == 5
     assert "five seconds" in DOCS
-    assert store.LIMIT == 10 * 10**9
+    assert feature_cache.LIMIT == 10 * 10**9
     assert "(10 by default)" in DOCS
-    assert store.RESERVE == 64 * 2**20
+    assert feature_cache.RESERVED_BYTES == 64 * 2**20
     assert "64 MB" in DOCS
-    assert f"runs/eval/{store.FOLDER}" in DOCS
-    for name in (*KINDS, *NAMES.values()):
+    assert f"runs/eval/{feature_cache.FOLDER}" in DOCS
+    for name in (*FILE_PREFIX.values(), *NAMES_PREFIX.values()):
         assert f"      {name}-<sha256>" in DOCS
 
 
@@ -44,4 +44,4 @@ def test_vectors_are_written_as_shown(tmp_path, monkeypatch):
     exec(compile(block, "docs/cache.md", "exec"), {})
     model = EmbeddingsModel(tmp_path)
     assert model.describe()["arch"] == "my model"
-    assert model.text_rows(["a bear in the grass"]).tolist()[0][0] > 0.8
+    assert model.read_text_embeddings(["a bear in the grass"]).tolist()[0][0] > 0.8

@@ -72,7 +72,7 @@ def change(tree: Path, path: str, lines: str) -> None:
 
 def metrics(folder: Path) -> dict[str, Result]:
     """The results of `runs` by the spec of the model."""
-    return {result.model["spec"]: result for result in read_results(folder / "runs")}
+    return {result.model.spec: result for result in read_results(folder / "runs")}
 
 
 def check(title: str, folder: Path) -> None:
@@ -83,10 +83,10 @@ def check(title: str, folder: Path) -> None:
     results = metrics(folder)
     if title == "A benchmark":
         result = results["cosmos:toybox"]
-        assert result.benchmark["name"] == "small-toybox"
+        assert result.benchmark.name == "small-toybox"
         assert result.metrics["text_to_image_recall@1"].value > 0.9
     elif title == "A reader":
-        assert results["cosmos:toybox"].dataset["n"] == {"images": 2, "classes": 2}
+        assert results["cosmos:toybox"].dataset.n == {"images": 2, "classes": 2}
         assert results["cosmos:toybox"].metrics["top1"].value == 1
     elif title == "A model":
         metric = results["colours:red,green,blue"].metrics["text_to_image_recall@1"]
@@ -102,7 +102,7 @@ def check(title: str, folder: Path) -> None:
         # of 20 images the expected rank r is at the percentile (20 - r) / 19, and so is its mean
         mean_rank = result.metrics["text_to_image_mean_rank"].value
         assert result.metrics["text_to_image_percentile"].value == pytest.approx((20 - mean_rank) / 19)
-        assert result.benchmark["scoring_version"] == 2
+        assert result.benchmark.scoring_version == 2
 
 
 @pytest.fixture

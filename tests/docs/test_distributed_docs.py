@@ -8,9 +8,9 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_core.world import World
-from cosmos_eval.cache import store
+from cosmos_eval.cache import feature_cache
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.engine.dense import CHUNK, chunk_size
+from cosmos_eval.engine.dense import MIN_CHUNK_SIZE, chunk_size
 from cosmos_eval.engine.precision import device_of_rank
 
 DOCS = (Path(__file__).parents[2] / "docs/distributed.md").read_text(encoding="utf-8")
@@ -26,9 +26,9 @@ def test_options_exist(capsys):
 
 
 def test_figures_are_those_of_the_code():
-    assert f"(as many as the batch size, {CHUNK} at least)" in DOCS.replace("\n", " ")
-    assert (chunk_size(4), chunk_size(64)) == (CHUNK, 64)
-    assert store.SECONDS == 5
+    assert f"(as many as the batch size, {MIN_CHUNK_SIZE} at least)" in DOCS.replace("\n", " ")
+    assert (chunk_size(4), chunk_size(64)) == (MIN_CHUNK_SIZE, 64)
+    assert feature_cache.WRITE_INTERVAL == 5
     assert "every five seconds" in DOCS
 
 
@@ -77,5 +77,5 @@ def test_each_rank_has_the_card_of_its_place(monkeypatch):
     assert chosen == [1, 1]
     assert device_of_rank("cuda:0", World(5, 6, 1)) == torch.device("cuda:0")  # all on one, as asked for
     assert device_of_rank("cpu", World(5, 6, 1)) == torch.device("cpu")
-    with pytest.raises(RequestError, match="rank 5 wants card 2, and its machine has 2"):
+    with pytest.raises(RequestError, match="rank 5 needs GPU 2, but its machine has 2"):
         device_of_rank("auto", World(5, 6, 2))

@@ -44,7 +44,7 @@ def test_the_own_images_and_the_own_model_of_the_documents_run(twenty_images, ow
     command = ["run", "--model", own_model, "--benchmark", str(twenty_images / "pets.yaml")]
     assert run_command([*command, "--out", str(tmp_path / "results")]) == 0
     (result,) = read_results(tmp_path / "results")
-    assert result.benchmark["name"] == "my-pets"
+    assert result.benchmark.name == "my-pets"
     # The five captions that say "red" tie over the five red images, and the fifteen others, which name no colour,
     # over the five gray ones: one red and one gray image is found in expectation, twice chance.
     assert result.metrics["text_to_image_recall@1"].value == pytest.approx(2 / 20)

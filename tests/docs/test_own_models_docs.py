@@ -51,4 +51,4 @@ def test_the_definition_with_rerank_is_one(adapters):
 
 
 def test_figures_are_those_of_the_code():
-    assert f"beyond {scores.MOST_PAIRS:,} pairs" in DOCS
+    assert f"beyond {scores.MAX_PAIRS:,} pairs" in DOCS

@@ -8,7 +8,7 @@ import pytest
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.datasets.perception.order import CAPTIONS_OF, FILES
+from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, FILES
 from cosmos_eval.protocol.benchmark import load_benchmark, load_suite
 from tests.helpers import perception_on_disk as on_disk
 from tests.helpers.datasets_on_disk import write_image, write_json
@@ -59,7 +59,7 @@ def test_the_definition_that_leaves_out_what_is_gone(tmp_path: Path, definition:
     said = capsys.readouterr().out.splitlines()
     left = len(data.left_out)
     assert said[0] == f"ready    my-sugarcrepe: 2 images, {14 - left} items, {left} left out"
-    assert said[1].startswith(f"left out my-sugarcrepe: {left} items: replace_obj 0: 000000000139.jpg is not there; ")
+    assert said[1].startswith(f"left out my-sugarcrepe: {left} items: replace_obj 0: 000000000139.jpg does not exist; ")
     assert said[1].endswith(f"; and {left - 3} more")
 
 

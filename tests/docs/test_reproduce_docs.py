@@ -37,7 +37,7 @@ def apart(benchmark: str, one: str, other: str, metrics: str = "") -> tuple[floa
 
 
 def granted(benchmark: str, paper: str, metric: str) -> float:
-    return sum(one.points for one in load_benchmark(benchmark).published if one.concerns(paper, metric))
+    return sum(one.points for one in load_benchmark(benchmark).published if one.applies_to(paper, metric))
 
 
 def test_suites_with_figures_are_named():

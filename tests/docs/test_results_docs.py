@@ -71,7 +71,7 @@ def test_results_and_samples_are_read_as_shown_and_have_the_columns_that_are_tol
     assert len(capsys.readouterr().out.splitlines()) == 2
     table = rows(r"samples\.parquet")
     for path, result in located_results(tmp_path / "runs/eval"):
-        told = re.findall(r"`([^`]+)`", table[result.benchmark["task"]])
+        told = re.findall(r"`([^`]+)`", table[result.benchmark.task])
         assert [name for name in told if name != "top5"] == [
             name for name in read_samples(path, result).columns if name != "top5"
         ]

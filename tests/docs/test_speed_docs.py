@@ -7,8 +7,8 @@ import pytest
 
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.decoders import DECODERS
-from cosmos_eval.engine.batch_size import FIRST, MOST
-from cosmos_eval.engine.drift import COMPARED
+from cosmos_eval.engine.batch_size import LARGEST_TRIAL, SMALLEST_TRIAL
+from cosmos_eval.engine.decoder_comparison import COMPARED_IMAGES
 from cosmos_eval.profiling import PHASES
 
 DOCS = (Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_its_options_exist(monkeypatch, capsys):
 
 
 def test_its_phases_are_those_of_a_profile():
-    table = DOCS.partition("    Where the time went")[2].partition("What limits")[0]
+    table = DOCS.partition("    Where the time went")[2].partition("Bottleneck")[0]
     lines = re.findall(r"^ {6}(\S.*?)  +[\d.]+ s", table, re.M)
     assert len(lines) > 8
     assert set(lines) <= set(PHASES.values())
@@ -37,7 +37,7 @@ def test_its_phases_are_those_of_a_profile():
 
 def test_its_numbers_are_those_of_the_code():
     words = " ".join(DOCS.split())
-    assert f"from {FIRST} to at most {MOST} images" in words
-    assert f"The first {COMPARED} images of a benchmark" in words
+    assert f"from {SMALLEST_TRIAL} to at most {LARGEST_TRIAL} images" in words
+    assert f"The first {COMPARED_IMAGES} images of a benchmark" in words
     for name in DECODERS[1:]:
         assert f"`--decoder {name}`" in words

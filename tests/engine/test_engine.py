@@ -1,3 +1,5 @@
+"""Features of images and texts: order, sharing, batches, precision, and errors."""
+
 from contextlib import contextmanager
 
 import numpy as np
@@ -6,14 +8,16 @@ import torch
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.known_features import KnownRows
-from cosmos_eval.datasets.base import ArrayImage, FileImage
+from cosmos_eval.cache.cached_features import CachedFeatures
+from cosmos_eval.datasets.image_sources import ArrayImage, FileImage
 from cosmos_eval.engine import Engine, resolve_device, resolve_precision
 from cosmos_eval.engine.precision import tower_precision
 from tests.helpers.stand_ins import RandomModel, random_images
 
 
-class Recorder:
+class ProgressRecorder:
+    """A reporter that keeps the totals and the counts of progress lines."""
+
     def __init__(self):
         self.done, self.total = {}, {}
 
@@ -30,80 +34,80 @@ class Recorder:
         pass
 
 
-def test_rows_come_in_the_given_order_with_unit_length_in_float32():
-    model, some = RandomModel(), random_images(10)
-    rows = Engine(model, batch_size=4).image_features(some)
-    pixels = torch.stack([model.preprocess(image.load()) for image in some])
+def test_features_have_the_order_of_the_inputs_and_unit_length_in_float32():
+    model, images = RandomModel(), random_images(10)
+    features = Engine(model, batch_size=4).image_features(images)
+    pixels = torch.stack([model.preprocess(image.load()) for image in images])
     expected = torch.nn.functional.normalize(pixels.flatten(1) @ model.of_pixels, dim=1)
-    assert rows.dtype == torch.float32
-    assert not rows.requires_grad
-    assert torch.allclose(rows, expected, atol=1e-6)
+    assert features.dtype == torch.float32
+    assert not features.requires_grad
+    assert torch.allclose(features, expected, atol=1e-6)
     texts = ["one", "two", "three"]
     assert torch.equal(Engine(model).text_features(texts)[[2, 0]], Engine(model).text_features(texts)[[2, 0]])
     assert torch.allclose(Engine(model).text_features(texts[::-1]), Engine(model).text_features(texts).flip(0))
 
 
-def test_equal_inputs_are_encoded_once_and_share_one_row():
-    model, some = RandomModel(), random_images(5)
-    twin = ArrayImage("another-key", some[3].pixels.copy())
+def test_equal_inputs_are_encoded_once_and_share_their_features():
+    model, images = RandomModel(), random_images(5)
+    twin = ArrayImage("another-key", images[3].pixels.copy())
     engine = Engine(model, batch_size=4)
-    rows = engine.image_features([*some, twin, some[0]])
+    features = engine.image_features([*images, twin, images[0]])
     assert sum(len(batch) for batch in model.image_batches) == 5
-    assert torch.equal(rows[5], rows[3])
-    assert torch.equal(rows[6], rows[0])
+    assert torch.equal(features[5], features[3])
+    assert torch.equal(features[6], features[0])
     texts = engine.text_features(["a", "b", "a", "c", "b"])
     assert model.text_batches == [["a", "b", "c"]]
     assert torch.equal(texts[0], texts[2])
     assert torch.equal(texts[1], texts[4])
 
 
-def test_images_that_benchmarks_share_are_encoded_once():
-    model, some = RandomModel(), random_images(9)
+def test_images_of_several_benchmarks_are_encoded_once():
+    model, images = RandomModel(), random_images(9)
     engine = Engine(model, batch_size=4)
-    first = engine.image_features(some[:5])
+    first = engine.image_features(images[:5])
     assert [len(batch) for batch in model.image_batches] == [4, 1]
-    both = engine.image_features([some[7], some[3], some[8], some[3], some[0]])
+    mixed = engine.image_features([images[7], images[3], images[8], images[3], images[0]])
     assert [len(batch) for batch in model.image_batches] == [4, 1, 2]
-    assert torch.equal(both[[1, 3, 4]], first[[3, 3, 0]])
-    alone = Engine(RandomModel(), batch_size=4).image_features([some[7], some[3], some[8], some[3], some[0]])
-    assert torch.allclose(both, alone, atol=1e-6)
-    assert torch.equal(engine.image_features(some[:5]), first)
+    assert torch.equal(mixed[[1, 3, 4]], first[[3, 3, 0]])
+    alone = Engine(RandomModel(), batch_size=4).image_features([images[7], images[3], images[8], images[3], images[0]])
+    assert torch.allclose(mixed, alone, atol=1e-6)
+    assert torch.equal(engine.image_features(images[:5]), first)
     assert len(model.image_batches) == 3
 
 
-def test_known_rows_stay_within_their_budget_and_the_oldest_go_first():
-    known = KnownRows(budget=4 * 4 * 3)  # three rows of four numbers
-    asked: list[list[int]] = []
+def test_features_in_memory_stay_within_the_budget_and_the_oldest_are_removed_first():
+    cached = CachedFeatures(budget=4 * 4 * 3)  # three items with four numbers
+    encoded: list[list[int]] = []
 
-    def encode(new: list[int]):
-        asked.append(new)
-        yield range(len(new)), torch.arange(len(new)).float()[:, None].repeat(1, 4) + 10 * len(asked)
+    def encode(missing: list[int]):
+        encoded.append(missing)
+        yield range(len(missing)), torch.arange(len(missing)).float()[:, None].repeat(1, 4) + 10 * len(encoded)
 
-    known.complete(["a", "b"], encode)
-    assert known.complete(["b", "c"], encode)[:, 0].tolist() == [11, 20]
-    assert ("b" in known, "c" in known) == (True, True)
-    known.complete(["d"], encode)  # a and b make room
-    assert [key in known for key in "abcd"] == [False, False, True, True]
-    assert known.complete(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
-    assert asked == [[0, 1], [1], [0], [1]]
-    known.complete(["e", "f", "g", "h"], encode)
-    assert not any(key in known for key in "efgh")  # more than there is room for
+    cached.get_or_encode(["a", "b"], encode)
+    assert cached.get_or_encode(["b", "c"], encode)[:, 0].tolist() == [11, 20]
+    assert ("b" in cached, "c" in cached) == (True, True)
+    cached.get_or_encode(["d"], encode)  # a and b are removed
+    assert [key in cached for key in "abcd"] == [False, False, True, True]
+    assert cached.get_or_encode(["d", "a", "c"], encode)[:, 0].tolist() == [30, 40, 20]
+    assert encoded == [[0, 1], [1], [0], [1]]
+    cached.get_or_encode(["e", "f", "g", "h"], encode)
+    assert not any(key in cached for key in "efgh")  # more than the budget
 
 
-def test_batches_hold_distinct_inputs_in_order_of_first_appearance_whatever_the_workers():
-    some = random_images(11)
-    order = [some[2], some[2], *some]
-    found = {}
+def test_batches_hold_distinct_inputs_in_order_of_first_occurrence_for_any_number_of_workers():
+    images = random_images(11)
+    order = [images[2], images[2], *images]
+    features = {}
     for workers in (0, 2):
         model = RandomModel()
-        found[workers] = Engine(model, batch_size=4, workers=workers).image_features(order)
+        features[workers] = Engine(model, batch_size=4, workers=workers).image_features(order)
         assert [len(batch) for batch in model.image_batches] == [4, 4, 3]
-        first = torch.stack([model.preprocess(image.load()) for image in (some[2], some[0], some[1], some[3])])
+        first = torch.stack([model.preprocess(image.load()) for image in (images[2], images[0], images[1], images[3])])
         assert torch.equal(model.image_batches[0], first)
-    assert torch.equal(found[0], found[2])  # bit for bit
+    assert torch.equal(features[0], features[2])  # bit for bit
 
 
-def test_texts_go_in_larger_batches_in_order():
+def test_batches_of_texts_are_larger_and_in_order():
     model = RandomModel()
     texts = [f"text {i}" for i in range(20)]
     Engine(model, batch_size=2).text_features(texts)
@@ -111,10 +115,10 @@ def test_texts_go_in_larger_batches_in_order():
 
 
 def test_another_batch_size_agrees_to_1e_5():
-    some = random_images(23)
+    images = random_images(23)
     assert torch.allclose(
-        Engine(RandomModel(), batch_size=23).image_features(some),
-        Engine(RandomModel(), batch_size=3).image_features(some),
+        Engine(RandomModel(), batch_size=23).image_features(images),
+        Engine(RandomModel(), batch_size=3).image_features(images),
         atol=1e-5,
     )
 
@@ -127,22 +131,22 @@ def test_an_embedding_that_is_not_finite_names_the_image(bad):
             rows[(x == 1).all(dim=(1, 2, 3)), 2] = bad
             return rows
 
-    some = random_images(9)
-    some[6] = ArrayImage("white", np.full((8, 8, 3), 255, np.uint8))
+    images = random_images(9)
+    images[6] = ArrayImage("white", np.full((8, 8, 3), 255, np.uint8))
     with pytest.raises(RequestError, match="image white is not finite"):
-        Engine(Broken(), batch_size=4).image_features(some)
+        Engine(Broken(), batch_size=4).image_features(images)
 
 
 def test_an_embedding_of_length_zero_names_the_text():
-    class Silent(RandomModel):
+    class ZeroText(RandomModel):
         def encode_text(self, texts):
             return super().encode_text(texts) * torch.tensor([[text != "hush"] for text in texts])
 
     with pytest.raises(RequestError, match="the text 'hush' is zero"):
-        Engine(Silent(), batch_size=1).text_features(["a", "b", "c", "d", "e", "hush"])
+        Engine(ZeroText(), batch_size=1).text_features(["a", "b", "c", "d", "e", "hush"])
 
 
-def test_nan_weights_are_refused_in_one_line():
+def test_nan_weights_are_reported_in_one_line():
     model = RandomModel()
     model.of_bytes[:] = float("nan")
     with pytest.raises(RequestError) as caught:
@@ -152,15 +156,15 @@ def test_nan_weights_are_refused_in_one_line():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_corrupt_image_is_refused_with_one_line_that_names_it(tmp_path, workers):
+def test_a_corrupt_image_is_reported_in_one_line_that_names_it(tmp_path, workers):
     paths = []
     for i in range(6):
         paths.append(tmp_path / f"{i}.jpg")
         Image.fromarray(np.full((8, 8, 3), 40 * i + 20, np.uint8)).save(paths[-1])
     paths[4].write_bytes(paths[4].read_bytes()[:60])
-    some = [FileImage(path.name, path) for path in paths]
+    images = [FileImage(path.name, path) for path in paths]
     with pytest.raises(RequestError) as caught:
-        Engine(RandomModel(), batch_size=2, workers=workers).image_features(some)
+        Engine(RandomModel(), batch_size=2, workers=workers).image_features(images)
     assert str(paths[4]) in str(caught.value)
     assert "replace the file" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -175,11 +179,11 @@ def test_a_missing_image_is_refused_before_anything_is_encoded(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_fault_in_preprocessing_is_not_mistaken_for_a_bad_image(workers):
+def test_a_bug_in_preprocessing_is_not_reported_as_a_bad_image(workers):
     class Faulty(RandomModel):
         @staticmethod
         def preprocess(image):
-            raise KeyError("a fault")
+            raise KeyError("a bug")
 
     with pytest.raises(KeyError):
         Engine(Faulty(), workers=workers).image_features(random_images(2))
@@ -192,7 +196,7 @@ def test_nothing_to_encode_is_refused():
         Engine(RandomModel()).text_features([])
 
 
-def test_a_model_that_gives_another_number_of_rows_is_refused():
+def test_a_model_that_returns_another_number_of_features_is_refused():
     class Short(RandomModel):
         def encode_text(self, texts):
             return super().encode_text(texts)[:-1]
@@ -201,27 +205,27 @@ def test_a_model_that_gives_another_number_of_rows_is_refused():
         Engine(Short()).text_features(["a", "b", "c"])
 
 
-def test_a_table_of_vectors_gives_its_own_rows_and_is_not_asked_to_encode():
+def test_precomputed_features_are_used_without_encoding():
     class Table:
         device = torch.device("cpu")
 
-        def image_rows(self, some):
-            return torch.tensor([[float(image.key[-1]), 4.0] for image in some])
+        def read_image_embeddings(self, images):
+            return torch.tensor([[float(image.key[-1]), 4.0] for image in images])
 
-        def text_rows(self, texts):
+        def read_text_embeddings(self, texts):
             return torch.tensor([[3.0, 4.0] if text == "good" else [0.0, 0.0] for text in texts])
 
     engine = Engine(Table())
-    some = random_images(4)
-    assert torch.allclose(engine.image_features([some[3], some[0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    images = random_images(4)
+    assert torch.allclose(engine.image_features([images[3], images[0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
     with pytest.raises(RequestError, match="the text 'bad' is zero"):
         engine.text_features(["good", "bad"])
 
 
-def test_progress_reaches_the_number_of_distinct_inputs():
-    reporter, some = Recorder(), random_images(7)
+def test_progress_ends_at_the_number_of_distinct_inputs():
+    reporter, images = ProgressRecorder(), random_images(7)
     engine = Engine(RandomModel(), batch_size=3, reporter=reporter)
-    engine.image_features([*some, *some])
+    engine.image_features([*images, *images])
     engine.text_features(["a", "a", "b"])
     assert reporter.total == {"reading images": 14, "encoding images": 7, "encoding texts": 2}
     assert reporter.done == reporter.total
@@ -254,22 +258,22 @@ def test_a_device_that_cannot_compute_here_is_refused_in_one_line(device):
     assert len(str(caught.value)) < 300
 
 
-def test_precision_is_that_of_the_models_own_device_and_stored_vectors_are_float32():
-    class Elsewhere(RandomModel):
+def test_auto_precision_depends_on_the_device_of_the_model_and_precomputed_features_are_float32():
+    class OnCuda(RandomModel):
         def __init__(self):
             super().__init__()
-            self.device = torch.device("cuda")  # nothing is computed there in this test
+            self.device = torch.device("cuda")  # this test computes nothing there
 
-    class Stored(Elsewhere):
-        def image_rows(self, some):
+    class Precomputed(OnCuda):
+        def read_image_embeddings(self, images):
             raise AssertionError
 
-    assert Engine(Elsewhere(), precision="auto").precision == "bf16"
-    assert Engine(Elsewhere(), precision="fp32").precision == "fp32"
-    assert Engine(Stored(), precision="auto").precision == "fp32"
-    assert Engine(Stored(), precision="bf16").precision == "fp32"
+    assert Engine(OnCuda(), precision="auto").precision == "bf16"
+    assert Engine(OnCuda(), precision="fp32").precision == "fp32"
+    assert Engine(Precomputed(), precision="auto").precision == "fp32"
+    assert Engine(Precomputed(), precision="bf16").precision == "fp32"
     with pytest.raises(RequestError, match="unknown precision"):
-        Engine(Stored(), precision="double")
+        Engine(Precomputed(), precision="double")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +284,7 @@ def test_precision_is_that_of_the_models_own_device_and_stored_vectors_are_float
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_a_tower_that_memory_does_not_hold_is_one_line(error):
+def test_an_input_that_does_not_fit_in_memory_is_reported_in_one_line(error):
     class Large(RandomModel):
         def encode_image(self, x):
             raise error
@@ -295,29 +299,29 @@ def test_a_tower_that_memory_does_not_hold_is_one_line(error):
     ):
         with pytest.raises(RequestError) as caught:
             call()
-        line = f"out of memory encoding {unit} on cpu, even one at a time; make room there, or give another --device"
+        line = f"out of memory encoding {unit} on cpu, even one at a time; free memory there, or give another --device"
         assert str(caught.value) == line
 
 
-def test_another_runtime_error_of_a_tower_stays_a_fault():
+def test_another_runtime_error_of_a_tower_is_raised():
     class Faulty(RandomModel):
         def encode_text(self, texts):
-            raise RuntimeError("a fault")
+            raise RuntimeError("a bug")
 
-    with pytest.raises(RuntimeError, match="a fault"):
+    with pytest.raises(RuntimeError, match="a bug"):
         Engine(Faulty()).text_features(["a"])
 
 
-def test_bfloat16_reaches_the_tower_while_rows_are_normalised_in_float32():
-    some = random_images(20)
-    exact = Engine(RandomModel(), precision="fp32").image_features(some)
-    half = Engine(RandomModel(), precision="bf16").image_features(some)
+def test_the_tower_computes_in_bfloat16_and_features_are_normalised_in_float32():
+    images = random_images(20)
+    exact = Engine(RandomModel(), precision="fp32").image_features(images)
+    half = Engine(RandomModel(), precision="bf16").image_features(images)
     assert half.dtype == torch.float32
     assert 1e-5 < (half - exact).abs().max() < 3e-2
     assert torch.allclose(half.norm(dim=1), torch.ones(20), atol=1e-6)
 
 
-def test_float32_means_no_tf32_inside_and_leaves_the_settings_as_they_were():
+def test_float32_turns_tf32_off_and_restores_the_settings_afterwards():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         torch.set_float32_matmul_precision("high")
@@ -333,7 +337,7 @@ def test_float32_means_no_tf32_inside_and_leaves_the_settings_as_they_were():
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
-def test_batch_size_and_workers_have_a_least_value():
+def test_batch_size_and_workers_have_a_minimum():
     with pytest.raises(RequestError, match="batch size must be 1 to"):
         Engine(RandomModel(), batch_size=0)
     with pytest.raises(RequestError, match="workers at least 0"):

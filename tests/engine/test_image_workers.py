@@ -1,4 +1,4 @@
-"""Processes that decode for a tower: what ends one of them, or leaves it no room, is one line."""
+"""Worker processes that load images: a dead worker, or too little shared memory, is reported in one line."""
 
 import os
 import signal
@@ -11,36 +11,37 @@ from PIL import Image
 
 from cosmos_core import shared_memory
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ArrayImage
-from cosmos_eval.engine.images import each_image, image_batches
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.engine.image_loading import each_image, image_batches
 
 IMAGES = [ArrayImage(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
 
 
-def large(image: Image.Image) -> torch.Tensor:
-    """256 KiB."""
+def make_large(image: Image.Image) -> torch.Tensor:
+    """A preprocess whose result has 256 KiB."""
     return torch.zeros(2**16)
 
 
-def die(image: Image.Image) -> torch.Tensor:
+def kill_worker(image: Image.Image) -> torch.Tensor:
+    """A preprocess that kills its own process."""
     os.kill(os.getpid(), signal.SIGKILL)
     return torch.zeros(1)
 
 
-def test_a_worker_that_is_killed_is_one_line():
+def test_a_killed_worker_is_reported_in_one_line():
     with pytest.raises(RequestError, match=r"^a worker that decodes images died .* fewer --workers$") as caught:
-        deque(image_batches(IMAGES, die, 4, 1), maxlen=0)
+        deque(image_batches(IMAGES, kill_worker, 4, 1), maxlen=0)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers must inherit what is put in place of the system's answer")
-def test_batches_that_shared_memory_does_not_hold_are_refused_and_smaller_ones_are_not(monkeypatch: pytest.MonkeyPatch):
-    """A batch of 4 is 1 MiB, and 3 of them lie ready at a time with one worker."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers must inherit the patched function")
+def test_batches_that_do_not_fit_in_shared_memory_are_refused_and_smaller_ones_are_not(monkeypatch: pytest.MonkeyPatch):
+    """A batch of 4 has 1 MiB, and with one worker up to 3 batches are in shared memory at a time."""
     monkeypatch.setattr(shared_memory, "free_and_size", lambda: (2**20, 2**20))
     with pytest.raises(RequestError, match=r"need 3\.0 MiB .*: give --workers 0, --batch-size 1 or less, or a larger"):
-        deque(image_batches(IMAGES, large, 4, 1), maxlen=0)
-    assert len(list(image_batches(IMAGES, large, 1, 1))) == 8
-    assert len(list(image_batches(IMAGES, large, 4, 0))) == 2
+        deque(image_batches(IMAGES, make_large, 4, 1), maxlen=0)
+    assert len(list(image_batches(IMAGES, make_large, 1, 1))) == 8
+    assert len(list(image_batches(IMAGES, make_large, 4, 0))) == 2
     monkeypatch.setattr(shared_memory, "free_and_size", lambda: (2**19, 2**19))
     with pytest.raises(RequestError, match=r"need 0\.8 MiB .*: give --workers 0, or a larger"):
-        deque(each_image(IMAGES, large, 1), maxlen=0)
+        deque(each_image(IMAGES, make_large, 1), maxlen=0)

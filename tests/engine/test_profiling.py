@@ -1,4 +1,4 @@
-"""`run --profile`: every second in one phase, and a sentence that names the limit."""
+"""`run --profile`: each second counts in one phase, and a sentence names the slowest phase."""
 
 import json
 import time
@@ -7,9 +7,9 @@ import pytest
 
 from cosmos_eval import profiling
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.profiling import IMAGE_PHASES, PHASES, Profile, phase, profiled, timed
+from cosmos_eval.profiling import IMAGE_PHASES, PHASES, Profile, phase, time_items, use_profile
 from cosmos_eval.run.evaluate import evaluate
-from tests.engine.test_tower import Whole
+from tests.engine.test_image_tower import Whole
 from tests.helpers.worlds import captions_world, classes_world
 
 COLOURS = "python:tests.helpers.tiny_models:Colours"
@@ -17,98 +17,98 @@ COLOURS = "python:tests.helpers.tiny_models:Colours"
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still but for `clock(seconds)`."""
+    """A clock that only `clock(seconds)` advances."""
     now = [100.0]
     monkeypatch.setattr(profiling.time, "perf_counter", lambda: now[0])
 
-    def pass_(seconds: float) -> None:
+    def advance(seconds: float) -> None:
         now[0] += seconds
 
-    return pass_
+    return advance
 
 
-def test_each_second_is_in_one_phase(clock):
+def test_each_second_counts_in_one_phase(clock):
     profile = Profile()
-    with profiled(profile), phase("scoring"):
+    with use_profile(profile), phase("scoring"):
         clock(1)
         with phase("rows"):
             clock(2)
-            for item in timed(waiting(clock), "waiting"):
+            for item in time_items(slow_items(clock), "waiting"):
                 with phase("images"):
                     clock(item)
         clock(4)
         with pytest.raises(ValueError, match="x"):
-            failing(clock)
+            spend_and_fail(clock)
     clock(100)
     assert profile.total().seconds == {"scoring": 5, "rows": 2, "waiting": 60, "images": 12, "store": 8}
 
 
-def failing(clock):
+def spend_and_fail(clock):
     with phase("store"):
         clock(8)
         raise ValueError("x")
 
 
-def waiting(clock):
+def slow_items(clock):
     for item in (5, 7):
         clock(30)
         yield item
 
 
-def test_without_a_profile_nothing_is_noted():
+def test_without_a_profile_nothing_is_recorded():
     with phase("scoring"):
-        assert profiling.current() is None
-    assert list(timed([1, 2], "waiting")) == [1, 2]
+        assert profiling.current_profile() is None
+    assert list(time_items([1, 2], "waiting")) == [1, 2]
 
 
-def test_benchmarks_have_parts_of_their_own(clock):
+def test_each_benchmark_has_its_own_times(clock):
     profile = Profile()
-    with profiled(profile):
+    with use_profile(profile):
         with phase("model"):
             clock(1)
         for name, seconds in (("a", 2), ("b", 3)):
-            with profiling.of_benchmark(name), phase("scoring"):
+            with profiling.profile_benchmark(name), phase("scoring"):
                 clock(seconds)
-    found = profile.as_json()
-    assert {name: part["seconds"] for name, part in found["benchmarks"].items()} == {
+    record = profile.as_json()
+    assert {name: part["seconds"] for name, part in record["benchmarks"].items()} == {
         "a": {"scoring": 2},
         "b": {"scoring": 3},
     }
-    assert found["seconds"] == {"model": 1, "scoring": 5}
+    assert record["seconds"] == {"model": 1, "scoring": 5}
 
 
-def filled(**seconds: float) -> Profile:
+def profile_with(**seconds: float) -> Profile:
     profile = Profile(about={"model": "m", "workers": 2})
-    part = profile.part
+    part = profile.current_times
     part.seconds = dict(seconds)
     part.encoded = {"images": 100, "texts": 5}
     return profile
 
 
-def test_rates_are_those_of_images_alone():
-    profile = filled(reading=1, waiting=2, copy=1, images=6, texts=50, scoring=7)
+def test_rates_count_only_the_phases_of_images():
+    profile = profile_with(reading=1, waiting=2, copy=1, images=6, texts=50, scoring=7)
     assert profile.images_per_second == 10
     profile.forward_per_second = 16.0
-    assert profile.share == 0.625
-    assert "Images: 100 at 10 a second; the tower alone makes 16: 62% of it." in profile.table()
+    assert profile.tower_fraction == 0.625
+    assert "Images: 100 at 10 per second, 62% of the image tower alone (16)." in profile.table()
 
 
 @pytest.mark.parametrize("name", PHASES)
 def test_the_sentence_names_the_largest_phase(name):
-    profile = filled(**{"reading": 1.0, name: 9.0})
-    assert profile.limit().startswith(f"What limits is {PHASES[name]}, ")
-    assert profile.limit().endswith(".")
-    assert "takes most" in filled(**{"a": 3.0, "b": 3.0, name: 4.0}).limit()
+    profile = profile_with(**{"reading": 1.0, name: 9.0})
+    assert profile.describe_bottleneck().startswith(f"Bottleneck: {PHASES[name]}, ")
+    assert profile.describe_bottleneck().endswith(".")
+    assert "Largest phase: " in profile_with(**{"a": 3.0, "b": 3.0, name: 4.0}).describe_bottleneck()
 
 
-def test_a_run_without_work_says_so():
+def test_a_run_without_work_reports_that_nothing_was_measured():
     assert "Nothing was measured" in Profile().table()
 
 
-def test_borders_wait_for_the_device(clock):
+def test_the_start_and_the_end_of_a_phase_wait_for_the_device(clock):
     waits = []
-    profile = Profile(wait=lambda: waits.append(1))
-    with profiled(profile), phase("copy"):
+    profile = Profile(synchronize=lambda: waits.append(1))
+    with use_profile(profile), phase("copy"):
         pass
     assert len(waits) == 2
 
@@ -118,12 +118,12 @@ def test_a_profile_of_a_run_adds_up_to_its_time(tmp_path):
     profile = Profile()
     start = time.perf_counter()
     (result,) = evaluate(Whole(), world, tmp_path, out=tmp_path / "out", profile=profile)
-    whole = time.perf_counter() - start
+    run_seconds = time.perf_counter() - start
     seconds = profile.total().seconds
     assert set(seconds) >= {*IMAGE_PHASES, "texts", "scoring", "intervals", "writing", "store", "model"}
     assert set(seconds) <= set(PHASES)
-    assert sum(profile.parts["pairs"].seconds.values()) <= whole
-    assert profile.parts["pairs"].encoded == {"images": 20, "texts": 40} == result.timing["encoded"]
+    assert sum(profile.by_benchmark["pairs"].seconds.values()) <= run_seconds
+    assert profile.by_benchmark["pairs"].encoded == {"images": 20, "texts": 40} == result.timing.encoded
     assert set(profile.total().work) == {"decode", "preprocess"}
     assert profile.forward_per_second is not None
     (path,) = (tmp_path / "out").glob("*/profile.json")
@@ -133,19 +133,28 @@ def test_a_profile_of_a_run_adds_up_to_its_time(tmp_path):
 
 def test_a_profile_changes_no_number(tmp_path):
     world = captions_world(tmp_path)
-    plain, timed_ = (evaluate(Whole(), world, tmp_path, profile=one)[0] for one in (None, Profile()))
-    assert plain.metrics == timed_.metrics
+    plain, profiled_result = (evaluate(Whole(), world, tmp_path, profile=profile)[0] for profile in (None, Profile()))
+    assert plain.metrics == profiled_result.metrics
 
 
 def test_the_command_prints_the_table(tmp_path, capsys):
     worlds = [captions_world(tmp_path), classes_world(tmp_path)]
-    chosen = [word for world in worlds for word in ("--benchmark", str(world))]
-    words = ["run", "--model", COLOURS, *chosen, "--data-root", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert run_command([*words, "--profile", "--batch-size", "auto"]) == 0
-    said = capsys.readouterr().out
-    assert f"Where the time went: {COLOURS}" in said
-    assert "forward pass of images" in said
-    assert "meanwhile, without workers: reading and decoding" in said
-    # all is there already
-    assert run_command([*words, "--profile"]) == 0
+    benchmark_options = [word for world in worlds for word in ("--benchmark", str(world))]
+    command = [
+        "run",
+        "--model",
+        COLOURS,
+        *benchmark_options,
+        "--data-root",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert run_command([*command, "--profile", "--batch-size", "auto"]) == 0
+    output = capsys.readouterr().out
+    assert f"Where the time went: {COLOURS}" in output
+    assert "forward pass of images" in output
+    assert "in the main process: reading and decoding" in output
+    # all results exist already
+    assert run_command([*command, "--profile"]) == 0
     assert "Where the time went" in capsys.readouterr().out

@@ -1,6 +1,7 @@
-"""Texts that are longer than a model's context: counted in the result, told once, the same from the cache."""
+"""Texts that are longer than a model's context: counted in the result, with one warning, also with cached features."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from cosmos_eval.engine import Engine
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.open_clip import untruncated_length
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import TextsSection
 from tests.helpers.stand_ins import RandomModel, random_images
 from tests.models.test_models_hf import clip_folder, siglip_folder
 
@@ -26,36 +28,38 @@ def toybox():
     return CosmosModel(COSMOS.from_config("toybox").eval(), device="cpu")
 
 
-def read(model, texts, cache=None):
+def count_texts(model, texts):
     engine = Engine(model)
     engine.text_features(texts)
-    return engine.texts_read
+    return engine.text_counts
 
 
-def test_cut_texts_are_counted_as_often_as_they_are_asked_for(toybox):
+def test_a_repeated_truncated_text_counts_each_time(toybox):
     texts = [f"{LONG} {word}" if i < 4 else word for i, word in enumerate(WORDS)]
-    assert read(toybox, texts).record() == {"read": 6, "truncated": 4, "context_length": 40}
-    assert read(toybox, [*texts, texts[0]]).record() == {"read": 7, "truncated": 5, "context_length": 40}
-    assert read(toybox, texts).warnings() == ("4 of 6 texts are longer than the context of 40 tokens and were cut",)
-    assert read(toybox, WORDS).warnings() == ()
+    assert count_texts(toybox, texts).record() == {"read": 6, "truncated": 4, "context_length": 40}
+    assert count_texts(toybox, [*texts, texts[0]]).record() == {"read": 7, "truncated": 5, "context_length": 40}
+    assert count_texts(toybox, texts).warnings() == (
+        "4 of 6 texts are longer than the context of 40 tokens and were cut",
+    )
+    assert count_texts(toybox, WORDS).warnings() == ()
 
 
-def test_a_text_that_just_fits_the_context_is_not_cut(toybox):
+def test_a_text_that_just_fits_the_context_is_not_truncated(toybox):
     fitting = " ".join(["a"] * 38)  # with its start and its end 40 tokens
     assert len(toybox.tokenize.encode(fitting)) == 38
-    assert read(toybox, [fitting]).truncated == 0
-    assert read(toybox, [f"{fitting} a"]).truncated == 1
+    assert count_texts(toybox, [fitting]).truncated == 0
+    assert count_texts(toybox, [f"{fitting} a"]).truncated == 1
 
 
-def test_texts_that_are_one_after_the_cut_do_not_blame_the_model(toybox):
+def test_texts_that_are_truncated_alike_are_reported_as_such(toybox):
     texts = [f"{LONG} {word}" for word in WORDS]
-    found = read(toybox, texts)
-    assert found.alike
-    assert found.warnings()[0].endswith("all are the same text after that, which no model can tell apart")
-    assert not read(toybox, [*texts, "a moon"]).alike
+    counts = count_texts(toybox, texts)
+    assert counts.alike
+    assert counts.warnings()[0].endswith("all are the same text after that, which no model can tell apart")
+    assert not count_texts(toybox, [*texts, "a moon"]).alike
 
 
-def definition(folder, captions):
+def write_benchmark(folder, captions):
     from PIL import Image
 
     rows = []
@@ -71,51 +75,52 @@ def definition(folder, captions):
     return path
 
 
-def test_a_result_keeps_the_count_and_the_remark_also_where_all_features_were_cached(tmp_path, toybox):
-    path = definition(tmp_path, [f"{LONG} {word}" for word in WORDS])
+def test_a_result_has_the_count_and_the_warning_also_if_all_features_were_cached(tmp_path, toybox):
+    path = write_benchmark(tmp_path, [f"{LONG} {word}" for word in WORDS])
     first, again = (
         evaluate(toybox, path, out=tmp_path / name, cache=tmp_path / "cache")[0] for name in ("first", "again")
     )
-    assert (first.timing["encoded"]["texts"], again.timing["encoded"]["texts"]) == (1, 0)
+    assert (first.timing.encoded["texts"], again.timing.encoded["texts"]) == (1, 0)
     for result in (first, again):
-        assert result.timing["texts"] == {"read": 6, "truncated": 6, "context_length": 40}
+        assert result.timing.texts == TextsSection(read=6, truncated=6, context_length=40)
         assert [line for line in result.warnings if "collapsed" in line and "texts" in line] == []
         assert result.warnings[-1].startswith("6 of 6 texts are longer than the context of 40 tokens and were cut")
     assert Result.from_json(first.to_json(), "x") == first
 
 
-def test_a_result_without_the_count_is_read(tmp_path, toybox):
-    (result,) = evaluate(toybox, definition(tmp_path, WORDS), cache=False)
-    del result.timing["texts"]
-    assert "texts" not in Result.from_json(result.to_json(), "x").timing
+def test_a_result_without_the_count_can_be_read(tmp_path, toybox):
+    (result,) = evaluate(toybox, write_benchmark(tmp_path, WORDS), cache=False)
+    text = replace(result, timing=replace(result.timing, texts=None)).to_json()
+    assert "texts" not in json.loads(text)["timing"]
+    assert Result.from_json(text, "x").timing.texts is None
 
 
 def test_transformers_models_count_too(clip_folder, siglip_folder):
     from cosmos_eval.models import load_model
 
     model = load_model(f"hf:{clip_folder}")  # every letter is a token, the context has 20
-    assert read(model, ["abcdefghijklmnopqr", "abcdefghijklmnopqrs", "a"]).record() == {
+    assert count_texts(model, ["abcdefghijklmnopqr", "abcdefghijklmnopqrs", "a"]).record() == {
         "read": 3,
         "truncated": 1,
         "context_length": 20,
     }
-    assert read(model, ["abcdefghijklmnopqrstuv", "abcdefghijklmnopqrstuw"]).alike
+    assert count_texts(model, ["abcdefghijklmnopqrstuv", "abcdefghijklmnopqrstuw"]).alike
     model = load_model(f"hf:{siglip_folder}")  # every word is one, the context has 12 with the end
-    assert read(model, ["a " * 11, "a " * 12, "a red cube"]).truncated == 1
+    assert count_texts(model, ["a " * 11, "a " * 12, "a red cube"]).truncated == 1
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(75, 77), (76, 78)])
-def test_open_clips_tokenizer_is_asked_before_it_cuts(words, tokens):
+def test_the_length_of_a_text_is_counted_before_open_clip_truncates_it(words, tokens):
     import open_clip
 
     assert untruncated_length(open_clip.SimpleTokenizer(), "a " * words) == tokens
 
 
-def test_a_model_that_does_not_say_leaves_the_count_open():
-    assert read(RandomModel(), WORDS).record() == {"read": 6, "truncated": None, "context_length": None}
+def test_the_count_is_none_for_a_model_that_cannot_tell():
+    assert count_texts(RandomModel(), WORDS).record() == {"read": 6, "truncated": None, "context_length": None}
 
 
-def test_an_adapter_may_say_which_texts_it_cuts(tmp_path):
+def test_an_adapter_may_tell_which_texts_it_truncates(tmp_path):
     class Short:
         digest = "short"
         context_length = 3
@@ -130,12 +135,12 @@ def test_an_adapter_may_say_which_texts_it_cuts(tmp_path):
         def truncated(self, texts):
             return [len(text.split()) > self.context_length for text in texts]
 
-    (result,) = evaluate(Short(), definition(tmp_path, [*WORDS, "a b c d"]), cache=False)
-    assert result.timing["texts"] == {"read": 7, "truncated": 1, "context_length": 3}
+    (result,) = evaluate(Short(), write_benchmark(tmp_path, [*WORDS, "a b c d"]), cache=False)
+    assert result.timing.texts == TextsSection(read=7, truncated=1, context_length=3)
     assert result.warnings[-1] == "1 of 7 texts are longer than the context of 3 tokens and were cut"
 
 
 def test_images_alone_count_no_texts(toybox):
     engine = Engine(toybox)
     engine.image_features(random_images(2, side=64))
-    assert engine.texts_read.record()["read"] == 0
+    assert engine.text_counts.record()["read"] == 0

@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from dataclasses import replace
 from functools import cache
 
 import pandas as pd
@@ -9,7 +10,8 @@ import pandas as pd
 from cosmos_eval.protocol.benchmark import read_suite
 from cosmos_eval.protocol.suite import Suite
 from cosmos_eval.results.record import Result
-from cosmos_eval.tasks.classification import names_for as classification
+from cosmos_eval.results.sections import BenchmarkSection
+from cosmos_eval.tasks.classification import reported_metrics as classification
 from cosmos_eval.tasks.outcome import Metric
 from cosmos_eval.tasks.retrieval import CUTOFFS, metric_names
 from tests.results.test_results import make_result
@@ -53,9 +55,9 @@ def result_of(label: str, benchmark: str, seed: int = 0, **changes) -> Result:
     base = make_result(warnings=())
     digest = f"{zlib.crc32(label.encode('utf-8', 'surrogatepass')):064x}"
     values = {
-        "benchmark": {"name": one.name, "version": one.version, "task": one.task, "fingerprint": one.fingerprint},
-        "dataset": {**base.dataset, "n": {"images": 1234, "items": 100}},
-        "model": {**base.model, "label": label, "digest": digest},
+        "benchmark": BenchmarkSection(one.name, one.version, one.task, one.fingerprint),
+        "dataset": replace(base.dataset, n={"images": 1234, "items": 100}),
+        "model": replace(base.model, label=label, digest=digest),
         "metrics": metrics_of(one.task, random.Random(f"{digest} {benchmark} {seed}")),
         "primary": one.metrics["primary"],
     }
@@ -66,7 +68,7 @@ def results_of_toybox() -> list[Result]:
     """Four models on the suite's five benchmarks; the second lacks one, and the last has only one, limited."""
     names = [one.name for one in suite().benchmarks]
     found = [result_of(label, name) for label in HOSTILE[:3] for name in names]
-    found = [one for one in found if not (one.label == HOSTILE[1] and one.benchmark["name"] == names[1])]
+    found = [one for one in found if not (one.label == HOSTILE[1] and one.benchmark.name == names[1])]
     return [*found, result_of(HOSTILE[3], names[0]), result_of("limited", names[0], limit=10)]
 
 

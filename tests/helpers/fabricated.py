@@ -1,13 +1,15 @@
 """Results on disk as a run leaves them, of models that never were: hits are given, metrics follow from them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cosmos_eval.metrics.areas import PresentAreas, class_iou, summary
+from cosmos_eval.metrics.iou import PixelCounts, class_iou, segmentation_metrics
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import DatasetSection
 from cosmos_eval.results.store import write_result, write_samples
 from cosmos_eval.tasks.outcome import Metric
 from tests.results.test_results import make_result
@@ -16,20 +18,21 @@ from tests.results.test_results import make_result
 def stored(
     folder: Path, task: str, samples: pd.DataFrame, values: dict[str, float], primary: str, **changes: Any
 ) -> Result:
-    """Write RESULT.json and samples.parquet below `folder/<benchmark>`; `changes` are of the record's parts."""
+    """Write RESULT.json and samples.parquet below `folder/<benchmark>`; `changes` are fields of the result, and of
+    its sections `benchmark`, `dataset` and `model`."""
     base = make_result()
     name = changes.pop("name", f"made-{task}")
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
     result = make_result(
-        benchmark={**base.benchmark, "name": name, "task": task, **changes.pop("benchmark", {})},
-        dataset={
-            "fingerprint": "b" * 64,
-            "n": {"images": int(samples["image"].nunique())},
-            "n_expected": {},
+        benchmark=replace(base.benchmark, name=name, task=task, **changes.pop("benchmark", {})),
+        dataset=replace(
+            DatasetSection(fingerprint="b" * 64, n={"images": int(samples["image"].nunique())}, n_expected={}),
             **changes.pop("dataset", {}),
-        },
-        model={**base.model, "label": folder.name, "digest": (folder.name * 8)[:8] * 8, **changes.pop("model", {})},
+        ),
+        model=replace(
+            replace(base.model, label=folder.name, digest=(folder.name * 8)[:8] * 8), **changes.pop("model", {})
+        ),
         metrics={key: Metric(value, value, value, len(samples)) for key, value in values.items()},
         primary=primary,
         samples=write_samples(place, samples),
@@ -100,6 +103,9 @@ def segmentation(folder: Path, areas: np.ndarray, **changes: Any) -> Result:
     rows = areas[image, label].astype(np.int64)
     frame = pd.DataFrame({"image": [f"p{u}" for u in image], "class": label, "name": [f"c{c}" for c in label]})
     frame[["intersection", "prediction", "label"]] = rows
-    total = PresentAreas(image, label, rows, areas.shape[1]).total()
-    values = {**summary(total), **{f"c{c}/iou": float(v) for c, v in enumerate(class_iou(total)) if v == v}}
+    total = PixelCounts(image, label, rows, areas.shape[1]).total()
+    values = {
+        **segmentation_metrics(total),
+        **{f"c{c}/iou": float(v) for c, v in enumerate(class_iou(total)) if v == v},
+    }
     return stored(folder, "segmentation", frame, values, "miou", **changes)

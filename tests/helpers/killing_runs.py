@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_eval.cache import store
-from cosmos_eval.cache.known_features import key_of
+from cosmos_eval.cache import feature_cache
+from cosmos_eval.cache.cached_features import feature_key
 from cosmos_eval.cache.shard import read_shard
 from cosmos_eval.results.store import read_result
 from tests.helpers.killing import SERVER, fork_workers
@@ -32,11 +32,11 @@ class Logged(Colours):
         return super().preprocess(image)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        log(*(key_of(b"pixels", one.numpy().tobytes()) for one in x))
+        log(*(feature_key(b"pixels", one.numpy().tobytes()) for one in x))
         return super().encode_image(x) + 1e-6 * x.mean()
 
     def encode_text(self, texts: Any) -> Tensor:
-        log(*(key_of(b"text", text.encode()) for text in texts))
+        log(*(feature_key(b"text", text.encode()) for text in texts))
         rows = super().encode_text(texts)
         return rows + 1e-5 * rows.mean()
 
@@ -80,7 +80,7 @@ def work(arguments: list[str], log_file: Path, kill: Kill | None, seconds: float
     fork_workers()
     torch.set_num_threads(1)
     os.environ["COSMOS_TEST_LOG"] = str(log_file)
-    store.SECONDS, store.SHARE = seconds, 0  # type: ignore[assignment]
+    feature_cache.WRITE_INTERVAL, feature_cache.WRITE_PAUSE_FACTOR = seconds, 0  # type: ignore[assignment]
     sys.stdout = sys.stderr = Path(f"{log_file}.said").open("a", buffering=1)  # noqa: SIM115
     from cosmos_eval.cli.main import run_command
 
@@ -105,12 +105,12 @@ def work(arguments: list[str], log_file: Path, kill: Kill | None, seconds: float
     sys.exit(code)
 
 
-def rows_of(folder: Path) -> dict[str, bytes]:
+def read_features(folder: Path) -> dict[str, bytes]:
     """Every stored row, to the bit."""
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*/*.safetensors")):
         shard = read_shard(path, path.parent.name)
-        for key, row in zip(shard.keys, shard.rows, strict=True):
+        for key, row in zip(shard.keys, shard.features, strict=True):
             assert found.setdefault(bytes(key).hex(), row.tobytes()) == row.tobytes()
     return found
 
@@ -121,5 +121,5 @@ def outcome(out: Path) -> dict[str, Any]:
     for path in sorted(out.rglob("RESULT.json")):
         result = read_result(path)
         samples = (path.parent / "samples.parquet").read_bytes()
-        found[result.benchmark["name"]] = result.metrics, result.warnings, result.dataset, result.identity, samples
+        found[result.benchmark.name] = result.metrics, result.warnings, result.dataset, result.identity, samples
     return found

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from cosmos_eval.datasets.base import ArrayImage
-from cosmos_eval.engine.dense import Dense
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.engine.windows import window_grid
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.oracles.segmentation import Settings
@@ -90,10 +90,10 @@ def random_dense(
     seed: int = 0,
     patch: int = PATCH,
     width: int = WIDTH,
-) -> Dense:
+) -> DenseFeatures:
     """Random unit features of an image that nobody has drawn."""
     rng = torch.Generator().manual_seed(seed)
     grid = window_grid(*size, crop, stride)
     shape = (len(grid.tops), len(grid.lefts), grid.crop_height // patch, grid.crop_width // patch, width)
     features = F.normalize(torch.randn(shape, generator=rng), dim=-1)
-    return Dense(0, original, grid, features, torch.randn(3, *size, generator=rng))
+    return DenseFeatures(0, original, grid, features, torch.randn(3, *size, generator=rng))

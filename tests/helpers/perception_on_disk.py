@@ -1,4 +1,4 @@
-"""The benchmarks of perception and composition, a few small images each, in their true formats, made by hand."""
+"""Write the perception and compositional benchmarks in their published formats, with a few small images each."""
 
 import csv
 import json
@@ -20,14 +20,14 @@ TYPES = ("Orientation", "Presence", "State", "Quantity", "Spatial", "Color", "St
 
 
 def small(name: str, **dataset: Any) -> Benchmark:
-    """The shipped definition without its counts, and with other options."""
+    """Return the shipped definition without its counts and with other options."""
     benchmark = load_benchmark(name)
     options = {key: value for key, value in benchmark.dataset.items() if key != "expected"}
     return replace(benchmark, dataset={**options, **dataset})
 
 
 def sugarcrepe(root: Path) -> None:
-    """Two rows a file, about three images of COCO."""
+    """Write two rows in each file, for three images of COCO."""
     for i, name in enumerate((139, 285, 632)):
         write_image(root / f"coco/images/val2017/{name:012d}.jpg", seed=i)
     for i, subset in enumerate(SUBSETS):
@@ -43,7 +43,7 @@ def sugarcrepe(root: Path) -> None:
 
 
 def svo_rows() -> list[dict[str, Any]]:
-    """Six rows that are items, two of each kind, and three that are none: repeated, of two kinds, of no kind."""
+    """Six rows that are items, two of each kind, and three that are not: repeated, of two kinds, of no kind."""
     kinds = ("subj_neg", "verb_neg", "obj_neg")
 
     def row(i: int, sentence: str, right: int, wrong: int, *differs: str) -> dict[str, Any]:
@@ -54,8 +54,8 @@ def svo_rows() -> list[dict[str, Any]]:
         return {"index": i, "sentence": sentence, **triplets, **urls, **ids, **flags}
 
     rows = [row(i, f"A girl sits, number {i}.", 10 + i, 20 + i, kinds[i % 3]) for i in range(6)]
-    again = {**rows[0], "index": 6, "neg_triplet": "cat,sit,grass"}
-    return [*rows, again, row(7, "Two.", 10, 21, "subj_neg", "obj_neg"), row(8, "None.", 10, 22)]
+    repeated = {**rows[0], "index": 6, "neg_triplet": "cat,sit,grass"}
+    return [*rows, repeated, row(7, "Two.", 10, 21, "subj_neg", "obj_neg"), row(8, "None.", 10, 22)]
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from cosmos_eval.cache import store
-from cosmos_eval.cache.known_features import key_of
-from cosmos_eval.datasets import base
+from cosmos_eval.cache import feature_cache
+from cosmos_eval.cache.cached_features import feature_key
+from cosmos_eval.datasets import image_sources
 from cosmos_eval.datasets.toybox.words import COLOURS
-from cosmos_eval.engine import ranks as crew
+from cosmos_eval.engine import rank_group
 from tests.helpers.killing import SERVER, fork_workers
 from tests.helpers.patch_models import Scale
 from tests.helpers.tiny_models import Colours
@@ -65,11 +65,11 @@ class Batchwise(Colours):
         self.of_patch = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def encode_image(self, x: Tensor) -> Tensor:
-        log(*(key_of(b"pixels", one.numpy().tobytes()) for one in x))
+        log(*(feature_key(b"pixels", one.numpy().tobytes()) for one in x))
         return super().encode_image(x) + 1e-5 * x.mean()
 
     def encode_text(self, texts: Any) -> Tensor:
-        log(*(key_of(b"text", text.encode()) for text in texts))
+        log(*(feature_key(b"text", text.encode()) for text in texts))
         rows = super().encode_text(texts)
         return rows + 1e-5 * rows.mean()
 
@@ -106,7 +106,7 @@ class Dying(Batchwise):
         return super().encode_image(x)
 
 
-class Elsewhere(Batchwise):
+class OtherWeights(Batchwise):
     """Has other weights on rank 1."""
 
     @property
@@ -153,7 +153,7 @@ def faulty(*arguments: Any, **options: Any) -> Any:
     raise KeyError("odd")
 
 
-def other_content(image: base.FileImage) -> bytes:
+def other_content(image: image_sources.FileImage) -> bytes:
     """The file of an image as another machine might have it: the same pixels in other bytes."""
     return image.path.read_bytes() + b"another"
 
@@ -163,8 +163,8 @@ def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     fork_workers()
     os.environ.update(environment)
     torch.set_num_threads(1)
-    store.SECONDS, store.SHARE = -1.0, 0  # type: ignore[assignment]
-    crew.SECONDS = float(environment.get("COSMOS_TEST_SECONDS", "1.0"))
+    feature_cache.WRITE_INTERVAL, feature_cache.WRITE_PAUSE_FACTOR = -1.0, 0  # type: ignore[assignment]
+    rank_group.REPORT_INTERVAL = float(environment.get("COSMOS_TEST_SECONDS", "1.0"))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
     sys.stderr, sys.stdout = said.open("a", buffering=1), Path(f"{said}.out").open("a", buffering=1)  # noqa: SIM115
     from cosmos_eval.cli.main import run_command
@@ -173,7 +173,7 @@ def work(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
     if environment.get("COSMOS_TEST_FAULT", "none") == environment.get("RANK"):
         encoding.image_batches = faulty
     if environment.get("COSMOS_TEST_OTHER_DATA", "none") == environment.get("RANK"):
-        base.FileImage.content = other_content  # type: ignore[method-assign]
+        image_sources.FileImage.content = other_content  # type: ignore[method-assign]
     code = run_command(arguments)
     sys.stderr.flush()
     sys.stdout.flush()

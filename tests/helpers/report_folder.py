@@ -1,11 +1,13 @@
 """A folder as runs leave it, with names that try to become markup, for the tests of the HTML report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import BenchmarkSection, EnvironmentSection, TimingSection
 from cosmos_eval.results.store import write_not_run, write_result
 from cosmos_eval.tasks.outcome import Metric
 from tests.results.test_results import make_result
@@ -43,12 +45,14 @@ def one(label: str, benchmark: str, value: float, /, **changes) -> Result:
     """A result of a model that is known by its label, on one of BENCHMARKS."""
     base, task = make_result(), BENCHMARKS[benchmark]
     fields = {
-        "model": {**base.model, "spec": f"cosmos:{label}", "label": label, "digest": label.encode().hex()[:64]},
-        "benchmark": {"name": benchmark, "version": 3, "task": task, "fingerprint": benchmark.encode().hex() * 4},
+        "model": replace(base.model, spec=f"cosmos:{label}", label=label, digest=label.encode().hex()[:64]),
+        "benchmark": BenchmarkSection(benchmark, 3, task, fingerprint=benchmark.encode().hex() * 4),
         "metrics": metrics_of(task, value),
         "primary": PRIMARY[task],
-        "environment": {"python": "3.11.7", "packages": {"torch": "2.11.0"}, "hardware": {"cpu": "a processor"}},
-        "timing": {"seconds": 12.5, "started": "2026-11-22T02:20:36+00:00", "batch_size": 64},
+        "environment": EnvironmentSection(
+            python="3.11.7", packages={"torch": "2.11.0"}, hardware={"cpu": "a processor"}
+        ),
+        "timing": TimingSection(seconds=12.5, started="2026-11-22T02:20:36+00:00", batch_size=64),
         "warnings": (),
     }
     return make_result(**{**fields, **changes})
@@ -57,7 +61,7 @@ def one(label: str, benchmark: str, value: float, /, **changes) -> Result:
 def write(folder: Path, result: Result, name: str = "") -> None:
     """Put a result where a run puts it."""
     place = name or "".join(c for c in result.label if c.isalnum())[:20]
-    write_result(folder / place / result.benchmark["name"], result)
+    write_result(folder / place / result.benchmark.name, result)
 
 
 def fill(folder: Path) -> Path:
@@ -70,7 +74,7 @@ def fill(folder: Path) -> Path:
     quick = one("Quick look", "flowers", 0.99, limit=10)
     write(folder, quick)
     base = one("Other protocol", "flowers", 0.95)
-    other = one("Other protocol", "flowers", 0.95, benchmark={**base.benchmark, "fingerprint": "f" * 64})
+    other = one("Other protocol", "flowers", 0.95, benchmark=replace(base.benchmark, fingerprint="f" * 64))
     write(folder, other)
     write_not_run(folder / "x" / "words", attack("not run"), "words", attack("reason"))
     lines = [

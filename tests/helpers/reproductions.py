@@ -1,9 +1,11 @@
 """Fabricated results beside published figures."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.results.record import Result
+from cosmos_eval.results.sections import BenchmarkSection
 from cosmos_eval.tasks.outcome import Metric
 from tests.results.test_results import make_result
 
@@ -34,15 +36,12 @@ def measured(
     }
     base = make_result()
     return make_result(
-        benchmark={
-            "name": benchmark,
-            "version": definition.version,
-            "task": definition.task,
-            "fingerprint": fingerprint or definition.fingerprint,
-        },
-        model={**base.model, "spec": spec, "digest": digest},
+        benchmark=BenchmarkSection(
+            benchmark, definition.version, definition.task, fingerprint or definition.fingerprint
+        ),
+        model=replace(base.model, spec=spec, digest=digest),
         metrics={name: Metric(float(one), float(one) - 0.01, float(one) + 0.01, 5000) for name, one in metrics.items()},
         primary=T2I,
-        timing={**base.timing, "started": started},
+        timing=replace(base.timing, started=started),
         **changes,
     )

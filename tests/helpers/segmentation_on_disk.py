@@ -1,4 +1,4 @@
-"""The eight segmentation datasets, a few small images each, in their true formats, made by hand."""
+"""Write the eight segmentation datasets in their published formats, with a few small images each."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark
 
 NAMES = ("voc21", "voc20", "context60", "context59", "coco-object", "coco-stuff164k", "ade20k", "cityscapes")
 SIZES = ((40, 56), (56, 40), (33, 47))
-"""Height and width of each image: wide, high, and odd."""
+"""Height and width of each image: landscape, portrait, and odd numbers."""
 RAW: dict[str, tuple[int, ...]] = {
     "voc21": (0, 1, 15, 20, 255),
     "voc20": (0, 1, 15, 20, 255),
@@ -22,7 +22,7 @@ RAW: dict[str, tuple[int, ...]] = {
     "ade20k": (0, 1, 75, 150),
     "cityscapes": (0, 9, 18, 255),
 }
-"""Labels as the files have them."""
+"""Labels as they are in the files."""
 FOLDERS = {
     "voc21": "VOCdevkit/VOC2012",
     "voc20": "VOCdevkit/VOC2012",
@@ -36,14 +36,14 @@ FOLDERS = {
 
 
 def raw_labels(name: str, number: int) -> np.ndarray:
-    """(H, W) uint8 as the file of image `number` has them: upright bands of every label in `RAW`."""
+    """Return the labels (H, W) uint8 in the mask file of image `number`: a vertical band of each label in `RAW`."""
     height, width = SIZES[number % len(SIZES)]
     bands = np.arange(width) * len(RAW[name]) // width
     return np.repeat(np.array(RAW[name], dtype=np.uint8)[bands][None], height, axis=0)
 
 
 def files_of(name: str, number: int) -> tuple[str, str]:
-    """The paths of an image and its mask below the dataset's folder."""
+    """Return the paths of an image and its mask below the dataset's folder."""
     if name in ("voc21", "voc20"):
         return f"JPEGImages/2007_{number:06d}.jpg", f"SegmentationClass/2007_{number:06d}.png"
     if name in ("context60", "context59"):
@@ -60,25 +60,25 @@ def files_of(name: str, number: int) -> tuple[str, str]:
 
 
 def write_segmentation(data_root: Path, name: str, count: int = 3) -> Path:
-    """The dataset of a benchmark below `data_root`; gives its folder. VOC masks are palette PNGs, others grey ones."""
+    """Write the dataset of a benchmark; return its folder. Masks of VOC are palette PNGs, other masks are grey."""
     root = data_root / FOLDERS[name]
     stems = []
     for number in range(count):
-        image, mask = (root / one for one in files_of(name, number))
+        image, mask = (root / path for path in files_of(name, number))
         write_pixels(image, SIZES[number % len(SIZES)], seed=number)
         write_labels(mask, raw_labels(name, number), palette=name.startswith(("voc", "context")))
         stems.append(image.stem)
     sets = {"voc": "Segmentation", "con": "SegmentationContext"}.get(name[:3])
     if sets:
-        listed = root / "ImageSets" / sets / "val.txt"
-        listed.parent.mkdir(parents=True, exist_ok=True)
-        # Not in alphabetical order: the list decides.
-        listed.write_text("".join(f"{stem}\n" for stem in reversed(stems)), encoding="utf-8")
+        list_path = root / "ImageSets" / sets / "val.txt"
+        list_path.parent.mkdir(parents=True, exist_ok=True)
+        # not in alphabetical order, so that tests see that the order of the list is kept
+        list_path.write_text("".join(f"{stem}\n" for stem in reversed(stems)), encoding="utf-8")
     return root
 
 
 def write_pixels(path: Path, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """An image of coarse noise of (height, width); gives its pixels as they were before compression."""
+    """Write an image of coarse noise of (height, width); return its pixels before compression."""
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     pixels = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BILINEAR)
@@ -87,7 +87,7 @@ def write_pixels(path: Path, size: tuple[int, int], seed: int = 0) -> np.ndarray
 
 
 def write_labels(path: Path, labels: np.ndarray, palette: bool = False) -> Path:
-    """A mask as a PNG of one byte a pixel, with VOC's kind of palette where asked for."""
+    """Write a mask as an 8-bit PNG, with a palette like VOC's if `palette`; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(labels.astype(np.uint8))
     if palette:
@@ -98,7 +98,7 @@ def write_labels(path: Path, labels: np.ndarray, palette: bool = False) -> Path:
 
 
 def small(name: str, images: int = 3, **dataset: Any) -> Benchmark:
-    """The shipped definition, expecting so many images."""
+    """Return the shipped definition with another expected number of images and other options."""
     benchmark = load_benchmark(name)
     expected = {**benchmark.dataset["expected"], "images": images}
     return replace(benchmark, dataset={**benchmark.dataset, "expected": expected, **dataset})

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cosmos_eval.datasets.base import ArrayImage, ImageSource
+from cosmos_eval.datasets.image_sources import ArrayImage, ImageSource
 from cosmos_eval.engine.scores import DotProductScores, Scores
 from cosmos_eval.protocol.benchmark import Benchmark
 

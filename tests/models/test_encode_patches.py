@@ -1,4 +1,4 @@
-"""encode_patches of every kind of model: what comes back, what is left as it was, who says no and how."""
+"""encode_patches of every kind of model: shapes, types and values, networks left unchanged, and refusals."""
 
 from functools import partial
 
@@ -8,17 +8,17 @@ import torch
 from open_clip import factory as registry
 from open_clip.model import _build_vision_tower
 
-from cosmos_core.configs import open_clip_config
 from cosmos_core.dense import ATTENTIONS, patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.precision import tower_precision
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import DenseModel, patch_encoder
+from cosmos_eval.models.base import DenseModel, require_patch_encoder
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.hf import HfModel
-from cosmos_eval.models.python import PythonModel
+from cosmos_eval.models.python_adapter import PythonModel
 from tests.closeness import assert_close
+from tests.helpers.cosmos_networks import open_clip_config
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
@@ -39,8 +39,8 @@ ARCHITECTURES = {
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
-    """Spec of a small open_clip model with weights of its own."""
+def build_spec(tmp_path, monkeypatch):
+    """A function that saves a small open_clip model and returns its spec."""
 
     def build(name):
         monkeypatch.setitem(registry._MODEL_CONFIGS, name, ARCHITECTURES[name])
@@ -66,18 +66,18 @@ def test_a_cosmos_gives_float32_maps_without_gradients(attention):
     assert (patches.norm(dim=-1) - 1).abs().min() > 1e-3
 
 
-def test_a_cosmos_in_training_is_at_rest_only_while_it_encodes():
+def test_a_cosmos_in_training_is_in_eval_mode_only_while_it_encodes():
     core = load_model("cosmos:toybox").core
     core.train().requires_grad_(True)
-    seen = []
+    modes = []
     core.visual.ln_post.register_forward_hook(
-        lambda module, *_: seen.append((module.training, torch.is_grad_enabled()))
+        lambda module, *_: modes.append((module.training, torch.is_grad_enabled()))
     )
     model = CosmosModel(core)
     assert not model.encode_patches(windows(1, 64, 64), "csa").requires_grad
     assert core.training
     assert core.visual.training
-    assert seen == [(False, False)]
+    assert modes == [(False, False)]
     with pytest.raises(RequestError, match="unknown attention"):
         model.encode_patches(windows(1, 64, 64), "scsa")
     assert core.training
@@ -96,8 +96,8 @@ def test_half_precision_gives_float32_near_the_exact_one(precision, attention):
 
 
 @pytest.mark.parametrize("name", ["tiny-plain", "tiny-quick", "tiny-scaled", "tiny-custom", "tiny-wide"])
-def test_an_open_clip_vit_gives_maps_of_any_size_by_every_attention(made, name):
-    model = load_model(made(name))
+def test_an_open_clip_vit_gives_maps_of_any_size_by_every_attention(build_spec, name):
+    model = load_model(build_spec(name))
     assert isinstance(model, DenseModel)
     visual = model.network.visual
     for attention in ATTENTIONS:
@@ -111,8 +111,8 @@ def test_an_open_clip_vit_gives_maps_of_any_size_by_every_attention(made, name):
     assert_close(model.encode_patches(native).flatten(1, 2), tokens @ visual.proj)
 
 
-def test_the_activation_of_the_weights_reaches_the_patches(made):
-    plain, quick = load_model(made("tiny-plain")), load_model(made("tiny-quick"))
+def test_the_activation_of_the_weights_reaches_the_patches(build_spec):
+    plain, quick = load_model(build_spec("tiny-plain")), load_model(build_spec("tiny-quick"))
     quick.network.load_state_dict(plain.network.state_dict())
     difference = (plain.encode_patches(windows()) - quick.encode_patches(windows())).abs().max()
     assert 1e-5 < difference < 1
@@ -126,67 +126,69 @@ def test_the_activation_of_the_weights_reaches_the_patches(made):
         ("tiny-average", "its image tower pools by 'avg'"),
     ],
 )
-def test_other_towers_of_open_clip_are_refused_in_one_line(made, name, reason):
-    model = load_model(made(name))
-    for ask in (partial(model.encode_patches, windows()), partial(patch_encoder, model)):
-        with pytest.raises(RequestError, match=f"^open_clip:{name}/.* gives no features of patches: {reason}") as no:
-            ask()
-        assert "\n" not in str(no.value)
+def test_other_towers_of_open_clip_are_refused_in_one_line(build_spec, name, reason):
+    model = load_model(build_spec(name))
+    for call in (partial(model.encode_patches, windows()), partial(require_patch_encoder, model)):
+        with pytest.raises(
+            RequestError, match=f"^open_clip:{name}/.* gives no features of patches: {reason}"
+        ) as refusal:
+            call()
+        assert "\n" not in str(refusal.value)
 
 
-def test_which_architectures_of_open_clip_can_be_segmented_with():
-    """All but timm's, ResNets, CoCa's attentional poolers, and CLIPA's, which pool by the mean of the patches."""
-    taken, refused = [], []
+def test_which_architectures_of_open_clip_have_patch_features():
+    """All but towers of timm, ResNets, CoCa's attentional poolers, and CLIPA's, which pool by the mean of patches."""
+    supported, unsupported = [], []
     for name in open_clip.list_models():
         config = open_clip.get_model_config(name)
         if config["vision_cfg"].get("timm_model_name"):
-            continue  # a timm model is refused by its class, in the test above; making 78 of them takes minutes
+            continue  # the test above shows that timm models are refused; to build all 78 of them takes minutes
         with torch.device("meta"):
             visual = _build_vision_tower(config["embed_dim"], config["vision_cfg"], config.get("quick_gelu", False))
         try:
             require_supported_tower(visual, name)
-            taken.append(name)
+            supported.append(name)
         except RequestError:
-            refused.append(name)
-    assert all(name.startswith(("RN", "coca_ViT")) or "CLIPA" in name for name in refused), refused
-    assert {"RN50", "RN101-quickgelu", "coca_ViT-B-32", "ViT-L-14-CLIPA"} <= set(refused)
-    assert {"ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14-336", "ViT-H-14", "xlm-roberta-base-ViT-B-32"} <= set(taken)
-    assert len(taken) > 2 * len(refused)
+            unsupported.append(name)
+    assert all(name.startswith(("RN", "coca_ViT")) or "CLIPA" in name for name in unsupported), unsupported
+    assert {"RN50", "RN101-quickgelu", "coca_ViT-B-32", "ViT-L-14-CLIPA"} <= set(unsupported)
+    assert {"ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14-336", "ViT-H-14", "xlm-roberta-base-ViT-B-32"} <= set(supported)
+    assert len(supported) > 2 * len(unsupported)
 
 
 @pytest.mark.parametrize("arch", ["ViT-B-16", "ViT-B-32", "ViT-S-16-alt"])
-def test_what_can_carry_cosmos_can_be_segmented_with(arch):
+def test_architectures_that_can_carry_cosmos_have_patch_features(arch):
     config = open_clip_config(arch)
     with torch.device("meta"):
         require_supported_tower(_build_vision_tower(config["embed_dim"], config["vision_cfg"]), arch)
 
 
-def test_stored_vectors_and_transformers_models_say_in_one_line_that_they_have_no_patches(tmp_path):
+def test_stored_embeddings_and_transformers_models_are_refused_in_one_line(tmp_path):
     write_embeddings(tmp_path, ["a"], torch.ones(1, 2).numpy(), ["a text"], torch.ones(1, 2).numpy(), {})
     stored = load_model(f"embeddings:{tmp_path}")
-    transformers = HfModel.__new__(HfModel)  # it says no whatever its weights are
+    transformers = HfModel.__new__(HfModel)  # it refuses whatever its weights are
     transformers.spec = "hf:some/clip"
     for model in (stored, transformers):
-        for ask in (partial(model.encode_patches, windows()), partial(patch_encoder, model)):
+        for call in (partial(model.encode_patches, windows()), partial(require_patch_encoder, model)):
             with pytest.raises(
-                RequestError, match=f"^{model.spec} gives no features of patches: .*take a cosmos:"
-            ) as no:
-                ask()
-            assert "\n" not in str(no.value)
+                RequestError, match=f"^{model.spec} gives no features of patches: .*use a cosmos:"
+            ) as refusal:
+                call()
+            assert "\n" not in str(refusal.value)
 
 
-def test_who_has_patches_is_known_before_anything_is_encoded(made):
-    for spec in ("cosmos:toybox", made("tiny-plain")):
+def test_patch_encoder_needs_no_forward_pass(build_spec):
+    for spec in ("cosmos:toybox", build_spec("tiny-plain")):
         model = load_model(spec)
-        assert patch_encoder(model) == model.encode_patches
-    own = PythonModel(Adapter(), "python:mine:build")
-    assert patch_encoder(own) == own.encode_patches
+        assert require_patch_encoder(model) == model.encode_patches
+    adapter = PythonModel(Adapter(), "python:mine:build")
+    assert require_patch_encoder(adapter) == adapter.encode_patches
 
     class Pooled:
         spec = "python:pooled"
 
     with pytest.raises(RequestError, match=r"^python:pooled gives no features of patches: it has no encode_patches"):
-        patch_encoder(Pooled())
+        require_patch_encoder(Pooled())
 
 
 class Adapter:
@@ -209,7 +211,7 @@ class Adapter:
         return torch.nn.functional.adaptive_avg_pool2d(x.double().requires_grad_(), 2).permute(0, 2, 3, 1)
 
 
-def test_an_adapter_may_bring_its_own_patches():
+def test_an_adapter_with_its_own_encode_patches():
     model = PythonModel(Adapter(), "python:mine:build")
     assert isinstance(model, DenseModel)
     patches = model.encode_patches(windows())
@@ -220,21 +222,21 @@ def test_an_adapter_may_bring_its_own_patches():
         model.encode_patches(windows(), "csa")
 
 
-def test_an_adapter_without_patches_says_so_and_sees_pixels_as_they_are():
+def test_an_adapter_without_encode_patches_is_refused_and_its_windows_are_not_normalised():
     class Bare(Adapter):
         encode_patches = None
-        mean = std = torch.arange(1.0, 1281.0)  # of its features: windows, which these would normalise, it has none
+        mean = std = torch.arange(1.0, 1281.0)  # of its features; not meant for windows, which it does not encode
 
     model = PythonModel(Bare(), "python:mine:build")
     assert (model.preprocess.mean, model.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
-    with pytest.raises(RequestError, match=r"its Bare has no encode_patches\(x, attention\); take a cosmos: model"):
+    with pytest.raises(RequestError, match=r"its Bare has no encode_patches\(x, attention\); use a cosmos: model"):
         model.encode_patches(windows())
     with pytest.raises(RequestError, match="its Bare has no encode_patches"):
-        patch_encoder(model)
+        require_patch_encoder(model)
 
 
 @pytest.mark.parametrize(
-    ("patches", "said"),
+    ("encode_patches", "message"),
     [
         (lambda x, attention: [x], "returned list"),
         (lambda x, attention: x.mean((2, 3)), r"returned shape \(2, 3\) for 2 inputs; return \(2, h, w, D\)"),
@@ -243,15 +245,15 @@ def test_an_adapter_without_patches_says_so_and_sees_pixels_as_they_are():
         (lambda x, attention: x.long(), "returned torch.int64"),
     ],
 )
-def test_wrong_patches_of_an_adapter_are_refused_in_one_line(patches, said):
+def test_wrong_patches_of_an_adapter_are_refused_in_one_line(encode_patches, message):
     adapter = Adapter()
-    adapter.encode_patches = patches
-    with pytest.raises(RequestError, match=f"^python:mine:build: encode_patches {said}"):
+    adapter.encode_patches = encode_patches
+    with pytest.raises(RequestError, match=f"^python:mine:build: encode_patches {message}"):
         PythonModel(adapter, "python:mine:build").encode_patches(windows())
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("mean", (0.5,), r"mean is \(0.5,\); make it three numbers, red"),
         ("mean", (0.5, 0.5, float("nan")), r"mean is \(0.5, 0.5, nan\); make it three numbers, red"),
@@ -259,9 +261,9 @@ def test_wrong_patches_of_an_adapter_are_refused_in_one_line(patches, said):
         ("std", 0.5, "std failed: TypeError"),
     ],
 )
-def test_a_wrong_normalisation_of_an_adapter_is_refused(name, value, said):
+def test_a_wrong_normalisation_of_an_adapter_is_refused(name, value, message):
     adapter = Adapter()
     setattr(adapter, name, value)
-    with pytest.raises(RequestError, match=f"^python:mine:build: {said}") as refusal:
+    with pytest.raises(RequestError, match=f"^python:mine:build: {message}") as refusal:
         PythonModel(adapter, "python:mine:build")
     assert "\n" not in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The adapter of our own model: the same vectors from memory, a checkpoint or safetensors, under one digest."""
+"""The adapter of COSMOS: equal embeddings and one digest from memory, a checkpoint or safetensors."""
 
 import copy
 import pickle
@@ -23,19 +23,19 @@ CONFIG = {
 TEXTS = ["a red cube", "A RED cube", "two blue spheres left of a very very large and striped green torus"]
 
 
-def small(seed=0):
+def tiny_cosmos(seed=0):
     torch.manual_seed(seed)
     return COSMOS.from_config(CONFIG)
 
 
 @pytest.fixture(scope="module")
 def student():
-    return small(1)
+    return tiny_cosmos(1)
 
 
 @pytest.fixture(scope="module")
 def teacher():
-    return small(2)
+    return tiny_cosmos(2)
 
 
 @pytest.fixture(scope="module")
@@ -51,34 +51,34 @@ def make_image(colour="red"):
     return Image.new("RGB", (50, 40), colour)
 
 
-def test_encoders_give_what_the_network_gives_unnormalised(student):
+def test_embeddings_are_those_of_the_network_unnormalised(student):
     model = CosmosModel(student)
     assert isinstance(model, Model)
     x = torch.stack([model.preprocess(make_image()), model.preprocess(make_image("blue"))])
     assert x.shape == (2, 3, 32, 32)
     with torch.no_grad():
         assert_close(model.encode_image(x), student.eval().encode_image(x))
-    rows = model.encode_text(TEXTS)
-    assert rows.shape == (3, 16)
-    assert rows.dtype == torch.float32
-    assert not rows.requires_grad
-    assert_close(rows[0], rows[1])  # the tokenizer lower-cases
-    assert (rows.norm(dim=1) - 1).abs().min() > 1e-3
+    embeddings = model.encode_text(TEXTS)
+    assert embeddings.shape == (3, 16)
+    assert embeddings.dtype == torch.float32
+    assert not embeddings.requires_grad
+    assert_close(embeddings[0], embeddings[1])  # the tokenizer lower-cases
+    assert (embeddings.norm(dim=1) - 1).abs().min() > 1e-3
 
 
-def test_teacher_by_default_student_when_asked(checkpoint, student, teacher):
+def test_the_teacher_is_the_default_and_the_selector_chooses_the_student(checkpoint, student, teacher):
     by_default = load_model(f"cosmos:{checkpoint}")
     assert by_default.digest == CosmosModel(teacher).digest == load_model(f"cosmos:{checkpoint}#teacher").digest
     assert load_model(f"cosmos:{checkpoint}#student").digest == CosmosModel(student).digest != by_default.digest
     assert_close(by_default.encode_text(TEXTS), CosmosModel(teacher).encode_text(TEXTS))
 
 
-def test_the_digest_does_not_follow_the_name_or_the_container(tmp_path, checkpoint, teacher):
+def test_the_digest_does_not_depend_on_file_name_or_format(tmp_path, checkpoint, teacher):
     save_safetensors(tmp_path / "renamed.safetensors", teacher)
     assert load_model(f"cosmos:{tmp_path / 'renamed.safetensors'}").digest == load_model(f"cosmos:{checkpoint}").digest
 
 
-def test_the_digest_follows_one_changed_weight_and_the_architecture(teacher):
+def test_the_digest_changes_with_one_weight_or_the_architecture(teacher):
     changed = copy.deepcopy(teacher)
     with torch.no_grad():
         changed.logit_scale += 1e-4
@@ -95,13 +95,13 @@ def test_a_network_in_training_keeps_its_mode_and_gradients(student):
     assert all(parameter.requires_grad for parameter in core.parameters())
 
 
-def test_the_description_names_what_decides_the_numbers(checkpoint):
+def test_the_description_names_what_influences_the_embeddings(checkpoint):
     described = load_model(f"cosmos:{checkpoint}").describe()
     assert described["activation"] == "gelu"
     assert described["tokenizer"] == "openai-bpe folded to 300"
     assert (described["context_length"], described["text_case"], described["padding"]) == (12, "lower", "max_length")
     assert (described["image_size"], described["resize"], described["interpolation"]) == (32, "shortest", "bicubic")
-    assert described["parameters"] == sum(p.numel() for p in small().parameters())
+    assert described["parameters"] == sum(p.numel() for p in tiny_cosmos().parameters())
     assert described["source"] == "last.pt#teacher"
 
 
@@ -109,7 +109,7 @@ def test_quick_gelu_is_read_from_the_built_network():
     assert CosmosModel(COSMOS.from_config({**CONFIG, "quick_gelu": True})).describe()["activation"] == "quick_gelu"
 
 
-def test_an_untrained_model_is_decided_by_its_seed_alone():
+def test_an_untrained_model_depends_on_its_seed_only():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first = load_model("cosmos:untrained-toybox?seed=3")
@@ -120,13 +120,13 @@ def test_an_untrained_model_is_decided_by_its_seed_alone():
     assert first.describe()["arch"] == "COSMOS toybox"
 
 
-def test_preprocessing_travels_to_worker_processes(student):
+def test_preprocessing_is_picklable(student):
     preprocess = CosmosModel(student).preprocess
     assert torch.equal(pickle.loads(pickle.dumps(preprocess))(make_image()), preprocess(make_image()))
 
 
 @pytest.mark.parametrize("spec", ["cosmos:no-such-name", "cosmos:no/such/file.pt", "cosmos:untrained-huge"])
-def test_what_is_not_there_is_refused_in_one_line(spec):
+def test_an_unknown_name_or_file_is_refused_in_one_line(spec):
     with pytest.raises(RequestError) as refusal:
         load_model(spec)
     assert "\n" not in str(refusal.value)

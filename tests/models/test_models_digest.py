@@ -1,11 +1,11 @@
-"""Identity and activation: what the digest follows, and activations read from built modules."""
+"""What changes a model's digest, and the activations of built networks."""
 
 import torch
 from open_clip.transformer import QuickGELU
 from torch import nn
 from transformers.activations import ACT2FN
 
-from cosmos_eval.models.activation import activation_of
+from cosmos_eval.models.activation import activations_of
 from cosmos_eval.models.digest import model_digest, text_case, text_padding, tokenizer_identity, weights_digest
 
 
@@ -20,11 +20,11 @@ def test_the_digest_of_weights_is_the_hash_of_names_types_shapes_and_bytes():
     assert weights_digest(tensors) == by_hand
 
 
-def test_equal_weights_have_one_digest_however_they_lie_in_memory():
+def test_equal_weights_have_one_digest_whatever_their_memory_layout():
     values = torch.arange(12.0).reshape(3, 4)
-    same = {"w": values.T.contiguous().T}
-    assert not same["w"].is_contiguous()
-    assert weights_digest({"w": values}) == weights_digest(same) == weights_digest({"w": nn.Parameter(values)})
+    transposed = {"w": values.T.contiguous().T}
+    assert not transposed["w"].is_contiguous()
+    assert weights_digest({"w": values}) == weights_digest(transposed) == weights_digest({"w": nn.Parameter(values)})
 
 
 def test_name_type_shape_and_value_each_change_the_digest():
@@ -49,26 +49,31 @@ def test_architecture_tokenizer_and_preprocessing_each_change_the_digest():
     assert model_digest(*base) == model_digest(*base)
 
 
-def words(texts, lower=False, canonical=False, length=8):
-    rows = []
+def word_tokenizer(texts, lower=False, canonical=False, length=8):
+    all_ids = []
     for text in texts:
         text = text.lower() if lower or canonical else text
         text = text.translate(str.maketrans("", "", ".,")) if canonical else text
         ids = [sum(map(ord, word)) for word in text.split()][:length]
-        rows.append(ids + [0] * (length - len(ids)))
-    return torch.tensor(rows)
+        all_ids.append(ids + [0] * (length - len(ids)))
+    return torch.tensor(all_ids)
 
 
-def test_a_tokenizer_is_known_by_what_it_does():
-    kinds = [words, lambda t: words(t, lower=True), lambda t: words(t, canonical=True), lambda t: words(t, length=9)]
-    assert len({tokenizer_identity(kind) for kind in kinds}) == 4
-    assert [text_case(kind) for kind in kinds] == ["kept", "lower", "canonical", "kept"]
-    assert tokenizer_identity(words, {"a": 1}) != tokenizer_identity(words, {"a": 2})
-    assert text_padding(words, 8) == "max_length"
-    assert text_padding(lambda t: words(t, length=3), 8) == "longest"
+def test_a_tokenizer_is_identified_by_its_ids():
+    tokenizers = [
+        word_tokenizer,
+        lambda t: word_tokenizer(t, lower=True),
+        lambda t: word_tokenizer(t, canonical=True),
+        lambda t: word_tokenizer(t, length=9),
+    ]
+    assert len({tokenizer_identity(tokenize) for tokenize in tokenizers}) == 4
+    assert [text_case(tokenize) for tokenize in tokenizers] == ["kept", "lower", "canonical", "kept"]
+    assert tokenizer_identity(word_tokenizer, {"a": 1}) != tokenizer_identity(word_tokenizer, {"a": 2})
+    assert text_padding(word_tokenizer, 8) == "max_length"
+    assert text_padding(lambda t: word_tokenizer(t, length=3), 8) == "longest"
 
 
-def test_activations_are_told_apart_by_their_values_in_whatever_library_they_come_from():
+def test_activations_are_identified_by_their_values_whatever_their_library():
     for module, name in (
         (nn.GELU(), "gelu"),
         (nn.GELU(approximate="tanh"), "gelu_tanh"),
@@ -81,9 +86,9 @@ def test_activations_are_told_apart_by_their_values_in_whatever_library_they_com
         (nn.SiLU(), "silu"),
         (nn.LeakyReLU(), "leakyrelu"),
     ):
-        assert activation_of(nn.Sequential(nn.Linear(2, 2), module, nn.Dropout(0.5))) == name
+        assert activations_of(nn.Sequential(nn.Linear(2, 2), module, nn.Dropout(0.5))) == name
 
 
-def test_two_activations_are_both_named_and_none_is_said_to_be_none():
-    assert activation_of(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), QuickGELU())) == "quick_gelu+relu"
-    assert activation_of(nn.Linear(2, 2)) == "none"
+def test_two_activations_are_both_named_and_a_network_without_one_has_none():
+    assert activations_of(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), QuickGELU())) == "quick_gelu+relu"
+    assert activations_of(nn.Linear(2, 2)) == "none"

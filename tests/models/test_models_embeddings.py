@@ -1,4 +1,4 @@
-"""Vectors from a folder: found by image and text, refused in one line where something is missing or wrong."""
+"""Stored embeddings: looked up by image and text, and refused in one line where something is missing or wrong."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.base import ImageSource
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model
 from cosmos_eval.models.base import Model
@@ -16,74 +16,77 @@ from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
 
 
 @dataclass(frozen=True)
-class Named(ImageSource):
+class NamedImage(ImageSource):
     key: str
 
 
 def named(*keys):
-    return [Named(key) for key in keys]
+    return [NamedImage(key) for key in keys]
 
 
 IDS = ["a/1.jpg", "a/2.jpg", "b/2.jpg"]
-IMAGES = np.array([[1, 0], [0, 2], [3, 3]], dtype=np.float32)
+IMAGE_EMBEDDINGS = np.array([[1, 0], [0, 2], [3, 3]], dtype=np.float32)
 TEXTS = ["one", "two", "été", ""]
-TEXT_ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
+TEXT_EMBEDDINGS = np.arange(8, dtype=np.float32).reshape(4, 2)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write_embeddings(tmp_path / "v", IDS, IMAGES, TEXTS, TEXT_ROWS, {"arch": "mine", "trained": [1, 2], "epochs": 3})
+    write_embeddings(
+        tmp_path / "v", IDS, IMAGE_EMBEDDINGS, TEXTS, TEXT_EMBEDDINGS, {"arch": "mine", "trained": [1, 2], "epochs": 3}
+    )
     return tmp_path / "v"
 
 
-def test_rows_come_back_in_the_order_asked_for_as_they_were_written(folder):
+def test_embeddings_are_returned_in_the_requested_order_as_they_were_written(folder):
     model = load_model(f"embeddings:{folder}")
     assert isinstance(model, Model)
-    assert torch.equal(model.image_rows(named("b/2.jpg", "a/1.jpg")), torch.tensor([[3.0, 3], [1, 0]]))
-    assert torch.equal(model.text_rows(["", "été", "one", "one"]), torch.from_numpy(TEXT_ROWS[[3, 2, 0, 0]]))
-    assert model.image_rows(named("a/1.jpg")).dtype == torch.float32
+    assert torch.equal(model.read_image_embeddings(named("b/2.jpg", "a/1.jpg")), torch.tensor([[3.0, 3], [1, 0]]))
+    expected = torch.from_numpy(TEXT_EMBEDDINGS[[3, 2, 0, 0]])
+    assert torch.equal(model.read_text_embeddings(["", "été", "one", "one"]), expected)
+    assert model.read_image_embeddings(named("a/1.jpg")).dtype == torch.float32
 
 
-def test_a_image_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
+def test_an_image_is_found_by_the_last_part_of_its_key_when_that_is_unique(folder):
     model = load_model(f"embeddings:{folder}")
-    assert torch.equal(model.image_rows(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
+    assert torch.equal(model.read_image_embeddings(named("elsewhere/1.jpg")), torch.tensor([[1.0, 0]]))
     with pytest.raises(RequestError, match="lacks 1 of 1 images: 'elsewhere/2"):
-        model.image_rows(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
+        model.read_image_embeddings(named("elsewhere/2.jpg"))  # a/2.jpg or b/2.jpg?
 
 
-def test_two_images_never_share_a_row_by_the_last_part_alone(tmp_path):
-    write_embeddings(tmp_path, ["1.jpg"], IMAGES[:1], TEXTS, TEXT_ROWS)
-    with pytest.raises(RequestError, match="would share one row"):
-        EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "dog/1.jpg"))
-    assert len(EmbeddingsModel(tmp_path).image_rows(named("cat/1.jpg", "cat/1.jpg"))) == 2
+def test_two_images_never_share_an_embedding_by_the_last_part_of_their_keys(tmp_path):
+    write_embeddings(tmp_path, ["1.jpg"], IMAGE_EMBEDDINGS[:1], TEXTS, TEXT_EMBEDDINGS)
+    with pytest.raises(RequestError, match="would share one embedding"):
+        EmbeddingsModel(tmp_path).read_image_embeddings(named("cat/1.jpg", "dog/1.jpg"))
+    assert len(EmbeddingsModel(tmp_path).read_image_embeddings(named("cat/1.jpg", "cat/1.jpg"))) == 2
 
 
-def test_what_is_missing_is_counted_and_the_first_few_are_named(folder):
+def test_missing_texts_are_counted_and_the_first_are_named(folder):
     model = load_model(f"embeddings:{folder}")
     with pytest.raises(RequestError, match=r"texts\.npz lacks 4 of 5 texts: 'p', 'q', 'r', \.\.\.; encode") as refusal:
-        model.text_rows(["one", "p", "q", "r", "s"])
+        model.read_text_embeddings(["one", "p", "q", "r", "s"])
     assert "\n" not in str(refusal.value)
 
 
 def test_pixels_are_refused(folder):
-    with pytest.raises(RequestError, match="image_rows"):
+    with pytest.raises(RequestError, match="read_image_embeddings"):
         load_model(f"embeddings:{folder}").encode_image(torch.zeros(1, 3, 2, 2))
 
 
-def test_the_digest_follows_names_and_numbers_and_nothing_else(folder, tmp_path):
-    def digest(ids=IDS, images=IMAGES, texts=TEXTS, text_rows=TEXT_ROWS, meta=None):
-        write_embeddings(tmp_path / "w", ids, images, texts, text_rows, meta)
+def test_the_digest_depends_on_names_and_embeddings_only(folder, tmp_path):
+    def digest(ids=IDS, images=IMAGE_EMBEDDINGS, texts=TEXTS, text_embeddings=TEXT_EMBEDDINGS, meta=None):
+        write_embeddings(tmp_path / "w", ids, images, texts, text_embeddings, meta)
         return EmbeddingsModel(tmp_path / "w").digest
 
-    same = EmbeddingsModel(folder).digest
-    assert digest() == same == digest(meta={"note": "other words"})
+    expected = EmbeddingsModel(folder).digest
+    assert digest() == expected == digest(meta={"note": "other words"})
     changed = [
         digest(ids=["a/1.jpg", "a/2.jpg", "c/2.jpg"]),
-        digest(images=IMAGES + np.float32(1e-6)),
+        digest(images=IMAGE_EMBEDDINGS + np.float32(1e-6)),
         digest(texts=["one", "two", "ete", ""]),
-        digest(text_rows=TEXT_ROWS[::-1].copy()),
+        digest(text_embeddings=TEXT_EMBEDDINGS[::-1].copy()),
     ]
-    assert len({same, *changed}) == 5
+    assert len({expected, *changed}) == 5
 
 
 def test_the_description_holds_the_meta_as_plain_values(folder):
@@ -94,37 +97,41 @@ def test_the_description_holds_the_meta_as_plain_values(folder):
     assert str(folder.parent) not in json.dumps(described)
 
 
-def test_equal_inputs_are_written_once_and_two_rows_for_one_text_are_refused(tmp_path):
+def test_equal_inputs_are_written_once_and_two_embeddings_of_one_text_are_refused(tmp_path):
     write_embeddings(tmp_path, ["x", "x"], np.ones((2, 2)), ["t"], torch.ones(1, 2, requires_grad=True))
-    assert len(EmbeddingsModel(tmp_path).text_rows(["t"])) == 1
-    with pytest.raises(RequestError, match="'t' has two different rows"):
+    assert len(EmbeddingsModel(tmp_path).read_text_embeddings(["t"])) == 1
+    with pytest.raises(RequestError, match="'t' has two different embeddings"):
         write_embeddings(tmp_path, ["x"], np.ones((1, 2)), ["t", "t"], np.array([[1.0, 2], [2, 1]]))
 
 
-def replaced(folder, file, **arrays):
+def replace_arrays(folder, file, **arrays):
     with np.load(folder / file) as old:
         content = {**old, **arrays}
     np.savez(folder / file, **{key: value for key, value in content.items() if value is not None})
 
 
 @pytest.mark.parametrize(
-    ("file", "arrays", "said"),
+    ("file", "arrays", "message"),
     [
         ("images.npz", {"ids": np.array(["a", "b", "b"])}, "1 repeated ids, 'b' first"),
         ("texts.npz", {"texts": np.array(["a", "a", "a", "a"])}, "3 repeated texts, 'a' first"),
         ("images.npz", {"ids": np.array(["a", "b"])}, r"must be float32 \(2, D\)"),
         ("images.npz", {"ids": np.array([1, 2, 3])}, r"'ids' is int64 .* unicode array"),
-        ("images.npz", {"embeddings": IMAGES.astype(np.float64)}, "float64"),
-        ("images.npz", {"embeddings": IMAGES[:, 0]}, r"\(3,\)"),
-        ("images.npz", {"embeddings": np.full((3, 2), np.nan, np.float32)}, "3 rows hold NaN or infinity, 'a/1.jpg'"),
-        ("images.npz", {"embeddings": np.ones((3, 5), np.float32)}, "5 dimensions and text vectors 2"),
+        ("images.npz", {"embeddings": IMAGE_EMBEDDINGS.astype(np.float64)}, "float64"),
+        ("images.npz", {"embeddings": IMAGE_EMBEDDINGS[:, 0]}, r"\(3,\)"),
+        (
+            "images.npz",
+            {"embeddings": np.full((3, 2), np.nan, np.float32)},
+            "3 embeddings hold NaN or infinity, 'a/1.jpg'",
+        ),
+        ("images.npz", {"embeddings": np.ones((3, 5), np.float32)}, "5 dimensions and text embeddings 2"),
         ("texts.npz", {"texts": None}, "must hold the arrays 'texts' and 'embeddings'"),
         ("texts.npz", {"texts": np.array(["a", None, "b", "c"], dtype=object)}, "no pickles"),
     ],
 )
-def test_a_wrong_array_is_refused_in_one_line(folder, file, arrays, said):
-    replaced(folder, file, **arrays)
-    with pytest.raises(RequestError, match=said) as refusal:
+def test_a_wrong_array_is_refused_in_one_line(folder, file, arrays, message):
+    replace_arrays(folder, file, **arrays)
+    with pytest.raises(RequestError, match=message) as refusal:
         load_model(f"embeddings:{folder}")
     assert "\n" not in str(refusal.value)
 
@@ -147,19 +154,19 @@ def test_an_absent_or_broken_file_is_refused(folder, tmp_path):
 def test_a_failed_write_leaves_the_old_folder_readable(folder):
     before = EmbeddingsModel(folder).digest
     with pytest.raises(RequestError, match="NaN"):
-        write_embeddings(folder, IDS, IMAGES, ["t"], np.array([[np.nan, 0]]))
+        write_embeddings(folder, IDS, IMAGE_EMBEDDINGS, ["t"], np.array([[np.nan, 0]]))
     assert EmbeddingsModel(folder).digest == before
 
 
-def test_vectors_written_from_a_model_are_the_models_features_again(tmp_path):
-    from cosmos_eval.datasets.base import ArrayImage
-    from cosmos_eval.engine.features import Engine
+def test_embeddings_written_from_a_model_are_its_features_when_read(tmp_path):
+    from cosmos_eval.datasets.image_sources import ArrayImage
+    from cosmos_eval.engine.engine import Engine
 
     rng = np.random.default_rng(0)
     images = [ArrayImage(f"scenes/{i}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for i in range(5)]
     texts = ["a red cube", "a blue sphere", "a red cube"]
-    own = Engine(load_model("cosmos:untrained-toybox"), batch_size=4)
-    image_features, text_features = own.image_features(images), own.text_features(texts)
+    engine = Engine(load_model("cosmos:untrained-toybox"), batch_size=4)
+    image_features, text_features = engine.image_features(images), engine.text_features(texts)
     write_embeddings(tmp_path, [p.key for p in images], image_features, texts, text_features)
     stored = Engine(load_model(f"embeddings:{tmp_path}"))
     assert stored.image_features(images[::-1]).allclose(image_features.flip(0), atol=1e-6)
@@ -168,7 +175,7 @@ def test_vectors_written_from_a_model_are_the_models_features_again(tmp_path):
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", '{"deep": [NaN]}', '"\\ud800"'])
-def test_a_description_with_what_json_has_no_word_for_is_refused_by_its_key(folder, number):
+def test_a_description_with_a_value_that_json_cannot_hold_is_refused_by_its_key(folder, number):
     (folder / "meta.json").write_text(f'{{"arch": "mine", "loss": {number}}}')
     with pytest.raises(RequestError, match=r"meta\.json: 'loss' is not a JSON value") as refusal:
         load_model(f"embeddings:{folder}")
@@ -176,14 +183,14 @@ def test_a_description_with_what_json_has_no_word_for_is_refused_by_its_key(fold
 
 
 @pytest.mark.parametrize(("key", "value"), [("arch", 3), ("activation", ["gelu"])])
-def test_a_description_of_the_wrong_kind_is_refused_by_its_key(folder, key, value):
+def test_a_description_of_the_wrong_type_is_refused_by_its_key(folder, key, value):
     (folder / "meta.json").write_text(json.dumps({key: value}))
     with pytest.raises(RequestError, match=f"'{key}' is a {type(value).__name__}; make it a string"):
         load_model(f"embeddings:{folder}")
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"arch"'])
-def test_a_description_that_is_no_object_is_refused(folder, content):
+def test_a_description_that_is_not_an_object_is_refused(folder, content):
     (folder / "meta.json").write_text(content)
     with pytest.raises(RequestError, match=r"meta\.json holds a .*must be a JSON object"):
         load_model(f"embeddings:{folder}")
@@ -191,16 +198,16 @@ def test_a_description_that_is_no_object_is_refused(folder, content):
 
 def test_a_description_that_could_not_be_read_again_is_not_written(tmp_path):
     with pytest.raises(RequestError, match="'loss' is not a JSON value"):
-        write_embeddings(tmp_path / "w", IDS, IMAGES, TEXTS, TEXT_ROWS, {"loss": float("nan")})
+        write_embeddings(tmp_path / "w", IDS, IMAGE_EMBEDDINGS, TEXTS, TEXT_EMBEDDINGS, {"loss": float("nan")})
     assert not (tmp_path / "w").exists()
 
 
-def test_a_description_that_leaves_the_architecture_open_says_so(folder):
+def test_a_description_without_an_architecture_gets_defaults(folder):
     (folder / "meta.json").write_text('{"arch": null}')
     described = load_model(f"embeddings:{folder}").describe()
     assert (described["arch"], described["activation"]) == ("embeddings", "unknown")
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
-def test_stored_vectors_count_as_float32_whatever_was_asked(folder, precision):
+def test_stored_embeddings_are_float32_whatever_precision_is_requested(folder, precision):
     assert Engine(load_model(f"embeddings:{folder}"), precision=precision).precision == "fp32"

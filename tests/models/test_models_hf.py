@@ -1,4 +1,4 @@
-"""transformers' CLIP and SigLIP from a folder: everything as the files beside the weights say."""
+"""transformers' CLIP and SigLIP from a folder: everything comes from the files beside the weights."""
 
 import json
 import pickle
@@ -86,7 +86,7 @@ def noise(size=(50, 40)):
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
 
 
-def test_clip_gives_what_transformers_gives(clip_folder):
+def test_clip_embeddings_are_those_of_transformers(clip_folder):
     model = load_model(f"hf:{clip_folder}")
     assert isinstance(model, Model)
     network = CLIPModel.from_pretrained(clip_folder).eval()
@@ -124,14 +124,14 @@ def test_siglip_squashes_images(siglip_folder):
     assert model.preprocess(noise()).allclose(expected, atol=1e-6)
 
 
-def test_siglip_is_given_lower_case_text_even_where_its_tokenizer_keeps_capitals(tmp_path):
+def test_siglip_lower_cases_texts_even_if_its_tokenizer_keeps_capitals(tmp_path):
     model = load_model(f"hf:{siglip(tmp_path, canonical=False)}")
     assert_close(model.encode_text(["A RED cube"]), model.encode_text(["a red cube"]))
     assert model.describe()["text_case"] == "lower"
     assert not is_close(model.encode_text(["a red cube."]), model.encode_text(["a red cube"]))
 
 
-def test_descriptions_name_what_decides_the_numbers(clip_folder, siglip_folder):
+def test_descriptions_name_what_influences_the_embeddings(clip_folder, siglip_folder):
     described = load_model(f"hf:{clip_folder}").describe()
     assert (described["activation"], described["padding"], described["text_case"]) == ("quick_gelu", "longest", "lower")
     assert (described["resize"], described["interpolation"], described["context_length"]) == ("shortest", "bicubic", 20)
@@ -158,12 +158,12 @@ def test_a_processor_that_only_crops_is_described_without_a_filter(tmp_path):
 def test_a_processor_whose_pixels_are_not_finite_is_refused_before_any_image(tmp_path):
     path = siglip(tmp_path) / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_std": [0.5, 0.0, 0.5]}))
-    with pytest.raises(RequestError, match=r"pixels that are NaN or infinite; mend image_std"):
+    with pytest.raises(RequestError, match=r"pixels that are NaN or infinite; correct image_std"):
         load_model(f"hf:{tmp_path}")
 
 
 @pytest.mark.parametrize("value", ["many", [12]])
-def test_a_tokenizer_whose_length_is_no_number_is_refused_in_one_line(tmp_path, value):
+def test_a_tokenizer_whose_length_is_not_a_number_is_refused_in_one_line(tmp_path, value):
     path = siglip(tmp_path) / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": value}))
     problem = check_model(f"hf:{tmp_path}").problem
@@ -173,7 +173,7 @@ def test_a_tokenizer_whose_length_is_no_number_is_refused_in_one_line(tmp_path, 
     assert str(refusal.value) == problem
 
 
-def test_a_processor_that_cannot_make_a_image_is_refused_in_one_line(tmp_path):
+def test_a_processor_that_cannot_make_an_image_is_refused_in_one_line(tmp_path):
     path = clip(tmp_path) / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "resample": None}))
     with pytest.raises(RequestError, match=r"the processor fails on an image: ValueError: .*resample") as refusal:
@@ -181,13 +181,13 @@ def test_a_processor_that_cannot_make_a_image_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-def test_the_digest_follows_activation_preprocessing_and_tokenizer_but_not_the_folder(tmp_path, siglip_folder):
-    same = [load_model(f"hf:{folder}").digest for folder in (siglip_folder, siglip(tmp_path / "copy"))]
-    others = [siglip(tmp_path / "mean", mean=0.4), siglip(tmp_path / "case", canonical=False)]
+def test_the_digest_depends_on_activation_preprocessing_and_tokenizer_but_not_on_the_folder(tmp_path, siglip_folder):
+    digests_of_copies = [load_model(f"hf:{folder}").digest for folder in (siglip_folder, siglip(tmp_path / "copy"))]
+    changed_siglips = [siglip(tmp_path / "mean", mean=0.4), siglip(tmp_path / "case", canonical=False)]
     clips = [clip(tmp_path / "quick"), clip(tmp_path / "exact", act="gelu")]
-    assert same[0] == same[1]
-    digests = {load_model(f"hf:{folder}").digest for folder in [*others, *clips]}
-    assert len(digests | set(same)) == 5
+    assert digests_of_copies[0] == digests_of_copies[1]
+    digests = {load_model(f"hf:{folder}").digest for folder in [*changed_siglips, *clips]}
+    assert len(digests | set(digests_of_copies)) == 5
 
 
 def test_encoding_does_not_change_the_digest(clip_folder):
@@ -197,7 +197,7 @@ def test_encoding_does_not_change_the_digest(clip_folder):
     assert second.digest == before
 
 
-def test_preprocessing_travels_to_worker_processes(clip_folder):
+def test_preprocessing_is_picklable(clip_folder):
     preprocess = load_model(f"hf:{clip_folder}").preprocess
     assert torch.equal(pickle.loads(pickle.dumps(preprocess))(noise()), preprocess(noise()))
 
@@ -208,14 +208,14 @@ def test_palette_images_are_converted_before_anything_else(clip_folder):
     assert torch.equal(preprocess(palette), preprocess(palette.convert("RGB")))
 
 
-def test_the_files_of_googles_siglip_are_read_without_sentencepiece(tmp_path, siglip_folder):
-    folder = siglip(tmp_path, canonical=False)  # its class cleans in Python, so the vocabulary file need not
+def test_files_of_a_siglip_tokenizer_are_read_without_sentencepiece(tmp_path, siglip_folder):
+    folder = siglip(tmp_path, canonical=False)  # without cleaning, which SiglipTokenizer does in Python
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": "SiglipTokenizer"}))
-    ours, canonical = load_model(f"hf:{folder}"), load_model(f"hf:{siglip_folder}")
+    model, canonical = load_model(f"hf:{folder}"), load_model(f"hf:{siglip_folder}")
     texts = ["A red, CUBE.", "two  blue\nspheres"]
-    assert_close(ours.encode_text(texts), canonical.encode_text(texts))
-    assert ours.describe()["text_case"] == "canonical"
+    assert_close(model.encode_text(texts), canonical.encode_text(texts))
+    assert model.describe()["text_case"] == "canonical"
 
 
 def test_a_tokenizer_with_more_words_than_the_model_is_refused(tmp_path):
@@ -227,7 +227,7 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(tmp_path):
         load_model(f"hf:{folder}")
 
 
-def test_weights_that_are_missing_are_refused_instead_of_drawn_at_random(tmp_path):
+def test_missing_weights_are_refused_and_not_replaced_by_random_ones(tmp_path):
     folder = clip(tmp_path)
     state = load_file(folder / "model.safetensors")
     state.pop("text_projection.weight")
@@ -263,10 +263,10 @@ def test_without_a_network_a_hub_id_is_refused_at_once(monkeypatch, tmp_path, ca
 
     from huggingface_hub import constants
 
-    def no_name(*_, **__):
+    def fail_to_resolve(*_, **__):
         raise socket.gaierror("no network in tests")
 
-    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     with pytest.raises(RequestError, match="the hub cannot be reached") as refusal:
         load_model("hf:nobody/no-such-model-anywhere")
@@ -276,11 +276,11 @@ def test_without_a_network_a_hub_id_is_refused_at_once(monkeypatch, tmp_path, ca
 
 
 @pytest.mark.parametrize("value", [None, 7, "32", [32]])
-def test_a_size_that_the_weights_do_not_have_is_refused_whatever_it_is(tmp_path, value):
+def test_a_size_of_any_type_that_differs_from_the_weights_is_refused(tmp_path, value):
     folder = clip(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["hidden_size"] = value
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RequestError, match="hidden_size") as refused:
+    with pytest.raises(RequestError, match="hidden_size") as refusal:
         load_model(f"hf:{folder}")
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(refusal.value)

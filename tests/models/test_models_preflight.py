@@ -1,4 +1,4 @@
-"""What is said of models before any of them is loaded: every kind of spec, and nothing fetched."""
+"""Checks of models before any is loaded: every kind of spec, and nothing downloaded."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from cosmos_eval.models.embeddings import write_embeddings
 from cosmos_eval.models.preflight import check_model, require_models
 from cosmos_eval.training.sweep import expand_all
 from tests.models.test_models_hf import clip, clip_folder, siglip
-from tests.models.test_models_open_clip import built, folder
+from tests.models.test_models_open_clip import build_network, folder
 
 __all__ = ["clip_folder", "folder"]
 
@@ -42,25 +42,25 @@ def offline(monkeypatch, tmp_path):
         ("cosmos:untrained-nope", "no model preset 'nope'"),
         ("cosmos:toybox#student", "holds toybox's teacher only"),
         (f"cosmos:untrained-toybox?seed={10**400}", "the only one is ?seed=NUMBER"),
-        ("open_clip:ViT-B-99/openai", "knows no architecture 'ViT-B-99'"),
+        ("open_clip:ViT-B-99/openai", "has no architecture 'ViT-B-99'"),
         ("open_clip:ViT-B-32/nope", "neither a file nor a tag of ViT-B-32"),
         ("open_clip:local-dir:nope", "does not exist; give a folder"),
         ("hf:no/such/folder", "there is no folder"),
         ("python:no_such_module:build", "cannot import no_such_module"),
         ("python:json:build", "json has no function 'build'"),
         ("embeddings:nope", "there is no folder nope"),
-        ("clip:ViT-B-32", "is of no known kind"),
+        ("clip:ViT-B-32", "is of an unknown kind"),
     ],
 )
-def test_what_cannot_be_loaded_is_known_before(spec, reason):
-    found = check_model(spec)
-    assert reason in found.problem
-    assert spec[:20] in found.problem
-    assert "\n" not in found.problem
+def test_the_check_finds_what_cannot_be_loaded(spec, reason):
+    problem = check_model(spec).problem
+    assert reason in problem
+    assert spec[:20] in problem
+    assert "\n" not in problem
 
 
 @pytest.mark.parametrize("spec", ["cosmos:vitb16-cc3m", "open_clip:ViT-B-32/openai", "hf:google/siglip-none-of-these"])
-def test_what_is_not_in_the_cache_is_noted_and_not_fetched(spec, monkeypatch, tmp_path):
+def test_a_model_that_is_not_in_the_cache_gets_a_note_and_is_not_downloaded(spec, monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -68,7 +68,7 @@ def test_what_is_not_in_the_cache_is_noted_and_not_fetched(spec, monkeypatch, tm
     assert (check_model(spec).problem, check_model(spec).note) == ("", "would be fetched (not checked)")
 
 
-def test_whole_models_of_every_kind_pass(tmp_path, folder, clip_folder):
+def test_good_models_of_every_kind_pass(tmp_path, folder, clip_folder):
     core = COSMOS.from_config("toybox")
     save_checkpoint(
         tmp_path / "last.pt", config=core.config, student=core, teacher=core, optimizer=None, epoch=1, name="run"
@@ -84,7 +84,7 @@ def test_whole_models_of_every_kind_pass(tmp_path, folder, clip_folder):
 def test_names_and_shapes_are_compared_without_reading_weights(tmp_path, folder):
     torch.save({"state_dict": {"visual.proj": torch.ones(2, 2)}}, tmp_path / "part.pt")
     assert "does not load as tiny: missing keys" in check_model("open_clip:tiny/part.pt#gelu").problem
-    state = built().state_dict()
+    state = build_network().state_dict()
     torch.save(state, tmp_path / "plain.pt")
     assert "use open_clip:ARCH/FILE" in check_model("cosmos:plain.pt").problem
     core = COSMOS.from_config("toybox")
@@ -95,16 +95,10 @@ def test_names_and_shapes_are_compared_without_reading_weights(tmp_path, folder)
     assert "too large a number: text_cfg.layers 10000000" in check_model("cosmos:deep.pt").problem
 
 
-def without(folder, *names):
-    for name in names:
-        (folder / name).unlink()
-    return folder
-
-
-@pytest.mark.parametrize("make", [clip, siglip])
-def test_a_folder_of_transformers_without_one_of_its_parts_is_known_before(tmp_path, make):
-    path = make(tmp_path / "model")
-    whole = {file.name: file.read_bytes() for file in path.iterdir()}
+@pytest.mark.parametrize("write_model", [clip, siglip])
+def test_the_check_finds_a_missing_file_in_a_folder_of_transformers(tmp_path, write_model):
+    path = write_model(tmp_path / "model")
+    contents = {file.name: file.read_bytes() for file in path.iterdir()}
     reasons = {
         "config.json": "has no config.json",
         "preprocessor_config.json": "has no preprocessor_config.json",
@@ -116,22 +110,22 @@ def test_a_folder_of_transformers_without_one_of_its_parts_is_known_before(tmp_p
         assert reason in check_model(f"hf:{path}").problem
         (path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n")
         assert f"{path / name} is a Git LFS pointer, not the file itself" in check_model(f"hf:{path}").problem
-        (path / name).write_bytes(whole[name])
+        (path / name).write_bytes(contents[name])
     assert check_model(f"hf:{path}").problem == ""
 
 
-def other_tokenizer(words):
+def word_tokenizer(count):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocab = {"[PAD]": 0, "[UNK]": 1, **{f"word{i}": i + 2 for i in range(words - 2)}}
+    vocab = {"[PAD]": 0, "[UNK]": 1, **{f"word{i}": i + 2 for i in range(count - 2)}}
     backend = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]")
 
 
 @pytest.mark.parametrize(
-    ("make", "words", "reason"),
+    ("write_model", "word_count", "reason"),
     [
         (clip, 22, "has a vocabulary of 22 and the model 58 embeddings"),
         (clip, 58, "the model pools texts at token 1, which the tokenizer does not put at their end"),
@@ -139,9 +133,9 @@ def other_tokenizer(words):
         (siglip, 16, "has ids up to 15 and the model 15 embeddings"),
     ],
 )
-def test_a_tokenizer_of_another_model_is_refused(tmp_path, make, words, reason):
-    path = make(tmp_path / "model")
-    other_tokenizer(words).save_pretrained(path)
+def test_a_tokenizer_of_another_model_is_refused(tmp_path, write_model, word_count, reason):
+    path = write_model(tmp_path / "model")
+    word_tokenizer(word_count).save_pretrained(path)
     problem = check_model(f"hf:{path}").problem
     assert reason in problem, problem
     with pytest.raises(RequestError) as caught:
@@ -157,9 +151,9 @@ def test_a_model_that_pools_at_its_largest_id_needs_a_tokenizer_that_ends_with_i
     assert "the model pools texts at the largest id" in check_model(f"hf:{path}").problem
 
 
-def test_a_configuration_of_transformers_beyond_reason_is_refused_before_anything_is_built(tmp_path):
+def test_sizes_of_transformers_that_are_too_large_or_wrong_are_refused_before_anything_is_built(tmp_path):
     path = clip(tmp_path / "model")
-    whole = json.loads((path / "config.json").read_text())
+    good_config = json.loads((path / "config.json").read_text())
     for key, value, reason in (
         ("num_hidden_layers", 10**7, "not a whole number from 1 to 512"),
         ("num_hidden_layers", 3, "the weights have 2 where config.json says text_config.num_hidden_layers 3"),
@@ -167,12 +161,12 @@ def test_a_configuration_of_transformers_beyond_reason_is_refused_before_anythin
         ("max_position_embeddings", 40, "where config.json says text_config.max_position_embeddings 40"),
         ("max_position_embeddings", 8, "where config.json says text_config.max_position_embeddings 8"),
     ):
-        config = {**whole, "text_config": {**whole["text_config"], key: value}}
+        config = {**good_config, "text_config": {**good_config["text_config"], key: value}}
         (path / "config.json").write_text(json.dumps(config))
         assert reason in check_model(f"hf:{path}").problem
 
 
-def test_a_dry_run_says_what_cannot_be_loaded_and_exits_with_2(capsys):
+def test_a_dry_run_names_models_that_cannot_be_loaded_and_exits_with_2(capsys):
     specs = ["cosmos:nope/last.pt", "cosmos:vitb16-cc3m", "python:no_such_module:build", "cosmos:toybox"]
     options = [word for spec in specs for word in ("--model", spec)]
     assert main(["run", *options, "--benchmark", "toybox-retrieval", "--dry-run"]) == 2
@@ -183,7 +177,7 @@ def test_a_dry_run_says_what_cannot_be_loaded_and_exits_with_2(capsys):
     assert "not loadable: python:no_such_module:build: " in out
 
 
-def test_a_run_stops_before_the_first_model_where_another_cannot_be_loaded(tmp_path, capsys):
+def test_a_run_stops_before_the_first_model_if_another_cannot_be_loaded(tmp_path, capsys):
     models = ["--model", "cosmos:toybox", "--model", "cosmos:nope/last.pt"]
     assert main(["run", *models, "--benchmark", "toybox-retrieval", "--limit", "20", "--out", "out"]) == 2
     assert "cosmos:nope/last.pt: checkpoint nope/last.pt does not exist" in capsys.readouterr().err
@@ -196,19 +190,19 @@ def test_a_run_stops_before_the_first_model_where_another_cannot_be_loaded(tmp_p
 )
 def test_a_dry_run_refuses_a_wrong_option_as_a_run_does(option, value, capsys, tmp_path):
     command = ["run", "--benchmark", "toybox-retrieval", "--out", str(tmp_path / "out"), option, value]
-    told = []
-    for how in ([], ["--dry-run"]):
-        assert main([*command, *how]) == 2
+    messages = []
+    for dry_run in ([], ["--dry-run"]):
+        assert main([*command, *dry_run]) == 2
         printed = capsys.readouterr()
         assert printed.out == ""
         assert value in printed.err
-        told.append(printed.err)
-    assert told[0] == told[1]
+        messages.append(printed.err)
+    assert messages[0] == messages[1]
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["cosmos:", "hf:", "embeddings:", "open_clip:ViT-B-32/", "open_clip:local-dir:"])
-def test_a_name_that_no_disk_takes_is_a_problem_of_that_model(kind):
+def test_a_name_too_long_for_the_file_system_is_a_problem_of_that_model(kind):
     spec = kind + 300 * "x"
     assert check_model(spec).problem
     problems = {}

@@ -1,4 +1,4 @@
-"""The shared image preprocessing: what each resize mode keeps, and that what is recorded is what happens."""
+"""Image preprocessing: what each resize mode keeps of an image, and that the recorded settings are applied."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from cosmos_eval.models.preprocess import ImagePreprocess
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 
 
-def halves(width, height):
+def two_colour_image(width, height):
     """Left half red, right half blue."""
     image = Image.new("RGB", (width, height), (255, 0, 0))
     image.paste((0, 0, 255), (width // 2, 0, width, height))
@@ -24,7 +24,7 @@ def red_share(x):
 
 
 def test_shortest_crops_the_middle_squash_keeps_all_and_longest_pads():
-    wide = halves(300, 100)
+    wide = two_colour_image(300, 100)
     wide.paste((0, 255, 0), (0, 0, 50, 100))  # a green edge that a centre crop loses
     green = {mode: ImagePreprocess(60, resize=mode, **PLAIN)(wide)[1] for mode in ("shortest", "squash", "longest")}
     assert green["shortest"].max() < 0.1
@@ -42,7 +42,7 @@ def test_a_flat_image_worked_by_hand():
 
 
 def test_conversion_to_rgb_comes_before_resizing():
-    palette = halves(64, 64).convert("P", palette=Image.Palette.ADAPTIVE).resize((65, 65))
+    palette = two_colour_image(64, 64).convert("P", palette=Image.Palette.ADAPTIVE).resize((65, 65))
     preprocess = ImagePreprocess(9, **PLAIN)
     assert torch.equal(preprocess(palette), preprocess(palette.convert("RGB")))
     assert not torch.equal(preprocess.transform(palette), preprocess(palette))
@@ -50,19 +50,19 @@ def test_conversion_to_rgb_comes_before_resizing():
 
 def test_height_comes_before_width():
     preprocess = ImagePreprocess((64, 96), **PLAIN)
-    assert preprocess(halves(200, 100)).shape == (3, 64, 96)
+    assert preprocess(two_colour_image(200, 100)).shape == (3, 64, 96)
     assert preprocess.describe()["image_size"] == [64, 96]
     assert ImagePreprocess((64, 64)) == ImagePreprocess(64)
 
 
-def test_interpolation_is_obeyed_and_recorded():
-    sharp = halves(50, 50)
+def test_interpolation_is_applied_and_recorded():
+    sharp = two_colour_image(50, 50)
     bicubic, bilinear = (ImagePreprocess(224, interpolation=i, **PLAIN)(sharp) for i in ("bicubic", "bilinear"))
     assert not torch.equal(bicubic, bilinear)
     assert ImagePreprocess(224, interpolation="bilinear").describe()["interpolation"] == "bilinear"
 
 
-def test_what_would_be_recorded_and_not_done_is_refused():
+def test_settings_that_open_clip_would_ignore_are_refused():
     with pytest.raises(RequestError, match="always bicubic"):
         ImagePreprocess((64, 96), interpolation="bilinear")
     with pytest.raises(RequestError, match="one of shortest, longest, squash"):
@@ -72,7 +72,7 @@ def test_what_would_be_recorded_and_not_done_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"std": (0.2, 0, 0.2)}, "std must be at least 1e-06"),
         ({"std": (0.2, -1, 0.2)}, "std must be at least 1e-06"),
@@ -81,15 +81,15 @@ def test_what_would_be_recorded_and_not_done_is_refused():
         ({"mean": (0.5,)}, "three finite numbers"),
     ],
 )
-def test_a_normalisation_that_makes_no_numbers_is_refused(settings, said):
-    with pytest.raises(RequestError, match=said):
+def test_a_normalisation_with_infinite_results_is_refused(settings, message):
+    with pytest.raises(RequestError, match=message):
         ImagePreprocess(32, **settings)
 
 
-def test_an_instance_travels_after_it_was_used_and_does_the_same():
+def test_an_instance_is_picklable_after_use_and_gives_equal_tensors():
     preprocess = ImagePreprocess(32, resize="longest", fill=128)
-    first = preprocess(halves(50, 20))
-    again = pickle.loads(pickle.dumps(preprocess))
-    assert again == preprocess
-    assert hash(again) == hash(preprocess)
-    assert torch.equal(again(halves(50, 20)), first)
+    first = preprocess(two_colour_image(50, 20))
+    copy = pickle.loads(pickle.dumps(preprocess))
+    assert copy == preprocess
+    assert hash(copy) == hash(preprocess)
+    assert torch.equal(copy(two_colour_image(50, 20)), first)

@@ -1,4 +1,4 @@
-"""`python:` adapters: the documented example really runs, wrong returns are refused in one line."""
+"""`python:` adapters: the documented example runs, and wrong returns are refused in one line."""
 
 import hashlib
 import pickle
@@ -14,7 +14,7 @@ from PIL import Image
 from cosmos_core.errors import RequestError
 from cosmos_eval import evaluate
 from cosmos_eval.cli.main import run_command
-from cosmos_eval.datasets.base import ArrayImage
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.models import load_model, python
 from cosmos_eval.models.base import Model
@@ -23,7 +23,7 @@ from cosmos_eval.models.spec import parse_spec
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Write source as a module of the current directory; gives its name."""
+    """A function that writes source code as a module in the current directory and returns its name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     written = []
@@ -84,7 +84,7 @@ def test_without_a_digest_it_is_empty_so_that_nothing_is_cached(module):
     assert load_model(f"python:{module(adapter(extra='digest = None'))}:factory").digest == ""
 
 
-def test_a_run_says_that_it_is_measured_again_for_want_of_a_digest(module, tmp_path, capsys):
+def test_a_run_tells_that_a_model_without_a_digest_is_measured_again(module, tmp_path, capsys):
     (tmp_path / "small.yaml").write_text(
         "{base: toybox-retrieval, name: small, dataset: {scenes: 2, expected: {images: 2, texts: 4}}}"
     )
@@ -96,28 +96,28 @@ def test_a_run_says_that_it_is_measured_again_for_want_of_a_digest(module, tmp_p
     assert "small: measured again: the model has no digest" in capsys.readouterr().err
 
 
-def test_rows_become_float32_without_gradients(module):
+def test_embeddings_become_float32_without_gradients(module):
     name = module(adapter(text="torch.ones(len(texts), 3, dtype=torch.float64, requires_grad=True) * 2"))
-    rows = load_model(f"python:{name}:factory").encode_text(["a", "b"])
-    assert rows.dtype == torch.float32
-    assert not rows.requires_grad
+    embeddings = load_model(f"python:{name}:factory").encode_text(["a", "b"])
+    assert embeddings.dtype == torch.float32
+    assert not embeddings.requires_grad
 
 
-def test_a_factory_that_takes_a_device_is_given_it(module):
+def test_a_factory_with_a_parameter_device_receives_it(module):
     name = module(adapter(arguments="device").replace("return Adapter()", "a = Adapter(); a.device = device; return a"))
     assert load_model(f"python:{name}:factory", device="cpu").device == torch.device("cpu")
 
 
-def test_rows_that_exist_already_are_offered_only_where_the_adapter_has_them(module):
-    assert not hasattr(load_model(f"python:{module(adapter())}:factory"), "image_rows")
-    rows = "def image_rows(self, images): return torch.ones(len(images), 3)"
-    model = load_model(f"python:{module(adapter(extra=rows))}:factory")
-    assert model.image_rows(["p", "q"]).shape == (2, 3)
-    assert not hasattr(model, "text_rows")
+def test_the_model_has_methods_for_stored_embeddings_only_if_the_adapter_has_them(module):
+    assert not hasattr(load_model(f"python:{module(adapter())}:factory"), "read_image_embeddings")
+    method = "def read_image_embeddings(self, images): return torch.ones(len(images), 3)"
+    model = load_model(f"python:{module(adapter(extra=method))}:factory")
+    assert model.read_image_embeddings(["p", "q"]).shape == (2, 3)
+    assert not hasattr(model, "read_text_embeddings")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[[1.0]] * len(texts)", "returned list"),
         ("torch.ones(3)", r"returned shape \(3,\) for 2 inputs"),
@@ -128,15 +128,15 @@ def test_rows_that_exist_already_are_offered_only_where_the_adapter_has_them(mod
         ("torch.ones(2, 3, device='meta')", "returned a meta tensor"),
     ],
 )
-def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, text, said):
+def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, text, message):
     model = load_model(f"python:{module(adapter(text=text))}:factory")
-    with pytest.raises(RequestError, match=f"factory: encode_text {said}") as refusal:
+    with pytest.raises(RequestError, match=f"factory: encode_text {message}") as refusal:
         model.encode_text(["a", "b"])
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("import no_such_module_anywhere", "cannot import .*no_such_module_anywhere"),
         ("def factory(:", "cannot import .*SyntaxError"),
@@ -144,7 +144,7 @@ def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, tex
         ("def factory(): raise OSError('weights\\nare gone')", r"factory\(\) failed: OSError: weights are gone"),
         ("def factory(): return object()", "without preprocess, encode_image, encode_text"),
         ("import sys; sys.exit('no licence')", "cannot import .*SystemExit: no licence"),
-        ("def factory(): raise MemoryError", "out of memory making the model on cpu"),
+        ("def factory(): raise MemoryError", "out of memory while building the model on cpu"),
         (adapter(extra="digest = 5"), "digest is a int"),
         (adapter(extra="digest = property(lambda self: 1 / 0)"), "digest failed: ZeroDivisionError"),
         (adapter(extra="device = 'abacus'"), "device failed: RuntimeError"),
@@ -153,19 +153,19 @@ def test_a_wrong_return_is_refused_in_one_line_that_names_the_method(module, tex
         (adapter().replace("torch.zeros(3, 4, 4)", "1 / 0"), r"preprocess failed: ZeroDivisionError.*grey image"),
     ],
 )
-def test_a_module_that_does_not_do_is_refused_in_one_line(module, source, said):
-    with pytest.raises(RequestError, match=said) as refusal:
+def test_a_wrong_module_or_adapter_is_refused_in_one_line(module, source, message):
+    with pytest.raises(RequestError, match=message) as refusal:
         load_model(f"python:{module(source)}:factory")
     assert "\n" not in str(refusal.value)
 
 
-def test_an_absent_module_says_where_it_was_looked_for(module, tmp_path):
+def test_the_message_about_a_missing_module_names_the_folder_searched(module, tmp_path):
     with pytest.raises(RequestError, match=r"cannot import nowhere.*looked in"):
         load_model("python:nowhere.at_all:factory")
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("returned", "message"),
     [
         ("{'weights': torch.ones(1)}", "'weights' is not a JSON value: TypeError"),
         ("{'layers': {'depth': [1, float('nan')]}}", "'layers' is not a JSON value"),
@@ -178,14 +178,14 @@ def test_an_absent_module_says_where_it_was_looked_for(module, tmp_path):
         ("1 / 0", "describe failed: ZeroDivisionError"),
     ],
 )
-def test_a_description_that_no_result_can_hold_is_refused_when_the_model_is_loaded(module, returned, said):
+def test_a_description_that_no_result_can_hold_is_refused_when_the_model_is_loaded(module, returned, message):
     name = module(adapter(extra=f"def describe(self): return {returned}"))
-    with pytest.raises(RequestError, match=said) as refusal:
+    with pytest.raises(RequestError, match=message) as refusal:
         load_model(f"python:{name}:factory")
     assert "\n" not in str(refusal.value)
 
 
-def test_a_description_is_what_the_adapter_said_when_it_was_loaded(module):
+def test_a_description_is_read_once_when_the_model_is_loaded(module):
     good = "def describe(self): return {'arch': 'mine', 'activation': None, 'depth': 3}"
     model = load_model(f"python:{module(adapter(extra=good))}:factory")
     model.describe()["arch"] = "another"
@@ -193,12 +193,12 @@ def test_a_description_is_what_the_adapter_said_when_it_was_loaded(module):
     assert (described["arch"], described["activation"], described["depth"]) == ("mine", None, 3)
 
 
-def test_digests_that_begin_alike_differ_in_their_first_characters_and_none_is_a_path(module):
-    found = []
-    for own in ("colours-1", "colours-2", "../../x", "../../y", "färben"):
-        found.append(load_model(f"python:{module(adapter(extra=f'digest = {own!r}'))}:factory").digest)
-    assert len({digest[:8] for digest in found}) == len(found)
-    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found)
+def test_digests_that_begin_alike_become_different_hashes_and_never_a_path(module):
+    digests = []
+    for digest in ("colours-1", "colours-2", "../../x", "../../y", "färben"):
+        digests.append(load_model(f"python:{module(adapter(extra=f'digest = {digest!r}'))}:factory").digest)
+    assert len({digest[:8] for digest in digests}) == len(digests)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert load_model(f"python:{module(adapter(extra=chr(39) * 2))}:factory").digest == ""
     assert load_model(f"python:{module(adapter(extra='digest = str()'))}:factory").digest == ""
 
@@ -208,10 +208,10 @@ def test_digests_that_begin_alike_differ_in_their_first_characters_and_none_is_a
     [
         ("encode_image", lambda model: model.encode_image(torch.zeros(2, 3, 4, 4))),
         ("encode_text", lambda model: model.encode_text(["a", "b"])),
-        ("image_rows", lambda model: model.image_rows(["a", "b"])),
+        ("read_image_embeddings", lambda model: model.read_image_embeddings(["a", "b"])),
     ],
 )
-def test_what_an_adapter_raises_is_one_line_that_names_the_method(module, method, call):
+def test_an_exception_of_an_adapter_becomes_one_line_that_names_the_method(module, method, call):
     raising = f"""def {method}(self, *_):
         raise KeyError('no\\nkey')"""
     source = adapter().replace(f"def {method}(", f"def _{method}(").replace("    pass\n", f"    {raising}\n")
@@ -230,7 +230,7 @@ PIXELS = """
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("if image.width == 9: raise ValueError('odd')", "image image-9: .*preprocess failed: ValueError: odd"),
         ("if image.width == 9: raise MemoryError", "image image-9: .*preprocess failed: MemoryError"),
@@ -238,12 +238,12 @@ PIXELS = """
         ("return torch.zeros(3, 4, image.width)", "image image-9: .* 3x4x9 .* 3x4x8 .*image-8; make all of one"),
     ],
 )
-def test_what_preprocess_does_wrong_names_the_image_with_and_without_workers(module, body, said, workers):
+def test_errors_of_preprocess_name_the_image_with_and_without_workers(module, body, message, workers):
     source = adapter().replace("    def preprocess(self, image):\n        return torch.zeros(3, 4, 4)\n", "")
     model = load_model(f"python:{module(source.replace('    pass', PIXELS.format(body=body)))}:factory")
-    some = [ArrayImage(f"image-{width}", np.zeros((8, width, 3), np.uint8)) for width in (8, 9, 10)]
-    with pytest.raises(RequestError, match=said) as refusal:
-        Engine(model, batch_size=3, workers=workers).image_features(some)
+    images = [ArrayImage(f"image-{width}", np.zeros((8, width, 3), np.uint8)) for width in (8, 9, 10)]
+    with pytest.raises(RequestError, match=message) as refusal:
+        Engine(model, batch_size=3, workers=workers).image_features(images)
     assert "\n" not in str(refusal.value)
     assert "Traceback" not in str(refusal.value)
 
@@ -270,14 +270,14 @@ def factory({arguments}):
     ("extra", "arguments", "of_model", "of_weights"),
     [
         ("pass", "", "meta", "meta"),  # moved
-        ("pass", "device", "meta", "cpu"),  # its factory was told and knows best
-        ("device = torch.device('cpu')", "", "cpu", "cpu"),  # has a device of its own
+        ("pass", "device", "meta", "cpu"),  # not moved: its factory has the parameter
+        ("device = torch.device('cpu')", "", "cpu", "cpu"),  # its own device counts
         ("device = 'cpu'", "device", "cpu", "cpu"),
     ],
 )
-def test_a_module_is_moved_unless_it_decides_itself(module, extra, arguments, of_model, of_weights):
+def test_a_module_is_moved_unless_it_or_its_factory_chooses_the_device(module, extra, arguments, of_model, of_weights):
     name = module(MODULE.format(extra=extra, arguments=arguments))
-    model = load_model(f"python:{name}:factory", device="meta")  # the one other device that every machine has
+    model = load_model(f"python:{name}:factory", device="meta")  # the only other device that every machine has
     assert (model.device.type, model.adapter.scale.device.type) == (of_model, of_weights)
     assert Engine(model, precision="auto").device.type == of_model
 
@@ -291,12 +291,12 @@ def test_a_module_runs_where_its_model_says(module, extra, kind):
     assert engine.precision == ("bf16" if kind == "cuda" else "fp32")
 
 
-def perception_data(folder):
-    """Two images, each with a caption, as a definition of retrieval."""
+def write_retrieval_definition(folder):
+    """A retrieval benchmark of two images, each with a caption; returns the path of its definition."""
     for name in ("red", "blue"):
         Image.new("RGB", (8, 8), name).save(folder / f"{name}.png")
-    rows = [f'{{"image": "{name}.png", "captions": ["a {name} thing"]}}\n' for name in ("red", "blue")]
-    (folder / "d.jsonl").write_text("".join(rows))
+    lines = [f'{{"image": "{name}.png", "captions": ["a {name} thing"]}}\n' for name in ("red", "blue")]
+    (folder / "d.jsonl").write_text("".join(lines))
     (folder / "d.yaml").write_text(
         "name: d\nversion: 1\ntask: retrieval\ndataset: {reader: jsonl, path: d.jsonl}\n"
         "metrics: {primary: text_to_image_recall@1, k: [1]}\nsource: own\n"
@@ -307,12 +307,12 @@ def perception_data(folder):
 def test_evaluate_takes_the_object_that_the_factory_returns(module, tmp_path):
     module(documented_example(), "colours")
     build = python.find_factory(parse_spec("python:colours:build"))
-    definition = perception_data(tmp_path)
+    definition = write_retrieval_definition(tmp_path)
     (from_spec,) = evaluate("python:colours:build", definition)
     (from_object,) = evaluate(build(), definition)
     assert from_object.metrics == from_spec.metrics
     assert from_object.identity == from_spec.identity
-    assert from_object.model["spec"] == "python:colours:Colours"
+    assert from_object.model.spec == "python:colours:Colours"
 
 
 @pytest.mark.parametrize(
@@ -325,14 +325,14 @@ def test_evaluate_takes_the_object_that_the_factory_returns(module, tmp_path):
         (lambda build: None, "a NoneType without preprocess"),
     ],
 )
-def test_evaluate_says_what_it_takes(module, tmp_path, make, reason):
+def test_evaluate_refuses_what_is_not_a_model(module, tmp_path, make, reason):
     module(documented_example(), "colours")
     build = python.find_factory(parse_spec("python:colours:build"))
     with pytest.raises(RequestError, match=re.escape(reason)):
-        evaluate(make(build), perception_data(tmp_path))
+        evaluate(make(build), write_retrieval_definition(tmp_path))
 
 
-def test_a_module_that_is_no_adapter_yet_stays_on_its_device():
+def test_a_module_passed_to_evaluate_stays_on_its_device():
     class Adapter(torch.nn.Module):
         def __init__(self):
             super().__init__()

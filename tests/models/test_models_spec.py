@@ -1,4 +1,4 @@
-"""Model specs and what the rest of the package asks of them before torch is there."""
+"""Model specs: parsing, slugs and the list of forms, all without torch."""
 
 import subprocess
 import sys
@@ -28,9 +28,9 @@ from cosmos_eval.models.spec import KINDS, ModelSpec, list_models, parse_spec, s
         ("embeddings:out/vectors", ModelSpec("", "embeddings", "out/vectors")),
     ],
 )
-def test_every_form_of_the_contract_is_taken_apart(text, expected):
-    got = parse_spec(text)
-    assert got == ModelSpec(text, expected.kind, expected.name, expected.rest, expected.selector, expected.seed)
+def test_every_form_of_the_contract_is_parsed(text, expected):
+    parsed = parse_spec(text)
+    assert parsed == ModelSpec(text, expected.kind, expected.name, expected.rest, expected.selector, expected.seed)
 
 
 @pytest.mark.parametrize("text", ["", "toybox", "runs/last.pt", "clip:ViT-B-16", "openclip:ViT-B-16/openai"])
@@ -42,9 +42,9 @@ def test_an_unknown_kind_is_refused_in_one_line_that_lists_the_kinds(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("cosmos:", "names nothing"),
+        ("cosmos:", "has nothing after the colon"),
         ("cosmos:x.pt#pupil", "#student"),
         ("cosmos:#student", "#student"),
         ("cosmos:untrained-toybox?sed=1", "seed=NUMBER"),
@@ -60,8 +60,8 @@ def test_an_unknown_kind_is_refused_in_one_line_that_lists_the_kinds(text):
         ("python:module:lambda x", "python:package.module:factory"),
     ],
 )
-def test_a_spec_that_lacks_a_part_is_told_the_form(text, said):
-    with pytest.raises(RequestError, match=said.replace("?", r"\?").replace("#", r"\#")):
+def test_a_spec_without_a_part_is_refused_with_the_form(text, message):
+    with pytest.raises(RequestError, match=message.replace("?", r"\?").replace("#", r"\#")):
         parse_spec(text)
 
 
@@ -92,12 +92,12 @@ def test_a_slug_stays_short():
 
 
 def test_the_list_names_every_kind_and_the_ten_released_checkpoints():
-    rows = list_models()
-    assert {row.spec.partition(":")[0] for row in rows} == set(KINDS)
-    assert sum(row.spec.startswith(("cosmos:vitb16-", "cosmos:vitb32-")) for row in rows) == 10
-    assert all(row.needs and row.about for row in rows)
-    for row in rows:
-        parse_spec(row.spec.replace("seed=N", "seed=0"))
+    lines = list_models()
+    assert {line.spec.partition(":")[0] for line in lines} == set(KINDS)
+    assert sum(line.spec.startswith(("cosmos:vitb16-", "cosmos:vitb32-")) for line in lines) == 10
+    assert all(line.needs and line.about for line in lines)
+    for line in lines:
+        parse_spec(line.spec.replace("seed=N", "seed=0"))
 
 
 def test_specs_slugs_and_the_list_import_nothing_heavy():
@@ -106,5 +106,5 @@ def test_specs_slugs_and_the_list_import_nothing_heavy():
         "from cosmos_eval.models.spec import list_models, slug; list_models(); slug('hf:a/b'); parse_spec('cosmos:x'); "
         "print(sorted({'torch', 'numpy', 'pandas', 'open_clip', 'transformers', 'PIL'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

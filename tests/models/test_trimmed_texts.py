@@ -1,4 +1,4 @@
-"""Texts on their way through the engine: sorted by length, cut, in batches of so many tokens, and nothing changes."""
+"""Texts without padding: the engine sorts them by length and batches them by tokens, and no embedding changes."""
 
 import random
 
@@ -13,9 +13,8 @@ from cosmos_core.model import COSMOS
 from cosmos_core.text_tower import causal_text
 from cosmos_core.tokenizer import Tokenizer
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.texts import by_length
+from cosmos_eval.engine.text_batches import batches_by_length
 from cosmos_eval.models import load_model
-from cosmos_eval.models import trimmed as trimmed_texts
 from cosmos_eval.models.cosmos import CosmosModel
 from cosmos_eval.models.open_clip import OpenClipModel
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -36,8 +35,8 @@ def captions(count: int, seed: int = 0) -> list[str]:
     return [caption(rng) for _ in range(count)]
 
 
-class Whole:
-    """A model as it was before texts were trimmed: no `trimmed_text`."""
+class WithoutTrimming:
+    """A model of which the engine sees whole texts, because it has no `trimmed_text`."""
 
     def __init__(self, model) -> None:
         self.model, self.device, self.spec = model, model.device, model.spec
@@ -52,22 +51,22 @@ def clip() -> OpenClipModel:
         torch.nn.init.normal_(block.attn.in_proj_weight, std=0.3)
     torch.nn.init.normal_(network.token_embedding.weight)
     tokenizer = Tokenizer(TEXT["context_length"], TEXT["vocab_size"])
-    named = {"arch": "tiny", "config": {}, "spec": "open_clip:tiny/x", "source": "x", "activation_source": "file"}
-    return OpenClipModel(network, tokenizer, ImagePreprocess((32, 32)), **named)
+    names = {"arch": "tiny", "config": {}, "spec": "open_clip:tiny/x", "source": "x", "activation_source": "file"}
+    return OpenClipModel(network, tokenizer, ImagePreprocess((32, 32)), **names)
 
 
-def noting(model, monkeypatch) -> list[tuple[int, int]]:
-    """Shapes of the ids that pass the tower from now on."""
+def record_shapes(model, monkeypatch) -> list[tuple[int, int]]:
+    """A list to which each call of the tower adds the shape of its ids."""
     shapes: list[tuple[int, int]] = []
-    embed = (model.network if hasattr(model, "network") else model.core).token_embedding.forward
-    tower = (model.network if hasattr(model, "network") else model.core).token_embedding
-    monkeypatch.setattr(tower, "forward", lambda ids: (shapes.append(tuple(ids.shape)), embed(ids))[1])
+    embedding = (model.network if hasattr(model, "network") else model.core).token_embedding
+    forward = embedding.forward
+    monkeypatch.setattr(embedding, "forward", lambda ids: (shapes.append(tuple(ids.shape)), forward(ids))[1])
     return shapes
 
 
-def test_trimmed_rows_are_those_of_whole_texts(clip):
+def test_embeddings_of_trimmed_texts_are_those_of_whole_texts(clip):
     texts = captions(70)
-    whole = Engine(Whole(clip), batch_size=4).text_features(texts)
+    whole = Engine(WithoutTrimming(clip), batch_size=4).text_features(texts)
     assert (whole - Engine(clip, batch_size=4).text_features(texts)).abs().max() < 2e-6
     assert (whole - Engine(clip, batch_size=1).text_features(texts)).abs().max() < 2e-6
     assert (whole - Engine(clip, batch_size=64).text_features(texts)).abs().max() < 2e-6
@@ -79,16 +78,16 @@ def test_a_cosmos_is_trimmed_and_stays_in_training():
     core = COSMOS(32, {**VISION, "attn_pooler_heads": 2}, text).train()
     model = CosmosModel(core)
     texts = captions(30)
-    found = Engine(model, batch_size=2).text_features(texts)
-    assert (found - Engine(Whole(model), batch_size=2).text_features(texts)).abs().max() < 2e-6
+    features = Engine(model, batch_size=2).text_features(texts)
+    assert (features - Engine(WithoutTrimming(model), batch_size=2).text_features(texts)).abs().max() < 2e-6
     assert core.training
-    assert not found.requires_grad
+    assert not features.requires_grad
     assert all(parameter.requires_grad for parameter in core.parameters())
 
 
-def test_batches_hold_texts_of_like_length_and_no_more_tokens_than_whole_texts_would(clip, monkeypatch):
-    monkeypatch.setattr(trimmed_texts, "TOKENS_ON_CPU", 10**9)
-    shapes = noting(clip, monkeypatch)
+def test_batches_hold_texts_of_similar_length_and_no_more_tokens_than_whole_texts_would(clip, monkeypatch):
+    monkeypatch.setattr("cosmos_eval.models.trimmed_text.TOKENS_ON_CPU", 10**9)
+    shapes = record_shapes(clip, monkeypatch)
     texts = list(dict.fromkeys(captions(200)))
     lengths = clip.trimmed_text.tokens(texts).lengths
     Engine(clip, batch_size=2).text_features(texts)
@@ -99,59 +98,59 @@ def test_batches_hold_texts_of_like_length_and_no_more_tokens_than_whole_texts_w
     assert sum(count * length for count, length in shapes) < 1.1 * lengths.sum()
 
 
-def test_on_a_cpu_a_batch_passes_in_parts_that_fit_its_cache(clip, monkeypatch):
+def test_on_a_cpu_a_batch_passes_the_tower_in_parts(clip, monkeypatch):
     texts = list(dict.fromkeys(captions(100)))
-    at_once = Engine(clip, batch_size=64).text_features(texts)
-    monkeypatch.setattr(trimmed_texts, "TOKENS_ON_CPU", 50)
-    shapes = noting(clip, monkeypatch)
+    undivided = Engine(clip, batch_size=64).text_features(texts)
+    monkeypatch.setattr("cosmos_eval.models.trimmed_text.TOKENS_ON_CPU", 50)
+    shapes = record_shapes(clip, monkeypatch)
     parts = Engine(clip, batch_size=64).text_features(texts)
     assert all(count * length <= 50 for count, length in shapes)
-    assert (parts - at_once).abs().max() < 2e-6
+    assert (parts - undivided).abs().max() < 2e-6
 
 
 def test_the_same_texts_at_the_same_batch_size_give_the_same_bits(clip):
     texts = captions(90)
     first = Engine(clip, batch_size=3).text_features(texts)
     assert torch.equal(first, Engine(clip, batch_size=3, workers=2).text_features(texts))
-    again = Engine(clip, batch_size=3)
-    again.text_features(captions(40, seed=1))  # what it shares with the others is not encoded again
-    assert torch.allclose(first, again.text_features(texts), atol=1e-5)
+    engine = Engine(clip, batch_size=3)
+    engine.text_features(captions(40, seed=1))  # texts in both lists are not encoded again
+    assert torch.allclose(first, engine.text_features(texts), atol=1e-5)
 
 
-def test_texts_that_the_tokenizer_cannot_tell_apart_share_one_row(clip, monkeypatch):
+def test_texts_with_equal_ids_share_one_embedding(clip, monkeypatch):
     cut = " ".join(["cube"] * 40)
     texts = ["a red cube", *captions(50), "A  RED cube", cut, cut + " and more", "a red cube"]
-    shapes = noting(clip, monkeypatch)
-    rows = Engine(clip, batch_size=1).text_features(texts)
-    assert torch.equal(rows[0], rows[51])
-    assert torch.equal(rows[0], rows[54])
-    assert torch.equal(rows[52], rows[53])
-    assert sum(count for count, _ in shapes) == len({tuple(row) for row in clip.tokenizer(texts).tolist()})
-    assert (rows - Engine(Whole(clip)).text_features(texts)).abs().max() < 2e-6
+    shapes = record_shapes(clip, monkeypatch)
+    features = Engine(clip, batch_size=1).text_features(texts)
+    assert torch.equal(features[0], features[51])
+    assert torch.equal(features[0], features[54])
+    assert torch.equal(features[52], features[53])
+    assert sum(count for count, _ in shapes) == len({tuple(ids) for ids in clip.tokenizer(texts).tolist()})
+    assert (features - Engine(WithoutTrimming(clip)).text_features(texts)).abs().max() < 2e-6
 
 
-def test_a_tower_for_which_trimming_is_not_exact_sees_whole_texts_in_their_order(clip, monkeypatch):
+def test_a_tower_that_is_not_causal_sees_whole_texts_in_their_order(clip):
     torch.manual_seed(0)
     network = open_clip.CustomTextCLIP(32, VISION, {**TEXT, "no_causal_mask": True, "pool_type": "last"})
     assert causal_text(network) is None
-    named = {"arch": "tiny", "config": {}, "spec": "open_clip:tiny/x", "source": "x", "activation_source": "file"}
-    siglip = OpenClipModel(network, clip.tokenizer, ImagePreprocess((32, 32)), **named)
+    names = {"arch": "tiny", "config": {}, "spec": "open_clip:tiny/x", "source": "x", "activation_source": "file"}
+    siglip = OpenClipModel(network, clip.tokenizer, ImagePreprocess((32, 32)), **names)
     assert siglip.trimmed_text is None
-    seen = []
-    monkeypatch.setattr(network.text, "forward", lambda ids, own=network.text.forward: (seen.append(ids), own(ids))[1])
+    batches = []
+    network.text.register_forward_pre_hook(lambda module, arguments: batches.append(arguments[0]))
     texts = list(dict.fromkeys(captions(30)))
-    rows = Engine(siglip, batch_size=2).text_features(texts)
-    assert torch.equal(torch.cat(seen), clip.tokenizer(texts))
-    assert [len(ids) for ids in seen] == [8] * (len(texts) // 8) + [len(texts) % 8] * bool(len(texts) % 8)
+    features = Engine(siglip, batch_size=2).text_features(texts)
+    assert torch.equal(torch.cat(batches), clip.tokenizer(texts))
+    assert [len(ids) for ids in batches] == [8] * (len(texts) // 8) + [len(texts) % 8] * bool(len(texts) % 8)
     assert_close(
-        rows,
+        features,
         torch.nn.functional.normalize(
             torch.cat([siglip.encode_text(texts[i : i + 8]) for i in range(0, len(texts), 8)]), dim=1
         ),
     )
 
 
-def test_other_adapters_are_asked_as_before():
+def test_adapters_without_trimmed_text_encode_whole_texts():
     model = RandomModel()
     Engine(model, batch_size=1).text_features(["long text " * 9, "b", "c", "b", "e", "f"])
     assert model.text_batches == [["long text " * 9, "b", "c", "e"], ["f"]]
@@ -177,47 +176,48 @@ def test_half_precision_reaches_the_trimmed_tower(clip, precision):
     half = Engine(clip, precision=precision).text_features(texts)
     assert half.dtype == torch.float32
     assert 1e-6 < (half - exact).abs().max() < 5e-2
-    whole = Engine(Whole(clip), precision=precision).text_features(texts)
+    whole = Engine(WithoutTrimming(clip), precision=precision).text_features(texts)
     assert (half - whole).abs().max() < 5e-2
 
 
-def test_the_empty_text_and_one_that_is_cut_pass(clip):
+def test_an_empty_text_and_a_truncated_one_are_encoded(clip):
     long = " ".join(["sphere"] * 99)
-    rows = Engine(clip).text_features(["", long])
+    features = Engine(clip).text_features(["", long])
     assert clip.trimmed_text.tokens(["", long]).lengths.tolist() == [2, 24]
-    assert (rows - Engine(Whole(clip)).text_features(["", long])).abs().max() < 2e-6
+    assert (features - Engine(WithoutTrimming(clip)).text_features(["", long])).abs().max() < 2e-6
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 77), min_size=1, max_size=60), st.integers(1, 300))
 def test_every_text_is_in_one_batch_and_batches_keep_their_budget(lengths, budget):
-    found = by_length(torch.tensor(lengths), budget)
-    order = [j for batch in found for j in batch.tolist()]
+    batches = batches_by_length(torch.tensor(lengths), budget)
+    order = [j for batch in batches for j in batch.tolist()]
     assert order == sorted(range(len(lengths)), key=lambda j: (-lengths[j], j))
-    for batch, after in zip(found, [*found[1:], None], strict=True):
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
         longest = max(lengths[j] for j in batch.tolist())
         assert len(batch) == 1 or len(batch) * longest <= budget
-        if after is not None:
-            assert (len(batch) + 1) * longest > budget  # no smaller than it must be
+        if following is not None:
+            assert (len(batch) + 1) * longest > budget  # as large as the budget allows
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(alphabet="ab c", max_size=12), min_size=1, max_size=20), st.randoms())
-def test_tokens_of_any_places_are_those_of_the_tokenizer(clip, texts, rng):
+def test_batches_of_any_texts_have_the_ids_of_the_tokenizer(clip, texts, rng):
     tokens = clip.trimmed_text.tokens(texts)
     ids = clip.tokenizer(texts)
     assert len(tokens) == len(texts)
-    places = rng.sample(range(len(texts)), rng.randint(1, len(texts)))
-    batch = tokens.batch(torch.tensor(places))
-    assert len(batch) == len(places)
-    assert torch.equal(batch.lengths, (ids[places] != 0).sum(1))
-    assert torch.equal(batch.ids.long(), ids[places][:, : int(batch.lengths.max())])
-    rows = [tuple(row) for row in ids.tolist()]
-    assert len(set(zip(rows, tokens.contents(), strict=True))) == len(set(rows)) == len(set(tokens.contents()))
+    indices = rng.sample(range(len(texts)), rng.randint(1, len(texts)))
+    batch = tokens.batch(torch.tensor(indices))
+    assert len(batch) == len(indices)
+    assert torch.equal(batch.lengths, (ids[indices] != 0).sum(1))
+    assert torch.equal(batch.ids.long(), ids[indices][:, : int(batch.lengths.max())])
+    texts_as_ids = [tuple(text_ids) for text_ids in ids.tolist()]
+    pairs = set(zip(texts_as_ids, tokens.contents(), strict=True))
+    assert len(pairs) == len(set(texts_as_ids)) == len(set(tokens.contents()))
 
 
 def test_the_model_of_the_package_gives_the_same_scores(clip):
     model = load_model("cosmos:toybox")
     texts = captions(40)
-    found, whole = Engine(model).text_features(texts), Engine(Whole(model)).text_features(texts)
-    assert (found @ found.T - whole @ whole.T).abs().max() < 2e-6
+    features, whole = Engine(model).text_features(texts), Engine(WithoutTrimming(model)).text_features(texts)
+    assert (features @ features.T - whole @ whole.T).abs().max() < 2e-6

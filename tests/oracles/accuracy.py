@@ -1,4 +1,4 @@
-"""Accuracies the slow way: one sample after the other, every order of the tied classes."""
+"""Slow oracles of accuracy: sample by sample, over every order of the tied classes."""
 
 from fractions import Fraction
 from itertools import permutations
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def topk(scores: np.ndarray, label: int, k: int) -> Fraction:
-    """Probability that `label` is among the first k of (C,) scores, over every order of those that tie with it."""
+    """Probability that `label` is among the first k of (C,) scores, over every order of the classes tied with it."""
     better = int(sum(scores > scores[label]))
     tied = [c for c in range(len(scores)) if scores[c] == scores[label]]
     orders = list(permutations(tied))
@@ -15,8 +15,9 @@ def topk(scores: np.ndarray, label: int, k: int) -> Fraction:
 
 
 def mean_per_class(values: list[float], labels: list[int]) -> float:
+    """Mean over classes of the mean value of their samples."""
     means = []
     for c in sorted(set(labels)):
-        own = [value for value, label in zip(values, labels, strict=True) if label == c]
-        means.append(sum(own) / len(own))
+        class_values = [value for value, label in zip(values, labels, strict=True) if label == c]
+        means.append(sum(class_values) / len(class_values))
     return sum(means) / len(means)

@@ -1,4 +1,4 @@
-"""Right-or-wrong pairs row by row: what `metrics.comparisons` makes of items of one image and two texts."""
+"""Slow oracle of the accuracy of items of one image and two texts (`cosmos_eval.metrics.item_accuracy`)."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from cosmos_eval.metrics.similarity import check_features, plain_float32
 
 @dataclass(frozen=True)
 class Pairs:
-    """Scores of the right and of the wrong candidate of each item; all (I,) on the CPU."""
+    """Scores of the right and of the wrong candidate of each item; (I,) each, on the CPU."""
 
     right: Tensor
     wrong: Tensor
 
     @property
     def strict(self) -> Tensor:
-        """float64, 1 where the right one scores strictly higher: a tie is wrong."""
+        """(I,) float64: 1 where the right candidate scores strictly higher, else 0."""
         return (self.right > self.wrong).double()
 
     @property
     def expected(self) -> Tensor:
-        """float64, a tie counts one half."""
+        """(I,) float64: likewise, but 1/2 for a tie."""
         return self.strict + (self.right == self.wrong).double() / 2
 
 
@@ -30,10 +30,10 @@ def compare_pairs(anchors: Tensor, right: Tensor, wrong: Tensor) -> Pairs:
     """Score a right and a wrong candidate against the anchor of each item.
 
     Args:
-        anchors, right, wrong: (I, D) features; row i of each belongs to item i.
+        anchors, right, wrong: (I, D) features of each item.
 
     Raises:
-        ValueError: shapes differ, or features that are not finite (names the first item).
+        ValueError: shapes differ, or a feature is not finite (names the first item).
     """
     if not anchors.shape == right.shape == wrong.shape:
         shapes = ", ".join(str(tuple(x.shape)) for x in (anchors, right, wrong))
@@ -41,8 +41,8 @@ def compare_pairs(anchors: Tensor, right: Tensor, wrong: Tensor) -> Pairs:
     for features in (anchors, right, wrong):
         check_features(features, "item")
     with plain_float32():
-        of_right = (anchors.float() * right.float()).sum(1)
-        of_wrong = (anchors.float() * wrong.float()).sum(1)
-    # Equal candidates tie whatever the order in which a kernel adds up.
+        right_scores = (anchors.float() * right.float()).sum(1)
+        wrong_scores = (anchors.float() * wrong.float()).sum(1)
+    # Equal candidates share one score, as the order in which a kernel adds up may differ.
     equal = (right == wrong).all(1)
-    return Pairs(of_right.cpu(), torch.where(equal, of_right, of_wrong).cpu())
+    return Pairs(right_scores.cpu(), torch.where(equal, right_scores, wrong_scores).cpu())

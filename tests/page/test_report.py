@@ -17,6 +17,7 @@ from cosmos_eval.page.data import Reported, report_data
 from cosmos_eval.page.images import embed, shrink
 from cosmos_eval.page.report import LARGEST, put_together, write_report
 from cosmos_eval.report.board import make_board
+from cosmos_eval.results.sections import TimingSection
 from cosmos_eval.results.store import read_results
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.report_folder import attack, fill, one, write
@@ -128,8 +129,8 @@ def test_an_older_interval_without_width_has_a_remark():
 
 
 def test_of_two_measurements_of_one_thing_the_later_is_shown(tmp_path):
-    early = one("m", "flowers", 0.4, timing={"seconds": 1.0, "started": "2026-01-01T00:00:00+00:00"})
-    late = one("m", "flowers", 0.7, timing={"seconds": 1.0, "started": "2026-01-02T00:00:00+00:00"})
+    early = one("m", "flowers", 0.4, timing=TimingSection(1.0, "2026-01-01T00:00:00+00:00"))
+    late = one("m", "flowers", 0.7, timing=TimingSection(1.0, "2026-01-02T00:00:00+00:00"))
     data = report_data([Reported(late, "a/RESULT.json"), Reported(early, "b/RESULT.json")])
     assert [cell[2] for cell in data["cells"]] == [0.7]
     assert data["results"][-1]["path"] == "a/RESULT.json"  # the page takes the last one of a row
@@ -149,7 +150,7 @@ def test_published_values_are_rows_of_their_own():
     result = one("ours", "flowers", 0.5)
     row = {
         "paper": "A paper", "model": "Theirs", "arch": "", "pretraining": "", "benchmark": "flowers", "metric": "top1",
-        "value": 0.712, "decimals": 1, "source": "table 3", "fingerprint": result.benchmark["fingerprint"],
+        "value": 0.712, "decimals": 1, "source": "table 3", "fingerprint": result.benchmark.fingerprint,
         "dataset": "",
     }  # fmt: skip
     data = report_data([Reported(result, "a")], pd.DataFrame([row]))
@@ -302,7 +303,7 @@ def test_the_page_of_a_full_suite_stays_below_5_megabytes(tmp_path):
         for m in range(20):
             base = one(f"open_clip:ViT-B-16/a-long-tag-of-weights-{m}", "flowers", 0.3 + m / 100 + b / 1000)
             more = {f"part number {i}/iou": Metric(i / 997, i / 999, 0.87654321, 5000 + i) for i in range(parts)}
-            benchmark = {**base.benchmark, "name": f"benchmark-{b}", "fingerprint": f"{b:064d}"}
+            benchmark = replace(base.benchmark, name=f"benchmark-{b}", fingerprint=f"{b:064d}")
             result = replace(base, metrics=base.metrics | more, benchmark=benchmark)
             found.append(Reported(result, f"model-{m}-of-some-name/benchmark-{b}/RESULT.json"))
     for i in range(24):

@@ -256,14 +256,14 @@ def with_references(tmp_path_factory) -> Path:
     ]
     for result in results:
         write(folder, result)
-    prints = {result.benchmark["name"]: result.benchmark for result in results}
+    prints = {result.benchmark.name: result.benchmark for result in results}
     benchmarks = tuple(
-        SimpleNamespace(**known, metrics={"primary": PRIMARY[known["task"]]}) for known in prints.values()
+        SimpleNamespace(**known.record(), metrics={"primary": PRIMARY[known.task]}) for known in prints.values()
     )
     suite = Suite("mine", benchmarks, (Average("mean of two", ("flowers", "words"), "primary"),))  # type: ignore[arg-type]
     row = {
         "paper": attack("paper"), "model": attack("model"), "benchmark": "flowers", "metric": "top1", "value": 0.3123,
-        "decimals": 2, "source": attack("source"), "fingerprint": prints["flowers"]["fingerprint"],
+        "decimals": 2, "source": attack("source"), "fingerprint": prints["flowers"].fingerprint,
     }  # fmt: skip
     return write_report(folder, references=pd.DataFrame([row]), suite=suite).path
 

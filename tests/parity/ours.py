@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cosmos_core.model import COSMOS, Features
 from cosmos_core.objectives.cosmos import CosmosLoss
 from cosmos_core.positions import resize_image_positions, resize_text_positions, run_time_positions
+from tests.helpers.cosmos_networks import image_logits
 from tests.oracles.cosmos_loss import cosmos_loss_of_ranks
 from tests.parity.golden import Pack, flatten
 
@@ -49,7 +50,7 @@ def encode_outputs(pack: Pack) -> dict[str, Any]:
     ours["text.text_features"] = network.encode_text(texts)
     ours["text.text_features_normalized"] = network.encode_text(texts, normalize=True)
     first_captions = texts[: len(views[0])]
-    ours["get_logits.image_logits"] = network.get_logits(views[0], first_captions)[0]
+    ours["get_logits.image_logits"] = image_logits(network, views[0], first_captions)
     called = network(views[0], first_captions)
     for name in ("image_features", "text_features", "logit_scale", "distill_logit_scale"):
         ours[f"eval_forward.{name}"] = getattr(called, name)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.metrics.accuracy import expected_topk
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
-from tests.helpers.feature_metrics import count_classes
+from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
+from tests.helpers.feature_metrics import class_rank_counts_of_features
 from tests.parity import ours
 from tests.parity.golden import Pack
 
@@ -39,8 +39,8 @@ class PackFeatures:
 def tensors(pack: Pack) -> dict[str, Tensor]:
     stored, case = pack.tensors("classification/classifier.safetensors"), pack.json("classification/expect.json")
     features = PackFeatures(pack)
-    prompts = class_prompts(case["classnames"], case["templates"])
-    weights = class_weights(features, case["classnames"], case["templates"])
+    prompts = build_class_prompts(case["classnames"], case["templates"])
+    weights = build_class_embeddings(features, case["classnames"], case["templates"])
     return {
         "token_ids": torch.stack([features.tokenize(own) for own in prompts]),
         "classifier": weights.T,
@@ -51,7 +51,7 @@ def tensors(pack: Pack) -> dict[str, Tensor]:
 def numbers(pack: Pack) -> dict[str, Any]:
     stored, case = pack.tensors("classification/classifier.safetensors"), pack.json("classification/expect.json")
     weights = pack.ours("classification/classifier.safetensors", tensors)["classifier"].T.contiguous()
-    places = count_classes(stored["image_features"], weights, stored["targets"])
+    places = class_rank_counts_of_features(stored["image_features"], weights, stored["targets"])
     top1, top5 = (expected_topk(places, k).sum().item() for k in (1, 5))
     ranked = (case["temperature"] * stored["image_features"] @ weights.T).sort(dim=1, descending=True).values
     return {

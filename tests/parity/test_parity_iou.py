@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosmos_eval.metrics.areas import class_accuracy, class_areas, class_iou, summary
+from cosmos_eval.metrics.iou import class_accuracy, class_iou, count_class_pixels, segmentation_metrics
 from tests.parity.golden import Pack
 
 FILE, MAPS = "segmentation/iou.json", "segmentation/iou.safetensors"
@@ -21,7 +21,8 @@ def total(pack: Pack) -> np.ndarray:
     numbers = [name.removeprefix("label.") for name in maps if name.startswith("label.")]
     classes = pack.json(FILE)["num_classes"]
     return sum(
-        (class_areas(maps[f"pred.{n}"], maps[f"label.{n}"], classes) for n in numbers), np.zeros((3, classes), np.int64)
+        (count_class_pixels(maps[f"pred.{n}"], maps[f"label.{n}"], classes) for n in numbers),
+        np.zeros((3, classes), np.int64),
     )
 
 
@@ -33,7 +34,7 @@ def numbers(pack: Pack) -> dict[str, Any]:
     precision, recall = ratio(intersection, predicted), class_accuracy(areas)
     with np.errstate(invalid="ignore", divide="ignore"):
         fscore = 2 * precision * recall / (precision + recall)
-    values = summary(areas)
+    values = segmentation_metrics(areas)
     rounded = {"aAcc": values["pixel_accuracy"], "mIoU": values["miou"], "mAcc": values["mean_accuracy"]}
     more = {
         name: float(np.nanmean(value))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank
-from tests.helpers.feature_metrics import count_places
+from cosmos_eval.metrics.ranks import RankCounts, expected_hit, expected_rank
+from tests.helpers.feature_metrics import rank_counts_of_features
 from tests.oracles.ranks import lowest_index_first
 from tests.parity.golden import Pack
 
@@ -36,14 +36,14 @@ def positives(pack: Pack, case: str) -> tuple[torch.Tensor, list[list[int]]]:
     return owner, [(owner == i).nonzero()[:, 0].tolist() for i in range(len(ids))]
 
 
-def both_ways(pack: Pack, case: str) -> dict[str, Places]:
+def both_ways(pack: Pack, case: str) -> dict[str, RankCounts]:
     features = pack.tensors(FEATURES)
     images, texts = features[f"{case}.image_features"], features[f"{case}.text_features"]
     text = torch.arange(len(texts))
     owner = positives(pack, case)[0] if f"{case}.similarity" in features else text
     return {
-        "text_to_image": count_places(texts, images, text, owner),
-        "image_to_text": count_places(images, texts, owner, text),
+        "text_to_image": rank_counts_of_features(texts, images, text, owner),
+        "image_to_text": rank_counts_of_features(images, texts, owner, text),
     }
 
 
@@ -57,7 +57,7 @@ def under(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in metrics.items()}
 
 
-def expectations(places: Places) -> dict[str, float]:
+def expectations(places: RankCounts) -> dict[str, float]:
     ranks = expected_rank(places)
     recall = {f"R@{k}": expected_hit(places, k).mean().item() for k in KS}
     return recall | {"mean_rank": ranks.mean().item(), "median_rank": math.floor(np.median(ranks))}
@@ -82,7 +82,7 @@ def bounds(pack: Pack) -> dict[str, Any]:
             "text_to_image": lowest_index_first(scores.T, [[i] for i in owner.tolist()]),
         }
         for direction, places in both_ways(pack, case).items():
-            best = places.better + 1
+            best = places.above + 1
             orders = {
                 "optimistic": best.numpy(),
                 "pessimistic": (best + places.tied - places.tied_positives).numpy(),

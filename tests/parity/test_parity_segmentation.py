@@ -14,15 +14,15 @@ from torch.nn import functional as F
 
 from cosmos_core.dense import patch_features
 from cosmos_core.tokenizer import build_tokenizer
-from cosmos_eval.datasets.base import ArrayImage
-from cosmos_eval.datasets.prompts import resolve_words
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.datasets.prompts import resolve_prompts
 from cosmos_eval.engine import Engine
-from cosmos_eval.engine.dense import Dense
-from cosmos_eval.engine.windows import resized, window_grid
+from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.engine.windows import resize_image, window_grid
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
 from cosmos_eval.tasks.segmentation.label_maps import BUDGET as DEFAULT
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 from cosmos_eval.tasks.segmentation.pamr import affinities, refine
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.oracles import segmentation as oracle
@@ -56,7 +56,7 @@ def settings(pack: Pack, **changes: Any) -> dict[str, Any]:
     return {**SETTINGS, **{name: stored[name] for name in names}, **changes}
 
 
-def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool = False) -> Dense:
+def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool = False) -> DenseFeatures:
     """All windows of one of the pack's images, which are stored as the tower sees them; or all of it at once."""
     image, chosen = pack.tensors(TENSORS)[f"image.{index}"][0].float(), settings(pack)
     grid = window_grid(image.shape[1], image.shape[2], 0 if whole else chosen["crop"], chosen["stride"])
@@ -65,14 +65,14 @@ def dense(pack: Pack, model: PackModel, index: int, attention: str, whole: bool 
     features = F.normalize(model.encode_patches(windows, attention), dim=-1)
     features = features.reshape(len(grid.tops), len(grid.lefts), *features.shape[1:])
     original = tuple(pack.json(NUMBERS)["images"][index]["ori_shape"])
-    return Dense(index, original, grid, features, image)
+    return DenseFeatures(index, original, grid, features, image)
 
 
-def each_window(full: Dense) -> Iterator[Dense]:
+def each_window(full: DenseFeatures) -> Iterator[DenseFeatures]:
     """Every window as an image of its own."""
     size = (full.grid.crop_height, full.grid.crop_width)
     for features in full.features.flatten(0, 1):
-        yield Dense(full.index, size, window_grid(*size, 0, 1), features[None, None])
+        yield DenseFeatures(full.index, size, window_grid(*size, 0, 1), features[None, None])
 
 
 def modes(pack: Pack) -> list[tuple[int, str]]:
@@ -81,17 +81,17 @@ def modes(pack: Pack) -> list[tuple[int, str]]:
     return [(int(image), attention) for _, image, attention in keys]
 
 
-def label_maps(pack: Pack, case: dict[str, Any]) -> LabelMaps:
+def label_maps(pack: Pack, case: dict[str, Any]) -> LabelMapPredictor:
     names = ("prob_thd", "area_thd", "pamr_steps")
     chosen = settings(pack, **{name: case[name] for name in names})
     budget = DEFAULT if case["pamr_steps"] else BUDGET
-    return LabelMaps(pack.tensors(TENSORS)["query_features"], case["query_idx"], chosen, budget)
+    return LabelMapPredictor(pack.tensors(TENSORS)["query_features"], case["query_idx"], chosen, budget)
 
 
-def plain(pack: Pack, **changes: Any) -> LabelMaps:
+def plain(pack: Pack, **changes: Any) -> LabelMapPredictor:
     """Maps whose classes are the query words themselves."""
     queries = pack.tensors(TENSORS)["query_features"]
-    return LabelMaps(queries, range(len(queries)), settings(pack, **changes), DEFAULT if changes else BUDGET)
+    return LabelMapPredictor(queries, range(len(queries)), settings(pack, **changes), DEFAULT if changes else BUDGET)
 
 
 def steps(pack: Pack) -> int:
@@ -138,12 +138,12 @@ def refinement(pack: Pack) -> dict[str, Tensor]:
 
 
 def text_queries(pack: Pack) -> dict[str, Tensor]:
-    words, templates = pack.json(NUMBERS)["query_words"], resolve_words({"templates": "openai-80"}, None).templates
+    words, templates = pack.json(NUMBERS)["query_words"], resolve_prompts({"templates": "openai-80"}, None).templates
     assert isinstance(templates, tuple)
     tokenize = build_tokenizer(pack.json("model/config.json")["text_cfg"])
     return {
-        "text_queries.token_ids": torch.stack([tokenize(own) for own in class_prompts(words, templates)]),
-        "text_queries.features": class_weights(PackFeatures(pack), words, templates),
+        "text_queries.token_ids": torch.stack([tokenize(own) for own in build_class_prompts(words, templates)]),
+        "text_queries.features": build_class_embeddings(PackFeatures(pack), words, templates),
     }
 
 
@@ -159,8 +159,8 @@ def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
     chosen |= {name: case[name] for name in ("prob_thd", "area_thd", "pamr_steps")}
     (full,) = Engine(PackModel(pack), batch_size=4).window_features([image], chosen, keep_pixels=True)
     assert full.pixels is not None
-    maps = LabelMaps(stored["query_features"], case["query_idx"], chosen)
-    small = resized(image.load(), short_side, long_side)
+    maps = LabelMapPredictor(stored["query_features"], case["query_idx"], chosen)
+    small = resize_image(image.load(), short_side, long_side)
     found = {
         "pipeline.resized_bgr": small[..., ::-1].copy(),
         "pipeline.preprocessed": full.pixels[None],
@@ -173,7 +173,7 @@ def pipeline(pack: Pack) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     for i, case in enumerate(about["pipeline"]["resize_shapes"]):
         height, width = case["hw"]
-        out = resized(Image.new("RGB", (width, height)), min(case["scale"]), max(case["scale"]))
+        out = resize_image(Image.new("RGB", (width, height)), min(case["scale"]), max(case["scale"]))
         numbers[f"pipeline/resize_shapes/{i}/out"] = list(out.shape[:2])
     return found, numbers
 
@@ -187,7 +187,7 @@ def numbers(pack: Pack) -> dict[str, Any]:
         name = f"{image}.{attention}"
         full = dense(pack, model, image, attention)
         if name in about["window_order"]:
-            found[f"window_order/{name}"] = full.grid.windows
+            found[f"window_order/{name}"] = full.grid.window_count
         for case in cases(pack, name):
             i = places[case["key"]]
             probabilities = label_maps(pack, case).probabilities(full)

@@ -21,7 +21,7 @@ GOOD = {
 INFO = """
 from cosmos_eval import DataKind, ModelKind, ReaderInfo, TaskInfo
 from cosmos_eval.datasets.kinds import CLASSIFICATION
-from cosmos_eval.models.kinds import KnownModel
+from cosmos_eval.models.kinds import ListedModel
 def f(*arguments): ...
 """
 TASK = 'INFO = TaskInfo(name="bad", data=CLASSIFICATION, run=f, validate=f, metric_names=f)'
@@ -48,9 +48,9 @@ def group_of(what: str) -> str:
         (
             "tasks",
             INFO + TASK.replace(")", ', settings_key="words", read_settings=f)'),
-            "is another key of",
+            "has another meaning in definitions",
         ),
-        ("tasks", INFO + TASK.replace(")", ', sample_keys="image")'), "its sample_keys is one text; write a tuple"),
+        ("tasks", INFO + TASK.replace(")", ', sample_keys="image")'), "its sample_keys is a text; write a tuple"),
         ("tasks", INFO + TASK.replace(")", ', scoring_version="2")'), "its scoring_version is '2'"),
         ("readers", "class INFO:\n    pass", "without load(benchmark, data_root)"),
         ("readers", "class INFO:\n    kinds = ()\n    def load(self): ...", "its kinds are not a list"),
@@ -118,14 +118,14 @@ def test_a_broken_definition_of_a_plugin_is_named_and_stops_no_other(extras, tmp
         captured = capsys.readouterr()
         assert GOOD[what] in {line.partition("\t")[0] for line in captured.out.splitlines()}
         assert why in captured.err
-        assert "it is of plug-in broken 1.0, and left out" in captured.err
+        assert "left out, as it is provided by plug-in broken 1.0" in captured.err
         assert captured.err.count("\n") == 1
     assert command("data", "check", "mine") == 2
     capsys.readouterr()
     assert command("data", "check", "--data-root", tmp_path) == 1
     captured = capsys.readouterr()
     assert "winoground needs the file" in captured.out
-    assert "it is of plug-in broken 1.0, and left out" in captured.err
+    assert "left out, as it is provided by plug-in broken 1.0" in captured.err
 
 
 @pytest.mark.parametrize("target_of", ["no_such_package", "cosmos_eval.protocol.task_info"])
@@ -164,9 +164,11 @@ def test_a_name_of_a_definition_is_taken_once(extras, tmp_path, monkeypatch, bel
     monkeypatch.syspath_prepend(str(folder))
     assert command("list", "suites" if below else "benchmarks") == 0
     captured = capsys.readouterr()
-    owner = "of plug-in image-text-extras 1.0" if name.startswith("fruit") else "of ours"
+    owner = "plug-in image-text-extras 1.0" if name.startswith("fruit") else "a shipped one"
     what = "suite" if below else "benchmark"
-    assert f"plug-in zz 1.0 is ignored where it provides the {what} {name}, a name {owner}" in captured.err
+    assert (
+        f"plug-in zz 1.0 is ignored where it provides the {what} {name}: the name is taken by {owner};" in captured.err
+    )
     assert captured.err.count("\n") == 1
 
 

@@ -41,9 +41,7 @@ def measured(target: Path, fruit: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def result_of(out: Path, model: str, benchmark: str) -> Path:
-    (path,) = [
-        path for path, one in located_results(out) if one.model["spec"] == model and path.parent.name == benchmark
-    ]
+    (path,) = [path for path, one in located_results(out) if one.model.spec == model and path.parent.name == benchmark]
     return path
 
 
@@ -109,8 +107,8 @@ def definition(root: Path, name: str, task: str = "same-class", metrics: object 
 
 def test_results_say_which_code_made_them_and_a_finished_run_is_kept(extras, fruit, measured, tmp_path, capsys):
     result = read_result(result_of(measured, "late:2", "fruit-probe"))
-    assert result.benchmark["plugins"] == {"reader": PLUGIN, "task": PLUGIN}
-    assert result.model["plugin"] == PLUGIN
+    assert result.benchmark.plugins == {"reader": PLUGIN, "task": PLUGIN}
+    assert result.model.plugin == PLUGIN
     assert result.metrics["probe_accuracy"].n == 24
     samples = pd.read_parquet(result_of(measured, "late:2", "fruit-probe").parent / "samples.parquet")
     assert samples.columns.tolist() == ["image", "label", "prediction", "correct"]
@@ -128,7 +126,7 @@ def test_features_of_patches_are_cached_and_read(extras, fruit, measured, tmp_pa
     for name in SUITE:
         ours, theirs = (read_result(result_of(out, "late:2", name)) for out in (tmp_path / "again", measured))
         assert ours.metrics == theirs.metrics
-        assert set(ours.timing["encoded"].values()) <= {0}
+        assert set(ours.timing.encoded.values()) <= {0}
     assert command("cache", "list", "--cache", cache) == 0
     assert "late:2" in capsys.readouterr().out
     assert command("cache", "verify", "--cache", cache) == 0
@@ -136,8 +134,8 @@ def test_features_of_patches_are_cached_and_read(extras, fruit, measured, tmp_pa
 
 def test_a_limited_run_takes_the_subset_of_the_data_and_regress_refuses_it(extras, fruit, measured, tmp_path, capsys):
     assert run(tmp_path, fruit, "--limit", 8) == 0
-    (limited,) = [one for _, one in located_results(tmp_path) if one.benchmark["name"] == "fruit-pairs"]
-    assert limited.dataset["n"]["images"] == 8
+    (limited,) = [one for _, one in located_results(tmp_path) if one.benchmark.name == "fruit-pairs"]
+    assert limited.dataset.n["images"] == 8
     assert limited.limit == 8
     words = ["--benchmark", "fruit-pairs", "--data-root", fruit, "--out", tmp_path / "none", "--limit", 1]
     assert command("run", "--model", "late:2", *words) == 2
@@ -161,10 +159,10 @@ def test_ours_and_theirs_go_together(extras, fruit, tmp_path, capsys):
     paths.append(definition(fruit, "toybox-pairs", task="retrieval", more=retrieval, **toybox))
     chosen = [word for path in paths for word in ("--benchmark", path)]
     assert command("run", "--model", "late:4", *chosen, "--out", tmp_path) == 0
-    found = {one.benchmark["name"]: one for _, one in located_results(tmp_path)}
-    assert found["zero-shot"].benchmark["plugins"] == {"reader": PLUGIN}
-    assert found["toybox-probe"].benchmark["plugins"] == {"task": PLUGIN}
-    assert "plugins" not in found["toybox-pairs"].benchmark
+    found = {one.benchmark.name: one for _, one in located_results(tmp_path)}
+    assert found["zero-shot"].benchmark.plugins == {"reader": PLUGIN}
+    assert found["toybox-probe"].benchmark.plugins == {"task": PLUGIN}
+    assert found["toybox-pairs"].benchmark.plugins == {}
 
 
 @pytest.mark.parametrize(
@@ -284,7 +282,7 @@ def test_two_ranks_give_the_results_of_one(extras, fruit, measured, tmp_path):
     for name in SUITE:
         ours, theirs = (result_of(out, "late:2", name) for out in (tmp_path / "out", measured))
         assert read_result(ours).metrics == read_result(theirs).metrics
-        assert read_result(ours).timing["ranks"] == 2
+        assert read_result(ours).timing.ranks == 2
         frames = [pd.read_parquet(path.parent / "samples.parquet") for path in (ours, theirs)]
         pd.testing.assert_frame_equal(*frames)
 

@@ -39,7 +39,7 @@ def test_another_version_of_the_plugin_is_measured_again_and_told(newer, copied,
     other = "by image-text-extras 1.1, not image-text-extras 1.0"
     for name in SUITE:
         assert f"{name}: measured again: task {other}; reader {other}" in said
-        assert read_result(result_of(copied, "late:2", name)).benchmark["plugins"]["task"] == "image-text-extras 1.1"
+        assert read_result(result_of(copied, "late:2", name)).benchmark.plugins["task"] == "image-text-extras 1.1"
     assert run(copied, fruit) == 0
     assert capsys.readouterr().err.count("already done, kept") == 2
     assert command("regress", folder_of(measured, "late:2"), folder_of(copied, "late:2")) == 2
@@ -63,7 +63,7 @@ def test_a_later_scoring_version_is_measured_again_and_told(extras, copied, meas
     assert "fruit-probe: measured again: scoring version 2 of the task, not 1" in said
     assert "fruit-pairs: already done, kept" in said
     old, new = (read_result(result_of(out, "late:2", "fruit-probe")) for out in (measured, copied))
-    assert new.benchmark["scoring_version"] == 2
+    assert new.benchmark.scoring_version == 2
     assert old.identity != new.identity
     assert old.metrics == new.metrics
     words = ["--benchmark", "fruit-probe"]
@@ -101,7 +101,7 @@ def test_results_are_read_without_the_plugin_and_regress_says_what_to_install(
     advice = "plug-ins are turned off by COSMOS_EVAL_PLUGINS=0" if turned_off else "pip install image-text-extras==1.0"
     for name, task in (("fruit-probe", "linear-probe"), ("fruit-pairs", "same-class")):
         (line,) = [line for line in told.splitlines() if line.startswith(f"- {name}")]
-        assert f"the task {task} is of the plug-in image-text-extras 1.0" in line
+        assert f"the task {task} is provided by the plug-in image-text-extras 1.0" in line
         assert advice in line
     forget()
 

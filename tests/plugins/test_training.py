@@ -64,7 +64,7 @@ def test_evaluations_while_training_and_watch_take_its_benchmarks(extras, traine
     words = ["--benchmark", "fruit-probe", "--data-root", fruit, "--out", tmp_path / "watched", "--once"]
     assert command("watch", run, *words) == 0
     assert "probe_accuracy" in capsys.readouterr().out
-    assert {one.benchmark["plugins"]["task"] for _, one in located_results(tmp_path / "watched")} == {
+    assert {one.benchmark.plugins["task"] for _, one in located_results(tmp_path / "watched")} == {
         "image-text-extras 1.0"
     }
 

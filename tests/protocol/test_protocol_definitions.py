@@ -1,4 +1,4 @@
-"""Definitions and suites: what ships is sound, and a mistake in one's own is named with file and line."""
+"""Definitions and suites: shipped ones are valid, and a mistake in a user's own is named with file and line."""
 
 import subprocess
 import sys
@@ -35,6 +35,7 @@ metrics: {primary: top1}
 
 
 def refusal(tmp_path: Path, text: str) -> str:
+    """The message, without the path, with which a definition is refused."""
     path = tmp_path / "cats.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RequestError) as caught:
@@ -46,13 +47,13 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 
 def test_every_shipped_definition_loads_and_no_two_share_a_fingerprint():
-    prints = {name: load_benchmark(name).fingerprint for name in list_benchmarks()}
-    assert len(prints) >= 20
-    assert len(set(prints.values())) == len(prints)
-    assert all(len(one) == 64 for one in prints.values())
+    fingerprints = {name: load_benchmark(name).fingerprint for name in list_benchmarks()}
+    assert len(fingerprints) >= 20
+    assert len(set(fingerprints.values())) == len(fingerprints)
+    assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
 
 
-def test_every_shipped_definition_says_what_it_is_and_where_it_comes_from():
+def test_every_shipped_definition_has_a_summary_a_source_and_expected_counts():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
         assert benchmark.summary, name
@@ -62,17 +63,17 @@ def test_every_shipped_definition_says_what_it_is_and_where_it_comes_from():
 
 
 def test_suites_list_definitions_in_their_order():
-    families = [f"paper-{family}" for family in ("retrieval", "classification", "segmentation", "perception")]
-    assert set(list_suites()) >= {"toybox", *families, "paper", "quick"}
-    families_of_toybox = ["retrieval", "classification", "segmentation", "segmentation", "perception"]
-    assert [one.task for one in load_suite("toybox")] == families_of_toybox
-    parts = [one for family in families for one in load_suite(family)]
-    assert [one.name for one in load_suite("paper")] == [one.name for one in parts]
+    paper_suites = [f"paper-{task}" for task in ("retrieval", "classification", "segmentation", "perception")]
+    assert set(list_suites()) >= {"toybox", *paper_suites, "paper", "quick"}
+    toybox_tasks = ["retrieval", "classification", "segmentation", "segmentation", "perception"]
+    assert [benchmark.task for benchmark in load_suite("toybox")] == toybox_tasks
+    expected = [benchmark.name for suite in paper_suites for benchmark in load_suite(suite)]
+    assert [benchmark.name for benchmark in load_suite("paper")] == expected
     for suite in list_suites():
         assert load_suite(suite)
 
 
-def test_the_published_counts_stand_in_the_definitions():
+def test_definitions_have_the_published_counts():
     def expected(name: str) -> dict[str, int]:
         return load_benchmark(name).dataset["expected"]
 
@@ -91,11 +92,11 @@ def test_loading_definitions_imports_neither_torch_nor_numpy():
         "for name in list_benchmarks(): load_benchmark(name)\n"
         "print([m for m in ('torch', 'numpy', 'pandas', 'open_clip', 'clip_benchmark') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"
 
 
-def test_an_unknown_name_gets_near_ones():
+def test_an_unknown_name_suggests_similar_ones():
     with pytest.raises(RequestError, match="did you mean coco-val2017-retrieval"):
         load_benchmark("coco-val2017-retreival")
     with pytest.raises(RequestError, match="toybox is a suite"):
@@ -106,16 +107,16 @@ def test_an_unknown_name_gets_near_ones():
         load_benchmark("nowhere.yaml")
 
 
-def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
+def test_the_folder_of_a_users_definition_is_its_data_root(tmp_path: Path):
     path = tmp_path / "cats.yaml"
     path.write_text(GOOD, encoding="utf-8")
     benchmark = load_benchmark(path)
     assert benchmark.folder == tmp_path
-    assert benchmark.words().templates == ("a photo of a {c}.",)
+    assert benchmark.resolve_prompts().templates == ("a photo of a {c}.",)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             ("reader: image-folder", "reader: image-foldr"),
@@ -126,7 +127,7 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         (("  path: images\n", ""), ":4: the key 'path' is missing in dataset"),
         (("version: 1", "version: one"), ":2: version must be a whole number, not 'one'"),
         (("version: 1", "version: true"), ":2: version must be a whole number, not True"),
-        (("version: 1", "version: 0"), ":2: versions count from 1"),
+        (("version: 1", "version: 0"), ":2: version must be at least 1"),
         (
             ("task: classification", "task: clasification"),
             ":3: unknown task 'clasification'; did you mean",
@@ -141,25 +142,25 @@ def test_a_definition_of_ones_own_reads_beside_itself(tmp_path: Path):
         (("name: cats", "name: ../cats"), ":1: the name '../cats' must be"),
         (("name: cats", "name: cats\nname: dogs"), ":2: 'name' is given twice"),
         (("name: cats", "name: [cats"), ":2: not YAML"),
-        (("  path: images", "  path: images\n  expected: {images: 3}"), ":7: unknown key 'images' in expected"),
+        (("  path: images", "  path: images\n  expected: {pictures: 3}"), ":7: unknown key 'pictures' in expected"),
         (
             ("  path: images", "  path: images\n  expected: {images: 3, texts: 3}"),
             ":7: unknown key 'texts' in expected; for classification it counts images, classes",
         ),
-        (("  path: images", "  path: images\n  expected: {images: 0}"), ":7: expected images is at least 1"),
+        (("  path: images", "  path: images\n  expected: {images: 0}"), ":7: expected images must be at least 1"),
         (("name: cats", "preprocessing: centre\nname: cats"), ":1: unknown key 'preprocessing'"),
         (("name: cats", 'name: cats\nsummary: "half \\ud83d"'), ":2: half a character"),
         (("  path: images", "  path: 3"), ":6: path must be a text, not 3"),
         (("name: cats", "naem: cats"), ":1: unknown key 'naem'; did you mean name"),
     ],
 )
-def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, change: tuple[str, str], said: str):
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, change: tuple[str, str], message: str):
     assert change[0] in GOOD
-    assert refusal(tmp_path, GOOD.replace(*change)).startswith(said)
+    assert refusal(tmp_path, GOOD.replace(*change)).startswith(message)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "a: !!python/object/apply:os.system [true]\n", "\x00"])
-def test_what_is_no_definition_is_refused(tmp_path: Path, text: str):
+def test_files_that_are_not_a_definition_are_refused(tmp_path: Path, text: str):
     assert refusal(tmp_path, text)
 
 
@@ -170,9 +171,9 @@ def test_a_primary_metric_must_be_among_the_cut_offs(tmp_path: Path):
     assert "at least 1" in refusal(tmp_path, text + "metrics: {primary: text_to_image_recall@1, k: [0, 1]}\n")
 
 
-def test_where_data_lie_does_not_enter_the_fingerprint_but_words_do(tmp_path: Path):
-    def fingerprint(path: str = "a", template: str = "a {c}", **more: object) -> str:
-        dataset = {"reader": "image-folder", "path": path, **more}
+def test_the_fingerprint_depends_on_prompts_but_not_on_paths(tmp_path: Path):
+    def fingerprint(path: str = "a", template: str = "a {c}", **options: object) -> str:
+        dataset = {"reader": "image-folder", "path": path, **options}
         return define(tmp_path, "classification", dataset, {"templates": [template]}).fingerprint
 
     assert fingerprint() == fingerprint(path="b") == fingerprint(expected={"images": 3}) == fingerprint(template="a {}")
@@ -182,20 +183,20 @@ def test_where_data_lie_does_not_enter_the_fingerprint_but_words_do(tmp_path: Pa
 def test_a_named_set_and_its_words_have_one_fingerprint(tmp_path: Path):
     dataset = {"reader": "image-folder", "path": "a"}
     named = define(tmp_path, "classification", dataset, {"templates": "simple-7"})
-    words = named.words().templates
+    words = named.resolve_prompts().templates
     assert words is not None
     assert len(words) == 7
-    spelt = define(tmp_path, "classification", dataset, {"templates": list(words)})
-    assert named.fingerprint == spelt.fingerprint
+    listed = define(tmp_path, "classification", dataset, {"templates": list(words)})
+    assert named.fingerprint == listed.fingerprint
 
 
-def test_cut_offs_left_out_are_the_usual_ones(tmp_path: Path):
+def test_default_cut_offs_are_1_5_and_10(tmp_path: Path):
     dataset = {"reader": "jsonl", "path": "a.jsonl"}
     assert define(tmp_path, "retrieval", dataset).metrics["k"] == [1, 5, 10]
 
 
 @pytest.mark.parametrize(
-    ("task", "primary", "right"),
+    ("task", "primary", "is_reported"),
     [
         ("perception", "group_scores", False),
         ("perception", "swap/accuracy", True),
@@ -205,10 +206,10 @@ def test_cut_offs_left_out_are_the_usual_ones(tmp_path: Path):
         ("retrieval", "recall@1", False),
     ],
 )
-def test_a_primary_metric_is_one_that_the_task_reports(tmp_path: Path, task: str, primary: str, right: bool):
+def test_a_primary_metric_is_one_that_the_task_reports(tmp_path: Path, task: str, primary: str, is_reported: bool):
     text = f"name: a\nversion: 1\ntask: {task}\ndataset: {{reader: jsonl, path: a.jsonl}}\n"
     text += f"metrics: {{primary: {primary}}}\n"
-    if right:
+    if is_reported:
         (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
         assert load_benchmark(tmp_path / "a.yaml").metrics["primary"] == primary
     else:
@@ -216,7 +217,7 @@ def test_a_primary_metric_is_one_that_the_task_reports(tmp_path: Path, task: str
 
 
 @pytest.mark.parametrize("name", list_benchmarks())
-def test_a_definition_s_fingerprint_can_be_computed_again(name: str):
+def test_the_fingerprint_of_a_loaded_definition_can_be_computed_again(name: str):
     benchmark = load_benchmark(name)
     assert protocol_fingerprint(benchmark) == benchmark.fingerprint
     assert protocol_fingerprint(replace(benchmark, fingerprint="", folder=None)) == benchmark.fingerprint
@@ -228,31 +229,33 @@ def test_a_definition_in_memory_has_the_fingerprint_of_its_file(tmp_path: Path):
     (tmp_path / "names.txt").write_text("cat\ndog\n", encoding="utf-8")
     dataset = {"reader": "image-folder", "path": "a"}
     prompts = {"class_names": "names.txt", "templates": ["a {}"]}
-    filed = define(tmp_path, "classification", dataset, prompts)
-    words = filed.words()
+    from_file = define(tmp_path, "classification", dataset, prompts)
+    words = from_file.resolve_prompts()
     resolved = {"class_names": words.class_names, "templates": words.templates}
-    memory = Benchmark("mine", 1, "classification", {**dataset, "path": "b"}, {"primary": "top1"}, resolved)
-    assert protocol_fingerprint(memory) == filed.fingerprint
-    assert protocol_fingerprint(replace(memory, prompts={**resolved, "templates": ["the {}"]})) != filed.fingerprint
+    in_memory = Benchmark("mine", 1, "classification", {**dataset, "path": "b"}, {"primary": "top1"}, resolved)
+    assert protocol_fingerprint(in_memory) == from_file.fingerprint
+    assert (
+        protocol_fingerprint(replace(in_memory, prompts={**resolved, "templates": ["the {}"]})) != from_file.fingerprint
+    )
     with pytest.raises(RequestError, match="definition's own folder"):
-        protocol_fingerprint(replace(filed, folder=None))
-    filed = define(tmp_path, "retrieval", {"reader": "jsonl", "path": "a.jsonl"})
-    memory = Benchmark("mine", 1, "retrieval", {"reader": "jsonl"}, {"primary": filed.metrics["primary"]})
-    assert protocol_fingerprint(memory) == filed.fingerprint
+        protocol_fingerprint(replace(from_file, folder=None))
+    from_file = define(tmp_path, "retrieval", {"reader": "jsonl", "path": "a.jsonl"})
+    in_memory = Benchmark("mine", 1, "retrieval", {"reader": "jsonl"}, {"primary": from_file.metrics["primary"]})
+    assert protocol_fingerprint(in_memory) == from_file.fingerprint
 
 
 @pytest.mark.parametrize("change", [{"dataset": {"reader": "none"}}, {"metrics": {"primary": Path("x")}}])
-def test_a_fingerprint_of_what_no_definition_can_hold_is_refused_in_one_line(change: dict[str, object]):
+def test_a_definition_in_memory_with_invalid_values_is_refused_in_one_line(change: dict[str, object]):
     with pytest.raises(RequestError) as caught:
         protocol_fingerprint(replace(load_benchmark("toybox-retrieval"), **change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
-def test_shipped_counts_are_of_what_the_task_has_and_paths_are_named_alike():
+def test_shipped_definitions_count_what_their_task_counts_and_name_paths_alike():
     for name in list_benchmarks():
         benchmark = load_benchmark(name)
-        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.counted)
-        # of some perception sets the number of images was never published
+        counted, known = set(benchmark.dataset["expected"]), set(task_info(benchmark.task).kind.count_names)
+        # for some perception datasets the number of images was never published
         assert counted == known or (benchmark.task == "perception" and counted < known), name
         if benchmark.dataset["reader"] == "wds":
             folder = benchmark.dataset["path"][1]
@@ -260,7 +263,7 @@ def test_shipped_counts_are_of_what_the_task_has_and_paths_are_named_alike():
             assert name.endswith("-vtab" if folder.startswith("wds_vtab-") else "-wds")
 
 
-def test_a_user_s_file_may_be_called_as_the_shipped_definition_that_it_changes(tmp_path: Path):
+def test_a_users_file_may_have_the_name_of_the_shipped_definition_that_it_overrides(tmp_path: Path):
     path = tmp_path / "sugarcrepe.yaml"
     path.write_text("name: mine\nbase: sugarcrepe\ndataset: {leave_out_missing: true}\n", encoding="utf-8")
     mine, shipped = load_benchmark(path), load_benchmark("sugarcrepe")
@@ -268,20 +271,20 @@ def test_a_user_s_file_may_be_called_as_the_shipped_definition_that_it_changes(t
     path.write_text("name: mine\nbase: sugar\n", encoding="utf-8")
     with pytest.raises(RequestError, match="there is no definition 'sugar'; did you mean"):
         load_benchmark(path)
-    itself = tmp_path / "mine.yaml"
-    itself.write_text("name: mine\nbase: mine\n", encoding="utf-8")
+    based_on_itself = tmp_path / "mine.yaml"
+    based_on_itself.write_text("name: mine\nbase: mine\n", encoding="utf-8")
     with pytest.raises(RequestError, match="there is no definition 'mine'"):
-        load_benchmark(itself)
+        load_benchmark(based_on_itself)
 
 
-def test_a_suite_of_every_family_holds_every_family():
+def test_a_suite_of_every_family_has_every_built_in_task():
     for name in list_suites():
         summary = read_source(DEFINITIONS / "suites" / f"{name}.yaml").value["summary"]
         if "family" in summary:
-            assert {one.task for one in load_suite(name)} == set(TASKS.built_in), name
+            assert {benchmark.task for benchmark in load_suite(name)} == set(TASKS.built_in), name
 
 
-def test_what_belongs_to_the_reader_or_task_of_a_base_is_left_out_with_it(tmp_path: Path):
+def test_with_another_reader_or_task_the_options_of_the_base_are_dropped(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nbase: imagenet1k\ndataset: {reader: image-folder, path: im}\n", encoding="utf-8")
     assert load_benchmark(path).dataset == {"reader": "image-folder", "path": "im"}  # no `labels` of the base
@@ -293,7 +296,7 @@ def test_what_belongs_to_the_reader_or_task_of_a_base_is_left_out_with_it(tmp_pa
     assert load_benchmark(path).prompts == {}
 
 
-def test_a_refusal_says_what_comes_from_the_base(tmp_path: Path):
+def test_an_error_in_the_base_names_the_base(tmp_path: Path):
     (tmp_path / "first.yaml").write_text(
         "name: first\nversion: 1\ntask: retrieval\ndataset: {reader: jsonl, path: a.jsonl, colour: red}\n"
         "metrics: {primary: text_to_image_recall@1}\n",
@@ -304,6 +307,6 @@ def test_a_refusal_says_what_comes_from_the_base(tmp_path: Path):
         load_benchmark(tmp_path / "mine.yaml")
 
 
-def test_a_name_longer_than_a_file_may_have_is_refused_before_any_work(tmp_path: Path):
+def test_a_name_too_long_for_a_file_name_is_refused(tmp_path: Path):
     assert "shorten it" in refusal(tmp_path, GOOD.replace("cats", "é" * 101))
     assert "more than 200 bytes" in refusal(tmp_path, GOOD.replace("cats", "n" * 201))

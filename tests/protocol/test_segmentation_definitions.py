@@ -1,4 +1,4 @@
-"""The eight segmentation definitions: SCLIP's words and settings, each with plain and with correlative attention."""
+"""The eight segmentation definitions: SCLIP's words and settings, with vanilla and with correlative attention."""
 
 import json
 from dataclasses import replace
@@ -17,38 +17,39 @@ def test_words_and_settings_are_those_of_the_released_files(name: str):
     path = SHARED / "segmentation_words.json"
     if not path.is_file():
         pytest.skip(f"no {path}; set COSMOS_SHARED_DIR")
-    given = json.loads(path.read_text(encoding="utf-8"))["benchmarks"][name.replace("-", "_")]
+    released = json.loads(path.read_text(encoding="utf-8"))["benchmarks"][name.replace("-", "_")]
     benchmark = load_benchmark(name)
-    words = benchmark.words()
-    assert [list(own) for own in words.query_words] == given["words"]
-    assert sum(map(len, words.query_words)) == given["query_words"]
+    words = benchmark.resolve_prompts()
+    assert [list(class_words) for class_words in words.query_words] == released["words"]
+    assert sum(map(len, words.query_words)) == released["query_words"]
     assert len(words.templates or ()) == 80
     settings = benchmark.settings
     for key in ("short_side", "logit_scale", "prob_thd", "area_thd", "crop", "stride"):
-        assert settings[key] == given[key], key
-    assert settings["long_side"] == given["long_side_max"]
+        assert settings[key] == released[key], key
+    assert settings["long_side"] == released["long_side_max"]
     assert settings["pamr_steps"] == 0
     assert settings["attention"] == "vanilla"
     assert settings["background"] == (name in WITH_BACKGROUND)
-    assert benchmark.dataset["expected"]["classes"] == given["classes"] == len(words.query_words)
+    assert benchmark.dataset["expected"]["classes"] == released["classes"] == len(words.query_words)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_twin_differs_in_attention_alone(name: str):
-    plain, twin = load_benchmark(name), load_benchmark(f"{name}-csa")
-    assert twin.settings == {**plain.settings, "attention": "csa"}
-    assert replace(twin, name=name, summary="", settings={}, fingerprint="", published=()) == replace(
-        plain, summary="", settings={}, fingerprint="", published=()
+def test_definitions_with_csa_differ_in_attention_only(name: str):
+    vanilla, csa = load_benchmark(name), load_benchmark(f"{name}-csa")
+    assert csa.settings == {**vanilla.settings, "attention": "csa"}
+    assert replace(csa, name=name, summary="", settings={}, fingerprint="", published=()) == replace(
+        vanilla, summary="", settings={}, fingerprint="", published=()
     )
-    assert twin.fingerprint != plain.fingerprint
-    assert twin.summary == f"{plain.summary}; correlative self-attention"
+    assert csa.fingerprint != vanilla.fingerprint
+    assert csa.summary == f"{vanilla.summary}; correlative self-attention"
 
 
 def test_the_suite_has_all_eight_with_both_attentions():
     suite = load_suite("paper-segmentation")
-    assert [one.name for one in suite[8:]] == [f"{one.name}-csa" for one in suite[:8]]
-    assert {one.name for one in suite[:8]} == set(NAMES)
-    assert {one.settings["attention"] for one in suite[8:]} == {"csa"}
+    names = [benchmark.name for benchmark in suite]
+    assert names[8:] == [f"{name}-csa" for name in names[:8]]
+    assert set(names[:8]) == set(NAMES)
+    assert {benchmark.settings["attention"] for benchmark in suite[8:]} == {"csa"}
 
 
 def test_published_counts():

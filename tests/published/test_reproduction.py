@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.protocol.benchmark import list_suites, read_suite
-from cosmos_eval.protocol.differences import Difference
+from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.published.figures import published
 from cosmos_eval.published.reproduce import (
     MISSED,
@@ -22,12 +22,13 @@ from cosmos_eval.published.reproduce import (
     reproduce,
     same_model,
 )
+from cosmos_eval.results.sections import BenchmarkSection, DatasetSection
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.reproductions import COCO, FLICKR, I2T, MODEL, PRINTED, T2I, measured
 
 
 def target(printed: str = "68.0", *points: float, **changes) -> Target:
-    differences = tuple(Difference("because", one) for one in points)
+    differences = tuple(KnownDifference("because", one) for one in points)
     base = Target("P", "m", MODEL, COCO, I2T, printed, False, "COCO, R@1", "readme", differences)
     return replace(base, **changes)
 
@@ -160,8 +161,8 @@ def test_another_checkpoint_on_another_benchmark_is_noted_too():
     assert found[COCO, I2T].measured[0].notes == ()
 
 
-def other_benchmark() -> dict:
-    return {"name": "toybox-retrieval", "version": 1, "task": "retrieval", "fingerprint": "f" * 64}
+def other_benchmark() -> BenchmarkSection:
+    return BenchmarkSection("toybox-retrieval", 1, "retrieval", "f" * 64)
 
 
 def test_float32_of_one_checkpoint_does_not_silence_another():
@@ -185,12 +186,12 @@ def test_weights_that_nobody_can_identify_are_never_taken_for_the_same():
 
 def test_other_data_and_incomplete_data_are_noted():
     full = {"images": 5000, "texts": 25014}
-    part = {"fingerprint": "e" * 64, "n": {**full, "images": 4998}, "n_expected": full}
+    part = DatasetSection("e" * 64, n={**full, "images": 4998}, n_expected=full)
     found = cells([measured(), measured(dataset=part)])[COCO, I2T]
     notes = [note for one in found.measured for note in one.notes]
     assert "on 4,998 of 5,000 images" in notes
     assert "on the data eeeeeeee; there are results on other data" in notes
-    lost = {**part, "n": {**full, "left_out": 7}}
+    lost = replace(part, n={**full, "left_out": 7})
     assert "7 items left out" in cells([measured(dataset=lost)])[COCO, I2T].measured[0].notes
 
 
@@ -276,7 +277,7 @@ def test_requests_that_cannot_be_carried_out_say_why():
         reproduce("toybox", [])
     with pytest.raises(RequestError, match="figures of cosmos:toybox in paper-retrieval; they are known of cosmos"):
         reproduce("paper-retrieval", [], models=["cosmos:toybox"])
-    with pytest.raises(RequestError, match="of no known kind"):
+    with pytest.raises(RequestError, match="of an unknown kind"):
         reproduce("paper-retrieval", [], models=["vitb16-merged30m"])
 
 

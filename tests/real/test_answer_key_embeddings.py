@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from cosmos_eval.metrics.accuracy import expected_topk, mean_per_class
-from cosmos_eval.metrics.ranks import Places, expected_hit, expected_rank
-from cosmos_eval.metrics.similarity import share_equal_rows
+from cosmos_eval.metrics.ranks import RankCounts, expected_hit, expected_rank
+from cosmos_eval.metrics.similarity import deduplicate_features
 from cosmos_eval.models.embeddings import EmbeddingsModel, write_embeddings
-from tests.helpers.feature_metrics import count_classes, count_places
+from tests.helpers.feature_metrics import class_rank_counts_of_features, rank_counts_of_features
 from tests.helpers.stand_ins import benchmark
 from tests.oracles.pairs import Pairs, compare_pairs
 
@@ -88,9 +88,9 @@ def constant(rows: Tensor) -> Tensor:
     return same
 
 
-def of_queries(places: Places, candidates: int, positives: list[int]) -> dict[str, Any]:
+def of_queries(places: RankCounts, candidates: int, positives: list[int]) -> dict[str, Any]:
     """The key's figures of one direction."""
-    better, negatives = places.better, places.tied - places.tied_positives
+    better, negatives = places.above, places.tied - places.tied_positives
     rank, half = expected_rank(places), 1 + better + negatives / 2
     figures: dict[str, Any] = {
         "n_queries": len(rank),
@@ -132,8 +132,8 @@ def both_ways(images: Tensor, texts: Tensor, owner: Tensor) -> dict[str, dict[st
     text = torch.arange(len(texts))
     per_image = sorted(set(torch.bincount(owner).tolist()))
     return {
-        "image_to_text": of_queries(count_places(images, texts, owner, text), len(texts), per_image),
-        "text_to_image": of_queries(count_places(texts, images, text, owner), len(images), [1]),
+        "image_to_text": of_queries(rank_counts_of_features(images, texts, owner, text), len(texts), per_image),
+        "text_to_image": of_queries(rank_counts_of_features(texts, images, text, owner), len(images), [1]),
     }
 
 
@@ -180,7 +180,7 @@ def test_retrieval_equals_every_figure_of_the_key(name, key, stored):
         },
         "clip_benchmark_agreement": agreement,
         "distinct_texts": len(set(s["texts"])),
-        "distinct_image_vectors": len(share_equal_rows(images).rows),
+        "distinct_image_vectors": len(deduplicate_features(images).features),
     }
     assert_equal_to_key(ours, key[name])
 
@@ -191,8 +191,8 @@ def test_the_rank_of_every_single_query_is_the_stored_one(name, stored):
     images, texts, owner = s["image_embeddings"], s["text_embeddings"], s["text_image_index"]
     text = torch.arange(len(texts))
     for block_bytes in (2**26, 2**17):
-        to_text = expected_rank(count_places(images, texts, owner, text, block_bytes))
-        to_image = expected_rank(count_places(texts, images, text, owner, block_bytes))
+        to_text = expected_rank(rank_counts_of_features(images, texts, owner, text, block_bytes))
+        to_image = expected_rank(rank_counts_of_features(texts, images, text, owner, block_bytes))
         assert torch.equal(to_text, s["rank_image_to_text"])
         assert torch.equal(to_image, s["rank_text_to_image"])
 
@@ -233,7 +233,7 @@ def test_sugarcrepe_equals_every_figure_of_the_key(key, stored):
     groups = {**real["subsets"], "all": real["micro"]}
     ours = {
         "n_rows": len(images),
-        "n_images": len(share_equal_rows(images).rows),
+        "n_images": len(deduplicate_features(images).features),
         "rows_with_identical_captions": int((right == wrong).all(1).sum()),
         "real": real,
         "broken": {
@@ -248,7 +248,7 @@ def test_sugarcrepe_equals_every_figure_of_the_key(key, stored):
 
 
 def of_classes(features: Tensor, weights: Tensor, labels: Tensor, names: list[str] | None = None) -> dict[str, Any]:
-    places = count_classes(features, weights, labels)
+    places = class_rank_counts_of_features(features, weights, labels)
     top1 = expected_topk(places, 1)
     figures: dict[str, Any] = {
         "n": len(labels),
@@ -261,8 +261,8 @@ def of_classes(features: Tensor, weights: Tensor, labels: Tensor, names: list[st
         figures[f"top{k}"] = {
             "value": hit.mean().item(),
             "expected_count": hit.sum().item(),
-            "count_ties_won": int((places.better < k).sum()),
-            "count_ties_lost": int((places.better + places.tied <= k).sum()),
+            "count_ties_won": int((places.above < k).sum()),
+            "count_ties_lost": int((places.above + places.tied <= k).sum()),
         }
     if names is not None:
         figures["recall_per_class"] = {
@@ -279,7 +279,7 @@ def test_classification_equals_every_figure_of_the_key(name, key, stored):
     few = name == "cifar10_test2000"
     real = of_classes(features, weights, labels, s["class_names"] if few else None)
     collapsed = of_classes(constant(features), constant(weights), labels)
-    prediction = count_classes(constant(features), constant(weights), labels).prediction
+    prediction = class_rank_counts_of_features(constant(features), constant(weights), labels).prediction
     peers = {
         "clip_benchmark_accuracy_top1": real["top1"]["value"],
         "clip_benchmark_accuracy_top5": real["top5"]["value"],
@@ -310,7 +310,7 @@ def test_classification_equals_every_figure_of_the_key(name, key, stored):
         ours |= {"class_names": s["class_names"], "templates": templates}
     else:
         repeated = {n for n in s["class_names"] if s["class_names"].count(n) > 1}
-        column = share_equal_rows(weights).column
+        column = deduplicate_features(weights).column
         ours["identical_class_names"] = {
             n: (column == column[s["class_names"].index(n)]).nonzero()[:, 0].tolist() for n in sorted(repeated)
         }

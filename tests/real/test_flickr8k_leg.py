@@ -42,7 +42,7 @@ def test_legs_give_the_training_that_was_never_stopped(whole: Path, root: Path, 
         legs += 1
         assert legs < 20
     assert legs == 6  # one step each; the last of them ends the training
-    assert "this leg is over" in capsys.readouterr().out
+    assert "stopped after --minutes" in capsys.readouterr().out
     there, here = (read_file(folder / "cosmos" / "last.pt") for folder in (whole, tmp_path))
     for network in ("student", "teacher"):
         for key, value in there[network].items():
@@ -65,7 +65,7 @@ def test_the_table_holds_what_was_measured(whole: Path):
     for line in lines(whole):
         for key in flickr8k_report.COLUMNS:
             assert flickr8k_report.shown(line["metrics"][key]) in text
-    assert "Tested on 40 images only" in text
+    assert "Evaluated on 40 images only" in text
     assert (whole / "flickr8k.png").stat().st_size < 150_000
 
 

@@ -63,7 +63,7 @@ def assert_key(result: Result, key: dict[str, Any]) -> None:
         assert (found.n, found.value) == (figures["n"], pytest.approx(figures["strict_accuracy"], abs=1e-12))
     assert result.metrics["accuracy"].value == pytest.approx(key["micro"]["strict_accuracy"], abs=1e-12)
     assert result.metrics["macro_accuracy"].value == pytest.approx(key["macro7_strict"], abs=1e-12)
-    assert result.dataset["n"] == {"images": 47, "items": 211, "left_out": 7300}
+    assert result.dataset.n == {"images": 47, "items": 211, "left_out": 7300}
 
 
 def test_sugarcrepe_from_embeddings(real_dir: Path, sugarcrepe: Benchmark, key: dict[str, Any], tmp_path: Path):

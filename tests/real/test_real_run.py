@@ -83,7 +83,7 @@ def measured(real_dir, tmp_path_factory) -> dict:
         assert run_command(["run", "--model", MODEL, *names, "--out", str(out), *how]) == 0
     finally:
         torch.set_num_threads(before)
-    return {result.benchmark["name"]: result for result in read_results(out)}
+    return {result.benchmark.name: result for result in read_results(out)}
 
 
 def near(ours: float, theirs: float, n: int) -> bool:
@@ -112,8 +112,8 @@ def test_classification_on_real_images_gives_the_answer_key(measured, answers, n
 
 
 def test_the_records_name_the_data_and_its_size(measured):
-    assert measured["flickr8k_test"].dataset["n"] == {"images": 1000, "texts": 5000}
-    assert measured["imagenet1000"].dataset["n"] == {"images": 1000, "classes": 1000}
+    assert measured["flickr8k_test"].dataset.n == {"images": 1000, "texts": 5000}
+    assert measured["imagenet1000"].dataset.n == {"images": 1000, "classes": 1000}
     assert all(result.limit is None and result.precision == "fp32" for result in measured.values())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_eval.metrics.comparisons import readings
+from cosmos_eval.metrics.item_accuracy import compute_correctness
 from tests.helpers.feature_metrics import pair_scores
 
 
@@ -25,7 +25,7 @@ def test_the_three_scores_are_the_published_ones(winoground: Path):
         tags = np.array([row["collapsed_tag"] for row in csv.DictReader(file)])
     items = torch.arange(len(images)).view(-1, 2)
     unit = torch.nn.functional.normalize
-    found = readings(pair_scores(unit(images, dim=1), unit(texts, dim=1), items, items))
+    found = compute_correctness(pair_scores(unit(images, dim=1), unit(texts, dim=1), items, items))
     for name in ("text", "image", "group"):
         values = found[f"{name}_score"].strict.numpy()
         assert int(values.sum()) == key["overall"][name]["correct"]

@@ -11,15 +11,15 @@ import pytest
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.cli import main as cli
-from cosmos_eval.metrics.paired import drops_of, p_of_drop
-from cosmos_eval.metrics.paired_samples import Areas, Hits
+from cosmos_eval.metrics.paired_drop import drop_p_value, sum_differences
+from cosmos_eval.metrics.paired_samples import Hits, PairedPixelCounts
 from cosmos_eval.regress.answer import IMPROVED, NO_TEST, PASSED, REGRESSION, Settings
 from cosmos_eval.regress.compare import compare
 from cosmos_eval.regress.paired_samples import pair_samples
 from cosmos_eval.regress.text import markdown, points, signed, to_json, to_junit
 from cosmos_eval.results.store import read_model, read_result, write_result, write_samples
 from tests.helpers import fabricated
-from tests.metrics.test_paired_areas import made
+from tests.metrics.test_paired_iou import dense_counts
 
 
 def hits(n: int, wrong: int, first: int = 0) -> np.ndarray:
@@ -120,8 +120,8 @@ def test_a_gain_and_a_drop_are_both_told_and_the_drop_decides(tmp_path):
 
 
 def test_a_mean_iou_improves_as_it_drops(tmp_path):
-    fabricated.segmentation(tmp_path / "old", made(0, 80, 4, 0.2))
-    fabricated.segmentation(tmp_path / "new", made(0, 80, 4, 0.7))
+    fabricated.segmentation(tmp_path / "old", dense_counts(0, 80, 4, 0.2))
+    fabricated.segmentation(tmp_path / "new", dense_counts(0, 80, 4, 0.7))
     (one,), (other,) = judged(tmp_path, resamples=500).tests, exchanged(tmp_path, resamples=500).tests
     assert (one.verdict, other.verdict) == (IMPROVED, REGRESSION)
     assert one.p_gain == other.p
@@ -183,12 +183,12 @@ def test_a_mean_per_class_is_no_mean_of_samples(tmp_path):
     (one,) = judged(tmp_path, metrics=("mean_per_class",)).tests
     assert one.difference == pytest.approx(-12 / 20 / 3)
     weights = 1 / 3 / np.bincount(labels)[labels]
-    by_hand = drops_of(hits(200, 0), hits(200, 12, first=185), np.arange(200), weights)
-    assert one.p == pytest.approx(p_of_drop(by_hand))
+    by_hand = sum_differences(hits(200, 0), hits(200, 12, first=185), np.arange(200), weights)
+    assert one.p == pytest.approx(drop_p_value(by_hand))
 
 
 def test_segmentation_is_tested_from_the_areas_of_images(tmp_path):
-    good, bad = made(0, 80, 4, 0.7), made(0, 80, 4, 0.2)
+    good, bad = dense_counts(0, 80, 4, 0.7), dense_counts(0, 80, 4, 0.2)
     fabricated.segmentation(tmp_path / "old", good)
     fabricated.segmentation(tmp_path / "new", bad)
     answer = judged(tmp_path, resamples=2000)
@@ -201,7 +201,7 @@ def test_segmentation_is_tested_from_the_areas_of_images(tmp_path):
 
 def test_five_seeds_of_the_bootstrap_let_an_equal_run_pass_and_none_a_worse_one(tmp_path):
     for name, quality in (("old", 0.6), ("same", 0.6), ("new", 0.45)):
-        fabricated.segmentation(tmp_path / name, made(1, 80, 4, quality))
+        fabricated.segmentation(tmp_path / name, dense_counts(1, 80, 4, quality))
     for seed in range(5):
         settings = Settings(seed=seed, resamples=1000)
         old = read_model(tmp_path / "old")
@@ -210,7 +210,7 @@ def test_five_seeds_of_the_bootstrap_let_an_equal_run_pass_and_none_a_worse_one(
 
 
 def test_a_class_that_one_model_never_predicts_is_no_other_data(tmp_path):
-    areas = made(3, 40, 3, 0.6)
+    areas = dense_counts(3, 40, 3, 0.6)
     silent = areas.copy()
     silent[:, 1, :2] = 0
     extra = np.zeros((40, 1, 3), dtype=int)
@@ -325,7 +325,7 @@ def test_remarks_say_what_was_not_tested_and_what_is_the_same(tmp_path):
         fabricated.classification(tmp_path / name, hits(99, 1), name="other", model={"digest": "7" * 64})
         for path in (tmp_path / name).rglob("RESULT.json"):
             result = read_result(path)
-            write_result(path.parent, replace(result, model={**result.model, "digest": "7" * 64}))
+            write_result(path.parent, replace(result, model=replace(result.model, digest="7" * 64)))
     answer = judged(tmp_path, metrics=("top1",))
     assert answer.remarks == (
         "without the requested metrics, so not tested: made-retrieval",
@@ -355,7 +355,7 @@ def test_wrong_requests_are_refused(tmp_path):
 def test_too_few_resamples_for_so_many_tests_are_refused(tmp_path):
     for name in ("old", "new"):
         for i in range(9):
-            fabricated.segmentation(tmp_path / name, made(i, 30, 3, 0.5), name=f"set-{i}")
+            fabricated.segmentation(tmp_path / name, dense_counts(i, 30, 3, 0.5), name=f"set-{i}")
     with pytest.raises(RequestError, match="give at least 180"):
         judged(tmp_path, resamples=100)
 
@@ -433,7 +433,7 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
 
 
 def test_areas_are_told_from_hits(tmp_path):
-    result = fabricated.segmentation(tmp_path / "old", made(0, 10, 3, 0.5))
+    result = fabricated.segmentation(tmp_path / "old", dense_counts(0, 10, 3, 0.5))
     frame = pd.read_parquet(tmp_path / "old" / "made-segmentation" / "samples.parquet")
-    assert isinstance(pair_samples("miou", (result, result), (frame, frame)), Areas)
+    assert isinstance(pair_samples("miou", (result, result), (frame, frame)), PairedPixelCounts)
     assert isinstance(pair_samples("pixel_accuracy", (result, result), (frame, frame)), Hits)

@@ -12,6 +12,7 @@ from cosmos_eval.report.board import MEASURED, PUBLISHED, make_board
 from cosmos_eval.report.cells import sections
 from cosmos_eval.report.markdown import board_markdown
 from cosmos_eval.report.tables import EXCHANGE, FORMATS
+from cosmos_eval.results.sections import DatasetSection, TimingSection
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.boards import references_of_toybox, result_of
 
@@ -82,7 +83,7 @@ def test_a_benchmark_of_the_suite_that_nobody_measured_is_a_column_of_holes():
 
 def test_what_is_not_in_the_suite_is_named_and_left_out():
     other = valued("a", CLASSES, 0.5)
-    board = make_board([other, replace(other, benchmark={**other.benchmark, "name": "mine"})], suite=suite_of())
+    board = make_board([other, replace(other, benchmark=replace(other.benchmark, name="mine"))], suite=suite_of())
     assert "mine" not in set(board.columns["benchmark"])
     assert "left out: mine" in board.remarks[0]
 
@@ -118,13 +119,13 @@ def test_another_protocol_or_other_data_are_in_no_average():
     results = [valued("new", PLAIN, 0.2), valued("new", CSA, 0.4)]
     for label in ("old", "older"):  # more rows than the suite's protocol has
         old = valued(label, PLAIN, 0.9)
-        old = replace(old, benchmark={**old.benchmark, "fingerprint": "0" * 64})
+        old = replace(old, benchmark=replace(old.benchmark, fingerprint="0" * 64))
         results += [old, valued(label, CSA, 0.9)]
     board = make_board(results, suite=suite_of(mean))
     assert values_of(board, "mean") == {"new": pytest.approx(0.3)}
     assert any("00000000" in remark for remark in board.remarks)
     # of two sets of data the average takes the one that more rows were measured on
-    other = {"fingerprint": "9" * 64, "n": {"images": 3}, "n_expected": {}}
+    other = DatasetSection("9" * 64, n={"images": 3}, n_expected={})
     results = [valued("odd", PLAIN, 0.9, dataset=other), valued("odd", CSA, 0.9)]
     results += [valued(name, one, 0.4) for name in ("a", "b") for one in (PLAIN, CSA)]
     assert values_of(make_board(results, suite=suite_of(mean)), "mean") == {"a": 0.4, "b": 0.4}
@@ -136,7 +137,7 @@ def test_the_fingerprint_of_an_average_tells_what_it_is_of():
         return board.columns.loc[board.columns["title"] == "mean", "fingerprint"].item()
 
     one = [valued("a", PLAIN, 0.2), valued("a", CSA, 0.4)]
-    other = {"fingerprint": "9" * 64, "n": {"images": 3}, "n_expected": {}}
+    other = DatasetSection("9" * 64, n={"images": 3}, n_expected={})
     assert fingerprint(*one) == fingerprint(*one[::-1])
     assert fingerprint(*one) != fingerprint(one[0], replace(one[1], dataset=other))
 
@@ -152,13 +153,13 @@ def test_limited_results_have_no_cell():
 
 
 def test_a_model_measured_twice_shows_the_later_and_says_so():
-    early, late = ({"seconds": 1.0, "started": f"2026-11-2{day}T00:00:00+00:00"} for day in (1, 2))
+    early, late = (TimingSection(1.0, f"2026-11-2{day}T00:00:00+00:00") for day in (1, 2))
     first, second = valued("m", CLASSES, 0.5, timing=early), valued("m", CLASSES, 0.6, timing=late)
     for results in ([first, second], [second, first]):
         board = make_board(results)
         assert values_of(board, f"{CLASSES} top-1") == {"m": 0.6}
         assert "measured twice" in board.remarks[0]
-        assert set(board.cells["started"]) == {late["started"]}
+        assert set(board.cells["started"]) == {late.started}
     assert make_board([first, first]).remarks == ()
 
 
@@ -185,8 +186,8 @@ def test_every_format_prints_nothing_limited_results_and_broken_names(references
 def test_models_that_nobody_can_identify_are_told_apart_by_their_specs():
     one, two = valued("m", CLASSES, 0.5), valued("m", CLASSES, 0.6)
     nameless = [
-        replace(one, model={**one.model, "digest": "", "spec": "python:a:f"}),
-        replace(two, model={**two.model, "digest": "", "spec": "python:b:f"}),
+        replace(one, model=replace(one.model, digest="", spec="python:a:f")),
+        replace(two, model=replace(two.model, digest="", spec="python:b:f")),
     ]
     assert set(make_board(nameless).rows["label"]) == {"m (python:a:f)", "m (python:b:f)"}
 
@@ -206,7 +207,7 @@ def test_published_rows_stand_in_the_columns_of_their_protocol_only():
     assert values_of(board, f"{RETRIEVAL} I→T R@1")["P_1, ViT-B/16"] == 0.9998
     assert places_of(board, f"{RETRIEVAL} I→T R@1") == {"m": 1}
     changed = result_of("m", RETRIEVAL)
-    changed = replace(changed, benchmark={**changed.benchmark, "fingerprint": "0" * 64})
+    changed = replace(changed, benchmark=replace(changed.benchmark, fingerprint="0" * 64))
     board = make_board([changed], references_of_toybox())
     assert board.of_kind(PUBLISHED) == []
     assert "another protocol" in board.remarks[0]

@@ -22,6 +22,7 @@ from cosmos_eval.report.exchange_model_index import model_index_files
 from cosmos_eval.report.exchange_names import benchmarks_of, dataset_names
 from cosmos_eval.report.exchange_open_clip import known_columns, read_open_clip
 from cosmos_eval.report.latex import board_latex
+from cosmos_eval.results.sections import BenchmarkSection
 from cosmos_eval.results.store import write_result, write_samples
 from cosmos_eval.tasks.outcome import Metric
 from tests.helpers.boards import HOSTILE, SUITE, references_of_toybox, results_of_toybox
@@ -33,8 +34,8 @@ def measured(name: str, metrics: dict[str, float], spec: str = "open_clip:ViT-B-
     one, base = load_benchmark(name), make_result(warnings=())
     return replace(
         base,
-        benchmark={"name": name, "version": one.version, "task": one.task, "fingerprint": one.fingerprint},
-        model={**base.model, "spec": spec},
+        benchmark=BenchmarkSection(name, one.version, one.task, one.fingerprint),
+        model=replace(base.model, spec=spec),
         metrics={key: Metric(value, value - 0.01, value + 0.01, 100) for key, value in metrics.items()},
         primary=next(iter(metrics)),
         **changes,
@@ -95,7 +96,7 @@ def test_what_we_write_for_clip_benchmark_we_read_back_to_the_bit(tmp_path):
 def test_a_file_of_ours_is_held_to_its_protocol(tmp_path):
     result = measured("cifar10", {"top1": 0.9})
     files = clip_benchmark_files(make_board([result]))
-    old = replace(result, benchmark={**result.benchmark, "fingerprint": "0" * 64})
+    old = replace(result, benchmark=replace(result.benchmark, fingerprint="0" * 64))
     board = make_board([old], read_clip_benchmark(written(tmp_path, files)))
     assert board.of_kind(PUBLISHED) == []
     assert "another protocol" in board.remarks[0]
@@ -117,7 +118,7 @@ def test_the_same_benchmark_has_clip_benchmarks_name_and_another_keeps_ours():
     assert record(measured("coco-val2017-retrieval", {"text_to_image_recall@1": 0.5}))["dataset"].startswith("coco-")
     assert record(measured("caltech101-cosmos", {"top1": 0.5}))["dataset"] == "caltech101-cosmos"
     changed = measured("cifar10-vtab", {"top1": 0.6})
-    changed = replace(changed, benchmark={**changed.benchmark, "fingerprint": "0" * 64})
+    changed = replace(changed, benchmark=replace(changed.benchmark, fingerprint="0" * 64))
     assert record(changed)["dataset"] == "cifar10-vtab"  # somebody's own definition of that name
 
 
@@ -138,8 +139,8 @@ def test_limited_results_are_not_exported():
 def test_names_that_differ_in_small_letters_only_are_two_files():
     one, two = (measured("cifar10", {"top1": value}, "python:m:f") for value in (0.5, 0.6))
     board = make_board([
-        replace(one, model={**one.model, "label": "Model", "digest": "1" * 64}),
-        replace(two, model={**two.model, "label": "model", "digest": "1" * 8 + "2" * 56}),
+        replace(one, model=replace(one.model, label="Model", digest="1" * 64)),
+        replace(two, model=replace(two.model, label="model", digest="1" * 8 + "2" * 56)),
     ])  # fmt: skip
     for files in (clip_benchmark_files(board), model_index_files(board)):
         assert len({name.lower() for name in files}) == 2

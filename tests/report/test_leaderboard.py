@@ -18,8 +18,8 @@ from tests.results.test_results import make_result
 def result(label: str, value: float, *, fingerprint: str = "a" * 64, digest: str = "", **changes):
     base = make_result()
     return make_result(
-        model={**base.model, "label": label, "digest": digest or label * 8},
-        benchmark={**base.benchmark, "fingerprint": fingerprint},
+        model=replace(base.model, label=label, digest=digest or label * 8),
+        benchmark=replace(base.benchmark, fingerprint=fingerprint),
         metrics={"top1": Metric(value, value - 0.1, value + 0.1, 4)},
         **changes,
     )
@@ -41,8 +41,8 @@ def test_for_ranks_the_smallest_is_the_best():
     ranks = {"top1": Metric(0.5, 0.4, 0.6, 4), "image_to_text_mean_rank": Metric(3.0, 2.0, 4.0, 4)}
     worse = {"top1": Metric(0.5, 0.4, 0.6, 4), "image_to_text_mean_rank": Metric(9.0, 8.0, 10.0, 4)}
     near, far = (
-        replace(base, metrics=ranks, model={**base.model, "label": "near", "digest": "1" * 8}),
-        replace(base, metrics=worse, model={**base.model, "label": "far", "digest": "2" * 8}),
+        replace(base, metrics=ranks, model=replace(base.model, label="near", digest="1" * 8)),
+        replace(base, metrics=worse, model=replace(base.model, label="far", digest="2" * 8)),
     )
     text = markdown(to_frame([near, far]))
     assert "**3.0** [2.0, 4.0]" in text
@@ -58,7 +58,7 @@ def test_different_fingerprints_never_share_a_column():
 
 def test_different_data_never_share_a_column():
     other = result("two", 0.6)
-    other = replace(other, dataset={**other.dataset, "fingerprint": "9" * 64})
+    other = replace(other, dataset=replace(other.dataset, fingerprint="9" * 64))
     assert len(table_rows(markdown(to_frame([result("one", 0.5), other])))[0]) == 3
 
 
@@ -117,7 +117,7 @@ def test_warnings_reach_the_table():
 def test_a_model_with_more_columns_does_not_lead_one_that_is_better_where_both_were_measured():
     best, half, poor = result("best", 0.9), result("half", 0.6), result("poor", 0.2)
     whole = result("whole", 0.5)
-    second = replace(whole, benchmark={**whole.benchmark, "name": "second"})
+    second = replace(whole, benchmark=replace(whole.benchmark, name="second"))
     rows = table_rows(markdown(to_frame([poor, half, whole, second, best])))[2:6]
     assert [row[0] for row in rows] == ["best", "half", "whole", "poor"]
 

@@ -53,11 +53,11 @@ def test_absolute_paths_in_remarks_are_cut(text, expected):
 def test_no_published_file_tells_a_folder_of_the_machine(tmp_path):
     secret = "/home/me/secret"
     base = result_of("x", "toybox-retrieval")
-    model = {**base.model, "label": None, "spec": f"cosmos:{secret}/run/last.pt", "source": f"{secret}/run/last.pt"}
+    model = replace(base.model, label=None, spec=f"cosmos:{secret}/run/last.pt", extra={"source": f"{secret}/run/last.pt"})
     said = (f"left out {secret}/data/a.jpg",)
     result = replace(result_of("x", "toybox-retrieval", model=model), warnings=said)
     write_result(tmp_path / "a", result)
-    write_not_run(tmp_path / "b", model["spec"], "words", f"no {secret}/data/words.json")
+    write_not_run(tmp_path / "b", model.spec, "words", f"no {secret}/data/words.json")
     page = write_report(tmp_path).path.read_text(encoding="utf-8")
     texts = [page, *(render([result], name, [f"not run: no {secret}/data/words.json"]) for name in FORMATS)]
     board = make_board([result])

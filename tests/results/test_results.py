@@ -1,5 +1,6 @@
 """The record on disk: valid, whole, and never mistaken for another measurement."""
 
+from cosmos_eval.results.sections import BenchmarkSection, DatasetSection, EnvironmentSection, ModelSection, SamplesSection, TimingSection
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -29,16 +30,18 @@ from tests.core.wrong_files import WRONG_FILES
 
 def make_result(**changes) -> Result:
     result = Result(
-        benchmark={"name": "toy", "version": 1, "task": "classification", "fingerprint": "a" * 64},
-        dataset={"fingerprint": "b" * 64, "n": {"images": 4, "classes": 2}, "n_expected": {"images": 4}},
-        model={"spec": "python:m:f", "label": None, "digest": "c" * 64, "arch": "tiny", "activation": "gelu"},
+        benchmark=BenchmarkSection(name="toy", version=1, task="classification", fingerprint="a" * 64),
+        dataset=DatasetSection(fingerprint="b" * 64, n={"images": 4, "classes": 2}, n_expected={"images": 4}),
+        model=ModelSection.from_record(  # a run writes `label` also where it is null
+            {"spec": "python:m:f", "label": None, "digest": "c" * 64, "arch": "tiny", "activation": "gelu"}
+        ),
         metrics={"top1": Metric(0.75, 0.25, 1.0, 4)},
         primary="top1",
         precision="fp32",
         limit=None,
-        environment={"python": "3.11"},
-        timing={"seconds": 0.5, "started": "2026-01-01T00:00:00+00:00"},
-        samples={"file": "samples.parquet", "rows": 4, "sha256": "d" * 64},
+        environment=EnvironmentSection(python="3.11"),
+        timing=TimingSection(seconds=0.5, started="2026-01-01T00:00:00+00:00"),
+        samples=SamplesSection(file="samples.parquet", rows=4, sha256="d" * 64),
         warnings=("collapsed",),
     )
     return replace(result, **changes)
@@ -94,7 +97,7 @@ def test_not_a_number_is_no_metric():
 def test_a_finished_measurement_is_recognised_and_any_other_is_not(tmp_path):
     result = stored(tmp_path)
     assert find_finished(tmp_path, result.identity) == result
-    for other in ({"precision": "bf16"}, {"limit": 2}, {"model": {**result.model, "digest": "e" * 64}}):
+    for other in ({"precision": "bf16"}, {"limit": 2}, {"model": replace(result.model, digest="e" * 64)}):
         assert find_finished(tmp_path, make_result(**other).identity) is None
     assert find_finished(tmp_path / "elsewhere", result.identity) is None
 
@@ -107,7 +110,7 @@ def test_changed_samples_are_measured_again(tmp_path):
 
 def test_the_spec_is_no_part_of_the_identity_and_every_other_part_is():
     base = ("m" * 8, "p" * 8, "d" * 8, "fp32", None)
-    assert make_result().identity == make_result(model={**make_result().model, "spec": "other"}).identity
+    assert make_result().identity == make_result(model=replace(make_result().model, spec="other")).identity
     for i, value in enumerate(("x" * 8, "x" * 8, "x" * 8, "bf16", 7)):
         changed = list(base)
         changed[i] = value
@@ -115,14 +118,14 @@ def test_the_spec_is_no_part_of_the_identity_and_every_other_part_is():
 
 
 def test_a_model_without_a_digest_is_never_taken_as_done(tmp_path):
-    result = stored(tmp_path, model={**make_result().model, "digest": ""})
+    result = stored(tmp_path, model=replace(make_result().model, digest=""))
     assert result.identity == ""
     assert find_finished(tmp_path, result.identity) is None
 
 
 def test_a_result_that_could_not_be_read_back_is_not_written(tmp_path):
     with pytest.raises(RequestError, match=r"would not be valid: model\.arch"):
-        stored(tmp_path, model={**make_result().model, "arch": 3})
+        stored(tmp_path, model=replace(make_result().model, arch=3))
     assert not (tmp_path / "RESULT.json").exists()
 
 
@@ -180,25 +183,25 @@ def test_samples_that_are_absent_truncated_or_altered_are_refused_by_name(tmp_pa
 def test_samples_of_the_recorded_digest_that_are_no_table_are_refused(tmp_path):
     samples = tmp_path / "samples.parquet"
     samples.write_bytes(b"PAR1 and nothing more\n")
-    recorded = {"file": "samples.parquet", "rows": 2, "sha256": file_digest(samples)}
+    recorded = SamplesSection(file="samples.parquet", rows=2, sha256=file_digest(samples))
     with pytest.raises(RequestError, match=r"^.*samples\.parquet is not a Parquet table: .*copy it again") as refused:
         read_samples(tmp_path / "RESULT.json", make_result(samples=recorded))
     assert "\n" not in str(refused.value)
     written = write_samples(tmp_path, pd.DataFrame({"key": ["a", "b"]}))
     with pytest.raises(RequestError, match=r"has 2 rows, but RESULT\.json records 7"):
-        read_samples(tmp_path / "RESULT.json", make_result(samples={**written, "rows": 7}))
+        read_samples(tmp_path / "RESULT.json", make_result(samples=replace(written, rows=7)))
 
 
 def test_the_results_of_one_model_by_benchmark(tmp_path):
     base = make_result()
     stored(tmp_path / "m" / "toy")
-    stored(tmp_path / "m" / "other", benchmark={**base.benchmark, "name": "other"})
+    stored(tmp_path / "m" / "other", benchmark=replace(base.benchmark, name="other"))
     found = read_model(tmp_path)
     assert {name: path for name, (path, _) in found.items()} == {
         "toy": tmp_path / "m/toy/RESULT.json",
         "other": tmp_path / "m/other/RESULT.json",
     }
-    assert found["other"][1].benchmark["name"] == "other"
+    assert found["other"][1].benchmark.name == "other"
     assert list(read_model(tmp_path / "m/toy/RESULT.json")) == ["toy"]
 
     with pytest.raises(RequestError, match=r"there is no .*absent; give a RESULT\.json, or a folder"):
@@ -206,7 +209,7 @@ def test_the_results_of_one_model_by_benchmark(tmp_path):
     stored(tmp_path / "n" / "toy", limit=2)
     with pytest.raises(RequestError, match=r"two results of toy: .*m/toy/RESULT\.json and .*n/toy/RESULT\.json"):
         read_model(tmp_path)
-    stored(tmp_path / "n" / "toy", model={**base.model, "digest": "e" * 64})
+    stored(tmp_path / "n" / "toy", model=replace(base.model, digest="e" * 64))
     with pytest.raises(RequestError, match=r"holds results of 2 models; give the folder of one: .*/m, .*/n$"):
         read_model(tmp_path)
 

@@ -42,8 +42,8 @@ def place(root: Path, model: str, benchmark: str, **changes) -> Result:
     digest = model * 64
     return stored(
         root / f"spec-{model}-{digest[:8]}" / benchmark,
-        model={**BASE.model, "digest": digest},
-        benchmark={**BASE.benchmark, "name": benchmark, "fingerprint": benchmark * 8},
+        model=replace(BASE.model, digest=digest),
+        benchmark=replace(BASE.benchmark, name=benchmark, fingerprint=benchmark * 8),
         **changes,
     )
 
@@ -132,7 +132,7 @@ def test_every_conflict_is_counted(tmp_path):
     ],
 )
 def test_intervals_count_where_the_resampling_was_the_same(metric, seeds, same, tmp_path):
-    times = [BASE.timing if seed is None else {**BASE.timing, "seed": seed} for seed in seeds]
+    times = [BASE.timing if seed is None else replace(BASE.timing, seed=seed) for seed in seeds]
     place(tmp_path / "1", "a", "toy", timing=times[0])
     place(tmp_path / "2", "a", "toy", timing=times[1], metrics={"top1": metric})
     if same:
@@ -143,7 +143,7 @@ def test_intervals_count_where_the_resampling_was_the_same(metric, seeds, same, 
 
 
 @pytest.mark.parametrize(
-    "change", [{"precision": "bf16"}, {"limit": 2}, {"dataset": {**BASE.dataset, "fingerprint": "z" * 8}}]
+    "change", [{"precision": "bf16"}, {"limit": 2}, {"dataset": replace(BASE.dataset, fingerprint="z" * 8)}]
 )
 def test_another_measurement_of_the_same_benchmark_stands_beside_the_first(tmp_path, change):
     first = place(tmp_path / "1", "a", "toy")
@@ -165,14 +165,14 @@ def test_one_model_under_two_paths_is_one_folder(tmp_path):
 
 
 def test_folders_that_no_run_made_get_the_digest_and_a_record_s_words_are_no_path(tmp_path):
-    evil = {**BASE.benchmark, "name": "../../../evil"}
-    stored(tmp_path / "1" / ".hidden", model={**BASE.model, "digest": "a" * 64}, benchmark=evil)
+    evil = replace(BASE.benchmark, name="../../../evil")
+    stored(tmp_path / "1" / ".hidden", model=replace(BASE.model, digest="a" * 64), benchmark=evil)
     merge([tmp_path / "1" / ".hidden"], tmp_path / "all")
     assert sorted(content(tmp_path / "all")) == ["1-aaaaaaaa/hidden/RESULT.json", "1-aaaaaaaa/hidden/samples.parquet"]
 
 
 def test_models_without_a_digest_are_the_same_only_in_the_same_record(tmp_path):
-    unknown = {"model": {**BASE.model, "digest": ""}}
+    unknown = {"model": replace(BASE.model, digest="")}
     stored(tmp_path / "1" / "own" / "toy", **unknown)
     shutil.copytree(tmp_path / "1", tmp_path / "2")
     third = stored(tmp_path / "3" / "own" / "toy", **unknown, metrics={"top1": Metric(0.5, 0.25, 1.0, 4)})

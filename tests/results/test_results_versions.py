@@ -1,5 +1,7 @@
 """RESULT.json over the years and under damage: old ones are read, newer ones and damaged ones are refused by name."""
 
+from cosmos_eval.results.sections import EnvironmentSection, ModelSection, TimingSection
+from dataclasses import replace
 import hashlib
 import json
 from dataclasses import asdict
@@ -47,19 +49,20 @@ def records(draw) -> Result:
         primary=draw(st.sampled_from(sorted(metrics))),
         precision=draw(st.sampled_from(["fp32", "bf16", "fp16"])),
         limit=draw(st.none() | st.integers(1, 10**6)),
-        benchmark={**base.benchmark, "name": draw(st.text(min_size=1, max_size=9))},
-        dataset={**base.dataset, "n": draw(st.dictionaries(TEXTS, st.integers(0, 10**9), max_size=3))},
-        model={**draw(OBJECTS), **base.model},
-        environment=draw(OBJECTS),
-        timing={**draw(OBJECTS), **base.timing, "seconds": draw(st.floats(0, 1e300))},
+        benchmark=replace(base.benchmark, name=draw(st.text(min_size=1, max_size=9))),
+        dataset=replace(base.dataset, n=draw(st.dictionaries(TEXTS, st.integers(0, 10**9), max_size=3))),
+        model=ModelSection.from_record({**draw(OBJECTS), **base.model.record()}),
+        environment=EnvironmentSection.from_record(draw(OBJECTS)),
+        timing=TimingSection.from_record(
+            {**draw(OBJECTS), **base.timing.record(), "seconds": draw(st.floats(0, 1e300))}
+        ),
         warnings=tuple(draw(st.lists(TEXTS, max_size=2))),
     )
 
 
 def as_version_1(result: Result) -> str:
     """As the first release wrote it."""
-    metrics = {name: metric.record() for name, metric in result.metrics.items()}
-    record = {"schema": 1, **asdict(result), "metrics": metrics, "warnings": list(result.warnings)}
+    record = {**result.record(), "schema": 1}
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -335,6 +338,6 @@ def test_ranks_are_places_and_counts_have_a_bound():
     low = make_result(metrics={"a_rank": Metric(0.5, 0.5, 2.0, 4)}, primary="a_rank")
     with pytest.raises(RequestError, match="not a rank from 1"):
         Result.from_json(low.to_json(), "x")
-    many = make_result(dataset={"fingerprint": "b" * 64, "n": {"images": 10**20}, "n_expected": {}})
+    many = make_result(dataset=replace(make_result().dataset, n={"images": 10**20}))
     with pytest.raises(RequestError, match=r"dataset.n.images: 100000000000000000000 is impossibly large"):
         Result.from_json(many.to_json(), "x")

@@ -1,4 +1,4 @@
-"""What goes wrong on real machines: one line, the contract's exit code, nothing half-written, and a clean resume."""
+"""Failures of real machines: one line, the documented exit code, no incomplete files, and a clean resume."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def refused(tmp_path, capsys):
-    """Run a command that must end with 2, one line, and nothing in its out folder that is not whole."""
+    """A function that runs a command, which must exit with 2 and leave no incomplete files; returns its one line."""
 
     def check(*arguments: str, out: Path | None = None) -> str:
         out = out or tmp_path / "out"
@@ -40,7 +40,7 @@ def refused(tmp_path, capsys):
 
 
 def assert_whole(out: Path) -> None:
-    """No temporary file, and every RESULT.json reads and has its samples."""
+    """There are no temporary files, and every RESULT.json can be read and has its samples."""
     files = [path for path in out.rglob("*") if path.is_file()] if out.exists() else []
     assert not [path for path in files if path.suffix == ".tmp"]
     for path in files:
@@ -53,7 +53,7 @@ def results(out: Path) -> list[str]:
     return sorted(path.parent.name for path in out.rglob("RESULT.json"))
 
 
-def test_missing_data_stops_before_any_compute_and_lists_it_all(refused, tmp_path):
+def test_all_missing_data_is_listed_before_any_compute(refused, tmp_path):
     good = captions_world(tmp_path)
     line = refused(
         "--model", COLOURS, "--benchmark", str(good), "--benchmark", "coco-val2017-retrieval",
@@ -101,7 +101,7 @@ def test_a_corrupt_jpeg_is_named(refused, tmp_path, workers):
     assert "000000000003.jpg" in refused("--model", COLOURS, "--benchmark", str(world), "--workers", workers)
 
 
-def test_captions_that_point_at_no_image_are_refused(refused, tmp_path):
+def test_captions_of_unknown_images_are_refused(refused, tmp_path):
     world = captions_world(tmp_path)
     edit_json(tmp_path / "pairs" / "captions.json", lambda file: file["annotations"][3].update(image_id=99))
     assert "no image" in refused("--model", COLOURS, "--benchmark", str(world))
@@ -130,7 +130,7 @@ def test_nan_weights_are_refused_and_the_first_sample_is_named(refused, tmp_path
     assert "finite" in line
 
 
-def test_a_full_disk_loses_nothing_that_stood_there(tmp_path, capsys, monkeypatch):
+def test_a_full_disk_loses_no_earlier_result(tmp_path, capsys, monkeypatch):
     world = captions_world(tmp_path)
     command = ["run", "--model", COLOURS, "--benchmark", str(world), "--out", str(tmp_path / "out")]
     assert run_command(command) == 0
@@ -149,7 +149,7 @@ def test_a_full_disk_loses_nothing_that_stood_there(tmp_path, capsys, monkeypatc
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
-def test_a_disk_that_is_really_full_ends_in_one_line(refused, tmp_path, small_disk):
+def test_a_real_full_disk_is_one_line(refused, tmp_path, small_disk):
     world = captions_world(tmp_path)
     (small_disk / "filler").write_bytes(b"x" * 508 * 1024)
     assert "make room" in refused("--model", COLOURS, "--benchmark", str(world), out=small_disk / "out")
@@ -157,7 +157,7 @@ def test_a_disk_that_is_really_full_ends_in_one_line(refused, tmp_path, small_di
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number, code):
+def test_a_stopped_run_resumes(tmp_path, number, code):
     first, second = captions_world(tmp_path, "first"), captions_world(tmp_path, "second")
     mark = tmp_path / "mark"
     command = [
@@ -177,18 +177,18 @@ def test_a_run_that_is_stopped_in_the_middle_goes_on_from_there(tmp_path, number
     assert "Traceback" not in err
     assert results(tmp_path / "out") == ["first"]
     assert_whole(tmp_path / "out")
-    (kept,) = (tmp_path / "out").rglob("RESULT.json")
-    before = kept.stat().st_mtime_ns
+    (finished,) = (tmp_path / "out").rglob("RESULT.json")
+    before = finished.stat().st_mtime_ns
 
     environment.pop("COSMOS_TEST_SLOW")
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert results(tmp_path / "out") == ["first", "second"]
-    assert kept.stat().st_mtime_ns == before  # what was finished was kept, not measured again
+    assert finished.stat().st_mtime_ns == before  # it was kept, not computed again
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_to_all_processes_of_a_run_is_told_once(tmp_path, number, code):
+def test_a_signal_to_all_processes_of_a_run_is_reported_once(tmp_path, number, code):
     mark = tmp_path / "mark"
     command = [
         sys.executable, "-m", "cosmos_eval", "run", "--model", "python:tests.helpers.tiny_models:SlowImages",
@@ -214,7 +214,7 @@ def test_a_signal_to_all_processes_of_a_run_is_told_once(tmp_path, number, code)
     assert err.count("finished work is kept") == 1
 
 
-def test_a_worker_that_the_kernel_kills_is_one_line(refused, tmp_path):
+def test_a_killed_worker_is_one_line(refused, tmp_path):
     world = captions_world(tmp_path)
     line = refused(
         "--model", "python:tests.helpers.tiny_models:Killed", "--benchmark", str(world), "--workers", "2", "--no-cache"
@@ -223,7 +223,7 @@ def test_a_worker_that_the_kernel_kills_is_one_line(refused, tmp_path):
     assert "fewer --workers" in line
 
 
-def test_two_definitions_of_one_name_are_refused(refused, tmp_path):
+def test_two_definitions_with_one_name_are_refused(refused, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
     worlds = [captions_world(tmp_path / folder) for folder in ("a", "b")]
@@ -231,7 +231,7 @@ def test_two_definitions_of_one_name_are_refused(refused, tmp_path):
     assert "two definitions are called pairs" in line
 
 
-def test_another_measurement_in_the_same_folder_is_not_replaced_unasked(refused, tmp_path, capsys):
+def test_a_different_result_in_the_same_folder_is_not_replaced_without_overwrite(refused, tmp_path, capsys):
     world = captions_world(tmp_path)
     command = ["--model", COLOURS, "--benchmark", str(world)]
     out = ["--out", str(tmp_path / "out")]
@@ -247,7 +247,7 @@ def test_another_measurement_in_the_same_folder_is_not_replaced_unasked(refused,
     assert path.read_bytes() != before
 
 
-def test_an_edited_template_is_told_as_one_and_not_as_other_data(refused, tmp_path):
+def test_an_edited_template_is_reported_as_such_and_not_as_other_data(refused, tmp_path):
     from tests.helpers.datasets_on_disk import write_image
 
     for folder in ("cat", "dog"):
@@ -261,40 +261,40 @@ def test_an_edited_template_is_told_as_one_and_not_as_other_data(refused, tmp_pa
     assert run_command(["run", *command, "--out", str(tmp_path / "out")]) == 0
     (tmp_path / "mine.yaml").write_text(text.replace("a {c}", "the {c}"))
     line = refused(*command)
-    assert "another definition of mine (what differs: the templates (new: 'the {c}'; 1 gone))" in line
+    assert "another definition of mine (what differs: the templates (new: 'the {c}'; 1 removed))" in line
     assert "other data" not in line
     (path,) = (tmp_path / "out").rglob("RESULT.json")
     record = json.loads(path.read_text())
-    del record["benchmark"]["parts"]  # as results of before had none
+    del record["benchmark"]["parts"]  # as in older results
     path.write_text(json.dumps(with_checksum(record)))
     line = refused(*command)
     assert "another definition of mine (its templates, class names, metrics or dataset options were changed)" in line
 
 
-def test_a_limited_result_gives_way_to_a_full_one(tmp_path):
+def test_a_limited_result_is_replaced_by_a_full_one(tmp_path):
     command = ["run", "--model", COLOURS, "--benchmark", str(captions_world(tmp_path)), "--out", str(tmp_path / "out")]
     assert run_command([*command, "--limit", "3"]) == 0
     (path,) = (tmp_path / "out").rglob("RESULT.json")
     assert read_result(path).limit == 3
-    assert read_result(path).dataset["n"]["images"] == 3
+    assert read_result(path).dataset.n["images"] == 3
     assert run_command(command) == 0
     assert read_result(path).limit is None
 
 
-def test_a_training_is_not_replaced_unasked(tmp_path, capsys):
+def test_a_training_is_not_replaced_without_overwrite(tmp_path, capsys):
     (tmp_path / "last.pt").write_bytes(b"precious")
     assert run_command(["train", "toybox", "--out", str(tmp_path)]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "last.pt").read_bytes() == b"precious"
 
 
-def test_a_definition_beside_its_data_runs_with_another_data_root_for_the_others(tmp_path):
+def test_a_definition_beside_its_data_runs_although_data_root_lacks_the_data(tmp_path):
     world = captions_world(tmp_path)
     command = ["run", "--model", COLOURS, "--benchmark", str(world), "--data-root", str(tmp_path / "elsewhere")]
     assert run_command([*command, "--out", str(tmp_path / "out")]) == 0
 
 
-def test_a_metric_that_the_data_cannot_give_is_found_before_any_compute(refused, tmp_path, capsys):
+def test_a_metric_that_the_data_does_not_have_is_refused_before_any_compute(refused, tmp_path, capsys):
     world = classes_world(tmp_path, classes=3)
     world.write_text(world.read_text().replace("primary: top1", "primary: top5"))
     assert run_command(["data", "check", str(world)]) == 1

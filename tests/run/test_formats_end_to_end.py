@@ -1,4 +1,4 @@
-"""toybox through the real readers of real formats gives the numbers of toybox in memory."""
+"""toybox written in other formats and read by their readers has the same metrics as toybox in memory."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def in_memory(name: str, expected: dict[str, int], **options):
 
 @pytest.fixture(scope="module")
 def measure(tmp_path_factory):
-    """benchmark -> its metrics and, in the order of the data, what happened to every sample."""
+    """A function: benchmark -> its metrics, and its samples in dataset order."""
 
     def measured(benchmark) -> tuple[dict, pandas.DataFrame]:
         out = tmp_path_factory.mktemp("out")
@@ -38,7 +38,7 @@ def measure(tmp_path_factory):
 
 
 def same_outcome(one: pandas.DataFrame, other: pandas.DataFrame) -> None:
-    """Every sample alike but for the images' names, which are the formats' own."""
+    """All samples are equal, except for the names of the images, which depend on the format."""
     names = [column for column in ("image", "query") if column in one]
     pandas.testing.assert_frame_equal(one.drop(columns=names), other.drop(columns=names), check_exact=True)
 
@@ -49,15 +49,15 @@ def retrieval(measure):
 
 
 @pytest.mark.parametrize("name", ["coco", "flickr30k"])
-def test_retrieval_formats_give_the_outcome_of_memory(world, measure, retrieval, name):
+def test_retrieval_formats_give_the_same_outcome_as_memory(world, measure, retrieval, name):
     metrics, samples = measure(world / f"toybox-{name}.yaml")
     assert metrics == retrieval[0]
     same_outcome(samples, retrieval[1])
 
 
 @pytest.mark.parametrize(("name", "options"), [("imagenet", {}), ("cifar100", {"size": 32})])
-def test_classification_formats_give_the_outcome_of_memory(world, measure, name, options):
-    """Class folders, and CIFAR's pickles through clip-benchmark; the same top-1 alone could be another labelling's."""
+def test_classification_formats_give_the_same_outcome_as_memory(world, measure, name, options):
+    """Class folders, and CIFAR pickles by clip-benchmark. Samples are compared too: metrics may agree by chance."""
     memory = in_memory("toybox-classification", {"images": 48, "classes": 48}, per_class=PER_CLASS, **options)
     metrics, samples = measure(world / f"toybox-{name}.yaml")
     expected, expected_samples = measure(memory)
@@ -67,8 +67,8 @@ def test_classification_formats_give_the_outcome_of_memory(world, measure, name,
     same_outcome(samples, expected_samples)
 
 
-def test_the_numbers_are_not_all_alike(retrieval):
-    # an untrained model on 60 scenes: were every metric 0 or 1, equality above would show little
+def test_the_metrics_are_not_trivial(retrieval):
+    # an untrained model on 60 scenes: if every metric were 0 or 1, the equality above would show little
     metrics, samples = retrieval
     assert 1 < metrics["image_to_text_mean_rank"].value < 120
     assert metrics["image_to_text_mean_rank"].value != metrics["text_to_image_mean_rank"].value

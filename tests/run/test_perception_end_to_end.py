@@ -1,4 +1,4 @@
-"""Every benchmark of perception and composition from files in their true formats to results."""
+"""Every benchmark of perception and composition from files in their original formats to results."""
 
 from pathlib import Path
 
@@ -36,13 +36,13 @@ def data(world) -> dict[str, PerceptionData]:
 
 
 class Perfect(FeatureScoring):
-    """An image is the sum of its own texts, each text a direction of its own."""
+    """Each text has an axis of its own; the feature of an image is the sum of its texts."""
 
     def __init__(self, data: PerceptionData) -> None:
         self.texts = {text: i for i, text in enumerate(data.texts)}
         self.images = {image.key: torch.zeros(len(self.texts)) for image in data.images}
-        for shown, asked in zip(data.item_images.tolist(), data.item_texts.tolist(), strict=True):
-            for i, j in zip(shown, asked, strict=False):  # the first with the first, the second with the second
+        for images, texts in zip(data.item_images.tolist(), data.item_texts.tolist(), strict=True):
+            for i, j in zip(images, texts, strict=False):  # the first with the first, the second with the second
                 self.images[data.images[i].key][j] = 1
 
     def image_features(self, images) -> Tensor:
@@ -53,12 +53,12 @@ class Perfect(FeatureScoring):
         return torch.eye(len(self.texts))[[self.texts[text] for text in texts]]
 
 
-def test_the_suite_is_what_is_tested_here():
+def test_all_benchmarks_of_the_suite_are_tested_here():
     assert tuple(one.name for one in load_suite("compositional")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_perfect_model_is_right_by_every_reading(data, name):
+def test_a_perfect_model_is_right_by_every_rule(data, name):
     metrics = tasks.run(small(name), data[name], Perfect(data[name])).metrics
     assert {key: metric.value for key, metric in metrics.items() if metric.value != 1} == {}
 
@@ -76,29 +76,29 @@ def test_a_constant_model_never_exceeds_chance(data, name):
 @pytest.fixture(scope="module")
 def results(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    found = evaluate(MODEL, [small(name) for name in NAMES], data_root=world, out=out, batch_size=32)
+    results = evaluate(MODEL, [small(name) for name in NAMES], data_root=world, out=out, batch_size=32)
     samples = {path.parent.name: pandas.read_parquet(path) for path in out.rglob("samples.parquet")}
-    return {one.benchmark["name"]: (one, samples[one.benchmark["name"]]) for one in found}
+    return {result.benchmark.name: (result, samples[result.benchmark.name]) for result in results}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_runs_from_its_files_to_its_result(results, name):
     result, samples = results[name]
-    assert result.dataset["n"]["items"] == ITEMS[name] == len(samples)
+    assert result.dataset.n["items"] == ITEMS[name] == len(samples)
     assert result.primary == small(name).metrics["primary"]
     assert result.primary in result.metrics
     for metric in result.metrics.values():
         assert 0 <= metric.low <= metric.value <= metric.high <= 1
-    assert samples["scores"].map(lambda scores: len(set(scores))).max() > 1  # images and texts told apart
+    assert samples["scores"].map(lambda scores: len(set(scores))).max() > 1  # images and texts have different features
 
 
-def test_the_table_has_each_benchmarks_own_primary_metric_first(results):
+def test_the_table_shows_each_benchmarks_primary_metric_first(results):
     head = markdown(to_frame([result for result, _ in results.values()])).splitlines()[4]
     for name in NAMES:
         assert f"{name} {small(name).metrics['primary']}" in head
 
 
-def test_the_table_tells_how_many_items_are_left_out(world, tmp_path):
+def test_the_table_shows_how_many_items_are_left_out(world, tmp_path):
     benchmark = small("svo-probes", images="elsewhere")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "svo_probes").symlink_to(world / "svo_probes")
@@ -106,10 +106,10 @@ def test_the_table_tells_how_many_items_are_left_out(world, tmp_path):
         if path.stem not in ("12", "25"):
             (tmp_path / "elsewhere" / path.name).symlink_to(path)
     (result,) = evaluate(MODEL, benchmark, data_root=tmp_path, out=tmp_path / "out")
-    assert result.dataset["n"] == {"images": 8, "items": 4, "left_out": 2}
+    assert result.dataset.n == {"images": 8, "items": 4, "left_out": 2}
     text = markdown(to_frame([result]))
     assert "8 images, 4 of 6 items," in text
-    assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg is not there",)
+    assert result.warnings == ("2 of 6 items left out, the first: line 4: 12.jpg does not exist",)
 
 
 @pytest.mark.parametrize("name", ["mmvp-vlm", "svo-probes", "winoground"])

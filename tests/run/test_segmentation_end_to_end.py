@@ -1,4 +1,4 @@
-"""All eight segmentation benchmarks from files in their true formats to results, through mmsegmentation's classes."""
+"""All eight segmentation benchmarks from files in their original formats to results, with mmsegmentation's classes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ TWIN = "cityscapes-csa"
 
 
 def quick(name: str) -> Benchmark:
-    """One template in place of eighty, and (but for VOC20) images and windows of a quarter of their sides."""
+    """A smaller benchmark: one template, and (except for VOC20) images and windows of a quarter of the size."""
     benchmark = small(name)
     settings = dict(benchmark.settings)
     if name != "voc20":
@@ -48,15 +48,15 @@ def results(world, tmp_path_factory):
     """Name -> its result and its samples."""
     out = tmp_path_factory.mktemp("out")
     benchmarks = [quick(name) for name in (*NAMES, TWIN)]
-    found = evaluate(MODEL, benchmarks, data_root=world, out=out, batch_size=8)
+    results = evaluate(MODEL, benchmarks, data_root=world, out=out, batch_size=8)
     samples = {path.parent.name: pandas.read_parquet(path) for path in out.rglob("samples.parquet")}
-    return {one.benchmark["name"]: (one, samples[one.benchmark["name"]]) for one in found}
+    return {result.benchmark.name: (result, samples[result.benchmark.name]) for result in results}
 
 
 @pytest.mark.parametrize("name", [*NAMES, TWIN])
 def test_each_benchmark_runs_from_its_files_to_its_result(world, results, name):
     result, samples = results[name]
-    assert result.dataset["n"]["images"] == 3
+    assert result.dataset.n["images"] == 3
     assert result.primary == "miou"
     for metric in ("miou", "pixel_accuracy", "mean_accuracy"):
         value = result.metrics[metric]
@@ -77,14 +77,14 @@ def test_each_benchmark_runs_from_its_files_to_its_result(world, results, name):
     assert result.metrics["pixel_accuracy"].value == pytest.approx(hits, abs=1e-9)
 
 
-def test_the_two_attentions_are_two_benchmarks_on_the_same_data(results):
+def test_two_attentions_are_two_benchmarks_on_the_same_data(results):
     (plain, of_plain), (csa, of_csa) = results["cityscapes"], results[TWIN]
-    assert plain.dataset["fingerprint"] == csa.dataset["fingerprint"]
-    assert plain.benchmark["fingerprint"] != csa.benchmark["fingerprint"]
+    assert plain.dataset.fingerprint == csa.dataset.fingerprint
+    assert plain.benchmark.fingerprint != csa.benchmark.fingerprint
     assert not of_plain.equals(of_csa)
 
 
-def test_a_label_that_is_no_class_ends_the_run_with_its_file(tmp_path: Path):
+def test_an_unknown_label_is_refused_with_its_file(tmp_path: Path):
     root = write_segmentation(tmp_path, "cityscapes")
     labels = raw_labels("cityscapes", 1)
     labels[0, 0] = 26
@@ -95,7 +95,7 @@ def test_a_label_that_is_no_class_ends_the_run_with_its_file(tmp_path: Path):
     assert "label 26" in str(caught.value)
 
 
-def test_a_mask_of_another_size_stops_before_any_model_is_loaded(tmp_path: Path):
+def test_a_mask_of_another_size_is_refused_before_the_model_is_loaded(tmp_path: Path):
     write_labels(write_segmentation(tmp_path, "voc21") / files_of("voc21", 1)[1], raw_labels("voc21", 1)[:-1])
     with pytest.raises(RequestError, match="of another size than the image"):
         evaluate("cosmos:nowhere.pt", quick("voc21"), data_root=tmp_path, out=tmp_path / "out")

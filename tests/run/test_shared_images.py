@@ -1,4 +1,4 @@
-"""Retrieval and perception on COCO's images, in one run: every image passes the model once."""
+"""Retrieval and perception on COCO's images in one run: every image is encoded once."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_image_of_coco_is_encoded_once_for_retrieval_and_sugarcrepe(coco: Path):
+def test_an_image_of_coco_is_encoded_once_for_retrieval_and_sugarcrepe(coco: Path):
     model = load_model("cosmos:untrained-toybox?seed=3")
     encode, seen = model.encode_image, []
 

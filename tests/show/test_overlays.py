@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.areas import class_areas
+from cosmos_eval.metrics.iou import count_class_pixels
 from cosmos_eval.report.curves import save
 from cosmos_eval.show import overlays
 from cosmos_eval.show.overlays import (
@@ -32,7 +32,7 @@ PREDICTED = np.array([[0, 2, 1, 1], [0, 2, 2, 2]], np.uint8)
 
 def row(truth: np.ndarray = TRUTH, predicted: np.ndarray = PREDICTED, key: str = "a/b.jpg", classes: int = 4) -> Row:
     image = Image.new("RGB", truth.shape[::-1], (10, 200, 30))
-    return make_row(key, image, truth, predicted, class_areas(predicted, truth, classes))
+    return make_row(key, image, truth, predicted, count_class_pixels(predicted, truth, classes))
 
 
 def panels(figure) -> list[np.ndarray]:
@@ -126,7 +126,7 @@ def test_a_small_image_is_drawn_as_it_is():
 
 def test_maps_of_another_size_than_the_image_are_refused():
     with pytest.raises(ValueError, match=r"a\.jpg: maps of \(2, 4\)"):
-        make_row("a.jpg", Image.new("RGB", (2, 4)), TRUTH, PREDICTED, class_areas(PREDICTED, TRUTH, 4))
+        make_row("a.jpg", Image.new("RGB", (2, 4)), TRUTH, PREDICTED, count_class_pixels(PREDICTED, TRUTH, 4))
 
 
 def test_bars_are_sorted_and_classes_that_occur_nowhere_are_left_out():

@@ -15,14 +15,15 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.areas import class_areas, summary
+from cosmos_eval.metrics.iou import count_class_pixels, segmentation_metrics
 from cosmos_eval.models import load_model
 from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.task_registry import TASKS
+from cosmos_eval.results.sections import BenchmarkSection
 from cosmos_eval.results.store import write_result
 from cosmos_eval.show import segmentation as showing
 from cosmos_eval.show.segmentation import choose, file_names, find_result, per_class, show_segmentation
-from cosmos_eval.tasks.segmentation.measure import Prediction, predictions
+from cosmos_eval.tasks.segmentation.measure import SegmentedImage, predict_label_maps
 from tests.helpers.segmentation_on_disk import small, write_segmentation
 from tests.results.test_results import make_result
 
@@ -38,13 +39,13 @@ class Patches:
         raise AssertionError
 
 
-def made_up(benchmark, data, engine) -> Iterator[Prediction]:
+def made_up(benchmark, data, engine) -> Iterator[SegmentedImage]:
     """Right but for the first row, which is background."""
     for i, mask in enumerate(data.masks):
         truth = mask.load()
         predicted = np.where(truth == 255, 0, truth)
         predicted[0] = 0
-        yield Prediction(i, predicted, truth, class_areas(predicted, truth, len(data.class_names)))
+        yield SegmentedImage(i, predicted, truth, count_class_pixels(predicted, truth, len(data.class_names)))
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def definition(tmp_path: Path) -> Path:
 @pytest.fixture
 def stand_in(monkeypatch) -> None:
     """Label maps that are known, so that what is written can be."""
-    monkeypatch.setattr("cosmos_eval.tasks.segmentation.measure.predictions", made_up)
+    monkeypatch.setattr("cosmos_eval.tasks.segmentation.measure.predict_label_maps", made_up)
     monkeypatch.setattr(showing, "load_model", lambda spec, device: Patches())
     monkeypatch.setattr(showing, "require_models", lambda specs, fetch: None)
 
@@ -104,7 +105,7 @@ def test_all_images_have_a_figure_and_a_mask_each(definition, tmp_path, capsys):
     for made in made_up(None, data, None):
         with Image.open(out / "masks" / names[made.index]) as image:
             assert image.mode == "P"
-            assert np.array_equal(np.asarray(image), made.predicted)
+            assert np.array_equal(np.asarray(image), made.predicted_labels)
             assert image.getpalette()[: 3 * len(data.palette)] == [value for colour in data.palette for value in colour]
 
 
@@ -152,13 +153,13 @@ def test_bars_come_from_the_result_of_the_same_model_and_protocol(definition, tm
     metric = make_result().metrics["top1"]
     same = replace(
         make_result(),
-        model={**make_result().model, "digest": Patches.digest},
-        benchmark={"name": "small", "version": 1, "task": "segmentation", "fingerprint": benchmark.fingerprint},
+        model=replace(make_result().model, digest=Patches.digest),
+        benchmark=BenchmarkSection("small", 1, "segmentation", benchmark.fingerprint),
         metrics={"miou": metric, "red/iou": replace(metric, value=0.5, low=0.4, high=0.6)},
         primary="miou",
     )
     runs = tmp_path / "runs"
-    write_result(runs / "other", replace(same, model={**same.model, "digest": "0" * 64}))
+    write_result(runs / "other", replace(same, model=replace(same.model, digest="0" * 64)))
     assert find_result(runs, Patches(), benchmark, "fp32") is None
     write_result(runs / "limited", replace(same, limit=4))
     write_result(runs / "whole", same)
@@ -168,7 +169,7 @@ def test_bars_come_from_the_result_of_the_same_model_and_protocol(definition, tm
     assert (path.parent.name, found) == ("whole", same)
     assert per_class(found) == (["red"], [0.5], [(0.4, 0.6)])
     assert show(definition, tmp_path / "shown", "--results", str(runs)) == 0
-    known_by = same.dataset["fingerprint"][:8]
+    known_by = same.dataset.fingerprint[:8]
     assert f"measured on 4 images (data {known_by}), fp32: {runs / 'whole' / 'RESULT.json'}" in capsys.readouterr().out
 
 
@@ -211,11 +212,11 @@ def test_a_real_model_s_label_maps_are_what_is_saved(definition, tmp_path):
     data = datasets.read(benchmark)
     own = replace(data, images=data.images[:7:6], masks=data.masks[:7:6])  # the first and the seventh of twelve
     total = 0
-    for made in predictions(benchmark, own, Engine(model, batch_size=3)):
+    for made in predict_label_maps(benchmark, own, Engine(model, batch_size=3)):
         with Image.open(out / "masks" / f"{own.images[made.index].key}.png") as image:
-            assert np.array_equal(np.asarray(image), made.predicted)
+            assert np.array_equal(np.asarray(image), made.predicted_labels)
         total = total + made.areas
-    assert shown.miou == pytest.approx(summary(total)["miou"])
+    assert shown.miou == pytest.approx(segmentation_metrics(total)["miou"])
 
 
 @pytest.mark.parametrize("name", ["cityscapes", "voc20"])
@@ -230,7 +231,7 @@ def test_datasets_on_disk_keep_their_folders_and_their_colours(tmp_path, name):
     assert any((mask.load() == 255).any() for mask in data.masks)
     for made in made_up(None, data, None):
         with Image.open((out / "masks" / data.images[made.index].key).with_suffix(".png")) as image:
-            assert np.array_equal(np.asarray(image), made.predicted)
+            assert np.array_equal(np.asarray(image), made.predicted_labels)
             assert image.getpalette()[: 3 * len(data.palette)] == [value for colour in data.palette for value in colour]
 
 

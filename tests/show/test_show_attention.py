@@ -19,9 +19,9 @@ from cosmos_core.token_words import Word
 from cosmos_eval.cli.main import run_command
 from cosmos_eval.datasets.toybox import captions, make_scene, render
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import AttentiveModel, attention_reader
-from cosmos_eval.models.maps import similarity_maps
+from cosmos_eval.models.base import AttentiveModel, require_attention_reader
 from cosmos_eval.models.preprocess import ImagePreprocess
+from cosmos_eval.models.similarity_maps import similarity_maps
 from cosmos_eval.show.attention import LAST_BLOCKS, pixels_of_input, read_maps, show_attention, shown_words
 from cosmos_eval.show.attention_figure import band, maps_figure, overlay, words_note, wrap_words
 from cosmos_eval.show.attention_page import maps_page
@@ -194,7 +194,7 @@ def test_an_open_clip_model_has_similarity_by_itself():
     ]
     assert maps.texts[0].words == ()
     with pytest.raises(RequestError, match="no cross-attention poolers"):
-        attention_reader(model)
+        require_attention_reader(model)
 
 
 def test_a_model_of_one_s_own_is_shown_by_similarity(tmp_path, image_file):

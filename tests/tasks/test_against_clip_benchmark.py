@@ -1,4 +1,4 @@
-"""clip-benchmark's own `evaluate` functions on the same model and data: equal where nothing ties, and what ties do."""
+"""clip-benchmark's own `evaluate` functions on the same model and data: equal metrics without ties, other ones with."""
 
 import numpy as np
 import open_clip
@@ -8,8 +8,8 @@ from clip_benchmark.metrics import image_caption_selection, zeroshot_classificat
 from torch.utils.data import DataLoader, Dataset
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from tests.helpers.stand_ins import benchmark, to_tensor
 from tests.oracles import ranks as oracle
@@ -34,7 +34,7 @@ def net():
 
 
 class Collapsed(torch.nn.Module):
-    """Every input gives the same features."""
+    """A model with the same features for all inputs."""
 
     def encode_image(self, x):
         return torch.full((len(x), 64), 0.3)
@@ -111,9 +111,9 @@ def both_classifications(net, images, labels, names=NAMES):
     return tasks.run(benchmark("classification"), data, Engine(Adapter(net), batch_size=BATCH)), theirs
 
 
-def test_retrieval_equals_theirs_on_a_random_model(net, images, captions):
+def test_retrieval_equals_clip_benchmark_on_a_random_model(net, images, captions):
     outcome, theirs = both_retrievals(net, images, captions)
-    assert set(outcome.samples["hit@1"]) == {0.0, 1.0}  # nothing ties, and something is found
+    assert set(outcome.samples["hit@1"]) == {0.0, 1.0}  # there are no ties, and some hits
     assert outcome.warnings == ()
     for k in KS:
         image, text = (outcome.metrics[f"{direction}_recall@{k}"] for direction in ("text_to_image", "image_to_text"))
@@ -121,7 +121,7 @@ def test_retrieval_equals_theirs_on_a_random_model(net, images, captions):
         assert text.value == pytest.approx(theirs[f"text_retrieval_recall@{k}"], abs=1e-6)
 
 
-def test_classification_equals_theirs_on_a_random_model(net, images):
+def test_classification_equals_clip_benchmark_on_a_random_model(net, images):
     labels = [i * 7 % CLASSES for i in range(IMAGES - 9)] + [0] * 9  # unequal classes
     outcome, theirs = both_classifications(net, images, labels)
     assert set(outcome.samples["correct"]) == {0.0, 1.0}
@@ -131,7 +131,7 @@ def test_classification_equals_theirs_on_a_random_model(net, images):
     assert theirs["mean_per_class_recall"] != pytest.approx(theirs["acc1"], abs=1e-3)
 
 
-def test_pairs_equal_theirs_on_a_random_model(net, images, captions):
+def test_caption_selection_equals_clip_benchmark_on_a_random_model(net, images, captions):
     outcome, theirs = both_pairs(net, images, captions[:IMAGES], captions[IMAGES : 2 * IMAGES])
     assert outcome.metrics["accuracy"].value == pytest.approx(theirs["text_acc"], abs=1e-6)
     assert 0.1 < theirs["text_acc"] < 0.9
@@ -145,7 +145,7 @@ def both_pairs(net, images, positives, negatives):
     return tasks.run(benchmark("perception"), data, Engine(Adapter(net), batch_size=BATCH)), theirs
 
 
-def test_a_collapsed_model_is_at_chance_with_us_and_where_the_order_puts_it_with_them(images, captions):
+def test_a_collapsed_model_scores_chance_here_and_depends_on_the_order_in_clip_benchmark(images, captions):
     labels = [0] * (IMAGES - CLASSES) + list(range(CLASSES))
     outcome, theirs = both_classifications(Collapsed(), images, labels)
     assert outcome.metrics["top1"].value == pytest.approx(1 / CLASSES)
@@ -165,15 +165,18 @@ def test_a_collapsed_model_is_at_chance_with_us_and_where_the_order_puts_it_with
     assert outcome.metrics["accuracy_expected"].value == 0.5
 
 
-def test_two_classes_with_one_name_share_with_us_and_the_first_takes_all_with_them(net, images):
+def test_two_classes_with_one_name_share_hits_here_and_the_first_takes_all_in_clip_benchmark(net, images):
     names = [*NAMES[:6], *NAMES[:6]]
-    # 54 images carry the label of the first namesake, or of the second; the other six only keep the classes filled.
+    # 54 images have the label of the first class of a name, or of the second; six images fill the other classes.
     labels = [i % 6 for i in range(IMAGES - 6)] + list(range(6, 12))
     moved = [label + 6 for label in labels[:-6]] + list(range(6))
-    ours, theirs = zip(*(both_classifications(net, images, some, names) for some in (labels, moved)), strict=True)
-    # With us an image gets half a hit from a name that two classes bear, whichever of them is its label.
+    ours, theirs = zip(
+        *(both_classifications(net, images, labels_of_images, names) for labels_of_images in (labels, moved)),
+        strict=True,
+    )
+    # Here an image gets half a hit where two classes have the same name, whichever of them is its label.
     for outcome in ours:
         assert set(outcome.samples["correct"]) <= {0.0, 0.5}
     assert ours[0].samples["correct"][:54].sum() == ours[1].samples["correct"][:54].sum()
-    # With them everything goes to the namesake that stands first.
+    # In clip-benchmark the first class of that name gets all hits.
     assert theirs[0]["acc1"] > 2 * theirs[1]["acc1"]

@@ -6,7 +6,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine import Engine
-from cosmos_eval.tasks.prompts import class_prompts, class_weights
+from cosmos_eval.tasks.prompts import build_class_embeddings, build_class_prompts
 from tests.helpers.stand_ins import Constant, Given, RandomModel, benchmark, random_images
 
 
@@ -15,7 +15,7 @@ def values(outcome):
 
 
 def test_four_images_and_four_classes_by_hand():
-    # unit rows whose cosines with the classes are easy: classes are the axes
+    # the class embeddings are the axes, so that the cosines are the coordinates of the images
     rows = np.array([[0.8, 0.6, 0, 0], [0.6, 0.8, 0, 0], [0.5, 0.5, 0.5, 0.5], [0, 0, 0, 1]])
     given = Given({f"image-{i}": row for i, row in enumerate(rows)}, dict(zip("wxyz", np.eye(4), strict=True)))
     data = ClassificationData(
@@ -44,7 +44,7 @@ def test_a_perfect_model_is_right_everywhere():
     assert outcome.warnings == ()
 
 
-def test_a_constant_model_is_at_chance_though_the_first_class_is_the_largest():
+def test_a_constant_model_scores_chance_although_the_first_class_is_the_largest():
     labels = np.array([0] * 60 + list(range(1, 10)))
     data = ClassificationData(random_images(69), labels, [f"class {i}" for i in range(10)], ["a photo of a {c}."])
     outcome = tasks.run(benchmark("classification"), data, Constant())
@@ -53,10 +53,10 @@ def test_a_constant_model_is_at_chance_though_the_first_class_is_the_largest():
     assert len(outcome.warnings) == 2
 
 
-def test_weights_are_the_normalised_mean_of_normalised_prompts_in_one_large_batch():
+def test_class_embeddings_are_the_normalised_mean_of_normalised_prompts_encoded_in_one_batch():
     model = RandomModel()
     names, templates = ["cat", "dog", "cat", "owl"], ["a {c}.", "the {}.", "a big {c}."]
-    weights = class_weights(Engine(model, batch_size=64), names, templates)
+    weights = build_class_embeddings(Engine(model, batch_size=64), names, templates)
     for row, name in zip(weights, names, strict=True):
         prompts = [f"a {name}.", f"the {name}.", f"a big {name}."]
         rows = torch.nn.functional.normalize(model.encode_text(prompts), dim=1)
@@ -65,7 +65,7 @@ def test_weights_are_the_normalised_mean_of_normalised_prompts_in_one_large_batc
     assert model.text_batches[0] == [f"{a} {n}." for n in ("cat", "dog", "owl") for a in ("a", "the", "a big")]
 
 
-def test_two_classes_with_one_name_share_their_images():
+def test_two_classes_with_one_name_share_the_hits_of_their_images():
     data = ClassificationData(random_images(12), np.arange(12) % 3, ["missile", "rocket", "missile"], ["a {c}"])
     outcome = tasks.run(benchmark("classification"), data, Engine(RandomModel()))
     of_missiles = outcome.samples[outcome.samples["label"] != 1]
@@ -73,28 +73,28 @@ def test_two_classes_with_one_name_share_their_images():
     assert (of_missiles["margin"] <= 0).all()
 
 
-def test_templates_may_be_given_class_by_class():
-    prompts = class_prompts(["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
+def test_each_class_may_have_its_own_templates():
+    prompts = build_class_prompts(["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
     assert prompts == [["a cat", "it purrs"], ["a dog"]]
-    weights = class_weights(Engine(RandomModel()), ["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
+    weights = build_class_embeddings(Engine(RandomModel()), ["cat", "dog"], [["a {c}", "it purrs"], ["a {c}"]])
     assert weights.shape == (2, 16)
 
 
-def test_names_with_braces_and_templates_with_other_braces_stay_as_they_are():
-    assert class_prompts(["{}", "a{c}b"], ["<{c}> {x} {}"]) == [["<{}> {x} {}"], ["<a{c}b> {x} a{c}b"]]
+def test_other_braces_in_names_and_templates_are_not_placeholders():
+    assert build_class_prompts(["{}", "a{c}b"], ["<{c}> {x} {}"]) == [["<{}> {x} {}"], ["<a{c}b> {x} a{c}b"]]
 
 
 @pytest.mark.parametrize(
     ("templates", "line"),
     [
-        ([], "need class names and templates"),
-        (["a photo"], "no place for the class"),
+        ([], "prompts need class names and templates"),
+        (["a photo"], "no placeholder for the class"),
         ([["a {c}"]], "templates for 1 classes and 2 class names"),
         ([["a {c}"], []], "'dog' needs a list of at least one template"),
         ([["a {c}"], "a {c}"], "'dog' needs a list"),
     ],
 )
-def test_prompts_that_cannot_be_made_are_refused_before_any_compute(templates, line):
+def test_unusable_templates_are_refused_before_any_compute(templates, line):
     model = RandomModel()
     data = ClassificationData(random_images(2), np.array([0, 1]), ["cat", "dog"], templates)
     with pytest.raises(RequestError, match=line):
@@ -105,13 +105,13 @@ def test_prompts_that_cannot_be_made_are_refused_before_any_compute(templates, l
 @pytest.mark.parametrize(
     ("labels", "line"),
     [
-        ([0, 2], "image 1 points at class 2, there are 2"),
-        ([-1, 0], "image 0 points at class -1"),
+        ([0, 2], "image 1 refers to class 2, but there are 2, numbered from 0"),
+        ([-1, 0], "image 0 refers to class -1"),
         ([0, 0], "1 of 2 classes have no images: dog"),
-        ([0], "as many of each"),
+        ([0], "the same number of each"),
     ],
 )
-def test_labels_that_cannot_be_right_are_refused_before_any_compute(labels, line):
+def test_wrong_labels_are_refused_before_any_compute(labels, line):
     model = RandomModel()
     data = ClassificationData(random_images(2), np.array(labels), ["cat", "dog"], ["a {c}"])
     with pytest.raises(RequestError, match=line):
@@ -119,7 +119,7 @@ def test_labels_that_cannot_be_right_are_refused_before_any_compute(labels, line
     assert model.image_batches == []
 
 
-def test_a_part_of_a_dataset_may_lack_classes_which_then_stay_out_of_the_mean_but_compete():
+def test_classes_without_images_are_candidates_but_not_part_of_the_mean_per_class():
     labels = np.array([0, 0, 3])
     data = ClassificationData(random_images(3), labels, list("abcde"), ["a {c}"], empty_classes_allowed=True)
     outcome = tasks.run(benchmark("classification"), data, Engine(RandomModel()))
@@ -134,7 +134,7 @@ def test_top5_of_four_classes_is_not_a_metric():
         tasks.validate(benchmark("classification", primary="top5"), data)
 
 
-def test_the_interval_of_the_mean_per_class_has_width_even_with_one_image_a_class():
+def test_the_interval_of_mean_per_class_is_not_empty_with_one_image_per_class():
     names = [f"class {i}" for i in range(60)]
     given = Given({f"image-{i}": np.eye(60)[i - i % 2] for i in range(60)}, dict(zip(names, np.eye(60), strict=True)))
     data = ClassificationData(random_images(60), np.arange(60), names, ["{c}"])

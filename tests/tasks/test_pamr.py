@@ -1,4 +1,4 @@
-"""Pixel-adaptive mask refinement: by hand, against the stacked version, and in tiles."""
+"""Pixel-adaptive mask refinement: by hand, comparison with a slow oracle, and in tiles."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.dense import Dense
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
-from cosmos_eval.tasks.segmentation.pamr import RefinedMaps, affinities, reach, refine
+from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
+from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits, affinities, receptive_radius, refine
 from tests.helpers.patch_models import queries, random_dense, settings
 from tests.oracles.segmentation import pamr
 
@@ -21,20 +21,20 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_in_a_image_of_one_colour_every_neighbour_weighs_the_same():
+def test_all_neighbours_have_the_same_weight_in_an_image_of_one_colour():
     weights = affinities(torch.full((3, 4, 5), 0.7), [1, 2])
     assert torch.allclose(weights, torch.full((16, 4, 5), 1 / 16))
     spot = torch.zeros(1, 4, 5)
     spot[0, 1, 1] = 1
     once = refine(spot, affinities(torch.zeros(3, 4, 5), [1]), [1], steps=1)
-    # the pixel itself is no neighbour of its own; beyond the border stands what is at the border
+    # a pixel is not its own neighbour; beyond the border, the pixels of the border are repeated
     assert once[0, 1, 1] == 0
     assert once[0, 2, 2] == pytest.approx(1 / 8)
     assert once[0, 3, 3] == 0
     assert once.sum() == pytest.approx(8 / 8)
 
 
-def test_a_pixel_takes_from_its_own_side_of_an_edge():
+def test_neighbours_across_an_edge_have_no_weight():
     image = torch.zeros(3, 6, 8)
     image[:, :, 4:] = 1
     weights = affinities(image, [1])
@@ -46,7 +46,7 @@ def test_a_pixel_takes_from_its_own_side_of_an_edge():
     assert torch.allclose(refine(mask, weights, [1], 5), mask, atol=1e-4)
 
 
-def test_weights_sum_to_one_and_no_steps_change_nothing():
+def test_weights_sum_to_one_and_zero_steps_change_nothing():
     image, mask = random(3, 9, 11), random(2, 9, 11)
     weights = affinities(image, [1, 2])
     assert torch.allclose(weights.sum(0), torch.ones(9, 11), atol=1e-6)
@@ -55,7 +55,7 @@ def test_weights_sum_to_one_and_no_steps_change_nothing():
 
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), KINDS, st.integers(1, 4), st.integers(0, 99))
-def test_refinement_is_that_of_the_stacked_version(height, width, dilations, steps, seed):
+def test_refinement_equals_the_oracle(height, width, dilations, steps, seed):
     image, mask = random(3, height, width, seed=seed), random(3, height, width, seed=seed + 1)
     ours = refine(mask, affinities(image, dilations), dilations, steps)
     assert torch.allclose(ours, pamr(image[None], mask[None], steps, dilations)[0], atol=2e-6)
@@ -66,13 +66,13 @@ def test_refinement_is_that_of_the_stacked_version(height, width, dilations, ste
 def test_tiles_and_chunks_of_any_size_give_the_same_logits(height, width, steps, budget, seed):
     dense = random_dense((16, 20), (height, width), seed=seed)
     chosen = settings(pamr_steps=steps)
-    whole = LabelMaps(queries(5), range(5), chosen).logits(dense)
-    assert torch.allclose(LabelMaps(queries(5), range(5), chosen, 2**budget).logits(dense), whole, atol=1e-6)
+    whole = LabelMapPredictor(queries(5), range(5), chosen).logits(dense)
+    assert torch.allclose(LabelMapPredictor(queries(5), range(5), chosen, 2**budget).logits(dense), whole, atol=1e-6)
 
 
-def test_rows_that_are_asked_for_again_are_the_same():
+def test_single_rows_are_the_same_as_in_the_whole_image():
     dense = random_dense((16, 20), (40, 23))
-    maps = RefinedMaps(dense, queries(3), [1, 2], 2, budget=2**17)
+    maps = RefinedPixelLogits(dense, queries(3), [1, 2], 2, budget=2**17)
     whole = torch.cat([logits.clone() for _, logits in maps.tiles(np.arange(40))])
     wanted = np.array([0, 7, 8, 31])
     seen = []
@@ -83,10 +83,10 @@ def test_rows_that_are_asked_for_again_are_the_same():
     assert seen == sorted(set(seen))
 
 
-def test_what_is_further_away_than_the_reach_changes_nothing():
+def test_pixels_beyond_the_receptive_radius_change_nothing():
     image, mask, dilations, steps = random(3, 40, 5), random(2, 40, 5), [1, 3], 4
     near = refine(mask, affinities(image, dilations), dilations, steps)
-    far = reach(steps, dilations) + 1
+    far = receptive_radius(steps, dilations) + 1
     image[:, far:], mask[:, far:] = 9, 9
     again = refine(mask, affinities(image, dilations), dilations, steps)
     assert torch.allclose(again[:, 0], near[:, 0], atol=1e-6)
@@ -95,6 +95,6 @@ def test_what_is_further_away_than_the_reach_changes_nothing():
 
 def test_features_without_pixels_are_refused():
     dense = random_dense((16, 20), (16, 20))
-    bare = Dense(dense.index, dense.original, dense.grid, dense.features)
+    bare = DenseFeatures(dense.index, dense.original_size, dense.grid, dense.features)
     with pytest.raises(RequestError, match="keep_pixels"):
-        LabelMaps(queries(2), [0, 1], settings(pamr_steps=1)).predict(bare)
+        LabelMapPredictor(queries(2), [0, 1], settings(pamr_steps=1)).predict(bare)

@@ -49,8 +49,8 @@ def test_four_items_by_hand():
     assert samples["image"].tolist() == ["image-0", "image-0", "image-1", "image-1"]
     assert samples["subset"].tolist() == ["add", "add", "swap", "add"]
     assert samples["margin"].tolist() == pytest.approx([0.2, 0, -0.2, 0.6])
-    for found, (right, wrong) in zip(samples["scores"], [(0.8, 0.6), (0.8, 0.8), (0.6, 0.8), (0.6, 0)], strict=True):
-        assert list(found) == pytest.approx([right, wrong])
+    for scores, (right, wrong) in zip(samples["scores"], [(0.8, 0.6), (0.8, 0.8), (0.6, 0.8), (0.6, 0)], strict=True):
+        assert list(scores) == pytest.approx([right, wrong])
     assert samples["correct"].tolist() == [1, 0, 0, 1]
     assert samples["expected"].tolist() == [1, 0.5, 0, 1]
 
@@ -61,7 +61,7 @@ def test_a_perfect_model_is_right_everywhere():
     assert set(values(outcome).values()) == {1.0}
 
 
-def test_a_constant_model_gets_nothing_strictly_and_one_half_in_expectation():
+def test_a_constant_model_scores_0_strictly_and_one_half_in_expectation():
     outcome = tasks.run(benchmark("perception"), data(), Constant())
     for name, value in values(outcome).items():
         assert value == (0.5 if name.endswith("_expected") else 0), name
@@ -72,8 +72,8 @@ def test_the_interval_resamples_images_not_items():
     many = random_images(40)
     item_image = np.repeat(np.arange(40), 25)
     given = Given({image.key: [1, 0] if i % 2 else [0, 1] for i, image in enumerate(many)}, {"x": [1, 0], "y": [0, 1]})
-    some = PerceptionData.pairs(many, item_image, ["x"] * 1000, ["y"] * 1000, ["all"] * 1000)
-    metrics = tasks.run(benchmark("perception"), some, given).metrics
+    items = PerceptionData.pairs(many, item_image, ["x"] * 1000, ["y"] * 1000, ["all"] * 1000)
+    metrics = tasks.run(benchmark("perception"), items, given).metrics
     for name in ("accuracy", "macro_accuracy", "all/accuracy", "all/accuracy_expected"):
         assert metrics[name].value == 0.5
         # the width of 40 tosses (0.31), not that of 1,000 (0.06)
@@ -83,12 +83,12 @@ def test_the_interval_resamples_images_not_items():
 @pytest.mark.parametrize(
     ("broken", "line"),
     [
-        (data(item_image=np.array([0, 1, 2, 0])), "item 2 points at image 2, there are 2"),
-        (data(subsets=["add"]), "4 places of images, 4 places of texts, 1 subsets"),
+        (data(item_image=np.array([0, 1, 2, 0])), "item 2 refers to image 2, but there are 2, numbered from 0"),
+        (data(subsets=["add"]), "4 images of items, 4 texts of items, 1 subsets of items"),
         (data(item_image=np.array([], int), positives=[], negatives=[], subsets=[]), "at least one"),
     ],
 )
-def test_items_that_cannot_be_measured_are_refused_before_any_compute(broken, line):
+def test_broken_items_are_refused_before_any_compute(broken, line):
     model = RandomModel()
     with pytest.raises(RequestError, match=line):
         tasks.run(benchmark("perception"), broken, Engine(model))
@@ -103,30 +103,30 @@ def test_the_primary_metric_may_be_a_subset_or_the_mean_over_subsets():
 
 
 def test_a_match_counts_each_image_and_text_once():
-    """The notebook of SVO-Probes: over the matches, over the others, then the mean of the two; within each part."""
+    """As in the notebook of SVO-Probes: the average of the means over matches and over non-matches, in subsets too."""
     given = Given({"image-0": [1, 0], "image-1": [0, 1], "image-2": [0.6, 0.8], "image-3": [0.8, 0.6]}, {"x": [1, 0]})
-    some = PerceptionData(
+    items = PerceptionData(
         random_images(4), ["x"], np.array([[0, 1], [0, 2], [0, 3], [1, 3]]), np.zeros((4, 1), int), ["s", "s", "v", "v"]
     )
-    found = values(tasks.run(benchmark("perception"), some, given))
-    # Matches score 1 and 0, others 0, .6 and .8, each once: two lie above .7. Image 0 is called a match and image 1
-    # is not; of the others 0 and .6 lie below.
-    assert found["match_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert found["match_accuracy_expected"] == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert found["s/match_accuracy"] == 1
-    assert found["v/match_accuracy"] == pytest.approx((1 / 2 + 0) / 2)
-    assert found["macro_match_accuracy"] == pytest.approx((1 + 1 / 4) / 2)
-    assert found["accuracy"] == 3 / 4
+    metrics = values(tasks.run(benchmark("perception"), items, given))
+    # Matches score 1 and 0, non-matches 0, .6 and .8, each pair once; two scores are above the threshold of .7. Image 0
+    # is called a match, image 1 is not; of the non-matches, 0 and .6 are below the threshold.
+    assert metrics["match_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics["match_accuracy_expected"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics["s/match_accuracy"] == 1
+    assert metrics["v/match_accuracy"] == pytest.approx((1 / 2 + 0) / 2)
+    assert metrics["macro_match_accuracy"] == pytest.approx((1 + 1 / 4) / 2)
+    assert metrics["accuracy"] == 3 / 4
 
 
 def recurring() -> PerceptionData:
-    """One match a sentence, and three others, as most sentences of SVO-Probes have."""
+    """One match and three non-matches for each text, as for most texts of SVO-Probes."""
     images = np.array([[4 * i, 4 * i + k] for i in range(3) for k in (1, 2, 3)])
     texts = np.repeat(np.arange(3), 3)[:, None]
     return PerceptionData(random_images(12), ["x", "y", "z"], images, texts, ["subject", "verb", "object"] * 3)
 
 
-def test_a_match_that_recurs_costs_a_perfect_model_nothing_and_gains_a_constant_one_nothing():
+def test_a_repeated_match_does_not_change_the_scores_of_perfect_and_constant_models():
     axes = np.eye(4)
     images = {f"image-{i}": axes[3 if i % 4 else i // 4] for i in range(12)}
     perfect = Given(images, dict(zip("xyz", axes, strict=False)))

@@ -47,7 +47,7 @@ def test_three_images_and_four_texts_by_hand():
     assert {outcome.metrics[name].n for name in outcome.metrics if name.startswith("text")} == {4}
 
 
-def test_every_sample_says_what_happened_to_it():
+def test_samples_by_hand():
     samples = tasks.run(benchmark("retrieval", k=[1, 2]), DATA, BY_HAND).samples
     assert list(samples.columns) == ["direction", "query", "image", "rank", "hit@1", "hit@2"]
     assert samples["direction"].tolist() == ["image_to_text"] * 3 + ["text_to_image"] * 4
@@ -59,12 +59,12 @@ def test_every_sample_says_what_happened_to_it():
 
 
 def reciprocal_of_expected_rank(queries):
-    return 1 / expected_rank(queries.places)
+    return 1 / expected_rank(queries.rank_counts)
 
 
 @pytest.fixture
 def with_metric(monkeypatch):
-    """A task that is retrieval with one metric more, as a line of the table of tasks."""
+    """Registers a task `wider`: retrieval with one more metric."""
 
     def add(metric):
         monkeypatch.setitem(TASKS.built_in, "wider", retrieval_info("wider", {"reciprocal": metric}))
@@ -72,7 +72,7 @@ def with_metric(monkeypatch):
     return add
 
 
-def test_a_further_metric_is_measured_both_ways_kept_for_each_sample_and_paired(with_metric):
+def test_a_further_metric_is_reported_in_both_directions_and_has_samples_and_a_paired_test(with_metric):
     with_metric("tests.tasks.test_retrieval_task:reciprocal_of_expected_rank")
     outcome = tasks.run(benchmark("wider", primary="text_to_image_reciprocal"), DATA, BY_HAND)
     plain = tasks.run(benchmark("retrieval"), DATA, BY_HAND)
@@ -89,16 +89,16 @@ def test_a_further_metric_is_measured_both_ways_kept_for_each_sample_and_paired(
 
 @pytest.mark.parametrize(
     ("metric", "shape"),
-    [(lambda queries: 2 * torch.ones(len(queries.places.better)), r"\(3,\)"), (lambda queries: 0.5, r"\(\)")],
+    [(lambda queries: 2 * torch.ones(len(queries.rank_counts.above)), r"\(3,\)"), (lambda queries: 0.5, r"\(\)")],
     ids=["outside [0, 1]", "one number"],
 )
-def test_a_further_metric_that_is_no_number_for_each_query_is_refused(with_metric, metric, shape):
+def test_a_further_metric_must_return_a_number_for_each_query(with_metric, metric, shape):
     with_metric(metric)
     with pytest.raises(RequestError, match=rf"the metric reciprocal of retrieval gives values of the shape {shape}"):
         tasks.run(benchmark("wider"), DATA, BY_HAND)
 
 
-def test_a_perfect_model_is_first_everywhere_with_any_number_of_captions():
+def test_a_perfect_model_has_rank_1_everywhere_with_any_number_of_captions():
     rows = np.eye(4)
     owner = np.array([3, 0, 0, 1, 2, 2, 2])
     texts = [f"text {j}" for j in range(7)]
@@ -116,39 +116,39 @@ def test_a_perfect_model_is_first_everywhere_with_any_number_of_captions():
     assert outcome.warnings == ()
 
 
-def test_a_constant_model_is_at_chance_in_both_directions_and_reported_as_collapsed():
+def test_a_constant_model_scores_chance_in_both_directions_and_is_reported_as_collapsed():
     texts = [f"text {j}" for j in range(100)]
     data = RetrievalData(random_images(20), texts, np.arange(100) // 5)
     outcome = tasks.run(benchmark("retrieval"), data, Constant())
-    found = values(outcome)
+    metrics = values(outcome)
     for k in (1, 5, 10):
-        assert found[f"image_to_text_recall@{k}"] == pytest.approx(float(oracle.expected_hit(0, 100, 5, k)))
-        assert found[f"text_to_image_recall@{k}"] == pytest.approx(k / 20)
-    assert found["image_to_text_mean_rank"] == pytest.approx(101 / 6)
-    assert found["text_to_image_median_rank"] == pytest.approx(10.5)
+        assert metrics[f"image_to_text_recall@{k}"] == pytest.approx(float(oracle.expected_hit(0, 100, 5, k)))
+        assert metrics[f"text_to_image_recall@{k}"] == pytest.approx(k / 20)
+    assert metrics["image_to_text_mean_rank"] == pytest.approx(101 / 6)
+    assert metrics["text_to_image_median_rank"] == pytest.approx(10.5)
     assert [line.split(":")[0] for line in outcome.warnings] == ["collapsed", "collapsed"]
 
 
-def test_a_model_blind_to_images_is_at_chance_for_texts_only():
+def test_a_model_with_equal_image_features_has_ties_in_text_to_image_only():
     texts = [f"text {j}" for j in range(100)]
     outcome = tasks.run(
         benchmark("retrieval"), RetrievalData(random_images(20), texts, np.arange(100) // 5), Constant(texts=False)
     )
     assert values(outcome)["text_to_image_recall@1"] == pytest.approx(1 / 20)
-    # Every image ranks the captions alike, without a tie: exactly one image owns the first.
+    # Every image ranks the captions in the same order, without ties: the first caption belongs to exactly one image.
     assert values(outcome)["image_to_text_recall@1"] == 1 / 20
     assert len(outcome.warnings) == 1
     assert "images" in outcome.warnings[0]
 
 
-def test_two_images_with_one_caption_share_it():
+def test_two_images_with_the_same_caption_share_the_hit():
     data = RetrievalData(random_images(2), ["same", "same"], np.array([0, 1]))
     outcome = tasks.run(benchmark("retrieval"), data, Engine(RandomModel()))
     assert values(outcome)["image_to_text_recall@1"] == 0.5
     assert values(outcome)["image_to_text_mean_rank"] == 1.5
 
 
-def test_the_interval_resamples_images_and_holds_the_value():
+def test_intervals_resample_images_and_contain_the_value():
     rng = np.random.default_rng(0)
     owner = np.arange(400) % 80
     rows, noise = rng.standard_normal((80, 8)), rng.standard_normal((400, 8))
@@ -169,15 +169,18 @@ def test_the_interval_resamples_images_and_holds_the_value():
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (RetrievalData(random_images(2), ["a", "b"], np.array([0, 2])), "text 1 points at image 2, there are 2"),
-        (RetrievalData(random_images(2), ["a", "b"], np.array([0, -1])), "text 1 points at image -1"),
+        (
+            RetrievalData(random_images(2), ["a", "b"], np.array([0, 2])),
+            "text 1 refers to image 2, but there are 2, ",
+        ),
+        (RetrievalData(random_images(2), ["a", "b"], np.array([0, -1])), "text 1 refers to image -1"),
         (RetrievalData(random_images(5), ["a", "b"], np.array([0, 3])), "3 of 5 images have no caption: image-1, "),
         (RetrievalData(random_images(2), [], np.array([], int)), "at least one"),
-        (RetrievalData(random_images(2), ["a"], np.array([0, 1])), "as many of each"),
+        (RetrievalData(random_images(2), ["a"], np.array([0, 1])), "the same number of each"),
         (ClassificationData(random_images(2), np.array([0, 1]), ["a", "b"], ["{c}"]), "needs RetrievalData"),
     ],
 )
-def test_data_that_cannot_be_measured_is_refused_before_any_compute(data, line):
+def test_broken_data_is_refused_before_any_compute(data, line):
     model = RandomModel()
     with pytest.raises(RequestError, match=line) as caught:
         tasks.run(benchmark("retrieval"), data, Engine(model))
@@ -185,20 +188,20 @@ def test_data_that_cannot_be_measured_is_refused_before_any_compute(data, line):
     assert model.image_batches == model.text_batches == []
 
 
-def test_a_primary_metric_that_is_not_measured_is_refused():
+def test_an_unknown_primary_metric_is_refused():
     with pytest.raises(RequestError, match=r"no metric 'image_to_text_recall@7' here; .* image_to_text_recall@1, "):
         tasks.validate(benchmark("retrieval", primary="image_to_text_recall@7"), DATA)
     tasks.validate(benchmark("retrieval", primary="image_to_text_recall@7", k=[7]), DATA)
-    with pytest.raises(RequestError, match="whole numbers from 1 on"):
+    with pytest.raises(RequestError, match="whole numbers of at least 1"):
         tasks.validate(benchmark("retrieval", k=[0, 1]), DATA)
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(RequestError, match="unknown task 'cooking'; there are retrieval"):
+    with pytest.raises(RequestError, match="unknown task 'cooking'; choose one of retrieval"):
         tasks.run(benchmark("cooking"), DATA, BY_HAND)
 
 
-def test_nan_weights_end_in_one_line():
+def test_nan_weights_are_refused_with_the_first_image():
     model = RandomModel()
     model.of_pixels[0, 0] = float("nan")
     with pytest.raises(RequestError, match="image image-0 is not finite"):

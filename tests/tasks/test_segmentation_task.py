@@ -1,4 +1,4 @@
-"""The segmentation task: images of colours, a model that sees colours, and everything that must be refused."""
+"""The segmentation task on images of coloured stripes, with a model that recognises colours; refusals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import tasks
-from cosmos_eval.datasets.base import ArrayImage, ArrayMask
 from cosmos_eval.datasets.data import SegmentationData
+from cosmos_eval.datasets.image_sources import ArrayImage
+from cosmos_eval.datasets.masks import ArrayMask
 from cosmos_eval.engine import Engine
-from cosmos_eval.metrics.areas import summary
-from cosmos_eval.metrics.intervals import intervals
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals
+from cosmos_eval.metrics.iou import segmentation_metrics
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.segmentation.measure import predictions
+from cosmos_eval.tasks.segmentation.measure import predict_label_maps
 from cosmos_eval.tasks.segmentation.settings import SETTINGS
 from tests.helpers.patch_models import Scale
 
@@ -27,7 +28,8 @@ PATCH = 4
 
 @dataclass
 class Colours:
-    """A patch is its mean colour, a text the colour that it names; `gain` 0 makes all patches alike."""
+    """The feature of a patch is its mean colour, that of a text the colour that it names. With `gain` 0 all patches
+    have the same feature."""
 
     gain: float = 1.0
     spec = "python:colours"
@@ -64,10 +66,10 @@ def labels(*numbers: int, width: int = 8, height: int = 16) -> np.ndarray:
 
 
 def data(maps: Sequence[np.ndarray] | None = None) -> SegmentationData:
-    shown = [striped("red", "green", "blue"), striped("blue", "red")]
+    images = [striped("red", "green", "blue"), striped("blue", "red")]
     maps = maps or [labels(0, 1, 2), labels(2, 0)]
     return SegmentationData(
-        images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(shown)],
+        images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(images)],
         masks=[ArrayMask(f"p{i}", one) for i, one in enumerate(maps)],
         class_names=("red", "green", "blue"),
         palette=tuple(COLOURS[name] for name in ("red", "green", "blue")),
@@ -78,11 +80,11 @@ def values(outcome):
     return {name: metric.value for name, metric in outcome.metrics.items()}
 
 
-def run(given: Benchmark, with_: SegmentationData, model: Colours | None = None, **options):
-    return tasks.run(given, with_, Engine(model or Colours(), **options))
+def run(definition: Benchmark, data: SegmentationData, model: Colours | None = None, **options):
+    return tasks.run(definition, data, Engine(model or Colours(), **options))
 
 
-def test_a_model_that_sees_colours_is_right_everywhere():
+def test_a_perfect_model_is_right_everywhere():
     outcome = run(benchmark(), data())
     assert values(outcome) == {
         **{"miou": 1, "pixel_accuracy": 1, "mean_accuracy": 1},
@@ -93,7 +95,7 @@ def test_a_model_that_sees_colours_is_right_everywhere():
 
 
 def test_areas_and_metrics_by_hand():
-    # the second stripe of the first image is called blue, half of the second image is not asked about
+    # the second stripe of the first image is labelled blue, half of the second image is ignored
     outcome = run(benchmark(), data([labels(0, 2, 2), labels(255, 0)]))
     stripe = 8 * 16
     rows = outcome.samples.to_dict("records")
@@ -113,12 +115,12 @@ def test_areas_and_metrics_by_hand():
     )
 
 
-def test_a_class_has_several_words_and_is_as_good_as_its_best():
+def test_the_best_of_several_words_of_a_class_counts():
     words = (("gray", "red"), ("green",), ("gray", "blue"))
     assert values(run(benchmark(words), data()))["miou"] == 1
 
 
-def test_a_constant_model_earns_one_class_s_share_and_is_called_collapsed():
+def test_a_constant_model_gets_the_share_of_one_class_and_is_reported_as_collapsed():
     outcome = run(benchmark(), data(), Colours(gain=0.0))
     counted = 5 * 8 * 16
     assert values(outcome)["pixel_accuracy"] in {n * 8 * 16 / counted for n in (1, 2)}
@@ -128,38 +130,37 @@ def test_a_constant_model_earns_one_class_s_share_and_is_called_collapsed():
 
 def test_a_class_that_occurs_nowhere_has_no_iou():
     turned = replace(data([labels(0, 2, 1), labels(1, 0)]), class_names=("red", "blue", "green"))
-    found = values(run(benchmark((("red",), ("blue",), ("green",))), turned))
-    assert found["miou"] == 1
+    metrics = values(run(benchmark((("red",), ("blue",), ("green",))), turned))
+    assert metrics["miou"] == 1
     only = data([labels(0, 255, 255), labels(255, 0)])
-    found = values(run(benchmark(), only))
-    assert (found["miou"], found["red/iou"]) == (1, 1)
-    assert "green/iou" not in found
+    metrics = values(run(benchmark(), only))
+    assert (metrics["miou"], metrics["red/iou"]) == (1, 1)
+    assert "green/iou" not in metrics
 
 
-def test_predictions_come_in_order_with_both_maps():
-    found = list(predictions(benchmark(), data(), Engine(Colours(), batch_size=2)))
-    assert [one.index for one in found] == [0, 1]
-    for one, mask in zip(found, data().masks, strict=True):
-        assert np.array_equal(one.predicted, one.truth)
-        assert np.array_equal(one.truth, mask.load())
+def test_predictions_are_in_dataset_order_with_both_label_maps():
+    in_order = list(predict_label_maps(benchmark(), data(), Engine(Colours(), batch_size=2)))
+    assert [prediction.index for prediction in in_order] == [0, 1]
+    for prediction, mask in zip(in_order, data().masks, strict=True):
+        assert np.array_equal(prediction.predicted_labels, prediction.true_labels)
+        assert np.array_equal(prediction.true_labels, mask.load())
 
 
 def test_intervals_resample_images():
-    """Of eighty images, half of them with a class that is found where another one is labelled: enough for the
-    bootstrap alone."""
-    shown = [striped("red", "green", "blue")] * 80
+    """Eighty images, half of them with a wrong class: enough for an interval by the bootstrap alone."""
+    images = [striped("red", "green", "blue")] * 80
     maps = [labels(0, 1, 2), labels(0, 2, 2)] * 40
     many = replace(
         data(),
-        images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(shown)],
+        images=[ArrayImage(f"p{i}", pixels) for i, pixels in enumerate(images)],
         masks=[ArrayMask(f"p{i}", one) for i, one in enumerate(maps)],
     )
-    areas = [one.areas for one in predictions(benchmark(), many, Engine(Colours()))]
+    areas = [one.areas for one in predict_label_maps(benchmark(), many, Engine(Colours()))]
 
     def slow(drawn: np.ndarray) -> float:
-        return summary(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
+        return segmentation_metrics(sum(weight * one for weight, one in zip(drawn, areas, strict=True)))["miou"]
 
-    ((low, high),) = intervals([slow], 80, seed=7)
+    ((low, high),) = bootstrap_intervals([slow], 80, seed=7)
     outcome = tasks.run(benchmark(), many, Engine(Colours()), seed=7)
     metric = outcome.metrics["miou"]
     assert (metric.low, metric.high) == pytest.approx((low, high))
@@ -167,7 +168,7 @@ def test_intervals_resample_images():
     assert metric.method == "bootstrap"
 
 
-def test_two_images_that_are_all_right_leave_room_for_others_that_are_not():
+def test_the_interval_of_two_perfect_images_is_not_empty():
     metrics = tasks.run(benchmark(), data(), Engine(Colours())).metrics
     for name in ("miou", "pixel_accuracy", "mean_accuracy", "red/iou", "green/iou"):
         assert (metrics[name].value, metrics[name].high, metrics[name].method) == (1, 1, "mid-p")
@@ -182,28 +183,28 @@ def broken(**changes) -> SegmentationData:
 
 
 @pytest.mark.parametrize(
-    ("given", "with_", "why"),
+    ("definition", "broken_data", "message"),
     [
         (benchmark((("red",), ("green",))), data(), "prompts.words has 2 entries for 3 classes"),
         (benchmark(), broken(masks=data().masks[:1]), "2 images with 1 masks"),
         (benchmark(), data([labels(0, 1, 2, width=7), labels(2, 0)]), "the mask of p0 has 16 x 21 .* image 16 x 24"),
-        (benchmark(), data([labels(0, 1, 2), labels(3, 0)]), "the mask of p1 has the label 3, classes are 0 to 2"),
+        (benchmark(), data([labels(0, 1, 2), labels(3, 0)]), "the mask of p1 has the label 3, but classes are 0 to 2"),
         (benchmark(), data([labels(255, 255, 255), labels(255, 255)]), "no pixel of any mask has a class"),
         (replace(benchmark(), metrics={"primary": "iou"}), data(), "no metric 'iou' here"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(given: Benchmark, with_: SegmentationData, why: str):
-    with pytest.raises(RequestError, match=why) as caught:
-        run(given, with_)
+def test_broken_data_and_definitions_are_refused_in_one_line(definition: Benchmark, broken_data, message: str):
+    with pytest.raises(RequestError, match=message) as caught:
+        run(definition, broken_data)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_whose_patches_are_not_finite_is_refused_with_the_image():
+def test_patch_features_that_are_not_finite_are_refused_with_the_image():
     with pytest.raises(RequestError, match="the embedding of image p0 is not finite"):
         run(benchmark(), data(), Colours(gain=float("nan")))
 
 
-def test_thresholds_give_pixels_to_the_background():
+def test_thresholds_assign_pixels_to_the_background():
     words = (("gray",), ("green",), ("blue",))
     plain = values(run(benchmark(words), data([labels(0, 1, 2), labels(2, 0)])))
     strict = values(run(benchmark(words, background=True, prob_thd=1.0, logit_scale=1.0), data()))

@@ -27,7 +27,7 @@ RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 FREE_BYTES = 9 * 10**9
 QUICK = (
     "tests/datasets/test_datasets_mmseg.py",
-    "tests/benchmarks/test_datasets_clip_benchmark.py",
+    "tests/datasets/test_datasets_clip_benchmark.py",
     "tests/tasks",
     "tests/core/test_checkpoint.py",
     "tests/core/test_loss.py",

@@ -102,7 +102,7 @@ def test_every_evaluation_leaves_lines_results_and_the_curve(world, tmp_path):
     ]
     for line in lines:
         folder = tmp_path / "evaluations" / f"step-{line['step']:08d}-{line['network']}"
-        (result,) = [one for one in read_results(folder) if one.benchmark["name"] == line["benchmark"]]
+        (result,) = [one for one in read_results(folder) if one.benchmark.name == line["benchmark"]]
         assert {name: (m.value, m.low, m.high) for name, m in result.metrics.items()} == {
             name: (m["value"], m["low"], m["high"]) for name, m in line["metrics"].items()
         }
@@ -114,7 +114,7 @@ def test_every_evaluation_leaves_lines_results_and_the_curve(world, tmp_path):
     for network in ("teacher", "student"):
         again = evaluate(f"cosmos:{trained.checkpoint}#{network}", [world / "pairs.yaml"], world)
         last = next(one for one in lines if (one["step"], one["network"]) == (3, network))
-        assert again[0].model["digest"] == last["digest"]
+        assert again[0].model.digest == last["digest"]
         assert again[0].metrics["text_to_image_recall@1"].value == last["metrics"]["text_to_image_recall@1"]["value"]
 
 

@@ -68,7 +68,7 @@ def test_it_ends_with_the_table_the_page_and_a_comparison_to_try(run, capsys):
 
 def test_every_number_of_the_table_is_a_result_on_disk(done):
     results = read_results(done / "results")
-    names = {result.benchmark["name"] for result in results}
+    names = {result.benchmark.name for result in results}
     assert {"toybox-retrieval", "toybox-classification", "toybox-segmentation", "toybox-segmentation-csa"} <= names
     assert len(results) == 4 * len(names)
     text = (done / "leaderboard.md").read_text()
@@ -85,7 +85,7 @@ def test_one_seed_gives_the_same_bits(done, tmp_path):
         for side in ("student", "teacher"):
             assert all(torch.equal(ours[side][key], theirs[side][key]) for key in ours[side])
     first, second = (
-        {result.label + result.benchmark["name"]: result.metrics for result in read_results(folder / "results")}
+        {result.label + result.benchmark.name: result.metrics for result in read_results(folder / "results")}
         for folder in (done, tmp_path)
     )
     assert first == second
@@ -105,7 +105,7 @@ def test_another_training_in_the_same_folder_is_refused(done, capsys):
 
 def labelled(label: str, value: float, low: float, high: float):
     base = make_result()
-    return replace(base, model={**base.model, "label": label}, metrics={"top1": Metric(value, low, high, 4)})
+    return replace(base, model=replace(base.model, label=label), metrics={"top1": Metric(value, low, high, 4)})
 
 
 def test_the_verdict_says_who_is_ahead_and_whether_the_intervals_touch():
@@ -124,9 +124,9 @@ def test_the_verdict_says_who_is_ahead_and_whether_the_intervals_touch():
 
 def perceiving(label: str, **kinds: tuple[float, float, float]):
     base = make_result()
-    benchmark = {**base.benchmark, "name": "toy-perception", "task": "perception"}
+    benchmark = replace(base.benchmark, name="toy-perception", task="perception")
     metrics = {f"{kind}/accuracy": Metric(*values, 100) for kind, values in kinds.items()}
-    return replace(base, benchmark=benchmark, model={**base.model, "label": label}, metrics=metrics)
+    return replace(base, benchmark=benchmark, model=replace(base.model, label=label), metrics=metrics)
 
 
 def test_kinds_of_wrong_captions_stand_against_chance_and_against_no_training():

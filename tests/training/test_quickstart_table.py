@@ -19,7 +19,7 @@ COLUMNS = (
     ("toybox-perception", "macro_accuracy"),
 )
 LABELS = {
-    "COSMOS, the checkpoint that ships (1,800 steps)": "COSMOS, shipped checkpoint (trained longer)",
+    "COSMOS, shipped checkpoint (1,800 steps)": "COSMOS, shipped checkpoint (trained longer)",
     "COSMOS, 260 steps": "COSMOS, 260 steps",
     "CLIP loss, 260 steps": "CLIP loss, 260 steps",
     "untrained": "untrained",
@@ -54,7 +54,7 @@ def test_every_row_of_the_readme_has_a_figure_and_its_interval():
 def test_the_readme_shows_what_a_quickstart_prints(tmp_path):
     """Six and a half minutes on two quiet cores."""
     assert run_command(["quickstart", "--out", str(tmp_path)]) == 0
-    results = {(one.label, one.benchmark["name"]): one for one in read_results(tmp_path / "results")}
+    results = {(one.label, one.benchmark.name): one for one in read_results(tmp_path / "results")}
     same_cpu = f": {cpu_name()}, " in (ROOT / "results" / "toybox.md").read_text(encoding="utf-8")
     for label, row in readme_table().items():
         for (benchmark, name), (value, low, high) in zip(COLUMNS, row, strict=True):

@@ -1,8 +1,8 @@
-"""The paper's ablation, and the objectives that it draws side by side, trained on toybox with several seeds.
+"""The ablation of the COSMOS paper, and the objectives that the paper compares, on toybox with several seeds.
 
     python -m benchmarks.studies.ablation [--quick] [--seeds 0 1 2] [--jobs 1] [--out DIR]
 
-Every row sees the same images in the same order for the same number of steps from the same initial weights; what
-differs is which views of them it uses and which terms its loss has. Killed and started again, it goes on with what is
-not finished.
+Every row is trained on the same images in the same order, for the same number of steps, from the same initial weights.
+Rows differ in the views that they use and in the terms of the loss. If the command is killed, the same command
+continues with the trials that are not finished. A trial is one row trained and evaluated with one seed.
 """

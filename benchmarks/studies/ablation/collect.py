@@ -1,4 +1,4 @@
-"""Finished legs as tables of what happened to every test sample, one a metric and a row."""
+"""Read finished trials, and the outcome of every test sample for a metric and a row."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.studies.ablation.files import read
-from benchmarks.studies.ablation.leg import FINISHED
 from benchmarks.studies.ablation.rows import ROWS
 from benchmarks.studies.ablation.statistics import Outcomes
+from benchmarks.studies.ablation.trial import FINISHED
 from cosmos_core.errors import RequestError
 from cosmos_eval.results.store import RESULT, read_result, read_samples
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of the tables, and where its samples stand."""
+    """One column of the tables, and the column of samples.parquet with its outcomes."""
 
     benchmark: str
     name: str
     title: str
     column: str
     only: tuple[str, str] | None = None
-    """Column and value of the samples that count."""
+    """A column and its value: only these samples count."""
     subset: str | None = None
-    """Column of the subsets that the metric is a mean over."""
+    """The column of subsets, if the metric is a mean over subsets."""
 
 
 METRICS = (
@@ -37,8 +37,8 @@ METRICS = (
 
 
 @dataclass(frozen=True)
-class Leg:
-    """A finished leg: its folder, its record, and what it stands for."""
+class Trial:
+    """A finished trial: its folder and record, and its row and seed."""
 
     folder: Path
     row: str
@@ -46,52 +46,56 @@ class Leg:
     record: dict[str, Any]
 
 
-def finished_legs(out: Path) -> dict[str, dict[int, Leg]]:
-    """Row -> seed -> leg, for every finished leg below a folder; rows in their order.
+def finished_trials(out: Path) -> dict[str, dict[int, Trial]]:
+    """Return row -> seed -> trial for every finished trial below a folder, in the order of the rows.
 
     Raises:
-        RequestError: none is finished, or one was trained with other settings than the others; names it.
+        RequestError: no trial is finished, or one was trained with other settings than the others.
     """
-    found: dict[str, dict[int, Leg]] = {one.name: {} for one in ROWS}
+    by_row: dict[str, dict[int, Trial]] = {row.name: {} for row in ROWS}
     for path in sorted(out.glob(f"*/{FINISHED}")):
         record = read(path)
         assert record is not None
         row, seed = record["config"]["name"], record["config"]["seed"]
-        if row in found:
-            found[row][seed] = Leg(path.parent, row, seed, record)
-    legs = [leg for seeds in found.values() for leg in seeds.values()]
-    if not legs:
-        raise RequestError(f"no finished leg below {out}")
-    for leg in legs:
-        odd = [key for key in shared(leg) if shared(leg)[key] != shared(legs[0])[key]]
-        if odd:
-            raise RequestError(f"{leg.folder} differs from {legs[0].folder} in {', '.join(odd)}: not one ablation")
-    return {row: seeds for row, seeds in found.items() if seeds}
+        if row in by_row:
+            by_row[row][seed] = Trial(path.parent, row, seed, record)
+    trials = [trial for seeds in by_row.values() for trial in seeds.values()]
+    if not trials:
+        raise RequestError(f"no finished trial below {out}")
+    first = shared_settings(trials[0])
+    for trial in trials:
+        different = [key for key, value in shared_settings(trial).items() if value != first[key]]
+        if different:
+            folders = f"{trial.folder} differs from {trials[0].folder}"
+            raise RequestError(f"{folders} in {', '.join(different)}: they are not one ablation")
+    return {row: seeds for row, seeds in by_row.items() if seeds}
 
 
-def shared(leg: Leg) -> dict[str, Any]:
-    """The settings that all rows must have alike."""
-    differ = {"name", "seed", "objective", "captions"}
-    return {"limit": leg.record.get("limit")} | {k: v for k, v in leg.record["config"].items() if k not in differ}
+def shared_settings(trial: Trial) -> dict[str, Any]:
+    """Return the settings that must be equal in all rows."""
+    may_differ = {"name", "seed", "objective", "captions"}
+    config = {key: value for key, value in trial.record["config"].items() if key not in may_differ}
+    return {"limit": trial.record.get("limit"), **config}
 
 
-def outcomes(legs: dict[int, Leg], metric: Metric, seeds: list[int]) -> Outcomes:
-    """What happened to every sample of a metric in the given seeds of one row.
+def outcomes(trials: dict[int, Trial], metric: Metric, seeds: list[int]) -> Outcomes:
+    """Return the outcome of every sample of a metric, in the given seeds of one row.
 
     Raises:
-        RequestError: two legs were tested on different samples, or samples are not those of their result.
+        RequestError: two trials were evaluated on different samples, or samples do not belong to their result.
     """
     frames = []
     for seed in seeds:
-        leg = legs[seed]
-        path = leg.folder / leg.record["results"][metric.benchmark] / RESULT
+        trial = trials[seed]
+        path = trial.folder / trial.record["results"][metric.benchmark] / RESULT
         frame = read_samples(path, read_result(path))
         if metric.only is not None:
             frame = frame[frame[metric.only[0]] == metric.only[1]]
         frames.append(frame.reset_index(drop=True))
     for seed, frame in zip(seeds, frames, strict=True):
         if not frame["image"].equals(frames[0]["image"]):
-            raise RequestError(f"{legs[seed].folder} was tested on other samples of {metric.benchmark}; delete it")
+            folder = trials[seed].folder
+            raise RequestError(f"{folder} was evaluated on other samples of {metric.benchmark}; delete this folder")
     _, unit = np.unique(frames[0]["image"].to_numpy(dtype=str), return_inverse=True)
     classes = None
     if metric.subset is not None:

@@ -1,4 +1,4 @@
-"""The small JSON files that legs leave behind: whole or absent."""
+"""Small JSON files of trials, written atomically."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ from cosmos_core.files import atomic_write_text
 
 
 def read(path: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON file, or None if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 

@@ -1,9 +1,9 @@
-"""Every seed of every row as a point, the mean as a bar: what a table of means hides."""
+"""Plot every seed of every row as a point and the mean as a line, which shows the spread over seeds."""
 
 from pathlib import Path
 
 from benchmarks.studies.ablation.collect import METRICS
-from benchmarks.studies.ablation.rows import LADDER
+from benchmarks.studies.ablation.rows import STEPS
 from benchmarks.studies.ablation.statistics import Estimate
 from cosmos_core.files import atomic_path
 
@@ -11,7 +11,7 @@ CHANCE = {"image_to_text_recall@1": 0.1, "text_to_image_recall@1": 0.1, "top1": 
 
 
 def draw(means: dict[str, dict[str, Estimate]], path: Path) -> None:
-    """One panel a metric, in percent."""
+    """Draw one panel for each metric, in percent."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -19,13 +19,12 @@ def draw(means: dict[str, dict[str, Estimate]], path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(METRICS), figsize=(11, 3), constrained_layout=True)
     for axis, metric in zip(axes, METRICS, strict=True):
-        for place, (name, found) in enumerate(means.items()):
-            one = found[metric.name]
-            colour = "C0" if name in LADDER else "C7"
-            axis.plot([place - 0.3, place + 0.3], [100 * one.mean] * 2, color=colour, linewidth=2)
-            axis.plot(
-                [place] * len(one.seeds), [100 * value for value in one.seeds], "o", color=colour, alpha=0.6, ms=4
-            )
+        for x, (name, estimates) in enumerate(means.items()):
+            estimate = estimates[metric.name]
+            colour = "C0" if name in STEPS else "C7"
+            axis.plot([x - 0.3, x + 0.3], [100 * estimate.mean] * 2, color=colour, linewidth=2)
+            values = [100 * value for value in estimate.seeds]
+            axis.plot([x] * len(values), values, "o", color=colour, alpha=0.6, ms=4)
         axis.axhline(CHANCE[metric.name], color="k", linewidth=0.6, linestyle=":")
         axis.set_title(metric.title, fontsize=10)
         axis.set_xticks(range(len(means)), list(means), rotation=60, ha="right", fontsize=8)

@@ -1,4 +1,4 @@
-"""The rows: five steps from CLIP to COSMOS, and the two other objectives that the paper draws beside them."""
+"""The rows of the ablation: five steps from CLIP to COSMOS, and the two other objectives that the paper compares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One training of the ablation: what it is called, and how its settings differ from the preset."""
+    """One row of the ablation: its name, its title in tables, and how its settings differ from the preset."""
 
     name: str
     title: str
@@ -26,23 +26,24 @@ ROWS = (
     Row("slip", "SLIP", ("objective=slip",)),
     Row("silc", "SILC", ("objective=silc",)),
 )
-LADDER = ("clip", "image_views", "text_views", "distill", "cosmos")
-"""Each row has what the row above it has, and one thing more."""
+STEPS = ("clip", "image_views", "text_views", "distill", "cosmos")
+"""Each of these rows adds one component to the row before it."""
 OBJECTIVES = ("clip", "slip", "silc", "cosmos")
-"""The four that the paper draws side by side; two of them are rows of the ladder."""
+"""The four objectives that the paper compares; two of them are also in STEPS."""
 
 PRESET = "toybox"
 FULL = ("batch_size=64", "steps=260", "threads=1")
-"""Half the preset's batch: 21 trainings fit into an hour of one thread."""
+"""Half the batch of the preset, so that 21 trainings take an hour with one thread."""
 QUICK = ("batch_size=16", "steps=8", "warmup=2", "threads=1")
 
 
 def row(name: str) -> Row:
-    return next(one for one in ROWS if one.name == name)
+    """Return the row with this name."""
+    return next(candidate for candidate in ROWS if candidate.name == name)
 
 
-def settings(one: Row, seed: int, changes: Sequence[str] = FULL) -> "TrainConfig":
-    """The whole configuration of a row and a seed."""
+def settings(row: Row, seed: int, changes: Sequence[str] = FULL) -> "TrainConfig":
+    """Return the complete configuration of a row with a seed."""
     from cosmos_core.config import load_preset
 
-    return load_preset(PRESET, [f"name={one.name}", f"seed={seed}", *changes, *one.changes])
+    return load_preset(PRESET, [f"name={row.name}", f"seed={seed}", *changes, *row.changes])

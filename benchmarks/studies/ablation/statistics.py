@@ -1,8 +1,8 @@
-"""Intervals of a row and paired differences of two rows, from a few seeds and the test samples that all of them share.
+"""Intervals of a row, and of paired differences of two rows, from a few seeds and the same test samples.
 
-Two things vary, and each has its interval. Trained again with other seeds, a row comes out differently: a t-interval
-over seeds, whose unit is a training. Tested on other images, too: the percentile bootstrap over images, the
-trainings as they are. A difference is called clear only where both intervals leave zero out.
+There are two sources of variation, each with its own interval. Training with other seeds gives other results: a
+t-interval over seeds. So does testing on other images: the percentile bootstrap over images, with the trainings fixed.
+A difference is called clear only if both intervals exclude zero.
 """
 
 import math
@@ -12,23 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_eval.metrics.intervals import intervals, mean_of, mean_per_class_of
+from cosmos_eval.metrics.bootstrap import bootstrap_intervals, mean_estimator, mean_per_class_estimator
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What happened to every test sample in every seed, for one metric of one row."""
+    """The outcome of every test sample in every seed, for one metric of one row."""
 
     values: np.ndarray
-    """(S, N): a hit is 1, a miss 0, a tie between."""
+    """(S, N): 1 for a hit, 0 for a miss, a fraction for a tie."""
     unit: np.ndarray
-    """(N,) the image that a sample hangs on."""
+    """(N,) the image of each sample, which is the independent unit."""
     classes: np.ndarray | None = None
-    """(N,) the subset of a sample, where the metric is a mean over subsets."""
+    """(N,) the subset of each sample, if the metric is a mean over subsets."""
 
     def per_seed(self) -> list[float]:
-        """(S,) the metric in each seed."""
-        return [self.metric(row) for row in self.values]
+        """Return (S,) the metric in each seed."""
+        return [self.metric(values) for values in self.values]
 
     def metric(self, values: np.ndarray) -> float:
         return float(self.estimator(values)(np.ones(self.images)))
@@ -39,20 +39,24 @@ class Outcomes:
 
     def estimator(self, values: np.ndarray):  # type: ignore[no-untyped-def]
         if self.classes is None:
-            return mean_of(values, self.unit, self.images)
-        return mean_per_class_of(values, self.classes, self.unit)
+            return mean_estimator(values, self.unit, self.images)
+        return mean_per_class_estimator(values, self.classes, self.unit)
 
     def minus(self, other: "Outcomes") -> "Outcomes":
-        """Sample by sample, seed by seed; ValueError where they are not the same samples."""
-        same = self.values.shape == other.values.shape and np.array_equal(self.unit, other.unit)
-        if not same or not np.array_equal(self.classes, other.classes):
+        """Return the differences of samples and seeds.
+
+        Raises:
+            ValueError: the two do not have the same samples.
+        """
+        is_same = self.values.shape == other.values.shape and np.array_equal(self.unit, other.unit)
+        if not is_same or not np.array_equal(self.classes, other.classes):
             raise ValueError(f"not the same samples: {self.values.shape} and {other.values.shape}")
         return Outcomes(self.values - other.values, self.unit, self.classes)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds; intervals are NaN where one seed tells nothing."""
+    """A mean over seeds with its intervals; the interval over seeds is NaN for a single seed."""
 
     mean: float
     seeds: tuple[float, ...]
@@ -63,21 +67,21 @@ class Estimate:
 
     @property
     def clear(self) -> bool:
-        """For a difference: both intervals lie on one side of zero."""
+        """For a difference: whether both intervals exclude zero, on the same side."""
         above = self.seed_low > 0 and self.image_low > 0
         return above or (self.seed_high < 0 and self.image_high < 0)
 
 
 def estimate(outcomes: Outcomes, seed: int = 0) -> Estimate:
-    """Mean over seeds with both intervals."""
+    """Return the mean over seeds with both intervals."""
     per_seed = outcomes.per_seed()
-    # every metric here is linear in its samples: the mean over seeds of a metric is the metric of the mean
-    ((low, high),) = intervals([outcomes.estimator(outcomes.values.mean(axis=0))], outcomes.images, seed=seed)
+    # every metric here is linear in its samples, so the mean of a metric over seeds is the metric of the mean outcome
+    ((low, high),) = bootstrap_intervals([outcomes.estimator(outcomes.values.mean(axis=0))], outcomes.images, seed=seed)
     return Estimate(statistics.fmean(per_seed), tuple(per_seed), *over_seeds(per_seed), low, high)
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % t-interval of the mean of independent values (Student 1908); NaN for fewer than two."""
+    """Return the 95 % t-interval of the mean of independent values (Student 1908); NaN for fewer than two values."""
     n = len(values)
     if n < 2:
         return math.nan, math.nan
@@ -87,12 +91,12 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def t_quantile(freedom: int, probability: float = 0.975) -> float:
-    """Quantile of Student's t: bisection of the integral of its density (Simpson's rule)."""
+    """Return a quantile of Student's t distribution, by bisection of the integral of its density (Simpson's rule)."""
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
     low, high = 0.0, 1e3
     for _ in range(60):
         middle = (low + high) / 2
-        # with x = sqrt(f) tan(a) the density becomes cos(a)^(f - 1), smooth on a short range
+        # with x = sqrt(f) tan(a), the density becomes cos(a)^(f - 1), which is smooth on a short range
         angle = np.linspace(0, math.atan(middle / math.sqrt(freedom)), 2001)
         height = np.cos(angle) ** (freedom - 1)
         weight = np.where(np.arange(2001) % 2, 4.0, 2.0)

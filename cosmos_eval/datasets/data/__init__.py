@@ -1,4 +1,4 @@
-"""Data classes: what a reader gives, one class for each kind of data, with everything that is asked of it."""
+"""Data classes: what readers return and tasks evaluate, one class for each kind of data."""
 
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.datasets.data.classification import ClassificationData

@@ -7,31 +7,32 @@ from typing import Any, Self
 
 import numpy as np
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.datasets.consistency import broken_texts, first
-from cosmos_eval.datasets.data.base import Data, spread
-from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.data.base import Data, spread_indices
+from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import CLASSIFICATION
 
 
 @dataclass(frozen=True)
 class ClassificationData(Data):
-    """Images with one label each.
+    """N images with one label each.
 
-    `templates` are applied to every class, or given for each class by its index; empty for a task without prompts.
+    `templates` are the prompt templates of all classes, or one list of templates for each class, in class order; empty
+    for a task without prompts.
     """
 
     kind = CLASSIFICATION
     hashed_as = "ClassificationData"
 
     images: Sequence[ImageSource]
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray  # (N,) int64, indices of class_names
     class_names: Sequence[str]
     templates: Sequence[str] | Sequence[Sequence[str]]
     fingerprint: str = ""
     empty_classes_allowed: bool = False
-    """Set where only some of the images are read (`limit`), or where the definition says so
-    (`candidates_without_images: allow`): every class still competes, but a class may have none."""
+    """Whether a class may have no image and is a candidate all the same: if only a part of the images is read
+    (`--limit`), or the definition says `candidates_without_images: allow`."""
     remarks: Sequence[str] = ()
 
     def counts(self) -> dict[str, int]:
@@ -41,25 +42,28 @@ class ClassificationData(Data):
         content.integers("labels", self.labels)
         content.strings("class_names", self.class_names)
         content.strings("templates", [template for template in self.templates if isinstance(template, str)])
-        for own in self.templates:
-            if not isinstance(own, str):
-                content.strings("templates of a class", own)
+        for class_templates in self.templates:
+            if not isinstance(class_templates, str):
+                content.strings("templates of a class", class_templates)
 
     def problems(self) -> list[str]:
         keys, classes = [image.key for image in self.images], len(self.class_names)
-        problems = broken_texts("class names", self.class_names)
-        shared = [own for own in self.templates if isinstance(own, str)]
-        problems += broken_texts("prompts", shared or [one for own in self.templates for one in own])
+        problems = find_broken_texts("class names", self.class_names)
+        shared = [template for template in self.templates if isinstance(template, str)]
+        problems += find_broken_texts("prompts", shared or [text for texts in self.templates for text in texts])
         if len(self.labels) != len(keys):
             return [f"has {len(keys):,} images but {len(self.labels):,} labels"]
-        wrong = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
-        if wrong:
-            problems.append(f"has {len(wrong):,} labels outside 0 to {classes - 1}: {first(wrong)}")
+        wrong_labels = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]
+        if wrong_labels:
+            problems.append(
+                f"has {len(wrong_labels):,} labels outside 0 to {classes - 1}: {format_names(wrong_labels)}"
+            )
         if not self.empty_classes_allowed:
             empty = self._empty_classes()
             if empty:
                 problems.append(
-                    f"has {len(empty):,} classes without an image: {first(empty)}; where they only compete, write "
+                    f"has {len(empty):,} classes without an image: {format_names(empty)}; if they are only "
+                    "candidates, write "
                     "candidates_without_images: allow in dataset"
                 )
         per_class = self.templates and not isinstance(self.templates[0], str)
@@ -72,21 +76,23 @@ class ClassificationData(Data):
         empty = self._empty_classes() if self.empty_classes_allowed else []
         if empty:
             verb = "has" if len(empty) == 1 else "have"
-            observations.append(f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {first(empty)}")
+            observations.append(
+                f"{len(empty):,} of {len(self.class_names):,} classes {verb} no image: {format_names(empty)}"
+            )
         names = [" ".join(name.split()) for name in self.class_names]
-        shared = sorted(name for name, times in Counter(names).items() if times > 1)
-        if shared:
-            observations.append(f"several classes have the same name and tie: {first(shared)}")
+        repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+        if repeated:
+            observations.append(f"several classes have the same name and tie: {format_names(repeated)}")
         if len(names) == 1:
-            observations.append(f"there is no class but {first(names)}, so that every image counts as right")
+            observations.append(f"the only class is {format_names(names)}, so every image counts as right")
         return observations
 
     def subset(self, n: int) -> Self:
-        kept = spread(len(self.images), n)
-        # all class names stay, so that the task keeps its difficulty
+        image_indices = spread_indices(len(self.images), n)
+        # All classes stay candidates: with fewer, the task would be easier.
         return self.replaced(
-            images=[self.images[i] for i in kept.tolist()],
-            labels=self.labels[kept],
+            images=[self.images[i] for i in image_indices.tolist()],
+            labels=self.labels[image_indices],
             fingerprint="",
             empty_classes_allowed=True,
         )
@@ -95,5 +101,6 @@ class ClassificationData(Data):
         return self.replaced(empty_classes_allowed=True) if self.kind.options[0] in options else self
 
     def _empty_classes(self) -> list[str]:
+        """Return the names of classes without an image, in class order."""
         unused = set(range(len(self.class_names))) - set(self.labels.tolist())
-        return [self.class_names[c] for c in sorted(unused)]
+        return [self.class_names[label] for label in sorted(unused)]

@@ -6,23 +6,23 @@ from typing import Self
 
 import numpy as np
 
-from cosmos_eval.datasets.base import ImageSource
-from cosmos_eval.datasets.consistency import broken_texts, first
-from cosmos_eval.datasets.data.base import Data, new_places, spread
-from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
+from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import RETRIEVAL
 
 
 @dataclass(frozen=True)
 class RetrievalData(Data):
-    """Images with captions: `texts[j]` belongs to image `image_of_text[j]`."""
+    """N images with M captions: `texts[j]` belongs to image `image_of_text[j]`."""
 
     kind = RETRIEVAL
     hashed_as = "RetrievalData"
 
     images: Sequence[ImageSource]
     texts: Sequence[str]
-    image_of_text: np.ndarray  # (M,) int64
+    image_of_text: np.ndarray  # (M,) int64, indices of images
     fingerprint: str = ""
     remarks: Sequence[str] = ()
 
@@ -38,30 +38,32 @@ class RetrievalData(Data):
         keys = [image.key for image in self.images]
         if len(self.texts) != len(self.image_of_text):
             problems.append(f"has {len(self.texts):,} texts but {len(self.image_of_text):,} images named for them")
-        wrong = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not 0 <= i < len(keys)]
-        if wrong:
-            problems.append(f"has {len(wrong):,} captions that belong to no image: {first(wrong)}")
-        problems += broken_texts("texts", self.texts)
-        without = sorted(set(range(len(keys))) - set(self.image_of_text.tolist()))
-        if without:
-            problems.append(f"has {len(without):,} images without a caption: {first(keys[i] for i in without)}")
+        orphans = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not 0 <= i < len(keys)]
+        if orphans:
+            problems.append(f"has {len(orphans):,} captions that belong to no image: {format_names(orphans)}")
+        problems += find_broken_texts("texts", self.texts)
+        uncaptioned = sorted(set(range(len(keys))) - set(self.image_of_text.tolist()))
+        if uncaptioned:
+            problems.append(
+                f"has {len(uncaptioned):,} images without a caption: {format_names(keys[i] for i in uncaptioned)}"
+            )
         return problems
 
     def observations(self) -> list[str]:
         pairs = zip(self.image_of_text, self.texts, strict=True)
-        empty = [self.images[i].key for i, text in pairs if not text.strip()]
-        if not empty:
+        images_of_empty = [self.images[i].key for i, text in pairs if not text.strip()]
+        if not images_of_empty:
             return []
-        verb = "is" if len(empty) == 1 else "are"
-        return [f"{len(empty):,} of {len(self.texts):,} captions {verb} empty, of {first(empty)}"]
+        count, verb = len(images_of_empty), "is" if len(images_of_empty) == 1 else "are"
+        return [f"{count:,} of {len(self.texts):,} captions {verb} empty, of {format_names(images_of_empty)}"]
 
     def subset(self, n: int) -> Self:
-        kept = spread(len(self.images), n)
-        places = new_places(kept, len(self.images))
-        own = np.flatnonzero(places[self.image_of_text] >= 0)
+        image_indices = spread_indices(len(self.images), n)
+        new_index = new_indices(image_indices, len(self.images))
+        text_indices = np.flatnonzero(new_index[self.image_of_text] >= 0)
         return self.replaced(
-            images=[self.images[i] for i in kept.tolist()],
-            texts=[self.texts[j] for j in own],
-            image_of_text=places[self.image_of_text[own]],
+            images=[self.images[i] for i in image_indices.tolist()],
+            texts=[self.texts[j] for j in text_indices],
+            image_of_text=new_index[self.image_of_text[text_indices]],
             fingerprint="",
         )

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from cosmos_eval.datasets.base import ImageSource, Mask
-from cosmos_eval.datasets.consistency import broken_texts
-from cosmos_eval.datasets.data.base import Data, spread
-from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.consistency import find_broken_texts
+from cosmos_eval.datasets.data.base import Data, spread_indices
+from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import SEGMENTATION
-from cosmos_eval.metrics.areas import IGNORED
+from cosmos_eval.datasets.masks import Mask
+from cosmos_eval.metrics.iou import IGNORED
 
 __all__ = ["IGNORED", "SegmentationData"]
 
 
 @dataclass(frozen=True)
 class SegmentationData(Data):
-    """Images with the class of each of their pixels: `masks[i]` belongs to `images[i]` and has its size."""
+    """Images with the class of each of their pixels: `masks[i]` belongs to `images[i]` and has the same size."""
 
     kind = SEGMENTATION
     hashed_as = "SegmentationData"
@@ -25,7 +26,7 @@ class SegmentationData(Data):
     masks: Sequence[Mask]
     class_names: Sequence[str]
     palette: Sequence[tuple[int, int, int]]
-    """The dataset's own colours, one a class."""
+    """The dataset's own colours (red, green, blue), one for each class."""
     fingerprint: str = ""
     remarks: Sequence[str] = ()
 
@@ -37,21 +38,23 @@ class SegmentationData(Data):
         content.strings("class_names", self.class_names)
 
     def problems(self) -> list[str]:
-        problems = broken_texts("class names", self.class_names)
+        problems = find_broken_texts("class names", self.class_names)
         keys = [image.key for image in self.images]
         if [mask.key for mask in self.masks] != keys:
-            problems.append(f"has {len(keys):,} images and masks of {len(self.masks):,} that are not theirs")
+            problems.append(f"has {len(keys):,} images, and {len(self.masks):,} masks that do not belong to them")
         if len(self.palette) != len(self.class_names):
             problems.append(f"has {len(self.class_names):,} classes and {len(self.palette):,} colours")
         return problems
 
     def subset(self, n: int) -> Self:
-        kept = spread(len(self.images), n).tolist()
-        return self.replaced(images=[self.images[i] for i in kept], masks=[self.masks[i] for i in kept], fingerprint="")
+        image_indices = spread_indices(len(self.images), n).tolist()
+        return self.replaced(
+            images=[self.images[i] for i in image_indices], masks=[self.masks[i] for i in image_indices], fingerprint=""
+        )
 
     def decodable(self) -> list[ImageSource | Mask]:
         return [*self.images, *self.masks]
 
     def upright(self) -> Self:
-        """Its reader turns images and masks together."""
+        """Return the data unchanged: their reader already applies the EXIF orientation to images and masks together."""
         return self

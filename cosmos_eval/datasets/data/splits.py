@@ -1,26 +1,27 @@
-"""Data in several splits: the one that is evaluated, and others that a task learns from or chooses by."""
+"""Data in several splits: one that is evaluated, and others from which a task learns or chooses settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from cosmos_eval.datasets.base import ImageSource, Mask
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data
-from cosmos_eval.datasets.digests import ContentHash
+from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import DataKind
+from cosmos_eval.datasets.masks import Mask
 
 
 @dataclass(frozen=True)
 class SplitData(Data):
-    """What a task with `TaskInfo.splits` gets: all splits are of one kind, and each was checked by itself."""
+    """The data of a task with `TaskInfo.splits`. All splits have the same kind, and each was checked on its own."""
 
     hashed_as = "SplitData"
 
     test: Data
     """The split that is evaluated."""
-    others: Mapping[str, Data] = field(default_factory=dict)
-    """Name -> a further split, such as train or val."""
+    other_splits: Mapping[str, Data] = field(default_factory=dict)
+    """Name of a further split, such as train or val -> its data."""
     fingerprint: str = ""
     remarks: Sequence[str] = ()
 
@@ -30,8 +31,8 @@ class SplitData(Data):
 
     @property
     def images(self) -> Sequence[ImageSource]:  # type: ignore[override]
-        """The images of all splits, those that are evaluated first."""
-        return [image for data in self._all().values() for image in data.images]
+        """The images of all splits; those of the evaluated split come first."""
+        return [image for data in self._splits().values() for image in data.images]
 
     @property
     def evaluated(self) -> Data:
@@ -39,53 +40,57 @@ class SplitData(Data):
 
     @property
     def left_out(self) -> Sequence[str]:  # type: ignore[override]
-        return [line for data in self._all().values() for line in data.left_out]
+        return [line for data in self._splits().values() for line in data.left_out]
 
     def counts(self) -> dict[str, int]:
-        others = {f"{name}_{what}": n for name, data in self.others.items() for what, n in data.counts().items()}
-        return {**self.test.counts(), **others}
+        counts = dict(self.test.counts())
+        for name, data in self.other_splits.items():
+            counts |= {f"{name}_{counted}": n for counted, n in data.counts().items()}
+        return counts
 
     def hash_into(self, content: ContentHash) -> None:
-        for name, data in self._all().items():
+        for name, data in self._splits().items():
             content.strings("split", [name, str(len(data.images))])
             data.hash_into(content)
 
     def content_observations(self) -> list[str]:
-        """Images that are evaluated and stand in another split, too: a task that learns from them knows the answer."""
-        told = [line for data in self._all().values() for line in data.content_observations()]
-        digests = {image.digest(): image.key for image in self.test.images}
-        for name, data in self.others.items():
-            shared = [image.key for image in data.images if image.digest() in digests]
+        """Return the splits' remarks, and one for evaluated images that another split contains: they leak answers."""
+        remarks = [line for data in self._splits().values() for line in data.content_observations()]
+        test_digests = {image.digest() for image in self.test.images}
+        for name, data in self.other_splits.items():
+            shared = [image.key for image in data.images if image.digest() in test_digests]
             if shared:
                 count = "1 image" if len(shared) == 1 else f"{len(shared):,} images"
                 verb = "is" if len(shared) == 1 else "are"
-                told.append(f"{count} of the split {name} {verb} evaluated, too: {first(shared)}")
-        return told
+                remarks.append(f"{count} of the split {name} {verb} evaluated, too: {format_names(shared)}")
+        return remarks
 
     def subset(self, n: int) -> Self:
-        """`n` images of each split."""
-        parts = {name: data.subset(n) if n < len(data.images) else data for name, data in self._all().items()}
-        test = parts.pop("test")
-        return self.replaced(test=test, others=parts, fingerprint="")
+        """Return the data of `n` images of each split."""
+        splits = {name: data.subset(n) if n < len(data.images) else data for name, data in self._splits().items()}
+        test = splits.pop("test")
+        return self.replaced(test=test, other_splits=splits, fingerprint="")
 
     def decodable(self) -> list[ImageSource | Mask]:
-        return [file for data in self._all().values() for file in data.decodable()]
+        return [file for data in self._splits().values() for file in data.decodable()]
 
     def upright(self) -> Self:
-        others = {name: data.upright() for name, data in self.others.items()}
-        return self.replaced(test=self.test.upright(), others=others)
+        other_splits = {name: data.upright() for name, data in self.other_splits.items()}
+        return self.replaced(test=self.test.upright(), other_splits=other_splits)
 
-    def _all(self) -> dict[str, Data]:
-        return {"test": self.test, **self.others}
+    def _splits(self) -> dict[str, Data]:
+        return {"test": self.test, **self.other_splits}
 
 
-def in_splits(read: Any, benchmark: Any) -> Data:
-    """The data of a benchmark by `read(benchmark) -> Data`, in splits where its definition has some.
+def read_splits(read: Any, benchmark: Any) -> Data:
+    """Return the data of a benchmark: a `SplitData` if its definition has `dataset.splits`, else what `read` returns.
 
-    `dataset.splits` maps the name of a split to the options that replace those of `dataset` there.
+    Args:
+        read: function (benchmark) -> Data. It is called once for each split.
+        benchmark: its `dataset.splits` maps the name of a split to options, which replace those of `dataset` there.
 
     Raises:
-        RequestError: what `read` raises; the line names the split.
+        RequestError: what `read` raises; for a further split, the message names it.
     """
     options = {key: value for key, value in benchmark.dataset.items() if key != "splits"}
     splits = benchmark.dataset.get("splits")
@@ -93,9 +98,11 @@ def in_splits(read: Any, benchmark: Any) -> Data:
         data: Data = read(benchmark)
         return data
     test = read(replace(benchmark, dataset=options))
-    others = {}
-    for name, own in splits.items():
-        kept = {key: value for key, value in options.items() if key != "expected"}
-        others[name] = read(replace(benchmark, name=f"{benchmark.name} ({name})", dataset={**kept, **own}))
-    remarks = [*test.remarks, *(f"{name}: {line}" for name, data in others.items() for line in data.remarks)]
-    return SplitData(test, others, remarks=remarks)
+    other_splits = {}
+    for name, split_options in splits.items():
+        # The counts in `dataset.expected` are those of the evaluated split; a further split may have its own.
+        inherited = {key: value for key, value in options.items() if key != "expected"}
+        split_name = f"{benchmark.name} ({name})"
+        other_splits[name] = read(replace(benchmark, name=split_name, dataset={**inherited, **split_options}))
+    remarks = [*test.remarks, *(f"{name}: {line}" for name, data in other_splits.items() for line in data.remarks)]
+    return SplitData(test, other_splits, remarks=remarks)

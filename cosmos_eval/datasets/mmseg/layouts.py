@@ -1,26 +1,26 @@
-"""Where the eight datasets of SCLIP's protocol keep images, masks and lists: as mmsegmentation's guide has them."""
+"""The layouts of the eight datasets of SCLIP's protocol: folders and lists, as in mmsegmentation's guide."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One dataset below its own folder (the option `path`)."""
+    """Paths of one dataset below its folder, which the option `path` gives."""
 
     dataset: str
-    """The class in mmsegmentation's registry."""
+    """Name of the class in mmsegmentation's registry."""
     images: str
     masks: str
     split: str | None = None
-    """A list of names without ending; None: every image of the folder."""
-    made_by: str | None = None
-    """What `cosmos-eval data prepare` calls these masks, where it can make them."""
-    also: tuple[int, ...] = ()
-    """Other numbers of images in circulation, taken beside the expected one."""
+    """A list of file names without ending; None: every image of the folder."""
+    prepare_name: str | None = None
+    """The name by which `cosmos-eval data prepare` makes these masks; None if it cannot."""
+    other_counts: tuple[int, ...] = ()
+    """Numbers of images of other published lists, accepted besides the expected one."""
 
 
-CONTEXT_ALSO = (5105,)
-"""VOC2010's list val has 5,105 images; the annotations that mmsegmentation converts have 5,104 of them."""
+CONTEXT_COUNTS = (5105,)
+"""VOC2010's list val has 5,105 images; the annotations that mmsegmentation's guide converts have 5,104 of them."""
 
 
 def _voc(dataset: str) -> Layout:
@@ -29,7 +29,7 @@ def _voc(dataset: str) -> Layout:
 
 def _context(dataset: str) -> Layout:
     masks, split = "SegmentationClassContext", "ImageSets/SegmentationContext/val.txt"
-    return Layout(dataset, "JPEGImages", masks, split, made_by="context", also=CONTEXT_ALSO)
+    return Layout(dataset, "JPEGImages", masks, split, prepare_name="context", other_counts=CONTEXT_COUNTS)
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -37,9 +37,9 @@ LAYOUTS: dict[str, Layout] = {
     "voc20": _voc("PascalVOC20Dataset"),
     "context60": _context("PascalContextDataset"),
     "context59": _context("PascalContextDataset59"),
-    "coco-object": Layout("COCOObjectDataset", "images/val2017", "annotations/val2017", made_by="coco-object"),
-    "coco-stuff164k": Layout("COCOStuffDataset", "images/val2017", "annotations/val2017", made_by="coco-stuff"),
+    "coco-object": Layout("COCOObjectDataset", "images/val2017", "annotations/val2017", prepare_name="coco-object"),
+    "coco-stuff164k": Layout("COCOStuffDataset", "images/val2017", "annotations/val2017", prepare_name="coco-stuff"),
     "ade20k": Layout("ADE20KDataset", "images/validation", "annotations/validation"),
-    "cityscapes": Layout("CityscapesDataset", "leftImg8bit/val", "gtFine/val", made_by="cityscapes"),
+    "cityscapes": Layout("CityscapesDataset", "leftImg8bit/val", "gtFine/val", prepare_name="cityscapes"),
 }
-"""Layout -> where its parts lie. The option `layout` takes these names."""
+"""Name of a layout, as the option `layout` has it -> its paths."""

@@ -1,38 +1,46 @@
-"""`cosmos-eval data prepare NAME`: which masks can be made, by the name of the dataset or of one of its benchmarks."""
+"""`cosmos-eval data prepare NAME` for segmentation masks; NAME is a dataset or one of its benchmarks."""
 
 from pathlib import Path
 
 from cosmos_core.errors import RequestError
 from cosmos_core.suggestions import near
-from cosmos_eval.datasets.mmseg.making import Made
+from cosmos_eval.datasets.mmseg.mask_files import PreparedMasks
 from cosmos_eval.progress import Reporter, Silent
 
 PREPARABLE = ("coco-object", "coco-stuff", "cityscapes", "context")
 ALIASES = {"coco-stuff164k": "coco-stuff", "context60": "context", "context59": "context"}
 AS_PUBLISHED = ("voc21", "voc20", "ade20k")
+"""Datasets whose masks are read as published."""
 
 
-def prepare(name: str, data_root: Path, out: Path | None = None, reporter: Reporter | None = None) -> Made:
-    """Make the masks that a dataset's publisher leaves to its users; those that are there already are kept.
+def prepare_masks(
+    name: str, data_root: Path, out: Path | None = None, reporter: Reporter | None = None
+) -> PreparedMasks:
+    """Make the masks that a dataset's publisher does not provide; existing masks are kept.
 
     Args:
-        name: one of `PREPARABLE`.
-        data_root: the folder that holds the sources.
-        out: the data root to write; None is `data_root`.
+        name: one of `PREPARABLE`, an alias, or the name of a benchmark.
+        data_root: the folder with the publisher's files.
+        out: the data root to write to; None is `data_root`.
 
     Raises:
-        RequestError: an unknown name, sources missing or broken; one line that says what is needed where.
+        RequestError: an unknown name, or missing or damaged files; names the files and where they belong.
     """
     from cosmos_eval.datasets.mmseg.prepare_cityscapes import prepare_cityscapes
-    from cosmos_eval.datasets.mmseg.prepare_coco import prepare_object, prepare_stuff
+    from cosmos_eval.datasets.mmseg.prepare_coco import prepare_coco_object, prepare_coco_stuff
     from cosmos_eval.datasets.mmseg.prepare_context import prepare_context
 
-    known = ALIASES.get(name.removesuffix("-csa"), name.removesuffix("-csa"))
-    if known in AS_PUBLISHED:
-        raise RequestError(f"{name} is read as it is published; nothing is to be made, see `cosmos-eval data check`")
-    makers = dict(zip(PREPARABLE, (prepare_object, prepare_stuff, prepare_cityscapes, prepare_context), strict=True))
-    if known not in makers:
-        raise RequestError(f"cannot make {name!r}{near(name, ['toybox', *PREPARABLE])}")
+    dataset = ALIASES.get(name.removesuffix("-csa"), name.removesuffix("-csa"))
+    if dataset in AS_PUBLISHED:
+        raise RequestError(f"{name} is read as published, so no masks are made; check it with `cosmos-eval data check`")
+    functions = {
+        "coco-object": prepare_coco_object,
+        "coco-stuff": prepare_coco_stuff,
+        "cityscapes": prepare_cityscapes,
+        "context": prepare_context,
+    }
+    if dataset not in functions:
+        raise RequestError(f"cannot prepare {name!r}{near(name, ['toybox', *PREPARABLE])}")
     if not data_root.is_dir():
-        raise RequestError(f"there is no folder {data_root}; say where the datasets are with --data-root")
-    return makers[known](data_root, out or data_root, reporter or Silent())
+        raise RequestError(f"the folder {data_root} does not exist; give the folder of the datasets with --data-root")
+    return functions[dataset](data_root, out or data_root, reporter or Silent())

@@ -1,24 +1,31 @@
-"""`*_labelTrainIds.png` of Cityscapes val, which the publisher leaves to its users (Cordts et al., CVPR 2016).
+"""Make `*_labelTrainIds.png` of Cityscapes val, which the publisher does not provide (Cordts et al., CVPR 2016).
 
-Polygons are drawn in the order of the file, later ones over earlier ones, by the published table: 19 classes are
-evaluated, the others and what no polygon covers are void. `NAMEgroup` counts as NAME; deleted polygons and license
-plates, which have no id, are not drawn. That is what `csCreateTrainIdLabelImgs` and mmsegmentation's converter do, with
-the same Pillow routine. Where the polygons were not unpacked, the ids in `*_labelIds.png` are translated.
+Polygons are drawn in the order of the file, later ones over earlier ones, with the published label table: 19 classes
+are evaluated; the other labels, and pixels without a polygon, are void. `NAMEgroup` counts as NAME. Deleted polygons
+and license plates, which have no id, are not drawn. `csCreateTrainIdLabelImgs` and mmsegmentation's converter do the
+same, with the same Pillow function. If the polygons are not on disk, the ids in `*_labelIds.png` are mapped.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
-from cosmos_eval.datasets.mmseg.making import VOID, Made, first_folder, labels_in, make_masks, translate
+from cosmos_eval.datasets.mmseg.mask_files import (
+    VOID,
+    PreparedMasks,
+    find_folder,
+    map_labels,
+    read_label_png,
+    write_masks,
+)
 from cosmos_eval.progress import Reporter
 
-PLACES = ("cityscapes/gtFine/val", "Cityscapes/gtFine/val", "gtFine/val")
-POLYGONS, IDS, MADE = "_gtFine_polygons.json", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
+FOLDERS = ("cityscapes/gtFine/val", "Cityscapes/gtFine/val", "gtFine/val")
+POLYGONS, LABEL_IDS, TRAIN_IDS = "_gtFine_polygons.json", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
+"""Endings of file names."""
 NOT_DRAWN = "license plate"
 ID_AND_CLASS = {
     "unlabeled": (0, VOID),
@@ -56,37 +63,41 @@ ID_AND_CLASS = {
     "motorcycle": (32, 17),
     "bicycle": (33, 18),
 }
-"""The published labels: name -> (id in `*_labelIds.png`, class that is evaluated)."""
+"""The published label table: name -> (id in `*_labelIds.png`, class in `*_labelTrainIds.png`)."""
 
 
-def prepare_cityscapes(data_root: Path, out: Path, reporter: Reporter) -> Made:
-    """`*_labelTrainIds.png` beside the polygons, or below `out` in `cityscapes/gtFine/val`.
+def prepare_cityscapes(data_root: Path, out: Path, reporter: Reporter) -> PreparedMasks:
+    """Write `*_labelTrainIds.png` beside the polygons, or below `out` in `cityscapes/gtFine/val`.
 
     Raises:
-        RequestError: neither polygons nor label ids, or a file that is neither.
+        RequestError: neither polygons nor label ids are found, or a file is damaged.
     """
-    for ending, labels_of, words in ((POLYGONS, draw, "polygons"), (IDS, from_ids, "label ids")):
-        source = first_folder(data_root, PLACES, f"*/*{ending}")
+    for ending, read_labels, kind in ((POLYGONS, draw_polygons, "polygons"), (LABEL_IDS, map_label_ids, "label ids")):
+        source = find_folder(data_root, FOLDERS, f"*/*{ending}")
         if source is None:
             continue
-        folder = source if out == data_root else out / PLACES[0]
+        folder = source if out == data_root else out / FOLDERS[0]
         jobs = [
-            (path, folder / path.parent.name / (path.name.removesuffix(ending) + MADE))
+            (path, folder / path.parent.name / (path.name.removesuffix(ending) + TRAIN_IDS))
             for path in sorted(source.glob(f"*/*{ending}"))
         ]
-        return make_masks(jobs, labels_of, folder, f"{words} in {source}", reporter)
+        return write_masks(jobs, read_labels, folder, f"{kind} in {source}", reporter)
     raise RequestError(
-        f"cityscapes needs {data_root / PLACES[0]}/*/*{POLYGONS} of gtFine_trainvaltest.zip; unzip it in "
+        f"cityscapes needs {data_root / FOLDERS[0]}/*/*{POLYGONS} of gtFine_trainvaltest.zip; unzip it in "
         f"{data_root / 'cityscapes'}"
     )
 
 
-def draw(path: Path) -> np.ndarray:
-    """(H, W) uint8 of one polygon file."""
+def draw_polygons(path: Path) -> np.ndarray:
+    """Return the labels (H, W) uint8 of one polygon file.
+
+    Raises:
+        RequestError: not a polygon file of Cityscapes; says why.
+    """
     content = read_json(path)
 
-    def refuse(what: str) -> RequestError:
-        return RequestError(f"{path} is no polygon file of Cityscapes: {what}; unzip it again")
+    def refuse(reason: str) -> RequestError:
+        return RequestError(f"{path} is not a polygon file of Cityscapes: {reason}; unzip it again")
 
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise refuse("no list of objects")
@@ -95,32 +106,28 @@ def draw(path: Path) -> np.ndarray:
         raise refuse("no imgWidth and imgHeight")
     image = Image.new("L", (width, height), VOID)
     pen = ImageDraw.Draw(image)
-    for i, one in enumerate(content["objects"]):
-        if not isinstance(one, dict) or not isinstance(one.get("label"), str):
+    for i, polygon in enumerate(content["objects"]):
+        if not isinstance(polygon, dict) or not isinstance(polygon.get("label"), str):
             raise refuse(f"objects[{i}] has no label")
-        if one.get("deleted"):
+        if polygon.get("deleted"):
             continue
-        label = one["label"]
+        label = polygon["label"]
         if label not in ID_AND_CLASS and label.endswith("group"):
             label = label.removesuffix("group")
         if label == NOT_DRAWN:
             continue
         if label not in ID_AND_CLASS:
-            raise refuse(f"the label {one['label']!r} of objects[{i}] is not in its table")
+            raise refuse(f"objects[{i}] has the label {polygon['label']!r}, which Cityscapes does not define")
         try:
-            pen.polygon(_points(one["polygon"]), fill=ID_AND_CLASS[label][1])
+            pen.polygon([(x, y) for x, y in polygon["polygon"]], fill=ID_AND_CLASS[label][1])
         except (KeyError, TypeError, ValueError) as error:
             raise refuse(f"objects[{i}] has no polygon ({' '.join(str(error).split())})") from error
     return np.array(image)
 
 
-def from_ids(path: Path) -> np.ndarray:
-    """(H, W) uint8 of one map of label ids."""
+def map_label_ids(path: Path) -> np.ndarray:
+    """Return the labels (H, W) uint8 of one map of label ids."""
     table = np.full(256, -1, dtype=np.int64)
-    for label, of_class in ID_AND_CLASS.values():
-        table[label] = of_class
-    return translate(labels_in(path), table, path)
-
-
-def _points(given: Any) -> list[tuple[float, float]]:
-    return [(x, y) for x, y in given]
+    for label_id, class_index in ID_AND_CLASS.values():
+        table[label_id] = class_index
+    return map_labels(read_label_png(path), table, path)

@@ -1,1 +1,1 @@
-"""Readers of the benchmarks of perception and composition, each of its authors' own files."""
+"""Readers of perception and compositional benchmarks; each reads the files that its authors publish."""

@@ -1,4 +1,4 @@
-"""Items as a reader finds them: images by name, texts, parts; and what is left out for lack of images."""
+"""Collecting the items of a perception benchmark, and leaving out those whose images are missing or damaged."""
 
 import os
 from collections.abc import Sequence
@@ -7,131 +7,155 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmos_eval.datasets.base import FileImage, ImageSource
-from cosmos_eval.datasets.consistency import first
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, Survey, escapes
-from cosmos_eval.datasets.perception.crops import Box, CroppedImage, shows_nothing
-from cosmos_eval.datasets.perception.decodable import decode_all
-from cosmos_eval.progress import shown_progress
+from cosmos_eval.datasets.dataset_checks import IMAGE_SUFFIXES, DatasetChecker, is_outside_folder
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource
+from cosmos_eval.datasets.perception.crops import Box, CroppedImage, is_outside
+from cosmos_eval.datasets.perception.decode_check import decode_all
+from cosmos_eval.progress import current_reporter
 
 LEAVE_OUT = "leave_out_missing"
-"""The option: items whose images are missing or cannot be decoded are counted and left out. Without it a missing one
-is a problem."""
+"""The option that leaves out items whose images are missing or cannot be decoded. Without it a missing image is a
+problem."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """One item before its images are looked for."""
+class AnnotatedItem:
+    """One item of an annotation file; its images are given by name."""
 
     name: str
-    """What a person finds it by in the file."""
+    """Where a person finds the item in the file: `row 7`, `line 12`."""
     images: tuple[str, ...]
     texts: tuple[str, ...]
     subset: str
     box: Box | None = None
-    """Cut out of each of its images."""
-    parts: dict[str, str] = field(default_factory=dict)
-    """The part that it belongs to in each group; "" for none."""
+    """The box that is cut out of each of its images; None for the whole image."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Group -> the item's part in it (see `PerceptionData.groups`); "" for no part."""
 
 
-class Items:
-    """Collects items of one shape and makes the data of them.
+class ItemCollector:
+    """Collects items with equal numbers of images and of texts, and builds `PerceptionData` from them.
 
-    An image is a file of its name below the folder; with `any_ending` the name is the file's without its ending, and
-    the folder is flat.
+    The name of an image is its path below the image folder. With `any_ending` it is the name of a file without its
+    ending, and the folder has no subfolders.
     """
 
-    def __init__(self, survey: Survey, *, any_ending: bool = False) -> None:
-        self.survey = survey
+    def __init__(self, checker: DatasetChecker, *, any_ending: bool = False) -> None:
+        self.checker = checker
         self.any_ending = any_ending
-        self.items: list[Item] = []
+        self.items: list[AnnotatedItem] = []
 
-    def add(self, item: Item) -> None:
-        bad = next((name for name in item.images if not name or escapes(name)), None)
-        if bad is not None:
-            self.survey.refuse(f"names an image outside its folder in {item.name}: {bad!r}")
+    def add(self, item: AnnotatedItem) -> None:
+        """Add an item.
+
+        Raises:
+            DataProblems: an image name that leads out of the folder, or an empty text.
+        """
+        outside = next((name for name in item.images if not name or is_outside_folder(name)), None)
+        if outside is not None:
+            self.checker.refuse(f"names an image outside its folder in {item.name}: {outside!r}")
         empty = next((number for number, text in enumerate(item.texts, start=1) if not text.strip()), None)
         if empty is not None:
-            self.survey.refuse(f"has an empty text in {item.name} (text {empty} of {len(item.texts)})")
+            self.checker.refuse(f"has an empty text in {item.name} (text {empty} of {len(item.texts)})")
         self.items.append(item)
 
-    def folder(self, option: str = "images") -> Path | None:
-        """The folder of the images: of several alternatives the one that has the first item's."""
-        holding = self.items[0].images[0] if self.items and not self.any_ending else None
-        return self.survey.place(option, "folder", holding=holding)
+    def require_image_folder(self) -> Path:
+        """Return the folder of the option `images`; of several alternatives the one with the first item's image.
 
-    def data(self, folder: Path) -> PerceptionData:
-        """The items whose images are there; the others are a problem, or left out where the definition says so."""
+        Raises:
+            DataProblems: there is none, or the reader has found other problems.
+        """
+        first_image = self.items[0].images[0] if self.items and not self.any_ending else None
+        folder = self.checker.find_path("images", "folder", containing=first_image)
+        self.checker.raise_if_problems()
+        assert folder is not None
+        return folder
+
+    def build(self, image_folder: Path) -> PerceptionData:
+        """Build the data; items with missing images are left out if the definition says so, else they are a problem.
+
+        Raises:
+            DataProblems: there are no items, or an image name has two files.
+        """
         if not self.items:
-            self.survey.refuse("finds no items")
+            self.checker.refuse("finds no items")
         names = list(dict.fromkeys(name for item in self.items for name in item.images))
-        files = self._files(folder, names)
+        file_of_name = self._find_files(image_folder, names)
         reasons: dict[str, str] = {}
-        if self.survey.options.get(LEAVE_OUT, False):
-            reasons = self._reasons(folder, files)
-            self.survey.count(images=len(names), items=len(self.items))
+        if self.checker.options.get(LEAVE_OUT, False):
+            reasons = self._find_reasons(image_folder, file_of_name)
+            self.checker.record_counts(images=len(names), items=len(self.items))
         else:
-            self.survey.images(folder, list(files.values()))
-        return self._assemble(reasons, {name: folder / file for name, file in files.items()})
+            self.checker.check_images(image_folder, list(file_of_name.values()))
+        return self._build_data(reasons, {name: image_folder / file for name, file in file_of_name.items()})
 
-    def _files(self, folder: Path, names: Sequence[str]) -> dict[str, str]:
+    def _find_files(self, image_folder: Path, names: Sequence[str]) -> dict[str, str]:
+        """Return the file of each image name; `name.jpg` if there is none with any ending."""
         if not self.any_ending:
             return {name: name for name in names}
-        found: dict[str, list[str]] = {}
-        for file in sorted(os.listdir(folder)):  # noqa: PTH208 - names, tens of thousands
+        files_of_stem: dict[str, list[str]] = {}
+        for file in sorted(os.listdir(image_folder)):  # noqa: PTH208 - names, tens of thousands
             stem, ending = os.path.splitext(file)  # noqa: PTH122 - hot
             if ending.lower() in IMAGE_SUFFIXES:
-                found.setdefault(stem, []).append(file)
-        twice = [" and ".join(found[name]) for name in names if len(found.get(name, ())) > 1]
-        if twice:
-            self.survey.refuse(f"finds {len(twice):,} images twice in {folder}: {first(twice)}; keep one of each")
-        return {name: found.get(name, [f"{name}.jpg"])[0] for name in names}
+                files_of_stem.setdefault(stem, []).append(file)
+        ambiguous = [" and ".join(files_of_stem[name]) for name in names if len(files_of_stem.get(name, ())) > 1]
+        if ambiguous:
+            self.checker.refuse(
+                f"finds {len(ambiguous):,} images twice in {image_folder}: {format_names(ambiguous)}; keep one of each"
+            )
+        return {name: files_of_stem.get(name, [f"{name}.jpg"])[0] for name in names}
 
-    def _reasons(self, folder: Path, files: dict[str, str]) -> dict[str, str]:
-        """Why images, or the boxes of items, cannot be shown: by the image's name, or by the item's."""
-        decoded = decode_all(folder, files, shown_progress())
-        reasons = {name: f"{files[name]} {one.problem}" for name, one in decoded.items() if one.problem}
+    def _find_reasons(self, image_folder: Path, file_of_name: dict[str, str]) -> dict[str, str]:
+        """Return the reasons for leaving out items.
+
+        The keys are names of images that cannot be decoded (all of their items are left out), and names of items whose
+        box is outside an image.
+        """
+        decoded = decode_all(image_folder, file_of_name, current_reporter())
+        reasons = {name: f"{file_of_name[name]} {result.problem}" for name, result in decoded.items() if result.problem}
         for item in self.items:
             for name in item.images:
-                if item.box is not None and name not in reasons and shows_nothing(item.box, decoded[name].size):
-                    reasons[item.name] = f"the box {item.box} shows nothing of {files[name]}"
+                if item.box is not None and name not in reasons and is_outside(item.box, decoded[name].size):
+                    reasons[item.name] = f"the box {item.box} is outside {file_of_name[name]}"
         return reasons
 
-    def _assemble(self, reasons: dict[str, str], paths: dict[str, Path]) -> PerceptionData:
+    def _build_data(self, reasons: dict[str, str], path_of_name: dict[str, Path]) -> PerceptionData:
         images: list[ImageSource] = []
-        image_place: dict[tuple[str, Box | None], int] = {}
-        text_place: dict[str, int] = {}
-        kept: list[Item] = []
+        image_index: dict[tuple[str, Box | None], int] = {}  # equal boxes of an image are one image
+        text_index: dict[str, int] = {}
+        items: list[AnnotatedItem] = []
         left_out = []
         for item in self.items:
-            why = next((reasons[name] for name in (item.name, *item.images) if name in reasons), None)
-            if why is not None:
-                left_out.append(f"{item.name}: {why}")
+            reason = next((reasons[name] for name in (item.name, *item.images) if name in reasons), None)
+            if reason is not None:
+                left_out.append(f"{item.name}: {reason}")
                 continue
-            kept.append(item)
+            items.append(item)
             for name in item.images:
-                if (name, item.box) not in image_place:
-                    image_place[name, item.box] = len(images)
-                    images.append(_image(name, paths[name], item.box))
+                if (name, item.box) not in image_index:
+                    image_index[name, item.box] = len(images)
+                    images.append(_image_source(name, path_of_name[name], item.box))
             for text in item.texts:
-                text_place.setdefault(text, len(text_place))
-        m, n = len(self.items[0].images), len(self.items[0].texts)
-        item_images = [[image_place[name, item.box] for name in item.images] for item in kept]
-        texts = [[text_place[text] for text in item.texts] for item in kept]
-        groups = dict.fromkeys(group for item in kept for group in item.parts)
+                text_index.setdefault(text, len(text_index))
+        # the shapes are those of all items, so that they are right if every item is left out
+        images_per_item, texts_per_item = len(self.items[0].images), len(self.items[0].texts)
+        item_images = [[image_index[name, item.box] for name in item.images] for item in items]
+        item_texts = [[text_index[text] for text in item.texts] for item in items]
+        group_names = dict.fromkeys(group for item in items for group in item.groups)
         return PerceptionData(
             images=images,
-            texts=list(text_place),
-            item_images=np.array(item_images, dtype=np.int64).reshape(-1, m),
-            item_texts=np.array(texts, dtype=np.int64).reshape(-1, n),
-            subsets=[item.subset for item in kept],
-            groups={group: [item.parts.get(group, "") for item in kept] for group in groups},
+            texts=list(text_index),
+            item_images=np.array(item_images, dtype=np.int64).reshape(-1, images_per_item),
+            item_texts=np.array(item_texts, dtype=np.int64).reshape(-1, texts_per_item),
+            subsets=[item.subset for item in items],
+            groups={group: [item.groups.get(group, "") for item in items] for group in group_names},
             left_out=tuple(left_out),
         )
 
 
-def _image(name: str, path: Path, box: Box | None) -> ImageSource:
+def _image_source(name: str, path: Path, box: Box | None) -> ImageSource:
     if box is None:
         return FileImage(name, path)
     return CroppedImage(f"{name}[{','.join(map(str, box))}]", path, box)

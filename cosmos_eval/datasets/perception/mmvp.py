@@ -1,12 +1,12 @@
-"""MMVP-VLM (Tong et al., CVPR 2024): nine visual patterns of fifteen pairs of images that CLIP takes for alike."""
+"""MMVP-VLM (Tong et al., CVPR 2024): nine visual patterns with fifteen pairs of images each, which CLIP confuses."""
 
 from pathlib import Path
 from typing import Any
 
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.perception.items import Item, Items
-from cosmos_eval.datasets.perception.rows import folders_inside, read_table, whole
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.perception.annotation_files import find_folder_inside, parse_whole_number, read_table
+from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 PATTERNS = (
     "Orientation and Direction",
@@ -19,86 +19,105 @@ PATTERNS = (
     "Texts",
     "Viewpoint and Perspective",
 )
-"""The patterns in the order of the file, by the names that the official script prints."""
+"""The patterns in the order of the file, with the names that the official script prints."""
 PAIRS = 15
-"""Of each pattern."""
-FOLDERS = ("MLLM_VLM Images", "MLLM_VLM_Images", "MMVP_VLM_Images", "MMVP_VLM Images")
-"""The download's own name first; the README writes the third."""
-PREFIX = "a photo of "
+"""Pairs of each pattern."""
+IMAGE_FOLDERS = ("MLLM_VLM Images", "MLLM_VLM_Images", "MMVP_VLM_Images", "MMVP_VLM Images")
+"""Names of the folder of images: the download has the first, its README the third."""
+PROMPT_PREFIX = "a photo of "
 COLUMNS = ("Question ID", "Type", "Statement")
 
 
 def read_mmvp(benchmark: Any, data_root: Path) -> Data:
-    """Items of two images and two texts: two rows of `Questions.csv` after each other, as the official script reads.
+    """Read items of two images and two texts: each two consecutive rows of `Questions.csv`, as in the official script.
 
-    Image `<folder>/<Type of the first row>/<Question ID>.jpg`; text: `a photo of ` and the statement. Of a pair's
-    ids one is odd and one is even: the odd row's statement belongs to the first image, the even row's to the second.
-    The pattern is decided by the place in the file, fifteen pairs each, and must have one `Type`.
+    Images are `<folder>/<Type of the first row>/<Question ID>.jpg`; texts are `a photo of ` and the statement. One id
+    of a pair is odd and the other even: the statement of the odd row belongs to the first image, that of the even row
+    to the second. The pattern is decided by the position in the file, fifteen pairs each; its rows must have one
+    `Type`.
 
     Options: `path` (folder with `Questions.csv` and the folder of images), `leave_out_missing`.
 
     Raises:
-        DataProblems: a column missing, an empty statement, an id twice, a pair that is not odd and even or
-            of which another row is the other half, a pattern without its fifteen pairs, images missing.
+        DataProblems: a missing column, an empty statement, a repeated id, two consecutive rows that are not a pair, a
+            pattern without its fifteen pairs, missing images.
     """
-    survey = Survey(benchmark, data_root)
-    (base,) = survey.there(survey.place("path", "folder", holding="Questions.csv"))
+    checker = DatasetChecker(benchmark, data_root)
+    (base,) = checker.require(checker.find_path("path", "folder", containing="Questions.csv"))
     path = base / "Questions.csv"
     if not path.is_file():
-        survey.missing(f"the file {path}", path)
-    folder = folders_inside(base, FOLDERS, survey)
-    survey.stop_if_any()
-    assert folder is not None
-    rows = [(line, row, _id(line, row, path, survey)) for line, row in read_table(path, COLUMNS, survey)]
-    _refuse_counts([row["Type"] for _, row, _ in rows], path, survey)
-    lines: dict[int, int] = {}
-    for line, _, number in rows:
-        if number in lines:
-            survey.refuse(f"has the question {number} twice, in lines {lines[number]} and {line} of {path}")
-        lines[number] = line
-    items = Items(survey)
+        checker.add_missing(f"the file {path}", path)
+    image_folder = find_folder_inside(base, IMAGE_FOLDERS, checker)
+    checker.raise_if_problems()
+    assert image_folder is not None
+    rows = [(line, row, _read_id(line, row, path, checker)) for line, row in read_table(path, COLUMNS, checker)]
+    _check_patterns([row["Type"] for _, row, _ in rows], path, checker)
+    line_of_id: dict[int, int] = {}
+    for line, _, question in rows:
+        if question in line_of_id:
+            checker.refuse(f"has the question {question} twice, in lines {line_of_id[question]} and {line} of {path}")
+        line_of_id[question] = line
+    collector = ItemCollector(checker)
     for pair in range(len(rows) // 2):
-        (line, one, a), (_, other, b) = rows[2 * pair : 2 * pair + 2]
-        if a % 2 == b % 2:
-            survey.refuse(f"finds the pair {a} and {b} in {path}:{line}; one id must be odd and one even")
-        apart = next((n for n in (a, b) if _partner(n) not in (a, b) and _partner(n) in lines), None)
-        if apart is not None:
-            survey.refuse(
-                f"finds the pair {a} and {b} in {path}:{line}, and {_partner(apart)}, which belongs to {apart}, in "
-                f"line {lines[_partner(apart)]}; keep the published order of the rows"
-            )
-        odd, even = (one, other) if a % 2 else (other, one)
-        items.add(
-            Item(
-                name=f"questions {a} and {b}",
-                images=(f"{one['Type']}/{a}.jpg", f"{one['Type']}/{b}.jpg"),
-                texts=(PREFIX + odd["Statement"], PREFIX + even["Statement"]),
+        (line, first_row, first_id), (_, second_row, second_id) = rows[2 * pair : 2 * pair + 2]
+        _check_pair(first_id, second_id, line_of_id, f"{path}:{line}", checker)
+        odd_row, even_row = (first_row, second_row) if first_id % 2 else (second_row, first_row)
+        collector.add(
+            AnnotatedItem(
+                name=f"questions {first_id} and {second_id}",
+                # both images are in the folder of the first row, as in the official script
+                images=(f"{first_row['Type']}/{first_id}.jpg", f"{first_row['Type']}/{second_id}.jpg"),
+                texts=(PROMPT_PREFIX + odd_row["Statement"], PROMPT_PREFIX + even_row["Statement"]),
                 subset=PATTERNS[pair // PAIRS],
             )
         )
-    return survey.finish(items.data(folder))
+    return checker.finish(collector.build(image_folder))
 
 
-def _partner(number: int) -> int:
-    """The other id of a pair: 1 and 2, 3 and 4, ..."""
-    return number + 1 if number % 2 else number - 1
+def _check_pair(first_id: int, second_id: int, line_of_id: dict[int, int], where: str, checker: DatasetChecker) -> None:
+    """Refuse two rows that are not a pair.
+
+    That one id is odd and one even is not enough: if rows were moved, 3 and 2 would pass. So the partner of each must
+    not be in another row.
+    """
+    ids = (first_id, second_id)
+    if first_id % 2 == second_id % 2:
+        checker.refuse(f"finds the pair {first_id} and {second_id} in {where}; one id must be odd and one even")
+    for question in ids:
+        partner = _partner_id(question)
+        if partner not in ids and partner in line_of_id:
+            checker.refuse(
+                f"finds the pair {first_id} and {second_id} in {where}, but {partner}, which belongs to {question}, in "
+                f"line {line_of_id[partner]}; restore the published order of the rows"
+            )
 
 
-def _id(line: int, row: dict[str, str], path: Path, survey: Survey) -> int:
+def _partner_id(question: int) -> int:
+    """Return the other id of a pair: 1 and 2, 3 and 4, ..."""
+    return question + 1 if question % 2 else question - 1
+
+
+def _read_id(line: int, row: dict[str, str], path: Path, checker: DatasetChecker) -> int:
+    """Return the id of a row, after a check that none of its cells is empty."""
     where = f"{path}:{line}"
     for column in COLUMNS:
         if not row[column].strip():
-            survey.refuse(f"has an empty {column!r} in {where}")
-    return whole(row["Question ID"], "Question ID", where, survey)
+            checker.refuse(f"has an empty {column!r} in {where}")
+    return parse_whole_number(row["Question ID"], "Question ID", where, checker)
 
 
-def _refuse_counts(types: list[str], path: Path, survey: Survey) -> None:
-    """Each pattern has its rows together and all of them: else later pairs would be counted for another pattern."""
+def _check_patterns(types: list[str], path: Path, checker: DatasetChecker) -> None:
+    """Refuse a table in which a pattern does not have all of its rows together: later pairs would get the name of
+    another pattern.
+
+    Args:
+        types: the cell `Type` of each row.
+    """
     for i, pattern in enumerate(PATTERNS):
         block = types[2 * PAIRS * i : 2 * PAIRS * (i + 1)]
-        own = block.count(block[0]) if block else 0
-        if own != 2 * PAIRS or types.count(block[0]) != own:
-            total = f"{own}, all told {types.count(block[0])} of {block[0]!r}" if block else "none"
-            survey.refuse(f"needs {2 * PAIRS} statements of '{pattern}' (pattern {i + 1}) in {path}, found {total}")
+        count = block.count(block[0]) if block else 0
+        if count != 2 * PAIRS or types.count(block[0]) != count:
+            found = f"{count}, in the whole file {types.count(block[0])} of {block[0]!r}" if block else "none"
+            checker.refuse(f"needs {2 * PAIRS} statements of '{pattern}' (pattern {i + 1}) in {path}, found {found}")
     if len(types) != 2 * PAIRS * len(PATTERNS):
-        survey.refuse(f"needs {2 * PAIRS * len(PATTERNS)} statements in {path}, found {len(types)}")
+        checker.refuse(f"needs {2 * PAIRS * len(PATTERNS)} statements in {path}, found {len(types)}")

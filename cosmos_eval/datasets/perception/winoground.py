@@ -1,4 +1,4 @@
-"""Winoground (Thrush et al., CVPR 2022): two images, and two captions of the same words in another order."""
+"""Winoground (Thrush et al., CVPR 2022): two images and two captions, which have the same words in another order."""
 
 from pathlib import Path
 from typing import Any
@@ -7,28 +7,28 @@ from cosmos_core.json_text import JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import read_lines
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.perception.items import Item, Items
-from cosmos_eval.datasets.perception.rows import value
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.perception.annotation_files import require_value
+from cosmos_eval.datasets.perception.items import AnnotatedItem, ItemCollector
 
 TAGS = ("tag", "secondary_tag")
 
 
 def read_winoground(benchmark: Any, data_root: Path) -> Data:
-    """Items of two images and two captions from `examples.jsonl`; image k and caption k belong together.
+    """Read items of two images and two captions from `examples.jsonl`; image k and caption k belong together.
 
-    Subsets are the collapsed tags (Object, Relation, Both), groups `tag` and `secondary_tag`, each as it is written;
-    most items have no secondary tag. Images are `images/<image_0>.png`, or with any other ending.
+    Subsets are the collapsed tags (Object, Relation, Both); the groups are `tag` and `secondary_tag`, which most items
+    lack. Images are `images/<image_0>.png`, or with another ending.
 
     Options: `path` (the file), `images` (folder), `leave_out_missing`.
 
     Raises:
-        DataProblems: a line that is no object or lacks a key, an empty caption, an id twice, images missing.
+        DataProblems: a line that is not a JSON object or lacks a key, an empty caption, a repeated id, missing images.
     """
-    survey = Survey(benchmark, data_root)
-    path, folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
-    items = Items(survey, any_ending=True)
-    lines: dict[str, int] = {}
+    checker = DatasetChecker(benchmark, data_root)
+    path, image_folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
+    collector = ItemCollector(checker, any_ending=True)
+    line_of_id: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
@@ -36,30 +36,31 @@ def read_winoground(benchmark: Any, data_root: Path) -> Data:
         try:
             row = load_json(line)
         except JsonError as error:
-            survey.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
-        name = str(value(row, "id", int, where, survey))
-        if name in lines:
-            survey.refuse(f"has the id {name} twice, in lines {lines[name]} and {number} of {path}")
-        lines[name] = number
-        first, second, one, other = (
-            value(row, key, str, where, survey) for key in ("image_0", "image_1", "caption_0", "caption_1")
+            checker.refuse(f"cannot use {where}: not JSON: {str(error).removeprefix('line 1 ')}")
+        item_id = str(require_value(row, "id", int, where, checker))
+        if item_id in line_of_id:
+            checker.refuse(f"has the id {item_id} twice, in lines {line_of_id[item_id]} and {number} of {path}")
+        line_of_id[item_id] = number
+        image_0, image_1, caption_0, caption_1 = (
+            require_value(row, key, str, where, checker) for key in ("image_0", "image_1", "caption_0", "caption_1")
         )
-        items.add(
-            Item(
-                name=f"example {name}",
-                images=(first, second),
-                texts=(one, other),
-                subset=_tag(row, "collapsed_tag", where, survey) or "untagged",
-                parts={tag: _tag(row, tag, where, survey) for tag in TAGS if tag in row},
+        collector.add(
+            AnnotatedItem(
+                name=f"example {item_id}",
+                images=(image_0, image_1),
+                texts=(caption_0, caption_1),
+                subset=_read_tag(row, "collapsed_tag", where, checker) or "untagged",
+                groups={tag: _read_tag(row, tag, where, checker) for tag in TAGS if tag in row},
             )
         )
-    return survey.finish(items.data(folder))
+    return checker.finish(collector.build(image_folder))
 
 
-def _tag(row: dict[str, Any], key: str, where: str, survey: Survey) -> str:
-    found = row.get(key)
-    if found is None:
+def _read_tag(row: dict[str, Any], key: str, where: str, checker: DatasetChecker) -> str:
+    """Return a tag without spaces around it; "" if there is none."""
+    tag = row.get(key)
+    if tag is None:
         return ""
-    if not isinstance(found, str):
-        survey.refuse(f"finds {short_repr(found)} as {key!r} in {where}; it is a text")
-    return found.strip()
+    if not isinstance(tag, str):
+        checker.refuse(f"finds {short_repr(tag)} as {key!r} in {where}; it must be a text")
+    return tag.strip()

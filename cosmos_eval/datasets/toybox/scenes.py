@@ -1,10 +1,10 @@
-"""What is in a scene, how one is drawn by lot, and why two splits never hold the same content."""
+"""The content of a scene, how it is drawn at random, and why no content occurs in two splits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.toybox.dice import Dice, digest_number
+from cosmos_eval.datasets.toybox.random_stream import RandomStream, digest_number
 from cosmos_eval.datasets.toybox.words import (
     BACKGROUND_COLOURS,
     BACKGROUND_PATTERNS,
@@ -18,16 +18,16 @@ from cosmos_eval.datasets.toybox.words import (
 )
 
 VERSION = 1
-"""Of the generator: images, wording and splits. Numbers of different versions are not comparable."""
+"""Version of the generator: images, wording and splits. Numbers of different versions are not comparable."""
 
 SPLITS = {"train": range(0, 80), "val": range(80, 90), "test": range(90, 100)}
-"""Which hundredths of all scene contents belong to a split."""
+"""Split -> its buckets, of the hundred buckets into which scene contents are hashed."""
 
-# How often a scene holds one, two, three or four objects.
 COUNT_SHARES = (0.35, 0.35, 0.18, 0.12)
+"""Share of the scenes that hold one, two, three and four objects."""
 
-# Centres of the places and how far an object's centre strays from them, as shares of the image's side. The largest
-# object reaches 0.21 from its centre, so that objects of different corners never touch.
+# Lengths are shares of the image's side. Objects in different corners never touch: neighbouring corners are 0.5 apart,
+# and an object reaches less than 0.25 along each axis: 0.03 of offset, and 0.22 from its centre to the tip of a star.
 CENTRES = {
     "top left": (0.25, 0.25),
     "top right": (0.75, 0.25),
@@ -35,13 +35,16 @@ CENTRES = {
     "bottom right": (0.75, 0.75),
     CENTER: (0.5, 0.5),
 }
-STRAY = 0.03
+"""Place -> the x and y of its centre."""
+MAX_OFFSET = 0.03
+"""Largest distance, in x and in y, of an object's centre from the centre of its place."""
 RADII = {"small": (0.12, 0.135), "large": (0.195, 0.21)}
+"""Size -> the smallest and the largest radius of an object of this size."""
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object: what captions speak of, then what they do not (lengths are shares of the side)."""
+class SceneObject:
+    """One object. Captions can name the first five fields and never the others. Lengths are shares of the side."""
 
     shape: str
     colour: str
@@ -51,10 +54,10 @@ class Thing:
     x: float = 0.5
     y: float = 0.5
     radius: float = 0.2
-    turn: float = 0.0
-    """Radians."""
+    angle: float = 0.0
+    """Rotation in radians."""
     shade: float = 0.0
-    """-1 to 1: how much darker or lighter than its colour's mean."""
+    """-1 to 1: how much darker or lighter the object is than the mean of its colour."""
 
     @property
     def column(self) -> int:
@@ -69,132 +72,146 @@ class Thing:
 
 @dataclass(frozen=True)
 class Background:
+    """Captions can name colour and pattern. `angle` is the pattern's rotation in radians; `shade` from -1 to 1."""
+
     colour: str
     pattern: str
-    turn: float = 0.0
+    angle: float = 0.0
     shade: float = 0.0
 
 
 @dataclass(frozen=True)
 class Speck:
-    """A short line or dot, no object and in no caption (lengths as above; `tone` from -1, dark, to 1, light)."""
+    """A short line or dot: clutter, not an object, and in no caption.
+
+    Lengths are shares of the side, `angle` is in radians, `tone` goes from -1 (dark) to 1 (light).
+    """
 
     x: float
     y: float
     length: float
-    turn: float
+    angle: float
     tone: float
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene's content, its name and its split. `key` also seeds the noise of its background and its wording."""
+    """The content of a scene, its key and its split.
 
-    objects: tuple[Thing, ...]
+    The key names the scene; it also seeds the noise of the background, the wording of the captions and the negatives.
+    """
+
+    objects: tuple[SceneObject, ...]
     background: Background
     key: str
     split: str
     specks: tuple[Speck, ...] = ()
 
     def signature(self) -> str:
-        """The content that captions can speak of, independent of the order of objects; equal for equal content."""
-        things = sorted(f"{t.place}:{t.size} {t.texture} {t.colour} {t.shape}" for t in self.objects)
-        return f"{self.background.pattern} {self.background.colour};" + ";".join(things)
+        """Return the content that captions can name, in one string; the order of the objects does not matter."""
+        objects = sorted(f"{o.place}:{o.size} {o.texture} {o.colour} {o.shape}" for o in self.objects)
+        return f"{self.background.pattern} {self.background.colour};" + ";".join(objects)
 
 
 def split_of(signature: str) -> str:
-    """The only split in which a scene of this content may occur."""
+    """Return the only split in which a scene of this content may occur."""
     bucket = digest_number("split", VERSION, signature) % 100
     return next(split for split, buckets in SPLITS.items() if bucket in buckets)
 
 
 def make_scene(seed: int, split: str, index: int) -> Scene:
-    """Scene `index` of a split: 1 to 4 objects in different places, no two alike in both colour and shape.
+    """Draw scene `index` of a split: 1 to 4 objects in different places, no two alike in both colour and shape.
 
     Raises:
-        RequestError: the split is none of train, val and test.
+        RequestError: the split is not train, val or test.
     """
-    return _draw_until_in_split(f"{split}-{seed}-{index:06d}", split, _draw)
+    return _draw_until_in_split(f"{split}-{seed}-{index:06d}", split, _draw_scene)
 
 
 def single_object_scene(seed: int, split: str, label: int, index: int) -> Scene:
-    """Image `index` of class `label` (see `words.CLASSES`): one large object of that class and specks around it.
+    """Draw image `index` of class `label` (see `words.CLASSES`): one large object of that class, with specks around it.
 
     Raises:
-        RequestError: the split is none of train, val and test, or the label is not in 0..47.
+        RequestError: the split is not train, val or test, or the label is not in 0..47.
     """
     if not 0 <= label < len(SHAPES) * len(COLOURS):
         raise RequestError(f"toybox has classes 0 to {len(SHAPES) * len(COLOURS) - 1}, not {label}")
 
-    def draw(dice: Dice, key: str, split: str) -> Scene:
+    def draw(rng: RandomStream, key: str, split: str) -> Scene:
         shape, colour = SHAPES[label // len(COLOURS)], COLOURS[label % len(COLOURS)]
-        thing = _thing(dice, shape, colour, "large", dice.pick(PLACES))
-        return Scene((thing,), _background(dice), key, split, _specks(dice, 2 + dice.below(5)))
+        scene_object = _draw_object(rng, shape, colour, "large", rng.choice(PLACES))
+        return Scene((scene_object,), _draw_background(rng), key, split, _draw_specks(rng, 2 + rng.below(5)))
 
     return _draw_until_in_split(f"{split}-{seed}-class{label:02d}-{index:05d}", split, draw)
 
 
-def _draw_until_in_split(key: str, split: str, draw: Callable[[Dice, str, str], Scene]) -> Scene:
-    """Draw until a scene's content belongs to the split, so that overlap is impossible whatever the seeds."""
+# The functions below draw from one stream, one value after the other. The order of their draws decides every image and
+# caption: a draw that is added, left out or moved changes all that follow, and needs a new VERSION. Python evaluates
+# arguments from left to right, so the order of the arguments counts, too.
+
+
+def _draw_until_in_split(key: str, split: str, draw: Callable[[RandomStream, str, str], Scene]) -> Scene:
+    """Draw scenes until the content of one belongs to the split; so splits cannot overlap, whatever their seeds."""
     if split not in SPLITS:
         raise RequestError(f"toybox has the splits {', '.join(SPLITS)}, not {split!r}")
-    dice = Dice("scene", VERSION, key)
+    rng = RandomStream("scene", VERSION, key)
     while True:
-        scene = draw(dice, key, split)
+        scene = draw(rng, key, split)
         if split_of(scene.signature()) == split:
             return scene
 
 
-def _draw(dice: Dice, key: str, split: str) -> Scene:
-    point, count = dice.between(0, 1), 1
+def _draw_scene(rng: RandomStream, key: str, split: str) -> Scene:
+    # one draw decides the number of objects: the first share whose sum with those before it exceeds the point
+    point, count = rng.uniform(0, 1), 1
     for share in COUNT_SHARES[:-1]:
         point -= share
         count += point >= 0
-    places = [dice.pick(PLACES)] if count == 1 else dice.sample(CORNERS, count)
-    things: list[Thing] = []
+    places = [rng.choice(PLACES)] if count == 1 else rng.sample(CORNERS, count)
+    objects: list[SceneObject] = []
     for place in places:
         while True:
-            colour, shape = dice.pick(COLOURS), dice.pick(SHAPES)
-            if all((t.colour, t.shape) != (colour, shape) for t in things):
+            colour, shape = rng.choice(COLOURS), rng.choice(SHAPES)
+            if all((other.colour, other.shape) != (colour, shape) for other in objects):
                 break
-        things.append(_thing(dice, shape, colour, dice.pick(SIZES), place))
-    specks = _specks(dice, dice.below(6)) if dice.chance(0.5) else ()
-    return Scene(tuple(things), _background(dice), key, split, specks)
+        objects.append(_draw_object(rng, shape, colour, rng.choice(SIZES), place))
+    specks = _draw_specks(rng, rng.below(6)) if rng.chance(0.5) else ()
+    return Scene(tuple(objects), _draw_background(rng), key, split, specks)
 
 
-def _thing(dice: Dice, shape: str, colour: str, size: str, place: str) -> Thing:
+def _draw_object(rng: RandomStream, shape: str, colour: str, size: str, place: str) -> SceneObject:
     x, y = CENTRES[place]
-    return Thing(
+    return SceneObject(
         shape=shape,
         colour=colour,
         size=size,
-        texture=dice.pick(TEXTURES),
+        texture=rng.choice(TEXTURES),
         place=place,
-        x=x + dice.between(-STRAY, STRAY),
-        y=y + dice.between(-STRAY, STRAY),
-        radius=dice.between(*RADII[size]),
-        turn=dice.between(-0.2, 0.2),
-        shade=dice.between(-1, 1),
+        x=x + rng.uniform(-MAX_OFFSET, MAX_OFFSET),
+        y=y + rng.uniform(-MAX_OFFSET, MAX_OFFSET),
+        radius=rng.uniform(*RADII[size]),
+        angle=rng.uniform(-0.2, 0.2),
+        shade=rng.uniform(-1, 1),
     )
 
 
-def _background(dice: Dice) -> Background:
+def _draw_background(rng: RandomStream) -> Background:
     return Background(
-        colour=dice.pick(BACKGROUND_COLOURS),
-        pattern=dice.pick(BACKGROUND_PATTERNS),
-        turn=dice.between(0, 6.2831853),
-        shade=dice.between(-1, 1),
+        colour=rng.choice(BACKGROUND_COLOURS),
+        pattern=rng.choice(BACKGROUND_PATTERNS),
+        angle=rng.uniform(0, 6.2831853),
+        shade=rng.uniform(-1, 1),
     )
 
 
-def _specks(dice: Dice, count: int) -> tuple[Speck, ...]:
+def _draw_specks(rng: RandomStream, count: int) -> tuple[Speck, ...]:
     return tuple(
         Speck(
-            x=dice.between(0.03, 0.97),
-            y=dice.between(0.03, 0.97),
-            length=dice.pick((0.0, 0.06, 0.1)),
-            turn=dice.between(0, 3.1415927),
-            tone=dice.pick((-1.0, 1.0)) * dice.between(0.5, 1),
+            x=rng.uniform(0.03, 0.97),
+            y=rng.uniform(0.03, 0.97),
+            length=rng.choice((0.0, 0.06, 0.1)),
+            angle=rng.uniform(0, 3.1415927),
+            tone=rng.choice((-1.0, 1.0)) * rng.uniform(0.5, 1),
         )
         for _ in range(count)
     )

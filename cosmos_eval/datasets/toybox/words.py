@@ -1,7 +1,7 @@
-"""toybox's words: what a scene can hold and the few words that captions are made of.
+"""toybox's vocabulary: the properties that a scene can have, and the words of its captions.
 
-Every word is one token of CLIP's byte-pair vocabulary. Folded as `1 + id mod (V - 3)` the words stay apart for a
-vocabulary of V = 1,200 entries (not for every V: in 1,024 "blue" and "below" meet); a test holds this.
+Every word is one token of CLIP's byte-pair vocabulary. A small model folds token ids into a vocabulary of V entries by
+`1 + id mod (V - 3)`; with V = 1,200 no two words share an id (with V = 1,024 "blue" and "below" do). A test checks it.
 """
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
@@ -20,6 +20,6 @@ CLASSES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 """The 48 classes of toybox classification; class c is shape c // 8 in colour c % 8."""
 
 
-def an(phrase: str) -> str:
-    """The phrase with its indefinite article."""
+def add_article(phrase: str) -> str:
+    """Return the phrase with its indefinite article: "a red circle", "an aqua star"."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"

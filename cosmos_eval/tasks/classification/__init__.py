@@ -1,4 +1,17 @@
-"""Zero-shot classification: the class whose averaged prompts lie nearest."""
+"""Zero-shot image classification: each image is assigned to the class with the most similar prompts.
+
+Protocol: Radford et al., CLIP, 2021, section 3.1. Each class name is filled into the templates; the mean of the
+prompts' embeddings, normalised, stands for the class.
+
+Scored: image-class similarity. If the score is the dot product, that of the image and the class embedding; if the model
+has a similarity of its own, the mean similarity of the image and the class's prompts (`cosmos_eval.tasks.prompts`).
+
+Reported: `top1` and `top5`, the share of images whose true class is among the first 1 or 5; `mean_per_class`, the
+top-1 of each class, averaged with equal weight over the classes that have images.
+
+Ties: expectation over a random order of tied classes. Classes with the same prompts always tie. A model that scores
+everything alike scores chance.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,18 +19,19 @@ from typing import Any
 from cosmos_eval.datasets.kinds import CLASSIFICATION
 from cosmos_eval.protocol.task_info import TaskInfo
 
-TOP = 5
-"""`top5` is reported where there are at least so many classes."""
+TOP_K = 5
+"""The k of `top5`, which is reported if there are at least k classes."""
 
 
-def names_for(classes: int | None = None) -> list[str]:
-    """`top1`, `mean_per_class`, and `top5` where there are at least five classes (or it is not known how many)."""
-    few = classes is not None and classes < TOP
-    return ["top1", "mean_per_class"] if few else ["top1", "top5", "mean_per_class"]
+def reported_metrics(class_count: int | None = None) -> list[str]:
+    """The metrics reported for this number of classes; all that may be reported if it is None (not known yet)."""
+    has_top5 = class_count is None or class_count >= TOP_K
+    return ["top1", "top5", "mean_per_class"] if has_top5 else ["top1", "mean_per_class"]
 
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
-    return names_for()
+    """All metrics that may be reported; `metrics` of a definition has no influence."""
+    return reported_metrics()
 
 
 INFO = TaskInfo(
@@ -33,7 +47,7 @@ INFO = TaskInfo(
     needed_prompts={"templates": 'a list such as templates: ["a photo of a {c}."]'},
     sample_keys=("image", "label"),
     paired="cosmos_eval.tasks.classification.paired:paired",
-    choices=lambda n: n["classes"],
+    choices=lambda counts: counts["classes"],
     model_index_task="zero-shot-image-classification",
     clip_benchmark_task="zeroshot_classification",
     clip_benchmark_metrics={"top1": "acc1", "top5": "acc5", "mean_per_class": "mean_per_class_recall"},

@@ -1,4 +1,4 @@
-"""Zero-shot classification: the class whose averaged prompts lie nearest, ties in expectation."""
+"""Evaluates zero-shot classification; protocol and tie rule are described in `cosmos_eval.tasks.classification`."""
 
 import numpy as np
 import pandas as pd
@@ -6,70 +6,83 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData
-from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.accuracy import count_scored_classes, expected_topk
+from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.accuracy import compute_class_rank_counts, expected_topk
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.classification import TOP, names_for
+from cosmos_eval.tasks.classification import TOP_K, reported_metrics
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
     primary_metric,
-    refuse_index,
-    refuse_lengths,
-    refuse_two_spaces,
-    refuse_unused,
+    require_all_used,
+    require_equal_lengths,
+    require_joint_space,
+    require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import ClassPrompts, class_prompts, class_scores
+from cosmos_eval.tasks.prompts import ClassPrompts, build_class_prompts, score_classes
 
 PRIMARY = "top1"
+"""The primary metric if a definition names none."""
 
 
 def validate(benchmark: Benchmark, data: ClassificationData) -> None:
-    """RequestError for a label out of range, a class without images, unusable prompts, or an unreported metric."""
-    refuse_lengths(benchmark, images=len(data.images), labels=len(data.labels))
-    refuse_index(benchmark, data.labels, len(data.class_names), "image", "class")
+    """Check that classification can be evaluated on this data.
+
+    Raises:
+        RequestError: a label out of range, a class without images (unless the data allow it), class names and templates
+            that make no prompts, or a primary metric that is not reported.
+    """
+    require_equal_lengths(benchmark, images=len(data.images), labels=len(data.labels))
+    require_valid_index(benchmark, data.labels, len(data.class_names), "image", "class")
     if not data.empty_classes_allowed:
-        refuse_unused(benchmark, data.labels, list(data.class_names), "classes", "images")
+        require_all_used(benchmark, data.labels, list(data.class_names), "classes", "images")
     try:
-        class_prompts(data.class_names, data.templates)
+        build_class_prompts(data.class_names, data.templates)
     except RequestError as error:
         raise RequestError(f"{benchmark.name}: {error}") from error
-    primary_metric(benchmark, names_for(len(data.class_names)), PRIMARY)
+    primary_metric(benchmark, reported_metrics(len(data.class_names)), PRIMARY)
 
 
-def run(benchmark: Benchmark, data: ClassificationData, engine: Features, seed: int = 0) -> Outcome:
-    """Top-1, top-5 and mean per-class accuracy, by cosine similarity to the class weights, or by the mean score of a
-    class's prompts where the model has a score of its own.
+def run(benchmark: Benchmark, data: ClassificationData, engine: TaskEngine, seed: int = 0) -> Outcome:
+    """Evaluate a model on a classification benchmark.
 
-    `mean_per_class` is the unweighted mean over the classes that have images. `samples` has a row for each image:
-    `image`, `label`, `prediction` (indices; the first of equal classes), `correct` and `top5` (in [0, 1]), `margin`
-    (score of the true class minus that of the best other one).
+    `samples` has one row per image:
+
+    - `image`: its key
+    - `label`: index of the true class
+    - `prediction`: index of the class with the highest score, the first of tied ones; no metric uses it
+    - `correct`, `top5`: probability in [0, 1] that the true class is among the first 1 and 5
+    - `margin`: score of the true class minus that of the best other class.
+
+    Args:
+        seed: seed of the bootstrap resampling.
     """
-    prompts = ClassPrompts.of(data.class_names, data.templates)
+    prompts = ClassPrompts.from_templates(data.class_names, data.templates)
     scores = engine.score(data.images, prompts.texts)
-    refuse_two_spaces(benchmark, scores)
-    of_classes, weights = class_scores(scores, prompts)
+    require_joint_space(benchmark, scores)
+    class_scores, class_features = score_classes(scores, prompts)
     labels = np.asarray(data.labels, dtype=np.int64)
-    classes = len(data.class_names)
-    places = count_scored_classes(of_classes, torch.from_numpy(labels), classes)
-    correct = expected_topk(places, 1).numpy()
-    image = np.arange(len(data.images))
+    class_count = len(data.class_names)
+    rank_counts = compute_class_rank_counts(class_scores, torch.from_numpy(labels), class_count)
+
+    image = np.arange(len(data.images))  # each sample is an image, the unit of the intervals
     measured = Measured(len(data.images))
+    correct = expected_topk(rank_counts, 1).numpy()
+    columns = {"label": labels, "prediction": rank_counts.prediction.numpy(), "correct": correct}
     measured.mean("top1", correct, image)
-    columns = {"label": labels, "prediction": places.prediction.numpy(), "correct": correct}
-    if "top5" in names_for(classes):
-        columns["top5"] = expected_topk(places, TOP).numpy()
+    if "top5" in reported_metrics(class_count):
+        columns["top5"] = expected_topk(rank_counts, TOP_K).numpy()
         measured.mean("top5", columns["top5"], image)
     measured.mean_per_class("mean_per_class", correct, labels, image)
     metrics = measured.metrics(seed)
-    keys = [image.key for image in data.images]
+
+    image_keys = [image.key for image in data.images]
+    features = {"images": scores.image_features, "class prompts": class_features}
     return Outcome(
         metrics=metrics,
-        samples=pd.DataFrame({"image": keys, **columns, "margin": places.margin.numpy()}),
+        samples=pd.DataFrame({"image": image_keys, **columns, "margin": rank_counts.margin.numpy()}),
         primary=primary_metric(benchmark, metrics, PRIMARY),
-        warnings=collapse_warnings(
-            {"images": scores.image_features, "class prompts": weights}, except_cut_alike(engine, "class prompts")
-        ),
+        warnings=collapse_warnings(features, truncated_alike(engine, "class prompts")),
     )

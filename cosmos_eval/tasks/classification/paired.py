@@ -1,10 +1,10 @@
-"""Classification: what two models did on the same samples."""
+"""Paired comparison of two models on classification, for `regress`."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_eval.metrics.paired import class_weights
+from cosmos_eval.metrics.paired_drop import mean_per_class_weights
 from cosmos_eval.metrics.paired_samples import Hits, require_column
 
 if TYPE_CHECKING:
@@ -12,11 +12,24 @@ if TYPE_CHECKING:
 
     from cosmos_eval.results.record import Result
 
+COLUMNS = {"top1": "correct", "top5": "top5", "mean_per_class": "correct"}
+"""The column of `samples` that each metric is computed from."""
+
 
 def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Hits:
+    """The hits of both models on all images; the unit is the image.
+
+    Args:
+        metric: a key of `COLUMNS`.
+        results: baseline and candidate.
+        frames: their samples, with equal images in equal order.
+
+    Raises:
+        RequestError: the samples lack the metric's column.
+    """
     baseline, candidate = frames
-    column = {"top1": "correct", "top5": "top5", "mean_per_class": "correct"}[metric]
+    column = COLUMNS[metric]
     require_column(column, baseline, candidate)
-    weights = class_weights(baseline["label"].to_numpy()) if metric == "mean_per_class" else None
-    hits = [one[column].to_numpy() for one in (baseline, candidate)]
-    return Hits(hits[0], hits[1], np.arange(len(baseline)), weights)
+    weights = mean_per_class_weights(baseline["label"].to_numpy()) if metric == "mean_per_class" else None
+    image = np.arange(len(baseline))
+    return Hits(baseline[column].to_numpy(), candidate[column].to_numpy(), image, weights)

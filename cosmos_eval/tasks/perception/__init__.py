@@ -1,4 +1,26 @@
-"""Perception and composition: what belongs together must score strictly higher than what does not."""
+"""Perception and composition: an image and a text that belong together must score higher than ones that do not.
+
+Protocol: an item is a few images and a few texts, and a rule says which scores must be higher than which others
+(`cosmos_eval.metrics.item_accuracy`):
+
+- one image, n texts, of which the first is right: `accuracy` (SugarCrepe, Hsieh et al., 2023; ARO, Yuksekgonul et al.,
+  2023)
+- m images, of which the first is right, and one text: `accuracy`; for two images also `match_accuracy` (SVO-Probes,
+  Hendricks & Nematzadeh, 2021)
+- two images, two texts: `text_score`, `image_score`, `group_score` (Winoground, Thrush et al., 2022; MMVP-VLM, Tong et
+  al., 2024).
+
+Scored: image-text similarity of each image of an item with each of its texts, as the model defines it.
+
+Reported, for each rule: over all items (`accuracy`), over the items of each subset (`<subset>/accuracy`), and the
+unweighted mean over the subsets (`macro_accuracy`). Each benchmark's authors choose one of these means; all are
+reported, and the definition names its authors' one as primary. Items may be divided in further ways, called groups,
+which have metrics as the subsets have (`<group>/macro_accuracy`).
+
+Ties: strict, as the authors of all these benchmarks rule; an item counts only if the right score is higher. Beside each
+metric stands its expectation over a random order of tied scores (`accuracy_expected`). A model that scores everything
+alike gets 0 in the first and chance in the second.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,35 +29,40 @@ from cosmos_eval.datasets.kinds import PERCEPTION
 from cosmos_eval.metrics.names import SUBSET, is_rank
 from cosmos_eval.protocol.task_info import TaskInfo
 
-READINGS = ("accuracy", "match_accuracy", "text_score", "image_score", "group_score")
-"""Which of them there are is decided by how many images and texts an item has."""
+RULES = ("accuracy", "match_accuracy", "text_score", "image_score", "group_score")
+"""The rules; those with fitting numbers of images and texts per item are reported."""
 
 
-def names_for(
-    subsets: Iterable[str] = (SUBSET,), readings: Sequence[str] = READINGS, groups: Iterable[str] = (SUBSET,)
+def reported_metrics(
+    subsets: Iterable[str] = (SUBSET,), rules: Sequence[str] = RULES, groups: Iterable[str] = (SUBSET,)
 ) -> list[str]:
-    """For each reading, such as `accuracy`: `accuracy` over items, `macro_accuracy` over subsets, `<subset>/accuracy`
-    (parts of groups among the subsets), `<group>/macro_accuracy`; and each of them with `_expected`."""
+    """The metrics reported for these subsets and groups.
+
+    Args:
+        subsets: names of the subsets and of the parts of groups; by default a placeholder for any.
+        rules: the rules that the items have.
+        groups: names of the groups; by default a placeholder for any.
+    """
     subsets, groups = list(subsets), list(groups)
-    each = [
-        name
-        for reading in readings
-        for name in (
-            *(f"{subset}/{reading}" for subset in subsets),
-            reading,
-            f"macro_{reading}",
-            *(f"{group}/macro_{reading}" for group in groups),
-        )
-    ]
-    return [f"{name}{suffix}" for suffix in ("", "_expected") for name in each]
+    strict_names = []
+    for rule in rules:
+        strict_names += [f"{subset}/{rule}" for subset in subsets]
+        strict_names += [rule, f"macro_{rule}"]
+        strict_names += [f"{group}/macro_{rule}" for group in groups]
+    return [*strict_names, *(f"{name}_expected" for name in strict_names)]
 
 
 def metric_names(metrics: Mapping[str, Any]) -> list[str]:
-    return names_for()
+    """All metrics that may be reported; `metrics` of a definition has no influence."""
+    return reported_metrics()
 
 
 def unpaired(metric: str) -> bool:
-    """SVO-Probes' `match_accuracy` judges pairs that recur in several items once, and samples are of items."""
+    """Whether `samples` lacks what a paired test needs.
+
+    `match_accuracy` counts each pair of an image and a text once, even if it is in several items; `samples` has one row
+    per item.
+    """
     return is_rank(metric) or "match_accuracy" in metric
 
 
@@ -52,7 +79,7 @@ INFO = TaskInfo(
     sample_groups="group ",
     paired="cosmos_eval.tasks.perception.paired:paired",
     unpaired=unpaired,
-    choices=lambda n: 2,
+    choices=lambda counts: 2,
     model_index_task="image-text-matching",
     clip_benchmark_task="image_caption_selection",
     clip_benchmark_metrics={"text_score": "text_acc", "image_score": "image_acc", "group_score": "acc"},

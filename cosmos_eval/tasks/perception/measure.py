@@ -1,10 +1,4 @@
-"""Perception and composition: what belongs together must score strictly higher than what does not.
-
-Every benchmark's authors rule strictly and draw their own mean: over items (SugarCrepe, Hsieh et al., 2023), over
-subsets (ARO, Yuksekgonul et al., 2023), over patterns (MMVP, Tong et al., 2024). All means are here, the definition
-says which is primary, and beside each stands its expectation with ties in random order (`..._expected`): a model whose
-embeddings are all alike gets 0 by the first and chance by the second; `argmax` over (right, wrong) would give it 1.
-"""
+"""Evaluates perception and composition; protocol and tie rule are described in `cosmos_eval.tasks.perception`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,174 +10,222 @@ import torch
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import PerceptionData
-from cosmos_eval.engine.features import Features
-from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.comparisons import Reading, item_pairs, pair_numbers, reading_names, readings
+from cosmos_eval.engine.engine import TaskEngine
+from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.item_accuracy import (
+    ItemCorrectness,
+    compute_correctness,
+    item_metric_names,
+    list_item_pairs,
+    number_pairs,
+)
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
     primary_metric,
-    refuse_index,
-    refuse_lengths,
-    refuse_two_spaces,
+    require_equal_lengths,
+    require_joint_space,
+    require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.perception import names_for
+from cosmos_eval.tasks.perception import reported_metrics
 
 
 def validate(benchmark: Benchmark, data: PerceptionData) -> None:
-    """RequestError for an item without its images or texts, a shape without a rule, lists of different lengths, or a
-    metric that is not reported."""
-    refuse_lengths(
-        benchmark,
-        places_of_images=len(data.item_images),
-        places_of_texts=len(data.item_texts),
-        subsets=len(data.subsets),
-        **{f"parts_of_{name}": len(parts) for name, parts in data.groups.items()},
-    )
-    names = _reading_names(data)
-    if not names:
-        m, n = data.item_images.shape[1], data.item_texts.shape[1]
-        raise RequestError(f"{benchmark.name}: items of {m} images and {n} texts; there is no rule for these")
-    for places in data.item_images.T:
-        refuse_index(benchmark, places, len(data.images), "item", "image")
-    for places in data.item_texts.T:
-        refuse_index(benchmark, places, len(data.texts), "item", "text")
-    parts = dict.fromkeys(part for own in (data.subsets, *data.groups.values()) for part in own if part)
-    groups = [name for name, own in data.groups.items() if any(own)]
-    primary_metric(benchmark, names_for(parts, names, groups), names[0])
+    """Check that perception can be evaluated on this data.
 
-
-def run(benchmark: Benchmark, data: PerceptionData, engine: Features, seed: int = 0) -> Outcome:
-    """Every reading over items, subsets and groups; intervals resample the items' first images, all parts of one
-    image together.
-
-    `metrics.least` of a definition leaves subsets with fewer items out of means over subsets, and they
-    have no metric of their own.
-
-    `samples` has a row for each item: `item` (its index in the dataset), `subset`, a column for each group, `image`
-    (the key of its first one), `whole` (the key of the image that this one is a part of: the unit of intervals and
-    paired tests), `scores` (cosines, image by image), and for each reading its margin, whether it holds strictly,
-    and the expectation.
+    Raises:
+        RequestError: an item without its images or texts, numbers of images and texts without a rule, lists of
+            different lengths, or a primary metric that is not reported.
     """
-    of = engine.score(data.images, data.texts)
-    refuse_two_spaces(benchmark, of)
-    places = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
-    m, n = data.item_images.shape[1], data.item_texts.shape[1]
-    scores = of.of_pairs(item_pairs(*places)).view(-1, m, n)
-    read = readings(scores, pair_numbers(*places))
-    images = data.item_images[:, 0]
-    wholes = {whole: i for i, whole in enumerate(dict.fromkeys(image.whole for image in data.images))}
-    units = np.array([wholes[image.whole] for image in data.images])
-    measured = Measured(len(wholes))
+    require_equal_lengths(
+        benchmark,
+        images_of_items=len(data.item_images),
+        texts_of_items=len(data.item_texts),
+        subsets_of_items=len(data.subsets),
+        **{f"parts_of_{group}": len(parts) for group, parts in data.groups.items()},
+    )
+    rules = _rules_for(data)
+    if not rules:
+        m, n = data.item_images.shape[1], data.item_texts.shape[1]
+        raise RequestError(
+            f"{benchmark.name}: there is no rule for items of {m} images and {n} texts; make items of one image and "
+            "several texts, several images and one text, or two of both"
+        )
+    for image_of_item in data.item_images.T:
+        require_valid_index(benchmark, image_of_item, len(data.images), "item", "image")
+    for text_of_item in data.item_texts.T:
+        require_valid_index(benchmark, text_of_item, len(data.texts), "item", "text")
+    subsets_and_parts = [*data.subsets, *(part for parts in data.groups.values() for part in parts)]
+    groups = [group for group, parts in data.groups.items() if any(parts)]
+    primary_metric(benchmark, reported_metrics(_distinct(subsets_and_parts), rules, groups), rules[0])
+
+
+def run(benchmark: Benchmark, data: PerceptionData, engine: TaskEngine, seed: int = 0) -> Outcome:
+    """Evaluate a model on a benchmark of perception or composition.
+
+    With `metrics.least: n` of a definition, subsets with fewer than n items have no metric of their own and are left
+    out of the means over subsets. Intervals resample images: an item belongs to its first image, and images cut from
+    one photo belong to that photo.
+
+    `samples` has one row per item:
+
+    - `item`: its index in the dataset
+    - `subset`, and `group NAME` for each group: the subset, and the part of the group
+    - `image`: key of its first image
+    - `whole`: key of the image that the first image is cut from (its own key if it is whole), the unit that intervals
+      and paired tests resample
+    - `scores`: similarity of each image with each text, image by image
+    - `margin`, `correct`, `expected` for its rule (with several rules `RULE_margin`, ...): the smallest lead of a right
+      score over a wrong one, whether the rule holds strictly (0 or 1), and its expectation under ties.
+
+    Args:
+        seed: seed of the bootstrap resampling.
+    """
+    scores = engine.score(data.images, data.texts)
+    require_joint_space(benchmark, scores)
+    item_images, item_texts = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
+    m, n = item_images.shape[1], item_texts.shape[1]
+    item_scores = scores.of_pairs(list_item_pairs(item_images, item_texts)).view(-1, m, n)
+    rules = compute_correctness(item_scores, number_pairs(item_images, item_texts))
+
+    whole_images = {whole: i for i, whole in enumerate(dict.fromkeys(image.parent_key for image in data.images))}
+    unit_of_image = np.array([whole_images[image.parent_key] for image in data.images])
+    measured = Measured(len(whole_images))
     least = int(benchmark.metrics.get("least", 1))
     for suffix in ("", "_expected"):
-        for name, reading in read.items():
-            values = (reading.expected if suffix else reading.strict).numpy()
-            halves = None if reading.halves is None else reading.halves[1 if suffix else 0].numpy()
-            _add(measured, _Judged(data, units, values, halves), f"{name}{suffix}", least)
+        for rule, correctness in rules.items():
+            values = (correctness.expected if suffix else correctness.strict).numpy()
+            per_pair = None if correctness.per_pair is None else correctness.per_pair[1 if suffix else 0].numpy()
+            _measure_rule(measured, _RuleValues(data, unit_of_image, values, per_pair), f"{rule}{suffix}", least)
     metrics = measured.metrics(seed)
+
+    first_images = [data.images[i] for i in data.item_images[:, 0].tolist()]
     samples = pd.DataFrame(
         {
-            "item": np.arange(len(images)),
+            "item": np.arange(len(first_images)),
             "subset": np.array(data.subsets, dtype=object),
-            **{f"group {name}": np.array(parts, dtype=object) for name, parts in data.groups.items()},
-            "image": [data.images[i].key for i in images.tolist()],
-            "whole": [data.images[i].whole for i in images.tolist()],
-            "scores": scores.flatten(1).tolist(),
-            **_columns(read),
+            **{f"group {group}": np.array(parts, dtype=object) for group, parts in data.groups.items()},
+            "image": [image.key for image in first_images],
+            "whole": [image.parent_key for image in first_images],
+            "scores": item_scores.flatten(1).tolist(),
+            **_rule_columns(rules),
         }
     )
-    left_out = f"{len(data.left_out):,} of {len(data.left_out) + len(images):,} items left out"
+    features = {"images": scores.image_features, "texts": scores.text_features}
     return Outcome(
         metrics=metrics,
         samples=samples,
-        primary=primary_metric(benchmark, metrics, next(iter(read))),
-        warnings=(
-            *collapse_warnings(
-                {"images": of.image_features, "texts": of.text_features}, except_cut_alike(engine, "texts")
-            ),
-            *((f"{left_out}, the first: {data.left_out[0]}",) if data.left_out else ()),
-        ),
+        primary=primary_metric(benchmark, metrics, next(iter(rules))),
+        warnings=(*collapse_warnings(features, truncated_alike(engine, "texts")), *_left_out_warnings(data)),
     )
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """One reading of every item, strict or expected."""
+class _RuleValues:
+    """What one rule, strict or in expectation, gives for each item."""
 
     data: PerceptionData
-    units: np.ndarray
-    """What intervals resample, of each image."""
-    values: np.ndarray  # (I,)
-    halves: np.ndarray | None
-    """(I, 2) where a match (the first image) and no match (the second) are judged by themselves."""
+    unit_of_image: np.ndarray
+    """(N,) int64, the unit that intervals resample: the whole image that each image is, or is cut from."""
+    values: np.ndarray
+    """(I,) in [0, 1]."""
+    per_pair: np.ndarray | None
+    """(I, 2) in [0, 1] for `match_accuracy`, which judges the two images of an item separately: the first must be
+    called a match, the second must not. None for other rules."""
 
-    def cases(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values, classes and units of some items: a mean is taken over each class, then over the classes.
+    def select(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, classes and units behind the metric of some items.
 
-        A class is all items, except where halves are judged: there it is the matches, and the others, each image and
-        text once, as SVO-Probes' authors drop repeated pairs.
+        The metric is the mean over each class, averaged over the classes. There is one class, except with `per_pair`:
+        there class 0 is the matches and class 1 the non-matches. Each class has each pair of an image and a text once,
+        because SVO-Probes' authors drop repeated pairs: a match recurs in the items of several non-matches.
+
+        Args:
+            items: (J,) indices of items.
+
+        Returns:
+            Three arrays of one length; J without `per_pair`.
         """
-        if self.halves is None:
-            return self.values[rows], np.zeros(len(rows), dtype=np.int64), self.units[self.data.item_images[rows, 0]]
-        values, sides, units = [], [], []
+        if self.per_pair is None:
+            one_class = np.zeros(len(items), dtype=np.int64)
+            return self.values[items], one_class, self.unit_of_image[self.data.item_images[items, 0]]
+        values, classes, units = [], [], []
         for side in range(2):
-            pairs = np.stack([self.data.item_images[rows, side], self.data.item_texts[rows, 0]], axis=1)
-            once = rows[np.sort(np.unique(pairs, axis=0, return_index=True)[1])]
-            values.append(self.halves[once, side])
-            sides.append(np.full(len(once), side))
-            units.append(self.units[self.data.item_images[once, side]])
-        return np.concatenate(values), np.concatenate(sides), np.concatenate(units)
+            pairs = np.stack([self.data.item_images[items, side], self.data.item_texts[items, 0]], axis=1)
+            _, first_of_pair = np.unique(pairs, axis=0, return_index=True)
+            distinct_items = items[np.sort(first_of_pair)]
+            values.append(self.per_pair[distinct_items, side])
+            classes.append(np.full(len(distinct_items), side))
+            units.append(self.unit_of_image[self.data.item_images[distinct_items, side]])
+        return np.concatenate(values), np.concatenate(classes), np.concatenate(units)
 
 
-def _add(measured: Measured, judged: _Judged, name: str, least: int) -> None:
-    """One reading: over items, over each part of subsets and groups, and the means over parts."""
-    data = judged.data
-    for division, parts in {"": data.subsets, **data.groups}.items():
-        labels = np.array(parts, dtype=object)
-        names = _parts(parts)
-        if division and not names:
+def _measure_rule(measured: Measured, rule_values: _RuleValues, name: str, least: int) -> None:
+    """Add all metrics of one rule: over the items of each subset and of each part of a group, the means over subsets
+    and over the parts of each group, and over all items.
+
+    Args:
+        name: the metric over all items, such as `accuracy_expected`.
+        least: subsets and parts with fewer items are left out, unless all have fewer.
+    """
+    data = rule_values.data
+    for group, part_of_item in {"": data.subsets, **data.groups}.items():
+        part_names = _distinct(part_of_item)
+        if group and not part_names:
             continue  # no item belongs to any part of this group
-        counts = Counter(parts)
-        kept = [part for part in names if counts[part] >= least] or names
-        cases = [judged.cases(np.flatnonzero(labels == part)) for part in kept]
-        for part, own in zip(kept, cases, strict=True):
-            if f"{part}/{name}" not in measured.values:  # a group may have a subset's own name
-                _mean(measured, f"{part}/{name}", *own)
-        title = f"{division}/macro_{name}" if division else f"macro_{name}"
-        classes = 1 + max(int(own[1].max()) for own in cases)
-        index = np.concatenate([i * classes + own[1] for i, own in enumerate(cases)])
-        values, units = (np.concatenate([own[k] for own in cases]) for k in (0, 2))
-        measured.mean_per_class(title, values, index, units)
-    _mean(measured, name, *judged.cases(np.arange(len(judged.values))))
+        item_counts = Counter(part_of_item)
+        measured_parts = [part for part in part_names if item_counts[part] >= least] or part_names
+        labels = np.array(part_of_item, dtype=object)
+        selected = [rule_values.select(np.flatnonzero(labels == part)) for part in measured_parts]
+        for part, (values, classes, units) in zip(measured_parts, selected, strict=True):
+            if f"{part}/{name}" not in measured.values:  # a part of a group may have the name of a subset
+                _add_mean(measured, f"{part}/{name}", values, classes, units)
+        # The mean over parts of the mean over their classes is a mean over all pairs of a part and a class.
+        class_count = 1 + max(int(classes.max()) for _, classes, _ in selected)
+        part_and_class = np.concatenate([i * class_count + classes for i, (_, classes, _) in enumerate(selected)])
+        all_values = np.concatenate([values for values, _, _ in selected])
+        all_units = np.concatenate([units for _, _, units in selected])
+        macro_name = f"{group}/macro_{name}" if group else f"macro_{name}"
+        measured.mean_per_class(macro_name, all_values, part_and_class, all_units)
+    _add_mean(measured, name, *rule_values.select(np.arange(len(rule_values.values))))
 
 
-def _mean(measured: Measured, name: str, values: np.ndarray, classes: np.ndarray, units: np.ndarray) -> None:
+def _add_mean(measured: Measured, name: str, values: np.ndarray, classes: np.ndarray, units: np.ndarray) -> None:
     if classes.any():
         measured.mean_per_class(name, values, classes, units)
     else:
         measured.mean(name, values, units)
 
 
-def _columns(read: dict[str, Reading]) -> dict[str, np.ndarray]:
-    """Of one reading `margin`, `correct` and `expected`; of several each with the reading's name before it."""
-    found = {}
-    for name, reading in read.items():
-        before = "" if len(read) == 1 else f"{name}_"
-        found[f"{before}margin"] = reading.margin.numpy()
-        found[f"{before}correct"] = reading.strict.numpy()
-        found[f"{before}expected"] = reading.expected.numpy()
-    return found
+def _rule_columns(rules: dict[str, ItemCorrectness]) -> dict[str, np.ndarray]:
+    """Columns of `samples`: `margin`, `correct` and `expected`, with the rule's name before each if there are several
+    rules."""
+    columns = {}
+    for name, correctness in rules.items():
+        prefix = "" if len(rules) == 1 else f"{name}_"
+        columns[f"{prefix}margin"] = correctness.margin.numpy()
+        columns[f"{prefix}correct"] = correctness.strict.numpy()
+        columns[f"{prefix}expected"] = correctness.expected.numpy()
+    return columns
 
 
-def _reading_names(data: PerceptionData) -> tuple[str, ...]:
+def _left_out_warnings(data: PerceptionData) -> tuple[str, ...]:
+    """A warning if the reader left items out, such as those whose image is missing."""
+    if not data.left_out:
+        return ()
+    count, total = len(data.left_out), len(data.left_out) + len(data.item_images)
+    return (f"{count:,} of {total:,} items left out, the first: {data.left_out[0]}",)
+
+
+def _rules_for(data: PerceptionData) -> tuple[str, ...]:
+    """The rules for items with these numbers of images and texts."""
     if data.item_images.ndim != 2 or data.item_texts.ndim != 2:
         return ()
-    return reading_names(data.item_images.shape[1], data.item_texts.shape[1])
+    return item_metric_names(data.item_images.shape[1], data.item_texts.shape[1])
 
 
-def _parts(labels: Sequence[str]) -> list[str]:
-    """In order of first appearance, without the empty one."""
-    return [part for part in dict.fromkeys(labels) if part]
+def _distinct(parts: Sequence[str]) -> list[str]:
+    """The distinct names in order of first appearance, without the empty one, which means "none"."""
+    return [part for part in dict.fromkeys(parts) if part]

@@ -1,51 +1,65 @@
-"""Perception: what two models did on the same samples."""
+"""Paired comparison of two models on perception, for `regress`."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.metrics.paired import class_weights
-from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
+from cosmos_eval.metrics.paired_drop import mean_per_class_weights
+from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cosmos_eval.results.record import Result
 
-
-OF_PARTS = ("whole", "image")
-"""Columns of the unit: the image that a cut-out is cut from, where the table has it."""
+UNIT_COLUMNS = ("whole", "image")
+"""Columns with the unit of an item, the first that exists: samples of older versions have no `whole`."""
 
 
 def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Hits:
+    """The hits of both models on the items behind a metric; the unit is the whole image.
+
+    Args:
+        metric: such as `accuracy`, `<subset>/accuracy_expected` or `<group>/macro_group_score`.
+        results: baseline and candidate.
+        frames: their samples, with equal items in equal order.
+
+    Raises:
+        RequestError: the samples lack a column, or no item belongs to the metric's subset.
+    """
     baseline, candidate = frames
-    name = metric.removesuffix("_expected")
-    part, _, reading = name.rpartition("/")
-    macro = reading.startswith("macro_")
-    reading = reading.removeprefix("macro_")
-    kind = "correct" if name == metric else "expected"
-    column = kind if kind in baseline else f"{reading}_{kind}"
+    strict_name = metric.removesuffix("_expected")
+    part, _, rule = strict_name.rpartition("/")  # a subset, a part of a group, or (of a macro mean) a group
+    is_macro = rule.startswith("macro_")
+    rule = rule.removeprefix("macro_")
+    kind = "correct" if strict_name == metric else "expected"
+    column = kind if kind in baseline else f"{rule}_{kind}"  # with several rules, columns begin with the rule
     require_column(column, baseline, candidate)
     weights = None
-    if macro:
+    if is_macro:
         labels = baseline[f"group {part}" if part else "subset"].to_numpy()
-        # subsets with too few items have no metric of their own, and no place in the mean
-        rows = np.array([bool(label) and f"{label}/{reading}" in results[0].metrics for label in labels])
-        weights = class_weights(label_numbers(labels[rows]))
+        # Subsets with fewer than `metrics.least` items have no metric of their own and are not part of the mean.
+        is_selected = np.array([bool(label) and f"{label}/{rule}" in results[0].metrics for label in labels])
+        weights = mean_per_class_weights(number_labels(labels[is_selected]))
     elif part:
-        rows = _rows_of_part(baseline, part)
+        is_selected = _is_in_part(baseline, part)
     else:
-        rows = np.ones(len(baseline), dtype=bool)
-    unit = next(baseline[one] for one in OF_PARTS if one in baseline)
-    hits = [one[column].to_numpy()[rows] for one in (baseline, candidate)]
-    return Hits(hits[0], hits[1], label_numbers(unit.to_numpy()[rows]), weights)
+        is_selected = np.ones(len(baseline), dtype=bool)
+    unit = next(baseline[name] for name in UNIT_COLUMNS if name in baseline).to_numpy()
+    return Hits(
+        baseline[column].to_numpy()[is_selected],
+        candidate[column].to_numpy()[is_selected],
+        number_labels(unit[is_selected]),
+        weights,
+    )
 
 
-def _rows_of_part(frame: "pd.DataFrame", part: str) -> np.ndarray:
-    """Of the subset of that name, else of the first group that has such a part."""
-    for name in ("subset", *(column for column in frame.columns if column.startswith("group "))):
-        rows = (frame[name] == part).to_numpy()
-        if rows.any():
-            return rows
-    raise RequestError(f"no sample belongs to {part!r}; measure again with run --overwrite")
+def _is_in_part(samples: "pd.DataFrame", part: str) -> np.ndarray:
+    """(I,) bool, whether each item is in the subset called `part`; if there is no such subset, whether it is in that
+    part of the first group that has one."""
+    for column in ("subset", *(name for name in samples.columns if name.startswith("group "))):
+        is_in_part = (samples[column] == part).to_numpy()
+        if is_in_part.any():
+            return is_in_part
+    raise RequestError(f"no sample belongs to {part!r}; evaluate again with run --overwrite")

@@ -1,6 +1,6 @@
-"""Zero-shot retrieval: images find their captions and captions their image, both ways, ties in expectation."""
+"""Evaluates zero-shot retrieval; protocol and tie rule are described in `cosmos_eval.tasks.retrieval`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
-from cosmos_eval.engine.features import Features
+from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import PairScores, Scores
-from cosmos_eval.engine.truncation import except_cut_alike
+from cosmos_eval.engine.truncation import truncated_alike
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
@@ -21,112 +21,132 @@ from cosmos_eval.tasks.common import (
     Measured,
     collapse_warnings,
     primary_metric,
-    refuse_index,
-    refuse_lengths,
-    refuse_two_spaces,
-    refuse_unused,
+    require_all_used,
+    require_equal_lengths,
+    require_joint_space,
+    require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
 from cosmos_eval.tasks.retrieval import CUTOFFS, PER_QUERY
-from cosmos_eval.tasks.retrieval.queries import Queries
+from cosmos_eval.tasks.retrieval.queries import ScoredQueries, compute_query_metric, rank_queries
 
 PRIMARY = "image_to_text_recall@1"
+"""The primary metric if a definition names none."""
 
 
 def validate(benchmark: Benchmark, data: RetrievalData) -> None:
-    """RequestError for a caption without an image, an image without a caption, or a metric that is not reported."""
-    refuse_lengths(benchmark, texts=len(data.texts), places_of_texts=len(data.image_of_text))
-    refuse_index(benchmark, data.image_of_text, len(data.images), "text", "image")
-    refuse_unused(benchmark, data.image_of_text, [image.key for image in data.images], "images", "caption")
+    """Check that retrieval can be evaluated on this data.
+
+    Raises:
+        RequestError: a caption without an image, an image without a caption, bad options of `metrics`, or a primary
+            metric that is not reported.
+    """
+    require_equal_lengths(benchmark, texts=len(data.texts), image_numbers_of_texts=len(data.image_of_text))
+    require_valid_index(benchmark, data.image_of_text, len(data.images), "text", "image")
+    require_all_used(benchmark, data.image_of_text, [image.key for image in data.images], "images", "caption")
     primary_metric(benchmark, task_info(benchmark.task).metric_names({"k": cutoffs(benchmark)}), PRIMARY)
     rerank_of(benchmark)
 
 
 def cutoffs(benchmark: Benchmark) -> list[int]:
-    """The k of a protocol, ascending."""
-    found = sorted({int(k) for k in benchmark.metrics.get("k", CUTOFFS)})
-    if not found or found[0] < 1:
-        raise RequestError(f"{benchmark.name}: metrics.k must be whole numbers from 1 on, got {found}")
-    return found
+    """The k of recall@k in ascending order; RequestError where `metrics.k` is not a list of positive numbers."""
+    ks = sorted({int(k) for k in benchmark.metrics.get("k", CUTOFFS)})
+    if not ks or ks[0] < 1:
+        raise RequestError(f"{benchmark.name}: metrics.k must be whole numbers of at least 1, got {ks}")
+    return ks
 
 
 def rerank_of(benchmark: Benchmark) -> int | None:
-    """How many candidates of each query a model that scores pairs scores again; None: it scores all pairs."""
+    """`metrics.rerank`: how many candidates of each query are scored again as pairs; None scores all pairs."""
     k = benchmark.metrics.get("rerank")
     if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
-        raise RequestError(f"{benchmark.name}: metrics.rerank must be a whole number from 1 on, got {short_repr(k)}")
+        raise RequestError(
+            f"{benchmark.name}: metrics.rerank must be a whole number of at least 1, got {short_repr(k)}"
+        )
     return k
 
 
 def run(
     benchmark: Benchmark,
     data: RetrievalData,
-    engine: Features,
+    engine: TaskEngine,
     seed: int = 0,
     per_query: Mapping[str, Any] = PER_QUERY,
 ) -> Outcome:
-    """Recall at k, mean and median rank of the best-placed positive, in both directions.
+    """Evaluate a model on a retrieval benchmark, in both directions.
 
-    With `metrics.rerank` a model that has embeddings and `score_pairs` scores the best candidates of each query again
-    (`cosmos_eval.engine.rerank`).
+    `samples` has one row per query:
+
+    - `direction`: `image_to_text` or `text_to_image`
+    - `query`: the image's key, or the text's index in the dataset
+    - `image`: key of the image that the query belongs to, the unit that intervals and paired tests resample
+    - `rank`: expected rank of the best positive
+    - `hit@k`: probability in [0, 1] that a positive is among the first k
+    - one column for each of `per_query`.
 
     Args:
+        seed: seed of the bootstrap resampling.
         per_query: further metrics, see `cosmos_eval.tasks.retrieval.PER_QUERY`.
-
-    `samples` has a row for each query: `direction`, `query` (the image's key, or the text's index in the dataset),
-    `image` (the key that the sample hangs on), `rank` (expected), `hit@k` (in [0, 1]) and a column for each of
-    `per_query`.
     """
     rerank = rerank_of(benchmark)
     scores = engine.score(data.images, data.texts, rerank=rerank)
-    refuse_two_spaces(benchmark, scores)
-    k = cutoffs(benchmark)
-    images, texts = len(data.images), len(data.texts)
+    require_joint_space(benchmark, scores)
+    image_count, text_count = len(data.images), len(data.texts)
+    texts = torch.arange(text_count)
     image_of_text = torch.as_tensor(data.image_of_text, dtype=torch.int64)
-    text = torch.arange(texts)
-    keys = np.array([image.key for image in data.images], dtype=object)
-    sides = {
-        "image_to_text": (
-            Queries.of(scores.image_to_text(), image_of_text, text, texts),
-            np.arange(images),
-            keys,
-        ),
-        "text_to_image": (
-            Queries.of(scores.text_to_image(), text, image_of_text, images),
-            image_of_text.numpy(),
-            np.array([str(j) for j in range(texts)], dtype=object),
-        ),
-    }
-    measured = Measured(images)
+    image_keys = np.array([image.key for image in data.images], dtype=object)
+    text_indices = np.array([str(j) for j in range(text_count)], dtype=object)
+
+    # The positive pairs are the same in both directions: (image_of_text[j], j) for each text j.
+    images_as_queries = rank_queries(scores.image_to_text(), image_of_text, texts, text_count)
+    texts_as_queries = rank_queries(scores.text_to_image(), texts, image_of_text, image_count)
+
+    measured = Measured(image_count)
     frames = []
-    for direction, (queries, image, names) in sides.items():
-        rank = expected_rank(queries.places).numpy()
-        hits = {f"hit@{n}": expected_hit(queries.places, n).numpy() for n in k}
-        for n in k:
-            measured.mean(f"{direction}_recall@{n}", hits[f"hit@{n}"], image)
-        measured.mean_rank(f"{direction}_mean_rank", rank, image, (queries.candidates + 1) / 2)
-        measured.median_rank(f"{direction}_median_rank", rank, image, queries.candidates)
-        further = {name: queries.measured(name, resolve(function)) for name, function in per_query.items()}
-        for name, values in further.items():
-            measured.mean(f"{direction}_{name}", values, image)
-        columns = {"query": names, "image": keys[image], "rank": rank, **hits, **further}
-        frames.append(pd.DataFrame({"direction": direction, **columns}))
+    for direction, queries, query_names, image_of_query in (
+        ("image_to_text", images_as_queries, image_keys, np.arange(image_count)),
+        ("text_to_image", texts_as_queries, text_indices, image_of_text.numpy()),
+    ):
+        columns = _measure_direction(measured, direction, queries, image_of_query, cutoffs(benchmark), per_query)
+        names = {"direction": direction, "query": query_names, "image": image_keys[image_of_query]}
+        frames.append(pd.DataFrame({**names, **columns}))
     metrics = measured.metrics(seed)
+    features = {"images": scores.image_features, "texts": scores.text_features}
     return Outcome(
         metrics=metrics,
         samples=pd.concat(frames, ignore_index=True),
         primary=primary_metric(benchmark, metrics, PRIMARY),
         warnings=(
-            *collapse_warnings(
-                {"images": scores.image_features, "texts": scores.text_features}, except_cut_alike(engine, "texts")
-            ),
-            *_rerank_remarks(scores, rerank),
+            *collapse_warnings(features, truncated_alike(engine, "texts")),
+            *_rerank_warnings(scores, rerank),
         ),
     )
 
 
-def _rerank_remarks(scores: Scores, rerank: int | None) -> tuple[str, ...]:
-    """What a model did with `rerank: k`, where that was not to score the first k again."""
+def _measure_direction(
+    measured: Measured,
+    direction: str,
+    queries: ScoredQueries,
+    image_of_query: np.ndarray,
+    ks: Sequence[int],
+    per_query: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+    """Add the metrics of one direction to `measured`; returns the (Q,) columns that they are computed from."""
+    rank = expected_rank(queries.rank_counts).numpy()
+    hits = {k: expected_hit(queries.rank_counts, k).numpy() for k in ks}
+    for k in ks:
+        measured.mean(f"{direction}_recall@{k}", hits[k], image_of_query)
+    chance_rank = (queries.candidates + 1) / 2
+    measured.mean_rank(f"{direction}_mean_rank", rank, image_of_query, chance_rank)
+    measured.median_rank(f"{direction}_median_rank", rank, image_of_query, queries.candidates)
+    further = {name: compute_query_metric(name, resolve(metric), queries) for name, metric in per_query.items()}
+    for name, values in further.items():
+        measured.mean(f"{direction}_{name}", values, image_of_query)
+    return {"rank": rank, **{f"hit@{k}": hits[k] for k in ks}, **further}
+
+
+def _rerank_warnings(scores: Scores, rerank: int | None) -> tuple[str, ...]:
+    """A warning if a definition sets `metrics.rerank` but the model cannot be reranked."""
     if rerank is None or (isinstance(scores, PairScores) and scores.rerank is not None):
         return ()
     if isinstance(scores, PairScores):

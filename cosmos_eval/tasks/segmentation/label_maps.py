@@ -1,8 +1,9 @@
-"""Label maps from patch features: SCLIP's segmentor (Wang et al., ECCV 2024), a tile of rows at a time.
+"""Label maps from patch features: SCLIP's segmentor (Wang et al., ECCV 2024), a tile of pixel rows at a time.
 
-Cosines of patches and query words become logits of pixels (`cosmos_eval.tasks.segmentation.patch_maps`), a softmax over
-all query words of `logit_scale` times those gives probabilities, a class takes the best of its words, and the most
-probable class wins. Two thresholds may give pixels to class 0, the background.
+1. The logit of a pixel and a query word is the cosine of patch and word, resampled to pixels (`pixel_logits.py`).
+2. A softmax over all query words of `logit_scale` times the logits gives probabilities.
+3. The probability of a class is that of its best word. The most probable class wins.
+4. `area_thd` and `prob_thd` may assign pixels to class 0, the background.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,32 +14,33 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.engine.dense import Dense
+from cosmos_eval.engine.dense import DenseFeatures
 from cosmos_eval.metrics.similarity import plain_float32
-from cosmos_eval.tasks.segmentation.pamr import RefinedMaps
-from cosmos_eval.tasks.segmentation.patch_maps import PatchMaps
+from cosmos_eval.tasks.segmentation.pamr import RefinedPixelLogits
+from cosmos_eval.tasks.segmentation.pixel_logits import PixelLogits
 
 BUDGET = 512 * 2**20
-"""Bytes that an image's logits may take, whatever its size and the number of classes."""
+"""Bytes for the logits of one image, whatever its size and the number of classes."""
 
 
-class LabelMaps:
-    """Label maps at the size that images had before they were resized.
+class LabelMapPredictor:
+    """Predicts label maps at the size that images had before they were resized.
 
-    Everything is float32. Logits are made for as many rows of pixels as the budget holds and never kept: where
-    `area_thd` needs the whole map first, rows in which a class falls away are computed a second time.
+    Everything is float32. Logits are computed for as many rows of pixels as fit into the budget, used and overwritten:
+    all logits of a large image with 150 classes would be gigabytes. `area_thd` needs the areas of all classes in the
+    whole image first; then the rows that contain a dropped class are computed a second time.
 
     Args:
-        query_features: (Q, D) of unit length, one a query word.
-        class_of_query: (Q,) index of each word's class; every class from 0 on has at least one.
+        query_features: (Q, D) embeddings of the query words, of unit length.
+        class_of_query: (Q,) class index of each query word; every class from 0 on has at least one.
         settings: `logit_scale`, `prob_thd`, `area_thd`, `pamr_steps`, `pamr_dilations` of
             `cosmos_eval.tasks.segmentation.settings.SETTINGS`.
-        budget: bytes that buffers of an image may take, by default 512 MiB, never less than one row of pixels takes
-            (with PAMR: than its neighbourhood takes). Features, patch logits and label map come on top, and with PAMR
-            the image at its original size.
+        budget: bytes that the buffers of an image may take, by default 512 MiB; at least one row of pixels (with PAMR
+            and its neighbourhood) is always allowed. Features, patch logits and the label map are not counted, nor,
+            with PAMR, the image at its original size.
 
     Raises:
-        RequestError: not one class a query, or a class without a query.
+        RequestError: not one class for each query word, or a class without a query word.
     """
 
     def __init__(
@@ -50,115 +52,139 @@ class LabelMaps:
     ) -> None:
         classes = torch.as_tensor(class_of_query, dtype=torch.int64).cpu()
         if len(query_features) != len(classes) or not len(classes):
-            raise RequestError(f"need a class for each query word, got {len(query_features)} and {len(classes)}")
+            raise RequestError(
+                f"each query word needs a class, got {len(query_features)} query words and {len(classes)} classes"
+            )
         missing = set(range(int(classes.max()) + 1)) - set(classes.tolist())
         if missing or int(classes.min()) < 0:
             raise RequestError(f"class {min(missing, default=int(classes.min()))} has no query word; give it one")
-        # In the order of classes, so that the first of equally probable words is one of the first class.
+        # Queries are sorted by class: `max` returns the first of equal values, so the first class wins a tie, and class
+        # 0 wins where all probabilities are 0.
         order = classes.argsort(stable=True)
-        self.place = order.argsort()
+        self.sorted_position = order.argsort()
+        """(Q,) position of each of the caller's queries among the sorted ones."""
         self.queries = query_features.float()[order.to(query_features.device)]
         self.class_of_query = classes[order].to(query_features.device)
-        self.classes = int(classes.max()) + 1
+        self.class_count = int(classes.max()) + 1
         self.settings = settings
         self.budget = budget
 
-    def predict(self, dense: Dense) -> np.ndarray:
-        """(H, W) index of each pixel's class, uint8 where there are at most 255 classes, else int32.
+    def predict(self, dense: DenseFeatures) -> np.ndarray:
+        """The label map of one image.
 
-        Of equally probable classes the first wins. `area_thd`: a class with at most this share of the foreground's area
-        has probability 0, so that its pixels go to the next best class; where none is left, all is background.
-        `prob_thd`: pixels whose class is less probable become background.
+        Of equally probable classes the first wins. With `area_thd`, classes that cover at most this share of the
+        foreground get probability 0, and their pixels go to the next best class, or to the background where all other
+        classes have probability 0. With `prob_thd`, pixels whose class is then less probable become background.
+
+        Returns:
+            (H, W) class of each pixel; uint8 for at most 255 classes, else int32.
         """
         area_thd = self.settings["area_thd"]
         with torch.inference_mode(), plain_float32():
-            maps = self._maps(dense)
-            found = _Labels(maps.height, maps.width, self.classes, self.queries.device)
-            for rows, logits in maps.tiles(np.arange(maps.height)):
-                self._label(found, rows, logits)
+            pixel_logits = self._pixel_logits(dense)
+            label_map = _LabelMap(pixel_logits.height, pixel_logits.width, self.class_count, self.queries.device)
+            for rows, logits in pixel_logits.tiles(np.arange(pixel_logits.height)):
+                self._label_rows(label_map, rows, logits)
             if area_thd is not None:
-                kept = kept_classes(found.areas, area_thd)
-                # Rows without a class that falls away stay as they are.
-                redo = found.present[:, ~kept].any(1).nonzero()[:, 0].cpu().numpy()
-                for rows, logits in maps.tiles(redo):
-                    self._label(found, rows, logits, kept)
-            return found.labels.masked_fill_(found.unsure, 0).cpu().numpy()
+                is_kept = find_large_classes(label_map.areas, area_thd)
+                # Rows without a dropped class keep their labels.
+                has_dropped_class = label_map.has_class[:, ~is_kept].any(1)
+                for rows, logits in pixel_logits.tiles(has_dropped_class.nonzero()[:, 0].cpu().numpy()):
+                    self._relabel_rows(label_map, rows, logits, is_kept)
+            return label_map.labels.masked_fill_(label_map.is_unsure, 0).cpu().numpy()
 
-    def logits(self, dense: Dense) -> Tensor:
-        """(Q, H, W) cosine of every pixel and query word, refined if `pamr_steps` says so; whatever the budget."""
+    def logits(self, dense: DenseFeatures) -> Tensor:
+        """(Q, H, W) logits of every query word and pixel, refined if `pamr_steps` is not 0; ignores the budget."""
         with torch.inference_mode(), plain_float32():
-            maps = self._maps(dense)
-            found = torch.empty(len(self.queries), maps.height, maps.width, device=self.queries.device)
-            for rows, logits in maps.tiles(np.arange(maps.height)):
-                found[:, rows[0] : rows[-1] + 1] = logits.permute(2, 0, 1)
-            return found[self.place.to(found.device)]
+            pixel_logits = self._pixel_logits(dense)
+            whole_map = torch.empty(
+                len(self.queries), pixel_logits.height, pixel_logits.width, device=self.queries.device
+            )
+            for rows, logits in pixel_logits.tiles(np.arange(pixel_logits.height)):
+                whole_map[:, rows[0] : rows[-1] + 1] = logits.permute(2, 0, 1)
+            return whole_map[self.sorted_position.to(whole_map.device)]
 
-    def probabilities(self, dense: Dense) -> Tensor:
-        """(C, H, W) probability of every pixel and class, 0 where `area_thd` leaves a class out; whatever the budget.
+    def probabilities(self, dense: DenseFeatures) -> Tensor:
+        """(C, H, W) probability of every class and pixel, 0 for classes dropped by `area_thd`; ignores the budget.
 
-        `predict` is its argmax, with pixels below `prob_thd` given to class 0.
+        `predict` is its argmax, with pixels below `prob_thd` assigned to class 0.
         """
-        logits = self.logits(dense)[self.place.argsort().to(dense.features.device)]
+        sorted_order = self.sorted_position.argsort()
+        logits = self.logits(dense)[sorted_order.to(dense.features.device)]
         with torch.inference_mode():
-            of_queries = torch.softmax(self.settings["logit_scale"] * logits, dim=0)
-            index = self.class_of_query[:, None, None].expand_as(of_queries)
-            found = torch.zeros(self.classes, *dense.original, device=of_queries.device)
-            found.scatter_reduce_(0, index, of_queries, "amax")
+            query_probabilities = torch.softmax(self.settings["logit_scale"] * logits, dim=0)
+            index = self.class_of_query[:, None, None].expand_as(query_probabilities)
+            probabilities = torch.zeros(self.class_count, *dense.original_size, device=query_probabilities.device)
+            probabilities.scatter_reduce_(0, index, query_probabilities, "amax")
             if self.settings["area_thd"] is not None:
-                areas = torch.bincount(found.argmax(0).flatten(), minlength=self.classes)
-                found[~kept_classes(areas, self.settings["area_thd"])] = 0
-            return found
+                areas = torch.bincount(probabilities.argmax(0).flatten(), minlength=self.class_count)
+                probabilities[~find_large_classes(areas, self.settings["area_thd"])] = 0
+            return probabilities
 
-    def _maps(self, dense: Dense) -> PatchMaps | RefinedMaps:
+    def _pixel_logits(self, dense: DenseFeatures) -> PixelLogits | RefinedPixelLogits:
         steps, dilations = self.settings["pamr_steps"], self.settings["pamr_dilations"]
         if not steps:
-            return PatchMaps(dense, self.queries, self.budget)
-        return RefinedMaps(dense, self.queries, dilations, steps, self.budget)
+            return PixelLogits(dense, self.queries, self.budget)
+        return RefinedPixelLogits(dense, self.queries, dilations, steps, self.budget)
 
-    def _label(self, found: "_Labels", rows: np.ndarray, logits: Tensor, kept: Tensor | None = None) -> None:
-        """Labels of some rows from their logits, which are overwritten."""
+    def _label_rows(self, label_map: "_LabelMap", rows: np.ndarray, logits: Tensor) -> None:
+        """Label pixel rows by the best of all query words; overwrites `logits`, (r, W, Q)."""
         prob_thd = self.settings["prob_thd"]
-        if kept is None:
-            best, query = logits.max(-1)
-            if prob_thd > 0:
-                share, total = torch.ones_like(best), self._shares(logits, best)
-        else:
-            total = self._shares(logits, logits.amax(-1))
-            share, query = logits.mul_(kept[self.class_of_query]).max(-1)
-        unsure = share < prob_thd * total if prob_thd > 0 else None
-        found.put(rows, self.class_of_query[query], unsure)
+        best_logit, best_query = logits.max(-1)
+        is_unsure = None
+        if prob_thd > 0:
+            # The best word has exp(0) = 1 before normalisation, so that its probability is 1 / total.
+            total = self._exp_relative_to(best_logit, logits)
+            is_unsure = prob_thd * total > 1
+        label_map.write(rows, self.class_of_query[best_query], is_unsure)
 
-    def _shares(self, logits: Tensor, best: Tensor) -> Tensor:
-        """Turns logits into probabilities in units of the best word's, in place, and gives their sum."""
-        return logits.sub_(best[..., None]).mul_(self.settings["logit_scale"]).exp_().sum(-1)
+    def _relabel_rows(self, label_map: "_LabelMap", rows: np.ndarray, logits: Tensor, is_kept: Tensor) -> None:
+        """Label pixel rows by the best word of the classes that are kept, (C,); overwrites `logits`, (r, W, Q).
+
+        Probabilities, not logits, are compared: where those of all kept words underflow to 0 they are equal, and the
+        first one, a word of class 0, wins.
+        """
+        prob_thd = self.settings["prob_thd"]
+        total = self._exp_relative_to(logits.amax(-1), logits)  # words of dropped classes count in the softmax
+        best_share, best_query = logits.mul_(is_kept[self.class_of_query]).max(-1)
+        is_unsure = best_share < prob_thd * total if prob_thd > 0 else None
+        label_map.write(rows, self.class_of_query[best_query], is_unsure)
+
+    def _exp_relative_to(self, best_logit: Tensor, logits: Tensor) -> Tensor:
+        """Replace (r, W, Q) logits in place by exp(logit_scale * (logit - best_logit)), the probabilities relative to
+        that of the best word; returns their sums (r, W)."""
+        return logits.sub_(best_logit[..., None]).mul_(self.settings["logit_scale"]).exp_().sum(-1)
 
 
-class _Labels:
-    """A label map in the making."""
+class _LabelMap:
+    """The label map of one image while it is computed, and what the thresholds need to know about it."""
 
-    def __init__(self, height: int, width: int, classes: int, device: torch.device) -> None:
-        kind = torch.uint8 if classes <= 255 else torch.int32
-        self.labels = torch.zeros(height, width, dtype=kind, device=device)
-        self.unsure = torch.zeros(height, width, dtype=torch.bool, device=device)
-        self.present = torch.zeros(height, classes, dtype=torch.bool, device=device)
-        """Whether a row has a class."""
-        self.areas = torch.zeros(classes, dtype=torch.int64, device=device)
+    def __init__(self, height: int, width: int, class_count: int, device: torch.device) -> None:
+        dtype = torch.uint8 if class_count <= 255 else torch.int32
+        self.labels = torch.zeros(height, width, dtype=dtype, device=device)
+        self.is_unsure = torch.zeros(height, width, dtype=torch.bool, device=device)
+        """Whether a pixel's class is less probable than `prob_thd`."""
+        self.has_class = torch.zeros(height, class_count, dtype=torch.bool, device=device)
+        """(H, C) whether a class occurs in a row of pixels."""
+        self.areas = torch.zeros(class_count, dtype=torch.int64, device=device)
+        """Pixels of each class; valid until rows are written a second time."""
 
-    def put(self, rows: np.ndarray, labels: Tensor, unsure: Tensor | None) -> None:
-        place = torch.from_numpy(rows).to(labels.device)
-        self.labels[place] = labels.to(self.labels.dtype)
-        if unsure is not None:
-            self.unsure[place] = unsure
-        self.present[place] = self.present[place].scatter_(1, labels, True)
+    def write(self, rows: np.ndarray, labels: Tensor, is_unsure: Tensor | None) -> None:
+        """Write (r, W) labels into some rows."""
+        index = torch.from_numpy(rows).to(labels.device)
+        self.labels[index] = labels.to(self.labels.dtype)
+        if is_unsure is not None:
+            self.is_unsure[index] = is_unsure
+        self.has_class[index] = self.has_class[index].scatter_(1, labels, True)
         self.areas += torch.bincount(labels.flatten(), minlength=len(self.areas))
 
 
-def kept_classes(areas: Tensor, area_thd: float) -> Tensor:
-    """(C,) whether a class has more than the share `area_thd` of the foreground's area; class 0 always stays.
+def find_large_classes(areas: Tensor, area_thd: float) -> Tensor:
+    """(C,) bool, whether a class covers more than the share `area_thd` of the foreground; True for class 0.
 
     Args:
         areas: (C,) pixels of each class.
-        area_thd: of the area of classes 1 and on, not of the image's.
+        area_thd: share of the area of classes 1 and higher, not of the image.
     """
     foreground = areas[1:].float()
     return torch.cat([torch.ones_like(areas[:1], dtype=torch.bool), foreground > area_thd * foreground.sum()])

@@ -1,12 +1,7 @@
-"""Zero-shot segmentation with sliding windows (SCLIP, Wang et al., ECCV 2024, arXiv 2312.01597), as COSMOS evaluates.
-
-Every query word is the mean of its prompts; a patch's logits are its cosines with the words. Metrics are those of
-mmsegmentation: areas summed over the set, mean IoU over the classes that occur. A model that gives one feature for
-everything puts every pixel into one class, which earns that class's share of the pixels over the number of classes.
-"""
+"""Evaluates zero-shot segmentation; protocol and tie rule are described in `cosmos_eval.tasks.segmentation`."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -15,270 +10,327 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.class_order import name_key
+from cosmos_eval.datasets.class_order import normalize_class_name
 from cosmos_eval.datasets.data import SegmentationData
 from cosmos_eval.engine.dense import chunk_size
-from cosmos_eval.engine.features import Engine
-from cosmos_eval.engine.texts import in_order
-from cosmos_eval.engine.truncation import except_cut_alike
-from cosmos_eval.metrics.areas import IGNORED, PresentAreas, area_evidence, class_areas, class_iou, present, summary
-from cosmos_eval.metrics.intervals import Estimator
+from cosmos_eval.engine.engine import Engine
+from cosmos_eval.engine.text_batches import consecutive_batches
+from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.bootstrap import Estimator
+from cosmos_eval.metrics.iou import (
+    IGNORED,
+    PixelCounts,
+    class_iou,
+    collect_pixel_counts,
+    count_class_pixels,
+    estimate_pixel_proportion,
+    segmentation_metrics,
+)
 from cosmos_eval.metrics.similarity import COLLAPSED
-from cosmos_eval.models.base import patch_encoder
+from cosmos_eval.models.base import require_patch_encoder
 from cosmos_eval.progress import Reporter, Silent
 from cosmos_eval.protocol.benchmark import Benchmark
-from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, refuse_widths
+from cosmos_eval.tasks.common import Measured, collapse_warnings, primary_metric, require_equal_dimensions
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import class_weights
-from cosmos_eval.tasks.segmentation import names_for
-from cosmos_eval.tasks.segmentation.label_maps import LabelMaps
+from cosmos_eval.tasks.prompts import build_class_embeddings
+from cosmos_eval.tasks.segmentation import reported_metrics
+from cosmos_eval.tasks.segmentation.feature_range import FeatureRange, all_features_equal
+from cosmos_eval.tasks.segmentation.label_maps import LabelMapPredictor
 
 PRIMARY = "miou"
+"""The primary metric if a definition names none."""
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What came out for one image. Both maps are (H, W) at the image's own size."""
+class SegmentedImage:
+    """The predicted label map of one image beside its true one, both (H, W) at the image's own size."""
 
     index: int
     """Of the image in the dataset."""
-    predicted: np.ndarray
-    truth: np.ndarray
+    predicted_labels: np.ndarray
+    true_labels: np.ndarray
+    """The labels of the mask; 255 for ignored pixels."""
     areas: np.ndarray
-    """(3, C) int64: intersection, prediction, label; see `cosmos_eval.metrics.areas`."""
+    """(3, C) int64 pixels of each class: intersection, prediction, label (`cosmos_eval.metrics.iou`)."""
 
 
 def validate(benchmark: Benchmark, data: SegmentationData) -> None:
-    """RequestError for masks that are not the images', not as many words as classes, or an unknown primary metric."""
-    words = benchmark.words().query_words
-    keys = [name_key(name) for name in data.class_names]
-    places = {key: i for i, key in enumerate(keys)}
-    if len(words) != len(data.class_names):
+    """Check that segmentation can be evaluated on this data.
+
+    Raises:
+        RequestError: not one entry of query words for each class, entries in another order than the classes, too many
+            classes, not one mask for each image, or a primary metric that is not reported.
+    """
+    words_of_class = benchmark.resolve_prompts().query_words
+    class_count = len(data.class_names)
+    if len(words_of_class) != class_count:
         raise RequestError(
-            f"{benchmark.name}: prompts.words has {len(words)} entries for {len(data.class_names)} classes"
+            f"{benchmark.name}: prompts.words has {len(words_of_class)} entries for {class_count} classes; write one "
+            "entry for each class, in the order of the classes"
         )
-    for i, own in enumerate(words):
-        for word in own:
-            there = places.get(name_key(word), i)
-            if there != i and keys[there] not in map(name_key, words[there]):
+    _require_class_order(benchmark, data, words_of_class)
+    if class_count > IGNORED:
+        raise RequestError(
+            f"{benchmark.name}: {class_count} classes, but at most {IGNORED} are possible, since {IGNORED} is the "
+            "label of ignored pixels"
+        )
+    if len(data.masks) != len(data.images) or not len(data.images):
+        raise RequestError(
+            f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks; give one mask for each "
+            "image, and at least one"
+        )
+    primary_metric(benchmark, reported_metrics(unique_class_names(data)), PRIMARY)
+
+
+def _require_class_order(benchmark: Benchmark, data: SegmentationData, words_of_class: Sequence[Sequence[str]]) -> None:
+    """Check that no entry of `prompts.words` has the name of another class.
+
+    Words are matched to classes by position, so that two exchanged entries would give wrong numbers without an error.
+    A class's name may be a word of several classes, provided that it is one of the class's own words.
+
+    Raises:
+        RequestError: names the first word at the position of another class.
+    """
+    class_keys = [normalize_class_name(name) for name in data.class_names]
+    class_of_key = {key: i for i, key in enumerate(class_keys)}
+    for i, words in enumerate(words_of_class):
+        for word in words:
+            named_class = class_of_key.get(normalize_class_name(word), i)
+            own_words = map(normalize_class_name, words_of_class[named_class])
+            if named_class != i and class_keys[named_class] not in own_words:
                 raise RequestError(
                     f"{benchmark.name}: prompts.words has {word!r} at number {i}, which is the class "
-                    f"{data.class_names[i]!r}, and {words[there][0]!r} at the place of {data.class_names[there]!r}; "
-                    "write them in the order of the classes"
+                    f"{data.class_names[i]!r}, and {words_of_class[named_class][0]!r} at number {named_class}, which "
+                    f"is the class {data.class_names[named_class]!r}; write them in the order of the classes"
                 )
-    if len(words) > IGNORED:
-        raise RequestError(f"{benchmark.name}: {len(words)} classes; {IGNORED} is the label of ignored pixels")
-    if len(data.masks) != len(data.images) or not len(data.images):
-        raise RequestError(f"{benchmark.name}: {len(data.images):,} images with {len(data.masks):,} masks")
-    primary_metric(benchmark, names_for(class_labels(data)), PRIMARY)
 
 
-def predictions(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[Prediction]:
-    """The label map of every image, in the dataset's order.
+def predict_label_maps(benchmark: Benchmark, data: SegmentationData, engine: Engine) -> Iterator[SegmentedImage]:
+    """Predict the label map of every image, in the dataset's order.
 
     Raises:
         RequestError: a model without patch features, an image or mask that cannot be read, a mask of another size than
-            its image or with a label that is no class; names the image.
+            its image, or a label that is not a class; names the image.
     """
-    patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
-    queries, of_class = query_features(benchmark, engine)
-    yield from _predictions(benchmark, data, engine, LabelMaps(queries, of_class, benchmark.settings))
+    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    queries, class_of_query = encode_query_words(benchmark, engine)
+    yield from _predict_images(benchmark, data, engine, LabelMapPredictor(queries, class_of_query, benchmark.settings))
 
 
-def _predictions(
+def _predict_images(
     benchmark: Benchmark,
     data: SegmentationData,
     engine: Engine,
-    maps: LabelMaps,
-    see: Callable[[Tensor], None] = lambda rows: None,
+    label_maps: LabelMapPredictor,
+    on_features: Callable[[Tensor], None] = lambda features: None,
     reporter: Reporter | None = None,
-) -> Iterator[Prediction]:
-    """`predictions` by label maps that stand; `see` is shown the (N, D) features of each image."""
+) -> Iterator[SegmentedImage]:
+    """As `predict_label_maps`.
+
+    Args:
+        on_features: called with the (N, D) patch features of each image.
+        reporter: shows the progress in place of the engine's reporter.
+    """
     settings = benchmark.settings
     keep_pixels = bool(settings["pamr_steps"])
     for dense in engine.window_features(data.images, settings, keep_pixels=keep_pixels, reporter=reporter):
-        refuse_widths(benchmark, dense.features.shape[-1], maps.queries.shape[1], "patch")
-        see(dense.features.flatten(0, -2))
-        truth = truth_of(benchmark, data, dense.index, dense.original)
-        predicted = maps.predict(dense)
-        yield Prediction(dense.index, predicted, truth, class_areas(predicted, truth, len(data.class_names)))
+        require_equal_dimensions(benchmark, dense.features.shape[-1], label_maps.queries.shape[1], "patch")
+        on_features(dense.features.flatten(0, -2))
+        true_labels = read_true_labels(benchmark, data, dense.index, dense.original_size)
+        predicted_labels = label_maps.predict(dense)
+        areas = count_class_pixels(predicted_labels, true_labels, len(data.class_names))
+        yield SegmentedImage(dense.index, predicted_labels, true_labels, areas)
 
 
-@dataclass
-class Spread:
-    """Between which values features lie, to know whether they differ at all."""
-
-    first: Tensor = field(default_factory=lambda: torch.empty(0))
-    """(D,) of the first."""
-    low: Tensor = field(default_factory=lambda: torch.empty(0))
-    high: Tensor = field(default_factory=lambda: torch.empty(0))
-    wide: bool = False
-    """Whether they differ for sure; no more are looked at then."""
-
-    def add(self, rows: Tensor) -> None:
-        """Look at (N, D) rows."""
-        if self.wide:
-            return
-        low, high = rows.amin(0), rows.amax(0)
-        if not len(self.first):
-            self.first, self.low, self.high = rows[0].clone(), low, high
-        self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
-        self.wide = bool((self.high - self.low).amax() >= 2 * COLLAPSED)
-
-    def cpu(self) -> "Spread":
-        return Spread(self.first.cpu(), self.low.cpu(), self.high.cpu(), self.wide)
+def encode_query_words(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
+    """(Q, D) embeddings of all query words, each the normalised mean of its prompts, and (Q,) the class of each."""
+    prompts = benchmark.resolve_prompts()
+    words = [word for words_of_class in prompts.query_words for word in words_of_class]
+    class_of_word = [c for c, words_of_class in enumerate(prompts.query_words) for _ in words_of_class]
+    if not prompts.templates or isinstance(prompts.templates, dict):
+        raise RequestError(
+            f"{benchmark.name}: prompts.templates must be a list of templates, or the name of a built-in list"
+        )
+    return build_class_embeddings(engine, words, prompts.templates), torch.tensor(class_of_word)
 
 
-def collapsed(spreads: Sequence[Spread]) -> bool:
-    """Whether all features lie within rounding of the first."""
-    first = spreads[0].first
-    return all(
-        not one.wide and bool(torch.maximum(one.high - first, first - one.low).amax() < COLLAPSED) for one in spreads
-    )
+def read_true_labels(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Read the (H, W) labels of one image's mask.
 
+    Args:
+        size: height and width of the image.
 
-@dataclass(frozen=True)
-class _Common:
-    """What all chunks of a dataset share."""
-
-    benchmark: Benchmark
-    data: SegmentationData
-    """Without its images and masks."""
-    queries: Tensor
-    of_class: Tensor
-
-
-def areas_of_chunks(
-    engine: Engine, common: _Common, chunks: Iterable[SegmentationData]
-) -> Iterator[tuple[list[np.ndarray], Spread]]:
-    """The areas of each image of a chunk, and how its features lie: what one rank does."""
-    some = list(chunks)
-    if not some:
-        return
-    images, masks = ([one for chunk in some for one in getattr(chunk, part)] for part in ("images", "masks"))
-    maps = LabelMaps(common.queries.to(engine.device), common.of_class, common.benchmark.settings)
-    data = replace(common.data, images=images, masks=masks)
-    reporter = Silent() if engine.crew.size > 1 else None  # whole chunks are shown there, of all ranks
-    made = _predictions(common.benchmark, data, engine, maps, lambda rows: spread.add(rows), reporter)
-    for chunk in some:
-        spread = Spread()
-        yield [prediction.areas for prediction in islice(made, len(chunk.images))], spread.cpu()
-    for _ in made:
-        raise AssertionError("more predictions than images")
-
-
-def query_features(benchmark: Benchmark, engine: Engine) -> tuple[Tensor, Tensor]:
-    """(Q, D) rows of unit length, a query word each: the mean of its prompts; and (Q,) the class of each."""
-    words = benchmark.words()
-    queries = [word for own in words.query_words for word in own]
-    of_class = [c for c, own in enumerate(words.query_words) for _ in own]
-    if not words.templates or isinstance(words.templates, dict):
-        raise RequestError(f"{benchmark.name}: prompts.templates must be a list of templates, or a named set of them")
-    return class_weights(engine, queries, words.templates), torch.tensor(of_class)
-
-
-def truth_of(benchmark: Benchmark, data: SegmentationData, index: int, size: tuple[int, int]) -> np.ndarray:
-    """The (H, W) labels of one image, checked."""
-    key, classes = data.images[index].key, len(data.class_names)
-    labels = data.masks[index].hashed_labels()
+    Raises:
+        RequestError: the mask has another size, or a label that is neither a class nor 255.
+    """
+    key, class_count = data.images[index].key, len(data.class_names)
+    labels = data.masks[index].verified_labels()
     if tuple(labels.shape) != tuple(size):
         raise RequestError(
-            f"{benchmark.name}: the mask of {key} has {_size(labels.shape)} pixels and its image {_size(size)}; "
-            "mend the files"
+            f"{benchmark.name}: the mask of {key} has {_format_size(labels.shape)} pixels and its image "
+            f"{_format_size(size)}; correct the files"
         )
-    known = labels[labels != IGNORED]
-    if known.size and not (known.min() >= 0 and known.max() < classes):
-        wrong = int(known[(known < 0) | (known >= classes)][0])
+    counted = labels[labels != IGNORED]
+    if counted.size and not (counted.min() >= 0 and counted.max() < class_count):
+        wrong_label = int(counted[(counted < 0) | (counted >= class_count)][0])
         raise RequestError(
-            f"{benchmark.name}: the mask of {key} has the label {wrong}, classes are 0 to {classes - 1} and {IGNORED} "
-            "is ignored; mend the file, or prepare the masks again"
+            f"{benchmark.name}: the mask of {key} has the label {wrong_label}, but classes are 0 to {class_count - 1} "
+            f"and {IGNORED} is for ignored pixels; correct the file, or prepare the masks again"
         )
     return labels
 
 
-def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int = 0) -> Outcome:
-    """Mean IoU, pixel accuracy, mean accuracy, and the IoU of every class that occurs.
+def _format_size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
-    `samples` has a row for each image and each class that is in it or predicted in it: `image`, `class` (its
-    index), `name`, and the areas `intersection`, `prediction` and `label` in pixels.
+
+@dataclass(frozen=True)
+class _SharedInput:
+    """What the evaluation of every chunk of a dataset needs; sent to all ranks once."""
+
+    benchmark: Benchmark
+    data: SegmentationData
+    """Without images and masks, which the chunks hold."""
+    queries: Tensor
+    class_of_query: Tensor
+
+
+def evaluate_chunks(
+    engine: Engine, shared: _SharedInput, chunks: Iterable[SegmentationData]
+) -> Iterator[tuple[list[np.ndarray], FeatureRange]]:
+    """Evaluate chunks of a dataset: the work of one rank.
+
+    Yields:
+        for each chunk the (3, C) areas of each of its images, and the range of its patch features.
     """
-    patch_encoder(engine.model)  # a model without patches is refused before any text is encoded
-    queries, of_class = query_features(benchmark, engine)
-    common = _Common(benchmark, replace(data, images=(), masks=()), queries.cpu(), of_class)
-    areas, spreads = _areas(common, data, engine)
-    names = class_labels(data)
-    entries = present(areas, len(names))
-    total = entries.total()
-    if not total[2].any():
-        raise RequestError(f"{benchmark.name}: no pixel of any mask has a class; all are ignored")
+    chunks = list(chunks)
+    if not chunks:
+        return
+    images = [image for chunk in chunks for image in chunk.images]
+    masks = [mask for chunk in chunks for mask in chunk.masks]
+    data = replace(shared.data, images=images, masks=masks)
+    label_maps = LabelMapPredictor(shared.queries.to(engine.device), shared.class_of_query, shared.benchmark.settings)
+    # With several ranks, rank 0 shows the progress of whole chunks (`_evaluate_images`).
+    reporter = Silent() if engine.ranks.size > 1 else None
+
+    def add_to_range(features: Tensor) -> None:
+        feature_range.add(features)  # the range of the chunk at hand, assigned in the loop below
+
+    # One generator for all chunks, so that images are decoded ahead across the borders of chunks. Generators are lazy:
+    # an image is predicted when `islice` requests it, so its features go into the range of its own chunk.
+    all_predictions = _predict_images(shared.benchmark, data, engine, label_maps, add_to_range, reporter)
+    for chunk in chunks:
+        feature_range = FeatureRange()
+        areas = [prediction.areas for prediction in islice(all_predictions, len(chunk.images))]
+        yield areas, feature_range.cpu()
+    for _ in all_predictions:
+        raise AssertionError("more predictions than images")
+
+
+def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int = 0) -> Outcome:
+    """Evaluate a model on a segmentation benchmark.
+
+    `samples` has one row per image and class that is labelled or predicted in it:
+
+    - `image`: the image's key
+    - `class`, `name`: index and name of the class
+    - `intersection`, `prediction`, `label`: pixels that are correct, predicted and labelled.
+
+    Intervals resample images.
+
+    Args:
+        seed: seed of the bootstrap resampling.
+    """
+    require_patch_encoder(engine.model)  # raises for a model without patch features, before any text is encoded
+    queries, class_of_query = encode_query_words(benchmark, engine)
+    shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
+    areas, feature_ranges = _evaluate_images(shared, data, engine)
+    names = unique_class_names(data)
+    entries = collect_pixel_counts(areas, len(names))
+    total_areas = entries.total()
+    if not total_areas[2].any():
+        raise RequestError(
+            f"{benchmark.name}: no pixel of any mask has a class, all are ignored; check the masks and the definition"
+        )
+
     measured = Measured(len(data.images))
-    shared = _Resampled(entries)
-    for name, value in summary(total).items():
-        measured.share(name, value, len(data.images), shared.summary(name), area_evidence(entries, name))
-    for c in np.flatnonzero(~np.isnan(class_iou(total))).tolist():
-        value, evidence = float(class_iou(total)[c]), area_evidence(entries, "miou", c)
-        measured.share(f"{names[c]}/iou", value, len(data.images), shared.iou(c), evidence)
+    resampled = _ResampledAreas(entries)
+    for name, value in segmentation_metrics(total_areas).items():
+        measured.share(name, value, len(data.images), resampled.summary(name), estimate_pixel_proportion(entries, name))
+    iou = class_iou(total_areas)
+    for c in np.flatnonzero(~np.isnan(iou)).tolist():
+        evidence = estimate_pixel_proportion(entries, "miou", c)
+        measured.share(f"{names[c]}/iou", float(iou[c]), len(data.images), resampled.iou(c), evidence)
     metrics = measured.metrics(seed)
+
     samples = pd.DataFrame(
         {
             "image": [data.images[i].key for i in entries.image.tolist()],
             "class": entries.label,
             "name": [names[c] for c in entries.label.tolist()],
-            "intersection": entries.areas[:, 0],
-            "prediction": entries.areas[:, 1],
-            "label": entries.areas[:, 2],
+            "intersection": entries.counts[:, 0],
+            "prediction": entries.counts[:, 1],
+            "label": entries.counts[:, 2],
         }
     )
-    warnings = collapse_warnings({"words": queries}, except_cut_alike(engine, "words"))
-    if collapsed(spreads):
+    warnings = collapse_warnings({"words": queries}, truncated_alike(engine, "words"))
+    if all_features_equal(feature_ranges):
         warnings += (f"collapsed: the features of all patches lie within {COLLAPSED:g} of each other",)
     primary = primary_metric(benchmark, metrics, PRIMARY)
     return Outcome(metrics=metrics, samples=samples, primary=primary, warnings=warnings)
 
 
-def _areas(common: _Common, data: SegmentationData, engine: Engine) -> tuple[list[np.ndarray], list[Spread]]:
-    """The areas of every image in the dataset's order, and how the features of each chunk lie."""
-    plan = in_order(len(data.images), chunk_size(engine.batch_size))
+def _evaluate_images(
+    shared: _SharedInput, data: SegmentationData, engine: Engine
+) -> tuple[list[np.ndarray], list[FeatureRange]]:
+    """Evaluate all images, on all ranks.
+
+    Returns:
+        the (3, C) areas of every image in the dataset's order, and the range of the patch features of each chunk.
+    """
+    plan = consecutive_batches(len(data.images), chunk_size(engine.batch_size))
     chunks = [
-        replace(common.data, images=[data.images[i] for i in places], masks=[data.masks[i] for i in places])
-        for places in plan
+        replace(shared.data, images=[data.images[i] for i in members], masks=[data.masks[i] for i in members])
+        for members in plan
     ]
-    found: dict[int, tuple[list[np.ndarray], Spread]] = {}
-    shown = engine.reporter if engine.crew.size > 1 else Silent()
-    with shown.task("encoding windows", len(data.images), "images") as advance:
-        for number, value in engine.crew.share(areas_of_chunks, common, chunks):
-            found[number] = value
+    results: dict[int, tuple[list[np.ndarray], FeatureRange]] = {}
+    reporter = engine.reporter if engine.ranks.size > 1 else Silent()  # one process shows each image: `_predict_images`
+    with reporter.task("encoding windows", len(data.images), "images") as advance:
+        for number, result in engine.ranks.distribute(evaluate_chunks, shared, chunks):
+            results[number] = result
             advance(len(plan[number]))
-    in_turn = [found[number] for number in range(len(plan))]
-    return [areas for own, _ in in_turn for areas in own], [spread for _, spread in in_turn]
+    in_dataset_order = [results[number] for number in range(len(plan))]
+    areas = [image_areas for areas_of_chunk, _ in in_dataset_order for image_areas in areas_of_chunk]
+    return areas, [feature_range for _, feature_range in in_dataset_order]
 
 
-class _Resampled:
-    """Summed areas of a resample, added up once for all the metrics that read them."""
+class _ResampledAreas:
+    """Areas summed over a bootstrap resample, computed once for all metrics of that resample.
 
-    def __init__(self, entries: PresentAreas) -> None:
+    `intervals` calls every estimator with the same array of draws, then all of them with the next one.
+    """
+
+    def __init__(self, entries: PixelCounts) -> None:
         self.entries = entries
         self.drawn: np.ndarray | None = None
-        self.total = np.zeros(0)
+        self.total_of_drawn = np.zeros(0)
 
-    def of(self, drawn: np.ndarray) -> np.ndarray:
-        """(3, C)"""
+    def total(self, drawn: np.ndarray) -> np.ndarray:
+        """(3, C) areas summed over images, image i counted `drawn[i]` times."""
         if self.drawn is not drawn:
-            self.drawn, self.total = drawn, self.entries.total(drawn)
-        return self.total
+            self.drawn, self.total_of_drawn = drawn, self.entries.total(drawn)
+        return self.total_of_drawn
 
     def summary(self, name: str) -> Estimator:
-        return lambda drawn: summary(self.of(drawn))[name]
+        """The estimator of `miou`, `pixel_accuracy` or `mean_accuracy`."""
+        return lambda drawn: segmentation_metrics(self.total(drawn))[name]
 
     def iou(self, c: int) -> Estimator:
-        return lambda drawn: float(class_iou(self.of(drawn)[:, [c]])[0])
+        """The estimator of the IoU of class `c`."""
+        return lambda drawn: float(class_iou(self.total(drawn)[:, [c]])[0])
 
 
-def class_labels(data: SegmentationData) -> list[str]:
-    """The names of the classes, told apart by their number where two are the same."""
+def unique_class_names(data: SegmentationData) -> list[str]:
+    """The names of the classes; where several have one name, with their numbers appended."""
     names = list(data.class_names)
     return [name if names.count(name) == 1 else f"{name} ({c})" for c, name in enumerate(names)]
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

@@ -1,12 +1,12 @@
-"""Segmentation: what two models did on the same samples."""
+"""Paired comparison of two models on segmentation, for `regress`."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmos_eval.metrics.areas import PresentAreas
-from cosmos_eval.metrics.paired_samples import Areas, Hits, label_numbers
-from cosmos_eval.tasks.segmentation import AREAS
+from cosmos_eval.metrics.iou import PixelCounts
+from cosmos_eval.metrics.paired_samples import Hits, PairedPixelCounts, number_labels
+from cosmos_eval.tasks.segmentation import AREAS, labelled_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,27 +14,57 @@ if TYPE_CHECKING:
     from cosmos_eval.results.record import Result
 
 
-def paired(metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Hits | Areas:
-    if metric in ("pixel_accuracy", "mean_accuracy"):  # shares of labelled pixels: means, unlike IoUs
-        labelled = [one[one["label"] > 0] for one in frames]
-        label = labelled[0]["label"].to_numpy(np.float64)
-        of_class = label_numbers(labelled[0]["class"].to_numpy())
-        weights = label / np.bincount(of_class, weights=label)[of_class] if metric == "mean_accuracy" else label
-        hits = [one["intersection"].to_numpy() / label for one in labelled]
-        return Hits(hits[0], hits[1], label_numbers(labelled[0]["image"].to_numpy()), weights)
-    numbers = label_numbers(np.concatenate([one["image"].to_numpy() for one in frames]))
-    class_count = 1 + int(max(one["class"].max() for one in frames))
-    both = [
-        PresentAreas(
-            own,
-            frame["class"].to_numpy(np.int64),
-            frame[list(AREAS)].to_numpy(np.int64),
+def paired(
+    metric: str, results: "tuple[Result, Result]", frames: "tuple[pd.DataFrame, pd.DataFrame]"
+) -> Hits | PairedPixelCounts:
+    """What both models did on the same images; the unit is the image.
+
+    Args:
+        metric: `miou`, `pixel_accuracy`, `mean_accuracy` or `<class>/iou`.
+        results: baseline and candidate.
+        frames: their samples; rows of labelled classes are equal in number and order, others are not.
+    """
+    if metric in ("pixel_accuracy", "mean_accuracy"):
+        return _paired_accuracy(metric, frames)
+    return _paired_iou(metric, frames)
+
+
+def _paired_accuracy(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> Hits:
+    """The share of correct pixels in each labelled class of each image. Unlike an IoU, an accuracy is a weighted mean
+    of these shares: its denominator does not depend on the model."""
+    baseline, candidate = (labelled_samples(samples) for samples in frames)
+    labelled_pixels = baseline["label"].to_numpy(np.float64)
+    weights = labelled_pixels
+    if metric == "mean_accuracy":  # each class has the same weight, its pixels together
+        class_number = number_labels(baseline["class"].to_numpy())
+        weights = labelled_pixels / np.bincount(class_number, weights=labelled_pixels)[class_number]
+    return Hits(
+        baseline["intersection"].to_numpy() / labelled_pixels,
+        candidate["intersection"].to_numpy() / labelled_pixels,
+        number_labels(baseline["image"].to_numpy()),
+        weights,
+    )
+
+
+def _paired_iou(metric: str, frames: "tuple[pd.DataFrame, pd.DataFrame]") -> PairedPixelCounts:
+    """The areas of each class in each image, with images numbered alike in both models."""
+    image_numbers = number_labels(np.concatenate([samples["image"].to_numpy() for samples in frames]))
+    class_count = 1 + int(max(samples["class"].max() for samples in frames))
+    baseline_numbers, candidate_numbers = np.split(image_numbers, [len(frames[0])])
+    baseline, candidate = (
+        PixelCounts(
+            numbers,
+            samples["class"].to_numpy(np.int64),
+            samples[list(AREAS)].to_numpy(np.int64),
             class_count,
         )
-        for frame, own in zip(frames, np.split(numbers, [len(frames[0])]), strict=True)
-    ]
-    labels = None
+        for samples, numbers in zip(frames, (baseline_numbers, candidate_numbers), strict=True)
+    )
+    classes = None
     if metric != "miou":
-        of_name = [one.loc[one["name"] == metric.removesuffix("/iou"), "class"].unique().tolist() for one in frames]
-        labels = tuple(sorted({int(c) for some in of_name for c in some}))
-    return Areas(both[0], both[1], 1 + int(numbers.max()), labels)
+        name = metric.removesuffix("/iou")
+        # A class that one model never predicts and that is nowhere labelled is in the samples of the other one only.
+        classes = tuple(
+            sorted({int(c) for samples in frames for c in samples.loc[samples["name"] == name, "class"].unique()})
+        )
+    return PairedPixelCounts(baseline, candidate, 1 + int(image_numbers.max()), classes)

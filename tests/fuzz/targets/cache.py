@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.cache.contents import damaged, held
-from cosmos_eval.cache.names import read_names, write_names
+from cosmos_eval.cache.contents import find_damaged_files, list_cached_models
+from cosmos_eval.cache.feature_cache import FeatureCache
+from cosmos_eval.cache.item_names import read_names, write_names
 from cosmos_eval.cache.shard import Shard
-from cosmos_eval.cache.store import Store
 from tests.fuzz.running import Target
 
 ABOUT = {
@@ -26,7 +26,7 @@ KEYS = [f"{i:032x}" for i in range(4)]
 
 
 def _make(folder: Path) -> list[Path]:
-    space = Store(folder).space(ABOUT)
+    space = FeatureCache(folder).for_model(ABOUT)
     keys = np.array([list(bytes.fromhex(key)) for key in KEYS], dtype=np.uint8)
     rows = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
     space.put("texts", Shard(keys, rows))
@@ -41,7 +41,7 @@ def _make_names(folder: Path) -> list[Path]:
 
 
 def _load(folder: Path) -> Any:
-    space = Store(folder).space(ABOUT)
+    space = FeatureCache(folder).for_model(ABOUT)
     found = {KEYS[at]: row.tobytes() for places, rows in space.find("texts", KEYS) for at, row in zip(places, rows)}  # noqa: B905
     if len(found) < len(KEYS):
         raise RequestError("rows are missing: they would be computed again")
@@ -49,10 +49,10 @@ def _load(folder: Path) -> Any:
 
 
 def _load_names(folder: Path) -> Any:
-    (one,) = held(folder)
+    (one,) = list_cached_models(folder)
     names = list(read_names(one.folder, "texts"))
-    faults = [said for _, said in damaged(one)]
-    if faults or not names or json.dumps(one.about) == "":
+    faults = [said for _, said in find_damaged_files(one)]
+    if faults or not names or json.dumps(one.info) == "":
         raise RequestError("; ".join(faults) or "no names")
     return names
 

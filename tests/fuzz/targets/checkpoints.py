@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from cosmos_core.layouts import read_state
-from cosmos_eval.models.open_clip_files import peek
+from cosmos_eval.models.open_clip_files import read_open_clip_checkpoint
 from tests.fuzz.running import Target
 
 
@@ -44,7 +44,7 @@ def _load(folder: Path) -> Any:
 
 
 def _load_open_clip(folder: Path) -> Any:
-    return _numbers(peek(folder / "last.pt")["state_dict"])
+    return _numbers(read_open_clip_checkpoint(folder / "last.pt")["state_dict"])
 
 
 def _load_bare(folder: Path) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cosmos_core.data.samples import load_image
-from cosmos_eval.datasets.base import FileImage
+from cosmos_eval.datasets.image_sources import FileImage
 from tests.fuzz.running import Target
 
 ENDINGS = ("png", "jpg", "webp", "gif", "bmp", "tif", "ppm")

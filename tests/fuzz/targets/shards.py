@@ -11,12 +11,12 @@ import numpy as np
 from cosmos_core.data.shards import LostSamples, entries
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
-from cosmos_eval.datasets.base import ArrayImage
 from cosmos_eval.datasets.data import ClassificationData
+from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.datasets.resized import read_resized, write_resized
 from cosmos_eval.models.preprocess import ImagePreprocess
-from tests.datasets.test_datasets_wds import WDS, make_image, write_tar
-from tests.datasets.test_datasets_wds import shards as evaluation_shards
+from tests.datasets.test_datasets_webdataset import WDS, make_image, write_tar
+from tests.datasets.test_datasets_webdataset import shards as evaluation_shards
 from tests.fuzz.running import Target
 from tests.helpers.datasets_on_disk import define
 
@@ -72,9 +72,9 @@ def _make_resized(folder: Path) -> list[Path]:
 
 def _load_resized(folder: Path) -> Any:
     resized = read_resized(folder / "small")
-    if len(resized.places) < 3:
+    if len(resized.locations) < 3:
         raise RequestError("some are missing: they would be resized again")
-    return {tuple(resized.pixels(digest).ravel().tolist()) for digest in resized.places}
+    return {tuple(resized.pixels(digest).ravel().tolist()) for digest in resized.locations}
 
 
 TARGETS = [

@@ -9,7 +9,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import ModelKind
-from cosmos_eval.models import KnownModel, ModelSpec
+from cosmos_eval.models import ListedModel, ModelSpec
 
 COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1), "yellow": (1, 1, -1)}
 WORDS = 6
@@ -64,5 +64,5 @@ KIND = ModelKind(
     form="late:PATCHES",
     load=load,
     check=check,
-    listed=(KnownModel("late:PATCHES", "nothing", "late interaction of colours, PATCHES on a side"),),
+    listed=(ListedModel("late:PATCHES", "nothing", "late interaction of colours, PATCHES on a side"),),
 )

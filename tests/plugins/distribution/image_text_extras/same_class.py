@@ -11,11 +11,11 @@ import pandas as pd
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import DataKind, TaskInfo
-from cosmos_eval.datasets.base import FileImage, ImageSource
 from cosmos_eval.datasets.data import Data
-from cosmos_eval.datasets.dataset_checks import Survey
-from cosmos_eval.datasets.reader import PLACE
-from cosmos_eval.metrics.paired_samples import Hits, label_numbers, require_column
+from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.image_sources import FileImage, ImageSource
+from cosmos_eval.datasets.reader import PATH
+from cosmos_eval.metrics.paired_samples import Hits, number_labels, require_column
 from cosmos_eval.tasks.common import Measured, primary_metric
 from cosmos_eval.tasks.outcome import Outcome
 
@@ -58,22 +58,22 @@ class ImagePairs:
     """Pairs of images in a CSV file with the columns first, second and same (0 or 1)."""
 
     kinds = (PairData,)
-    required: ClassVar = {"path": PLACE, "images": PLACE}
+    required: ClassVar = {"path": PATH, "images": PATH}
 
     def check(self, benchmark: Any, data_root: Path) -> list[str]:
         path = benchmark.dataset["path"]
         return [] if str(path).endswith(".csv") else [f"needs a .csv file, not {path}"]
 
     def load(self, benchmark: Any, data_root: Path) -> PairData:
-        survey = Survey(benchmark, data_root)
-        path, folder = survey.there(survey.place("path", "file"), survey.place("images", "folder"))
+        checker = DatasetChecker(benchmark, data_root)
+        path, folder = checker.require(checker.find_path("path", "file"), checker.find_path("images", "folder"))
         with path.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         names = sorted({row[side] for row in rows for side in ("first", "second")})
-        survey.images(folder, names)
-        survey.stop_if_any()
+        checker.check_images(folder, names)
+        checker.raise_if_problems()
         place = {name: i for i, name in enumerate(names)}
-        return survey.finish(
+        return checker.finish(
             PairData(
                 [FileImage(name, folder / name) for name in names],
                 np.array([[place[row["first"]], place[row["second"]]] for row in rows], dtype=np.int64),
@@ -113,7 +113,7 @@ def run(benchmark: Any, data: PairData, engine: Any, seed: int) -> Outcome:
 def paired(metric: str, results: Any, frames: Any) -> Hits:
     require_column("correct", *frames)
     baseline, candidate = (frame["correct"].to_numpy() for frame in frames)
-    return Hits(baseline, candidate, label_numbers(frames[0]["first"].to_numpy()))
+    return Hits(baseline, candidate, number_labels(frames[0]["first"].to_numpy()))
 
 
 INFO = TaskInfo(

@@ -1,0 +1,158 @@
+"""The readers by name, each with its options. Imports neither the readers' code nor anything else that is slow.
+
+Readers of other packages are entry points of the group `cosmos_eval.readers` (`cosmos_eval.datasets.reader`).
+"""
+
+from typing import Any
+
+from cosmos_core.plugins import Registry
+from cosmos_eval.datasets.reader import (
+    ALLOW,
+    APPLY,
+    NAMES,
+    NUMBER,
+    PATH,
+    SWITCH,
+    TEXT,
+    ReaderInfo,
+    find_reader_problem,
+    to_reader_info,
+)
+
+LEAVE_OUT = {"leave_out_missing": SWITCH}
+"""With it, items whose images are missing are counted and left out; without it, a missing image is a problem."""
+
+EXIF = {"exif": APPLY}
+"""With it, the EXIF orientation of images is applied; without it, it is ignored, as torchvision does."""
+
+CANDIDATES = {"candidates_without_images": ALLOW}
+"""With it, classes may have no image and still are candidates; without it, such a class is a problem."""
+
+BUILT_IN: dict[str, Any] = {
+    "coco-captions": ReaderInfo(
+        "cosmos_eval.datasets.coco:read_captions",
+        kinds=("retrieval",),
+        required={"images": PATH, "annotations": PATH},
+        optional=EXIF,
+        summary="COCO captions: images and a captions_*.json",
+    ),
+    "karpathy": ReaderInfo(
+        "cosmos_eval.datasets.karpathy:read_karpathy",
+        kinds=("retrieval",),
+        required={"images": PATH, "annotations": PATH, "split": TEXT},
+        optional=EXIF,
+        summary="Karpathy's splits of COCO and Flickr: images and a dataset_*.json",
+    ),
+    "image-folder": ReaderInfo(
+        "cosmos_eval.datasets.image_folder:read_image_folder",
+        kinds=("classification",),
+        required={"path": PATH},
+        optional={**EXIF, **CANDIDATES},
+        summary="a folder for each class, with its images",
+    ),
+    "imagenet": ReaderInfo(
+        "cosmos_eval.datasets.imagenet:read_imagenet",
+        kinds=("classification",),
+        required={"path": PATH},
+        optional={"labels": PATH, **EXIF, **CANDIDATES},
+        summary="ImageNet's validation set, as class folders or flat with the devkit's labels",
+    ),
+    "jsonl": ReaderInfo(
+        "cosmos_eval.datasets.jsonl:read_jsonl",
+        kinds=("retrieval", "classification", "perception"),
+        required={"path": PATH},
+        optional={"images": PATH, **EXIF, **CANDIDATES},
+        summary="a line of JSON for each image (docs/own_data.md)",
+    ),
+    "clip-benchmark": ReaderInfo(
+        "cosmos_eval.datasets.clip_benchmark:read_torchvision",
+        kinds=("classification",),
+        required={"dataset": TEXT, "path": PATH},
+        optional={
+            "split": TEXT,
+            "without": NAMES,
+            "random_split": NUMBER,
+            "skip": NUMBER,
+            "published": SWITCH,
+            **CANDIDATES,
+        },
+        only_with={"skip": "random_split"},
+        summary="a torchvision dataset, as clip-benchmark builds it",
+    ),
+    "wds": ReaderInfo(
+        "cosmos_eval.datasets.webdataset:read_webdataset",
+        kinds=("classification", "retrieval"),
+        required={"path": PATH},
+        optional={"split": TEXT, **EXIF, **CANDIDATES},
+        summary="WebDataset shards, as clip-benchmark's hub copies",
+    ),
+    "mmseg": ReaderInfo(
+        "cosmos_eval.datasets.mmseg.reader:read_mmseg",
+        kinds=("segmentation",),
+        required={"layout": TEXT, "path": PATH},
+        optional={"images": PATH, **EXIF},
+        summary="images and masks in a layout of mmsegmentation",
+    ),
+    "sugarcrepe": ReaderInfo(
+        "cosmos_eval.datasets.perception.sugarcrepe:read_sugarcrepe",
+        kinds=("perception",),
+        required={"path": PATH, "images": PATH},
+        optional={**LEAVE_OUT, **EXIF},
+        summary="SugarCrepe's seven JSON files and COCO's images",
+    ),
+    "svo-probes": ReaderInfo(
+        "cosmos_eval.datasets.perception.svo:read_svo",
+        kinds=("perception",),
+        required={"path": PATH, "images": PATH},
+        optional={**LEAVE_OUT, **EXIF},
+        summary="SVO-Probes' table and its images",
+    ),
+    "mmvp-vlm": ReaderInfo(
+        "cosmos_eval.datasets.perception.mmvp:read_mmvp",
+        kinds=("perception",),
+        required={"path": PATH},
+        optional={**LEAVE_OUT, **EXIF},
+        summary="MMVP-VLM's table and its images",
+    ),
+    "winoground": ReaderInfo(
+        "cosmos_eval.datasets.perception.winoground:read_winoground",
+        kinds=("perception",),
+        required={"path": PATH, "images": PATH},
+        optional={**LEAVE_OUT, **EXIF},
+        summary="Winoground's examples.jsonl and its images",
+    ),
+    "aro": ReaderInfo(
+        "cosmos_eval.datasets.perception.aro:read_aro",
+        kinds=("perception",),
+        required={"path": PATH, "images": PATH, "subsets": TEXT},
+        optional={"symmetric": NAMES, **LEAVE_OUT, **EXIF},
+        summary="ARO's Visual Genome relation and attribution files and images",
+    ),
+    "aro-order": ReaderInfo(
+        "cosmos_eval.datasets.perception.aro_order:read_aro_order",
+        kinds=("perception",),
+        required={"path": PATH, "images": PATH},
+        optional={"shuffles": NUMBER, **LEAVE_OUT, **EXIF},
+        summary="ARO's order sets: captions of COCO or Flickr, shuffled",
+    ),
+    "toybox": ReaderInfo(
+        "cosmos_eval.datasets.toybox.reader:read_toybox",
+        kinds=("retrieval", "classification", "perception", "segmentation"),
+        required={"split": TEXT, "seed": NUMBER},
+        optional={"scenes": NUMBER, "per_class": NUMBER, "size": NUMBER},
+        needs_root=False,
+        summary="rendered in memory from a seed; nothing is read",
+    ),
+}
+"""Name -> `ReaderInfo`, or the `module:class` of a class such as plug-ins write. A new reader needs a line here."""
+
+READERS = Registry("cosmos_eval.readers", "dataset reader", BUILT_IN, find_reader_problem)
+
+
+def reader_info(name: Any) -> ReaderInfo:
+    """Return the reader called `name`. If a plug-in provides it, the plug-in is imported.
+
+    Raises:
+        RequestError: there is no such reader, or its plug-in cannot be used.
+    """
+    return to_reader_info(READERS.load(name))

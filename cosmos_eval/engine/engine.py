@@ -1,0 +1,400 @@
+"""The engine: features of images and texts, and their scores. It is the only code that calls a model.
+
+See `cosmos_eval.engine` for the path of an image through it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
+from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache, model_cache_info
+from cosmos_eval.cache.item_names import write_names
+from cosmos_eval.datasets.decoders import PIL, Decoder, check_decoder
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.resized import ResizedImages, read_resized, recipe_digest
+from cosmos_eval.engine.batch_size import DEFAULT_BATCH_SIZE, auto_batch_size, check_batch_size
+from cosmos_eval.engine.batch_splitter import BatchSplitter
+from cosmos_eval.engine.decoder_comparison import measure_decoder_differences
+from cosmos_eval.engine.dense import DenseFeatures
+from cosmos_eval.engine.encoding import encode_images, encode_texts
+from cosmos_eval.engine.image_loading import compute_digests
+from cosmos_eval.engine.image_tower import ImageTower, decoder_for
+from cosmos_eval.engine.layer_progress import LayerProgress
+from cosmos_eval.engine.precision import full_precision, resolve_precision, tower_precision
+from cosmos_eval.engine.rank_group import RankGroup, Work
+from cosmos_eval.engine.scores import Scores, build_scores, require_single_vectors
+from cosmos_eval.engine.text_batches import TextInputs, consecutive_batches, prepare_texts
+from cosmos_eval.engine.truncation import TextCounts, are_truncated_alike, find_truncated_texts
+from cosmos_eval.engine.unit_features import (
+    find_distinct,
+    image_name,
+    normalise_features,
+    report_out_of_memory,
+    require_items,
+    text_name,
+)
+from cosmos_eval.engine.window_features import window_features
+from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
+from cosmos_eval.profiling import phase
+from cosmos_eval.progress import Reporter, Silent
+
+
+class TaskEngine(Protocol):
+    """What a task may ask of the engine. Features have unit length, in float32, in the order of the inputs."""
+
+    def image_features(self, images: Sequence[ImageSource]) -> Tensor: ...
+
+    def text_features(self, texts: Sequence[str]) -> Tensor: ...
+
+    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores: ...
+
+    def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor: ...
+
+
+class Engine:
+    """Features and scores of one model.
+
+    A model with `read_image_embeddings(images)` and `read_text_embeddings(texts)` has precomputed features
+    (`embeddings:`), which the engine only normalises: precision, decoder, workers and the feature cache do not apply to
+    them. A model that only scores pairs (`cosmos_eval.models.base.PairScorer`) has no features at all; tasks call
+    `score`.
+
+    Args:
+        model: an adapter (`cosmos_eval.models.base.Model`). `self.device` is its device.
+        batch_size: images in a batch; a batch of texts holds four times as many texts, or as many tokens as these.
+            `auto` finds a size on the device (`cosmos_eval.engine.batch_size`).
+        workers: processes that decode and preprocess images; 0 does it in this process.
+        precision: auto, fp32, bf16 or fp16. `self.precision` is the one that is used on the model's device, with what
+            else changes the numbers (`cosmos_eval.engine.precision`).
+        reporter: shows progress.
+        cache: the feature cache; None stores nothing on disk. Not used for a model without a digest.
+        ranks: the ranks that share the encoding, each with an engine of its own; default: this process alone.
+        compiled: compile the image tower by torch.compile.
+        decoder: decodes JPEG files: pil, or another of `cosmos_eval.datasets.decoders`.
+        resized: a folder of images that were resized before (`cosmos_eval.datasets.resized`); other images are decoded.
+
+    Raises:
+        RequestError: an argument is not valid, or does not fit the model.
+    """
+
+    benchmark: str = ""
+    """Name of the benchmark that is evaluated now; the feature cache stores the names of items with it."""
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int | str = 64,
+        workers: int = 0,
+        precision: str = "auto",
+        reporter: Reporter | None = None,
+        cache: FeatureCache | None = None,
+        ranks: RankGroup | None = None,
+        compiled: bool = False,
+        decoder: str = PIL,
+        resized: Path | None = None,
+    ) -> None:
+        checked_batch_size = check_batch_size(batch_size)
+        if workers < 0:
+            raise RequestError(f"batch size must be at least 1, or auto, and workers at least 0; got {workers} workers")
+        self.model = model
+        self.device = torch.device(model.device)
+        self.workers = workers
+        resolved_precision = resolve_precision(precision, self.device)
+        self.is_precomputed = is_precomputed = hasattr(model, "read_image_embeddings")
+        """Whether the model returns precomputed features instead of encoding."""
+        self.has_features = has_features(model) or not is_pair_scorer(model)
+        """Whether the model has features; one that only scores pairs has none."""
+        self.compiled = compiled and not is_precomputed and self.has_features
+        # Precomputed features do not depend on the precision that is asked for. Their results all record fp32, or equal
+        # results would count as different measurements.
+        self.precision = (
+            "fp32" if is_precomputed else full_precision(resolved_precision, self.compiled, check_decoder(decoder))
+        )
+        self.decoder = decoder_for(PIL if is_precomputed else decoder, getattr(model, "preprocess", None))
+        self.resized = None if resized is None or is_precomputed else self._read_resized(resized)
+        self.decoder_differences: dict[str, Any] | None = None
+        """Differences between Pillow and another decoder, on the first images of the benchmark."""
+        self.reporter = reporter or Silent()
+        self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
+        self.ranks = ranks or RankGroup(local_state=self)
+        # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with
+        # torch.compile: new hooks would compile the tower again.
+        self.layer_progress = LayerProgress(
+            model, enabled=self.device.type == "cpu" and not compiled and not is_precomputed
+        )
+        self.batch_splitter = BatchSplitter(self.batch_size, self.device, self.reporter, self.layer_progress)
+        self.encoded = {"images": 0, "texts": 0} | ({"pairs": 0} if is_pair_scorer(model) else {})
+        """How many images, texts and pairs of the benchmark passed the model; windows are not counted."""
+        self.text_counts = TextCounts()
+        """How many texts of the benchmark were read, and how many of them were truncated."""
+        self.model_cache: ModelCache | None = None
+        """The part of the feature cache for this model."""
+        if cache is not None and model.digest and not is_precomputed:
+            self.model_cache = cache.for_model(model_cache_info(model, self.precision, self.device), self.reporter)
+        # Features by key: from memory, from the cache on disk, or encoded.
+        self.cached_images = CachedFeatures("images", self.model_cache, self.device)
+        self.cached_texts = CachedFeatures("texts", self.model_cache, self.device)
+        self.cached_pair_scores = CachedFeatures("pairs", self.model_cache)
+
+    def start_benchmark(self, benchmark: str) -> None:
+        """Start a benchmark: reset everything that is counted for each benchmark."""
+        self.benchmark = benchmark
+        self.encoded = dict.fromkeys(self.encoded, 0)
+        self.decoder_differences = None
+        self.text_counts = TextCounts()
+
+    def use_batch_size(self, size: int) -> None:
+        """Set another batch size. Ranks that found different sizes by `auto` agree on one this way."""
+        self.batch_size = size
+        self.batch_splitter = BatchSplitter(size, self.device, self.reporter, self.layer_progress)
+
+    @cached_property
+    def tower(self) -> ImageTower:
+        """The image tower of the model."""
+        return ImageTower(self.model, self.compiled, lambda: self.batch_splitter.sizes["images"])
+
+    def _read_resized(self, folder: Path) -> ResizedImages:
+        if self.decoder.name != PIL:
+            raise RequestError(
+                f"--resized reads images that Pillow decoded; give it without --decoder {self.decoder.name}"
+            )
+        resized = read_resized(folder)
+        geometry = getattr(self.model.preprocess, "geometry", None)
+        resized.require_recipe(geometry() if callable(geometry) else None, self.model.spec)
+        return resized
+
+    def _auto_batch_size(self) -> int:
+        """Return the batch size for `auto`. It is measured on the image tower; models without one get the default."""
+        if self.is_precomputed or not self.has_features:
+            return DEFAULT_BATCH_SIZE
+        with tower_precision(self.precision, self.device):
+            return auto_batch_size(ImageTower(self.model), self.reporter)
+
+    def image_features(self, images: Sequence[ImageSource]) -> Tensor:
+        """Return the features (N, D) float32 of N images, of unit length, on the model's device.
+
+        A model that keeps tokens, and has `similarity` to score them, gives (N, L, D): each token has unit length, and
+        zeros stay zero. Images with equal content share their features.
+
+        Raises:
+            RequestError: the model has no features; there are no images; an image cannot be read or decoded; an
+                embedding is zero or not finite (the message names the first image); an image does not fit in memory.
+        """
+        require_items(images, "images")
+        self._require_features()
+        with phase("rows"):
+            return self._image_features(images)
+
+    def _require_features(self) -> None:
+        if not self.has_features:
+            raise RequestError(
+                f"{self.model.spec} scores pairs of an image and a text and has no embeddings, which are needed here; "
+                "use a model with encode_image and encode_text"
+            )
+
+    def _image_features(self, images: Sequence[ImageSource]) -> Tensor:
+        if self.is_precomputed:
+            return self._precomputed_features(self.model.read_image_embeddings, images, image_name, "images")
+        self.compare_decoders(images, self.decoder)
+        with phase("reading"):
+            digests = compute_digests(images, self.reporter)
+        first_positions, distinct_index = find_distinct(digests)
+        distinct_images = [images[i] for i in first_positions]
+        self._store_names("images", [image.key for image in images], digests)
+        if self.resized is not None:
+            decoded_count = sum(digest not in self.resized for digest in digests)
+            if decoded_count:
+                self.reporter.note(
+                    f"{decoded_count:,} of {len(digests):,} images are not in {self.resized.folder} and are decoded"
+                )
+
+        def encode(missing: list[int]) -> EncodedBatches:
+            plan = consecutive_batches(len(missing), self.batch_size)
+            batches = ([distinct_images[missing[i]] for i in members] for members in plan)
+            return self._encode_planned(encode_images, None, batches, plan, "images")
+
+        features = self.cached_images.get_or_encode([digests[i] for i in first_positions], encode)
+        return features[distinct_index.to(features.device)]
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return the features (M, D) or (M, L, D) float32 of M texts, of unit length, on the model's device.
+
+        Texts that the model's tokenizer turns into the same tokens share their features.
+
+        Raises:
+            RequestError: as `image_features`; the message names the bad text that was encoded first.
+        """
+        require_items(texts, "texts")
+        self._require_features()
+        with phase("rows"):
+            return self._text_features(texts)
+
+    def _text_features(self, texts: Sequence[str]) -> Tensor:
+        if hasattr(self.model, "read_text_embeddings"):
+            self.text_counts.add(None, torch.arange(len(texts)), None, alike=False)
+            return self._precomputed_features(self.model.read_text_embeddings, texts, text_name, "texts")
+        # Texts are grouped twice. Equal strings are tokenized once; then, strings with equal tokens are encoded once.
+        string_positions, string_index = find_distinct(texts)
+        strings = [texts[j] for j in string_positions]
+        with phase("tokens"):
+            inputs = prepare_texts(self.model, strings, self.batch_size, self.reporter)
+            self.count_texts(strings, string_index, inputs)
+        self._store_names("texts", strings, inputs.keys)
+        key_positions, key_index = find_distinct(inputs.keys)
+
+        def encode(missing: list[int]) -> EncodedBatches:
+            missing_strings = [key_positions[i] for i in missing]  # as indices in `strings`
+            plan = inputs.batches(missing_strings)
+            batches_of_strings = ([missing_strings[i] for i in members] for members in plan)
+            batches = (([strings[j] for j in batch], inputs.build_input(batch)) for batch in batches_of_strings)
+            return self._encode_planned(encode_texts, inputs.lengths is not None, batches, plan, "texts")
+
+        features = self.cached_texts.get_or_encode([inputs.keys[i] for i in key_positions], encode)
+        return features[key_index[string_index].to(features.device)]
+
+    def score(self, images: Sequence[ImageSource], texts: Sequence[str], rerank: int | None = None) -> Scores:
+        """Return the scores of N images and M texts, to be read in blocks (`cosmos_eval.engine.scores`).
+
+        A score is what the model's `score_pairs` returns if it has that, else what its `similarity` returns if it has
+        that, else the dot product of unit embeddings.
+
+        Args:
+            rerank: for a model that has both features and `score_pairs`: the number of best candidates of each query,
+                by features, that are scored as pairs. The other candidates stay below them, in their order. None scores
+                all pairs.
+
+        Raises:
+            RequestError: as `image_features`; a score is not finite (the message names the first pair); too many pairs.
+        """
+        require_items(images, "images")
+        require_items(texts, "texts")
+        return build_scores(self, images, texts, rerank)
+
+    def score_pairs(self, images: Sequence[ImageSource], texts: Sequence[str], pairs: Tensor) -> Tensor:
+        """Return the scores (P,) float32, on the CPU, of pairs (P, 2) int64 of an image index and a text index."""
+        return self.score(images, texts).of_pairs(pairs)
+
+    def count_texts(self, texts: Sequence[str], distinct_index: Tensor, inputs: TextInputs | None = None) -> None:
+        """Count the N texts of the benchmark and those among them that the model truncates.
+
+        `texts` are the M distinct ones, `distinct_index` (N,) int64 has the index of each text among them, and `inputs`
+        is None if the model gets the texts as parts of pairs.
+        """
+        context_length = inputs.context_length if inputs else 0
+        context_length = context_length or int(getattr(self.model, "context_length", None) or 0)
+        is_truncated = find_truncated_texts(self.model, texts, inputs.lengths if inputs else None, context_length)
+        alike = are_truncated_alike(self.model, texts, inputs.keys if inputs else texts, is_truncated)
+        self.text_counts.add(is_truncated, distinct_index, context_length or None, alike)
+
+    def window_features(
+        self,
+        images: Sequence[ImageSource],
+        settings: Mapping[str, Any],
+        keep_pixels: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Iterator[DenseFeatures]:
+        """Yield the patch features of the sliding windows of each image, in order (`cosmos_eval.engine.dense`).
+
+        Windows of several images share batches of `batch_size`. Images are decoded, resized and encoded while the
+        results are read, so memory holds a few batches, whatever the size of the dataset. Nothing is cached.
+
+        Args:
+            images: of any sizes. Equal images are encoded each time.
+            settings: `benchmark.settings` of a segmentation task.
+            keep_pixels: whether the results hold the resized, normalised image.
+            reporter: shows progress, instead of the engine's own.
+
+        Raises:
+            RequestError: there are no images; the model has no patch features; an image cannot be read or decoded; a
+                patch's embedding is zero or not finite (the message names the image); a window does not fit in memory.
+        """
+        return window_features(self, images, settings, keep_pixels, reporter)
+
+    def precision_of(self, windows: bool) -> str:
+        """Return the precision as results record it; windows do not pass the compiled tower."""
+        return self.precision.replace("+compile", "") if windows else self.precision
+
+    def encoding_record(self, windows: bool) -> dict[str, Any]:
+        """Return, for the record, what determined the features of images or windows besides precision and versions."""
+        record: dict[str, Any] = {}
+        if not windows:
+            if self.device.type != "cpu" and not self.is_precomputed:
+                record["memory_format"] = "channels_last"
+            if self.compiled:
+                record["compiled"] = "image tower"
+            if self.resized is not None:
+                record["resized"] = recipe_digest(self.resized.recipe)
+        if self.decoder.name != PIL:
+            record["decoder"] = {"name": self.decoder.name, "drift": self.decoder_differences}
+        return record
+
+    def compare_decoders(self, images: Sequence[ImageSource], decoder: Decoder) -> None:
+        """Measure how a decoder other than Pillow changes the first images of a benchmark, once for each benchmark."""
+        if decoder.name != PIL and self.decoder_differences is None:
+            with phase("drift"):
+                encode = self._encode_unplanned if self.has_features else None
+                self.decoder_differences = measure_decoder_differences(
+                    images, decoder, self.tower.worker_preprocess, encode
+                )
+
+    def _encode_unplanned(self, batch: Tensor, images: Sequence[ImageSource]) -> Tensor:
+        """Encode a batch from workers on this rank; its features are neither cached nor counted."""
+        with tower_precision(self.precision, self.device):
+            return normalise_features(self.batch_splitter.encode("images", batch, self.tower), images, image_name)
+
+    def _precomputed_features(
+        self, read_features: Callable[[Any], Tensor], items: Sequence[Any], name: Callable[[Any], str], unit: str
+    ) -> Tensor:
+        activity = f"moving the features of {len(items):,} {unit} to {self.device}; give --device cpu or more memory"
+        with report_out_of_memory(activity):
+            return self.normalise_features(read_features(items).to(self.device), items, name)
+
+    def normalise_features(self, features: Tensor, items: Sequence[Any], name: Callable[[Any], str]) -> Tensor:
+        """Normalise features to unit length (`cosmos_eval.engine.unit_features.normalise_features`).
+
+        Raises:
+            RequestError: there are several vectors for each item, and the model has no `similarity` to score them.
+        """
+        if features.ndim > 2 and not has_similarity(self.model):
+            require_single_vectors(self.model, features, "an image" if name is image_name else "a text")
+        return normalise_features(features, items, name)
+
+    def encode_on_ranks(
+        self, work: Work, common: Any, batches: Iterable[Any], sizes: Sequence[int], unit: str, description: str
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Divide batches among the ranks, show progress, and count what passed the model.
+
+        Args:
+            work, common, batches: as for `RankGroup.distribute`.
+            sizes: the number of items in each batch.
+            unit: a key of `self.encoded`.
+            description: of the progress line.
+
+        Yields:
+            The number of a batch and its result, in the order of batches.
+        """
+        with self.reporter.task(description, sum(sizes), unit) as advance, self.layer_progress.shown(advance):
+            for number, result in self.ranks.distribute(work, common, batches):
+                self.encoded[unit] += sizes[number]
+                yield number, result
+                self.layer_progress.finish(sizes[number])
+
+    def _encode_planned(
+        self, work: Work, common: Any, batches: Iterable[Any], plan: Sequence[Sequence[int]], unit: str
+    ) -> EncodedBatches:
+        """Encode batches on all ranks; `plan` has the positions of the members of each batch."""
+        sizes = [len(members) for members in plan]
+        for number, features in self.encode_on_ranks(work, common, batches, sizes, unit, f"encoding {unit}"):
+            yield plan[number], features.to(self.device)
+
+    def _store_names(self, kind: str, names: Sequence[str], keys: Sequence[str]) -> None:
+        """Store the names of items for `cosmos-eval cache export`."""
+        if self.model_cache is not None:
+            with phase("store"):
+                write_names(self.model_cache, kind, self.benchmark, names, keys)
