@@ -20,8 +20,8 @@ from cosmos_core.yaml_text import Keys, read_yaml
 
 SOURCES = Path(__file__).with_name("sources.yaml")
 KINDS = ("http", "hub", "drive", "addresses", "manual")
-"""`http`: a file at a URL. `hub`: files of a dataset of the Hugging Face hub. `drive`: a file of Google Drive, which asks
-for a confirmation. `addresses`: many single images whose addresses stand in a file. `manual`: a person's work."""
+"""`http`: a file at a URL. `hub`: files of a dataset of the Hugging Face hub. `drive`: a file of Google Drive, behind a
+page that asks. `addresses`: many single images whose addresses stand in a file. `manual`: a person's work."""
 ACCESS = ("open", "token", "login", "form")
 """`token`: gated on the hub, for accounts that accepted the terms. `login`, `form`: of the publisher's own page."""
 FORMATS = ("zip", "tar", "gz", "nested", "none")
@@ -30,6 +30,8 @@ CONVERSIONS = ("imagenet-parquet", "fer2013-shards")
 PREPARE = ("context", "coco-stuff", "coco-object", "cityscapes")
 """Steps of `data prepare` that need no more than the fetched files."""
 DIGITS = {"sha256": 64, "md5": 32, "git": 40}
+PLAIN: dict[Any, type] = {str: str, bool: bool, int | None: int, str | None: str}
+"""Type of a field -> type of its value in the table."""
 DOWNLOADS = ".cosmos-eval/downloads"
 """Below the data root: archives, and what is to be converted, until they are unpacked."""
 
@@ -42,7 +44,7 @@ class Unpack:
     """
 
     format: str
-    """`zip`; `tar`, compressed or not; `gz`, one file; `nested`, a zip of which one member, `only`, is a tar; `none`."""
+    """`zip`; `tar`, compressed or not; `gz`, one file; `nested`, a zip whose one member `only` is a tar; `none`."""
     into: str = "."
     """Folder below the data root that the paths of the archive are relative to."""
     only: tuple[str, ...] = ()
@@ -120,6 +122,8 @@ class Artifact:
     """Files and folders below the data root that are there once the artifact is."""
     terms: str
     """Licence or terms of use, as far as known."""
+    or_there: tuple[str, ...] = ()
+    """Paths of which one shows as well that the artifact is there, as people have it from elsewhere."""
     path: str = ""
     """Of files that are kept as they come: the file, or for the hub the folder of the repository's files."""
     unpack: Unpack | None = None
@@ -134,7 +138,8 @@ class Artifact:
     def landing(self, source: Source) -> str:
         """Where downloaded files land, below the data root: of the hub and of `addresses` a folder, else a file.
 
-        Of the hub, a file has its path in the repository below that folder.
+        Of the hub, a file has its path in the repository below that folder. A set of shards may be cut elsewhere at
+        another source: files of two sources must not be mixed.
         """
         if self.unpacking(source) is None and not source.convert:
             return self.path
@@ -251,14 +256,16 @@ class _Reader:
         ]
 
     def artifact(self, name: Any, value: Any, at: Keys) -> Artifact:
-        value = dict(self.map_of(value, at, {"sources", "provides", "terms"}, {"path", "unpack", "unpacked_size"}))
+        value = dict(
+            self.map_of(value, at, {"sources", "provides", "terms"}, {"path", "or_there", "unpack", "unpacked_size"})
+        )
         sources = self.of_type(value["sources"], list, (*at, "sources"))
         value["sources"] = tuple(self.source(one, (*at, "sources", i)) for i, one in enumerate(sources))
         value["unpack"] = self.unpack(value.get("unpack"), (*at, "unpack"))
         artifact = self.build(Artifact, {"name": name, **value}, at)
         if not artifact.sources or not artifact.provides:
             raise self.refuse(at, "an artifact has at least one source, and provides at least one path")
-        for path in (*artifact.provides, *([artifact.path] if artifact.path else [])):
+        for path in (*artifact.provides, *artifact.or_there, *([artifact.path] if artifact.path else [])):
             self.path_below(path, at)
         names = [source.name for source in artifact.sources]
         if len(set(names)) < len(names):
@@ -306,18 +313,17 @@ class _Reader:
 
     def build(self, kind: Callable[..., Any], value: Mapping[str, Any], at: Keys) -> Any:
         """A dataclass from a map: lists of texts become tuples, and each value has the type of its field."""
-        made = {}
+        made: dict[str, Any] = {}
         for one in fields(kind):  # type: ignore[arg-type]
             if one.name not in value:
                 continue
-            given = value[one.name]
+            given: Any = value[one.name]
             if one.type == tuple[str, ...]:
                 given = self.texts(given, (*at, one.name))
-            elif one.type in (str, bool, int, int | None, str | None):
-                # bool is an int for isinstance
-                if not isinstance(given, one.type) or (isinstance(given, bool) and one.type is not bool):
+            elif one.type in PLAIN:
+                if type(given) is not PLAIN[one.type]:  # not isinstance: a truth value is no number of bytes
                     raise self.refuse((*at, one.name), f"{one.name} cannot be {short_repr(given)}")
-                if isinstance(given, int) and not isinstance(given, bool) and given <= 0:
+                if PLAIN[one.type] is int and given <= 0:
                     raise self.refuse((*at, one.name), f"{one.name} must be above 0")
             made[one.name] = given
         return kind(**made)
