@@ -81,8 +81,11 @@ def _describe_by_hand(one: ByHand, data_root: Path) -> Iterator[str]:
 
 
 def manual_steps(source: Source, data_root: Path) -> list[str]:
-    """What a person does, with the folder of the datasets written as a shell takes it."""
-    return [step.replace("{data_root}", shlex.quote(str(data_root))) for step in source.steps]
+    """What a person does, with the folder of the datasets written as a shell takes it.
+
+    In the table commands are between backquotes, for Markdown; a terminal shows them without.
+    """
+    return [step.replace("{data_root}", shlex.quote(str(data_root))).replace("`", "") for step in source.steps]
 
 
 def source_remarks(source: Source) -> list[str]:
@@ -120,7 +123,7 @@ def amount_text(amount: Amount) -> str:
     text = size_text(amount.size) if amount.is_exact and not amount.unknown else f"about {size_text(amount.size)}"
     if not amount.unknown:
         return text
-    return f"{amount.unknown} of unknown size" if not amount.size else f"{text} and {amount.unknown} of unknown size"
+    return f"{text} and {amount.unknown} of unknown size" if amount.size else "unknown size"
 
 
 def size_text(size: int) -> str:
