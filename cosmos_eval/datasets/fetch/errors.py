@@ -15,6 +15,7 @@ Kind = Literal[
     "disk",
     "offline",
     "in-use",
+    "archive",
     "http",
 ]
 
@@ -27,7 +28,8 @@ class FetchError(RequestError):
             (an account must accept terms, or a token is missing), "rate-limited", "connection" (no answer, too slow, or
             dropped more often than retries allow), "redirect" (to an address that is refused), "checksum", "size" (more
             or fewer bytes than expected), "disk" (no room, or no right to write), "offline" (downloads are turned
-            off), "in-use" (another process fetches the same file), or "http" (any other status of the server).
+            off), "in-use" (another process fetches the same file), "archive" (what came cannot be unpacked or
+            converted), or "http" (any other status of the server).
     """
 
     def __init__(self, kind: Kind, message: str) -> None:
