@@ -56,6 +56,7 @@ NEWEST = {
         "python": "3.11.7", "system": "Linux", "packages": {}, "hardware": {"cpu": "x", "cores": 2},
         "memory_format": "channels_last", "compiled": "image tower", "resized": "c" * 64,
         "decoder": {"name": "draft", "drift": {"mean": 0.5}}, "of the future": [{}],
+        "fetched": {"val2017": {"source": "publisher", "files": 1}},
     },
     "timing": {
         "seconds": 3, "started": "2026-01-01T00:00:00+00:00", "batch_size": 64, "batch_size_auto": False,

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event, Lock
 
 from cosmos_core.errors import RequestError
@@ -146,8 +146,9 @@ class _Fetching:
         ):
             located = self.locate_first(jobs, job_pool)
             total = sum(_known_size(job, located.get(job.planned.artifact.name)) for job in jobs)
-            with self.reporter.task("fetching", max(1, round(total / 1e6)), "MB") as advance:
-                progress = _ByteProgress(advance, self.stop)
+            unit, unit_bytes = ("MB", 10**6) if total >= 10**7 else ("kB", 10**3)
+            with self.reporter.task("fetching", max(1, total // unit_bytes), unit) as advance:
+                progress = _ByteProgress(advance, unit_bytes, self.stop)
 
                 def start(job: _Job, known: Located | None = None) -> "Future[_Received]":
                     return job_pool.submit(self.receive, job, known, file_pool, progress)
@@ -348,10 +349,10 @@ class _Fetching:
 
 
 class _ByteProgress:
-    """Bytes of all threads, told in megabytes."""
+    """Bytes of all threads, told in whole units."""
 
-    def __init__(self, advance: Callable[[int], None], stop: Event) -> None:
-        self.tell, self.stop = advance, stop
+    def __init__(self, advance: Callable[[int], None], unit_bytes: int, stop: Event) -> None:
+        self.tell, self.unit_bytes, self.stop = advance, unit_bytes, stop
         self.lock = Lock()
         self.bytes, self.told = 0, 0
 
@@ -360,7 +361,7 @@ class _ByteProgress:
             raise _Stopped
         with self.lock:
             self.bytes += size
-            whole = self.bytes // 10**6
+            whole = self.bytes // self.unit_bytes
             if whole > self.told:
                 self.tell(whole - self.told)
                 self.told = whole
@@ -392,8 +393,9 @@ def remove_empty_folders(folder: Path) -> None:
             if path.is_dir():
                 path.rmdir()
     with suppress(OSError):
-        while folder.name != STATE_FOLDER and STATE_FOLDER in PurePosixPath(folder).parts:
-            folder.rmdir()
+        while folder.name != STATE_FOLDER and STATE_FOLDER in folder.parts:
+            if folder.exists():
+                folder.rmdir()
             folder = folder.parent
 
 
