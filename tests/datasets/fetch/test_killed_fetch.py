@@ -18,6 +18,8 @@ from tests.helpers.file_server import FileServer, Handler, Request
 
 NAMES = ("tiny-wds", "tiny-coco", "tiny-stuff")
 PIECE, PAUSE = 4000, 0.004
+pieces_sent = [0]
+"""Of large files, by all servers: the clock of the kills, which no busy machine makes slower."""
 CHILD = """
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ def slow(served: FileServer, others: Callable[[Request, Handler], bool]) -> Call
         handler.end_headers()
         for at in range(start, len(body), PIECE):
             handler.wfile.write(body[at : at + PIECE])
+            pieces_sent[0] += 1
             time.sleep(PAUSE)
         return True
 
@@ -81,9 +84,17 @@ def start(internet: Internet, root: Path) -> subprocess.Popen:
     return process
 
 
-def parts(root: Path) -> dict[str, int]:
-    """Name of each unfinished file -> bytes that are on disk."""
-    return {path.name.removesuffix(".part"): path.stat().st_size for path in root.rglob("*.part")}
+def received(root: Path) -> dict[str, int]:
+    """Name of each file that came over the network -> bytes of it that are on disk."""
+    paths = [*(root / ".cosmos-eval").rglob("*"), *(root / "wds").rglob("*")]
+    return {path.name.removesuffix(".part"): path.stat().st_size for path in paths if path.is_file()}
+
+
+def wait_for_pieces(process: subprocess.Popen, count: int) -> None:
+    """Until the servers have sent so many more pieces, or the process has ended."""
+    goal = pieces_sent[0] + count
+    while pieces_sent[0] < goal and process.poll() is None:
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -91,21 +102,23 @@ def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: 
     draw = random.Random(kills)
     with small_internet(tmp_path / "definitions") as internet:
         make_large(internet)
+        pieces_sent[0] = 0
         fetch(internet.plan(tmp_path / "whole", *NAMES, table=internet.table), network=FAST)
-        expected = contents(tmp_path / "whole")
+        expected, pieces = contents(tmp_path / "whole"), pieces_sent[0]
         servers = (internet.server, internet.hub.server)
         root, wrong, unfinished = tmp_path / "data", [], 0
         for _ in range(kills):
             before = {server.address: len(server.requests) for server in servers}
-            on_disk = parts(root)
+            on_disk = received(root)
             process = start(internet, root)
-            time.sleep(draw.uniform(0.02, 0.45))
+            wait_for_pieces(process, draw.randrange(2 * pieces // kills))
+            time.sleep(draw.uniform(0, 0.02))
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
             wrong += asked_twice(servers, before, on_disk)
-            unfinished += bool(parts(root))
+            unfinished += any(root.rglob("*.part"))
             visible = contents(root)
             # whatever a reader would find is whole
             assert visible.items() <= expected.items(), sorted(visible.keys() - expected.keys())
@@ -113,7 +126,7 @@ def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: 
                 not (root / "coco/images/val2017").exists() or len(list((root / "coco/images/val2017").iterdir())) == 20
             )
         before = {server.address: len(server.requests) for server in servers}
-        on_disk = parts(root)
+        on_disk = received(root)
         process = start(internet, root)
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 0, output
