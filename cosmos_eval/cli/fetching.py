@@ -24,13 +24,17 @@ def fetch_missing(
     *,
     dry_run: bool = False,
     keep_going: bool = False,
-) -> None:
+) -> Path | None:
     """Fetch what benchmarks lack, for commands that then read it. Their standard output is for results.
 
     Args:
         fetch: whether the user asked for it; otherwise nothing is done.
         yes: whether it is not asked again.
         keep_going: whether what cannot be fetched is only noted.
+
+    Returns:
+        The data root to read from: where data were fetched to, also for a user's own definitions, which are otherwise
+        read from their own folder where none is given.
 
     Raises:
         RequestError: `yes` without `fetch`, nobody to ask, or something could not be fetched.
@@ -42,13 +46,15 @@ def fetch_missing(
     if not fetch:
         if yes:
             raise RequestError("--yes answers the question of --fetch; add --fetch, or leave --yes out")
-        return
-    plan = make_fetch_plan(resolve_benchmarks(names), data_root or DEFAULT_DATA_ROOT)
+        return data_root
+    data_root = data_root or DEFAULT_DATA_ROOT
+    plan = make_fetch_plan(resolve_benchmarks(names), data_root)
     failed = fetch_planned(plan, reporter.note, reporter, ask=not yes, dry_run=dry_run)
     if failed and not keep_going:
         raise RequestError(f"not everything was fetched: {'; '.join(failed)}; the same command goes on from here")
     for line in failed:
         reporter.note(f"not fetched: {line}")
+    return data_root
 
 
 def fetch_planned(

@@ -164,7 +164,7 @@ def run(
         suite = [DEFAULT_SUITE]
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
     names = [*suite_benchmarks, *(benchmark or ())]
-    fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
+    data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
     plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, reporter=reporter)
     if dry_run:
         for check in checks:

@@ -53,6 +53,13 @@ def test_one_command_leads_from_an_empty_folder_to_a_table(internet, tmp_path, c
         assert (part["revision"], part["files"], part["source"]) == (COMMIT, 5, "clip-benchmark")
 
 
+def test_without_a_data_root_data_are_fetched_to_the_folder_data_and_read_there(internet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "--model", COLOURS, "--benchmark", str(internet.definition("tiny-sst2")), "--out", "out"]
+    assert run_command([*command, "--fetch", "--yes"]) == 0
+    assert (tmp_path / "data/renderedsst2/rendered-sst2").is_dir()
+
+
 def test_the_manifest_is_no_part_of_the_identity(internet, tmp_path):
     root, definition = tmp_path / "data", str(internet.definition("tiny-sst2"))
     command = ["run", "--model", COLOURS, "--benchmark", definition, "--data-root", str(root)]
