@@ -1,4 +1,4 @@
-"""Measure the speed of ImageNet's protocol, end to end, beside clip-benchmark, and what limits it.
+"""Measure the speed of ImageNet's protocol, end to end, compared with clip-benchmark, and its limits.
 
     python benchmarks/classification.py [--quick] [--device cuda] [--out results/speed.md]
 
@@ -88,7 +88,7 @@ def bound(measured: dict[str, Any], plan: "ClassificationPlan") -> float:
     return min(rates) if plan.device != "cpu" else 1 / sum(1 / rate for rate in rates)
 
 
-def share(measured: dict[str, Any], plan: "ClassificationPlan") -> float:
+def share_of_bound(measured: dict[str, Any], plan: "ClassificationPlan") -> float:
     """Return the rate of our images as a share of `bound`."""
     return plan.images / times_of(measured, "images").median("ours") / bound(measured, plan)
 
@@ -123,7 +123,7 @@ def table(measured: dict[str, Any], plan: "ClassificationPlan") -> list[str]:
         "",
         f"Alone, the workers decode and preprocess {measured['decode_rate']:,.1f} images per second and the tower "
         f"encodes {measured['forward_rate']:,.1f}; {limit} {bound(measured, plan):,.1f}. cosmos-eval reaches "
-        f"{share(measured, plan):.0%} of it, including digests and the start of workers.",
+        f"{share_of_bound(measured, plan):.0%} of it, including digests and the start of workers.",
         "",
         f"Where the time of cosmos-eval goes (`run --profile`): {describe_phases(measured)}.",
         "",
@@ -144,7 +144,7 @@ def record(measured: dict[str, Any], plan: "ClassificationPlan", load: float) ->
         "ratio_quartiles": times.quartiles("peer", "ours"),
         "decode_rate": measured["decode_rate"],
         "forward_rate": measured["forward_rate"],
-        "share_of_bound": share(measured, plan),
+        "share_of_bound": share_of_bound(measured, plan),
         "largest_difference": measured["largest_difference"],
         "phase_seconds": measured["phases"],
         **{key: getattr(plan, key) for key in ("workers", "batch_size", "precision")},

@@ -37,7 +37,7 @@ from cosmos_core.files import add_member
 SAME = 1e-4
 ARMS = ("peer", "ours")
 K = (1, 5, 10)
-CLASSIFICATION, RETRIEVAL = "things", "flickr8k"
+CLASSIFICATION, RETRIEVAL = "classification", "flickr8k"
 """Folders of the two datasets. clip-benchmark recognises the second as a retrieval dataset by its name."""
 SHARDS = 2
 """Shards of each dataset, one for each worker, because clip-benchmark's loader gives whole shards to workers."""

@@ -67,7 +67,7 @@ def train_tiny(overwrite: bool = False, links: bool = True, **settings: Any) -> 
     train(config, data, callbacks=[Mark()], overwrite=overwrite)
 
 
-def warm_up() -> None:
+def import_training() -> None:
     """Train once, so that forked processes have all imports of a training."""
     current_folder = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def describe_content(value: Any) -> str:
     return repr(value)
 
 
-def stale(folder: Path) -> list[str]:
+def find_problems(folder: Path) -> list[str]:
     """Return what is wrong with the checkpoints after a kill: damaged files, or a `last.pt` that is not the newest."""
     from cosmos_core.snapshot_checks import describe_damage, step_of
 
@@ -123,13 +123,13 @@ def create_older_training(folder: Path) -> None:
 
 
 SCENARIOS = [
-    Scenario("training", train_tiny, digest=digest, check=stale),
-    Scenario("training without hard links", lambda: train_tiny(links=False), digest=digest, check=stale),
+    Scenario("training", train_tiny, digest=digest, check=find_problems),
+    Scenario("training without hard links", lambda: train_tiny(links=False), digest=digest, check=find_problems),
     Scenario(
         "training --overwrite",
         lambda: train_tiny(overwrite=True),
         create_older_training,
         digest=digest,
-        check=stale,
+        check=find_problems,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Measure how fast ImageNet's zero-shot head is computed, beside clip-benchmark.
+"""Measure how fast ImageNet's zero-shot head is computed, compared with clip-benchmark.
 
     python benchmarks/head.py [--quick] [--device cuda] [--out results/speed.md]
 

@@ -1,4 +1,4 @@
-"""Measure how often the 95 % intervals of rates contain the true rate, beside the plain bootstrap of older results.
+"""Measure how often the 95 % intervals of rates contain the true rate, and those of the plain bootstrap.
 
     python -m benchmarks.interval_coverage [--quick] [--out results]
 
@@ -93,15 +93,15 @@ class CoverageRow:
         return not self.is_checked or bool(is_mean_met and self.worst[0] >= least - slack)
 
 
-def new_bounds(n: int) -> Bounds:
+def interval_bounds(n: int) -> Bounds:
     """Return (n + 1,) low and high of the present interval for each number of hits, with very many resamples."""
     hits = np.arange(n + 1)
     evidence = [ProportionEstimate(k / n, float(n), float(n), float(min(k, n - k, n / 2))) for k in hits.tolist()]
-    bounds = np.array(proportion_intervals(evidence, np.stack(old_bounds(n), axis=1).tolist()))
+    bounds = np.array(proportion_intervals(evidence, np.stack(bootstrap_bounds(n), axis=1).tolist()))
     return bounds[:, 0], bounds[:, 1]
 
 
-def old_bounds(n: int) -> Bounds:
+def bootstrap_bounds(n: int) -> Bounds:
     """Return the same for the percentile bootstrap, whose resampled hits are binomial around the observed ones."""
     from scipy.stats import binom
 
@@ -124,12 +124,12 @@ def coverage(n: int, bounds: Bounds, rates: np.ndarray) -> np.ndarray:
     return np.where(last >= first, binom.cdf(last, n, rates) - binom.cdf(first - 1, n, rates), 0.0)
 
 
-def plain(n: int) -> CoverageRow:
+def exact_coverage(n: int) -> CoverageRow:
     """Compute the exact coverage for independent hits and misses.
 
     The rates are 1,999 between 0 and 1, and both sides of every bound, where coverage jumps.
     """
-    bounds = old_bounds(n), new_bounds(n)
+    bounds = bootstrap_bounds(n), interval_bounds(n)
     grid = np.arange(1, 2000) / 2000
     ends = np.concatenate([end for low_and_high in bounds for end in low_and_high])
     shown = [np.array([rate, 1 - rate]) for rate in SHOWN]
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for intervals.md and intervals.csv")
     options = parser.parse_args(arguments)
     load, start = os.getloadavg()[0], time.perf_counter()
-    exact = [plain(n) for n in (SIZES[:4] if options.quick else SIZES)]
+    exact = [exact_coverage(n) for n in (SIZES[:4] if options.quick else SIZES)]
     estimated = []
     for number, simulation in enumerate(SIMULATIONS):
         for n in SIMULATED_SIZES[2:3] if options.quick else SIMULATED_SIZES:

@@ -204,7 +204,7 @@ def kills_at_points(most: int, several: int, seed: int) -> tuple[dict[str, Any],
     for module in ("cosmos_core.train", *PRELOADED.split()):
         importlib.import_module(module)
     torch.set_num_threads(1)  # before the processes are forked
-    crash_training.warm_up()
+    crash_training.import_training()
     figures, faults = {}, []
     for scenario in (*crash_training.SCENARIOS, *crash_evaluation.SCENARIOS):
         with tempfile.TemporaryDirectory() as folder:

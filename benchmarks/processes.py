@@ -31,15 +31,17 @@ def run_in_processes(sizes: Sequence[int], work: str, *arguments: Any, threads: 
     """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        barrier, answers = context.Barrier(max(sizes)), context.Queue()
+        barrier, results = context.Barrier(max(sizes)), context.Queue()
         processes = [
-            context.Process(target=member, args=(rank, list(sizes), folder, barrier, answers, threads, work, arguments))
+            context.Process(
+                target=run_process, args=(rank, list(sizes), folder, barrier, results, threads, work, arguments)
+            )
             for rank in range(max(sizes))
         ]
         for process in processes:
             process.start()
         try:
-            return dict(answer(answers, processes) for _ in sizes)
+            return dict(next_result(results, processes) for _ in sizes)
         finally:
             for process in processes:
                 process.join(timeout=30 if sys.exc_info()[0] is None else 0)
@@ -48,7 +50,7 @@ def run_in_processes(sizes: Sequence[int], work: str, *arguments: Any, threads: 
                     process.join()
 
 
-def answer(answers: Any, processes: Sequence[Any]) -> tuple[int, Any]:
+def next_result(results: Any, processes: Sequence[Any]) -> tuple[int, Any]:
     """Return the next (size, result).
 
     Raises:
@@ -56,7 +58,7 @@ def answer(answers: Any, processes: Sequence[Any]) -> tuple[int, Any]:
     """
     while True:
         try:
-            size, result, failure = answers.get(timeout=1)
+            size, result, failure = results.get(timeout=1)
         except Empty:
             if any(process.exitcode for process in processes):
                 raise RequestError(
@@ -69,12 +71,12 @@ def answer(answers: Any, processes: Sequence[Any]) -> tuple[int, Any]:
         return size, result
 
 
-def member(
+def run_process(
     rank: int,
     sizes: list[int],
     folder: str,
     barrier: Any,
-    answers: Any,
+    results: Any,
     threads: int,
     work: str,
     arguments: tuple[Any, ...],
@@ -105,7 +107,7 @@ def member(
             result = function(world, *arguments)
             leave_world(world)
             if rank == 0:
-                answers.put((size, result, ""))
+                results.put((size, result, ""))
     except BaseException:
-        answers.put((size, rank, traceback.format_exc()))
+        results.put((size, rank, traceback.format_exc()))
         raise

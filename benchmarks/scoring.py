@@ -1,4 +1,4 @@
-"""Measure time and memory of retrieval scoring from given embeddings, beside clip-benchmark.
+"""Measure time and memory of retrieval scoring from given embeddings, compared with clip-benchmark.
 
     python benchmarks/scoring.py [--quick] [--device cuda] [--out results/speed.md]
 
@@ -139,8 +139,8 @@ def recalls(images: "Tensor", texts: "Tensor") -> dict[str, float]:
     ):
         check_features(queries, "query")
         check_features(candidates, "candidate")
-        places = compute_rank_counts(DotProducts(queries, candidates), *positives, len(candidates))
-        recall |= {f"{side}_retrieval_recall@{k}": float(expected_hit(places, k).mean()) for k in K}
+        rank_counts = compute_rank_counts(DotProducts(queries, candidates), *positives, len(candidates))
+        recall |= {f"{side}_retrieval_recall@{k}": float(expected_hit(rank_counts, k).mean()) for k in K}
     return recall
 
 

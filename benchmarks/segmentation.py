@@ -1,4 +1,4 @@
-"""Measure time and memory of predicting label maps, beside SCLIP's method with one window of one image at a time.
+"""Measure time and memory of predicting label maps, compared with SCLIP's method (one window at a time).
 
     python benchmarks/segmentation.py [--quick] [--device cuda] [--out results/segmentation.md]
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = "python benchmarks/segmentation.py" + " --quick" * options.quick
         command += f" --device {options.device} --workers {options.workers}" * (options.device != "cpu")
         command += f" --out {options.out}"
-        title, packages = "Label maps, beside one window at a time", ("torch", "open_clip_torch")
+        title, packages = "Label maps, compared with one window at a time", ("torch", "open_clip_torch")
         content = page(title, text, command, plan.device, packages, measured["times"]["threads"])
         options.out.write_text(content, encoding="utf-8")
     print(json.dumps(record(measured, plan, load)))

@@ -1,4 +1,4 @@
-"""Measure COCO retrieval and SugarCrepe in one run, which share images, beside clip-benchmark.
+"""Measure COCO retrieval and SugarCrepe in one run, which share images, compared with clip-benchmark.
 
     python benchmarks/shared_images.py [--quick] [--device cuda] [--out results/speed.md]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.output import describe_environment
 
-INTRODUCTION = """# Speed beside clip-benchmark
+INTRODUCTION = """# Speed compared with clip-benchmark
 
 The command in each section wrote this section, on the machine named there, with random weights and generated data. Two
 implementations run in turns in one tree of processes. A ratio is printed only if both give the same figures.

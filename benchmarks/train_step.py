@@ -1,4 +1,4 @@
-"""Measure a training step beside a plain implementation of the published formulas, with 1, 2 and 4 processes.
+"""Measure a training step, compared with a plain implementation of the formulas, in 1, 2 and 4 processes.
 
     python benchmarks/train_step.py [--quick] [--out results/train_step.md]
 
@@ -199,7 +199,7 @@ def page(text: str, measured_by_size: dict[int, dict[str, Any]], command: str) -
     hardware, packages = measured_on["hardware"], measured_on["packages"]
     shared = measured_on["processes"].get("oversubscribed")
     return (
-        "# A training step beside a plain implementation of the published formulas\n\n"
+        "# A training step compared with a plain implementation of the published formulas\n\n"
         f"Made by `{command}`. {hardware['cpu']}, {hardware['cores']} cores, Python {measured_on['python']}, torch "
         f"{packages['torch']}, open_clip_torch {packages['open_clip_torch']}, gloo"
         + (f"; {shared}" if shared else "")

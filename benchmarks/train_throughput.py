@@ -12,7 +12,7 @@ nothing about a GPU and go into no table.
 MFU is the number of model operations divided by the seconds and by the dense 16-bit peak of the GPU. Operations are
 counted by `cosmos_core.sizing.step_flops`: 2 n k m for a matrix product, twice the forward for the backward, the
 forward of the teacher once; what checkpointing recomputes does not count. An image counts once, for any number of
-views. Prints one JSON line last.
+views. The last line printed is JSON.
 """
 
 import argparse

@@ -110,12 +110,12 @@ class Profile:
     def total(self) -> BenchmarkTimes:
         """Return the times of all benchmarks together, and of what belongs to none."""
         total = BenchmarkTimes()
-        for part in self.by_benchmark.values():
-            for name, seconds in part.seconds.items():
+        for times in self.by_benchmark.values():
+            for name, seconds in times.seconds.items():
                 total.seconds[name] = total.seconds.get(name, 0.0) + seconds
-            for name, seconds in part.work.items():
+            for name, seconds in times.work.items():
                 total.work[name] = total.work.get(name, 0.0) + seconds
-            for name, count in part.encoded.items():
+            for name, count in times.encoded.items():
                 total.encoded[name] = total.encoded.get(name, 0) + count
         return total
 
@@ -156,8 +156,8 @@ class Profile:
             "share": _significant(self.tower_fraction),
             "limit": self.describe_bottleneck(),
             "benchmarks": {
-                name: {"seconds": _rounded(part.seconds), "work": _rounded(part.work), "encoded": part.encoded}
-                for name, part in self.by_benchmark.items()
+                name: {"seconds": _rounded(times.seconds), "work": _rounded(times.work), "encoded": times.encoded}
+                for name, times in self.by_benchmark.items()
                 if name
             },
         }

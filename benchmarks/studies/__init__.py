@@ -1,1 +1,1 @@
-"""Studies that made a page of results: by hand, out of CI but for a smoke test each."""
+"""Studies with a page in results/. They are run by hand; CI runs only a smoke test of each."""

@@ -98,7 +98,7 @@ def sign_flips(excess: np.ndarray, rng: np.random.Generator) -> float:
 def other_tests(samples: Hits, max_drop: float, rng: np.random.Generator) -> list[float]:
     """Return p for each of OTHER_TESTS."""
     drops = samples.differences()
-    excess = drops.difference - max_drop * drops.weight
+    excess = drops.unit_drops - max_drop * drops.unit_weights
     weights = np.ones(len(samples.unit)) if samples.weights is None else samples.weights
     each = weights * (samples.baseline - samples.candidate - max_drop)
     return [sign_flips(excess, rng), t_test(excess), t_test(each)]

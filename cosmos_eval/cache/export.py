@@ -91,7 +91,7 @@ def _image_keys_by_name(items: Sequence[_NamedItem]) -> dict[str, str]:
     """Return name -> key.
 
     Raises:
-        RequestError: one name stands for two images.
+        RequestError: two images have one name.
     """
     first_items: dict[str, _NamedItem] = {}
     for item in items:

@@ -1,9 +1,9 @@
 """Batches that do not fit in memory: they pass the tower in parts, which are halved until one fits.
 
-Which items form a batch is decided before (`cosmos_eval.engine.text_batches`) and does not change here. Only the
-forward pass is split, and the features of the parts are joined again. So everything else (the feature cache, ranks,
-progress) sees the batches that were planned, whatever memory a device has. Rounding may differ: in another batch size a
-kernel may add in another order.
+The members of a batch are decided before (`cosmos_eval.engine.text_batches`) and do not change here. Only the forward
+pass is split, and the features of the parts are joined again. So everything else (the feature cache, ranks, progress)
+sees the planned batches, also on a device with little memory. Rounding may differ: a kernel may add in another order
+for another batch size.
 
 What happens when memory runs out, for 8 images that do not fit and of which 2 would: the pass of 8 fails, then that of
 4; 0-1, 2-3, 4-5 and 6-7 pass. All later batches start with 2 at a time. Parts that have passed are not repeated, and
@@ -33,7 +33,7 @@ class BatchSplitter:
         batch_size: images of a whole batch.
         device: the device of the model, for messages.
         reporter: gets a note whenever parts become smaller.
-        progress: is told which part of a batch passes the tower.
+        progress: gets a call before each part of a batch passes the tower.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class BatchSplitter:
         self.device = device
         self.reporter = reporter
         self.progress = progress or LayerProgress(None, enabled=False)
-        # Pairs are added with their first batch: most models score none, and results list all units that are here.
+        # Pairs are added with their first batch: most models score none, and results list all units of this dictionary.
         self._parts = dict.fromkeys((unit for unit in UNITS if unit != "pairs"), 1)
 
     @property

@@ -302,7 +302,7 @@ class Engine:
         """Yield the patch features of the sliding windows of each image, in order (`cosmos_eval.engine.dense`).
 
         Windows of several images share batches of `batch_size`. Images are decoded, resized and encoded while the
-        results are read, so memory holds a few batches, whatever the size of the dataset. Nothing is cached.
+        results are read, so memory holds a few batches, for a dataset of any size. Nothing is cached.
 
         Args:
             images: of any sizes. Equal images are encoded each time.

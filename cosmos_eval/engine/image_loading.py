@@ -118,8 +118,8 @@ def _collate(items: list[_Loaded | _LoadError]) -> _Loaded | _LoadError:
     for item in loaded:
         if item.pixels.shape != first_pixels.shape or item.pixels.dtype != first_pixels.dtype:
             return _LoadError(
-                f"image {item.key}: the model's preprocess made {_shape_and_type(item.pixels)} of it and "
-                f"{_shape_and_type(first_pixels)} of image {first_key}; make all of one size"
+                f"image {item.key}: the model's preprocess returned {_shape_and_type(item.pixels)} for it and "
+                f"{_shape_and_type(first_pixels)} for image {first_key}; return one shape and type for all images"
             )
     return _Loaded(
         first_key,
@@ -168,7 +168,7 @@ def image_batches(
 ) -> Iterator[Tensor]:
     """Yield preprocessed images as batches (B, ...), in order.
 
-    Batch i holds the images from i * `batch_size` on, whatever `workers` is.
+    Batch i holds the images from i * `batch_size` on, for any number of workers.
 
     Args:
         preprocess: an image -> a tensor of fixed shape; picklable.
@@ -177,8 +177,8 @@ def image_batches(
         resized: images that `preprocess` resized before; an image that is in it is read from there.
 
     Raises:
-        RequestError: an image cannot be decoded, `preprocess` refuses it, or makes it another size than the others. It
-            is the first such image in order, and the message is the same with and without workers.
+        RequestError: an image cannot be decoded, `preprocess` refuses it, or the results of `preprocess` differ in
+            shape. The message names the first such image in order; it is the same with and without workers.
     """
     workers = min(workers, -(-len(images) // batch_size))  # no more workers than batches
     memory = shared_memory_for(workers, _PREFETCHED, "--workers 0", "--batch-size")

@@ -142,8 +142,8 @@ def _prepare_batches(
         for i, pixels in zip(batch_images.tolist(), batch_pixels, strict=True):
             if pixels.shape != batch_pixels[0].shape:
                 raise RequestError(
-                    f"image {images[i].key}: the model's preprocess made another size of it than of image "
-                    f"{images[int(batch_images[0])].key}; make all of one size"
+                    f"image {images[i].key}: the model's preprocess returned another shape for it than for image "
+                    f"{images[int(batch_images[0])].key}; return one shape for all images"
                 )
         image_index = torch.from_numpy(image.reshape(-1).astype(np.int64))
         yield batch, PairBatch(torch.stack(batch_pixels), image_index, [texts[j] for j in batch[:, 1].tolist()])

@@ -72,7 +72,7 @@ def full_precision(precision: str, compiled: bool = False, decoder: str = PIL) -
 def tower_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Compute in a precision inside: with autocast for bf16 and fp16, in true float32 (no TF32) for fp32.
 
-    No gradients are recorded. Whatever follows a "+" in `precision` is ignored.
+    No gradients are recorded. The part of `precision` from a "+" on is ignored.
     """
     precision = precision.partition("+")[0]
     with torch.inference_mode():

@@ -57,9 +57,10 @@ PROCESS_GROUPS: list[Any] = []
 """References to process groups until the process ends: see `cosmos_core.world.DESTROYED_GROUPS`."""
 
 Work = Callable[[Any, Any, Iterable[Any]], Iterator[Any]]
-"""A function that does pieces of work on a rank, and returns an iterator over their values. Its arguments are
-`local_state` of this rank, the argument common to all pieces, and the pieces of this rank. It must be a function of a
-module: ranks receive it by its name."""
+"""A function that does pieces of work on a rank and returns an iterator over their values.
+
+Its arguments are the rank's `local_state`, the argument common to all pieces, and the pieces of the rank. It must be a
+function of a module: ranks receive it by its name."""
 
 
 @dataclass

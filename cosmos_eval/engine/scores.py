@@ -131,7 +131,8 @@ class PairScores:
             (first.image_features, first.text_features) if first is not None else (None, None)
         )
         image_digests = compute_digests(images, engine.reporter)
-        # Which of the distinct images each image is, and the same for texts.
+        # row (N,) and column (M,): the index of each image among the distinct images, and of each text among the
+        # distinct texts. They are the row and the column of a pair in the matrix of all distinct pairs.
         image_positions, self.row = find_distinct(image_digests)
         text_positions, self.column = find_distinct(texts)
         distinct_texts = [texts[j] for j in text_positions]

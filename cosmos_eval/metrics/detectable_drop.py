@@ -4,10 +4,11 @@ The question is the power of the test in `cosmos_eval.metrics.paired_drop`: if t
 data like these, how often would the test reject? Formulas based on the normal distribution are far off where few
 samples change between the models, so the power is computed under a simple model of the data:
 
-- A unit (image) is lost, won or unchanged. Every lost unit takes `size` from the metric, every won one adds `size`.
+- A unit (image) is lost (only the baseline has it right), won (only the candidate has) or unchanged. Every lost unit
+  takes `size` from the metric, every won one adds `size`.
 - Without a drop, units are lost as often as they are won. How often is derived from the variance measured between
   the two models; one unseen win is included, so that two models which agree everywhere are not taken as free of noise.
-- A true drop adds lost units: drop / size of them.
+- A true drop adds lost units, drop / size in number.
 
 Then the number of wins is binomial, and so is the number of losses given the wins. For each number of wins the smallest
 number of losses at which the test rejects is found by running the test, and the power is a sum over binomial
@@ -34,7 +35,7 @@ DEVIATIONS = 5.0
 
 @dataclass(frozen=True)
 class PowerInputs:
-    """What the power of a test depends on: how much two models differ on some data beside a drop."""
+    """What the power of a test depends on: how much two models differ on some data apart from a drop."""
 
     units: int
     """Number of independent units (images)."""
@@ -55,24 +56,24 @@ def measure_power_inputs(differences: PairedDifferences) -> PowerInputs:
     Returns:
         What `detectable_drop` needs.
     """
-    changed = differences.difference[differences.difference != 0]
-    worst = float(differences.weight.max())  # the unseen unit, in which everything changes
+    changed = differences.unit_drops[differences.unit_drops != 0]
+    worst = float(differences.unit_weights.max())  # the unseen unit, in which everything changes
     # Mean size of a change, each weighted by its own size: then losses of this size alone, with the measured sum, have
     # the measured sum of squares.
     size = float((np.square(changed).sum() + worst**2) / (np.abs(changed).sum() + worst))
     # Two estimates of the variance without a drop. The wins seen (and one unseen), with as many losses:
-    variance_of_wins = 2 * float(np.square(differences.difference[differences.difference < 0]).sum()) + 2 * worst * size
-    # and the variance around the measured drop, less the part that this drop's own losses (drop / size of them) add.
-    variance_around_drop = float(np.square(differences.difference - differences.drop * differences.weight).sum())
+    variance_of_wins = 2 * float(np.square(differences.unit_drops[differences.unit_drops < 0]).sum()) + 2 * worst * size
+    # and the variance around the measured drop, less the part that the drop / size losses of this drop add.
+    variance_around_drop = float(np.square(differences.unit_drops - differences.drop * differences.unit_weights).sum())
     noise = max(variance_of_wins, variance_around_drop - size * max(differences.drop, 0.0))
-    return PowerInputs(len(differences.difference), noise, size, worst)
+    return PowerInputs(len(differences.unit_drops), noise, size, worst)
 
 
 def detectable_drop(inputs: PowerInputs, max_drop: float = 0.0, alpha: float = 0.05, power: float = POWER) -> float:
     """Find the smallest true drop that the test detects with a given power.
 
     Args:
-        inputs: how much the models differ beside the drop.
+        inputs: how much the models differ apart from the drop.
         max_drop: fraction that the test allows.
         alpha: level of the test.
         power: probability of a rejection that is asked for.
@@ -96,7 +97,7 @@ def detection_power(inputs: PowerInputs, drop: float, max_drop: float, alpha: fl
     """Compute the power of the test: the probability that it rejects "the drop is at most `max_drop`".
 
     Args:
-        inputs: how much the models differ beside the drop.
+        inputs: how much the models differ apart from the drop.
         drop: the true drop, a fraction.
         max_drop: fraction that the test allows.
         alpha: level of the test.

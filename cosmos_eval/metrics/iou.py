@@ -119,19 +119,19 @@ class PixelCounts:
         )
 
 
-def collect_pixel_counts(areas: list[np.ndarray], classes: int) -> PixelCounts:
+def collect_pixel_counts(image_counts: list[np.ndarray], classes: int) -> PixelCounts:
     """Collect the pixel counts of many images into sparse arrays.
 
     Args:
-        areas: (3, C) pixel counts of each image, as `count_class_pixels` returns them.
+        image_counts: (3, C) pixel counts of each image, as `count_class_pixels` returns them.
         classes: number of classes C.
 
     Returns:
         The entries, sorted by image, then by class.
     """
-    occurring = [np.flatnonzero(counts[1] + counts[2]) for counts in areas]
-    image = np.repeat(np.arange(len(areas)), [len(class_indices) for class_indices in occurring])
-    entries = [counts[:, class_indices].T for counts, class_indices in zip(areas, occurring, strict=True)]
+    occurring = [np.flatnonzero(counts[1] + counts[2]) for counts in image_counts]
+    image = np.repeat(np.arange(len(image_counts)), [len(class_indices) for class_indices in occurring])
+    entries = [counts[:, class_indices].T for counts, class_indices in zip(image_counts, occurring, strict=True)]
     # np.concatenate needs at least one array, of the right shape and type: the empty one stands for "no image".
     return PixelCounts(
         image.astype(np.int64),

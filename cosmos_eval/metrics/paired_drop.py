@@ -45,9 +45,9 @@ TOLERANCE = 1e-12
 class PairedDifferences:
     """Differences between two models in a weighted mean of outcomes in [0, 1], summed by unit; (U,) float64 each."""
 
-    difference: np.ndarray
+    unit_drops: np.ndarray
     """Weight times (baseline - candidate), summed over the samples of each unit. Adds up to the drop of the metric."""
-    weight: np.ndarray
+    unit_weights: np.ndarray
     """Weight of each unit in the metric, positive. Adds up to 1."""
     is_binary: bool
     """Whether every unit is one sample, all samples weigh the same, and all outcomes are 0 or 1: then McNemar's test
@@ -56,11 +56,11 @@ class PairedDifferences:
     @property
     def drop(self) -> float:
         """Metric of the baseline minus that of the candidate; a fraction."""
-        return float(self.difference.sum())
+        return float(self.unit_drops.sum())
 
     def swapped(self) -> "PairedDifferences":
         """Return the differences with baseline and candidate swapped, for a test of a gain."""
-        return PairedDifferences(-self.difference, self.weight, self.is_binary)
+        return PairedDifferences(-self.unit_drops, self.unit_weights, self.is_binary)
 
 
 def sum_differences(
@@ -93,13 +93,14 @@ def sum_differences(
     outcomes = outcomes.clip(0, 1)
     weights = np.full(n, 1.0) if weights is None else np.asarray(weights, np.float64)
     total = weights.sum()
-    lost = np.bincount(unit, weights=weights * (outcomes[0] - outcomes[1])) / total
-    share = np.bincount(unit, weights=weights) / total
-    is_unit = share > 0
-    sample_counts = np.bincount(unit)[is_unit]
-    one_sample_each = (sample_counts == 1).all() and np.ptp(share[is_unit]) < TOLERANCE
-    alone = bool(one_sample_each and np.isin(outcomes, (0.0, 1.0)).all())
-    return PairedDifferences(lost[is_unit], share[is_unit], alone)
+    unit_drops = np.bincount(unit, weights=weights * (outcomes[0] - outcomes[1])) / total
+    unit_weights = np.bincount(unit, weights=weights) / total
+    has_weight = unit_weights > 0
+    sample_counts = np.bincount(unit)[has_weight]
+    unit_drops, unit_weights = unit_drops[has_weight], unit_weights[has_weight]
+    one_sample_each = (sample_counts == 1).all() and np.ptp(unit_weights) < TOLERANCE
+    is_binary = bool(one_sample_each and np.isin(outcomes, (0.0, 1.0)).all())
+    return PairedDifferences(unit_drops, unit_weights, is_binary)
 
 
 def mean_per_class_weights(classes: np.ndarray) -> np.ndarray:
@@ -127,11 +128,11 @@ def drop_p_value(differences: PairedDifferences, max_drop: float = 0.0) -> float
         `max_drop` = 0, reached where every unit loses everything.
     """
     if differences.is_binary and max_drop == 0:
-        return mcnemar(int((differences.difference > 0).sum()), int((differences.difference < 0).sum()))
+        return mcnemar(int((differences.unit_drops > 0).sum()), int((differences.unit_drops < 0).sum()))
     # Units of equal excess share a term of the exponential sum: of thousands of images most have one of few values.
-    rounded = np.round((differences.difference - max_drop * differences.weight) / TOLERANCE) * TOLERANCE
+    rounded = np.round((differences.unit_drops - max_drop * differences.unit_weights) / TOLERANCE) * TOLERANCE
     excess, unit_counts = np.unique(rounded, return_counts=True)
-    unseen = -(1 + max_drop) * differences.weight.max()
+    unseen = -(1 + max_drop) * differences.unit_weights.max()
     return float(probability_at_most_zero(np.append(excess, unseen), np.append(unit_counts, 1.0)))
 
 

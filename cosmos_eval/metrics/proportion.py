@@ -213,9 +213,9 @@ def _variance_inside_classes(
     centre = own_fraction * class_mean + (1 - own_fraction) * value
     # Square roots, since these weights are squared below.
     deviation = weights * np.sqrt(own_fraction[classes]) * (values - centre[classes])
-    own = np.bincount(unit, weights=deviation)
+    own_deviation = np.bincount(unit, weights=deviation)
     shrunk = np.bincount(unit, weights=weights * np.sqrt(1 - own_fraction[classes]))
-    return float(np.square(own).sum() + unit_variance * np.square(shrunk).sum())
+    return float(np.square(own_deviation).sum() + unit_variance * np.square(shrunk).sum())
 
 
 def proportion_intervals(
@@ -228,7 +228,7 @@ def proportion_intervals(
         bootstrap: (low, high) of the percentile bootstrap of each, NaN where no resample had a sample.
 
     Returns:
-        (low, high) of each, which contain the proportion.
+        (low, high) of each; the proportion is always between them.
     """
     weight = np.array([estimate.bootstrap_weight for estimate in estimates])
     bounds = np.array(bootstrap, np.float64).reshape(len(weight), 2)

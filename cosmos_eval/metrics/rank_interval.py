@@ -55,9 +55,9 @@ def median_rank_interval(
     """Compute the interval of a median rank.
 
     The bounds are quantiles of the samples, at the bounds of a proportion of one half (Woodruff, JASA 47, 1952). Its n
-    is the number of units, not of samples: this assumes that all samples of a unit have the same rank, which is the
-    safe side. The interval may have width zero, if all samples have one rank. From LEAST_UNITS units on that is right:
-    with another median they would not all be on one side of it.
+    is the number of units, not of samples: this assumes that all samples of a unit have the same rank, which makes the
+    interval wider rather than too narrow. If all samples have one rank, the interval has width zero. From LEAST_UNITS
+    units on that is right: with another median they would not all be on one side of it.
 
     Args:
         ranks: (N,) ranks of the samples, from 1.

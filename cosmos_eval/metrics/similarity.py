@@ -24,7 +24,7 @@ COLLAPSED = 1e-5
 def plain_float32() -> Iterator[None]:
     """Compute matrix products inside in true float32: no TF32, no bfloat16 kernels, no autocast.
 
-    Scores in half precision have 8 to 11 significant bits, so thousands of candidates would tie that do not.
+    Scores in half precision have 8 to 11 significant bits, so candidates of different scores would tie.
     """
     precision_before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -70,9 +70,9 @@ def is_collapsed(features: Tensor) -> bool:
 class DistinctFeatures:
     """Features with equal ones stored once: the feature of input j is `features[column[j]]`.
 
-    Scores are computed once for each distinct feature and shared. Computed once per input, two equal inputs could get
-    scores that differ in the last bit, where their columns are in different tiles of the matrix product's kernel; they
-    would not tie.
+    Scores are computed once for each distinct feature and shared, so that equal inputs tie exactly. In a matrix product
+    over all inputs they might not: two equal columns that fall into different tiles of the kernel may be summed in
+    another order, and then differ in the last bit.
     """
 
     features: Tensor
@@ -80,7 +80,7 @@ class DistinctFeatures:
     column: Tensor
     """(C,) int64, index in `features` of each input."""
     copies: Tensor
-    """(U,) float32, number of inputs that share each row."""
+    """(U,) float32, number of inputs that share each distinct feature."""
 
 
 def deduplicate_features(features: Tensor) -> DistinctFeatures:
@@ -114,8 +114,8 @@ def deduplicate_features(features: Tensor) -> DistinctFeatures:
     column_index = torch.tensor(column, device=features.device)
     copies = torch.bincount(column_index).float()
     all_distinct = len(first_index) == len(features)
-    rows = features if all_distinct else features[torch.tensor(first_index, device=features.device)]
-    return DistinctFeatures(rows, column_index, copies)
+    distinct = features if all_distinct else features[torch.tensor(first_index, device=features.device)]
+    return DistinctFeatures(distinct, column_index, copies)
 
 
 def score_blocks(

@@ -14,7 +14,7 @@ from cosmos_core.file_checks import user_path
 from cosmos_core.plugins import off_note
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_prompts
 from cosmos_eval.datasets.reader_registry import PATH, READERS, reader_info
-from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP, check_definition, check_suite
+from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
 from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.source import Source, read_source
@@ -127,7 +127,7 @@ def _override(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     if isinstance(dataset, dict) and dataset.get("reader", base_reader) != base_reader:
         value["dataset"] = {}  # these options are those of the base's reader
     if changes.get("task", base.get("task")) != base.get("task"):
-        task_settings = value.keys() - {*TOP, *OPTIONAL}
+        task_settings = value.keys() - {*REQUIRED_KEYS, *OPTIONAL_KEYS}
         for key in {"metrics", "prompts", *task_settings}:  # these are those of the base's task
             value.pop(key, None)
     for key, change in changes.items():

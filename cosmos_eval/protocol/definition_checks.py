@@ -13,9 +13,9 @@ from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
 from cosmos_eval.protocol.task_registry import TASKS, task_info
 
-TOP = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
+REQUIRED_KEYS = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
 """Required keys of a definition -> type."""
-OPTIONAL = {"prompts": dict, "source": str, "summary": str, "published": list}
+OPTIONAL_KEYS = {"prompts": dict, "source": str, "summary": str, "published": list}
 """Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
 """Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
@@ -41,46 +41,50 @@ def check_definition(source: Source) -> dict[str, Any]:
     Raises:
         RequestError: the first problem, with its line and a similar known word.
     """
-    value = source.value
-    if not isinstance(value, dict):
-        raise source.refuse((), "a definition is a map with the keys " + ", ".join(TOP))
-    info = _task_of(source, value)
-    settings_key = {info.settings_key: dict} if info is not None and info.settings_key else {}
-    unknown = [key for key in value if key not in {**TOP, **OPTIONAL, **settings_key}]
+    definition = source.value
+    if not isinstance(definition, dict):
+        raise source.refuse((), "a definition is a map with the keys " + ", ".join(REQUIRED_KEYS))
+    info = _task_of(source, definition)
+    task_keys = {info.settings_key: dict} if info is not None and info.settings_key else {}
+    unknown = [key for key in definition if key not in {**REQUIRED_KEYS, **OPTIONAL_KEYS, **task_keys}]
     # Only for unknown keys, as _settings_keys imports all built-in tasks.
     of_other_tasks = [key for key in unknown if isinstance(key, str) and key in _settings_keys()]
     if info is not None and of_other_tasks:
         raise source.refuse((of_other_tasks[0],), f"{info.name} takes no settings of {of_other_tasks[0]}")
-    _check_keys(source, (), value, required=TOP, optional={**OPTIONAL, **settings_key})
-    if not value["name"] or not all(c.isalnum() or c in "-_." for c in value["name"]) or value["name"][0] in "-.":
-        raise source.refuse(
-            ("name",), f"the name {short_repr(value['name'])} must be letters, digits, '-', '_' and '.'"
-        )
-    if len(value["name"].encode()) > LONGEST_NAME:
-        raise source.refuse(("name",), f"the name has more than {LONGEST_NAME} bytes; it names files: shorten it")
-    if value["version"] < 1:
+    _check_keys(source, (), definition, required=REQUIRED_KEYS, optional={**OPTIONAL_KEYS, **task_keys})
+    _check_name(source, definition["name"])
+    if definition["version"] < 1:
         raise source.refuse(("version",), "version must be at least 1")
     if info is None:
         raise source.refuse(
-            ("task",), f"unknown task {short_repr(value['task'])}{near(value['task'], TASKS.names())}{off_note()}"
+            ("task",),
+            f"unknown task {short_repr(definition['task'])}{near(definition['task'], TASKS.names())}{off_note()}",
         )
-    _check_dataset(source, value, info)
-    metrics = _checked_metrics(source, value, info)
-    _check_prompts(source, value, info)
-    if "published" in value:
-        value = {**value, "published": read_differences(source)}
+    _check_dataset(source, definition, info)
+    metrics = _read_metrics(source, definition, info)
+    _check_prompts(source, definition, info)
+    if "published" in definition:
+        definition = {**definition, "published": read_differences(source)}
     settings = info.settings(source)
-    fields = {key: field for key, field in value.items() if key != info.settings_key}
+    fields = {key: value for key, value in definition.items() if key != info.settings_key}
     return {**fields, "metrics": metrics, **({"settings": settings} if settings else {})}
 
 
-def _task_of(source: Source, value: dict[Any, Any]) -> TaskInfo | None:
+def _check_name(source: Source, name: str) -> None:
+    """Check that the name of a benchmark can be a file name."""
+    if not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] in "-.":
+        raise source.refuse(("name",), f"the name {short_repr(name)} must be letters, digits, '-', '_' and '.'")
+    if len(name.encode()) > LONGEST_NAME:
+        raise source.refuse(("name",), f"the name has more than {LONGEST_NAME} bytes; it names files: shorten it")
+
+
+def _task_of(source: Source, definition: dict[Any, Any]) -> TaskInfo | None:
     """Return the task that a definition names; None if there is no such task.
 
     Raises:
         RequestError: the task is a plug-in's that cannot be used.
     """
-    name = value.get("task")
+    name = definition.get("task")
     if not isinstance(name, str) or name not in TASKS.names():
         return None
     try:
@@ -163,9 +167,9 @@ def _describe(value: Any) -> str:
     return short_repr(value)
 
 
-def _check_dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
+def _check_dataset(source: Source, definition: dict[str, Any], task: TaskInfo) -> None:
     """Check `dataset`: its reader, the reader's options, and splits, which repeat those options."""
-    dataset = value["dataset"]
+    dataset = definition["dataset"]
     if "reader" not in dataset:
         raise source.refuse(("dataset",), "the key 'reader' is missing in dataset")
     _check_type(source, ("dataset", "reader"), dataset["reader"], str)
@@ -187,7 +191,7 @@ def _check_dataset(source: Source, value: dict[str, Any], task: TaskInfo) -> Non
     if task.kind.name not in info.kinds:
         kinds = ", ".join(info.kinds)
         raise source.refuse(
-            ("task",), f"the reader {dataset['reader']} gives data for {kinds}, not for {value['task']}"
+            ("task",), f"the reader {dataset['reader']} gives data for {kinds}, not for {definition['task']}"
         )
     _check_options(source, ("dataset",), dataset, dataset, info, task)
     for name, split_options in dataset.get("splits", {}).items():
@@ -267,9 +271,9 @@ def _check_option(source: Source, at: Keys, value: Any, kind: str) -> None:
             raise source.refuse(at, f"{at[-1]} must be {NUMBER} of at least 0, not {value}")
 
 
-def _checked_metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
+def _read_metrics(source: Source, definition: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
     """Check `metrics`, and return it with default values filled in."""
-    metrics = value["metrics"]
+    metrics = definition["metrics"]
     for key in metrics:
         if key != "primary" and key not in task.metric_options:
             allowed = " and ".join(["primary", *task.metric_options])
@@ -287,14 +291,14 @@ def _checked_metrics(source: Source, value: dict[str, Any], task: TaskInfo) -> d
     return metrics
 
 
-def _check_prompts(source: Source, value: dict[str, Any], task: TaskInfo) -> None:
+def _check_prompts(source: Source, definition: dict[str, Any], task: TaskInfo) -> None:
     """Check the keys of `prompts`; their words are checked when they are resolved."""
-    prompts = value.get("prompts", {})
+    prompts = definition.get("prompts", {})
     if not task.prompt_keys:
         if prompts:
             raise source.refuse(("prompts",), f"{task.name} takes no prompts")
         return
-    at: Keys = ("prompts",) if "prompts" in value else ()
+    at: Keys = ("prompts",) if "prompts" in definition else ()
     for key, advice in task.needed_prompts.items():
         if key not in prompts:
             raise source.refuse(at, f"the key {key!r} is missing in prompts: {advice}")

@@ -18,19 +18,19 @@ GROUP = "cosmos_eval.protocols"
 """Group of the entry points of plug-ins."""
 
 
-def shipped_files(below: str = "") -> dict[str, Path]:
-    """Return name -> file of the shipped benchmarks, or of the shipped suites if `below` is "suites"."""
-    return {path.stem: path for path in (DEFINITIONS / below).glob("*.yaml")}
+def shipped_files(subfolder: str = "") -> dict[str, Path]:
+    """Return name -> file of the shipped benchmarks, or of the shipped suites if `subfolder` is "suites"."""
+    return {path.stem: path for path in (DEFINITIONS / subfolder).glob("*.yaml")}
 
 
 def definition_files() -> dict[str, Path]:
     """Return name -> file of all benchmarks, shipped and of plug-ins."""
-    return _files("", "benchmark")
+    return _find_files("", "benchmark")
 
 
 def suite_files() -> dict[str, Path]:
     """Return name -> file of all suites, shipped and of plug-ins."""
-    return _files("suites", "suite")
+    return _find_files("suites", "suite")
 
 
 def find_provider(name: str) -> str:
@@ -38,28 +38,28 @@ def find_provider(name: str) -> str:
 
     Empty for shipped definitions and users' own files.
     """
-    for below in ("", "suites"):
-        if (DEFINITIONS / below / f"{name}.yaml").is_file():
+    for subfolder in ("", "suites"):
+        if (DEFINITIONS / subfolder / f"{name}.yaml").is_file():
             return ""
         for plugin in entry_points(GROUP):
-            folder = _folder(plugin)
-            if folder is not None and (folder / below / f"{name}.yaml").is_file():
+            folder = _find_folder(plugin)
+            if folder is not None and (folder / subfolder / f"{name}.yaml").is_file():
                 return str(plugin)
     return ""
 
 
-def _files(below: str, what: str) -> dict[str, Path]:
+def _find_files(subfolder: str, what: str) -> dict[str, Path]:
     """Return name -> file, shipped ones first; warns of names that are taken.
 
     Args:
-        below: folder inside each folder of definitions; empty for benchmarks.
+        subfolder: of each folder of definitions; "suites" for suites, empty for benchmarks.
         what: "benchmark" or "suite", for warnings.
     """
-    files = shipped_files(below)
+    files = shipped_files(subfolder)
     owner: dict[str, Plugin] = {}
     for plugin in entry_points(GROUP):
-        folder = _folder(plugin)
-        for path in sorted((folder / below).glob("*.yaml")) if folder is not None else ():
+        folder = _find_folder(plugin)
+        for path in sorted((folder / subfolder).glob("*.yaml")) if folder is not None else ():
             if path.stem in files:
                 taken_by = str(owner[path.stem]) if path.stem in owner else "a shipped one"
                 warnings.warn(
@@ -72,20 +72,20 @@ def _files(below: str, what: str) -> dict[str, Path]:
     return files
 
 
-def _folder(plugin: Plugin) -> Path | None:
+def _find_folder(plugin: Plugin) -> Path | None:
     """Find the folder of the package that an entry point names; None, with a warning, if there is none.
 
     The package itself is not imported: definitions are data, and its code should not run to list them.
     """
-    module, _, below = plugin.target.partition(":")
+    package, _, subfolder = plugin.target.partition(":")
     try:
-        spec = find_spec(module.strip())  # imports its parent packages, not the package itself
+        spec = find_spec(package.strip())  # imports its parent packages, not the package itself
         package_folders = list(spec.submodule_search_locations or []) if spec is not None else []
     except (Exception, SystemExit) as error:  # a parent package is foreign code: it may raise anything, or call exit()
         package_folders, problem = [], f"{type(error).__name__}: {one_line(error)}"
     else:
         problem = "there is no such package"
-    folder = Path(package_folders[0]) / below.strip() if package_folders else None
+    folder = Path(package_folders[0]) / subfolder.strip() if package_folders else None
     if folder is None or not folder.is_dir():
         target = printable(plugin.target)
         warnings.warn(

@@ -181,7 +181,7 @@ def run_test(
             **common,
             method="McNemar, exact" if mcnemar else "units, weighted",
             n=len(samples.baseline),
-            units=len(drops.difference),
+            units=len(drops.unit_drops),
             low=-high,
             high=-low,
             p=drop_p_value(drops, settings.max_drop),

@@ -143,7 +143,8 @@ class _Plan:
                 "two results have the same model, protocol, data and precision but different numbers: "
                 + "; ".join(self._conflicts[:SHOWN])
                 + (f"; and {more} more" if more > 0 else "")
-                + "; compare them with 'cosmos-eval results diff', delete the wrong one and merge again; nothing was written"
+                + "; compare them with 'cosmos-eval results diff', delete the wrong one and merge again; "
+                "nothing was written"
             )
 
     def read_not_run(self, folders: Sequence[Path]) -> None:
@@ -191,8 +192,8 @@ def _copy(path: Path, folder: Path, result: Result) -> None:
     _copy_file(samples, folder / SAMPLES)
     if file_digest(folder / SAMPLES) != result.samples.sha256:
         raise RequestError(
-            f"{samples} is not the file that {RESULT} was written with: truncated or altered; copy it again with its {RESULT}, "
-            "or delete both and run again"
+            f"{samples} is not the file that {RESULT} was written with: truncated or altered; copy it again with its "
+            f"{RESULT}, or delete both and run again"
         )
     _copy_file(path, folder / RESULT)
     if read_result(folder / RESULT) != result:

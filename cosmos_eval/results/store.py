@@ -173,7 +173,9 @@ def read_samples(path: Path, result: Result) -> "pandas.DataFrame":
     if hashlib.sha256(content).hexdigest() != result.samples.sha256:
         if impostor := impostor_of(content):
             raise RequestError(f"{samples_path} is {impostor}")
-        raise RequestError(f"{samples_path} is not the file that {RESULT} was written with: truncated or altered; {advice}")
+        raise RequestError(
+            f"{samples_path} is not the file that {RESULT} was written with: truncated or altered; {advice}"
+        )
     try:
         frame = pandas.read_parquet(io.BytesIO(content))
     except Exception as error:  # errors of the Parquet reader have no common class

@@ -83,7 +83,9 @@ def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, 
         one of the two only.
     """
     ours, theirs = read_model(first), read_model(second)
-    if len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys():  # two single results are compared whatever their benchmarks
+    if (
+        len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys()
+    ):  # two single results are compared whatever their benchmarks
         theirs = dict(zip(ours, theirs.values(), strict=True))
     rows: list[tuple[str, ...]] = []
     compared = different = 0
@@ -97,12 +99,23 @@ def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, 
             continue
         compared += 1
         (_, before), (_, after) = ours[name], theirs[name]
-        rows += [(name, one.kind, one.field, format_value(one.before), format_value(one.after), "") for one in changed_fields(before, after)]
+        rows += [
+            (name, one.kind, one.field, format_value(one.before), format_value(one.after), "")
+            for one in changed_fields(before, after)
+        ]
         changed = changed_metrics(before, after)
         different += bool(changed)
         for one in changed:
             values = (NONE if metric is None else shown(one.name, metric) for metric in (one.before, one.after))
-            rows.append((name, "metric", one.name, *values, NONE if one.delta is None else format_difference(one.name, one.delta)))
+            rows.append(
+                (
+                    name,
+                    "metric",
+                    one.name,
+                    *values,
+                    NONE if one.delta is None else format_difference(one.name, one.delta),
+                )
+            )
     return [tuple(plain(cell) for cell in row) for row in rows], compared, different
 
 

@@ -48,7 +48,9 @@ def parse(text: str, where: object) -> Parsed:
         raise RequestError(f"{where} is not a result: not a JSON object; {DAMAGED}")
     version = record.get("schema")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise RequestError(f"{where} is not a valid result: schema: {str(version)[:40]} is not a schema version; {DAMAGED}")
+        raise RequestError(
+            f"{where} is not a valid result: schema: {str(version)[:40]} is not a schema version; {DAMAGED}"
+        )
     if version > SCHEMA:
         raise NewerSchema(
             f"{where} was written by a newer cosmos-eval (schema {str(version)[:40]}; this one reads 1 to {SCHEMA}); "

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA_ROOT = Path("data")
 ABSENT = ", which is not there"
-"""Follows the path in the problem of a missing file or folder, as `add_missing` words it; what to fetch follows."""
+"""Follows the path in the message about a missing file or folder (`add_missing`); what to fetch comes next."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def make_plan(
 ) -> list[PlannedBenchmark]:
     """Resolve benchmarks and check their data.
 
-    Data is read from `data_root` (default: `data`). That of a user's own YAML file is read from the folder of that file
+    Data is read from `data_root` (default: `data`). Data of a user's own YAML file is read from the folder of that file
     if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it.
 
     Raises:

@@ -80,7 +80,7 @@ class Session:
             One result for each benchmark that could run, in the order of the plan.
 
         Raises:
-            RequestError: what a model, data or options are refused for; with `keep_going`, added to `failed` instead.
+            RequestError: the model, data or an option cannot be used; with `keep_going`, added to `failed` instead.
         """
         with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)

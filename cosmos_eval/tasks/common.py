@@ -45,16 +45,16 @@ class Measured:
     """Value and number of samples of each metric."""
     estimators: dict[str, Estimator] = field(default_factory=dict)
     """Computes each metric of one resample."""
-    evidence: dict[str, ProportionEstimate] = field(default_factory=dict)
-    """For metrics that are shares: what their interval needs besides the bootstrap."""
+    proportions: dict[str, ProportionEstimate] = field(default_factory=dict)
+    """For metrics that are proportions: what their interval needs besides the bootstrap."""
     interval_functions: dict[str, IntervalFunction] = field(default_factory=dict)
     """For all other metrics: computes the interval from that of the bootstrap."""
 
-    def share(self, name: str, value: float, n: int, estimator: Estimator, evidence: ProportionEstimate) -> None:
-        """Add a weighted mean of outcomes in [0, 1], given its estimator and its evidence."""
+    def share(self, name: str, value: float, n: int, estimator: Estimator, proportion: ProportionEstimate) -> None:
+        """Add a proportion: a weighted mean of outcomes in [0, 1]."""
         self.values[name] = (value, n)
         self.estimators[name] = estimator
-        self.evidence[name] = evidence
+        self.proportions[name] = proportion
 
     def mean(self, name: str, values: np.ndarray, image: np.ndarray) -> None:
         """Add the mean of (N,) outcomes in [0, 1]; sample i belongs to image `image[i]`."""
@@ -65,8 +65,8 @@ class Measured:
         """Add the mean of (N,) outcomes over each class, averaged with equal weight over the classes that occur in
         (N,) `labels`."""
         estimator = mean_per_class_estimator(values, labels, image)
-        evidence = estimate_proportion(values, image, classes=labels)
-        self.share(name, estimator(np.ones(self.images)), len(values), estimator, evidence)
+        proportion = estimate_proportion(values, image, classes=labels)
+        self.share(name, estimator(np.ones(self.images)), len(values), estimator, proportion)
 
     def mean_rank(self, name: str, ranks: np.ndarray, image: np.ndarray, chance: float) -> None:
         """Add the mean of (N,) ranks; `chance` is the mean rank of a model that guesses."""
@@ -89,12 +89,12 @@ class Measured:
         with phase("intervals"):
             bootstrap_bounds = bootstrap_intervals(list(self.estimators.values()), self.images, seed=seed)
             bounds_by_name = dict(zip(self.estimators, bootstrap_bounds, strict=True))
-            share_bounds = proportion_intervals(
-                list(self.evidence.values()), [bounds_by_name[name] for name in self.evidence]
+            proportion_bounds = proportion_intervals(
+                list(self.proportions.values()), [bounds_by_name[name] for name in self.proportions]
             )
             low_high_method = {
-                name: (low, high, self.evidence[name].method)
-                for name, (low, high) in zip(self.evidence, share_bounds, strict=True)
+                name: (low, high, self.proportions[name].method)
+                for name, (low, high) in zip(self.proportions, proportion_bounds, strict=True)
             }
             for name, interval_function in self.interval_functions.items():
                 low_high_method[name] = interval_function(bounds_by_name[name])

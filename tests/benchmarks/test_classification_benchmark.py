@@ -101,7 +101,7 @@ def test_the_bound_is_the_lower_rate_or_on_shared_cores_that_of_one_after_the_ot
     measured = {"decode_rate": 60.0, "forward_rate": 30.0, "parts": {"peer images": [9.0], "ours images": [1.2]}}
     assert classification.bound(measured, replace(TINY, device="cuda")) == 30
     assert classification.bound(measured, TINY) == pytest.approx(20)
-    assert classification.share(measured, TINY) == pytest.approx(18 / 1.2 / 20)
+    assert classification.share_of_bound(measured, TINY) == pytest.approx(18 / 1.2 / 20)
 
 
 def test_figures_that_differ_are_reported_and_no_times_are_compared(measured, monkeypatch, capsys):

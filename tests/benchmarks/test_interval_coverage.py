@@ -57,5 +57,5 @@ def test_the_limit_of_many_resamples_is_what_resampling_gives():
     n, hits = 40, 12
     values = (np.arange(n) < hits).astype(float)
     rates = resampled(lambda drawn: float(values[drawn].mean()), np.arange(n), n, 1500, 0)
-    low, high = (bound[hits] for bound in script.old_bounds(n))
+    low, high = (bound[hits] for bound in script.bootstrap_bounds(n))
     assert np.quantile(rates, [0.025, 0.975]) == pytest.approx([low, high], abs=1 / n)

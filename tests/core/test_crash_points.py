@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.crash_chains import kill_at_points
 from benchmarks.crash_points import run_to_point
-from benchmarks.crash_training import SCENARIOS, stale, warm_up
+from benchmarks.crash_training import SCENARIOS, find_problems, import_training
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -17,7 +17,7 @@ def one_thread() -> Iterator[None]:
     """Before processes are forked from this one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    warm_up()
+    import_training()
     yield
     torch.set_num_threads(before)
 
@@ -48,4 +48,4 @@ def test_the_harness_sees_a_last_pt_that_is_not_the_newest(tmp_path: Path):
     (tmp_path / "run").mkdir()
     for name, step in (("step-00000002.pt", 2), ("last.pt", 1)):
         torch.save({"student": {}, "step": step}, tmp_path / "run" / name)
-    assert "last.pt is of step 1, and there is step 2" in stale(tmp_path)
+    assert "last.pt is of step 1, and there is step 2" in find_problems(tmp_path)

@@ -197,7 +197,7 @@ def test_the_table_of_the_documentation_counts_them():
     page = (Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8")
     told = {}
     for line in page.splitlines():
-        if row := re.match(r"\| (.*) \| (?:of `open_clip` [\d.]+|(\d+)) \| (trimmed|whole|passes) \|", line):
+        if row := re.match(r"\| (.*) \| (?:of `open_clip` [\d.]+|(\d+)) \| (trimmed|full length) \|", line):
             told[row[1]] = row[2], row[3]
     found = Counter(said_by_configuration(arch) for arch in open_clip.list_models())
     words = {
@@ -209,7 +209,7 @@ def test_the_table_of_the_documentation_counts_them():
     }
     for start, reason in words.items():
         (said,) = (cells for label, cells in told.items() if label.startswith(start))
-        assert said == (str(found[reason]), "trimmed" if reason == CAUSAL else "whole")
+        assert said == (str(found[reason]), "trimmed" if reason == CAUSAL else "full length")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""docs/cache.md says what the store and its commands are."""
+"""docs/cache.md: commands, figures and file names are those of the code, and its example runs."""
 
 import inspect
 import re
@@ -21,8 +21,8 @@ def test_commands_and_options_exist(capsys):
         words = shlex.split(command)[1:]
         path = words[:2] if words[0] == "cache" else words[:1]
         assert run_command([*path, "--help"]) == 0
-        told = capsys.readouterr().out
-        assert all(word in told for word in words if word.startswith("--")), command
+        help_text = capsys.readouterr().out
+        assert all(word in help_text for word in words if word.startswith("--")), command
     assert inspect.signature(evaluate).parameters["cache"].default is True
 
 
@@ -38,7 +38,7 @@ def test_figures_are_those_of_the_code():
         assert f"      {name}-<sha256>" in DOCS
 
 
-def test_vectors_are_written_as_shown(tmp_path, monkeypatch):
+def test_embeddings_can_be_written_as_shown(tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(.*?)```", DOCS, re.S)
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "docs/cache.md", "exec"), {})

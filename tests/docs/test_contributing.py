@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md are run as written: as plug-ins of a package, and in a copy of the tree."""
+"""CONTRIBUTING.md: its recipes run as written, as plug-ins of a package and in a copy of this repository."""
 
 import json
 import os
@@ -33,13 +33,13 @@ IN_TREE = "#### In this repository\n"
 
 @dataclass
 class Recipe:
-    """One recipe: the text for a plug-in and, after its heading, the one for this repository."""
+    """One recipe: the text for a plug-in, and the text below the heading "In this repository"."""
 
     plugin: str
     in_tree: str
 
     def commands(self, text: str) -> list[list[str]]:
-        """The words behind `cosmos-eval` of each command in `text`, or of those of the plug-in where it has none."""
+        """Return the arguments of each `cosmos-eval` command in `text`, or in the plug-in's text if `text` has none."""
         blocks = COMMANDS.findall(text) or COMMANDS.findall(self.plugin)
         lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
         words = [shlex.split(line) for line in lines]
@@ -54,7 +54,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def put(folder: Path, text: str, tree: Path | None = None) -> None:
-    """Write the files of a text below a folder, those of our packages below `tree`."""
+    """Write the files that a text shows below a folder; files of our packages go below `tree`."""
     for name, at_end, content in FILE.findall(text):
         path = (tree if tree is not None and name.startswith("cosmos_") else folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def put(folder: Path, text: str, tree: Path | None = None) -> None:
 
 
 def change(tree: Path, path: str, lines: str) -> None:
-    """Apply a diff without line numbers: what it takes away and keeps stands once in the file."""
+    """Apply a diff without line numbers; its old lines must occur exactly once in the file."""
     old = "".join(line[1:] for line in lines.splitlines(keepends=True) if line[0] in " -")
     new = "".join(line[1:] for line in lines.splitlines(keepends=True) if line[0] in " +")
     text = (tree / path).read_text(encoding="utf-8")
@@ -71,12 +71,12 @@ def change(tree: Path, path: str, lines: str) -> None:
 
 
 def metrics(folder: Path) -> dict[str, Result]:
-    """The results of `runs` by the spec of the model."""
+    """Return the results in `runs` by model spec."""
     return {result.model.spec: result for result in read_results(folder / "runs")}
 
 
 def check(title: str, folder: Path) -> None:
-    """What the commands of a recipe leave in a folder is right."""
+    """Check the results that the commands of a recipe have written to a folder."""
     if title == "An objective":
         assert read_file(folder / "runs" / "hinge" / "last.pt")["training"]["objective"] == "hinge"
         return
@@ -107,7 +107,7 @@ def check(title: str, folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current directory, into which a package of plug-ins is written and from which it is installed."""
+    """A new current directory for a package of plug-ins."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.delenv("COSMOS_EVAL_PLUGINS", raising=False)
@@ -117,8 +117,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `pip install -e .` does it, without an environment: the editable wheel that the package's own settings build,
-    unpacked, and the folder that it names on the path."""
+    """Install as `pip install -e .` does, but without an environment.
+
+    The editable wheel is built with the settings of the package and unpacked, and the folder that it names is put on
+    the path.
+    """
     wheel = build_editable(str(folder / "dist"))
     zipfile.ZipFile(folder / "dist" / wheel).extractall(folder / "site")
     (names,) = (folder / "site").glob("*.pth")
@@ -135,15 +138,15 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
     recipe = recipes()[title]
     (folder / PACKAGE).mkdir()
     (folder / PACKAGE / "__init__.py").touch()
-    put(folder, TEXT.partition("### ")[0] + recipe.plugin)  # the package, and what the recipe adds
+    put(folder, TEXT.partition("### ")[0] + recipe.plugin)  # the package, and the files of the recipe
     install(folder, monkeypatch)
     for command in recipe.commands(recipe.plugin):
         assert run_command(command) == 0, capsys.readouterr().err
-    said = capsys.readouterr()
+    output = capsys.readouterr().out
     if "list" in COMMANDS.findall(recipe.plugin)[0]:
         entries = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]
-        assert all(name in said.out for group in entries.values() for name in group)
-        assert "my-plugins 1.0" in said.out
+        assert all(name in output for group in entries.values() for name in group)
+        assert "my-plugins 1.0" in output
     check(title, folder)
 
 

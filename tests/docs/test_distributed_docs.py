@@ -1,4 +1,4 @@
-"""docs/distributed.md says what ranks do; and what one rank is refused before it has met the others."""
+"""docs/distributed.md: options and figures are those of the code; and errors of a rank before it meets the others."""
 
 import re
 from pathlib import Path
@@ -18,11 +18,11 @@ DOCS = (Path(__file__).parents[2] / "docs/distributed.md").read_text(encoding="u
 
 def test_options_exist(capsys):
     assert run_command(["run", "--help"]) == 0
-    told = capsys.readouterr().out
-    ours = re.findall(r"(?:cosmos_eval|cosmos-eval) run(.*?)(?:```|')", DOCS.replace("\\\n", " "), re.S)
-    assert len(ours) >= 3
-    for option in {word for line in ours for word in re.findall(r"--[a-z-]+", line)}:
-        assert option in told, option
+    help_text = capsys.readouterr().out
+    commands = re.findall(r"(?:cosmos_eval|cosmos-eval) run(.*?)(?:```|')", DOCS.replace("\\\n", " "), re.S)
+    assert len(commands) >= 3
+    for option in {word for line in commands for word in re.findall(r"--[a-z-]+", line)}:
+        assert option in help_text, option
 
 
 def test_figures_are_those_of_the_code():
@@ -42,13 +42,13 @@ def test_figures_are_those_of_the_code():
         ({"WORLD_SIZE": "2", "RANK": "0"}, "the ranks cannot find each other"),
     ],
 )
-def test_an_environment_that_holds_no_ranks_is_refused_in_one_line(environment, said, monkeypatch, capsys):
+def test_an_environment_without_valid_ranks_is_refused_in_one_line(environment, said, monkeypatch, capsys):
     for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     commands = [["run", "--out", "nowhere"]]
-    if said != "the ranks cannot find each other":  # a plan looks for nobody
+    if said != "the ranks cannot find each other":  # a dry run does not connect to other ranks
         commands += [["run", "--dry-run"], ["train", "toybox", "--dry-run", "--ranks", "2"]]
     for command in commands:
         assert run_command(command) == 2
@@ -66,7 +66,7 @@ def test_only_the_first_rank_prints_a_plan(monkeypatch, capsys):
         assert len(capsys.readouterr().out.splitlines()) == lines
 
 
-def test_each_rank_has_the_card_of_its_place(monkeypatch):
+def test_each_rank_uses_the_gpu_of_its_local_rank(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

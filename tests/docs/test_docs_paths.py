@@ -1,4 +1,4 @@
-"""Every path, module and link that README, docs, results and comments name is there: a move leaves none behind."""
+"""Every path, module and link in README, docs, results and comments exists, also after files are moved."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ PACKAGES = ("cosmos_core", "cosmos_eval", "benchmarks", "tests")
 FOLDERS = (*PACKAGES, "docs", "results")
 ENDINGS = {".md", ".py", ".yaml", ".yml", ".toml", ".json", ".js", ".css", ".html"}
 FROZEN = ROOT / "tests" / "compatibility" / "frozen"
-"""Files of an earlier version: they name what was there then."""
+"""Files of an earlier version, with the names of that version."""
 
 PATH = re.compile(rf"(?<![\w./{{}}<>-])(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*/](?![\w{{}}])")
 RUN = re.compile(r"\bpython3? -m ([\w.]+)")
@@ -38,14 +38,14 @@ NAMED_ELSEWHERE = {
         "cosmos_core.objectives.hinge",
     },
 }
-"""By file, names that look like paths of ours and are none."""
+"""File -> names in it that look like paths of this repository, but are not."""
 GROUPS = {f"cosmos_eval.{what}" for what in ("protocols", "readers", "models", "tasks")} | {"cosmos_core.objectives"}
 """Groups of entry points."""
 
 
 @cache
 def sources() -> dict[str, str]:
-    """The text of each file that may name others, by its path below the root."""
+    """Return the text of each file that may name others, by its path below the root."""
     below = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     files = [*ROOT.glob("*.md"), ROOT / "pyproject.toml", *below]
     readable = [
@@ -55,7 +55,7 @@ def sources() -> dict[str, str]:
 
 
 def named(pattern: re.Pattern[str], *endings: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Where a pattern matches, in files with these endings, without what is named on purpose."""
+    """Yield the matches of a pattern in files with these endings, without NAMED_ELSEWHERE."""
     for file, text in sources().items():
         if file.endswith(endings):
             allowed = NAMED_ELSEWHERE.get(file, set())
@@ -63,13 +63,13 @@ def named(pattern: re.Pattern[str], *endings: str) -> Iterator[tuple[str, re.Mat
 
 
 def module_file(name: str) -> Path | None:
-    """The file of a module or package of ours; None where there is none."""
+    """Return the file of a module or package of this repository; None if there is no such file."""
     path = ROOT.joinpath(*name.split("."))
-    return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def is_there(dotted: str) -> bool:
-    """Whether `package.module.Name.attribute` is: the module's file by its path, the name somewhere in the module."""
+def exists(dotted: str) -> bool:
+    """Whether `package.module.Name.attribute` exists: the module's file, and the name somewhere in this file."""
     parts = dotted.split(".")
     for count in range(len(parts), 0, -1):
         file = module_file(".".join(parts[:count]))
@@ -84,7 +84,7 @@ def is_there(dotted: str) -> bool:
 
 
 def anchors(text: str) -> set[str]:
-    """Those that GitHub gives the headings of a Markdown file."""
+    """Return the anchors that GitHub gives to the headings of a Markdown file."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
     headings = re.findall(r"^#+ (.*)$", prose, re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -92,7 +92,7 @@ def anchors(text: str) -> set[str]:
 
 def test_paths_exist():
     found = {(file, match.group()) for file, match in named(PATH, *ENDINGS)}
-    # in code, `results/...` is mostly an output folder of somebody's
+    # in code, `results/...` is mostly the output folder of a user
     committed = (".md", ".csv", ".png")
     found = {(f, path) for f, path in found if f.endswith(".md") or path[:8] != "results/" or path.endswith(committed)}
     assert len(found) > 100
@@ -115,7 +115,7 @@ def is_script(module: str) -> bool:
 def test_dotted_names_exist():
     found = {(file, match.group()) for file, match in named(DOTTED, ".md", ".py") if match.group() not in GROUPS}
     assert len(found) > 100
-    assert {(file, name) for file, name in found if not is_there(name)} == set()
+    assert {(file, name) for file, name in found if not exists(name)} == set()
 
 
 def test_links_and_their_anchors_exist():
@@ -133,8 +133,8 @@ def test_links_and_their_anchors_exist():
     assert missing == set()
 
 
-def test_every_table_says_how_it_was_made_and_the_script_still_takes_these_options():
-    """Options by their names: whether their values do is for the script's own test."""
+def test_every_page_of_results_names_its_command_and_the_script_has_these_options():
+    """Only the names of the options are checked; their values are tested with the script."""
     tables = sorted((ROOT / "results").glob("*.md"))
     assert len(tables) >= 9
     for table in tables:
@@ -145,14 +145,14 @@ def test_every_table_says_how_it_was_made_and_the_script_still_takes_these_optio
             file = module_file(module)
             assert file is not None, (table.name, script)
             package = file.parent.glob("*.py") if file.name == "__init__.py" else [file, *ROOT.glob("benchmarks/*.py")]
-            code = "".join(one.read_text(encoding="utf-8") for one in package)
+            code = "".join(path.read_text(encoding="utf-8") for path in package)
             for option in re.findall(r"(?<!\S)--[a-z][\w-]*", arguments):
                 assert f'"{option}"' in code, (table.name, script, option)
 
 
 def test_every_figure_and_table_of_results_belongs_to_a_document():
-    """A figure is named by one; a CSV file lies beside the document of its name."""
-    told = "".join(text for file, text in sources().items() if file.endswith(".md"))
+    """A figure is named in a document, and a CSV file has a document of the same name."""
+    documents = "".join(text for file, text in sources().items() if file.endswith(".md"))
     results = ROOT / "results"
-    assert [path.name for path in results.glob("*.png") if path.name not in told] == []
+    assert [path.name for path in results.glob("*.png") if path.name not in documents] == []
     assert [path.name for path in results.glob("*.csv") if not path.with_suffix(".md").is_file()] == []

@@ -1,4 +1,4 @@
-"""docs/leaderboard.md says what formats, suites and commands are."""
+"""docs/leaderboard.md: formats, suites and averages are those of the code, and its commands run."""
 
 import re
 from pathlib import Path
@@ -24,12 +24,12 @@ def test_every_format_is_listed_and_no_other():
 
 
 def test_the_averages_are_those_of_the_suites():
-    declared = {name: [one.name for one in read_suite(name).averages] for name in list_suites()}
+    declared = {name: [average.name for average in read_suite(name).averages] for name in list_suites()}
     rows = {name: text for name, text in re.findall(r"^\| `([a-z-]+)` \| ([^`]*) \|$", DOCS, re.M) if name in declared}
     assert set(rows) == {name for name, averages in declared.items() if averages}
-    everything = [one for name in rows if name.startswith("paper-") for one in declared[name]]
+    all_of_paper = [average for name in rows if name.startswith("paper-") for average in declared[name]]
     for name, listed in rows.items():
-        assert declared[name] == (everything if listed == "all of these" else listed.split("; "))
+        assert declared[name] == (all_of_paper if listed == "all of these" else listed.split("; "))
 
 
 def test_the_yaml_is_the_one_of_the_suite():

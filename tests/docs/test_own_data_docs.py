@@ -1,4 +1,4 @@
-"""docs/own_data.md: its definitions run as they stand there, with the adapter of docs/own_models.md."""
+"""docs/own_data.md: its definitions run as written, with the adapter of docs/own_models.md."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ OWN_MODELS = (DOCS / "own_models.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def twenty_images(tmp_path) -> Path:
-    """The folder of the example: twenty images, a line of JSON each, and the definition."""
+    """The folder of the example: twenty images, the JSON file with one line for each, and the definition."""
     folder = tmp_path / "pets"
     (folder / "photos").mkdir(parents=True)
     lines = []
@@ -31,14 +31,14 @@ def twenty_images(tmp_path) -> Path:
 
 @pytest.fixture
 def own_model(tmp_path, monkeypatch) -> str:
-    """The adapter of docs/own_models.md, saved where it says."""
+    """The adapter of docs/own_models.md, saved as the page says."""
     (tmp_path / "colours.py").write_text(block(OWN_MODELS, "python", "class Colours"))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return "python:colours:build"
 
 
-def test_the_own_images_and_the_own_model_of_the_documents_run(twenty_images, own_model, tmp_path, capsys):
+def test_the_retrieval_example_runs_with_the_example_model(twenty_images, own_model, tmp_path, capsys):
     assert run_command(["data", "check", str(twenty_images / "pets.yaml")]) == 0
     assert "20 images" in capsys.readouterr().out
     command = ["run", "--model", own_model, "--benchmark", str(twenty_images / "pets.yaml")]
@@ -50,7 +50,7 @@ def test_the_own_images_and_the_own_model_of_the_documents_run(twenty_images, ow
     assert result.metrics["text_to_image_recall@1"].value == pytest.approx(2 / 20)
 
 
-def test_the_own_classes_of_the_documents_run(twenty_images, own_model, tmp_path):
+def test_the_classification_example_runs(twenty_images, own_model, tmp_path):
     kinds = [json.dumps({"image": f"photos/{i}.jpg", "label": ("dog", "cat")[i % 2]}) for i in range(20)]
     (twenty_images / "pets.jsonl").write_text("\n".join(kinds))
     (twenty_images / "pets.yaml").write_text(block(OWN_DATA, "yaml", "task: classification"))

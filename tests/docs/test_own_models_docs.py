@@ -1,4 +1,4 @@
-"""docs/own_models.md: its adapters run as written, and what it says of numbers is what the code has."""
+"""docs/own_models.md: its adapters run as written, and its figures are those of the code."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ MODULES = dict(
 
 @pytest.fixture
 def adapters(tmp_path, monkeypatch):
-    """The page's modules in the current directory."""
+    """The modules of the page, saved in the current directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     for name, source in MODULES.items():
@@ -42,7 +42,7 @@ def test_the_adapters_run_as_written_and_are_better_than_chance(adapters, name):
     assert len(others) == 2  # classes and negatives differ in more than colour
 
 
-def test_the_definition_with_rerank_is_one(adapters):
+def test_the_definition_with_rerank_is_valid(adapters):
     world(adapters)
     (block,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
     path = adapters / "tiny-retrieval.yaml"

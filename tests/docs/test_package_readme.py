@@ -1,4 +1,4 @@
-"""cosmos_eval/README.md: its table of packages is the folder, and every file that it names is there."""
+"""cosmos_eval/README.md: its table lists all packages, and every file that it names exists."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_every_package_has_a_line_and_every_line_a_package():
     assert modules == set(re.findall(r"`(\w+\.py)`", README))
 
 
-def test_every_file_that_is_named_is_there():
+def test_every_named_file_exists():
     names = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", README)
     assert len(names) > 30
     for name in names:
@@ -25,7 +25,7 @@ def test_every_file_that_is_named_is_there():
         assert (base / name).exists(), name
 
 
-def test_what_is_exported_can_be_imported():
+def test_all_exports_can_be_imported():
     names: dict = {}
     exec(block(README, "python", "from cosmos_eval"), names)
     for name in cosmos_eval.__all__:

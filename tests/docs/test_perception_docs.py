@@ -1,4 +1,4 @@
-"""docs/perception.md says what the definitions and commands are."""
+"""docs/perception.md: its table and commands are those of the definitions and the code, and its definition runs."""
 
 import re
 from pathlib import Path
@@ -16,9 +16,9 @@ from tests.helpers.datasets_on_disk import write_image, write_json
 DOCS = (Path(__file__).parents[2] / "docs/perception.md").read_text(encoding="utf-8")
 
 
-def test_the_table_has_every_benchmark_with_its_counts_places_and_primary_metric():
+def test_the_table_has_every_benchmark_with_counts_paths_and_primary_metric():
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.*)\|$", DOCS, re.MULTILINE))
-    assert list(rows) == [one.name for one in load_suite("compositional")]
+    assert list(rows) == [benchmark.name for benchmark in load_suite("compositional")]
     for name, row in rows.items():
         benchmark = load_benchmark(name)
         expected = benchmark.dataset["expected"]
@@ -33,7 +33,7 @@ def test_the_number_of_relations_left_out_is_that_of_the_definition():
     assert f"without {len(load_benchmark('aro-relation').dataset['symmetric'])} names" in " ".join(DOCS.split())
 
 
-def test_the_commands_are_those_that_there_are():
+def test_the_commands_exist():
     assert set(re.findall(r"data prepare ([a-z0-9-]+) --data-root", DOCS)) == set(FILES) == set(CAPTIONS_OF)
     for name, path in FILES.items():
         assert load_benchmark(name).dataset["path"][0] == path
@@ -42,14 +42,14 @@ def test_the_commands_are_those_that_there_are():
 
 @pytest.fixture
 def definition(tmp_path: Path) -> Path:
-    """The definition of the page, its counts left to the data."""
+    """The definition of the page, with the count of the test data."""
     (text,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
     path = tmp_path / "my-sugarcrepe.yaml"
     path.write_text(text.replace("leave_out_missing: true", "leave_out_missing: true, expected: {items: 14}"))
     return path
 
 
-def test_the_definition_that_leaves_out_what_is_gone(tmp_path: Path, definition: Path, capsys):
+def test_the_definition_leaves_out_missing_images(tmp_path: Path, definition: Path, capsys):
     on_disk.sugarcrepe(tmp_path)
     (tmp_path / "coco/images/val2017/000000000139.jpg").unlink()
     data = datasets.load(load_benchmark(definition), tmp_path)

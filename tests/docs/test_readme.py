@@ -1,4 +1,4 @@
-"""README.md and the documents it sends users to: commands, models, benchmarks and suites are those that there are."""
+"""README.md and pages for users: all commands, models, benchmarks and suites in them exist."""
 
 import re
 from pathlib import Path
@@ -23,13 +23,13 @@ def section(title: str) -> str:
 
 
 def table(title: str) -> list[list[str]]:
-    """Cells of the lines of a section's table, below its head."""
+    """Return the cells of the table in a section, without its head."""
     lines = [line for line in section(title).splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_command_is_one_and_takes_its_options(document: str):
+def test_every_command_exists_and_has_its_options(document: str):
     found = commands(DOCUMENTS[document])
     assert found
     for command in found:
@@ -60,11 +60,11 @@ def test_the_table_of_benchmarks_has_all_of_them_once():
 
 def test_the_table_of_models_has_every_kind_and_every_released_checkpoint():
     specs = [name for cell, *_ in table("Models") for name in re.findall(r"`([^`]+)`", cell)]
-    there_are = {model.spec for model in list_models()}
-    assert {spec.partition(":")[0] for spec in specs} == {spec.partition(":")[0] for spec in there_are}
+    listed = {model.spec for model in list_models()}
+    assert {spec.partition(":")[0] for spec in specs} == {spec.partition(":")[0] for spec in listed}
     (about,) = [cell for specs, cell in table("Models") if "vitb16-DATA" in specs]
     released = {f"cosmos:{tower}-{data}" for tower in ("vitb16", "vitb32") for data in re.findall(r"`(\w+)`", about)}
-    assert released == {spec for spec in there_are if spec.startswith("cosmos:vitb")}
+    assert released == {spec for spec in listed if spec.startswith("cosmos:vitb")}
 
 
 def test_the_real_evaluation_fetches_its_data_without_a_person():

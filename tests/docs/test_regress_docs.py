@@ -1,4 +1,4 @@
-"""docs/regress.md and the workflow beside it say what the command is."""
+"""docs/regress.md and regress-workflow.yml: options and commands are those of the code."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ WORKFLOW = (DOCS / "regress-workflow.yml").read_text(encoding="utf-8")
 
 def options(name: str = "regress") -> set[str]:
     command = get_command(cli.app).commands[name]  # type: ignore[attr-defined]
-    return {name for one in command.params for name in one.opts if name.startswith("--")} - {"--help"}
+    return {name for parameter in command.params for name in parameter.opts if name.startswith("--")} - {"--help"}
 
 
 def test_the_page_has_every_option_and_no_other():
@@ -31,7 +31,7 @@ def test_the_page_has_every_option_and_no_other():
     assert f"| {Settings().seed}, {Settings().resamples:,} |" in table
 
 
-def test_the_workflow_runs_commands_that_there_are(tmp_path, monkeypatch):
+def test_the_commands_of_the_workflow_run(tmp_path, monkeypatch):
     steps = yaml.safe_load(WORKFLOW)["jobs"]["regress"]["steps"]
     (compare,) = [step["run"] for step in steps if step.get("name") == "Compare"]
     words = shlex.split(compare.replace("$MAX_DROP", "0.5"))
@@ -46,7 +46,7 @@ def test_the_workflow_runs_commands_that_there_are(tmp_path, monkeypatch):
     assert set(re.findall(r"--[a-z-]+", measure)) <= options("run")
 
 
-def test_the_summary_is_written_and_the_files_kept_when_the_gate_is_shut():
+def test_the_summary_is_written_and_the_files_are_kept_after_a_regression():
     steps = yaml.safe_load(WORKFLOW)["jobs"]["regress"]["steps"]
     after = steps[[step.get("name") for step in steps].index("Compare") + 1 :]
     assert len(after) == 2

@@ -1,4 +1,4 @@
-"""docs/report.md: its commands and its Python run, and it names the sections that the page has."""
+"""docs/report.md: its commands and its Python code run, and it names the sections of the page."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ def test_its_commands_and_its_python_run(tmp_path, monkeypatch, capsys):
     assert "<title>Our models</title>" in Path("page.html").read_text()
 
 
-def test_the_sections_that_it_lists_are_those_of_the_page():
+def test_it_lists_the_sections_of_the_page():
     code = asset("page.js") + asset("leaderboard.js") + asset("charts.js") + asset("curves.js") + asset("images.js")
     rows = re.findall(r"^\| ([A-Z][^|]*) \|", DOCS, re.M)
     for name in ", ".join(rows).split(", "):

@@ -1,4 +1,4 @@
-"""docs/reproduce.md says what suites, definitions and figures are, and known differences are as large as it says."""
+"""docs/reproduce.md: suites, definitions and figures are those of the code, and so are the sizes of differences."""
 
 import re
 from pathlib import Path
@@ -20,24 +20,26 @@ HF = {
     "hf:laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K": "open_clip:ViT-B-32/datacomp_xl_s13b_b90k",
     "hf:google/siglip-base-patch16-224": "open_clip:ViT-B-16-SigLIP/webli",
 }
-"""The same weights by two libraries."""
+"""The same weights in two libraries."""
 
 
-def apart(benchmark: str, one: str, other: str, metrics: str = "") -> tuple[float, int]:
-    """How far two papers are apart at most for the same weights, in points, and how many figures they share."""
+def largest_difference(benchmark: str, first: str, second: str, metrics: str = "") -> tuple[float, int]:
+    """Return the largest difference of two papers for the same weights, in points, and the number of shared figures."""
     frame = published()
     frame = frame[(frame["benchmark"] == benchmark) & (frame["spec"] != "")]
     frame = frame[frame["metric"].str.fullmatch(metrics or ".*")]
     frame = frame.assign(spec=frame["spec"].replace(HF))
     sides = [
-        frame[frame["paper"].str.startswith(paper)].set_index(["spec", "metric"])["value"] for paper in (one, other)
+        frame[frame["paper"].str.startswith(paper)].set_index(["spec", "metric"])["value"] for paper in (first, second)
     ]
     shared = (100 * (sides[0] - sides[1])).abs().dropna()
     return round(shared.max(), 2), len(shared)
 
 
-def granted(benchmark: str, paper: str, metric: str) -> float:
-    return sum(one.points for one in load_benchmark(benchmark).published if one.applies_to(paper, metric))
+def allowed_points(benchmark: str, paper: str, metric: str) -> float:
+    """Return the sum of the known differences of a figure, in points."""
+    differences = load_benchmark(benchmark).published
+    return sum(difference.points for difference in differences if difference.applies_to(paper, metric))
 
 
 def test_suites_with_figures_are_named():
@@ -55,7 +57,7 @@ def test_its_yaml_is_what_definitions_say():
     shipped = load_benchmark("coco-val2017-retrieval").published[0]
     assert (shipped.paper, shipped.points, shipped.why) == (first["paper"], first["points"], first["why"])
     of_pets = load_benchmark("pets-vtab").published
-    assert (second["metric"], second["why"]) in [(one.metric, one.why) for one in of_pets]
+    assert (second["metric"], second["why"]) in [(difference.metric, difference.why) for difference in of_pets]
 
 
 def test_its_python_runs():
@@ -85,29 +87,29 @@ def test_the_number_of_rows_is_right():
         ("sugarcrepe", "SugarCrepe", "vl_compo", "swap_obj/accuracy", 0.25),
     ],
 )
-def test_two_papers_on_the_same_weights_are_as_far_apart_as_is_said_and_within_the_tolerance(
+def test_two_papers_differ_for_the_same_weights_as_the_page_says_and_within_the_tolerance(
     benchmark, one, other, metrics, largest
 ):
-    found, count = apart(benchmark, one, other, metrics)
+    difference, count = largest_difference(benchmark, one, other, metrics)
     assert count > 0
-    assert found == largest
+    assert difference == largest
     metric = metrics.replace(".*", "Texts") or "text_to_image_recall@1"
     rounding = 0.05 if one == "MMVP" else 0.005
-    assert found <= max(granted(benchmark, paper, metric) for paper in (one, other)) + rounding
+    assert difference <= max(allowed_points(benchmark, paper, metric) for paper in (one, other)) + rounding
 
 
-def test_swap_obj_was_printed_of_246_rows_and_is_of_245_now():
+def test_swap_obj_had_246_rows_in_the_paper_and_has_245_now():
     frame = published()
-    own = frame[(frame["metric"] == "swap_obj/accuracy") & (frame["spec"] == "open_clip:ViT-L-14/openai")]
-    printed = dict(zip(own["paper"].str.partition(" ")[0], own["printed"], strict=True))
+    swap_obj = frame[(frame["metric"] == "swap_obj/accuracy") & (frame["spec"] == "open_clip:ViT-L-14/openai")]
+    printed = dict(zip(swap_obj["paper"].str.partition(" ")[0], swap_obj["printed"], strict=True))
     assert printed == {"SugarCrepe": f"{100 * 148 / 246:.2f}", "vl_compo": f"{100 * 148 / 245:.2f}"}
 
 
-def test_the_draw_of_sun397_has_the_spread_that_is_said():
+def test_a_random_subset_of_sun397_has_the_standard_error_of_the_page():
     drawn, all_ = 19850, 108754
     deviation = (0.5 * 0.5 / drawn * (1 - drawn / all_)) ** 0.5
     assert round(200 * deviation, 1) == 0.6
-    assert granted("sun397-full", "COSMOS", "top1") == 0.6
+    assert allowed_points("sun397-full", "COSMOS", "top1") == 0.6
 
 
 def test_verdicts_are_the_four_that_are_described():

@@ -1,4 +1,4 @@
-"""docs/results.md says what is on the disk."""
+"""docs/results.md: fields, columns, versions and commands are those of the code, and its examples run."""
 
 import json
 import re
@@ -19,13 +19,13 @@ COLOURS = "python:tests.helpers.tiny_models:Colours"
 
 
 def rows(heading: str) -> dict[str, str]:
-    """The table under a heading: first cell -> the rest of the line."""
+    """Return the table below a heading: first cell -> the rest of the line."""
     (part,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", DOCS, re.M | re.S)
     cells = re.findall(r"^\| (.+?) \| (.*) \|$", part, re.M)
     return {key.strip("`"): rest for key, rest in cells[1:]}
 
 
-def test_every_field_of_the_schema_is_told():
+def test_every_field_of_the_schema_is_described():
     schema = json.loads(resources.files("cosmos_eval.results").joinpath("schema.json").read_text(encoding="utf-8"))
     table = rows(r"RESULT\.json")
     assert list(table) == schema["required"] == list(schema["properties"])
@@ -35,7 +35,7 @@ def test_every_field_of_the_schema_is_told():
             assert f"`{field}`" in table[name], (name, field)
 
 
-def test_every_version_is_told():
+def test_every_version_is_described():
     table = rows("Versions")
     assert [int(version) for version in table] == [*MIGRATIONS, SCHEMA]
     assert f"now {SCHEMA} " in DOCS
@@ -50,7 +50,7 @@ def test_the_commands_exist(tmp_path, capsys):
         assert f"results {words[1]}" in capsys.readouterr().out
 
 
-def test_the_checksum_is_made_as_shown(tmp_path, monkeypatch):
+def test_the_checksum_is_computed_as_shown(tmp_path, monkeypatch):
     block, _ = re.findall(r"```python\n(.*?)```", DOCS, re.S)
     monkeypatch.chdir(tmp_path)
     stored(tmp_path, warnings=("größer",))
@@ -60,7 +60,7 @@ def test_the_checksum_is_made_as_shown(tmp_path, monkeypatch):
         exec(block, {})
 
 
-def test_results_and_samples_are_read_as_shown_and_have_the_columns_that_are_told(tmp_path, monkeypatch, capsys):
+def test_results_and_samples_are_read_as_shown_and_have_the_described_columns(tmp_path, monkeypatch, capsys):
     worlds = [captions_world(tmp_path), classes_world(tmp_path)]
     command = [word for world in worlds for word in ("--benchmark", str(world))]
     assert run_command(["run", "--model", COLOURS, *command, "--out", str(tmp_path / "runs/eval")]) == 0

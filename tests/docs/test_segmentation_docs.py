@@ -1,4 +1,4 @@
-"""docs/segmentation.md says what the definitions and commands are."""
+"""docs/segmentation.md: its table and commands are those of the definitions and the code, and its definition runs."""
 
 import re
 from pathlib import Path
@@ -25,11 +25,11 @@ def test_the_table_has_every_benchmark_with_its_counts_and_folders():
                 assert part in row, name
 
 
-def test_every_mask_that_can_be_made_is_shown():
+def test_every_dataset_whose_masks_can_be_made_is_shown():
     assert tuple(sorted(re.findall(r"data prepare ([a-z-]+) --data-root", DOCS))) == tuple(sorted(PREPARABLE))
 
 
-def test_the_definition_of_one_s_own_reads_such_data(tmp_path: Path):
+def test_the_example_definition_reads_data_in_this_layout(tmp_path: Path):
     from cosmos_eval import datasets, tasks
 
     _, text = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)

@@ -1,4 +1,4 @@
-"""What the documents on training say can be done is done here: their examples run, their names exist."""
+"""docs/training.md and cosmos_core/README.md: their examples run, and the names in them exist."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def test_the_objective_of_the_example_trains(monkeypatch, tmp_path: Path):
     assert len(watch.seen) == 40
 
 
-def test_the_objective_with_a_bias_of_its_own_trains_it_as_a_plugin(monkeypatch, tmp_path: Path):
+def test_the_objective_with_a_learned_bias_trains_it_as_a_plugin(monkeypatch, tmp_path: Path):
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "siglip.py").write_text(block(CORE, "python", "class SigLip"))
     (entry,) = re.findall(r'cosmos_core.objectives"\]\n(\w+) = "(.*)"', block(CORE, "toml", "entry-points"))
@@ -64,7 +64,7 @@ def test_the_objective_with_a_bias_of_its_own_trains_it_as_a_plugin(monkeypatch,
 
 
 def test_every_key_preset_and_suite_in_the_documents_exists():
-    keys = {one.key for one in settings()}
+    keys = {setting.key for setting in settings()}
     for document in (TRAINING, CORE):
         for key in re.findall(r"--set '?([a-z_.]+)=", document):
             assert key in keys or key.startswith(("model.", "objective_options.")), key
@@ -78,14 +78,14 @@ def test_every_key_preset_and_suite_in_the_documents_exists():
         load_preset("cc3m", [change])
 
 
-def test_every_command_in_the_documents_is_one_and_takes_its_options():
-    found = commands(TRAINING)
-    assert len(found) > 8
-    for command in found:
+def test_every_command_in_the_documents_exists_and_has_its_options():
+    all_commands = commands(TRAINING)
+    assert len(all_commands) > 8
+    for command in all_commands:
         check_command(command)
 
 
-def test_files_that_are_named_exist():
+def test_named_files_exist():
     for name in re.findall(r"`([a-z_]+\.py)`", CORE):
         assert (ROOT / "cosmos_core" / name).is_file() or name == "__init__.py", name
     for folder, document in ((ROOT / "docs", TRAINING), (ROOT / "cosmos_core", CORE)):
@@ -111,7 +111,7 @@ exec {python} -m cosmos_eval train "$SETTINGS" --out "$OUT"
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1 here")
 def test_the_slurm_script_writes_a_checkpoint_and_queues_itself_again(tiny: Path, tmp_path: Path):  # noqa: F811
-    """The script as it stands, with stand-ins for Slurm's two commands, and for cosmos-eval one that trains longer."""
+    """The script as written, with stand-ins for Slurm's two commands and for `cosmos-eval`, which trains longer."""
     script = tmp_path / "cosmos.sbatch"
     script.write_text(block(TRAINING, "bash", "#SBATCH").replace("MASTER_PORT=29500", f"MASTER_PORT={free_port()}"))
     tools = tmp_path / "tools"
@@ -137,7 +137,7 @@ def test_the_slurm_script_writes_a_checkpoint_and_queues_itself_again(tiny: Path
             assert job.poll() is None, job.stderr.read() if job.stderr else ""
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        job.send_signal(signal.SIGUSR1)  # what `--signal=B:USR1@120` sends, to the script alone
+        job.send_signal(signal.SIGUSR1)  # as `--signal=B:USR1@120` does, only to the script
         _, said = job.communicate(timeout=240)
     finally:
         job.kill()

@@ -1,4 +1,4 @@
-"""Fenced blocks of our documents, and whether the commands in them are ours."""
+"""Fenced blocks of documents, and checks of the commands in them."""
 
 import re
 import shlex
@@ -9,13 +9,13 @@ from cosmos_eval.cli import main as cli
 
 
 def block(document: str, language: str, containing: str) -> str:
-    """The one fenced block of a language that holds some text."""
-    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", document, re.S) if containing in text]
-    return found
+    """Return the only fenced block of a language that contains a text."""
+    (content,) = [text for text in re.findall(rf"```{language}\n(.*?)```", document, re.S) if containing in text]
+    return content
 
 
 def commands(document: str) -> list[str]:
-    """Lines of `bash` blocks that call cosmos-eval, by itself or under torchrun."""
+    """Return the lines of `bash` blocks that call cosmos-eval, directly or with torchrun."""
     return [
         line.split("#")[0] if " #" in line else line
         for text in re.findall(r"```bash\n(.*?)```", document, re.S)
@@ -25,7 +25,7 @@ def commands(document: str) -> list[str]:
 
 
 def check_command(command: str) -> None:
-    """Parse a command as the command line would, without running it; raises for one that is none."""
+    """Parse a command as the command line does, without running it; raises if it is not valid."""
     group = typer.main.get_command(cli.app)
     words = shlex.split(command)
     words = words[words.index("cosmos_eval") + 1 :] if "cosmos_eval" in words else words[1:]

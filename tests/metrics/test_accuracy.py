@@ -16,40 +16,40 @@ LABELS = torch.tensor([0, 2, 3])
 
 
 def test_three_samples_and_four_classes_by_hand():
-    places = class_rank_counts_of_features(torch.eye(3), SCORES.T, LABELS)
-    assert places.above.tolist() == [0, 2, 0]
-    assert places.tied.tolist() == [1, 1, 4]
-    assert places.prediction.tolist() == [0, 0, 0]
-    assert places.margin.tolist() == pytest.approx([0.1, -0.4, 0])
-    assert expected_topk(places, 1).tolist() == [1, 0, 0.25]
-    assert expected_topk(places, 2).tolist() == [1, 0, 0.5]
-    assert expected_topk(places, 3).tolist() == [1, 1, 0.75]
+    counts = class_rank_counts_of_features(torch.eye(3), SCORES.T, LABELS)
+    assert counts.above.tolist() == [0, 2, 0]
+    assert counts.tied.tolist() == [1, 1, 4]
+    assert counts.prediction.tolist() == [0, 0, 0]
+    assert counts.margin.tolist() == pytest.approx([0.1, -0.4, 0])
+    assert expected_topk(counts, 1).tolist() == [1, 0, 0.25]
+    assert expected_topk(counts, 2).tolist() == [1, 0, 0.5]
+    assert expected_topk(counts, 3).tolist() == [1, 1, 0.75]
 
 
 def test_a_perfect_model_is_right_everywhere():
     labels = torch.tensor([3, 1, 0, 2, 2])
-    places = class_rank_counts_of_features(torch.eye(4)[labels], torch.eye(4), labels)
-    correct = expected_topk(places, 1)
+    counts = class_rank_counts_of_features(torch.eye(4)[labels], torch.eye(4), labels)
+    correct = expected_topk(counts, 1)
     assert correct.tolist() == [1] * 5
-    assert places.prediction.tolist() == labels.tolist()
+    assert counts.prediction.tolist() == labels.tolist()
     assert mean_per_class(correct, labels, 4) == 1
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 20])
 def test_a_constant_model_scores_chance_however_many_samples_the_first_class_has(k):
     labels = torch.tensor([0] * 90 + list(range(1, 10)))
-    places = class_rank_counts_of_features(torch.ones(99, 3), torch.ones(10, 3), labels)
-    assert expected_topk(places, k).tolist() == [min(1, k / 10)] * 99
-    assert mean_per_class(expected_topk(places, 1), labels, 10) == pytest.approx(0.1)
+    counts = class_rank_counts_of_features(torch.ones(99, 3), torch.ones(10, 3), labels)
+    assert expected_topk(counts, k).tolist() == [min(1, k / 10)] * 99
+    assert mean_per_class(expected_topk(counts, 1), labels, 10) == pytest.approx(0.1)
 
 
 def test_tied_classes_of_equal_weights_share_the_point():
     weights = torch.nn.functional.normalize(torch.randn(50, 9, generator=torch.Generator().manual_seed(0)), dim=1)
     weights[31] = weights[4]
-    places = class_rank_counts_of_features(weights, weights, torch.arange(50))
-    assert expected_topk(places, 1)[[4, 31]].tolist() == [0.5, 0.5]
-    assert expected_topk(places, 1).sum() == 49
-    assert places.margin[4] == places.margin[31] == 0
+    counts = class_rank_counts_of_features(weights, weights, torch.arange(50))
+    assert expected_topk(counts, 1)[[4, 31]].tolist() == [0.5, 0.5]
+    assert expected_topk(counts, 1).sum() == 49
+    assert counts.margin[4] == counts.margin[31] == 0
 
 
 @given(st.data())
@@ -60,17 +60,17 @@ def test_expectations_agree_with_the_mean_over_every_order_of_tied_classes(data)
     features = torch.randint(-2, 3, (samples, width), generator=rng).float()
     weights = torch.randint(-2, 3, (classes, width), generator=rng).float()
     labels = torch.randint(0, classes, (samples,), generator=rng)
-    places = class_rank_counts_of_features(
+    counts = class_rank_counts_of_features(
         features, weights, labels, block_bytes=data.draw(st.sampled_from([1, 64, 10**6]))
     )
     scores = (features.double() @ weights.double().T).numpy()
     for k in (1, 2, 5):
         slow = [float(oracle.topk(row, int(label), k)) for row, label in zip(scores, labels, strict=True)]
-        assert expected_topk(places, k).tolist() == pytest.approx(slow, abs=1e-12)
-    assert places.prediction.tolist() == scores.argmax(1).tolist()
+        assert expected_topk(counts, k).tolist() == pytest.approx(slow, abs=1e-12)
+    assert counts.prediction.tolist() == scores.argmax(1).tolist()
     if classes > 1:
         margins = [row[label] - np.delete(row, label).max() for row, label in zip(scores, labels, strict=True)]
-        assert places.margin.tolist() == margins
+        assert counts.margin.tolist() == margins
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=30))

@@ -19,12 +19,12 @@ PREDICTED = np.array([[0, 0, 1, 0], [1, 0, 1, 3], [3, 2, 1, 2]])
 
 
 def test_an_image_of_3_by_4_pixels_by_hand():
-    areas = count_class_pixels(PREDICTED, TRUTH, 5)
+    counts = count_class_pixels(PREDICTED, TRUTH, 5)
     # of ten counted pixels: class 0 has three of four right, 1 three of four, 2 one of two; 3 is predicted once
-    assert areas.tolist() == [[3, 3, 1, 0, 0], [4, 4, 1, 1, 0], [4, 4, 2, 0, 0]]
-    assert class_iou(areas) == pytest.approx([3 / 5, 3 / 5, 1 / 2, 0, np.nan], nan_ok=True)
-    assert class_accuracy(areas) == pytest.approx([3 / 4, 3 / 4, 1 / 2, np.nan, np.nan], nan_ok=True)
-    assert segmentation_metrics(areas) == pytest.approx(
+    assert counts.tolist() == [[3, 3, 1, 0, 0], [4, 4, 1, 1, 0], [4, 4, 2, 0, 0]]
+    assert class_iou(counts) == pytest.approx([3 / 5, 3 / 5, 1 / 2, 0, np.nan], nan_ok=True)
+    assert class_accuracy(counts) == pytest.approx([3 / 4, 3 / 4, 1 / 2, np.nan, np.nan], nan_ok=True)
+    assert segmentation_metrics(counts) == pytest.approx(
         {"miou": (0.6 + 0.6 + 0.5 + 0) / 4, "pixel_accuracy": 0.7, "mean_accuracy": (0.75 + 0.75 + 0.5) / 3}
     )
 
@@ -59,13 +59,13 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seed=seeds, classes=st.integers(2, 9), images=st.integers(1, 5))
 def test_sums_of_sparse_entries_are_those_of_dense_counts(seed: int, classes: int, images: int):
     rng = np.random.default_rng(seed)
-    areas = [
+    image_counts = [
         count_class_pixels(*rng.integers(0, rng.integers(1, classes + 1), (2, 5, 7)), classes) for _ in range(images)
     ]
-    entries = collect_pixel_counts(areas, classes)
-    assert entries.total().tolist() == sum(areas).tolist()
+    entries = collect_pixel_counts(image_counts, classes)
+    assert entries.total().tolist() == sum(image_counts).tolist()
     weights = rng.integers(0, 4, images).astype(float)
-    weighted = sum(weight * counts for weight, counts in zip(weights, areas, strict=True))
+    weighted = sum(weight * counts for weight, counts in zip(weights, image_counts, strict=True))
     assert entries.total(weights).tolist() == weighted.tolist()
     assert (entries.counts[:, 1:].sum(1) > 0).all()
 

@@ -41,7 +41,7 @@ def test_five_losses_without_a_win_are_needed_for_significance():
 def test_for_independent_samples_of_0_and_1_the_test_is_mcnemar(losses, wins, unchanged):
     differences = independent(losses, wins, unchanged)
     assert differences.is_binary
-    weighted = drop_p_value(PairedDifferences(differences.difference, differences.weight, is_binary=False))
+    weighted = drop_p_value(PairedDifferences(differences.unit_drops, differences.unit_weights, is_binary=False))
     assert weighted == pytest.approx(mcnemar(losses, wins), rel=1e-9, abs=1e-14)
 
 
@@ -119,7 +119,7 @@ def test_the_interval_ends_where_the_test_rejects():
     low, high = drop_interval(differences)
     assert low < differences.drop < high
     assert drop_p_value(differences, low) == pytest.approx(0.025, abs=1e-4)
-    mirrored = PairedDifferences(-differences.difference, differences.weight, differences.is_binary)
+    mirrored = PairedDifferences(-differences.unit_drops, differences.unit_weights, differences.is_binary)
     assert drop_p_value(mirrored, -high) == pytest.approx(0.025, abs=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_a_mean_over_classes_gives_classes_equal_weight():
     baseline, candidate = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])
     differences = sum_differences(baseline, candidate, np.arange(4), mean_per_class_weights(classes))
     assert differences.drop == pytest.approx((1 / 3 + 1) / 2)
-    assert differences.weight.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert differences.unit_weights.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
 
 
 def test_invalid_samples_are_refused():

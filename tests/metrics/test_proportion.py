@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.interval_coverage import coverage, least_allowed, new_bounds, old_bounds, plain
+from benchmarks.interval_coverage import bootstrap_bounds, coverage, exact_coverage, interval_bounds, least_allowed
 from cosmos_eval.metrics.bootstrap import bootstrap_intervals, mean_estimator
 from cosmos_eval.metrics.iou import PixelCounts, estimate_pixel_proportion
 from cosmos_eval.metrics.proportion import (
@@ -111,7 +111,7 @@ def test_with_twenty_correct_and_twenty_wrong_the_interval_is_the_bootstrap_exac
 
 
 def test_the_bounds_make_no_jump_between_mid_p_and_bootstrap():
-    bounds = [new_bounds(1000)[1][k] for k in range(8, 24)]
+    bounds = [interval_bounds(1000)[1][k] for k in range(8, 24)]
     steps = np.diff(bounds) * 1000
     assert steps.min() > 0.5
     assert steps.max() < 2.1  # one hit more moves a bound by one hit, or by two, as the bootstrap has whole ones only
@@ -166,7 +166,7 @@ def test_invalid_arguments_are_refused():
 @pytest.mark.parametrize("n", [10, 20, 50, 100, 1000, 5000])
 def test_coverage_is_as_documented_at_every_proportion(n):
     """Sums of binomial probabilities, without noise. The lowest coverage is beside one of the bounds."""
-    row = plain(n)
+    row = exact_coverage(n)
     assert 0.93 <= row.means[1] <= 0.98
     assert row.worst[0] >= least_allowed(n)
     assert row.worst[0] > 0.91
@@ -175,7 +175,7 @@ def test_coverage_is_as_documented_at_every_proportion(n):
 
 
 def test_coverage_is_a_sum_of_binomial_probabilities():
-    low, high = old_bounds(3)
+    low, high = bootstrap_bounds(3)
     assert low.tolist() == [0, 0, 0, 1]
     assert high.tolist() == [0, 1, 1, 1]
     assert coverage(3, (low, high), np.array([0.25])) == pytest.approx([1 - 0.75**3 - 0.25**3])

@@ -16,7 +16,7 @@ TEXT_IMAGE = torch.tensor([0, 0, 1, 2])
 EYE = torch.eye(3)
 
 
-def places(better: int, tied: int, positives: int) -> RankCounts:
+def single_query(better: int, tied: int, positives: int) -> RankCounts:
     """Counts of a single query."""
     return RankCounts(torch.tensor([better]), torch.tensor([tied]), torch.tensor([positives]))
 
@@ -74,15 +74,15 @@ def test_expectations_are_the_mean_over_every_order_of_tied_candidates(data):
         oracle.expected_rank(better, tied, positives),
         oracle.expected_hit(better, tied, positives, k),
     )
-    assert expected_rank(places(better, tied, positives)).item() == pytest.approx(float(rank), abs=1e-12)
-    assert expected_hit(places(better, tied, positives), k).item() == pytest.approx(float(hit), abs=1e-12)
+    assert expected_rank(single_query(better, tied, positives)).item() == pytest.approx(float(rank), abs=1e-12)
+    assert expected_hit(single_query(better, tied, positives), k).item() == pytest.approx(float(hit), abs=1e-12)
 
 
 @given(st.integers(0, 3000), st.integers(1, 3000), st.integers(1, 40), st.integers(1, 200))
 @settings(max_examples=150, deadline=None)
 def test_large_ties_agree_with_exact_fractions(better, negatives, positives, k):
     tied = negatives + positives
-    counts = places(better, tied, positives)
+    counts = single_query(better, tied, positives)
     assert expected_hit(counts, k).item() == pytest.approx(
         float(oracle.expected_hit(better, tied, positives, k)), abs=1e-12
     )
@@ -105,7 +105,7 @@ def test_counting_agrees_with_the_slow_oracle_in_any_block_size(data):
     pairs = torch.stack([owner, candidate], 1).unique(dim=0)
     pairs = pairs[torch.randperm(len(pairs), generator=rng)]  # any order of the positives
     scores = (q.double() @ c.double().T).numpy()
-    expected = oracle.places(scores, positives_of(pairs[:, 0], pairs[:, 1], queries))
+    expected = oracle.count_by_loops(scores, positives_of(pairs[:, 0], pairs[:, 1], queries))
     counts = rank_counts_of_features(
         q, c, pairs[:, 0], pairs[:, 1], block_bytes=data.draw(st.sampled_from([1, 100, 10**6]))
     )
@@ -186,9 +186,9 @@ def test_a_positive_out_of_range_is_an_error_that_names_it():
 
 
 def test_k_starts_at_one_and_may_exceed_the_candidates():
-    assert expected_hit(places(2, 1, 1), 50).tolist() == [1.0]
+    assert expected_hit(single_query(2, 1, 1), 50).tolist() == [1.0]
     with pytest.raises(ValueError, match="at least 1"):
-        expected_hit(places(0, 1, 1), 0)
+        expected_hit(single_query(0, 1, 1), 0)
 
 
 def test_scores_do_not_depend_on_precision_settings_outside():

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 
-def places(scores: np.ndarray, positives: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+def count_by_loops(scores: np.ndarray, positives: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
     """Count the candidates above the best positive, tied with it, and the positives tied with it.
 
     Args:

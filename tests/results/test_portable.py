@@ -53,7 +53,9 @@ def test_absolute_paths_in_remarks_are_cut(text, expected):
 def test_no_published_file_tells_a_folder_of_the_machine(tmp_path):
     secret = "/home/me/secret"
     base = result_of("x", "toybox-retrieval")
-    model = replace(base.model, label=None, spec=f"cosmos:{secret}/run/last.pt", extra={"source": f"{secret}/run/last.pt"})
+    model = replace(
+        base.model, label=None, spec=f"cosmos:{secret}/run/last.pt", extra={"source": f"{secret}/run/last.pt"}
+    )
     said = (f"left out {secret}/data/a.jpg",)
     result = replace(result_of("x", "toybox-retrieval", model=model), warnings=said)
     write_result(tmp_path / "a", result)

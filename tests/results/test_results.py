@@ -1,6 +1,5 @@
 """The record on disk: valid, whole, and never mistaken for another measurement."""
 
-from cosmos_eval.results.sections import BenchmarkSection, DatasetSection, EnvironmentSection, ModelSection, SamplesSection, TimingSection
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,14 @@ import pytest
 from cosmos_core.errors import RequestError
 from cosmos_eval.results.environment import environment
 from cosmos_eval.results.record import Result, first_fault, identity
+from cosmos_eval.results.sections import (
+    BenchmarkSection,
+    DatasetSection,
+    EnvironmentSection,
+    ModelSection,
+    SamplesSection,
+    TimingSection,
+)
 from cosmos_eval.results.store import (
     file_digest,
     find_finished,

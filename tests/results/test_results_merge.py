@@ -30,9 +30,9 @@ from cosmos_eval.results.store import (
     write_samples,
 )
 from cosmos_eval.tasks.outcome import Metric
+from tests.helpers.worlds import captions_world, classes_world
 from tests.results.test_results import make_result, stored
 from tests.results.test_results_versions import as_version_1
-from tests.helpers.worlds import captions_world, classes_world
 
 BASE = make_result()
 

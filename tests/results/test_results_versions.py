@@ -1,10 +1,8 @@
 """RESULT.json over the years and under damage: old ones are read, newer ones and damaged ones are refused by name."""
 
-from cosmos_eval.results.sections import EnvironmentSection, ModelSection, TimingSection
-from dataclasses import replace
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from cosmos_core.errors import RequestError
 from cosmos_eval.report.tables import FORMATS, render
 from cosmos_eval.results.record import Result, refuse_unchecked, renamed
+from cosmos_eval.results.sections import EnvironmentSection, ModelSection, TimingSection
 from cosmos_eval.results.store import find_finished, read_result, read_samples, write_result, write_samples
 from cosmos_eval.results.versions import SCHEMA, NewerSchema, checksum
 from cosmos_eval.tasks.outcome import Metric

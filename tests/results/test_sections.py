@@ -125,7 +125,12 @@ REQUIRED = {
     for name, field in kind.attributes().items()
     if field.default is MISSING and field.default_factory is MISSING
 }
-OPTIONAL = [(section, name) for section, kind in SECTIONS.items() for name in kind.attributes() if (section, name) not in REQUIRED]
+OPTIONAL = [
+    (section, name)
+    for section, kind in SECTIONS.items()
+    for name in kind.attributes()
+    if (section, name) not in REQUIRED
+]
 
 
 @pytest.mark.parametrize(("section", "name"), OPTIONAL, ids=".".join)
@@ -141,7 +146,7 @@ def test_a_field_that_a_record_lacks_has_its_default_and_stays_absent(section, n
 
 def test_fields_without_a_default_are_those_that_the_schema_requires():
     properties = schema_properties()
-    assert REQUIRED == {(section, name) for section in SECTIONS for name in properties[section].get("required", [])}
+    assert {(section, name) for section in SECTIONS for name in properties[section].get("required", [])} == REQUIRED
 
 
 def test_the_attributes_of_a_section_are_the_fields_that_the_schema_names():
@@ -149,7 +154,9 @@ def test_the_attributes_of_a_section_are_the_fields_that_the_schema_names():
     for name, kind in SECTIONS.items():
         assert set(kind.attributes()) == set(properties[name]["properties"]), name
     assert set(TextsSection.attributes()) == set(properties["timing"]["properties"]["texts"]["properties"])
-    assert [field.name for field in fields(Result)] == [name for name in properties if name not in ("schema", "checksum")]
+    assert [field.name for field in fields(Result)] == [
+        name for name in properties if name not in ("schema", "checksum")
+    ]
 
 
 def test_a_default_that_a_record_states_is_kept():
@@ -261,6 +268,10 @@ def test_the_product_reads_results_by_attribute():
         "1: x.benchmark['name']",
         "1: y[0].timing.get('seed', 0)",
     ]
-    sources = itertools.chain.from_iterable((ROOT / top).rglob("*.py") for top in ("cosmos_core", "cosmos_eval", "benchmarks"))
-    found = [f"{path.relative_to(ROOT)}:{line}" for path in sources for line in string_accesses(path.read_text("utf-8"))]
+    sources = itertools.chain.from_iterable(
+        (ROOT / top).rglob("*.py") for top in ("cosmos_core", "cosmos_eval", "benchmarks")
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{line}" for path in sources for line in string_accesses(path.read_text("utf-8"))
+    ]
     assert not found, "\n".join(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_eval.cache.cached_features import key_of
+from cosmos_eval.cache.cached_features import feature_key
 from cosmos_eval.datasets import load
 from cosmos_eval.protocol.benchmark import load_benchmark
 from tests.helpers.killing import ended
@@ -29,7 +29,7 @@ def pixels_of(suite) -> dict[str, str]:
     model, pixel_digests = Logged(), {}
     for path in suite:
         for image in load(load_benchmark(path), path.parent).images:
-            pixel_digests[image.digest()] = key_of(b"pixels", model.preprocess(image.load()).numpy().tobytes())
+            pixel_digests[image.digest()] = feature_key(b"pixels", model.preprocess(image.load()).numpy().tobytes())
     return pixel_digests
 
 

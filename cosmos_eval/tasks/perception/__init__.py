@@ -17,9 +17,9 @@ unweighted mean over the subsets (`macro_accuracy`). Each benchmark's authors ch
 reported, and the definition names its authors' one as primary. Items may be divided in further ways, called groups,
 which have metrics as the subsets have (`<group>/macro_accuracy`).
 
-Ties: strict, as the authors of all these benchmarks rule; an item counts only if the right score is higher. Beside each
-metric stands its expectation over a random order of tied scores (`accuracy_expected`). A model that scores everything
-alike gets 0 in the first and chance in the second.
+Ties: strict, as the authors of all these benchmarks rule; an item counts only if the right score is higher. Each metric
+is also reported as the expectation over a random order of tied scores (`accuracy_expected`). A model that scores
+everything alike gets 0 in the first and chance in the second.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +72,7 @@ INFO = TaskInfo(
     run="cosmos_eval.tasks.perception.measure:run",
     validate="cosmos_eval.tasks.perception.measure:validate",
     metric_names=metric_names,
-    summary="what belongs together scores above what does not: accuracy, or text, image and group score",
+    summary="matching images and texts must score above others: accuracy, or text, image and group score",
     title="Perception and composition",
     metric_options={"least": int},
     sample_keys=("item", "subset", "image"),

@@ -78,7 +78,7 @@ def retrieval_info(name: str, per_query: Mapping[str, Any]) -> TaskInfo:
         validate="cosmos_eval.tasks.retrieval.measure:validate",
         metric_names=partial(metric_names, per_query=per_query),
         scoring_version=1 + len(per_query),
-        summary="images find their captions and captions their image: recall@k, mean and median rank, both ways",
+        summary="images find their captions and captions their image: recall@k, mean and median rank",
         title="Zero-shot image-text retrieval",
         headline=HEADLINE_METRICS,
         tested=HEADLINE_METRICS,

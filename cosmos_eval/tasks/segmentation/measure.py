@@ -246,31 +246,33 @@ def run(benchmark: Benchmark, data: SegmentationData, engine: Engine, seed: int 
     shared = _SharedInput(benchmark, replace(data, images=(), masks=()), queries.cpu(), class_of_query)
     areas, feature_ranges = _evaluate_images(shared, data, engine)
     names = unique_class_names(data)
-    entries = collect_pixel_counts(areas, len(names))
-    total_areas = entries.total()
-    if not total_areas[2].any():
+    pixel_counts = collect_pixel_counts(areas, len(names))
+    total_counts = pixel_counts.total()
+    if not total_counts[2].any():
         raise RequestError(
             f"{benchmark.name}: no pixel of any mask has a class, all are ignored; check the masks and the definition"
         )
 
     measured = Measured(len(data.images))
-    resampled = _ResampledAreas(entries)
-    for name, value in segmentation_metrics(total_areas).items():
-        measured.share(name, value, len(data.images), resampled.summary(name), estimate_pixel_proportion(entries, name))
-    iou = class_iou(total_areas)
+    resampled = _ResampledPixelCounts(pixel_counts)
+    for name, value in segmentation_metrics(total_counts).items():
+        measured.share(
+            name, value, len(data.images), resampled.summary(name), estimate_pixel_proportion(pixel_counts, name)
+        )
+    iou = class_iou(total_counts)
     for c in np.flatnonzero(~np.isnan(iou)).tolist():
-        evidence = estimate_pixel_proportion(entries, "miou", c)
-        measured.share(f"{names[c]}/iou", float(iou[c]), len(data.images), resampled.iou(c), evidence)
+        proportion = estimate_pixel_proportion(pixel_counts, "miou", c)
+        measured.share(f"{names[c]}/iou", float(iou[c]), len(data.images), resampled.iou(c), proportion)
     metrics = measured.metrics(seed)
 
     samples = pd.DataFrame(
         {
-            "image": [data.images[i].key for i in entries.image.tolist()],
-            "class": entries.label,
-            "name": [names[c] for c in entries.label.tolist()],
-            "intersection": entries.counts[:, 0],
-            "prediction": entries.counts[:, 1],
-            "label": entries.counts[:, 2],
+            "image": [data.images[i].key for i in pixel_counts.image.tolist()],
+            "class": pixel_counts.label,
+            "name": [names[c] for c in pixel_counts.label.tolist()],
+            "intersection": pixel_counts.counts[:, 0],
+            "prediction": pixel_counts.counts[:, 1],
+            "label": pixel_counts.counts[:, 2],
         }
     )
     warnings = collapse_warnings({"words": queries}, truncated_alike(engine, "words"))
@@ -304,21 +306,21 @@ def _evaluate_images(
     return areas, [feature_range for _, feature_range in in_dataset_order]
 
 
-class _ResampledAreas:
-    """Areas summed over a bootstrap resample, computed once for all metrics of that resample.
+class _ResampledPixelCounts:
+    """Pixel counts summed over a bootstrap resample, computed once for all metrics of that resample.
 
-    `intervals` calls every estimator with the same array of draws, then all of them with the next one.
+    `bootstrap_intervals` calls every estimator with the same array of draws, then all of them with the next one.
     """
 
-    def __init__(self, entries: PixelCounts) -> None:
-        self.entries = entries
+    def __init__(self, pixel_counts: PixelCounts) -> None:
+        self.pixel_counts = pixel_counts
         self.drawn: np.ndarray | None = None
         self.total_of_drawn = np.zeros(0)
 
     def total(self, drawn: np.ndarray) -> np.ndarray:
-        """(3, C) areas summed over images, image i counted `drawn[i]` times."""
+        """(3, C) pixel counts summed over images, image i counted `drawn[i]` times."""
         if self.drawn is not drawn:
-            self.drawn, self.total_of_drawn = drawn, self.entries.total(drawn)
+            self.drawn, self.total_of_drawn = drawn, self.pixel_counts.total(drawn)
         return self.total_of_drawn
 
     def summary(self, name: str) -> Estimator:

@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
   `long_side`; `short_side: null` leaves images as they are.
 - `crop`, `stride`: size and step of the sliding window in pixels; `crop: 0` takes the whole image as one window.
 - `logit_scale`: factor of the cosines before the softmax.
-- `background`: whether class 0 stands for whatever is none of the other classes. Both thresholds need it.
+- `background`: whether class 0 is the background, for pixels of none of the other classes. Both thresholds need it.
 - `prob_thd`: pixels whose best class has a lower probability become class 0.
 - `area_thd`: classes that cover at most this share of the foreground of an image are dropped from its label map.
 - `pamr_steps`, `pamr_dilations`: refinement of the logits (`pamr.py`); 0 steps turns it off.
