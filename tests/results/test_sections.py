@@ -139,7 +139,9 @@ def test_a_field_that_a_record_lacks_has_its_default_and_stays_absent(section, n
     del record[section][name]
     text = text_of(record)
     result = Result.from_json(text, "x")
-    default = {"scoring_version": 1, "plugins": {}, "parts": {}, "packages": {}, "hardware": {}, "fetched": {}}.get(name)
+    default = {"scoring_version": 1, "plugins": {}, "parts": {}, "packages": {}, "hardware": {}, "fetched": {}}.get(
+        name
+    )
     assert getattr(getattr(result, section), name) == default
     assert result.to_json() == text
 

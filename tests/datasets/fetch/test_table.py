@@ -10,7 +10,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.fetch.plan import read_paths
 from cosmos_eval.datasets.fetch.table import DOWNLOADS, PREPARE, SOURCES, Artifact, Source, Unpack, load_table
 from cosmos_eval.datasets.mmseg.prepare import PREPARABLE
-from cosmos_eval.datasets.perception.order import CAPTIONS_OF
+from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF
 from cosmos_eval.protocol.benchmark import list_benchmarks, load_benchmark
 from cosmos_eval.protocol.folders import shipped_files
 
