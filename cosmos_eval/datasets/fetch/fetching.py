@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock
 
 from cosmos_core.errors import RequestError
 from cosmos_core.run_lock import locked
 from cosmos_core.text_files import impostor_at
+from cosmos_eval.datasets.fetch.byte_progress import ByteProgress, FetchStopped
 from cosmos_eval.datasets.fetch.convert import convert
 from cosmos_eval.datasets.fetch.errors import FetchError
 from cosmos_eval.datasets.fetch.locating import FileToFetch, Located, final_path, locate, staged_folder
-from cosmos_eval.datasets.fetch.manifest import STATE_FOLDER, ManifestEntry, ManifestFile, add_to_manifest
-from cosmos_eval.datasets.fetch.moving import move_tree
+from cosmos_eval.datasets.fetch.manifest import STATE_FOLDER, ManifestFile, add_to_manifest, manifest_entry
+from cosmos_eval.datasets.fetch.moving import move_tree, remove_empty_folders
 from cosmos_eval.datasets.fetch.plan import FetchPlan, Planned
 from cosmos_eval.datasets.fetch.single_images import fetch_single_images
 from cosmos_eval.datasets.fetch.table import Source
@@ -60,10 +60,6 @@ class _Job:
 class _Received:
     located: Located
     files: tuple[Fetched, ...]
-
-
-class _Stopped(Exception):
-    """The fetch ends: by Ctrl-C, or because the disk is full."""
 
 
 def fetch(
@@ -148,7 +144,7 @@ class _Fetching:
             total = sum(_known_size(job, located.get(job.planned.artifact.name)) for job in jobs)
             unit, unit_bytes = ("MB", 10**6) if total >= 10**7 else ("kB", 10**3)
             with self.reporter.task("fetching", max(1, total // unit_bytes), unit) as advance:
-                progress = _ByteProgress(advance, unit_bytes, self.stop)
+                progress = ByteProgress(advance, unit_bytes, self.stop)
 
                 def start(job: _Job, known: Located | None = None) -> "Future[_Received]":
                     return job_pool.submit(self.receive, job, known, file_pool, progress)
@@ -185,11 +181,11 @@ class _Fetching:
         return located
 
     def receive(
-        self, job: _Job, located: Located | None, pool: ThreadPoolExecutor, progress: "_ByteProgress"
+        self, job: _Job, located: Located | None, pool: ThreadPoolExecutor, progress: "ByteProgress"
     ) -> _Received:
         """Fetch the files of the job's first source; in a thread."""
         if self.stop.is_set():
-            raise _Stopped
+            raise FetchStopped
         located = located or locate(job.planned.artifact, job.source, self.data_root)
         futures = [self.start_file(file, pool, progress) for file in located.files]
         received, first_error = [], None
@@ -202,18 +198,18 @@ class _Fetching:
             raise first_error
         return _Received(located, tuple(received))
 
-    def start_file(self, file: FileToFetch, pool: ThreadPoolExecutor, progress: "_ByteProgress") -> "Future[Fetched]":
+    def start_file(self, file: FileToFetch, pool: ThreadPoolExecutor, progress: "ByteProgress") -> "Future[Fetched]":
         with self.files_lock:
             if self.stop.is_set():
-                raise _Stopped
+                raise FetchStopped
             future = self.files.get(file.path)
             if future is None or (future.done() and not future.cancelled() and future.exception() is not None):
                 future = self.files[file.path] = pool.submit(self.download, file, progress)
             return future
 
-    def download(self, file: FileToFetch, progress: "_ByteProgress") -> Fetched:
+    def download(self, file: FileToFetch, progress: "ByteProgress") -> Fetched:
         if self.stop.is_set():
-            raise _Stopped
+            raise FetchStopped
         fetched = download(file.remote, file.path, progress.advance, self.network)
         if not file.remote.checksums:  # a checksum has ruled it out
             impostor = impostor_at(file.path)
@@ -345,58 +341,7 @@ class _Fetching:
 
     def sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds):
-            raise _Stopped
-
-
-class _ByteProgress:
-    """Bytes of all threads, told in whole units."""
-
-    def __init__(self, advance: Callable[[int], None], unit_bytes: int, stop: Event) -> None:
-        self.tell, self.unit_bytes, self.stop = advance, unit_bytes, stop
-        self.lock = Lock()
-        self.bytes, self.told = 0, 0
-
-    def advance(self, size: int) -> None:
-        if self.stop.is_set():
-            raise _Stopped
-        with self.lock:
-            self.bytes += size
-            whole = self.bytes // self.unit_bytes
-            if whole > self.told:
-                self.tell(whole - self.told)
-                self.told = whole
-
-
-def manifest_entry(
-    planned: Planned, source: Source, revision: str | None, files: tuple[ManifestFile, ...]
-) -> ManifestEntry:
-    """What the manifest says of an artifact from this source, fetched now."""
-    return ManifestEntry(
-        artifact=planned.artifact.name,
-        source=source.name,
-        address=source.address,
-        revision=revision or source.revision,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        terms=planned.artifact.terms,
-        restricted_copy=source.restricted_copy,
-        accepted_terms=planned.accepted_terms if source.restricted_copy else (),
-        benchmarks=planned.benchmarks,
-        provides=planned.artifact.provides,
-        files=files,
-    )
-
-
-def remove_empty_folders(folder: Path) -> None:
-    """Remove a folder and those above it, up to the state folder, as far as they are empty."""
-    with suppress(OSError):
-        for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
-            if path.is_dir():
-                path.rmdir()
-    with suppress(OSError):
-        while folder.name != STATE_FOLDER and STATE_FOLDER in folder.parts:
-            if folder.exists():
-                folder.rmdir()
-            folder = folder.parent
+            raise FetchStopped
 
 
 def _known_size(job: _Job, located: Located | None) -> int:

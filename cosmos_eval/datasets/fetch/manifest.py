@@ -7,6 +7,7 @@ unchanged: for that results have the fingerprint of the data that were read.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from cosmos_core.run_lock import one_writer
 from cosmos_core.text_files import read_text
 
 if TYPE_CHECKING:
+    from cosmos_eval.datasets.fetch.plan import Planned
+    from cosmos_eval.datasets.fetch.table import Source
     from cosmos_eval.protocol.benchmark import Benchmark
 
 STATE_FOLDER = ".cosmos-eval"
@@ -62,6 +65,25 @@ class ManifestEntry:
     files: tuple[ManifestFile, ...]
     missing: int = 0
     """Of single addresses: how many gave no image."""
+
+
+def manifest_entry(
+    planned: "Planned", source: "Source", revision: str | None, files: tuple[ManifestFile, ...]
+) -> ManifestEntry:
+    """What the manifest says of an artifact from this source, fetched now."""
+    return ManifestEntry(
+        artifact=planned.artifact.name,
+        source=source.name,
+        address=source.address,
+        revision=revision or source.revision,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        terms=planned.artifact.terms,
+        restricted_copy=source.restricted_copy,
+        accepted_terms=planned.accepted_terms if source.restricted_copy else (),
+        benchmarks=planned.benchmarks,
+        provides=planned.artifact.provides,
+        files=files,
+    )
 
 
 def add_to_manifest(data_root: Path, entry: ManifestEntry) -> None:

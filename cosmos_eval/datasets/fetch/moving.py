@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from cosmos_eval.datasets.fetch.errors import FetchError
+from cosmos_eval.datasets.fetch.manifest import STATE_FOLDER
 
 
 def move_tree(source: Path, target: Path) -> None:
@@ -63,3 +65,16 @@ def _move_to_other_disk(source: Path, target: Path) -> None:
         shutil.copyfile(source, beside)
     beside.replace(target)
     shutil.rmtree(source) if source.is_dir() else source.unlink()
+
+
+def remove_empty_folders(folder: Path) -> None:
+    """Remove the empty folders below a folder of the state folder, it, and those above it, as far as they are empty."""
+    with suppress(OSError):
+        for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
+            if path.is_dir():
+                path.rmdir()
+    with suppress(OSError):
+        while folder.name != STATE_FOLDER and STATE_FOLDER in folder.parts:
+            if folder.exists():
+                folder.rmdir()
+            folder = folder.parent
