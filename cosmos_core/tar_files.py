@@ -65,6 +65,8 @@ class Member:
     size: int
     kind: str = ""
     """Empty for a regular file, else what it is: `a folder`, `a symbolic link`, `sparse`, ..."""
+    target: str = ""
+    """Of a link: where it leads, as the tar says it."""
 
     def refusal(self) -> str:
         """Why its content cannot be read, as words after its name; empty if it can."""
@@ -170,6 +172,7 @@ def members(source: ByteSource, on_lone_block: Callable[[int], None] = ignore_lo
             continue
         name = extension_fields.get("path") or header_name(block, kind)
         size = extension_fields.get("size", size)
+        target = (extension_fields.get("linkpath") or decode_name(block[157:257])) if kind in LINKS else ""
         sparse = kind == b"S" or any(key.startswith("GNU.sparse.") for key in extension_fields)
         while kind == b"S" and block[482 if content == offset + BLOCK else 504]:
             block = source.at(content, BLOCK)
@@ -187,7 +190,7 @@ def members(source: ByteSource, on_lone_block: Callable[[int], None] = ignore_lo
                 name, content, size, "cut short"
             )  # given out, so that the sample before it is known to be complete
             raise TarError(f"it ends within {printable(name)} (at byte {content:,}, {size:,} bytes): it was cut short")
-        yield Member(name, content, size, member_kind)
+        yield Member(name, content, size, member_kind, target)
         offset = content + round_up_to_block(size)
 
 
@@ -286,7 +289,8 @@ def header_name(block: bytes, kind: bytes) -> str:
 
 
 def read_extension(source: ByteSource, kind: bytes, content: int, size: int, offset: int) -> dict[str, Any]:
-    """The fields that a long name or a pax header sets for the next member: `path`, `size`, and those of sparse files.
+    """The fields that a long name or a pax header sets for the next member: `path`, `linkpath`, `size`, and those of
+    sparse files.
 
     Raises:
         TarError: larger than any writer makes, cut short, or malformed.
@@ -299,7 +303,7 @@ def read_extension(source: ByteSource, kind: bytes, content: int, size: int, off
     if kind == b"L":
         return {"path": decode_name(content_bytes)}
     if kind == b"K":
-        return {}
+        return {"linkpath": decode_name(content_bytes)}
     fields = pax_records(content_bytes, offset)
     if kind == b"g":
         if {"path", "size"} & fields.keys():

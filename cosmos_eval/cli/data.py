@@ -1,18 +1,23 @@
-"""`cosmos-eval data`: check that the data of benchmarks is complete; prepare what can be made."""
+"""`cosmos-eval data`: check that the data of benchmarks is complete; fetch them; prepare what can be made."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cosmos_eval.cli.options import MaxImagePixels
 from cosmos_eval.cli.streams import print_line
 
+if TYPE_CHECKING:
+    from cosmos_eval.progress import Reporter
+    from cosmos_eval.protocol.benchmark import Benchmark
+
 FIRST = 3
 """How many of the items left out are named."""
 
 app = typer.Typer(
-    help="Check the data of benchmarks on disk; prepare what can be made.",
+    help="Check the data of benchmarks on disk; fetch them; prepare what can be made.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval data check coco-val2017-retrieval --data-root data",
@@ -32,19 +37,37 @@ def check(
 ) -> None:
     """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.protocol.benchmark import load_every_benchmark
+    from cosmos_eval.run.fetch_advice import advise_fetching
+    from cosmos_eval.run.plan import resolve_benchmarks
+
+    benchmarks = resolve_benchmarks(names) if names else load_every_benchmark()
+    not_ready = _print_checks(benchmarks, data_root, deep, make_reporter())
+    advice = advise_fetching(not_ready, data_root) if names else ""
+    if advice:
+        print_line(f"note     {advice}")
+    if not_ready:
+        raise typer.Exit(1)
+
+
+def _print_checks(
+    benchmarks: "Sequence[Benchmark]", data_root: Path | None, deep: bool, reporter: "Reporter"
+) -> "list[Benchmark]":
+    """Print whether the data of each benchmark is complete; those of which something is missing."""
     from cosmos_eval.datasets.consistency import label_problem
     from cosmos_eval.progress import use_benchmark_name
-    from cosmos_eval.protocol.benchmark import load_every_benchmark
-    from cosmos_eval.run.plan import check_data, merge_equal_problems, resolve_benchmarks
+    from cosmos_eval.run.plan import check_data, merge_equal_problems
 
     problems: list[tuple[str, str]] = []
-    reporter = make_reporter()
-    for benchmark in resolve_benchmarks(names) if names else load_every_benchmark():
+    not_ready = []
+    for benchmark in benchmarks:
         with use_benchmark_name(benchmark.name):
             _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
         counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in report.found.items())
         problems += [(benchmark.name, problem) for problem in report.problems]
-        if not report.problems:
+        if report.problems:
+            not_ready.append(benchmark)
+        else:
             print_line(f"ready    {benchmark.name}" + (f": {counts}" if counts else ""))
         for remark in report.remarks:
             print_line(f"note     {benchmark.name}: {remark}")
@@ -54,7 +77,56 @@ def check(
             print_line(f"left out {benchmark.name}: {len(report.left_out):,} items: {named}{more}")
     for problem in merge_equal_problems(problems):
         print_line(f"{label_problem(problem)}  {problem}")
-    if problems:
+    return not_ready
+
+
+@app.command(epilog="Example: cosmos-eval data fetch cifar100-vtab sugarcrepe --data-root data")
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks or suites.")] = None,
+    data_root: Annotated[
+        Path, typer.Option(file_okay=False, writable=True, help="Folder for the datasets; created if absent.")
+    ] = Path("data"),
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a source to fetch from, as --dry-run shows them; repeatable (default: in order)."),
+    ] = None,
+    accept_terms: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BENCHMARK",
+            help="Benchmark for which you accept the terms of a copy that is not the publisher's; with --source.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before fetching.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched, without network.")] = False,
+    keep_archives: Annotated[
+        bool, typer.Option("--keep-archives", help="Keep archives in DATA_ROOT/.cosmos-eval after unpacking.")
+    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print what can be fetched for which benchmark.")] = False,
+) -> None:
+    """Fetch the data of benchmarks, unpack them, make their masks and check them. Prints first what will be fetched,
+    how large it is and under which terms, and asks once. A fetch that was stopped goes on where it was."""
+    from cosmos_core.errors import RequestError
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.cli.fetching import fetch_planned, print_fetchable
+    from cosmos_eval.datasets.fetch.plan import make_fetch_plan
+    from cosmos_eval.run.plan import resolve_benchmarks
+
+    if list_:
+        print_fetchable(names or [])
+        return
+    if not names:
+        raise RequestError("give the benchmarks or suites to fetch; 'cosmos-eval data fetch --list' shows them")
+    benchmarks = resolve_benchmarks(names)
+    plan = make_fetch_plan(benchmarks, data_root, sources=source or (), accepted_terms=accept_terms or ())
+    reporter = make_reporter()
+    failed = fetch_planned(plan, print_line, reporter, ask=not yes, dry_run=dry_run, keep_archives=keep_archives)
+    if dry_run:
+        return
+    not_ready = _print_checks(benchmarks, data_root, False, reporter)
+    if failed:
+        raise RequestError(f"not everything was fetched: {'; '.join(failed)}; the same command goes on from here")
+    if not_ready:
         raise typer.Exit(1)
 
 

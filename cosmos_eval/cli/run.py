@@ -98,11 +98,16 @@ def run(
         typer.Option("--profile", help="Print where the time went; also written to profile.json beside the results."),
     ] = False,
     max_image_pixels: MaxImagePixels = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="First fetch data that is missing, as 'data fetch' does; asks once.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fetch: do not ask before fetching.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
 ) -> None:
     """Evaluate models zero-shot and write results; finished results are kept."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.cli.fetching import fetch_missing
     from cosmos_eval.engine.rank_group import RankGroup, join_rank_group
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
@@ -128,6 +133,8 @@ def run(
         raise RequestError("--cache and --no-cache exclude each other")
     if profile and rank_group is not None:
         raise RequestError("--profile times the work of one process; leave torchrun out")
+    if fetch and rank_group is not None:
+        raise RequestError("--fetch is for one process; fetch first with 'cosmos-eval data fetch', then run torchrun")
     if keep_going and rank_group is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
@@ -156,9 +163,9 @@ def run(
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
-    plan = make_plan(
-        [*suite_benchmarks, *(benchmark or ())], data_root, skip_missing=skip_missing or dry_run, reporter=reporter
-    )
+    names = [*suite_benchmarks, *(benchmark or ())]
+    data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
+    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, reporter=reporter)
     if dry_run:
         for check in checks:
             for planned in plan if not check.problem else ():

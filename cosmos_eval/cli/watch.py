@@ -47,10 +47,15 @@ def watch(
         typer.Option(min=1, help="Measure on this many images only; such results are marked and never ranked."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="First fetch data that is missing, as 'data fetch' does; asks once.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fetch: do not ask before fetching.")] = False,
 ) -> None:
     """Evaluate each checkpoint of a run once, as it appears, and draw the curve; ends when the run has ended."""
     from cosmos_core.errors import RequestError
     from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.cli.fetching import fetch_missing
     from cosmos_eval.protocol.benchmark import load_suite
     from cosmos_eval.run.plan import make_plan
 
@@ -62,7 +67,9 @@ def watch(
         suite = ["toybox"]
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
     reporter = make_reporter()
-    plan = make_plan([*suite_benchmarks, *(benchmark or ())], data_root, reporter=reporter)
+    names = [*suite_benchmarks, *(benchmark or ())]
+    data_root = fetch_missing(names, data_root, reporter, fetch, yes)
+    plan = make_plan(names, data_root, reporter=reporter)
 
     from cosmos_eval.report.curves import curve_table
     from cosmos_eval.run.options import RunOptions

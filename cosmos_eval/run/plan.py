@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cosmos_core.errors import RequestError
 from cosmos_eval.progress import Reporter, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
+from cosmos_eval.run.fetch_advice import advise_fetching
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.dataset_checks import DataReport
@@ -79,7 +80,8 @@ def make_plan(
         [(planned.benchmark.name, problem) for planned in plan for problem in planned.problems]
     )
     if problems and not skip_missing:
-        raise RequestError("; ".join(problems) + "; or run the rest with --skip-missing")
+        advice = advise_fetching([planned.benchmark for planned in plan if planned.problems], data_root)
+        raise RequestError("; ".join([*problems, *([advice] if advice else []), "or run the rest with --skip-missing"]))
     return plan
 
 

@@ -1,8 +1,10 @@
 """Builds the `Result` of one evaluation: the outcome, and everything that is needed to interpret it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.engine import Engine
@@ -37,6 +39,8 @@ class EvaluationContext:
     scoring: ScoringCode
     started: datetime
     seconds: float
+    fetched: Mapping[str, Any]
+    """Where the data were fetched, by the manifest of the data root; empty if they were not."""
 
 
 def build_result(
@@ -81,7 +85,11 @@ def build_result(
         precision=engine.precision_of(windows),
         limit=context.options.limit,
         environment=EnvironmentSection.from_record(
-            {**environment(str(engine.device)), **engine.encoding_record(windows)}
+            {
+                **environment(str(engine.device)),
+                **engine.encoding_record(windows),
+                **({"fetched": context.fetched} if context.fetched else {}),
+            }
         ),
         timing=TimingSection(
             seconds=round(context.seconds, 3),

@@ -7,12 +7,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cosmos_core.errors import RequestError, is_dead_worker_error
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
+from cosmos_eval.datasets.fetch.manifest import fetched_parts
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
@@ -199,13 +201,22 @@ class Session:
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
         seconds = time.perf_counter() - start_seconds
         record_encoded(engine.encoded)
-        context = EvaluationContext(label, self.options, scoring, started, seconds)
+        fetched = self._fetched_parts(planned)
+        context = EvaluationContext(label, self.options, scoring, started, seconds, fetched)
         # Two runs with one `out` may finish at the same time: samples and result in a folder must be of one of them.
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
             result = build_result(benchmark, data, engine, outcome, context, folder)
             if folder is not None:
                 write_result(folder, result)
         return result
+
+    def _fetched_parts(self, planned: PlannedBenchmark) -> dict[str, Any]:
+        """Where the data were fetched. A manifest that is damaged costs the provenance, and not the measurement."""
+        try:
+            return fetched_parts(planned.benchmark, planned.data_root)
+        except RequestError as error:
+            self.reporter.note(f"{planned.benchmark.name}: the result does not say where its data came from: {error}")
+            return {}
 
     def _seed_note(self, finished: Result) -> str:
         """A note if the intervals of a finished result come from another seed; the seed is not part of its identity."""

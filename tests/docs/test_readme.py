@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_eval.datasets.fetch.table import load_table
 from cosmos_eval.models.spec import list_models
-from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites, load_benchmark
+from cosmos_eval.protocol.benchmark import list_benchmarks, list_suites
 from tests.helpers.documents import block, check_command, commands
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", *(f"docs/{page}.md" for page in ("evaluate", "show", "publish", "own_data")))
+    for name in ("README.md", *(f"docs/{page}.md" for page in ("evaluate", "fetch", "show", "publish", "own_data")))
 }
 
 
@@ -66,10 +67,11 @@ def test_the_table_of_models_has_every_kind_and_every_released_checkpoint():
     assert released == {spec for spec in listed if spec.startswith("cosmos:vitb")}
 
 
-def test_the_real_evaluation_unpacks_where_the_benchmark_reads():
-    lines = block(README, "bash", "curl").splitlines()
-    (address, folder) = re.search(r"curl -L (\S+) \| tar xz -C data/(\w+)", "\n".join(lines)).groups()
-    dataset = load_benchmark("cifar100").dataset
-    assert folder in dataset["path"]
-    assert address.rpartition("/")[2] in dataset["needs"]
-    assert f"mkdir -p data/{folder}" in lines
+def test_the_real_evaluation_fetches_its_data_without_a_person():
+    (command,) = [line for line in block(README, "bash", "--fetch").splitlines() if "--fetch" in line]
+    name = re.search(r"--benchmark (\S+)", command)[1]
+    recipe = load_table().recipes[name]
+    assert recipe.how == "automatic"
+    size = sum(artifact.automatic[0].size for artifact in recipe.artifacts)
+    assert f"({size / 1e6:.0f} MB)" in section("A real evaluation")
+    assert "--yes" in command

@@ -56,6 +56,7 @@ NEWEST = {
         "python": "3.11.7", "system": "Linux", "packages": {}, "hardware": {"cpu": "x", "cores": 2},
         "memory_format": "channels_last", "compiled": "image tower", "resized": "c" * 64,
         "decoder": {"name": "draft", "drift": {"mean": 0.5}}, "of the future": [{}],
+        "fetched": {"val2017": {"source": "publisher", "files": 1}},
     },
     "timing": {
         "seconds": 3, "started": "2026-01-01T00:00:00+00:00", "batch_size": 64, "batch_size_auto": False,
@@ -138,7 +139,9 @@ def test_a_field_that_a_record_lacks_has_its_default_and_stays_absent(section, n
     del record[section][name]
     text = text_of(record)
     result = Result.from_json(text, "x")
-    default = {"scoring_version": 1, "plugins": {}, "parts": {}, "packages": {}, "hardware": {}}.get(name)
+    default = {"scoring_version": 1, "plugins": {}, "parts": {}, "packages": {}, "hardware": {}, "fetched": {}}.get(
+        name
+    )
     assert getattr(getattr(result, section), name) == default
     assert result.to_json() == text
 

@@ -1,0 +1,32 @@
+"""Which command fetches data that are missing: part of the message that says so."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.protocol.benchmark import Benchmark
+
+
+def advise_fetching(benchmarks: Sequence[Benchmark], data_root: Path | None) -> str:
+    """The command that fetches what benchmarks lack, as the end of a sentence; empty where none does.
+
+    Only benchmarks are named whose data are complete afterwards, without anything that a person has to do; those that
+    need a person are named with the command that tells the steps.
+    """
+    from cosmos_eval.datasets.fetch.plan import make_fetch_plan
+
+    root = data_root or Path("data")
+    try:
+        plan = make_fetch_plan(benchmarks, root)
+    except (RequestError, OSError):  # an unreadable folder, of which the message speaks already
+        return ""
+    busy = {name for planned in plan.fetched for name in planned.benchmarks}
+    by_hand = {name for one in plan.by_hand for name in one.benchmarks}
+    where = "" if data_root is None else f" --data-root {shlex.quote(str(data_root))}"
+    parts = []
+    if complete := [benchmark.name for benchmark in benchmarks if benchmark.name in busy - by_hand]:
+        parts.append(f"fetch with `cosmos-eval data fetch {' '.join(complete)}{where}`")
+    if steps := [benchmark.name for benchmark in benchmarks if benchmark.name in by_hand]:
+        parts.append(f"steps for a person: `cosmos-eval data fetch {' '.join(steps)} --dry-run{where}`")
+    return "; ".join(parts)

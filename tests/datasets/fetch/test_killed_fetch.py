@@ -1,0 +1,170 @@
+"""A fetch that is killed at random moments and started again: the same bytes, none of them asked for twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from cosmos_eval.datasets.fetch.fetching import fetch
+from tests.helpers.fetch_sources import FAST, Internet, contents, hub_files, small_internet, tar_bytes, zip_bytes
+from tests.helpers.file_server import FileServer, Handler, Request
+
+NAMES = ("tiny-wds", "tiny-coco", "tiny-stuff")
+PIECE, PAUSE = 4000, 0.004
+pieces_sent = [0]
+"""Of large files, by all servers: the clock of the kills, which no busy machine makes slower."""
+CHILD = """
+import sys
+from pathlib import Path
+from cosmos_eval.datasets.fetch.fetching import fetch
+from cosmos_eval.datasets.fetch.plan import make_fetch_plan
+from cosmos_eval.datasets.fetch.table import load_table
+from cosmos_eval.protocol.benchmark import load_benchmark
+import huggingface_hub, requests, cosmos_eval.datasets.mmseg.prepare
+root, table, *definitions = map(Path, sys.argv[1:])
+plan = make_fetch_plan([load_benchmark(path) for path in definitions], root, table=load_table(table))
+print("ready", flush=True)
+report = fetch(plan)
+print("failed:", *report.failed, flush=True)
+sys.exit(len(report.failed))
+"""
+
+
+def slow(served: FileServer, others: Callable[[Request, Handler], bool]) -> Callable[[Request, Handler], bool]:
+    """Answers as the server does, large files a few thousand bytes at a time."""
+
+    def answer(request: Request, handler: Handler) -> bool:
+        body = served.files.get(request.path)
+        if body is None or len(body) < 2 * PIECE:
+            return others(request, handler)
+        start = request.start or 0
+        handler.send_response(206 if start else 200)
+        handler.send_header("ETag", '"one"')
+        handler.send_header("Content-Length", str(len(body) - start))
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        handler.end_headers()
+        for at in range(start, len(body), PIECE):
+            handler.wfile.write(body[at : at + PIECE])
+            pieces_sent[0] += 1
+            time.sleep(PAUSE)
+        return True
+
+    return answer
+
+
+def make_large(internet: Internet) -> None:
+    """Archives of some hundred kilobytes, so that kills meet downloads and unpacking."""
+    draw = random.Random(0)
+    images = {f"val2017/{name:012d}.jpg": draw.randbytes(9000) for name in range(20)}
+    internet.server.files["zips/val2017.zip"] = zip_bytes(images)
+    internet.hub.put("test/0.tar", tar_bytes({f"s{i}.jpg": draw.randbytes(30_000) for i in range(4)}))
+    internet.server.faults = slow(internet.server, internet.server.faults)
+    internet.hub.server.faults = slow(internet.hub.server, internet.hub.answer)
+    from tests.helpers.fetch_sources import write_table
+
+    internet.table = write_table(internet.folder / "large.yaml", internet.server.address, internet.server.files)
+
+
+def start(internet: Internet, root: Path) -> subprocess.Popen:
+    definitions = [str(internet.definition(name)) for name in NAMES]
+    command = [sys.executable, "-c", CHILD, str(root), str(internet.folder / "large.yaml"), *definitions]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def received(root: Path) -> dict[str, int]:
+    """Name of each file that came over the network -> bytes of it that are on disk."""
+    paths = [*(root / ".cosmos-eval").rglob("*"), *(root / "wds").rglob("*")]
+    return {path.name.removesuffix(".part"): path.stat().st_size for path in paths if path.is_file()}
+
+
+def wait_for_pieces(process: subprocess.Popen, count: int) -> None:
+    """Until the servers have sent so many more pieces, or the process has ended."""
+    goal = pieces_sent[0] + count
+    while pieces_sent[0] < goal and process.poll() is None:
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_fetch_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, kills: int):
+    draw = random.Random(kills)
+    with small_internet(tmp_path / "definitions") as internet:
+        make_large(internet)
+        pieces_sent[0] = 0
+        fetch(internet.plan(tmp_path / "whole", *NAMES, table=internet.table), network=FAST)
+        expected, pieces = contents(tmp_path / "whole"), pieces_sent[0]
+        servers = (internet.server, internet.hub.server)
+        root, wrong, unfinished = tmp_path / "data", [], 0
+        for _ in range(kills):
+            before = {server.address: len(server.requests) for server in servers}
+            on_disk = received(root)
+            process = start(internet, root)
+            wait_for_pieces(process, draw.randrange(2 * pieces // kills))
+            time.sleep(draw.uniform(0, 0.02))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+            wrong += asked_twice(servers, before, on_disk)
+            unfinished += any(root.rglob("*.part"))
+            visible = contents(root)
+            # whatever a reader would find is whole
+            assert visible.items() <= expected.items(), sorted(visible.keys() - expected.keys())
+            assert (
+                not (root / "coco/images/val2017").exists() or len(list((root / "coco/images/val2017").iterdir())) == 20
+            )
+        before = {server.address: len(server.requests) for server in servers}
+        on_disk = received(root)
+        process = start(internet, root)
+        output = process.communicate(timeout=120)[0]
+        assert process.returncode == 0, output
+        wrong += asked_twice(servers, before, on_disk)
+        assert wrong == []
+        print(f"{unfinished} of {kills} kills left unfinished downloads")
+        assert unfinished
+        assert contents(root) == expected
+        assert {f"wds/wds_tiny/{name}" for name in hub_files() if name.startswith("test")} <= expected.keys()
+
+
+def asked_twice(servers, before: dict[str, int], on_disk: dict[str, int]) -> list[str]:
+    """Files whose bytes on disk were asked for again."""
+    first: dict[str, int] = {}
+    for server in servers:
+        for request in server.requests[before[server.address] :]:
+            if not request.path.startswith(("api/", "datasets/")):  # questions, and the redirect to the content
+                first.setdefault(request.path.rpartition("/")[2], request.start or 0)
+    return [f"{name}: from {first[name]}, had {size}" for name, size in on_disk.items() if first.get(name, size) < size]
+
+
+def test_ctrl_c_ends_the_threads_at_once(tmp_path: Path):
+    with small_internet(tmp_path / "definitions") as internet:
+        make_large(internet)
+        begun = Event()
+        answer = internet.server.faults
+
+        def hanging(request: Request, handler: Handler) -> bool:
+            if request.path == "zips/val2017.zip":
+                begun.set()
+            return answer(request, handler)
+
+        internet.server.faults = hanging
+        process = start(internet, tmp_path / "data")
+        assert begun.wait(20)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.returncode != 0
+        assert not (tmp_path / "data/coco/images").exists()
