@@ -66,6 +66,7 @@ def test_the_wheel_carries_its_presets_definitions_and_checkpoint(installed):
         "assert all(one.about for one in settings())\n"
         "assert r.files('cosmos_core').joinpath('assets/toybox.safetensors').is_file()\n"
         "assert r.files('cosmos_eval').joinpath('protocols/toybox-retrieval.yaml').is_file()\n"
+        "assert r.files('cosmos_eval').joinpath('datasets/fetch/sources.yaml').is_file()\n"
         "assert r.files('cosmos_eval').joinpath('results/schema.json').is_file()\n"
         "assert r.files('cosmos_eval').joinpath('published/published.csv').is_file()\n"
         "from cosmos_eval.page.assembly import assemble\n"

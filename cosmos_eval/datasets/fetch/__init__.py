@@ -1,0 +1,1 @@
+"""Fetching datasets: only when asked (`data fetch`, `run --fetch`), from the addresses of one table."""

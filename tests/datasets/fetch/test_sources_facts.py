@@ -1,0 +1,145 @@
+"""The table says what the collected facts say: the same addresses, revisions, sizes and checksums, none left out."""
+
+import csv
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from cosmos_eval.datasets.fetch.table import Source, load_table
+
+SHARED = Path(os.environ.get("COSMOS_SHARED_DIR", Path(__file__).resolve().parents[4] / "shared"))
+FACTS = SHARED / "data_sources.csv"
+URL = re.compile(r"https?://[^\s,;)]+")
+REPOSITORY = re.compile(r"^[\w.-]+/[\w.-]+(?= \[| parquet|$)")
+
+
+def rows() -> list[dict[str, str]]:
+    if not FACTS.is_file():
+        pytest.skip("the collected facts (data_sources.csv) are not on this machine")
+    with FACTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def addresses(row: dict[str, str]) -> set[str]:
+    """All addresses of a row, alternatives in its note included."""
+    found = {match.rstrip(".:") for text in (row["address"], row["note"]) for match in URL.findall(text)}
+    for match in list(found):
+        if hub := re.match(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)", match):
+            found.add(hub[1])
+    if repository := REPOSITORY.match(row["address"]):
+        found.add(repository[0])
+    found |= {one for one in ("google-deepmind/svo_probes",) if f"of {one}" in row["address"]}
+    return found | {"https://github.com/google-deepmind/svo_probes" for one in found if "deepmind/svo" in one}
+
+
+def sizes(row: dict[str, str]) -> tuple[int | None, int | None]:
+    """The exact size of a row, or the one that is about right (the larger of a range)."""
+    text = row["size_bytes"]
+    numbers = [int(number) for number in re.findall(r"\d{3,}", text)]
+    if not numbers:
+        return None, None
+    return (None, max(numbers)) if text.startswith(("~", "over")) else (numbers[0], None)
+
+
+def checksums(row: dict[str, str]) -> dict[str, str]:
+    text = row["checksum"].replace("git blob sha1", "git")
+    return dict(re.findall(r"\b(sha256|md5|git) ([0-9a-f]{32,64})\b", text))
+
+
+def revision(row: dict[str, str]) -> str | None:
+    found = re.match(r"[0-9a-f]{7,40}", row["revision"])
+    return found[0] if found else None
+
+
+def facts(source: Source) -> tuple:
+    return (source.size, source.about_size), dict(source.checksums), source.revision
+
+
+def sources_with_users() -> list[tuple[str, Source, set[str]]]:
+    table = load_table()
+    return [
+        (artifact.name, source, {name for name, recipe in table.recipes.items() if artifact in recipe.artifacts})
+        for artifact in table.artifacts.values()
+        for source in artifact.sources
+    ]
+
+
+def test_each_source_is_as_the_facts_say():
+    collected = rows()
+    seen = 0
+    for artifact, source, users in sources_with_users():
+        fitting = [row for row in collected if source.address in addresses(row)]
+        if source.kind == "hub" and not fitting:  # torchvision gives the URL of a file of the hub
+            fitting = [row for row in collected if f"/datasets/{source.address}/resolve/" in row["address"]]
+        if source.kind == "manual" and "://" not in source.address:
+            fitting = [row for row in collected if source.address in row["address"]]
+        assert fitting, f"{artifact}: no row has {source.address}"
+        assert all(row["role"] != "dead" for row in fitting), source.address
+        assert _is_silent(source) or any(users <= set(row["benchmarks"].split(";")) for row in fitting), artifact
+        expected = [(sizes(row), checksums(row), revision(row)) for row in fitting]
+        assert (facts(source) in expected) or _is_silent(source), (artifact, source.name, facts(source), expected)
+        seen += 1
+    assert seen > 130
+
+
+def _is_silent(source: Source) -> bool:
+    """A person's way without figures, such as a page that explains."""
+    return source.kind == "manual" and facts(source) == ((None, None), {}, None)
+
+
+def test_every_row_that_is_not_dead_is_used_or_has_a_reason():
+    table = load_table()
+    sources = [source for _, source, _ in sources_with_users()]
+    used = {source.address for source in sources}
+    told = " ".join(step for source in sources for step in source.steps)
+    for row in rows():
+        if row["role"] == "dead":
+            assert not addresses({**row, "note": ""}) & (used | set(table.not_used)), row["address"]
+            continue
+        known = addresses(row) | {part for part in used if part in row["address"]}
+        assert known & (used | set(table.not_used)), row["address"]
+        for url in URL.findall(row["address"]):  # a row may have several
+            is_used = any(f"/datasets/{one}/resolve/" in url for one in used) or url.rstrip(":") in used
+            assert is_used or url in told or url in table.not_used, url
+    for address, reason in table.not_used.items():
+        assert address not in used, address
+        assert len(reason) > 20
+
+
+def test_gated_data_and_copies_of_restricted_data_are_marked():
+    collected = rows()
+    table = load_table()
+    gated = {
+        benchmark for row in collected if row["gated"] == "terms click" for benchmark in row["benchmarks"].split(";")
+    }
+    assert gated == {name for name, recipe in table.recipes.items() if recipe.how == "token"}
+    asks = {
+        (benchmark, row["part"])
+        for row in collected
+        if row["role"] == "primary" and row["gated"] in ("login", "application")
+        for benchmark in row["benchmarks"].split(";")
+    }
+    for row in collected:
+        open_copy = row["gated"] == "no" and row["role"] in ("mirror", "alternative")
+        restricted = any((benchmark, row["part"]) in asks for benchmark in row["benchmarks"].split(";"))
+        for artifact in table.artifacts.values():
+            for source in artifact.sources:
+                if open_copy and restricted and source.address in addresses(row):
+                    assert source.restricted_copy, source.address
+    restricted = {source.name for _, source, _ in sources_with_users() if source.restricted_copy}
+    assert restricted == {
+        "clip-benchmark-imagenet1k",
+        "djghosh-imagenet1k",
+        "clip-benchmark-fer2013",
+        "nlphuji-flickr30k",
+        "openflamingo-flickr30k",
+        "jbrownlee-flickr8k",
+    }
+
+
+def test_terms_are_those_of_the_facts():
+    licences = {row["licence"].replace(" (memory)", "") for row in rows()}
+    own = {"captions of COCO (CC BY 4.0)", "captions of Flickr30k"}
+    assert {artifact.terms for artifact in load_table().artifacts.values()} <= licences | own

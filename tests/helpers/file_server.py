@@ -1,0 +1,118 @@
+"""A file server on 127.0.0.1 with Range, ETag and every fault that a test asks for."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Request:
+    """One request as the server saw it."""
+
+    path: str
+    start: int | None
+    """First byte of its Range, if any."""
+    headers: dict[str, str]
+    """By their names as `Title-Case`, however the client spells them."""
+    sent: int = 0
+    """Bytes of the body that were sent."""
+
+
+@dataclass
+class FileServer:
+    """Serves `files` by path; `faults` decides what happens to a request before that, or None for nothing."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    address: str = ""
+    requests: list[Request] = field(default_factory=list)
+    faults: Callable[["Request", "Handler"], bool] = lambda request, handler: False
+    """Called with each request; True says that it has answered (or dropped) the request itself."""
+    drop_after: list[int] = field(default_factory=list)
+    """Bytes of the body after which the next requests lose their connection, one entry a request."""
+    ranges: bool = True
+    etags: bool = True
+
+    def url(self, path: str) -> str:
+        return f"{self.address}/{path}"
+
+    def starts(self, path: str) -> list[int]:
+        """The first byte that each request for a file asked for."""
+        return [request.start or 0 for request in self.requests if request.path == path]
+
+    def sent(self, path: str) -> int:
+        return sum(request.sent for request in self.requests if request.path == path)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        served = self.server.served
+        path = unquote(urlsplit(self.path).path).lstrip("/")
+        value = self.headers.get("Range", "")
+        start = int(value.removeprefix("bytes=").rstrip("-")) if value else None
+        request = Request(path, start, {name.title(): value for name, value in self.headers.items()})
+        served.requests.append(request)
+        if served.faults(request, self):
+            return
+        body = served.files.get(path)
+        if body is None:
+            self.answer(404, b"no such file")
+            return
+        etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        headers = {"ETag": etag} if served.etags else {}
+        if start is not None and served.ranges and self.headers.get("If-Range", etag) == etag:
+            if start >= len(body):
+                self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+                return
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            self.answer(206, body[start:], headers, request)
+        else:
+            self.answer(200, body, headers, request)
+
+    def answer(
+        self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, request: Request | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        drops = self.server.served.drop_after
+        end = drops.pop(0) if drops and request is not None else len(body)
+        self.wfile.write(body[:end])
+        if request is not None:
+            request.sent += min(end, len(body))
+        if end < len(body):
+            self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    served: FileServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is part of the tests."""
+
+
+@contextmanager
+def serving(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
+    """A server of these files (path without a leading slash -> content) while the block runs."""
+    served = FileServer(files or {})
+    with _Server(("127.0.0.1", 0), Handler) as server:
+        server.served = served
+        served.address = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield served
+        finally:
+            server.shutdown()
+            thread.join()
