@@ -81,6 +81,13 @@ BUILT_IN: dict[str, Any] = {
         optional={"images": PATH, "files": NAMES, "split": TEXT, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
         summary="rows of Parquet files: images as bytes or paths, labels, captions (docs/own_data.md)",
     ),
+    "hf-dataset": ReaderInfo(
+        "cosmos_eval.datasets.hf_dataset:read_hf_dataset",
+        kinds=("retrieval", "classification", "perception"),
+        required={"repository": TEXT, "revision": TEXT},
+        optional={"split": TEXT, "config": TEXT, "files": NAMES, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
+        summary="Parquet files of a dataset of the Hugging Face hub, below DATA_ROOT/hf (docs/own_data.md)",
+    ),
     "clip-benchmark": ReaderInfo(
         "cosmos_eval.datasets.clip_benchmark:read_torchvision",
         kinds=("classification",),

@@ -18,6 +18,7 @@ from tests.helpers.datasets_on_disk import define, write_image
 from tests.helpers.tables_on_disk import encode_image, structs, write_table
 
 READER = {"reader": "parquet", "path": "data"}
+NOT_UTF8 = pa.array([b"a", b"\xff"]).cast(pa.string(), safe=False)
 A = {"templates": ["a {c}"]}
 TASKS = {"retrieval": None, "classification": A, "perception": None}
 
@@ -320,7 +321,7 @@ def test_more_rows_than_are_read_are_refused_before_they_are(tmp_path: Path, mon
 def test_a_column_with_more_bytes_than_are_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_table(tmp_path / "data/a.parquet", {"image": structs(2), "text": ["a" * 99, "b" * 99]})
     monkeypatch.setattr(table_file, "MAX_COLUMN_BYTES", 100)
-    with pytest.raises(RequestError, match="the column text has .* bytes in row group 0, more than the 100"):
+    with pytest.raises(RequestError, match=r"the column text has .* bytes in row group 0, more than the 100"):
         load(tmp_path)
 
 
