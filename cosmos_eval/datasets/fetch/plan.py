@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cosmos_core.errors import RequestError
 from cosmos_core.suggestions import near
 from cosmos_core.text_files import parse_integer, read_text
-from cosmos_eval.datasets.catalog import PLACE, READERS, reader_info
 from cosmos_eval.datasets.fetch.table import Artifact, Recipe, Source, Table, load_table
+from cosmos_eval.datasets.reader import PATH
+from cosmos_eval.datasets.reader_registry import READERS, reader_info
 
 if TYPE_CHECKING:
     from cosmos_eval.protocol.benchmark import Benchmark
@@ -228,7 +229,7 @@ def read_paths(dataset: dict[str, Any]) -> list[list[str]]:
     reader = dataset.get("reader")
     if reader not in READERS.names():
         return []
-    values = [value for key, value in dataset.items() if reader_info(reader).kind(key) == PLACE]
+    values = [value for key, value in dataset.items() if reader_info(reader).kind(key) == PATH]
     return [[value] if isinstance(value, str) else [str(one) for one in value] for value in values]
 
 
