@@ -64,8 +64,8 @@ BUILT_IN: dict[str, Any] = {
         "cosmos_eval.datasets.imagenet:read_imagenet",
         kinds=("classification",),
         required={"path": PATH},
-        optional={"labels": PATH, **EXIF, **CANDIDATES},
-        summary="ImageNet's validation set, as class folders or flat with the devkit's labels",
+        optional={"labels": PATH, "only_class_folders": SWITCH, **EXIF, **CANDIDATES},
+        summary="ImageNet's validation set, as class folders or flat with the devkit's labels; its variants' folders",
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
