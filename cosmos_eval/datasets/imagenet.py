@@ -33,8 +33,9 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     """Read the 1,000 classes in the order of their wnids, from one of three layouts in `path`.
 
     Class folders: `path/<wnid>/*.JPEG` (also those of ImageNet-Sketch, and with `only_class_folders` of ImageNet-A, -R
-    and -O, which have 200 of the classes). Numbered: `path/<class index from 0>/*.jpeg`, as ImageNetV2. Flat: `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines
-    `<image> <label>` with a wnid or a class index from 0 as label (Kaggle's LOC_val_solution.csv is such a file).
+    and -O, which have 200 of the classes). Numbered: `path/<class index from 0>/*.jpeg`, as ImageNetV2. Flat:
+    `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines `<image> <label>` with a wnid or a class index from
+    0 as label (Kaggle's LOC_val_solution.csv is such a file).
     The devkit's ILSVRC2012_validation_ground_truth.txt is refused, since its ids from 1 to 1000 are in another order,
     and so are labels made from it, which are recognised by images whose class is known. Classes without an image are
     candidates all the same, with a remark.
@@ -65,8 +66,8 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     only_class_folders = bool(checker.options.get("only_class_folders"))
     if only_class_folders and not (folders and "classes" in checker.expected):
         checker.refuse(
-            "has only_class_folders, which needs class folders, and their number in dataset.expected (classes): without "
-            "it, a lost folder would only make the task easier"
+            "has only_class_folders, which needs class folders, and their number in dataset.expected (classes): "
+            "without it, a lost folder would only make the task easier"
         )
     if not folders:
         data = _read_flat_folder(root, wnids, names, prompts.templates, checker)

@@ -30,6 +30,7 @@ CANDIDATES = {"candidates_without_images": ALLOW}
 
 TABLE_COLUMNS = {
     "image_column": TEXT,
+    "image_id_column": TEXT,
     "label_column": TEXT,
     "caption_columns": NAMES,
     "positive_column": TEXT,

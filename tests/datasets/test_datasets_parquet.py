@@ -122,6 +122,23 @@ def test_right_and_wrong_captions(tmp_path: Path):
     assert "a.parquet, row 1, column negative_captions: 1 wrong captions, in place of 2 as in the first row" in message
 
 
+def test_rows_with_the_same_id_share_an_image(tmp_path: Path):
+    columns = {"image": [structs(1)[0], structs(1)[0], structs(1, 5)[0]], "text": ["a", "b", "c"], "cocoid": [7, 7, 3]}
+    write_table(tmp_path / "data/a.parquet", columns, group=2)
+    data = load(tmp_path, image_id_column="cocoid")
+    assert [image.key for image in data.images] == ["a.parquet:0", "a.parquet:2"]
+    assert data.image_of_text.tolist() == [0, 0, 1]
+    assert data.remarks == ()
+    assert load(tmp_path).remarks == ("1 of 3 images equals an earlier one and tie: a.parquet:1",)
+    write_table(tmp_path / "data/a.parquet", {**columns, "cocoid": [7, None, 3]})
+    assert "row 1, column cocoid: null in place of an id" in refusal(tmp_path, image_id_column="cocoid")
+    write_table(tmp_path / "data/a.parquet", {**columns, "label": ["a", "b", "c"]})
+    message = refusal(tmp_path, "classification", image_id_column="cocoid")
+    assert "row 1, column label: its image has a label already, in row 0 of a.parquet" in message
+    write_table(tmp_path / "data/a.parquet", {"image": ["a.png"], "text": ["a"], "cocoid": [7]})
+    assert "images are paths, which already say" in refusal(tmp_path, image_id_column="cocoid")
+
+
 def test_paths_are_read_below_the_folder_and_rows_with_the_same_path_share_the_image(tmp_path: Path):
     for i, name in enumerate(["data/a.png", "data/more/b.png", "elsewhere/a.png", "elsewhere/more/b.png"]):
         write_image(tmp_path / name, seed=i)

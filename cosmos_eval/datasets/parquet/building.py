@@ -134,7 +134,7 @@ def _read_labels(
                 row, column, f"its image has a label already, in row {first.number} of {first.table.name}"
             )
         labels.append(value)
-        if not rows.in_bytes:
+        if not rows.in_bytes or rows.id_column is not None:
             first_rows[row.image] = row
         if reads_names:
             keys.append(rows.file_name(row))

@@ -30,6 +30,8 @@ def read_parquet(benchmark: Any, data_root: Path) -> Data:
         files: patterns of paths below the folder; `*` stands for any characters.
         split: a word of the paths of the files, such as test. Needed if the folder has files of several splits.
         images: folder of image files.
+        image_id_column: rows with the same value are about one image, that of the first of them. Without it, each row
+            with bytes is an image of its own.
         image_column, label_column, caption_columns, positive_column, negative_columns, subset_column: names of
             columns; by default those with the right type and a usual name (`columns.py`).
 

@@ -11,7 +11,14 @@ from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
 from cosmos_eval.datasets.image_sources import FileImage, ImageSource
 from cosmos_eval.datasets.linked_paths import find_link_outside
-from cosmos_eval.datasets.parquet.columns import ImageColumns, describe_type, find_image_column
+from cosmos_eval.datasets.parquet.columns import (
+    ImageColumns,
+    describe_type,
+    find_image_column,
+    is_integer,
+    is_text,
+    require_column,
+)
 from cosmos_eval.datasets.parquet.images import ImageColumn, ParquetImage
 from cosmos_eval.datasets.parquet.table_file import TableFile
 from cosmos_eval.progress import current_reporter
@@ -45,6 +52,17 @@ class Rows:
         self.in_bytes = in_bytes[0]
         self._refuse_differences("kinds of images", ["bytes" if value else "paths" for value in in_bytes])
         self.images: list[ImageSource] = []
+        self.id_column = checker.options.get("image_id_column")
+        if self.id_column is not None:
+            if not self.in_bytes:
+                checker.refuse(
+                    "has image_id_column, but images are paths, which already say which are equal; leave it out"
+                )
+            for table in tables:
+                require_column(table, "image_id_column", self.id_column, checker)
+            self.require_type([self.id_column], "whole numbers, or texts", is_integer, is_text)
+        self.index_of_id: dict[Any, int] = {}
+        """Value of `image_id_column` -> index of its image."""
         self.files: dict[str, tuple[int, TableFile, int]] = {}
         """Path of an image file -> its index, and the first row with it."""
 
@@ -84,7 +102,8 @@ class Rows:
         """
         path_leaf = self.image_columns.path_leaf
         reads_paths = path_leaf is not None and (needs_file_names or not self.in_bytes)
-        wanted = list(dict.fromkeys([*columns, *([path_leaf] if reads_paths and path_leaf else [])]))
+        optional = [path_leaf if reads_paths else None, self.id_column]
+        wanted = list(dict.fromkeys([*columns, *(column for column in optional if column is not None)]))
         total = sum(table.row_count for table in self.tables)
         with current_reporter().task("reading tables", total, "rows") as advance:
             for table in self.tables:
@@ -94,8 +113,7 @@ class Rows:
                     for i in range(count):
                         row_values = {name: column[i] for name, column in values.items()}
                         if image_column is not None:
-                            self.images.append(ParquetImage(image_column, first + i))
-                            index = len(self.images) - 1
+                            index = self._image_in_bytes(table, image_column, first + i, row_values)
                         else:
                             assert path_leaf is not None
                             index = self._file_image(table, first + i, path_leaf, row_values[path_leaf])
@@ -154,6 +172,18 @@ class Rows:
     def _image_column(self, table: TableFile) -> ImageColumn:
         assert self.image_columns.bytes_leaf is not None
         return ImageColumn.of(table, self.image_columns.bytes_leaf)
+
+    def _image_in_bytes(self, table: TableFile, column: ImageColumn, row: int, values: dict[str, Any]) -> int:
+        """Return the index of the image in a row, or of the earlier one with the same id."""
+        new_index = len(self.images)
+        if self.id_column is not None:
+            image_id = values[self.id_column]
+            if image_id is None:
+                self.refuse(table, row, self.id_column, "null in place of an id; leave the row out")
+            if (index := self.index_of_id.setdefault(image_id, new_index)) < new_index:
+                return index
+        self.images.append(ParquetImage(column, row))
+        return new_index
 
     def _file_image(self, table: TableFile, row: int, column: str, name: Any) -> int:
         """Return the index of the image file in a row; rows with the same path share it."""
