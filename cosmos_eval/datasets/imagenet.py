@@ -30,15 +30,18 @@ def imagenet_wnids() -> list[str]:
 
 
 def read_imagenet(benchmark: Any, data_root: Path) -> Data:
-    """Read the 1,000 classes in the order of their wnids, from either of two layouts in `path`.
+    """Read the 1,000 classes in the order of their wnids, from one of three layouts in `path`.
 
-    Class folders: `path/<wnid>/*.JPEG`. Flat: `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines
-    `<image> <label>` with a wnid or a class index from 0 as label (Kaggle's LOC_val_solution.csv is such a file).
+    Class folders: `path/<wnid>/*.JPEG` (also those of ImageNet-Sketch, and with `only_class_folders` of ImageNet-A, -R
+    and -O, which have 200 of the classes). Numbered: `path/<class index from 0>/*.jpeg`, as ImageNetV2. Flat:
+    `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines `<image> <label>` with a wnid or a class index from
+    0 as label (Kaggle's LOC_val_solution.csv is such a file).
     The devkit's ILSVRC2012_validation_ground_truth.txt is refused, since its ids from 1 to 1000 are in another order,
     and so are labels made from it, which are recognised by images whose class is known. Classes without an image are
     candidates all the same, with a remark.
 
-    Options: `path` (folder), `labels` (file, for the flat layout).
+    Options: `path` (folder), `labels` (file, for the flat layout), `only_class_folders` (true: only classes with a
+    folder are candidates; their number must then be in `expected`, as a lost folder would only be a lost class).
 
     Raises:
         DataProblems: fewer images than expected (with the missing class folders), images of the label file that are
@@ -54,7 +57,18 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
         checker.refuse(
             f"needs prompts with {len(wnids):,} class names (imagenet1k) and templates, found {len(names):,} names"
         )
-    folders = [folder for folder in list_class_folders(root) if WNID.fullmatch(folder)]
+    all_folders = list_class_folders(root)
+    folders = [folder for folder in all_folders if WNID.fullmatch(folder)]
+    numbers = [str(index) for index in range(len(wnids))]
+    is_numbered = bool(all_folders) and set(all_folders) <= set(numbers)
+    if is_numbered:
+        wnids, folders = numbers, all_folders
+    only_class_folders = bool(checker.options.get("only_class_folders"))
+    if only_class_folders and not (folders and "classes" in checker.expected):
+        checker.refuse(
+            "has only_class_folders, which needs class folders, and their number in dataset.expected (classes): "
+            "without it, a lost folder would only make the task easier"
+        )
     if not folders:
         data = _read_flat_folder(root, wnids, names, prompts.templates, checker)
         return checker.finish(replace(data, empty_classes_allowed=True))
@@ -62,8 +76,15 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     if unknown:
         checker.add_problem(f"has class folders in {root} that are not ImageNet-1k's: {format_names(unknown)}")
     existing = set(folders)
+    if only_class_folders:
+        kept = [index for index, wnid in enumerate(wnids) if wnid in existing]
+        wnids, names = [wnids[index] for index in kept], [names[index] for index in kept]
     in_order = [wnid if wnid in existing else None for wnid in wnids]
     data = read_class_folders(root, in_order, names, prompts.templates, checker)
+    if is_numbered:
+        keys = [image.key for image in data.images]
+        if problem := find_wrong_order(keys, data.labels, names, f" by the folders of {root}"):
+            checker.refuse(problem)
     missing = [wnid for wnid in wnids if wnid not in existing]
     # A part of ImageNet may lack classes, but missing images are best explained by missing folders.
     if missing and checker.expected.get("images", len(data.images)) != len(data.images):

@@ -2,8 +2,8 @@
 
 A reader of another package is an entry point of the group `cosmos_eval.readers`: a `ReaderInfo`, or a class like
 
-    class Parquet:
-        """Images and labels in a Parquet file."""
+    class Table:
+        """Images and labels in a table."""
 
         kinds = ("classification",)
         required = {"path": PATH}

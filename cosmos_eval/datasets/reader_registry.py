@@ -28,6 +28,17 @@ EXIF = {"exif": APPLY}
 CANDIDATES = {"candidates_without_images": ALLOW}
 """With it, classes may have no image and still are candidates; without it, such a class is a problem."""
 
+TABLE_COLUMNS = {
+    "image_column": TEXT,
+    "image_id_column": TEXT,
+    "label_column": TEXT,
+    "caption_columns": NAMES,
+    "positive_column": TEXT,
+    "negative_columns": NAMES,
+    "subset_column": TEXT,
+}
+"""Names of columns; without them, columns are found by their type and usual names."""
+
 BUILT_IN: dict[str, Any] = {
     "coco-captions": ReaderInfo(
         "cosmos_eval.datasets.coco:read_captions",
@@ -54,8 +65,8 @@ BUILT_IN: dict[str, Any] = {
         "cosmos_eval.datasets.imagenet:read_imagenet",
         kinds=("classification",),
         required={"path": PATH},
-        optional={"labels": PATH, **EXIF, **CANDIDATES},
-        summary="ImageNet's validation set, as class folders or flat with the devkit's labels",
+        optional={"labels": PATH, "only_class_folders": SWITCH, **EXIF, **CANDIDATES},
+        summary="ImageNet's validation set, as class folders or flat with the devkit's labels; its variants' folders",
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
@@ -63,6 +74,20 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={"images": PATH, **EXIF, **CANDIDATES},
         summary="a line of JSON for each image (docs/own_data.md)",
+    ),
+    "parquet": ReaderInfo(
+        "cosmos_eval.datasets.parquet.reader:read_parquet",
+        kinds=("retrieval", "classification", "perception"),
+        required={"path": PATH},
+        optional={"images": PATH, "files": NAMES, "split": TEXT, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
+        summary="rows of Parquet files: images as bytes or paths, labels, captions (docs/own_data.md)",
+    ),
+    "hf-dataset": ReaderInfo(
+        "cosmos_eval.datasets.hf_dataset:read_hf_dataset",
+        kinds=("retrieval", "classification", "perception"),
+        required={"repository": TEXT, "revision": TEXT},
+        optional={"split": TEXT, "config": TEXT, "files": NAMES, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
+        summary="Parquet files of a dataset of the Hugging Face hub, below DATA_ROOT/hf (docs/own_data.md)",
     ),
     "clip-benchmark": ReaderInfo(
         "cosmos_eval.datasets.clip_benchmark:read_torchvision",

@@ -183,6 +183,34 @@ def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("three_classes")
+def test_folders_numbered_by_class_index_are_those_of_imagenetv2(tmp_path: Path):
+    for i, folder in enumerate(["2", "0", "0"]):
+        write_image(tmp_path / f"val/{folder}/{i}.jpeg", seed=i)
+    data = load(tmp_path, {**NET, "expected": {"images": 3}}, NAMES)
+    assert [image.key for image in data.images] == ["0/1.jpeg", "0/2.jpeg", "2/0.jpeg"]
+    assert data.labels.tolist() == [0, 0, 2]
+    assert data.class_names == ["tench", "goldfish", "shark"]
+
+
+def test_validation_images_in_numbered_folders_of_another_order_are_refused(tmp_path: Path):
+    write_image(tmp_path / "val/489/ILSVRC2012_val_00000001.JPEG")  # the devkit's id 490
+    names = {"templates": ["a {c}"], "class_names": "imagenet1k"}
+    assert "labelled 489 by the folders of" in refusal(tmp_path, {"reader": "imagenet", "path": "val"}, names)
+
+
+@pytest.mark.usefixtures("three_classes")
+def test_only_class_folders_of_imagenet_a_are_candidates(tmp_path: Path):
+    for i, wnid in enumerate([WNIDS[2], WNIDS[0]]):
+        write_image(tmp_path / f"val/{wnid}/{i}.jpg", seed=i)
+    (tmp_path / "val/README.txt").write_text("n00000001 tench", encoding="utf-8")
+    options = {"reader": "imagenet", "path": "val", "only_class_folders": True}
+    data = load(tmp_path, {**options, "expected": {"images": 2, "classes": 2}}, NAMES)
+    assert (data.class_names, data.labels.tolist()) == (["tench", "shark"], [0, 1])
+    assert "needs 3 classes, found 2" in refusal(tmp_path, {**options, "expected": {"classes": 3}}, NAMES)
+    assert "a lost folder would only make the task easier" in refusal(tmp_path, options, NAMES)
+
+
+@pytest.mark.usefixtures("three_classes")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

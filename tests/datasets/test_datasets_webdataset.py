@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
 from cosmos_eval.datasets.data import ClassificationData, RetrievalData
 from cosmos_eval.datasets.webdataset import TarImage
+from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.run.evaluate import evaluate
 from tests.core.wrong_files import WRONG_FILES
 from tests.helpers.datasets_on_disk import define
@@ -63,6 +65,50 @@ def shards(root: Path) -> Path:
     (folder / "classnames.txt").write_text("cat\ndog \nfish\n", encoding="utf-8")
     (folder / "zeroshot_classification_templates.txt").write_text("a {c}\nthe {c}.\n", encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize("name", ["coco-captions-wds", "flickr30k-wds", "flickr8k-wds"])
+def test_the_shards_of_captions_that_clip_benchmark_publishes_are_read(tmp_path: Path, name: str):
+    """Files are named s0000000.jpg and s0000000.txt, with a caption a line; there are no class files."""
+    benchmark = load_benchmark(name)
+    folder = tmp_path / benchmark.dataset["path"][0]
+    for shard in range(2):
+        members = []
+        for i in range(2):
+            sample = f"s{2 * shard + i:07d}"
+            members += [
+                (f"{sample}.jpg", make_image(2 * shard + i, "jpeg")),
+                (f"{sample}.txt", b"a dog\n A dog runs.\nx"),
+            ]
+        write_tar(folder / f"test/{shard}.tar", members)
+    (folder / "test/nshards.txt").write_text("2", encoding="utf-8")
+    small = replace(benchmark, dataset={**benchmark.dataset, "expected": {"images": 4, "texts": 12}})
+    data = datasets.load(small, tmp_path)
+    assert isinstance(data, RetrievalData)
+    assert data.image_of_text.tolist() == np.repeat(np.arange(4), 3).tolist()
+    assert data.texts[:3] == ["a dog", " A dog runs.", "x"]
+    assert (
+        f"needs {benchmark.dataset['expected']['images']:,} images" in datasets.check(benchmark, tmp_path).problems[0]
+    )
+
+
+def test_the_shards_of_fer2013_are_read_with_the_names_of_clip_benchmark(tmp_path: Path):
+    benchmark = load_benchmark("fer2013-wds")
+    folder = tmp_path / "wds_fer2013"
+    members = [[(f"s{i:07d}.jpg", make_image(i, "jpeg")), (f"s{i:07d}.cls", str(i).encode())] for i in range(7)]
+    write_tar(folder / "test/0.tar", [member for sample in members for member in sample])
+    (folder / "test/nshards.txt").write_text("1", encoding="utf-8")
+    small = replace(benchmark, dataset={**benchmark.dataset, "expected": {"images": 7, "classes": 7}})
+    data = datasets.load(small, tmp_path)
+    assert list(data.class_names) == ["angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised"]
+    assert len(data.templates) == 6
+    for names, problem in (
+        ("angry,disgust,fear,happy,neutral,sad,surprise", ""),
+        ("happy,angry,x,y,z,sad,s", "in anoth"),
+    ):
+        (folder / "classnames.txt").write_text(names.replace(",", "\n"), encoding="utf-8")
+        assert problem in " ".join(datasets.check(small, tmp_path).problems)
+        assert bool(problem) == bool(datasets.check(small, tmp_path).problems)
 
 
 def refusal(tmp_path: Path, dataset: dict[str, Any] = WDS, prompts: dict[str, Any] | None = None) -> str:

@@ -11,7 +11,7 @@ from tests.plugins.test_evaluation import command
 
 GOOD = {
     "tasks": "linear-probe",
-    "readers": "parquet",
+    "readers": "labelled-parquet",
     "models": "late:PATCHES",
     "objectives": "siglip",
     "benchmarks": "fruit-probe",
@@ -81,7 +81,7 @@ def test_a_broken_plugin_is_named_in_one_line_and_stops_no_other(
     assert "bad of plug-in broken 1.0 (broken_module:INFO) cannot be used: " in captured.err
     assert why in captured.err
     definition = tmp_path / "own.yaml"
-    used = {"task": "linear-probe", "reader": "parquet", what.removesuffix("s"): "bad"}
+    used = {"task": "linear-probe", "reader": "labelled-parquet", what.removesuffix("s"): "bad"}
     definition.write_text(
         f"{{name: own, version: 1, task: {used['task']}, dataset: {{reader: {used['reader']}, path: a}}, "
         "metrics: {primary: probe_accuracy}}"
@@ -173,7 +173,8 @@ def test_a_name_of_a_definition_is_taken_once(extras, tmp_path, monkeypatch, bel
 
 
 @pytest.mark.parametrize(
-    ("what", "name"), [("tasks", "same-class"), ("readers", "parquet"), ("models", "late"), ("objectives", "siglip")]
+    ("what", "name"),
+    [("tasks", "same-class"), ("readers", "labelled-parquet"), ("models", "late"), ("objectives", "siglip")],
 )
 def test_a_name_of_two_distributions_is_refused(extras, fruit, tmp_path, monkeypatch, what, name, capsys):
     folder = put_distribution(tmp_path / "site", group_of(what), f"{name} = second_module:INFO", "INFO = 1", "second")

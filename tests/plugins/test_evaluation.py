@@ -53,7 +53,7 @@ def folder_of(out: Path, model: str) -> Path:
     ("what", "names"),
     [
         ("tasks", ["linear-probe", "same-class"]),
-        ("readers", ["parquet", "image-pairs"]),
+        ("readers", ["labelled-parquet", "image-pairs"]),
         ("models", ["late:PATCHES", "brightness:..."]),
         ("objectives", ["siglip"]),
         ("benchmarks", SUITE),
@@ -151,7 +151,9 @@ def test_ours_and_theirs_go_together(extras, fruit, tmp_path, capsys):
         "metrics": {"primary": "top1"},
     }
     paths = [
-        definition(fruit, "zero-shot", task="classification", more=zero_shot, reader="parquet", path="fruit.parquet"),
+        definition(
+            fruit, "zero-shot", task="classification", more=zero_shot, reader="labelled-parquet", path="fruit.parquet"
+        ),
         definition(fruit, "toybox-probe", task="linear-probe", reader="toybox", split="test", seed=0, per_class=1),
     ]
     retrieval = {"metrics": {"primary": "text_to_image_recall@1"}}
@@ -180,7 +182,7 @@ def test_ours_and_theirs_go_together(extras, fruit, tmp_path, capsys):
     ],
 )
 def test_definitions_are_checked_by_what_the_plugin_says(extras, tmp_path, changes, why, capsys):
-    dataset = {"reader": "parquet", "path": "a"}
+    dataset = {"reader": "labelled-parquet", "path": "a"}
     if changes.get("task", "same-class") == "same-class":
         dataset = {"reader": "image-pairs", "path": "a", "images": "b"}
     assert command("data", "check", definition(tmp_path, "own", **changes, **dataset)) == 2
@@ -194,7 +196,7 @@ def test_settings_of_the_task_enter_the_fingerprint(extras, fruit, tmp_path):
     from cosmos_eval.protocol.benchmark import load_benchmark
 
     own = [
-        definition(tmp_path, "own", task="linear-probe", more=more, reader="parquet", path="a")
+        definition(tmp_path, "own", task="linear-probe", more=more, reader="labelled-parquet", path="a")
         and load_benchmark(tmp_path / "own.yaml").fingerprint
         for more in ({}, {"linear_probe": {"folds": 5}}, {"linear_probe": {"folds": 4}})
     ]

@@ -57,6 +57,19 @@ class RetrievalData(Data):
         count, verb = len(images_of_empty), "is" if len(images_of_empty) == 1 else "are"
         return [f"{count:,} of {len(self.texts):,} captions {verb} empty, of {format_names(images_of_empty)}"]
 
+    def content_observations(self) -> list[str]:
+        """Return a remark on images that are in the data twice: the captions of each are wrong for the other."""
+        first_images: dict[str, str] = {}
+        repeated = [
+            image.key for image in self.images if first_images.setdefault(image.digest(), image.key) != image.key
+        ]
+        if not repeated:
+            return []
+        verb = "equals" if len(repeated) == 1 else "equal"
+        return [
+            f"{len(repeated):,} of {len(self.images):,} images {verb} an earlier one and tie: {format_names(repeated)}"
+        ]
+
     def subset(self, n: int) -> Self:
         image_indices = spread_indices(len(self.images), n)
         new_index = new_indices(image_indices, len(self.images))

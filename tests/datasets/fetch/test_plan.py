@@ -97,6 +97,9 @@ RESTRICTED = [
     ("flickr8k-test-retrieval", "jbrownlee-flickr8k", "flickr8k-images"),
     ("fer2013", "clip-benchmark-fer2013", "fer2013"),
     ("imagenet1k-wds", "djghosh-imagenet1k", "imagenet1k-wds"),
+    ("fer2013-wds", "clip-benchmark-fer2013", "fer2013-wds"),
+    ("flickr30k-wds", "clip-benchmark-flickr30k", "flickr30k-wds"),
+    ("flickr8k-wds", "clip-benchmark-flickr8k", "flickr8k-wds"),
 ]
 
 
@@ -147,6 +150,9 @@ def test_no_restricted_copy_and_no_single_address_is_planned_by_itself(tmp_path)
     assert {one.artifact.name for one in made.by_hand} == {
         "cars-test",
         "fer2013",
+        "fer2013-wds",
+        "flickr30k-wds",
+        "flickr8k-wds",
         "imagenet1k-wds",
         "cityscapes-images",
         "cityscapes-masks",

@@ -15,6 +15,16 @@ URL = re.compile(r"https?://[^\s,;)]+")
 REPOSITORY = re.compile(r"^[\w.-]+/[\w.-]+(?= \[| parquet|$)")
 
 
+SAME_DATA = {
+    "flickr30k-wds": "flickr30k-test-retrieval",
+    "flickr8k-wds": "flickr8k-test-retrieval",
+    "fer2013-wds": "fer2013",
+}
+"""Benchmarks that read shards which the facts list as copies for another benchmark."""
+NOT_COLLECTED = {"clip-benchmark/wds_mscoco_captions"}
+"""Addresses without a row in the facts: the README of clip-benchmark 1.6.2 names them, without a revision."""
+
+
 def rows() -> list[dict[str, str]]:
     if not FACTS.is_file():
         pytest.skip("the collected facts (data_sources.csv) are not on this machine")
@@ -60,7 +70,11 @@ def facts(source: Source) -> tuple:
 def sources_with_users() -> list[tuple[str, Source, set[str]]]:
     table = load_table()
     return [
-        (artifact.name, source, {name for name, recipe in table.recipes.items() if artifact in recipe.artifacts})
+        (
+            artifact.name,
+            source,
+            {SAME_DATA.get(name, name) for name, recipe in table.recipes.items() if artifact in recipe.artifacts},
+        )
         for artifact in table.artifacts.values()
         for source in artifact.sources
     ]
@@ -70,6 +84,9 @@ def test_each_source_is_as_the_facts_say():
     collected = rows()
     seen = 0
     for artifact, source, users in sources_with_users():
+        if source.address in NOT_COLLECTED:
+            assert facts(source) == ((None, None), {}, None)
+            continue
         fitting = [row for row in collected if source.address in addresses(row)]
         if source.kind == "hub" and not fitting:  # torchvision gives the URL of a file of the hub
             fitting = [row for row in collected if f"/datasets/{source.address}/resolve/" in row["address"]]
@@ -133,6 +150,8 @@ def test_gated_data_and_copies_of_restricted_data_are_marked():
         "clip-benchmark-imagenet1k",
         "djghosh-imagenet1k",
         "clip-benchmark-fer2013",
+        "clip-benchmark-flickr30k",
+        "clip-benchmark-flickr8k",
         "nlphuji-flickr30k",
         "openflamingo-flickr30k",
         "jbrownlee-flickr8k",

@@ -11,6 +11,7 @@ from tests.datasets.test_datasets_captions import karpathy
 from tests.fuzz.running import Target
 from tests.helpers import perception_on_disk
 from tests.helpers.datasets_on_disk import COCO, coco_files, define, write_image, write_json
+from tests.helpers.tables_on_disk import structs, write_table
 
 PROMPTS = {"templates": ["a {c}"]}
 ROWS = {
@@ -74,9 +75,25 @@ def _perception(name: str) -> Target:
     return Target(name, make, lambda folder: loaded(perception_on_disk.small(name), folder), weight=2)
 
 
+def _parquet(task: str) -> Callable[[Path], tuple[dict[str, Any], list[Path]]]:
+    """Images in bytes, and what each task needs; Parquet has no checksums, so that other values may be read."""
+    columns: dict[str, Any] = {
+        "retrieval": {"caption": [["one", "two"], ["three"], ["four"]]},
+        "classification": {"label": ["cat", "dog", "cat"]},
+        "perception": {"caption": ["a", "b", "c"], "negative": [["d"], ["e"], ["f"]]},
+    }[task]
+
+    def make(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+        path = write_table(folder / "mine.parquet", {"image": structs(3), **columns}, group=2)
+        return {"reader": "parquet", "path": "mine.parquet"}, [path]
+
+    return make
+
+
 TARGETS = [
     _of(_coco, "retrieval", "coco-captions"),
     _of(_karpathy, "retrieval", "karpathy"),
     *(_of(_jsonl(task), task, f"jsonl-{task}") for task in ROWS),
+    *(_of(_parquet(task), task, f"parquet-{task}") for task in ROWS),
     *(_perception(name) for name in perception_on_disk.NAMES),
 ]
