@@ -33,11 +33,14 @@ TEXT = "a text"
 NUMBER = "a whole number"
 NAMES = "a list of texts"
 SWITCH = "true or false"
+NAMES_OR_FILE = "a list of texts, or a .txt or .json file of them beside the definition"
+COLOURS = "a list of colours"
+COLOUR_MAP = "a map from colour to text"
 APPLY = "apply"
 ALLOW = "allow"
 """An option of kind APPLY or ALLOW has this word as its only value; to turn it off, leave the option out."""
 
-OPTION_KINDS = (PATH, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
+OPTION_KINDS = (PATH, TEXT, NUMBER, NAMES, SWITCH, NAMES_OR_FILE, COLOURS, COLOUR_MAP, APPLY, ALLOW)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.plugins import off_note
-from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_prompts
-from cosmos_eval.datasets.reader_registry import PATH, READERS, reader_info
+from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
+from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
+from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP, check_definition, check_suite
 from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
 from cosmos_eval.protocol.known_differences import KnownDifference
@@ -226,10 +227,17 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
 
     def without_paths(options: dict[str, Any]) -> dict[str, Any]:
         return {
-            key: value
+            key: resolve_option(key, value)
             for key, value in options.items()
             if key not in ("expected", "needs", "splits") and info.kind(key) != PATH
         }
+
+    def resolve_option(key: str, value: Any) -> Any:
+        if info.kind(key) != NAMES_OR_FILE:
+            return value
+        return resolve_names(
+            value, benchmark.folder, lambda message: RequestError(f"{benchmark.name}: dataset.{key}: {message}")
+        )
 
     options = without_paths(benchmark.dataset)
     if benchmark.dataset.get("splits"):
