@@ -15,6 +15,8 @@ from cosmos_core.suggestions import near
 from cosmos_core.text_files import LARGEST_TEXT, read_lines
 
 PLACEHOLDER = "{c}"
+TEMPLATE_FILE = "en_zeroshot_classification_templates.json"
+"""In clip-benchmark's package: its templates of each dataset."""
 FROM_DATASET = "dataset"
 NAMED_TEMPLATES = ("openai-80", "simple-7", FROM_DATASET, "clip-benchmark:NAME")
 NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
@@ -154,7 +156,7 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
             functions = prompts.OPENAI_IMAGENET_TEMPLATES if value == "openai-80" else prompts.SIMPLE_IMAGENET_TEMPLATES
             return tuple(function(PLACEHOLDER) for function in functions)
         if value.startswith("clip-benchmark:"):
-            value = _clip_benchmark_set("en_zeroshot_classification_templates.json", value, error)
+            value = _clip_benchmark_set(TEMPLATE_FILE, value, error)
         else:
             value = _read_file(value, folder, NAMED_TEMPLATES, error)
     if isinstance(value, dict):
@@ -163,6 +165,21 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
         # Prompts of a single class are often whole sentences, so they need no placeholder.
         return {str(name): check_templates(templates, error, least=0) for name, templates in value.items()}
     return check_templates(value, error)
+
+
+def list_template_sets() -> dict[str, tuple[str, ...]]:
+    """Return name -> templates of every named set: those of open_clip, then those of clip-benchmark's datasets.
+
+    Sets with other prompts for each class are left out.
+    """
+    names = [name for name in NAMED_TEMPLATES if name != FROM_DATASET and not name.startswith("clip-benchmark:")]
+    names += [f"clip-benchmark:{name}" for name in sorted(_clip_benchmark_json(TEMPLATE_FILE))]
+    sets = {}
+    for name in names:
+        texts = resolve_prompts({"templates": name}, None).templates
+        if texts is not None and not isinstance(texts, dict):
+            sets[name] = tuple(texts)
+    return sets
 
 
 def check_templates(value: Any, error: MakeError, least: int = 1) -> tuple[str, ...]:

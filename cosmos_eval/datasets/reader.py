@@ -62,6 +62,8 @@ class ReaderInfo:
     check: Any = None
     """`(benchmark, data root) -> problems`, called before `load`."""
     summary: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Option -> what it means, in one line, for `list readers NAME`."""
 
     def kind(self, option: str) -> str | None:
         """Return the kind of an option's value; None if there is no such option."""
@@ -103,6 +105,7 @@ def to_reader_info(reader: Any) -> ReaderInfo:
         only_with=dict(getattr(reader, "only_with", {})),
         check=getattr(reader, "check", None),
         summary=first_sentence(reader),
+        about=dict(getattr(reader, "about", {})),
     )
 
 
