@@ -27,7 +27,8 @@ app = typer.Typer(
 @app.command(epilog="Example: cosmos-eval data check coco-val2017-retrieval my.yaml --data-root data --deep")
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Benchmarks, suites or YAML files (default: every benchmark).")
+        list[str] | None,
+        typer.Argument(help="Benchmarks, suites, YAML files, folders (default: every benchmark)."),
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")

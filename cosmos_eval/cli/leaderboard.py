@@ -20,7 +20,7 @@ def leaderboard(
     ] = "md,csv",
     suite: Annotated[
         str | None,
-        typer.Option(help="Only the benchmarks of this suite, in its order, with the averages that it declares."),
+        typer.Option(help="Only the benchmarks of this suite (or its YAML file), in its order, with its averages."),
     ] = None,
     reference: Annotated[
         list[str] | None,

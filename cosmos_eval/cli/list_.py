@@ -1,7 +1,7 @@
 """`cosmos-eval list`: what there is, with what each needs on disk."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ OURS = "cosmos-eval"
 """The distribution of what no plug-in provides."""
 
 app = typer.Typer(
-    help="What there is: models, benchmarks, suites, tasks, readers, trainings, their objectives and settings.",
+    help="What there is: models, benchmarks, suites, tasks, readers, templates, trainings, objectives, settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: cosmos-eval list benchmarks",
@@ -68,17 +68,46 @@ def tasks() -> None:
     show(("task", "what it is", "data", "from"), rows)
 
 
-@app.command(epilog="Example: cosmos-eval list readers")
-def readers() -> None:
+@app.command(epilog="Example: cosmos-eval list readers masks")
+def readers(
+    name: Annotated[str | None, typer.Argument(help="Show what each option of this reader means.")] = None,
+) -> None:
     """Layouts of data on disk, with the options that a definition gives each; those of plug-ins included."""
+    from cosmos_eval.datasets.option_texts import describe_options
     from cosmos_eval.datasets.reader_registry import READERS, reader_info
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    if name is not None:
+        for option in describe_options(name, reader_info(name)):
+            rows.append((option.name, "yes" if option.required else "no", option.kind, option.text or "-"))
+        show(("option", "required", "value", "what it is"), rows)
+        return
     for name in READERS.available():
         reader = reader_info(name)
         options = ", ".join([*reader.required, *(f"[{option}]" for option in reader.optional)])
         rows.append((name, reader.summary or "-", ", ".join(reader.kinds), options, source_of(READERS, name)))
     show(("reader", "what it reads", "data for", "options ([] may be left out)", "from"), rows)
+
+
+@app.command(epilog="Example: cosmos-eval list templates openai-80")
+def templates(
+    name: Annotated[str | None, typer.Argument(help="Show the templates of this set, one a line.")] = None,
+) -> None:
+    """Named sets of prompt templates, for 'prompts.templates' of definitions and 'run --templates'."""
+    from cosmos_core.printable import printable
+    from cosmos_eval.cli.streams import print_line
+    from cosmos_eval.datasets.prompts import FROM_DATASET, list_template_sets, resolve_prompts
+
+    if name is not None:
+        templates = resolve_prompts({"templates": name}, None).templates or ()
+        for template in templates if not isinstance(templates, dict) else ():
+            print_line(printable(template))
+        return
+    rows = []
+    for set_name, texts in list_template_sets().items():
+        rows.append((set_name, f"{len(texts):,}", texts[0]))
+    rows.append((FROM_DATASET, "-", "those that come with the data (the default)"))
+    show(("set", "templates", "first of them"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list presets")

@@ -33,10 +33,22 @@ def run(
             "'cosmos:runs/x/*.pt' is every checkpoint of a folder, with a table and a plot by step."
         ),
     ] = None,
-    suite: Annotated[list[str] | None, typer.Option(help=f"Suite; repeatable (default: {DEFAULT_SUITE}).")] = None,
-    benchmark: Annotated[
-        list[str] | None, typer.Option(help="Benchmark name or a YAML file of your own; repeatable.")
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Suite, or a YAML file with a suite of your own; repeatable (default: {DEFAULT_SUITE})."),
     ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(help="Benchmark name, a YAML file of your own, or a folder of class folders; repeatable."),
+    ] = None,
+    templates: Annotated[
+        str,
+        typer.Option(help="Prompt templates of all benchmarks: a set (list templates), or a .txt or .json file."),
+    ] = "",
+    class_names: Annotated[
+        str,
+        typer.Option(help="Class names of all classification benchmarks: a named set, or a .txt or .json file."),
+    ] = "",
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
@@ -111,10 +123,11 @@ def run(
     from cosmos_eval.engine.rank_group import RankGroup, join_rank_group
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
-    from cosmos_eval.protocol.benchmark import load_suite
+    from cosmos_eval.protocol.benchmark import Benchmark, load_suite
+    from cosmos_eval.protocol.prompt_changes import replace_prompts
     from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
-    from cosmos_eval.run.plan import make_plan
+    from cosmos_eval.run.plan import make_plan, resolve_benchmarks
     from cosmos_eval.run.result_folders import feature_cache_folder
     from cosmos_eval.run.session import Session
     from cosmos_eval.training.sweep import expand_all
@@ -163,7 +176,9 @@ def run(
     if not suite and not benchmark:
         suite = [DEFAULT_SUITE]
     suite_benchmarks = [definition for name in suite or () for definition in load_suite(name)]
-    names = [*suite_benchmarks, *(benchmark or ())]
+    names: list[str | Path | Benchmark] = [*suite_benchmarks, *(benchmark or ())]
+    if templates or class_names:
+        names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]
     data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
     plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, reporter=reporter)
     if dry_run:

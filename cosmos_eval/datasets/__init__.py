@@ -147,6 +147,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     name = benchmark.dataset["reader"]
     reader = reader_info(name)
     root = Path(data_root) if data_root is not None else benchmark.folder
+    root = benchmark.data_root or root
     if root is None:
         if reader.needs_root:
             raise RequestError(f"{benchmark.name} is read from disk; give the folder of its data with --data-root")

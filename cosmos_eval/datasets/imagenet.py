@@ -16,6 +16,7 @@ from cosmos_eval.datasets.data import ClassificationData, Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_folder import is_image_name, list_class_folders, read_class_folders, templates_by_class
 from cosmos_eval.datasets.image_sources import FileImage
+from cosmos_eval.datasets.imagenet_devkit import map_ground_truth
 from cosmos_eval.datasets.imagenet_order import find_wrong_order, imagenet_names
 
 WNID = re.compile(r"n\d{8}")
@@ -36,9 +37,10 @@ def read_imagenet(benchmark: Any, data_root: Path) -> Data:
     and -O, which have 200 of the classes). Numbered: `path/<class index from 0>/*.jpeg`, as ImageNetV2. Flat:
     `path/ILSVRC2012_val_*.JPEG` with `labels`, a text file of lines `<image> <label>` with a wnid or a class index from
     0 as label (Kaggle's LOC_val_solution.csv is such a file).
-    The devkit's ILSVRC2012_validation_ground_truth.txt is refused, since its ids from 1 to 1000 are in another order,
-    and so are labels made from it, which are recognised by images whose class is known. Classes without an image are
-    candidates all the same, with a remark.
+    Or `labels` is the devkit's ILSVRC2012_validation_ground_truth.txt, with its meta.mat beside it: its ids from 1 to
+    1000 are in another order (`imagenet_devkit.py`). Class indices that were made from these ids alone are refused:
+    they are recognised by images whose class is known. Classes without an image are candidates all the same, with a
+    remark.
 
     Options: `path` (folder), `labels` (file, for the flat layout), `only_class_folders` (true: only classes with a
     folder are candidates; their number must then be in `expected`, as a lost folder would only be a lost class).
@@ -119,7 +121,8 @@ def _read_flat_folder(
         checker.refuse(f"has neither class folders (n01440764, ...) nor images in {root}")
     if "labels" not in checker.options:
         checker.refuse(
-            f"has images without class folders in {root}; give dataset.labels, a file of lines 'image label'"
+            f"has images without class folders in {root}; give dataset.labels, a file of lines 'image label', "
+            "or the devkit's ILSVRC2012_validation_ground_truth.txt"
         )
     (path,) = checker.require(checker.find_path("labels", "file"))
     labels = _read_labels(path, wnids, checker)
@@ -136,17 +139,21 @@ def _read_flat_folder(
 
 
 def _read_labels(path: Path, wnids: list[str], checker: DatasetChecker) -> dict[str, int]:
-    """Return image name -> class index, from a file of lines `<image> <label>`, or Kaggle's with commas."""
+    """Return image name -> class index, from lines `<image> <label>`, Kaggle's with commas, or the devkit's ids."""
     index_of_wnid = {wnid: i for i, wnid in enumerate(wnids)}
     labels: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    lines = read_lines(path)
+    ids = [line for line in lines if line.strip()]
+    if ids and all(parse_integer(line.strip()) is not None for line in ids):
+        return map_ground_truth(ids, path, wnids, checker)
+    for number, line in enumerate(lines, start=1):
         parts = line.replace(",", " ").split()
         if not parts or parts[0] == "ImageId":  # the header of Kaggle's file
             continue
         if len(parts) == 1:
             checker.refuse(
-                f"has no label in line {number} of {path}; lines are 'image label' (the devkit's list of ids "
-                "from 1 is in another class order)"
+                f"has no label in line {number} of {path}; lines are 'image label', or all are ids, as in the devkit's "
+                "ground truth"
             )
         name, label = parts[0], parts[1]
         if not is_image_name(name):

@@ -15,6 +15,8 @@ from cosmos_core.suggestions import near
 from cosmos_core.text_files import LARGEST_TEXT, read_lines
 
 PLACEHOLDER = "{c}"
+TEMPLATE_FILE = "en_zeroshot_classification_templates.json"
+"""In clip-benchmark's package: its templates of each dataset."""
 FROM_DATASET = "dataset"
 NAMED_TEMPLATES = ("openai-80", "simple-7", FROM_DATASET, "clip-benchmark:NAME")
 NAMED_CLASSES = ("imagenet1k", FROM_DATASET, "clip-benchmark:NAME")
@@ -33,6 +35,8 @@ class ResolvedPrompts:
     """For all classes, with one `{c}` each; or class name -> its own prompts, with at most one."""
     query_words: tuple[tuple[str, ...], ...] = ()
     """Segmentation: the words for each class, in class order. A pixel's score for a class is its best word's score."""
+    query_classes: tuple[str, ...] = ()
+    """Names of the classes, if the query words are given as a map from class name to words."""
 
 
 Refuse = Callable[[str, str], RequestError]
@@ -46,7 +50,8 @@ def resolve_prompts(prompts: dict[str, Any], folder: Path | None, refuse: Refuse
 
     Args:
         prompts: `class_names` and `templates`, each a named set, a list, a map, or a file (`.txt` with one a line, or
-            `.json` with a list or a map) beside the definition; for segmentation `words` in place of `class_names`.
+            `.json` with a list or a map) beside the definition; for segmentation `words` in place of `class_names`: a
+            list or a map, or a file, in which a line of a `.txt` has the words of a class with commas between them.
         folder: the definition's folder, for files.
         refuse: makes the error to raise.
 
@@ -55,9 +60,9 @@ def resolve_prompts(prompts: dict[str, Any], folder: Path | None, refuse: Refuse
     """
     refuse = refuse or (lambda key, message: RequestError(f"prompts.{key}: {message}"))
     if "words" in prompts:
-        return ResolvedPrompts(
-            None, _templates(prompts["templates"], folder, refuse), _query_words(prompts["words"], refuse)
-        )
+        templates = _templates(prompts["templates"], folder, refuse)
+        words, classes = _query_words(prompts["words"], folder, refuse)
+        return ResolvedPrompts(None, templates, words, classes)
     return ResolvedPrompts(
         class_names=_class_names(prompts.get("class_names", FROM_DATASET), folder, refuse),
         templates=_templates(prompts.get("templates", FROM_DATASET), folder, refuse),
@@ -91,20 +96,52 @@ def _class_names(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[st
     return value if isinstance(value, dict) else tuple(names)
 
 
-def _query_words(value: Any, refuse: Refuse) -> tuple[tuple[str, ...], ...]:
+def resolve_names(value: Any, folder: Path | None, error: MakeError) -> tuple[str, ...]:
+    """Return names that a definition gives as a list, or as a `.txt` or `.json` file beside it.
+
+    Raises:
+        RequestError: no such file, or no list of texts that are not blank.
+    """
+    names = _read_file(value, folder, (), error) if isinstance(value, str) else value
+    are_names = isinstance(names, list) and all(isinstance(name, str) and name.strip() for name in names)
+    if not are_names or not names:
+        raise error("must be a list of names, or a .txt or .json file of them; quote yes, no, on, off and numbers")
+    return tuple(name.strip() for name in names)
+
+
+def _query_words(
+    value: Any, folder: Path | None, refuse: Refuse
+) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Return the words of each class, and the names of the classes if they are given."""
+    if isinstance(value, str):
+        is_text = value.endswith(".txt")
+        value = _read_file(value, folder, (), lambda message: refuse("words", message))
+        if is_text:  # a line for each class, with commas between its words, as SCLIP's lists
+            value = [[word.strip() for word in line.split(",") if word.strip()] for line in value]
+    classes: tuple[str, ...] = ()
+    if isinstance(value, dict):
+        not_text = next((name for name in value if not isinstance(name, str) or not name.strip()), None)
+        if not_text is not None:
+            raise refuse("words", f"the class {short_repr(not_text)} is no text; write it in quotes")
+        classes, value = tuple(name.strip() for name in value), list(value.values())
     if not isinstance(value, list) or not value:
-        raise refuse("words", "must be a list with one entry a class: a word, or a list of words")
+        raise refuse(
+            "words",
+            "must be a list with one entry a class, a word or a list of words; or a map from class to words; or a .txt "
+            "or .json file of these",
+        )
     words_by_class = []
     for number, entry in enumerate(value):
         words = [entry] if isinstance(entry, str) else entry
         are_words = isinstance(words, list) and all(isinstance(word, str) and word.strip() for word in words)
         if not are_words or not words:
+            name = short_repr(classes[number]) if classes else str(number)
             raise refuse(
                 "words",
-                f"class {number} must be a word or a list of words, not {short_repr(entry)}; quote yes, no, on, off",
+                f"class {name} must be a word or a list of words, not {short_repr(entry)}; quote yes, no, on, off",
             )
         words_by_class.append(tuple(words))
-    return tuple(words_by_class)
+    return tuple(words_by_class), classes
 
 
 def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str] | dict[str, Sequence[str]] | None:
@@ -119,7 +156,7 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
             functions = prompts.OPENAI_IMAGENET_TEMPLATES if value == "openai-80" else prompts.SIMPLE_IMAGENET_TEMPLATES
             return tuple(function(PLACEHOLDER) for function in functions)
         if value.startswith("clip-benchmark:"):
-            value = _clip_benchmark_set("en_zeroshot_classification_templates.json", value, error)
+            value = _clip_benchmark_set(TEMPLATE_FILE, value, error)
         else:
             value = _read_file(value, folder, NAMED_TEMPLATES, error)
     if isinstance(value, dict):
@@ -128,6 +165,21 @@ def _templates(value: Any, folder: Path | None, refuse: Refuse) -> Sequence[str]
         # Prompts of a single class are often whole sentences, so they need no placeholder.
         return {str(name): check_templates(templates, error, least=0) for name, templates in value.items()}
     return check_templates(value, error)
+
+
+def list_template_sets() -> dict[str, tuple[str, ...]]:
+    """Return name -> templates of every named set: those of open_clip, then those of clip-benchmark's datasets.
+
+    Sets with other prompts for each class are left out.
+    """
+    names = [name for name in NAMED_TEMPLATES if name != FROM_DATASET and not name.startswith("clip-benchmark:")]
+    names += [f"clip-benchmark:{name}" for name in sorted(_clip_benchmark_json(TEMPLATE_FILE))]
+    sets = {}
+    for name in names:
+        texts = resolve_prompts({"templates": name}, None).templates
+        if texts is not None and not isinstance(texts, dict):
+            sets[name] = tuple(texts)
+    return sets
 
 
 def check_templates(value: Any, error: MakeError, least: int = 1) -> tuple[str, ...]:

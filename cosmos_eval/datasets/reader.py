@@ -33,11 +33,14 @@ TEXT = "a text"
 NUMBER = "a whole number"
 NAMES = "a list of texts"
 SWITCH = "true or false"
+NAMES_OR_FILE = "a list of texts, or a .txt or .json file of them beside the definition"
+COLOURS = "a list of colours"
+COLOUR_MAP = "a map from colour to text"
 APPLY = "apply"
 ALLOW = "allow"
 """An option of kind APPLY or ALLOW has this word as its only value; to turn it off, leave the option out."""
 
-OPTION_KINDS = (PATH, TEXT, NUMBER, NAMES, SWITCH, APPLY, ALLOW)
+OPTION_KINDS = (PATH, TEXT, NUMBER, NAMES, SWITCH, NAMES_OR_FILE, COLOURS, COLOUR_MAP, APPLY, ALLOW)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class ReaderInfo:
     check: Any = None
     """`(benchmark, data root) -> problems`, called before `load`."""
     summary: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Option -> what it means, in one line, for `list readers NAME`."""
 
     def kind(self, option: str) -> str | None:
         """Return the kind of an option's value; None if there is no such option."""
@@ -100,6 +105,7 @@ def to_reader_info(reader: Any) -> ReaderInfo:
         only_with=dict(getattr(reader, "only_with", {})),
         check=getattr(reader, "check", None),
         summary=first_sentence(reader),
+        about=dict(getattr(reader, "about", {})),
     )
 
 

@@ -12,11 +12,14 @@ from typing import Any, TypeVar
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.plugins import off_note
-from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_prompts
-from cosmos_eval.datasets.reader_registry import PATH, READERS, reader_info
+from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
+from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
+from cosmos_eval.datasets.reader_registry import READERS, reader_info
+from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
 from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
 from cosmos_eval.protocol.known_differences import KnownDifference
+from cosmos_eval.protocol.own_suite import BENCHMARK_KEYS, find_member, find_own_suite, is_suite
 from cosmos_eval.protocol.source import Source, read_source
 from cosmos_eval.protocol.suite import Suite, read_averages
 from cosmos_eval.protocol.task_registry import task_info
@@ -54,6 +57,8 @@ class Benchmark:
     """SHA-256 of everything above that decides a number (`hashed_values`), with prompts resolved to their words."""
     folder: Path | None = None
     """Folder of a user's own YAML file, which is the data root where none is given; None for shipped definitions."""
+    data_root: Path | None = None
+    """Folder of the data whatever data root is given: the benchmark was given as this folder."""
     published: tuple[KnownDifference, ...] = ()
     """Why and by how much published figures may differ from ours; not in the fingerprint."""
 
@@ -71,13 +76,19 @@ def load_benchmark(name_or_path: str | Path) -> Benchmark:
     """Read and check the definition of a benchmark.
 
     Args:
-        name_or_path: name of a shipped or plug-in definition, or path of a user's own YAML file.
+        name_or_path: name of a shipped or plug-in definition, path of a user's own YAML file, or a folder of class
+            folders or shards (`data_folder.py`).
 
     Raises:
         RequestError: an unknown name (suggests similar ones), or an invalid definition (names file and line).
     """
     path, is_users_own = _find_definition(name_or_path)
+    if path.is_dir():
+        benchmark = Benchmark(**describe_folder(path))
+        return replace(benchmark, fingerprint=protocol_fingerprint(benchmark))
     source = read_definition(path)
+    if is_users_own and is_suite(source.value):
+        raise RequestError(f"{path} is a suite, not a benchmark; give it with --suite")
     value = check_definition(source)
     if not is_users_own and value["name"] != path.stem:
         raise source.refuse(("name",), f"the name must be that of the file, {path.stem}")
@@ -164,7 +175,7 @@ def _read_valid(names: list[str], read: Callable[[str], Definition]) -> list[Def
     return definitions
 
 
-def load_suite(name: str) -> list[Benchmark]:
+def load_suite(name: str | Path) -> list[Benchmark]:
     """Load the benchmarks of a suite, in its order.
 
     Raises:
@@ -173,19 +184,33 @@ def load_suite(name: str) -> list[Benchmark]:
     return list(read_suite(name).benchmarks)
 
 
-def read_suite(name: str) -> Suite:
+def read_suite(name: str | Path) -> Suite:
     """Read a suite: its benchmarks in order, and the averages that its tables show.
+
+    Args:
+        name: name of a shipped or plug-in suite, or path of a user's own YAML file, whose benchmarks may be files in
+            its folder (`own_suite.py`).
 
     Raises:
         RequestError: an unknown suite (suggests similar names), or an invalid definition of it or of a benchmark.
     """
-    if name not in list_suites():
-        raise RequestError(f"there is no suite {name!r}{_suggest(name, list_suites())}")
-    source = read_source(suite_files()[name])
+    shipped = suite_files()
+    path = shipped.get(str(name)) or find_own_suite(name)
+    if path is None:
+        raise RequestError(f"there is no suite {str(name)!r}{_suggest(str(name), list_suites())}")
+    source = read_source(path)
+    if isinstance(source.value, dict) and source.value.keys() & BENCHMARK_KEYS:
+        raise RequestError(f"{path} is a benchmark, not a suite; give it with --benchmark")
     value = check_suite(source)
-    benchmarks = {benchmark: load_benchmark(benchmark) for benchmark in value["benchmarks"]}
+    benchmarks: dict[str, Benchmark] = {}
+    for i, entry in enumerate(value["benchmarks"]):
+        benchmark = load_benchmark(entry if str(name) in shipped else find_member(source, i))
+        if benchmark.name in benchmarks:
+            raise source.refuse(("benchmarks", i), f"two benchmarks are called {benchmark.name}; rename one of them")
+        benchmarks[benchmark.name] = benchmark
     averages = read_averages(source, benchmarks)
-    return Suite(name, tuple(benchmarks.values()), averages, value.get("summary", ""), value["published"])
+    suite_name = str(name) if str(name) in shipped else value.get("name", path.stem)
+    return Suite(suite_name, tuple(benchmarks.values()), averages, value.get("summary", ""), value["published"])
 
 
 def list_suites() -> list[str]:
@@ -226,10 +251,17 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
 
     def without_paths(options: dict[str, Any]) -> dict[str, Any]:
         return {
-            key: value
+            key: resolve_option(key, value)
             for key, value in options.items()
             if key not in ("expected", "needs", "splits") and info.kind(key) != PATH
         }
+
+    def resolve_option(key: str, value: Any) -> Any:
+        if info.kind(key) != NAMES_OR_FILE:
+            return value
+        return resolve_names(
+            value, benchmark.folder, lambda message: RequestError(f"{benchmark.name}: dataset.{key}: {message}")
+        )
 
     options = without_paths(benchmark.dataset)
     if benchmark.dataset.get("splits"):
@@ -269,11 +301,13 @@ def protocol_fingerprint(benchmark: Benchmark) -> str:
 
 
 def _find_definition(name_or_path: str | Path) -> tuple[Path, bool]:
-    """Find the file of a definition, and whether it is a user's own (given by its path)."""
+    """Find the file of a definition, or the folder of data, and whether it is a user's own (given by its path)."""
     text = str(name_or_path)
     if (shipped := definition_files().get(text)) is not None:
         return shipped, False
     path = user_path(name_or_path)
+    if path.is_dir():
+        return path, True
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise RequestError(f"there is no definition {path}; give an existing YAML file, or a name")

@@ -6,7 +6,20 @@ from cosmos_core.errors import RequestError
 from cosmos_core.plugins import off_note
 from cosmos_core.short_repr import short_repr
 from cosmos_core.suggestions import close, near
-from cosmos_eval.datasets.reader import ALLOW, APPLY, NAMES, NUMBER, PATH, SWITCH, TEXT, ReaderInfo
+from cosmos_eval.datasets.colours import parse_colour
+from cosmos_eval.datasets.reader import (
+    ALLOW,
+    APPLY,
+    COLOUR_MAP,
+    COLOURS,
+    NAMES,
+    NAMES_OR_FILE,
+    NUMBER,
+    PATH,
+    SWITCH,
+    TEXT,
+    ReaderInfo,
+)
 from cosmos_eval.datasets.reader_registry import CANDIDATES, READERS, reader_info
 from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
@@ -261,7 +274,12 @@ def _check_option(source: Source, at: Keys, value: Any, kind: str) -> None:
     elif kind in (APPLY, ALLOW):
         if value != kind:
             raise source.refuse(at, f"{at[-1]} must be {kind}, not {value!r}; leave the key out to turn it off")
-    elif kind == NAMES:
+    elif kind in (COLOURS, COLOUR_MAP):
+        _check_colours(source, at, value, kind)
+    elif kind == NAMES_OR_FILE and isinstance(value, str):
+        if not value.endswith((".txt", ".json")):
+            raise source.refuse(at, f"{at[-1]} must be {kind}, not {short_repr(value)}")
+    elif kind in (NAMES, NAMES_OR_FILE):
         _check_type(source, at, value, list)
         for i, name in enumerate(value):
             _check_type(source, (*at, i), name, str)
@@ -269,6 +287,23 @@ def _check_option(source: Source, at: Keys, value: Any, kind: str) -> None:
         _check_type(source, at, value, {TEXT: str, NUMBER: int, SWITCH: bool}[kind])
         if kind == NUMBER and value < 0:
             raise source.refuse(at, f"{at[-1]} must be {NUMBER} of at least 0, not {value}")
+
+
+def _check_colours(source: Source, at: Keys, value: Any, kind: str) -> None:
+    """Check a list of colours, or a map from colour to text."""
+    _check_type(source, at, value, list if kind == COLOURS else dict)
+    if not value:
+        raise source.refuse(at, f"{at[-1]} is empty")
+    for i, colour in enumerate(value):
+        colour_at: Keys = (*at, i if kind == COLOURS else colour)
+        try:
+            parse_colour(colour)
+        except ValueError as error:
+            raise source.refuse(colour_at, f"{at[-1]}: {error}") from error
+        if kind == COLOUR_MAP and not isinstance(value[colour], str):
+            raise source.refuse(
+                colour_at, f"{at[-1]} has {short_repr(value[colour])} for {colour}; write the name of a class"
+            )
 
 
 def _read_metrics(source: Source, definition: dict[str, Any], task: TaskInfo) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_checks import user_path
 from cosmos_eval.progress import Reporter, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
+from cosmos_eval.protocol.own_suite import is_suite_file
 from cosmos_eval.run.fetch_advice import advise_fetching
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class PlannedBenchmark:
 
 
 def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmark]:
-    """The definitions of benchmark names, suite names, YAML paths or definitions, in order, each once.
+    """The definitions of benchmarks and suites, given by names, paths or definitions, in order, each once.
+
+    A path is that of a YAML file, of a benchmark or a suite, or of a folder of data.
 
     A definition made in memory gets a new fingerprint, since a changed copy of a benchmark is another protocol.
 
@@ -43,7 +47,7 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
     for name in names:
         if isinstance(name, Benchmark):
             definitions = [replace(name, fingerprint=protocol_fingerprint(name))]
-        elif str(name) in suites:
+        elif str(name) in suites or is_suite_file(user_path(name)):
             definitions = load_suite(str(name))
         else:
             definitions = [load_benchmark(name)]
@@ -117,7 +121,8 @@ def check_data(
     """Find the folder with a benchmark's data.
 
     Args:
-        data_root: searched first; then the folder of the benchmark's YAML file, if it is a user's own.
+        data_root: searched first; then the folder of the benchmark's YAML file, if it is a user's own. It has no
+            meaning for a benchmark that was given as the folder of its data.
         deep: whether every image and mask is decoded.
 
     Returns:
@@ -127,6 +132,8 @@ def check_data(
 
     own_folder = [benchmark.folder] if benchmark.folder else []
     roots = [data_root, *own_folder] if data_root else own_folder or [DEFAULT_DATA_ROOT]
+    if benchmark.data_root is not None:
+        roots = [benchmark.data_root]
     reports = []
     for root in roots:
         report = datasets.check(benchmark, root, deep=deep, reporter=reporter, validate=tasks.validate)

@@ -19,7 +19,7 @@ HEAVY = ("torch", "torchvision", "pandas", "numpy", "open_clip", "mmseg", "mmeng
 HELP = [
     [], ["quickstart"], ["run"], ["train"], ["watch"], ["leaderboard"], ["regress"], ["report"],
     ["list"], ["list", "models"], ["list", "benchmarks"], ["list", "suites"],
-    ["list", "presets"], ["list", "objectives"], ["list", "settings"],
+    ["list", "readers"], ["list", "templates"], ["list", "presets"], ["list", "objectives"], ["list", "settings"],
     ["reproduce"], ["data"], ["data", "check"], ["data", "prepare"],
     ["results"], ["results", "list"], ["results", "show"], ["results", "diff"], ["results", "merge"],
     ["results", "schema"],

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.io
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
@@ -172,6 +174,28 @@ def test_imagenet_in_class_folders_and_flat_hold_the_same_labels(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("three_classes")
+def test_the_devkits_ids_are_mapped_to_wnids(tmp_path: Path):
+    flat(tmp_path, "30\n10\n20\n10\n")
+    assert "lacks" in refusal(tmp_path, FLAT, NAMES)
+    fields = [(name, object) for name in ("ILSVRC2012_ID", "WNID", "words", "num_children")]
+    # ids in another order than the wnids, and a synset above the classes
+    rows = [
+        (10, WNIDS[2], "shark", 0),
+        (20, WNIDS[0], "tench", 0),
+        (30, WNIDS[1], "goldfish", 0),
+        (31, "n9", "fish", 3),
+    ]
+    scipy.io.savemat(tmp_path / "meta.mat", {"synsets": np.array(rows, dtype=fields)})
+    assert load(tmp_path, FLAT, NAMES).labels.tolist() == [1, 2, 0, 2]
+    flat(tmp_path, "30\n31\n")
+    assert "'31' in line 2 of" in refusal(tmp_path, FLAT, NAMES)
+    (tmp_path / "meta.mat").write_bytes(b"MATLAB 5.0 MAT-file" * 20)
+    assert "cannot read synsets" in refusal(tmp_path, FLAT, NAMES)
+    (tmp_path / "meta.mat").write_bytes(b"<!DOCTYPE html>")
+    assert "meta.mat is " in refusal(tmp_path, FLAT, NAMES)
+
+
+@pytest.mark.usefixtures("three_classes")
 def test_missing_and_unknown_class_folders_are_named(tmp_path: Path):
     for wnid in (WNIDS[0], "n00000009"):
         write_image(tmp_path / f"val/{wnid}/a.JPEG")
@@ -215,6 +239,7 @@ def test_only_class_folders_of_imagenet_a_are_candidates(tmp_path: Path):
     ("text", "message"),
     [
         ("490\n361\n", "no label in line 1"),
+        ("490\n361 x\n", "all are ids, as in the devkit's ground truth"),
         ("ILSVRC2012_val_00000001.JPEG 3\n", "label '3' in line 1"),
         ("ILSVRC2012_val_00000001.JPEG n00000009\n", "label 'n00000009' in line 1"),
         ("ILSVRC2012_val_00000001.JPEG 0\nILSVRC2012_val_00000001.JPEG 1\n", "twice in"),

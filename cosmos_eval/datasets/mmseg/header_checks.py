@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
@@ -12,19 +13,42 @@ from cosmos_core.image_files import QUARTER_TURNS, Impostor, NotAnImage, open_im
 from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_name
 from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
-from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage, MmsegMask
+from cosmos_eval.datasets.mmseg.images_and_masks import MmsegImage
 
-LABEL_MODES = ("P", "L", "1")
-"""Pillow's names of modes with at most 8 bits per pixel, which `LoadAnnotations` reads without loss."""
 WIDE_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 """Modes with more than 8 bits per pixel, of which `LoadAnnotations` keeps the lowest 8."""
 LOSSY_FORMATS = ("JPEG", "MPO")
 """Formats that change a label to a value near it, which may be the label of another class."""
 TURNED_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
 """Formats whose EXIF orientation OpenCV applies when it decodes in colour, as it does for mmsegmentation."""
+COLOUR_ADVICE = "a palette PNG that was saved again as RGB has lost its labels: unpack the original files again"
+WIDE_ADVICE = "mmsegmentation reads 8 bits: save the labels as an 8-bit PNG"
 WORKERS = 8
 CHUNK = 64
 """Pairs that a thread checks in one call: a call for each pair would cost more than reading its headers."""
+
+
+class CheckedMask(Protocol):
+    """What a mask says about itself, to be compared with its image."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def path(self) -> Path:
+        """Its file; that of the annotations if it is drawn."""
+
+    @property
+    def turned(self) -> bool:
+        """Whether it is turned by its own EXIF orientation."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Pillow's names of the modes that its class reads without loss."""
+
+    @property
+    def drawn_size(self) -> tuple[int, int] | None:
+        """Width and height of a mask that is drawn from annotations; None for a mask in a file of its own."""
 
 
 @dataclass
@@ -46,10 +70,16 @@ class HeaderProblems:
     turned: list[str] = field(default_factory=list)
     """Images that are turned by EXIF differently from their mask."""
 
-    def messages(self, mask_folder: Path) -> list[str]:
+    def messages(
+        self, mask_folder: Path, colour_advice: str = COLOUR_ADVICE, wide_advice: str = WIDE_ADVICE
+    ) -> list[str]:
         """Return one sentence for each kind of problem, without the benchmark's name.
 
         `no_mask` is left to the reader, which knows how the masks can be made.
+
+        Args:
+            mask_folder: where the masks are.
+            colour_advice, wide_advice: what to do about masks with colours, and with values that are not read.
         """
         messages = []
         if self.unreadable:
@@ -59,14 +89,12 @@ class HeaderProblems:
         if self.in_colour:
             messages.append(
                 f"has {_count(self.in_colour, 'mask')} in {mask_folder} with colours instead of one label per pixel: "
-                f"{format_names(self.in_colour)}; a palette PNG that was saved again as RGB has lost its labels: "
-                "unpack the "
-                "original files again"
+                f"{format_names(self.in_colour)}; {colour_advice}"
             )
         if self.wide:
             messages.append(
                 f"has {_count(self.wide, 'mask')} in {mask_folder} with more than 8 bits per pixel: "
-                f"{format_names(self.wide)}; mmsegmentation reads 8 bits: save the labels as an 8-bit PNG"
+                f"{format_names(self.wide)}; {wide_advice}"
             )
         if self.lossy:
             messages.append(
@@ -86,7 +114,7 @@ class HeaderProblems:
         return messages
 
 
-def check_headers(images: Sequence[MmsegImage], masks: Sequence[MmsegMask]) -> HeaderProblems:
+def check_headers(images: Sequence[MmsegImage], masks: Sequence[CheckedMask]) -> HeaderProblems:
     """Read the headers of every image and its mask, in threads: about 0.1 ms for each pair on a local disk.
 
     Pairs whose image does not exist are skipped; the reader reports them. See `_check_pair` for the rules.
@@ -104,11 +132,11 @@ def check_headers(images: Sequence[MmsegImage], masks: Sequence[MmsegMask]) -> H
     return problems
 
 
-def _check_pairs(pairs: Sequence[tuple[MmsegImage, MmsegMask]]) -> list[tuple[str, str]]:
+def _check_pairs(pairs: Sequence[tuple[MmsegImage, CheckedMask]]) -> list[tuple[str, str]]:
     return [problem for image, mask in pairs for problem in _check_pair(image, mask)]
 
 
-def _check_pair(image: MmsegImage, mask: MmsegMask) -> list[tuple[str, str]]:
+def _check_pair(image: MmsegImage, mask: CheckedMask) -> list[tuple[str, str]]:
     """Return the problems of an image and its mask: (name of a field of `HeaderProblems`, text).
 
     mmsegmentation always turns an image by its EXIF orientation, but a mask only if its field `turned` is set (`exif:
@@ -122,19 +150,20 @@ def _check_pair(image: MmsegImage, mask: MmsegMask) -> list[tuple[str, str]]:
     if not os.path.exists(mask.path):  # noqa: PTH110 - any name
         return [("no_mask", image.key)]
     problems = []
-    try:
-        with open_image(mask.path) as opened:
-            mode, mask_size, file_format = opened.mode, opened.size, opened.format
-            mask_orientation = _read_orientation(opened)
-    except Exception as error:  # Pillow raises anything for damaged files
-        return [("unreadable", _describe_unreadable(mask.path, error))]
-    name = mask.path.name
-    if mode in WIDE_MODES:
-        problems.append(("wide", f"{name} ({mode})"))
-    elif mode not in LABEL_MODES:
-        problems.append(("in_colour", f"{name} ({mode})"))
-    elif file_format in LOSSY_FORMATS:
-        problems.append(("lossy", f"{name} ({file_format})"))
+    if mask.drawn_size is not None:
+        name, mask_size, mask_orientation = mask.key, mask.drawn_size, 1
+    else:
+        try:
+            with open_image(mask.path) as opened:
+                mode, mask_size, file_format = opened.mode, opened.size, opened.format
+                mask_orientation = _read_orientation(opened)
+        except Exception as error:  # Pillow raises anything for damaged files
+            return [("unreadable", _describe_unreadable(mask.path, error))]
+        name = mask.path.name
+        if mode not in mask.modes:
+            problems.append(("wide" if mode in WIDE_MODES else "in_colour", f"{name} ({mode})"))
+        elif file_format in LOSSY_FORMATS:
+            problems.append(("lossy", f"{name} ({file_format})"))
     try:
         with open_image(image.path) as opened:
             image_size = opened.size

@@ -15,6 +15,8 @@ from cosmos_eval.datasets.masks import Mask
 from cosmos_eval.datasets.mmseg.placeholder import import_mmseg
 from cosmos_eval.metrics.iou import IGNORED
 
+LABEL_MODES = ("P", "L", "1")
+"""Pillow's names of modes with at most 8 bits per pixel, which `LoadAnnotations` reads without loss."""
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
@@ -55,6 +57,9 @@ class MmsegMask(Mask):
     label_map: tuple[tuple[int, int], ...] | None = None
     turned: bool = False
     """Turn it by its own EXIF orientation (`exif: apply`); mmsegmentation turns images only."""
+
+    modes = LABEL_MODES
+    drawn_size = None
 
     def load(self) -> np.ndarray:
         """Return the labels (H, W) uint8.

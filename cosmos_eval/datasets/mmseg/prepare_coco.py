@@ -19,6 +19,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.json_text import read_json
+from cosmos_eval.datasets.coco_regions import ShapeError, draw_runs, read_runs
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.mmseg.mask_files import (
     VOID,
@@ -169,23 +170,14 @@ def draw_objects(image: dict[str, Any], path: Path) -> np.ndarray:
         image: one of `collect_images`.
         path: the JSON, for the error.
     """
-    from pycocotools import mask as coco_mask
-
     height, width = image["height"], image["width"]
     labels = np.zeros((height, width), dtype=np.uint8)
     for annotation in image["objects"]:
-        segmentation = annotation["segmentation"]
         try:
-            if isinstance(segmentation, dict) and not isinstance(segmentation.get("counts"), list):
-                rle = segmentation  # compressed already
-            else:
-                rle = coco_mask.frPyObjects(segmentation, height, width)
-            if isinstance(rle, list):  # of several polygons
-                rle = coco_mask.merge(rle)
-            labels[coco_mask.decode(rle).astype(bool)] = annotation["class"]
-        except Exception as error:  # pycocotools raises anything for a damaged shape
-            reason = " ".join(str(error).split())
+            region = draw_runs(read_runs(annotation["segmentation"], height, width), height, width)
+        except ShapeError as error:
             raise RequestError(
-                f"cannot draw annotation {annotation.get('id')} of {path}: {reason}; unzip it again"
+                f"cannot draw annotation {annotation.get('id')} of {path}: {error}; unzip it again"
             ) from error
+        labels[region] = annotation["class"]
     return labels

@@ -61,13 +61,20 @@ def validate(benchmark: Benchmark, data: SegmentationData) -> None:
         RequestError: not one entry of query words for each class, entries in another order than the classes, too many
             classes, not one mask for each image, or a primary metric that is not reported.
     """
-    words_of_class = benchmark.resolve_prompts().query_words
+    prompts = benchmark.resolve_prompts()
+    words_of_class = prompts.query_words
     class_count = len(data.class_names)
     if len(words_of_class) != class_count:
         raise RequestError(
             f"{benchmark.name}: prompts.words has {len(words_of_class)} entries for {class_count} classes; write one "
             "entry for each class, in the order of the classes"
         )
+    for i, (named, name) in enumerate(zip(prompts.query_classes, data.class_names, strict=False)):
+        if normalize_class_name(named) != normalize_class_name(name):
+            raise RequestError(
+                f"{benchmark.name}: prompts.words has the class {named!r} at number {i}, but class {i} of the data is "
+                f"{name!r}; write the classes in the order of the data"
+            )
     _require_class_order(benchmark, data, words_of_class)
     if class_count > IGNORED:
         raise RequestError(

@@ -9,6 +9,7 @@ from tests.fuzz.targets import (
     embeddings,
     images,
     model_folders,
+    own_masks,
     published_tables,
     results,
     segmentation,
@@ -17,7 +18,7 @@ from tests.fuzz.targets import (
 )
 
 MODULES = (
-    annotations, cache, checkpoints, definitions, embeddings, images, model_folders, published_tables, results,
-    segmentation, shards, training_files,
+    annotations, cache, checkpoints, definitions, embeddings, images, model_folders, own_masks, published_tables,
+    results, segmentation, shards, training_files,
 )  # fmt: skip
 TARGETS: dict[str, Target] = {target.name: target for module in MODULES for target in module.TARGETS}

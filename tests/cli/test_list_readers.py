@@ -1,0 +1,38 @@
+"""`list readers NAME` and `list templates`: every option in words, and the templates themselves."""
+
+from cosmos_eval.cli.main import run_command
+from cosmos_eval.datasets.option_texts import KINDS, describe_options
+from cosmos_eval.datasets.prompts import resolve_prompts
+from cosmos_eval.datasets.reader import OPTION_KINDS
+from cosmos_eval.datasets.reader_registry import BUILT_IN, reader_info
+
+
+def test_every_option_of_every_reader_is_described():
+    assert set(KINDS) == set(OPTION_KINDS)
+    for name in BUILT_IN:
+        for option in describe_options(name, reader_info(name)):
+            assert option.text, f"{name} has the option {option.name}; describe it in option_texts.py"
+
+
+def test_the_options_of_a_reader_are_listed(capsys):
+    assert run_command(["list", "readers", "masks"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert ["images", "yes", "path", "folder of the images"] in rows
+    info = reader_info("masks")
+    assert [row[0] for row in rows] == [*info.required, *info.optional]
+    assert run_command(["list", "readers", "mask"]) == 2
+    assert "mask" in capsys.readouterr().err
+
+
+def test_templates_are_listed_and_shown(capsys):
+    assert run_command(["list", "templates"]) == 0
+    rows = dict(line.split("\t")[:2] for line in capsys.readouterr().out.splitlines())
+    assert rows["openai-80"] == "80"
+    assert rows["simple-7"] == "7"
+    assert "clip-benchmark:eurosat" in rows
+    for name in list(rows)[:6]:
+        assert run_command(["list", "templates", name]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert tuple(shown) == tuple(resolve_prompts({"templates": name}, None).templates)
+    assert run_command(["list", "templates", "openai"]) == 2
+    assert "unknown set 'openai'" in capsys.readouterr().err
