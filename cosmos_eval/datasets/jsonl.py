@@ -1,4 +1,4 @@
-"""A user's own data, one JSON object a line: images with captions, a label, or a positive and a negative text."""
+"""A user's own data, one JSON object a line: images with captions, labels, or right and wrong texts."""
 
 import json
 from collections import Counter
@@ -11,15 +11,18 @@ import numpy as np
 from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
-from cosmos_eval.datasets.data import ClassificationData, Data, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import ClassificationData, Data, MultilabelData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data.multilabel import build_labels
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
 from cosmos_eval.datasets.image_folder import templates_by_class
 from cosmos_eval.datasets.image_sources import FileImage
 from cosmos_eval.datasets.imagenet_order import find_wrong_order, is_imagenet
+from cosmos_eval.datasets.prompts import ResolvedPrompts
 
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "retrieval": (("image", "file_name"), ("captions", "caption", "text")),
     "classification": (("image", "file_name"), ("label",)),
+    "multilabel": (("image", "file_name"), ("labels",)),
     "perception": (("image", "file_name"), ("positive",), ("negative",)),
 }
 """Kind of data -> what every line must have: the key, then its names in a metadata.jsonl of `datasets`' imagefolder."""
@@ -31,6 +34,8 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
     A line is, by kind of data:
         retrieval: {"image": "a.jpg", "captions": ["...", "..."]}; an image may have several lines
         classification: {"image": "a.jpg", "label": "cat"} or {"image": "a.jpg", "label": 0}; one line for each image
+        multilabel: {"image": "a.jpg", "labels": ["cat", "dog"], "undecided": ["car"]}; one line for each image, labels
+            as names or indices, none as []; `undecided` (also called `difficult` or `ignore`) may be missing
         perception: {"image": "a.jpg", "positive": "...", "negative": "...", "subset": "..."}; an image may have several
 
     A metadata.jsonl of `datasets`' imagefolder is read too: `file_name` is the image, `text` or `caption` its captions.
@@ -155,11 +160,7 @@ def _build_retrieval(records: _Records, benchmark: Any) -> RetrievalData:
 
 
 def _build_classification(records: _Records, benchmark: Any) -> ClassificationData:
-    prompts = benchmark.resolve_prompts()
-    if prompts.templates is None and "templates" in benchmark.prompts:
-        records.checker.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
-    if isinstance(prompts.class_names, dict):
-        records.checker.refuse("has prompts.class_names as a map; for jsonl it must be a list, in class order")
+    prompts = _resolve_prompts(records, benchmark)
     values = _read_label_values(records, has_class_names=prompts.class_names is not None)
     images = records.images()
     names = list(prompts.class_names or sorted({str(value) for _, value in values}))
@@ -179,18 +180,27 @@ def _read_label_values(records: _Records, has_class_names: bool) -> list[tuple[i
     """Return line number and label, a class name or an index, of every image."""
     values: list[tuple[int, str | int]] = []
     for line, record in records:
-        value = record["label"]
-        first_line = records.first_lines[record["image"]]
-        if first_line != line:
-            records.refuse(line, f"{record['image']} has a label already, in line {first_line}")
-        is_index = isinstance(value, int) and not isinstance(value, bool)
-        is_name = isinstance(value, str) and bool(value.strip())
-        if not is_index and not is_name:
-            records.refuse(line, "'label' must be a class name or a class index from 0")
-        if is_index and not has_class_names:
-            records.refuse(line, "an index as 'label' needs prompts.class_names")
-        values.append((line, value))
+        _refuse_second_line(records, line, record)
+        _check_label(records, line, "label", record["label"], has_class_names)
+        values.append((line, record["label"]))
     return values
+
+
+def _refuse_second_line(records: _Records, line: int, record: dict[str, Any]) -> None:
+    """Refuse a line whose image has a label already."""
+    first_line = records.first_lines[record["image"]]
+    if first_line != line:
+        records.refuse(line, f"{record['image']} has a label already, in line {first_line}")
+
+
+def _check_label(records: _Records, line: int, key: str, value: Any, has_class_names: bool) -> None:
+    """Refuse a label that is neither a class name nor an index of given class names; `key` is where it stands."""
+    is_index = isinstance(value, int) and not isinstance(value, bool)
+    is_name = isinstance(value, str) and bool(value.strip())
+    if not is_index and not is_name:
+        records.refuse(line, f"{key!r} must be a class name or a class index from 0")
+    if is_index and not has_class_names:
+        records.refuse(line, f"an index as {key!r} needs prompts.class_names")
 
 
 def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], records: _Records) -> list[int]:
@@ -211,6 +221,52 @@ def _find_class_indices(values: list[tuple[int, str | int]], names: list[str], r
                 records.refuse(line, f"the label {short_repr(value)} is not from 0 to {len(names) - 1}")
             labels.append(value)
     return labels
+
+
+UNDECIDED_NAMES = ("undecided", "difficult", "ignore")
+"""Names of the optional key with classes for and against which an image does not count."""
+
+
+def _build_multilabel(records: _Records, benchmark: Any) -> MultilabelData:
+    prompts = _resolve_prompts(records, benchmark)
+    # The labels of all images in one list, and how many each image has.
+    values: dict[str, list[tuple[int, str | int]]] = {"labels": [], "undecided": []}
+    counts: dict[str, list[int]] = {"labels": [], "undecided": []}
+    for line, record in records:
+        _refuse_second_line(records, line, record)
+        undecided_name = next((name for name in UNDECIDED_NAMES if record.get(name) is not None), "")
+        for key, name in (("labels", "labels"), ("undecided", undecided_name)):
+            labels = record[name] if name else []
+            labels = [labels] if isinstance(labels, str) else labels
+            if not isinstance(labels, list):
+                records.refuse(line, f"{name!r} must be a list of classes, not {short_json(labels)}")
+            for label in labels:
+                _check_label(records, line, name, label, has_class_names=prompts.class_names is not None)
+            values[key] += [(line, label) for label in labels]
+            counts[key].append(len(labels))
+    images = records.images()
+    every_label = {str(value) for of_key in values.values() for _, value in of_key}
+    names = list(prompts.class_names or sorted(every_label))
+    present, undecided = (
+        np.split(_find_class_indices(values[key], names, records), np.cumsum(counts[key])[:-1])
+        for key in ("labels", "undecided")
+    )
+    labels = build_labels(
+        [classes.astype(int).tolist() for classes in present],
+        [classes.astype(int).tolist() for classes in undecided],
+        len(names),
+    )
+    return MultilabelData(images, labels, names, templates_by_class(prompts.templates, names, records.checker))
+
+
+def _resolve_prompts(records: _Records, benchmark: Any) -> ResolvedPrompts:
+    """Return a definition's class names, a list if there are any, and templates; refuse what jsonl cannot use."""
+    prompts: ResolvedPrompts = benchmark.resolve_prompts()
+    if prompts.templates is None and "templates" in benchmark.prompts:
+        records.checker.refuse("has no prompt templates; give prompts.templates as a list, a file or a named set")
+    if isinstance(prompts.class_names, dict):
+        records.checker.refuse("has prompts.class_names as a map; for jsonl it must be a list, in class order")
+    return prompts
 
 
 def _build_perception(records: _Records, benchmark: Any) -> PerceptionData:
@@ -234,6 +290,7 @@ def _build_perception(records: _Records, benchmark: Any) -> PerceptionData:
 _BUILDERS: dict[str, Callable[[_Records, Any], Data]] = {
     "retrieval": _build_retrieval,
     "classification": _build_classification,
+    "multilabel": _build_multilabel,
     "perception": _build_perception,
 }
 """Kind of data -> the function that builds it."""

@@ -36,5 +36,8 @@ CLASSIFICATION = DataKind(
     ("images", "classes"),
     ("candidates_without_images",),
 )
+MULTILABEL = DataKind(
+    "multilabel", "cosmos_eval.datasets.data:MultilabelData", ("images", "classes", "labels", "undecided")
+)
 SEGMENTATION = DataKind("segmentation", "cosmos_eval.datasets.data:SegmentationData", ("images", "classes"))
 PERCEPTION = DataKind("perception", "cosmos_eval.datasets.data:PerceptionData", ("images", "items", "rows"))

@@ -59,7 +59,7 @@ BUILT_IN: dict[str, Any] = {
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
-        kinds=("retrieval", "classification", "perception"),
+        kinds=("retrieval", "classification", "multilabel", "perception"),
         required={"path": PATH},
         optional={"images": PATH, **EXIF, **CANDIDATES},
         summary="a line of JSON for each image (docs/own_data.md)",
@@ -81,7 +81,7 @@ BUILT_IN: dict[str, Any] = {
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.webdataset:read_webdataset",
-        kinds=("classification", "retrieval"),
+        kinds=("classification", "multilabel", "retrieval"),
         required={"path": PATH},
         optional={"split": TEXT, **EXIF, **CANDIDATES},
         summary="WebDataset shards, as clip-benchmark's hub copies",

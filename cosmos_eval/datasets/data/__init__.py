@@ -2,9 +2,13 @@
 
 from cosmos_eval.datasets.data.base import Data
 from cosmos_eval.datasets.data.classification import ClassificationData
+from cosmos_eval.datasets.data.multilabel import MultilabelData
 from cosmos_eval.datasets.data.perception import PerceptionData
 from cosmos_eval.datasets.data.retrieval import RetrievalData
 from cosmos_eval.datasets.data.segmentation import IGNORED, SegmentationData
 from cosmos_eval.datasets.data.splits import SplitData
 
-__all__ = ["IGNORED", "ClassificationData", "Data", "PerceptionData", "RetrievalData", "SegmentationData", "SplitData"]
+__all__ = [
+    "IGNORED", "ClassificationData", "Data", "MultilabelData", "PerceptionData", "RetrievalData", "SegmentationData",
+    "SplitData",
+]  # fmt: skip

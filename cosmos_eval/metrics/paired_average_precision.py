@@ -1,0 +1,153 @@
+"""Drop of a mean average precision between two models: a paired bootstrap over images, from the scores of each image.
+
+Average precision is no mean over images: the precision at a positive depends on all images above it. So the exact test
+of `cosmos_eval.metrics.paired_drop` does not apply, but its method does, as for the mean IoU
+(`cosmos_eval.metrics.paired_iou`): exponential weights of the images, the same to both models, so that no class ever
+loses all of its positives; and one unseen image that speaks most against a drop, to first order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmos_eval.metrics.average_precision import RankedClass, rank_class
+from cosmos_eval.metrics.bootstrap_drop import BootstrapDrop
+
+BLOCK_BYTES = 32 * 2**20
+"""Memory for the weights of the resamples that are drawn at a time."""
+
+
+@dataclass(frozen=True)
+class PairedLabelScores:
+    """Scores of both models for the same N images and C classes, whose mean average precision is the metric."""
+
+    baseline: np.ndarray
+    """(N, C) scores."""
+    candidate: np.ndarray
+    """(N, C) scores."""
+    labels: np.ndarray
+    """(N, C) integers: 1 positive, 0 negative, below 0 left out. Each class has a positive."""
+
+    @property
+    def images(self) -> int:
+        return len(self.labels)
+
+    def swapped(self) -> "PairedLabelScores":
+        """Return the scores with baseline and candidate swapped, for a test of a gain."""
+        return PairedLabelScores(self.candidate, self.baseline, self.labels)
+
+    def bootstrap_drop(self, resamples: int, seed: int) -> BootstrapDrop:
+        """Bootstrap the drop of the mean average precision.
+
+        Args:
+            resamples: number of resamples R, at least 2.
+            seed: of the random weights.
+
+        Raises:
+            ValueError: fewer than 2 resamples, no classes, or a class without a positive.
+        """
+        images, classes = self.labels.shape
+        if resamples < 2 or not classes:
+            raise ValueError(f"needs at least 2 resamples and 1 class, got {resamples} and {classes}")
+        baseline, candidate = (_rank_all(scores, self.labels) for scores in (self.baseline, self.candidate))
+        # The worst candidate has all negatives above all positives, none of them tied.
+        worst_scores = np.where(self.labels > 0, -1.0 - np.arange(images)[:, None], 0.0)
+        worst_candidate = _rank_all(worst_scores, self.labels)
+        rng = np.random.default_rng(seed)
+        of_baseline, of_candidate, of_worst, unseen_weight = (np.empty(resamples) for _ in range(4))
+        step = max(1, BLOCK_BYTES // (8 * images))
+        for start in range(0, resamples, step):
+            stop = min(start + step, resamples)
+            weights = rng.standard_exponential((stop - start, images))
+            weights /= weights.mean(1, keepdims=True)
+            of_baseline[start:stop] = _mean_precision(baseline, weights)
+            of_candidate[start:stop] = _mean_precision(candidate, weights)
+            of_worst[start:stop] = _mean_precision(worst_candidate, weights)
+            unseen_weight[start:stop] = rng.standard_exponential(stop - start)
+        ones = np.ones((1, images))
+        unseen_gain = _largest_unseen_gain(baseline, candidate, self.labels)
+        return BootstrapDrop(
+            values=(float(_mean_precision(baseline, ones)[0]), float(_mean_precision(candidate, ones)[0])),
+            resampled=of_baseline - of_candidate,
+            unseen=unseen_gain * unseen_weight,
+            influence=_influence_of_images(baseline, images) - _influence_of_images(candidate, images),
+            worst=unseen_gain,
+            worst_candidate=of_baseline
+            - of_worst
+            - _largest_unseen_gain(baseline, worst_candidate, self.labels) * unseen_weight,
+        )
+
+
+def _rank_all(scores: np.ndarray, labels: np.ndarray) -> list[RankedClass]:
+    rankings = []
+    for c in range(labels.shape[1]):
+        ranking = rank_class(scores[:, c], labels[:, c])
+        if ranking is None:
+            raise ValueError(f"class {c} has no positive image")
+        rankings.append(ranking)
+    return rankings
+
+
+def _mean_precision(rankings: Sequence[RankedClass], weights: np.ndarray) -> np.ndarray:
+    """(R,) mean average precision under (R, N) weights, which are all positive."""
+    total = np.zeros(len(weights))
+    for ranking in rankings:
+        total += ranking.average_precision(weights)
+    return total / len(rankings)
+
+
+def _influence_of_images(rankings: Sequence[RankedClass], images: int) -> np.ndarray:
+    """(N,) derivative of the mean average precision with respect to the weight of each image.
+
+    With p, t and n the positives of a segment, the positives up to its end and all images up to its end, AP is the sum
+    of p t / n over the segments, divided by the number of positives P. An image takes part in n of its own segment and
+    all later ones, a positive in t of them, too, and in p of its own.
+    """
+    influence = np.zeros(images)
+    for ranking in rankings:
+        positives, found, ranked = (sums[0] for sums in ranking.weigh(np.ones((1, images))))
+        count = len(ranking.positive_image)
+        precision = found / ranked
+        value = (positives * precision).sum() / count
+        by_ranked = _sum_from(positives * precision / ranked)  # of its own segment and all later ones
+        by_found = _sum_from(positives / ranked)
+        segment = np.repeat(np.arange(len(ranking.start)), np.diff(np.r_[ranking.start, len(ranking.image)]))
+        influence[ranking.image] -= by_ranked[segment] / count
+        segment = np.repeat(np.arange(len(ranking.start)), positives.astype(np.int64))
+        influence[ranking.positive_image] += (precision[segment] + by_found[segment] - value) / count
+    return influence / len(rankings)
+
+
+def _sum_from(values: np.ndarray) -> np.ndarray:
+    """(G,) sum of each value and all later ones."""
+    return values[::-1].cumsum()[::-1]
+
+
+def _largest_unseen_gain(
+    baseline: Sequence[RankedClass], candidate: Sequence[RankedClass], labels: np.ndarray
+) -> float:
+    """How much one more image, labelled like one of those sampled, could take off the drop, to first order.
+
+    For a class that it has, the baseline ranks it last and the candidate first; for a class that it lacks, the baseline
+    ranks it first and the candidate last, which changes nothing there.
+    """
+    images = len(labels)
+    gain_if_positive, gain_if_negative = np.zeros(labels.shape[1]), np.zeros(labels.shape[1])
+    for c, (ours, theirs) in enumerate(zip(baseline, candidate, strict=True)):
+        count, counted = len(ours.positive_image), int((labels[:, c] >= 0).sum())
+        (positives, precision, ranked), value = _segments(ours, images)
+        loss = (value - count / counted) / count  # its own precision, ranked last, is the prevalence
+        gain_if_negative[c] = (positives * precision / ranked).sum() / count
+        (positives, precision, ranked), value = _segments(theirs, images)
+        gain = (1 + (positives * (1 - precision) / ranked).sum() - value) / count
+        gain_if_positive[c] = max(loss, 0.0) + gain
+    gains = np.where(labels > 0, gain_if_positive, np.where(labels == 0, gain_if_negative, 0.0))
+    return float(gains.mean(1).max())
+
+
+def _segments(ranking: RankedClass, images: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
+    """Positives, precision and ranked images of each segment, (G,) each, and the average precision."""
+    positives, found, ranked = (sums[0] for sums in ranking.weigh(np.ones((1, images))))
+    precision = found / ranked
+    return (positives, precision, ranked), float((positives * precision).sum() / len(ranking.positive_image))
