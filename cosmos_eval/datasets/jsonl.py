@@ -11,7 +11,15 @@ import numpy as np
 from cosmos_core.json_text import LARGEST_JSON, JsonError, load_json
 from cosmos_core.short_repr import short_repr
 from cosmos_core.text_files import parse_integer, read_lines
-from cosmos_eval.datasets.data import ClassificationData, Data, MultilabelData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import (
+    ChoiceData,
+    ClassificationData,
+    Data,
+    MultilabelData,
+    PerceptionData,
+    RetrievalData,
+)
+from cosmos_eval.datasets.data.choices import Choice
 from cosmos_eval.datasets.data.multilabel import build_labels
 from cosmos_eval.datasets.dataset_checks import DatasetChecker, is_outside_folder
 from cosmos_eval.datasets.image_folder import templates_by_class
@@ -24,6 +32,7 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "classification": (("image", "file_name"), ("label",)),
     "multilabel": (("image", "file_name"), ("labels",)),
     "perception": (("image", "file_name"), ("positive",), ("negative",)),
+    "multiple-choice": (("image", "file_name", "images"), ("captions", "caption", "text"), ("answer", "answers")),
 }
 """Kind of data -> what every line must have: the key, then its names in a metadata.jsonl of `datasets`' imagefolder."""
 
@@ -40,6 +49,9 @@ def read_jsonl(benchmark: Any, data_root: Path) -> Data:
 
     A metadata.jsonl of `datasets`' imagefolder is read too: `file_name` is the image, `text` or `caption` its captions.
     A text in place of a list is a list of one. Other keys and blank lines are ignored.
+
+        multiple-choice: {"image": "a.jpg", "captions": ["...", "..."], "answer": 0, "subset": "..."} or
+            {"images": ["a.jpg", "b.jpg"], "caption": "...", "answer": 1}; several right ones as "answer": [0, 2]
 
     Images are below `images`, or in the folder of the file. Class names are `prompts.class_names`; without it, the
     different labels in alphabetical order.
@@ -80,11 +92,17 @@ class _Records:
                 continue
             record = self._parse(number, line)
             record |= {names[0]: record[self._find_name(number, record, names)] for names in self.required}
-            self.text(number, record, "image")
-            if is_outside_folder(record["image"]):
-                self.refuse(number, f"the image {record['image']!r} leads out of the data root")
-            self.first_lines.setdefault(record["image"], number)
+            for image in self._images_of(number, record):
+                if is_outside_folder(image):
+                    self.refuse(number, f"the image {image!r} leads out of the data root")
+                self.first_lines.setdefault(image, number)
             yield number, record
+
+    def _images_of(self, line: int, record: dict[str, Any]) -> list[str]:
+        """Return the images of a line, which are several only where the kind of data knows the key `images`."""
+        if "images" in self.required[0] and isinstance(record["image"], list):
+            return self.texts(line, record, "image")
+        return [self.text(line, record, "image")]
 
     def _parse(self, number: int, line: str) -> dict[str, Any]:
         try:
@@ -118,6 +136,15 @@ class _Records:
         if not isinstance(value, str) or not value.strip():
             self.refuse(line, f"{self.name_in_file.get(key, key)!r} must be a text, not {short_json(value)}")
         return value
+
+    def texts(self, line: int, record: dict[str, Any], key: str) -> list[str]:
+        """Return the value of a key, which must be a text or a list of at least one, none of them blank."""
+        value = record[key]
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+            name = self.name_in_file.get(key, key)
+            self.refuse(line, f"{name!r} must be a text or a list with at least one text, found {short_json(value)}")
+        return texts
 
     def images(self) -> list[FileImage]:
         """Return the images of all lines, once each; call it after the iteration."""
@@ -287,10 +314,44 @@ def _build_perception(records: _Records, benchmark: Any) -> PerceptionData:
     )
 
 
+def _build_multiple_choice(records: _Records, benchmark: Any) -> ChoiceData:
+    items: list[tuple[list[str], Choice]] = []
+    for line, record in records:
+        names = [record["image"]] if isinstance(record["image"], str) else record["image"]
+        captions = records.texts(line, record, "captions")
+        candidates = max(len(names), len(captions))
+        if min(len(names), len(captions)) > 1 or candidates < 2:
+            records.refuse(
+                line,
+                f"has {len(names)} images and {len(captions)} captions; give one image and several captions, or "
+                "several images and one caption",
+            )
+        answer = record["answer"]
+        right = answer if isinstance(answer, list) else [answer]
+        is_position = [isinstance(one, int) and not isinstance(one, bool) and 0 <= one < candidates for one in right]
+        if not right or not all(is_position):
+            name = records.name_in_file["answer"]
+            records.refuse(
+                line,
+                f"{name!r} must be the position of the right candidate from 0 to {candidates - 1}, or a list of such "
+                f"positions, not {short_json(answer)}",
+            )
+        if len(set(right)) == candidates:
+            records.refuse(line, f"all {candidates} candidates are right; an item needs a wrong one")
+        subset = records.text(line, record, "subset") if "subset" in record else "all"
+        items.append((names, Choice((), captions, right, subset)))
+    images = records.images()
+    index_of_image = {image.key: i for i, image in enumerate(images)}
+    return ChoiceData.from_items(
+        images, (item._replace(images=[index_of_image[name] for name in names]) for names, item in items)
+    )
+
+
 _BUILDERS: dict[str, Callable[[_Records, Any], Data]] = {
     "retrieval": _build_retrieval,
     "classification": _build_classification,
     "multilabel": _build_multilabel,
     "perception": _build_perception,
+    "multiple-choice": _build_multiple_choice,
 }
 """Kind of data -> the function that builds it."""

@@ -41,3 +41,4 @@ MULTILABEL = DataKind(
 )
 SEGMENTATION = DataKind("segmentation", "cosmos_eval.datasets.data:SegmentationData", ("images", "classes"))
 PERCEPTION = DataKind("perception", "cosmos_eval.datasets.data:PerceptionData", ("images", "items", "rows"))
+MULTIPLE_CHOICE = DataKind("multiple-choice", "cosmos_eval.datasets.data:ChoiceData", ("images", "items"))

@@ -59,7 +59,7 @@ BUILT_IN: dict[str, Any] = {
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
-        kinds=("retrieval", "classification", "multilabel", "perception"),
+        kinds=("retrieval", "classification", "multilabel", "perception", "multiple-choice"),
         required={"path": PATH},
         optional={"images": PATH, **EXIF, **CANDIDATES},
         summary="a line of JSON for each image (docs/own_data.md)",

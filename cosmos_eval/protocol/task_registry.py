@@ -13,6 +13,7 @@ BUILT_IN = {
     "multilabel": "cosmos_eval.tasks.multilabel:INFO",
     "segmentation": "cosmos_eval.tasks.segmentation:INFO",
     "perception": "cosmos_eval.tasks.perception:INFO",
+    "multiple-choice": "cosmos_eval.tasks.multiple_choice:INFO",
 }
 """Name -> its `TaskInfo`, in the order of tables. To add a task, write a module and add a line here."""
 
