@@ -29,7 +29,7 @@ class DataKind:
         return data_class
 
 
-RETRIEVAL = DataKind("retrieval", "cosmos_eval.datasets.data:RetrievalData", ("images", "texts"))
+RETRIEVAL = DataKind("retrieval", "cosmos_eval.datasets.data:RetrievalData", ("images", "texts"), ("distractors",))
 CLASSIFICATION = DataKind(
     "classification",
     "cosmos_eval.datasets.data:ClassificationData",

@@ -28,6 +28,12 @@ EXIF = {"exif": APPLY}
 CANDIDATES = {"candidates_without_images": ALLOW}
 """With it, classes may have no image and still are candidates; without it, such a class is a problem."""
 
+DISTRACTORS = {"distractors": ALLOW}
+"""With it, images may have no caption and texts no image and still are candidates; without it, they are a problem."""
+
+KIND_OPTIONS = {**CANDIDATES, **DISTRACTORS}
+"""Options of readers that only some kinds of data have (`DataKind.options`)."""
+
 BUILT_IN: dict[str, Any] = {
     "coco-captions": ReaderInfo(
         "cosmos_eval.datasets.coco:read_captions",
@@ -61,7 +67,7 @@ BUILT_IN: dict[str, Any] = {
         "cosmos_eval.datasets.jsonl:read_jsonl",
         kinds=("retrieval", "classification", "multilabel", "perception", "multiple-choice"),
         required={"path": PATH},
-        optional={"images": PATH, **EXIF, **CANDIDATES},
+        optional={"images": PATH, **EXIF, **CANDIDATES, **DISTRACTORS},
         summary="a line of JSON for each image (docs/own_data.md)",
     ),
     "clip-benchmark": ReaderInfo(
