@@ -3,7 +3,8 @@
 Average precision is no mean over images: the precision at a positive depends on all images above it. So the exact test
 of `cosmos_eval.metrics.paired_drop` does not apply, but its method does, as for the mean IoU
 (`cosmos_eval.metrics.paired_iou`): exponential weights of the images, the same to both models, so that no class ever
-loses all of its positives; and one unseen image that speaks most against a drop, to first order.
+loses all of its positives; and one unseen image that speaks most against a drop. It is ranked with the others in each
+resample: to first order, it could take off more than there is where a class has few positives.
 """
 
 from collections.abc import Sequence
@@ -50,33 +51,53 @@ class PairedLabelScores:
         images, classes = self.labels.shape
         if resamples < 2 or not classes:
             raise ValueError(f"needs at least 2 resamples and 1 class, got {resamples} and {classes}")
-        baseline, candidate = (_rank_all(scores, self.labels) for scores in (self.baseline, self.candidate))
         # The worst candidate has all negatives above all positives, none of them tied.
         worst_scores = np.where(self.labels > 0, -1.0 - np.arange(images)[:, None], 0.0)
-        worst_candidate = _rank_all(worst_scores, self.labels)
+        models = [_rank_all(scores, self.labels) for scores in (self.baseline, self.candidate, worst_scores)]
+        against = [self._rank_with_unseen(models[0], candidate, scores) for candidate, scores in
+                   ((models[1], self.candidate), (models[2], worst_scores))]  # fmt: skip
         rng = np.random.default_rng(seed)
-        of_baseline, of_candidate, of_worst, unseen_weight = (np.empty(resamples) for _ in range(4))
+        drops = np.empty((2, resamples))
+        drops_with_unseen = np.empty((2, resamples))
         step = max(1, BLOCK_BYTES // (8 * images))
         for start in range(0, resamples, step):
             stop = min(start + step, resamples)
             weights = rng.standard_exponential((stop - start, images))
             weights /= weights.mean(1, keepdims=True)
-            of_baseline[start:stop] = _mean_precision(baseline, weights)
-            of_candidate[start:stop] = _mean_precision(candidate, weights)
-            of_worst[start:stop] = _mean_precision(worst_candidate, weights)
-            unseen_weight[start:stop] = rng.standard_exponential(stop - start)
-        ones = np.ones((1, images))
-        unseen_gain = _largest_unseen_gain(baseline, candidate, self.labels)
+            unseen_weight = rng.standard_exponential((stop - start, 1))
+            of_baseline = _mean_precision(models[0], weights)
+            weights_with_unseen = np.concatenate([weights, unseen_weight], axis=1)
+            for row, (candidate, with_unseen) in enumerate(zip(models[1:], against, strict=True)):
+                drops[row, start:stop] = of_baseline - _mean_precision(candidate, weights)
+                drops_with_unseen[row, start:stop] = _drop(with_unseen, weights_with_unseen)
+        ones = np.ones((1, images + 1))
+        values = [float(_mean_precision(model, ones[:, :-1])[0]) for model in models[:2]]
+        influence = [_influence_of_images(model, images) for model in models[:2]]
         return BootstrapDrop(
-            values=(float(_mean_precision(baseline, ones)[0]), float(_mean_precision(candidate, ones)[0])),
-            resampled=of_baseline - of_candidate,
-            unseen=unseen_gain * unseen_weight,
-            influence=_influence_of_images(baseline, images) - _influence_of_images(candidate, images),
-            worst=unseen_gain,
-            worst_candidate=of_baseline
-            - of_worst
-            - _largest_unseen_gain(baseline, worst_candidate, self.labels) * unseen_weight,
+            values=(values[0], values[1]),
+            resampled=drops[0],
+            unseen=drops[0] - drops_with_unseen[0],
+            influence=influence[0] - influence[1],
+            worst=values[0] - values[1] - float(_drop(against[0], ones)[0]),
+            worst_candidate=drops_with_unseen[1],
         )
+
+    def _rank_with_unseen(
+        self, baseline: Sequence[RankedClass], candidate: Sequence[RankedClass], candidate_scores: np.ndarray
+    ) -> tuple[list[RankedClass], list[RankedClass]]:
+        """Rank all images and the unseen one, the last, for the baseline and a candidate.
+
+        It is labelled like the sampled image that could take most off the drop. For a class that it has, the baseline
+        ranks it last and the candidate first; for a class that it lacks, the other way.
+        """
+        gains = _unseen_gains(baseline, candidate, self.labels)
+        unseen_labels = self.labels[int(gains.argmax())]
+        labels = np.concatenate([self.labels, unseen_labels[None]])
+        rankings = []
+        for scores, is_first in ((self.baseline, unseen_labels <= 0), (candidate_scores, unseen_labels > 0)):
+            unseen_scores = np.where(is_first, scores.max(0) + 1, scores.min(0) - 1)
+            rankings.append(_rank_all(np.concatenate([scores, unseen_scores[None]]), labels))
+        return rankings[0], rankings[1]
 
 
 def _rank_all(scores: np.ndarray, labels: np.ndarray) -> list[RankedClass]:
@@ -95,6 +116,11 @@ def _mean_precision(rankings: Sequence[RankedClass], weights: np.ndarray) -> np.
     for ranking in rankings:
         total += ranking.average_precision(weights)
     return total / len(rankings)
+
+
+def _drop(models: tuple[Sequence[RankedClass], Sequence[RankedClass]], weights: np.ndarray) -> np.ndarray:
+    """(R,) drop of the mean average precision from the first to the second model."""
+    return _mean_precision(models[0], weights) - _mean_precision(models[1], weights)
 
 
 def _influence_of_images(rankings: Sequence[RankedClass], images: int) -> np.ndarray:
@@ -124,14 +150,8 @@ def _sum_from(values: np.ndarray) -> np.ndarray:
     return values[::-1].cumsum()[::-1]
 
 
-def _largest_unseen_gain(
-    baseline: Sequence[RankedClass], candidate: Sequence[RankedClass], labels: np.ndarray
-) -> float:
-    """How much one more image, labelled like one of those sampled, could take off the drop, to first order.
-
-    For a class that it has, the baseline ranks it last and the candidate first; for a class that it lacks, the baseline
-    ranks it first and the candidate last, which changes nothing there.
-    """
+def _unseen_gains(baseline: Sequence[RankedClass], candidate: Sequence[RankedClass], labels: np.ndarray) -> np.ndarray:
+    """(N,) how much one more image, labelled like each image, could take off the drop, to first order."""
     images = len(labels)
     gain_if_positive, gain_if_negative = np.zeros(labels.shape[1]), np.zeros(labels.shape[1])
     for c, (ours, theirs) in enumerate(zip(baseline, candidate, strict=True)):
@@ -143,7 +163,7 @@ def _largest_unseen_gain(
         gain = (1 + (positives * (1 - precision) / ranked).sum() - value) / count
         gain_if_positive[c] = max(loss, 0.0) + gain
     gains = np.where(labels > 0, gain_if_positive, np.where(labels == 0, gain_if_negative, 0.0))
-    return float(gains.mean(1).max())
+    return gains.mean(1)
 
 
 def _segments(ranking: RankedClass, images: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:

@@ -140,19 +140,19 @@ def test_a_large_drop_is_found_and_equal_models_differ_by_nothing():
     assert same.drop == 0
     assert same.p_value(0.0) == 1
     low, high = same.interval()
-    assert low < 0 < high
+    assert -0.1 < low < 0 < high < 0.1
 
 
 def test_an_unseen_image_changes_the_drop_by_what_the_test_allows_for():
     # one class, positives 0 and 1 of four images; the baseline ranks them first, the candidate last
     labels = np.array([1, 1, 0, 0])[:, None]
     pair = PairedLabelScores(np.array([4.0, 3, 2, 1])[:, None], np.array([1.0, 2, 3, 4])[:, None], labels)
-    drop = pair.bootstrap_drop(2, 0)
-    # a positive, last in the baseline: (1 - 2/4) / 2; first in the candidate, whose precisions are 1/3 and 2/4:
-    # (1 + (2/3)/3 + (1/2)/4 - 5/12) / 2; together 0.715. A negative, first in the baseline: (1/1 + 1/2) / 2
-    assert drop.worst == pytest.approx(0.75)
-    baseline_precision, candidate_precision = 1, 5 / 12
-    assert drop.drop == pytest.approx(baseline_precision - candidate_precision)
+    drop = pair.bootstrap_drop(50, 0)
+    assert drop.drop == pytest.approx(1 - (1 / 3 + 2 / 4) / 2)
+    # a negative, first in the baseline, takes most: precisions 1/2 and 2/3 in place of 1 and 1
+    assert drop.worst == pytest.approx(1 - (1 / 2 + 2 / 3) / 2)
+    assert (drop.unseen > 0).all()
+    assert (np.abs(drop.resampled - drop.unseen) <= 1).all()
 
 
 @pytest.mark.parametrize(("resamples", "labels"), [(1, [[1], [0]]), (5, [[0], [0]]), (5, [[], []])])
