@@ -4,14 +4,15 @@ from cosmos_core.lazy import lazy_exports
 
 __version__ = "0.1.0"
 __all__ = [
-    "ClassificationData", "Data", "DataKind", "DatasetChecker", "FileImage", "Hits", "Measured", "ModelKind", "Outcome",
-    "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData", "TaskInfo", "evaluate", "load_model",
-    "to_frame",
+    "ChoiceData", "ClassificationData", "Data", "DataKind", "DatasetChecker", "FileImage", "Hits", "Measured",
+    "ModelKind", "MultilabelData", "Outcome", "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData",
+    "TaskInfo", "evaluate", "load_model", "to_frame",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "ChoiceData": "cosmos_eval.datasets.data",
         "ClassificationData": "cosmos_eval.datasets.data",
         "Data": "cosmos_eval.datasets.data",
         "DataKind": "cosmos_eval.datasets.kinds",
@@ -20,6 +21,7 @@ __getattr__, __dir__ = lazy_exports(
         "Hits": "cosmos_eval.metrics.paired_samples",
         "Measured": "cosmos_eval.tasks.common",
         "ModelKind": "cosmos_eval.models.kinds",
+        "MultilabelData": "cosmos_eval.datasets.data",
         "Outcome": "cosmos_eval.tasks.outcome",
         "PerceptionData": "cosmos_eval.datasets.data",
         "ReaderInfo": "cosmos_eval.datasets.reader",

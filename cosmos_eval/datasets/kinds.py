@@ -29,12 +29,16 @@ class DataKind:
         return data_class
 
 
-RETRIEVAL = DataKind("retrieval", "cosmos_eval.datasets.data:RetrievalData", ("images", "texts"))
+RETRIEVAL = DataKind("retrieval", "cosmos_eval.datasets.data:RetrievalData", ("images", "texts"), ("distractors",))
 CLASSIFICATION = DataKind(
     "classification",
     "cosmos_eval.datasets.data:ClassificationData",
     ("images", "classes"),
     ("candidates_without_images",),
 )
+MULTILABEL = DataKind(
+    "multilabel", "cosmos_eval.datasets.data:MultilabelData", ("images", "classes", "labels", "undecided")
+)
 SEGMENTATION = DataKind("segmentation", "cosmos_eval.datasets.data:SegmentationData", ("images", "classes"))
 PERCEPTION = DataKind("perception", "cosmos_eval.datasets.data:PerceptionData", ("images", "items", "rows"))
+MULTIPLE_CHOICE = DataKind("multiple-choice", "cosmos_eval.datasets.data:ChoiceData", ("images", "items"))

@@ -41,6 +41,11 @@ TABLE_COLUMNS = {
     "subset_column": TEXT,
 }
 """Names of columns; without them, columns are found by their type and usual names."""
+DISTRACTORS = {"distractors": ALLOW}
+"""With it, images may have no caption and texts no image and still are candidates; without it, they are a problem."""
+
+KIND_OPTIONS = {**CANDIDATES, **DISTRACTORS}
+"""Options of readers that only some kinds of data have (`DataKind.options`)."""
 
 BUILT_IN: dict[str, Any] = {
     "coco-captions": ReaderInfo(
@@ -73,9 +78,9 @@ BUILT_IN: dict[str, Any] = {
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
-        kinds=("retrieval", "classification", "perception"),
+        kinds=("retrieval", "classification", "multilabel", "perception", "multiple-choice"),
         required={"path": PATH},
-        optional={"images": PATH, **EXIF, **CANDIDATES},
+        optional={"images": PATH, **EXIF, **CANDIDATES, **DISTRACTORS},
         summary="a line of JSON for each image (docs/own_data.md)",
     ),
     "parquet": ReaderInfo(
@@ -109,7 +114,7 @@ BUILT_IN: dict[str, Any] = {
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.webdataset:read_webdataset",
-        kinds=("classification", "retrieval"),
+        kinds=("classification", "multilabel", "retrieval"),
         required={"path": PATH},
         optional={"split": TEXT, **EXIF, **CANDIDATES},
         summary="WebDataset shards, as clip-benchmark's hub copies",

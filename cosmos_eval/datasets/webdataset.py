@@ -1,6 +1,7 @@
-"""Datasets in clip-benchmark's WebDataset format: tar shards of images, each with a label or with captions."""
+"""Datasets in clip-benchmark's WebDataset format: tar shards of images with a label, labels or captions."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -17,11 +18,15 @@ from cosmos_core.tar_files import LONE_BLOCK, LocalBytes, OtherFileKind, TarErro
 from cosmos_core.text_files import impostor_of, open_regular, parse_integer, read_text
 from cosmos_eval.datasets.class_order import check_class_order
 from cosmos_eval.datasets.consistency import MAX_NAMES, format_names
-from cosmos_eval.datasets.data import ClassificationData, Data, RetrievalData
+from cosmos_eval.datasets.data import ClassificationData, Data, MultilabelData, RetrievalData
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
 from cosmos_eval.datasets.image_folder import templates_by_class
 from cosmos_eval.datasets.image_sources import ImageSource, decode
+from cosmos_eval.datasets.label_rows import parse_label_row, stack_label_rows
 
+CAPTIONS_SUFFIX, ROW_SUFFIX = "txt", "npy"
+LABEL_SUFFIXES = {"classification": "cls", "multilabel": ROW_SUFFIX, "retrieval": CAPTIONS_SUFFIX}
+"""Kind of data -> suffix of what an image is labelled with."""
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 SHARD_IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
@@ -62,7 +67,8 @@ class TarImage(ImageSource):
 
 
 def read_webdataset(benchmark: Any, data_root: Path) -> Data:
-    """Read the samples of all shards in order: images with `.cls`, a class index, or `.txt`, one caption a line.
+    """Read the samples of all shards in order: images with `.cls`, a class index, `.npy`, a row of
+    0 and 1 for each class, or `.txt`, one caption a line.
 
     Layout (clip-benchmark's, datasets `wds/...`): `path/<split>/nshards.txt`, `path/<split>/0.tar`, ..., and for
     classification `path/classnames.txt` and `path/zeroshot_classification_templates.txt`, which its builder reads; a
@@ -77,14 +83,15 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
     checker = DatasetChecker(benchmark, data_root)
     split = checker.options.get("split", "test")
     (root,) = checker.require(checker.find_path("path", "folder", containing=f"{split}/nshards.txt"))
-    is_classification = benchmark.data_kind == "classification"
+    label_suffix = LABEL_SUFFIXES[benchmark.data_kind]
+    has_classes = label_suffix != CAPTIONS_SUFFIX
     shards = _list_shards(root / split, checker)
-    if is_classification:
+    if has_classes:
         _require_class_files(root, benchmark, checker)
     checker.raise_if_problems()
-    images, labels = _read_samples(shards, "cls" if is_classification else "txt", checker)
+    images, labels = _read_samples(shards, label_suffix, checker)
     checker.image_folder = root / split
-    if not is_classification:
+    if not has_classes:
         captions = [text.splitlines() for text in labels]
         counts = [len(image_captions) for image_captions in captions]
         return checker.finish(
@@ -98,13 +105,17 @@ def read_webdataset(benchmark: Any, data_root: Path) -> Data:
     templates = benchmark.resolve_prompts().templates
     if templates is None and (root / TEMPLATES).is_file():
         templates = _read_text_lines(root / TEMPLATES)
+    class_templates = templates_by_class(templates, class_names, checker)
+    if label_suffix == ROW_SUFFIX:
+        rows = stack_label_rows(labels, [image.key for image in images], len(class_names), checker)
+        return checker.finish(MultilabelData(images, rows, class_names, class_templates))
     indices = [_class_index(label, image, checker) for label, image in zip(labels, images, strict=True)]
     return checker.finish(
         ClassificationData(
             images=images,
             labels=np.array(indices, dtype=np.int64),
             class_names=class_names,
-            templates=templates_by_class(templates, class_names, checker),
+            templates=class_templates,
         )
     )
 
@@ -180,10 +191,10 @@ def _list_shards(folder: Path, checker: DatasetChecker) -> list[Path]:
 
 def _read_samples(
     shards: list[Path], label_suffix: str, checker: DatasetChecker
-) -> tuple[list[ImageSource], list[str]]:
-    """Return the images of all shards, and the text of each one's label; with remarks on unusual shards."""
+) -> tuple[list[ImageSource], list[Any]]:
+    """Return the images of all shards, and the label of each one; with remarks on unusual shards."""
     images: list[ImageSource] = []
-    labels: list[str] = []
+    labels: list[Any] = []
     empty_shards: list[str] = []
     lone_blocks: list[str] = []
     for shard in shards:
@@ -201,8 +212,8 @@ def _read_samples(
 
 def _read_shard(
     shard: Path, label_suffix: str, checker: DatasetChecker, lone_blocks: list[str]
-) -> list[tuple[ImageSource, str]]:
-    """Return the image and the label's text of every sample of a shard.
+) -> list[tuple[ImageSource, Any]]:
+    """Return the image and the label of every sample of a shard.
 
     A shard that ends with a single empty block, and may therefore be cut short, is added to `lone_blocks`.
     """
@@ -214,7 +225,8 @@ def _read_shard(
         checker.refuse(f"cannot read the shard {shard}: {error}{advice}")
     if lone_block is not None:
         lone_blocks.append(f"{shard.name} (at byte {lone_block:,})")
-    samples: list[tuple[ImageSource, str]] = []
+    samples: list[tuple[ImageSource, Any]] = []
+    parse = _PARSERS.get(label_suffix, _parse_text)
     for name, parts in positions.items():
         image_suffix = next((suffix for suffix in SHARD_IMAGE_SUFFIXES if suffix in parts), None)
         if image_suffix is None or label_suffix not in parts:
@@ -226,7 +238,7 @@ def _read_shard(
             )
         offset, size = parts[image_suffix]
         image = TarImage(f"{shard.stem}/{name}.{image_suffix}", shard, offset, size)
-        samples.append((image, _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker)))
+        samples.append((image, _read_label(shard, f"{name}.{label_suffix}", parts[label_suffix], checker, parse)))
     return samples
 
 
@@ -238,8 +250,8 @@ def _dot_advice(name: str, parts: dict[str, tuple[int, int]], label_suffix: str)
     return ""
 
 
-def _read_label(shard: Path, member: str, position: tuple[int, int], checker: DatasetChecker) -> str:
-    """Return the text of a member of a shard.
+def _read_label(shard: Path, member: str, position: tuple[int, int], checker: DatasetChecker, parse: "Parser") -> Any:
+    """Return what `parse` makes of a member of a shard.
 
     Args:
         position: offset and size of its content.
@@ -250,10 +262,20 @@ def _read_label(shard: Path, member: str, position: tuple[int, int], checker: Da
     content = TarImage(member, shard, offset, size).content()
     if impostor := impostor_of(content):
         checker.refuse(f"cannot read {member} of {shard}: it is {impostor}")
+    return parse(content, f"{member} of {shard}", checker)
+
+
+def _parse_text(content: bytes, place: str, checker: DatasetChecker) -> str:
+    """Return the text of a member of a shard, which messages call `place`."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        checker.refuse(f"cannot read {member} of {shard}: it is no text in UTF-8; write it as UTF-8")
+        checker.refuse(f"cannot read {place}: it is no text in UTF-8; write it as UTF-8")
+
+
+Parser = Callable[[bytes, str, DatasetChecker], Any]
+_PARSERS: dict[str, Parser] = {ROW_SUFFIX: parse_label_row}
+"""Suffix of labels that are no text -> the function (content, place, checker) that reads them."""
 
 
 @lru_cache(maxsize=1024)

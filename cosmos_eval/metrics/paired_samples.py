@@ -1,7 +1,7 @@
 """Samples of two models for one metric, paired: what a task hands to the tests of `regress`.
 
 For a metric that is a weighted mean over samples, a task returns `Hits`.
-For a mean IoU, it returns `PairedPixelCounts`.
+For another one, such as a mean IoU, it returns a `PairedBootstrap`: `PairedPixelCounts`, `PairedLabelScores`.
 
 The unit is the one that the metric's interval resamples: the image. Captions and items that share an image belong to
 one unit. The unit of an image that was cut out of another is the image that it was cut from, and that of an item of
@@ -10,14 +10,15 @@ several images is the first one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.metrics.bootstrap_drop import BootstrapDrop
 from cosmos_eval.metrics.iou import PixelCounts
 from cosmos_eval.metrics.paired_drop import PairedDifferences, sum_differences
-from cosmos_eval.metrics.paired_iou import IouDrop, bootstrap_iou_drop
+from cosmos_eval.metrics.paired_iou import bootstrap_iou_drop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,23 @@ class Hits:
         return float(baseline), float(candidate)
 
 
+class PairedBootstrap(Protocol):
+    """What both models did on the same images, where the metric is no mean over samples."""
+
+    @property
+    def images(self) -> int:
+        """Number of images, the units of the bootstrap."""
+        ...
+
+    def swapped(self) -> "PairedBootstrap":
+        """Return the same with baseline and candidate swapped, for a test of a gain."""
+        ...
+
+    def bootstrap_drop(self, resamples: int, seed: int) -> BootstrapDrop:
+        """Bootstrap the drop of the metric."""
+        ...
+
+
 @dataclass(frozen=True)
 class PairedPixelCounts:
     """Pixel counts of both models for the same images, whose mean IoU is the metric."""
@@ -65,7 +83,7 @@ class PairedPixelCounts:
         """Return the pixel counts with baseline and candidate swapped, for a test of a gain."""
         return PairedPixelCounts(self.candidate, self.baseline, self.images, self.labels)
 
-    def bootstrap_drop(self, resamples: int, seed: int) -> IouDrop:
+    def bootstrap_drop(self, resamples: int, seed: int) -> BootstrapDrop:
         """Bootstrap the drop of the mean IoU; see `bootstrap_iou_drop`."""
         return bootstrap_iou_drop(self.baseline, self.candidate, self.images, self.labels, resamples, seed)
 

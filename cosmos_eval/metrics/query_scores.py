@@ -121,6 +121,40 @@ class MatrixScores:
 
 
 @dataclass(frozen=True)
+class SelectedQueries:
+    """Scores of some queries only, from the same products as those of all."""
+
+    scores: QueryScores
+    """Scores of all queries."""
+    selected: Tensor
+    """(S,) int64 on the CPU, indices of the queries, ascending."""
+
+    @property
+    def query_count(self) -> int:
+        return len(self.selected)
+
+    @property
+    def device(self) -> torch.device:
+        return self.scores.device
+
+    @property
+    def column(self) -> Tensor:
+        return self.scores.column
+
+    @property
+    def copies(self) -> Tensor:
+        return self.scores.copies
+
+    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+        done = 0
+        for start, stop, block in self.scores.blocks(block_bytes):
+            end = int(torch.searchsorted(self.selected, stop))
+            if end > done:
+                yield done, end, block[(self.selected[done:end] - start).to(block.device)]
+            done = end
+
+
+@dataclass(frozen=True)
 class MeanOverPrompts:
     """Scores of classes as the mean score of the prompts of each class, in float32.
 

@@ -20,7 +20,7 @@ from cosmos_eval.datasets.reader import (
     TEXT,
     ReaderInfo,
 )
-from cosmos_eval.datasets.reader_registry import CANDIDATES, READERS, reader_info
+from cosmos_eval.datasets.reader_registry import KIND_OPTIONS, READERS, reader_info
 from cosmos_eval.protocol.known_differences import read_differences, read_papers
 from cosmos_eval.protocol.source import Keys, Source
 from cosmos_eval.protocol.task_info import TaskInfo
@@ -32,6 +32,11 @@ OPTIONAL_KEYS = {"prompts": dict, "source": str, "summary": str, "published": li
 """Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
 """Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
+_NAMED_BY = {
+    "candidates_without_images": "candidate classes",
+    "distractors": "images and texts that are candidates only",
+}
+"""Option of some kinds of data -> what other kinds do not have."""
 _TYPE_NAMES = {
     str: "a text",
     int: "a whole number",
@@ -227,9 +232,9 @@ def _check_options(
         kind = info.kind(option)
         if kind is not None:
             _check_option(source, (*at, option), value, kind)
-    for option in CANDIDATES:
+    for option in KIND_OPTIONS:
         if option in options and option not in task.kind.options:
-            raise source.refuse((*at, option), f"{task.name} has no candidate classes; leave {option} out")
+            raise source.refuse((*at, option), f"{task.name} has no {_NAMED_BY[option]}; leave {option} out")
     for option, needed_option in info.only_with.items():
         if option in options and needed_option not in merged:
             raise source.refuse(

@@ -90,7 +90,7 @@ class TaskInfo:
     comparable_samples: Callable[[Any], Any] | None = None
     """Samples of a result -> those samples that the results of all models have."""
     paired: Any = None
-    """`(metric, results, frames) -> Hits | PairedPixelCounts`: the samples of two models for a paired test
+    """`(metric, results, frames) -> Hits | PairedBootstrap`: the samples of two models for a paired test
     (`cosmos_eval.metrics.paired_samples`). None: there are no paired tests."""
     unpaired: Callable[[str], bool] = is_rank
     """Whether a metric has no paired test, since its samples do not have what the test needs."""

@@ -10,8 +10,10 @@ from cosmos_eval.protocol.task_info import TaskInfo
 BUILT_IN = {
     "retrieval": "cosmos_eval.tasks.retrieval:INFO",
     "classification": "cosmos_eval.tasks.classification:INFO",
+    "multilabel": "cosmos_eval.tasks.multilabel:INFO",
     "segmentation": "cosmos_eval.tasks.segmentation:INFO",
     "perception": "cosmos_eval.tasks.perception:INFO",
+    "multiple-choice": "cosmos_eval.tasks.multiple_choice:INFO",
 }
 """Name -> its `TaskInfo`, in the order of tables. To add a task, write a module and add a line here."""
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
-from cosmos_eval.metrics.paired_samples import Hits, PairedPixelCounts, require_column
+from cosmos_eval.metrics.paired_samples import Hits, PairedBootstrap, require_column
 from cosmos_eval.protocol.task_info import TaskInfo
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result
@@ -38,7 +38,7 @@ def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "p
 
 def pair_samples(
     metric: str, results: tuple[Result, Result], frames: tuple["pd.DataFrame", "pd.DataFrame"]
-) -> Hits | PairedPixelCounts:
+) -> Hits | PairedBootstrap:
     """Extract the samples behind one metric from both results.
 
     Args:
@@ -49,7 +49,7 @@ def pair_samples(
     Raises:
         RequestError: a metric that cannot be computed from samples, or does not come out as recorded.
     """
-    samples: Hits | PairedPixelCounts = resolve(task_info(results[0].benchmark.task).paired)(metric, results, frames)
+    samples: Hits | PairedBootstrap = resolve(task_info(results[0].benchmark.task).paired)(metric, results, frames)
     if isinstance(samples, Hits):
         for result, value in zip(results, samples.values(), strict=True):
             refuse_other_value(metric, result, value)

@@ -198,8 +198,9 @@ def _references(record: Record, path: Path) -> Iterator[Record]:
     }
     if record["language"] != ENGLISH:
         return
-    task = our_tasks().get(record["task"], record["task"].removeprefix("zeroshot_") if ours else "")
-    if not task:
+    named = (record["task"].removeprefix("zeroshot_"),) if ours else ()
+    tasks = our_tasks().get(record["task"], named)
+    if not any(tasks):
         return
     names = [record["benchmark"]] if ours and record.get("benchmark") else benchmarks_of(dataset)
     for metric, value in record["metrics"].items():
@@ -208,7 +209,7 @@ def _references(record: Record, path: Path) -> Iterator[Record]:
         if dataset.startswith(SUGAR_CREPE):
             known = dataset.removeprefix(SUGAR_CREPE) + PARTS if metric == "text_acc" else ""
         else:
-            known = our_metric(task, metric) or (metric if ours else "")
+            known = next(filter(None, (our_metric(task, metric) for task in tasks)), "") or (metric if ours else "")
         if known and not is_rank(known) and not 0 <= value <= 1:
             raise RequestError(f"{path}: {metric} of {common['model']} is {value:g}, not a fraction from 0 to 1")
         for name in names if known else []:

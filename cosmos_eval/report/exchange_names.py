@@ -50,10 +50,13 @@ def benchmarks_of(dataset: str) -> list[str]:
 
 
 @cache
-def our_tasks() -> dict[str, str]:
-    """clip-benchmark's name of a task -> ours."""
-    found = {TASKS.load(name).clip_benchmark_task: name for name in TASKS.built_in}
-    return {theirs: ours for theirs, ours in found.items() if theirs}
+def our_tasks() -> dict[str, tuple[str, ...]]:
+    """clip-benchmark's name of a task -> ours, several where theirs takes data that are two tasks here."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in TASKS.built_in:
+        if theirs := TASKS.load(name).clip_benchmark_task:
+            found[theirs] = (*found.get(theirs, ()), name)
+    return found
 
 
 def _metrics(task: str) -> Mapping[str, str]:

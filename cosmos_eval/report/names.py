@@ -8,6 +8,8 @@ SHORT = {
     "image_to_text_": "I→T ",
     "text_to_image_": "T→I ",
     "mean_per_class": "mean per class",
+    "mean_average_precision": "mAP",
+    "average_precision": "AP",
     "mean_rank": "mean rank",
     "median_rank": "median rank",
     "miou": "mIoU",

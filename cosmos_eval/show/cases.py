@@ -39,34 +39,48 @@ def retrieval_cases(data: RetrievalData, engine: Engine, count: int) -> dict[str
     one by the largest margin.
     """
     scores = engine.score(data.images, data.texts)
-    image_of_text = torch.as_tensor(data.image_of_text, dtype=torch.int64)
-    image_indices = torch.arange(len(data.images))
+    images, texts = torch.from_numpy(data.pairs).unbind(1)
     cases = {}
     for name, of_direction, of_query, of_candidate, is_image in (
-        ("image to text", scores.image_to_text(), image_indices, image_of_text, True),
-        ("text to image", scores.text_to_image(), image_of_text, image_indices, False),
+        ("image to text", scores.image_to_text(), images, texts, True),
+        ("text to image", scores.text_to_image(), texts, images, False),
     ):
         ranks, leads = _ranks_and_leads(of_direction, of_query, of_candidate)
+        with_positive = of_query.unique().numpy()
+        of_ranks, of_leads = ranks[with_positive], leads[with_positive]
         orders = {
-            "best": np.lexsort((-leads, ranks)),
-            "worst": np.lexsort((leads, -ranks)),
-            "most confused": np.argsort(leads, kind="stable"),
+            "best": with_positive[np.lexsort((-of_leads, of_ranks))],
+            "worst": with_positive[np.lexsort((of_leads, -of_ranks))],
+            "most confused": with_positive[np.argsort(of_leads, kind="stable")],
         }
         chosen = {kind: order[:count].tolist() for kind, order in orders.items()}
         chosen_scores = _scores_of(of_direction, {i for queries in chosen.values() for i in queries})
         for kind, queries in chosen.items():
             cases[f"{name}, {kind}"] = [
-                _make_query(i, is_image, ranks[i], leads[i], chosen_scores[i], of_query[i] == of_candidate)
+                _make_query(
+                    i,
+                    is_image,
+                    ranks[i],
+                    leads[i],
+                    chosen_scores[i],
+                    _right_candidates(i, of_query, of_candidate, len(chosen_scores[i])),
+                )
                 for i in queries
             ]
     return cases
 
 
 def _ranks_and_leads(scores: QueryScores, of_query: Tensor, of_candidate: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(Q,) rank of the best right candidate, and its lead over the best wrong one."""
+    """(Q,) rank of the best right candidate, and its lead over the best wrong one; of no use where a query has none.
+
+    Args:
+        of_query, of_candidate: (P,) query and candidate of each pair that is right.
+    """
     ranks, leads = [], []
     for start, stop, block in _blocks(scores):
-        right = of_query[start:stop, None] == of_candidate[None, :]
+        right = torch.zeros(block.shape, dtype=torch.bool)
+        is_here = (of_query >= start) & (of_query < stop)
+        right[of_query[is_here] - start, of_candidate[is_here]] = True
         best = block.masked_fill(~right, -torch.inf).amax(1)
         wrong = block.masked_fill(right, -torch.inf)
         better = (wrong > best[:, None]).sum(1)
@@ -74,6 +88,13 @@ def _ranks_and_leads(scores: QueryScores, of_query: Tensor, of_candidate: Tensor
         ranks.append(1 + better + tied // 2)
         leads.append(best - wrong.amax(1))
     return torch.cat(ranks).numpy(), torch.cat(leads).numpy()
+
+
+def _right_candidates(query: int, of_query: Tensor, of_candidate: Tensor, count: int) -> Tensor:
+    """(count,) bool, which candidates are right for a query."""
+    right = torch.zeros(count, dtype=torch.bool)
+    right[of_candidate[of_query == query]] = True
+    return right
 
 
 def _blocks(scores: QueryScores) -> Iterator[tuple[int, int, Tensor]]:

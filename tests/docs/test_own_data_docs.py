@@ -36,7 +36,7 @@ def twenty_images(tmp_path) -> Path:
         Image.new("RGB", (40, 30), ("red", "green", "blue", "gray")[i % 4]).save(folder / "photos" / f"{i}.jpg")
         lines.append(json.dumps({"image": f"photos/{i}.jpg", "captions": [f"a {i} red" if i % 4 == 0 else f"pet {i}"]}))
     (folder / "pets.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "pets.yaml").write_text(block(OWN_DATA, "yaml", "task: retrieval"))
+    (folder / "pets.yaml").write_text(block(OWN_DATA, "yaml", "name: my-pets\n"))
     return folder
 
 

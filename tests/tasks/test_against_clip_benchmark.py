@@ -8,7 +8,8 @@ from clip_benchmark.metrics import image_caption_selection, zeroshot_classificat
 from torch.utils.data import DataLoader, Dataset
 
 from cosmos_eval import tasks
-from cosmos_eval.datasets.data import ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data import ChoiceData, ClassificationData, PerceptionData, RetrievalData
+from cosmos_eval.datasets.data.choices import Choice
 from cosmos_eval.datasets.image_sources import ArrayImage
 from cosmos_eval.engine import Engine
 from tests.helpers.stand_ins import benchmark, to_tensor
@@ -180,3 +181,14 @@ def test_two_classes_with_one_name_share_hits_here_and_the_first_takes_all_in_cl
     assert ours[0].samples["correct"][:54].sum() == ours[1].samples["correct"][:54].sum()
     # In clip-benchmark the first class of that name gets all hits.
     assert theirs[0]["acc1"] > 2 * theirs[1]["acc1"]
+
+
+def test_multiple_choice_equals_clip_benchmarks_caption_selection(net, images, captions):
+    positives, negatives = captions[:IMAGES], captions[IMAGES : 2 * IMAGES]
+    _, theirs = both_pairs(net, images, positives, negatives)
+    items = [
+        Choice([i], [right, wrong], [0]) for i, (right, wrong) in enumerate(zip(positives, negatives, strict=True))
+    ]
+    data = ChoiceData.from_items(images, items)
+    ours = tasks.run(benchmark("multiple-choice"), data, Engine(Adapter(net), batch_size=BATCH))
+    assert ours.metrics["accuracy"].value == pytest.approx(theirs["text_acc"], abs=1e-6)

@@ -1,30 +1,70 @@
-"""Images with captions."""
+"""Images with captions, each of which belongs to one image or to several."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
+from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.consistency import find_broken_texts, format_names
 from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import RETRIEVAL
 
+NO_IMAGE = -1
+"""Image of a text that belongs to none."""
+
+
+def _no_pairs() -> np.ndarray:
+    return np.zeros((0, 2), dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class RetrievalData(Data):
-    """N images with M captions: `texts[j]` belongs to image `image_of_text[j]`."""
+    """N images with M captions: `texts[j]` belongs to image `image_of_text[j]`, and to those of `further_pairs`.
+
+    A distractor is an image without a caption or a text without an image. It is a candidate and no query.
+    """
 
     kind = RETRIEVAL
     hashed_as = "RetrievalData"
 
     images: Sequence[ImageSource]
     texts: Sequence[str]
-    image_of_text: np.ndarray  # (M,) int64, indices of images
+    image_of_text: np.ndarray  # (M,) int64, indices of images; NO_IMAGE for a distractor
     fingerprint: str = ""
     remarks: Sequence[str] = ()
+    further_pairs: np.ndarray = field(default_factory=_no_pairs)
+    """(E, 2) int64, index of the image and of the text: further images of captions that belong to several."""
+    distractors_allowed: bool = False
+    """Whether distractors are intended; else they are a problem. The definition says `distractors: allow`."""
+
+    @classmethod
+    def from_pairs(
+        cls, images: Sequence[ImageSource], texts: Sequence[str], pairs: np.ndarray, **fields: Any
+    ) -> "RetrievalData":
+        """Build the data from the pairs of an image and a text that belong together.
+
+        Args:
+            pairs: (P, 2) int64, index of the image and of the text, distinct. The first image of a text is the unit
+                that intervals resample.
+            fields: further fields of the data.
+        """
+        pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+        _, first_pair = np.unique(pairs[:, 1], return_index=True)
+        is_first = np.zeros(len(pairs), dtype=bool)
+        is_first[first_pair] = True
+        image_of_text = np.full(len(texts), NO_IMAGE, dtype=np.int64)
+        image_of_text[pairs[is_first, 1]] = pairs[is_first, 0]
+        return cls(images, texts, image_of_text, further_pairs=pairs[~is_first], **fields)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """(P, 2) int64, index of the image and of the text of each pair that belongs together."""
+        texts = np.flatnonzero(self.image_of_text != NO_IMAGE)
+        return np.concatenate([np.stack([self.image_of_text[texts], texts], axis=1), self.further_pairs])
 
     def counts(self) -> dict[str, int]:
         return {"images": len(self.images), "texts": len(self.texts)}
@@ -32,30 +72,58 @@ class RetrievalData(Data):
     def hash_into(self, content: ContentHash) -> None:
         content.strings("texts", self.texts)
         content.integers("text_picture", self.image_of_text)
+        if len(self.further_pairs):
+            content.integers("further_pairs", self.further_pairs.reshape(-1))
 
     def problems(self) -> list[str]:
         problems = []
         keys = [image.key for image in self.images]
         if len(self.texts) != len(self.image_of_text):
             problems.append(f"has {len(self.texts):,} texts but {len(self.image_of_text):,} images named for them")
-        orphans = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not 0 <= i < len(keys)]
+        lowest = NO_IMAGE if self.distractors_allowed else 0
+        orphans = [repr(self.texts[j]) for j, i in enumerate(self.image_of_text) if not lowest <= i < len(keys)]
         if orphans:
             problems.append(f"has {len(orphans):,} captions that belong to no image: {format_names(orphans)}")
         problems += find_broken_texts("texts", self.texts)
-        uncaptioned = sorted(set(range(len(keys))) - set(self.image_of_text.tolist()))
-        if uncaptioned:
-            problems.append(
-                f"has {len(uncaptioned):,} images without a caption: {format_names(keys[i] for i in uncaptioned)}"
-            )
-        return problems
+        if problems:
+            return problems + self._uncaptioned(self.image_of_text)
+        image, text = self.further_pairs[:, 0], self.further_pairs[:, 1]
+        if ((self.further_pairs < 0).any() or (image >= len(keys)).any()) or (text >= len(self.texts)).any():
+            return [*problems, "has further pairs of an image or a text that does not exist"]
+        pairs = self.pairs
+        if len(np.unique(pairs[:, 0] * len(self.texts) + pairs[:, 1])) != len(pairs):
+            problems.append("has a caption twice for one image; write each pair once")
+        if not len(pairs):
+            problems.append("has no image with a caption")
+        return problems + self._uncaptioned(pairs[:, 0])
+
+    def _uncaptioned(self, captioned: np.ndarray) -> list[str]:
+        """Return a problem with the images that are not among the indices `captioned`, unless they are allowed."""
+        uncaptioned = sorted(set(range(len(self.images))) - set(captioned.tolist()))
+        if not uncaptioned or self.distractors_allowed:
+            return []
+        shown = format_names(self.images[i].key for i in uncaptioned)
+        return [f"has {len(uncaptioned):,} images without a caption: {shown}"]
 
     def observations(self) -> list[str]:
-        pairs = zip(self.image_of_text, self.texts, strict=True)
-        images_of_empty = [self.images[i].key for i, text in pairs if not text.strip()]
-        if not images_of_empty:
-            return []
-        count, verb = len(images_of_empty), "is" if len(images_of_empty) == 1 else "are"
-        return [f"{count:,} of {len(self.texts):,} captions {verb} empty, of {format_names(images_of_empty)}"]
+        observations = []
+        images_of_empty = [
+            self.images[i].key
+            for i, text in zip(self.image_of_text, self.texts, strict=True)
+            if i != NO_IMAGE and not text.strip()
+        ]
+        if images_of_empty:
+            count, verb = len(images_of_empty), "is" if len(images_of_empty) == 1 else "are"
+            observations.append(
+                f"{count:,} of {len(self.texts):,} captions {verb} empty, of {format_names(images_of_empty)}"
+            )
+        images = len(self.images) - len(np.unique(self.pairs[:, 0]))
+        texts = int((self.image_of_text == NO_IMAGE).sum())
+        if images or texts:
+            observations.append(
+                f"candidates only: {images:,} images without a caption, {texts:,} texts without an image"
+            )
+        return observations
 
     def content_observations(self) -> list[str]:
         """Return a remark on images that are in the data twice: the captions of each are wrong for the other."""
@@ -72,11 +140,27 @@ class RetrievalData(Data):
 
     def subset(self, n: int) -> Self:
         image_indices = spread_indices(len(self.images), n)
-        new_index = new_indices(image_indices, len(self.images))
-        text_indices = np.flatnonzero(new_index[self.image_of_text] >= 0)
+        new_image = new_indices(image_indices, len(self.images))
+        pairs = self.pairs[new_image[self.pairs[:, 0]] >= 0]
+        if not len(pairs):
+            raise RequestError(f"a limit of {n} images leaves none with a caption; give more")
+        # Of the texts without an image as large a share is kept as of the images.
+        distractors = np.flatnonzero(self.image_of_text == NO_IMAGE)
+        distractors = distractors[spread_indices(len(distractors), len(distractors) * n // len(self.images))]
+        text_indices = np.union1d(pairs[:, 1], distractors)
+        new_text = new_indices(text_indices, len(self.texts))
+        part = self.from_pairs(
+            [self.images[i] for i in image_indices.tolist()],
+            [self.texts[j] for j in text_indices],
+            np.stack([new_image[pairs[:, 0]], new_text[pairs[:, 1]]], axis=1),
+        )
         return self.replaced(
-            images=[self.images[i] for i in image_indices.tolist()],
-            texts=[self.texts[j] for j in text_indices],
-            image_of_text=new_index[self.image_of_text[text_indices]],
+            images=part.images,
+            texts=part.texts,
+            image_of_text=part.image_of_text,
+            further_pairs=part.further_pairs,
             fingerprint="",
         )
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        return self.replaced(distractors_allowed=True) if self.kind.options[0] in options else self

@@ -1,8 +1,8 @@
 """Zero-shot image-text retrieval: images find their captions, and captions find their image.
 
 Protocol: every image is a query against all captions, and every caption against all images (Karpathy & Fei-Fei, CVPR
-2015; zero-shot as in Radford et al., CLIP, 2021). An image has one or several positive captions, a caption has one
-positive image.
+2015; zero-shot as in Radford et al., CLIP, 2021). An image has one or several positive captions, and a caption one or
+several positive images. Images without a caption and texts without an image (distractors) are candidates, not queries.
 
 Scored: image-text similarity as the model defines it. With `metrics.rerank: k`, a model that has embeddings and scores
 pairs too scores the best k candidates of each query again (`cosmos_eval.engine.rerank`).

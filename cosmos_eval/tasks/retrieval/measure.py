@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_core.plugins import resolve
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import RetrievalData
+from cosmos_eval.datasets.data.retrieval import NO_IMAGE
 from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import PairScores, Scores
 from cosmos_eval.engine.truncation import truncated_alike
+from cosmos_eval.metrics.query_scores import QueryScores, SelectedQueries
 from cosmos_eval.metrics.ranks import expected_hit, expected_rank
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
@@ -38,12 +41,17 @@ def validate(benchmark: Benchmark, data: RetrievalData) -> None:
     """Check that retrieval can be evaluated on this data.
 
     Raises:
-        RequestError: a caption without an image, an image without a caption, bad options of `metrics`, or a primary
-            metric that is not reported.
+        RequestError: a caption without an image or an image without a caption (unless these are allowed), what
+            `RetrievalData.problems` finds, bad options of `metrics`, or a primary metric that is not reported.
     """
     require_equal_lengths(benchmark, texts=len(data.texts), image_numbers_of_texts=len(data.image_of_text))
-    require_valid_index(benchmark, data.image_of_text, len(data.images), "text", "image")
-    require_all_used(benchmark, data.image_of_text, [image.key for image in data.images], "images", "caption")
+    linked = data.image_of_text[data.image_of_text != NO_IMAGE] if data.distractors_allowed else data.image_of_text
+    require_valid_index(benchmark, linked, len(data.images), "text", "image")
+    if not data.distractors_allowed:
+        require_all_used(benchmark, data.pairs[:, 0], [image.key for image in data.images], "images", "caption")
+    problems = data.problems()
+    if problems:
+        raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
     primary_metric(benchmark, task_info(benchmark.task).metric_names({"k": cutoffs(benchmark)}), PRIMARY)
     rerank_of(benchmark)
 
@@ -79,7 +87,8 @@ def run(
 
     - `direction`: `image_to_text` or `text_to_image`
     - `query`: the image's key, or the text's index in the dataset
-    - `image`: key of the image that the query belongs to, the unit that intervals and paired tests resample
+    - `image`: key of the image that the query belongs to (the first one of a text that belongs to several), the unit
+      that intervals and paired tests resample
     - `rank`: expected rank of the best positive
     - `hit@k`: probability in [0, 1] that a positive is among the first k
     - one column for each of `per_query`.
@@ -92,20 +101,23 @@ def run(
     scores = engine.score(data.images, data.texts, rerank=rerank)
     require_joint_space(benchmark, scores)
     image_count, text_count = len(data.images), len(data.texts)
-    texts = torch.arange(text_count)
-    image_of_text = torch.as_tensor(data.image_of_text, dtype=torch.int64)
+    pair_images, pair_texts = (torch.from_numpy(indices) for indices in np.ascontiguousarray(data.pairs.T))
+    query_images, query_texts = pair_images.unique(), pair_texts.unique()
     image_keys = np.array([image.key for image in data.images], dtype=object)
     text_indices = np.array([str(j) for j in range(text_count)], dtype=object)
 
-    # The positive pairs are the same in both directions: (image_of_text[j], j) for each text j.
-    images_as_queries = rank_queries(scores.image_to_text(), image_of_text, texts, text_count)
-    texts_as_queries = rank_queries(scores.text_to_image(), texts, image_of_text, image_count)
+    # The positive pairs are the same in both directions.
+    images_as_queries = rank_queries(
+        *_select(scores.image_to_text(), query_images, pair_images), pair_texts, text_count
+    )
+    texts_as_queries = rank_queries(*_select(scores.text_to_image(), query_texts, pair_texts), pair_images, image_count)
 
+    image_queries, text_queries = query_images.numpy(), query_texts.numpy()
     measured = Measured(image_count)
     frames = []
     for direction, queries, query_names, image_of_query in (
-        ("image_to_text", images_as_queries, image_keys, np.arange(image_count)),
-        ("text_to_image", texts_as_queries, text_indices, image_of_text.numpy()),
+        ("image_to_text", images_as_queries, image_keys[image_queries], image_queries),
+        ("text_to_image", texts_as_queries, text_indices[text_queries], data.image_of_text[text_queries]),
     ):
         columns = _measure_direction(measured, direction, queries, image_of_query, cutoffs(benchmark), per_query)
         names = {"direction": direction, "query": query_names, "image": image_keys[image_of_query]}
@@ -121,6 +133,22 @@ def run(
             *_rerank_warnings(scores, rerank),
         ),
     )
+
+
+def _select(scores: QueryScores, queries: Tensor, positive_query: Tensor) -> tuple[QueryScores, Tensor]:
+    """Leave out the queries without a positive; they are few or none, and stay candidates of the other direction.
+
+    Args:
+        scores: of all queries.
+        queries: (S,) those with a positive, ascending.
+        positive_query: (P,) query of each positive pair.
+
+    Returns:
+        Scores of the S queries, and the query of each pair in their numbering.
+    """
+    if len(queries) == scores.query_count:
+        return scores, positive_query
+    return SelectedQueries(scores, queries), torch.searchsorted(queries, positive_query)
 
 
 def _measure_direction(

@@ -1,0 +1,193 @@
+"""Items of several candidates, some of them right: captions of an image, or images of a caption."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.data.base import Data, new_indices, spread_indices
+from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.kinds import MULTIPLE_CHOICE
+
+
+class Choice(NamedTuple):
+    """One item: an image with its candidate captions, or a caption with its candidate images."""
+
+    images: Sequence[int]
+    """Indices of images; one, or the candidates."""
+    texts: Sequence[str]
+    """One text, or the candidates."""
+    right: Sequence[int]
+    """Positions of the right candidates, from 0."""
+    subset: str = "all"
+
+
+@dataclass(frozen=True)
+class ChoiceData(Data):
+    """I items, each of at least two candidates, which need not be equally many.
+
+    A candidate is a pair of an image and a text: the candidates of an item share their image, or share their text.
+    """
+
+    kind = MULTIPLE_CHOICE
+    hashed_as = "ChoiceData"
+
+    images: Sequence[ImageSource]
+    texts: Sequence[str]
+    pairs: np.ndarray  # (P, 2) int64, index of the image and of the text of each candidate
+    item_of_pair: np.ndarray  # (P,) int64, the item of each candidate: 0, 0, 0, 1, 1, ... I - 1
+    is_right: np.ndarray  # (P,) bool
+    subsets: Sequence[str]
+    """The subset of each item. The accuracy of each subset is reported, and their mean."""
+    fingerprint: str = ""
+    remarks: Sequence[str] = ()
+
+    @classmethod
+    def from_items(cls, images: Sequence[ImageSource], items: Iterable[Choice]) -> "ChoiceData":
+        """Build the data from items.
+
+        Raises:
+            ValueError: an item of several images and several texts, or a right candidate that does not exist.
+        """
+        texts: list[str] = []
+        pairs: list[tuple[int, int]] = []
+        item_of_pair: list[int] = []
+        is_right: list[bool] = []
+        subsets = []
+        for number, item in enumerate(items):
+            if len(item.images) > 1 and len(item.texts) > 1:
+                raise ValueError(f"item {number} has {len(item.images)} images and {len(item.texts)} texts")
+            candidates = [(i, len(texts) + j) for i in item.images for j in range(len(item.texts))]
+            if not all(0 <= position < len(candidates) for position in item.right):
+                raise ValueError(f"item {number} has {len(candidates)} candidates, and the right ones are {item.right}")
+            texts += item.texts
+            pairs += candidates
+            item_of_pair += [number] * len(candidates)
+            is_right += [position in item.right for position in range(len(candidates))]
+            subsets.append(item.subset)
+        return cls(
+            images,
+            texts,
+            np.array(pairs, dtype=np.int64).reshape(-1, 2),
+            np.array(item_of_pair, dtype=np.int64),
+            np.array(is_right, dtype=bool),
+            subsets,
+        )
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(I,) int64, position of the first candidate of each item."""
+        return np.searchsorted(self.item_of_pair, np.arange(len(self.subsets)))
+
+    def counts(self) -> dict[str, int]:
+        return {"images": len(self.images), "items": len(self.subsets)}
+
+    def hash_into(self, content: ContentHash) -> None:
+        content.integers("pairs", self.pairs.reshape(-1))
+        content.integers("item_of_pair", self.item_of_pair)
+        content.integers("is_right", self.is_right.astype(np.int64))
+        content.strings("texts", self.texts)
+        content.strings("subsets", self.subsets)
+
+    def problems(self) -> list[str]:
+        problems = find_broken_texts("texts", self.texts)
+        problems += find_broken_texts("subsets", list(dict.fromkeys(self.subsets)))
+        if not len(self.pairs) == len(self.item_of_pair) == len(self.is_right) or not len(self.pairs):
+            return [*problems, "has no items, or lists of different lengths"]
+        if any(np.diff(self.item_of_pair, prepend=0) < 0) or self.item_of_pair[-1] != len(self.subsets) - 1:
+            return [*problems, "has candidates that are not in the order of their items"]
+        for noun, indices, count in (
+            ("image", self.pairs[:, 0], len(self.images)),
+            ("text", self.pairs[:, 1], len(self.texts)),
+        ):
+            if not (indices.min() >= 0 and indices.max() < count):
+                return [*problems, f"has items with an index of no {noun}"]
+        candidates = np.bincount(self.item_of_pair, minlength=len(self.subsets))
+        right = np.bincount(self.item_of_pair, weights=self.is_right, minlength=len(self.subsets))
+        for is_broken, fault in ((right < 1, "right"), (candidates - right < 1, "wrong")):
+            broken = np.flatnonzero(is_broken)
+            if len(broken):
+                shown = format_names(self._name(item) for item in broken.tolist())
+                problems.append(f"has {len(broken):,} items without a {fault} candidate: {shown}")
+        return problems
+
+    def observations(self) -> list[str]:
+        texts = [" ".join(text.split()) for text in self.texts]
+        return self._undecidable([(int(i), texts[j]) for i, j in self.pairs])
+
+    def content_observations(self) -> list[str]:
+        """Return a remark on items in which a wrong image has the content of a right one."""
+        digests = [image.digest() for image in self.images]
+        of_keys = self._undecidable([(int(i), int(j)) for i, j in self.pairs])
+        of_contents = self._undecidable([(digests[i], int(j)) for i, j in self.pairs])
+        return of_contents if of_contents != of_keys else []
+
+    def _undecidable(self, candidates: Sequence[object]) -> list[str]:
+        """Return a remark on items with a wrong candidate that equals a right one; `candidates` is (P,)."""
+        right: dict[int, set[object]] = {}
+        wrong: dict[int, set[object]] = {}
+        for item, candidate, is_right in zip(self.item_of_pair.tolist(), candidates, self.is_right, strict=True):
+            (right if is_right else wrong).setdefault(item, set()).add(candidate)
+        undecidable = [item for item in right if right[item] & wrong.get(item, set())]
+        if not undecidable:
+            return []
+        verb = "has" if len(undecidable) == 1 else "have"
+        shown = format_names(map(self._name, undecidable))
+        items = f"{len(undecidable):,} of {len(self.subsets):,} items"
+        return [f"{items} {verb} a wrong candidate equal to a right one: {shown}"]
+
+    def subset(self, n: int) -> Self:
+        """Return the items of `n` images.
+
+        If an item has several images, items are spread evenly in place of images, so that all images of an item are
+        kept; the data then have at most `n` images.
+        """
+        image_indices = self._images_of_items(n) if self._has_several_images() else spread_indices(len(self.images), n)
+        new_image_index = new_indices(image_indices, len(self.images))
+        is_kept_pair = new_image_index[self.pairs[:, 0]] >= 0
+        # An item is kept if all of its images are.
+        is_kept_item = np.bincount(self.item_of_pair, weights=~is_kept_pair, minlength=len(self.subsets)) == 0
+        items = np.flatnonzero(is_kept_item)
+        is_kept_pair = is_kept_item[self.item_of_pair]
+        pairs = self.pairs[is_kept_pair]
+        text_indices, new_text = np.unique(pairs[:, 1], return_inverse=True)
+        return self.replaced(
+            images=[self.images[i] for i in image_indices.tolist()],
+            texts=[self.texts[j] for j in text_indices.tolist()],
+            pairs=np.stack([new_image_index[pairs[:, 0]], new_text.reshape(-1)], axis=1),
+            item_of_pair=new_indices(items, len(self.subsets))[self.item_of_pair[is_kept_pair]],
+            is_right=self.is_right[is_kept_pair],
+            subsets=[self.subsets[item] for item in items.tolist()],
+            fingerprint="",
+        )
+
+    def _has_several_images(self) -> bool:
+        return bool((self.pairs[:, 0] != self.pairs[self.starts[self.item_of_pair], 0]).any())
+
+    def _images_of_items(self, n: int) -> np.ndarray:
+        """Return the sorted indices of the images of evenly spread items, as many items as have `n` images together."""
+        images = [set(of_item.tolist()) for of_item in np.split(self.pairs[:, 0], self.starts[1:])]
+        chosen: set[int] = set()
+        # Items in the order 0, I / 2, I / 4, 3 I / 4, ...: any number of them is spread over the dataset.
+        for item in _spread_order(len(images)):
+            if len(chosen | images[item]) <= n:
+                chosen |= images[item]
+        if not chosen:
+            raise RequestError(f"a limit of {n} images leaves no item; give at least {min(map(len, images)):,}")
+        return np.array(sorted(chosen), dtype=np.int64)
+
+    def _name(self, item: int) -> str:
+        """Name an item by its first image and text."""
+        image, text = self.pairs[self.starts[item]]
+        return f"{self.images[image].key} {self.texts[text]!r}"
+
+
+def _spread_order(count: int) -> list[int]:
+    """Order 0 to count - 1 so that each beginning of the order is spread over the whole range (van der Corput)."""
+    bits = max(1, (count - 1).bit_length())
+    reversed_bits = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(1 << bits))
+    return [i for i in reversed_bits if i < count]

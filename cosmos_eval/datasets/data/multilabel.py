@@ -1,0 +1,107 @@
+"""Images with any number of labels each."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.data.base import Data, spread_indices
+from cosmos_eval.datasets.fingerprint import ContentHash
+from cosmos_eval.datasets.image_sources import ImageSource
+from cosmos_eval.datasets.kinds import MULTILABEL
+
+ABSENT, PRESENT, UNDECIDED = 0, 1, -1
+"""What an image says of a class. UNDECIDED, such as an object that VOC's annotators called difficult: the image counts
+neither for nor against the class."""
+
+
+@dataclass(frozen=True)
+class MultilabelData(Data):
+    """N images, each with any number of C classes.
+
+    `templates` are the prompt templates of all classes, or one list of templates for each class, in class order.
+    """
+
+    kind = MULTILABEL
+    hashed_as = "MultilabelData"
+
+    images: Sequence[ImageSource]
+    labels: np.ndarray  # (N, C) int8: PRESENT, ABSENT or UNDECIDED
+    class_names: Sequence[str]
+    templates: Sequence[str] | Sequence[Sequence[str]]
+    fingerprint: str = ""
+    remarks: Sequence[str] = ()
+
+    def counts(self) -> dict[str, int]:
+        counts = {"images": len(self.images), "classes": len(self.class_names)}
+        counts["labels"] = int((self.labels == PRESENT).sum())
+        undecided = int((self.labels == UNDECIDED).sum())
+        return {**counts, "undecided": undecided} if undecided else counts
+
+    def hash_into(self, content: ContentHash) -> None:
+        content.integers(f"labels {len(self.class_names)}", self.labels.astype(np.int64).reshape(-1))
+        content.strings("class_names", self.class_names)
+        content.strings("templates", [template for template in self.templates if isinstance(template, str)])
+        for class_templates in self.templates:
+            if not isinstance(class_templates, str):
+                content.strings("templates of a class", class_templates)
+
+    def problems(self) -> list[str]:
+        names = list(self.class_names)
+        problems = find_broken_texts("class names", names)
+        shared = [template for template in self.templates if isinstance(template, str)]
+        problems += find_broken_texts("prompts", shared or [text for texts in self.templates for text in texts])
+        repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+        if repeated:  # every class has a metric of its name
+            problems.append(f"has {len(repeated):,} class names twice: {format_names(repeated)}; name each class apart")
+        if self.labels.shape != (len(self.images), len(names)):
+            shape = " x ".join(map(str, self.labels.shape))
+            problems.append(f"has labels of {shape} for {len(self.images):,} images and {len(names):,} classes")
+            return problems
+        odd = np.flatnonzero(~np.isin(self.labels, (ABSENT, PRESENT, UNDECIDED)).all(1))
+        if len(odd):
+            keys = format_names(self.images[i].key for i in odd.tolist())
+            problems.append(f"has {len(odd):,} images with a label other than {PRESENT}, {ABSENT}, {UNDECIDED}: {keys}")
+        if not (self.labels == PRESENT).any():
+            problems.append("has no image with a label")
+        if self.templates and not shared and len(self.templates) != len(names):
+            problems.append(f"has prompts for {len(self.templates):,} classes, but {len(names):,} classes")
+        return problems
+
+    def observations(self) -> list[str]:
+        present = self.labels == PRESENT
+        observations = []
+        unused = [self.class_names[c] for c in np.flatnonzero(~present.any(0)).tolist()]
+        if unused:
+            verb = "has" if len(unused) == 1 else "have"
+            observations.append(
+                f"{len(unused):,} of {len(self.class_names):,} classes {verb} no image and no average precision: "
+                f"{format_names(unused)}"
+            )
+        return observations
+
+    def subset(self, n: int) -> Self:
+        image_indices = spread_indices(len(self.images), n)
+        if not (self.labels[image_indices] == PRESENT).any():  # then the first images with a label, which exist
+            image_indices = np.sort(np.flatnonzero((self.labels == PRESENT).any(1))[:n])
+        return self.replaced(
+            images=[self.images[i] for i in image_indices.tolist()], labels=self.labels[image_indices], fingerprint=""
+        )
+
+
+def build_labels(present: Sequence[Sequence[int]], undecided: Sequence[Sequence[int]], class_count: int) -> np.ndarray:
+    """Build (N, C) int8 labels from the classes of each image; a class in both lists is PRESENT.
+
+    Args:
+        present: indices of the classes of each image.
+        undecided: indices of the undecided classes of each image.
+        class_count: C.
+    """
+    labels = np.full((len(present), class_count), ABSENT, dtype=np.int8)
+    for value, classes_by_image in ((UNDECIDED, undecided), (PRESENT, present)):
+        for row, classes in zip(labels, classes_by_image, strict=True):
+            row[list(classes)] = value
+    return labels
