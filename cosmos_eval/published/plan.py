@@ -61,7 +61,7 @@ def _repeated(option: str, values: Sequence[str]) -> list[str]:
 
 
 def _data_line(benchmark: Benchmark) -> str:
-    expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
+    expected = ", ".join(f"{n:,} {unit}" for unit, n in benchmark.dataset.get("expected", {}).items())
     return f"{benchmark.name} ({expected}): {benchmark.dataset.get('needs', '-')}"
 
 

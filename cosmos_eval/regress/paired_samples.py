@@ -25,7 +25,7 @@ def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "p
     for name in (*keys, *info.sample_columns):
         require_column(name, baseline, candidate)
     if info.comparable_samples is not None:
-        baseline, candidate = (info.comparable_samples(one) for one in (baseline, candidate))
+        baseline, candidate = (info.comparable_samples(frame) for frame in (baseline, candidate))
     if len(baseline) != len(candidate):
         raise RequestError(f"{len(baseline):,} samples in the baseline and {len(candidate):,} in the candidate")
     for name in keys:
@@ -47,7 +47,7 @@ def pair_samples(
         frames: their samples.
 
     Raises:
-        RequestError: a metric that cannot be computed from samples, or does not come out as recorded.
+        RequestError: a metric that cannot be computed from samples, or one that differs from the recorded value.
     """
     samples: Hits | PairedPixelCounts = resolve(task_info(results[0].benchmark.task).paired)(metric, results, frames)
     if isinstance(samples, Hits):
