@@ -98,4 +98,4 @@ function matches(text, wanted) {
     .every((word) => low.includes(word));
 }
 
-const replaceIn = (place, ...children) => place.replaceChildren(...children.flat());
+const replaceIn = (container, ...children) => container.replaceChildren(...children.flat());

@@ -131,7 +131,7 @@ function openAverage(row, column, text) {
 
 function leaderboardSection() {
   if (!data.columns.length) return null;
-  const place = el("div");
+  const container = el("div");
   const status = el("p", { class: "status", role: "status" });
   const state = { key: null, descending: false };
   const intervals = el("input", { type: "checkbox", checked: true });
@@ -151,7 +151,7 @@ function leaderboardSection() {
     const columns = all.filter((_, number) => isIn(data.columns[number].task, data.columns[number].title));
     const rows = ranked.filter((row) => modelIsShown(row) && columns.some((column) => column.values.has(row)));
     status.textContent = `${rows.length} of ${ranked.length} rows, ${columns.length} of ${all.length} columns.`;
-    replaceIn(place, rows.length ? modelTable("Leaderboard", rows, columns, state) : nothing());
+    replaceIn(container, rows.length ? modelTable("Leaderboard", rows, columns, state) : nothing());
   });
   return section(
     "leaderboard",
@@ -165,13 +165,13 @@ function leaderboardSection() {
     ),
     bar,
     status,
-    place,
+    container,
   );
 }
 
 function partialSection() {
   if (!data.results.some((result) => result.limit !== null)) return null;
-  const place = el("div");
+  const container = el("div");
   const state = { key: null, descending: false };
   onFilter(() => {
     const columns = data.groups
@@ -188,7 +188,7 @@ function partialSection() {
       )
       .filter((column) => column.values.size);
     const rows = [...new Set(columns.flatMap((column) => [...column.values.keys()]))];
-    replaceIn(place, rows.length ? modelTable("Partial results", rows, columns, state) : nothing());
+    replaceIn(container, rows.length ? modelTable("Partial results", rows, columns, state) : nothing());
   });
   return section(
     "partial",
@@ -199,7 +199,7 @@ function partialSection() {
       "Measured with --limit, on the first samples only. They are no part of the leaderboard or of any chart, and " +
         "are not ranked.",
     ),
-    place,
+    container,
   );
 }
 

@@ -47,8 +47,8 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
       else head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     });
     const bodies = [false, true].map((below) => {
-      const some = keyed.filter(({ row }) => isApart(row) === below);
-      if (!some.length) return null;
+      const part = keyed.filter(({ row }) => isApart(row) === below);
+      if (!part.length) return null;
       const heading = below
         ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, el("span", {}, apart)))
         : null;
@@ -56,7 +56,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
         "tbody",
         {},
         heading ?? [],
-        some.map(({ row }) => rowOf(row)),
+        part.map(({ row }) => rowOf(row)),
       );
     });
     table.querySelectorAll("tbody").forEach((body) => body.remove());
