@@ -1,4 +1,4 @@
-"""How long work tells of its progress: whoever starts it passes a reporter; silent unless one is given."""
+"""Progress of long work: the caller passes a reporter; nothing is reported without one."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Called with the number of units just done, and now and then with a few words on how the work goes."""
+    """Called with the number of units just done, and sometimes with a short text about the state of the work."""
 
     def __call__(self, n: int, text: str = "") -> None:
         """`text` is shown until the next one comes; empty keeps the last."""
