@@ -108,7 +108,7 @@ def safe_streams() -> Iterator[None]:
 
 
 def print_line(text: str) -> None:
-    """Print one line, whatever names from data it holds."""
+    """Print one line; control characters in names from data are escaped."""
     print(printable(text))
 
 

@@ -50,7 +50,7 @@ def _counts(reproduction: Reproduction, secondary: bool = False) -> str:
 
 
 def markdown(reproduction: Reproduction, results: str) -> str:
-    """Summary, table of what was measured, reasons, what was refused, and what to run for the rest."""
+    """Summary, table of measurements, known differences, refused results, and what to run for the rest."""
     parts = [f"# Reproduction of {reproduction.suite.name}", "", summary(reproduction)]
     reasons: dict[str, int] = {}
     has_several_papers = len({cell.target.paper for cell in reproduction.cells}) > 1

@@ -29,7 +29,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
         baseline, candidate: as `cosmos_eval.results.store.read_model` reads them.
 
     Raises:
-        RequestError: a requested benchmark or metric is in no result, or too few resamples for so many tests.
+        RequestError: a requested benchmark or metric is in no result, or too few resamples for the number of tests.
     """
     names = wanted_benchmarks(baseline, candidate, settings)
     problems: list[tuple[str, str]] = []

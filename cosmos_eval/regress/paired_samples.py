@@ -19,7 +19,7 @@ TOLERANCE = 1e-9
 
 
 def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "pd.DataFrame") -> None:
-    """RequestError unless both tables are of the same samples in the same order."""
+    """Raise RequestError unless both tables hold the same samples in the same order."""
     groups = [name for name in baseline.columns if info.sample_groups and name.startswith(info.sample_groups)]
     keys = [*info.sample_keys, *groups]
     for name in (*keys, *info.sample_columns):

@@ -29,7 +29,7 @@ class Board:
     """
 
     rows: pd.DataFrame
-    """label, spec, digest, precision, kind ("measured", "published"), source (of what was published)."""
+    """label, spec, digest, precision, kind ("measured", "published"), source (of published rows)."""
     columns: pd.DataFrame
     """kind ("metric", "average"), benchmark (an average: its name), metric, task (empty: several tasks),
     version, fingerprint, dataset (its fingerprint), n (samples; an average: benchmarks), images, items, left_out,
@@ -68,7 +68,7 @@ class Board:
 
     @cached_property
     def precisions(self) -> list[str]:
-        """The precisions of what was measured."""
+        """Precisions of the measured rows."""
         return sorted(self.rows.loc[self.rows["kind"] == MEASURED, "precision"].unique())
 
 
@@ -84,7 +84,7 @@ def make_board(results: Sequence[Result], references: pd.DataFrame | None = None
 
 
 def scored_by_other_code(results: Iterable[Result]) -> list[str]:
-    """Return a remark for each benchmark whose results, on one protocol and dataset, different code has scored."""
+    """Return a remark for each benchmark whose results (one protocol, one dataset) were scored by different code."""
     code: dict[tuple[str, str, str], dict[str, str]] = {}
     for result in results:
         if result.limit is None:
@@ -105,8 +105,8 @@ def scored_by_other_code(results: Iterable[Result]) -> list[str]:
 def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
     """As `make_board`, from the long frame of `to_frame`.
 
-    A column belongs to one protocol fingerprint and one dataset fingerprint, so that a column
-    never mixes numbers of different protocols or data.
+    A column belongs to one protocol fingerprint and one dataset fingerprint: it never mixes numbers of different
+    protocols or data.
     """
     frame = distinct_labels(frame)
     limited = frame[frame["limit"].notna()].reset_index(drop=True)
@@ -206,10 +206,10 @@ def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame)
 def order_of(values: pd.DataFrame) -> list[Any]:
     """The index of (rows, columns) values, the best row first; higher is better, and nan is not measured.
 
-    Rows that have the same columns go by their mean rank over these. A row that has fewer columns than others goes
-    above the first of those that it beats: on more of the columns that both have, it is the better one. So no row leads
-    a better one by having more columns, and columns that a row lacks count neither for it nor against it. A row
-    that shares no column with the others goes below them.
+    Rows that have the same columns are ordered by their mean rank over these. A row that has fewer columns than others
+    goes above the first of those that it beats, that is, is better than on more of their common columns. So no row is
+    above a better one because it has more columns, and a column that a row lacks counts neither for nor against it. A
+    row that shares no column with the others goes below them.
     """
     measured = values.notna()
     sets = values.groupby(measured.apply(tuple, axis=1), sort=False).groups.values()
@@ -225,12 +225,12 @@ def order_of(values: pd.DataFrame) -> list[Any]:
 
 
 def _beats(row: pd.Series, other: pd.Series) -> bool:
-    """Whether one row is better on more of the columns that both have than the other is."""
+    """Whether `row` is better than `other` on more of their common columns than it is worse."""
     return int((row > other).sum()) > int((row < other).sum())
 
 
 def _top_two(cells: pd.DataFrame, columns: pd.DataFrame) -> pd.Series:
-    """1 for the best of a column and 2 for the second; two that tie for the best leave no second."""
+    """Return 1 for the best cell of a column, 2 for the second, else NA; if two tie for the best there is no second."""
     sign = cells["column"].map(columns["higher_is_better"]).map({True: -1, False: 1})
     ranks = (cells["value"] * sign).groupby(cells["column"]).rank(method="min")
     return ranks.where(ranks <= 2).astype("Int64")

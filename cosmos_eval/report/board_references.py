@@ -9,9 +9,9 @@ COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source",
     "fingerprint", "dataset",
 )  # fmt: skip
-"""Of a frame of references. `benchmark` and `metric` in our words; `value` a fraction, or a rank; `decimals` of
-percent; `fingerprint` and `dataset` where the file has them, else empty: then the benchmark is the shipped definition
-with this name. `model`, `benchmark`, `metric` and `value` are needed."""
+"""Columns of a frame of references. `benchmark` and `metric` are our names; `value` a fraction, or a rank; `decimals`
+of percent; `fingerprint` and `dataset` where the file has them, else empty: then the benchmark is the shipped
+definition with this name. `model`, `benchmark`, `metric` and `value` are needed."""
 
 
 def place_references(
@@ -30,7 +30,7 @@ def place_references(
         (placed["dataset"] != "") & (placed["dataset"] != placed["data"])
     )
     remarks = [
-        f"{paper}: its values for {benchmark} are of another protocol or other data than those measured; left out."
+        f"{paper}: its values for {benchmark} have another protocol or other data than the measured ones; left out."
         for paper, benchmark in dict.fromkeys(
             zip(placed.loc[is_other_protocol, "paper"], placed.loc[is_other_protocol, "benchmark"], strict=True)
         )
@@ -38,7 +38,7 @@ def place_references(
     ]
     placed = placed[~is_other_protocol].drop_duplicates([*_MODEL, "column", "value"]).sort_values(["order", "column"])
     if placed.empty:
-        return pd.DataFrame(), pd.DataFrame(), [*remarks, "No published value is of a column of this table."]
+        return pd.DataFrame(), pd.DataFrame(), [*remarks, "No published value belongs to a column of this table."]
     placed["again"] = placed.groupby([*_MODEL, "column"], sort=False).cumcount()
     placed["row"] = first + placed.groupby([*_MODEL, "again"], sort=False).ngroup()
     rows = placed.groupby("row", sort=True).agg(

@@ -72,7 +72,7 @@ def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Plain values; what is missing is null."""
+    """Rows as dictionaries of plain values; a missing value is None (null in JSON)."""
     return [
         {key: _plain(value) for key, value in zip(frame.columns, row, strict=True)}
         for row in frame.itertuples(index=False, name=None)

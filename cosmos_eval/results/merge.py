@@ -224,7 +224,7 @@ class _Mover:
     is_new: bool
 
     def __call__(self, results: Sequence[Path], not_run: Sequence[Path]) -> None:
-        """Move what was staged to `out`: in one move, or each result with RESULT.json last."""
+        """Move the staged files to `out`: in one move, or each result with RESULT.json last."""
         if self.is_new:
             self.stage.chmod(0o777 & ~current_umask())  # mkdtemp makes a private folder
             for target in {folder for moved in (*results, *not_run) for folder in (moved, *moved.parents)}:

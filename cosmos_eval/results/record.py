@@ -180,7 +180,7 @@ def identity(
     """Digest of model, protocol and dataset fingerprints, precision, limit, and of the code that scores; empty for a
     model without a digest.
 
-    A model whose weights cannot be identified never equals itself: it is measured anew each time.
+    A model whose weights cannot be identified never equals itself: it is measured again each time.
 
     Args:
         scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results of before

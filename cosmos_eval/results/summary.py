@@ -85,7 +85,7 @@ def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, 
     ours, theirs = read_model(first), read_model(second)
     if (
         len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys()
-    ):  # two single results are compared whatever their benchmarks
+    ):  # two single results are compared even if their benchmarks differ
         theirs = dict(zip(ours, theirs.values(), strict=True))
     rows: list[tuple[str, ...]] = []
     compared = different = 0

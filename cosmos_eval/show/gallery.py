@@ -168,7 +168,7 @@ Line = tuple[str, float | None, bool | None]
 
 
 def _lines_of_item(item: Item, data: PerceptionData, specs: Sequence[str]) -> list[Line]:
-    """The texts of an item, and the scores that every model gives them."""
+    """The texts of an item, with the scores of every model."""
     image_count = data.item_images.shape[1]
     texts = [data.texts[j] for j in data.item_texts[item.index].tolist()]
     square = image_count > 1 and len(texts) > 1

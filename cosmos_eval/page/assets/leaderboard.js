@@ -75,7 +75,7 @@ function boardColumn(column, number) {
   };
 }
 
-/** A table of models; published ones stand apart below. */
+/** A table of models; published ones are in a group of their own below. */
 function modelTable(caption, rows, columns, state) {
   const head = {
     key: "model",

@@ -1,12 +1,12 @@
-// Tables that sort by any of their columns: the head of each is a button, and aria-sort tells the order.
+// Tables that sort by any of their columns: the head of each is a button, and aria-sort gives the order.
 
 /**
  * A table.
  *   columns: {key, title, notes, task, value(row) -> number, string or null, cell(row) -> node or text, text,
  *     ascending}; the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
- *   rows: anything, in the order that stands before a column is chosen.
+ *   rows: anything, in the order in which they are shown before a column is chosen.
  *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
- *   isApart: rows that stand below the others, under the heading `apart`, whatever the order.
+ *   isApart: rows that are always below the others, under the heading `apart`.
  */
 function sortable(caption, columns, rows, state, { isApart = () => false, apart = "" } = {}) {
   const table = el("table", {}, el("caption", {}, caption));
