@@ -8,7 +8,7 @@ const changed = (name) => (value) => {
   for (const draw of listeners) draw();
 };
 
-const tasks = [...new Set([...data.groups, ...data.columns].map((one) => one.task))].filter(Boolean);
+const tasks = [...new Set([...data.groups, ...data.columns].map((entry) => entry.task))].filter(Boolean);
 const modelIsShown = (row) => matches(data.models[row].label, filters.model);
 const isPublished = (row) => data.models[row].kind === "published";
 const isIn = (task, title) => (!filters.task || task === filters.task) && matches(title, filters.benchmark);
@@ -111,8 +111,10 @@ function openPublished(row, column, text, source) {
 
 function openAverage(row, column, text) {
   const parts = data.columns
-    .map((one, number) => ({ one, cell: data.cells.find((cell) => cell[0] === row && cell[1] === number) }))
-    .filter(({ one, cell }) => cell && one.kind === "metric" && column.of.includes(data.groups[one.group]?.name));
+    .map((member, number) => ({ member, cell: data.cells.find((cell) => cell[0] === row && cell[1] === number) }))
+    .filter(
+      ({ member, cell }) => cell && member.kind === "metric" && column.of.includes(data.groups[member.group]?.name),
+    );
   openDialog(
     `${data.models[row].label}, ${column.title}`,
     "provenance",
@@ -124,7 +126,7 @@ function openAverage(row, column, text) {
     ),
     block("Benchmarks", [
       ["mean of", column.of],
-      ...parts.map(({ one, cell }) => [one.title, shown(one.metric, cell[2])]),
+      ...parts.map(({ member, cell }) => [member.title, shown(member.metric, cell[2])]),
     ]),
   );
 }
@@ -181,7 +183,7 @@ function partialSection() {
               metricColumn(
                 index,
                 metric,
-                resultsOf(index, true).filter((one) => modelIsShown(one.row)),
+                resultsOf(index, true).filter((result) => modelIsShown(result.row)),
               ),
             )
           : [],

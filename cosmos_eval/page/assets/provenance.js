@@ -123,8 +123,8 @@ function resultButton(result, metric, className = "") {
   const group = data.groups[result.group];
   const values = valueOf(result, metric);
   const text = shown(metric, values[0]);
-  const what = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
-  const label = `${text}${unitOf(metric)}, ${what}: how it was measured`;
+  const description = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
+  const label = `${text}${unitOf(metric)}, ${description}: how it was measured`;
   return numberButton(text, label, () => openResult(result, metric), className);
 }
 

@@ -34,7 +34,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
   }
 
   function draw() {
-    const column = columns.find((one) => one.key === state.key);
+    const column = columns.find((candidate) => candidate.key === state.key);
     const keyed = rows.map((row, index) => ({ row, index, key: column ? column.value(row) : index }));
     keyed.sort((a, b) => {
       // What is missing comes last in both orders.
@@ -64,12 +64,12 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
   }
 
   function rowOf(row) {
-    const [first, ...others] = columns;
+    const [first, ...otherColumns] = columns;
     return el(
       "tr",
       {},
       el("th", { scope: "row" }, first.cell(row)),
-      others.map((one) => el("td", { class: one.text ? "text" : "figure" }, one.cell(row))),
+      otherColumns.map((column) => el("td", { class: column.text ? "text" : "figure" }, column.cell(row))),
     );
   }
 
