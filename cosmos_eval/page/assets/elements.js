@@ -53,7 +53,7 @@ function valueOf(result, metric) {
 
 const shortName = (group, metric) => group.short[group.metrics.indexOf(metric)] ?? metric;
 
-/** The results that a ranking may use: measured on all of their data. Of several results of one row the last is used. */
+/** The results that a ranking may use: measured on all of their data; of several results of one row the last. */
 function resultsOf(group, limited = false) {
   const rows = new Map();
   for (const result of data.results) {
