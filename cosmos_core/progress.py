@@ -14,19 +14,19 @@ class Advance(Protocol):
 
 
 class Reporter(Protocol):
-    """Something that can show how far a piece of work has come."""
+    """Shows the progress of pieces of work, for example as a bar."""
 
     def task(self, description: str, total: int, unit: str = "it") -> AbstractContextManager[Advance]:
-        """Open a piece of work of `total` units; the value it gives is called with the number of units just done."""
+        """Open a piece of work of `total` units; its context value is called with each number of units just done."""
         ...
 
     def note(self, line: str) -> None:
-        """Show one line that stays."""
+        """Show one line, which is not overwritten by later progress."""
         ...
 
 
 def silent(n: int, text: str = "") -> None:
-    """The progress of work that nobody watches."""
+    """Ignore progress: the `Advance` of `Silent`."""
 
 
 class Silent:
