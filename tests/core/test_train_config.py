@@ -91,7 +91,7 @@ def test_a_model_is_named_or_spelled_out():
         ("views.flip=7", "probabilities"),
         ("objective=clap", "none of cosmos, clip"),
         ("precision=fp8", "none of auto"),
-        ("momentum_teacher=1.5", "0..1"),
+        ("momentum_teacher=1.5", "must be from 0 to 1"),
         ("captions=1", "captions of at least 2"),
         ("views.global_crops=1", "global_crops=2"),
         ("lr", "--set takes key=value"),
