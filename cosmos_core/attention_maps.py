@@ -73,7 +73,7 @@ def pooler_weights(pool: CrossAttentionPool, queries: Tensor, tokens: Tensor) ->
 def stretch_to_unit_range(weights: Tensor, dims: int = 1) -> Tensor:
     """Each map scaled to [0, 1] by its own smallest and largest value, as in the paper's figure.
 
-    A constant map, in which nothing stands out, is 0 everywhere.
+    A constant map becomes 0 everywhere.
 
     Args:
         weights: (..., one map), the last `dims` dimensions being the map; not empty.

@@ -94,7 +94,8 @@ def read_network(path: Path, weights: NetworkName, check: bool = True) -> Stored
 
 def unknown_name_error(name: Path | str) -> RequestError:
     return RequestError(
-        f"no checkpoint file {name}, and no released checkpoint of that name; released: {', '.join(released.RELEASED)}"
+        f"no checkpoint file {name}, and no released checkpoint with this name; "
+        f"released: {', '.join(released.RELEASED)}"
     )
 
 
@@ -171,7 +172,7 @@ def a_few(names: list[str], count: int = 3) -> str:
 
 
 def find_preset(state: Mapping[str, Tensor], path: Path | str) -> Config:
-    """The preset whose shapes these weights have; RequestError that names the nearest one if there is none."""
+    """Return the preset with the shapes of these weights; RequestError with the nearest preset if there is none."""
     problems: dict[str, str] = {}
     nearness: dict[str, int] = {}
     for name, config in PRESETS.items():
@@ -192,9 +193,9 @@ def find_preset(state: Mapping[str, Tensor], path: Path | str) -> Config:
 
 
 def shapes_in_words(state: Mapping[str, Tensor]) -> str:
-    """The architecture as far as the shapes of the weights tell it, in words."""
+    """Return the parts of the architecture that the shapes of the weights show, as text."""
     words = [f"{len(state)} tensors"]
-    for key, what, axis in (
+    for key, size, axis in (
         ("visual.conv1.weight", "image width", 0),
         ("visual.conv1.weight", "patch", -1),
         ("text_projection", "text width", 0),
@@ -202,7 +203,7 @@ def shapes_in_words(state: Mapping[str, Tensor]) -> str:
         ("token_embedding.weight", "vocabulary", 0),
     ):
         if key in state and state[key].ndim > 0:
-            words.append(f"{what} {state[key].shape[axis]}")
+            words.append(f"{size} {state[key].shape[axis]}")
     if not any("attn_cross_pool" in key for key in state):
         words.append("no cross-attention poolers")
     return ", ".join(words)

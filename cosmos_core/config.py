@@ -186,9 +186,9 @@ class TrainConfig:
                 raise RequestError(f"{item.name} holds a zero byte, which no name or path can have")
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
-                raise RequestError(f"{key} lies in 0..1, 1 left out, got {getattr(self, key)}")
+                raise RequestError(f"{key} must be at least 0 and below 1, got {getattr(self, key)}")
         if not 0 <= self.momentum_teacher <= 1:
-            raise RequestError(f"momentum_teacher lies in 0..1, got {self.momentum_teacher}")
+            raise RequestError(f"momentum_teacher must be from 0 to 1, got {self.momentum_teacher}")
 
     def required_views(self) -> Views:
         """The views that the loader makes of a sample: those of the configured ones that the objective needs.

@@ -106,7 +106,7 @@ def why_not(config: Mapping[str, Any]) -> str:
     if not_text:
         return f"keys that are not text: {', '.join(not_text)}"
     checks = (wrong_kind, wrong_number, wrong_type, wrong_size)
-    return next((why for check in checks if (why := check(config, vision, text))), "")
+    return next((reason for check in checks if (reason := check(config, vision, text))), "")
 
 
 def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def wrong_kind(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
             f"its image tower pools by {short_repr(vision.get('pool_type'))}, not 'tok'",
         ),
         (vision.get("patch_dropout"), "its image tower drops patches (patch_dropout); COSMOS trains without"),
-        (vision.get("final_ln_after_pool"), "its final norm stands after pooling, so patch tokens have none"),
+        (vision.get("final_ln_after_pool"), "its final norm is applied after pooling, so patch tokens have none"),
         (text.get("hf_model_name"), "its text tower is a transformers model, not open_clip's"),
         ("multimodal_cfg" in config, "it has a caption decoder (CoCa)"),
         (config.get("custom_text"), "its text tower is a module of its own (custom_text)"),
@@ -218,7 +218,7 @@ def wrong_size(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mappi
 
 
 def first_reason(*reasons: tuple[Any, str]) -> str:
-    return next((why for holds, why in reasons if holds), "")
+    return next((reason for holds, reason in reasons if holds), "")
 
 
 def checked(config: Mapping[str, Any], name: str = "the model configuration") -> Config:
@@ -238,7 +238,7 @@ def checked(config: Mapping[str, Any], name: str = "the model configuration") ->
 
 
 def changed(config: Any, key: str, value: Any, where: str = "the model configuration") -> Config:
-    """A copy of a configuration, or of the preset of that name, with one value set by its dotted key.
+    """Return a copy of a configuration (or of a preset, by name) with one value set by its dotted key.
 
     Raises:
         RequestError: no such preset or key (names the nearest). `checked` checks the values.

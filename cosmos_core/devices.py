@@ -7,7 +7,7 @@ from cosmos_core.short_repr import short_repr
 
 
 def require_device(device: str | torch.device) -> torch.device:
-    """The device of that name, checked to compute on this machine.
+    """Return the device with this name, after a check that it computes on this machine.
 
     Raises:
         RequestError: not a device, or one that this machine lacks or cannot compute on (`meta` among them).

@@ -2,7 +2,7 @@
 
 Pixels are those of Pillow's `convert("RGB")` except where that clips: images of 16 bits, 32-bit integers and floats are
 scaled to 8 bits first (`to_rgb`). EXIF orientation is applied only if `turned` is set, as in torchvision,
-clip-benchmark and open_clip. `read_header` tells from the first bytes whether one of these rules affects an image.
+clip-benchmark and open_clip. `read_header` decides from the first bytes whether one of these rules affects an image.
 """
 
 import io
@@ -79,7 +79,7 @@ class NotAnImage(RequestError):
 
 
 class Impostor(NotAnImage):
-    """A known other thing in place of the image: an empty file, or one that `impostor_of` recognises."""
+    """A file of another known kind in place of an image: empty, or one that `impostor_of` recognises."""
 
 
 def decode_image(content: bytes, *, turned: bool = False) -> Image.Image:
@@ -292,7 +292,7 @@ def _too_large(pixels: str) -> str:
     refusal = f"it has {shown} pixels, more than the {max_pixels():,} that are read; make it smaller"
     if (
         pixels.isdecimal() and int(pixels) >= MAX_ALLOWED_PIXELS
-    ):  # no real image has so many: the header is damaged or forged
+    ):  # no real image has this many: the header is damaged or forged
         return refusal
     needed = pixels if pixels.isdecimal() else "N"
     return f"{refusal}, or allow it with --max-image-pixels {needed} where its source can be trusted"

@@ -105,11 +105,11 @@ def without_wrappers(state: Any, path: Path) -> dict[str, Tensor]:
     for key, value in state.items():
         name = remove_wrappers(str(key))
         if not isinstance(value, Tensor):
-            what = f"{one_line(name)} is a {type(value).__name__}"
-            raise RequestError(f"{path} is not a checkpoint: {what}, not a tensor")
+            problem = f"{one_line(name)} is a {type(value).__name__}"
+            raise RequestError(f"{path} is not a checkpoint: {problem}, not a tensor")
         if name in plain:
             raise RequestError(
-                f"{path} is damaged: {one_line(name)} stands in it twice, with and without a wrapper's prefix"
+                f"{path} is damaged: it holds {one_line(name)} twice, with and without a wrapper's prefix"
             )
         plain[name] = value
     return without_shared_prefix(plain)

@@ -94,7 +94,7 @@ class Logs:
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one line; it must have `step`. Numbers that are not finite become null, since JSON has no NaN.
 
-        On a full disk the line is noted, kept in memory and written with a later one; the training goes on.
+        On a full disk the line is noted, kept in memory and written with a later one; the training continues.
         """
         if not self.is_main:
             return

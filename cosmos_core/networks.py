@@ -56,7 +56,7 @@ class Networks:
 
     Args:
         student, teacher: the unwrapped modules, equal on all ranks. Parameters the objective does not use are frozen.
-        objective: tells which parameters and whether cross-modal features are used.
+        objective: decides which parameters are used, and whether cross-modal features are.
         world: the ranks; with several, gradients of `student` are averaged over them in the backward pass.
     """
 

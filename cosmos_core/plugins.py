@@ -166,8 +166,8 @@ class Registry:
     def taken(self, plugin: Plugin) -> str:
         """The warning for a plug-in with a built-in name."""
         return (
-            f"{plugin} is ignored where it provides the {self.what} {printable(plugin.name)}, a name of ours; give it "
-            f"another name in the entry points of {self.group}"
+            f"{plugin} is ignored where it provides the {self.what} {printable(plugin.name)}, "
+            f"which cosmos-eval has itself; give it another name in the entry points of {self.group}"
         )
 
     def ambiguous(self, plugins: Iterable[Plugin]) -> str:

@@ -62,7 +62,7 @@ def run_length(config: TrainConfig, samples: int) -> int:
     """Optimizer steps of the run, given the samples of an epoch (0: unknown).
 
     Raises:
-        RequestError: neither the configuration nor the data tell the length of an epoch, or it is less than a batch.
+        RequestError: neither the configuration nor the data give the length of an epoch, or it is less than a batch.
     """
     if config.steps:
         return config.steps

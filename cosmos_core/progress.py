@@ -1,4 +1,4 @@
-"""How long work tells of its progress: whoever starts it passes a reporter; silent unless one is given."""
+"""Progress of long work: the caller passes a reporter; nothing is reported without one."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Called with the number of units just done, and now and then with a few words on how the work goes."""
+    """Called with the number of units just done, and sometimes with a short text about the state of the work."""
 
     def __call__(self, n: int, text: str = "") -> None:
         """`text` is shown until the next one comes; empty keeps the last."""
@@ -14,19 +14,19 @@ class Advance(Protocol):
 
 
 class Reporter(Protocol):
-    """Something that can show how far a piece of work has come."""
+    """Shows the progress of pieces of work, for example as a bar."""
 
     def task(self, description: str, total: int, unit: str = "it") -> AbstractContextManager[Advance]:
-        """Open a piece of work of `total` units; the value it gives is called with the number of units just done."""
+        """Open a piece of work of `total` units; its context value is called with each number of units just done."""
         ...
 
     def note(self, line: str) -> None:
-        """Show one line that stays."""
+        """Show one line, which is not overwritten by later progress."""
         ...
 
 
 def silent(n: int, text: str = "") -> None:
-    """The progress of work that nobody watches."""
+    """Ignore progress: the `Advance` of `Silent`."""
 
 
 class Silent:

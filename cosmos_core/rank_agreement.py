@@ -109,7 +109,7 @@ def code_digest() -> str:
 
 
 def data_facts(loader: Loader) -> dict[str, str]:
-    """What is known of the data without reading all of it: names, sizes, numbers of samples."""
+    """Describe the data without reading all of it: names, sizes, numbers of samples."""
     facts = {"samples in an epoch": f"{loader.samples_per_epoch:,}"}
     plan = getattr(loader, "plan", None)
     if plan is None:

@@ -181,7 +181,7 @@ def wait_for_all_ranks(store: Any, rank: int, size: int, end: float, where: str)
         pause = min(1.0, 1.5 * pause)
     if store.check([REFUSAL_KEY]):
         refusal = RequestError(store.get(REFUSAL_KEY).decode())
-        refusal.quiet = True  # another rank says it
+        refusal.quiet = True  # another rank prints it
         raise refusal
     problem = (
         describe_unequal_sizes(store, rank, size)
@@ -220,7 +220,7 @@ def describe_missing_ranks(store: Any, size: int, where: str) -> str:
             if len(missing) > MOST_NAMED:
                 break
     return (
-        f"of {size} ranks {list_ranks(missing)} did not come to {where} within {join_timeout():g} s; see whether they "
+        f"of {size} ranks {list_ranks(missing)} did not reach {where} within {join_timeout():g} s; see whether they "
         f"were started and why they ended, or set {VARIABLE} where ranks start slowly"
     )
 

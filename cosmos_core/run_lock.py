@@ -1,7 +1,7 @@
 """The lock of a run directory: only one process writes there at a time, and a killed process releases it.
 
 The file `.lock` names its holder and is locked by the system (`flock`), which releases the lock when the holder ends.
-If the file system has no such locks, the holder's process number and start time tell whether it still runs.
+If the file system has no such locks, the holder's process number and start time show whether it still runs.
 """
 
 import json

@@ -108,7 +108,7 @@ class Signals:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def interrupt_wait_later(self) -> None:
-        """Set a timer that interrupts this process: it may be blocked in a read that nothing else would end."""
+        """Set a timer that interrupts this process, which may be blocked in a read that does not return."""
         if ALARM not in self.old_handlers:
             self.old_handlers[ALARM] = signal.signal(ALARM, self.interrupt_wait)
         signal.setitimer(signal.ITIMER_REAL, GRACE)

@@ -287,8 +287,8 @@ def loss_costs(config: TrainConfig) -> tuple[float, float]:
     the quadratic part of its cost by second differences; the objective's own layers are linear in the batch size.
     """
     runs = [measure_loss(config, batch) for batch in (4, 8, 12)]
-    similarities, kept = ((c - 2 * b + a) / (2 * 4**2) for a, b, c in zip(*runs, strict=True))
-    return similarities, kept
+    similarities, kept_bytes = ((c - 2 * b + a) / (2 * 4**2) for a, b, c in zip(*runs, strict=True))
+    return similarities, kept_bytes
 
 
 def build_for_counting(config: TrainConfig) -> Objective:

@@ -91,7 +91,7 @@ class Snapshots:
         Args:
             data_state: `Batch.state` of this rank's batch of the step.
             last: the run ends here, and a checkpoint that cannot be written is an error. Otherwise it is only noted,
-                None is returned, and the training goes on until the next one is due.
+                None is returned, and the training continues until the next one is due.
 
         Raises:
             RequestError: the last one cannot be written; names the newest one on disk.
@@ -125,7 +125,7 @@ class Snapshots:
             )
             self.link_or_copy(self.out / LAST, path)
         except OSError as error:
-            remaining = next((f"{newest.name} stands" for _, newest in self.step_files()), "none stands")
+            remaining = next((f"{newest.name} is kept" for _, newest in self.step_files()), "there is no older one")
             description = f"the checkpoint of step {run.step:,} could not be written to {self.out}"
             return f"{description} ({error.strerror or error}); {remaining}"
         with suppress(OSError):  # a file that cannot be removed does no harm

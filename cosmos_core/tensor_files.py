@@ -119,7 +119,7 @@ def check_archive(path: Path, check: bool = True) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             refuse_foreign_archive(path, members)
-            # all checksums are zero if torch was told not to compute them (torch.serialization.set_crc32_options)
+            # all checksums are zero if torch is configured not to compute them (torch.serialization.set_crc32_options)
             damaged_member = archive.testzip() if check and any(member.CRC for member in members) else None
     except RequestError:
         raise

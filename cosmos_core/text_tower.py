@@ -24,7 +24,7 @@ POOLED_AT_END = ("argmax", "eos")
 
 @dataclass(frozen=True)
 class CausalText:
-    """A causal text tower that is pooled at the end token; `why_not_trimmable` tells whether a network has one.
+    """A causal text tower that is pooled at the end token; `why_not_trimmable` checks whether a network has one.
 
     It holds the network's own modules, not copies, so later changes of the weights take effect.
     """

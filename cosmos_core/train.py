@@ -163,7 +163,7 @@ def train_steps(
     run = stepper.run
     config, world, steps = run.config, run.world, run.steps
     checkpoint_path = snapshots.resume(overwrite) if snapshots is not None else None
-    # where every lane of the data stands (see cosmos_core.data.lanes); None: at the beginning
+    # position of every lane of the data (see cosmos_core.data.lanes); None: at the beginning
     position = (
         snapshots.restore(run, checkpoint_path) if snapshots is not None and checkpoint_path is not None else None
     )

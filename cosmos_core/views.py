@@ -63,7 +63,7 @@ class MultiCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Range of a crop's width over its height."""
     flip: float = 0.5
-    """Probability of a horizontal flip; 0 where captions tell left from right."""
+    """Probability of a horizontal flip; 0 where captions mention left and right."""
     jitter: float = 0.8
     """Probability of colour jitter."""
     brightness: float = 0.4
@@ -180,7 +180,7 @@ def random_box(
 ) -> tuple[int, int, int, int]:
     """A box (left, top, right, bottom) with area uniform in `shares` of the image and log-uniform aspect ratio.
 
-    After ten boxes that do not fit it is the largest centred box whose aspect ratio lies within `ratio`, as
+    After ten boxes that do not fit it is the largest centred box whose aspect ratio is within `ratio`, as
     torchvision's RandomResizedCrop does.
     """
     width, height = size

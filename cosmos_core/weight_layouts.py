@@ -15,7 +15,7 @@ LIBRARIES: tuple[tuple[str, str, str], ...] = (
     (
         r"(^|\.)(text_model\.(embeddings|encoder)|vision_model\.(embeddings|encoder))\.",
         "transformers' names",
-        "use hf:FOLDER, the folder of save_pretrained that the file lies in",
+        "use hf:FOLDER, the folder of save_pretrained that holds the file",
     ),
     (
         r"^(text_encoder|visual_encoder|vision_encoder)\.",
@@ -76,7 +76,7 @@ def explain_other_library(keys: Iterable[str], wanted: str) -> str:
 
 
 def explain_shared_prefix(names: list[str]) -> str:
-    """If all names share a first part and would be recognised without it: says so, in words; else empty."""
+    """Return advice if all names share a first part and would be recognised without it; else an empty string."""
     first = {name.partition(".")[0] for name in names}
     if len(first) != 1:
         return ""

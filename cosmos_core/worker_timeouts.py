@@ -15,7 +15,7 @@ SECONDS = 5
 STUCK_SECONDS = 40.0
 """Seconds without activity (CPU time, bytes read) after which workers count as stuck."""
 STUCK_SECONDS_WITHOUT_ACTIVITY = 600.0
-"""The same if the system does not tell what processes do."""
+"""The same if the system does not report what processes do."""
 IDLE_TICKS = 3
 """CPU time, in hundredths of a second, that an idle worker uses between two checks."""
 
@@ -74,7 +74,7 @@ def idle_workers_error(seconds: float) -> RequestError:
 
 
 def activity(iterator: Any) -> dict[int, tuple[int, int]] | None:
-    """CPU ticks and bytes read by each worker so far; None if the system does not tell."""
+    """CPU ticks and bytes read by each worker so far; None if the system does not report them."""
     by_worker = {}
     try:
         for process in getattr(iterator, "_workers", []):

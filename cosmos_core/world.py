@@ -79,7 +79,7 @@ def join_world(device: str = "auto") -> World:
     if on_gpu:
         if environment.local_rank is None:
             raise RequestError(
-                "LOCAL_RANK is not set, and says which card of its machine a rank takes: start the ranks with "
+                "LOCAL_RANK is not set; it selects the GPU of each rank on its machine: start the ranks with "
                 "torchrun, set LOCAL_RANK (0 where each machine has one rank), or set device=cpu"
             )
         if local_rank >= torch.cuda.device_count():

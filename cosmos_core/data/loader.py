@@ -65,7 +65,7 @@ class LaneLoader(Loader):
         for parts in self._slices(start or {}):
             state = {number: lane for part in parts for number, lane in part.lanes.items()}
             reason = next((reason for part in parts for reason in part.broken.values()), "")
-            seen, broken = (sum(lane[what] for lane in state.values()) for what in ("seen", "broken"))
+            seen, broken = (sum(lane[key] for lane in state.values()) for key in ("seen", "broken"))
             require_few_broken(self.config.max_broken, broken, seen, reason)
             step += 1
             ends = step == self.steps_per_epoch

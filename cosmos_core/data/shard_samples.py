@@ -14,7 +14,7 @@ from cosmos_core.text_files import impostor_of
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 RECORD_EXTENSIONS = ("json", "txt")
 CAPTION_FIELDS = (*DREAMLIP_FIELDS, "original_caption", "vlm_caption", "caption", "captions")
-NOT_ADJACENT = "the members of a sample do not stand together; pack them sorted by name (tar --sort=name)"
+NOT_ADJACENT = "the members of a sample are not adjacent; pack them sorted by name (tar --sort=name)"
 SampleLocation = tuple[str, tuple[tuple[str, int, int], ...]]
 """A sample's name in the shard, and (extension, offset, size in bytes) of each of its members."""
 T = TypeVar("T")

@@ -146,15 +146,15 @@ def entries(
         if reason:
             yield LostSamples(name, reason, max(1, expected - count))
         return
-    given = 0
+    count_of_part = 0
     try:
         for number, sample in enumerate(read_stream(url)):
             if number % parts == part:
-                given += 1
-                if given > skip:
+                count_of_part += 1
+                if count_of_part > skip:
                     yield EncodedSample(f"{name}/{sample.name}", sample.fields, sample.fault)
     except UNREADABLE as error:
-        yield LostSamples(name, explain_unreadable_shard(url, error), max(1, expected - given))
+        yield LostSamples(name, explain_unreadable_shard(url, error), max(1, expected - count_of_part))
 
 
 class ShardIndex(NamedTuple):
@@ -186,7 +186,9 @@ def read_cached_index(path: str) -> ShardIndex | None:
     index = read_index(path)
     if index is not None:
         _index_cache[identity] = index
-        while len(_index_cache) > 1 and sum(len(kept.samples) for kept in _index_cache.values()) > MAX_CACHED_SAMPLES:
+        while (
+            len(_index_cache) > 1 and sum(len(cached.samples) for cached in _index_cache.values()) > MAX_CACHED_SAMPLES
+        ):
             _index_cache.popitem(last=False)
     return index
 

@@ -233,7 +233,7 @@ def merge_sources(sources: list[DataSource]) -> list[DataSource]:
 
 
 def set_shard_names(lists: list[ShardList]) -> None:
-    """Set the names of all shards: the shortest end of the address that tells them apart.
+    """Set the names of all shards: the shortest end of the address that distinguishes them.
 
     Keys begin with these names and seed the draws, so the draws do not change if the data are moved to another folder
     or host.

@@ -1,7 +1,7 @@
 """One lane's samples of one source, in an order that depends on the seed and the pass over the data, from any position.
 
 A position is a few integers. Records are permuted anew in each epoch; the remainder after its last whole batch is left
-out of that epoch. Shards are read pass after pass, independently of epochs, so no sample is left out for good; lanes
+out of that epoch. Shards are read pass after pass, independently of epochs, so no sample is left out forever; lanes
 with larger shards begin their next pass later.
 """
 

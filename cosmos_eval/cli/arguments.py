@@ -79,7 +79,7 @@ def name_of(parameter: str, info: OptionInfo | ArgumentInfo | None) -> str:
         return (info.metavar or parameter).upper()
     # within Annotated typer keeps the first of an option's names where a default would be
     names = (info.default, *(info.param_decls or ())) if info is not None else ()
-    named = [one for one in names if isinstance(one, str) and one.startswith("--")]
+    named = [option for option in names if isinstance(option, str) and option.startswith("--")]
     return named[0].partition("/")[0] if named else f"--{parameter.replace('_', '-')}"
 
 
@@ -95,8 +95,8 @@ def refuse_empty_paths(app: typer.Typer, arguments: Sequence[str]) -> None:
         if sign and not value and option in paths:
             raise RequestError(f"{option} is empty; give a path, or . for this folder")
         if not argument.strip() and (before in paths or before == "--" or not before.startswith("-")):
-            what = before if before in paths else "an argument"
-            raise RequestError(f"{what} is empty; give a path, or . for this folder")
+            subject = before if before in paths else "an argument"
+            raise RequestError(f"{subject} is empty; give a path, or . for this folder")
 
 
 def _path_options(app: typer.Typer) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _checked(parameter: str, info: OptionInfo | ArgumentInfo | None, value: Any)
         RequestError: it cannot be used; names the option.
     """
     if isinstance(value, list):
-        return [_checked(parameter, info, one) for one in value]
+        return [_checked(parameter, info, item) for item in value]
     name = name_of(parameter, info)
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{name} must be a finite number, got {value}")

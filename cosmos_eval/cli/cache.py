@@ -13,7 +13,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Example: cosmos-eval cache list --cache runs/eval",
 )
-Place = Annotated[Path, typer.Option("--cache", help="The cache folder, or the --out folder of a run that has one.")]
+CacheFolder = Annotated[
+    Path, typer.Option("--cache", help="The cache folder, or the --out folder of a run that has one.")
+]
 DEFAULT = Path("runs/eval")
 Models = Annotated[
     list[str] | None,
@@ -22,7 +24,7 @@ Models = Annotated[
 
 
 @app.command("list", epilog="Example: cosmos-eval cache list --cache runs/eval")
-def list_(cache: Place = DEFAULT) -> None:
+def list_(cache: CacheFolder = DEFAULT) -> None:
     """List cached models with their numbers of images and texts, size and last use."""
     from datetime import datetime
 
@@ -31,17 +33,17 @@ def list_(cache: Place = DEFAULT) -> None:
 
     store = find_cache_folder(cache)
     rows, total = [], 0
-    for one in list_cached_models(store):
-        size, used = one.size(), one.last_used()
+    for cached in list_cached_models(store):
+        size, used = cached.size(), cached.last_used()
         total += size
         rows.append(
             (
-                one.id,
-                one.info["spec"],
-                one.info["digest"][:8] or "-",
-                f"{one.info['precision']} {one.info['device']}",
-                f"{one.count_features('images'):,}",
-                f"{one.count_features('texts'):,}",
+                cached.id,
+                cached.info["spec"],
+                cached.info["digest"][:8] or "-",
+                f"{cached.info['precision']} {cached.info['device']}",
+                f"{cached.count_features('images'):,}",
+                f"{cached.count_features('texts'):,}",
                 megabytes(size),
                 datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M") if used else "-",
             )
@@ -53,7 +55,7 @@ def list_(cache: Place = DEFAULT) -> None:
 @app.command(epilog="Example: cosmos-eval cache verify --cache runs/eval")
 def verify(
     models: Models = None,
-    cache: Place = DEFAULT,
+    cache: CacheFolder = DEFAULT,
     drop: Annotated[
         bool, typer.Option("--drop", help="Remove damaged files; the next run computes their features again.")
     ] = False,
@@ -76,7 +78,7 @@ def verify(
 
 
 @app.command(epilog="Example: cosmos-eval cache clear open_clip:ViT-B-16/laion2b_s34b_b88k --cache runs/eval")
-def clear(models: Models = None, cache: Place = DEFAULT) -> None:
+def clear(models: Models = None, cache: CacheFolder = DEFAULT) -> None:
     """Remove cached features; results stay, and a later run computes what it needs again."""
     from cosmos_eval.cache.contents import find_cache_folder, remove_cached_models
 
@@ -92,7 +94,7 @@ def export(
     out: Annotated[
         Path, typer.Option(file_okay=False, writable=True, help="Folder to write; run evaluates it as embeddings:OUT.")
     ],
-    cache: Place = DEFAULT,
+    cache: CacheFolder = DEFAULT,
     benchmark: Annotated[
         list[str] | None, typer.Option(help="Only the features that this benchmark uses; repeatable (default: all).")
     ] = None,
@@ -106,8 +108,8 @@ def export(
     spaces = find_cached_models(store, model)
     if len(spaces) > 1:
         several = "; ".join(
-            f"{one.id} ({one.info['precision']} {one.info['device']}, digest {one.info['digest'][:8]})"
-            for one in spaces
+            f"{space.id} ({space.info['precision']} {space.info['device']}, digest {space.info['digest'][:8]})"
+            for space in spaces
         )
         raise RequestError(f"{model!r} matches {len(spaces)} models in {store}: {several}; give one of the ids")
     images, texts = export_features(spaces[0], out, tuple(benchmark or ()))
@@ -123,4 +125,4 @@ def _chosen_or_all(store: Path, models: list[str] | None) -> list:
 
     if not models:
         return list_cached_models(store)
-    return list(dict.fromkeys(one for word in models for one in find_cached_models(store, word)))
+    return list(dict.fromkeys(space for pattern in models for space in find_cached_models(store, pattern)))

@@ -42,9 +42,11 @@ class LineReporter:
         def line() -> str:
             seconds = time.monotonic() - start
             rate = done / seconds if seconds > 0 else 0.0
-            left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+            time_left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
             words = f"; {detail}" if detail else ""
-            return f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {duration(seconds)}{left}{words}"
+            return (
+                f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {duration(seconds)}{time_left}{words}"
+            )
 
         def advance(n: int, text: str = "") -> None:
             nonlocal done, detail
@@ -159,10 +161,10 @@ def make_bars(console: "Console") -> "Progress":
 
 def duration(seconds: float) -> str:
     """Seconds as people read them: 7 s, 2 min 5 s, 1 h 3 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    total_seconds = round(seconds)
+    if total_seconds < 60:
+        return f"{total_seconds} s"
+    minutes, rest = divmod(total_seconds, 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)

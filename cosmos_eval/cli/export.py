@@ -58,7 +58,7 @@ def export(
     chosen = form or (Format.safetensors if out.suffix == ".safetensors" else Format.original)
     if weights and chosen is Format.original:
         raise RequestError("--weights is for --format safetensors: the original's layout holds both networks")
-    what = export_checkpoint(
+    description = export_checkpoint(
         checkpoint, out, chosen.value, (weights or Weights.teacher).value, half, optimizer, overwrite
     )
-    print_line(f"Wrote {out}: {what}")
+    print_line(f"Wrote {out}: {description}")

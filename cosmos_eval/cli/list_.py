@@ -1,4 +1,4 @@
-"""`cosmos-eval list`: what there is, with what each needs on disk."""
+"""`cosmos-eval list`: available models, benchmarks, suites and more, with what each needs on disk."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -29,14 +29,13 @@ def models() -> None:
 
 @app.command(epilog="Example: cosmos-eval list benchmarks")
 def benchmarks() -> None:
-    """Every benchmark definition that ships with us."""
-    """Every benchmark definition that ships with us or a plug-in."""
+    """Every benchmark definition of cosmos-eval and of plug-ins."""
     from cosmos_eval.protocol.benchmark import load_every_benchmark
     from cosmos_eval.protocol.folders import find_provider
 
     rows = []
     for benchmark in load_every_benchmark():
-        expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
+        expected = ", ".join(f"{n:,} {unit}" for unit, n in benchmark.dataset.get("expected", {}).items())
         needs = str(benchmark.dataset.get("needs", "-"))
         task = f"{benchmark.task} v{benchmark.version}"
         source = find_provider(benchmark.name)
@@ -53,13 +52,15 @@ def suites() -> None:
 
     rows = []
     for suite in read_every_suite():
-        rows.append((suite.name, ", ".join(one.name for one in suite.benchmarks), find_provider(suite.name) or OURS))
+        rows.append(
+            (suite.name, ", ".join(benchmark.name for benchmark in suite.benchmarks), find_provider(suite.name) or OURS)
+        )
     show(("suite", "benchmarks", "from"), rows)
 
 
 @app.command(epilog="Example: cosmos-eval list tasks")
 def tasks() -> None:
-    """What benchmarks can be of, those of plug-ins included."""
+    """Tasks that a benchmark can have, those of plug-ins included."""
     from cosmos_eval.protocol.task_registry import TASKS
 
     rows = []
@@ -122,8 +123,8 @@ def presets() -> None:
         steps = steps_of(config, config.samples)[0]
         samples = f"{config.samples:,} samples an epoch" if config.samples else "-"
         needs = f"data={config.data}" if config.data else "--set data=SHARDS"
-        of = f"{steps:,} steps of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
-        rows.append((name, str(config.model) if isinstance(config.model, str) else "own model", samples, of, needs))
+        length = f"{steps:,} steps of {config.batch_size:,}" if steps else f"batches of {config.batch_size:,}"
+        rows.append((name, str(config.model) if isinstance(config.model, str) else "own model", samples, length, needs))
     show(("preset", "model", "samples", "length", "data"), rows)
 
 
@@ -132,7 +133,10 @@ def objectives() -> None:
     """What a training can minimise (--set objective=NAME): ours, and those of plug-ins, which this command imports."""
     from cosmos_core.objectives import list_objectives
 
-    rows = [(one.name, one.about, one.needs, one.options or "-", one.source or "-") for one in list_objectives()]
+    rows = [
+        (objective.name, objective.about, objective.needs, objective.options or "-", objective.source or "-")
+        for objective in list_objectives()
+    ]
     show(("objective", "what it is", "needs", "objective_options", "plug-in"), rows)
 
 
@@ -141,12 +145,12 @@ def settings() -> None:
     """Every setting of a training: its key for --set and YAML files, type, default, and what it does."""
     from cosmos_core.settings import settings as all_settings
 
-    rows = [(one.key, one.kind, one.as_text() or "-", one.about) for one in all_settings()]
+    rows = [(setting.key, setting.kind, setting.as_text() or "-", setting.about) for setting in all_settings()]
     show(("setting", "type", "default", "what it does"), rows)
 
 
 def source_of(registry: Any, name: str) -> str:
-    """Where an entry comes from, for tables."""
+    """The distribution that provides an entry, for tables."""
     return str(registry.plugin(name) or OURS)
 
 

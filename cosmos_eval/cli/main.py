@@ -1,4 +1,4 @@
-"""The entry point: commands, and what becomes of an error (one line and an exit code, never a traceback)."""
+"""The entry point: commands; an error is printed as one line, with an exit code and without a traceback."""
 
 import contextlib
 import errno
@@ -107,7 +107,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         code = _run_command(arguments)
         try:
             sys.stdout.flush()
-        except OSError as error:  # a full disk shows itself when the last of the output is written
+        except OSError as error:  # a full disk may be noticed only when buffered output is written
             code = code or say_os_error(error)
         sys.stderr.flush()
     return code
@@ -121,10 +121,10 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     with contextlib.suppress(ValueError):  # not in the main thread (a test): signals stay as they are
         before = signal.signal(signal.SIGTERM, terminate)
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
-        refuse_empty_paths(app, given)
-        code = typer.main.get_command(app).main(args=given, prog_name="cosmos-eval", standalone_mode=False)
-        # The parser may take Ctrl-C itself, and tell it by the code only.
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        refuse_empty_paths(app, words)
+        code = typer.main.get_command(app).main(args=words, prog_name="cosmos-eval", standalone_mode=False)
+        # The parser may handle Ctrl-C itself and report it by its return value only.
         return say_stopped(INTERRUPTED) if code == INTERRUPTED else code if isinstance(code, int) else DONE
     except (KeyboardInterrupt, typer.Abort):
         return say_stopped(INTERRUPTED)
@@ -159,12 +159,12 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 
 def say(line: str) -> None:
-    """One line on standard error, whatever the message holds."""
+    """Print a message as one line on standard error."""
     print(f"cosmos-eval: {printable(' '.join(line.split()))}", file=sys.stderr)
 
 
 def say_stopped(code: int) -> int:
-    """Ctrl-C or SIGTERM ended the work; of several ranks the first one says it."""
+    """Report that Ctrl-C or SIGTERM ended the work; of several ranks only the first prints it."""
     if not is_main_process():
         return code
     how = "interrupted" if code == INTERRUPTED else "terminated"
@@ -173,35 +173,35 @@ def say_stopped(code: int) -> int:
 
 
 def say_os_error(error: OSError) -> int:
-    """What the system refused: a full disk, a forbidden folder."""
+    """Report an error of the operating system, such as a full disk or a folder without permission."""
     if error.errno is None:
         return say_bug(error)
     if isinstance(error, BrokenPipeError):
         return DONE  # the reader of our output has seen enough
-    mend = {
+    advice = {
         errno.ENOSPC: "make room and run again; finished work is kept",
         errno.EDQUOT: "make room and run again; finished work is kept",
         errno.EACCES: "choose a folder that you may write to",
         errno.EROFS: "choose a folder that can be written",
     }.get(error.errno, "check the path and run again")
-    where = f" {error.filename}" if error.filename else ""
-    say(f"{error.strerror}:{where or ' while writing'}; {mend}")
+    location = f" {error.filename}" if error.filename else ""
+    say(f"{error.strerror}:{location or ' while writing'}; {advice}")
     return BAD_REQUEST
 
 
 def say_bug(error: Exception) -> int:
-    """A bug of ours or of a plug-in: one line, and the traceback in a file that it names."""
+    """Report a bug of cosmos-eval or a plug-in: one line that names the file with the traceback."""
     plugin = plugin_of_bug(error)
-    what = f"a bug in {f'the {plugin}' if plugin else 'cosmos-eval'} ({type(error).__name__}: {error})"
+    problem = f"a bug in {f'the {plugin}' if plugin else 'cosmos-eval'} ({type(error).__name__}: {error})"
     authors = " to its authors" if plugin else ""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="cosmos-eval-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as report:
             report.write("".join(traceback.format_exception(error)))
-        say(f"{what}; please report it{authors} with {report.name}")
+        say(f"{problem}; please report it{authors} with {report.name}")
     except OSError:
-        say(f"{what}; its traceback could not be written")
+        say(f"{problem}; its traceback could not be written")
     return BUG
 
 

@@ -59,8 +59,8 @@ def reproduce(
         raise RequestError(f"no folder {folder}; give the --out folder of a run, or leave --results out")
     measured = read_results(folder) if folder.is_dir() and any(result_paths(folder)) else []
     compared = reproduction.reproduce(suite, measured, model or (), secondary)
-    of_suite = {one.name for one in read_suite(suite).benchmarks}
-    refuse_unchecked([one for one in measured if one.benchmark.name in of_suite], allow_unchecked)
+    of_suite = {benchmark.name for benchmark in read_suite(suite).benchmarks}
+    refuse_unchecked([result for result in measured if result.benchmark.name in of_suite], allow_unchecked)
     print(reproduction_tables.render(compared, "md", str(folder)), end="")
     for name in names:
         path = (out or folder) / f"reproduce-{suite}.{name}"

@@ -1,4 +1,4 @@
-"""Standard output and standard error as commands write to them: no stream takes finished work down with it."""
+"""Standard output and standard error of commands: they take any text, and a reader that has gone ends no work."""
 
 import codecs
 import os
@@ -20,11 +20,13 @@ READABLE = "cosmos_eval.readable"
 
 
 def readable(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks: a like sign in ASCII, or an escape; nothing is lost."""
+    """Error handler of codecs: replace characters that the encoding lacks by similar ASCII signs, or else escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    signs = (SUBSTITUTES.get(one) or one.encode("ascii", "backslashreplace").decode() for one in lacking)
+    signs = (
+        SUBSTITUTES.get(character) or character.encode("ascii", "backslashreplace").decode() for character in lacking
+    )
     return "".join(signs), error.end
 
 
@@ -92,10 +94,10 @@ class Stream:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Inside, `sys.stdout` and `sys.stderr` are such streams, also where the shell has closed them (`>&-`)."""
+    """Inside, `sys.stdout` and `sys.stderr` are a `Stream`, even if the shell has closed them (`>&-`)."""
     before = sys.stdout, sys.stderr
     _open_closed_descriptors()
-    out, err = (open(os.devnull, "w", encoding="utf-8") if one is None else one for one in before)  # noqa: PTH123, SIM115
+    out, err = (open(os.devnull, "w", encoding="utf-8") if stream is None else stream for stream in before)  # noqa: PTH123, SIM115
     # ANSI of progress bars, our own and those of downloads, goes to standard error
     sys.stdout = Stream(out, escape=True, optional=False)
     sys.stderr = Stream(err, escape=False, optional=True)
@@ -106,7 +108,7 @@ def safe_streams() -> Iterator[None]:
 
 
 def print_line(text: str) -> None:
-    """Print one line, whatever names from data it holds."""
+    """Print one line; control characters in names from data are escaped."""
     print(printable(text))
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def print_results(results: "Sequence[Result]", out: Path) -> None:
-    """Print the tables of these results, and where the results lie."""
+    """Print the tables of these results, and the folder of the results."""
     from cosmos_eval.report.tables import render
 
     print(render(results, "md"))

@@ -54,7 +54,7 @@ def train(
 
     try:
         config = resolved(preset, changes or [], out)
-        check_output("out", Path(config.out), folder=True)  # it may be a setting, too
+        check_output("out", Path(config.out), folder=True)  # `out` can also come from --set or the YAML file
         if ranks is not None and not dry_run:
             raise RequestError("--ranks belongs to --dry-run; a training has as many as torchrun starts")
         if not dry_run:
@@ -62,7 +62,7 @@ def train(
         started = read_world_size()
         plan = plan_lines(config, ranks or started) if dry_run else []
     except RequestError as error:
-        error.quiet = not is_main_process()  # every rank finds the same, and the first one says it
+        error.quiet = not is_main_process()  # every rank has the same error; only the first prints it
         raise
     if dry_run:
         import yaml
@@ -80,7 +80,7 @@ def train(
     except RequestError as error:
         if is_main_process() or error.quiet:
             raise
-        raise RequestError(f"rank {os.environ['RANK']}: {error}") from error  # it may be the only one that has failed
+        raise RequestError(f"rank {os.environ['RANK']}: {error}") from error  # other ranks may not have failed
     if is_main_process():
         print_line(
             f"Trained: {config.out}. Evaluate it: cosmos-eval run --model cosmos:{config.out}/last.pt --suite toybox"

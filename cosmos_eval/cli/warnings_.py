@@ -14,7 +14,7 @@ MOST = 300
 """Characters of a warning that are shown."""
 _PACKAGE = re.compile(r"(?:site|dist)-packages[/\\]([A-Za-z0-9_]+)")
 
-_PLACE = re.compile(r"\(?Triggered internally at [^\s)]+\)?")
+_TORCH_SOURCE = re.compile(r"\(?Triggered internally at [^\s)]+\)?")
 """Where in its own source torch found a reason to warn."""
 
 
@@ -33,14 +33,14 @@ def warnings_as_lines() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = " ".join(_PLACE.sub("", str(message)).split())
+        text = " ".join(_TORCH_SOURCE.sub("", str(message)).split())
         if text in shown_texts or not is_main_process():
             return
         shown_texts.add(text)
         package = _PACKAGE.search(filename)
-        of = f" of {package[1]}" if package else ""
+        source = f" of {package[1]}" if package else ""
         shown = text if len(text) <= MOST else f"{text[:MOST]}..."
-        print(f"cosmos-eval: a warning{of}: {printable(shown)}", file=file or sys.stderr, flush=True)
+        print(f"cosmos-eval: a warning{source}: {printable(shown)}", file=file or sys.stderr, flush=True)
 
     warnings.showwarning = show
     try:

@@ -80,7 +80,7 @@ def is_count(number: Any) -> bool:
 
 
 def add_point(panels: dict[tuple[str, ...], dict[str, Any]], line: Line, metric: str, series: str) -> None:
-    """Add one point."""
+    """Add one point to the curve `series` of its panel; both are created if needed."""
     key = (line["benchmark"], metric, *made_by(line))
     panel = panels.setdefault(
         key,
@@ -92,7 +92,7 @@ def add_point(panels: dict[tuple[str, ...], dict[str, Any]], line: Line, metric:
             "series": [],
         },
     )
-    curve = next((one for one in panel["series"] if one["name"] == series), None)
+    curve = next((existing for existing in panel["series"] if existing["name"] == series), None)
     if curve is None:
         panel["series"].append(curve := {"name": series, "points": []})
     value = line["metrics"][metric]

@@ -58,7 +58,7 @@ class Pool:
         self.numbers: dict[Hashable, int] = {}
 
     def add(self, item: Any, key: Hashable = None) -> int:
-        """The number of an item, which is identified by `key`, by default by its content."""
+        """Add an item unless it is present; return its number. `key` identifies it (default: its content)."""
         key = json.dumps(item, sort_keys=True) if key is None else key
         if key not in self.numbers:
             self.numbers[key] = len(self.items)
@@ -77,8 +77,8 @@ def report_data(
     say of their models, `environments` likewise. `columns` and `cells` are the leaderboard's.
     """
     # Of two measurements of the same benchmark the page shows the later one, as the board does.
-    reported = sorted(reported, key=lambda one: one.result.timing.started)
-    named = [one.named for one in reported]
+    reported = sorted(reported, key=lambda item: item.result.timing.started)
+    named = [item.named for item in reported]
     board = make_board(named, references, suite)
     rows, groups, records, environments = Pool(), Pool(), Pool(), Pool()
     for row in board.rows.itertuples():
@@ -91,7 +91,7 @@ def report_data(
         if (group_key := (column.benchmark, column.fingerprint, column.dataset)) in by_key:
             groups.add(group_of(by_key[group_key]), key=group_key)
     results: list[dict[str, Any]] = []
-    for one, result, row_key in zip(reported, named, row_keys(named), strict=True):
+    for item, result, row_key in zip(reported, named, row_keys(named), strict=True):
         group = groups.items[index := groups.add(group_of(result), key=key_of(result))]
         for name in result.metrics:
             if name not in group["metrics"]:
@@ -109,8 +109,8 @@ def report_data(
                 "expected": result.dataset.n_expected,
                 "timing": result.timing.record(),
                 "samples": {"rows": result.samples.rows, "sha256": result.samples.sha256},
-                "warnings": [portable_text(one) for one in result.warnings],
-                "path": one.path,
+                "warnings": [portable_text(warning) for warning in result.warnings],
+                "path": item.path,
                 "values": {name: quadruple(metric) for name, metric in result.metrics.items()},
             }
         )
@@ -134,7 +134,7 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
     A cell is [row, column, value, low, high, n, place, decimals, source], with null where the board has nothing.
     """
     headline = board.headline()
-    number = {index: position for position, index in enumerate(headline.index)}
+    position_of = {index: i for i, index in enumerate(headline.index)}
     columns = [
         {
             "title": column.title,
@@ -151,13 +151,13 @@ def leaderboard_data(board: Board, groups: Pool) -> dict[str, Any]:
     cells = [
         [
             cell.row,
-            number[cell.column],
+            position_of[cell.column],
             *(None if pd.isna(x) else float(x) for x in (cell.value, cell.low, cell.high)),
             *(None if pd.isna(x) else int(x) for x in (cell.n, cell.place, cell.decimals)),
             cell.source,
         ]
         for cell in board.cells.itertuples(index=False)
-        if cell.column in number
+        if cell.column in position_of
     ]
     return {"columns": columns, "cells": cells}
 
@@ -168,12 +168,12 @@ def row_keys(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
         return []
     frame = to_frame(results)
     frame["result"] = [i for i, result in enumerate(results) for _ in result.metrics]
-    rows = distinct_labels(frame).drop_duplicates("result")
-    return [(MEASURED, row.model, row.digest or row.spec, row.precision) for row in rows.itertuples()]
+    one_row_each = distinct_labels(frame).drop_duplicates("result")
+    return [(MEASURED, row.model, row.digest or row.spec, row.precision) for row in one_row_each.itertuples()]
 
 
 def key_of(result: Result) -> tuple[str, str, str]:
-    """What results must share to stand in one column."""
+    """Return benchmark, protocol fingerprint and dataset fingerprint: results of one column have the same three."""
     return result.benchmark.name, result.benchmark.fingerprint, result.dataset.fingerprint
 
 
@@ -209,7 +209,7 @@ def quadruple(metric: Any) -> list[float]:
 def remarks_of(results: Iterable[Result]) -> list[str]:
     """What marks mean, and the warnings of results, each with its model and benchmark."""
     results = list(results)
-    metrics = ((name, metric) for one in results for name, metric in one.metrics.items())
+    metrics = ((name, metric) for result in results for name, metric in result.metrics.items())
     marked = any(metric.low == metric.high and not is_rank(name) for name, metric in metrics)
-    lines = (f"{one.label}, {one.benchmark.name}: {warning}" for one in results for warning in one.warnings)
+    lines = (f"{result.label}, {result.benchmark.name}: {warning}" for result in results for warning in result.warnings)
     return [*([ABOUT_MARK] if marked else []), *unchecked_legend(results), *dict.fromkeys(map(portable_text, lines))]

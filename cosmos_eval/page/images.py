@@ -15,7 +15,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SIDES = (1600, 1100, 750)
 """Pixels of the longer side at most; the next one where the image is still too large."""
 MOST = 120
-"""Images in one page."""
+"""Images in one page, at most."""
 LARGEST = 450_000
 """Bytes of one image in the page, at most."""
 PIXELS = 60_000_000
@@ -44,10 +44,10 @@ def embed(folder: Path, budget: int, *, with_curves: bool = True) -> tuple[list[
     Args:
         with_curves: whether plots of curves are embedded; False where the page draws the curves itself.
     """
-    kept: list[Embedded] = []
+    embedded: list[Embedded] = []
     full: dict[str, int] = {}
     broken: list[str] = []
-    left = budget
+    remaining_budget = budget
     for path in in_turns(images_below(folder, with_curves)):
         name = path.relative_to(folder).as_posix()
         group = path.parent.relative_to(folder).as_posix()
@@ -59,19 +59,19 @@ def embed(folder: Path, budget: int, *, with_curves: bool = True) -> tuple[list[
             broken.append(f"{name}: {shrunk}")
             continue
         source, width, height = shrunk
-        if len(source) > left or len(kept) == MOST:
+        if len(source) > remaining_budget or len(embedded) == MOST:
             full[group] = 1
             continue
-        left -= len(source)
-        kept.append(Embedded(name, width, height, source))
-    kept.sort(key=lambda one: one.path.rpartition("/"))
-    return kept, [*(no_room(group, count) for group, count in sorted(full.items())), *broken]
+        remaining_budget -= len(source)
+        embedded.append(Embedded(name, width, height, source))
+    embedded.sort(key=lambda image: image.path.rpartition("/"))
+    return embedded, [*(no_room(group, count) for group, count in sorted(full.items())), *broken]
 
 
 def no_room(folder: str, count: int) -> str:
     """A line about images of one folder that were left out."""
-    where = "the folder itself" if folder == "." else folder
-    return f"{where}: {count:,} more image{'s' if count > 1 else ''}, no room"
+    name = "the folder itself" if folder == "." else folder
+    return f"{name}: {count:,} more image{'s' if count > 1 else ''}, no room"
 
 
 def images_below(folder: Path, with_curves: bool) -> Iterator[Path]:

@@ -68,8 +68,8 @@ Test scenes, each with one of its captions.
 def segmentation_section(out: Path, overlays: Mapping[str, Path]) -> str:
     """A section with figures of segmentations; empty where there are none."""
     lines = [
-        f"{what}: image, ground truth, prediction, and where they differ.\n\n![{what}]({path.relative_to(out)})\n\n"
-        for what, path in overlays.items()
+        f"{title}: image, ground truth, prediction, and where they differ.\n\n![{title}]({path.relative_to(out)})\n\n"
+        for title, path in overlays.items()
     ]
     return "## Segmentation\n\n" + "".join(lines) if lines else ""
 
@@ -81,7 +81,7 @@ def attention_section(out: Path, maps: Mapping[str, Path]) -> str:
         "what the text leaves out. Similarity: the cosine of each patch and the text. The colour of a word is its "
         "weight, given the image."
     )
-    lines = [f"{what}: {explanation}\n\n![{what}]({path.relative_to(out)})\n\n" for what, path in maps.items()]
+    lines = [f"{title}: {explanation}\n\n![{title}]({path.relative_to(out)})\n\n" for title, path in maps.items()]
     return "## Attention\n\n" + "".join(lines) if lines else ""
 
 
@@ -116,11 +116,11 @@ def metrics_figure(results: Sequence[Result]) -> "Figure":
     drawn = figure(4 * len(panels), 2.6)
     axes = drawn.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (name, metric) in zip(axes, panels, strict=True):
-        rows = [result for result in results if result.benchmark.name == name][::-1]
-        values = [100 * result.metrics[metric].value for result in rows]
-        low = [value - 100 * result.metrics[metric].low for value, result in zip(values, rows, strict=True)]
-        high = [100 * result.metrics[metric].high - value for value, result in zip(values, rows, strict=True)]
-        labels = [result.label for result in rows]
+        of_benchmark = [result for result in results if result.benchmark.name == name][::-1]
+        values = [100 * result.metrics[metric].value for result in of_benchmark]
+        low = [value - 100 * result.metrics[metric].low for value, result in zip(values, of_benchmark, strict=True)]
+        high = [100 * result.metrics[metric].high - value for value, result in zip(values, of_benchmark, strict=True)]
+        labels = [result.label for result in of_benchmark]
         axis.barh(labels, values, xerr=[low, high], color="#4c78a8", error_kw={"capsize": 3})
         axis.set_title(f"{name}\n{short(metric)}, %", fontsize=10)
         axis.set_xlim(left=0)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 LARGEST = 4_900_000
-"""Characters of a page at most, as far as images decide; without them it may be larger."""
+"""Length of a page in characters up to which images are added; a page without images may be longer."""
 FOR_IMAGES = 3_000_000
-"""Characters that images may take of it."""
+"""Upper bound of the characters of all images in a page."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HtmlReport:
     benchmarks: int
     images: int
     left_out: list[str]
-    """A line for each thing that the page leaves out."""
+    """Lines about images and points of curves that the page leaves out."""
 
 
 def write_report(
@@ -72,7 +72,7 @@ def write_report(
     if not reported and not panels:
         raise RequestError(f"no {RESULT} and no evaluations.jsonl below {folder}; give the --out folder of a run")
     if suite is not None and references is None:
-        check_of_suite((one.result for one in reported), suite, folder)
+        check_of_suite((item.result for item in reported), suite, folder)
     data = {
         "title": title or f"Results: {folder.resolve().name}",
         "madeBy": f"cosmos-eval {cosmos_eval.__version__}",
@@ -85,25 +85,25 @@ def write_report(
 
 
 def put_together(folder: Path, data: dict[str, Any], left_out: Sequence[str], path: Path) -> HtmlReport:
-    """Fill the room that data leave with images, and write the page."""
+    """Add images up to the length limit, and write the page."""
     room = max(0, min(FOR_IMAGES, LARGEST - len(embedded(data))))
     images, not_embedded = embed(folder, room, with_curves=not data["curves"])
     all_left_out = [*left_out, *not_embedded]
-    whole = {**data, "images": [vars(image) for image in images], "leftOut": all_left_out}
-    atomic_write_text(path, assemble(whole, data["title"]))
+    page_data = {**data, "images": [vars(image) for image in images], "leftOut": all_left_out}
+    atomic_write_text(path, assemble(page_data, data["title"]))
     measured = sum(model["kind"] == MEASURED for model in data["models"])
     return HtmlReport(path, measured, len(data["groups"]), len(images), all_left_out)
 
 
 def in_tables(reported: Sequence[Reported]) -> list[Reported]:
-    """The results that are rows of tables: those of other models than checkpoints of a training.
+    """Return the results for the tables: those that are not of checkpoints evaluated during a training.
 
     If there are none, the last checkpoint of each network of each training.
     """
-    others = [one for one in reported if not one.step]
-    if others:
-        return others
+    not_checkpoints = [item for item in reported if not item.step]
+    if not_checkpoints:
+        return not_checkpoints
     last: dict[str, str] = {}
-    for one in reported:
-        last[one.series] = max(last.get(one.series, ""), one.step)
-    return [one for one in reported if one.step == last[one.series]]
+    for item in reported:
+        last[item.series] = max(last.get(item.series, ""), item.step)
+    return [item for item in reported if item.step == last[item.series]]

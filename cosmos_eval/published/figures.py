@@ -1,7 +1,7 @@
 """Published figures: numbers that papers and leaderboards print, with source, benchmark and metric.
 
-`published.csv` is made by `tests/tools/published_numbers.py` from the collected tables. A figure has a benchmark and
-metric of ours only where the protocol is the same, and a model spec only where it certainly names that network.
+`published.csv` is made by `tests/tools/published_numbers.py` from the collected tables. A figure has one of our
+benchmarks and metrics only if the protocol is the same, and a model spec only if it certainly names that network.
 """
 
 from decimal import Decimal
@@ -22,8 +22,8 @@ def published(secondary: bool = False, unmapped: bool = False) -> pd.DataFrame:
 
     `paper`, `model`, `arch` and `pretraining` are as printed, and `as_printed` gives the printed benchmark and metric;
     `benchmark` and `metric` are ours; `spec` is the model spec or empty; `value` is a fraction, `printed` the
-    percentage as it stands in the source and `decimals` how many it has. A figure that is two benchmarks of ours (the
-    same data in two layouts) has a row for each.
+    percentage as the source prints it, and `decimals` the number of its decimals. A figure that belongs to two of our
+    benchmarks (the same data in two layouts) has a row for each.
 
     Args:
         secondary: also figures that only third parties report; unchecked, so hints only.

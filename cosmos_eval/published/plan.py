@@ -9,7 +9,7 @@ from cosmos_eval.published.reproduce import NOT_RUN, Reproduction, same_model
 
 
 def not_run_lines(reproduction: Reproduction) -> list[str]:
-    """Lines of what was not measured: models that lack the same benchmarks share a line."""
+    """Lines about figures without a measurement: models that lack the same benchmarks share a line."""
     specs_of: dict[tuple[str, ...], list[str]] = {}
     for spec, names in _missing(reproduction).items():
         specs_of.setdefault(names, []).append(spec)
@@ -17,7 +17,7 @@ def not_run_lines(reproduction: Reproduction) -> list[str]:
 
 
 def commands(reproduction: Reproduction, results: str, data_root: str = "data") -> list[str]:
-    """Commands that measure what is missing in float32; models that lack the same benchmarks share a command.
+    """Commands that measure the missing figures in float32; models that lack the same benchmarks share a command.
 
     Returns:
         shell lines: `data check` and `run` for each group of models.
@@ -61,7 +61,7 @@ def _repeated(option: str, values: Sequence[str]) -> list[str]:
 
 
 def _data_line(benchmark: Benchmark) -> str:
-    expected = ", ".join(f"{n:,} {what}" for what, n in benchmark.dataset.get("expected", {}).items())
+    expected = ", ".join(f"{n:,} {unit}" for unit, n in benchmark.dataset.get("expected", {}).items())
     return f"{benchmark.name} ({expected}): {benchmark.dataset.get('needs', '-')}"
 
 

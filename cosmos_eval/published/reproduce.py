@@ -49,7 +49,7 @@ class Target:
     @property
     def tolerance(self) -> Decimal:
         """Rounding and known differences together, in percentage points."""
-        return self.rounding + sum((Decimal(str(one.points)) for one in self.differences), Decimal(0))
+        return self.rounding + sum((Decimal(str(known.points)) for known in self.differences), Decimal(0))
 
     def verdict(self, difference: Decimal) -> str:
         """The verdict of a difference (measured minus printed); one equal to a bound gets the better verdict."""
@@ -88,7 +88,7 @@ class Cell:
     @property
     def verdict(self) -> str:
         """The worst of the measurements that decide."""
-        verdicts = {one.verdict for one in self.measured if one.decides}
+        verdicts = {measurement.verdict for measurement in self.measured if measurement.decides}
         return next((verdict for verdict in (MISSED, WITHIN, REPRODUCED) if verdict in verdicts), NOT_RUN)
 
 
@@ -118,7 +118,7 @@ class Reproduction:
 def reproduce(
     suite: str, results: Sequence[Result], models: Sequence[str] = (), secondary: bool = False
 ) -> Reproduction:
-    """Compare results with what was published of a suite.
+    """Compare results with the published figures of a suite.
 
     Args:
         suite: its name.
@@ -133,14 +133,14 @@ def reproduce(
     """
     definition = read_suite(suite)
     if not definition.published:
-        others = ", ".join(name for name in list_suites() if read_suite(name).published)
-        raise RequestError(f"the suite {suite} has no published figures; these have: {others}")
+        published_suites = ", ".join(name for name in list_suites() if read_suite(name).published)
+        raise RequestError(f"the suite {suite} has no published figures; these have: {published_suites}")
     targets, without_spec, secondary_left_out = find_targets(definition, secondary)
     chosen = _choose(models, targets, suite)
     if chosen:
         targets = [target for target in targets if same_model(target.spec) in chosen]
     fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in definition.benchmarks}
-    by_model = _by_model([one for one in results if one.benchmark.name in fingerprints], chosen)
+    by_model = _by_model([result for result in results if result.benchmark.name in fingerprints], chosen)
     cells = tuple(_cell(target, by_model, fingerprints[target.benchmark]) for target in targets)
     limited = [line for cell in cells for line in cell.refused if "--limit" in line]
     if limited and not any(cell.measured for cell in cells):
@@ -158,16 +158,18 @@ def find_targets(suite: Suite, secondary: bool) -> tuple[list[Target], int, int]
     order = {benchmark.name: i for i, benchmark in enumerate(suite.benchmarks)}
     frame = frame[frame["benchmark"].isin(order) & frame["paper"].str.startswith(suite.published)]
     named = frame[frame["spec"] != ""]
-    rows = named if secondary else named[~named["secondary"]]
-    models = {spec: i for i, spec in enumerate(dict.fromkeys(rows["spec"]))}
-    targets = [_target(row, suite.benchmarks[order[row["benchmark"]]]) for row in rows.to_dict("records")]
+    selected = named if secondary else named[~named["secondary"]]
+    models = {spec: i for i, spec in enumerate(dict.fromkeys(selected["spec"]))}
+    targets = [_target(row, suite.benchmarks[order[row["benchmark"]]]) for row in selected.to_dict("records")]
     targets.sort(key=lambda target: (models[target.spec], order[target.benchmark]))
     without_spec = frame[(frame["spec"] == "") & ~frame["secondary"]]
-    return targets, len(without_spec), len(named) - len(rows)
+    return targets, len(without_spec), len(named) - len(selected)
 
 
 def _target(row: dict[Any, Any], benchmark: Benchmark) -> Target:
-    differences = tuple(one for one in benchmark.published if one.applies_to(row["paper"], row["metric"]))
+    differences = tuple(
+        difference for difference in benchmark.published if difference.applies_to(row["paper"], row["metric"])
+    )
     names = ("paper", "model", "spec", "benchmark", "metric", "printed", "as_printed", "source")
     return Target(**{name: row[name] for name in names}, secondary=bool(row["secondary"]), differences=differences)
 
@@ -183,24 +185,25 @@ def same_model(spec: str) -> str:
 
 def _choose(models: Iterable[str], targets: Iterable[Target], suite: str) -> dict[str, list[str]]:
     """`same_model` of each requested published spec -> the specs measured in its place; empty: the spec itself."""
-    known = {same_model(target.spec): target.spec for target in targets}
+    spec_by_name = {same_model(target.spec): target.spec for target in targets}
     chosen: dict[str, list[str]] = {}
     kinds = "|".join(map(re.escape, MODELS.names()))
     for model in models:
         match = re.fullmatch(rf"(?P<ours>.+?)=(?P<measured>(?:{kinds}):.+)", model, re.DOTALL)
-        ours, measured = (match["ours"], [match["measured"]]) if match else (model, [])
-        before, written, after = ours.partition("=")
-        if written and same_model(before) in known:
+        published_spec, measured = (match["ours"], [match["measured"]]) if match else (model, [])
+        before, has_sign, after = published_spec.partition("=")
+        if has_sign and same_model(before) in spec_by_name:
             raise RequestError(
                 f"{model}: {after or 'nothing'} after = is not a model spec; write {before}=KIND:NAME-OR-PATH"
             )
-        parse_spec(ours)
-        if same_model(ours) not in known:
+        parse_spec(published_spec)
+        if same_model(published_spec) not in spec_by_name:
             raise RequestError(
-                f"no published figures of {ours} in {suite}; they are known of {', '.join(known.values()) or 'none'}. "
+                f"no published figures of {published_spec} in {suite}; "
+                f"they are known of {', '.join(spec_by_name.values()) or 'none'}. "
                 "For a copy of the weights write PUBLISHED=SPEC"
             )
-        chosen.setdefault(same_model(ours), []).extend(measured)
+        chosen.setdefault(same_model(published_spec), []).extend(measured)
     return chosen
 
 
@@ -222,28 +225,30 @@ def _by_model(results: Iterable[Result], chosen: Mapping[str, Sequence[str]]) ->
 
 
 def _cell(target: Target, by_model: dict[tuple[str, str], list[Result]], fingerprint: str) -> Cell:
-    kept, refused = [], []
+    comparable, refused = [], []
     for result in by_model.get((same_model(target.spec), target.benchmark), ()):
-        why = _refused(result, target, fingerprint)
-        if why:
-            refused.append(f"{result.model.spec} on {target.benchmark}: {why}")
+        reason = _explain_refusal(result, target, fingerprint)
+        if reason:
+            refused.append(f"{result.model.spec} on {target.benchmark}: {reason}")
         else:
-            kept.append(result)
-    kept.sort(key=lambda result: (result.model.digest, result.precision != REFERENCE, result.precision))
-    reference = {result.model.digest for result in kept if result.precision == REFERENCE}
+            comparable.append(result)
+    comparable.sort(key=lambda result: (result.model.digest, result.precision != REFERENCE, result.precision))
+    has_reference = {result.model.digest for result in comparable if result.precision == REFERENCE}
     name = same_model(target.spec)
-    of_name = [one for (model, _), listed in by_model.items() if model == name for one in listed if one.limit is None]
-    weights = len({one.model.digest or id(one) for one in of_name})
+    of_name = [
+        result for (model, _), listed in by_model.items() if model == name for result in listed if result.limit is None
+    ]
+    weights = len({result.model.digest or id(result) for result in of_name})
     measured = []
-    for result in kept:
-        decides = result.precision == REFERENCE or result.model.digest not in reference
-        notes = _notes(target, result, decides, weights, len({one.dataset.fingerprint for one in kept}))
+    for result in comparable:
+        decides = result.precision == REFERENCE or result.model.digest not in has_reference
+        notes = _notes(target, result, decides, weights, len({other.dataset.fingerprint for other in comparable}))
         measured.append(_measure(target, result, decides, notes))
     return Cell(target, tuple(measured), tuple(refused))
 
 
-def _refused(result: Result, target: Target, fingerprint: str) -> str:
-    """Why a result cannot be compared; empty where it can."""
+def _explain_refusal(result: Result, target: Target, fingerprint: str) -> str:
+    """Return why a result cannot be compared; empty if it can."""
     if result.limit is not None:
         return f"made with --limit {result.limit}, so not compared; run it without"
     if result.benchmark.fingerprint != fingerprint:
@@ -261,18 +266,18 @@ def _notes(target: Target, result: Result, decides: bool, weights: int, datasets
     """
     notes = []
     if result.precision != REFERENCE:
-        what = "run it with --precision fp32 before you conclude" if decides else "the float32 result decides"
-        notes.append(f"{result.precision}: {what}")
+        advice = "run it with --precision fp32 before you conclude" if decides else "the float32 result decides"
+        notes.append(f"{result.precision}: {advice}")
     spec, digest = result.model.spec, result.model.digest
     if weights > 1:
-        these = f"these are {digest[:8]}" if digest else "these have no digest"
-        notes.append(f"{weights} different weights have this name; {these}")
+        which = f"these are {digest[:8]}" if digest else "these have no digest"
+        notes.append(f"{weights} different weights have this name; {which}")
     if datasets > 1:
         notes.append(f"on the data {result.dataset.fingerprint[:8]}; there are results on other data")
     if spec != target.spec:
         notes.append(f"measured as {spec}")
     n, expected = result.dataset.n, result.dataset.n_expected
-    notes += [f"on {n[what]:,} of {full:,} {what}" for what, full in expected.items() if n.get(what, full) != full]
+    notes += [f"on {n[unit]:,} of {full:,} {unit}" for unit, full in expected.items() if n.get(unit, full) != full]
     if n.get("left_out"):
         notes.append(f"{n['left_out']:,} items left out")
     return notes

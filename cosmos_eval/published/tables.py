@@ -39,7 +39,7 @@ def summary(reproduction: Reproduction) -> str:
     """One line: numbers of figures and models, and of verdicts."""
     decide = [cell for cell in reproduction.cells if not cell.target.secondary]
     models = len({cell.target.spec for cell in decide})
-    line = f"{_many(len(decide), 'published figure')} of {_many(models, 'model')}: {_counts(reproduction)}."
+    line = f"{_count(len(decide), 'published figure')} of {_count(models, 'model')}: {_counts(reproduction)}."
     if len(decide) < len(reproduction.cells):
         line += f" Secondary figures, which do not decide: {_counts(reproduction, secondary=True)}."
     return line
@@ -50,15 +50,17 @@ def _counts(reproduction: Reproduction, secondary: bool = False) -> str:
 
 
 def markdown(reproduction: Reproduction, results: str) -> str:
-    """Summary, table of what was measured, reasons, what was refused, and what to run for the rest."""
+    """Summary, table of measurements, known differences, refused results, and what to run for the rest."""
     parts = [f"# Reproduction of {reproduction.suite.name}", "", summary(reproduction)]
     reasons: dict[str, int] = {}
-    several = len({cell.target.paper for cell in reproduction.cells}) > 1
+    has_several_papers = len({cell.target.paper for cell in reproduction.cells}) > 1
     rows = []
     for cell in reproduction.cells:
-        rows += [_row(cell, one, several, reasons) for one in cell.measured]
+        rows += [_row(cell, measurement, has_several_papers, reasons) for measurement in cell.measured]
         if not cell.measured and len(reproduction.cells) <= ROWS:
-            rows.append([*_figure(cell, cell.target.spec, several), MISSING, MISSING, _tolerance(cell), NOT_RUN, ""])
+            rows.append(
+                [*_figure(cell, cell.target.spec, has_several_papers), MISSING, MISSING, _tolerance(cell), NOT_RUN, ""]
+            )
     if rows:
         parts += [
             "",
@@ -86,7 +88,7 @@ def markdown(reproduction: Reproduction, results: str) -> str:
 
 
 def _left_out(reproduction: Reproduction) -> list[str]:
-    """What is left out, in words."""
+    """Lines about figures and benchmarks that are left out."""
     lines = []
     if reproduction.secondary_left_out:
         reported = (
@@ -95,11 +97,11 @@ def _left_out(reproduction: Reproduction) -> list[str]:
             else "are reported by third parties only"
         )
         lines.append(
-            f"{_many(reproduction.secondary_left_out, 'more figure')} {reported} and left out; --secondary shows them."
+            f"{_count(reproduction.secondary_left_out, 'more figure')} {reported} and left out; --secondary shows them."
         )
     if reproduction.without_spec:
         lines.append(
-            f"{_many(reproduction.without_spec, 'figure')} of these tables left out: no model spec is known for them."
+            f"{_count(reproduction.without_spec, 'figure')} of these tables left out: no model spec is known for them."
         )
     wanted = {cell.target.benchmark for cell in reproduction.cells}
     without = [benchmark.name for benchmark in reproduction.suite.benchmarks if benchmark.name not in wanted]
@@ -108,10 +110,10 @@ def _left_out(reproduction: Reproduction) -> list[str]:
     return lines
 
 
-def _figure(cell: Cell, model: str, several: bool) -> list[str]:
+def _figure(cell: Cell, model: str, has_several_papers: bool) -> list[str]:
     """The published cells of a row; with several papers the paper is named."""
     target = cell.target
-    printed = f"{target.printed} {escape(target.paper.partition(' ')[0])}" if several else target.printed
+    printed = f"{target.printed} {escape(target.paper.partition(' ')[0])}" if has_several_papers else target.printed
     return [escape(model), target.benchmark, escape(short(target.metric)), printed]
 
 
@@ -119,23 +121,23 @@ def _tolerance(cell: Cell) -> str:
     return f"{cell.target.tolerance:.3f}".rstrip("0").rstrip(".")
 
 
-def _row(cell: Cell, one: Measurement, several: bool, reasons: dict[str, int]) -> list[str]:
+def _row(cell: Cell, result: Measurement, has_several_papers: bool, reasons: dict[str, int]) -> list[str]:
     """A row of the table; reasons of differences are numbered in order of appearance."""
     target = cell.target
-    notes = [*one.notes, *(["secondary, does not decide"] if target.secondary else [])]
-    if one.verdict != REPRODUCED:
+    notes = [*result.notes, *(["secondary, does not decide"] if target.secondary else [])]
+    if result.verdict != REPRODUCED:
         for difference in target.differences:
             points = f" (up to {difference.points:g} points)" if difference.points else ""
             number = reasons.setdefault(f"{target.benchmark}: {difference.why}{points}", len(reasons) + 1)
             notes.append(f"({number})")
-    verdict = one.verdict if one.verdict == REPRODUCED else f"**{one.verdict}**"
+    verdict = result.verdict if result.verdict == REPRODUCED else f"**{result.verdict}**"
     digits = len(target.printed.partition(".")[2]) + 1  # one more than printed, so that rounding can be checked by eye
     return [
-        *_figure(cell, one.label, several),
-        f"{100 * one.value:.{digits}f} [{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]",
-        f"{one.difference:+.{digits}f}",
+        *_figure(cell, result.label, has_several_papers),
+        f"{100 * result.value:.{digits}f} [{100 * result.low:.{digits}f}, {100 * result.high:.{digits}f}]",
+        f"{result.difference:+.{digits}f}",
         _tolerance(cell),
-        verdict if one.decides and not target.secondary else f"({one.verdict})",
+        verdict if result.decides and not target.secondary else f"({result.verdict})",
         " ".join(_sentences(notes)),
     ]
 
@@ -144,8 +146,8 @@ def _sentences(notes: Sequence[str]) -> list[str]:
     return [note if note.startswith("(") else f"{escape(note)}." for note in notes]
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def as_json(reproduction: Reproduction, results: str) -> str:
@@ -173,21 +175,27 @@ def _cell(cell: Cell) -> dict[str, Any]:
         **{name: getattr(target, name) for name in names},
         "rounding": float(target.rounding),
         "tolerance": float(target.tolerance),
-        "known_differences": [{"why": one.why, "points": one.points} for one in target.differences],
+        "known_differences": [
+            {"why": difference.why, "points": difference.points} for difference in target.differences
+        ],
         "verdict": cell.verdict,
         "measured": [
             {
-                "model": {"spec": portable_spec(one.spec), "label": one.label, "digest": one.digest},
-                "precision": one.precision,
-                "value": one.value,
-                "low": one.low,
-                "high": one.high,
-                "difference": float(one.difference),
-                "verdict": one.verdict,
-                "decides": one.decides,
-                "notes": list(one.notes),
+                "model": {
+                    "spec": portable_spec(measurement.spec),
+                    "label": measurement.label,
+                    "digest": measurement.digest,
+                },
+                "precision": measurement.precision,
+                "value": measurement.value,
+                "low": measurement.low,
+                "high": measurement.high,
+                "difference": float(measurement.difference),
+                "verdict": measurement.verdict,
+                "decides": measurement.decides,
+                "notes": list(measurement.notes),
             }
-            for one in cell.measured
+            for measurement in cell.measured
         ],
         "not_compared": list(cell.refused),
     }

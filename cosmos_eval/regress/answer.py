@@ -50,7 +50,7 @@ class Tested:
     benchmark: str
     metric: str
     method: str
-    """In words."""
+    """Name of the test, as tables show it."""
     n: int
     units: int
     baseline: float
@@ -78,7 +78,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Regression:
-    """The whole answer."""
+    """The answer: every test, and every benchmark that could not be compared."""
 
     baseline: str
     candidate: str
@@ -90,15 +90,15 @@ class Regression:
 
     @cached_property
     def regressions(self) -> tuple[Tested, ...]:
-        return tuple(one for one in self.tests if one.verdict == REGRESSION)
+        return tuple(test for test in self.tests if test.verdict == REGRESSION)
 
     @cached_property
     def improvements(self) -> tuple[Tested, ...]:
-        return tuple(one for one in self.tests if one.verdict == IMPROVED)
+        return tuple(test for test in self.tests if test.verdict == IMPROVED)
 
     @cached_property
     def untestable(self) -> tuple[Tested, ...]:
-        return tuple(one for one in self.tests if one.verdict == NO_TEST)
+        return tuple(test for test in self.tests if test.verdict == NO_TEST)
 
     @property
     def exit_code(self) -> int:
@@ -109,24 +109,24 @@ class Regression:
 
 
 def decide(tests: Sequence[Tested], count: int, alpha: float, max_drop: float) -> list[Tested]:
-    """Add verdicts after Holm's correction over `count` tests; those that could not be made count as not rejecting.
+    """Add verdicts after Holm's correction over `count` tests; tests that could not be made count as not rejecting.
 
     Drops and gains are corrected separately: the probability of any false regression is at most
     alpha, and so is that of any false "improved", which is a false regression with the two models exchanged.
     """
     not_made = [1.0] * (count - len(tests))
-    adjusted = holm([*(one.p for one in tests), *not_made])
-    gains = holm([*(one.p_gain for one in tests), *not_made])
+    adjusted = holm([*(test.p for test in tests), *not_made])
+    gains = holm([*(test.p_gain for test in tests), *not_made])
     corrected = [
-        replace(one, adjusted=p, adjusted_gain=gain) for one, p, gain in zip(tests, adjusted, gains, strict=False)
+        replace(test, adjusted=p, adjusted_gain=gain) for test, p, gain in zip(tests, adjusted, gains, strict=False)
     ]
-    return [replace(one, verdict=verdict(one, alpha, count, max_drop)) for one in corrected]
+    return [replace(test, verdict=verdict(test, alpha, count, max_drop)) for test in corrected]
 
 
-def verdict(one: Tested, alpha: float, count: int, max_drop: float) -> str:
+def verdict(test: Tested, alpha: float, count: int, max_drop: float) -> str:
     """The verdict of one test; NO_TEST where no candidate could fail it and the interval allows a regression."""
-    if one.adjusted <= alpha:
+    if test.adjusted <= alpha:
         return REGRESSION
-    if one.least_p > alpha / count and one.low < -max_drop:
+    if test.least_p > alpha / count and test.low < -max_drop:
         return NO_TEST
-    return IMPROVED if one.adjusted_gain <= alpha else PASSED
+    return IMPROVED if test.adjusted_gain <= alpha else PASSED

@@ -29,7 +29,7 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
         baseline, candidate: as `cosmos_eval.results.store.read_model` reads them.
 
     Raises:
-        RequestError: a requested benchmark or metric is in no result, or too few resamples for so many tests.
+        RequestError: a requested benchmark or metric is in no result, or too few resamples for the number of tests.
     """
     names = wanted_benchmarks(baseline, candidate, settings)
     problems: list[tuple[str, str]] = []
@@ -39,9 +39,9 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             problems.append((name, "the candidate has no result; measure it too"))
             continue
         results = baseline[name][1], candidate[name][1]
-        why = why_not_comparable(*results, allow_precision=settings.allow_precision)
-        if why:
-            problems.append((name, why))
+        reason = why_not_comparable(*results, allow_precision=settings.allow_precision)
+        if reason:
+            problems.append((name, reason))
         else:
             pairs[name] = results
     metrics = {name: metrics_to_test(results, settings.metrics) for name, results in pairs.items()}
@@ -77,21 +77,20 @@ def remarks_on(
     pairs: Mapping[str, tuple[Result, Result]],
     metrics: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
-    """Remarks beside the verdicts. `baseline`: the benchmarks that it has; empty where some were
-    asked for."""
-    only = [name for name in candidate if name not in baseline] if baseline else []
-    if only:
-        yield f"not in the baseline, so not tested: {', '.join(only)}"
+    """Yield remarks beside the verdicts. `baseline`: its benchmarks; empty if the user requested specific ones."""
+    only_in_candidate = [name for name in candidate if name not in baseline] if baseline else []
+    if only_in_candidate:
+        yield f"not in the baseline, so not tested: {', '.join(only_in_candidate)}"
     without = [name for name, tested in metrics.items() if not tested]
     if without:
         yield f"without the requested metrics, so not tested: {', '.join(without)}"
-    same = [name for name, (a, b) in pairs.items() if a.model.digest and a.model.digest == b.model.digest]
-    if same:
-        yield f"baseline and candidate have the same weights: {', '.join(same)}"
+    with_same_weights = [name for name, (a, b) in pairs.items() if a.model.digest and a.model.digest == b.model.digest]
+    if with_same_weights:
+        yield f"baseline and candidate have the same weights: {', '.join(with_same_weights)}"
 
 
 def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings) -> list[str]:
-    """The baseline's benchmarks in their order, or those asked for."""
+    """The requested benchmarks; by default all of the baseline, in their order."""
     for name in settings.benchmarks:
         if name not in baseline:
             raise RequestError(f"the baseline has no result of {name!r}; it has {', '.join(baseline)}")
@@ -103,25 +102,27 @@ def wanted_benchmarks(baseline: Located, candidate: Located, settings: Settings)
 
 
 def why_not_comparable(baseline: Result, candidate: Result, allow_precision: bool = False) -> str:
-    """Why two results of one benchmark cannot be compared, in words; empty where they can."""
+    """Return why two results of one benchmark cannot be compared; empty if they can."""
     for name, result in (("baseline", baseline), ("candidate", candidate)):
         if result.limit is not None:
             return f"the {name} was made with --limit {result.limit}; measure it again without"
-    why = explain_unusable_task(baseline.benchmark.task, baseline.benchmark.plugins)
-    if why:
-        return why
-    for what, ours, theirs in (
+    reason = explain_unusable_task(baseline.benchmark.task, baseline.benchmark.plugins)
+    if reason:
+        return reason
+    for subject, baseline_value, candidate_value in (
         ("task", baseline.benchmark.task, candidate.benchmark.task),
         ("protocol version", baseline.benchmark.version, candidate.benchmark.version),
         ("protocol fingerprint", baseline.benchmark.fingerprint, candidate.benchmark.fingerprint),
         ("scoring version of the task", baseline.benchmark.scoring_version, candidate.benchmark.scoring_version),
-        ("the plug-ins of task and reader", *(plugins_of(one) for one in (baseline, candidate))),
+        ("the plug-ins of task and reader", *(plugins_of(result) for result in (baseline, candidate))),
         ("size of the data", counts(baseline), counts(candidate)),
         ("data fingerprint", baseline.dataset.fingerprint, candidate.dataset.fingerprint),
     ):
-        if ours != theirs:
-            both = f"{shorten_digest(ours)} in the baseline, {shorten_digest(theirs)} in the candidate"
-            return f"{what} differs: {both}; measure both again with run --overwrite"
+        if baseline_value != candidate_value:
+            values = (
+                f"{shorten_digest(baseline_value)} in the baseline, {shorten_digest(candidate_value)} in the candidate"
+            )
+            return f"{subject} differs: {values}; measure both again with run --overwrite"
     if baseline.precision != candidate.precision and not allow_precision:
         return (
             f"precision differs: {baseline.precision} in the baseline, {candidate.precision} in the candidate; measure "
@@ -135,7 +136,7 @@ def plugins_of(result: Result) -> str:
 
 
 def counts(result: Result) -> str:
-    return ", ".join(f"{n:,} {what}" for what, n in sorted(result.dataset.n.items()))
+    return ", ".join(f"{n:,} {unit}" for unit, n in sorted(result.dataset.n.items()))
 
 
 def shorten_digest(value: object) -> str:
@@ -144,15 +145,15 @@ def shorten_digest(value: object) -> str:
     return text[:8] if len(text) == 64 and " " not in text else text
 
 
-def metrics_to_test(results: tuple[Result, Result], asked: Sequence[str]) -> list[str]:
+def metrics_to_test(results: tuple[Result, Result], requested: Sequence[str]) -> list[str]:
     """The requested metrics; by default those of the task (retrieval: recall@1 both ways), else the primary one."""
     result = results[0]
-    if asked:
-        names = list(asked)
+    if requested:
+        names = list(requested)
     else:
         tested = task_info(result.benchmark.task).tested
         names = list(tested) if tested and set(tested) <= set(result.metrics) else [result.primary]
-    return [name for name in dict.fromkeys(names) if all(name in one.metrics for one in results)]
+    return [name for name in dict.fromkeys(names) if all(name in result.metrics for result in results)]
 
 
 def run_test(
@@ -225,16 +226,16 @@ def _refuse_unknown_metrics(
         tasks = [task_info(pairs[benchmark][0].benchmark.task) for benchmark in reporting]
         if is_rank(name) or (tasks and not any(task.can_be_paired(name) for task in tasks)):
             raise RequestError(f"there is no paired test of {name}; ask for a metric that is a fraction of the samples")
-        if metrics and not any(name in found for found in metrics.values()):
+        if metrics and not any(name in reported for reported in metrics.values()):
             raise RequestError(f"no benchmark here reports {name!r} in both results")
 
 
 def _refuse_few_resamples(pairs: Mapping[str, tuple[Result, Result]], count: int, settings: Settings) -> None:
     """The smallest p of a bootstrap is 1 / (resamples + 1): Holm's correction must be able to reject it."""
-    resampled = any(task_info(one.benchmark.task).resampled for one, _ in pairs.values())
-    least = int(count / settings.alpha)
-    if resampled and settings.resamples < least:
+    resampled = any(task_info(result.benchmark.task).resampled for result, _ in pairs.values())
+    needed = int(count / settings.alpha)
+    if resampled and settings.resamples < needed:
         raise RequestError(
             f"--resamples {settings.resamples} cannot find anything at alpha {settings.alpha:g} among {count} tests; "
-            f"give at least {least}"
+            f"give at least {needed}"
         )

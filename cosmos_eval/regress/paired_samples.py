@@ -19,13 +19,13 @@ TOLERANCE = 1e-9
 
 
 def refuse_other_samples(info: TaskInfo, baseline: "pd.DataFrame", candidate: "pd.DataFrame") -> None:
-    """RequestError unless both tables are of the same samples in the same order."""
+    """Raise RequestError unless both tables hold the same samples in the same order."""
     groups = [name for name in baseline.columns if info.sample_groups and name.startswith(info.sample_groups)]
     keys = [*info.sample_keys, *groups]
     for name in (*keys, *info.sample_columns):
         require_column(name, baseline, candidate)
     if info.comparable_samples is not None:
-        baseline, candidate = (info.comparable_samples(one) for one in (baseline, candidate))
+        baseline, candidate = (info.comparable_samples(frame) for frame in (baseline, candidate))
     if len(baseline) != len(candidate):
         raise RequestError(f"{len(baseline):,} samples in the baseline and {len(candidate):,} in the candidate")
     for name in keys:
@@ -47,7 +47,7 @@ def pair_samples(
         frames: their samples.
 
     Raises:
-        RequestError: a metric that cannot be computed from samples, or does not come out as recorded.
+        RequestError: a metric that cannot be computed from samples, or one that differs from the recorded value.
     """
     samples: Hits | PairedBootstrap = resolve(task_info(results[0].benchmark.task).paired)(metric, results, frames)
     if isinstance(samples, Hits):

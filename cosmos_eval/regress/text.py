@@ -19,7 +19,7 @@ ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def markdown(answer: Regression) -> str:
-    """Title, settings, table, and the reasons of what is not in it."""
+    """Title, settings, table, and the reasons why benchmarks or tests are not in it."""
     settings = answer.settings
     lines = [
         f"# {escape(headline(answer))}",
@@ -31,42 +31,42 @@ def markdown(answer: Regression) -> str:
         "",
         table(answer),
     ]
-    lines += _listed("Not comparable", [f"{name}: {why}" for name, why in answer.problems])
-    lines += _listed("No test possible", [_untestable(one, answer) for one in answer.untestable])
+    lines += _listed("Not comparable", [f"{name}: {reason}" for name, reason in answer.problems])
+    lines += _listed("No test possible", [_explain_untestable(test, answer) for test in answer.untestable])
     lines += _listed("Remarks", list(answer.remarks))
     return "\n".join(lines).rstrip() + "\n"
 
 
 def headline(answer: Regression) -> str:
     """The answer in one line."""
-    lost = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.regressions]
-    parts = [f"Regression: {', '.join(lost)}"] if lost else []
+    drops = [f"{test.benchmark} {short(test.metric)} {signed(test.difference)}" for test in answer.regressions]
+    parts = [f"Regression: {', '.join(drops)}"] if drops else []
     if answer.problems:
         parts.append(f"Not comparable: {', '.join(name for name, _ in answer.problems)}")
     if answer.untestable:
         parts.append(
-            f"No test possible: {', '.join(f'{one.benchmark} {short(one.metric)}' for one in answer.untestable)}"
+            f"No test possible: {', '.join(f'{test.benchmark} {short(test.metric)}' for test in answer.untestable)}"
         )
     parts = parts or ["No regression found"]
-    gained = [f"{one.benchmark} {short(one.metric)} {signed(one.difference)}" for one in answer.improvements]
-    return "; ".join([*parts, *([f"Improved: {', '.join(gained)}"] if gained else [])])
+    gains = [f"{test.benchmark} {short(test.metric)} {signed(test.difference)}" for test in answer.improvements]
+    return "; ".join([*parts, *([f"Improved: {', '.join(gains)}"] if gains else [])])
 
 
 def table(answer: Regression) -> str:
-    """One row a test, in aligned columns."""
+    """One row for each test, in aligned columns."""
     rows: list[tuple[str, ...]] = [
         (
-            escape(one.benchmark),
-            escape(short(one.metric)),
-            percent(one.baseline),
-            percent(one.candidate),
-            f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}]",
-            p_value(_p_of_verdict(one)),
-            points(one.detectable) if math.isfinite(one.detectable) else "none",
-            f"{one.method}, {one.units:,}" + (f" of {one.n:,}" if one.n != one.units else ""),
-            SIGNS.get(one.verdict, one.verdict),
+            escape(test.benchmark),
+            escape(short(test.metric)),
+            percent(test.baseline),
+            percent(test.candidate),
+            f"{signed(test.difference)} [{signed(test.low)}, {signed(test.high)}]",
+            p_value(_p_of_verdict(test)),
+            points(test.detectable) if math.isfinite(test.detectable) else "none",
+            f"{test.method}, {test.units:,}" + (f" of {test.n:,}" if test.n != test.units else ""),
+            SIGNS.get(test.verdict, test.verdict),
         )
-        for one in answer.tests
+        for test in answer.tests
     ]
     rows += [(escape(name), *["–"] * 7, "**not comparable**") for name, _ in answer.problems]
     columns = ["benchmark", "metric", "baseline", "candidate", "difference", "p (Holm)", "detectable drop", "test",
@@ -87,13 +87,13 @@ def to_json(answer: Regression) -> str:
         "settings": asdict(answer.settings),
         "tests": [
             {
-                **asdict(one),
-                "difference": one.difference,
-                "detectable": one.detectable if math.isfinite(one.detectable) else None,
+                **asdict(test),
+                "difference": test.difference,
+                "detectable": test.detectable if math.isfinite(test.detectable) else None,
             }
-            for one in answer.tests
+            for test in answer.tests
         ],
-        "not_comparable": [{"benchmark": name, "reason": why} for name, why in answer.problems],
+        "not_comparable": [{"benchmark": name, "reason": reason} for name, reason in answer.problems],
         "remarks": list(answer.remarks),
     }
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -109,36 +109,38 @@ def to_junit(answer: Regression) -> str:
         errors=str(len(answer.problems) + len(answer.untestable)),
         skipped="0",
     )
-    for one in answer.tests:
-        case = ElementTree.SubElement(suite, "testcase", classname=plain(one.benchmark), name=plain(one.metric))
-        line = plain(describe_test(one))
-        if one.verdict == REGRESSION:
+    for test in answer.tests:
+        case = ElementTree.SubElement(suite, "testcase", classname=plain(test.benchmark), name=plain(test.metric))
+        line = plain(describe_test(test))
+        if test.verdict == REGRESSION:
             ElementTree.SubElement(case, "failure", type=REGRESSION, message=line).text = line
-        elif one.verdict == NO_TEST:
-            ElementTree.SubElement(case, "error", type=NO_TEST, message=plain(_untestable(one, answer))).text = line
+        elif test.verdict == NO_TEST:
+            ElementTree.SubElement(
+                case, "error", type=NO_TEST, message=plain(_explain_untestable(test, answer))
+            ).text = line
         ElementTree.SubElement(case, "system-out").text = line
-    for name, why in answer.problems:
+    for name, reason in answer.problems:
         case = ElementTree.SubElement(suite, "testcase", classname=plain(name), name="comparable")
-        ElementTree.SubElement(case, "error", type=NOT_COMPARABLE, message=plain(why)).text = plain(why)
+        ElementTree.SubElement(case, "error", type=NOT_COMPARABLE, message=plain(reason)).text = plain(reason)
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def describe_test(one: Tested) -> str:
+def describe_test(test: Tested) -> str:
     """A test in one line."""
-    detectable = points(one.detectable) if math.isfinite(one.detectable) else "no"
+    detectable = points(test.detectable) if math.isfinite(test.detectable) else "no"
     return (
-        f"{one.benchmark} {one.metric}: {percent(one.baseline)} -> {percent(one.candidate)}, difference "
-        f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}] points, p {p_value(_p_of_verdict(one))} "
-        f"(Holm), smallest detectable drop {detectable}: {one.verdict}"
+        f"{test.benchmark} {test.metric}: {percent(test.baseline)} -> {percent(test.candidate)}, difference "
+        f"{signed(test.difference)} [{signed(test.low)}, {signed(test.high)}] points, p {p_value(_p_of_verdict(test))} "
+        f"(Holm), smallest detectable drop {detectable}: {test.verdict}"
     )
 
 
-def _p_of_verdict(one: Tested) -> float:
+def _p_of_verdict(test: Tested) -> float:
     """The corrected p behind the verdict: of the gain where the verdict is IMPROVED, else of the drop."""
-    return one.adjusted_gain if one.verdict == IMPROVED else one.adjusted
+    return test.adjusted_gain if test.verdict == IMPROVED else test.adjusted
 
 
 def percent(value: float) -> str:
@@ -168,10 +170,10 @@ def _together(answer: Regression) -> str:
     return f" over all {len(answer.tests)} tests together (Holm)" if len(answer.tests) > 1 else ""
 
 
-def _untestable(one: Tested, answer: Regression) -> str:
+def _explain_untestable(test: Tested, answer: Regression) -> str:
     return (
-        f"{one.benchmark} {one.metric}: with {one.units:,} independent units and a baseline of "
-        f"{percent(one.baseline)} % even a candidate with nothing right would pass (p {one.least_p:.2g} in one of "
+        f"{test.benchmark} {test.metric}: with {test.units:,} independent units and a baseline of "
+        f"{percent(test.baseline)} % even a candidate with nothing right would pass (p {test.least_p:.2g} in one of "
         f"{len(answer.tests)} tests); test more samples, or other benchmarks (--benchmark)"
     )
 

@@ -29,7 +29,7 @@ class Board:
     """
 
     rows: pd.DataFrame
-    """label, spec, digest, precision, kind ("measured", "published"), source (of what was published)."""
+    """label, spec, digest, precision, kind ("measured", "published"), source (of published rows)."""
     columns: pd.DataFrame
     """kind ("metric", "average"), benchmark (an average: its name), metric, task (empty: several tasks),
     version, fingerprint, dataset (its fingerprint), n (samples; an average: benchmarks), images, items, left_out,
@@ -53,7 +53,7 @@ class Board:
         return self._at.get((row, column))
 
     def of_kind(self, kind: str) -> list[int]:
-        """The rows that were measured here, or published elsewhere."""
+        """Indices of the rows of a kind: MEASURED here, or PUBLISHED elsewhere."""
         return self.rows.index[self.rows["kind"] == kind].tolist()
 
     def headline(self) -> pd.DataFrame:
@@ -68,7 +68,7 @@ class Board:
 
     @cached_property
     def precisions(self) -> list[str]:
-        """The precisions of what was measured."""
+        """Precisions of the measured rows."""
         return sorted(self.rows.loc[self.rows["kind"] == MEASURED, "precision"].unique())
 
 
@@ -84,7 +84,7 @@ def make_board(results: Sequence[Result], references: pd.DataFrame | None = None
 
 
 def scored_by_other_code(results: Iterable[Result]) -> list[str]:
-    """One remark for each benchmark whose results, on one protocol and one set of data, other code has scored."""
+    """Return a remark for each benchmark whose results (one protocol, one dataset) were scored by different code."""
     code: dict[tuple[str, str, str], dict[str, str]] = {}
     for result in results:
         if result.limit is None:
@@ -95,36 +95,36 @@ def scored_by_other_code(results: Iterable[Result]) -> list[str]:
                 ", ".join([*dict.fromkeys(by), f"scoring version {benchmark.scoring_version}"]), result.label
             )
     return [
-        f"{name}: scored by different code: {'; '.join(f'{by} ({label}, ...)' for by, label in those.items())}. "
+        f"{name}: scored by different code: {'; '.join(f'{by} ({label}, ...)' for by, label in labels.items())}. "
         "Measure all of them with one."
-        for (name, _, _), those in code.items()
-        if len(those) > 1
+        for (name, _, _), labels in code.items()
+        if len(labels) > 1
     ]
 
 
 def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite: Suite | None = None) -> Board:
     """As `make_board`, from the long frame of `to_frame`.
 
-    A column belongs to one protocol fingerprint and one dataset fingerprint, so that numbers that were not made the
-    same way never stand in one column.
+    A column belongs to one protocol fingerprint and one dataset fingerprint: it never mixes numbers of different
+    protocols or data.
     """
     frame = distinct_labels(frame)
     limited = frame[frame["limit"].notna()].reset_index(drop=True)
     full, remarks = _of_suite(ranked(frame), suite)
-    full, twice = _once_each(full)
+    full, repeat_remarks = _once_each(full)
     columns = column_table(full, suite)
     cells = _measured_cells(full, columns)
     rows, cells = _ranked_rows(full, columns, cells)
     columns, cells = average_columns(columns, cells, suite)
-    cells["place"] = _places(cells, columns)
+    cells["place"] = _top_two(cells, columns)
     rows["kind"], rows["source"] = MEASURED, ""
     cells["decimals"], cells["source"] = pd.array([pd.NA] * len(cells), dtype="Int64"), ""
     cells["started"] = cells["started"].fillna("")  # averages have no time
-    remarks += [*twice, *_precisions(rows)]
+    remarks += [*repeat_remarks, *_precisions(rows)]
     if references is not None:
-        more, values, reference_remarks = place_references(references, columns, len(rows))
-        rows = pd.concat([rows, more.assign(kind=PUBLISHED)]) if len(more) else rows
-        cells = pd.concat([cells, values], ignore_index=True) if len(values) else cells
+        reference_rows, reference_cells, reference_remarks = place_references(references, columns, len(rows))
+        rows = pd.concat([rows, reference_rows.assign(kind=PUBLISHED)]) if len(reference_rows) else rows
+        cells = pd.concat([cells, reference_cells], ignore_index=True) if len(reference_cells) else cells
         remarks += reference_remarks
     cells["place"] = cells["place"].astype("Int64")
     return Board(
@@ -133,43 +133,44 @@ def board_of(frame: pd.DataFrame, references: pd.DataFrame | None = None, suite:
 
 
 def check_of_suite(results: Iterable[Result], suite: Suite, folder: Path) -> None:
-    """RequestError where no result is of a suite: its table would be empty."""
-    names = {one.benchmark.name for one in results}
-    if names.isdisjoint(one.name for one in suite.benchmarks):
+    """Raise RequestError if no result belongs to a suite: its table would be empty."""
+    names = {result.benchmark.name for result in results}
+    if names.isdisjoint(benchmark.name for benchmark in suite.benchmarks):
         raise RequestError(
-            f"no result below {folder} is of the suite {suite.name}; there are of {', '.join(sorted(names)) or 'none'}"
+            f"no result below {folder} belongs to the suite {suite.name}; "
+            f"there are results of {', '.join(sorted(names)) or 'none'}"
         )
 
 
 def _of_suite(full: pd.DataFrame, suite: Suite | None) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of a suite's benchmarks; says which others there were, and which have another protocol."""
+    """Return the rows of a suite's benchmarks, and remarks on rows left out or measured under another protocol."""
     if suite is None:
         return full, []
-    prints = {one.name: one.fingerprint for one in suite.benchmarks}
-    inside = full["benchmark"].isin(prints)
+    fingerprints = {benchmark.name: benchmark.fingerprint for benchmark in suite.benchmarks}
+    is_in_suite = full["benchmark"].isin(fingerprints)
     remarks = []
-    outside = full.loc[~inside, "benchmark"].unique()
+    outside = full.loc[~is_in_suite, "benchmark"].unique()
     if len(outside):
         remarks.append(f"Not in the suite {suite.name}, and so left out: {', '.join(outside)}.")
-    full = full[inside]
+    full = full[is_in_suite]
     for row in full.drop_duplicates(["benchmark", "fingerprint"]).itertuples():
-        if row.fingerprint != prints[row.benchmark]:
+        if row.fingerprint != fingerprints[row.benchmark]:
             remarks.append(
                 f"{row.benchmark} was also measured under the protocol {row.fingerprint[:8]}, which is not the suite's "
-                f"({prints[row.benchmark][:8]}): shown in a column of its own, in no average."
+                f"({fingerprints[row.benchmark][:8]}): shown in a column of its own, in no average."
             )
     return full, remarks
 
 
 def _once_each(full: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Where a model was measured twice in the same way, the later result; says so where the two differ."""
+    """Return the latest of repeated results of one model, and a remark wherever their numbers differ."""
     full = full.assign(row=full.groupby(["model", "spec_or_digest", "precision"], sort=False, dropna=False).ngroup())
     key = ["row", "benchmark", "fingerprint", "dataset", "metric"]
-    again = full.duplicated(key, keep=False)
+    is_repeated = full.duplicated(key, keep=False)
     remarks = []
-    if again.any():
-        spread = full[again].groupby(key, sort=False)["value"].agg(lambda values: values.max() - values.min())
-        for row, benchmark in dict.fromkeys((at[0], at[1]) for at in spread.index[spread > 0]):
+    if is_repeated.any():
+        spread = full[is_repeated].groupby(key, sort=False)["value"].agg(lambda values: values.max() - values.min())
+        for row, benchmark in dict.fromkeys((index[0], index[1]) for index in spread.index[spread > 0]):
             label = full.loc[full["row"] == row, "model"].iloc[0]
             remarks.append(f"{label} was measured twice on {benchmark}, with different numbers: the later is shown.")
     latest = full.sort_values("started", kind="stable").drop_duplicates(key, keep="last")
@@ -193,8 +194,8 @@ def _measured_cells(full: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
 def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows in their order over the headline columns (`order_of`), the best first; cells with the new numbers."""
     rows = full.drop_duplicates("row").set_index("row").rename(columns={"model": "label"})
-    first = columns.index[columns["headline"]]
-    values = cells[cells["column"].isin(first)].pivot(index="row", columns="column", values="value")
+    headline_columns = columns.index[columns["headline"]]
+    values = cells[cells["column"].isin(headline_columns)].pivot(index="row", columns="column", values="value")
     values = values.reindex(rows.index) * columns.loc[values.columns, "higher_is_better"].map({True: 1, False: -1})
     order = order_of(values)
     cells = cells.assign(row=cells["row"].map({row: index for index, row in enumerate(order)}))
@@ -205,31 +206,31 @@ def _ranked_rows(full: pd.DataFrame, columns: pd.DataFrame, cells: pd.DataFrame)
 def order_of(values: pd.DataFrame) -> list[Any]:
     """The index of (rows, columns) values, the best row first; higher is better, and nan is not measured.
 
-    Rows that have the same columns go by their mean rank over these. A row that has fewer columns than others goes
-    above the first of those that it beats: on more of the columns that both have, it is the better one. So no row leads
-    a better one by having more columns, and columns that a row lacks count neither for it nor against it. What shares
-    no column with the others stands below them.
+    Rows that have the same columns are ordered by their mean rank over these. A row that has fewer columns than others
+    goes above the first of those that it beats, that is, is better than on more of their common columns. So no row is
+    above a better one because it has more columns, and a column that a row lacks counts neither for nor against it. A
+    row that shares no column with the others goes below them.
     """
     measured = values.notna()
     sets = values.groupby(measured.apply(tuple, axis=1), sort=False).groups.values()
     order: list[Any] = []
     for rows in sorted(sets, key=lambda rows: -int(measured.loc[rows[0]].sum())):
-        fuller = list(order)
+        rows_with_more_columns = list(order)
         ranks = values.loc[rows].rank(ascending=False).mean(axis=1).fillna(0)
         for row in ranks.sort_values(kind="stable").index:
-            beaten = [other for other in fuller if _beats(values.loc[row], values.loc[other])]
-            fewer = len(order) if not beaten else min(order.index(other) for other in beaten)
-            order.insert(fewer, row)
+            beaten = [other for other in rows_with_more_columns if _beats(values.loc[row], values.loc[other])]
+            position = len(order) if not beaten else min(order.index(other) for other in beaten)
+            order.insert(position, row)
     return order
 
 
-def _beats(one: pd.Series, other: pd.Series) -> bool:
-    """Whether one row is better on more of the columns that both have than the other is."""
-    return int((one > other).sum()) > int((one < other).sum())
+def _beats(row: pd.Series, other: pd.Series) -> bool:
+    """Whether `row` is better than `other` on more of their common columns than it is worse."""
+    return int((row > other).sum()) > int((row < other).sum())
 
 
-def _places(cells: pd.DataFrame, columns: pd.DataFrame) -> pd.Series:
-    """1 for the best of a column and 2 for the second; two that tie for the best leave no second."""
+def _top_two(cells: pd.DataFrame, columns: pd.DataFrame) -> pd.Series:
+    """Return 1 for the best cell of a column, 2 for the second, else NA; if two tie for the best there is no second."""
     sign = cells["column"].map(columns["higher_is_better"]).map({True: -1, False: 1})
     ranks = (cells["value"] * sign).groupby(cells["column"]).rank(method="min")
     return ranks.where(ranks <= 2).astype("Int64")

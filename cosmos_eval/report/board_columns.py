@@ -32,23 +32,30 @@ def column_table(full: pd.DataFrame, suite: Suite | None = None) -> pd.DataFrame
         columns.append({key: getattr(row, key) for key in FIELDS if hasattr(row, key)})
     if suite is not None:
         measured = {key[:2] for key in groups}
-        for one in suite.benchmarks:
-            if (one.name, one.fingerprint) not in measured:
-                groups[one.name, one.fingerprint, ""] = _unmeasured(one)
+        for benchmark in suite.benchmarks:
+            if (benchmark.name, benchmark.fingerprint) not in measured:
+                groups[benchmark.name, benchmark.fingerprint, ""] = _unmeasured(benchmark)
     order = _order(groups, suite)
     names = [key[0] for key in order]
     table: list[dict[str, Any]] = []
     for number, key in enumerate(order):
         columns = groups[key]
-        primary = [one["metric"] for one in columns if one["primary"]]
-        first = [
-            name for name in headlines(columns[0]["task"]) if name in {one["metric"] for one in columns}
+        primary = [column["metric"] for column in columns if column["primary"]]
+        headline = [
+            name for name in headlines(columns[0]["task"]) if name in {column["metric"] for column in columns}
         ] or primary
-        again = f" ({key[1][:8]}/{key[2][:8]})" if names.count(key[0]) > 1 else ""
+        suffix = f" ({key[1][:8]}/{key[2][:8]})" if names.count(key[0]) > 1 else ""
         for column in columns:
             metric = column["metric"]
-            more = {"kind": METRIC, "group": number, "of": (), "title": f"{key[0]} {short(metric)}{again}"}
-            table.append({**column, **more, "higher_is_better": not is_rank(metric), "headline": metric in first})
+            added = {"kind": METRIC, "group": number, "of": (), "title": f"{key[0]} {short(metric)}{suffix}"}
+            table.append(
+                {
+                    **column,
+                    **added,
+                    "higher_is_better": not is_rank(metric),
+                    "headline": metric in headline,
+                }
+            )
     return pd.DataFrame(table, columns=list(FIELDS)).astype({"higher_is_better": bool, "headline": bool})
 
 
@@ -63,16 +70,20 @@ def _unmeasured(benchmark: Any) -> list[dict[str, Any]]:
 
 def _order(groups: dict[tuple[str, str, str], list[dict[str, Any]]], suite: Suite | None) -> list[tuple[str, str, str]]:
     tasks = {key: columns[0]["task"] for key, columns in groups.items()}
-    names = [one.name for one in suite.benchmarks] if suite else []
-    task_order = list(dict.fromkeys([*(one.task for one in suite.benchmarks)] if suite else TASKS.names()))
+    names = [benchmark.name for benchmark in suite.benchmarks] if suite else []
+    task_order = list(dict.fromkeys([*(benchmark.task for benchmark in suite.benchmarks)] if suite else TASKS.names()))
     task_order += [task for task in dict.fromkeys(tasks.values()) if task not in task_order]
-    prints = {one.name: one.fingerprint for one in suite.benchmarks} if suite else {}
+    prints = {benchmark.name: benchmark.fingerprint for benchmark in suite.benchmarks} if suite else {}
 
-    def place(key: tuple[str, str, str]) -> tuple[int, int, bool]:
+    def sort_key(key: tuple[str, str, str]) -> tuple[int, int, bool]:
         name, fingerprint, _ = key
-        return task_order.index(tasks[key]), names.index(name) if name in names else 0, prints.get(name) != fingerprint
+        return (
+            task_order.index(tasks[key]),
+            names.index(name) if name in names else 0,
+            prints.get(name) != fingerprint,
+        )
 
-    return sorted(groups, key=place)
+    return sorted(groups, key=sort_key)
 
 
 def average_columns(
@@ -86,30 +97,36 @@ def average_columns(
     """
     if suite is None or not suite.averages:
         return columns, cells
-    tasks = {one.name: one.task for one in suite.benchmarks}
+    tasks = {benchmark.name: benchmark.task for benchmark in suite.benchmarks}
     table: list[tuple[int, dict[str, Any]]] = [(number, row) for number, row in enumerate(columns.to_dict("records"))]
-    made: list[tuple[int, list[int]]] = []  # index of an average in `table`, and the columns that it averages
-    ends = {row["task"]: number for number, row in table}
+    complete: list[tuple[int, list[int]]] = []  # index of an average in `table`, and the columns that it averages
+    last_index_of_task = {row["task"]: number for number, row in table}
     for average in suite.averages:
-        columns_of = [_member(columns, cells, suite, name, average.metric) for name in average.benchmarks]
-        members = [one for one in columns_of if one is not None]
+        member_columns = [_member(columns, cells, suite, name, average.metric) for name in average.benchmarks]
+        members = [column for column in member_columns if column is not None]
         tasks_of_average = {tasks[name] for name in average.benchmarks}
         task = tasks_of_average.pop() if len(tasks_of_average) == 1 else ""
-        if len(members) == len(columns_of):  # else no result has one of the metrics, and no row has the average
-            made.append((len(table), members))
-        table.append((ends.get(task, len(columns)), _average(average, columns.loc[members], task)))
+        if len(members) == len(member_columns):  # else no result has one of the metrics, and no row has the average
+            complete.append((len(table), members))
+        table.append((last_index_of_task.get(task, len(columns)), _average(average, columns.loc[members], task)))
     # `sorted` is stable: averages come behind the last column of their task, in the suite's order
     order = sorted(range(len(table)), key=lambda number: (table[number][0], number))
-    new = {old: index for index, old in enumerate(order)}
-    both = pd.DataFrame([table[old][1] for old in order], columns=list(FIELDS))
-    moved = cells.assign(column=cells["column"].map(new))
-    parts = [moved, *(_means(moved, [new[one] for one in members], new[at]) for at, members in made)]
-    return both, pd.concat([part for part in parts if len(part)] or [moved], ignore_index=True)
+    new_index = {old: index for index, old in enumerate(order)}
+    all_columns = pd.DataFrame([table[old][1] for old in order], columns=list(FIELDS))
+    moved = cells.assign(column=cells["column"].map(new_index))
+    parts = [
+        moved,
+        *(
+            _means(moved, [new_index[column] for column in members], new_index[position])
+            for position, members in complete
+        ),
+    ]
+    return all_columns, pd.concat([part for part in parts if len(part)] or [moved], ignore_index=True)
 
 
 def _member(columns: pd.DataFrame, cells: pd.DataFrame, suite: Suite, name: str, metric: str) -> int | None:
     """The column of one benchmark that an average reads, if there is one."""
-    benchmark = next(one for one in suite.benchmarks if one.name == name)
+    benchmark = next(definition for definition in suite.benchmarks if definition.name == name)
     wanted = benchmark.metrics["primary"] if metric == PRIMARY else metric
     of_benchmark = (columns["benchmark"] == name) & (columns["fingerprint"] == benchmark.fingerprint)
     candidates = columns.index[of_benchmark & (columns["metric"] == wanted)].tolist()

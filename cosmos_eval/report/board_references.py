@@ -9,9 +9,9 @@ COLUMNS = (
     "paper", "model", "spec", "arch", "pretraining", "benchmark", "metric", "value", "decimals", "source",
     "fingerprint", "dataset",
 )  # fmt: skip
-"""Of a frame of references. `benchmark` and `metric` in our words; `value` a fraction, or a rank; `decimals` of
-percent; `fingerprint` and `dataset` where the file tells them, else empty: then the benchmark is the definition of that
-name that ships with us. `model`, `benchmark`, `metric` and `value` are needed."""
+"""Columns of a frame of references. `benchmark` and `metric` are our names; `value` a fraction, or a rank; `decimals`
+of percent; `fingerprint` and `dataset` where the file has them, else empty: then the benchmark is the shipped
+definition with this name. `model`, `benchmark`, `metric` and `value` are needed."""
 
 
 def place_references(
@@ -22,7 +22,7 @@ def place_references(
     A value belongs to the columns of its benchmark and metric that have its protocol. Two values of one model for one
     column (papers correct themselves) make two rows.
     """
-    placed = _known(references)
+    placed = _add_labels_and_fingerprints(references)
     ids = columns.loc[columns["kind"] == "metric", ["benchmark", "metric", "fingerprint", "dataset"]]
     ids = ids.rename(columns={"fingerprint": "protocol", "dataset": "data"}).assign(column=ids.index)
     placed = placed.assign(order=range(len(placed))).merge(ids, on=["benchmark", "metric"], how="inner")
@@ -30,7 +30,7 @@ def place_references(
         (placed["dataset"] != "") & (placed["dataset"] != placed["data"])
     )
     remarks = [
-        f"{paper}: its values for {benchmark} are of another protocol or other data than those measured; left out."
+        f"{paper}: its values for {benchmark} have another protocol or other data than the measured ones; left out."
         for paper, benchmark in dict.fromkeys(
             zip(placed.loc[is_other_protocol, "paper"], placed.loc[is_other_protocol, "benchmark"], strict=True)
         )
@@ -38,14 +38,14 @@ def place_references(
     ]
     placed = placed[~is_other_protocol].drop_duplicates([*_MODEL, "column", "value"]).sort_values(["order", "column"])
     if placed.empty:
-        return pd.DataFrame(), pd.DataFrame(), [*remarks, "No published value is of a column of this table."]
+        return pd.DataFrame(), pd.DataFrame(), [*remarks, "No published value belongs to a column of this table."]
     placed["again"] = placed.groupby([*_MODEL, "column"], sort=False).cumcount()
     placed["row"] = first + placed.groupby([*_MODEL, "again"], sort=False).ngroup()
     rows = placed.groupby("row", sort=True).agg(
         label=("label", "first"),
         spec=("spec", "first"),
         paper=("paper", "first"),
-        sources=("source", lambda all_: "; ".join(one for one in dict.fromkeys(all_) if one)),
+        sources=("source", lambda all_: "; ".join(text for text in dict.fromkeys(all_) if text)),
     )
     source = [": ".join(word for word in words if word) for words in zip(rows["paper"], rows["sources"], strict=True)]
     rows = rows.assign(digest="", precision="", source=source)
@@ -58,29 +58,29 @@ def place_references(
 _MODEL = ["paper", "model", "arch", "pretraining"]
 
 
-def _known(references: pd.DataFrame) -> pd.DataFrame:
-    """The references of benchmarks that are named, with labels, and the protocol of each."""
+def _add_labels_and_fingerprints(references: pd.DataFrame) -> pd.DataFrame:
+    """Return the references whose protocol is known, with a label and the protocol fingerprint of each."""
     from cosmos_eval.protocol.benchmark import load_benchmark
     from cosmos_eval.protocol.folders import shipped_files
 
-    known = references.reindex(columns=list(COLUMNS))
+    frame = references.reindex(columns=list(COLUMNS))
     for column in set(COLUMNS) - {"value", "decimals"}:
-        known[column] = ["" if pd.isna(text) else printable(str(text)) for text in known[column]]
-    known["decimals"] = known["decimals"].astype("Int64")
-    incomplete = known["value"].isna() | (known["benchmark"] == "")
+        frame[column] = ["" if pd.isna(text) else printable(str(text)) for text in frame[column]]
+    frame["decimals"] = frame["decimals"].astype("Int64")
+    incomplete = frame["value"].isna() | (frame["benchmark"] == "")
     if incomplete.any():
-        row = known[incomplete].iloc[0]
+        row = frame[incomplete].iloc[0]
         raise RequestError(f"{row['source']}: a reference of {row['model']!r} lacks its value or its benchmark")
     shipped = shipped_files()
-    prints = {
+    shipped_fingerprints = {
         name: load_benchmark(name).fingerprint
-        for name in known.loc[known["fingerprint"] == "", "benchmark"].unique()
+        for name in frame.loc[frame["fingerprint"] == "", "benchmark"].unique()
         if name in shipped
     }
-    shipped_fingerprint = known["benchmark"].map(prints).fillna("")
-    known["fingerprint"] = known["fingerprint"].where(known["fingerprint"] != "", shipped_fingerprint)
-    known["label"] = [
+    shipped_fingerprint = frame["benchmark"].map(shipped_fingerprints).fillna("")
+    frame["fingerprint"] = frame["fingerprint"].where(frame["fingerprint"] != "", shipped_fingerprint)
+    frame["label"] = [
         ", ".join([model, *(word for word in words if word and word not in model)])
-        for model, *words in known[["model", "arch", "pretraining"]].itertuples(index=False)
+        for model, *words in frame[["model", "arch", "pretraining"]].itertuples(index=False)
     ]
-    return known[known["fingerprint"] != ""]
+    return frame[frame["fingerprint"] != ""]

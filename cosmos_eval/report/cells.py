@@ -88,8 +88,8 @@ def by_task(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
 
 def by_benchmark(board: Board, columns: list[int]) -> list[tuple[str, list[int]]]:
     """Neighbouring columns of one benchmark, with its name; each average is a group of its own."""
-    kept = board.columns["group"].where(board.columns["kind"] != AVERAGE, -1 - board.columns.index.to_series())
-    return [(board.columns.at[run[0], "benchmark"], run) for run in _runs(columns, kept)]
+    groups = board.columns["group"].where(board.columns["kind"] != AVERAGE, -1 - board.columns.index.to_series())
+    return [(board.columns.at[run[0], "benchmark"], run) for run in _runs(columns, groups)]
 
 
 def _runs(columns: list[int], key: pd.Series) -> list[list[int]]:
@@ -102,10 +102,10 @@ def detail(columns: pd.DataFrame) -> list[int]:
     """
     parts = columns["metric"].str.contains("/").sum()
 
-    def of_one_part(metric: str) -> bool:
+    def is_of_one_part(metric: str) -> bool:
         return metric.endswith(OF_ONE_CLASS) or ("/" in metric and "/macro_" not in metric and parts > PARTS)
 
-    return [column for column, metric in columns["metric"].items() if not of_one_part(metric)]
+    return [column for column, metric in columns["metric"].items() if not is_of_one_part(metric)]
 
 
 def with_values(board: Board, rows: list[int], columns: list[int]) -> list[int]:
@@ -115,28 +115,29 @@ def with_values(board: Board, rows: list[int], columns: list[int]) -> list[int]:
 
 def about(board: Board, column: int) -> str:
     """What a column was measured with, in short: `protocol fc0d3282, data a4a753a7, n = 1,000`."""
-    one: Any = board.columns.loc[column]
-    if one["kind"] == AVERAGE:
-        return f"macro mean of {one['n']} ({one['fingerprint'][:8]})"
-    data = f"data {one['dataset'][:8]}, n = {one['n']:,}" if one["dataset"] else "not measured"
-    return f"protocol {one['fingerprint'][:8]}, {data}"
+    fields: Any = board.columns.loc[column]
+    if fields["kind"] == AVERAGE:
+        return f"macro mean of {fields['n']} ({fields['fingerprint'][:8]})"
+    data = f"data {fields['dataset'][:8]}, n = {fields['n']:,}" if fields["dataset"] else "not measured"
+    return f"protocol {fields['fingerprint'][:8]}, {data}"
 
 
 def average_lines(board: Board) -> list[str]:
     """What each average is the mean of."""
     return [
-        f"{one.title}: the plain mean of {short(one.metric) if one.metric != PRIMARY else 'the primary metrics'} over "
-        f"{', '.join(one.of)}; missing where one of them is"
-        for one in board.columns.itertuples()
-        if one.kind == AVERAGE
+        f"{column.title}: the plain mean of "
+        f"{short(column.metric) if column.metric != PRIMARY else 'the primary metrics'} over "
+        f"{', '.join(column.of)}; missing where one of them is"
+        for column in board.columns.itertuples()
+        if column.kind == AVERAGE
     ]
 
 
 def limited_line(board: Board) -> str:
     """The results that no table ranks, in one line; empty where there are none."""
-    names = board.limited[["model", "benchmark", "limit"]].drop_duplicates()
+    limited = board.limited[["model", "benchmark", "limit"]].drop_duplicates()
     listed = "; ".join(
-        f"{one.model} on {one.benchmark} ({one.limit} {'image' if one.limit == 1 else 'images'})"
-        for one in names.itertuples()
+        f"{result.model} on {result.benchmark} ({result.limit} {'image' if result.limit == 1 else 'images'})"
+        for result in limited.itertuples()
     )
     return f"Made with --limit, and so not ranked: {listed}." if listed else ""

@@ -46,7 +46,7 @@ def write_curve(lines: Sequence[Line], folder: Path, name: str = "curve") -> lis
 
 def curve_frame(lines: Sequence[Line]) -> pd.DataFrame:
     """A row for each step, network, benchmark and metric; values are fractions, or ranks for `*_rank`."""
-    kept = ("digest", "fingerprint", "dataset", "precision", "limit")
+    identity_keys = ("digest", "fingerprint", "dataset", "precision", "limit")
     rows = [
         {
             "step": line["step"],
@@ -55,7 +55,7 @@ def curve_frame(lines: Sequence[Line]) -> pd.DataFrame:
             "metric": name,
             **{key: metric[key] for key in ("value", "low", "high", "n")},
             "headline": name in headlines(line),
-            **{key: line[key] for key in kept},
+            **{key: line[key] for key in identity_keys},
         }
         for line in lines
         for name, metric in line["metrics"].items()
@@ -67,13 +67,13 @@ def curve_frame(lines: Sequence[Line]) -> pd.DataFrame:
 
 def curves_of(lines: Sequence[Line]) -> dict[str, dict[str, Curve]]:
     """Title of a panel -> network -> curve. Another protocol, dataset, precision or limit has a panel of its own."""
-    several: dict[str, set[tuple[str, ...]]] = {}
+    protocols: dict[str, set[tuple[str, ...]]] = {}
     for line in lines:
-        several.setdefault(line["benchmark"], set()).add(made_by(line))
+        protocols.setdefault(line["benchmark"], set()).add(made_by(line))
     panels: dict[str, dict[str, Curve]] = {}
     for line in sorted(lines, key=lambda line: line["step"]):
         title = line["benchmark"]
-        if len(several[title]) > 1:
+        if len(protocols[title]) > 1:
             title += f" ({', '.join(made_by(line))})"
         elif line["limit"]:
             title += f" (first {line['limit']})"
@@ -102,10 +102,10 @@ def curve_table(lines: Sequence[Line]) -> str:
             columns[escape(head)] = {step: cell(key, metric, best) for step, key, metric in curve}
     table = pd.DataFrame(columns).sort_index().fillna(MISSING)
     table.index.name = "step"
-    made = ", ".join(sorted({line["precision"] for line in lines}))
+    precisions = ", ".join(sorted({line["precision"] for line in lines}))
     note = " Column heads say where only a part was measured." if any(line["limit"] for line in lines) else ""
     text = table.to_markdown(tablefmt="github", disable_numparse=True)
-    return f"# By step\n\nPercent, with 95 % intervals in brackets; {made}.{note}\n\n{text}\n"
+    return f"# By step\n\nPercent, with 95 % intervals in brackets; {precisions}.{note}\n\n{text}\n"
 
 
 def cell(name: str, metric: Mapping[str, float], best: float) -> str:
@@ -138,7 +138,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draw the log of a run by step: losses, learning rate, gradient, scales, alignment, uniformity, speed.
 
     Args:
-        rows: as `cosmos_core.logs.read_metrics` gives them; what they lack is left out.
+        rows: as `cosmos_core.logs.read_metrics` returns them; curves without any value are left out.
     """
     panels = {title: {key: curve for key in keys if (curve := pairs(rows, key))} for title, keys in PANELS}
     panels = {title: curves for title, curves in panels.items() if curves}
@@ -196,7 +196,7 @@ def label_steps(axis: "Axes") -> None:
 
 
 def grid(panels: int) -> "tuple[Figure, list[Axes]]":
-    """A figure of so many panels, up to three in a row."""
+    """A figure with this number of panels, up to three in a row."""
     columns = max(1, min(3, panels))
     rows = max(1, -(-panels // columns))
     drawn = figure(4 * columns, 2.8 * rows)
@@ -211,9 +211,9 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
 
 
 def save(drawn: "Figure", path: Path) -> None:

@@ -31,7 +31,7 @@ def board_frame(board: Board) -> pd.DataFrame:
     frame = frame.sort_values(["row", "column"]).rename(columns={"label": "model"}).assign(limit=pd.NA)
     limited = board.limited.assign(kind="measured", place=pd.NA, source="")
     wanted = [*COLUMNS, *MORE]
-    frame = pd.concat([one[wanted] for one in (frame, limited) if len(one)] or [frame[wanted]], ignore_index=True)
+    frame = pd.concat([part[wanted] for part in (frame, limited) if len(part)] or [frame[wanted]], ignore_index=True)
     return frame.astype({"limit": "Int64", "place": "Int64", "n": "Int64"})
 
 
@@ -44,7 +44,7 @@ def csv_text(frame: pd.DataFrame) -> str:
     """A frame as CSV in which no text is a formula for a spreadsheet: what could be one gets a `'` before it (OWASP,
     CSV injection). Columns of numbers, and texts that are plain numbers, stay."""
     texts = {
-        name: [_no_formula(one) if isinstance(one, str) else one for one in frame[name]]
+        name: [_no_formula(value) if isinstance(value, str) else value for value in frame[name]]
         for name in frame.columns
         if not pd.api.types.is_numeric_dtype(frame[name].dtype)
     }
@@ -72,7 +72,7 @@ def board_json(board: Board, remarks: Sequence[str] = ()) -> str:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Plain values; what is missing is null."""
+    """Rows as dictionaries of plain values; a missing value is None (null in JSON)."""
     return [
         {key: _plain(value) for key, value in zip(frame.columns, row, strict=True)}
         for row in frame.itertuples(index=False, name=None)

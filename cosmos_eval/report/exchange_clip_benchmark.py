@@ -39,38 +39,38 @@ def clip_benchmark_files(board: Board) -> dict[str, str]:
     """File name -> text: one JSON a model and dataset, of everything that was measured without a limit.
 
     `dataset`, `task` and `metrics` have clip-benchmark's names where it has the same benchmark or metric, else ours;
-    `benchmark`, `protocol_fingerprint`, `dataset_fingerprint`, `digest` and `precision` are ours beside them.
+    `benchmark`, `protocol_fingerprint`, `dataset_fingerprint`, `digest` and `precision` are fields that only we write.
     """
     files: dict[str, str] = {}
-    taken: set[str] = set()  # in small letters: some file systems know no others
+    taken: set[str] = set()  # in lower case: some file systems ignore case
     for columns in board.groups():
-        same = _is_shipped(columns["benchmark"].iloc[0], columns["fingerprint"].iloc[0])
+        is_shipped = _is_shipped(columns["benchmark"].iloc[0], columns["fingerprint"].iloc[0])
         for row in board.of_kind(MEASURED):
-            for record in _records(board, row, columns, same):
+            for record in _records(board, row, columns, is_shipped):
                 stem = _slug("_".join(record[key] for key in ("dataset", "pretrained", "model", "language", "task")))
                 name = untaken(stem, taken)
                 files[f"{name}.json"] = json.dumps(record, allow_nan=False) + "\n"
     return files
 
 
-def _records(board: Board, row: int, columns: pd.DataFrame, same: bool) -> Iterator[Record]:
-    """The files of one row and benchmark; `same`: the benchmark is the one of that name that ships with us."""
-    one, head = board.rows.loc[row], columns.iloc[0]
+def _records(board: Board, row: int, columns: pd.DataFrame, is_shipped: bool) -> Iterator[Record]:
+    """Yield the records of one model and benchmark; `is_shipped`: the benchmark has its shipped definition."""
+    model_row, head = board.rows.loc[row], columns.iloc[0]
     cells = {metric: board.cell(row, column) for column, metric in columns["metric"].items()}
     values = {metric: float(cell.value) for metric, cell in cells.items() if cell is not None}
     if not values:
         return
-    model, pretrained = _model(one)
-    ours = {
+    model, pretrained = _model(model_row)
+    provenance = {
         "benchmark": head["benchmark"],
         "protocol_fingerprint": head["fingerprint"],
         "dataset_fingerprint": head["dataset"],
-        "digest": one["digest"],
-        "precision": one["precision"],
+        "digest": model_row["digest"],
+        "precision": model_row["precision"],
     }
     name = head["benchmark"]
-    dataset = dataset_names().get(name, name) if same else name
-    info = find_task(head["task"]) if same and name in dataset_names() else None
+    dataset = dataset_names().get(name, name) if is_shipped else name
+    info = find_task(head["task"]) if is_shipped and name in dataset_names() else None
     task = info.clip_benchmark_task if info is not None else ""
     yield {
         "dataset": dataset,
@@ -79,9 +79,9 @@ def _records(board: Board, row: int, columns: pd.DataFrame, same: bool) -> Itera
         "task": task or f"zeroshot_{head['task']}",
         "metrics": {their_metric(head["task"], metric): value for metric, value in values.items()},
         "language": ENGLISH,
-        **ours,
+        **provenance,
     }
-    if name == "sugarcrepe" and same:
+    if name == "sugarcrepe" and is_shipped:
         for metric, value in values.items():
             if metric.endswith(PARTS):
                 yield {
@@ -91,7 +91,7 @@ def _records(board: Board, row: int, columns: pd.DataFrame, same: bool) -> Itera
                     "task": SELECTION,
                     "metrics": {"text_acc": value, "acc": value},
                     "language": ENGLISH,
-                    **ours,
+                    **provenance,
                 }
 
 
@@ -126,9 +126,9 @@ def untaken(stem: str, taken: set[str]) -> str:
 def read_clip_benchmark(path: Path) -> pd.DataFrame:
     """References from one JSON of clip-benchmark, a folder of them, or the CSV that its `build` makes.
 
-    Only zero-shot results in English are read, and of these what is a benchmark and metric of ours. A file that we
-    wrote ourselves says its protocol and data, and is held to them. A folder is one source: the files of a model in it,
-    one a dataset, make one row.
+    Only zero-shot results in English are read, and only for benchmarks and metrics that cosmos-eval has, too. A file
+    that cosmos-eval wrote names its protocol and data; its values belong to columns of these only. A folder is one
+    source: the files of one model in it (one for each dataset) make one row.
 
     Raises:
         RequestError: unreadable, or not such a file; names it.
@@ -138,9 +138,9 @@ def read_clip_benchmark(path: Path) -> pd.DataFrame:
         raise RequestError(f"no JSON files in {path}; give clip-benchmark's results or the CSV of its build command")
     rows = [
         {"paper": path.resolve().name, **row}
-        for one in paths
-        for record in _read(one)
-        for row in _references(record, one)
+        for file in paths
+        for record in _read(file)
+        for row in _references(record, file)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -178,8 +178,8 @@ def _flat_metrics(row: Record) -> Record:
 
 
 def _check(record: Any, path: Path) -> Record:
-    right = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
-    if not right or not all(isinstance(record.get(key), str) for key in NEEDED):
+    is_record = isinstance(record, dict) and isinstance(record.get("metrics"), dict)
+    if not is_record or not all(isinstance(record.get(key), str) for key in NEEDED):
         raise RequestError(
             f"{path} is not a result of clip-benchmark: it needs {', '.join(NEEDED)} as texts and metrics as a map"
         )
@@ -187,30 +187,30 @@ def _check(record: Any, path: Path) -> Record:
 
 
 def _references(record: Record, path: Path) -> Iterator[Record]:
-    dataset, ours = record["dataset"], record.get("protocol_fingerprint") or ""
+    dataset, fingerprint = record["dataset"], record.get("protocol_fingerprint") or ""
     common = {
         "model": f"{record['model']} {record['pretrained']}".strip(),
         "arch": "",
         "pretraining": "",
         "source": "",
-        "fingerprint": ours,
+        "fingerprint": fingerprint,
         "dataset": record.get("dataset_fingerprint") or "",
     }
     if record["language"] != ENGLISH:
         return
-    named = (record["task"].removeprefix("zeroshot_"),) if ours else ()
-    tasks = our_tasks().get(record["task"], named)
+    default_tasks = (record["task"].removeprefix("zeroshot_"),) if fingerprint else ()
+    tasks = our_tasks().get(record["task"], default_tasks)
     if not any(tasks):
         return
-    names = [record["benchmark"]] if ours and record.get("benchmark") else benchmarks_of(dataset)
+    names = [record["benchmark"]] if fingerprint and record.get("benchmark") else benchmarks_of(dataset)
     for metric, value in record["metrics"].items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             continue  # clip-benchmark writes NaN for the top 5 of four classes
         if dataset.startswith(SUGAR_CREPE):
-            known = dataset.removeprefix(SUGAR_CREPE) + PARTS if metric == "text_acc" else ""
+            our_name = dataset.removeprefix(SUGAR_CREPE) + PARTS if metric == "text_acc" else ""
         else:
-            known = next(filter(None, (our_metric(task, metric) for task in tasks)), "") or (metric if ours else "")
-        if known and not is_rank(known) and not 0 <= value <= 1:
+            our_name = next(filter(None, (our_metric(task, metric) for task in tasks)), "") or (metric if fingerprint else "")
+        if our_name and not is_rank(our_name) and not 0 <= value <= 1:
             raise RequestError(f"{path}: {metric} of {common['model']} is {value:g}, not a fraction from 0 to 1")
-        for name in names if known else []:
-            yield {**common, "benchmark": name, "metric": known, "value": float(value), "decimals": 2}
+        for name in names if our_name else []:
+            yield {**common, "benchmark": name, "metric": our_name, "value": float(value), "decimals": 2}

@@ -30,12 +30,12 @@ def model_index_files(board: Board) -> dict[str, str]:
     files: dict[str, str] = {}
     taken: set[str] = set()
     for row in board.of_kind(MEASURED):
-        one = board.rows.loc[row]
+        model_row = board.rows.loc[row]
         results = [result for columns in board.groups() for result in _results(board, row, columns)]
         if not results:
             continue
-        name = untaken(_slug(f"{one['label'][:80]}-{one['digest'][:8]}"), taken)
-        label = " ".join(one["label"].split()) or name
+        name = untaken(_slug(f"{model_row['label'][:80]}-{model_row['digest'][:8]}"), taken)
+        label = " ".join(model_row["label"].split()) or name
         files[f"{name}.yaml"] = ModelCardData(model_name=label, eval_results=results).to_yaml() + "\n"
     return files
 

@@ -8,7 +8,7 @@ from cosmos_eval.protocol.folders import shipped_files
 from cosmos_eval.protocol.task_registry import TASKS, find_task
 
 SELECTION = "image_caption_selection"
-"""Its task for Winoground and SugarCrepe."""
+"""clip-benchmark's task of Winoground and SugarCrepe."""
 SAME = {
     "imagenet1k": "imagenet1k",
     "coco-karpathy-retrieval": "mscoco_captions",
@@ -18,9 +18,9 @@ SAME = {
 }
 """Benchmarks that other readers than `wds` read, with the images, names and templates of clip-benchmark's."""
 SUGAR_CREPE = "sugar_crepe/"
-"""Before each of SugarCrepe's seven files, which are a dataset each there."""
+"""Prefix of SugarCrepe's seven files: each of them is a dataset in clip-benchmark."""
 PLAIN = {"reader", "dataset", "path", "split", "expected", "needs", "published"}
-"""What a definition of its own builder may say: with other options it is another set of images."""
+"""Keys that a definition may have for the data to be clip-benchmark's; other options select other images."""
 
 
 @cache
@@ -38,25 +38,25 @@ def dataset_names() -> dict[str, str]:
 
 
 def benchmarks_of(dataset: str) -> list[str]:
-    """Our benchmarks that a dataset of clip-benchmark is; none where none is the same.
+    """Return the names of our benchmarks that equal a dataset of clip-benchmark; empty if there are none.
 
     ImageNet's shards hold the images, names and templates of our `imagenet1k`, and are that, too.
     """
     if dataset.startswith(SUGAR_CREPE):
         return ["sugarcrepe"]
-    found = [ours for ours, theirs in dataset_names().items() if theirs == dataset]
+    names = [ours for ours, theirs in dataset_names().items() if theirs == dataset]
     plain = dataset.removeprefix("wds/")
-    return found + [ours for ours, theirs in SAME.items() if theirs == plain and ours not in found]
+    return names + [ours for ours, theirs in SAME.items() if theirs == plain and ours not in names]
 
 
 @cache
 def our_tasks() -> dict[str, tuple[str, ...]]:
     """clip-benchmark's name of a task -> ours, several where theirs takes data that are two tasks here."""
-    found: dict[str, tuple[str, ...]] = {}
+    our_names: dict[str, tuple[str, ...]] = {}
     for name in TASKS.built_in:
         if theirs := TASKS.load(name).clip_benchmark_task:
-            found[theirs] = (*found.get(theirs, ()), name)
-    return found
+            our_names[theirs] = (*our_names.get(theirs, ()), name)
+    return our_names
 
 
 def _metrics(task: str) -> Mapping[str, str]:
@@ -65,7 +65,7 @@ def _metrics(task: str) -> Mapping[str, str]:
 
 
 def their_metric(task: str, metric: str) -> str:
-    """A metric of ours in clip-benchmark's words; ours where it has none."""
+    """clip-benchmark's name of one of our metrics; our name if it has none."""
     for ours, theirs in _metrics(task).items():
         if metric == ours or (ours.endswith("@") and metric.startswith(ours)):
             return theirs + metric.removeprefix(ours)
@@ -73,7 +73,7 @@ def their_metric(task: str, metric: str) -> str:
 
 
 def our_metric(task: str, metric: str) -> str:
-    """A metric of clip-benchmark's in our words; empty where we have none."""
+    """Our name of one of clip-benchmark's metrics; empty if we have none."""
     for ours, theirs in _metrics(task).items():
         if metric == theirs or (theirs.endswith("@") and metric.startswith(theirs)):
             return ours + metric.removeprefix(theirs)

@@ -49,7 +49,7 @@ PER_CLASS = {
     "Oxford Flowers-102": ("flowers-vtab",),
     "Oxford-IIIT Pet": ("pets-vtab",),
 }
-"""Those four have the mean recall over classes, as DataComp's list of tasks says; all others top-1."""
+"""These four report the mean recall over classes (DataComp's list of tasks); all others report top-1 accuracy."""
 RETRIEVAL = {"Flickr": "flickr30k-test-retrieval", "MSCOCO": "coco-karpathy-retrieval"}
 DIRECTIONS = {"image retr.": "text_to_image", "text retr.": "image_to_text"}
 
@@ -60,17 +60,19 @@ def is_open_clip(header: list[str]) -> bool:
 
 
 def known_columns() -> dict[str, list[tuple[str, str]]]:
-    """A column -> our benchmarks and metrics that it is. Their averages, and sets that we lack, are not among them."""
-    known = {name: [(one, "top1") for one in ours] for name, ours in TOP1.items()}
-    known |= {name: [(one, "mean_per_class") for one in ours] for name, ours in PER_CLASS.items()}
-    for set_, ours in RETRIEVAL.items():
+    """Column -> our benchmarks and metrics with its protocol; averages, and datasets that we lack, are left out."""
+    columns = {name: [(benchmark, "top1") for benchmark in benchmarks] for name, benchmarks in TOP1.items()}
+    columns |= {
+        name: [(benchmark, "mean_per_class") for benchmark in benchmarks] for name, benchmarks in PER_CLASS.items()
+    }
+    for dataset, benchmark in RETRIEVAL.items():
         for words, direction in DIRECTIONS.items():
-            known |= {f"{set_} {words} R@{k}": [(ours, f"{direction}_recall@{k}")] for k in (1, 5, 10)}
-    return known
+            columns |= {f"{dataset} {words} R@{k}": [(benchmark, f"{direction}_recall@{k}")] for k in (1, 5, 10)}
+    return columns
 
 
 def read_open_clip(path: Path) -> pd.DataFrame:
-    """References from one of open_clip's tables, of the columns that are benchmarks of ours.
+    """References from one of open_clip's tables, from the columns that have a benchmark here.
 
     Raises:
         RequestError: not such a table, a line of another length, or a value that is no fraction; names file and line.
@@ -85,14 +87,14 @@ def read_open_clip(path: Path) -> pd.DataFrame:
 
 
 def _rows(path: Path, lines: list[list[str]]) -> Iterator[dict[str, Any]]:
-    header, known = lines[0], known_columns()
+    header, our_columns = lines[0], known_columns()
     for number, line in enumerate(lines[1:], 2):
         if not any(line):
             continue
         if len(line) != len(header):
             raise RequestError(f"{path}:{number}: {len(line)} values for {len(header)} columns; fetch the file again")
         for column, text in zip(header, line, strict=True):
-            for benchmark, metric in known.get(column, []) if text.strip() else []:
+            for benchmark, metric in our_columns.get(column, []) if text.strip() else []:
                 yield {
                     "paper": path.name, "model": f"{line[0]} {line[1]}", "arch": "", "pretraining": "", "source": "",
                     "benchmark": benchmark, "metric": metric, "value": _fraction(text, f"{path}:{number}", column),

@@ -54,9 +54,9 @@ def ranked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Tell apart rows that share a label: other weights get the start of their digest, other precisions their name.
+    """Distinguish rows that share a label: other weights get the start of their digest, other precisions their name.
 
-    Weights that nobody can identify are told apart by their spec. Adds `spec_or_digest`, which with `model` and
+    Weights without a digest are distinguished by their spec. Adds `spec_or_digest`, which with `model` and
     `precision` makes a row of a table.
     """
     frame = frame.copy()

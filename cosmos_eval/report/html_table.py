@@ -52,10 +52,10 @@ def board_html(board: Board, remarks: Sequence[str] = ()) -> str:
         _list(average_lines(board)),
     ]  # fmt: skip
     for columns in board.groups():
-        ids, one = detail(columns), columns.iloc[0]
+        ids, first = detail(columns), columns.iloc[0]
         parts.append(
-            f"<h2>{escape(one['benchmark'])}</h2>\n<p>{escape(one['task'])}, protocol version {one['version']} "
-            f"<code>{escape(one['fingerprint'])}</code>, data <code>{escape(one['dataset'])}</code></p>"
+            f"<h2>{escape(first['benchmark'])}</h2>\n<p>{escape(first['task'])}, protocol version {first['version']} "
+            f"<code>{escape(first['fingerprint'])}</code>, data <code>{escape(first['dataset'])}</code></p>"
         )
         for part in (ids[i : i + FIT] for i in range(0, len(ids), FIT)):
             parts.append(_table(board, with_values(board, board.of_kind(MEASURED), part), part))
@@ -67,22 +67,22 @@ def board_html(board: Board, remarks: Sequence[str] = ()) -> str:
 def _table(board: Board, rows: list[int], columns: list[int]) -> str:
     if not columns:
         return ""
-    others = with_values(board, board.of_kind(PUBLISHED), columns)
+    published_rows = with_values(board, board.of_kind(PUBLISHED), columns)
     lines = ['<div class="wide">', "<table>", "<thead>", *_head(board, columns), "</thead>", "<tbody>"]
     lines += [_row(board, row, columns) for row in rows]
     lines += ["</tbody>"]
-    if others:
+    if published_rows:
         lines += ['<tbody class="published">']
         lines += [f'<tr><th colspan="{len(columns) + 1}">Published, not measured here</th></tr>']
-        lines += [_row(board, row, columns) for row in others]
+        lines += [_row(board, row, columns) for row in published_rows]
         lines += ["</tbody>"]
     return "\n".join([*lines, "</table>", "</div>"])
 
 
 def _head(board: Board, columns: list[int]) -> list[str]:
     tasks, names = (
-        "".join(f'<th colspan="{len(run)}">{escape(name)}</th>' for name, run in of(board, columns))
-        for of in (by_task, by_benchmark)
+        "".join(f'<th colspan="{len(run)}">{escape(name)}</th>' for name, run in group_columns(board, columns))
+        for group_columns in (by_task, by_benchmark)
     )
     metrics = [f"<th>{escape(short(board.columns.at[column, 'metric']))}</th>" for column in columns]
     abouts = [
@@ -99,10 +99,10 @@ def _head(board: Board, columns: list[int]) -> list[str]:
 
 
 def _row(board: Board, row: int, columns: list[int]) -> str:
-    one = board.rows.loc[row]
-    source = f"<br><small>{escape(one['source'])}</small>" if one["source"] else ""
+    fields = board.rows.loc[row]
+    source = f"<br><small>{escape(fields['source'])}</small>" if fields["source"] else ""
     cells = "".join(f"<td>{cell_text(board, row, column)}</td>" for column in columns)
-    return f'<tr><td title="{escape(one["spec"])}"><bdi>{escape(one["label"])}</bdi>{source}</td>{cells}</tr>'
+    return f'<tr><td title="{escape(fields["spec"])}"><bdi>{escape(fields["label"])}</bdi>{source}</td>{cells}</tr>'
 
 
 def cell_text(board: Board, row: int, column: int) -> str:

@@ -45,8 +45,8 @@ def board_latex(board: Board, remarks: Sequence[str] = ()) -> str:
     """
     lines = [f"% {HEAD}"]
     for column in board.headline().index:
-        one = board.columns.loc[column]
-        lines.append(comment(f"{one['title']}: {about(board, column)}, fingerprint {one['fingerprint']}"))
+        fields = board.columns.loc[column]
+        lines.append(comment(f"{fields['title']}: {about(board, column)}, fingerprint {fields['fingerprint']}"))
     for title, columns in sections(board):
         lines += ["", *_table(board, title, columns)]
     lines += ["", *(comment(line) for line in [limited_line(board), *board.remarks, *remarks] if line)]
@@ -55,8 +55,8 @@ def board_latex(board: Board, remarks: Sequence[str] = ()) -> str:
 
 def _table(board: Board, title: str, columns: list[int]) -> list[str]:
     measured = board.of_kind(MEASURED)
-    others = with_values(board, board.of_kind(PUBLISHED), columns)
-    sources = list(dict.fromkeys(board.rows.at[row, "source"] for row in others))
+    published = with_values(board, board.of_kind(PUBLISHED), columns)
+    sources = list(dict.fromkeys(board.rows.at[row, "source"] for row in published))
     precision = ", ".join(board.precisions) or "nothing measured"
     caption = f"{title}: p" if title else "P"
     lines = [
@@ -66,10 +66,11 @@ def _table(board: Board, title: str, columns: list[int]) -> list[str]:
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule", *_head(board, columns), r"\midrule",
     ]  # fmt: skip
     lines += [row_line(board, row, columns) for row in measured]
-    if others:
+    if published:
         lines += [r"\midrule", rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{Published, not measured here}}}} \\"]
         lines += [
-            row_line(board, row, columns, note=str(sources.index(board.rows.at[row, "source"]) + 1)) for row in others
+            row_line(board, row, columns, note=str(sources.index(board.rows.at[row, "source"]) + 1))
+            for row in published
         ]
     lines += [r"\bottomrule", r"\end{tabular}"]
     notes = [f"{escape(line)}." for line in average_lines(board)]
@@ -84,20 +85,20 @@ def _table(board: Board, title: str, columns: list[int]) -> list[str]:
 
 def _head(board: Board, columns: list[int]) -> list[str]:
     """Task, benchmark, metric, and what the column was measured with."""
-    at = {column: index for index, column in enumerate(columns, 2)}
+    position = {column: index for index, column in enumerate(columns, 2)}
     tasks, rules = [""], []
     for name, run in by_task(board, columns):
         tasks.append(_over(len(run), name))
-        rules.append(rf"\cmidrule(lr){{{at[run[0]]}-{at[run[-1]]}}}")
+        rules.append(rf"\cmidrule(lr){{{position[run[0]]}-{position[run[-1]]}}}")
     names = ["", *(_over(len(run), name) for name, run in by_benchmark(board, columns))]
-    metrics, prints, counts = ["model"], [""], [""]
+    metrics, fingerprints, counts = ["model"], [""], [""]
     for column in columns:
-        one = board.columns.loc[column]
-        metrics.append(escape(short(one["metric"])))
-        data = "" if one["kind"] == AVERAGE else f"/{one['dataset'][:8] or 'no data'}"
-        prints.append(rf"{{\tiny {escape(one['fingerprint'][:8] + data)}}}")
-        counts.append(rf"{{\tiny $n={one['n']}$}}" if one["n"] else "")
-    return [_line(tasks), " ".join(rules), *map(_line, (names, metrics, prints, counts))]
+        fields = board.columns.loc[column]
+        metrics.append(escape(short(fields["metric"])))
+        data = "" if fields["kind"] == AVERAGE else f"/{fields['dataset'][:8] or 'no data'}"
+        fingerprints.append(rf"{{\tiny {escape(fields['fingerprint'][:8] + data)}}}")
+        counts.append(rf"{{\tiny $n={fields['n']}$}}" if fields["n"] else "")
+    return [_line(tasks), " ".join(rules), *map(_line, (names, metrics, fingerprints, counts))]
 
 
 def _over(columns: int, text: str) -> str:
@@ -130,8 +131,8 @@ def escape(text: str) -> str:
     clean = " ".join(clean.split())
     out = []
     for i, character in enumerate(clean):
-        lonely = character in LONELY and clean[i + 1 : i + 2] not in (*LONELY, "`", "'")
-        out.append(character if lonely else SPECIAL.get(character, character))
+        is_lonely = character in LONELY and clean[i + 1 : i + 2] not in (*LONELY, "`", "'")
+        out.append(character if is_lonely else SPECIAL.get(character, character))
     return "".join(out)
 
 

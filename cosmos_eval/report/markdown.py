@@ -61,13 +61,13 @@ def headline_tables(board: Board) -> str:
 
 def benchmark_heading(board: Board, columns: pd.DataFrame) -> str:
     """What one table was measured with: version, fingerprints, images and precision."""
-    one = columns.iloc[0]
+    first = columns.iloc[0]
     rows = with_values(board, board.of_kind(MEASURED), columns.index.tolist())
     precision = ", ".join(sorted(board.rows.loc[rows, "precision"].unique()))
-    of_all = f", {one['items']:,} of {one['items'] + one['left_out']:,} items" if one["left_out"] else ""
+    of_all = f", {first['items']:,} of {first['items'] + first['left_out']:,} items" if first["left_out"] else ""
     return (
-        f"## {escape(one['benchmark'])}\n\n{one['task']}, protocol version {one['version']} "
-        f"({one['fingerprint'][:8]}), data {one['dataset'][:8]}, {one['images']:,} images{of_all}, {precision}"
+        f"## {escape(first['benchmark'])}\n\n{first['task']}, protocol version {first['version']} "
+        f"({first['fingerprint'][:8]}), data {first['dataset'][:8]}, {first['images']:,} images{of_all}, {precision}"
     )
 
 

@@ -28,12 +28,12 @@ Render = Callable[[Board, Sequence[str]], str]
 FORMATS: dict[str, Render] = {
     "md": board_markdown, "csv": board_csv, "tex": board_latex, "html": board_html, "json": board_json,
 }  # fmt: skip
-"""What prints a board and some remarks, by the ending of its file."""
+"""File extension -> function that prints a board and remarks."""
 EXCHANGE: dict[str, Callable[[Board], dict[str, str]]] = {
     "clip-benchmark": clip_benchmark_files,
     "model-index": model_index_files,
 }
-"""What other programs read: a folder of files each."""
+"""Formats of other programs: each is a folder of files."""
 DEFAULT = ("md", "csv")
 
 
@@ -48,7 +48,7 @@ def write_leaderboard(
 ) -> list[Path]:
     """Write leaderboard.md, leaderboard.csv, ... into a folder; returns their paths. `not_run` are lines for the end.
 
-    A format of EXCHANGE is a folder of that name below it, whose files of another time are left as they are.
+    A format of EXCHANGE is written to a subfolder with its name; other files in that subfolder stay as they are.
 
     Raises:
         RequestError: a format that is not known; nothing is written then.
@@ -91,7 +91,9 @@ def check_format(name: str) -> None:
 def warnings_of(results: Sequence[Result]) -> list[str]:
     """A line for each warning of a result, and what the mark of unchecked ones means."""
     lines = [
-        portable_text(f"{one.label}, {one.benchmark.name}: {warning}") for one in results for warning in one.warnings
+        portable_text(f"{result.label}, {result.benchmark.name}: {warning}")
+        for result in results
+        for warning in result.warnings
     ]
     return [*unchecked_legend(results), *lines]
 

@@ -97,5 +97,5 @@ def _numbers(metric: Metric, interval: bool) -> tuple[float, ...]:
 
 
 def _have_other_seeds(first: Result, second: Result) -> bool:
-    seeds = [one.timing.seed for one in (first, second)]
+    seeds = [result.timing.seed for result in (first, second)]
     return None not in seeds and seeds[0] != seeds[1]

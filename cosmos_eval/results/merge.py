@@ -77,26 +77,26 @@ class _Plan:
         self.resolved: list[Path] = []
         """NOT_RUN files in `out` whose benchmark has a result now."""
         self._seen: set[Path] = set()
-        self._known: dict[str, tuple[Path, Result]] = {}
+        self._by_identity: dict[str, tuple[Path, Result]] = {}
         self._taken: dict[Path, str] = {}
         self._folders: dict[str, str] = {}
         self._conflicts: list[str] = []
 
     def read(self, folder: Path, *, needed: bool) -> None:
-        """The results of one folder; `needed`: an empty one is refused."""
+        """Read the results of one folder; with `needed`, a folder without results is refused."""
         paths = list(visible_files(folder, RESULT))
         if needed and not paths and not list(visible_files(folder, NOT_RUN)):
             raise RequestError(f"no {RESULT} below {folder}; give the --out folder of a run")
         for path in paths:
-            whole = path.parent.resolve() / path.name
-            if whole not in self._seen:
-                self._seen.add(whole)
-                self._add(path, whole, read_result(path))
+            resolved_path = path.parent.resolve() / path.name
+            if resolved_path not in self._seen:
+                self._seen.add(resolved_path)
+                self._add(path, resolved_path, read_result(path))
 
-    def _add(self, path: Path, whole: Path, result: Result) -> None:
+    def _add(self, path: Path, resolved_path: Path, result: Result) -> None:
         key = result.identity or result.checksum  # a model without a digest equals only itself, in the same record
-        if key in self._known:
-            first, existing = self._known[key]
+        if key in self._by_identity:
+            first, existing = self._by_identity[key]
             changed = changed_metrics(existing, result)
             if changed:
                 metric = changed[0]
@@ -104,19 +104,21 @@ class _Plan:
                 self._conflicts.append(f"{first} and {path} ({metric.name}: {values})")
             self.merged.repeated += 1
             return
-        self._known[key] = (path, result)
-        if whole.is_relative_to(self.out):
-            target = whole.parent.relative_to(self.out)
+        self._by_identity[key] = (path, result)
+        if resolved_path.is_relative_to(self.out):
+            target = resolved_path.parent.relative_to(self.out)
             if len(target.parts) > 1:
                 self._folders.setdefault(result.model.digest, str(target.parent))
             self._taken[target] = key
             self.merged.there += 1
         else:
-            target = self._free(self._model_folder(whole, result), _benchmark_folder(whole, result), key)
+            target = self._free(
+                self._model_folder(resolved_path, result), _benchmark_folder(resolved_path, result), key
+            )
             self._taken[target] = key
             self.to_copy.append((target, path, result))
             self.merged.copied += 1
-        self.merged.models = len({one.model.digest or one.model.spec for _, one in self._known.values()})
+        self.merged.models = len({known.model.digest or known.model.spec for _, known in self._by_identity.values()})
 
     def _model_folder(self, path: Path, result: Result) -> str:
         """One folder for each model: named as in its first source, with the start of its digest."""
@@ -153,16 +155,16 @@ class _Plan:
         targets: dict[Path, Path] = {}
         for folder in folders:
             for path in visible_files(folder, NOT_RUN):
-                whole = path.parent.resolve() / path.name
-                model = whole.parent.parent.name.lstrip(".") or "model"
-                target = Path(by_digest.get(model[-8:], model), whole.parent.name)
+                resolved_path = path.parent.resolve() / path.name
+                model = resolved_path.parent.parent.name.lstrip(".") or "model"
+                target = Path(by_digest.get(model[-8:], model), resolved_path.parent.name)
                 _check_not_run(path)
-                inside = whole.is_relative_to(self.out)
+                is_in_out = resolved_path.is_relative_to(self.out)
                 if target in self._taken:
-                    self.resolved += [whole] if inside else []
+                    self.resolved += [resolved_path] if is_in_out else []
                 elif target not in targets:
                     targets[target] = path
-                    if not inside:
+                    if not is_in_out:
                         self.not_run[target] = path
         self.merged.not_run = list(targets)
 
@@ -210,27 +212,30 @@ def _copy_file(source: Path, target: Path) -> None:
 @contextmanager
 def _stage(out: Path) -> Iterator[tuple[Path, "_Mover"]]:
     """A hidden folder on the disk of `out`, and a function that moves its content to `out`; removed at the end."""
-    whole = not out.exists()
-    with temporary_folder(out if whole else out / out.name) as stage:
-        yield stage, _Mover(stage, out, whole)
+    is_new = not out.exists()
+    with temporary_folder(out if is_new else out / out.name) as stage:
+        yield stage, _Mover(stage, out, is_new)
 
 
 @dataclass(frozen=True)
 class _Mover:
     stage: Path
     out: Path
-    whole: bool
+    is_new: bool
 
     def __call__(self, results: Sequence[Path], not_run: Sequence[Path]) -> None:
-        """Move what was staged to `out`: in one move, or each result with RESULT.json last."""
-        if self.whole:
+        """Move the staged files to `out`: in one move, or each result with RESULT.json last."""
+        if self.is_new:
             self.stage.chmod(0o777 & ~current_umask())  # mkdtemp makes a private folder
             for target in {folder for moved in (*results, *not_run) for folder in (moved, *moved.parents)}:
                 sync_folder(self.stage / target)
             self.stage.replace(self.out)
             sync_folder(self.out.parent)
             return
-        for target, names in [*((one, (SAMPLES, RESULT)) for one in results), *((one, (NOT_RUN,)) for one in not_run)]:
+        for target, names in [
+            *((source, (SAMPLES, RESULT)) for source in results),
+            *((source, (NOT_RUN,)) for source in not_run),
+        ]:
             folder = self.out / target
             folder.mkdir(parents=True, exist_ok=True)
             for name in names:

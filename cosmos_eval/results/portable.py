@@ -30,8 +30,8 @@ def portable_values(value: Any) -> Any:
     if isinstance(value, str):
         return portable_text(value) if "/" in value else value
     if isinstance(value, dict):
-        return {key: portable_spec(one) if key == "spec" else portable_values(one) for key, one in value.items()}
-    return [portable_values(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: portable_spec(item) if key == "spec" else portable_values(item) for key, item in value.items()}
+    return [portable_values(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def shortened(path: str) -> str:

@@ -81,7 +81,7 @@ class Result:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the whole record, as it stands in RESULT.json (`cosmos_eval.results.versions.checksum`)."""
+        """SHA-256 of the record, as in RESULT.json (`cosmos_eval.results.versions.checksum`)."""
         return checksum(self.record())
 
     def to_json(self) -> str:
@@ -157,7 +157,9 @@ def unchecked_legend(results: Iterable["Result"]) -> list[str]:
 
 def refuse_unchecked(results: Iterable["Result"], allowed: bool) -> None:
     """RequestError where a result has no checksum and that is not allowed."""
-    unchecked = list(dict.fromkeys(f"{one.label} on {one.benchmark.name}" for one in results if one.unchecked))
+    unchecked = list(
+        dict.fromkeys(f"{result.label} on {result.benchmark.name}" for result in results if result.unchecked)
+    )
     if unchecked and not allowed:
         more = f" and {len(unchecked) - 3} more" if len(unchecked) > 3 else ""
         raise RequestError(
@@ -178,7 +180,7 @@ def identity(
     """Digest of model, protocol and dataset fingerprints, precision, limit, and of the code that scores; empty for a
     model without a digest.
 
-    A model whose weights cannot be identified never equals itself: it is measured anew each time.
+    A model whose weights cannot be identified never equals itself: it is measured again each time.
 
     Args:
         scoring_version: of the task (`TaskInfo.scoring_version`). Version 1 adds nothing, so that results of before
@@ -204,7 +206,7 @@ def _validator() -> Any:
 
 
 def first_fault(record: Any) -> str:
-    """The first thing wrong with a record of the newest version, in words; empty when it is valid."""
+    """Return the first fault of a record of the newest version, as text; empty if the record is valid."""
     errors = sorted(_validator().iter_errors(record), key=lambda error: [str(step) for step in error.absolute_path])
     if errors:
         field_path = ".".join(str(step) for step in errors[0].absolute_path)
@@ -230,15 +232,15 @@ def first_fault(record: Any) -> str:
 
 
 def _fault_of_metric(name: str, metric: dict[str, Any]) -> str:
-    """Why a metric is impossible, in words; empty where it is possible."""
+    """Return why the numbers of a metric are impossible; empty if they are possible."""
     value, low, high = (metric[key] for key in ("value", "low", "high"))
     if not all(_finite(number) for number in (value, low, high)):
         return "not finite"
     if not low - ROUNDING <= value <= high + ROUNDING:
         return f"the value {value:g} lies outside its interval [{low:g}, {high:g}]"
-    least, most, what = (1, MOST, "a rank from 1") if is_rank(name) else (0, 1, "a fraction from 0 to 1")
-    if not least - ROUNDING <= value <= most + ROUNDING:
-        return f"{value:g} [{low:g}, {high:g}] is not {what}"
+    lowest, highest, expected = (1, MOST, "a rank from 1") if is_rank(name) else (0, 1, "a fraction from 0 to 1")
+    if not lowest - ROUNDING <= value <= highest + ROUNDING:
+        return f"{value:g} [{low:g}, {high:g}] is not {expected}"
     return f"n: {short_repr(metric['n'])} is impossibly large" if metric["n"] > MOST else ""
 
 

@@ -57,8 +57,8 @@ class Section:
     @classmethod
     def attributes(cls) -> dict[str, "Field[Any]"]:
         """Name -> field, of the fields that the subclass declares."""
-        own = {attribute.name for attribute in fields(Section)}
-        return {attribute.name: attribute for attribute in fields(cls) if attribute.name not in own}
+        base_names = {attribute.name for attribute in fields(Section)}
+        return {attribute.name: attribute for attribute in fields(cls) if attribute.name not in base_names}
 
     def _is_present(self, attribute: "Field[Any]", value: Any) -> bool:
         """Whether the JSON object has this field."""
@@ -94,8 +94,8 @@ class BenchmarkSection(Section):
     scoring_version: int = 1
     """Version of what the task computes; 1 where the record has none. Part of the identity from 2 on."""
     plugins: Mapping[str, str] = field(default_factory=dict)
-    """`task` or `reader` -> distribution and version of the plug-in that brings it; empty where both are ours. Part of
-    the identity."""
+    """`task` or `reader` -> distribution and version of the plug-in that provides it; empty if
+    cosmos-eval provides both. Part of the identity."""
     parts: Mapping[str, Any] = field(default_factory=dict)
     """Digests of the parts of the definition (`cosmos_eval.protocol.definition_changes`); empty in older results."""
 
@@ -125,7 +125,7 @@ class ModelSection(Section):
     label: str | None = None
     """Its name in tables; None: its spec."""
     plugin: str | None = None
-    """Distribution and version of the plug-in that brings this kind of spec; None where it is one of ours."""
+    """Distribution and version of the plug-in that provides this kind of spec; None for our own kinds."""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def result_paths(folder: Path) -> Iterator[Path]:
 
 
 def visible_files(folder: Path, name: str) -> Iterator[Path]:
-    """Files of a name below a folder, sorted; folders whose names begin with a dot (a running merge) are left out."""
+    """Files with this name below a folder, sorted; hidden folders (as of a running merge) are left out."""
     for path in sorted(folder.rglob(name)):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path

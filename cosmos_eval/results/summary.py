@@ -85,7 +85,7 @@ def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, 
     ours, theirs = read_model(first), read_model(second)
     if (
         len(ours) == len(theirs) == 1 and ours.keys() != theirs.keys()
-    ):  # two single results are compared whatever their benchmarks
+    ):  # two single results are compared even if their benchmarks differ
         theirs = dict(zip(ours, theirs.values(), strict=True))
     rows: list[tuple[str, ...]] = []
     compared = different = 0
@@ -100,20 +100,22 @@ def differences(first: Path, second: Path) -> tuple[list[tuple[str, ...]], int, 
         compared += 1
         (_, before), (_, after) = ours[name], theirs[name]
         rows += [
-            (name, one.kind, one.field, format_value(one.before), format_value(one.after), "")
-            for one in changed_fields(before, after)
+            (name, change.kind, change.field, format_value(change.before), format_value(change.after), "")
+            for change in changed_fields(before, after)
         ]
         changed = changed_metrics(before, after)
         different += bool(changed)
-        for one in changed:
-            values = (NONE if metric is None else shown(one.name, metric) for metric in (one.before, one.after))
+        for change in changed:
+            values = (
+                NONE if metric is None else shown(change.name, metric) for metric in (change.before, change.after)
+            )
             rows.append(
                 (
                     name,
                     "metric",
-                    one.name,
+                    change.name,
                     *values,
-                    NONE if one.delta is None else format_difference(one.name, one.delta),
+                    NONE if change.delta is None else format_difference(change.name, change.delta),
                 )
             )
     return [tuple(plain(cell) for cell in row) for row in rows], compared, different

@@ -15,14 +15,14 @@ DAMAGED = "copy it again from where it was written, or delete it and run again"
 
 
 class NewerSchema(RequestError):
-    """A newer cosmos-eval wrote the record: it may be whole, so it is never treated as a damaged one."""
+    """A newer cosmos-eval wrote the record: it may be intact, so it is never treated as damaged."""
 
 
 class Parsed(NamedTuple):
     """A RESULT.json, brought to version SCHEMA in memory."""
 
     record: dict[str, Any]
-    """With the checksum that the file has (version 1: a new one); it covers the record as it stands in the file."""
+    """With the checksum that the file has (version 1: a new one); it covers the record as written in the file."""
     version: int
     """Of the file."""
     is_intact: bool
@@ -68,7 +68,11 @@ def parse(text: str, where: object) -> Parsed:
 def _has_its_checksum(record: dict[str, Any]) -> bool:
     try:
         return bool(record.get(CHECKSUM) == checksum(record))
-    except (ValueError, RecursionError, TypeError):  # a field that no result has; the check of the fields names it
+    except (
+        ValueError,
+        RecursionError,
+        TypeError,
+    ):  # a field of a type that no result has; the check of the fields reports it
         return False
 
 

@@ -54,7 +54,7 @@ class ShownWord:
 
 @dataclass(frozen=True)
 class TextMaps:
-    """All that is shown for one text."""
+    """Maps and words of one text."""
 
     text: str
     maps: tuple[PatchMap, ...]
@@ -73,9 +73,9 @@ class Maps:
 
     model: str
     image: str
-    """Its name."""
+    """Name of the image."""
     pixels: np.ndarray
-    """(H, W, 3) uint8"""
+    """(H, W, 3) uint8, the model's input."""
     texts: tuple[TextMaps, ...]
 
 
@@ -154,9 +154,9 @@ def read_image_and_texts(
     assert scene is not None
     if scene < 0:
         raise RequestError(f"no toybox scene {scene}; they are counted from 0")
-    made = make_scene(0, "test", scene)
-    rendered = Image.fromarray(render(made, SCENE_PIXELS))
-    return f"toybox test scene {scene}", rendered, tuple(texts or [captions(made).full[0]])
+    toybox_scene = make_scene(0, "test", scene)
+    rendered = Image.fromarray(render(toybox_scene, SCENE_PIXELS))
+    return f"toybox test scene {scene}", rendered, tuple(texts or [captions(toybox_scene).full[0]])
 
 
 def read_maps(
@@ -241,7 +241,7 @@ def shown_words(attended: AttentionMaps, index: int) -> tuple[ShownWord, ...]:
 
 
 def pixels_of_input(x: Tensor, preprocess: Any) -> np.ndarray:
-    """(3, H, W) as a model's `preprocess` makes it -> (H, W, 3) uint8: what the model sees, cropped and scaled."""
+    """(3, H, W) output of a model's `preprocess` -> (H, W, 3) uint8: what the model sees, cropped and scaled."""
     mean, std = (getattr(preprocess, name, None) for name in ("mean", "std"))
     x = x.float().cpu()
     if mean is not None and std is not None:

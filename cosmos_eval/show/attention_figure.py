@@ -35,7 +35,7 @@ LETTER, LINE = 0.085, 0.36
 
 
 def band(shown: float) -> int:
-    """0 low, 1 middle, 2 high: the third of [0, 1] that a value lies in."""
+    """0 low, 1 middle, 2 high: the third of [0, 1] that holds a value."""
     return min(2, int(3 * shown))
 
 
@@ -56,15 +56,15 @@ def overlay(pixels: np.ndarray, shown: np.ndarray, longest: int = LONGEST) -> np
     return np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8)
 
 
-def span(one: PatchMap) -> str:
+def span(patch_map: PatchMap) -> str:
     """Smallest and largest raw value: what the colours 0 and 1 mean."""
-    return f"{one.values.min():.3f} to {one.values.max():.3f}"
+    return f"{patch_map.values.min():.3f} to {patch_map.values.max():.3f}"
 
 
 def words_note(text: TextMaps) -> str:
-    """How the attention over the tokens of a text is divided, in words."""
-    left = sum(word.weight is None for word in text.words)
-    cut = f"; {left} words beyond the model's context are not read" if left else ""
+    """Return a line about the shares of words and of other tokens in the attention over a text."""
+    unread = sum(word.weight is None for word in text.words)
+    cut = f"; {unread} words beyond the model's context are not read" if unread else ""
     share = f"{100 * text.on_words:.0f} % of the attention"
     return f"words, given the image: {share}; the rest is on start, end and padding tokens{cut}"
 
@@ -96,8 +96,8 @@ def maps_figure(maps: Maps) -> "Figure":
             va="top", fontweight="bold",
         )  # fmt: skip
         bottom = top - TITLE - LABEL - tall
-        titles = ["input of the model", *(f"{one.name}\n{span(one)}" for one in text.maps)]
-        panels = [maps.pixels, *(overlay(maps.pixels, one.shown) for one in text.maps)]
+        titles = ["input of the model", *(f"{patch_map.name}\n{span(patch_map)}" for patch_map in text.maps)]
+        panels = [maps.pixels, *(overlay(maps.pixels, patch_map.shown) for patch_map in text.maps)]
         for i, (title, pixels) in enumerate(zip(titles, panels, strict=True)):
             left = MARGIN + i * (PANEL + GAP)
             axis = drawn.add_axes((left / width, bottom / height, PANEL / width, tall / height))
@@ -121,7 +121,7 @@ def maps_figure(maps: Maps) -> "Figure":
 
 
 def save_maps(drawn: "Figure", path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, in few bytes: smooth maps compress badly."""
+    """Write a figure as PNG, atomically and in few bytes: smooth maps compress badly."""
     from matplotlib.text import Text
 
     for text in drawn.findobj(Text):

@@ -50,7 +50,7 @@ def maps_page(maps: Maps) -> str:
 
 def section(text: TextMaps, pixels: np.ndarray) -> str:
     """One text: the image, the maps, the words."""
-    figures = [figure_html(pixels, "input of the model"), *(map_figure(pixels, one) for one in text.maps)]
+    figures = [figure_html(pixels, "input of the model"), *(map_figure(pixels, patch_map) for patch_map in text.maps)]
     words = ""
     if text.words:
         legend = " ".join(f'<span class="{name}">{name}</span>' for name, _ in BANDS)
@@ -59,9 +59,11 @@ def section(text: TextMaps, pixels: np.ndarray) -> str:
     return f'<h2>“{escape(text.text)}”</h2>\n<div class="maps">\n{"".join(figures)}</div>\n{words}'
 
 
-def map_figure(pixels: np.ndarray, one: PatchMap) -> str:
-    height, width = one.values.shape
-    return figure_html(overlay(pixels, one.shown), f"{one.name}: {span(one)}, {height} × {width} patches")
+def map_figure(pixels: np.ndarray, patch_map: PatchMap) -> str:
+    height, width = patch_map.values.shape
+    return figure_html(
+        overlay(pixels, patch_map.shown), f"{patch_map.name}: {span(patch_map)}, {height} × {width} patches"
+    )
 
 
 def figure_html(pixels: np.ndarray, caption: str) -> str:

@@ -29,7 +29,7 @@ class Query:
     lead: float
     """Score of the best right candidate minus that of the best wrong one."""
     candidates: tuple[tuple[int, float, bool], ...]
-    """(index, score, whether it is right), best first; the best right one is last where it is not among them."""
+    """(index, score, whether it is right), best first; the best right one is last if it is not among these."""
 
 
 def retrieval_cases(data: RetrievalData, engine: Engine, count: int) -> dict[str, list[Query]]:
@@ -139,7 +139,7 @@ def perception_cases(
         primary: the definition's primary metric; its reading decides (`macro_image_score`: `image_score`), by default
             the first of `cosmos_eval.metrics.item_accuracy`.
     """
-    all_scores, read = [], []
+    all_scores, readings = [], []
     name = ""
     item_indices = torch.from_numpy(data.item_images), torch.from_numpy(data.item_texts)
     for engine in engines:
@@ -148,26 +148,26 @@ def perception_cases(
         item_readings = compute_correctness(scores, number_pairs(*item_indices))
         name = reading_of(primary, list(item_readings))
         all_scores.append(scores.numpy())
-        read.append(item_readings[name])
+        readings.append(item_readings[name])
 
     def item(i: int) -> Item:
         return Item(
             i,
             tuple(scores[i] for scores in all_scores),
-            tuple(float(one.margin[i]) for one in read),
-            tuple(bool(one.strict[i] == 1) for one in read),
+            tuple(float(correctness.margin[i]) for correctness in readings),
+            tuple(bool(correctness.strict[i] == 1) for correctness in readings),
         )
 
     if len(engines) == 1:
-        margins = read[0].margin.numpy()
+        margins = readings[0].margin.numpy()
         chosen = {
-            "right by most": _first_where(read[0].strict.numpy() == 1, -margins, count),
-            "wrong by most": _first_where(read[0].strict.numpy() < 1, margins, count),
+            "right by most": _first_where(readings[0].strict.numpy() == 1, -margins, count),
+            "wrong by most": _first_where(readings[0].strict.numpy() < 1, margins, count),
         }
     else:
         chosen = {
-            "the first is right, the second is not": _disagreement(read[0], read[1], count),
-            "the second is right, the first is not": _disagreement(read[1], read[0], count),
+            "the first is right, the second is not": _disagreement(readings[0], readings[1], count),
+            "the second is right, the first is not": _disagreement(readings[1], readings[0], count),
         }
     return name, {kind: [item(i) for i in indices] for kind, indices in chosen.items()}
 

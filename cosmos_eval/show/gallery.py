@@ -168,7 +168,7 @@ Line = tuple[str, float | None, bool | None]
 
 
 def _lines_of_item(item: Item, data: PerceptionData, specs: Sequence[str]) -> list[Line]:
-    """The texts of an item, and the scores that every model gives them."""
+    """The texts of an item, with the scores of every model."""
     image_count = data.item_images.shape[1]
     texts = [data.texts[j] for j in data.item_texts[item.index].tolist()]
     square = image_count > 1 and len(texts) > 1
@@ -228,7 +228,7 @@ def _draw_lines(axis: "Axes", lines: Sequence[tuple[list[str], str]], note: str 
 
     assert axis.figure is not None
     down = 0.0
-    for wrapped, colour, size in [*([([note], NEUTRAL, 7)] if note else []), *((*one, 8) for one in lines)]:
+    for wrapped, colour, size in [*([([note], NEUTRAL, 7)] if note else []), *((*line, 8) for line in lines)]:
         transform = axis.transAxes + ScaledTranslation(0, -down, axis.figure.dpi_scale_trans)
         axis.text(0, 1, plain("\n".join(wrapped)), fontsize=size, color=colour, va="top", transform=transform)
         down += LINE * len(wrapped) + BETWEEN

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
 Palette = Sequence[tuple[int, int, int]]
-"""One (r, g, b) a class."""
+"""One (r, g, b) for each class."""
 
 LONGEST = 640
 """Pixels of the longer side of a drawn panel: more than a figure shows, and few enough for memory."""
 LIGHT, DARK, STRIPE = 208, 144, 4
-"""Ignored pixels: diagonal stripes of two greys, each so many pixels wide (thinner in a small image)."""
+"""Ignored pixels: diagonal stripes of two greys, each this many pixels wide (thinner in a small image)."""
 WRONG = (214, 39, 40)
 PANELS = ("image", "ground truth", "prediction", "where they differ")
 IN_COLUMN, COLUMNS = 22, 2
@@ -208,7 +208,7 @@ def end_of(key: str, most: int = 40) -> str:
 
 
 def plain(text: str) -> str:
-    """The text as matplotlib draws it as it is."""
+    """Return the text escaped, so that matplotlib draws it unchanged."""
     return text.replace("$", r"\$")
 
 
@@ -221,12 +221,12 @@ def iou_bars(
     """Draw a bar for the IoU of each class, the best on top, and their mean as a line.
 
     Args:
-        names, values: of C classes; IoU are fractions, NaN for a class that occurs nowhere, which is left out.
+        names, values: of C classes; IoU are fractions, NaN for a class that occurs in no image; it is left out.
         intervals: (low, high) of each class.
     """
-    given = np.asarray(values, np.float64)
-    order = [int(c) for c in np.argsort(-given, kind="stable") if not np.isnan(given[c])]
-    shown = 100 * given[order]
+    all_iou = np.asarray(values, np.float64)
+    order = [int(c) for c in np.argsort(-all_iou, kind="stable") if not np.isnan(all_iou[c])]
+    shown = 100 * all_iou[order]
     drawn = figure(7.5, 1.1 + 0.16 * max(4, len(order)))
     axis = drawn.subplots()
     positions = np.arange(len(order))
@@ -246,7 +246,7 @@ def iou_bars(
     axis.set_ylim(len(order) - 0.4, -0.6)
     axis.set_xlim(0, 1.08 * max([1.0, *right]))
     axis.tick_params(axis="x", labelsize=7, top=len(order) > 40, labeltop=len(order) > 40)
-    left_out = len(given) - len(order)
+    left_out = len(all_iou) - len(order)
     nowhere = f"; classes left out, since they occur nowhere: {left_out}" if left_out else ""
     axis.set_xlabel(f"IoU, %; dashed: their mean{nowhere}", fontsize=8)
     if title:

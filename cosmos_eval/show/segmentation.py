@@ -49,7 +49,7 @@ class Shown:
     overlays: tuple[Path, ...]
     bars: Path
     bars_from: str
-    """What the IoUs of the bars were measured on, in words."""
+    """Text about the images that the IoUs of the bars were measured on."""
     masks: Path | None
     """The folder of the predicted masks."""
 
@@ -221,7 +221,8 @@ def without_ending(key: str) -> PurePosixPath:
 
 
 def find_result(folder: Path, model: Model, benchmark: Benchmark, precision: str) -> tuple[Path, Result] | None:
-    """The newest result of the same weights and protocol; rather without a limit, and then of the same precision."""
+    """Return the newest result of the same weights and protocol; one without a limit is preferred, then one of the same
+    precision."""
     if not model.digest:
         return None  # a model without a digest equals no other
     same_measurement = [
@@ -249,5 +250,9 @@ def readable(paths: Iterable[Path]) -> Iterable[tuple[Path, Result]]:
 def per_class(result: Result) -> tuple[list[str], list[float], list[tuple[float, float]]]:
     """Names, IoU and intervals of the classes of a segmentation result."""
     ending = "/iou"
-    kept = {name.removesuffix(ending): metric for name, metric in result.metrics.items() if name.endswith(ending)}
-    return list(kept), [one.value for one in kept.values()], [(one.low, one.high) for one in kept.values()]
+    by_class = {name.removesuffix(ending): metric for name, metric in result.metrics.items() if name.endswith(ending)}
+    return (
+        list(by_class),
+        [metric.value for metric in by_class.values()],
+        [(metric.low, metric.high) for metric in by_class.values()],
+    )

@@ -94,9 +94,9 @@ def length_line(config: "TrainConfig", samples: int) -> str:
     if not epoch:
         return f"{steps:,} steps, {warmup}; {steps * config.batch_size:,} samples seen"
     passes = plural(steps // epoch, "epoch") if steps % epoch == 0 else f"{steps / epoch:.2f} epochs"
-    left = samples - epoch * config.batch_size
+    remainder = samples - epoch * config.batch_size
     return f"{steps:,} steps, {warmup}; {passes} of {epoch:,} steps; {steps * config.batch_size:,} samples seen" + (
-        f"; {left:,} of an epoch's {samples:,} samples fill no batch and are left out" if left else ""
+        f"; {remainder:,} of an epoch's {samples:,} samples fill no batch and are left out" if remainder else ""
     )
 
 
@@ -125,7 +125,7 @@ def arithmetic_line(work: "Workload") -> str:
     from cosmos_core.sizing import step_flops
 
     flops = step_flops(work)
-    parts = ", ".join(f"{what} {tera(count)}" for what, count in flops.items())
+    parts = ", ".join(f"{part} {tera(count)}" for part, count in flops.items())
     return f"{tera(sum(flops.values()))} TFLOP on each device in a step: {parts}"
 
 

@@ -154,10 +154,10 @@ def verdict(results: Sequence[Result], ours: str, other: str) -> list[str]:
             continue
         for metric in headlines(result.benchmark.task, result.primary):
             mine, theirs = result.metrics[metric], by_key[other, name].metrics[metric]
-            gap = 100 * (mine.value - theirs.value)
-            word = "ahead of" if gap > 0 else "behind" if gap < 0 else "level with"
-            clear = "intervals apart" if mine.low > theirs.high or mine.high < theirs.low else "intervals overlap"
-            lines.append(f"{name} {short(metric)}: {ours} is {word} {other} ({gap:+.1f} points, {clear})")
+            difference = 100 * (mine.value - theirs.value)
+            word = "ahead of" if difference > 0 else "behind" if difference < 0 else "level with"
+            intervals = "intervals apart" if mine.low > theirs.high or mine.high < theirs.low else "intervals overlap"
+            lines.append(f"{name} {short(metric)}: {ours} is {word} {other} ({difference:+.1f} points, {intervals})")
     return lines
 
 
@@ -176,7 +176,7 @@ def against_chance(results: Sequence[Result], ours: str, other: str) -> list[str
             mine = result.metrics.get(f"{kind}/accuracy")
             if mine is None:
                 continue
-            word = "above" if mine.low > CHANCE else "below" if mine.high < CHANCE else "not told from"
+            word = "above" if mine.low > CHANCE else "below" if mine.high < CHANCE else "not distinct from"
             theirs = by_key[other, name].metrics[f"{kind}/accuracy"] if (other, name) in by_key else None
             beside = f"; {other} has {percent(theirs)}" if theirs is not None else ""
             lines.append(f"{name} {kind}: {ours} has {percent(mine)}, {word} chance ({100 * CHANCE:.0f}){beside}")

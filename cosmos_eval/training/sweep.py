@@ -75,7 +75,7 @@ def expand_all(
     for spec in specs:
         try:
             sweep = is_sweep(spec)
-            expanded = {one.spec: one for one in expand(spec, problems)} if sweep else {}
+            expanded = {model.spec: model for model in expand(spec, problems)} if sweep else {}
             if sweep and not expanded:
                 continue  # each of its files is among the problems
         except (RequestError, OSError) as error:
@@ -102,8 +102,8 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     matches = [Path(name) for name in sorted(glob.glob(str(user_path(parsed.name)), recursive=True))]  # noqa: PTH207
     files = [path for path in matches if path.suffix in ENDINGS and path.is_file()]
     if not files:
-        what = f"{len(matches)} names, none of them a checkpoint ({', '.join(ENDINGS)})" if matches else "no file"
-        raise RequestError(f"{spec} matches {what}; give the folder of a training, as cosmos:runs/x/*.pt")
+        matched = f"{len(matches)} names that are no checkpoints ({', '.join(ENDINGS)})" if matches else "no file"
+        raise RequestError(f"{spec} matches {matched}; give the folder of a training, as cosmos:runs/x/*.pt")
     read = []
     for path in files:
         try:
@@ -123,7 +123,7 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
         folder = checkpoint.path.parent
         run = "" if len(folders) == 1 else os.path.relpath(folder, parent)
         swept.append(Swept(f"cosmos:{checkpoint.path}{selector}", checkpoint, parsed.selector, run))
-    return sorted(swept, key=lambda one: one.run)  # stable: by step within a run
+    return sorted(swept, key=lambda model: model.run)  # stable: by step within a run
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -145,17 +145,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def distinct(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     """Each file once, by step: `last.pt` is another name, or a copy, of the newest. A name with a number wins."""
-    kept: list[Checkpoint] = []
-    for one in sorted(checkpoints, key=lambda one: (not re.search(r"\d", one.path.stem), str(one.path))):
-        if not any(is_same_file(one, other) for other in kept):
-            kept.append(one)
-    return sorted(kept, key=lambda one: (one.step, str(one.path)))
+    unique: list[Checkpoint] = []
+    for checkpoint in sorted(
+        checkpoints, key=lambda checkpoint: (not re.search(r"\d", checkpoint.path.stem), str(checkpoint.path))
+    ):
+        if not any(is_same_file(checkpoint, other) for other in unique):
+            unique.append(checkpoint)
+    return sorted(unique, key=lambda checkpoint: (checkpoint.step, str(checkpoint.path)))
 
 
-def is_same_file(one: Checkpoint, other: Checkpoint) -> bool:
+def is_same_file(first: Checkpoint, second: Checkpoint) -> bool:
     """Whether two names are of one file, or in one folder of two files with equal bytes."""
-    if one.step != other.step:
+    if first.step != second.step:
         return False  # not the same file; saves comparing bytes
-    if one.path.samefile(other.path):
+    if first.path.samefile(second.path):
         return True
-    return one.path.parent == other.path.parent and filecmp.cmp(one.path, other.path, shallow=False)
+    return first.path.parent == second.path.parent and filecmp.cmp(first.path, second.path, shallow=False)

@@ -104,7 +104,7 @@ class Watcher:
                     continue  # pruned by the run
                 except (RequestError, OSError) as error:
                     self.leave_out(path, error)
-        new.sort(key=lambda one: (one[2].step, one[0]))
+        new.sort(key=lambda entry: (entry[2].step, entry[0]))
         return [(stamp, checkpoint) for _, stamp, checkpoint in new]
 
     def evaluate(self, checkpoint: Checkpoint) -> bool:
@@ -131,10 +131,10 @@ class Watcher:
     def draw(self) -> list[Path]:
         """Write the curve so far, and the figure of the run's log; returns the paths."""
         paths = write_curve(self.lines, self.out)
-        rows = read_metrics(self.folder / METRICS)
-        if rows:
+        records = read_metrics(self.folder / METRICS)
+        if records:
             paths.append(self.out / "training.png")
-            save(training_figure(rows), paths[-1])
+            save(training_figure(records), paths[-1])
         return paths
 
     def leave_out(self, path: Path, error: Exception) -> None:

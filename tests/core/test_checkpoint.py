@@ -196,7 +196,7 @@ def test_files_that_are_no_whole_checkpoints_are_refused_with_their_reason(tmp_p
         assert any(word in line for word in reason.split("|")), line
     assert "does not exist" in refusal(tmp_path / "absent.pt")
     assert "is a folder" in refusal(tmp_path)
-    assert "no released checkpoint of that name" in refusal("vitb16-laion")
+    assert "no released checkpoint with this name" in refusal("vitb16-laion")
 
 
 def test_position_embeddings_that_fill_no_square_are_refused(tmp_path: Path, model: COSMOS):

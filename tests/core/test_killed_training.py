@@ -217,10 +217,10 @@ def test_a_full_disk_loses_neither_the_checkpoint_before_nor_the_run(
     lines = log.read_text().splitlines()
     notes = [line for line in lines if "the training goes on" in line]
     assert len(notes) == 10
-    assert all("No space left on device" in line and "step-00000002.pt stands" in line for line in notes)
+    assert all("No space left on device" in line and "step-00000002.pt is kept" in line for line in notes)
     (line,) = [line for line in lines if line.startswith("cosmos-eval: ")]
     assert "the checkpoint of step 24 could not be written" in line
-    assert "step-00000002.pt stands; make room" in line
+    assert "step-00000002.pt is kept; make room" in line
     assert sorted(path.name for path in out.iterdir()) == ["last.pt", "metrics.jsonl", "step-00000002.pt"]
     assert len(metrics(out)) == 24
 

@@ -134,9 +134,9 @@ def test_ranks_that_all_come_begin():
 
 def test_those_that_came_say_who_is_missing():
     said = met((0, 4), (2, 4), seconds=0.2)
-    assert all("of 4 ranks ranks 1, 3 did not come to host:29500" in line for line in said.values())
+    assert all("of 4 ranks ranks 1, 3 did not reach host:29500" in line for line in said.values())
     said = met((1, 20), seconds=0.2)
-    assert "ranks 0, 2, 3, 4, 5, 6, 7, 8, ... did not come" in said[0]
+    assert "ranks 0, 2, 3, 4, 5, 6, 7, 8, ... did not reach" in said[0]
 
 
 def test_one_rank_that_comes_twice_and_unequal_numbers_are_told():

@@ -239,7 +239,7 @@ def test_a_save_that_fails_is_noted_and_the_next_one_tried(tmp_path: Path, monke
     assert len(notes) == 1
     assert "step 20" in notes[0]
     assert "No space left on device" in notes[0]
-    assert "step-00000010.pt stands" in notes[0]
+    assert "step-00000010.pt is kept" in notes[0]
     assert names(tmp_path) == ["last.pt", "step-00000010.pt"]
     assert snapshots(tmp_path).latest() == tmp_path / "step-00000010.pt"
     folder.save(some_run(1, step=30), {})
@@ -249,7 +249,7 @@ def test_a_save_that_fails_is_noted_and_the_next_one_tried(tmp_path: Path, monke
 def test_the_last_save_that_fails_is_an_error_that_names_what_stands(tmp_path: Path, monkeypatch):
     folder = saved(tmp_path, 90)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RequestError, match=r"step 100 could not .* step-00000090\.pt stands; make room") as caught:
+    with pytest.raises(RequestError, match=r"step 100 could not .* step-00000090\.pt is kept; make room") as caught:
         folder.save(some_run(step=100), {}, last=True)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["last.pt", "step-00000090.pt"]
@@ -266,7 +266,7 @@ def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(small_disk: Path
     before = (small_disk / "last.pt").read_bytes()
     run.step = 20
     assert folder.save(run, {}) is None
-    assert "step-00000010.pt stands" in notes[0]
+    assert "step-00000010.pt is kept" in notes[0]
     assert names(small_disk) == ["filler", "last.pt", "step-00000010.pt"]
     assert (small_disk / "last.pt").read_bytes() == before
     with pytest.raises(RequestError, match="make room"):
@@ -277,5 +277,5 @@ def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(small_disk: Path
 
 def test_a_folder_that_may_not_be_written_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(RequestError, match=r"could not be written .*none stands"):
+    with pytest.raises(RequestError, match=r"could not be written .*there is no older one"):
         snapshots(tmp_path / "file").save(some_run(step=1), {}, last=True)

@@ -259,7 +259,7 @@ def test_members_that_stand_apart_are_told(tmp_path: Path):
     apart = {"a.jpg": b"1", "b.jpg": b"2", "a.txt": b"w", "b.txt": b"w", "c.jpg": b"3", "c.txt": b"w"}
     local, streamed = both(tmp_path / "a.tar", tar(apart))
     for found in (local[:4], streamed[2:4]):
-        assert all("do not stand together; pack them sorted by name (tar --sort=name)" in one for one in found)
+        assert all("are not adjacent; pack them sorted by name (tar --sort=name)" in one for one in found)
     assert (local[4], streamed[4]) == ("s/c", "s/c")
 
 

@@ -38,7 +38,7 @@ def offline(monkeypatch, tmp_path):
     ("spec", "reason"),
     [
         ("cosmos:nope/last.pt", "does not exist"),
-        ("cosmos:nope", "no released checkpoint of that name"),
+        ("cosmos:nope", "no released checkpoint with this name"),
         ("cosmos:untrained-nope", "no model preset 'nope'"),
         ("cosmos:toybox#student", "holds toybox's teacher only"),
         (f"cosmos:untrained-toybox?seed={10**400}", "the only one is ?seed=NUMBER"),

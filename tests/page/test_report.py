@@ -49,7 +49,7 @@ def test_the_command_writes_the_page_beside_the_results_and_says_where(folder, c
         (["/nonexistent/place"], "/nonexistent/place"),
         (["{folder}", "--out", "{folder}/table.csv"], "is not an .html file"),
         (["{folder}", "--out", "{folder}"], "is a folder; give a file"),
-        (["{folder}", "--suite", "toybox"], "is of the suite toybox; there are of flowers"),
+        (["{folder}", "--suite", "toybox"], "belongs to the suite toybox; there are results of flowers"),
     ],
 )
 def test_what_cannot_be_reported_is_one_line_and_exit_2(tmp_path, arguments, said, capsys):

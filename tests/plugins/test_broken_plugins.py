@@ -150,7 +150,7 @@ def test_a_name_of_ours_cannot_be_taken(extras, tmp_path, monkeypatch, what, nam
     assert command("list", what) == 0
     captured = capsys.readouterr()
     assert "plug-in thief 1.0 is ignored where it provides the" in captured.err
-    assert f"{name}, a name of ours; give it another name" in captured.err
+    assert f"{name}, which cosmos-eval has itself; give it another name" in captured.err
     assert captured.err.count("\n") == 1
     (ours,) = [line for line in captured.out.splitlines() if line.startswith((f"{name}\t", f"{name}:/path"))] or ["-"]
     assert "thief" not in ours

@@ -347,7 +347,7 @@ def test_what_the_command_prints_in_json_is_json(folder, tmp_path, capsys):
         (["--format", "xls"], "no table format 'xls'"),
         (["--format", ","], "names no format"),
         (["--suite", "toybx"], "did you mean toybox"),
-        (["--suite", "paper-retrieval"], "is of the suite paper-retrieval; there are of toybox-"),
+        (["--suite", "paper-retrieval"], "belongs to the suite paper-retrieval; there are results of toybox-"),
         (["--reference", "nowhere.csv"], "no reference 'nowhere.csv'"),
         (["--secondary"], "--secondary is for --reference paper"),
     ],

@@ -134,7 +134,8 @@ def test_kinds_of_wrong_captions_stand_against_chance_and_against_no_training():
     other = perceiving("untrained", replace=(0.49, 0.47, 0.51), swap=(0.5, 0.47, 0.52), add=(0.643, 0.622, 0.663))
     assert against_chance([labelled("COSMOS", 0.5, 0.4, 0.6), ours, other], "COSMOS", "untrained") == [
         "toy-perception replace: COSMOS has 58.7 [57.1, 60.4], above chance (50); untrained has 49.0 [47.0, 51.0]",
-        "toy-perception swap: COSMOS has 51.4 [48.7, 53.9], not told from chance (50); untrained has 50.0 [47.0, 52.0]",
+        "toy-perception swap: COSMOS has 51.4 [48.7, 53.9], not distinct from chance (50); "
+        "untrained has 50.0 [47.0, 52.0]",
         "toy-perception add: COSMOS has 40.0 [30.0, 49.0], below chance (50); untrained has 64.3 [62.2, 66.3]",
     ]
     alone = perceiving("COSMOS", add=(0.75, 0.7, 0.8))

@@ -119,7 +119,7 @@ function chosen(groupsOf, optionsOf, draw) {
 
 function forestSection() {
   if (!data.results.some((result) => result.limit === null)) return null;
-  const place = el("div");
+  const container = el("div");
   const options = (group) => {
     const first = group.headlines;
     const others = group.metrics.filter((metric) => !first.includes(metric));
@@ -127,21 +127,21 @@ function forestSection() {
   };
   const bar = chosen(rankedGroups, options, (index, metric) => {
     const entries = index === null ? [] : entriesOf(index, metric);
-    replaceIn(place, entries.length ? valueRows(metric, entries, "point") : nothing());
+    replaceIn(container, entries.length ? valueRows(metric, entries, "point") : nothing());
   });
   return section(
     "intervals",
     "Intervals",
     el("p", {}, "A metric of one benchmark with its 95 % interval, best model first."),
     bar,
-    place,
+    container,
   );
 }
 
 const FEW = 8;
 function taskSection() {
   if (!data.results.some((result) => result.limit === null)) return null;
-  const place = el("div", { class: "panels" });
+  const container = el("div", { class: "panels" });
   const columns = data.groups.flatMap((group, index) => group.headlines.map((metric) => ({ group, index, metric })));
   const names = tasks.map((name) => [name, name]);
   const all = [["", "all"]];
@@ -154,7 +154,7 @@ function taskSection() {
       const heading = el("h3", {}, `${group.title} `, el("span", {}, shortName(group, metric)));
       return el("div", { class: "panel" }, heading, valueRows(metric, entries, "bar"));
     });
-    replaceIn(place, panels.some(Boolean) ? panels.filter(Boolean) : nothing());
+    replaceIn(container, panels.some(Boolean) ? panels.filter(Boolean) : nothing());
   }
   onFilter(() => {
     // Show the task that is chosen in the filters at the top.
@@ -166,7 +166,7 @@ function taskSection() {
     "By task",
     el("p", {}, "Headline metrics of each benchmark of a task, with 95 % intervals."),
     el("div", { class: "filters" }, task.node),
-    place,
+    container,
   );
 }
 
@@ -174,7 +174,7 @@ const IOU = "/iou";
 function classSection() {
   const groups = () => rankedGroups().filter(([, group]) => group.metrics.some((metric) => metric.endsWith(IOU)));
   if (!groups().length) return null;
-  const place = el("div");
+  const container = el("div");
   const state = { key: null, descending: false };
   const bar = chosen(groups, null, (index) => {
     const results =
@@ -183,7 +183,7 @@ function classSection() {
         : resultsOf(index)
             .filter((result) => modelIsShown(result.row))
             .sort((a, b) => a.row - b.row);
-    if (!results.length) return replaceIn(place, nothing());
+    if (!results.length) return replaceIn(container, nothing());
     const metrics = data.groups[index].metrics.filter((metric) => metric.endsWith(IOU));
     const name = (metric) => metric.slice(0, -IOU.length);
     const columns = [
@@ -200,21 +200,21 @@ function classSection() {
         },
       })),
     ];
-    return replaceIn(place, sortable(`IoU of each class, ${data.groups[index].title}`, columns, metrics, state));
+    return replaceIn(container, sortable(`IoU of each class, ${data.groups[index].title}`, columns, metrics, state));
   });
   return section(
     "classes",
     "IoU of each class",
     el("p", {}, "Percent. Press a model's name to sort by it; press a number to see its interval and how it was measured."),
     bar,
-    place,
+    container,
   );
 }
 
 const PARTS = 60;
 function metricsSection() {
   if (!data.results.some((result) => result.limit === null)) return null;
-  const place = el("div");
+  const container = el("div");
   const note = el("p", { class: "status", role: "status" });
   const state = { key: null, descending: false };
   let wanted = "";
@@ -227,7 +227,7 @@ function metricsSection() {
   bar.append(box.node);
   function draw(index) {
     const results = index === null ? [] : resultsOf(index).filter((result) => modelIsShown(result.row));
-    if (!results.length) return replaceIn(place, nothing());
+    if (!results.length) return replaceIn(container, nothing());
     const group = data.groups[index];
     const all = group.metrics.filter((metric) => !metric.endsWith(IOU));
     const parts = all.filter((metric) => metric.includes("/")).length;
@@ -243,7 +243,7 @@ function metricsSection() {
     );
     const rows = [...new Set(results.map((result) => result.row))].sort((a, b) => a - b);
     state.key = columns.some((column) => column.key === state.key) ? state.key : null;
-    return replaceIn(place, modelTable(`Every metric of ${group.title}`, rows, columns, state));
+    return replaceIn(container, modelTable(`Every metric of ${group.title}`, rows, columns, state));
   }
-  return section("metrics", "Every metric", bar, note, place);
+  return section("metrics", "Every metric", bar, note, container);
 }

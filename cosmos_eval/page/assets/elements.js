@@ -53,7 +53,7 @@ function valueOf(result, metric) {
 
 const shortName = (group, metric) => group.short[group.metrics.indexOf(metric)] ?? metric;
 
-/** The results that a ranking may use: measured on all of their data. Of several of a row the last one stands. */
+/** The results that a ranking may use: measured on all of their data; of several results of one row the last. */
 function resultsOf(group, limited = false) {
   const rows = new Map();
   for (const result of data.results) {
@@ -98,4 +98,4 @@ function matches(text, wanted) {
     .every((word) => low.includes(word));
 }
 
-const replaceIn = (place, ...children) => place.replaceChildren(...children.flat());
+const replaceIn = (container, ...children) => container.replaceChildren(...children.flat());

@@ -1,13 +1,13 @@
 // Galleries, attention maps and all other images below the folder; each opens larger.
 
 /** An img element. Only embedded images are shown: the content security policy refuses all others, and so does this. */
-function imageNode(one, lazy) {
-  const isInside = /^data:image\/(png|jpeg|webp);base64,/.test(one.source);
+function imageNode(image, lazy) {
+  const isInside = /^data:image\/(png|jpeg|webp);base64,/.test(image.source);
   return el("img", {
-    src: isInside ? one.source : null,
-    alt: wordsOf(one.path),
-    width: one.width,
-    height: one.height,
+    src: isInside ? image.source : null,
+    alt: wordsOf(image.path),
+    width: image.width,
+    height: image.height,
     loading: lazy ? "lazy" : null,
     decoding: "async",
   });
@@ -23,23 +23,24 @@ const wordsOf = (path) =>
 function imageSection() {
   if (!data.images.length) return null;
   const byFolder = new Map();
-  for (const one of data.images) byFolder.set(folderOf(one.path), [...(byFolder.get(folderOf(one.path)) ?? []), one]);
-  const open = (one) => openDialog(one.path, "image", imageNode(one, false));
+  for (const image of data.images)
+    byFolder.set(folderOf(image.path), [...(byFolder.get(folderOf(image.path)) ?? []), image]);
+  const open = (image) => openDialog(image.path, "image", imageNode(image, false));
   const albums = [...byFolder].map(([folder, images]) => [
     el("h3", {}, folder || "In the folder itself"),
     el(
       "div",
       { class: "gallery" },
-      images.map((one) =>
+      images.map((image) =>
         el(
           "figure",
           {},
           el(
             "button",
-            { type: "button", class: "thumb", "aria-label": `Show ${one.path} larger`, onclick: () => open(one) },
-            imageNode(one, true),
+            { type: "button", class: "thumb", "aria-label": `Show ${image.path} larger`, onclick: () => open(image) },
+            imageNode(image, true),
           ),
-          el("figcaption", {}, wordsOf(one.path), el("small", {}, nameOf(one.path))),
+          el("figcaption", {}, wordsOf(image.path), el("small", {}, nameOf(image.path))),
         ),
       ),
     ),

@@ -8,7 +8,7 @@ const changed = (name) => (value) => {
   for (const draw of listeners) draw();
 };
 
-const tasks = [...new Set([...data.groups, ...data.columns].map((one) => one.task))].filter(Boolean);
+const tasks = [...new Set([...data.groups, ...data.columns].map((entry) => entry.task))].filter(Boolean);
 const modelIsShown = (row) => matches(data.models[row].label, filters.model);
 const isPublished = (row) => data.models[row].kind === "published";
 const isIn = (task, title) => (!filters.task || task === filters.task) && matches(title, filters.benchmark);
@@ -75,7 +75,7 @@ function boardColumn(column, number) {
   };
 }
 
-/** A table of models; published ones stand apart below. */
+/** A table of models; published ones are in a group of their own below. */
 function modelTable(caption, rows, columns, state) {
   const head = {
     key: "model",
@@ -111,8 +111,10 @@ function openPublished(row, column, text, source) {
 
 function openAverage(row, column, text) {
   const parts = data.columns
-    .map((one, number) => ({ one, cell: data.cells.find((cell) => cell[0] === row && cell[1] === number) }))
-    .filter(({ one, cell }) => cell && one.kind === "metric" && column.of.includes(data.groups[one.group]?.name));
+    .map((member, number) => ({ member, cell: data.cells.find((cell) => cell[0] === row && cell[1] === number) }))
+    .filter(
+      ({ member, cell }) => cell && member.kind === "metric" && column.of.includes(data.groups[member.group]?.name),
+    );
   openDialog(
     `${data.models[row].label}, ${column.title}`,
     "provenance",
@@ -124,14 +126,14 @@ function openAverage(row, column, text) {
     ),
     block("Benchmarks", [
       ["mean of", column.of],
-      ...parts.map(({ one, cell }) => [one.title, shown(one.metric, cell[2])]),
+      ...parts.map(({ member, cell }) => [member.title, shown(member.metric, cell[2])]),
     ]),
   );
 }
 
 function leaderboardSection() {
   if (!data.columns.length) return null;
-  const place = el("div");
+  const container = el("div");
   const status = el("p", { class: "status", role: "status" });
   const state = { key: null, descending: false };
   const intervals = el("input", { type: "checkbox", checked: true });
@@ -151,7 +153,7 @@ function leaderboardSection() {
     const columns = all.filter((_, number) => isIn(data.columns[number].task, data.columns[number].title));
     const rows = ranked.filter((row) => modelIsShown(row) && columns.some((column) => column.values.has(row)));
     status.textContent = `${rows.length} of ${ranked.length} rows, ${columns.length} of ${all.length} columns.`;
-    replaceIn(place, rows.length ? modelTable("Leaderboard", rows, columns, state) : nothing());
+    replaceIn(container, rows.length ? modelTable("Leaderboard", rows, columns, state) : nothing());
   });
   return section(
     "leaderboard",
@@ -165,13 +167,13 @@ function leaderboardSection() {
     ),
     bar,
     status,
-    place,
+    container,
   );
 }
 
 function partialSection() {
   if (!data.results.some((result) => result.limit !== null)) return null;
-  const place = el("div");
+  const container = el("div");
   const state = { key: null, descending: false };
   onFilter(() => {
     const columns = data.groups
@@ -181,14 +183,14 @@ function partialSection() {
               metricColumn(
                 index,
                 metric,
-                resultsOf(index, true).filter((one) => modelIsShown(one.row)),
+                resultsOf(index, true).filter((result) => modelIsShown(result.row)),
               ),
             )
           : [],
       )
       .filter((column) => column.values.size);
     const rows = [...new Set(columns.flatMap((column) => [...column.values.keys()]))];
-    replaceIn(place, rows.length ? modelTable("Partial results", rows, columns, state) : nothing());
+    replaceIn(container, rows.length ? modelTable("Partial results", rows, columns, state) : nothing());
   });
   return section(
     "partial",
@@ -199,7 +201,7 @@ function partialSection() {
       "Measured with --limit, on the first samples only. They are no part of the leaderboard or of any chart, and " +
         "are not ranked.",
     ),
-    place,
+    container,
   );
 }
 

@@ -37,24 +37,24 @@ function modelsSection() {
   if (!data.models.length) return null;
   const entries = data.models.map((model, row) => {
     if (isPublished(row)) return [];
-    const results = data.results.filter((one) => one.row === row);
+    const results = data.results.filter((result) => result.row === row);
     const result = results[0];
-    const seconds = results.reduce((sum, one) => sum + one.timing.seconds, 0);
+    const seconds = results.reduce((sum, result) => sum + result.timing.seconds, 0);
     const record = data.records[result.record];
     const environment = data.environments[result.environment];
-    const known = [
+    const fields = [
       ["spec", record.spec],
       ["architecture", record.arch],
       ["activation", record.activation],
       ["weights", record.digest || "no digest, so never cached"],
-      ["precision", [...new Set(results.map((one) => one.precision))]],
+      ["precision", [...new Set(results.map((result) => result.precision))]],
       ["results", results.length],
       ["total seconds", Math.round(seconds * 10) / 10],
-      ["measured", [...new Set(results.map((one) => one.timing.started.slice(0, 10)))]],
+      ["measured", [...new Set(results.map((result) => result.timing.started.slice(0, 10)))]],
       ["hardware", environment.hardware],
       ["packages", environment.packages],
     ];
-    return el("details", { class: "model" }, el("summary", {}, model.label), facts(known));
+    return el("details", { class: "model" }, el("summary", {}, model.label), facts(fields));
   });
   return section(
     "models",

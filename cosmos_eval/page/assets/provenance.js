@@ -13,7 +13,7 @@ const dialog = el(
   ),
   dialogBody,
 );
-// A click beside the dialog meets the dialog itself, whose content fills it.
+// The target of a click beside the dialog is the dialog element itself, since its content fills it.
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
 let opener = null;
@@ -59,7 +59,7 @@ function facts(pairs) {
 
 const block = (title, pairs) => el("div", { class: "facts" }, el("h3", {}, title), facts(pairs));
 
-/** The statement of one number: what it is, of what, and with which interval. */
+/** A text about one number: model, benchmark, metric, value and interval. */
 function statement(metric, name, values) {
   const [value, , , n] = values;
   return el(
@@ -123,8 +123,8 @@ function resultButton(result, metric, className = "") {
   const group = data.groups[result.group];
   const values = valueOf(result, metric);
   const text = shown(metric, values[0]);
-  const what = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
-  const label = `${text}${unitOf(metric)}, ${what}: how it was measured`;
+  const description = `${data.models[result.row].label}, ${group.title} ${shortName(group, metric)}`;
+  const label = `${text}${unitOf(metric)}, ${description}: how it was measured`;
   return numberButton(text, label, () => openResult(result, metric), className);
 }
 

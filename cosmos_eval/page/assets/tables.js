@@ -1,12 +1,12 @@
-// Tables that sort by any of their columns: the head of each is a button, and aria-sort tells the order.
+// Tables that sort by any of their columns: the head of each is a button, and aria-sort gives the order.
 
 /**
  * A table.
  *   columns: {key, title, notes, task, value(row) -> number, string or null, cell(row) -> node or text, text,
  *     ascending}; the first one heads its rows; `text` columns and `ascending` ones (ranks) begin with their smallest.
- *   rows: anything, in the order that stands before a column is chosen.
+ *   rows: anything, in the order in which they are shown before a column is chosen.
  *   state: {key, descending}, kept by the caller so that a table drawn anew keeps its order.
- *   isApart: rows that stand below the others, under the heading `apart`, whatever the order.
+ *   isApart: rows that are always below the others, under the heading `apart`.
  */
 function sortable(caption, columns, rows, state, { isApart = () => false, apart = "" } = {}) {
   const table = el("table", {}, el("caption", {}, caption));
@@ -34,7 +34,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
   }
 
   function draw() {
-    const column = columns.find((one) => one.key === state.key);
+    const column = columns.find((candidate) => candidate.key === state.key);
     const keyed = rows.map((row, index) => ({ row, index, key: column ? column.value(row) : index }));
     keyed.sort((a, b) => {
       // What is missing comes last in both orders.
@@ -47,8 +47,8 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
       else head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     });
     const bodies = [false, true].map((below) => {
-      const some = keyed.filter(({ row }) => isApart(row) === below);
-      if (!some.length) return null;
+      const part = keyed.filter(({ row }) => isApart(row) === below);
+      if (!part.length) return null;
       const heading = below
         ? el("tr", { class: "apart" }, el("th", { scope: "rowgroup", colspan: columns.length }, el("span", {}, apart)))
         : null;
@@ -56,7 +56,7 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
         "tbody",
         {},
         heading ?? [],
-        some.map(({ row }) => rowOf(row)),
+        part.map(({ row }) => rowOf(row)),
       );
     });
     table.querySelectorAll("tbody").forEach((body) => body.remove());
@@ -64,12 +64,12 @@ function sortable(caption, columns, rows, state, { isApart = () => false, apart 
   }
 
   function rowOf(row) {
-    const [first, ...others] = columns;
+    const [first, ...otherColumns] = columns;
     return el(
       "tr",
       {},
       el("th", { scope: "row" }, first.cell(row)),
-      others.map((one) => el("td", { class: one.text ? "text" : "figure" }, one.cell(row))),
+      otherColumns.map((column) => el("td", { class: column.text ? "text" : "figure" }, column.cell(row))),
     );
   }
 
