@@ -66,7 +66,11 @@ def test_the_own_classes_of_the_documents_run(twenty_images, own_model, tmp_path
     assert result.metrics["top1"].value == pytest.approx(0.5)  # neither name holds a colour: the two classes tie
 
 
-MASK_ROWS = dict(re.findall(r"^\| (.*?) \| (.*) \|$", OWN_DATA, re.MULTILINE))
+MASK_ROWS = dict(
+    re.findall(
+        r"^\| (.*?) \| (.*) \|$", OWN_DATA.partition("\n## Segmentation\n")[2].partition("\n## ")[0], re.MULTILINE
+    )
+)
 """Of the table of masks: what masks are -> options."""
 
 
