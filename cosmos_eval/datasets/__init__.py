@@ -138,6 +138,7 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
 
     from cosmos_core.errors import RequestError
     from cosmos_core.printable import printable
+    from cosmos_core.short_repr import short_name
     from cosmos_eval.datasets.data.splits import read_splits
     from cosmos_eval.datasets.decoders import apply_exif
     from cosmos_eval.datasets.reader import APPLY
@@ -160,4 +161,5 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
         return data.upright() if upright else data
     except OSError as error:  # a folder without permission, a disk that fails
         path = os.fsdecode(error.filename) if error.filename else str(root)
-        raise RequestError(printable(f"{benchmark.name} cannot read {path}: {error.strerror or error}")) from error
+        reason = printable(str(error.strerror or error))
+        raise RequestError(f"{benchmark.name} cannot read {short_name(printable(path))}: {reason}") from error

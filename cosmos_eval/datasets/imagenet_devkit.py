@@ -4,13 +4,13 @@
 the wnids, so they mean nothing without `meta.mat`, which is in the same folder of the kit.
 """
 
+import math
 from pathlib import Path
 
-import numpy as np
-
 from cosmos_core.errors import RequestError
-from cosmos_core.text_files import impostor_at, parse_integer
+from cosmos_core.text_files import impostor_at, parse_integer, read_content
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.mat_structs import MatError, read_struct_array
 
 META = "meta.mat"
 LARGEST_META = 2**26
@@ -57,23 +57,17 @@ def read_meta(path: Path) -> dict[int, str]:
     Raises:
         RequestError: not the devkit's file; names it.
     """
-    from scipy.io import loadmat
-
     if impostor := impostor_at(path):
         raise RequestError(f"{path} is {impostor}")
-    if path.stat().st_size > LARGEST_META:
-        raise RequestError(f"{path} is larger than the devkit's; unpack ILSVRC2012_devkit_t12.tar.gz again")
     try:
-        synsets = loadmat(path, variable_names=["synsets"], squeeze_me=True)["synsets"]
-        ids, names, children = (synsets[field] for field in FIELDS)
-        pairs = [
-            (int(np.asarray(class_id).item()), str(wnid))
-            for class_id, wnid, count in zip(ids, names, children, strict=True)
-            if int(np.asarray(count).item()) == 0
-        ]
-    except Exception as error:  # scipy raises anything for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        synsets = read_struct_array(read_content(path, LARGEST_META), "synsets", FIELDS)
+    except MatError as error:
         raise RequestError(
-            f"cannot read synsets in {path}: {reason}; unpack ILSVRC2012_devkit_t12.tar.gz again"
+            f"cannot read synsets in {path}: {error}; unpack ILSVRC2012_devkit_t12.tar.gz again"
         ) from error
-    return dict(pairs)
+    wnid_of_id = {}
+    for synset in synsets:
+        class_id, wnid, children = (synset[field] for field in FIELDS)
+        if not isinstance(class_id, str) and not isinstance(children, str) and children == 0:
+            wnid_of_id[int(class_id) if math.isfinite(class_id) else 0] = str(wnid)
+    return wnid_of_id

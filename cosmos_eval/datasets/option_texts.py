@@ -41,6 +41,7 @@ TEXTS = {
     "leave_out_missing": "count items whose images are missing and leave them out; otherwise they are a mistake",
     "files": "patterns of the files below the folder",
     "image_column": "column of the images (bytes or paths)",
+    "image_id_column": "column whose equal values are one image, that of the first of these rows",
     "label_column": "column of the labels",
     "caption_columns": "columns of the captions",
     "positive_column": "column of the right captions",

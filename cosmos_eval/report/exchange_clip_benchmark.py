@@ -209,7 +209,9 @@ def _references(record: Record, path: Path) -> Iterator[Record]:
         if dataset.startswith(SUGAR_CREPE):
             our_name = dataset.removeprefix(SUGAR_CREPE) + PARTS if metric == "text_acc" else ""
         else:
-            our_name = next(filter(None, (our_metric(task, metric) for task in tasks)), "") or (metric if fingerprint else "")
+            our_name = next(filter(None, (our_metric(task, metric) for task in tasks)), "") or (
+                metric if fingerprint else ""
+            )
         if our_name and not is_rank(our_name) and not 0 <= value <= 1:
             raise RequestError(f"{path}: {metric} of {common['model']} is {value:g}, not a fraction from 0 to 1")
         for name in names if our_name else []:

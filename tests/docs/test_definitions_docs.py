@@ -1,6 +1,7 @@
 """docs/definitions.md: its tables are those of the code, and its examples are valid."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,8 @@ from PIL import Image
 from cosmos_eval.datasets.prompts import NAMED_CLASSES, NAMED_TEMPLATES
 from cosmos_eval.datasets.reader_page import replace_tables
 from cosmos_eval.datasets.reader_registry import BUILT_IN
-from cosmos_eval.protocol.benchmark import load_benchmark, read_suite
+from cosmos_eval.protocol.benchmark import Benchmark, load_benchmark, read_suite
 from cosmos_eval.protocol.data_folder import TEMPLATES
-from cosmos_eval.protocol.definition_checks import OPTIONAL, TOP
 from cosmos_eval.protocol.known_differences import KEYS
 from cosmos_eval.protocol.task_registry import BUILT_IN as TASKS
 from cosmos_eval.protocol.task_registry import task_info
@@ -39,7 +39,9 @@ def test_readers_and_options_are_those_of_the_registry():
 
 def test_keys_settings_and_metrics_are_those_of_the_code():
     settings_keys = {key for name in TASKS if (key := task_info(name).settings_key)}
-    assert first_column(section("Keys")) == {*TOP, *OPTIONAL, *settings_keys, "base"}
+    computed = {"settings", "fingerprint", "folder", "data_root"}
+    keys = {field.name for field in fields(Benchmark)} - computed
+    assert first_column(section("Keys")) == {*keys, *settings_keys, "base"}
     assert first_column(section("Segmentation settings")) == {"segmentation", *SETTINGS}
     for key in KEYS:
         assert f"`{key}`" in section("Keys")
