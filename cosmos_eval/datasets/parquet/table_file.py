@@ -41,7 +41,7 @@ def naming_damage(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (pyarrow.ArrowException, OSError, MemoryError, OverflowError, KeyError, IndexError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError, LookupError) as error:
         reason = " ".join(printable(str(error)).split()) or type(error).__name__
         raise RequestError(
             f"cannot read {printable(path)}: {reason[:200]}; download it again, or write it with pyarrow"
@@ -59,7 +59,12 @@ class TableFile:
     @cached_property
     def _header(self) -> tuple[pyarrow.parquet.FileMetaData, pyarrow.Schema]:
         with open_parquet(self.path) as file, naming_damage(self.path):
-            return file.metadata, file.schema_arrow
+            metadata, schema = file.metadata, file.schema_arrow
+            # names that are not UTF-8 are found here, and not wherever they are used
+            str(schema.remove_metadata())
+            for i in range(len(metadata.schema)):
+                str(metadata.schema.column(i).path)
+            return metadata, schema
 
     @property
     def metadata(self) -> pyarrow.parquet.FileMetaData:
@@ -183,7 +188,7 @@ class TableFile:
             with naming_damage(self.path):
                 array = _column_of(batch, column)
                 array.validate()  # damaged offsets of texts would be followed into other memory
-                return list(array.to_pylist())
+            return list(array.to_pylist())
         except UnicodeDecodeError as error:
             row = first + next(i for i in range(len(array)) if not _is_decodable(array[i]))
             raise RequestError(
