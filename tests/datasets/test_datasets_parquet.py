@@ -1,7 +1,9 @@
 """The reader `parquet`: columns found or named, images as bytes or paths, and one line for what cannot be used."""
 
+import multiprocessing
 import os
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -237,13 +239,16 @@ def test_labels_out_of_range_are_refused_with_their_row(tmp_path: Path):
     assert "the label -1 is not from 0 to 1: the hub writes -1 where labels are not published" in message
 
 
-def test_a_null_image_is_refused_where_the_file_counts_nulls_and_when_it_is_read_where_not(tmp_path: Path):
+def test_a_null_image_is_refused(tmp_path: Path):
     columns = {"image": [encode_image(i) for i in range(5)] + [None], "text": list("abcdef")}
     write_table(tmp_path / "data/a.parquet", columns)
-    assert "a.parquet, row 5, column image: null in place of an image" in refusal(tmp_path)
-    pa.parquet.write_table(pa.table(columns), tmp_path / "data/a.parquet", write_statistics=False)
-    with pytest.raises(RequestError, match=r"a\.parquet, row 5, column image: null in place of an image"):
-        load(tmp_path)
+    assert "a.parquet, row 5, column image: null in place of an image; leave the row out" in refusal(tmp_path)
+    columns["image"] = [{"bytes": image, "path": None} for image in columns["image"]]
+    write_table(tmp_path / "data/a.parquet", columns)
+    assert "a.parquet, row 5, column image.bytes: null in place of an image" in refusal(tmp_path)
+    columns["image"][5] = None
+    write_table(tmp_path / "data/a.parquet", columns)
+    assert "a.parquet, row 5, column image.bytes: null in place of an image" in refusal(tmp_path)
 
 
 def test_files_that_do_not_agree_are_refused(tmp_path: Path):
@@ -360,32 +365,57 @@ def test_labels_of_imagenet_in_another_order_are_refused_by_the_names_of_the_ima
     assert load(tmp_path, "classification", prompts, **options).labels.tolist() == [65, 970]
 
 
-def test_images_read_in_order_are_decoded_once_and_travel_to_other_processes(tmp_path: Path, monkeypatch):
-    write_table(tmp_path / "data/a.parquet", {"image": structs(40), "text": list(map(str, range(40)))}, group=20)
-    monkeypatch.setattr(parquet_images, "WINDOW_BYTES", 1500)  # windows of a few rows
-    cache = parquet_images._WindowCache()
-    monkeypatch.setattr(parquet_images, "_CACHE", cache)
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is kept of the images that were read, in a process that has not read any; a few rows are decoded at once."""
+    monkeypatch.setattr(parquet_images, "BATCH_BYTES", 1500)
+    monkeypatch.setattr(parquet_images, "_READING", parquet_images._Reading())
+    return parquet_images._READING
+
+
+def forty(root: Path, group: int) -> Path:
+    return write_table(root / "data/a.parquet", {"image": structs(40), "text": list(map(str, range(40)))}, group)
+
+
+def test_images_read_in_order_are_decoded_once_and_travel_to_other_processes(tmp_path: Path, reading, monkeypatch):
+    forty(tmp_path, group=20)
     data = datasets.read(define(tmp_path, "retrieval", READER))
-    assert cache.decoded_rows == 0  # listing reads no image
-    assert 1 < data.images[0].column.windows[0] < 20
-    assert [image.content() for image in data.images] == [encode_image(i) for i in range(40)]
-    assert cache.decoded_rows == 40
-    assert [image.content() for image in reversed(data.images)] == [encode_image(i) for i in reversed(range(40))]
+    assert reading.decoded_rows == 0  # listing reads no image but the first
+    assert 1 < data.images[0].column.batch_rows[0] < 20
+    for i, image in enumerate(data.images):
+        assert image.content() == image.content() == encode_image(i)
+    assert reading.decoded_rows == 40
     image = pickle.loads(pickle.dumps(data.images[33]))
-    monkeypatch.setattr(parquet_images, "_CACHE", parquet_images._WindowCache())
+    monkeypatch.setattr(parquet_images, "_READING", parquet_images._Reading())
     assert image.content() == encode_image(33)
     assert np.array_equal(np.asarray(image.load()), np.asarray(data.images[33].load()))
 
 
-def test_windows_that_stay_in_memory_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_table(tmp_path / "data/a.parquet", {"image": structs(40), "text": list(map(str, range(40)))}, group=40)
-    monkeypatch.setattr(parquet_images, "WINDOW_BYTES", 1500)
-    monkeypatch.setattr(parquet_images, "CACHE_BYTES", 4000)
-    cache = parquet_images._WindowCache()
-    monkeypatch.setattr(parquet_images, "_CACHE", cache)
-    for image in load(tmp_path).images:
-        image.content()
-        assert cache.size == sum(window.values.nbytes for window in cache.windows.values()) <= 4000
+def test_images_read_by_threads_in_nearly_their_order_are_decoded_once(tmp_path: Path, reading):
+    forty(tmp_path, group=40)
+    images = datasets.read(define(tmp_path, "retrieval", READER)).images
+    for i in range(10):
+        for thread in range(4):  # as four threads that hash ten images each
+            assert images[10 * thread + i].content() == encode_image(10 * thread + i)
+    assert reading.decoded_rows == 40
+    assert reading.ahead.size == 0
+
+
+def test_images_in_any_order_are_right_and_what_is_kept_is_bounded(tmp_path: Path, reading):
+    forty(tmp_path, group=40)
+    images = datasets.read(define(tmp_path, "retrieval", READER)).images
+    reading.ahead.most_bytes, reading.recent.most_bytes = 2000, 1000
+    for i in np.random.default_rng(0).permutation(40).tolist() + list(range(39, -1, -1)):
+        assert images[i].content() == encode_image(i)
+        for kept in (reading.ahead, reading.recent):
+            assert kept.size == sum(len(image) for image in kept.images.values()) <= kept.most_bytes
+
+
+def test_a_forked_process_starts_anew(tmp_path: Path, reading):
+    forty(tmp_path, group=40)
+    images = datasets.read(define(tmp_path, "retrieval", READER)).images
+    with reading.lock, ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(images[7].content).result(timeout=60) == encode_image(7)
 
 
 def test_a_table_that_changes_after_it_was_hashed_is_refused(tmp_path: Path):

@@ -1,8 +1,8 @@
 """Images in a column of a Parquet file, read when they are loaded.
 
 A listed image is the number of its row: none of its bytes are kept. Parquet is read in row groups, which cannot be
-entered in the middle. So a group is read from its start in windows of some rows, and the last windows stay in memory:
-whoever loads images in order, or nearly so, reads each group once.
+entered in the middle. So a group is read from its start, a few rows at a time, and what was passed over stays in memory
+until it is asked for: threads or workers that load images in nearly the same order read each group once.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow
 from PIL import Image
@@ -24,15 +24,16 @@ from cosmos_eval.datasets.parquet.table_file import BATCH_ROWS, TableFile, namin
 
 MAX_IMAGE_BYTES = 2**28
 """Most bytes of an encoded image."""
-WINDOW_BYTES = 2**25
-"""About how many bytes of images a window has."""
-CACHE_BYTES = 2**28
-"""Most bytes of the windows that stay in memory, in each process; a single window may have more."""
-CACHE_WINDOWS = 64
-CACHE_CURSORS = 4
-"""Row groups that are being read."""
+BATCH_BYTES = 2**25
+"""About how many bytes are decoded together."""
 REPEATED_BYTES = 2**30
-"""Most bytes of a window of a column with a dictionary, in which a few bytes may repeat a large image."""
+"""Rows that are decoded together times bytes of the row group: a few bytes may repeat a large image in every row."""
+AHEAD_BYTES = 2**28
+"""Most bytes of images that were passed over and not asked for yet, in each process."""
+RECENT_BYTES = 2**26
+"""Most bytes of images that were asked for already: an image may be hashed and then decoded."""
+CURSORS = 8
+"""Row groups that are being read at the same time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class ImageColumn:
     """The column in the file: `image`, or `image.bytes` where it is a struct of bytes and path."""
     starts: tuple[int, ...]
     """First row of each row group."""
-    windows: tuple[int, ...]
+    batch_rows: tuple[int, ...]
     """Rows that are decoded together, for each row group."""
 
     @classmethod
@@ -55,8 +56,8 @@ class ImageColumn:
         starts = [0]
         for count in table.group_rows:
             starts.append(starts[-1] + count)
-        windows = tuple(_window_rows(table, group, leaf) for group in range(len(table.group_rows)))
-        return cls(table.name, table.path, leaf, tuple(starts[:-1]), windows)
+        batch_rows = tuple(_batch_rows(table, group) for group in range(len(table.group_rows)))
+        return cls(table.name, table.path, leaf, tuple(starts[:-1]), batch_rows)
 
     def read(self, row: int) -> bytes | None:
         """Return the bytes in a row; None if there are none.
@@ -65,7 +66,7 @@ class ImageColumn:
             RequestError: the file cannot be read or is damaged.
         """
         group = bisect_right(self.starts, row) - 1
-        return _CACHE.read(self, group, row - self.starts[group])
+        return _READING.read(self, group, row - self.starts[group])
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,43 +97,54 @@ class ParquetImage(ImageSource):
         return decode(self.verified_content(), self.key)
 
 
-def _window_rows(table: TableFile, group: int, leaf: str) -> int:
-    """Return how many rows of a row group are decoded together, by what the file announces."""
-    chunks, rows = table.chunks(group, leaf), table.group_rows[group]
-    size = sum(chunk.total_uncompressed_size for chunk in chunks)
-    window = min(BATCH_ROWS, WINDOW_BYTES * rows // max(1, size))
-    if any(chunk.has_dictionary_page for chunk in chunks):
-        window = min(window, REPEATED_BYTES // max(1, size))
-    return max(1, window)
-
-
-class _Window(NamedTuple):
-    start: int
-    stop: int
-    values: pyarrow.Array
-    """(rows,) binary."""
-
-
-class _Cursor(NamedTuple):
-    """A row group that is read from its start to its end."""
-
-    batches: Iterator[pyarrow.RecordBatch]
-    next_row: list[int]
-    """One number: the first row that was not read yet."""
+def _batch_rows(table: TableFile, group: int) -> int:
+    """Return how many rows of a row group are decoded together, by the bytes that the file announces."""
+    size = max(1, table.group_bytes(group))
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * table.group_rows[group] // size, REPEATED_BYTES // size))
 
 
 _Place = tuple[str, int, int, str, int]
 """Path, size and time of modification of a file, column, row group. A file that is written again is another place."""
 
 
-class _WindowCache:
-    """The last windows of each process, and where its row groups are being read."""
+class _Kept:
+    """Images by place and row, as many of the last ones as fit."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.size = 0
+        self.images: OrderedDict[tuple[_Place, int], bytes | None] = OrderedDict()
+
+    def add(self, key: tuple[_Place, int], image: bytes | None) -> None:
+        """Keep an image, and drop the oldest ones that do not fit any more."""
+        self.take(key)
+        self.images[key] = image
+        self.size += len(image or b"")
+        while self.size > self.most_bytes and len(self.images) > 1:
+            self.take(next(iter(self.images)))
+
+    def take(self, key: tuple[_Place, int]) -> bytes | None:
+        """Remove an image and return it."""
+        image = self.images.pop(key, None)
+        self.size -= len(image or b"")
+        return image
+
+
+class _Cursor:
+    """A row group that is read from its start to its end."""
+
+    def __init__(self, column: ImageColumn, group: int) -> None:
+        self.batches = _image_batches(column, group)
+        self.next_row = 0
+
+
+class _Reading:
+    """What a process has read and still needs, and where its row groups are being read."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.windows: OrderedDict[tuple[_Place, int], _Window] = OrderedDict()
+        self.ahead, self.recent = _Kept(AHEAD_BYTES), _Kept(RECENT_BYTES)
         self.cursors: OrderedDict[_Place, _Cursor] = OrderedDict()
-        self.size = 0
         self.decoded_rows = 0
         """Rows decoded so far, for tests: each row once where images are read in order."""
 
@@ -141,56 +153,43 @@ class _WindowCache:
         with naming_damage(column.path):
             status = column.path.stat()
         place = (str(column.path), status.st_size, status.st_mtime_ns, column.leaf, group)
+        key = (place, row)
         with self.lock:
-            window = self._find(place, row) or self._read_on(place, column, group, row)
-        value: bytes | None = window.values[row - window.start].as_py()
-        return value
+            if key in self.recent.images:
+                return self.recent.images[key]
+            if key not in self.ahead.images:
+                self._read_on(place, column, group, row)
+            image = self.ahead.take(key)
+            self.recent.add(key, image)
+            return image
 
-    def _find(self, place: _Place, row: int) -> _Window | None:
-        for key, window in self.windows.items():
-            if key[0] == place and window.start <= row < window.stop:
-                self.windows.move_to_end(key)
-                return window
-        return None
-
-    def _read_on(self, place: _Place, column: ImageColumn, group: int, row: int) -> _Window:
-        """Read windows of a row group until the one with the row, from where it was left or, behind that, anew."""
+    def _read_on(self, place: _Place, column: ImageColumn, group: int, row: int) -> None:
+        """Read a row group up to a row, from where it was left or, if that is behind the row, anew."""
         cursor = self.cursors.pop(place, None)
-        if cursor is None or cursor.next_row[0] > row:
-            cursor = _Cursor(_image_batches(column, group), [0])
-        while True:
+        if cursor is None or cursor.next_row > row:
+            cursor = _Cursor(column, group)
+        while cursor.next_row <= row:
             with naming_damage(column.path):
                 batch = next(cursor.batches, None)
-            if batch is None or not batch.num_rows:
+                values = _bytes_of(batch) if batch is not None else ()
+            if not len(values):
                 raise RequestError(
                     f"cannot read {printable(column.path)}: row group {group} ends before its row {row}; do not change "
                     "data during a run, or download the file again"
                 )
-            window = self._keep(place, cursor.next_row[0], batch, column.path)
-            cursor.next_row[0] = window.stop
-            if row < window.stop:
-                self.cursors[place] = cursor
-                if len(self.cursors) > CACHE_CURSORS:
-                    self.cursors.popitem(last=False)
-                return window
-
-    def _keep(self, place: _Place, start: int, batch: pyarrow.RecordBatch, path: Path) -> _Window:
-        with naming_damage(path):
-            values = _bytes_of(batch)
-            values.validate()  # damaged offsets would be followed into other memory
-        window = _Window(start, start + batch.num_rows, values)
-        self.decoded_rows += batch.num_rows
-        self.windows[place, start] = window
-        self.size += values.nbytes
-        while len(self.windows) > 1 and (self.size > CACHE_BYTES or len(self.windows) > CACHE_WINDOWS):
-            self.size -= self.windows.popitem(last=False)[1].values.nbytes
-        return window
+            for value in values:
+                self.ahead.add((place, cursor.next_row), value.as_py())
+                cursor.next_row += 1
+            self.decoded_rows += len(values)
+        self.cursors[place] = cursor
+        if len(self.cursors) > CURSORS:
+            self.cursors.popitem(last=False)
 
 
 def _image_batches(column: ImageColumn, group: int) -> Iterator[pyarrow.RecordBatch]:
     file = open_parquet(column.path)
     with naming_damage(column.path):
-        return file.iter_batches(column.windows[group], row_groups=[group], columns=[column.leaf], use_threads=False)
+        return file.iter_batches(column.batch_rows[group], row_groups=[group], columns=[column.leaf], use_threads=False)
 
 
 def _bytes_of(batch: pyarrow.RecordBatch) -> Any:
@@ -198,16 +197,17 @@ def _bytes_of(batch: pyarrow.RecordBatch) -> Any:
     array = batch.column(0)
     while pyarrow.types.is_struct(array.type):
         array = array.flatten()[0]  # unlike `field`, this is null where the struct is
+    array.validate()  # damaged offsets would be followed into other memory
     return array
 
 
-_CACHE = _WindowCache()
+_READING = _Reading()
 
 
 def _start_anew() -> None:
-    """Forget all windows in a process that was forked: its parent may have held the lock at that moment."""
-    global _CACHE
-    _CACHE = _WindowCache()
+    """Forget all in a process that was forked: its parent may have held the lock at that moment."""
+    global _READING
+    _READING = _Reading()
 
 
 if hasattr(os, "register_at_fork"):

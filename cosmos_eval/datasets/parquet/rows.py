@@ -149,25 +149,8 @@ class Rows:
                 )
 
     def _has_bytes(self, table: TableFile, leaf: str) -> bool:
-        """Whether images are bytes, by the number of nulls that the file announces; refuses a mixture.
-
-        Files without these numbers are read as bytes; a null is then refused when its image is read.
-        """
-        nulls = []
-        for group in range(len(table.group_rows)):
-            (chunk,) = table.chunks(group, leaf)
-            statistics = chunk.statistics if chunk.is_stats_set else None
-            nulls.append(statistics.null_count if statistics is not None and statistics.has_null_count else 0)
-        if nulls and sum(nulls) == table.row_count and self.image_columns.path_leaf is not None:
-            return False
-        for group, count in enumerate(nulls):
-            if count:
-                column = self._image_column(table)
-                start = column.starts[group]
-                rows = range(start, start + table.group_rows[group])
-                row = next((row for row in rows if column.read(row) is None), start)
-                self.refuse(table, row, leaf, f"null in place of an image, and {sum(nulls) - 1:,} more; leave them out")
-        return True
+        """Whether images are bytes and not only paths, by the first row. A later null is refused when it is read."""
+        return self.image_columns.path_leaf is None or table.first_value(leaf) is not None or not table.row_count
 
     def _image_column(self, table: TableFile) -> ImageColumn:
         assert self.image_columns.bytes_leaf is not None

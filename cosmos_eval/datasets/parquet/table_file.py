@@ -29,8 +29,7 @@ MAX_COLUMN_BYTES = 2**31
 BATCH_ROWS = 1024
 """Most rows that are decoded together."""
 BATCH_BYTES = 2**32
-"""A batch has fewer rows where one value could be large: the rows times the size of the whole column in the group stay
-below this. A short file can repeat a long value in every row."""
+"""Rows of a batch times bytes of the whole column in its row group, which no value exceeds."""
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def naming_damage(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (pyarrow.ArrowException, OSError, MemoryError, OverflowError, KeyError, IndexError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError, LookupError) as error:
         reason = " ".join(printable(str(error)).split()) or type(error).__name__
         raise RequestError(
             f"cannot read {printable(path)}: {reason[:200]}; download it again, or write it with pyarrow"
@@ -60,7 +59,12 @@ class TableFile:
     @cached_property
     def _header(self) -> tuple[pyarrow.parquet.FileMetaData, pyarrow.Schema]:
         with open_parquet(self.path) as file, naming_damage(self.path):
-            return file.metadata, file.schema_arrow
+            metadata, schema = file.metadata, file.schema_arrow
+            # names that are not UTF-8 are found here, and not wherever they are used
+            str(schema.remove_metadata())
+            for i in range(len(metadata.schema)):
+                str(metadata.schema.column(i).path)
+            return metadata, schema
 
     @property
     def metadata(self) -> pyarrow.parquet.FileMetaData:
@@ -91,12 +95,20 @@ class TableFile:
                                f"file announces {self.row_count:,}; download it again")  # fmt: skip
         return rows
 
-    def chunks(self, group: int, column: str) -> list[Any]:
-        """The metadata of a column, or of all that are nested in it, in one row group."""
-        with naming_damage(self.path):
-            row_group = self.metadata.row_group(group)
-            columns = [row_group.column(i) for i in range(row_group.num_columns)]
-            return [one for one in columns if f"{one.path_in_schema}.".startswith(f"{column}.")]
+    def group_bytes(self, group: int) -> int:
+        """Bytes of all columns of a row group before compression, as announced."""
+        return int(self.metadata.row_group(group).total_byte_size)
+
+    def _column_bytes(self, group: int, column: str) -> int:
+        """Bytes of a column in a row group before compression, with all that is nested in it.
+
+        Call it for columns of which a row was read. Of others, damaged metadata would end the process: pyarrow does not
+        catch the exceptions of its C++ code here (seen with 26.0).
+        """
+        schema, row_group = self.metadata.schema, self.metadata.row_group(group)
+        paths = [schema.column(i).path for i in range(len(schema))]
+        leaves = [i for i, path in enumerate(paths) if f"{path}.".startswith(f"{column}.")]
+        return sum(int(row_group.column(i).total_uncompressed_size) for i in leaves)
 
     def features(self) -> dict[str, Any]:
         """The features that `datasets` keeps in the file: name of a column -> its description. Empty if there are none.
@@ -110,6 +122,12 @@ class TableFile:
         except (JsonError, UnicodeDecodeError, KeyError, TypeError):
             return {}
         return features if isinstance(features, dict) else {}
+
+    def first_value(self, column: str) -> Any:
+        """The first value of a column, or of a field in a struct; None if it is null or there are no rows."""
+        with open_parquet(self.path) as file, naming_damage(self.path):
+            batch = next(file.iter_batches(1, columns=[column], use_threads=False), None)
+            return _column_of(batch, column)[0].as_py() if batch is not None and batch.num_rows else None
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
         """Yield the first row of each batch, counted over the file from 0, and column -> values of the batch.
@@ -142,15 +160,20 @@ class TableFile:
     def _batches(
         self, file: pyarrow.parquet.ParquetFile, group: int, columns: Sequence[str]
     ) -> Iterator[pyarrow.RecordBatch]:
+        if not self.group_rows[group]:
+            return
+        with naming_damage(self.path):  # one row: its metadata are checked before their sizes are asked for
+            next(file.iter_batches(1, row_groups=[group], columns=list(columns), use_threads=False), None)
         largest = 1
         for name in columns:
-            size = sum(chunk.total_uncompressed_size for chunk in self.chunks(group, name))
+            size = self._column_bytes(group, name)
             if size > MAX_COLUMN_BYTES:
                 raise RequestError(
                     f"cannot read {printable(self.path)}: the column {printable(name)} has {size:,} bytes in row group "
                     f"{group}, more than the {MAX_COLUMN_BYTES:,} that are read; write smaller row groups"
                 )
             largest = max(largest, size)
+        # A short file can repeat a long value in every row: the fewer rows at a time, the longer a value can be.
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // largest))
         batches = file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
         while True:
@@ -165,7 +188,7 @@ class TableFile:
             with naming_damage(self.path):
                 array = _column_of(batch, column)
                 array.validate()  # damaged offsets of texts would be followed into other memory
-                return list(array.to_pylist())
+            return list(array.to_pylist())
         except UnicodeDecodeError as error:
             row = first + next(i for i in range(len(array)) if not _is_decodable(array[i]))
             raise RequestError(
