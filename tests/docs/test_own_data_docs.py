@@ -134,9 +134,6 @@ def test_every_variant_of_imagenet_of_the_documents_is_a_definition(tmp_path):
         assert [data.class_names[label] for label in data.labels] == ["tench", "toilet paper"]
 
 
-MASK_ROWS = dict(re.findall(r"^\| (.*?) \| (.*) \|$", OWN_DATA, re.MULTILINE))
-
-
 MASK_ROWS = dict(
     re.findall(
         r"^\| (.*?) \| (.*) \|$", OWN_DATA.partition("\n## Segmentation\n")[2].partition("\n## ")[0], re.MULTILINE
