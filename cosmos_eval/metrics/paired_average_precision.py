@@ -15,8 +15,8 @@ import numpy as np
 from cosmos_eval.metrics.average_precision import RankedClass, rank_class
 from cosmos_eval.metrics.bootstrap_drop import BootstrapDrop
 
-BLOCK_BYTES = 32 * 2**20
-"""Memory for the weights of the resamples that are drawn at a time."""
+BLOCK = 64
+"""Resamples that are computed at a time: rows of the weights of that many are quick to gather and to add."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +57,26 @@ class PairedLabelScores:
         against = [self._rank_with_unseen(models[0], candidate, scores) for candidate, scores in
                    ((models[1], self.candidate), (models[2], worst_scores))]  # fmt: skip
         rng = np.random.default_rng(seed)
-        drops = np.empty((2, resamples))
-        drops_with_unseen = np.empty((2, resamples))
-        step = max(1, BLOCK_BYTES // (8 * images))
-        for start in range(0, resamples, step):
-            stop = min(start + step, resamples)
+        drops, drops_with_unseen, least_drops = np.empty((3, resamples))
+        for start in range(0, resamples, BLOCK):
+            stop = min(start + BLOCK, resamples)
             weights = rng.standard_exponential((stop - start, images))
             weights /= weights.mean(1, keepdims=True)
-            unseen_weight = rng.standard_exponential((stop - start, 1))
-            of_baseline = _mean_precision(models[0], weights)
-            weights_with_unseen = np.concatenate([weights, unseen_weight], axis=1)
-            for row, (candidate, with_unseen) in enumerate(zip(models[1:], against, strict=True)):
-                drops[row, start:stop] = of_baseline - _mean_precision(candidate, weights)
-                drops_with_unseen[row, start:stop] = _drop(with_unseen, weights_with_unseen)
-        ones = np.ones((1, images + 1))
-        values = [float(_mean_precision(model, ones[:, :-1])[0]) for model in models[:2]]
+            with_unseen = np.concatenate([weights, rng.standard_exponential((stop - start, 1))], axis=1)
+            with_unseen = np.ascontiguousarray(with_unseen.T)
+            drops[start:stop] = _drop((models[0], models[1]), with_unseen[:-1])
+            drops_with_unseen[start:stop] = _drop(against[0], with_unseen)
+            least_drops[start:stop] = _drop(against[1], with_unseen)
+        ones = np.ones((images + 1, 1))
+        values = [float(_mean_precision(model, ones[:-1])[0]) for model in models[:2]]
         influence = [_influence_of_images(model, images) for model in models[:2]]
         return BootstrapDrop(
             values=(values[0], values[1]),
-            resampled=drops[0],
-            unseen=drops[0] - drops_with_unseen[0],
+            resampled=drops,
+            unseen=drops - drops_with_unseen,
             influence=influence[0] - influence[1],
             worst=values[0] - values[1] - float(_drop(against[0], ones)[0]),
-            worst_candidate=drops_with_unseen[1],
+            worst_candidate=least_drops,
         )
 
     def _rank_with_unseen(
@@ -111,8 +108,8 @@ def _rank_all(scores: np.ndarray, labels: np.ndarray) -> list[RankedClass]:
 
 
 def _mean_precision(rankings: Sequence[RankedClass], weights: np.ndarray) -> np.ndarray:
-    """(R,) mean average precision under (R, N) weights, which are all positive."""
-    total = np.zeros(len(weights))
+    """(R,) mean average precision under (N, R) weights, which are all positive."""
+    total = np.zeros(weights.shape[1])
     for ranking in rankings:
         total += ranking.average_precision(weights)
     return total / len(rankings)
@@ -132,7 +129,7 @@ def _influence_of_images(rankings: Sequence[RankedClass], images: int) -> np.nda
     """
     influence = np.zeros(images)
     for ranking in rankings:
-        positives, found, ranked = (sums[0] for sums in ranking.weigh(np.ones((1, images))))
+        positives, found, ranked = (sums[:, 0] for sums in ranking.weigh(np.ones((images, 1))))
         count = len(ranking.positive_image)
         precision = found / ranked
         value = (positives * precision).sum() / count
@@ -168,6 +165,6 @@ def _unseen_gains(baseline: Sequence[RankedClass], candidate: Sequence[RankedCla
 
 def _segments(ranking: RankedClass, images: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
     """Positives, precision and ranked images of each segment, (G,) each, and the average precision."""
-    positives, found, ranked = (sums[0] for sums in ranking.weigh(np.ones((1, images))))
+    positives, found, ranked = (sums[:, 0] for sums in ranking.weigh(np.ones((images, 1))))
     precision = found / ranked
     return (positives, precision, ranked), float((positives * precision).sum() / len(ranking.positive_image))

@@ -74,7 +74,7 @@ def test_equal_to_scikit_learn_and_to_the_oracle_with_ties(case):
     ranking = rank_class(np.array(scores, float), np.array(labels))
     assert ranking.precisions.mean() == pytest.approx(expected, abs=1e-12)
     # weights are repetitions, which is how a bootstrap resample draws images
-    weighted = ranking.average_precision(np.array(weights, float)[None])[0]
+    weighted = ranking.average_precision(np.array(weights, float)[:, None])[0]
     repeated = np.repeat(np.arange(len(scores)), weights)
     if any(np.array(labels)[repeated]):
         expected = average_precision_score(np.array(labels)[repeated], np.array(scores)[repeated])
