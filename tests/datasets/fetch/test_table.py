@@ -150,16 +150,17 @@ def landing_places(artifact: Artifact) -> list[str]:
 def test_shards_are_fetched_without_their_training_part_and_mirrors_land_in_the_same_place():
     table = load_table()
     sets = [name for name in list_benchmarks() if load_benchmark(name).dataset["reader"] == "wds"]
-    assert len(sets) == 34
-    no_class_files = {"coco-captions-wds", "flickr30k-wds", "flickr8k-wds", "fer2013-wds"}  # captions, or names of ours
+    assert len(sets) == 35
+    class_files_of = dict.fromkeys(("coco-captions-wds", "flickr30k-wds", "flickr8k-wds", "fer2013-wds"), ())
+    class_files_of["voc2007-multilabel-wds"] = ("classnames.txt",)  # its templates are the definition's
     for name in sets:
         (artifact,) = table.recipes[name].artifacts
         (path, *_) = load_benchmark(name).dataset["path"]
         hub = [source for source in artifact.sources if source.kind == "hub"]
-        assert len(hub) == (1 if name in no_class_files else 2)
+        assert len(hub) == (1 if name in class_files_of else 2)
         assert set(landing_places(artifact)) == {path}
         for source in hub:
-            class_files = () if name in no_class_files else ("classnames.txt", "zeroshot_classification_templates.txt")
+            class_files = class_files_of.get(name, ("classnames.txt", "zeroshot_classification_templates.txt"))
             assert source.files == ("test/*", *class_files)
             assert source.revision is None or 7 <= len(source.revision) <= 40
 
