@@ -235,7 +235,7 @@ PIXELS = """
         ("if image.width == 9: raise ValueError('odd')", "image image-9: .*preprocess failed: ValueError: odd"),
         ("if image.width == 9: raise MemoryError", "image image-9: .*preprocess failed: MemoryError"),
         ("if image.width == 9: return None", "image image-9: .*preprocess returned NoneType"),
-        ("return torch.zeros(3, 4, image.width)", "image image-9: .* 3x4x9 .* 3x4x8 .*image-8; make all of one"),
+        ("return torch.zeros(3, 4, image.width)", "image image-9: .* 3x4x9 .* 3x4x8 .*image-8; return one shape"),
     ],
 )
 def test_errors_of_preprocess_name_the_image_with_and_without_workers(module, body, message, workers):
