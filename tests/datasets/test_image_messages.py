@@ -87,8 +87,9 @@ def test_torchs_warning_is_shown_without_the_line_of_its_source(capsys):
 
 def test_a_folder_that_several_benchmarks_lack_is_named_once_with_all_of_them(tmp_path: Path, capsys):
     assert run_command(["data", "check", "voc20", "voc21", "--data-root", str(tmp_path)]) == 1
-    (line,) = capsys.readouterr().out.splitlines()
+    line, advice = capsys.readouterr().out.splitlines()
     assert line.startswith(f"missing  voc20, voc21 need the folder {tmp_path}/VOCdevkit/VOC2012 or ")
+    assert advice == f"note     fetch with `cosmos-eval data fetch voc20 voc21 --data-root {tmp_path}`"
     assert run_command(["run", "--benchmark", "voc20", "--benchmark", "voc21", "--data-root", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("which is not there") == 1
 

@@ -91,7 +91,7 @@ def test_ranks_and_hits_equal_the_slow_oracle(case):
     expected = []
     for matrix, right in ((scores, is_right), (scores.T, is_right.T)):
         queries = np.flatnonzero(right.any(1))
-        expected += oracle.places(matrix[queries], [np.flatnonzero(right[q]).tolist() for q in queries])
+        expected += oracle.count_by_loops(matrix[queries], [np.flatnonzero(right[q]).tolist() for q in queries])
     assert samples["rank"].tolist() == pytest.approx([float(oracle.expected_rank(*counts)) for counts in expected])
     for k in (1, 2):
         hits = [float(oracle.expected_hit(*counts, k)) for counts in expected]

@@ -120,13 +120,21 @@ class ArchiveReader:
     def _inner_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         from fnmatch import fnmatchcase
 
-        fitting = [one for one in archive.infolist() if fnmatchcase(one.filename, self.inner) and not one.is_dir()]
+        files = (info for info in self._zip_infos(archive) if not info.is_dir())
+        fitting = [info for info in files if fnmatchcase(info.filename, self.inner)]
         if len(fitting) != 1:
             raise self.refuse(f"has {len(fitting)} members {self.inner}, expected one")
         return fitting[0]
 
+    def _zip_infos(self, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        """The entries of a zip, all of which must have a name: `is_dir` raises an IndexError for one without."""
+        infos = archive.infolist()
+        if not all(info.filename for info in infos):
+            raise self.refuse("is damaged: it has a member without a name")
+        return infos
+
     def _zip_members(self, archive: zipfile.ZipFile) -> Iterator[ArchiveMember]:
-        for info in archive.infolist():
+        for info in self._zip_infos(archive):
             if info.is_dir():
                 continue
             path = self._checked_path(info.filename)
