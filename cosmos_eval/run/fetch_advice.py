@@ -15,8 +15,9 @@ def advise_fetching(benchmarks: Sequence[Benchmark], data_root: Path | None) -> 
     need a person are named with the command that tells the steps.
     """
     from cosmos_eval.datasets.fetch.plan import make_fetch_plan
+    from cosmos_eval.run.plan import DEFAULT_DATA_ROOT  # imports this module
 
-    root = data_root or Path("data")
+    root = data_root or DEFAULT_DATA_ROOT
     try:
         plan = make_fetch_plan(benchmarks, root)
     except (RequestError, OSError):  # an unreadable folder, of which the message speaks already

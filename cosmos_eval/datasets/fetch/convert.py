@@ -6,7 +6,6 @@ and with them the fingerprints and numbers, are those of the original layout.
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,18 +14,9 @@ from cosmos_core.tar_files import MOST_CONTENT, LocalBytes, TarError, is_side_fi
 from cosmos_core.text_files import parse_integer, read_lines
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
 from cosmos_eval.datasets.fetch.errors import FetchError
-from cosmos_eval.datasets.fetch.moving import move_tree
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.fetch.transfer import Fetched
-from cosmos_eval.datasets.fetch.unpack import (
-    CHECK_EVERY,
-    Unpacked,
-    disk_error,
-    prepare_staging,
-    read_complete,
-    require_room,
-    write_state,
-)
+from cosmos_eval.datasets.fetch.unpack import CHECK_EVERY, Unpacked, complete_in_staging, require_room
 from cosmos_eval.progress import Reporter, report_if_slow
 
 MOST_ROWS = 10_000_000
@@ -67,25 +57,13 @@ def convert(
     }
     read, target = conversions[name]
     digest = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
-    try:
-        folder = prepare_staging(staging, digest)
-        converted = read_complete(staging)
-        if converted is None:
-            total = sum(file.size for file in files)
-            images = read([file.path for file in files], artifact)
-            converted = _write_all(images, folder, total, artifact.name, reporter)
-            write_state(staging, digest, converted)
-        before_move()
-        if folder.is_dir():
-            move_tree(folder, target)
-        shutil.rmtree(staging)
-    except FetchError as error:
-        if error.kind == "archive":
-            shutil.rmtree(staging, ignore_errors=True)
-        raise
-    except OSError as error:
-        raise disk_error(staging, error) from error
-    return converted
+    total = sum(file.size for file in files)
+
+    def write(folder: Path) -> Unpacked:
+        images = read([file.path for file in files], artifact)
+        return _write_all(images, folder, total, artifact.name, reporter)
+
+    return complete_in_staging(staging, digest, target, write, before_move)
 
 
 def _write_all(images: Iterator[Converted], folder: Path, total: int, name: str, reporter: Reporter) -> Unpacked:

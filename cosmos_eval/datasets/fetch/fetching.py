@@ -332,11 +332,9 @@ class _Fetching:
         """Do a step after the downloads; where it fails the others are still made."""
         try:
             action()
-        except FetchError as error:
-            if error.kind == "disk":
-                raise
-            self.failed.append(f"{name}: {error}")
         except RequestError as error:
+            if isinstance(error, FetchError) and error.kind == "disk":
+                raise
             self.failed.append(f"{name}: {error}")
 
     def sleep(self, seconds: float) -> None:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
-from cosmos_eval.datasets.fetch.digesting import file_digests
 from cosmos_eval.datasets.fetch.errors import FetchError
 from cosmos_eval.datasets.fetch.hub import HubFile, gated_line, list_files, remote_of, resolve_revision
 from cosmos_eval.datasets.fetch.manifest import STATE_FOLDER
 from cosmos_eval.datasets.fetch.table import Artifact, Source
-from cosmos_eval.datasets.fetch.transfer import Remote
+from cosmos_eval.datasets.fetch.transfer import Remote, find_whole_file
 
 STAGED = f"{STATE_FOLDER}/incomplete"
 """Below the data root: files that are kept as they come, until all of an artifact are there; unfinished unpacking."""
@@ -82,7 +81,8 @@ def _locate_on_hub(artifact: Artifact, source: Source, data_root: Path) -> Locat
     for file in files:
         remote = remote_of(source.address, commit, _with_table(source, file, len(files)))
         to_fetch = FileToFetch(file.path, remote, folder / file.path)
-        if kept and _is_there(remote, final := final_path(artifact, source, to_fetch, data_root)):
+        final = final_path(artifact, source, to_fetch, data_root)
+        if kept and remote.checksums and find_whole_file(remote, final) is not None:
             to_fetch = FileToFetch(file.path, remote, final)
         located.append(to_fetch)
     return Located(tuple(located), commit)
@@ -103,13 +103,6 @@ def _with_table(source: Source, file: HubFile, count: int) -> HubFile:
                 f"{source.address}: {file.path} has {name} {file.checksums[name]}, expected {expected}; not fetched",
             )
     return HubFile(file.path, file.size, {**file.checksums, **source.checksums})
-
-
-def _is_there(remote: Remote, path: Path) -> bool:
-    """Whether a file is where readers look, whole: then it is not fetched again."""
-    if not path.is_file() or path.stat().st_size != remote.size or not remote.checksums:
-        return False
-    return not file_digests(path, remote.checksums).difference(remote.checksums)
 
 
 def drive_url(address: str) -> str:

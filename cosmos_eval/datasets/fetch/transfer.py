@@ -96,7 +96,7 @@ def download(
             wrong.
     """
     network = network or Network()
-    there = _file_that_is_there(remote, path)
+    there = find_whole_file(remote, path)
     if there is not None:
         advance(there.size)
         return there
@@ -116,7 +116,7 @@ def download(
             partial.lock_folder.rmdir()
 
 
-def _file_that_is_there(remote: Remote, path: Path) -> Fetched | None:
+def find_whole_file(remote: Remote, path: Path) -> Fetched | None:
     """The file under its final name, if it has the expected size and checksums, as far as there are any."""
     if not path.is_file() or (remote.size is not None and path.stat().st_size != remote.size):
         return None

@@ -62,15 +62,39 @@ def unpack_archive(
         FetchError: kind "archive": hostile, damaged, of another format, or without any wanted member; nothing of it is
             where a reader looks. Kind "disk": no room, or a file is in the way.
     """
+    return complete_in_staging(
+        staging,
+        sha256,
+        data_root / unpack.into,
+        lambda files: _unpack_to(archive, unpack, files, reporter or Silent()),
+        before_move,
+    )
+
+
+def complete_in_staging(
+    staging: Path, sha256: str, target: Path, write: Callable[[Path], Unpacked], before_move: Callable[[], None]
+) -> Unpacked:
+    """Let `write` fill a staging folder, and move its files to `target` once they are complete.
+
+    What an earlier call completed of the same content is not written again.
+
+    Args:
+        sha256: of the content that the files are made from.
+        write: gets the folder for the files, which may hold some of an earlier call.
+        before_move: called when all files are complete, before one is where readers look.
+
+    Raises:
+        FetchError: as `write` raises it; after kind "archive" the staging folder is gone. Kind "disk".
+    """
     try:
-        files = prepare_staging(staging, sha256)
-        unpacked = read_complete(staging)
-        if unpacked is None:
-            unpacked = _unpack_to(archive, unpack, files, reporter or Silent())
-            write_state(staging, sha256, unpacked)
+        files = _prepare_staging(staging, sha256)
+        written = _read_complete(staging)
+        if written is None:
+            written = write(files)
+            _write_state(staging, sha256, written)
         before_move()
         if files.is_dir():  # not all was moved by an earlier call
-            move_tree(files, data_root / unpack.into)
+            move_tree(files, target)
         shutil.rmtree(staging)
     except FetchError as error:
         if error.kind == "archive":
@@ -78,17 +102,17 @@ def unpack_archive(
         raise
     except OSError as error:
         raise disk_error(staging, error) from error
-    return unpacked
+    return written
 
 
-def prepare_staging(staging: Path, sha256: str) -> Path:
+def _prepare_staging(staging: Path, sha256: str) -> Path:
     """The folder for the files, with what an earlier call completed of the same archive."""
     files = staging / "files"
     if _read_state(staging).get("archive") != sha256:
         if staging.exists():
             shutil.rmtree(staging)
         files.mkdir(parents=True)
-        write_state(staging, sha256, None)
+        _write_state(staging, sha256, None)
     return files
 
 
@@ -213,14 +237,14 @@ def _read_state(staging: Path) -> dict[str, object]:
     return state if isinstance(state, dict) else {}
 
 
-def read_complete(staging: Path) -> Unpacked | None:
+def _read_complete(staging: Path) -> Unpacked | None:
     """What an earlier call unpacked to the end, if it did."""
     state = _read_state(staging)
     files, size = state.get("files"), state.get("size")
     return Unpacked(files, size) if isinstance(files, int) and isinstance(size, int) else None
 
 
-def write_state(staging: Path, sha256: str, unpacked: Unpacked | None) -> None:
+def _write_state(staging: Path, sha256: str, unpacked: Unpacked | None) -> None:
     state: dict[str, object] = {"archive": sha256}
     if unpacked is not None:
         state |= {"files": unpacked.files, "size": unpacked.size}
