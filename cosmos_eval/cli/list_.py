@@ -79,7 +79,7 @@ def readers(
 
     rows: list[tuple[str, ...]] = []
     if name is not None:
-        for option in describe_options(name, reader_info(name)):
+        for option in describe_options(reader_info(name)):
             rows.append((option.name, "yes" if option.required else "no", option.kind, option.text or "-"))
         show(("option", "required", "value", "what it is"), rows)
         return

@@ -23,7 +23,7 @@ def write_tables() -> str:
         summary = info.summary[:1].upper() + info.summary[1:]
         parts.append(f"### {name}\n\n{summary}. Tasks: {', '.join(info.kinds)}.\n")
         lines = ["| option | value | what it is |", "|---|---|---|"]
-        for option in describe_options(name, info):
+        for option in describe_options(info):
             shown = f"**`{option.name}`**" if option.required else f"`{option.name}`"
             lines.append(f"| {shown} | {option.kind} | {option.text} |")
         parts.append("\n".join(lines) + "\n")

@@ -61,6 +61,9 @@ BUILT_IN: dict[str, Any] = {
         required={"images": PATH, "annotations": PATH, "split": TEXT},
         optional=EXIF,
         summary="Karpathy's splits of COCO and Flickr: images and a dataset_*.json",
+        about={
+            "split": "test, val, train or restval",
+        },
     ),
     "image-folder": ReaderInfo(
         "cosmos_eval.datasets.image_folder:read_image_folder",
@@ -68,6 +71,9 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={**EXIF, **CANDIDATES},
         summary="a folder for each class, with its images",
+        about={
+            "path": "folder with a folder for each class",
+        },
     ),
     "imagenet": ReaderInfo(
         "cosmos_eval.datasets.imagenet:read_imagenet",
@@ -75,6 +81,12 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={"labels": PATH, "only_class_folders": SWITCH, **EXIF, **CANDIDATES},
         summary="ImageNet's validation set, as class folders or flat with the devkit's labels; its variants' folders",
+        about={
+            "path": "folder with class folders (wnids), or flat with all images",
+            "labels": "flat folder: lines of image and label, Kaggle's CSV, or the devkit's "
+            "ground truth beside meta.mat",
+            "only_class_folders": "only classes that have a folder are candidates, as in ImageNet-A, -R and -O",
+        },
     ),
     "jsonl": ReaderInfo(
         "cosmos_eval.datasets.jsonl:read_jsonl",
@@ -82,6 +94,10 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={"images": PATH, **EXIF, **CANDIDATES, **DISTRACTORS},
         summary="a line of JSON for each image (docs/own_data.md)",
+        about={
+            "path": "the file",
+            "images": "folder of the images; otherwise the folder of the file",
+        },
     ),
     "parquet": ReaderInfo(
         "cosmos_eval.datasets.parquet.reader:read_parquet",
@@ -89,6 +105,10 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={"images": PATH, "files": NAMES, "split": TEXT, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
         summary="rows of Parquet files: images as bytes or paths, labels, captions (docs/own_data.md)",
+        about={
+            "path": "a file, or a folder of files",
+            "images": "folder of images that are given by paths",
+        },
     ),
     "hf-dataset": ReaderInfo(
         "cosmos_eval.datasets.hf_dataset:read_hf_dataset",
@@ -96,6 +116,11 @@ BUILT_IN: dict[str, Any] = {
         required={"repository": TEXT, "revision": TEXT},
         optional={"split": TEXT, "config": TEXT, "files": NAMES, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
         summary="Parquet files of a dataset of the Hugging Face hub, below DATA_ROOT/hf (docs/own_data.md)",
+        about={
+            "repository": "id on the hub",
+            "revision": "commit, 40 digits",
+            "config": "name of the configuration",
+        },
     ),
     "clip-benchmark": ReaderInfo(
         "cosmos_eval.datasets.clip_benchmark:read_torchvision",
@@ -111,6 +136,15 @@ BUILT_IN: dict[str, Any] = {
         },
         only_with={"skip": "random_split"},
         summary="a torchvision dataset, as clip-benchmark builds it",
+        about={
+            "dataset": "clip-benchmark's name of the dataset",
+            "path": "what torchvision calls root",
+            "split": "name of the split (test)",
+            "without": "names of classes that are left out",
+            "random_split": "seed of a random part, by PyTorch's random_split",
+            "skip": "with random_split: number of images before the part",
+            "published": "false: files in CIFAR's layout that are not the published ones",
+        },
     ),
     "wds": ReaderInfo(
         "cosmos_eval.datasets.webdataset:read_webdataset",
@@ -118,6 +152,10 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={"split": TEXT, **EXIF, **CANDIDATES},
         summary="WebDataset shards, as clip-benchmark's hub copies",
+        about={
+            "path": "folder with classnames.txt and the folder of the split",
+            "split": "folder of the shards (test)",
+        },
     ),
     "mmseg": ReaderInfo(
         "cosmos_eval.datasets.mmseg.reader:read_mmseg",
@@ -125,6 +163,11 @@ BUILT_IN: dict[str, Any] = {
         required={"layout": TEXT, "path": PATH},
         optional={"images": PATH, **EXIF},
         summary="images and masks in a layout of mmsegmentation",
+        about={
+            "layout": "voc21, voc20, context60, context59, coco-object, coco-stuff164k, ade20k or cityscapes",
+            "images": "folder of the images, if it is not in the dataset's folder",
+            "exif": "turn masks by their EXIF orientation, too; images always are",
+        },
     ),
     "masks": ReaderInfo(
         "cosmos_eval.datasets.own_masks.reader:read_masks",
@@ -142,6 +185,19 @@ BUILT_IN: dict[str, Any] = {
             **EXIF,
         },
         summary="images with masks: class indices, palettes, RGB maps, or COCO's JSON (docs/own_data.md)",
+        about={
+            "masks": "folder of masks with the names of their images, or a JSON in COCO's format",
+            "class_names": "the classes by index; otherwise from prompts.words, or the JSON's categories",
+            "list": "file with the images to read, one a line, with or without ending",
+            "mask_suffix": "what follows the name of the image (without its ending), such as _mask.png",
+            "ignore_index": "value of pixels that are not evaluated (255)",
+            "reduce_zero_label": "0 is not evaluated, and 1 is the first class",
+            "palette": "a colour for each class, in overlays; and in RGB masks, if there are no colours",
+            "colours": "class of each colour, or `ignored`; for RGB masks, or to read "
+            "palettes and grey values as colours",
+            "background": "JSON: class of pixels in no annotation, which are not evaluated otherwise",
+            "exif": "turn masks by their EXIF orientation, too; images always are",
+        },
     ),
     "sugarcrepe": ReaderInfo(
         "cosmos_eval.datasets.perception.sugarcrepe:read_sugarcrepe",
@@ -149,6 +205,10 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH, "images": PATH},
         optional={**LEAVE_OUT, **EXIF},
         summary="SugarCrepe's seven JSON files and COCO's images",
+        about={
+            "path": "folder of the seven JSON files",
+            "images": "COCO's val2017",
+        },
     ),
     "svo-probes": ReaderInfo(
         "cosmos_eval.datasets.perception.svo:read_svo",
@@ -156,6 +216,9 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH, "images": PATH},
         optional={**LEAVE_OUT, **EXIF},
         summary="SVO-Probes' table and its images",
+        about={
+            "path": "the CSV",
+        },
     ),
     "mmvp-vlm": ReaderInfo(
         "cosmos_eval.datasets.perception.mmvp:read_mmvp",
@@ -163,6 +226,9 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH},
         optional={**LEAVE_OUT, **EXIF},
         summary="MMVP-VLM's table and its images",
+        about={
+            "path": "folder with Questions.csv and the images",
+        },
     ),
     "winoground": ReaderInfo(
         "cosmos_eval.datasets.perception.winoground:read_winoground",
@@ -170,6 +236,9 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH, "images": PATH},
         optional={**LEAVE_OUT, **EXIF},
         summary="Winoground's examples.jsonl and its images",
+        about={
+            "path": "examples.jsonl",
+        },
     ),
     "aro": ReaderInfo(
         "cosmos_eval.datasets.perception.aro:read_aro",
@@ -177,6 +246,11 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH, "images": PATH, "subsets": TEXT},
         optional={"symmetric": NAMES, **LEAVE_OUT, **EXIF},
         summary="ARO's Visual Genome relation and attribution files and images",
+        about={
+            "path": "the JSON",
+            "subsets": "what the subsets are: relation or attributes",
+            "symmetric": "subsets that the group `asymmetric` leaves out: their order means nothing",
+        },
     ),
     "aro-order": ReaderInfo(
         "cosmos_eval.datasets.perception.aro_order:read_aro_order",
@@ -184,6 +258,10 @@ BUILT_IN: dict[str, Any] = {
         required={"path": PATH, "images": PATH},
         optional={"shuffles": NUMBER, **LEAVE_OUT, **EXIF},
         summary="ARO's order sets: captions of COCO or Flickr, shuffled",
+        about={
+            "path": "the JSON of `data prepare`",
+            "shuffles": "shuffled captions of each item",
+        },
     ),
     "toybox": ReaderInfo(
         "cosmos_eval.datasets.toybox.reader:read_toybox",
@@ -192,6 +270,13 @@ BUILT_IN: dict[str, Any] = {
         optional={"scenes": NUMBER, "per_class": NUMBER, "size": NUMBER},
         needs_root=False,
         summary="rendered in memory from a seed; nothing is read",
+        about={
+            "split": "train, val or test",
+            "seed": "seed of the scenes",
+            "scenes": "number of scenes (1,000)",
+            "per_class": "classification: images of each class (20)",
+            "size": "side of an image in pixels (64)",
+        },
     ),
 }
 """Name -> `ReaderInfo`, or the `module:class` of a class such as plug-ins write. A new reader needs a line here."""

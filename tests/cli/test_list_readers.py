@@ -10,8 +10,8 @@ from cosmos_eval.datasets.reader_registry import BUILT_IN, reader_info
 def test_every_option_of_every_reader_is_described():
     assert set(KINDS) == set(OPTION_KINDS)
     for name in BUILT_IN:
-        for option in describe_options(name, reader_info(name)):
-            assert option.text, f"{name} has the option {option.name}; describe it in option_texts.py"
+        for option in describe_options(reader_info(name)):
+            assert option.text, f"{name} has the option {option.name}; describe it in its `about`"
 
 
 def test_the_options_of_a_reader_are_listed(capsys):
