@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_eval.datasets.data.class_prompts import Templates
 from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.scores import Scores
 from cosmos_eval.engine.unit_features import normalise_features
 from cosmos_eval.metrics.query_scores import DotProducts, MeanOverPrompts, QueryScores
+from cosmos_eval.protocol.benchmark import Benchmark
 
-Templates = Sequence[str] | Sequence[Sequence[str]]
-"""Templates that all classes share, or one list of templates for each class."""
 PLACEHOLDER = re.compile(r"\{c?\}")
 """Where a template takes the class name: `{c}` or `{}`."""
 
@@ -51,6 +51,14 @@ def build_class_prompts(class_names: Sequence[str], templates: Templates) -> lis
         [_fill(template, name) for template in templates_of_class]
         for name, templates_of_class in zip(class_names, templates, strict=True)
     ]
+
+
+def require_class_prompts(benchmark: Benchmark, class_names: Sequence[str], templates: Templates) -> None:
+    """Raise RequestError, with the benchmark's name, if class names and templates make no prompts."""
+    try:
+        build_class_prompts(class_names, templates)
+    except RequestError as error:
+        raise RequestError(f"{benchmark.name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
+from cosmos_eval.datasets.data.class_prompts import find_broken_class_prompts, hash_class_prompts
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import CLASSIFICATION
@@ -40,17 +41,11 @@ class ClassificationData(Data):
 
     def hash_into(self, content: ContentHash) -> None:
         content.integers("labels", self.labels)
-        content.strings("class_names", self.class_names)
-        content.strings("templates", [template for template in self.templates if isinstance(template, str)])
-        for class_templates in self.templates:
-            if not isinstance(class_templates, str):
-                content.strings("templates of a class", class_templates)
+        hash_class_prompts(content, self.class_names, self.templates)
 
     def problems(self) -> list[str]:
         keys, classes = [image.key for image in self.images], len(self.class_names)
-        problems = find_broken_texts("class names", self.class_names)
-        shared = [template for template in self.templates if isinstance(template, str)]
-        problems += find_broken_texts("prompts", shared or [text for texts in self.templates for text in texts])
+        problems = find_broken_class_prompts(self.class_names, self.templates)
         if len(self.labels) != len(keys):
             return [f"has {len(keys):,} images but {len(self.labels):,} labels"]
         wrong_labels = [f"{keys[i]} ({label})" for i, label in enumerate(self.labels) if not 0 <= label < classes]

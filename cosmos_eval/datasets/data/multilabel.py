@@ -7,8 +7,13 @@ from typing import Self
 
 import numpy as np
 
-from cosmos_eval.datasets.consistency import find_broken_texts, format_names
+from cosmos_eval.datasets.consistency import format_names
 from cosmos_eval.datasets.data.base import Data, spread_indices
+from cosmos_eval.datasets.data.class_prompts import (
+    find_broken_class_prompts,
+    hash_class_prompts,
+    select_shared_templates,
+)
 from cosmos_eval.datasets.fingerprint import ContentHash
 from cosmos_eval.datasets.image_sources import ImageSource
 from cosmos_eval.datasets.kinds import MULTILABEL
@@ -43,17 +48,11 @@ class MultilabelData(Data):
 
     def hash_into(self, content: ContentHash) -> None:
         content.integers(f"labels {len(self.class_names)}", self.labels.astype(np.int64).reshape(-1))
-        content.strings("class_names", self.class_names)
-        content.strings("templates", [template for template in self.templates if isinstance(template, str)])
-        for class_templates in self.templates:
-            if not isinstance(class_templates, str):
-                content.strings("templates of a class", class_templates)
+        hash_class_prompts(content, self.class_names, self.templates)
 
     def problems(self) -> list[str]:
         names = list(self.class_names)
-        problems = find_broken_texts("class names", names)
-        shared = [template for template in self.templates if isinstance(template, str)]
-        problems += find_broken_texts("prompts", shared or [text for texts in self.templates for text in texts])
+        problems = find_broken_class_prompts(names, self.templates)
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
         if repeated:  # every class has a metric of its name
             problems.append(f"has {len(repeated):,} class names twice: {format_names(repeated)}; name each class apart")
@@ -67,7 +66,7 @@ class MultilabelData(Data):
             problems.append(f"has {len(odd):,} images with a label other than {PRESENT}, {ABSENT}, {UNDECIDED}: {keys}")
         if not (self.labels == PRESENT).any():
             problems.append("has no image with a label")
-        if self.templates and not shared and len(self.templates) != len(names):
+        if self.templates and not select_shared_templates(self.templates) and len(self.templates) != len(names):
             problems.append(f"has prompts for {len(self.templates):,} classes, but {len(names):,} classes")
         return problems
 

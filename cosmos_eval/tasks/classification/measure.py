@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.data import ClassificationData
 from cosmos_eval.engine.engine import TaskEngine
 from cosmos_eval.engine.truncation import truncated_alike
@@ -21,7 +20,7 @@ from cosmos_eval.tasks.common import (
     require_valid_index,
 )
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import ClassPrompts, build_class_prompts, score_classes
+from cosmos_eval.tasks.prompts import ClassPrompts, require_class_prompts, score_classes
 
 PRIMARY = "top1"
 """The primary metric if a definition names none."""
@@ -38,10 +37,7 @@ def validate(benchmark: Benchmark, data: ClassificationData) -> None:
     require_valid_index(benchmark, data.labels, len(data.class_names), "image", "class")
     if not data.empty_classes_allowed:
         require_all_used(benchmark, data.labels, list(data.class_names), "classes", "images")
-    try:
-        build_class_prompts(data.class_names, data.templates)
-    except RequestError as error:
-        raise RequestError(f"{benchmark.name}: {error}") from error
+    require_class_prompts(benchmark, data.class_names, data.templates)
     primary_metric(benchmark, reported_metrics(len(data.class_names)), PRIMARY)
 
 

@@ -22,7 +22,7 @@ from cosmos_eval.tasks.common import (
 )
 from cosmos_eval.tasks.multilabel import OF_CLASS, reported_metrics
 from cosmos_eval.tasks.outcome import Outcome
-from cosmos_eval.tasks.prompts import ClassPrompts, build_class_prompts, score_classes
+from cosmos_eval.tasks.prompts import ClassPrompts, require_class_prompts, score_classes
 
 PRIMARY = "mean_average_precision"
 """The primary metric if a definition names none."""
@@ -39,10 +39,7 @@ def validate(benchmark: Benchmark, data: MultilabelData) -> None:
     problems = data.problems()
     if problems:
         raise RequestError(f"{benchmark.name} {problems[0]}; correct the annotations")
-    try:
-        build_class_prompts(data.class_names, data.templates)
-    except RequestError as error:
-        raise RequestError(f"{benchmark.name}: {error}") from error
+    require_class_prompts(benchmark, data.class_names, data.templates)
     ranked_names = [data.class_names[c] for c in _ranked_classes(data)]
     primary_metric(benchmark, reported_metrics(ranked_names), PRIMARY)
 
