@@ -1,11 +1,12 @@
 """A dataset of the Hugging Face hub, read from its Parquet files on disk.
 
 Nothing is downloaded here, and no code of the dataset runs (loading scripts are not even fetched): `needed_files` says
-which files of which commit must be where, `data fetch` gets them, and `read_hf_dataset` reads them with pyarrow.
+which files of which commit must be where, and `read_hf_dataset` reads them with pyarrow.
 """
 
 import fnmatch
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def needed_files(benchmark: Any) -> NeededFiles:
     _check_source(benchmark.name, options)
     patterns: list[str] = []
     for split_options in _options_of_splits(options):
-        patterns += split_options.get("files") or [f"*{_escape(_split(split_options))}*{SUFFIX}"]
+        patterns += _patterns_of(split_options)
     repository, revision = options["repository"], options["revision"]
     return NeededFiles(repository, revision, tuple(dict.fromkeys(patterns)), folder_of(repository, revision), benchmark)
 
@@ -107,10 +108,13 @@ def read_hf_dataset(benchmark: Any, data_root: Path) -> Data:
     folder = checker.data_root / folder_of(options["repository"], options["revision"])
     names = list_parquet(folder) if folder.is_dir() else []
     if not _may_be_read(names, options):
+        repository, revision = options["repository"], options["revision"]
+        command = ["hf", "download", repository, "--repo-type", "dataset", "--revision", revision]
+        command += [word for pattern in _patterns_of(options) for word in ("--include", pattern)]
+        command += ["--local-dir", str(folder)]
         checker.refuse(
-            f"needs Parquet files of {options['repository']} in {folder}, which is not there{checker.take_hint()}; "
-            f"run 'cosmos-eval data fetch' with this definition and the same --data-root; if the repository has no "
-            f"Parquet files, {_converted_advice(options['repository'])}"
+            f"needs Parquet files of {repository} in {folder}, which is not there{checker.take_hint()}; run "
+            f"`{shlex.join(command)}`; if the repository has no Parquet files, {_converted_advice(repository)}"
         )
     return read_tables(benchmark, checker, folder, select_tables(names, folder, checker, one_configuration=True))
 
@@ -153,6 +157,11 @@ def _options_of_splits(options: dict[str, Any]) -> list[dict[str, Any]]:
     return [options, *({**options, **changes} for changes in options.get("splits", {}).values())]
 
 
+def _patterns_of(options: dict[str, Any]) -> list[str]:
+    """Return the patterns of the files of one split in the repository."""
+    return list(options.get("files") or [f"*{_escape(_split(options))}*{SUFFIX}"])
+
+
 def _split(options: dict[str, Any]) -> str:
     return str(options.get("split", DEFAULT_SPLIT))
 
@@ -164,5 +173,4 @@ def _escape(text: str) -> str:
 
 def _may_be_read(names: Sequence[str], options: dict[str, Any]) -> bool:
     """Whether some files on disk fit the patterns that are fetched; others may be of other definitions."""
-    patterns = options.get("files") or [f"*{_escape(_split(options))}*{SUFFIX}"]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in _patterns_of(options))

@@ -82,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         drops = self.server.served.drop_after
         end = drops.pop(0) if drops and request is not None else len(body)
         self.wfile.write(body[:end])
@@ -89,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             request.sent += min(end, len(body))
         if end < len(body):
             self.close_connection = True
+
+    do_HEAD = do_GET
 
     def log_message(self, *args: object) -> None:
         pass

@@ -84,8 +84,11 @@ class HubServer:
         if commit not in self.commits or name not in self.files:
             handler.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
-        # as the hub does: content lies elsewhere
-        handler.answer(302, b"", {"Location": f"/content/{name}", "X-Repo-Commit": commit})
+        content, headers = self.files[name], {"X-Repo-Commit": commit}
+        if handler.command == "HEAD":  # huggingface_hub's own downloads ask first what a file is
+            handler.answer(200, content, {**headers, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+        else:  # as the hub does: content lies elsewhere
+            handler.answer(302, b"", {**headers, "Location": f"/content/{name}"})
 
 
 @contextmanager
