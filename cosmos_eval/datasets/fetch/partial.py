@@ -6,14 +6,21 @@
 The record is written before the first byte, and bytes are appended without buffering, so that whenever the process
 dies, `.part` holds a true prefix of the file that the record describes. Whether the server still has that same file is
 for the server to say: `If-Range` with the validator makes it send the rest, or everything anew.
+
+The process that fetches locks `.part` itself: a lock file of its own would stay behind, beside a finished file, where a
+process is killed between naming the file and releasing the lock.
 """
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
+from cosmos_core.file_locks import is_file_of, try_lock, unlock
 from cosmos_core.files import atomic_write_text
 from cosmos_core.text_files import read_text
 
@@ -52,7 +59,24 @@ class Partial:
         self.url = url
         self.content = path.with_name(path.name + ".part")
         self.record = path.with_name(path.name + ".part.json")
-        self.lock_folder = path.with_name(path.name + ".lock")
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the lock of the unfinished file while the block runs; yields whether it could be had.
+
+        Creates `.part` if it is absent, and removes it in the end if nothing was received. On a file system without
+        locks there is none, and the block runs.
+        """
+        self.content.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.content, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        held = False
+        try:
+            held = try_lock(descriptor) is not False and is_file_of(self.content, descriptor)
+            yield held
+        finally:
+            if held and is_file_of(self.content, descriptor) and not os.fstat(descriptor).st_size:
+                self.content.unlink()
+            unlock(descriptor)
 
     def read(self) -> tuple[int, Validator]:
         """The number of bytes there are and the validator they belong to; (0, no validator) to start from nothing.
@@ -77,6 +101,7 @@ class Partial:
         self.content.write_bytes(b"")
         atomic_write_text(self.record, json.dumps({"url": self.url, "validator": asdict(validator)}) + "\n")
 
-    def remove(self) -> None:
+    def clear(self) -> None:
+        """Give up what was received. The file stays until `locked` ends, since it carries the lock."""
         self.record.unlink(missing_ok=True)
-        self.content.unlink(missing_ok=True)
+        self.content.write_bytes(b"")

@@ -11,14 +11,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_core.errors import RequestError
-from cosmos_core.run_lock import locked
 from cosmos_eval.datasets.fetch.addresses import is_same_host, next_address, shown
 from cosmos_eval.datasets.fetch.digesting import Digests, file_digests
 from cosmos_eval.datasets.fetch.errors import FetchError, Kind
@@ -102,18 +99,14 @@ def download(
         return there
     partial = Partial(path, remote.url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(partial.lock_folder, advice="wait for it"):
+        with partial.locked() as held:
+            if not held:
+                raise FetchError(
+                    "in-use", f"{shown(remote.url)} is being fetched to {path} by another process; wait for it"
+                )
             return _Download(remote, path, partial, advance, network).run()
-    except FetchError:
-        raise
-    except RequestError as error:  # the lock is held
-        raise FetchError("in-use", f"{shown(remote.url)} is being fetched by another process: {error}") from error
     except OSError as error:
         raise _disk_error(path, error) from error
-    finally:
-        with suppress(OSError):  # another process may hold its lock in there
-            partial.lock_folder.rmdir()
 
 
 def find_whole_file(remote: Remote, path: Path) -> Fetched | None:
@@ -156,7 +149,7 @@ class _Download:
                 wrong = digests.difference(self.remote.checksums)
                 if not wrong:
                     return self._finish(digests)
-                self.partial.remove()
+                self.partial.clear()
                 # bytes of an earlier call may be of another version of the file: once more, from nothing
                 if restarts or self.received == self.shown_bytes:
                     raise FetchError("checksum", f"{self.name} is not the file that is expected: {wrong}")
@@ -189,7 +182,7 @@ class _Download:
         if total is not None and size < total:
             raise _Interrupted("connection", f"the connection ended after {size:,} of {total:,} bytes")
         if self.remote.size is not None and size != self.remote.size:
-            self.partial.remove()
+            self.partial.clear()
             raise FetchError("size", f"{self.name} has {size:,} bytes, expected {self.remote.size:,}")
         return digests
 
@@ -205,7 +198,7 @@ class _Download:
                 # read1 gives what has arrived, so that a kill loses no more than is on its way
                 while content := response.raw.read1(self.network.chunk, decode_content=False):
                     if size + len(content) > limit:
-                        self.partial.remove()
+                        self.partial.clear()
                         raise FetchError("size", f"{self.name} has more than the {limit:,} bytes that were announced")
                     _write_all(stream, content)
                     digests.update(content)
@@ -258,7 +251,7 @@ class _Download:
             return
         response.close()
         if status == 416 and offset:  # the file is shorter now than what we have of it
-            self.partial.remove()
+            self.partial.clear()
             raise _Interrupted("connection", "the server no longer has the bytes that were asked for")
         if status in (401, 403, 407):
             raise FetchError("gated", f"{self.name} may not be read ({status} {reason})")
@@ -276,11 +269,11 @@ class _Download:
             return 0, int(length) if length.isdigit() else None
         match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != offset:
-            self.partial.remove()
+            self.partial.clear()
             raise _Interrupted("connection", "the server sent other bytes than were asked for")
         total = int(match[3]) if match[3] != "*" else None
         if validator.size is not None and total is not None and total != validator.size:
-            self.partial.remove()
+            self.partial.clear()
             raise _Interrupted("connection", "the file changed on the server")
         return offset, total
 
@@ -288,7 +281,7 @@ class _Download:
         if total is None:
             return
         if self.remote.size is not None and total != self.remote.size:
-            self.partial.remove()
+            self.partial.clear()
             raise FetchError("size", f"{self.name} has {total:,} bytes, expected {self.remote.size:,}")
         if total > self.network.max_bytes:
             raise FetchError("size", f"{self.name} has {total:,} bytes, more than {self.network.max_bytes:,}")

@@ -271,10 +271,26 @@ def test_a_full_disk_is_told_before_the_first_byte_and_while_writing(server: Fil
 
 
 def test_two_processes_do_not_fetch_one_file_at_once(server: FileServer, tmp_path: Path):
-    lock = transfer.Partial(tmp_path / "a.bin", server.url("a.bin")).lock_folder
-    with transfer.locked(lock), pytest.raises(FetchError, match="is being fetched by another process") as refusal:
+    partial = transfer.Partial(tmp_path / "a.bin", server.url("a.bin"))
+    with partial.locked(), pytest.raises(FetchError, match=r"is being fetched to .* by another") as refusal:
         download(Remote(server.url("a.bin")), tmp_path / "a.bin", network=FAST)
     assert refusal.value.kind == "in-use"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_process_killed_as_soon_as_the_file_has_its_name_leaves_nothing_else(server: FileServer, tmp_path: Path):
+    code = """
+import os, sys
+from pathlib import Path
+from cosmos_eval.datasets.fetch import transfer
+finish = transfer._Download._finish
+transfer._Download._finish = lambda self, digests: (finish(self, digests), os._exit(9))
+transfer.download(transfer.Remote(sys.argv[1]), Path(sys.argv[2]))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, server.url("a.bin"), str(tmp_path / "a.bin")])
+    assert killed.returncode == 9
+    assert leftovers(tmp_path) == ["a.bin"]
+    assert download(Remote(server.url("a.bin")), tmp_path / "a.bin", network=FAST).received == 0
 
 
 FETCH = """
