@@ -113,6 +113,10 @@ def run(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="First fetch data that is missing, as 'data fetch' does; asks once.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Evaluate WebDataset shards that are missing while they download; keeps none."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --fetch: do not ask before fetching.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
 ) -> None:
@@ -148,6 +152,8 @@ def run(
         raise RequestError("--profile times the work of one process; leave torchrun out")
     if fetch and rank_group is not None:
         raise RequestError("--fetch is for one process; fetch first with 'cosmos-eval data fetch', then run torchrun")
+    if fetch and stream:
+        raise RequestError("--fetch keeps the data and --stream does not; give one of them")
     if keep_going and rank_group is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
@@ -180,12 +186,13 @@ def run(
     if templates or class_names:
         names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]
     data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
-    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, reporter=reporter)
+    plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, stream=stream, reporter=reporter)
     if dry_run:
         for check in checks:
             for planned in plan if not check.problem else ():
                 problems = "; ".join(planned.problems)
-                ready = f"ready{', ' + check.note if check.note else ''}"
+                streamed = f", streamed from {planned.stream.describe()}" if planned.stream else ""
+                ready = f"ready{', ' + check.note if check.note else ''}{streamed}"
                 print_line(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
         for problem in model_problems:
             print_line(f"not loadable: {problem}")

@@ -111,7 +111,11 @@ class DatasetChecker:
         """
         option_value = self.options[option]
         alternatives = [option_value] if isinstance(option_value, str) else option_value
-        paths = [self.resolve_path(path) for path in alternatives]
+        addresses = [path for path in alternatives if "://" in path]
+        paths = [self.resolve_path(path) for path in alternatives if path not in addresses]
+        if addresses and not paths:
+            self.add_problem(f"has no data on disk: `cosmos-eval run` streams it from {addresses[0]}")
+            return None
         existing = [path for path in paths if (path.is_dir() if kind == "folder" else path.is_file())]
         if existing:
             if containing is None or is_outside_folder(containing):  # `check_images` refuses such names later

@@ -26,6 +26,7 @@ def evaluate(
     out: Path | str | None = None,
     label: str | None = None,
     skip_missing: bool = False,
+    stream: bool = False,
     max_image_pixels: int | None = None,
     cache: Path | str | bool = True,
     profile: Profile | None = None,
@@ -41,6 +42,7 @@ def evaluate(
         out: the folder for results; None writes nothing.
         label: the model's name in tables (default: its spec).
         skip_missing: whether benchmarks without their data are left out; otherwise they are an error.
+        stream: whether data that are not on disk are evaluated while they are downloaded (WebDataset shards).
         max_image_pixels: number of pixels above which an image is refused (default:
             `cosmos_core.image_files.MAX_PIXELS`).
         cache: the folder of the feature cache; True is `.embeddings` in `out`, if `out` is given; False keeps none.
@@ -71,5 +73,5 @@ def evaluate(
     run_options = RunOptions.from_keywords(**options, device=device, cache=feature_cache_folder(cache, out))
     session = Session(user_path(out) if out is not None else None, run_options, reporter or Silent())
     with pixels_at_most(max_image_pixels):
-        plan = make_plan(benchmarks, root, skip_missing=skip_missing, reporter=session.reporter)
+        plan = make_plan(benchmarks, root, skip_missing=skip_missing, stream=stream, reporter=session.reporter)
         return session.evaluate_model(model, plan, label=label, profile=profile)

@@ -1,7 +1,8 @@
 """A run on several ranks (processes started by torchrun): who evaluates which model.
 
 With at least as many models as ranks, each rank evaluates whole models, the next one whenever it has finished one. With
-fewer models, all ranks share the batches of one model after the other. The results are the same.
+fewer models, or data that are streamed, all ranks share the batches of one model after the other. The results are the
+same.
 
 The functions that a `RankGroup` calls on other ranks (`open_engine`, `open_session`, ...) are module-level functions,
 so that another process finds them by name.
@@ -70,7 +71,9 @@ def evaluate_models(
         RequestError: as `Session.evaluate_model`; or ranks differ in what decides the numbers.
     """
     ranks = session.ranks
-    if ranks.size > 1 and len(specs) >= ranks.size:
+    # Only rank 0 downloads: data that are streamed are never on every rank.
+    is_streamed = any(planned.stream is not None for planned in plan)
+    if ranks.size > 1 and len(specs) >= ranks.size and not is_streamed:
         session.reporter.note(f"{len(specs)} models on {ranks.size} ranks: each rank takes whole models")
         settings = (session.settings(), list(specs), list(plan))
         require_equal_on_all_ranks(ranks, ranks.run_on_all(open_session, settings))

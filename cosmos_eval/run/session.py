@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError, is_dead_worker_error
+from cosmos_core.files import remove_leftovers
 from cosmos_core.run_lock import one_writer
 from cosmos_eval import datasets, tasks
 from cosmos_eval.cache.feature_cache import FeatureCache
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.fetch.manifest import fetched_parts
+from cosmos_eval.datasets.stream.plan import StreamPlan
 from cosmos_eval.engine import Engine, resolve_precision
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
@@ -34,6 +36,7 @@ from cosmos_eval.run.plan import PlannedBenchmark
 from cosmos_eval.run.provenance import find_scoring_code
 from cosmos_eval.run.recording import EvaluationContext, build_result
 from cosmos_eval.run.result_folders import describe_repetition, model_folder, read_stored_result, require_replaceable
+from cosmos_eval.run.streaming import StreamedDataset
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Session:
     device: str = field(default="", init=False)
     """The device of this rank."""
     _data_by_benchmark: dict[str, Data] = field(default_factory=dict, init=False)
+    _streams: dict[str, StreamedDataset] = field(default_factory=dict, init=False)
+    """Of benchmarks whose data are streamed."""
 
     def __post_init__(self) -> None:
         self.device = str(device_of_rank(self.options.device, self.ranks.world))
@@ -90,6 +95,7 @@ class Session:
     ) -> list[Result]:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)  # raises if it cannot be made, before any compute
+            remove_leftovers(self.out)  # shards that a killed run was streaming
         try:
             with phase("model"):
                 engine = self._open_engine(model)
@@ -167,9 +173,20 @@ class Session:
         self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
     ) -> Result:
         """The result of a model on one benchmark: the stored one if it is finished, else a new one."""
+        try:
+            return self._find_or_measure(model, engine, planned, folder, label)
+        finally:
+            engine.cached_images.release()
+
+    def _find_or_measure(
+        self, model: Model, engine: Engine, planned: PlannedBenchmark, folder: Path | None, label: str | None
+    ) -> Result:
         benchmark = planned.benchmark
+        started = datetime.now(UTC)
+        start_seconds = time.perf_counter()
+        engine.start_benchmark(benchmark.name)
         with phase("reading"):
-            data = self.load_data(planned)
+            data = self.load_data(planned, engine)
         scoring = find_scoring_code(benchmark)
         precision = engine.precision_of(task_info(benchmark.task).windows)
         if folder is not None and not self.options.overwrite:
@@ -193,15 +210,18 @@ class Session:
                 if reason := describe_repetition(stored, scoring, model.digest):
                     self.reporter.note(f"{benchmark.name}: measured again: {reason}")
 
-        started = datetime.now(UTC)
-        start_seconds = time.perf_counter()
-        engine.start_benchmark(benchmark.name)
-        compare_images(engine, data.images)
+        stream = self._streams.get(benchmark.name)
+        if stream is not None:
+            stream.encode(engine)
+        else:
+            started = datetime.now(UTC)
+            start_seconds = time.perf_counter()
+            compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
         seconds = time.perf_counter() - start_seconds
         record_encoded(engine.encoded)
-        fetched = self._fetched_parts(planned)
+        fetched = self._fetched_parts(planned) if stream is None else stream.fetched
         context = EvaluationContext(label, self.options, scoring, started, seconds, fetched)
         # Two runs with one `out` may finish at the same time: samples and result in a folder must be of one of them.
         with phase("writing"), one_writer(folder) if folder is not None else nullcontext():
@@ -225,14 +245,35 @@ class Session:
             return ""
         return f" (its intervals are of seed {seed}; --overwrite measures again)"
 
-    def load_data(self, planned: PlannedBenchmark) -> Data:
-        """The data of a benchmark with its fingerprint; loaded once per session."""
+    def load_data(self, planned: PlannedBenchmark, engine: Engine | None = None) -> Data:
+        """The data of a benchmark with its fingerprint; loaded once per session.
+
+        Args:
+            engine: encodes images of data that are streamed, while they are on disk.
+        """
         name = planned.benchmark.name
+        if planned.stream is not None:
+            assert engine is not None
+            return self._stream(planned, planned.stream).load(engine)
         if name not in self._data_by_benchmark:
             self._data_by_benchmark[name] = datasets.load(
                 planned.benchmark, planned.data_root, limit=self.options.limit, reporter=self.reporter
             )
         return self._data_by_benchmark[name]
+
+    def _stream(self, planned: PlannedBenchmark, plan: StreamPlan) -> StreamedDataset:
+        name = planned.benchmark.name
+        if name not in self._streams:
+            self.reporter.note(f"{name}: streamed from {plan.describe()}")
+            self._streams[name] = StreamedDataset(
+                planned.benchmark,
+                plan,
+                limit=self.options.limit,
+                cache=self.options.cache,
+                folder=self.out,
+                reporter=self.reporter,
+            )
+        return self._streams[name]
 
     def _result_folder(self, model: Model, benchmark: Benchmark) -> Path | None:
         if self.out is None:
