@@ -9,6 +9,7 @@ cache are; a damaged one is removed, and its shard is downloaded again.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ FOLDER = "streamed"
 FORM = "cosmos-eval streamed shard 1"
 """Name and version of the format, and of what a digest is."""
 SUFFIX = ".json"
+_FILE = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.json")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,19 @@ class ShardItemsStore:
         except OSError as error:
             self.folder = None
             self.note(f"what was streamed is not recorded ({error.strerror or error}): a later run downloads it again")
+
+
+def remove_shard_items(cache: Path) -> int:
+    """Remove all files of a cache that say what shards hold; return the bytes that were freed."""
+    freed = 0
+    for path in [path for path in (cache / FOLDER).glob(f"*{SUFFIX}") if _FILE.fullmatch(path.name)]:
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+            path.unlink()
+            freed += size
+    with suppress(OSError):  # absent, or somebody else keeps files there
+        (cache / FOLDER).rmdir()
+    return freed
 
 
 def _name(identity: Sequence[str]) -> str:

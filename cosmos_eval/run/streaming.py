@@ -30,7 +30,7 @@ from cosmos_eval.datasets.decoders import apply_exif
 from cosmos_eval.datasets.fetch.addresses import shown
 from cosmos_eval.datasets.fetch.errors import FetchError
 from cosmos_eval.datasets.fetch.manifest import summarise_entry
-from cosmos_eval.datasets.fetch.transfer import Fetched, Network, Remote, download
+from cosmos_eval.datasets.fetch.transfer import Fetched, Network, Remote, ask_validator, download
 from cosmos_eval.datasets.image_sources import UprightImage
 from cosmos_eval.datasets.reader import APPLY
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
@@ -58,6 +58,8 @@ class _Shard:
     path: str
     """Below the folder of the dataset."""
     remote: Remote
+    identity: tuple[str, ...] | None = None
+    """What identifies its bytes and how they are read; None if nothing does."""
     items: ShardItems | None = None
     """What it holds, once that is known."""
 
@@ -177,14 +179,22 @@ class StreamedDataset:
                     "not-found", f"{located.source.page} has no file {path}, which {reading.count_file} counts"
                 )
             shard = _Shard(path, remote)
-            if remote.checksums:
-                shard.items = self._restorable(self.store.find(self._identity(shard, reading)), reading)
+            shard.identity = self._identify(shard, reading)
+            if shard.identity is not None:
+                shard.items = self._restorable(self.store.find(shard.identity), reading)
             shards.append(shard)
         return shards
 
-    def _identity(self, shard: _Shard, reading: StreamedReading) -> list[str]:
-        checksums = [f"{name} {value}" for name, value in sorted(shard.remote.checksums.items())]
-        return [reading.identity, Path(shard.path).name, "exif" if self.is_upright else "", *checksums]
+    def _identify(self, shard: _Shard, reading: StreamedReading) -> tuple[str, ...] | None:
+        """Return what identifies a shard: its checksum, or else the server's tag of this version of the file."""
+        version = [f"{name} {value}" for name, value in sorted(shard.remote.checksums.items())]
+        if not version and self.store.folder is not None:
+            validator = ask_validator(shard.remote, self.network)
+            if validator.etag and validator.size is not None:  # a date alone has changed within a second
+                version = [shard.remote.url, validator.etag, str(validator.size)]
+        if not version:
+            return None
+        return (reading.identity, Path(shard.path).name, "exif" if self.is_upright else "", *version)
 
     def _restorable(self, items: ShardItems | None, reading: StreamedReading) -> ShardItems | None:
         """Return stored items if the reader understands their labels."""
@@ -353,9 +363,9 @@ class StreamedDataset:
         )
         if images is not None:
             images.add([image for i, image in enumerate(sources) if is_wanted(start + i, image.key)])
-        if shard.remote.checksums:
-            self.store.put(self._identity(shard, reading), shard.items)
-        else:  # should it be downloaded again for another model, then it must be the same file
+        if shard.identity is not None:
+            self.store.put(shard.identity, shard.items)
+        if not shard.remote.checksums:  # should it be downloaded again for another model, then it must be the same file
             shard.remote = replace(shard.remote, checksums={"sha256": fetched.sha256}, size=fetched.size)
         return len(sources)
 
