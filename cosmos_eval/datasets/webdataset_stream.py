@@ -55,7 +55,9 @@ class StreamedWebDataset:
             checker.options = {**checker.options, "candidates_without_images": ALLOW}
             checker.expected = {}
         parts = {Path(path).name: samples for path, samples in shards.items()}
-        return self._dataset(checker).build(parts)  # type: ignore[arg-type]
+        data = self._dataset(checker).build(parts)  # type: ignore[arg-type]
+        # what is unusual about a part, such as classes without an image, says nothing about the dataset
+        return data.replaced(remarks=tuple(checker.remarks)) if partial else data
 
     def samples(self, images: Sequence[ImageSource], labels: Sequence[Any], lone_block: int | None) -> Samples:
         return ShardSamples(images, labels, lone_block)

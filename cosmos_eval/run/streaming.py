@@ -130,6 +130,10 @@ class StreamedDataset:
             known = images.find([image.digest() for image in self.data.images])
             if all(image.digest() in known for image in self.data.images):
                 return
+        self.reporter.note(
+            f"{self.benchmark.name}: shards are downloaded for {engine.model.spec}, since streaming keeps none "
+            "(--fetch does)"
+        )
         wanted = {image.key for image in self.data.images}
         with self._spool() as folder:
             self._pass(engine, self._make_reading(self.benchmark, folder), folder, lambda position, key: key in wanted)
@@ -209,11 +213,11 @@ class StreamedDataset:
         """Read all shards that are not known, and return the data (of the chosen images, with a limit)."""
         if all(shard.items is not None for shard in self._shards):
             return self._take(self._build(reading, None))
-        if self.limit is None:
-            self._pass(engine, reading, folder, lambda position, key: True)
-            return self._build(reading, None)
         total = self.benchmark.dataset.get("expected", {}).get("images")
-        if total is not None and self.limit < total:
+        if self.limit is None or (total is not None and self.limit >= total):
+            self._pass(engine, reading, folder, lambda position, key: True)
+            return self._take(self._build(reading, None))
+        if total is not None:
             chosen = set(spread_indices(total, self.limit).tolist())
             self._pass(engine, reading, folder, lambda position, key: position in chosen, max(chosen))
             if any(shard.items is None for shard in self._shards):  # there were enough

@@ -222,7 +222,7 @@ def test_what_is_streamed_is_done_for_data_on_disk_and_the_other_way_round(serve
     again = run(served.streamed(), tmp_path / "a", reporter=notes)
     disk = run(served.on_disk(), tmp_path / "a", reporter=notes)
     assert [line for line in notes.lines if "already done" in line] == ["tiny-classification: already done, kept"] * 2
-    assert again.to_record() == disk.to_record() == first.to_record()
+    assert again == disk == first
     assert served.downloads() == []  # what the shards hold is recorded
     run(served.on_disk(), tmp_path / "b")
     encoded = Batchwise.encoded
@@ -293,7 +293,7 @@ def test_several_models_download_once_each_and_share_what_the_shards_hold(served
     assert by_model[0] == by_model[1]
 
 
-@pytest.mark.parametrize(("limit", "expected", "shards"), [(2, True, 3), (5, True, 5), (2, False, 8), (100, True, 5)])
+@pytest.mark.parametrize(("limit", "expected", "shards"), [(2, True, 3), (5, True, 5), (2, False, 7), (100, True, 5)])
 def test_a_limit_takes_the_images_that_it_takes_from_disk(served, tmp_path, limit, expected, shards):
     # 35 images: a limit of 2 takes 0 and 17, of the shards 0 and 2; without the expected number all are counted first
     counts = {} if expected else {"expected": {}}
@@ -350,11 +350,11 @@ def test_a_shard_that_cannot_be_had_is_one_line_and_nothing_is_lost(served, tmp_
     assert line.startswith("cosmos-eval: tiny-classification: http://127.0.0.1")
     assert reason in line.replace("resolve/" + COMMIT, "").replace("datasets/somebody/wds_tiny//", "content/")
     assert not [*out.glob(".stream*")]
-    assert Batchwise.encoded == 20  # whole batches of three shards
+    assert Batchwise.encoded == 20  # all distinct images of three shards
     served.hub.server.faults = healthy
     served.forget()
     assert run_command([*command, "--out", str(out), "--batch-size", "4"]) == 0
-    assert served.downloads() == ["2.tar", "3.tar", "4.tar"]  # one image of shard 2 waited for its batch
+    assert served.downloads() == ["3.tar", "4.tar"]
     assert Batchwise.encoded == 34
     run(served.on_disk(), tmp_path / "a")
     assert features(tmp_path / "a") == features(out)
@@ -364,8 +364,8 @@ def test_a_dropped_connection_goes_on_where_it_was(served, tmp_path):
     served.hub.server.drop_after = [10**9, 10**9, 10**9, 3000]
     result = run(served.streamed(), tmp_path / "b")
     assert result.metrics == run(served.on_disk(), tmp_path / "a").metrics
-    resumed = [request.start for request in served.hub.server.requests if request.start]
-    assert resumed == [3000]
+    resumed = {request.path for request in served.hub.server.requests if request.start == 3000}
+    assert len([path for path in resumed if path.startswith("content/test/")]) == 1
 
 
 def hostile(kind: str) -> bytes:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_core.errors import RequestError
-from cosmos_eval.datasets.fetch.plan import is_there, read_paths
-from cosmos_eval.datasets.fetch.table import Artifact, Source, load_table
+from cosmos_eval.datasets.fetch import plan as fetch_plan
+from cosmos_eval.datasets.fetch.table import Artifact, Source
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.datasets.stream.source import StreamSource, is_address, is_pinned, parse_address
 
@@ -45,7 +45,9 @@ def is_streamable(benchmark: "Benchmark") -> bool:
 
 def addresses_of(benchmark: "Benchmark") -> list[str]:
     """Return the addresses among the paths of a definition."""
-    return [path for alternatives in read_paths(benchmark.dataset) for path in alternatives if is_address(path)]
+    return [
+        path for alternatives in fetch_plan.read_paths(benchmark.dataset) for path in alternatives if is_address(path)
+    ]
 
 
 def plan_stream(benchmark: "Benchmark", data_root: Path, *, asked: bool) -> StreamPlan | None:
@@ -85,13 +87,13 @@ def streamed_readers() -> list[str]:
 
 
 def _table_sources(benchmark: "Benchmark", data_root: Path) -> tuple[StreamSource, ...]:
-    recipe = load_table().recipes.get(benchmark.name)
+    recipe = fetch_plan.load_table().recipes.get(benchmark.name)
     if recipe is None:
         raise RequestError(
             f"{benchmark.name} cannot be streamed: no source of its data is known; write their address as a path of "
             "its definition"
         )
-    needed = [artifact for artifact in recipe.artifacts if not is_there(artifact, benchmark, data_root)]
+    needed = [artifact for artifact in recipe.artifacts if not fetch_plan.is_there(artifact, benchmark, data_root)]
     artifacts = needed or list(recipe.artifacts)
     if len(artifacts) != 1 or artifacts[0].unpack is not None:
         raise RequestError(f"{benchmark.name} cannot be streamed: its data are not one set of shards")
