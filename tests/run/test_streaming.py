@@ -1,6 +1,9 @@
 """Data that are evaluated while they are downloaded: the numbers of data on disk, on a bounded disk."""
 
 import io
+import os
+import random
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -517,13 +520,17 @@ def test_stream_refuses_what_is_not_in_shards_and_says_what_is(internet, tmp_pat
     assert "--fetch keeps the data and --stream does not" in capsys.readouterr().err
 
 
-def started(served: World, out: Path, model: str, ranks: int = 1, **environment: str) -> list[int]:
-    """Exit codes of the command in processes of its own."""
+def started(
+    served: World, out: Path, model: str, ranks: int = 1, pids: list[int] | None = None, **environment: str
+) -> list[int]:
+    """Exit codes of the command in processes of its own, whose ids are added to `pids`."""
     command = ["run", "--model", f"{HERE}{model}", "--benchmark", str(served.streamed()), "--out", str(out)]
     settings = {"HF_ENDPOINT": served.hub.server.address, "HF_TOKEN_PATH": "/nonexistent", **environment}
     processes = start([*command, "--batch-size", "4"], ranks, out.with_name(f"log-{out.name}-{model}"), **settings)
+    if pids is not None:
+        pids += [process.pid for process in processes]
     for process in processes:
-        process.join(120)
+        process.join(300)
     return [process.exitcode for process in processes]
 
 
@@ -553,3 +560,32 @@ def test_two_ranks_give_the_bits_of_one_and_only_rank_0_downloads(served, tmp_pa
     assert two.timing.ranks == 2
     shared = [(tmp_path / f"log-two-Batchwise/{rank}.keys").read_text().split() for rank in range(2)]
     assert all(len(keys) > 10 for keys in shared)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_requests_end_with_the_same_bits_and_no_shard(served, tmp_path):
+    assert started(served, tmp_path / "whole", "Batchwise") == [0]
+    out, draw, answer = tmp_path / "out", random.Random(0), served.hub.server.faults
+    killed = 0
+    for _ in range(10):
+        pids: list[int] = []
+        left = [draw.randrange(1, 14)]
+
+        def kill(request: Request, handler: Handler, left: list[int] = left, pids: list[int] = pids) -> bool:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(pids[0], signal.SIGKILL)
+            return answer(request, handler)
+
+        served.hub.server.faults = kill
+        (code,) = started(served, out, "Batchwise", pids=pids)
+        killed += code == -signal.SIGKILL
+        assert code in (0, -signal.SIGKILL)
+        assert len([*out.glob(".stream*")]) <= 1
+    served.hub.server.faults = answer
+    assert started(served, out, "Batchwise") == [0]
+    assert killed >= 5
+    assert not [*out.glob(".stream*")]
+    assert features(out) == features(tmp_path / "whole")
+    results = [read_result(next(folder.rglob("RESULT.json"))) for folder in (out, tmp_path / "whole")]
+    assert results[0].metrics == results[1].metrics
