@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
-from cosmos_eval.datasets.stream.plan import StreamPlan, plan_stream
 from cosmos_eval.progress import Reporter, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark, list_suites, load_benchmark, load_suite, protocol_fingerprint
 from cosmos_eval.protocol.own_suite import is_suite_file
@@ -15,6 +14,7 @@ from cosmos_eval.run.fetch_advice import advise_fetching
 
 if TYPE_CHECKING:
     from cosmos_eval.datasets.dataset_checks import DataReport
+    from cosmos_eval.datasets.stream.plan import StreamPlan
 
 DEFAULT_DATA_ROOT = Path("data")
 ABSENT = ", which is not there"
@@ -30,7 +30,7 @@ class PlannedBenchmark:
     """The folder that its data is read from."""
     problems: tuple[str, ...] = ()
     """Why it cannot run, such as missing data; empty if it can."""
-    stream: StreamPlan | None = None
+    stream: "StreamPlan | None" = None
     """Where the data are streamed from; None: they are read from `data_root`."""
 
 
@@ -81,6 +81,8 @@ def make_plan(
     Raises:
         RequestError: data is missing and `skip_missing` is False; lists all that is missing in one line.
     """
+    from cosmos_eval.datasets.stream.plan import plan_stream
+
     plan: list[PlannedBenchmark] = []
     cannot_stream: list[Benchmark] = []
     for benchmark in resolve_benchmarks(benchmarks):
