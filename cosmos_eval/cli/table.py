@@ -1,16 +1,34 @@
-"""Printing a leaderboard."""
+"""Printing the results of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
     from cosmos_eval.results.record import Result
 
 
 def print_results(results: "Sequence[Result]", out: Path) -> None:
-    """Print the tables of these results, and the folder of the results."""
-    from cosmos_eval.report.tables import render
+    """Print the headline metrics of these results, and the commands that show the rest of what is in their folder."""
+    from cosmos_eval.report.run_summary import summary_lines
+    from cosmos_eval.run.result_folders import folder_of_model
 
-    print(render(results, "md"))
-    print(f"Results: {out}. All of them in one table: cosmos-eval leaderboard {out}")
+    for line in summary_lines(results):
+        print_line(line)
+    model = results[0].model
+    first = out / folder_of_model(model.spec, model.digest) / results[0].benchmark.name
+    is_ranked = any(result.limit is None for result in results)
+    print_line(f"Results are in {out}. All metrics of one: cosmos-eval results show {quoted(first)}")
+    if is_ranked:
+        print_line(f"A table: cosmos-eval leaderboard {quoted(out)}. A page: cosmos-eval report {quoted(out)}")
+    else:
+        print_line(f"All of them: cosmos-eval results list {quoted(out)}. Results with --limit are never ranked.")
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell reads it."""
+    import shlex
+
+    return shlex.quote(str(path))
