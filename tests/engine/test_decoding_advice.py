@@ -16,20 +16,12 @@ from cosmos_eval.engine import decoding_advice
 from cosmos_eval.engine.decoding_advice import decoding_note
 from cosmos_eval.engine.worker_count import Workers
 from cosmos_eval.models.preprocess import ImagePreprocess
-from cosmos_eval.progress import Silent
+from tests.engine.test_batch_splitter import Notes
 
 PREPARE = (
     "--resized (for every further model of this input size; made by 'cosmos-eval data prepare resized photos "
     "--size {size}')"
 )
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def engine_with(workers: Workers, preprocess: Any = None, **settings: Any) -> Any:

@@ -18,21 +18,12 @@ from cosmos_eval.engine import worker_count
 from cosmos_eval.engine.image_loading import each_image, image_batches
 from cosmos_eval.engine.worker_count import AUTO, MOST, WORKER_BYTES, Probe, Workers
 from cosmos_eval.progress import Silent
+from tests.engine.test_batch_splitter import Notes
 
 GIB = 2**30
 MAIN = os.getpid()
 IMAGES = [ArrayImage(f"{i}", np.full((4, 4, 3), i, np.uint8)) for i in range(8)]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers must inherit patched functions")
-
-
-class Notes(Silent):
-    """A reporter that keeps notes."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
