@@ -19,12 +19,14 @@ def print_results(results: "Sequence[Result]", out: Path) -> None:
         print_line(line)
     model = results[0].model
     first = out / folder_of_model(model.spec, model.digest) / results[0].benchmark.name
-    is_ranked = any(result.limit is None for result in results)
-    print_line(f"Results are in {out}. All metrics of one: cosmos-eval results show {quoted(first)}")
-    if is_ranked:
-        print_line(f"A table: cosmos-eval leaderboard {quoted(out)}. A page: cosmos-eval report {quoted(out)}")
-    else:
-        print_line(f"All of them: cosmos-eval results list {quoted(out)}. Results with --limit are never ranked.")
+    folder = quoted(out)
+    print_line(f"Results are in {out}.")
+    if any(result.limit is None for result in results):
+        print_line(f"  table:               cosmos-eval leaderboard {folder}")
+        print_line(f"  page:                cosmos-eval report {folder}")
+    else:  # made with --limit: tables and pages rank none of them
+        print_line(f"  all of them:         cosmos-eval results list {folder}")
+    print_line(f"  all metrics of one:  cosmos-eval results show {quoted(first)}")
 
 
 def quoted(path: Path) -> str:

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -37,7 +37,6 @@ PER_SHARD = 1000
 PACKAGES = ("pillow", "torchvision", "open_clip_torch")
 """Packages whose versions decide the pixels."""
 
-T, R = TypeVar("T"), TypeVar("R")
 Location = tuple[int, int, int, str]
 """Where an image is stored: number of the shard, offset and size in bytes, checksum of these bytes."""
 
@@ -192,7 +191,7 @@ def write_resized(
     ):
         for number, start in enumerate(range(0, len(to_write), PER_SHARD), next_shard):
             shard_images = to_write[start : start + PER_SHARD]
-            arrays = _map_in_order(pool, lambda image: _resize(image, pixels), shard_images, 2 * workers)
+            arrays = _resize_in_order(pool, shard_images, pixels, 2 * workers)
             locations |= _write_shard(folder, number, arrays, recipe_digest(recipe), lambda: advance(1))
     index = {"form": FORMAT, "made": recipe, "digest": recipe_digest(recipe), "pictures": locations}
     atomic_write_text(folder / INDEX, json.dumps(index) + "\n")
@@ -207,12 +206,17 @@ def _resize(entry: tuple[str, ImageSource], pixels: Callable[[Image.Image], Any]
     return digest, stream.getvalue()
 
 
-def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """Yield the results in order. At most `ahead` of them wait: `pool.map` would keep a whole shard in memory."""
-    waiting: deque[Future[R]] = deque()
+def _resize_in_order(
+    pool: ThreadPoolExecutor,
+    images: Iterable[tuple[str, ImageSource]],
+    pixels: Callable[[Image.Image], Any],
+    ahead: int,
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the results of `_resize` in order. At most `ahead` of them wait: `pool.map` would keep a whole shard."""
+    waiting: deque[Future[tuple[str, bytes]]] = deque()
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
+        for image in images:
+            waiting.append(pool.submit(_resize, image, pixels))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:

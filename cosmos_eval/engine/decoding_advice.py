@@ -28,7 +28,7 @@ def decoding_note(engine: "Engine", benchmark: str, images: Sequence[ImageSource
         windows: whether they were encoded as sliding windows.
     """
     workers = engine.workers
-    if workers.waited < WAITED_SECONDS or workers.waited < WAITED_SHARE * workers.elapsed:
+    if not workers.elapsed or workers.waited < WAITED_SECONDS or workers.waited < WAITED_SHARE * workers.elapsed:
         return ""
     advice = [
         *_more_workers(engine),

@@ -100,7 +100,7 @@ def test_a_run_tells_it_once_for_each_benchmark(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(decoding_advice, "WAITED_SECONDS", 0.0)
     monkeypatch.setattr(decoding_advice, "WAITED_SHARE", 0.0)
     reporter = Notes()
-    names = ["toybox-retrieval", "toybox-perception"]
+    names = ["toybox-retrieval", "toybox-classification"]
     cosmos_eval.evaluate("cosmos:toybox", names, limit=8, workers=0, device="cpu", reporter=reporter)
     told = [line for line in reporter.lines if "waited for decoding" in line]
     assert [line.partition(":")[0] for line in told] == names

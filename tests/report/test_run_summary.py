@@ -44,7 +44,7 @@ def test_results_are_grouped_by_model_and_warnings_follow():
         "b: percent, with 95 % intervals",
         "b, toybox-perception: three texts are cut",
     ]
-    assert lines[1].index("I→T") == lines[2].index("acc")  # aligned
+    assert lines[1].index("I→T") == lines[2].index("macro_accuracy")  # aligned
     assert summary_lines([]) == []
     assert summary_lines([make_result(limit=3)])
 
