@@ -36,7 +36,9 @@ def decoding_note(engine: "Engine", benchmark: str, images: Sequence[ImageSource
         *([] if windows else _smaller_decoding(engine, images)),
     ]
     waiting = f"images waited for decoding {workers.waited / workers.elapsed:.0%} of the time ({workers.waited:,.0f} s)"
-    return f"{waiting}: {' or '.join(advice)} would help" if advice else f"{waiting}: all usable cores decoded"
+    if advice:
+        return f"{waiting}: {' or '.join(advice)} would help"
+    return f"{waiting}: all usable cores decoded" if 0 < workers.most <= workers.used else waiting
 
 
 def _more_workers(engine: "Engine") -> list[str]:

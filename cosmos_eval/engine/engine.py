@@ -5,6 +5,7 @@ See `cosmos_eval.engine` for the path of an image through it.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
 from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache, model_cache_info
 from cosmos_eval.cache.item_names import write_names
@@ -40,7 +42,7 @@ from cosmos_eval.engine.unit_features import (
     text_name,
 )
 from cosmos_eval.engine.window_features import window_features
-from cosmos_eval.engine.worker_count import Workers
+from cosmos_eval.engine.worker_count import AUTO, Workers
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
@@ -102,8 +104,8 @@ class Engine:
         resized: Path | None = None,
     ) -> None:
         checked_batch_size = check_batch_size(batch_size)
-        if isinstance(workers, int) and workers < 0:
-            raise RequestError(f"batch size must be at least 1, or auto, and workers at least 0; got {workers} workers")
+        if workers != AUTO and not (isinstance(workers, Integral) and workers >= 0):
+            raise RequestError(f"workers must be a whole number of at least 0, or auto; got {short_repr(workers)}")
         self.model = model
         self.device = torch.device(model.device)
         resolved_precision = resolve_precision(precision, self.device)

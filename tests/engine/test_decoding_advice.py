@@ -94,6 +94,8 @@ def test_a_smaller_decoding_is_advised_only_for_large_jpegs(tmp_path: Path):
 def test_where_nothing_helps_the_note_says_that_all_was_used():
     line = note(engine_with(used(8, None, 8), resized="a folder"))
     assert line == "images waited for decoding 70% of the time (70 s): all usable cores decoded"
+    for workers in (used(3, None, 8), used(0, None, 0)):  # memory for three only; a system that spawns processes
+        assert note(engine_with(workers, resized="a folder")) == "images waited for decoding 70% of the time (70 s)"
 
 
 def test_a_run_tells_it_once_for_each_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
