@@ -124,7 +124,7 @@ class Engine:
         self.decoder_differences: dict[str, Any] | None = None
         """Differences between Pillow and another decoder, on the first images of the benchmark."""
         self.reporter = reporter or Silent()
-        self.workers = Workers.for_this_process(workers, self.reporter)
+        self.workers = Workers.for_this_process(workers, self.reporter, self.device.type)
         self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
         self.ranks = ranks or RankGroup(local_state=self)
         # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with

@@ -19,9 +19,15 @@ MOST = 32
 SECONDS_FOR_A_WORKER = 1.0
 """Decoding, in seconds of one core, that there must be for each worker: about 180 photographs of 640 by 480. Starting
 and ending a worker takes 0.05 to 0.1 seconds of CPU time (`benchmarks/images.py`), so it is repaid ten times."""
+CPU_CORES_FOR_A_WORKER = 4
+"""Cores for each worker where the tower computes on the CPU. There the work of both adds up (results/speed.md), and
+workers only spread decoding over more cores. The tower takes most of the work (a ViT-B/32 78 ms of CPU time for an
+image, decoding 6), so a quarter of the cores keeps up with it. On two cores, workers gained about 5 % on an idle
+machine; on one that others used, they lost: 256 images took 12 instead of 5 seconds with a small tower, 128 images 27
+instead of 23 with a ViT-B/32."""
 WORKER_BYTES = 2**26
-"""Main memory of a worker without its batches: 21 MiB that it does not share with the main process (measured with images
-of 640 by 480), and 36 MiB for a decoded photograph of 12 megapixels."""
+"""Main memory of a worker without its batches: 21 MiB that it does not share with the main process (measured; images of
+640 by 480), and 36 MiB for a decoded photograph of 12 megapixels."""
 MEMORY_SHARE = 0.5
 """Share of the free main memory that workers and their batches may take."""
 PREFETCHED = 2
@@ -62,13 +68,16 @@ class Workers:
     """Seconds from the first image to the last of each loader, with what the engine did with them."""
 
     @classmethod
-    def for_this_process(cls, workers: int | str, reporter: Reporter) -> "Workers":
+    def for_this_process(cls, workers: int | str, reporter: Reporter, device: str) -> "Workers":
         """For the cores that this process may use; the other ranks of its machine have their own share.
 
         Args:
             workers: the number, or `auto`.
+            device: type of the device of the tower: cpu, cuda, ...
         """
-        most = min(MOST, usable_cores() // local_ranks()) if can_start_workers() else 0
+        cores = usable_cores() // local_ranks()
+        useful = cores // CPU_CORES_FOR_A_WORKER if device == "cpu" else cores
+        most = min(MOST, useful) if can_start_workers() else 0
         return cls(None if workers == AUTO else int(workers), most, reporter)
 
     @property

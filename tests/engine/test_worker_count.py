@@ -44,7 +44,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def chosen(images: int = 10_000, batch: int = 64, seconds: float = 0.01, size: int = 150_528) -> int:
     """What `auto` chooses here for images that take so many seconds, and bytes, each."""
-    return Workers.for_this_process(AUTO, Silent()).choose(images, batch, lambda: Probe(seconds, size))
+    return Workers.for_this_process(AUTO, Silent(), "cuda").choose(images, batch, lambda: Probe(seconds, size))
 
 
 def test_a_large_dataset_gets_a_worker_for_each_core_of_its_rank(machine):
@@ -55,6 +55,14 @@ def test_a_large_dataset_gets_a_worker_for_each_core_of_its_rank(machine):
     assert chosen() == 0
     machine(cores=512)
     assert chosen(images=10**6) == MOST
+
+
+def test_where_the_tower_computes_on_the_cpu_it_keeps_most_of_the_cores(machine):
+    for cores, number in ((2, 0), (4, 1), (16, 4)):
+        machine(cores=cores)
+        assert Workers.for_this_process(AUTO, Silent(), "cpu").most == number
+    machine(cores=16, ranks=2)
+    assert Workers.for_this_process(AUTO, Silent(), "cpu").most == 2
 
 
 def test_tiny_data_get_none_and_small_data_fewer(machine):
@@ -101,14 +109,14 @@ def test_where_processes_are_spawned_or_have_no_children_there_are_none(machine,
 
 def test_a_number_of_the_user_is_kept(machine):
     machine(cores=1, memory=0)
-    workers = Workers.for_this_process(5, Silent())
+    workers = Workers.for_this_process(5, Silent(), "cpu")
     assert workers.choose(10**6, 1, lambda: None) == 5
     assert workers.choose(128, 64, lambda: None) == 2  # no more than batches
     assert (workers.recorded, workers.used) == (5, 5)
 
 
 def test_the_largest_choice_of_a_benchmark_is_recorded(machine):
-    workers = Workers.for_this_process(AUTO, Silent())
+    workers = Workers.for_this_process(AUTO, Silent(), "cuda")
     for images in (300, 600, 10):
         workers.choose(images, 1, lambda: Probe(0.01, 1))
     assert workers.recorded == 6
@@ -181,7 +189,7 @@ def test_a_bad_first_image_is_reported_as_without_workers(tmp_path: Path, machin
     (tmp_path / "a.jpg").write_bytes(b"no image")
     images = [FileImage("a.jpg", tmp_path / "a.jpg"), *IMAGES]
     with pytest.raises(RequestError, match=r"a\.jpg"):
-        list(image_batches(images, grey, 2, Workers.for_this_process(AUTO, Silent())))
+        list(image_batches(images, grey, 2, Workers.for_this_process(AUTO, Silent(), "cuda")))
 
 
 def test_waiting_is_told_from_the_work_on_batches(monkeypatch: pytest.MonkeyPatch):
