@@ -22,7 +22,7 @@ and ending a worker takes 0.05 to 0.1 seconds of CPU time (`benchmarks/images.py
 CPU_CORES_FOR_A_WORKER = 4
 """Cores for each worker where the tower computes on the CPU. There the work of both adds up (results/speed.md), and
 workers only spread decoding over more cores. The tower takes most of the work (a ViT-B/32 78 ms of CPU time for an
-image, decoding 6), so a quarter of the cores keeps up with it. On two cores, workers gained about 5 % on an idle
+image, decoding 6), so a quarter of the cores keeps up with it. On two cores, workers would save 5 % on an idle
 machine; on one that others used, they lost: 256 images took 12 instead of 5 seconds with a small tower, 128 images 27
 instead of 23 with a ViT-B/32."""
 WORKER_BYTES = 2**26
