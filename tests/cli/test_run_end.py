@@ -23,7 +23,7 @@ def test_a_limited_run_prints_marked_numbers_and_how_to_see_all_of_them(tmp_path
     lines = text.splitlines()
     assert lines[0] == "cosmos:toybox: percent, with 95 % intervals"
     number = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
-    marked = "; of the first 8 images only \\(--limit\\)"
+    marked = "; on 8 images only \\(--limit\\)"
     assert re.fullmatch(rf"  toybox-perception  macro_accuracy {number}{marked}", lines[1])
     assert re.fullmatch(rf"  toybox-retrieval   I→T R@1 {number}, T→I R@1 {number}{marked}", lines[2])
     commands = printed_commands(text)

@@ -31,8 +31,8 @@ def test_ranks_are_no_percentages_and_a_missing_interval_is_left_out():
 
 def test_limited_results_say_how_many_images_were_measured():
     result = result_of("m", "toybox-retrieval", metrics=RETRIEVAL, limit=1200)
-    assert headline(result).endswith("T→I R@1 25.0 [20.0, 30.0]; of the first 1,200 images only (--limit)")
-    assert headline(replace(result, limit=1)).endswith("; of the first image only (--limit)")
+    assert headline(result).endswith("T→I R@1 25.0 [20.0, 30.0]; on 1,200 images only (--limit)")
+    assert headline(replace(result, limit=1)).endswith("; on 1 image only (--limit)")
 
 
 def test_results_are_grouped_by_model_and_warnings_follow():
