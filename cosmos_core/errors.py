@@ -16,13 +16,17 @@ def is_dead_worker_error(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
+def dead_worker_reason(error: BaseException) -> str:
+    """What happened to a worker process that has died while reading and decoding images."""
+    return f"a worker that decodes images died ({' '.join(str(error).split())})"
+
+
 def dead_worker_error(error: BaseException, option: str) -> RequestError:
-    """The error for a worker process that has died while reading and decoding images.
+    """The error for such a worker, with advice.
 
     Args:
         option: the name of the setting for the number of workers.
     """
     return RequestError(
-        f"a worker that decodes images died ({' '.join(str(error).split())}); where memory ran out, or shared memory "
-        f"(/dev/shm), give fewer {option}"
+        f"{dead_worker_reason(error)}; where memory ran out, or shared memory (/dev/shm), give fewer {option}"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.options import MaxImagePixels, parse_workers
 from cosmos_eval.cli.streams import print_line
 
 if TYPE_CHECKING:
@@ -176,6 +176,14 @@ def prepare(
     resize: Annotated[str, typer.Option(help="resized: shortest, longest or squash.")] = "shortest",
     max_image_pixels: MaxImagePixels = None,
     interpolation: Annotated[str, typer.Option(help="resized: bicubic or bilinear.")] = "bicubic",
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            callback=parse_workers,
+            help="resized: threads that decode and resize; auto: the cores that may be used.",
+        ),
+    ] = "auto",
 ) -> None:
     """Write the toybox dataset in the formats of COCO, Flickr30k, ImageNet, CIFAR-100, VOC and webdataset; or make the
     masks that a segmentation dataset's publisher leaves to its users; or shuffle captions for ARO's Order sets; or
@@ -184,7 +192,7 @@ def prepare(
     from cosmos_eval.cli.console import make_reporter
 
     if name == "resized":
-        _prepare_resized(benchmarks or [], out, data_root, size, resize, interpolation)
+        _prepare_resized(benchmarks or [], out, data_root, size, resize, interpolation, workers)
         return
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
@@ -219,24 +227,34 @@ def prepare(
 
 
 def _prepare_resized(
-    names: list[str], out: Path | None, data_root: Path | None, size: int, resize: str, interpolation: str
+    names: list[str],
+    out: Path | None,
+    data_root: Path | None,
+    size: int,
+    resize: str,
+    interpolation: str,
+    workers: int | str,
 ) -> None:
     from cosmos_core.errors import RequestError
+    from cosmos_core.usable_resources import usable_cores
     from cosmos_eval.cli.console import make_reporter
     from cosmos_eval.datasets import load
     from cosmos_eval.datasets.resized import write_resized
     from cosmos_eval.models.preprocess import ImagePreprocess
+    from cosmos_eval.run.options import EncodingOptions
     from cosmos_eval.run.plan import make_plan
 
     if not names:
         raise RequestError(
             "resized needs the benchmarks whose images it resizes: 'cosmos-eval data prepare resized BENCHMARK'"
         )
+    threads = EncodingOptions(workers=workers).workers  # refuses what is no number of workers
+    threads = max(1, threads) if isinstance(threads, int) else usable_cores()
     preprocess = ImagePreprocess(size, resize=resize, interpolation=interpolation)
     reporter = make_reporter()
     out = out or Path("data/resized")
     for planned in make_plan(names, data_root, reporter=reporter):
         data = load(planned.benchmark, planned.data_root, reporter=reporter)
-        made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter)
+        made, kept = write_resized(data.images, preprocess.geometry(), preprocess.pixels, out, reporter, threads)
         print_line(f"{planned.benchmark.name}: {made:,} images written to {out}, {kept:,} were there")
     print_line(f"Read them with: cosmos-eval run --resized {out}")

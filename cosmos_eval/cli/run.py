@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cosmos_eval.cli.options import MaxImagePixels
+from cosmos_eval.cli.options import MaxImagePixels, Workers
 from cosmos_eval.cli.streams import print_line
 
 EXAMPLE = """\b
@@ -60,9 +60,7 @@ def run(
     batch_size: Annotated[
         str, typer.Option(help="Images in one forward pass; 'auto' finds the largest on CUDA.")
     ] = "64",
-    workers: Annotated[
-        int, typer.Option(min=0, max=1024, help="Processes that decode images; 0: decode in this one.")
-    ] = 0,
+    workers: Workers = "auto",
     compile: Annotated[
         bool, typer.Option("--compile", help="torch.compile the image tower; recorded in the precision of results.")
     ] = False,

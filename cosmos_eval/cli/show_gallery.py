@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cosmos_eval.cli.show import BenchmarkName, DataRoot, Device, ModelSpec, Out, Precision, Workers
+from cosmos_eval.cli.options import Workers
+from cosmos_eval.cli.show import BenchmarkName, DataRoot, Device, ModelSpec, Out, Precision
 from cosmos_eval.cli.streams import print_line
 
 RETRIEVAL = "Example: cosmos-eval show retrieval --model cosmos:toybox --benchmark toybox-retrieval --cases 6"
@@ -26,7 +27,7 @@ def retrieval(
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = 64,
-    workers: Workers = 0,
+    workers: Workers = "auto",
 ) -> None:
     """Queries with their candidates: the best, the worst, the most confused."""
     from cosmos_eval.cli.console import make_reporter
@@ -48,7 +49,7 @@ def perception(
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = 64,
-    workers: Workers = 0,
+    workers: Workers = "auto",
 ) -> None:
     """Items that a model answers right or wrong by the largest margin, or that two models disagree on."""
     from cosmos_eval.cli.console import make_reporter

@@ -5,6 +5,7 @@ See `cosmos_eval.engine` for the path of an image through it.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_core.errors import RequestError
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.cache.cached_features import CachedFeatures, EncodedBatches
 from cosmos_eval.cache.feature_cache import FeatureCache, ModelCache, model_cache_info
 from cosmos_eval.cache.item_names import write_names
@@ -40,6 +42,7 @@ from cosmos_eval.engine.unit_features import (
     text_name,
 )
 from cosmos_eval.engine.window_features import window_features
+from cosmos_eval.engine.worker_count import AUTO, Workers
 from cosmos_eval.models.base import has_features, has_similarity, is_pair_scorer
 from cosmos_eval.profiling import phase
 from cosmos_eval.progress import Reporter, Silent
@@ -69,7 +72,8 @@ class Engine:
         model: an adapter (`cosmos_eval.models.base.Model`). `self.device` is its device.
         batch_size: images in a batch; a batch of texts holds four times as many texts, or as many tokens as these.
             `auto` finds a size on the device (`cosmos_eval.engine.batch_size`).
-        workers: processes that decode and preprocess images; 0 does it in this process.
+        workers: processes that decode and preprocess images; 0 does it in this process; `auto` chooses a number for
+            each loader (`cosmos_eval.engine.worker_count`).
         precision: auto, fp32, bf16 or fp16. `self.precision` is the one that is used on the model's device, with what
             else changes the numbers (`cosmos_eval.engine.precision`).
         reporter: shows progress.
@@ -90,7 +94,7 @@ class Engine:
         self,
         model: Any,
         batch_size: int | str = 64,
-        workers: int = 0,
+        workers: int | str = 0,
         precision: str = "auto",
         reporter: Reporter | None = None,
         cache: FeatureCache | None = None,
@@ -100,11 +104,10 @@ class Engine:
         resized: Path | None = None,
     ) -> None:
         checked_batch_size = check_batch_size(batch_size)
-        if workers < 0:
-            raise RequestError(f"batch size must be at least 1, or auto, and workers at least 0; got {workers} workers")
+        if workers != AUTO and not (isinstance(workers, Integral) and workers >= 0):
+            raise RequestError(f"workers must be a whole number of at least 0, or auto; got {short_repr(workers)}")
         self.model = model
         self.device = torch.device(model.device)
-        self.workers = workers
         resolved_precision = resolve_precision(precision, self.device)
         self.is_precomputed = is_precomputed = hasattr(model, "read_image_embeddings")
         """Whether the model returns precomputed features instead of encoding."""
@@ -121,6 +124,7 @@ class Engine:
         self.decoder_differences: dict[str, Any] | None = None
         """Differences between Pillow and another decoder, on the first images of the benchmark."""
         self.reporter = reporter or Silent()
+        self.workers = Workers.for_this_process(workers, self.reporter, self.device.type)
         self.batch_size = checked_batch_size if isinstance(checked_batch_size, int) else self._auto_batch_size()
         self.ranks = ranks or RankGroup(local_state=self)
         # Not on devices that compute asynchronously: a hook would run before its layer is computed. Not with
@@ -148,6 +152,7 @@ class Engine:
         self.encoded = dict.fromkeys(self.encoded, 0)
         self.decoder_differences = None
         self.text_counts = TextCounts()
+        self.workers.start_benchmark()
 
     def use_batch_size(self, size: int) -> None:
         """Set another batch size. Ranks that found different sizes by `auto` agree on one this way."""

@@ -73,7 +73,7 @@ def compute_pair_scores(engine: "Engine", inputs: PairInputs, keys: PairKeys, pa
         missing_batches = [batches[i] for i in missing]
         sizes = [len(batch) for batch in missing_batches]
         for number, scores in engine.encode_on_ranks(
-            score_batches, inputs, missing_batches, sizes, "pairs", "scoring pairs"
+            score_batches, inputs, missing_batches, sizes, "pairs", "scoring image-text pairs"
         ):
             # All rows of the cache have one length: the scores of a smaller batch are padded with zeros.
             padded_scores = torch.nn.functional.pad(scores, (0, engine.batch_size - len(scores)))

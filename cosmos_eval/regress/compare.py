@@ -9,6 +9,7 @@ from cosmos_eval.metrics.detectable_drop import POWER, detectable_drop, measure_
 from cosmos_eval.metrics.names import is_rank
 from cosmos_eval.metrics.paired_drop import drop_interval, drop_p_value
 from cosmos_eval.metrics.paired_samples import Hits
+from cosmos_eval.progress import use_benchmark_name
 from cosmos_eval.protocol.task_registry import explain_unusable_task, task_info
 from cosmos_eval.regress.answer import Regression, Settings, Tested, decide
 from cosmos_eval.regress.paired_samples import pair_samples, refuse_other_samples, refuse_other_value
@@ -54,9 +55,10 @@ def compare(baseline: Located, candidate: Located, settings: Settings) -> Regres
             frames = read_samples(baseline[name][0], results[0]), read_samples(candidate[name][0], results[1])
             refuse_other_samples(task_info(results[0].benchmark.task), *frames)
             # the level of the first step of Holm's correction: what is significant at it is significant in the end
-            tests_of_benchmark = [
-                run_test(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]
-            ]
+            with use_benchmark_name(name):
+                tests_of_benchmark = [
+                    run_test(metric, results, frames, settings, settings.alpha / count) for metric in metrics[name]
+                ]
         except (RequestError, ValueError) as error:  # samples with wrong columns or values
             problems.append((name, str(error)))
             continue

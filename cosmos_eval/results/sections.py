@@ -181,6 +181,8 @@ class TimingSection(Section):
     """`images` (`pictures` in older results), `texts`, `windows` -> how many passed the model together in the end."""
     workers: int | None = None
     """Processes that read images; of each rank."""
+    workers_auto: bool | None = None
+    """Whether `workers` is the largest number that was chosen, not one that the user gave."""
     ranks: int | None = None
     """Processes that shared the encoding."""
     seed: int | None = None

@@ -12,6 +12,7 @@ from cosmos_eval.cache.feature_cache import LIMIT
 from cosmos_eval.datasets.decoders import PIL, check_decoder
 from cosmos_eval.datasets.resized import read_resized
 from cosmos_eval.engine.batch_size import check_batch_size
+from cosmos_eval.engine.worker_count import AUTO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class EncodingOptions:
 
     batch_size: int | str = 64
     """Images in one forward pass; "auto" finds the largest on CUDA."""
-    workers: int = 0
-    """Processes that decode images; 0 decodes in the main process."""
+    workers: int | str = AUTO
+    """Processes that decode images; 0 decodes in the main process, "auto" chooses a number."""
     precision: str = "auto"
     """auto, fp32, bf16 or fp16; auto is fp32 on CPU and bf16 on CUDA."""
     compiled: bool = False
@@ -41,7 +42,8 @@ class EncodingOptions:
         check_decoder(self.decoder)
         if self.resized is not None:
             read_resized(self.resized)  # raises for any other folder, before anything is computed
-        require_whole_number("workers", self.workers, 0, 4096)
+        if self.workers != AUTO:
+            require_whole_number("workers", self.workers, 0, 4096, " or auto")
 
     def engine_arguments(self) -> dict[str, Any]:
         """The keyword arguments for `Engine`, without the further options of a subclass."""
@@ -84,10 +86,14 @@ class RunOptions(EncodingOptions):
         return cls(**options)
 
 
-def require_whole_number(name: str, value: Any, least: int, most: int) -> None:
-    """RequestError where the value of an option is not a whole number between `least` and `most`."""
+def require_whole_number(name: str, value: Any, least: int, most: int, other: str = "") -> None:
+    """RequestError where the value of an option is not a whole number between `least` and `most`.
+
+    Args:
+        other: what else the option may be, for the message.
+    """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise RequestError(f"{name} must be a whole number, got {short_repr(value)}")
+        raise RequestError(f"{name} must be a whole number{other}, got {short_repr(value)}")
     value = int(value)
     if value < least:
         raise RequestError(f"{name} must be at least {least}, got {short_repr(value)}")

@@ -18,6 +18,7 @@ from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.fetch.manifest import fetched_parts
 from cosmos_eval.datasets.stream.plan import StreamPlan
 from cosmos_eval.engine import Engine, resolve_precision
+from cosmos_eval.engine.decoding_advice import decoding_note
 from cosmos_eval.engine.precision import device_of_rank
 from cosmos_eval.engine.profiles import begin_profile, end_profile
 from cosmos_eval.engine.rank_group import RankGroup
@@ -219,6 +220,8 @@ class Session:
             compare_images(engine, data.images)
         with phase("scoring"):
             outcome = tasks.run(benchmark, data, engine, seed=self.options.seed)
+        if note := decoding_note(engine, benchmark.name, data.images, task_info(benchmark.task).windows):
+            self.reporter.note(f"{benchmark.name}: {note}")
         seconds = time.perf_counter() - start_seconds
         record_encoded(engine.encoded)
         fetched = self._fetched_parts(planned) if stream is None else stream.fetched

@@ -119,6 +119,7 @@ def test_a_dry_run_of_toybox_renders_nothing_and_knows_its_samples(capsys):
         (["toybox", "--set", "device=cuda:99", "--dry-run"], "no device cuda:99: torch sees"),
         (["toybox", "--set", "device=meta", "--out", "nowhere"], "no device meta"),
         (["toybox", "--set", "eval_every=9", "--set", "eval_suite=abc", "--dry-run"], "there is no benchmark 'abc'"),
+        (["toybox", "--set", "eval_suite=toybox,abc", "--dry-run"], "there is no benchmark 'abc'"),
         (["toybox", "--set", "eval_every=9", "--set", "eval_suite=sclip", "--dry-run"], "evaluation while training: "),
         (["toybox", "--set", "views.local_size=8", "--dry-run"], "below the model's patch of 16 x 16 pixels"),
     ],

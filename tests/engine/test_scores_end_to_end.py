@@ -103,7 +103,7 @@ def test_two_ranks_give_the_samples_of_one_process(definitions, tmp_path, model)
         )
         results[ranks] = outcome(folder / "out"), read_features(folder / "out/.embeddings")
         output = (folder / "output/0").read_text()
-        assert ("scoring pairs: " in output) == (model != "Late")
+        assert ("scoring image-text pairs: " in output) == (model != "Late")
     assert results[1] == results[2]
     assert len(results[1][0]) == 4
     assert results[1][1]
