@@ -11,20 +11,36 @@ if TYPE_CHECKING:
 
 
 def print_results(results: "Sequence[Result]", out: Path) -> None:
-    """Print the headline metrics of these results, and the commands that show the rest of what is in their folder."""
+    """Print the headline metrics of these results, and the commands that show the rest of what is in their folder.
+
+    Whole results are printed as tables, with models as rows. Results of `--limit`, which no table may hold, are printed
+    as lines that say so.
+    """
+    from cosmos_eval.report.board import make_board
+    from cosmos_eval.report.markdown import headline_tables
     from cosmos_eval.report.run_summary import summary_lines
+    from cosmos_eval.report.tables import warnings_of
     from cosmos_eval.run.result_folders import folder_of_model
 
-    for line in summary_lines(results):
+    whole = [result for result in results if result.limit is None]
+    if whole:
+        for line in [
+            "Percent, with 95 % intervals in brackets.",
+            "",
+            *headline_tables(make_board(whole)).splitlines(),
+            *warnings_of(whole),
+        ]:
+            print_line(line)
+    for line in summary_lines([result for result in results if result.limit is not None]):
         print_line(line)
     model = results[0].model
     first = out / folder_of_model(model.spec, model.digest) / results[0].benchmark.name
     folder = quoted(out)
     print_line(f"Results are in {out}.")
-    if any(result.limit is None for result in results):
+    if whole:
         print_line(f"  table:               cosmos-eval leaderboard {folder}")
         print_line(f"  page:                cosmos-eval report {folder}")
-    else:  # made with --limit: tables and pages rank none of them
+    else:
         print_line(f"  all of them:         cosmos-eval results list {folder}")
     print_line(f"  all metrics of one:  cosmos-eval results show {quoted(first)}")
 
