@@ -4,8 +4,6 @@ import contextlib
 import errno
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
@@ -13,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_core.errors import RequestError, dead_worker_error, is_dead_worker_error
-from cosmos_core.plugins import plugin_of_bug
 from cosmos_core.printable import printable
 from cosmos_core.signals import Interrupted
 from cosmos_eval.cli import (
@@ -191,6 +188,11 @@ def say_os_error(error: OSError) -> int:
 
 def say_bug(error: Exception) -> int:
     """Report a bug of cosmos-eval or a plug-in: one line that names the file with the traceback."""
+    import tempfile
+    import traceback
+
+    from cosmos_core.plugins import plugin_of_bug  # imports importlib.metadata, a fifth of the time of --help
+
     plugin = plugin_of_bug(error)
     problem = f"a bug in {f'the {plugin}' if plugin else 'cosmos-eval'} ({type(error).__name__}: {error})"
     authors = " to its authors" if plugin else ""
