@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ from cosmos_eval.cli.streams import safe_streams
 from cosmos_eval.cli.warnings_ import warnings_as_lines
 from cosmos_eval.rank_environment import is_main_process
 
+COMPLETION = "_COSMOS_EVAL_COMPLETE"
+"""Environment variable that the completion script of a shell sets."""
 DONE, ANSWER_IS_NO, BAD_REQUEST, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 app = typer.Typer(
@@ -101,7 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the answer is no, 2 a bad request, 3 a bug, 130, 143."""
     with safe_streams(), warnings_as_lines():
-        code = _run_command(arguments)
+        if os.environ.get(COMPLETION):  # the shell asks, not a user
+            from cosmos_eval.cli.completion import answer_shell
+
+            code = answer_shell(app)
+        else:
+            code = _run_command(arguments)
         try:
             sys.stdout.flush()
         except OSError as error:  # a full disk may be noticed only when buffered output is written
