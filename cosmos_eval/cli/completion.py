@@ -23,8 +23,8 @@ TABLE_FORMATS = ("md", "csv", "tex", "html", "json", "clip-benchmark", "model-in
 REPRODUCE_FORMATS = ("md", "json")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-Complete = Callable[[str], list[str]]
-"""The beginning of a word -> the words that begin with it."""
+Complete = Callable[..., list[str]]
+"""`incomplete`, the beginning of a word -> the words that begin with it; may also take the parser's `typer.Context`."""
 
 
 def answer_shell(app: typer.Typer) -> int:
@@ -42,7 +42,7 @@ def answer_shell(app: typer.Typer) -> int:
         except Exception:  # of a line that is no command yet, such as an option with a wrong value
             code = 1
     for line in answer.getvalue().splitlines():
-        if line[split_off:]:
+        if line[split_off:] or not split_off:
             print(line[split_off:])
     return code
 
@@ -120,12 +120,6 @@ def _class_names() -> Iterable[str]:
     return [name for name in NAMED_CLASSES if not name.endswith("NAME")]
 
 
-def _sources() -> Iterable[str]:
-    from cosmos_eval.datasets.fetch.table import load_table
-
-    return sorted({source.name for artifact in load_table().artifacts.values() for source in artifact.sources})
-
-
 def _prepared() -> Iterable[str]:
     from cosmos_eval.cli.data import SHUFFLES
     from cosmos_eval.datasets.fetch.table import PREPARE
@@ -162,6 +156,18 @@ def list_of(words: Iterable[str]) -> Complete:
     return complete
 
 
+def complete_source(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete a source of the benchmarks that stand before it; of all benchmarks where a suite is among them."""
+    from cosmos_eval.datasets.fetch.table import load_table
+
+    table = load_table()
+    named = context.params.get("names") or ()
+    wanted = named if named and all(name in table.recipes for name in named) else table.recipes
+    artifacts = [artifact for name in wanted for artifact in table.recipes[name].artifacts]
+    sources = sorted({source.name for artifact in artifacts for source in artifact.sources})
+    return [name for name in sources if name.startswith(incomplete)]
+
+
 def _definition_files() -> Iterator[str]:
     """YAML files of the current folder; a name with a space would be read as two by the shell's script."""
     with os.scandir() as entries:
@@ -188,7 +194,7 @@ OF_EVERY_COMMAND: dict[str, Complete] = {
 OF_COMMAND: dict[tuple[str, str], Complete] = {
     ("check", "NAMES"): BENCHMARK_OR_SUITE,
     ("fetch", "NAMES"): names(_benchmarks_and_suites),
-    ("fetch", "--source"): names(_sources),
+    ("fetch", "--source"): complete_source,
     ("fetch", "--accept-terms"): names(_benchmarks),
     ("prepare", "NAME"): names(_prepared),
     ("prepare", "BENCHMARKS"): BENCHMARK_OR_SUITE,

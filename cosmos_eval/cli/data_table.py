@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cosmos_eval.run.data_overview import DataState
 
-LONGEST_PROBLEM = 100
-"""Characters of a problem; `data check NAME` prints all of it."""
-
 
 def describe_states(states: "Sequence[DataState]", data_root: Path | None) -> Iterator[str]:
     """The lines of the table.
@@ -21,7 +18,8 @@ def describe_states(states: "Sequence[DataState]", data_root: Path | None) -> It
     from cosmos_eval.run.plan import DEFAULT_DATA_ROOT
 
     root = data_root or DEFAULT_DATA_ROOT
-    yield f"data in {root}" + ("" if root.is_dir() else ", a folder that does not exist")
+    note = "" if root.is_dir() else ", which is not a folder" if root.exists() else ", which does not exist"
+    yield f"data in {root}{note}"
     command = f"cosmos-eval data fetch NAME{_root_option(data_root)}"
     headings = {
         Way.automatic: f"by `{command}`",
@@ -55,9 +53,8 @@ def _lines_of_group(group: "Sequence[DataState]", width: int) -> Iterator[str]:
     for one in group:
         together.setdefault(one.missing, []).append(one)
     for missing, same in together.items():
-        shown = missing if len(missing) <= LONGEST_PROBLEM else f"{missing[:LONGEST_PROBLEM]}..."
         for one in same:
-            text = shown if one is same[0] else f"as {same[0].benchmark.name}"
+            text = missing if one is same[0] else f"as {same[0].benchmark.name}"
             yield _line(one, width, text, _fetch_text(one))
 
 

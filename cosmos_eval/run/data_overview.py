@@ -17,6 +17,9 @@ from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.run.plan import ABSENT, DEFAULT_DATA_ROOT, check_data
 
+LONGEST_PROBLEM = 100
+"""Characters of a problem; `data check NAME` prints all of it."""
+
 
 class State(StrEnum):
     """Whether a benchmark can be run."""
@@ -104,14 +107,16 @@ def _find_state(
 
 
 def describe_missing(benchmark: Benchmark, problem: str) -> str:
-    """The path that a problem says is missing, or else the problem without the benchmark's name and its note."""
+    """The path that a problem says is missing, or else the start of the problem, without the name and the note of the
+    benchmark."""
     text = problem.removeprefix(f"{benchmark.name} ").removeprefix(f"{benchmark.name}: ")
     needed, absent, _ = text.partition(ABSENT)
     if absent:
         path = needed.removeprefix("needs ").removeprefix("the folder ").removeprefix("the file ")
         return path.partition(" (and with it ")[0].partition(" or ")[0]
     needs = str(benchmark.dataset.get("needs", ""))
-    return text.replace(f" ({needs})", "") if needs else text
+    text = text.replace(f" ({needs})", "") if needs else text
+    return text if len(text) <= LONGEST_PROBLEM else f"{text[:LONGEST_PROBLEM]}..."
 
 
 def _how_to_get(benchmark: Benchmark, root: Path, table: Table) -> dict[str, Way | FetchPlan | None]:

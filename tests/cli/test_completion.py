@@ -75,7 +75,9 @@ def test_own_definitions_of_this_folder_are_offered_and_other_paths_are_left_to_
         (["train", "toy"], ["toybox"]),
         (["data", "prepare", "coco"], ["coco-stuff", "coco-object"]),
         (["data", "prepare", "aro"], ["aro-coco-order", "aro-flickr30k-order"]),
-        (["data", "fetch", "cifar10", "--source", "zenodo"], []),
+        (["data", "fetch", "cifar10-vtab", "--source", "c"], ["clip-benchmark"]),  # of this benchmark
+        (["data", "fetch", "compositional", "--source", "fl"], ["flair"]),  # of all
+        (["data", "fetch", "--source", "fl"], ["flair"]),
         (["leaderboard", "runs", "--format", "m"], ["md", "model-index"]),
         (["leaderboard", "runs", "--format", "md,csv,c"], ["md,csv,clip-benchmark"]),
         (["leaderboard", "runs", "--format", "md,m"], ["md,model-index"]),
@@ -90,7 +92,7 @@ def test_own_definitions_of_this_folder_are_offered_and_other_paths_are_left_to_
         (["run", "--cache-limit", "-1", "--benchmark", "sugarc"], None),
         (["run", "--max-image-pixels", "0", "--benchmark", "sugarc"], ["sugarcrepe"]),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value or ()),
 )
 def test_names_are_completed(complete, words, expected, monkeypatch, capsys):
     if expected is None:  # nothing, and above all no message

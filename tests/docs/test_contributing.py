@@ -1,5 +1,6 @@
 """CONTRIBUTING.md: its recipes run as written, as plug-ins of a package and in a copy of this repository."""
 
+import ast
 import json
 import os
 import re
@@ -148,6 +149,33 @@ def test_a_recipe_works_as_a_plugin(title: str, folder: Path, monkeypatch: pytes
         assert all(name in output for group in entries.values() for name in group)
         assert "my-plugins 1.0" in output
     check(title, folder)
+
+
+@pytest.mark.parametrize("title", recipes())
+def test_the_functions_of_a_recipe_have_annotations(title: str):
+    """As mypy asks for of every function in this repository (`disallow_untyped_defs`)."""
+    for name, _, content in FILE.findall(recipes()[title].plugin):
+        for node in ast.walk(ast.parse(content)) if name.endswith(".py") else ():
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                bare = [one.arg for one in arguments if one.annotation is None and one.arg not in ("self", "cls")]
+                assert not bare, f"{name}: {node.name}"
+                assert node.returns is not None, f"{name}: {node.name}"
+
+
+@pytest.mark.slow
+def test_recipes_pass_the_type_checker_of_this_repository(tmp_path: Path):
+    modules = []
+    for title, recipe in recipes().items():
+        put(tmp_path, recipe.plugin)
+        modules += [name for name, _, _ in FILE.findall(recipe.plugin) if name.endswith(".py")]
+        assert title == "A benchmark" or modules
+    (tmp_path / PACKAGE / "__init__.py").touch()
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, *modules], cwd=tmp_path, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 RUN_ALL = """

@@ -30,7 +30,7 @@ def overview(capsys, *words: str) -> tuple[dict[str, tuple[str, ...]], list[str]
 def test_an_empty_data_root_shows_every_benchmark_once_with_its_way(capsys, tmp_path):
     root = tmp_path / "no data"
     rows, lines = overview(capsys, "--data-root", str(root))
-    assert lines[0] == f"data in {root}, a folder that does not exist"
+    assert lines[0] == f"data in {root}, which does not exist"
     assert not root.exists()
     benchmarks = {benchmark.name: benchmark for benchmark in load_every_benchmark()}
     assert rows.keys() == benchmarks.keys()
@@ -127,6 +127,8 @@ def test_complete_data_are_ready_and_a_broken_image_is_found_only_by_a_deep_chec
             "needs 5,000 images in data/x, found 4,998; missing: 1.jpg",
         ),
         ("b: cannot read data/x.json", "cannot read data/x.json"),
+        (f"b: {'x' * 101}", f"{'x' * 100}..."),
+        (f"b needs {'x' * 101}, which is not there", "x" * 101),
     ],
 )
 def test_the_first_thing_that_is_missing(problem, missing):
@@ -138,7 +140,7 @@ def test_the_first_thing_that_is_missing(problem, missing):
 
 
 def test_names_keep_their_lines_and_exit_code(capsys, tmp_path):
-    assert run_command(["data", "check", "cifar10", "toybox-retrieval", "--data-root", str(tmp_path)]) == 1
+    assert run_command(["data", "check", "cifar10", "toybox-segmentation", "--data-root", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["ready", "missing", "note"]
 
