@@ -161,7 +161,7 @@ def complete_source(context: typer.Context, incomplete: str) -> list[str]:
     from cosmos_eval.datasets.fetch.table import load_table
 
     table = load_table()
-    named = context.params.get("names") or ()
+    named = context.args  # what the parser left when it met an option without its value
     wanted = named if named and all(name in table.recipes for name in named) else table.recipes
     artifacts = [artifact for name in wanted for artifact in table.recipes[name].artifacts]
     sources = sorted({source.name for artifact in artifacts for source in artifact.sources})

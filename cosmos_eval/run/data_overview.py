@@ -17,7 +17,7 @@ from cosmos_eval.progress import Reporter, Silent, use_benchmark_name
 from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.run.plan import ABSENT, DEFAULT_DATA_ROOT, check_data
 
-LONGEST_PROBLEM = 100
+LONGEST_PROBLEM = 200
 """Characters of a problem; `data check NAME` prints all of it."""
 
 
@@ -95,15 +95,15 @@ def _find_state(
         return DataState(benchmark, State.ready, dict(benchmark.dataset.get("expected", {})))
     if paths and not has_some_of(benchmark, table, root):
         shown = str(root / paths[0][0])
-        return DataState(benchmark, State.not_there, missing=shown, **_how_to_get(benchmark, root, table))
+        way, plan = _how_to_get(benchmark, root, table)
+        return DataState(benchmark, State.not_there, missing=shown, way=way, plan=plan)
     _, report = check_data(benchmark, data_root, deep=deep, reporter=reporter)
     if not report.problems:
         return DataState(benchmark, State.ready, report.found, len(report.left_out))
     missing = describe_missing(benchmark, report.problems[0])
-    state = State.incomplete if paths else State.not_there
-    return DataState(
-        benchmark, state, report.found, len(report.left_out), missing, **_how_to_get(benchmark, root, table)
-    )
+    state = State.incomplete if paths or report.found else State.not_there
+    way, plan = _how_to_get(benchmark, root, table)
+    return DataState(benchmark, state, report.found, len(report.left_out), missing, way, plan)
 
 
 def describe_missing(benchmark: Benchmark, problem: str) -> str:
@@ -119,15 +119,15 @@ def describe_missing(benchmark: Benchmark, problem: str) -> str:
     return text if len(text) <= LONGEST_PROBLEM else f"{text[:LONGEST_PROBLEM]}..."
 
 
-def _how_to_get(benchmark: Benchmark, root: Path, table: Table) -> dict[str, Way | FetchPlan | None]:
+def _how_to_get(benchmark: Benchmark, root: Path, table: Table) -> tuple[Way, FetchPlan | None]:
     try:
         plan = make_fetch_plan([benchmark], root, table=table)
     except (RequestError, OSError):  # an unreadable folder, of which the problem speaks
-        return {"way": Way.none, "plan": None}
+        return Way.none, None
     if plan.by_hand:
         way = Way.by_hand
     elif any(planned.first.access == "token" for planned in plan.fetched):
         way = Way.token
     else:
         way = Way.automatic if plan.fetched or plan.prepare else Way.none
-    return {"way": way, "plan": plan}
+    return way, plan

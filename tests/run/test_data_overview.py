@@ -127,8 +127,8 @@ def test_complete_data_are_ready_and_a_broken_image_is_found_only_by_a_deep_chec
             "needs 5,000 images in data/x, found 4,998; missing: 1.jpg",
         ),
         ("b: cannot read data/x.json", "cannot read data/x.json"),
-        (f"b: {'x' * 101}", f"{'x' * 100}..."),
-        (f"b needs {'x' * 101}, which is not there", "x" * 101),
+        (f"b: {'x' * 201}", f"{'x' * 200}..."),
+        (f"b needs {'x' * 201}, which is not there", "x" * 201),
     ],
 )
 def test_the_first_thing_that_is_missing(problem, missing):
