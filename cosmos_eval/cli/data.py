@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FIRST = 3
 """How many of the items left out are named."""
+SHUFFLES = ("aro-coco-order", "aro-flickr30k-order")
+"""What `data prepare` shuffles."""
 
 app = typer.Typer(
     help="Check the data of benchmarks on disk; fetch them; prepare what can be made.",
@@ -28,7 +30,7 @@ app = typer.Typer(
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Benchmarks, suites, YAML files, folders (default: every benchmark)."),
+        typer.Argument(help="Benchmarks, suites, YAML files, folders; none: a table of every benchmark."),
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
@@ -36,19 +38,36 @@ def check(
     max_image_pixels: MaxImagePixels = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every image and mask.")] = False,
 ) -> None:
-    """Print for each benchmark whether its data is complete; exit 1 if something is missing."""
+    """Print for each benchmark whether its data is complete; exit 1 if something is missing.
+
+    Without names, print a table of what is ready, what is missing and how to get it; exit 0.
+    """
     from cosmos_eval.cli.console import make_reporter
-    from cosmos_eval.protocol.benchmark import load_every_benchmark
     from cosmos_eval.run.fetch_advice import advise_fetching
     from cosmos_eval.run.plan import resolve_benchmarks
 
-    benchmarks = resolve_benchmarks(names) if names else load_every_benchmark()
+    if not names:
+        _print_overview(data_root, deep)
+        return
+    benchmarks = resolve_benchmarks(names)
     not_ready = _print_checks(benchmarks, data_root, deep, make_reporter())
-    advice = advise_fetching(not_ready, data_root) if names else ""
+    advice = advise_fetching(not_ready, data_root)
     if advice:
         print_line(f"note     {advice}")
     if not_ready:
         raise typer.Exit(1)
+
+
+def _print_overview(data_root: Path | None, deep: bool) -> None:
+    """Print the table of all benchmarks."""
+    from cosmos_eval.cli.console import make_reporter
+    from cosmos_eval.cli.data_table import describe_states
+    from cosmos_eval.protocol.benchmark import load_every_benchmark
+    from cosmos_eval.run.data_overview import find_data_states
+
+    states = find_data_states(load_every_benchmark(), data_root, deep=deep, reporter=make_reporter())
+    for line in describe_states(states, data_root):
+        print_line(line)
 
 
 def _print_checks(
@@ -196,7 +215,7 @@ def prepare(
         return
     if benchmarks:
         raise RequestError(f"'data prepare {name}' takes nothing behind it, got {' '.join(benchmarks)}")
-    if name in ("aro-coco-order", "aro-flickr30k-order"):
+    if name in SHUFFLES:
         from cosmos_eval.datasets.perception.aro_order import CAPTIONS_OF, prepare_aro_order
         from cosmos_eval.protocol.benchmark import load_benchmark
         from cosmos_eval.run.plan import DEFAULT_DATA_ROOT

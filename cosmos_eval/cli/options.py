@@ -6,6 +6,8 @@ import typer
 
 
 def _allow_pixels(context: typer.Context, most: int | None) -> int | None:
+    if context.resilient_parsing:  # the shell completes the line; nothing is run
+        return most
     from cosmos_core.image_files import pixels_at_most
 
     context.with_resource(pixels_at_most(most))  # until the command ends, and in the processes that it starts

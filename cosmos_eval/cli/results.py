@@ -77,8 +77,8 @@ def merge(
     from cosmos_eval.results.merge import merge as merge_folders
 
     merged = merge_folders(folders, out)
-    total, models = merged.copied + merged.there, f"{merged.models} model" + ("" if merged.models == 1 else "s")
-    print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.there} were there")
+    total, models = merged.copied + merged.existing, f"{merged.models} model" + ("" if merged.models == 1 else "s")
+    print_line(f"{out}: {total} results of {models}: {merged.copied} copied, {merged.existing} were there")
     if merged.repeated:
         print_line(f"{merged.repeated} more with the same identity and the same numbers left out")
     for folder in merged.aside:

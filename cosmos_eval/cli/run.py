@@ -33,6 +33,13 @@ def run(
             "'cosmos:runs/x/*.pt' is every checkpoint of a folder, with a table and a plot by step."
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The model's name in tables (default: its spec); for several models one each, in the order of "
+            "--model. Of a pattern over checkpoints '{step}', '{file}' or '{run}' tells them apart."
+        ),
+    ] = None,
     suite: Annotated[
         list[str] | None,
         typer.Option(help=f"Suite, or a YAML file with a suite of your own; repeatable (default: {DEFAULT_SUITE})."),
@@ -132,6 +139,7 @@ def run(
     from cosmos_eval.run.plan import make_plan, resolve_benchmarks
     from cosmos_eval.run.result_folders import feature_cache_folder
     from cosmos_eval.run.session import Session
+    from cosmos_eval.training.model_labels import label_models
     from cosmos_eval.training.sweep import expand_all
 
     ranks = read_world_size()
@@ -155,7 +163,9 @@ def run(
     if keep_going and rank_group is not None:
         raise RequestError("--keep-going is for one process; leave torchrun out")
     unreadable: dict[str, str] = {}
-    specs, swept = expand_all(model or [DEFAULT_MODEL], unreadable)
+    given = model or [DEFAULT_MODEL]
+    specs, swept = expand_all(given, unreadable)
+    labels = label_models(given, label or (), specs, swept)
     options = RunOptions(  # refuses wrong options before models and data are searched
         device=device,
         precision=precision,
@@ -191,7 +201,8 @@ def run(
                 problems = "; ".join(planned.problems)
                 streamed = f", streamed from {planned.stream.describe()}" if planned.stream else ""
                 ready = f"ready{', ' + check.note if check.note else ''}{streamed}"
-                print_line(f"{check.spec} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
+                name = f"{check.spec} ({labels[check.spec]})" if check.spec in labels else check.spec
+                print_line(f"{name} × {planned.benchmark.name}: {'missing: ' + problems if problems else ready}")
         for problem in model_problems:
             print_line(f"not loadable: {problem}")
         is_data_missing = any(planned.problems for planned in plan) and not skip_missing
@@ -207,7 +218,7 @@ def run(
         session.failed.append(problem)
     results, step_lines = [], []
     profiles = [Profile() if profile else None for _ in specs]
-    for spec, measured in zip(specs, evaluate_models(session, specs, plan, profiles), strict=True):
+    for spec, measured in zip(specs, evaluate_models(session, specs, plan, profiles, labels), strict=True):
         results += measured
         if spec in swept:
             step_lines += swept_lines(swept[spec], measured)

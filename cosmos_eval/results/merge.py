@@ -23,7 +23,7 @@ class Merged:
     """What a merge did."""
 
     copied: int = 0
-    there: int = 0
+    existing: int = 0
     """Results that were in the folder before."""
     repeated: int = 0
     """Further copies with the same identity and numbers, left out."""
@@ -110,7 +110,7 @@ class _Plan:
             if len(target.parts) > 1:
                 self._folders.setdefault(result.model.digest, str(target.parent))
             self._taken[target] = key
-            self.merged.there += 1
+            self.merged.existing += 1
         else:
             target = self._free(
                 self._model_folder(resolved_path, result), _benchmark_folder(resolved_path, result), key

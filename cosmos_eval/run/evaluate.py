@@ -40,7 +40,7 @@ def evaluate(
         benchmarks: names of benchmarks or suites, paths of YAML definitions, or definitions.
         data_root: the folder with the datasets (default: `data`; for a YAML file, the folder of that file).
         out: the folder for results; None writes nothing.
-        label: the model's name in tables (default: its spec).
+        label: the model's name in tables (default: its spec). Finished results get it, too.
         skip_missing: whether benchmarks without their data are left out; otherwise they are an error.
         stream: whether data that are not on disk are evaluated while they are downloaded (WebDataset shards).
         max_image_pixels: number of pixels above which an image is refused (default:

@@ -31,6 +31,7 @@ from cosmos_eval.protocol.benchmark import Benchmark
 from cosmos_eval.protocol.task_registry import task_info
 from cosmos_eval.results.record import Result, identity
 from cosmos_eval.results.store import RESULT, find_finished, write_not_run, write_result
+from cosmos_eval.run.labels import check_label, find_namesake, relabel
 from cosmos_eval.run.many_models import compare_images, open_everywhere
 from cosmos_eval.run.options import RunOptions
 from cosmos_eval.run.plan import PlannedBenchmark
@@ -79,7 +80,8 @@ class Session:
 
         Args:
             model: a spec, or a loaded model.
-            label: the model's name in tables (default: its spec).
+            label: the model's name in tables (default: its spec, or the label of finished results). Finished results
+                get it, too.
             profile: is filled with the time spent in each phase, and written into the model's folder.
 
         Returns:
@@ -88,6 +90,8 @@ class Session:
         Raises:
             RequestError: the model, data or an option cannot be used; with `keep_going`, added to `failed` instead.
         """
+        if label is not None:
+            check_label(label)
         with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)
 
@@ -108,6 +112,8 @@ class Session:
             return []
         loaded_model = engine.model
         model_name = label or loaded_model.spec
+        if label is not None:
+            self._note_namesake(label, loaded_model)
         if profile is not None:
             begin_profile(profile, engine)
         results = []
@@ -202,7 +208,11 @@ class Session:
             )
             finished = find_finished(folder, key)
             if finished is not None:
-                self.reporter.note(f"{benchmark.name}: already done, kept{self._seed_note(finished)}")
+                label_note = ""
+                if label is not None and finished.model.label != label:
+                    finished, words = relabel(finished, folder, label)
+                    label_note = f" ({words})"
+                self.reporter.note(f"{benchmark.name}: already done, kept{label_note}{self._seed_note(finished)}")
                 return finished
             stored = read_stored_result(folder)
             if stored is not None:
@@ -240,6 +250,14 @@ class Session:
         except RequestError as error:
             self.reporter.note(f"{planned.benchmark.name}: the result does not say where its data came from: {error}")
             return {}
+
+    def _note_namesake(self, label: str, model: Model) -> None:
+        """A note if another model has the same label; the digests tell them apart."""
+        namesake = find_namesake(self.out, label, model_folder(model)) if self.out is not None else None
+        if namesake is not None:
+            self.reporter.note(
+                f"{label} is also the label of another model, in {namesake}: tables add the start of the digest to both"
+            )
 
     def _seed_note(self, finished: Result) -> str:
         """A note if the intervals of a finished result come from another seed; the seed is not part of its identity."""

@@ -208,6 +208,19 @@ def is_there(artifact: Artifact, benchmark: "Benchmark", data_root: Path) -> boo
     )
 
 
+def has_some_of(benchmark: "Benchmark", table: Table, data_root: Path) -> bool:
+    """Whether anything that a benchmark reads, or that is fetched for it, is on disk.
+
+    The data root itself, which some definitions name as the last place to search, proves nothing.
+    """
+    paths = [path for alternatives in read_paths(benchmark.dataset) for path in alternatives if path != "."]
+    if benchmark.name in table.recipes:
+        for artifact in table.recipes[benchmark.name].artifacts:
+            paths += artifact.or_there
+            paths += [place for provided in artifact.provides for place in places_of(provided, benchmark)]
+    return any(_is_complete(data_root / path) for path in dict.fromkeys(paths))
+
+
 def places_of(path: str, benchmark: "Benchmark") -> Iterator[str]:
     """A path, and where else the benchmark would read it: its options name alternatives (`coco/val2017`)."""
     yield path
