@@ -229,7 +229,7 @@ def _lacks_files(artifact: Artifact, data_root: Path, manifest: Mapping[str, Any
     if not artifact.path or artifact.name not in manifest or not (data_root / artifact.path).is_dir():
         return False
     for file in manifest[artifact.name]["files"]:
-        name = PurePosixPath(str(file.get("name", "")) if isinstance(file, dict) else "")
+        name = PurePosixPath(file["name"])
         if name.is_absolute() or ".." in name.parts or not (data_root / artifact.path / name).is_file():
             return True
     return False

@@ -109,6 +109,7 @@ class TableReader:
         optional = {one.name for one in fields(Source)} - {"name", "kind", "address"}
         value = dict(self.map_of(value, at, {"name", "kind", "address"}, optional))
         value["unpack"] = self.unpack(value.get("unpack"), (*at, "unpack"))
+        self.of_type(value.get("checksums", {}), dict, (*at, "checksums"))
         source = self.build(Source, value, at)
         self.one_of(source.kind, KINDS, (*at, "kind"))
         self.one_of(source.access, ACCESS, (*at, "access"))
