@@ -155,7 +155,7 @@ class Rows:
         return self.image_columns.path_leaf is None or table.first_value(leaf) is not None or not table.row_count
 
     def _refuse_null_images(self) -> None:
-        """Refuse images that are null, as far as the files tell without being read; others are refused when they are."""
+        """Refuse images that are null, as far as the statistics tell; others are refused when they are read."""
         leaf = self.image_columns.bytes_leaf
         assert leaf is not None
         for table in self.tables:
