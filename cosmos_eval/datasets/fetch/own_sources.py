@@ -133,7 +133,7 @@ class _OwnReader(TableReader):
         checksums = {}
         for name in ("sha256", "md5"):
             if name in value:
-                checksums[name] = self.of_type(value[name], str, (*at, name)).lower()
+                checksums[name] = self.digits(value[name], (*at, name)).lower()
         if checksums:
             known["checksums"] = checksums
         sources = [{"name": "url", **_kind_of_url(value["url"]), **known}]
@@ -148,7 +148,15 @@ class _OwnReader(TableReader):
             raise self.refuse((*at, "hub"), f"hub is owner/name of a dataset on the hub, not {short_repr(hub)}")
         if not value.get("files"):
             raise self.refuse(at, "a part of the hub says which files it needs: files: [test/*, classnames.txt]")
+        if "revision" in value:
+            self.digits(value["revision"], (*at, "revision"))
         return {"name": "hub", "kind": "hub", "address": hub, **{key: value[key] for key in OF_HUB if key in value}}
+
+    def digits(self, value: Any, at: Keys) -> str:
+        """A text of hexadecimal digits, which YAML takes for a number where no letter is among them."""
+        if not isinstance(value, str):
+            raise self.refuse(at, f"{at[-1]} cannot be {short_repr(value)}; write its digits between quotes")
+        return value
 
     def address(self, url: Any, at: Keys) -> None:
         """Refuse what is no address of a file, and one with a password, which would be written into results."""

@@ -141,6 +141,8 @@ def test_where_data_come_from_is_not_in_the_fingerprint(tmp_path):
         ({"url": "https://e.org/a.zip", "unpack": {"format": "rar", "into": "a"}}, "format cannot be 'rar'"),
         ({"url": "https://e.org/a.zip", "unpack": {"format": "none", "into": "a"}}, "unpacks nothing"),
         ({"url": "https://e.org/a.zip", "unpack": "zip"}, "unpack cannot be 'zip'"),
+        ({"url": "https://e.org/a", "path": "a", "sha256": 12}, "write its digits between quotes"),
+        ({"hub": "a/b", "path": "a", "files": ["*"], "revision": 1234567}, "write its digits between quotes"),
         ({"url": "https://e.org/a", "path": "a", "sha256": "abc"}, "sha256 has 64 hexadecimal digits"),
         ({"url": "https://e.org/a", "path": "a", "size": -1}, "size must be above 0"),
         ({"url": "https://e.org/a", "path": "a", "mirrors": ["x"]}, "no address that begins with https"),
