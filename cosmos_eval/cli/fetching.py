@@ -74,6 +74,10 @@ def fetch_planned(
     """
     from cosmos_eval.datasets.fetch.plan_text import describe_plan
 
+    if not dry_run and plan.fetched and (not ask or sys.stdin.isatty()):
+        from cosmos_eval.datasets.fetch.hub_sizes import ask_for_sizes
+
+        plan = ask_for_sizes(plan)
     for line in describe_plan(plan):
         show(line)
     if dry_run or not (plan.fetched or plan.prepare):

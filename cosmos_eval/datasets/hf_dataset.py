@@ -1,12 +1,12 @@
 """A dataset of the Hugging Face hub, read from its Parquet files on disk.
 
 Nothing is downloaded here, and no code of the dataset runs (loading scripts are not even fetched): `needed_files` says
-which files of which commit must be where, and `read_hf_dataset` reads them with pyarrow.
+which files of which commit must be where, `cosmos_eval.datasets.fetch` fetches them when asked, and `read_hf_dataset`
+reads them with pyarrow.
 """
 
 import fnmatch
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from cosmos_core.printable import printable
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.data import Data
 from cosmos_eval.datasets.dataset_checks import DatasetChecker
+from cosmos_eval.datasets.fetch.addresses import is_repository
 from cosmos_eval.datasets.parquet.listing import SUFFIX, list_parquet, select_tables
 
 FOLDER = "hf"
@@ -24,7 +25,6 @@ FOLDER = "hf"
 HUB = "https://huggingface.co/datasets"
 DEFAULT_SPLIT = "test"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,23 @@ class NeededFiles:
                 checker.refuse(f"needs Parquet files, and {where} has none; {_converted_advice(self.repository)}")
             selected |= set(select_tables(parquet, where, checker, one_configuration=True))
         return sorted(selected)
+
+    @property
+    def selection(self) -> list[dict[str, Any]]:
+        """The options that decide which files are read, for each split."""
+        keys = ("split", "config", "files")
+        return [
+            {key: options[key] for key in keys if key in options}
+            for options in _options_of_splits(self.benchmark.dataset)
+        ]
+
+    def are_there(self, data_root: Path) -> bool:
+        """Whether the files on disk are those that the definition reads, as far as their names tell."""
+        folder = data_root / self.folder
+        try:
+            return bool(self.select(list_parquet(folder) if folder.is_dir() else []))
+        except RequestError:
+            return False
 
 
 def needed_files(benchmark: Any) -> NeededFiles:
@@ -108,13 +125,9 @@ def read_hf_dataset(benchmark: Any, data_root: Path) -> Data:
     folder = checker.data_root / folder_of(options["repository"], options["revision"])
     names = list_parquet(folder) if folder.is_dir() else []
     if not _may_be_read(names, options):
-        repository, revision = options["repository"], options["revision"]
-        command = ["hf", "download", repository, "--repo-type", "dataset", "--revision", revision]
-        command += [word for pattern in _patterns_of(options) for word in ("--include", pattern)]
-        command += ["--local-dir", str(folder)]
+        # which command fetches them is told by whoever shows this, as for all data that can be fetched
         checker.refuse(
-            f"needs Parquet files of {repository} in {folder}, which is not there{checker.take_hint()}; run "
-            f"`{shlex.join(command)}`; if the repository has no Parquet files, {_converted_advice(repository)}"
+            f"needs Parquet files of {options['repository']} in {folder}, which is not there{checker.take_hint()}"
         )
     return read_tables(benchmark, checker, folder, select_tables(names, folder, checker, one_configuration=True))
 
@@ -126,7 +139,7 @@ def _check_source(name: str, options: dict[str, Any]) -> None:
         RequestError: otherwise, with how to find the commit.
     """
     repository, revision = options["repository"], options["revision"]
-    if not _REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository or len(repository) > 200:
+    if not is_repository(repository):
         raise RequestError(
             f"{name}: dataset.repository must be the owner and name of a dataset on the hub, such as owner/name, not "
             f"{printable(short_repr(repository))}"

@@ -1,12 +1,14 @@
-"""Struct arrays of MATLAB's files (level 5 MAT-file format), read with every length checked.
+"""Struct arrays and matrices of MATLAB's files (level 5 MAT-file format), read with every length checked.
 
 scipy's `loadmat` ends the process with a segmentation fault for some damaged files; here they are an error. Only texts
-and numbers in fields of a struct array are read.
+and numbers in fields of a struct array, and matrices of numbers are read.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 HEADER_BYTES = 128
 COMPRESSED, MATRIX = 15, 14
@@ -14,6 +16,8 @@ TEXT_CODES = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"
 """Type of an element -> encoding of a text in it; utf-16 is of the file's byte order."""
 NUMBER_CODES = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 9: "d", 12: "q", 13: "Q"}
 """Type of an element -> format of one number in it, for `struct`."""
+COMPLEX = 0x0800
+"""Flag of a matrix."""
 STRUCT, CHAR = 2, 4
 """Classes of a matrix; 6 to 15 are numbers."""
 FIRST_NUMBER, LAST_NUMBER = 6, 15
@@ -33,6 +37,34 @@ def read_struct_array(content: bytes, variable: str, fields: Sequence[str]) -> l
     Raises:
         MatError: no such variable, a field that is missing or has neither a text nor one number, or damage.
     """
+    matrix, order = _find_variable(content, variable)
+    return _read_elements(matrix, fields, order)
+
+
+def read_number_matrix(content: bytes, variable: str) -> np.ndarray:
+    """Return a matrix of numbers: (rows, columns) in the type that the file stores them in.
+
+    Raises:
+        MatError: no such variable, one of another kind or of other than two dimensions, or damage.
+    """
+    matrix, order = _find_variable(content, variable)
+    if not FIRST_NUMBER <= matrix.kind <= LAST_NUMBER or len(matrix.dimensions) != 2 or matrix.is_complex:
+        raise MatError(f"its variable {variable} is no matrix of numbers")
+    kind, body = matrix.parts[0] if matrix.parts else (0, b"")
+    if kind not in NUMBER_CODES:
+        raise MatError("it has values of an unknown type")
+    numbers = np.frombuffer(body, np.dtype(order + NUMBER_CODES[kind])) if len(body) % _size_of(kind) == 0 else None
+    if numbers is None or numbers.size != matrix.dimensions[0] * matrix.dimensions[1]:
+        raise MatError(f"its variable {variable} has other than {' x '.join(map(str, matrix.dimensions))} numbers")
+    return numbers.reshape(matrix.dimensions, order="F")  # MATLAB stores columns
+
+
+def _size_of(kind: int) -> int:
+    return struct.calcsize(f"<{NUMBER_CODES[kind]}")
+
+
+def _find_variable(content: bytes, variable: str) -> "tuple[_Matrix, str]":
+    """Return a variable of a file, and the byte order of the file."""
     if len(content) < HEADER_BYTES or content[126:128] not in (b"IM", b"MI"):
         raise MatError("it is no MAT-file of level 5")
     order = "<" if content[126:128] == b"IM" else ">"
@@ -42,7 +74,7 @@ def read_struct_array(content: bytes, variable: str, fields: Sequence[str]) -> l
         if kind == MATRIX:
             matrix = _Matrix(body, order)
             if matrix.name == variable:
-                return _read_elements(matrix, fields, order)
+                return matrix, order
     raise MatError(f"it has no variable {variable}")
 
 
@@ -102,6 +134,8 @@ class _Matrix:
         if not flags or not dimensions or any(side < 0 for side in dimensions):
             raise MatError("an array is damaged")
         self.kind = int(flags[0]) & 0xFF
+        self.is_complex = bool(int(flags[0]) & COMPLEX)
+        self.dimensions = tuple(int(side) for side in dimensions)
         self.size = 1
         for side in dimensions:
             self.size = min(self.size * int(side), MOST_PARTS)

@@ -16,7 +16,8 @@ A reader of another package is an entry point of the group `cosmos_eval.readers`
 
 `load` raises `DataProblems` with everything that is missing, which `DatasetChecker` collects. `data check` calls
 `load` too, so the check and the evaluation always agree. A class may also have `check(benchmark, data_root)`, which is
-called before `load` and returns a list of problems.
+called before `load` and returns a list of problems; and `needed_files(benchmark)`, with which `data fetch` fetches a
+dataset of the hub that the options name.
 '''
 
 from collections.abc import Mapping
@@ -67,6 +68,9 @@ class ReaderInfo:
     summary: str = ""
     about: Mapping[str, str] = field(default_factory=dict)
     """Option -> what it means, in one line, for `list readers NAME`."""
+    needed_files: Any = None
+    """`(benchmark) -> NeededFiles` (`cosmos_eval.datasets.hf_dataset`), or its `module:function`, of a reader whose
+    options name a dataset of the hub: what `data fetch` fetches."""
 
     def kind(self, option: str) -> str | None:
         """Return the kind of an option's value; None if there is no such option."""
@@ -109,6 +113,7 @@ def to_reader_info(reader: Any) -> ReaderInfo:
         check=getattr(reader, "check", None),
         stream=getattr(reader, "stream", None),
         summary=first_sentence(reader),
+        needed_files=getattr(reader, "needed_files", None),
         about=dict(getattr(reader, "about", {})),
     )
 

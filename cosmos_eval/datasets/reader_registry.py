@@ -115,6 +115,7 @@ BUILT_IN: dict[str, Any] = {
         kinds=("retrieval", "classification", "perception"),
         required={"repository": TEXT, "revision": TEXT},
         optional={"split": TEXT, "config": TEXT, "files": NAMES, **TABLE_COLUMNS, **EXIF, **CANDIDATES},
+        needed_files="cosmos_eval.datasets.hf_dataset:needed_files",
         summary="Parquet files of a dataset of the Hugging Face hub, below DATA_ROOT/hf (docs/own_data.md)",
         about={
             "repository": "id on the hub",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.plugins import off_note
+from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
 from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
@@ -61,6 +62,12 @@ class Benchmark:
     """Folder of the data whatever data root is given: the benchmark was given as this folder."""
     published: tuple[KnownDifference, ...] = ()
     """Why and by how much published figures may differ from ours; not in the fingerprint."""
+    fetch: tuple[Artifact, ...] = ()
+    """Where the data of a user's own definition are fetched, as it says itself; not in the fingerprint."""
+    path: Path | None = field(default=None, compare=False)
+    """A user's own YAML file, for commands that messages advise."""
+    same_data_as: str = field(default="", compare=False)
+    """The shipped definition whose data a user's own one reads: its base, whose reader, paths and split it keeps."""
 
     @property
     def data_kind(self) -> str:
@@ -92,7 +99,9 @@ def load_benchmark(name_or_path: str | Path) -> Benchmark:
     value = check_definition(source)
     if not is_users_own and value["name"] != path.stem:
         raise source.refuse(("name",), f"the name must be that of the file, {path.stem}")
-    benchmark = Benchmark(**value, folder=path.parent if is_users_own else None)
+    benchmark = Benchmark(**value)
+    if is_users_own:
+        benchmark = replace(benchmark, folder=path.parent, path=path, same_data_as=_find_same_data(source))
     _check_words(benchmark, source)
     return replace(benchmark, fingerprint=protocol_fingerprint(benchmark))
 
@@ -118,6 +127,23 @@ def read_definition(path: Path) -> Source:
     value = _override(base.value, source.value)
     del value["base"]
     return Source(path, value, source.lines, base)
+
+
+def _find_same_data(source: Source) -> str:
+    """Return the name of the shipped base whose data a definition reads unchanged; empty if there is none."""
+    base = source.base
+    if base is None or base.path != definition_files().get(base.path.stem):
+        return ""
+    dataset, base_dataset = source.value["dataset"], base.value.get("dataset", {})
+    info = reader_info(dataset["reader"])
+    decisive = {
+        "reader",
+        "split",
+        "splits",
+        *(key for key in (*info.required, *info.optional) if info.kind(key) == PATH),
+    }
+    same = all(dataset.get(key) == base_dataset.get(key) for key in decisive)
+    return base.path.stem if same else ""
 
 
 def _find_base(path: Path, name: Any, source: Source) -> Path:

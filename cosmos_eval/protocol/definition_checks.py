@@ -28,7 +28,7 @@ from cosmos_eval.protocol.task_registry import TASKS, task_info
 
 REQUIRED_KEYS = {"name": str, "version": int, "task": str, "dataset": dict, "metrics": dict}
 """Required keys of a definition -> type."""
-OPTIONAL_KEYS = {"prompts": dict, "source": str, "summary": str, "published": list}
+OPTIONAL_KEYS = {"prompts": dict, "source": str, "summary": str, "published": list, "fetch": list}
 """Optional keys of a definition -> type; a task may add one of its own."""
 LONGEST_NAME = 200
 """Bytes. The name is part of file names with endings, and file systems allow 255 bytes."""
@@ -83,6 +83,11 @@ def check_definition(source: Source) -> dict[str, Any]:
     _check_prompts(source, definition, info)
     if "published" in definition:
         definition = {**definition, "published": read_differences(source)}
+    if "fetch" in definition:
+        from cosmos_eval.datasets.fetch.own_sources import read_own_sources  # most definitions have none
+
+        parts = read_own_sources(definition["fetch"], lambda at, message: source.refuse(("fetch", *at), message))
+        definition = {**definition, "fetch": parts}
     settings = info.settings(source)
     fields = {key: value for key, value in definition.items() if key != info.settings_key}
     return {**fields, "metrics": metrics, **({"settings": settings} if settings else {})}

@@ -26,8 +26,13 @@ def advise_fetching(benchmarks: Sequence[Benchmark], data_root: Path | None) -> 
     by_hand = {name for one in plan.by_hand for name in one.benchmarks}
     where = "" if data_root is None else f" --data-root {shlex.quote(str(data_root))}"
     parts = []
-    if complete := [benchmark.name for benchmark in benchmarks if benchmark.name in busy - by_hand]:
+    if complete := [_argument(benchmark) for benchmark in benchmarks if benchmark.name in busy - by_hand]:
         parts.append(f"fetch with `cosmos-eval data fetch {' '.join(complete)}{where}`")
-    if steps := [benchmark.name for benchmark in benchmarks if benchmark.name in by_hand]:
+    if steps := [_argument(benchmark) for benchmark in benchmarks if benchmark.name in by_hand]:
         parts.append(f"steps for a person: `cosmos-eval data fetch {' '.join(steps)} --dry-run{where}`")
     return "; ".join(parts)
+
+
+def _argument(benchmark: Benchmark) -> str:
+    """What a command takes for a benchmark: its name, or the path of a user's own definition."""
+    return shlex.quote(str(benchmark.path or benchmark.name))

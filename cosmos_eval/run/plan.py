@@ -76,7 +76,8 @@ def make_plan(
     Data that are not on disk are streamed if `stream` asks for it, or if the definition has their address.
 
     Data is read from `data_root` (default: `data`). Data of a user's own YAML file is read from the folder of that file
-    if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it.
+    if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it; if no `data_root` is
+    given and that folder lacks the data, from `data`.
 
     Raises:
         RequestError: data is missing and `skip_missing` is False; lists all that is missing in one line.
@@ -140,8 +141,9 @@ def check_data(
     """Find the folder with a benchmark's data.
 
     Args:
-        data_root: searched first; then the folder of the benchmark's YAML file, if it is a user's own. It has no
-            meaning for a benchmark that was given as the folder of its data.
+        data_root: searched first; then the folder of the benchmark's YAML file, if it is a user's own. None: that
+            folder, and then `data`, where `data fetch` puts data. It has no meaning for a benchmark that was given as
+            the folder of its data.
         deep: whether every image and mask is decoded.
 
     Returns:
@@ -150,7 +152,7 @@ def check_data(
     from cosmos_eval import datasets, tasks
 
     own_folder = [benchmark.folder] if benchmark.folder else []
-    roots = [data_root, *own_folder] if data_root else own_folder or [DEFAULT_DATA_ROOT]
+    roots = [data_root, *own_folder] if data_root else [*own_folder, DEFAULT_DATA_ROOT]
     if benchmark.data_root is not None:
         roots = [benchmark.data_root]
     reports = []

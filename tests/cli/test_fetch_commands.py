@@ -162,7 +162,7 @@ def test_a_message_about_missing_data_tells_the_command_that_fetches_them(intern
         str(tmp_path / "out"),
     ]
     assert run_command(run) == 2
-    advice = f"fetch with `cosmos-eval data fetch tiny-sst2 --data-root {root}`"
+    advice = f"fetch with `cosmos-eval data fetch {definition} --data-root {root}`"
     assert advice in capsys.readouterr().err
     assert run_command(["data", "check", definition, "--data-root", str(root)]) == 1
     assert advice in capsys.readouterr().out

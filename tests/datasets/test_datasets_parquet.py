@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from cosmos_core.errors import RequestError
 from cosmos_eval import datasets
@@ -239,16 +240,31 @@ def test_labels_out_of_range_are_refused_with_their_row(tmp_path: Path):
     assert "the label -1 is not from 0 to 1: the hub writes -1 where labels are not published" in message
 
 
-def test_a_null_image_is_refused(tmp_path: Path):
+def test_a_null_image_is_refused_without_reading_the_images(tmp_path: Path, monkeypatch):
+    monkeypatch.delattr(parquet_images.ParquetImage, "content")
     columns = {"image": [encode_image(i) for i in range(5)] + [None], "text": list("abcdef")}
     write_table(tmp_path / "data/a.parquet", columns)
-    assert "a.parquet, row 5, column image: null in place of an image; leave the row out" in refusal(tmp_path)
+    message = refusal(tmp_path)
+    assert "a.parquet, rows 4 to 5, column image: null in place of an image in 1 of them; leave these" in message
     columns["image"] = [{"bytes": image, "path": None} for image in columns["image"]]
     write_table(tmp_path / "data/a.parquet", columns)
-    assert "a.parquet, row 5, column image.bytes: null in place of an image" in refusal(tmp_path)
+    assert "a.parquet, rows 4 to 5, column image.bytes: null in place of an image" in refusal(tmp_path)
     columns["image"][5] = None
-    write_table(tmp_path / "data/a.parquet", columns)
+    write_table(tmp_path / "data/a.parquet", columns, group=5)
     assert "a.parquet, row 5, column image.bytes: null in place of an image" in refusal(tmp_path)
+
+
+def test_a_null_image_without_statistics_is_refused_when_it_is_read(tmp_path: Path):
+    table = pa.table({"image": [*structs(5), None], "text": list("abcdef")})
+    (tmp_path / "data").mkdir()
+    parquet.write_table(table, tmp_path / "data/a.parquet", write_statistics=False)
+    assert "a.parquet, row 5, column image.bytes: null in place of an image; leave the row out" in refusal(tmp_path)
+
+
+def test_a_row_that_repeats_an_image_by_its_id_needs_no_image(tmp_path: Path):
+    images = [*structs(1), None, *structs(1, 1)]
+    write_table(tmp_path / "data/a.parquet", {"image": images, "id": [1, 1, 2], "text": list("abc")})
+    assert load(tmp_path, image_id_column="id").counts() == {"images": 2, "texts": 3}
 
 
 def test_files_that_do_not_agree_are_refused(tmp_path: Path):

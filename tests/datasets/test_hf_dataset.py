@@ -1,9 +1,5 @@
 """The reader `hf-dataset`: one commit, one split, only what is on disk."""
 
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,31 +84,6 @@ def test_what_is_missing_is_told_with_what_to_do(tmp_path: Path):
         assert (
             f"needs Parquet files of somebody/pets in {tmp_path / FOLDER}, which is not there (pets of some" in message
         )
-        assert (
-            f"run `hf download somebody/pets --repo-type dataset --revision {COMMIT} --include '*test*.parquet'"
-            in message
-        )
-        assert f"--local-dir {tmp_path / FOLDER}`" in message
-        assert "refs/convert/parquet" in message
-
-
-def test_the_advised_command_gets_the_files(tmp_path: Path):
-    put(tmp_path / "hub", "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet")
-    contents = {
-        path.relative_to(tmp_path / "hub" / FOLDER).as_posix(): path.read_bytes()
-        for path in (tmp_path / "hub" / FOLDER).rglob("*.parquet")
-    }
-    words = shlex.split(refusal(tmp_path).split("`")[1])
-    assert words[0] == "hf"
-    with serving_hub(contents) as hub:
-        hub.repository, hub.commits = "somebody/pets", [COMMIT]
-        environment = {**os.environ, "HF_ENDPOINT": hub.server.address, "HF_HUB_DISABLE_XET": "1"}
-        environment |= {"HF_HOME": str(tmp_path / "home")}
-        environment.pop("HF_HUB_OFFLINE", None)
-        command = [sys.executable, "-m", "huggingface_hub.cli.hf", *words[1:]]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
-    assert datasets.load(definition(tmp_path)).counts() == {"images": 2, "texts": 2}
-    assert not (tmp_path / FOLDER / "data/train-00000-of-00001.parquet").exists()
 
 
 def test_needed_files(tmp_path: Path):

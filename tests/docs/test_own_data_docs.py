@@ -109,6 +109,18 @@ def test_the_parquet_files_of_the_documents_run(own_model, tmp_path, heading, fo
     assert result.metrics["top1"].value == 1  # the names say which images are red and which are blue
 
 
+def test_the_definition_that_says_where_its_data_are_is_planned(tmp_path, capsys):
+    path = tmp_path / "pets-fetched.yaml"
+    path.write_text(block(OWN_DATA, "yaml", "name: pets-fetched"))
+    assert run_command(["data", "fetch", str(path), "--data-root", str(tmp_path / "data"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "from url (https://example.org/pets.zip)" in printed
+    assert "terms: CC BY 4.0" in printed
+    path.write_text(block(OWN_DATA, "yaml", "name: pets-hub"))
+    assert run_command(["data", "fetch", str(path), "--data-root", str(tmp_path / "data"), "--dry-run"]) == 0
+    assert "from hub (https://huggingface.co/datasets/somebody/pets)" in capsys.readouterr().out
+
+
 def test_every_variant_of_imagenet_of_the_documents_is_a_definition(tmp_path):
     text = block(OWN_DATA, "yaml", "only_class_folders")
     rows = re.findall(r"^\| (ImageNet\S+) \| `(\S+)` \| (yes|no) \| images: (\d+), classes: (\d+) \|$", OWN_DATA, re.M)

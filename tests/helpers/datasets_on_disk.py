@@ -27,7 +27,13 @@ def write_json(path: Path, content: Any) -> Path:
 
 def define(folder: Path, task: str, dataset: dict[str, Any], prompts: dict[str, Any] | None = None) -> Benchmark:
     """A user's own definition beside the data."""
-    primary = {"retrieval": "text_to_image_recall@1", "classification": "top1", "perception": "accuracy"}[task]
+    primary = {
+        "retrieval": "text_to_image_recall@1",
+        "classification": "top1",
+        "perception": "accuracy",
+        "multilabel": "mean_average_precision",
+        "multiple-choice": "accuracy",
+    }[task]
     value: dict[str, Any] = {"name": "mine", "version": 1, "task": task, "dataset": dataset}
     value["metrics"] = {"primary": primary}
     if prompts:

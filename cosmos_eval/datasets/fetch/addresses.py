@@ -7,11 +7,14 @@ cannot reach.
 """
 
 import ipaddress
+import re
 import socket
 import urllib.request
 from urllib.parse import urljoin, urlsplit
 
 from cosmos_eval.datasets.fetch.errors import FetchError
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
 def next_address(current: str, location: str) -> str:
@@ -80,3 +83,8 @@ def shown(address: str) -> str:
     except ValueError:
         return repr(address[:100])
     return f"{parts.scheme}://{host}{port}{parts.path}"[:200] if parts.scheme else address[:200]
+
+
+def is_repository(name: str) -> bool:
+    """Whether a text can be the id of a dataset on the hub, such as `owner/name`."""
+    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name and len(name) <= 200

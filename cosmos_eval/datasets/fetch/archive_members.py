@@ -6,6 +6,7 @@ out as what they are; `unpack` copies the file that they lead to.
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import stat
@@ -89,7 +90,9 @@ class ArchiveReader:
         except (tar_files.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
             raise self.refuse(f"is damaged: {printable(str(error) or 'it ends too early')}") from error
         except OSError as error:
-            if error.errno is not None:  # of the disk; gzip and bz2 say without a number that data are damaged
+            # of the disk; but gzip and bz2 say without a number that data are damaged, and an offset that a damaged zip
+            # names is an invalid argument of the system
+            if error.errno not in (None, errno.EINVAL, errno.EOVERFLOW):
                 raise
             raise self.refuse(f"is damaged: {printable(str(error))}") from error
         except (

@@ -25,7 +25,7 @@ from cosmos_eval.datasets.fetch.moving import move_tree, remove_empty_folders
 from cosmos_eval.datasets.fetch.plan import FetchPlan, Planned
 from cosmos_eval.datasets.fetch.single_images import fetch_single_images
 from cosmos_eval.datasets.fetch.table import Source
-from cosmos_eval.datasets.fetch.transfer import SPARE_BYTES, Fetched, Network, download
+from cosmos_eval.datasets.fetch.transfer import SPARE_BYTES, Fetched, Network, download, find_whole_file
 from cosmos_eval.datasets.fetch.unpack import disk_error, unpack_archive
 from cosmos_eval.progress import Reporter, Silent
 
@@ -210,6 +210,10 @@ class _Fetching:
     def download(self, file: FileToFetch, progress: "ByteProgress") -> Fetched:
         if self.stop.is_set():
             raise FetchStopped
+        there = find_whole_file(file.remote, file.may_be_at) if file.may_be_at is not None else None
+        if there is not None:
+            progress.advance(there.size)
+            return there
         fetched = download(file.remote, file.path, progress.advance, self.network)
         if not file.remote.checksums:  # a checksum has ruled it out
             impostor = impostor_at(file.path)

@@ -1,14 +1,15 @@
 """From a source of the table to the files to fetch: their addresses, what is known of them, and where they go first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
+from cosmos_core.errors import RequestError
 from cosmos_eval.datasets.fetch.errors import FetchError
 from cosmos_eval.datasets.fetch.hub import HubFile, gated_line, list_files, remote_of, resolve_revision
 from cosmos_eval.datasets.fetch.manifest import STATE_FOLDER
 from cosmos_eval.datasets.fetch.table import Artifact, Source
-from cosmos_eval.datasets.fetch.transfer import Remote, find_whole_file
+from cosmos_eval.datasets.fetch.transfer import Remote
 
 STAGED = f"{STATE_FOLDER}/incomplete"
 """Below the data root: files that are kept as they come, until all of an artifact are there; unfinished unpacking."""
@@ -25,7 +26,9 @@ class FileToFetch:
     """Of the archive, or its path below the folder of the artifact."""
     remote: Remote
     path: Path
-    """Where it is fetched to: not where readers look, unless it is there already."""
+    """Where it is fetched to: not where readers look."""
+    may_be_at: Path | None = None
+    """Where readers look for it, and where it may be already: then it is not fetched."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def final_path(artifact: Artifact, source: Source, file: FileToFetch, data_root:
 def _locate_on_hub(artifact: Artifact, source: Source, data_root: Path) -> Located:
     try:
         commit = resolve_revision(source.address, source.revision)
-        files = list_files(source.address, commit, source.files)
+        files = _list_files(artifact, source, commit)
     except FetchError as error:
         if error.kind == "gated":
             raise FetchError("gated", gated_line(source.address)) from error
@@ -81,11 +84,23 @@ def _locate_on_hub(artifact: Artifact, source: Source, data_root: Path) -> Locat
     for file in files:
         remote = remote_of(source.address, commit, _with_table(source, file, len(files)))
         to_fetch = FileToFetch(file.path, remote, folder / file.path)
-        final = final_path(artifact, source, to_fetch, data_root)
-        if kept and remote.checksums and find_whole_file(remote, final) is not None:
-            to_fetch = FileToFetch(file.path, remote, final)
+        if kept and remote.checksums:  # without them nothing tells that a file is the one of this commit
+            to_fetch = replace(to_fetch, may_be_at=final_path(artifact, source, to_fetch, data_root))
         located.append(to_fetch)
     return Located(tuple(located), commit)
+
+
+def _list_files(artifact: Artifact, source: Source, commit: str) -> list[HubFile]:
+    """The files of a source at a commit: those of its patterns, or those that the definition's reader selects."""
+    if artifact.files_of_reader is None:
+        return list_files(source.address, commit, source.files)
+    files = {file.path: file for file in list_files(source.address, commit)}
+    try:
+        return [files[path] for path in artifact.files_of_reader.select(list(files))]
+    except FetchError:
+        raise
+    except RequestError as error:
+        raise FetchError("not-found", str(error)) from error
 
 
 def _with_table(source: Source, file: HubFile, count: int) -> HubFile:

@@ -118,9 +118,23 @@ def read_manifest(data_root: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(entries, dict) or content.get("version") != VERSION:
         raise RequestError(f"{path} is not a manifest of this version of cosmos-eval; {ADVICE}")
     for name, entry in entries.items():
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), list) for key in ("files", "provides")):
+        if not _is_entry(entry):
             raise RequestError(f"{path} is damaged at {name[:80]!r}; {ADVICE}")
     return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a value of the manifest has what is read of it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("files"), list):
+        return False
+    lists = [entry.get("provides"), entry.get("benchmarks", [])]
+    return all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists) and all(
+        isinstance(file, dict)
+        and isinstance(file.get("name"), str)
+        and isinstance(file.get("sha256"), str)
+        and type(file.get("size")) is int
+        for file in entry["files"]
+    )
 
 
 def fetched_parts(benchmark: "Benchmark", data_root: Path) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""What would be fetched for some benchmarks: from the table and the files on disk, without network and questions.
+"""What would be fetched for some benchmarks: from the table, a user's own definitions and the files on disk, without
+network and questions.
 
 A copy by others of data that their publisher gives only after a form, login or click is planned only if its source is
 named (`--source`) and the terms are accepted for a benchmark that needs it (`--accept-terms`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from cosmos_core.errors import RequestError
 from cosmos_core.suggestions import near
 from cosmos_core.text_files import parse_integer, read_text
+from cosmos_eval.datasets.fetch.manifest import read_manifest
+from cosmos_eval.datasets.fetch.own_sources import recipe_of
 from cosmos_eval.datasets.fetch.table import Artifact, Recipe, Source, Table, load_table
 from cosmos_eval.datasets.reader import PATH
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
@@ -86,7 +89,7 @@ class FetchPlan:
     prepare: tuple[str, ...]
     """Steps of `data prepare` that can be made once everything is fetched."""
     without_source: tuple[tuple[str, str], ...] = ()
-    """Benchmarks that the table does not know, such as a user's own -> their note on where the data come from."""
+    """Benchmarks without a source in the table or their definition -> their note on where the data come from."""
     instead: tuple[tuple[str, str], ...] = ()
     """Benchmark of which something is fetched or left to a person -> one to prefer, and why."""
 
@@ -139,27 +142,36 @@ def make_fetch_plan(
         table: None: the shipped one.
 
     Raises:
-        RequestError: a source that nothing of this has, a restricted copy whose terms were not accepted, or accepted
-            terms of a benchmark that is not asked for or takes no restricted copy.
+        RequestError: own definitions that fetch different files to one path; a source that nothing of this has, a
+            restricted copy whose terms were not accepted, or accepted terms of a benchmark that is not asked for or
+            takes no restricted copy.
     """
     table = table or load_table()
     by_name = {benchmark.name: benchmark for benchmark in benchmarks}
-    recipes = {name: table.recipes[name] for name in by_name if name in table.recipes}
+    found = {name: recipe_of(benchmark, table) for name, benchmark in by_name.items()}
+    recipes = {name: recipe for name, recipe in found.items() if recipe is not None}
     needing: dict[str, list[str]] = {}
+    artifacts: dict[str, Artifact] = {}
     for name, recipe in recipes.items():
         for artifact in recipe.artifacts:
+            artifacts.setdefault(artifact.name, artifact)
             needing.setdefault(artifact.name, []).append(name)
-    _refuse_unknown_names(sources, accepted_terms, by_name, [table.artifacts[name] for name in needing])
+    _refuse_unknown_names(sources, accepted_terms, by_name, [*artifacts.values()])
+    manifest = _read_manifest(data_root)
     fetched: list[Planned] = []
     by_hand: list[ByHand] = []
     there: list[Artifact] = []
     for name, users in needing.items():
-        artifact = table.artifacts[name]
+        artifact = artifacts[name]
         chosen = _choose(artifact, sources)
         if any(source.by_name_only for source in chosen):  # what an earlier attempt brought may be continued
             missing_for = tuple(users)
         else:
-            missing_for = tuple(user for user in users if not is_there(artifact, by_name[user], data_root))
+            missing_for = tuple(
+                user
+                for user in users
+                if _lacks_files(artifact, data_root, manifest) or not is_there(artifact, by_name[user], data_root)
+            )
         if not missing_for:
             there.append(artifact)
             continue
@@ -172,6 +184,7 @@ def make_fetch_plan(
         else:
             by_hand.append(ByHand(artifact, missing_for))
     _refuse_idle_acceptance(accepted_terms, fetched, there, recipes)
+    _refuse_conflicts(fetched)
     left = {user for one in by_hand for user in one.benchmarks}
     steps = dict.fromkeys(step for name, recipe in recipes.items() if name not in left for step in recipe.prepare)
     busy = left | {user for one in fetched for user in one.benchmarks}
@@ -201,6 +214,8 @@ def is_there(artifact: Artifact, benchmark: "Benchmark", data_root: Path) -> boo
     Folders must hold something, and WebDataset shards be as many as announced. Contents are not read: that is for
     `data check`.
     """
+    if artifact.files_of_reader is not None:
+        return artifact.files_of_reader.are_there(data_root)
     if any(_is_complete(data_root / path) for path in artifact.or_there):
         return True
     return all(
@@ -219,6 +234,26 @@ def has_some_of(benchmark: "Benchmark", table: Table, data_root: Path) -> bool:
             paths += artifact.or_there
             paths += [place for provided in artifact.provides for place in places_of(provided, benchmark)]
     return any(_is_complete(data_root / path) for path in dict.fromkeys(paths))
+
+
+def _lacks_files(artifact: Artifact, data_root: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether files that the manifest has of an artifact are missing in its folder: one of many was deleted, or a
+    process was killed while it moved them there."""
+    if not artifact.path or artifact.name not in manifest or not (data_root / artifact.path).is_dir():
+        return False
+    for file in manifest[artifact.name]["files"]:
+        name = PurePosixPath(file["name"])
+        if name.is_absolute() or ".." in name.parts or not (data_root / artifact.path / name).is_file():
+            return True
+    return False
+
+
+def _read_manifest(data_root: Path) -> dict[str, dict[str, Any]]:
+    """The manifest of a data root; empty where it cannot be read, which is told when it would be written."""
+    try:
+        return read_manifest(data_root)
+    except (RequestError, OSError):
+        return {}
 
 
 def places_of(path: str, benchmark: "Benchmark") -> Iterator[str]:
@@ -258,6 +293,22 @@ def _is_complete(path: Path) -> bool:
         return path.stat().st_size > 0
     except (OSError, RequestError, ValueError):
         return False
+
+
+def _refuse_conflicts(fetched: Sequence[Planned]) -> None:
+    """Refuse users' own definitions that want different files at one path: one would be taken for the other."""
+    files: dict[str, tuple[str, Any]] = {}
+    for planned in fetched:
+        artifact, first = planned.artifact, planned.first
+        if first.kind not in ("http", "drive"):
+            continue
+        wanted = (first.address, first.size, dict(first.checksums))
+        name, other = files.setdefault(artifact.landing(first), (planned.benchmarks[0], wanted))
+        if other != wanted:
+            raise RequestError(
+                f"{name} and {planned.benchmarks[0]} fetch different files to {artifact.landing(first)}; give them one "
+                "address and checksum, or different paths"
+            )
 
 
 def _refuse_unknown_names(

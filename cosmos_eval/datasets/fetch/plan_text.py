@@ -43,6 +43,8 @@ def _describe_planned(planned: Planned) -> Iterator[str]:
     gated = ", gated" if first.access == "token" else ""
     yield f"  {artifact.name}: {source_size_text(planned)} from {first.name} ({first.page}){gated}"
     yield f"    for {', '.join(planned.benchmarks)}; gives {', '.join(artifact.provides)}"
+    if first.kind == "hub" and planned.download_size is None:
+        yield f"    files: {' '.join(first.files)}; how many and how large is known once the hub is asked"
     yield f"    terms: {artifact.terms}"
     if len(planned.sources) > 1:
         others = ", ".join(f"{source.name} ({source.page})" for source in planned.sources[1:])

@@ -5,10 +5,12 @@ source      one place that an artifact can come from; an artifact has one or sev
 recipe      what a benchmark needs: artifacts, and the `data prepare` steps that follow
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 from urllib.parse import urlsplit
 
 SOURCES = Path(__file__).with_name("sources.yaml")
@@ -93,6 +95,16 @@ class Source:
         return f"https://huggingface.co/datasets/{self.address}" if self.kind == "hub" else self.address
 
 
+class FilesOfReader(Protocol):
+    """Which files of a repository the reader of a definition reads; the reader says it itself."""
+
+    def select(self, paths: Sequence[str]) -> list[str]:
+        """Those of the repository's paths that are read; RequestError where nothing is, or it is not clear what."""
+
+    def are_there(self, data_root: Path) -> bool:
+        """Whether files on disk are read without a problem of missing ones; contents are not looked at."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One file, archive or set of files that is fetched as a whole.
@@ -114,6 +126,9 @@ class Artifact:
     unpack: Unpack | None = None
     unpacked_size: int | None = None
     """Bytes of what is kept after unpacking, about; None: taken as the size of the archive."""
+    files_of_reader: FilesOfReader | None = field(default=None, compare=False)
+    """Of a definition whose reader reads a dataset of the hub: which files. Those of the source's patterns may be a few
+    more. None for everything in the table."""
 
     def unpacking(self, source: Source) -> Unpack | None:
         """How the files of a source are unpacked; None where they are kept as they are, or converted."""
@@ -132,6 +147,8 @@ class Artifact:
             return f"{DOWNLOADS}/{source.address.replace('/', '--')}"
         address = urlsplit(source.address)
         folder = f"{address.hostname}{PurePosixPath(address.path).parent}".replace("/", "-")
+        if (address.query or address.port) and not source.file_name:  # what two files of users may differ in alone
+            folder = f"{folder.rstrip('-')}-{hashlib.sha256(source.address.encode()).hexdigest()[:12]}"
         return f"{DOWNLOADS}/{folder.rstrip('-')}/{source.file_name or PurePosixPath(address.path).name}"
 
     @property

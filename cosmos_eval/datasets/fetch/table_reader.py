@@ -32,10 +32,10 @@ PLAIN: dict[Any, type] = {str: str, bool: bool, int | None: int, str | None: str
 def read_table(path: Path) -> Table:
     """The table in a file; errors as of `cosmos_eval.datasets.fetch.table.load_table`."""
     lines: dict[Keys, int] = {}
-    return _Reader(path, read_yaml(path, lines), lines).table()
+    return TableReader(path, read_yaml(path, lines), lines).table()
 
 
-class _Reader:
+class TableReader:
     """Builds the dataclasses from plain values, with the line of what is wrong."""
 
     def __init__(self, path: Path, value: Any, lines: dict[Keys, int]) -> None:
@@ -109,6 +109,7 @@ class _Reader:
         optional = {one.name for one in fields(Source)} - {"name", "kind", "address"}
         value = dict(self.map_of(value, at, {"name", "kind", "address"}, optional))
         value["unpack"] = self.unpack(value.get("unpack"), (*at, "unpack"))
+        self.of_type(value.get("checksums", {}), dict, (*at, "checksums"))
         source = self.build(Source, value, at)
         self.one_of(source.kind, KINDS, (*at, "kind"))
         self.one_of(source.access, ACCESS, (*at, "access"))

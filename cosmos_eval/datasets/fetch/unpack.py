@@ -19,6 +19,7 @@ from cosmos_core.printable import printable
 from cosmos_core.text_files import read_text
 from cosmos_eval.datasets.fetch.archive_members import ArchiveMember, ArchiveReader
 from cosmos_eval.datasets.fetch.errors import FetchError
+from cosmos_eval.datasets.fetch.manifest import STATE_FOLDER
 from cosmos_eval.datasets.fetch.moving import move_tree
 from cosmos_eval.datasets.fetch.table import Unpack
 from cosmos_eval.datasets.fetch.transfer import SPARE_BYTES
@@ -133,6 +134,8 @@ def _unpack_to(archive: Path, unpack: Unpack, folder: Path, reporter: Reporter) 
             if patterns and not any(fnmatchcase(str(member.path), pattern) for pattern in patterns):
                 continue
             path = PurePosixPath(member.path.name) if unpack.flatten else member.path
+            if STATE_FOLDER in (part.casefold() for part in path.parts):
+                raise reader.refuse(f"has {printable(str(path))}, in the folder that only fetching writes to")
             if path in written:
                 raise reader.refuse(f"has two members for {printable(str(path))}")
             written[path] = member.path

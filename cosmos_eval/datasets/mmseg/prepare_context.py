@@ -16,6 +16,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_write_text
 from cosmos_core.text_files import impostor_at, read_lines
 from cosmos_eval.datasets.dataset_checks import is_outside_folder
+from cosmos_eval.datasets.mat_structs import MatError, read_number_matrix
 from cosmos_eval.datasets.mmseg.mask_files import PreparedMasks, write_masks
 from cosmos_eval.progress import Reporter
 
@@ -24,6 +25,8 @@ MAP_FOLDERS = ("{root}/trainval", "{root}/Context/trainval", "pascal-context/tra
 """Where the label maps may be; `{root}` is the folder of VOC2010."""
 CONTEXT_LIST, VOC_LIST = "ImageSets/SegmentationContext/val.txt", "ImageSets/Main/val.txt"
 CATEGORIES = 459
+LARGEST_FILE = 10**8
+"""Bytes of a label map: those of the authors have below a megabyte."""
 FREQUENT = (
     2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159,
     162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397,
@@ -91,17 +94,18 @@ def read_label_map(path: Path) -> np.ndarray:
     Raises:
         RequestError: not such a file; names it.
     """
-    from scipy.io import loadmat
-
     if impostor := impostor_at(path):
         raise RequestError(f"{path} is {impostor}")
     try:
-        labels = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
-    except Exception as error:  # scipy raises anything for damaged files
-        reason = " ".join(str(error).split())
+        if path.stat().st_size > LARGEST_FILE:
+            raise MatError(f"it has more than {LARGEST_FILE:,} bytes")
+        labels = read_number_matrix(path.read_bytes(), "LabelMap")
+    except (MatError, OSError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise RequestError(f"cannot read LabelMap in {path}: {reason}; unpack it again") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.min() < 0 or labels.max() > CATEGORIES:
+    # numbers as large as these are whole in every type; MATLAB stores them as it likes
+    if labels.size == 0 or not np.all((labels >= 0) & (labels <= CATEGORIES) & (labels == np.floor(labels))):
         raise RequestError(f"LabelMap in {path} is not a map of categories up to {CATEGORIES}; unpack it again")
     table = np.zeros(CATEGORIES + 1, dtype=np.uint8)
     table[list(FREQUENT)] = np.arange(1, len(FREQUENT) + 1)
-    return table[labels]
+    return table[labels.astype(np.int64)]

@@ -61,6 +61,8 @@ class Rows:
             for table in tables:
                 require_column(table, "image_id_column", self.id_column, checker)
             self.require_type([self.id_column], "whole numbers, or texts", is_integer, is_text)
+        elif self.in_bytes:
+            self._refuse_null_images()
         self.index_of_id: dict[Any, int] = {}
         """Value of `image_id_column` -> index of its image."""
         self.files: dict[str, tuple[int, TableFile, int]] = {}
@@ -149,8 +151,20 @@ class Rows:
                 )
 
     def _has_bytes(self, table: TableFile, leaf: str) -> bool:
-        """Whether images are bytes and not only paths, by the first row. A later null is refused when it is read."""
+        """Whether images are bytes and not only paths, by the first row."""
         return self.image_columns.path_leaf is None or table.first_value(leaf) is not None or not table.row_count
+
+    def _refuse_null_images(self) -> None:
+        """Refuse images that are null, as far as the statistics tell; others are refused when they are read."""
+        leaf = self.image_columns.bytes_leaf
+        assert leaf is not None
+        for table in self.tables:
+            for first, rows, nulls in table.null_counts(leaf):
+                where = f"row {first}" if rows == 1 else f"rows {first} to {first + rows - 1}"
+                self.checker.refuse(
+                    f"cannot use {table.path}, {where}, column {leaf}: null in place of an image in {nulls:,} of them; "
+                    "leave these rows out"
+                )
 
     def _image_column(self, table: TableFile) -> ImageColumn:
         assert self.image_columns.bytes_leaf is not None

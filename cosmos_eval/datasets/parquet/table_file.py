@@ -129,6 +129,35 @@ class TableFile:
             batch = next(file.iter_batches(1, columns=[column], use_threads=False), None)
             return _column_of(batch, column)[0].as_py() if batch is not None and batch.num_rows else None
 
+    def null_counts(self, column: str) -> Iterator[tuple[int, int, int]]:
+        """Yield first row, number of rows and number of nulls of each row group that has nulls in a column.
+
+        The counts are those of the file's statistics; of a row group without statistics nothing is known, and nothing
+        is yielded. No values are read, but those of one row: the metadata of an unread column may be damaged in a way
+        that ends the process (`_column_bytes`).
+        """
+        with open_parquet(self.path) as file:
+            first = 0
+            for group, rows in enumerate(self.group_rows):
+                if rows:
+                    with naming_damage(self.path):
+                        next(file.iter_batches(1, row_groups=[group], columns=[column], use_threads=False), None)
+                        nulls = self._announced_nulls(group, column)
+                    if nulls:
+                        yield first, rows, nulls
+                first += rows
+
+    def _announced_nulls(self, group: int, column: str) -> int:
+        """Nulls of a column without columns nested in it, by the statistics of a row group; 0 if it has none."""
+        row_group = self.metadata.row_group(group)
+        for i in range(len(self.metadata.schema)):
+            if self.metadata.schema.column(i).path == column:
+                chunk = row_group.column(i)
+                statistics = chunk.statistics if chunk.is_stats_set else None
+                if statistics is not None and statistics.has_null_count:
+                    return int(statistics.null_count)
+        return 0
+
     def read(self, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
         """Yield the first row of each batch, counted over the file from 0, and column -> values of the batch.
 

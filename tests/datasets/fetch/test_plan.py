@@ -197,7 +197,7 @@ def test_masks_are_made_unless_a_person_must_act_first(tmp_path):
 
 def test_a_benchmark_that_the_table_does_not_know_is_told_with_its_note(tmp_path):
     definition = tmp_path / "mine.yaml"
-    definition.write_text("base: cifar10\nname: mine\nversion: 1\ndataset: {needs: ask Ann for the disk}\n")
+    definition.write_text("base: cifar10\nname: mine\nversion: 1\ndataset: {path: disk, needs: ask Ann for the disk}\n")
     made = make_fetch_plan([load_benchmark(definition)], tmp_path)
     assert made.incomplete == ("mine",)
     assert describe_plan(made) == ["mine: no source is known; it needs: ask Ann for the disk"]

@@ -95,6 +95,12 @@ def test_a_member_that_leaves_its_folder_is_refused(tmp_path, kind, name):
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["x.zip"]
 
 
+def test_a_member_in_the_folder_of_the_manifest_is_refused(tmp_path):
+    for name in (".cosmos-eval/fetched.json", "a/.Cosmos-Eval/x"):
+        line = refusal(tmp_path, zip_bytes({"good/a": b"a", name: b"x"}), Unpack("zip"))
+        assert "in the folder that only fetching writes to" in line
+
+
 def tar_of(*members: tuple[str, bytes, dict[str, object]]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
@@ -297,6 +303,7 @@ def test_moving_to_another_disk_copies_beside_the_target_first(tmp_path, monkeyp
 
 
 @settings(max_examples=60, deadline=None)
+@example(position=342, value=1, kind="zip")  # an offset before the file, to which nothing can seek
 @example(position=546, value=0, kind="zip")  # a member without a name, for which zipfile raises an IndexError
 @given(
     position=st.integers(0, 4000),

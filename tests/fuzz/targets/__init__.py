@@ -7,6 +7,7 @@ from tests.fuzz.targets import (
     checkpoints,
     definitions,
     embeddings,
+    fetching,
     images,
     model_folders,
     own_masks,
@@ -18,7 +19,7 @@ from tests.fuzz.targets import (
 )
 
 MODULES = (
-    annotations, cache, checkpoints, definitions, embeddings, images, model_folders, own_masks, published_tables,
-    results, segmentation, shards, training_files,
+    annotations, cache, checkpoints, definitions, embeddings, fetching, images, model_folders, own_masks,
+    published_tables, results, segmentation, shards, training_files,
 )  # fmt: skip
 TARGETS: dict[str, Target] = {target.name: target for module in MODULES for target in module.TARGETS}

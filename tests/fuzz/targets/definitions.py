@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cosmos_eval.protocol.benchmark import load_benchmark
+from cosmos_eval.protocol.benchmark import load_benchmark, read_suite
 from tests.fuzz.running import Target
 
 PETS = """name: pets
@@ -28,6 +28,24 @@ summary: 'own'
 """
 
 
+SUITE = """summary: "our sets"
+benchmarks: [pets.yaml, cifar10, retrieval]
+averages:
+  - {name: both, metric: top1, benchmarks: [pets, cifar10]}
+"""
+
+
+def _make_suite(folder: Path) -> list[Path]:
+    made = _make(folder)
+    (folder / "ours.yaml").write_text(SUITE, encoding="utf-8")
+    return [folder / "ours.yaml", *made[:3]]
+
+
+def _load_suite(folder: Path) -> object:
+    suite = read_suite(folder / "ours.yaml")
+    return suite.name, suite.summary, suite.averages, [benchmark.fingerprint for benchmark in suite.benchmarks]
+
+
 def _make(folder: Path) -> list[Path]:
     contents = {
         "pets.yaml": PETS, "based.yaml": BASED, "retrieval.yaml": RETRIEVAL, "names.txt": "cat\ndog\n",
@@ -42,4 +60,7 @@ def _load(folder: Path) -> list[str]:
     return [load_benchmark(folder / f"{name}.yaml").fingerprint for name in ("pets", "retrieval", "based")]
 
 
-TARGETS = [Target("definitions", _make, _load, weight=4)]
+TARGETS = [
+    Target("definitions", _make, _load, weight=4),
+    Target("own-suites", _make_suite, _load_suite, weight=2),
+]
