@@ -63,13 +63,13 @@ class HfModel:
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:
-        features = _pooled_features(self.network.get_image_features(pixel_values=x.to(self.device)))
+        features = pooled_features(self.network.get_image_features(pixel_values=x.to(self.device)))
         return as_features(features, len(x), f"{self.spec}: encode_image")
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         inputs = {key: value.to(self.device) for key, value in self._tokenizer_outputs(list(texts)).items()}
-        features = _pooled_features(self.network.get_text_features(**inputs))
+        features = pooled_features(self.network.get_text_features(**inputs))
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 
     def check_patches(self) -> NoReturn:
@@ -106,13 +106,18 @@ class HfModel:
 
     @cached_property
     def digest(self) -> str:
-        config = json.loads(json.dumps(self.network.config.to_dict(), default=str))
         return model_digest(
             self.network.state_dict(),
-            _without_keys(config, _NOT_HASHED) | {"activation": activations_of(self.network)},
+            self.hashed_config() | {"activation": activations_of(self.network)},
             {"identity": tokenizer_identity(self.tokenize, self.tokenizer.get_vocab())},
             self.preprocess.settings(),
         )
+
+    def hashed_config(self) -> dict[str, Any]:
+        """The configuration without what does not influence embeddings."""
+        config = json.loads(json.dumps(self.network.config.to_dict(), default=str))
+        hashed: dict[str, Any] = _without_keys(config, _NOT_HASHED)
+        return hashed
 
     def describe(self) -> dict[str, Any]:
         vision = self.network.config.vision_config
@@ -267,7 +272,7 @@ def _check_finite(spec: ModelSpec, network: Any) -> None:
         raise RequestError(f"{spec.text}: the weights are broken: {broken} holds NaN or infinite values")
 
 
-def _pooled_features(output: Any) -> Tensor:
+def pooled_features(output: Any) -> Tensor:
     """The features in what `get_image_features` returns: a tensor or, in newer versions, a model output."""
     return output if isinstance(output, Tensor) else output.pooler_output
 

@@ -53,6 +53,11 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
             definitions = [load_benchmark(name)]
         for benchmark in definitions:
             first = by_name.setdefault(benchmark.name, benchmark)
+            if first.data is not benchmark.data:
+                raise RequestError(
+                    f"two benchmarks are called {benchmark.name}; name data that you hand over, as in "
+                    "evaluate(model, {'my-data': data}) or make_benchmark(data, 'my-data')"
+                )
             if first != benchmark:
                 raise RequestError(f"two definitions are called {benchmark.name}; rename one of them")
     if not by_name:
