@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, format_error, no_patches_error
+from cosmos_eval.models.base import ShortRepr, as_features, format_error, no_patches_error
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files, require_supported_family
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, check_processor
@@ -31,7 +31,7 @@ _NOT_HASHED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", 
 """Keys of the configuration that do not influence embeddings, at any depth."""
 
 
-class HfModel:
+class HfModel(ShortRepr):
     """Adapter of a dual encoder of transformers with its image processor and tokenizer."""
 
     def __init__(

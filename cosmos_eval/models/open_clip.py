@@ -23,7 +23,7 @@ from cosmos_core.dense import patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, as_patches, format_error
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, format_error
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.open_clip_network import build, check_shapes, fill
@@ -39,7 +39,7 @@ EMBEDDING_TABLE = re.compile(
 """Matches the name of the token embeddings, in a text tower of open_clip or of transformers."""
 
 
-class OpenClipModel:
+class OpenClipModel(ShortRepr):
     """Adapter of an open_clip network with its tokenizer and preprocessing."""
 
     def __init__(

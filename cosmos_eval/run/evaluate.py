@@ -81,7 +81,13 @@ def evaluate(
                 device = str(model.device)  # a loaded model stays on its device
         run_options = _read_options(options, device, cache, out)
         session = Session(user_path(out) if out is not None else None, run_options, reporter)
-        plan = make_plan(definitions, root, skip_missing=skip_missing, reporter=session.reporter)
+        plan = make_plan(
+            definitions,
+            root,
+            skip_missing=skip_missing,
+            reporter=session.reporter,
+            skip_option="skip_missing=True",
+        )
         return session.evaluate_model(model, plan, label=label, profile=profile)
 
 

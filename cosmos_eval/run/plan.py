@@ -71,11 +71,15 @@ def make_plan(
     *,
     skip_missing: bool = False,
     reporter: Reporter | None = None,
+    skip_option: str = "--skip-missing",
 ) -> list[PlannedBenchmark]:
     """Resolve benchmarks and check their data.
 
     Data is read from `data_root` (default: `data`). Data of a user's own YAML file is read from the folder of that file
     if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it.
+
+    Args:
+        skip_option: how the caller sets `skip_missing`, for the message.
 
     Raises:
         RequestError: data is missing and `skip_missing` is False; lists all that is missing in one line.
@@ -90,7 +94,7 @@ def make_plan(
     )
     if problems and not skip_missing:
         advice = advise_fetching([planned.benchmark for planned in plan if planned.problems], data_root)
-        raise RequestError("; ".join([*problems, *([advice] if advice else []), "or run the rest with --skip-missing"]))
+        raise RequestError("; ".join([*problems, *([advice] if advice else []), f"or run the rest with {skip_option}"]))
     return plan
 
 

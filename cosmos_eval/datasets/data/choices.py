@@ -59,6 +59,7 @@ class ChoiceData(Data):
         subsets: Iterable[str] | None = None,
         *,
         name: str = "",
+        names: Sequence[str] | None = None,
         root: str | Path | None = None,
     ) -> "ChoiceData":
         """Build the data from lists in memory, for `cosmos_eval.evaluate`.
@@ -69,7 +70,7 @@ class ChoiceData(Data):
             captions: for each item the list of its candidate captions, or its caption.
             answers: for each item the position of the right candidate from 0, or a list of positions.
             subsets: the subset of each item; by default "all".
-            name, root: as in `ClassificationData.from_lists`.
+            name, names, root: as in `ClassificationData.from_lists`; `names` has a name for each image of each item.
 
         Raises:
             RequestError: wrong types, other lengths, or an answer that is no candidate.
@@ -88,7 +89,10 @@ class ChoiceData(Data):
                 )
             flat = [image for of_item in of_items for image in of_item]
             first, index = distinct_images(flat)
-            sources = as_image_sources([flat[i] for i in first], root)
+            if names is not None and len(names) != len(flat):
+                raise RequestError(f"got {len(names):,} names for {len(flat):,} images; give one for each")
+            kept_names = None if names is None else [names[i] for i in first]
+            sources = as_image_sources([flat[i] for i in first], root, kept_names)
             position = iter(index)
             return replace(
                 cls.from_items(

@@ -85,6 +85,36 @@ class ClassificationData(Data):
                 name=name,
             )
 
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        class_names: Sequence[str] | str | None = None,
+        templates: Any = None,
+        *,
+        image_column: str = "image",
+        label_column: str = "label",
+        name: str = "",
+    ) -> "ClassificationData":
+        """Build the data from a torchvision `Dataset` of (PIL image, label), or one of the library `datasets`.
+
+        Args:
+            dataset: a map-style dataset object without transforms that make tensors.
+            class_names: as in `from_lists`; by default those that the object carries (`classes`, `features`).
+            templates: as in `from_lists`.
+            image_column, label_column: where items are dictionaries.
+            name: of the benchmark in results.
+
+        Raises:
+            RequestError: an object or items of another form, or no class names.
+        """
+        from cosmos_eval.datasets.dataset_objects import find_class_names, read_items
+
+        with naming(cls.__name__):
+            images, labels = read_items(dataset, image_column, label_column)
+        class_names = class_names or find_class_names(dataset, label_column)
+        return cls.from_lists(images, labels, class_names, templates, name=name)
+
     def normalised(self) -> Self:
         class_names = as_texts(self.class_names, "class_names")
         return (

@@ -76,6 +76,8 @@ class PerceptionData(Data):
                     f"got {len(item_images):,} images, {len(right):,} positives, {len(wrong):,} negatives and "
                     f"{len(parts):,} subsets; give one of each for each item"
                 )
+            if names is not None and len(names) != len(item_images):
+                raise RequestError(f"got {len(names):,} names for {len(item_images):,} images; give one for each")
             first, item_image = distinct_images(item_images)
             kept_names = None if names is None else [names[i] for i in first]
             sources = as_image_sources([item_images[i] for i in first], root, kept_names)

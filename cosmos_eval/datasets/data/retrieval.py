@@ -116,6 +116,27 @@ class RetrievalData(Data):
         image_of_text[pairs[is_first, 1]] = pairs[is_first, 0]
         return cls(images, texts, image_of_text, further_pairs=pairs[~is_first], **fields)
 
+    @classmethod
+    def from_dataset(
+        cls, dataset: Any, *, image_column: str = "image", caption_column: str = "caption", name: str = ""
+    ) -> "RetrievalData":
+        """Build the data from a `Dataset` of (PIL image, captions), as torchvision's CocoCaptions, or of `datasets`.
+
+        Args:
+            dataset: a map-style dataset object without transforms that make tensors; an item has one image and a
+                caption or a list of captions.
+            image_column, caption_column: where items are dictionaries.
+            name: of the benchmark in results.
+
+        Raises:
+            RequestError: an object or items of another form.
+        """
+        from cosmos_eval.datasets.dataset_objects import read_items
+
+        with naming(cls.__name__):
+            images, captions = read_items(dataset, image_column, caption_column)
+        return cls.from_pairs(images, captions, name=name)
+
     @property
     def pairs(self) -> np.ndarray:
         """(P, 2) int64, index of the image and of the text of each pair that belongs together."""
