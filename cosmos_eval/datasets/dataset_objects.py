@@ -47,7 +47,7 @@ def read_items(dataset: Any, image_column: str, target_column: str) -> tuple[lis
                 if missing is not None:
                     raise RequestError(
                         f"the dataset has no column {missing!r}{near(missing, list(item))}; its columns are "
-                        f"{', '.join(map(str, item))}: name image_column and the other one"
+                        f"{', '.join(map(str, item))}: name the right one, as in image_column='jpg'"
                     )
             elif not isinstance(item, tuple | list) or len(item) < 2:
                 raise RequestError(f"the dataset gives {short_repr(item)} at {i}; it must give (image, target)")

@@ -68,7 +68,12 @@ def write(folder: Path) -> Path:
     for kind in KINDS:
         definition: dict[str, Any] = {"name": kind, "version": 1, "task": kind}
         if kind == "segmentation":
-            definition["dataset"] = {"reader": "masks", "images": "images", "masks": "masks", "class_names": list(COLOURS)}
+            definition["dataset"] = {
+                "reader": "masks",
+                "images": "images",
+                "masks": "masks",
+                "class_names": list(COLOURS),
+            }
             definition["prompts"] = {"templates": TEMPLATES, "words": {name: [name] for name in COLOURS}}
             definition["segmentation"] = SETTINGS
         else:

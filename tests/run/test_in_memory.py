@@ -212,7 +212,10 @@ def test_embeddings_that_are_not_finite_name_the_image():
         (lambda: [ClassificationData(pil_images(), [0] * 8, ["a", "b"], ["{c}"])], "empty_classes_allowed=True"),
         (lambda: [ClassificationData(pil_images(), [0] * 7, ["a"], ["{c}"])], "8 images but 7 labels"),
         (lambda: [ClassificationData(pil_images(), [0.5] * 8, ["a"], ["{c}"])], r"labels\[0\] must be a whole number"),
-        (lambda: [RetrievalData(pil_images(), ["a"] * 8, [0, 1, 2, 3, 4, 5, 6, 6])], "images without a caption: 000007"),
+        (
+            lambda: [RetrievalData(pil_images(), ["a"] * 8, [0, 1, 2, 3, 4, 5, 6, 6])],
+            "images without a caption: 000007",
+        ),
         (lambda: [RetrievalData(pil_images(), ["a"] * 7 + [None], range(8))], r"texts\[7\] must be a text, not None"),
         (lambda: [RetrievalData([], [], [])], "has no images"),
     ],
@@ -231,7 +234,10 @@ def test_advice_on_classes_without_images_has_been_tried():
 def test_what_a_benchmark_of_data_in_memory_may_have():
     data = memory_data.build("retrieval", pil_images()).data
     assert make_benchmark(data, metrics={"k": [1, 3]}).metrics == {"k": [1, 3]}
-    assert repr(make_benchmark(data, "mine")) == "Benchmark('mine', version 1, retrieval, RetrievalData(8 images, 16 texts))"
+    assert (
+        repr(make_benchmark(data, "mine"))
+        == "Benchmark('mine', version 1, retrieval, RetrievalData(8 images, 16 texts))"
+    )
     segments = SegmentationData.from_lists(pil_images(), memory_data.masks(), memory_data.COLOURS)
     assert make_benchmark(segments).prompts["words"]["red"] == ["red"]
     for wrong, message in (
