@@ -38,11 +38,11 @@ def to_frame(results: Result | Iterable[Result] | str | Path, *, wide: bool = Fa
     """
     if isinstance(results, str | Path):
         results = read_results(user_path(results))
-    results = [results] if isinstance(results, Result) else list(results)
-    wrong = next((one for one in results if not isinstance(one, Result)), None)
+    given = list(results) if isinstance(results, Iterable) else [results]
+    wrong = next((one for one in given if not isinstance(one, Result)), None)
     if wrong is not None:
         raise RequestError(f"to_frame takes results as evaluate returns them, or their folder, not {short_repr(wrong)}")
-    frame = _long_frame(results)
+    frame = _long_frame([one for one in given if isinstance(one, Result)])
     frame.insert(list(COLUMNS).index("limit") + 1, "limited", frame["limit"].notna())
     return _widen(frame) if wide else frame
 
@@ -97,7 +97,8 @@ def _widen(frame: pd.DataFrame) -> pd.DataFrame:
     wide = frame.drop_duplicates(["model", "benchmark", "metric"], keep="last").pivot(
         index="model", columns=["benchmark", "metric"], values="value"
     )
-    return wide.reindex(index=list(dict.fromkeys(frame["model"])), columns=pd.MultiIndex.from_tuples(columns))
+    titles = pd.MultiIndex.from_tuples(columns, names=["benchmark", "metric"])
+    return wide.reindex(index=list(dict.fromkeys(frame["model"])), columns=titles)
 
 
 def ranked(frame: pd.DataFrame) -> pd.DataFrame:

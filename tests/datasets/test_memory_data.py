@@ -105,8 +105,14 @@ def test_labels_are_indices_or_names_and_templates_any_form_of_a_definition():
         (lambda: ClassificationData.from_lists(pil(), ["a", 1, "b", 0], ["a", "b"]), r"labels\[1\] is 1, and others"),
         (lambda: ClassificationData.from_lists(pil(), ["a"] * 4, ["a", "a"]), "the name of several classes"),
         (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], ["x"]), "templates: the template 'x'"),
-        (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a", "b"], {"a": ["x"]}), "no templates for 1 classes: b"),
-        (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], "openai-81"), "templates: unknown set 'openai-81'"),
+        (
+            lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a", "b"], {"a": ["x"]}),
+            "no templates for 1 classes: b",
+        ),
+        (
+            lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], "openai-81"),
+            "templates: unknown set 'openai-81'",
+        ),
         (lambda: ClassificationData.from_lists(pil(), [0] * 4, ["a"], names=["x"]), "got 1 names for 4 images"),
         (lambda: MultilabelData.from_lists(pil(), [[0], [1]], ["a", "b"]), "got 4 images and 2 labels"),
         (lambda: MultilabelData.from_lists(pil(), [[0]] * 3 + [[5]], ["a", "b"]), r"labels\[3\] has the label 5"),
