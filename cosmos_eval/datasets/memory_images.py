@@ -233,7 +233,8 @@ def distinct_images(images: Sequence[Any]) -> tuple[list[int], list[int]]:
         the position of each distinct image's first occurrence, and for each image the index of its distinct image.
     """
     index_of: dict[Any, int] = {}
-    first, index = [], []
+    first: list[int] = []
+    index: list[int] = []
     for i, image in enumerate(images):
         identity = str(image) if isinstance(image, str | Path) else id(image)
         if identity not in index_of:

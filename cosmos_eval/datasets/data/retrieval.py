@@ -36,7 +36,8 @@ def _pair_each(
             "for each image"
         )
     first, index = distinct_images(image_list)
-    pairs, caption_list = [], []
+    pairs: list[tuple[int, int]] = []
+    caption_list: list[str] = []
     for i, of_image in enumerate(captions):
         for caption in as_texts([of_image] if isinstance(of_image, str) else of_image, f"captions[{i}]"):
             pairs.append((index[i], len(caption_list)))
