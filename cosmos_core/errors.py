@@ -1,5 +1,8 @@
 """Errors that are shown to the user as one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RequestError(ValueError):
     """The request cannot be carried out: a bad spec, missing data, an unreadable checkpoint.
@@ -9,6 +12,15 @@ class RequestError(ValueError):
 
     quiet = False
     """Whether another rank prints the message."""
+
+
+@contextmanager
+def naming(owner: str) -> Iterator[None]:
+    """Put the name of what a caller asked for before the message of a RequestError."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{owner}: {error}") from error
 
 
 def is_dead_worker_error(error: BaseException) -> bool:

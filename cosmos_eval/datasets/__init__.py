@@ -146,10 +146,13 @@ def read(benchmark: "Benchmark", data_root: Path | str | None = None, reporter: 
     from cosmos_core.short_repr import short_name
     from cosmos_eval.datasets.data.splits import read_splits
     from cosmos_eval.datasets.decoders import apply_exif
+    from cosmos_eval.datasets.in_memory import read_in_memory
     from cosmos_eval.datasets.reader import APPLY
     from cosmos_eval.datasets.reader_registry import READERS, reader_info
     from cosmos_eval.progress import use_reporter
 
+    if benchmark.data is not None:
+        return read_in_memory(benchmark)
     name = benchmark.dataset["reader"]
     reader = reader_info(name)
     root = Path(data_root) if data_root is not None else benchmark.folder

@@ -159,6 +159,16 @@ class AttentiveModel(Model, Protocol):
         ...
 
 
+class ShortRepr:
+    """The one line that a notebook shows of an adapter. The digest is not computed for it."""
+
+    spec: str
+    device: torch.device
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.spec!r}, on {self.device})"
+
+
 def has_features(model: Any) -> bool:
     """Whether a model has features of both images and texts, from encoders or stored ones."""
     has_images = has_method(model, "encode_image") or has_method(model, "read_image_embeddings")

@@ -26,7 +26,7 @@ from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, as_patches
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -37,7 +37,7 @@ UNTRAINED = "untrained-"
 """Prefix of a preset's name that stands for random weights of that preset."""
 
 
-class CosmosModel:
+class CosmosModel(ShortRepr):
     """Adapter of a COSMOS network in memory.
 
     The network is not changed: one in training keeps its training mode and its gradients. `digest` is computed at

@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, format_error, no_patches_error
+from cosmos_eval.models.base import ShortRepr, as_features, format_error, no_patches_error
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files, require_supported_family
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, check_processor
@@ -31,7 +31,7 @@ _NOT_HASHED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", 
 """Keys of the configuration that do not influence embeddings, at any depth."""
 
 
-class HfModel:
+class HfModel(ShortRepr):
     """Adapter of a dual encoder of transformers with its image processor and tokenizer."""
 
     def __init__(
@@ -63,13 +63,13 @@ class HfModel:
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:
-        features = _pooled_features(self.network.get_image_features(pixel_values=x.to(self.device)))
+        features = pooled_features(self.network.get_image_features(pixel_values=x.to(self.device)))
         return as_features(features, len(x), f"{self.spec}: encode_image")
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         inputs = {key: value.to(self.device) for key, value in self._tokenizer_outputs(list(texts)).items()}
-        features = _pooled_features(self.network.get_text_features(**inputs))
+        features = pooled_features(self.network.get_text_features(**inputs))
         return as_features(features, len(texts), f"{self.spec}: encode_text")
 
     def check_patches(self) -> NoReturn:
@@ -106,13 +106,18 @@ class HfModel:
 
     @cached_property
     def digest(self) -> str:
-        config = json.loads(json.dumps(self.network.config.to_dict(), default=str))
         return model_digest(
             self.network.state_dict(),
-            _without_keys(config, _NOT_HASHED) | {"activation": activations_of(self.network)},
+            self.hashed_config() | {"activation": activations_of(self.network)},
             {"identity": tokenizer_identity(self.tokenize, self.tokenizer.get_vocab())},
             self.preprocess.settings(),
         )
+
+    def hashed_config(self) -> dict[str, Any]:
+        """The configuration without what does not influence embeddings."""
+        config = json.loads(json.dumps(self.network.config.to_dict(), default=str))
+        hashed: dict[str, Any] = _without_keys(config, _NOT_HASHED)
+        return hashed
 
     def describe(self) -> dict[str, Any]:
         vision = self.network.config.vision_config
@@ -267,7 +272,7 @@ def _check_finite(spec: ModelSpec, network: Any) -> None:
         raise RequestError(f"{spec.text}: the weights are broken: {broken} holds NaN or infinite values")
 
 
-def _pooled_features(output: Any) -> Tensor:
+def pooled_features(output: Any) -> Tensor:
     """The features in what `get_image_features` returns: a tensor or, in newer versions, a model output."""
     return output if isinstance(output, Tensor) else output.pooler_output
 

@@ -57,11 +57,22 @@ def _read_tokenizer(name: str, family: str, options: dict[str, Any]) -> tuple[An
         tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **options)
     if family != "siglip":
         return tokenizer, str
+    return tokenizer, cleaning_of(family, str(get_tokenizer_config(name, **options).get("tokenizer_class", "")))
+
+
+def cleaning_of(family: str, class_name: str) -> Callable[[str], str]:
+    """Return what is applied to every text before the tokenizer.
+
+    Args:
+        family: `model_type` of the configuration.
+        class_name: of the tokenizer.
+    """
+    if family != "siglip":
+        return str
     # SiglipTokenizer cleans texts in its Python code, so tokenizer.json alone lacks that step; cleaning a text twice
     # changes nothing. The other tokenizers (Gemma's in SigLIP 2) belong to models that were trained on lower-case text,
     # and do not convert texts to lower case themselves.
-    class_name = str(get_tokenizer_config(name, **options).get("tokenizer_class", ""))
-    return tokenizer, canonicalize if class_name.startswith("SiglipTokenizer") else str.lower
+    return canonicalize if class_name.startswith("SiglipTokenizer") else str.lower
 
 
 def canonicalize(text: str) -> str:

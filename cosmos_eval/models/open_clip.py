@@ -23,7 +23,7 @@ from cosmos_core.dense import patch_features, require_supported_tower
 from cosmos_core.errors import RequestError
 from cosmos_core.text_tower import POOLED_AT_END, causal_text
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import as_features, as_patches, format_error
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, format_error
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.open_clip_network import build, check_shapes, fill
@@ -39,7 +39,7 @@ EMBEDDING_TABLE = re.compile(
 """Matches the name of the token embeddings, in a text tower of open_clip or of transformers."""
 
 
-class OpenClipModel:
+class OpenClipModel(ShortRepr):
     """Adapter of an open_clip network with its tokenizer and preprocessing."""
 
     def __init__(
@@ -120,7 +120,7 @@ class OpenClipModel:
         return model_digest(
             self.network.state_dict(),
             {**self.config, "activation": activations_of(self.network)},
-            {"identity": tokenizer_identity(self.tokenizer, _vocabulary(self.tokenizer))},
+            {"identity": tokenizer_identity(self.tokenizer, vocabulary_of(self.tokenizer))},
             self.preprocess.describe(),
         )
 
@@ -219,7 +219,7 @@ def check_tokenizer(tokenizer: Any, source: OpenClipSource, spec: ModelSpec) -> 
     tables are much larger than the vocabulary.
     """
     text_config, state = source.config["text_cfg"], source.state_dict
-    vocabulary = _vocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     embeddings = next((state[key] for key in state if EMBEDDING_TABLE.search(key)), None)
     if vocabulary is None or embeddings is None or not source.is_folder:
         return
@@ -267,7 +267,7 @@ def untruncated_length(tokenizer: Any, text: str) -> int | None:
     return None
 
 
-def _vocabulary(tokenizer: Any) -> dict[str, int] | None:
+def vocabulary_of(tokenizer: Any) -> dict[str, int] | None:
     """Word -> id of open_clip's own tokenizer or a wrapped one of transformers; None for any other tokenizer."""
     if hasattr(tokenizer, "encoder"):
         return tokenizer.encoder

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models.base import (
+    ShortRepr,
     as_features,
     as_patches,
     as_scores,
@@ -35,7 +36,7 @@ def missing_methods(adapter: Any) -> list[str]:
     return [name for name in required if not has_method(adapter, name)]
 
 
-class PythonModel:
+class PythonModel(ShortRepr):
     """A model that calls an adapter's methods and checks what they return.
 
     It has the optional methods (`similarity`, `score_pairs`, `truncated`, ...) only if the adapter has them, because

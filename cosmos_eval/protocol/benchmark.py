@@ -26,9 +26,11 @@ from cosmos_eval.protocol.suite import Suite, read_averages
 from cosmos_eval.protocol.task_registry import task_info
 
 Definition = TypeVar("Definition")
+IN_MEMORY = "in-memory"
+"""What stands for the reader in a definition of data that were built in Python. There is no such reader in YAML."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """Dataset, split, task, prompts and metrics of one benchmark.
 
@@ -68,6 +70,14 @@ class Benchmark:
     """A user's own YAML file, for commands that messages advise."""
     same_data_as: str = field(default="", compare=False)
     """The shipped definition whose data a user's own one reads: its base, whose reader, paths and split it keeps."""
+    data: Any = field(default=None, compare=False)
+    """`cosmos_eval.Data` that were built in Python and are evaluated in place of what a reader reads
+    (`cosmos_eval.make_benchmark`); the reader is then `IN_MEMORY`. They have a fingerprint of their own."""
+
+    def __repr__(self) -> str:
+        primary = f", {self.metrics['primary']}" if "primary" in self.metrics else ""
+        data = f", {self.data!r}" if self.data is not None else ""
+        return f"Benchmark({self.name!r}, version {self.version}, {self.task}{primary}{data})"
 
     @property
     def data_kind(self) -> str:
@@ -270,10 +280,12 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
         RequestError: an unknown reader, or prompts that cannot be resolved.
     """
     reader = benchmark.dataset.get("reader")
+    if benchmark.data is not None:
+        return _hashed_parts(benchmark, dict(benchmark.dataset))
     if reader not in READERS.names():
         known = ", ".join(READERS.names())
         raise RequestError(f"{benchmark.name}: there is no dataset reader {reader!r}; known: {known}{off_note()}")
-    info, task = reader_info(reader), task_info(benchmark.task)
+    info = reader_info(reader)
 
     def without_paths(options: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -293,6 +305,12 @@ def hashed_values(benchmark: Benchmark) -> dict[str, Any]:
     if benchmark.dataset.get("splits"):
         splits = benchmark.dataset["splits"]
         options["splits"] = {name: without_paths(split_options) for name, split_options in splits.items()}
+    return _hashed_parts(benchmark, options)
+
+
+def _hashed_parts(benchmark: Benchmark, options: dict[str, Any]) -> dict[str, Any]:
+    """Return `hashed_values` with these options of the dataset."""
+    task = task_info(benchmark.task)
     values: dict[str, Any] = {
         "name": benchmark.name,
         "version": benchmark.version,

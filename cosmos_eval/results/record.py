@@ -31,7 +31,7 @@ MOST = 10**12
 """Upper bound of counts and ranks: more than any dataset has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The content of RESULT.json: an outcome and how it was measured. Metrics are fractions.
 
@@ -54,6 +54,17 @@ class Result:
     file_version: ClassVar[int] = SCHEMA
     """Schema version of the file that it was read from, which decides how its samples.parquet is read. No field: equal
     measurements are equal whichever file they come from."""
+
+    def __repr__(self) -> str:
+        metric = self.metrics[self.primary]
+        scale, unit = (1, "") if is_rank(self.primary) else (100, " %")
+        low, high = (f"{scale * bound:.2f}" for bound in (metric.low, metric.high))
+        images = self.dataset.n.get("images", 0)
+        limit = f", limit {self.limit:,}" if self.limit is not None else ""
+        return (
+            f"Result({self.label} on {self.benchmark.name}: {self.primary} {scale * metric.value:.2f}{unit} "
+            f"[{low}, {high}], {images:,} images, {self.precision}{limit})"
+        )
 
     @property
     def unchecked(self) -> bool:

@@ -56,6 +56,11 @@ def resolve_benchmarks(names: Sequence[str | Path | Benchmark]) -> list[Benchmar
             definitions = [load_benchmark(name)]
         for benchmark in definitions:
             first = by_name.setdefault(benchmark.name, benchmark)
+            if first.data is not benchmark.data:
+                raise RequestError(
+                    f"two benchmarks are called {benchmark.name}; name data that you hand over, as in "
+                    "evaluate(model, {'my-data': data}) or make_benchmark(data, 'my-data')"
+                )
             if first != benchmark:
                 raise RequestError(f"two definitions are called {benchmark.name}; rename one of them")
     if not by_name:
@@ -70,6 +75,7 @@ def make_plan(
     skip_missing: bool = False,
     stream: bool = False,
     reporter: Reporter | None = None,
+    skip_option: str = "--skip-missing",
 ) -> list[PlannedBenchmark]:
     """Resolve benchmarks and check their data.
 
@@ -78,6 +84,9 @@ def make_plan(
     Data is read from `data_root` (default: `data`). Data of a user's own YAML file is read from the folder of that file
     if no `data_root` is given, or if `data_root` lacks the data and the folder of the file has it; if no `data_root` is
     given and that folder lacks the data, from `data`.
+
+    Args:
+        skip_option: how the caller sets `skip_missing`, for the message.
 
     Raises:
         RequestError: data is missing and `skip_missing` is False; lists all that is missing in one line.
@@ -105,7 +114,7 @@ def make_plan(
             streamed = [planned.benchmark.name for planned in plan if planned.stream]
             others = f"of those asked for, {', '.join(streamed)} can be; " if streamed else ""
             advice = f"{others}for the rest leave --stream out and add --fetch" + (f" ({advice})" if advice else "")
-        raise RequestError("; ".join([*problems, *([advice] if advice else []), "or run the rest with --skip-missing"]))
+        raise RequestError("; ".join([*problems, *([advice] if advice else []), f"or run the rest with {skip_option}"]))
     return plan
 
 

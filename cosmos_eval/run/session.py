@@ -245,6 +245,8 @@ class Session:
 
     def _fetched_parts(self, planned: PlannedBenchmark) -> dict[str, Any]:
         """Where the data were fetched. A manifest that is damaged costs the provenance, and not the measurement."""
+        if planned.benchmark.data is not None:
+            return {}
         try:
             return fetched_parts(planned.benchmark, planned.data_root)
         except RequestError as error:

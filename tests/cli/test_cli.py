@@ -302,7 +302,7 @@ def test_progress_names_the_benchmark(capsys):
 
 def test_the_first_step_of_long_work_tells_what_is_left(monkeypatch, capsys):
     clock = [0.0]
-    monkeypatch.setattr("cosmos_eval.cli.console.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("cosmos_eval.progress_display.time.monotonic", lambda: clock[0])
     reporter = LineReporter(sys.stderr, every=0.9)
     with reporter.task("encoding", 100, "images") as advance:
         clock[0] = 0.5
