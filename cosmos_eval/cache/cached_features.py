@@ -68,6 +68,8 @@ class CachedFeatures:
         self._blocks: dict[int, tuple[list[str], Tensor]] = {}  # block number -> keys, features
         self._locations: dict[str, tuple[int, int]] = {}  # key -> block number, position in the block
         self._blocks_created = 0
+        self.read_count = 0
+        """Items whose features came from the cache on disk."""
 
     def __contains__(self, key: str) -> bool:
         """Whether the features of a key are in memory."""
@@ -95,6 +97,7 @@ class CachedFeatures:
             with phase("store"):
                 for positions, stored in self.model_cache.find(self.kind, [keys[i] for i in not_in_memory]):
                     features.put([not_in_memory[i] for i in positions], torch.from_numpy(stored).to(self.device))
+                    self.read_count += len(positions)
         missing = [i for i in not_in_memory if not features.is_filled[i]]
         if missing:
             self._encode_missing(features, keys, missing, encode)
