@@ -71,21 +71,20 @@ def read_classes(folder: Path, samples: str) -> ClassTable | None:
     schema = record.get("schema") if isinstance(record, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise NewerSchema(f"{path} was written by a newer cosmos-eval (schema {str(schema)[:40]}); update cosmos-eval")
+    advice = f"{DAMAGED} with --overwrite"
     try:
-        if record[CHECKSUM] != checksum(record):
-            raise RequestError(
-                f"{path} was edited or damaged after it was written (its checksum differs); {DAMAGED} with --overwrite"
-            )
+        is_intact = record[CHECKSUM] == checksum(record)
         table = ClassTable(
             metric=_text(record["metric"]),
             classes=tuple(map(_read_entry, record["classes"])),
             templates=tuple(map(_text, record["templates"])),
         )
+        is_of_samples = _text(record["samples"]) == samples
     except (KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"{path} is not a valid table of classes: {error!r:.120}; {DAMAGED} with --overwrite"
-        ) from error
-    if record["samples"] != samples:
+        raise RequestError(f"{path} is not a valid table of classes: {error!r:.120}; {advice}") from error
+    if not is_intact:
+        raise RequestError(f"{path} was edited or damaged after it was written (its checksum differs); {advice}")
+    if not is_of_samples:
         raise RequestError(
             f"{path} belongs to another measurement than the RESULT.json beside it; copy both again, or delete it"
         )

@@ -57,7 +57,8 @@ def matrix_figure(confusion: np.ndarray, names: Sequence[str], title: str) -> "F
     axis.tick_params(which="minor", length=0)
     for i, j in zip(*np.nonzero(np.nan_to_num(percent) >= 0.5), strict=True):
         colour = "white" if percent[i, j] > 40 else "black"
-        axis.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", fontsize=size - 1.5, color=colour)
+        number = axis.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", fontsize=size - 1.5, color=colour)
+        number.set_in_layout(False)  # it lies in its cell: thousands of them would make the layout slow
     axis.set_xlabel("predicted class", fontsize=8)
     axis.set_ylabel("true class (images)", fontsize=8)
     bar = drawn.colorbar(image, ax=axis, fraction=0.03, pad=0.02, ticks=[0, 1, 5, 10, 25, 50, 100])
@@ -108,17 +109,17 @@ def bars_figure(table: ClassTable, title: str) -> "Figure":
     names = [f"{brief(row.name, 32)} ({row.n:,})" if row else f"⋮ {hidden:,} more classes" for row in rows]
     drawn = figure(4.5 + LETTER * max(map(len, names), default=0), 1.3 + 0.16 * max(4, len(rows)))
     axis = drawn.subplots()
-    for k, row in enumerate(rows):
-        if row is None or row.metric is None:
-            continue
-        value, low, high = (100 * x for x in (row.metric.value, row.metric.low, row.metric.high))
-        axis.barh(k, value, height=0.75, color=BAR)
-        axis.errorbar(
-            value, k, xerr=[[max(0, value - low)], [max(0, high - value)]], fmt="none", ecolor="0.25",
-            elinewidth=0.8, capsize=1.5,
-        )  # fmt: skip
+    drawn_rows = [(k, row.metric) for k, row in enumerate(rows) if row and row.metric]
+    positions = [k for k, _ in drawn_rows]
+    value, low, high = (
+        100 * np.array([getattr(metric, bound) for _, metric in drawn_rows]) for bound in ("value", "low", "high")
+    )
+    axis.barh(positions, value, height=0.75, color=BAR)
+    reach = np.clip([value - low, high - value], 0, None)
+    axis.errorbar(value, positions, xerr=reach, fmt="none", ecolor="0.25", elinewidth=0.8, capsize=1.5)
+    for k, number, end in zip(positions, value, np.maximum(value, high), strict=True):
         axis.annotate(
-            f"{value:.1f}", (max(value, high), k), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6,
+            f"{number:.1f}", (end, k), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # the line of the mean may pass there
         )  # fmt: skip
     if len(values):
@@ -129,7 +130,7 @@ def bars_figure(table: ClassTable, title: str) -> "Figure":
     axis.set_xticks(range(0, 101, 20))
     axis.tick_params(axis="x", labelsize=7, top=len(rows) > 40, labeltop=len(rows) > 40)
     mean = f"dashed: their mean, {values.mean():.1f}" if len(values) else "no class has a sample"
-    none = f"; {without:,} classes without images are left out" if without else ""
+    none = f";\n{without:,} without images {'is' if without == 1 else 'are'} left out" if without else ""
     name = {"iou": "IoU"}.get(table.metric, table.metric.replace("_", " "))
     axis.set_xlabel(f"{name}, %, with 95 % interval; {mean}{none}", fontsize=8)
     _set_title(drawn, title)

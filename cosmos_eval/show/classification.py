@@ -127,8 +127,7 @@ def show_classification(
     ties = int((predictions.tied > 1).sum())
     if ties:
         remarks.append(
-            f"In {ties:,} of {len(data.images):,} images several classes tie for the highest score: each counts with an "
-            "equal share in the confusion matrix and in the recall"
+            f"{ties:,} images in which several classes tie for the highest score: each counts with an equal share"
         )
     remarks.append(describe_cache(cache, engine))
     return ShownClasses(
@@ -215,9 +214,8 @@ def _galleries(
 def _card(i: int, data: Labelled, predictions: Predictions, names: Sequence[str], labels: Sequence[set[int]]) -> Card:
     """The true classes of an image, and its top classes with their scores."""
     true = labels[i]
-    lines: list[tuple[str, bool | None]] = [
-        ("true: " + (", ".join(names[c] for c in sorted(true)) or "no class"), None)
-    ]
+    lines: list[tuple[str, bool | None]] = []
+    lines.append(("true: " + (", ".join(names[c] for c in sorted(true)) or "no class"), None))
     for c, score in zip(predictions.top[i].tolist(), predictions.top_scores[i].tolist(), strict=True):
         is_undecided = isinstance(data, MultilabelData) and data.labels[i, c] == UNDECIDED
         name = f"{names[c]} (undecided)" if is_undecided else names[c]
