@@ -88,7 +88,7 @@ def pairs_figure(confusion: np.ndarray, names: Sequence[str], title: str) -> "Fi
     axis.xaxis.set_major_locator(MaxNLocator(integer=bool(values.max(initial=0) >= 1)))
     axis.tick_params(axis="x", labelsize=7)
     errors = confusion.sum() - np.trace(confusion)
-    share = f"{100 * values.sum() / errors:.0f} % of the {errors:,.4g} errors" if errors else "there are no errors"
+    share = f"{100 * values.sum() / errors:.0f} % of the {errors:,.0f} errors" if errors else "there are no errors"
     axis.set_xlabel(f"images: true class → predicted class; {share}", fontsize=8)
     _set_title(drawn, title)
     return drawn
