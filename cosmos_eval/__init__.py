@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ChoiceData", "ClassificationData", "Data", "DataKind", "DatasetChecker", "FileImage", "Hits", "Measured",
     "ModelKind", "MultilabelData", "Outcome", "PerceptionData", "ReaderInfo", "RetrievalData", "SegmentationData",
-    "SplitData", "TaskInfo", "evaluate", "load_model", "make_benchmark", "to_frame",
+    "SplitData", "TaskInfo", "class_frame", "evaluate", "load_model", "make_benchmark", "to_frame",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_exports(
@@ -29,6 +29,7 @@ __getattr__, __dir__ = lazy_exports(
         "SegmentationData": "cosmos_eval.datasets.data",
         "SplitData": "cosmos_eval.datasets.data",
         "TaskInfo": "cosmos_eval.protocol.task_info",
+        "class_frame": "cosmos_eval.report.class_frame",
         "evaluate": "cosmos_eval.run.evaluate",
         "load_model": "cosmos_eval.models",
         "make_benchmark": "cosmos_eval.run.in_memory",

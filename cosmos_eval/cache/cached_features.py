@@ -70,6 +70,8 @@ class CachedFeatures:
         self._blocks_created = 0
         self._held: set[int] = set()
         """Numbers of blocks that stay whatever the budget says, until `release`."""
+        self.read_count = 0
+        """Items whose features came from the cache on disk."""
 
     def __contains__(self, key: str) -> bool:
         """Whether the features of a key are in memory."""
@@ -97,6 +99,7 @@ class CachedFeatures:
             with phase("store"):
                 for positions, stored in self.model_cache.find(self.kind, [keys[i] for i in not_in_memory]):
                     features.put([not_in_memory[i] for i in positions], torch.from_numpy(stored).to(self.device))
+                    self.read_count += len(positions)
         missing = [i for i in not_in_memory if not features.is_filled[i]]
         if missing:
             self._encode_missing(features, keys, missing, encode)

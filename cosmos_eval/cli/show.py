@@ -27,6 +27,13 @@ Keys = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16. auto: fp32 on CPU, bf16 on CUDA.")]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        help="The --out folder of a run, whose cached features are read (default: the run that --out lies in)."
+    ),
+]
+Cache = Annotated[Path | None, typer.Option(help="Feature cache to read and to store in, instead of a run's.")]
 
 
 @app.callback()

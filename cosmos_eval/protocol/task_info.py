@@ -94,6 +94,9 @@ class TaskInfo:
     (`cosmos_eval.metrics.paired_samples`). None: there are no paired tests."""
     unpaired: Callable[[str], bool] = is_rank
     """Whether a metric has no paired test, since its samples do not have what the test needs."""
+    class_metric: str = ""
+    """`iou` where the metrics of single classes are `<class>/iou`; empty: there are none among the metrics. A task that
+    measures classes also returns them as `Outcome.classes`."""
     resampled: bool = False
     """Whether paired tests are bootstraps, whose smallest p-value depends on the number of resamples."""
     choices: Callable[[Mapping[str, int]], int] | None = None

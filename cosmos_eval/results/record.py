@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, ClassVar
 
 from cosmos_core.errors import RequestError
 from cosmos_core.short_repr import short_repr
 from cosmos_eval.metrics.names import is_rank
+from cosmos_eval.protocol.task_registry import find_task
+from cosmos_eval.results.class_file import read_classes
 from cosmos_eval.results.portable import portable_spec
 from cosmos_eval.results.sections import (
     BenchmarkSection,
@@ -22,6 +25,7 @@ from cosmos_eval.results.sections import (
     TimingSection,
 )
 from cosmos_eval.results.versions import DAMAGED, SCHEMA, checksum, parse, with_checksum
+from cosmos_eval.tasks.class_table import ClassTable, class_table
 from cosmos_eval.tasks.outcome import Metric
 
 UNCHECKED = "unchecked"
@@ -54,6 +58,32 @@ class Result:
     file_version: ClassVar[int] = SCHEMA
     """Schema version of the file that it was read from, which decides how its samples.parquet is read. No field: equal
     measurements are equal whichever file they come from."""
+    class_source: ClassVar[ClassTable | Path | None] = None
+    """The table of classes, or the folder that holds it; None: neither. No field, as `file_version`."""
+
+    @property
+    def classes(self) -> ClassTable | None:
+        """The metric of each class (recall, average precision, IoU), with support, intervals and prompts.
+
+        Older results of tasks whose metrics name the classes have a table without prompts, and the number of samples of
+        each metric as support. None for tasks without classes, and for older results of classification.
+
+        Raises:
+            RequestError: CLASSES.json beside the result is damaged or belongs to another one.
+        """
+        source = self.class_source
+        if isinstance(source, Path):
+            source = read_classes(source, self.samples.sha256)
+        return source or self._classes_of_metrics()
+
+    def _classes_of_metrics(self) -> ClassTable | None:
+        task = find_task(self.benchmark.task)
+        if task is None or not task.class_metric:
+            return None
+        ending = f"/{task.class_metric}"
+        named = {name.removesuffix(ending): one for name, one in self.metrics.items() if name.endswith(ending)}
+        names, metrics = list(named), list(named.values())
+        return class_table(task.class_metric, names, [one.n for one in metrics], metrics, ()) if named else None
 
     def __repr__(self) -> str:
         metric = self.metrics[self.primary]
@@ -153,10 +183,16 @@ class Result:
 
 
 def renamed(result: Result, label: str) -> Result:
-    """The result under another label; it still knows the version of its file."""
+    """The result under another label; it still knows the version of its file and its classes."""
     other = replace(result, model=replace(result.model, label=label))
     object.__setattr__(other, "file_version", result.file_version)
-    return other
+    return with_classes(other, result.class_source)
+
+
+def with_classes(result: Result, source: ClassTable | Path | None) -> Result:
+    """The same result, which knows its classes from now on, or the folder that holds them."""
+    object.__setattr__(result, "class_source", source)
+    return result
 
 
 def unchecked_legend(results: Iterable["Result"]) -> list[str]:

@@ -11,7 +11,7 @@ from cosmos_core.errors import RequestError
 from cosmos_core.files import atomic_path, atomic_write_text
 from cosmos_core.json_text import read_json
 from cosmos_core.text_files import impostor_of, open_regular, read_content, read_text
-from cosmos_eval.results.record import Result, first_fault
+from cosmos_eval.results.record import Result, first_fault, with_classes
 from cosmos_eval.results.sections import SamplesSection
 from cosmos_eval.results.versions import NewerSchema, rename_old_columns
 
@@ -75,7 +75,7 @@ def read_result(path: Path) -> Result:
         RequestError: unreadable, truncated, edited after it was written, or of a newer version (NewerSchema); names the
             file and how to repair it.
     """
-    return Result.from_json(read_text(path), path)
+    return with_classes(Result.from_json(read_text(path), path), path.parent)
 
 
 def read_results(folder: Path) -> list[Result]:

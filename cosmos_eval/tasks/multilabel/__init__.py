@@ -50,6 +50,7 @@ INFO = TaskInfo(
     sample_keys=("image", "labels", "undecided"),
     sample_columns=("scores",),
     paired="cosmos_eval.tasks.multilabel.paired:paired",
+    class_metric=OF_CLASS.removeprefix("/"),
     resampled=True,
     model_index_task="zero-shot-image-classification",
     clip_benchmark_task="zeroshot_classification",
