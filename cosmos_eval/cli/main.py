@@ -31,6 +31,7 @@ from cosmos_eval.cli import (
     show,
     show_attention,
     show_gallery,
+    show_model,
     train,
     watch,
 )
@@ -70,6 +71,7 @@ app.add_typer(results.app, name="results")
 show.app.command(epilog=show_attention.EXAMPLE)(show_attention.attention)
 show.app.command(epilog=show_gallery.RETRIEVAL)(show_gallery.retrieval)
 show.app.command(epilog=show_gallery.PERCEPTION)(show_gallery.perception)
+show.app.command(epilog=show_model.EXAMPLE)(show_model.model)
 app.add_typer(show.app, name="show")
 check_arguments(app)
 
