@@ -51,12 +51,6 @@ def fetch_repository(spec: ModelSpec, online: bool = True) -> Path:
     return folder
 
 
-def is_cached(spec: ModelSpec) -> bool:
-    """Whether configuration and weights of a repository are in the cache."""
-    folder = find_cached(spec.rest, spec.revision, [CONFIG])
-    return folder is not None and has_weights(folder)
-
-
 def has_weights(folder: Path) -> bool:
     """Whether a folder has a file of weights of one of the names that open_clip looks for, or only one such file."""
     return select_weights([path.name for path in folder.iterdir()]) is not None
@@ -114,14 +108,19 @@ def fetch_tokenizer(spec: ModelSpec, repository: str, online: bool = True) -> Pa
                 if paths:
                     return paths[0].parent
                 raise RequestError(f"{spec.text}: {repository}, which its configuration names, has no tokenizer")
-    for names in FILE_SETS:
-        folder = find_cached(repository, "", names)
-        if folder is not None:
-            return folder
+    folder = find_cached_tokenizer(repository)
+    if folder is not None:
+        return folder
     raise RequestError(
         f"{spec.text}: its tokenizer {repository} is not in the cache, and the hub cannot be reached; fetch it on a "
         f"connected machine with: hf download {repository}, and copy the cache (HF_HOME)"
     )
+
+
+def find_cached_tokenizer(repository: str) -> Path | None:
+    """The folder in the cache with a repository's tokenizer, None if it is not there."""
+    folders = (find_cached(repository, "", names) for names in FILE_SETS)
+    return next((folder for folder in folders if folder is not None), None)
 
 
 def find_cached(repository: str, revision: str, names: Sequence[str]) -> Path | None:

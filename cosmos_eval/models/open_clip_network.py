@@ -27,6 +27,10 @@ POSITION_IDS = "position_ids"
 """A buffer in old files; newer versions compute it."""
 
 
+class TextTowerError(RequestError):
+    """The configuration of a text tower of transformers is neither in the cache nor can it be fetched."""
+
+
 def build(name: str, preprocessing: dict[str, Any], spec: str, online: bool = True, **options: Any) -> nn.Module:
     """Build a network of open_clip with random weights. At most the configuration of a text tower is downloaded.
 
@@ -55,7 +59,8 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, online: bool = Tr
         is_folder = name.startswith(f"{LOCAL_DIR}:")
         advice = advise_on_text_tower(text, is_folder) if isinstance(error, OSError | ValueError) else ""
         what = "the folder's model" if is_folder else name
-        raise RequestError(f"{spec}: open_clip cannot build {what}: {format_error(error, 160)}{advice}") from error
+        kind = TextTowerError if advice else RequestError
+        raise kind(f"{spec}: open_clip cannot build {what}: {format_error(error, 160)}{advice}") from error
 
 
 @contextmanager
@@ -105,6 +110,10 @@ def check_shapes(
     try:
         with torch.device("meta"):
             network = build(name, {}, spec, online, device="meta", **options)
+    except TextTowerError:
+        if online:
+            raise
+        return  # it would be fetched
     except RequestError:
         return
     match_weights(network, state, path, arch, spec)

@@ -27,8 +27,15 @@ from cosmos_eval.models.open_clip_compat import (
     why_no_dual_encoder,
 )
 from cosmos_eval.models.open_clip_files import find_declared_settings, read_open_clip_checkpoint
-from cosmos_eval.models.open_clip_folder import OpenClipFolder, read_folder
-from cosmos_eval.models.open_clip_hub import describe_source, fetch_repository, fetch_tokenizer, is_cached
+from cosmos_eval.models.open_clip_folder import CONFIG, OpenClipFolder, read_folder
+from cosmos_eval.models.open_clip_hub import (
+    describe_source,
+    fetch_repository,
+    fetch_tokenizer,
+    find_cached,
+    find_cached_tokenizer,
+    has_weights,
+)
 from cosmos_eval.models.open_clip_text import find_text_config
 from cosmos_eval.models.spec import HF_HUB, LOCAL_DIR, QUICKGELU_SUFFIX, ModelSpec
 from cosmos_eval.models.tokenizer_checks import has_tokenizer
@@ -158,7 +165,7 @@ def repository_source(spec: ModelSpec, check: bool, online: bool) -> OpenClipSou
     folder = read_folder(fetch_repository(spec, online), spec.text)
     tokenizer = folder.config["text_cfg"].get("hf_tokenizer_name")
     tokenizer_folder = None
-    if tokenizer and (tokenizer.lower() != spec.rest.lower() or not has_tokenizer(folder.path)):
+    if names_other_tokenizer(tokenizer, spec, folder.path):
         tokenizer_folder = fetch_tokenizer(spec, tokenizer, online)
     source = folder_source(spec, folder, check)
     return replace(
@@ -202,7 +209,7 @@ def is_local(spec: ModelSpec) -> bool:
     if spec.name == LOCAL_DIR:
         return True
     if spec.name == HF_HUB:
-        return is_cached(spec)
+        return is_repository_cached(spec)
     arch, wants_quick_gelu = parse_architecture(spec)
     tag_config = get_pretrained_cfg(arch, spec.rest)
     if not tag_config:
@@ -220,6 +227,20 @@ def is_local(spec: ModelSpec) -> bool:
     files = [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     files += [f"{Path(name).stem}.safetensors" for name in files]  # which open_clip prefers
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in files)
+
+
+def is_repository_cached(spec: ModelSpec) -> bool:
+    """Whether configuration, weights and tokenizer of a spec `hf-hub:ORG/NAME` are in the cache."""
+    path = find_cached(spec.rest, spec.revision, [CONFIG])
+    if path is None or not has_weights(path):
+        return False
+    tokenizer = read_folder(path, spec.text).config["text_cfg"].get("hf_tokenizer_name")
+    return not names_other_tokenizer(tokenizer, spec, path) or find_cached_tokenizer(str(tokenizer)) is not None
+
+
+def names_other_tokenizer(tokenizer: str | None, spec: ModelSpec, folder: Path) -> bool:
+    """Whether the tokenizer that a repository's configuration names is in another repository."""
+    return bool(tokenizer) and (str(tokenizer).lower() != spec.rest.lower() or not has_tokenizer(folder))
 
 
 def fetch_weights(spec: ModelSpec, tag_config: dict[str, Any], online: bool = True) -> str:

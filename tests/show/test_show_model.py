@@ -30,7 +30,7 @@ def find(sheet, task):
 def test_a_cosmos_has_all_facts_and_can_be_asked_for_everything_but_pairs():
     sheet = inspect_model("cosmos:toybox")
     assert not [key for key in LABELS if key not in sheet.facts and key not in ("activation_source", "logit_bias")]
-    assert sheet.facts["embedding_width"] == 64
+    assert sheet.facts["embedding_width"] == 128
     assert find(sheet, "retrieval") == (True, "dot product of unit embeddings")
     assert find(sheet, "segmentation") == (True, "attention variants: vanilla, csa, clearclip, naclip")
     assert answers(sheet)["attention"] == (True, "its cross-attention poolers")
