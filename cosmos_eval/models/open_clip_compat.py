@@ -10,7 +10,8 @@ Written for 3.3 (the locked version), and for 4.x as far as its published source
 - 4.x drops `trust_remote_code` from the settings of a tokenizer, 3.x passes it on: `open_clip_folder` refuses it;
 - `jit` is gone from `create_model`, and OpenAI's weights come from the Hugging Face hub; neither is relied on here.
 
-Names that 4.x moved are imported here from where they are.
+What else is imported here is where it was in both. Version 4 itself could not be installed where this was written: it is
+in no index there, and `pyproject.toml` asks for a version below 4.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,21 +19,10 @@ from copy import deepcopy
 from typing import Any
 
 import open_clip
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canonicalize_text
-
-try:
-    from open_clip.convert import convert_state_dict
-except ImportError:  # pragma: no cover  # before 3.0 there was no such function, and nothing to convert
-
-    def convert_state_dict(model: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
-        return state_dict
-
-
-try:
-    from open_clip.model import convert_to_custom_text_state_dict
-except ImportError:  # pragma: no cover
-    from open_clip.convert import convert_to_custom_text_state_dict  # type: ignore[attr-defined,no-redef]
 
 __all__ = [
     "HFTokenizer", "SigLipTokenizer", "basic_clean", "canonicalize_text", "convert_state_dict",

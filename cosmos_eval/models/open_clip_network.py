@@ -44,7 +44,7 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, online: bool = Tr
     Raises:
         RequestError: open_clip cannot build it.
     """
-    text = options.get("text_cfg") or text_config(open_clip.get_model_config(name) or {})
+    text = text_config(open_clip.get_model_config(name) or {})
     try:
         with without_warnings(), text_library(text, online):
             return open_clip.create_model(
@@ -57,7 +57,8 @@ def build(name: str, preprocessing: dict[str, Any], spec: str, online: bool = Tr
             )
     except Exception as error:
         is_folder = name.startswith(f"{LOCAL_DIR}:")
-        advice = advise_on_text_tower(text, is_folder) if isinstance(error, OSError | ValueError) else ""
+        is_missing = isinstance(error, OSError | ValueError) and "text_cfg" not in options
+        advice = advise_on_text_tower(text, is_folder) if is_missing else ""
         what = "the folder's model" if is_folder else name
         kind = TextTowerError if advice else RequestError
         raise kind(f"{spec}: open_clip cannot build {what}: {format_error(error, 160)}{advice}") from error

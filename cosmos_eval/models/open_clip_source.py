@@ -96,7 +96,8 @@ class OpenClipSource:
         options: dict[str, Any] = {"quick_gelu": self.quick_gelu}
         text_folder = find_text_config(self.folder, self.config["text_cfg"]) if self.is_folder else None
         if text_folder is not None:
-            options["text_cfg"] = {**self.config["text_cfg"], "hf_model_name": str(text_folder)}
+            text = {"hf_model_name": str(text_folder), "hf_model_pretrained": False}
+            options["text_cfg"] = {**self.config["text_cfg"], **text}
         return options
 
 
