@@ -31,8 +31,9 @@ from cosmos_eval.models.open_clip_compat import (
     basic_clean,
     canonicalize_text,
     get_tokenizer,
+    list_architectures,
 )
-from cosmos_eval.models.open_clip_network import build, check_shapes, fill
+from cosmos_eval.models.open_clip_network import TextTowerError, build, check_shapes, fill
 from cosmos_eval.models.open_clip_source import OpenClipSource, find_source, has_open_clip_tower, is_local
 from cosmos_eval.models.open_clip_text import text_library
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -190,7 +191,12 @@ def check_open_clip(spec: ModelSpec, fetch: bool = False) -> str:
         return NOT_FETCHED
     source = find_source(spec, check=False, online=fetch)
     options = source.build_options
-    check_shapes(source.build_name, source.state_dict, source.path, source.arch, spec.text, online=fetch, **options)
+    try:
+        check_shapes(source.build_name, source.state_dict, source.path, source.arch, spec.text, online=fetch, **options)
+    except TextTowerError:
+        if fetch:
+            raise
+        return f"the configuration of its text tower {NOT_FETCHED}"
     tokenizer_is_on_hub = source.config["text_cfg"].get("hf_tokenizer_name") and not source.is_folder
     if tokenizer_is_on_hub and not fetch:
         return f"its tokenizer {NOT_FETCHED}"
@@ -243,15 +249,16 @@ def _registered_tokenizer(arch: str) -> Any:
 def check_tokenizer(tokenizer: Any, source: OpenClipSource, spec: ModelSpec) -> None:
     """RequestError if the ids of a folder's tokenizer are not those of its text tower.
 
-    Architectures of open_clip's registry are not checked: their tokenizers are right, but some of their embedding
-    tables are much larger than the vocabulary.
+    Architectures of open_clip's registry are not checked, nor folders with the same configuration and open_clip's own
+    tokenizer: their tokenizers are right, but some of their embedding tables are much larger than the vocabulary.
     """
     text_config, state = source.config["text_cfg"], source.state_dict
     vocabulary = _vocabulary(tokenizer)
     embeddings = next((state[key] for key in state if EMBEDDING_TABLE.search(key)), None)
     if vocabulary is None or embeddings is None or not source.is_folder:
         return
-    check_vocabulary_size(max(vocabulary.values()) + 1, len(embeddings), spec.text)
+    if text_config.get("hf_tokenizer_name") or source.arch not in list_architectures():
+        check_vocabulary_size(max(vocabulary.values()) + 1, len(embeddings), spec.text)
     pool_type = text_config.get("pool_type", "argmax")
     if not text_config.get("hf_model_name") and pool_type in POOLED_AT_END:
         check_end_token(tokenizer, text_config.get("eos_id", 2) if pool_type == "eos" else None, spec.text)

@@ -10,8 +10,8 @@ Written for 3.3 (the locked version), and for 4.x as far as its published source
 - 4.x drops `trust_remote_code` from the settings of a tokenizer, 3.x passes it on: `open_clip_folder` refuses it;
 - `jit` is gone from `create_model`, and OpenAI's weights come from the Hugging Face hub; neither is relied on here.
 
-What else is imported here is where it was in both. Version 4 itself could not be installed where this was written: it is
-in no index there, and `pyproject.toml` asks for a version below 4.
+What else is imported here is where it was in both. Version 4 itself could not be installed where this was written: no
+index there has it, and `pyproject.toml` asks for a version below 4.
 """
 
 from collections.abc import Callable, Mapping

@@ -106,15 +106,13 @@ def check_shapes(
         online, options: as for `build`.
 
     Raises:
-        RequestError: as `match_weights`.
+        RequestError: as `match_weights`; TextTowerError: as `build`.
     """
     try:
         with torch.device("meta"):
             network = build(name, {}, spec, online, device="meta", **options)
     except TextTowerError:
-        if online:
-            raise
-        return  # it would be fetched
+        raise
     except RequestError:
         return
     match_weights(network, state, path, arch, spec)

@@ -60,6 +60,8 @@ def shrink(arch: str) -> dict[str, Any]:
         text.update(vocab_size=WORDS)
         if "eos_id" in text or text.get("pool_type") == "eos":
             text.update(eos_id=END)
+    else:
+        text.pop("vocab_size", None)  # coca_base has more embeddings than open_clip's tokenizer has words
     if not text.get("hf_model_name"):
         own = width if text.get("proj_type") == "none" else 16
         text.update(layers=1, width=own, heads=2)

@@ -2,17 +2,20 @@
 
 import json
 import random
+import re
 
 import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.engine.engine import Engine
 from cosmos_eval.models import load_model
 from cosmos_eval.models.open_clip_compat import list_architectures, model_config, why_no_dual_encoder
+from cosmos_eval.models.preflight import ModelCheck, check_model
 from tests.helpers.open_clip_folders import shallow_timm, write_architecture
 from tests.models.test_models_open_clip import CONFIG
 from tests.models.test_models_open_clip_folder import load_error, write_folder
@@ -23,7 +26,10 @@ FAMILIES = (
     "ViT-L-14-CLIPA", "ViT-L-14-worldwide", "ViTamin-S", "xlm-roberta-base-ViT-B-32",
 )  # fmt: skip
 """One of each family; the walk over all of them is slow."""
-SAMPLE = random.Random(16).sample(sorted(set(list_architectures()) - set(FAMILIES)), 4)
+LARGE = re.compile(r"big|gopt|SO400M|xx?large|XL|-[eEHg]-|[34]..$|x\d\d")
+SAMPLE = random.Random(16).sample(
+    sorted(a for a in set(list_architectures()) - set(FAMILIES) if not LARGE.search(a)), 2
+)
 TEXTS = [
     "word5", "word6 word7", "", "A PHOTO of word8, the 3rd.", " ".join(f"word{i % 30 + 4}" for i in range(200)),
     "cafe \u732b word9",
@@ -71,6 +77,16 @@ def test_features_of_every_architecture_are_those_of_open_clips_own_encoders(arc
     check_architecture(arch, tmp_path / "model")
 
 
+def test_a_registered_architecture_may_have_more_embeddings_than_words(tmp_path, monkeypatch):
+    """coca_base has; a folder with another configuration is refused, since it may belong to another tokenizer."""
+    config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 50_000}}
+    path = write_folder(tmp_path, model_cfg=config)
+    save_file(open_clip.CLIP(**config).state_dict(), path / "open_clip_model.safetensors")
+    assert "has a vocabulary of 49,408 and the model 50,000" in load_error(f"open_clip:local-dir:{path}")
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "large-table", config)
+    assert load_model(f"open_clip:local-dir:{path}").describe()["arch"] == "large-table"
+
+
 def test_a_text_tower_whose_configuration_cannot_be_had_is_refused_with_the_way_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with shallow_timm():
@@ -78,7 +94,11 @@ def test_a_text_tower_whose_configuration_cannot_be_had_is_refused_with_the_way_
     (tmp_path / "model" / "config.json").rename(tmp_path / "config.json")
     message = load_error(f"open_clip:local-dir:{tmp_path / 'model'}")
     assert "hf download xlm-roberta-base config.json, and put that config.json into the folder" in message
+    spec = f"open_clip:local-dir:{tmp_path / 'model'}"
+    assert check_model(spec).note == "the configuration of its text tower would be fetched (not checked)"
+    assert "put that config.json into the folder" in check_model(spec, fetch=True).problem
     (tmp_path / "config.json").rename(tmp_path / "model" / "config.json")
+    assert check_model(spec) == ModelCheck(spec)
     assert load_model(f"open_clip:local-dir:{tmp_path / 'model'}").digest  # the advice works
     torch.save({"x": torch.zeros(1)}, tmp_path / "weights.pt")
     message = load_error(f"open_clip:xlm-roberta-base-ViT-B-32/{tmp_path / 'weights.pt'}#gelu")
