@@ -169,6 +169,39 @@ class ShortRepr:
         return f"{type(self).__name__}({self.spec!r}, on {self.device})"
 
 
+def read_facts(model: Any) -> dict[str, Any]:
+    """What `show model` prints beyond `describe()`, as JSON values: see `scale_and_bias`.
+
+    An adapter may have a method `facts()` that returns them: `logit_scale` and `logit_bias` (by which the model was
+    trained to multiply, and to shift, the cosine of an image and a text), `embedding_width`, and whatever else helps to
+    see that the model was read correctly. They change no score, and are no part of a result or a digest.
+
+    Raises:
+        RequestError: `facts()` does not return a mapping of JSON values.
+    """
+    if not has_method(model, "facts"):
+        return {}
+    return require_json_values(model.facts(), f"{model.spec}: what facts() returns")
+
+
+def scale_and_bias(network: Any) -> dict[str, float | None]:
+    """The `logit_scale` and `logit_bias` of a CLIP-like network; the scale is stored as its logarithm."""
+    scale, bias = getattr(network, "logit_scale", None), getattr(network, "logit_bias", None)
+    return {
+        "logit_scale": float(scale.detach().float().exp().reshape(-1)[0]) if isinstance(scale, Tensor) else None,
+        "logit_bias": float(bias.detach().float().reshape(-1)[0]) if isinstance(bias, Tensor) else None,
+    }
+
+
+def list_attentions(model: Any) -> tuple[str, ...] | None:
+    """The attention variants that `encode_patches` of a `DenseModel` knows; None if the adapter does not say.
+
+    An adapter may have an attribute or property `attentions` with their names.
+    """
+    names = getattr(model, "attentions", None)
+    return tuple(names) if isinstance(names, list | tuple) else None
+
+
 def has_features(model: Any) -> bool:
     """Whether a model has features of both images and texts, from encoders or stored ones."""
     has_images = has_method(model, "encode_image") or has_method(model, "read_image_embeddings")

@@ -1,10 +1,11 @@
 """The built-in kinds of model spec. Imports neither torch nor model libraries."""
 
+import re
 from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error, split_options
 
 SELECTORS = ("teacher", "student")
 ACTIVATIONS = ("gelu", "quickgelu")
@@ -12,6 +13,10 @@ QUICKGELU_SUFFIX = "-quickgelu"
 """Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
 LOCAL_DIR = "local-dir"
 """open_clip's prefix for a folder with its configuration and weights; it takes the place of the architecture."""
+HF_HUB = "hf-hub"
+"""open_clip's prefix for a repository on the Hugging Face hub, in its layout."""
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
 LARGEST_SEED = 2**63 - 1
 """The largest seed that torch's generators take."""
 
@@ -61,7 +66,9 @@ def cosmos_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
 
 
 def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
-    """Parse `ARCH/TAG`, `ARCH/PATH`, `ARCH/PATH#gelu`, `ARCH/PATH#quickgelu`, or `local-dir:DIR`."""
+    """Parse `ARCH/TAG`, `ARCH/PATH` with `#gelu` or `#quickgelu`, `local-dir:DIR`, or `hf-hub:ORG/NAME`."""
+    if name.startswith(f"{HF_HUB}:"):
+        return parse_repository(text, kind, name.removeprefix(f"{HF_HUB}:"))
     if name.startswith(f"{LOCAL_DIR}:"):
         folder = name.removeprefix(f"{LOCAL_DIR}:")
         if not folder.strip():
@@ -80,16 +87,33 @@ def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
     return ModelSpec(text, kind.name, arch, rest=path_or_tag, selector=activation)
 
 
+def parse_repository(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `ORG/NAME` or `ORG/NAME?revision=REVISION` of the hub."""
+    repository, options = split_options(text, name, {"revision": "BRANCH, TAG or COMMIT"})
+    revision = options.get("revision", "")
+    if not REPOSITORY.fullmatch(repository) or ".." in repository:
+        raise spec_error(text, f"names no repository of the hub; write open_clip:{HF_HUB}:ORG/NAME")
+    if revision and (not REVISION.fullmatch(revision) or ".." in revision):
+        raise spec_error(text, f"has the revision {short_repr(revision)}; write a branch, tag or commit")
+    return ModelSpec(text, kind.name, HF_HUB, rest=repository, revision=revision)
+
+
 def open_clip_slug_words(spec: ModelSpec) -> list[str]:
-    """The parts of a result folder's name: architecture, weights, and the activation if the user wrote it."""
-    return [spec.name, short_name(spec.rest), *([spec.selector] if spec.selector else [])]
+    """The parts of a result folder's name: architecture, weights, and activation or revision if the user wrote it."""
+    return [spec.name, short_name(spec.rest), *(word for word in (spec.selector, spec.revision[:12]) if word)]
 
 
 def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     """How weights of open_clip's registry are downloaded, and how to use a copy of them."""
-    copy = f"open_clip:{specs[0].name}/weights/FILE"
+    is_repository = specs[0].name == HF_HUB
+    copy = "open_clip:local-dir:weights/FOLDER" if is_repository else f"open_clip:{specs[0].name}/weights/FILE"
+    where = (
+        "hf-hub: the repository of that name on the Hugging Face hub"
+        if is_repository
+        else ("open_clip: the part after the slash is a tag of its registry")
+    )
     return [
-        "open_clip: the part after the slash is a tag of its registry, downloaded at first use. With a copy:",
+        f"{where}, downloaded at first use. With a copy:",
         f"    cosmos-eval run --model {copy} ..., and then",
         f"    cosmos-eval reproduce {suite} --model {specs[0].text}={copy}",
     ]
@@ -108,6 +132,13 @@ def parse_python(text: str, kind: ModelKind, name: str) -> ModelSpec:
     return ModelSpec(text, kind.name, module, rest=factory)
 
 
+SCORES = "retrieval, classification, perception"
+COSMOS_CAN = f"{SCORES}, segmentation, attention maps"
+OPEN_CLIP_CAN = f"{SCORES}; segmentation by image tower (docs/architectures.md)"
+OPEN_CLIP_FAMILIES = (
+    "CLIP, CLIPA, CoCa, ConvNeXt, EVA, MetaCLIP, MobileCLIP and MobileCLIP2, NLLB-CLIP, PE, ResNet, SigLIP and "
+    "SigLIP 2, ViTamin, text towers of transformers"
+)
 COSMOS = ModelKind(
     "cosmos",
     "cosmos:NAME or cosmos:PATH, with #student or #teacher",
@@ -123,47 +154,78 @@ COSMOS = ModelKind(
             "cosmos:toybox",
             "nothing: part of the package",
             "small COSMOS trained on toybox (the teacher only); the default",
+            COSMOS_CAN,
+            "COSMOS",
         ),
-        ListedModel("cosmos:untrained-PRESET?seed=0", "nothing", "random weights: toybox, ViT-B-16 or ViT-B-32"),
+        ListedModel(
+            "cosmos:untrained-PRESET?seed=0",
+            "nothing",
+            "random weights: toybox, ViT-B-16 or ViT-B-32",
+            COSMOS_CAN,
+            "COSMOS",
+        ),
         *(
             ListedModel(
                 f"cosmos:{released.name}",
                 f"{released.file} of {HUB_REPOSITORY}, fetched at first use",
                 f"released COSMOS {released.arch}, trained on {released.data}",
+                COSMOS_CAN,
+                "COSMOS",
             )
             for released in RELEASED.values()
         ),
-        ListedModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
+        ListedModel(
+            "cosmos:PATH",
+            "a checkpoint file of COSMOS training",
+            "its teacher; with #student its student",
+            COSMOS_CAN,
+            "COSMOS",
+        ),
     ),
 )
 OPEN_CLIP = ModelKind(
     "open_clip",
-    "open_clip:ARCH/TAG or open_clip:ARCH/PATH, with #gelu or #quickgelu, or open_clip:local-dir:DIR",
+    "open_clip:ARCH/TAG or open_clip:ARCH/PATH, with #gelu or #quickgelu, open_clip:local-dir:DIR, or "
+    "open_clip:hf-hub:ORG/NAME with ?revision=REVISION",
     load="cosmos_eval.models.open_clip:load_open_clip",
     check="cosmos_eval.models.open_clip:check_open_clip",
     parse=parse_open_clip,
     slug_words=open_clip_slug_words,
     # The tag determines the activation, so ARCH/TAG and ARCH-quickgelu/TAG are the same weights.
-    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICKGELU_SUFFIX)}/{spec.rest}",
+    weights_name=lambda spec: f"open_clip:{spec.name.removesuffix(QUICKGELU_SUFFIX)}/{spec.rest}{spec.revision}",
     weights_help=open_clip_weights_help,
     listed=(
         ListedModel(
             "open_clip:ARCH/TAG",
             "weights of open_clip's registry, fetched at first use",
             "a model of open_clip",
+            OPEN_CLIP_CAN,
+            OPEN_CLIP_FAMILIES,
         ),
         ListedModel(
             "open_clip:ARCH/PATH",
             "a checkpoint file of open_clip training",
             "the same, local weights; add #gelu or #quickgelu if neither the file nor ARCH says which",
+            OPEN_CLIP_CAN,
+            OPEN_CLIP_FAMILIES,
         ),
         ListedModel(
             "open_clip:local-dir:DIR",
             "a folder with open_clip_config.json and weights",
             "the same, in the layout of open_clip's push_to_hf_hub and its hub repositories",
+            OPEN_CLIP_CAN,
+            OPEN_CLIP_FAMILIES,
+        ),
+        ListedModel(
+            "open_clip:hf-hub:ORG/NAME",
+            "a repository on the hub with open_clip_config.json, fetched at first use; ?revision=REVISION",
+            "the same, from the Hugging Face hub",
+            OPEN_CLIP_CAN,
+            OPEN_CLIP_FAMILIES,
         ),
     ),
 )
+HF_FAMILIES = "CLIP, SigLIP, SigLIP 2 of fixed resolution"
 HF = ModelKind(
     "hf",
     "hf:HUB-ID or hf:FOLDER",
@@ -171,8 +233,14 @@ HF = ModelKind(
     check="cosmos_eval.models.hf:check_hf",
     weights_help=hf_weights_help,
     listed=(
-        ListedModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched at first use", "a model of transformers"),
-        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
+        ListedModel(
+            "hf:HUB-ID",
+            "a CLIP or SigLIP model, fetched at first use",
+            "a model of transformers",
+            SCORES,
+            HF_FAMILIES,
+        ),
+        ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights", SCORES, HF_FAMILIES),
     ),
 )
 PYTHON = ModelKind(
@@ -182,14 +250,30 @@ PYTHON = ModelKind(
     check="cosmos_eval.models.python:check_python",
     parse=parse_python,
     slug_words=lambda spec: [spec.name, spec.rest],
-    listed=(ListedModel("python:package.module:factory", "an importable module", "your own adapter"),),
+    listed=(
+        ListedModel(
+            "python:package.module:factory",
+            "an importable module",
+            "your own adapter",
+            f"{SCORES}; segmentation with encode_patches, pairs with score_pairs",
+            "any",
+        ),
+    ),
 )
 EMBEDDINGS = ModelKind(
     "embeddings",
     "embeddings:DIR",
     load="cosmos_eval.models.embeddings:load_embeddings",
     check="cosmos_eval.models.embeddings:check_embeddings",
-    listed=(ListedModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "stored embeddings, made by any code"),),
+    listed=(
+        ListedModel(
+            "embeddings:DIR",
+            "meta.json, images.npz, texts.npz",
+            "stored embeddings, made by any code",
+            f"{SCORES}, of the images and texts in the folder",
+            "any",
+        ),
+    ),
     encodes=False,
 )
 BUILT_IN: dict[str, ModelKind | str] = {

@@ -15,7 +15,7 @@ from cosmos_core import released
 from cosmos_core.attention_maps import AttentionMaps, attention_maps
 from cosmos_core.checkpoint import check_checkpoint, load_checkpoint
 from cosmos_core.configs import PRESETS, preset
-from cosmos_core.dense import patch_features
+from cosmos_core.dense import patch_features, supported_attentions
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_core.layouts import NetworkName
@@ -26,7 +26,7 @@ from cosmos_core.text_tower import CausalText
 from cosmos_core.token_words import words_of
 from cosmos_core.tokenizer import build_tokenizer
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, as_patches
+from cosmos_eval.models.base import ShortRepr, as_features, as_patches, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, text_padding, tokenizer_identity
 from cosmos_eval.models.hub import NOT_FETCHED, quiet_hub
 from cosmos_eval.models.preprocess import ImagePreprocess
@@ -107,6 +107,15 @@ class CosmosModel(ShortRepr):
         finally:
             if was_training:
                 self.core.train()
+
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """Attention variants of `encode_patches`."""
+        return supported_attentions(self.core.visual)
+
+    def facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`."""
+        return scale_and_bias(self.core)
 
     @cached_property
     def digest(self) -> str:

@@ -140,6 +140,10 @@ class EmbeddingsModel(ShortRepr):
     def encode_patches(self, x: Tensor, attention: str = "vanilla") -> Tensor:
         self.check_patches()
 
+    def facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`."""
+        return {"embedding_width": int(self._image_embeddings.shape[1])}
+
     def describe(self) -> dict[str, Any]:
         described = {
             "arch": self.meta.get("arch") or "embeddings",

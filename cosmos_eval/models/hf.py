@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_core.errors import RequestError
 from cosmos_core.file_checks import user_path
 from cosmos_eval.models.activation import activations_of
-from cosmos_eval.models.base import ShortRepr, as_features, format_error, no_patches_error
+from cosmos_eval.models.base import ShortRepr, as_features, format_error, no_patches_error, scale_and_bias
 from cosmos_eval.models.digest import count_parameters, model_digest, text_case, tokenizer_identity
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files, require_supported_family
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, check_processor
@@ -103,6 +103,10 @@ class HfModel(ShortRepr):
         # without an attention mask, so the tokenizer's mask must not be passed on.
         keys = ("input_ids",) if is_siglip else ("input_ids", "attention_mask")
         return {key: tokens[key] for key in keys}
+
+    def facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`."""
+        return scale_and_bias(self.network)
 
     @cached_property
     def digest(self) -> str:

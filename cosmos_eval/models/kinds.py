@@ -1,6 +1,6 @@
 """A kind of model spec: how it is written, parsed, checked and loaded. Imports neither torch nor model libraries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ class ModelSpec:
     text: str
     kind: str
     name: str
-    """cosmos: name or path; open_clip: the architecture, or `local-dir`; hf: hub id or folder; python: the module;
-    embeddings: the folder; a plug-in: everything after the colon."""
+    """cosmos: name or path; open_clip: the architecture, `local-dir` or `hf-hub`; hf: hub id or folder; python: the
+    module; embeddings: the folder; a plug-in: everything after the colon."""
     rest: str = ""
-    """open_clip: tag, path or folder; python: the factory; empty for the others."""
+    """open_clip: tag, path, folder or hub id; python: the factory; empty for the others."""
     selector: str = ""
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` if the user wrote it; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
+    revision: str = ""
+    """open_clip: branch, tag or commit of a repository on the hub; empty: its newest commit."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class ListedModel:
     spec: str
     needs: str
     about: str
+    can: str = ""
+    """What such a model can be asked; `show model SPEC` says it of one model."""
+    families: str = ""
+    """Families of models that this form reads."""
 
 
 def name_alone(text: str, kind: "ModelKind", name: str) -> ModelSpec:
@@ -71,6 +77,27 @@ class ModelKind:
     """Whether a pattern over files, such as `runs/x/*.pt`, stands for several models."""
     encodes: bool = True
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""
+
+
+def split_options(text: str, name: str, known: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Split `NAME?key=value&key=value` into the name and its options.
+
+    Args:
+        text: the whole spec, for messages.
+        known: the options that this kind of spec has -> what their values are, for messages.
+
+    Raises:
+        RequestError: an option that is unknown, has no value, or is given twice.
+    """
+    name, separator, rest = name.partition("?")
+    options: dict[str, str] = {}
+    for part in rest.split("&") if separator else ():
+        key, _, value = part.partition("=")
+        if key not in known or not value or key in options:
+            forms = " and ".join(f"?{option}={meaning}" for option, meaning in known.items())
+            raise spec_error(text, f"has the option {short_repr(part)}; its options, each once: {forms}")
+        options[key] = value
+    return name, options
 
 
 def spec_error(text: str, reason: str) -> RequestError:

@@ -23,6 +23,7 @@ from cosmos_eval.models.base import (
     has_similarity,
     is_out_of_memory,
     is_pair_scorer,
+    list_attentions,
     no_patches_error,
     require_json_values,
 )
@@ -96,6 +97,10 @@ class PythonModel(ShortRepr):
             self.score_pairs = self._score_pairs
         if has_method(adapter, "truncated"):
             self.truncated = self._truncated
+        if has_method(adapter, "facts"):
+            self.facts = self._facts
+        if has_patches(adapter) and list_attentions(adapter) is not None:
+            self.attentions = list_attentions(adapter)
         context_length = getattr(adapter, "context_length", None)
         if type(context_length) is int and context_length > 0:
             self.context_length = context_length
@@ -151,6 +156,12 @@ class PythonModel(ShortRepr):
         if len(values) != len(texts):
             raise RequestError(f"{self.spec}: truncated returned {len(values)} values for {len(texts)} texts")
         return values
+
+    def _facts(self) -> dict[str, Any]:
+        """What `show model` prints beyond `describe()`, by the adapter's `facts`."""
+        with as_request_error(f"{self.spec}: facts"):
+            values = self.adapter.facts()
+        return require_json_values(values, f"{self.spec}: what facts() returns")
 
     def describe(self) -> dict[str, Any]:
         """The adapter's description as it was when the model was loaded, with defaults for what it lacks."""

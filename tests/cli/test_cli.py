@@ -27,7 +27,7 @@ HELP = [
     ["results"], ["results", "list"], ["results", "show"], ["results", "diff"], ["results", "merge"],
     ["results", "schema"],
     ["show"], ["show", "segmentation"], ["show", "attention"], ["show", "retrieval"],
-    ["show", "perception"],
+    ["show", "perception"], ["show", "model"],
     ["cache"], ["cache", "list"], ["cache", "verify"], ["cache", "clear"], ["cache", "export"],
 ]  # fmt: skip
 

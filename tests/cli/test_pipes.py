@@ -53,6 +53,7 @@ LINES = {
     "show segmentation": (0, "--model cosmos:toybox --benchmark masks.yaml --out shown"),
     "show attention": (0, "--model cosmos:toybox --scene 0 --out shown"),
     "show retrieval": (0, f"--model {COLOURS} --benchmark pairs.yaml --data-root . --out shown --cases 1"),
+    "show model": (0, "cosmos:toybox"),
     "show perception": (0, f"--model {COLOURS} --benchmark items.yaml --out shown --cases 1"),
 }  # fmt: skip
 """Arguments that take a second at most, and the exit code with them."""
