@@ -79,7 +79,8 @@ def predict(scores: QueryScores, is_true: np.ndarray, is_undecided: np.ndarray |
         single = torch.nonzero(true.sum(1) == 1)[:, 0]
         shares = (highest[single].double() / highest[single].sum(1, keepdim=True)).numpy()
         np.add.at(confusion, best_true[single].numpy(), shares)
-    return Predictions(*(torch.cat(of_block).numpy() for of_block in zip(*parts, strict=True)), confusion)
+    joined = [torch.cat(blocks).numpy() for blocks in zip(*parts, strict=True)]
+    return Predictions(*joined, confusion=confusion)
 
 
 def confused_pairs(confusion: np.ndarray, count: int) -> list[tuple[int, int, float]]:
@@ -106,7 +107,8 @@ def wrong_images(predictions: Predictions, candidates: np.ndarray, count: int) -
     wrong = candidates[predictions.margin[candidates] <= 0]  # a tie at the top is right only by chance; NaN is left out
     order = wrong[np.argsort(predictions.margin[wrong], kind="stable")].tolist()
     seen: set[tuple[int, int]] = set()
-    first, later = [], []
+    first: list[int] = []
+    later: list[int] = []
     for i in order:
         pair = (int(predictions.best_true[i]), int(predictions.top[i, 0]))
         (later if pair in seen else first).append(i)
