@@ -1,5 +1,6 @@
 """A user's own suite: a YAML file, with definitions beside it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def find_member(source: Source, index: int) -> str | Path:
         raise source.refuse(at, f"{entry!r} leads out of the suite's folder; put the definition beside the suite")
     folder = source.path.parent
     if entry.endswith(ENDINGS):
-        if not (folder / entry).is_file():
+        if not os.path.isfile(folder / entry):  # Path.is_file raises for a name that is too long
             raise source.refuse(at, f"there is no definition {folder / entry}")
         return folder / entry
     beside = folder / f"{entry}.yaml"
-    return beside if beside.is_file() and not is_suite_file(beside) else entry
+    return beside if os.path.isfile(beside) and not is_suite_file(beside) else entry
