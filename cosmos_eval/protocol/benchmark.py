@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_checks import user_path
-from cosmos_core.short_repr import short_repr
+from cosmos_core.file_checks import is_file, is_folder, user_path
 from cosmos_core.plugins import off_note
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
 from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
@@ -162,7 +161,7 @@ def _find_base(path: Path, name: Any, source: Source) -> Path:
     """Find the file of a base: one beside the definition in `path`, or else a shipped one."""
     beside = path.parent / f"{name}.yaml"
     shipped = definition_files().get(name) if isinstance(name, str) else None
-    base_path = beside if os.path.isfile(beside) and beside != path else shipped
+    base_path = beside if is_file(beside) and beside != path else shipped
     if not isinstance(name, str) or base_path is None or base_path == path:
         raise source.refuse(
             ("base",), f"there is no definition {short_repr(name)}{_suggest(str(name), list_benchmarks())}"
@@ -354,10 +353,10 @@ def _find_definition(name_or_path: str | Path) -> tuple[Path, bool]:
     if (shipped := definition_files().get(text)) is not None:
         return shipped, False
     path = user_path(name_or_path)
-    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
+    if is_folder(path):
         return path, True
     if path.suffix in (".yaml", ".yml"):
-        if not os.path.isfile(path):
+        if not is_file(path):
             raise RequestError(f"there is no definition {path}; give an existing YAML file, or a name")
         return path, True
     if text in list_suites():
