@@ -21,14 +21,13 @@ from tests.models.test_models_open_clip import CONFIG
 from tests.models.test_models_open_clip_folder import load_error, write_folder
 
 FAMILIES = (
-    "coca_ViT-B-32", "coca_roberta-ViT-B-32", "convnext_tiny", "EVA02-B-16", "MobileCLIP-S1", "MobileCLIP2-B",
-    "mt5-base-ViT-B-32", "nllb-clip-base-siglip", "PE-Core-T-16-384", "RN50", "ViT-B-16-SigLIP", "ViT-B-32-SigLIP2-256",
-    "ViT-L-14-CLIPA", "ViT-L-14-worldwide", "ViTamin-S", "xlm-roberta-base-ViT-B-32",
+    "coca_roberta-ViT-B-32", "EVA02-B-16", "nllb-clip-base-siglip", "RN50", "ViT-B-32-SigLIP2-256",
+    "ViT-L-14-worldwide", "ViTamin-S",
 )  # fmt: skip
-"""One of each family; the walk over all of them is slow."""
+"""Image towers of each kind, and text towers of each kind: a few seconds each. The walk over all of them is slow."""
 LARGE = re.compile(r"big|gopt|SO400M|xx?large|XL|-[eEHg]-|[34]..$|x\d\d")
 SAMPLE = random.Random(16).sample(
-    sorted(a for a in set(list_architectures()) - set(FAMILIES) if not LARGE.search(a)), 2
+    sorted(a for a in set(list_architectures()) - set(FAMILIES) if not LARGE.search(a)), 1
 )
 TEXTS = [
     "word5", "word6 word7", "", "A PHOTO of word8, the 3rd.", " ".join(f"word{i % 30 + 4}" for i in range(200)),
