@@ -193,7 +193,8 @@ OF_EVERY_COMMAND: dict[str, Complete] = {
 """Option -> how it is completed, wherever it occurs."""
 OF_COMMAND: dict[tuple[str, str], Complete] = {
     ("check", "NAMES"): BENCHMARK_OR_SUITE,
-    ("fetch", "NAMES"): names(_benchmarks_and_suites),
+    ("fetch", "NAMES"): BENCHMARK_OR_SUITE,
+    ("model", "SPEC"): names(_models),
     ("fetch", "--source"): complete_source,
     ("fetch", "--accept-terms"): names(_benchmarks),
     ("prepare", "NAME"): names(_prepared),
