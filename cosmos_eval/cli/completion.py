@@ -41,7 +41,7 @@ def answer_shell(app: typer.Typer) -> int:
             code = end.code if isinstance(end.code, int) else 0
         except Exception:  # of a line that is no command yet, such as an option with a wrong value
             code = 1
-    for line in answer.getvalue().splitlines():
+    for line in answer.getvalue().rstrip("\n").splitlines():  # no line where nothing fits: the shell then offers files
         if line[split_off:] or not split_off:
             print(line[split_off:])
     return code
