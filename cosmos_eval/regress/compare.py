@@ -117,6 +117,7 @@ def why_not_comparable(baseline: Result, candidate: Result, allow_precision: boo
         ("protocol fingerprint", baseline.benchmark.fingerprint, candidate.benchmark.fingerprint),
         ("scoring version of the task", baseline.benchmark.scoring_version, candidate.benchmark.scoring_version),
         ("the plug-ins of task and reader", *(plugins_of(result) for result in (baseline, candidate))),
+        ("what was done to embeddings", *(result.transforms.title or "nothing" for result in (baseline, candidate))),
         ("size of the data", counts(baseline), counts(candidate)),
         ("data fingerprint", baseline.dataset.fingerprint, candidate.dataset.fingerprint),
     ):
@@ -171,7 +172,7 @@ def run_test(
         raise RequestError(f"there is no paired test of {metric}{which}; choose another with --metric")
     samples = pair_samples(metric, results, frames)
     common: dict[str, Any] = {
-        "benchmark": results[0].benchmark.name,
+        "benchmark": results[0].benchmark_name,
         "metric": metric,
         "baseline": results[0].metrics[metric].value,
         "candidate": results[1].metrics[metric].value,
