@@ -155,11 +155,11 @@ class Result:
             "primary": self.primary,
             "precision": self.precision,
             "limit": self.limit,
-            **({"transforms": self.transforms.record()} if self.transforms else {}),
             "environment": self.environment.record(),
             "timing": self.timing.record(),
             "samples": self.samples.record(),
             "warnings": list(self.warnings),
+            **({"transforms": self.transforms.record()} if self.transforms else {}),
         }
 
     @classmethod
