@@ -95,7 +95,8 @@ class Session:
             check_label(label)
         if not self.keep_going:
             for planned in plan:
-                self._transforms_of(planned.benchmark)  # raises before anything is computed
+                if not planned.problems:
+                    self._transforms_of(planned.benchmark)  # raises before anything is computed
         with use_profile(profile):
             return self._evaluate_model(model, plan, label, profile)
 

@@ -16,6 +16,7 @@ from cosmos_eval.protocol.benchmark import load_benchmark
 from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.suite import Average, Suite
 from cosmos_eval.published.reproduce import reproduce
+from cosmos_eval.regress.compare import why_not_comparable
 from cosmos_eval.report.board import make_board
 from cosmos_eval.report.markdown import board_markdown
 from cosmos_eval.results.merge import merge
@@ -131,6 +132,15 @@ def test_regress_compares_like_with_like(out, capsys):
     assert TITLE in capsys.readouterr().out
     assert run_command(["regress", str(folder / "tiny-retrieval"), str(folder / FOLDER)]) == 2
     assert f"the baseline has tiny-retrieval; the candidate {TITLE}" in capsys.readouterr().err
+    both = [str(folder / "tiny-retrieval"), str(folder / FOLDER)]
+    assert run_command(["regress", *both, "--allow-transforms"]) == 2  # too few images for a test
+    done = f"tiny-retrieval: done to the embeddings: nothing in the baseline, {TITLE[16:-1]} in the candidate"
+    assert done in capsys.readouterr().out
+    assert run_command(["regress", str(folder), both[0], "--allow-transforms"]) == 2
+    assert "the baseline has two results of tiny-retrieval" in capsys.readouterr().err
+    assert why_not_comparable(*(read_result(Path(path) / "RESULT.json") for path in both)).endswith(
+        "--allow-transforms"
+    )
     assert run_command(["results", "diff", str(folder / "tiny-retrieval"), str(folder / FOLDER)]) == 1
     assert "transforms.truncate_dim" in capsys.readouterr().out
 
