@@ -23,6 +23,7 @@ TABLE_FORMATS = ("md", "csv", "tex", "html", "json", "clip-benchmark", "model-in
 REPRODUCE_FORMATS = ("md", "json")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CODES = ("int8", "binary")
 Complete = Callable[..., list[str]]
 """`incomplete`, the beginning of a word -> the words that begin with it; may also take the parser's `typer.Context`."""
 
@@ -186,6 +187,7 @@ OF_EVERY_COMMAND: dict[str, Complete] = {
     "--class-names": names(_class_names),
     "--device": names(_words(DEVICES)),
     "--precision": names(_words(PRECISIONS)),
+    "--quantize": names(_words(CODES)),
     "--decoder": names(_words(("pil", "torchvision", "draft"))),
     "--network": names(_words(("teacher", "student", "both"))),
     "--reference": names(_words(("paper",))),

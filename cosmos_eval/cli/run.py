@@ -82,6 +82,25 @@ def run(
         int | None,
         typer.Option(min=1, help="Measure on this many images only; such results are marked and never ranked."),
     ] = None,
+    truncate_dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Keep the first dimensions of embeddings only (Matryoshka). This and the next three are made of "
+            "cached embeddings, are recorded, and have columns of their own in tables.",
+        ),
+    ] = None,
+    center: Annotated[
+        bool, typer.Option("--center", help="Subtract the mean embedding of images, and that of texts.")
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8 or binary codes of embeddings, as sentence-transformers makes them."),
+    ] = None,
+    dual_softmax: Annotated[
+        float | None,
+        typer.Option(help="Retrieval: multiply scores with the softmax over all queries; its scale, such as 100."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Measure finished benchmarks again, from cached features.")
@@ -175,6 +194,10 @@ def run(
         decoder=decoder,
         resized=resized,
         limit=limit,
+        truncate_dim=truncate_dim,
+        center=center,
+        quantize=quantize,
+        dual_softmax=dual_softmax,
         seed=seed,
         overwrite=overwrite,
         cache=feature_cache_folder(cache or not no_cache, out),

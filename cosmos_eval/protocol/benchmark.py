@@ -19,6 +19,7 @@ from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
 from cosmos_eval.datasets.reader_registry import READERS, reader_info
 from cosmos_eval.protocol.data_folder import describe_folder
 from cosmos_eval.protocol.definition_checks import OPTIONAL_KEYS, REQUIRED_KEYS, check_definition, check_suite
+from cosmos_eval.protocol.feature_transforms import FeatureTransforms
 from cosmos_eval.protocol.folders import definition_files, find_provider, suite_files
 from cosmos_eval.protocol.known_differences import KnownDifference
 from cosmos_eval.protocol.own_suite import BENCHMARK_KEYS, find_member, find_own_suite, is_suite
@@ -53,6 +54,8 @@ class Benchmark:
     settings: dict[str, Any] = field(default_factory=dict)
     """The task's own section of the definition, with default values filled in. For segmentation how label maps are
     computed (`cosmos_eval.tasks.segmentation.settings.SETTINGS`)."""
+    embeddings: dict[str, Any] = field(default_factory=dict)
+    """What is done to embeddings after the fact (`cosmos_eval.protocol.feature_transforms`); empty: nothing."""
     source: str = ""
     """Papers and code that the protocol follows; a note for users."""
     summary: str = ""
@@ -79,6 +82,11 @@ class Benchmark:
         primary = f", {self.metrics['primary']}" if "primary" in self.metrics else ""
         data = f", {self.data!r}" if self.data is not None else ""
         return f"Benchmark({self.name!r}, version {self.version}, {self.task}{primary}{data})"
+
+    @property
+    def transforms(self) -> FeatureTransforms:
+        """What is done to embeddings after the fact."""
+        return FeatureTransforms.from_record(self.embeddings)
 
     @property
     def data_kind(self) -> str:
@@ -329,6 +337,8 @@ def _hashed_parts(benchmark: Benchmark, options: dict[str, Any]) -> dict[str, An
             values["words"] = words.query_words
     if task.settings_key:
         values[task.settings_key] = benchmark.settings
+    if benchmark.transforms:
+        values["embeddings"] = benchmark.transforms.record()
     return values
 
 
