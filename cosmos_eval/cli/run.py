@@ -99,7 +99,11 @@ def run(
     ] = None,
     dual_softmax: Annotated[
         float | None,
-        typer.Option(help="Retrieval: multiply scores with the softmax over all queries; its scale, such as 100."),
+        typer.Option(
+            min=0.0,
+            max=300.0,
+            help="Retrieval: multiply scores with the softmax over all queries; its scale, such as 100.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling behind the intervals.")] = 0,
     overwrite: Annotated[
