@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error, split_options
 
 SELECTORS = ("teacher", "student")
 ACTIVATIONS = ("gelu", "quickgelu")
@@ -12,6 +12,14 @@ QUICKGELU_SUFFIX = "-quickgelu"
 """Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
 LOCAL_DIR = "local-dir"
 """open_clip's prefix for a folder with its configuration and weights; it takes the place of the architecture."""
+HF_OPTIONS = {
+    "processor": "fast|slow",
+    "max-num-patches": "[1-9][0-9]{0,4}",
+    "revision": r"[\w.][\w./-]*",
+    "trust-remote-code": "1",
+    "code-revision": "[0-9a-f]{40}",
+}
+"""Options of `hf:` specs -> pattern of their values."""
 LARGEST_SEED = 2**63 - 1
 """The largest seed that torch's generators take."""
 
@@ -95,6 +103,21 @@ def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     ]
 
 
+def parse_hf(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `HUB-ID` or `FOLDER`, with `?key=value&...` after it."""
+    name, options = split_options(text, name, HF_OPTIONS)
+    if not name.strip():
+        raise spec_error(text, f"names no model; write {kind.form}")
+    return ModelSpec(text, kind.name, name, options=options)
+
+
+def hf_slug_words(spec: ModelSpec) -> list[str]:
+    """The parts of a result folder's name: the model, and the options that change its numbers."""
+    words = [spec.options.get("max-num-patches", ""), spec.options.get("revision", "")[:8]]
+    words += ["fast"] if spec.options.get("processor") == "fast" else []
+    return [short_name(spec.name), *(word for word in words if word)]
+
+
 def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
     """How a hub repository is downloaded."""
     return ["hf: the repository of that name on the Hugging Face hub; downloaded at first use"]
@@ -166,13 +189,30 @@ OPEN_CLIP = ModelKind(
 )
 HF = ModelKind(
     "hf",
-    "hf:HUB-ID or hf:FOLDER",
-    load="cosmos_eval.models.hf:load_hf",
-    check="cosmos_eval.models.hf:check_hf",
+    "hf:HUB-ID or hf:FOLDER, with ?processor=fast and other options",
+    load="cosmos_eval.models.hf_loading:load_hf",
+    check="cosmos_eval.models.hf_loading:check_hf",
+    parse=parse_hf,
+    slug_words=hf_slug_words,
     weights_help=hf_weights_help,
     listed=(
-        ListedModel("hf:HUB-ID", "a CLIP or SigLIP model, fetched at first use", "a model of transformers"),
+        ListedModel(
+            "hf:HUB-ID",
+            "a model of a family in docs/transformers.md, fetched at first use",
+            "a model of transformers; ?revision=REVISION takes another than main",
+        ),
         ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights"),
+        ListedModel(
+            "hf:...?processor=fast",
+            "as above",
+            "images by the processor's torchvision backend, the default of transformers; without it by Pillow",
+        ),
+        ListedModel("hf:...?max-num-patches=N", "a SigLIP 2 NaFlex model", "another number of patches than 256"),
+        ListedModel(
+            "hf:...?trust-remote-code=1",
+            "a model with Python code of its own; of the hub with &revision=40-DIGITS",
+            "runs that code",
+        ),
     ),
 )
 PYTHON = ModelKind(

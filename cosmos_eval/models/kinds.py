@@ -1,6 +1,7 @@
 """A kind of model spec: how it is written, parsed, checked and loaded. Imports neither torch nor model libraries."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class ModelSpec:
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` if the user wrote it; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """hf: what follows the name as `?key=value&...`; empty for the others."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,32 @@ class ModelKind:
     """Whether a pattern over files, such as `runs/x/*.pt`, stands for several models."""
     encodes: bool = True
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""
+
+
+def split_options(text: str, name: str, allowed: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Split `NAME?key=value&key=value`; a `?` that no known key follows belongs to the name, as in a folder `a?b`.
+
+    Args:
+        text: the whole spec, for messages.
+        allowed: key -> pattern of its values.
+
+    Raises:
+        RequestError: an unknown key after a known one, a key twice, or a value that the key cannot have.
+    """
+    before, mark, after = name.partition("?")
+    while mark and not any(after.startswith(f"{key}=") for key in allowed):
+        more, mark, after = after.partition("?")
+        before = f"{before}?{more}"
+    options: dict[str, str] = {}
+    for option in after.split("&") if mark else ():
+        key, _, value = option.partition("=")
+        if key not in allowed:
+            raise spec_error(text, f"has the option {short_repr(key, 60)}; the options are {', '.join(allowed)}")
+        if key in options or not re.fullmatch(allowed[key], value):
+            reason = "twice" if key in options else f"as {short_repr(value, 60)}; see cosmos-eval list models"
+            raise spec_error(text, f"has the option {key} {reason}")
+        options[key] = value
+    return (before, options) if mark else (name, {})
 
 
 def spec_error(text: str, reason: str) -> RequestError:
