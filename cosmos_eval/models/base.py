@@ -185,10 +185,16 @@ def read_facts(model: Any) -> dict[str, Any]:
 
 
 def scale_and_bias(network: Any) -> dict[str, float | None]:
-    """The `logit_scale` and `logit_bias` of a CLIP-like network; the scale is stored as its logarithm."""
-    scale, bias = getattr(network, "logit_scale", None), getattr(network, "logit_bias", None)
+    """The `logit_scale` and `logit_bias` of a CLIP-like network, None where it has none.
+
+    The scale is stored as its logarithm, or as ALIGN's `temperature`, which divides.
+    """
+    scale, temperature, bias = (getattr(network, name, None) for name in ("logit_scale", "temperature", "logit_bias"))
+    factor = scale.detach().float().exp() if isinstance(scale, Tensor) else None
+    if factor is None and isinstance(temperature, Tensor):
+        factor = 1 / temperature.detach().float()
     return {
-        "logit_scale": float(scale.detach().float().exp().reshape(-1)[0]) if isinstance(scale, Tensor) else None,
+        "logit_scale": None if factor is None else float(factor.reshape(-1)[0]),
         "logit_bias": float(bias.detach().float().reshape(-1)[0]) if isinstance(bias, Tensor) else None,
     }
 

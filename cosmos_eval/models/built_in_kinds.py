@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
+from cosmos_eval.models.hf_families import FAMILIES
 from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error, split_options
 
 SELECTORS = ("teacher", "student")
@@ -16,7 +17,18 @@ LOCAL_DIR = "local-dir"
 HF_HUB = "hf-hub"
 """open_clip's prefix for a repository on the Hugging Face hub, in its layout."""
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
+REVISION = r"(?!.*\.\.)\w[\w./-]*"
+"""Pattern of a branch, tag or commit."""
+HF_HUB_OPTIONS = {"revision": REVISION}
+"""Options of `open_clip:hf-hub:` specs -> pattern of their values."""
+HF_OPTIONS = {
+    "processor": "fast|slow",
+    "max-num-patches": "[1-9][0-9]{0,4}",
+    "revision": REVISION,
+    "trust-remote-code": "1",
+    "code-revision": "[0-9a-f]{40}",
+}
+"""Options of `hf:` specs -> pattern of their values."""
 LARGEST_SEED = 2**63 - 1
 """The largest seed that torch's generators take."""
 
@@ -89,13 +101,11 @@ def parse_open_clip(text: str, kind: ModelKind, name: str) -> ModelSpec:
 
 def parse_repository(text: str, kind: ModelKind, name: str) -> ModelSpec:
     """Parse `ORG/NAME` or `ORG/NAME?revision=REVISION` of the hub."""
-    repository, options = split_options(text, name, {"revision": "BRANCH, TAG or COMMIT"})
-    revision = options.get("revision", "")
+    repository, options = split_options(text, name, HF_HUB_OPTIONS)
     if not REPOSITORY.fullmatch(repository) or ".." in repository:
-        raise spec_error(text, f"names no repository of the hub; write open_clip:{HF_HUB}:ORG/NAME")
-    if revision and (not REVISION.fullmatch(revision) or ".." in revision):
-        raise spec_error(text, f"has the revision {short_repr(revision)}; write a branch, tag or commit")
-    return ModelSpec(text, kind.name, HF_HUB, rest=repository, revision=revision)
+        form = f"open_clip:{HF_HUB}:ORG/NAME, with ?revision=BRANCH, TAG or COMMIT if not the newest"
+        raise spec_error(text, f"names no repository of the hub; write {form}")
+    return ModelSpec(text, kind.name, HF_HUB, rest=repository, options=options)
 
 
 def open_clip_slug_words(spec: ModelSpec) -> list[str]:
@@ -117,6 +127,21 @@ def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
         f"    cosmos-eval run --model {copy} ..., and then",
         f"    cosmos-eval reproduce {suite} --model {specs[0].text}={copy}",
     ]
+
+
+def parse_hf(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `HUB-ID` or `FOLDER`, with `?key=value&...` after it."""
+    name, options = split_options(text, name, HF_OPTIONS)
+    if not name.strip():
+        raise spec_error(text, f"names no model; write {kind.form}")
+    return ModelSpec(text, kind.name, name, options=options)
+
+
+def hf_slug_words(spec: ModelSpec) -> list[str]:
+    """The parts of a result folder's name: the model, and the options that change its numbers."""
+    words = [spec.options.get("max-num-patches", ""), spec.options.get("revision", "")[:8]]
+    words += ["fast"] if spec.options.get("processor") == "fast" else []
+    return [short_name(spec.name), *(word for word in words if word)]
 
 
 def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
@@ -225,22 +250,45 @@ OPEN_CLIP = ModelKind(
         ),
     ),
 )
-HF_FAMILIES = "CLIP, SigLIP, SigLIP 2 of fixed resolution"
+HF_FAMILIES = "; ".join(family.title for family in FAMILIES.values())
 HF = ModelKind(
     "hf",
-    "hf:HUB-ID or hf:FOLDER",
-    load="cosmos_eval.models.hf:load_hf",
-    check="cosmos_eval.models.hf:check_hf",
+    "hf:HUB-ID or hf:FOLDER, with ?processor=fast and other options",
+    load="cosmos_eval.models.hf_loading:load_hf",
+    check="cosmos_eval.models.hf_loading:check_hf",
+    parse=parse_hf,
+    slug_words=hf_slug_words,
     weights_help=hf_weights_help,
     listed=(
         ListedModel(
             "hf:HUB-ID",
-            "a CLIP or SigLIP model, fetched at first use",
-            "a model of transformers",
+            "a model of a family in docs/transformers.md, fetched at first use",
+            "a model of transformers; ?revision=REVISION takes another than main",
             SCORES,
             HF_FAMILIES,
         ),
         ListedModel("hf:FOLDER", "a folder written by save_pretrained", "the same, local weights", SCORES, HF_FAMILIES),
+        ListedModel(
+            "hf:...?processor=fast",
+            "as above",
+            "images by the processor's torchvision backend, the default of transformers; without it by Pillow",
+            SCORES,
+            HF_FAMILIES,
+        ),
+        ListedModel(
+            "hf:...?max-num-patches=N",
+            "a SigLIP 2 NaFlex model",
+            "another number of patches than 256",
+            SCORES,
+            FAMILIES["siglip2"].title,
+        ),
+        ListedModel(
+            "hf:...?trust-remote-code=1",
+            "a model with Python code of its own; of the hub with &revision=40-DIGITS",
+            "runs that code",
+            SCORES,
+            "any with get_image_features and get_text_features",
+        ),
     ),
 )
 PYTHON = ModelKind(
