@@ -4,9 +4,11 @@ from pathlib import Path
 
 from cosmos_core.released import HUB_REPOSITORY, RELEASED
 from cosmos_core.short_repr import short_repr
-from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error
+from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error, split_options
 
 SELECTORS = ("teacher", "student")
+COSMOS_SCORERS = ("cross",)
+"""Scores of a COSMOS besides the cosine of its two embeddings: see `cosmos_core.cross_scores`."""
 ACTIVATIONS = ("gelu", "quickgelu")
 QUICKGELU_SUFFIX = "-quickgelu"
 """Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
@@ -17,34 +19,50 @@ LARGEST_SEED = 2**63 - 1
 
 
 def parse_cosmos(text: str, kind: ModelKind, name: str) -> ModelSpec:
-    """Parse `NAME_OR_PATH`, `...#student`, `...#teacher`, or `untrained-PRESET?seed=N`."""
+    """Parse `NAME_OR_PATH`, `...#student`, `...#teacher`, or `untrained-PRESET?seed=N`, each with `?scorer=cross`."""
+    name, options = split_options(name)
     name, _, selector = name.rpartition("#") if "#" in name else (name, "", "teacher")
     if selector not in SELECTORS or not name:
         raise spec_error(text, f"selects {selector!r}; write #teacher (the default) or #student")
-    seed = 0
-    if name.startswith("untrained-") and "?" in name:
+    is_untrained = name.startswith("untrained-")
+    if is_untrained and "?" in name:  # a question mark that no key follows
         name, _, option = name.partition("?")
+        options = [option]
+    seed, scorer = 0, ""
+    for option in options:
         key, _, value = option.partition("=")
         # The largest seed has 19 digits; int() raises ValueError for strings of more than 4300.
         number = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else -1
-        if key != "seed" or not 0 <= number <= LARGEST_SEED:
-            hint = f"the only one is ?seed=NUMBER, from 0 to {LARGEST_SEED}"
+        if key == "scorer" and value in COSMOS_SCORERS:
+            scorer = value
+        elif key == "seed" and is_untrained and 0 <= number <= LARGEST_SEED:
+            seed = number
+        else:
+            hint = f"write ?scorer={' or '.join(COSMOS_SCORERS)}"
+            hint += f", or ?seed=NUMBER, from 0 to {LARGEST_SEED}" if is_untrained else ""
             raise spec_error(text, f"has the option {short_repr(option)}; {hint}")
-        seed = number
-    return ModelSpec(text, kind.name, name, selector=selector, seed=seed)
+    return ModelSpec(text, kind.name, name, selector=selector, seed=seed, scorer=scorer)
 
 
 def cosmos_slug_words(spec: ModelSpec) -> list[str]:
-    """The parts of a result folder's name: name, network if it is the student, seed if it is not 0."""
+    """The parts of a result folder's name: name, network if it is the student, seed if it is not 0, scorer."""
     words = [short_name(spec.name)]
     words += ["student"] if spec.selector == "student" else []
-    return words + ([f"seed{spec.seed}"] if spec.seed else [])
+    words += [f"seed{spec.seed}"] if spec.seed else []
+    return words + scorer_words(spec)
+
+
+def scorer_words(spec: ModelSpec) -> list[str]:
+    """The part of a result folder's name for the scorer, if the user chose one."""
+    return [spec.scorer] if spec.scorer else []
 
 
 def cosmos_weights_name(spec: ModelSpec) -> str:
     """The spec, with the name of a released checkpoint in place of a path to a file with that checkpoint's name."""
     files = {released.file: name for name, released in RELEASED.items()}
-    return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}"
+    # Published figures are of the plain cosine, so another scorer makes another model.
+    scorer = f"?scorer={spec.scorer}" if spec.scorer else ""
+    return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}{scorer}"
 
 
 def cosmos_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
@@ -110,7 +128,7 @@ def parse_python(text: str, kind: ModelKind, name: str) -> ModelSpec:
 
 COSMOS = ModelKind(
     "cosmos",
-    "cosmos:NAME or cosmos:PATH, with #student or #teacher",
+    "cosmos:NAME or cosmos:PATH, with #student or #teacher, and ?scorer=cross",
     load="cosmos_eval.models.cosmos:load_cosmos",
     check="cosmos_eval.models.cosmos:check_cosmos",
     parse=parse_cosmos,
@@ -134,6 +152,11 @@ COSMOS = ModelKind(
             for released in RELEASED.values()
         ),
         ListedModel("cosmos:PATH", "a checkpoint file of COSMOS training", "its teacher; with #student its student"),
+        ListedModel(
+            "cosmos:PATH?scorer=cross",
+            "the same",
+            "any cosmos: model with pairs scored by its cross-attention poolers; its embeddings serve --rerank",
+        ),
     ),
 )
 OPEN_CLIP = ModelKind(

@@ -1,5 +1,6 @@
 """A kind of model spec: how it is written, parsed, checked and loaded. Imports neither torch nor model libraries."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ class ModelSpec:
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` if the user wrote it; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
+    scorer: str = ""
+    """The option `?scorer=NAME`: which of a model's own scores is used for an image and a text; empty for the score
+    that such models have by default."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,15 @@ class ModelKind:
     """Whether a pattern over files, such as `runs/x/*.pt`, stands for several models."""
     encodes: bool = True
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""
+
+
+def split_options(name: str) -> tuple[str, list[str]]:
+    """Split a name from the options that follow it: `x.pt?scorer=cross&seed=1` -> `x.pt`, ["scorer=cross", "seed=1"].
+
+    A question mark that no `key=` follows belongs to the name: it may be a pattern over files.
+    """
+    matched = re.fullmatch(r"(.+?)\?([a-z][a-z-]*=[^?/]*)", name)
+    return (matched[1], matched[2].split("&")) if matched else (name, [])
 
 
 def spec_error(text: str, reason: str) -> RequestError:

@@ -118,6 +118,7 @@ def expand(spec: str, problems: MutableMapping[str, str] | None = None) -> list[
     folders = {checkpoint.path.parent for checkpoint in checkpoints}
     parent = os.path.commonpath(folders)
     selector = "#student" if parsed.selector == "student" else ""
+    selector += f"?scorer={parsed.scorer}" if parsed.scorer else ""
     swept = []
     for checkpoint in checkpoints:
         folder = checkpoint.path.parent
