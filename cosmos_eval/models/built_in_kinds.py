@@ -7,8 +7,20 @@ from cosmos_core.short_repr import short_repr
 from cosmos_eval.models.kinds import ListedModel, ModelKind, ModelSpec, short_name, spec_error, split_options
 
 SELECTORS = ("teacher", "student")
-COSMOS_SCORERS = ("cross",)
-"""Scores of a COSMOS besides the cosine of its two embeddings: see `cosmos_core.cross_scores`."""
+COSMOS_OPTIONS = {"scorer": "cross"}
+"""Options of `cosmos:` specs -> pattern of their values; the scorer is `cosmos_core.cross_scores`."""
+SEED_OPTION = {"seed": ".*"}
+"""The option of untrained presets."""
+FLAIR_OPTIONS = {"scorer": "clip"}
+"""Options of `flair:` specs: see `cosmos_eval.models.flair`."""
+FLAIR_REPOSITORY = "xiaorui638/flair"
+RELEASED_FLAIR = {
+    "flair-cc3m-recap": "CC3M-recap",
+    "flair-cc12m-recap": "CC12M-recap",
+    "flair-yfcc15m-recap": "YFCC15M-recap",
+    "flair-merged30m": "Merged30M",
+}
+"""Name of a checkpoint that FLAIR's authors released, which is also its file -> training data."""
 ACTIVATIONS = ("gelu", "quickgelu")
 QUICKGELU_SUFFIX = "-quickgelu"
 """Suffix of open_clip's architecture names: the same architecture with QuickGELU."""
@@ -20,28 +32,18 @@ LARGEST_SEED = 2**63 - 1
 
 def parse_cosmos(text: str, kind: ModelKind, name: str) -> ModelSpec:
     """Parse `NAME_OR_PATH`, `...#student`, `...#teacher`, or `untrained-PRESET?seed=N`, each with `?scorer=cross`."""
-    name, options = split_options(name)
+    name, options = split_options(text, name, COSMOS_OPTIONS | (SEED_OPTION if name.startswith("untrained-") else {}))
     name, _, selector = name.rpartition("#") if "#" in name else (name, "", "teacher")
     if selector not in SELECTORS or not name:
         raise spec_error(text, f"selects {selector!r}; write #teacher (the default) or #student")
-    is_untrained = name.startswith("untrained-")
-    if is_untrained and "?" in name:  # a question mark that no key follows
-        name, _, option = name.partition("?")
-        options = [option]
-    seed, scorer = 0, ""
-    for option in options:
-        key, _, value = option.partition("=")
-        # The largest seed has 19 digits; int() raises ValueError for strings of more than 4300.
-        number = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else -1
-        if key == "scorer" and value in COSMOS_SCORERS:
-            scorer = value
-        elif key == "seed" and is_untrained and 0 <= number <= LARGEST_SEED:
-            seed = number
-        else:
-            hint = f"write ?scorer={' or '.join(COSMOS_SCORERS)}"
-            hint += f", or ?seed=NUMBER, from 0 to {LARGEST_SEED}" if is_untrained else ""
-            raise spec_error(text, f"has the option {short_repr(option)}; {hint}")
-    return ModelSpec(text, kind.name, name, selector=selector, seed=seed, scorer=scorer)
+    seed = options.pop("seed", "0")
+    # The largest seed has 19 digits; int() raises ValueError for strings of more than 4300.
+    number = int(seed) if seed.isascii() and seed.isdecimal() and len(seed) < 20 else -1
+    if not 0 <= number <= LARGEST_SEED or (name.startswith("untrained-") and "?" in name):
+        option = name.partition("?")[2] or f"seed={seed}"
+        hint = f"write ?seed=NUMBER, from 0 to {LARGEST_SEED}, or ?scorer=cross"
+        raise spec_error(text, f"has the option {short_repr(option)}; {hint}")
+    return ModelSpec(text, kind.name, name, selector=selector, seed=number, options=options)
 
 
 def cosmos_slug_words(spec: ModelSpec) -> list[str]:
@@ -54,14 +56,14 @@ def cosmos_slug_words(spec: ModelSpec) -> list[str]:
 
 def scorer_words(spec: ModelSpec) -> list[str]:
     """The part of a result folder's name for the scorer, if the user chose one."""
-    return [spec.scorer] if spec.scorer else []
+    return [spec.options["scorer"]] if "scorer" in spec.options else []
 
 
 def cosmos_weights_name(spec: ModelSpec) -> str:
     """The spec, with the name of a released checkpoint in place of a path to a file with that checkpoint's name."""
     files = {released.file: name for name, released in RELEASED.items()}
     # Published figures are of the plain cosine, so another scorer makes another model.
-    scorer = f"?scorer={spec.scorer}" if spec.scorer else ""
+    scorer = "".join(f"?scorer={word}" for word in scorer_words(spec))
     return f"cosmos:{files.get(Path(spec.name).name, spec.name)}#{spec.selector}{scorer}"
 
 
@@ -111,6 +113,14 @@ def open_clip_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
         f"    cosmos-eval run --model {copy} ..., and then",
         f"    cosmos-eval reproduce {suite} --model {specs[0].text}={copy}",
     ]
+
+
+def parse_flair(text: str, kind: ModelKind, name: str) -> ModelSpec:
+    """Parse `NAME_OR_PATH`, with `?scorer=clip`."""
+    name, options = split_options(text, name, FLAIR_OPTIONS)
+    if not name.strip():
+        raise spec_error(text, f"names no model; write {kind.form}")
+    return ModelSpec(text, kind.name, name, options=options)
 
 
 def hf_weights_help(specs: list[ModelSpec], suite: str) -> list[str]:
@@ -215,10 +225,31 @@ EMBEDDINGS = ModelKind(
     listed=(ListedModel("embeddings:DIR", "meta.json, images.npz, texts.npz", "stored embeddings, made by any code"),),
     encodes=False,
 )
+FLAIR = ModelKind(
+    "flair",
+    "flair:NAME or flair:PATH, with ?scorer=clip",
+    load="cosmos_eval.models.flair:load",
+    check="cosmos_eval.models.flair:check",
+    parse=parse_flair,
+    slug_words=lambda spec: [short_name(spec.name), *scorer_words(spec)],
+    listed=(
+        *(
+            ListedModel(
+                f"flair:{name}",
+                f"{name}.pt of {FLAIR_REPOSITORY}, fetched at first use",
+                f"released FLAIR ViT-B/16, trained on {data}: images pooled by attention under each text",
+            )
+            for name, data in RELEASED_FLAIR.items()
+        ),
+        ListedModel("flair:PATH", "a checkpoint file of FLAIR's authors", "scored likewise"),
+        ListedModel("flair:PATH?scorer=clip", "the same", "scored by the cosine of its global embeddings"),
+    ),
+)
 BUILT_IN: dict[str, ModelKind | str] = {
     "cosmos": COSMOS,
     "open_clip": OPEN_CLIP,
     "hf": HF,
+    "flair": FLAIR,
     "python": PYTHON,
     "embeddings": EMBEDDINGS,
 }

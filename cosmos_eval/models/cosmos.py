@@ -186,7 +186,7 @@ def load_cosmos(spec: ModelSpec, device: str | torch.device = "cpu") -> CosmosMo
             core = load_checkpoint(spec.name, weights=network_name)
         source = f"{Path(spec.name).name}#{network_name}"
     core.requires_grad_(False)
-    adapter = CrossScoringCosmos if spec.scorer == "cross" else CosmosModel
+    adapter = CrossScoringCosmos if spec.options.get("scorer") == "cross" else CosmosModel
     return adapter(core.eval(), spec.text, device, source)
 
 

@@ -1,7 +1,7 @@
 """A kind of model spec: how it is written, parsed, checked and loaded. Imports neither torch nor model libraries."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ class ModelSpec:
     """cosmos: `teacher` or `student`; open_clip: `gelu` or `quickgelu` if the user wrote it; empty for the others."""
     seed: int = 0
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
-    scorer: str = ""
-    """The option `?scorer=NAME`: which of a model's own scores is used for an image and a text; empty for the score
-    that such models have by default."""
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What follows the name as `?key=value&...`, for kinds with such options; `scorer` is which of a model's own
+    scores is used for an image and a text. Empty: the score that such models have by default."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,30 @@ class ModelKind:
     """Whether a network encodes the inputs. Stored embeddings are only read, so ranks have no work to share."""
 
 
-def split_options(name: str) -> tuple[str, list[str]]:
-    """Split a name from the options that follow it: `x.pt?scorer=cross&seed=1` -> `x.pt`, ["scorer=cross", "seed=1"].
+def split_options(text: str, name: str, allowed: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Split `NAME?key=value&key=value`; a `?` that no known key follows belongs to the name, as in a folder `a?b`.
 
-    A question mark that no `key=` follows belongs to the name: it may be a pattern over files.
+    Args:
+        text: the whole spec, for messages.
+        allowed: key -> pattern of its values.
+
+    Raises:
+        RequestError: an unknown key after a known one, a key twice, or a value that the key cannot have.
     """
-    matched = re.fullmatch(r"(.+?)\?([a-z][a-z-]*=[^?/]*)", name)
-    return (matched[1], matched[2].split("&")) if matched else (name, [])
+    before, mark, after = name.partition("?")
+    while mark and not any(after.startswith(f"{key}=") for key in allowed):
+        more, mark, after = after.partition("?")
+        before = f"{before}?{more}"
+    options: dict[str, str] = {}
+    for option in after.split("&") if mark else ():
+        key, _, value = option.partition("=")
+        if key not in allowed:
+            raise spec_error(text, f"has the option {short_repr(key, 60)}; the options are {', '.join(allowed)}")
+        if key in options or not re.fullmatch(allowed[key], value):
+            reason = "twice" if key in options else f"as {short_repr(value, 60)}; see cosmos-eval list models"
+            raise spec_error(text, f"has the option {key} {reason}")
+        options[key] = value
+    return (before, options) if mark else (name, {})
 
 
 def spec_error(text: str, reason: str) -> RequestError:

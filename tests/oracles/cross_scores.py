@@ -1,4 +1,4 @@
-"""Score of one image-text pair by COSMOS's poolers, from their parameters, one pair and one head at a time in float64."""
+"""Score of one image-text pair by COSMOS's poolers, from their parameters, one head at a time in float64."""
 
 import torch
 from torch import Tensor
