@@ -19,6 +19,7 @@ from cosmos_eval.models.built_in_kinds import HF_OPTIONS
 from cosmos_eval.models.hf import HfModel, QueryModel
 from cosmos_eval.models.hf_families import Family, class_name, family_of
 from cosmos_eval.models.hf_files import check_folder, check_weights, has_all_files
+from cosmos_eval.models.hf_matching import ITM, matching_class
 from cosmos_eval.models.hf_preprocess import ProcessorPreprocess, make_preprocess
 from cosmos_eval.models.hf_remote import (
     CODE_REVISION,
@@ -70,7 +71,10 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
     _check_all_loaded(spec, loading_info, family.unused_weights)
     _check_finite(spec, network)
     preprocess, image_size = _make_preprocess(spec, family, network.config, processor, backend)
-    return (QueryModel if family.max_over_queries else HfModel)(
+    adapter: Any = QueryModel if family.max_over_queries else HfModel
+    if spec.options.get("scorer") == ITM:
+        adapter = matching_class(adapter)
+    model: HfModel = adapter(
         family,
         network,
         tokenizer,
@@ -82,6 +86,7 @@ def load_hf(spec: ModelSpec, device: str | torch.device = "cpu") -> HfModel:
         code=code,
         device=device,
     )
+    return model
 
 
 def _loading_options(spec: ModelSpec, folder: Path | None) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class ModelSpec:
     """cosmos: the seed of an `untrained-PRESET?seed=N`."""
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
     """What follows the name as `?key=value&...`, by key, for kinds with such options. `revision`: branch, tag or commit
-    of a repository on the hub."""
+    of a repository on the hub. `scorer`: which of a model's own scores is used for an image and a text; without it the
+    score that such models have by default."""
 
     @property
     def revision(self) -> str:

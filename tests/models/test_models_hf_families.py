@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from cosmos_core.errors import RequestError
 from cosmos_eval.models import load_model
-from cosmos_eval.models.base import Model, has_similarity, read_facts
+from cosmos_eval.models.base import Model, has_similarity, is_pair_scorer, read_facts
 from cosmos_eval.models.built_in_kinds import HF_OPTIONS
 from cosmos_eval.models.hf_families import families_table
 from cosmos_eval.models.hf_preprocess import unpack_patches
@@ -182,6 +182,26 @@ def test_options_that_do_not_fit_the_model_are_refused(folders):
         load_model(f"hf:{blip}?processor=fast&colour=red")
     with pytest.raises(RequestError, match="has the option processor as quick"):
         load_model(f"hf:{blip}?processor=quick")
+
+
+@pytest.mark.parametrize("name", ["blip", "blip_2"])
+def test_the_matching_head_scores_pairs_and_the_embeddings_stay(folders, name):
+    spec = f"hf:{tiny(folders, name)}"
+    model, plain = load_model(f"{spec}?scorer=itm"), load_model(spec)
+    assert is_pair_scorer(model)
+    assert not is_pair_scorer(plain)
+    assert has_similarity(model) == has_similarity(plain) == (name == "blip_2")
+    assert model.digest != plain.digest
+    x = torch.stack([model.preprocess(noise(size)) for size in SIZES])
+    assert torch.equal(model.encode_image(x), plain.encode_image(x))
+    scores = model.score_pairs(x, TEXTS[:3])
+    assert scores.shape == (3,)
+    assert scores.std() > 0
+
+
+def test_a_model_without_a_matching_head_is_refused(folders):
+    with pytest.raises(RequestError, match="has no image-text matching head"):
+        load_model(f"hf:{tiny(folders, 'siglip2')}?scorer=itm")
 
 
 def test_retrieval_runs_with_patches_and_with_several_vectors_for_each_image(folders, tmp_path):
