@@ -130,13 +130,13 @@ def test_a_question_mark_belongs_to_the_name_unless_an_option_of_the_kind_follow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hf:a?processor=fast&colour=red", "has the option colour; the options are processor, max-num-patches"),
+        ("hf:a?processor=fast&colour=red", "has the option 'colour'; the options are processor, max-num-patches"),
         ("hf:a?revision=v1&revision=v2", "has the option revision twice"),
         ("hf:a?revision=../x", r"has the option revision as '\.\./x'"),
-        ("open_clip:hf-hub:a/b?revision=v1&scorer=clip", "has the option scorer; the options are revision"),
+        ("open_clip:hf-hub:a/b?revision=v1&scorer=clip", "has the option 'scorer'; the options are revision"),
         ("open_clip:hf-hub:a/b?rev=v1", r"names no repository of the hub; .*\?revision="),
         ("cosmos:x.pt?scorer=itm", "has the option scorer as 'itm'"),
-        ("cosmos:x.pt?scorer=cross&seed=3", "has the option seed; the options are scorer"),
+        ("cosmos:x.pt?scorer=cross&seed=3", "has the option 'seed'; the options are scorer"),
     ],
 )
 def test_options_after_a_known_one_must_be_known_too(text, message):
