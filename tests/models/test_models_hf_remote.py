@@ -1,8 +1,6 @@
 """Models with Python code of their own: `?trust-remote-code=1`."""
 
 import json
-import shutil
-import socket
 
 import pytest
 import torch
@@ -116,21 +114,3 @@ def test_neither_definitions_nor_suites_nor_plug_ins_can_ask_for_it(folder, tmp_
     for kind_or_factory in (kind, lambda name: load_model(spec)):
         with pytest.raises(RequestError, match="asks for foreign code, which only you can do"):
             load_plugin_model(None, kind_or_factory, parse_spec("cosmos:toybox"), "cpu")
-
-
-def test_code_of_the_hub_runs_at_its_commit_with_the_digest_of_a_copy_of_it(folder, tmp_path, monkeypatch):
-    def fail_to_resolve(*_, **__):
-        raise socket.gaierror("no network in tests")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
-    monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    (tmp_path / "hub" / "models--someone--mine" / "refs").mkdir(parents=True)
-    shutil.copytree(folder, tmp_path / "hub" / "models--someone--mine" / "snapshots" / COMMIT)
-    model = load_model(f"hf:someone/mine?trust-remote-code=1&revision={COMMIT}")
-    assert model.digest == load_model(f"hf:{folder}?trust-remote-code=1").digest
-    assert model.source == "someone/mine"
-    with pytest.raises(
-        RequestError, match="the code of someone/mine is not in the cache, and the hub cannot be reached"
-    ):
-        load_model(f"hf:someone/mine?trust-remote-code=1&revision={COMMIT[::-1]}")
