@@ -56,6 +56,13 @@ def run(
         str,
         typer.Option(help="Class names of all classification benchmarks: a named set, or a .txt or .json file."),
     ] = "",
+    rerank: Annotated[
+        int | None,
+        typer.Option(
+            help="Retrieval by a model with embeddings and pair scores: the k best candidates of a query by "
+            "embeddings are scored as pairs. Enters the fingerprint, like metrics.rerank of a definition."
+        ),
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that holds the datasets (default: data, or the YAML's own folder).")
     ] = None,
@@ -156,6 +163,7 @@ def run(
     from cosmos_eval.models.preflight import check_models
     from cosmos_eval.profiling import Profile
     from cosmos_eval.protocol.benchmark import Benchmark, load_suite
+    from cosmos_eval.protocol.metric_changes import set_rerank
     from cosmos_eval.protocol.prompt_changes import replace_prompts
     from cosmos_eval.rank_environment import is_main_process, read_world_size
     from cosmos_eval.run.options import RunOptions
@@ -220,6 +228,8 @@ def run(
     names: list[str | Path | Benchmark] = [*suite_benchmarks, *(benchmark or ())]
     if templates or class_names:
         names = [*replace_prompts(resolve_benchmarks(names), templates, class_names)]
+    if rerank is not None:
+        names = [*set_rerank(resolve_benchmarks(names), rerank)]
     data_root = fetch_missing(names, data_root, reporter, fetch, yes, dry_run=dry_run, keep_going=skip_missing)
     plan = make_plan(names, data_root, skip_missing=skip_missing or dry_run, stream=stream, reporter=reporter)
     if dry_run:
