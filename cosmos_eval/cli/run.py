@@ -59,8 +59,10 @@ def run(
     rerank: Annotated[
         int | None,
         typer.Option(
+            min=1,
+            max=10**9,
             help="Retrieval by a model with embeddings and pair scores: the k best candidates of a query by "
-            "embeddings are scored as pairs. Enters the fingerprint, like metrics.rerank of a definition."
+            "embeddings are scored as pairs. Enters the fingerprint, like metrics.rerank of a definition.",
         ),
     ] = None,
     data_root: Annotated[

@@ -186,7 +186,12 @@ def test_every_task_that_scores_whole_embeddings_takes_transforms_of_embeddings(
     [
         (["--center"], "segmentation", "tiny-segmentation: --center is not defined for it"),
         (["--dual-softmax", "100"], "perception", "tiny-perception: --dual-softmax is not defined for it"),
-        (["--dual-softmax", "1000"], "retrieval", "dual_softmax must be a number above 0 and at most 300"),
+        (
+            ["--dual-softmax", "1000"],
+            "retrieval",
+            "Invalid value for '--dual-softmax': Input should be less than or equal to 300",
+        ),
+        (["--dual-softmax", "0"], "retrieval", "dual_softmax must be a number above 0 and at most 300"),
         (["--quantize", "int4"], "retrieval", "quantize must be int8 or binary, got 'int4'"),
     ],
 )
