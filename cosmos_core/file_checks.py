@@ -26,6 +26,23 @@ def user_path(text: Path | str) -> Path:
         raise RequestError(f"{printable(text)}: {error}; write the path without ~") from error
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name; False, too, for a text that can be no name, such as one that is too long,
+    for which `Path.is_file` raises an OSError."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of this name; as `is_file`."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def require_file(path: Path, what: str, advice: str = "") -> bytes:
     """The first `START` bytes of a regular file that is not empty and no impostor.
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_checks import user_path
+from cosmos_core.file_checks import is_file, is_folder, user_path
 from cosmos_core.plugins import off_note
+from cosmos_core.short_repr import short_repr
 from cosmos_eval.datasets.fetch.table import Artifact
 from cosmos_eval.datasets.prompts import ResolvedPrompts, resolve_names, resolve_prompts
 from cosmos_eval.datasets.reader import NAMES_OR_FILE, PATH
@@ -150,9 +151,11 @@ def _find_base(path: Path, name: Any, source: Source) -> Path:
     """Find the file of a base: one beside the definition in `path`, or else a shipped one."""
     beside = path.parent / f"{name}.yaml"
     shipped = definition_files().get(name) if isinstance(name, str) else None
-    base_path = beside if beside.is_file() and beside != path else shipped
+    base_path = beside if is_file(beside) and beside != path else shipped
     if not isinstance(name, str) or base_path is None or base_path == path:
-        raise source.refuse(("base",), f"there is no definition {name!r}{_suggest(str(name), list_benchmarks())}")
+        raise source.refuse(
+            ("base",), f"there is no definition {short_repr(name)}{_suggest(str(name)[:200], list_benchmarks())}"
+        )
     return base_path
 
 
@@ -332,15 +335,15 @@ def _find_definition(name_or_path: str | Path) -> tuple[Path, bool]:
     if (shipped := definition_files().get(text)) is not None:
         return shipped, False
     path = user_path(name_or_path)
-    if path.is_dir():
+    if is_folder(path):
         return path, True
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
+        if not is_file(path):
             raise RequestError(f"there is no definition {path}; give an existing YAML file, or a name")
         return path, True
     if text in list_suites():
         raise RequestError(f"{text} is a suite, not a benchmark; give it with --suite")
-    raise RequestError(f"there is no benchmark {text!r}{_suggest(text, list_benchmarks())}")
+    raise RequestError(f"there is no benchmark {short_repr(text)}{_suggest(text, list_benchmarks())}")
 
 
 def _suggest(name: str, known: list[str]) -> str:

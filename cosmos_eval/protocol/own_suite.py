@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_core.errors import RequestError
-from cosmos_core.file_checks import user_path
+from cosmos_core.file_checks import is_file, user_path
 from cosmos_eval.protocol.source import Source, read_source
 
 ENDINGS = (".yaml", ".yml")
@@ -21,14 +21,14 @@ def find_own_suite(name_or_path: str | Path) -> Path | None:
     path = user_path(name_or_path)
     if path.suffix not in ENDINGS:
         return None
-    if not path.is_file():
+    if not is_file(path):
         raise RequestError(f"there is no suite {path}; give an existing YAML file, or a name")
     return path
 
 
 def is_suite_file(path: Path) -> bool:
     """Whether a YAML file has the keys of a suite, and not those of a benchmark."""
-    return path.suffix in ENDINGS and path.is_file() and is_suite(read_source(path).value)
+    return path.suffix in ENDINGS and is_file(path) and is_suite(read_source(path).value)
 
 
 def is_suite(value: Any) -> bool:
@@ -52,8 +52,8 @@ def find_member(source: Source, index: int) -> str | Path:
         raise source.refuse(at, f"{entry!r} leads out of the suite's folder; put the definition beside the suite")
     folder = source.path.parent
     if entry.endswith(ENDINGS):
-        if not (folder / entry).is_file():
-            raise source.refuse(at, f"there is no definition {folder / entry}")
+        if not is_file(folder / entry):
+            raise source.refuse(at, f"there is no definition {folder / entry!s:.400}")
         return folder / entry
     beside = folder / f"{entry}.yaml"
-    return beside if beside.is_file() and not is_suite_file(beside) else entry
+    return beside if is_file(beside) and not is_suite_file(beside) else entry
